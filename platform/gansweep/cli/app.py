@@ -1,0 +1,151 @@
+"""All verbs in one table, and what becomes of an error."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import tempfile
+import traceback
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from gansweep import __version__
+from gansweep.cli import cohorts, confirmation, demo, exports, results, score, sweeps, system
+from gansweep.cli.console import note, results_only
+from gansweep.errors import GansweepError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["app", "main"]
+
+# What the file system refuses is for the user to put right, whichever room met it.
+_REFUSALS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOTDIR}
+
+
+class Verb(TyperCommand):
+    """A verb whose stdout holds its result and nothing else."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the verb. Ctrl-C is an exit status, not an error: what can be resumed has been left so."""
+        with results_only():
+            try:
+                return super().invoke(ctx)
+            except KeyboardInterrupt:
+                note("interrupted")
+                raise typer.Exit(130) from None
+
+
+app = typer.Typer(
+    help="Distributed hyperparameter search for medical-image GANs, scored on held-out patients.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_VERBS: tuple[tuple[str, Callable[..., None], str], ...] = (
+    ("Start here", demo.demo, "gansweep demo --out demo"),
+    ("Start here", system.doctor, "gansweep doctor --workers-per-trial 2"),
+    ("Start here", system.trainables, "gansweep trainables --json"),
+    ("Cohorts", cohorts.phantom, "gansweep phantom scans --patients 40 --seed 1"),
+    ("Cohorts", cohorts.ingest, "gansweep ingest scans cohort --labels scans/labels.csv --size 64 --window lesion"),
+    ("Cohorts", score.score, "gansweep score cohort synthetic --json"),
+    (
+        "Search",
+        sweeps.sweep,
+        "gansweep sweep fahr_ct --cohort cohort --storage runs --name fahr --trials 50 --workers-per-trial 2",
+    ),
+    (
+        "Search",
+        sweeps.submit,
+        "gansweep submit fahr_ct --cohort /data/cohort --storage s3://bucket/runs --name fahr --trials 200",
+    ),
+    ("Results", results.status, "gansweep status runs/fahr"),
+    ("Results", results.leaderboard, "gansweep leaderboard runs/fahr --top 5"),
+    ("Results", results.report, "gansweep report runs/fahr --out fahr.html"),
+    ("Results", results.dashboard, "gansweep dashboard runs/fahr --port 8080"),
+    ("Results", confirmation.confirm, "gansweep confirm runs/fahr --leaders 2 --gan-seeds 5"),
+    ("Use", exports.export, "gansweep export runs/fahr --out best"),
+    ("Use", exports.train, "gansweep train best/config.yaml --cohort cohort --out production --workers 2"),
+    ("Use", exports.generate, "gansweep generate best --n 100 --out synthetic --format dicom"),
+)
+for panel, function, example in _VERBS:
+    app.command(cls=Verb, rich_help_panel=panel, epilog=f"Example: {example}")(function)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"gansweep {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks (also: GANSWEEP_DEBUG=1).")] = False,
+    version: Annotated[  # noqa: ARG001  (its callback does the work)
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    if debug:
+        os.environ["GANSWEEP_DEBUG"] = "1"
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        args: the words after `gansweep`; the process's own by default.
+
+    Returns:
+        The exit status: 0, 1 for a fault of ours, 2 for a mistake of the user's, 130 after Ctrl-C.
+    """
+    words = list(sys.argv[1:] if args is None else args)
+    try:
+        status = app(words or ["--help"], prog_name="gansweep", standalone_mode=False)
+    except GansweepError as error:
+        return _refused(str(error), error)
+    except typer.TyperException as error:
+        return _refused(f"{' '.join(error.format_message().split())} (see gansweep {_verb(words)}--help)", error)
+    except (typer.Abort, KeyboardInterrupt):
+        return 130
+    except BrokenPipeError:
+        # The reader of our stdout (`| head`) has seen enough; Python must not flush into the closed pipe at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except OSError as error:
+        return _refused(f"{error.filename or 'file'}: {error.strerror}", error) if _refusal(error) else _fault(error)
+    except Exception as error:
+        return _fault(error)
+    return status if isinstance(status, int) else 0
+
+
+def _verb(words: Sequence[str]) -> str:
+    return next((f"{word} " for word in words if not word.startswith("-")), "")
+
+
+def _refusal(error: OSError) -> bool:
+    return error.errno in _REFUSALS
+
+
+def _refused(line: str, error: Exception) -> int:
+    if os.environ.get("GANSWEEP_DEBUG") == "1":
+        traceback.print_exception(error)
+    note(f"error: {line}")
+    return 2
+
+
+def _fault(error: Exception) -> int:
+    """One line for the user; the traceback goes to stderr or a file, for whoever mends it."""
+    summary = f"internal error: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    if os.environ.get("GANSWEEP_DEBUG") == "1":
+        traceback.print_exception(error)
+        note(summary)
+        return 1
+    with tempfile.NamedTemporaryFile("w", prefix="gansweep-", suffix=".log", delete=False) as log:
+        traceback.print_exception(error, file=log)
+    note(f"{summary} (traceback in {log.name}; --debug shows it here)")
+    return 1

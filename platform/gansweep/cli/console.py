@@ -1,0 +1,108 @@
+"""Where output goes: a verb's result to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import Console, RenderableType
+
+__all__ = ["Ticker", "emit", "note", "results_only", "to_json"]
+
+_reserved: TextIO | None = None
+
+
+@contextmanager
+def results_only() -> Iterator[None]:
+    """Keeps stdout for `emit`.
+
+    While it lasts, whatever a library or a child process prints to stdout lands on stderr: Ray and Tune print freely,
+    some of it below Python, so file descriptor 1 itself is turned.
+    """
+    global _reserved
+    python_stdout, outer = sys.stdout, _reserved
+    python_stdout.flush()
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as stream:
+        os.dup2(2, 1)
+        sys.stdout, _reserved = sys.stderr, stream
+        try:
+            yield
+        finally:
+            sys.stdout, _reserved = python_stdout, outer
+            sys.stderr.flush()
+            os.dup2(stream.fileno(), 1)
+
+
+def emit(data: Any, shown: RenderableType, *, as_json: bool) -> None:
+    """Prints a verb's result on stdout.
+
+    Args:
+        data: what `--json` prints, as one document.
+        shown: what a person sees otherwise.
+        as_json: which of the two.
+    """
+    stream = _reserved or sys.stdout
+    if as_json:
+        stream.write(to_json(data) + "\n")
+    else:
+        _console(stream).print(shown)
+    stream.flush()
+
+
+def note(line: str) -> None:
+    """Prints one line for a person on stderr."""
+    print(line, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def to_json(data: Any) -> str:
+    """`data` as JSON. Numbers that JSON has no word for (NaN, infinities) become null."""
+    from pydantic_core import to_json
+
+    return to_json(data, inf_nan_mode="null", indent=2, by_alias=True, fallback=_plain).decode()
+
+
+class Ticker:
+    """A progress line on stderr: redrawn in place on a terminal, written now and then into a log.
+
+    Called as every room calls its `progress`: `(what, done, total)`.
+    """
+
+    def __init__(self, every_s: float = 5.0) -> None:
+        self._every_s = every_s
+        self._terminal = sys.stderr.isatty()
+        self._last, self._width = 0.0, 0
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """Shows that `done` of `total` are done of `what`."""
+        now = time.monotonic()
+        if done < total and now - self._last < (0.1 if self._terminal else self._every_s):
+            return
+        self._last = now
+        line = f"{what}: {done}/{total}"
+        if not self._terminal:
+            note(line)
+            return
+        finished = done >= total
+        end = "\n" if finished else ""
+        print(f"\r{line:<{self._width}}", end=end, file=sys.stderr, flush=True)  # noqa: T201
+        self._width = 0 if finished else len(line)
+
+
+def _console(stream: TextIO) -> Console:
+    from rich.console import Console
+
+    # A table in a pipe must not be folded at 80 columns: what reads it there is a program or a log.
+    return Console(file=stream, width=None if stream.isatty() else 200, soft_wrap=False, highlight=False)
+
+
+def _plain(value: Any) -> Any:
+    """NumPy scalars and arrays, which pydantic does not know."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"cannot write {type(value).__name__} as JSON")

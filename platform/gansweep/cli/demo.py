@@ -1,0 +1,85 @@
+"""The whole story on phantom scans, told in the commands that a user of real scans would type."""
+
+import shlex
+import shutil
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gansweep.cli.console import emit, note
+from gansweep.cli.options import Json, SeedOption, WorkersOption
+from gansweep.errors import CohortError
+
+__all__ = ["demo"]
+
+_MARKER = "commands.txt"
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="A new folder, or an earlier demo's.")] = Path(
+        "demo"
+    ),
+    trials: Annotated[int, typer.Option("--trials", min=1, help="Configurations to try.")] = 6,
+    workers_per_trial: WorkersOption = 2,
+    seed: SeedOption = 0,
+    as_json: Json = False,
+) -> None:
+    """Run the whole story on phantom scans: scans, cohort, sweep, leaderboard, report, export, synthetic scans.
+
+    Minutes on two cores. It shows every part at work; trainings this short make no good GAN.
+    """
+    from gansweep.cli.app import app
+
+    _make_room(out)
+    began = time.monotonic()
+    commands = _commands(out, trials, workers_per_trial, seed)
+    (out / _MARKER).write_text("".join(f"gansweep {shlex.join(words)}\n" for words in commands))
+    for number, words in enumerate(commands, start=1):
+        note(f"\n[{number}/{len(commands)}, {time.monotonic() - began:.0f} s] $ gansweep {shlex.join(words)}")
+        app(words, prog_name="gansweep", standalone_mode=False)
+    places = _places(out)
+    seconds = time.monotonic() - began
+    shown = "\n".join(f"  {what:<22}{where}" for what, where in places.items())
+    emit({"seconds": seconds, **places}, f"\nThe demo took {seconds:.0f} s. Where to look:\n{shown}", as_json=as_json)
+
+
+def _make_room(out: Path) -> None:
+    """An empty folder, in place of an earlier demo's.
+
+    Raises:
+        CohortError: there is something else.
+    """
+    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / _MARKER).is_file()):
+        raise CohortError("is no demo's folder", where=str(out), fix="choose another with --out")
+    if out.is_dir():
+        shutil.rmtree(out)
+    out.mkdir(parents=True)
+
+
+def _commands(out: Path, trials: int, workers: int, seed: int) -> list[list[str]]:
+    scans, cohort, runs, best = (str(out / name) for name in ("scans", "cohort", "runs", "best"))
+    store = f"{runs}/demo"
+    sweep = ["sweep", "smoke", f"--cohort={cohort}", f"--storage={runs}", "--name=demo", f"--trials={trials}"]
+    return [
+        ["phantom", scans, "--patients=40", f"--seed={seed}"],
+        ["ingest", scans, cohort, "--size=32", f"--seed={seed}"],
+        [*sweep, f"--workers-per-trial={workers}", f"--seed={seed}", "--set=iterations=400"],
+        ["leaderboard", store],
+        ["report", store, f"--out={out / 'report.html'}"],
+        ["export", store, f"--out={best}"],
+        ["generate", best, "--n=16", "--format=dicom", f"--out={out / 'synthetic'}", f"--seed={seed}"],
+    ]
+
+
+def _places(out: Path) -> dict[str, str]:
+    return {
+        "commands run": str(out / _MARKER),
+        "report": str(out / "report.html"),
+        "every number": f"{out}/runs/demo/trials, {out}/runs/demo/reports (Parquet)",
+        "best configuration": str(out / "best" / "config.yaml"),
+        "model card": str(out / "best" / "MODEL_CARD.md"),
+        "synthetic scans": str(out / "synthetic"),
+        "trials in the browser": f"gansweep dashboard {out}/runs/demo",
+    }

@@ -1,0 +1,99 @@
+"""Verbs that use a sweep's result: export, train, generate."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from gansweep.cli.console import Ticker, emit, note
+from gansweep.cli.options import (
+    CohortOption,
+    CpusOption,
+    GpusOption,
+    Json,
+    SeedOption,
+    SetOption,
+    StoreArgument,
+    parse_settings,
+)
+
+__all__ = ["export", "generate", "train"]
+
+OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="A new folder.")]
+
+
+def export(
+    store: StoreArgument,
+    out: OutOption,
+    trial: Annotated[str | None, typer.Option(metavar="ID", help="A certain trial; default: the first ranked.")] = None,
+    cohort: Annotated[Path | None, typer.Option(metavar="DIR", help="Where the sweep's cohort is now.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write the best configuration, its generator, a MONAI bundle, the evidence and a model card."""
+    from gansweep.export.best import export_best
+    from gansweep.store.store import Store
+    from trainables import TRAINABLES
+
+    made = export_best(Store.open(store), out, TRAINABLES, trial_id=trial, cohort=cohort)
+    files = sorted(str(path.relative_to(made)) for path in made.rglob("*") if path.is_file())
+    emit(
+        {"out": made, "files": files},
+        f"{', '.join(files)} in {made}; next: gansweep generate {made} --n 100 --out synthetic",
+        as_json=as_json,
+    )
+
+
+def generate(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="What `gansweep export` or `train` wrote.")],
+    n: Annotated[int, typer.Option("--n", help="How many images.")],
+    out: OutOption,
+    file_format: Annotated[
+        Literal["dicom", "nifti", "png", "npy"], typer.Option("--format", help="PNG shows the window; others hold HU.")
+    ] = "png",
+    label: Annotated[str | None, typer.Option(metavar="L", help="The class; default: each in turn.")] = None,
+    seed: SeedOption = 0,
+    cohort: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Real images, for families that start from them.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Draw synthetic images, with a labels.csv that `gansweep ingest` reads."""
+    from gansweep.export.generate import generate as run
+    from trainables import TRAINABLES
+
+    made = run(folder, n, out, TRAINABLES, format=file_format, label=label, seed=seed, cohort=cohort, progress=Ticker())
+    emit({"out": made, "images": n, "format": file_format, "seed": seed}, f"{n} images in {made}", as_json=as_json)
+
+
+def train(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="config.yaml of an export.")],
+    cohort: CohortOption,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="A new folder, or an interrupted training's.")],
+    workers: Annotated[int, typer.Option(min=1, help="Workers that share every batch.")] = 1,
+    gpus_per_worker: GpusOption = 0.0,
+    cpus_per_worker: CpusOption = 1,
+    settings: SetOption = None,
+    reports: Annotated[int, typer.Option(min=1, help="How often progress is told and kept.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """Train one configuration to its full budget, and export the result. The same command goes on after Ctrl-C."""
+    from gansweep.export.config_file import read_config
+    from gansweep.export.production import train_production
+    from trainables import TRAINABLES
+
+    try:
+        made = train_production(
+            read_config(config).derive(parse_settings(settings)),
+            cohort,
+            out,
+            TRAINABLES,
+            workers=workers,
+            cpus_per_worker=cpus_per_worker,
+            gpus_per_worker=gpus_per_worker,
+            reports=reports,
+            say=note,
+        )
+    except KeyboardInterrupt:
+        note("stopped; the same command goes on from here")
+        raise
+    emit({"out": made}, f"trained; next: gansweep generate {made} --n 100 --out synthetic", as_json=as_json)

@@ -1,0 +1,82 @@
+"""Options that several verbs share, and the parsing of their values."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gansweep.errors import ConfigError
+
+__all__ = [
+    "AddressOption",
+    "CohortOption",
+    "CpusOption",
+    "GpusOption",
+    "Json",
+    "SeedOption",
+    "SetOption",
+    "StoreArgument",
+    "WorkersOption",
+    "parse_fractions",
+    "parse_settings",
+]
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout; all else goes to stderr.")]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of every random choice.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Fix a setting: scoring.samples=256, lr_d=1e-4. Repeatable."),
+]
+CohortOption = Annotated[Path, typer.Option("--cohort", metavar="DIR", help="A folder that `gansweep ingest` wrote.")]
+AddressOption = Annotated[
+    str | None, typer.Option("--address", metavar="URL", help="A cluster's dashboard: http://127.0.0.1:8265.")
+]
+WorkersOption = Annotated[int, typer.Option("--workers-per-trial", min=1, help="Ray Train workers that share a trial.")]
+GpusOption = Annotated[float, typer.Option("--gpus-per-worker", min=0.0, help="GPUs each; 0.5 lets two share one.")]
+CpusOption = Annotated[float, typer.Option("--cpus-per-worker", min=0.1, help="CPU cores each.")]
+StoreArgument = Annotated[str, typer.Argument(metavar="STORE", help="A sweep's store: <storage>/<name>.")]
+
+# YAML 1.1 reads 2e-4 as a word, because it wants a dot in every float.
+_EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
+
+
+def parse_settings(pairs: Iterable[str] | None) -> dict[str, Any]:
+    """`["lr_d=2e-4", "penalty.kind=r1"]` as `{"lr_d": 0.0002, "penalty.kind": "r1"}`; values are YAML.
+
+    Raises:
+        ConfigError: something that is not KEY=VALUE, or a key given twice.
+    """
+    settings: dict[str, Any] = {}
+    for pair in pairs or ():
+        key, equals, text = pair.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"{pair!r} is not KEY=VALUE", where="--set", fix="for example --set lr_d=2e-4")
+        if key.strip() in settings:
+            raise ConfigError(f"{key.strip()!r} is given twice", where="--set")
+        settings[key.strip()] = _value(text, pair)
+    return settings
+
+
+def parse_fractions(text: str) -> tuple[float, ...]:
+    """`"0.6,0.2,0.2"` as numbers; whether they make a whole is for the cohort to say.
+
+    Raises:
+        ConfigError: something in it is not a number.
+    """
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(f"{text!r} is not TRAIN,VAL,TEST", where="--split", fix="for example 0.6,0.2,0.2") from None
+
+
+def _value(text: str, pair: str) -> Any:
+    import yaml
+
+    if _EXPONENT.fullmatch(text.strip()):
+        return float(text)
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"the value of {pair!r} is not YAML", where="--set") from None

@@ -1,0 +1,65 @@
+"""Verbs that show a sweep's results: status, leaderboard, report, dashboard."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gansweep.cli.console import emit, note
+from gansweep.cli.options import Json, StoreArgument
+
+__all__ = ["dashboard", "leaderboard", "report", "status"]
+
+
+def status(store: StoreArgument, as_json: Json = False) -> None:
+    """Say how far a sweep is: trials by status, what runs, what went wrong, when it may end."""
+    from gansweep.report.status import as_document, as_text, sweep_status
+    from gansweep.store.store import Store
+
+    found = sweep_status(Store.open(store))
+    emit(as_document(found), as_text(found), as_json=as_json)
+
+
+def leaderboard(
+    store: StoreArgument,
+    top: Annotated[int | None, typer.Option(min=1, help="Show only the first so many.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the trials, best first."""
+    from gansweep.report.leaderboard import as_document, as_table
+    from gansweep.report.leaderboard import leaderboard as ranked
+    from gansweep.store.store import Store
+
+    opened = Store.open(store)
+    rows = ranked(opened)
+    emit(as_document(rows[:top]), as_table(rows, opened.info, top), as_json=as_json)
+
+
+def report(
+    store: StoreArgument,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The HTML file.")] = Path("report.html"),
+    as_json: Json = False,
+) -> None:
+    """Write one HTML page that needs no network: leaderboard, figures, images, and where every number comes from."""
+    from gansweep.report.html import write_report
+    from gansweep.store.store import Store
+
+    written = write_report(Store.open(store), out)
+    emit({"report": written}, f"report in {written}", as_json=as_json)
+
+
+def dashboard(
+    store: StoreArgument,
+    port: Annotated[int, typer.Option(help="On this machine's loopback address.")] = 8080,
+    as_json: Json = False,
+) -> None:
+    """Serve Optuna's dashboard on this machine, with each trial's sample sheet, until Ctrl-C."""
+    from gansweep.report.dashboard import serve_dashboard
+    from gansweep.store.store import Store
+
+    def say(line: str) -> None:
+        note(line)
+        if as_json:
+            emit({"url": f"http://127.0.0.1:{port}/"}, "", as_json=True)
+
+    serve_dashboard(Store.open(store), port=port, say=say)

@@ -1,0 +1,116 @@
+"""The verb that compares two sets of images: score."""
+
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gansweep.cli.console import Ticker, emit
+from gansweep.cli.options import Json, SeedOption
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from gansweep.cohort.dataset import Cohort, CohortInfo
+    from gansweep.contracts import ImageSet
+    from gansweep.scoring.panel import MetricValue
+
+__all__ = ["score"]
+
+Images = Annotated[Path, typer.Argument(help="A cohort, or a folder that `gansweep ingest` could read.")]
+
+
+def score(
+    real: Images,
+    fake: Images,
+    features: Annotated[
+        Path | None, typer.Option(metavar="FILE.pt", help="A TorchScript extractor; default: an encoder of REAL's own.")
+    ] = None,
+    lpips: Annotated[Path | None, typer.Option(metavar="FILE.pt", help="LPIPS weights, with --paired.")] = None,
+    paired: Annotated[bool, typer.Option("--paired", help="Image i of FAKE was made for image i of REAL.")] = False,
+    size: Annotated[int, typer.Option(help="Pixels, where REAL is a folder; a cohort has a size.")] = 64,
+    seed: SeedOption = 0,
+    as_json: Json = False,
+) -> None:
+    """Compute every metric between two sets of images, with intervals and the real-against-real floor.
+
+    Of a cohort the training and validation images are used; its test patients stay unseen.
+    """
+    from gansweep.scoring.panel import score_sets
+
+    real_images, info = _load(real, size=size)
+    fake_images, _ = _load(fake, size=info.size, like=info)
+    positive = info.classes.index(info.positive_class)
+    found = score_sets(real_images, fake_images, features, seed, paired=paired, lpips=lpips, positive=positive)
+    emit({name: metric.as_dict() for name, metric in found.items()}, _table(found), as_json=as_json)
+
+
+def _load(path: Path, *, size: int, like: "CohortInfo | None" = None) -> "tuple[ImageSet, CohortInfo]":
+    """The images at `path`; those of a folder are read as `like` was, where that is given."""
+    from gansweep.cohort.dataset import Cohort
+
+    if (path / "cohort.json").is_file():
+        cohort = Cohort.open(path)
+        return _labelled_as(_seen(cohort), cohort.info, like), cohort.info
+    with TemporaryDirectory(prefix="gansweep-score-") as scratch:
+        cohort = _ingested(path, Path(scratch) / "a", size, None)
+        if like is not None and (like.modality, cohort.info.modality) == ("CT", "CT"):
+            cohort = _ingested(path, Path(scratch) / "b", size, like.window)
+        return _labelled_as(_seen(cohort), cohort.info, like), cohort.info
+
+
+def _ingested(source: Path, out: Path, size: int, window: str | None) -> "Cohort":
+    from gansweep.cohort.dataset import Cohort
+    from gansweep.cohort.ingest import IngestSettings, ingest
+    from gansweep.experiment import validated
+
+    chosen = {"size": size, "window": window, "split": (1.0, 0.0, 0.0), "resplit": True, "label_per": "image"}
+    ingest(source, out, validated(IngestSettings, chosen, where="score"), progress=Ticker())
+    return Cohort.open(out)
+
+
+def _seen(cohort: "Cohort") -> "ImageSet":
+    """Training and validation images in one set."""
+    import torch
+
+    from gansweep.contracts import ImageSet
+
+    if not cohort.info.images.get("val"):
+        return cohort.load("train")
+    parts = [cohort.load("train"), cohort.load("val")]
+    images, labels = (torch.cat([getattr(part, name) for part in parts]) for name in ("images", "labels"))
+    return ImageSet(images, labels, patients=parts[0].patients + parts[1].patients)
+
+
+def _labelled_as(images: "ImageSet", info: "CohortInfo", like: "CohortInfo | None") -> "ImageSet":
+    """Labels as indices into the classes of `like`, which may have more of them.
+
+    Raises:
+        CohortError: a class that `like` does not have.
+    """
+    import torch
+
+    from gansweep.errors import CohortError
+
+    if like is None:
+        return images
+    unknown = sorted(set(info.classes) - set(like.classes))
+    if unknown:
+        raise CohortError(
+            f"FAKE has class {unknown[0]!r}, REAL has {', '.join(like.classes)}", fix="use the same class names"
+        )
+    index = torch.tensor([like.classes.index(name) for name in info.classes])
+    return replace(images, labels=index[images.labels])
+
+
+def _table(found: "dict[str, MetricValue]") -> "Table":
+    from rich.table import Table
+
+    table = Table("metric", "value", "95 % interval", "real", "fake", "remark", box=None)
+    for name, metric in found.items():
+        interval = "" if metric.low is None or metric.high is None else f"{metric.low:.4g} to {metric.high:.4g}"
+        value = "-" if metric.value is None else f"{metric.value:.4g}"
+        table.add_row(name, value, interval, str(metric.n_real), str(metric.n_fake), metric.reason or "")
+    return table

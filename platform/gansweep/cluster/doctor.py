@@ -1,0 +1,152 @@
+"""What is installed, what is reachable, and what a sweep would use."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from importlib import metadata
+from typing import TYPE_CHECKING, Literal
+from uuid import uuid4
+
+from gansweep.cluster.submit import connect, use_token
+from gansweep.errors import GansweepError
+from gansweep.search.capacity import Footprint, gangs_that_fit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Finding", "examine"]
+
+Verdict = Literal["ok", "warning", "problem"]
+
+_PACKAGES = ("ray", "torch", "optuna", "monai", "pydicom", "highdicom", "nibabel", "torchmetrics", "pyarrow", "pandas")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at.
+
+    Args:
+        name: what was looked at.
+        verdict: `ok`, `warning` (a sweep runs, though not as it might) or `problem` (it does not).
+        detail: what was found, and where it is not well, what to do.
+    """
+
+    name: str
+    verdict: Verdict
+    detail: str
+
+
+def examine(footprint: Footprint, *, storage: str | None = None, address: str | None = None) -> list[Finding]:
+    """Looks at everything a sweep depends on, by trying it; never raises for what it finds.
+
+    Args:
+        footprint: what one trial would occupy.
+        storage: a storage URI to write to; None leaves that out.
+        address: a cluster's job server; None starts or joins Ray as a sweep here would.
+    """
+    use_token()
+    found = [_tried("python", _python), _tried("packages", _packages), _tried("torch devices", _devices)]
+    found += _ray_and_room(footprint, address)
+    return found if storage is None else [*found, _tried("storage", lambda: _storage(storage))]
+
+
+def _tried(name: str, check: Callable[[], tuple[Verdict, str]]) -> Finding:
+    try:
+        return Finding(name, *check())
+    except Exception as error:
+        return _problem(name, error)
+
+
+def _problem(name: str, error: Exception) -> Finding:
+    """Whatever a broken installation raises is what the user came to see."""
+    kind = "" if isinstance(error, GansweepError) else f"{type(error).__name__}: "
+    return Finding(name, "problem", kind + " ".join(str(error).split()))
+
+
+def _python() -> tuple[Verdict, str]:
+    detail = f"{platform.python_version()} on {platform.system()} {platform.machine()}, {sys.executable}"
+    return "ok", detail
+
+
+def _packages() -> tuple[Verdict, str]:
+    found: list[str] = []
+    missing: list[str] = []
+    for name in ("gansweep", *_PACKAGES):
+        try:
+            found.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            # From a checkout that is only on the path, gansweep itself has no metadata.
+            (found if name == "gansweep" else missing).append(name)
+    if missing:
+        return "problem", f"missing: {', '.join(missing)}; install gansweep with its dependencies"
+    return "ok", ", ".join(found)
+
+
+def _devices() -> tuple[Verdict, str]:
+    import torch
+
+    if torch.cuda.is_available():
+        gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+        names = ", ".join(f"{gpu.name} ({gpu.total_memory / 2**30:.0f} GiB)" for gpu in gpus)
+        return "ok", f"{names}; CUDA {torch.version.cuda}"
+    return "warning", f"CPU only, {os.cpu_count()} cores; full-size searches want GPUs"
+
+
+def _ray_and_room(footprint: Footprint, address: str | None) -> list[Finding]:
+    """The cluster, and how many trials it would run at once."""
+    try:
+        nodes, resources = _cluster_here() if address is None else _cluster_at(address)
+    except Exception as error:
+        return [_problem("ray", error)]
+    token = "with" if os.environ.get("RAY_AUTH_MODE") == "token" else "without"
+    reached = Finding("ray", "ok", f"{nodes} node(s), {_amounts(resources)}, {token} token authentication")
+    return [reached, _tried("a sweep", lambda: _room(footprint, resources))]
+
+
+def _cluster_here() -> tuple[int, dict[str, float]]:
+    import ray
+
+    from gansweep.search.sweep import ray_cluster
+
+    with ray_cluster() as resources:
+        return sum(bool(node["Alive"]) for node in ray.nodes()), resources
+
+
+def _cluster_at(address: str) -> tuple[int, dict[str, float]]:
+    from ray.util.state import list_nodes
+
+    connect(address)
+    nodes = list_nodes(address=address, filters=[("state", "=", "ALIVE")], detail=True)
+    resources: Counter[str] = Counter()
+    for node in nodes:
+        resources.update(node.resources_total)
+    return len(nodes), dict(resources)
+
+
+def _room(footprint: Footprint, resources: dict[str, float]) -> tuple[Verdict, str]:
+    at_once = gangs_that_fit(footprint, resources)
+    each = f"{footprint.workers} x ({footprint.cpus_per_worker:g} CPUs, {footprint.gpus_per_worker:g} GPUs)"
+    if at_once < 1:
+        return "problem", f"no trial of {each} fits; ask for fewer workers or add nodes"
+    if resources.get("GPU") and not footprint.gpus_per_worker:
+        return "warning", f"{at_once} trials at once of {each}; the GPUs would idle, give --gpus-per-worker 1"
+    return "ok", f"{at_once} trials at once of {each}"
+
+
+def _amounts(resources: dict[str, float]) -> str:
+    return f"{resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs"
+
+
+def _storage(storage: str) -> tuple[Verdict, str]:
+    """Whether files can be written, read and deleted there, by doing it."""
+    from gansweep.store.files import Files
+
+    files = Files(storage)
+    name = f".gansweep-doctor-{uuid4().hex}"
+    files.write_bytes(name, b"ok")
+    files.delete(name)
+    return "ok", f"{files.label} can be written"

@@ -1,0 +1,1 @@
+"""Scans in, arrays out: readers, intensity, patient-level split, manifest, and the phantom."""

@@ -1,0 +1,192 @@
+"""Which pictures stay, whose they are, and which split each patient goes to."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gansweep.cohort.duplicates import join, near_pairs
+from gansweep.cohort.sources import Rejected
+from gansweep.cohort.split import SPLITS, check_given, draw_split
+from gansweep.errors import CohortError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gansweep.cohort.identity import Pseudonyms
+    from gansweep.cohort.reading import Picture
+    from gansweep.cohort.settings import IngestSettings
+
+__all__ = ["Assignment", "assign"]
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What `assign` decided.
+
+    Args:
+        pictures: those that stay.
+        patients: salted hash of each; near-duplicates of unknown patients share one.
+        splits: of each.
+        rejected: what was left out.
+        given: whether the split is the user's.
+        warnings: what the user should know.
+    """
+
+    pictures: list[Picture]
+    patients: list[str]
+    splits: list[str]
+    rejected: list[Rejected]
+    given: bool
+    warnings: list[str]
+
+
+def assign(pictures: list[Picture], settings: IngestSettings, pseudonyms: Pseudonyms) -> Assignment:
+    """Leaves out images nobody can label, hashes patients, and splits them.
+
+    Raises:
+        CohortError: a patient with two labels, too few patients, or a given split that leaks.
+    """
+    pictures, rejected = _without_conflicts(pictures)
+    if not pictures:
+        raise CohortError(f"no usable images: {rejected[0].name}: {rejected[0].reason}", fix="correct the labels")
+    conflicts = f"{len(rejected)} images left out: the same image stands under two labels"
+    warnings = [conflicts] if rejected else []
+    hashes = [pseudonyms.of(picture.patient or f"file {picture.source.name}") for picture in pictures]
+    if settings.label_per == "patient" and settings.label_from == "labels":
+        _refuse_two_labels(pictures, hashes)
+    given = not settings.resplit and any(picture.source.split for picture in pictures)
+    if given:
+        check_given([picture.source.split for picture in pictures], hashes)
+        pictures, hashes, copies = _without_leaking_copies(pictures, hashes, settings)
+        splits, more = _given(pictures, hashes, settings)
+        return Assignment(pictures, hashes, splits, rejected + copies, given, warnings + more)
+    splits, hashes, more = _drawn(pictures, hashes, settings)
+    return Assignment(pictures, hashes, splits, rejected, given, warnings + more)
+
+
+def _without_conflicts(pictures: list[Picture]) -> tuple[list[Picture], list[Rejected]]:
+    """Drops every copy of an image that stands under two labels: nobody here can tell which is right."""
+    labels: dict[str, set[str]] = defaultdict(set)
+    for picture in pictures:
+        if picture.key:
+            labels[picture.key].add(picture.label)
+    kept, rejected = [], []
+    for picture in pictures:
+        names = sorted(labels[picture.key])
+        if len(names) > 1:
+            reason = f"the same image is labelled {' and '.join(names)}"
+            rejected.append(Rejected(picture.source.name, reason, bad=False))
+        else:
+            kept.append(picture)
+    return kept, rejected
+
+
+def _drawn(
+    pictures: list[Picture], hashes: list[str], settings: IngestSettings
+) -> tuple[list[str], list[str], list[str]]:
+    """(splits, patients, warnings) where the user gives no split."""
+    near = _near(pictures, hashes)
+    # Known patients may look alike; unknown ones who do are taken for one, lest a copy be tested on.
+    unknown = [not picture.patient and not picture.volume for picture in pictures]
+    binding = _exact_pairs(pictures) + [(i, j) for i, j in near if unknown[i] and unknown[j]]
+    groups = join(hashes, binding)
+    warnings = []
+    if near:
+        kept = "kept in one split" if any(unknown) else "of different patients"
+        warnings.append(f"{len({i for pair in near for i in pair})} images have near-duplicates ({kept})")
+    if any(unknown):
+        first: dict[int, str] = {}
+        hashes = [first.setdefault(group, value) for group, value in zip(groups, hashes, strict=True)]
+        warnings.append("patients are not known: every image counts as its own, near-duplicates as one")
+    labels = [picture.label for picture in pictures]
+    return draw_split(groups, labels, settings.split, settings.seed), hashes, warnings
+
+
+def _given(pictures: list[Picture], hashes: list[str], settings: IngestSettings) -> tuple[list[str], list[str]]:
+    """(splits, warnings) where the user gives one; val or test are drawn from train where it has none."""
+    asked = [picture.source.split for picture in pictures]
+    splits = _completed(asked, hashes, [picture.label for picture in pictures], settings)
+    warnings = []
+    if splits != asked:
+        made = " and ".join(sorted(set(splits) - set(asked)))
+        warnings.append(f"the split given has no {made}: drawn from its training patients")
+    near = _near(pictures, hashes)
+    crossing = {i for pair in near for i in pair if splits[pair[0]] != splits[pair[1]]}
+    held_out = sum(splits[index] != "train" for index in crossing)
+    if held_out:
+        warnings.append(f"{held_out} val or test images have a near-duplicate in another split; consider --resplit")
+    return splits, warnings
+
+
+def _near(pictures: Sequence[Picture], hashes: Sequence[str]) -> list[tuple[int, int]]:
+    """Near-duplicates of different patients."""
+    pairs = near_pairs(np.stack([picture.code for picture in pictures]))
+    return [(i, j) for i, j in pairs if hashes[i] != hashes[j]]
+
+
+def _refuse_two_labels(pictures: Sequence[Picture], hashes: Sequence[str]) -> None:
+    labels: dict[str, set[str]] = defaultdict(set)
+    for picture, patient in zip(pictures, hashes, strict=True):
+        labels[patient].add(picture.label)
+    torn = [patient for patient, names in labels.items() if len(names) > 1]
+    if torn:
+        example = next(p for p, h in zip(pictures, hashes, strict=True) if h == torn[0])
+        raise CohortError(
+            f"patient {torn[0]} has two labels: {' and '.join(sorted(labels[torn[0]]))} "
+            f"({len(torn)} such patients, one of them in {example.source.name})",
+            fix="correct the labels, or say that each image has its own with --label-per image",
+        )
+
+
+def _exact_pairs(pictures: Sequence[Picture]) -> list[tuple[int, int]]:
+    first: dict[str, int] = {}
+    pairs = []
+    for index, picture in enumerate(pictures):
+        if picture.key and first.setdefault(picture.key, index) != index:
+            pairs.append((first[picture.key], index))
+    return pairs
+
+
+def _without_leaking_copies(
+    pictures: list[Picture], hashes: list[str], settings: IngestSettings
+) -> tuple[list[Picture], list[str], list[Rejected]]:
+    """Refuses, or with `skip_bad` leaves out, training copies of images that the given split tests on."""
+    strictest: dict[str, str] = {}
+    for picture in pictures:
+        held = strictest.get(picture.key, "train")
+        strictest[picture.key] = max(held, picture.source.split, key=SPLITS.index)
+    leaking = [bool(p.key) and p.source.split != strictest[p.key] for p in pictures]
+    if any(leaking) and not settings.skip_bad:
+        first = pictures[leaking.index(True)]
+        raise CohortError(
+            f"{sum(leaking)} images stand in two splits, the first in {first.source.split} and "
+            f"{strictest[first.key]}: {first.source.name}",
+            fix="split anew with --resplit, or leave the copies out with --skip-bad",
+        )
+    rejected = [
+        Rejected(p.source.name, f"the same image is in {strictest[p.key]}")
+        for p, leaks in zip(pictures, leaking, strict=True)
+        if leaks
+    ]
+    kept = [index for index, leaks in enumerate(leaking) if not leaks]
+    return [pictures[index] for index in kept], [hashes[index] for index in kept], rejected
+
+
+def _completed(given: list[str], hashes: list[str], labels: list[str], settings: IngestSettings) -> list[str]:
+    """A given split that lacks val or test gets them from its training patients."""
+    missing = [name for name, share in zip(SPLITS, settings.split, strict=True) if share and name not in given]
+    if not missing:
+        return given
+    train = [index for index, split in enumerate(given) if split == "train"]
+    shares = [s if name in {"train", *missing} else 0.0 for name, s in zip(SPLITS, settings.split, strict=True)]
+    fractions = (shares[0] / sum(shares), shares[1] / sum(shares), shares[2] / sum(shares))
+    groups = join([hashes[index] for index in train], [])
+    drawn = draw_split(groups, [labels[index] for index in train], fractions, settings.seed)
+    completed = list(given)
+    for index, split in zip(train, drawn, strict=True):
+        completed[index] = split
+    return completed

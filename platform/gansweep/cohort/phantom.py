@@ -1,0 +1,161 @@
+"""Head-CT phantoms with and without bilateral basal-ganglia calcification: data to try everything on.
+
+They are not patients and teach nothing about the disease. They make the same *task*: small dense lesions in both basal
+ganglia against harmless calcifications, in few patients, with scanner noise.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gansweep.cohort.ct_writer import CtSlice, write_ct
+from gansweep.cohort.files import new_folder
+from gansweep.cohort.phantom_anatomy import FIELD_OF_VIEW_MM, Canvas, Head, draw_head, paint_head
+from gansweep.cohort.phantom_calcification import Deposit, draw_confounders, draw_fahr, paint_deposits
+from gansweep.cohort.phantom_scanner import PIXELS_ACROSS, scan
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from gansweep.cohort.files import ProgressCallback
+
+__all__ = ["CLASSES", "draw_phantom", "write_phantom"]
+
+CLASSES = ("control", "fahr")
+LOWEST, HIGHEST = 0.2, 0.68  # slice levels at which the pallidum is in the picture
+SLICE_MM, LEVEL_MM = 5.0, 45.0  # thickness; height between level 0 and level 1
+
+
+@dataclass(frozen=True)
+class _Patient:
+    """One phantom patient: a head, its calcium, and the dose it was scanned with."""
+
+    head: Head
+    deposits: list[Deposit]
+    noise: float  # HU
+
+
+def draw_phantom(
+    rng: np.random.Generator, fahr: bool, size: int = 128
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """One slice of a patient nobody has seen before.
+
+    Args:
+        rng: all randomness.
+        fahr: with the disease, or a control.
+        size: pixels.
+
+    Returns:
+        Hounsfield units `[size, size]`, and the lesion mask `[size, size]` (empty for controls).
+    """
+    patient = _draw_patient(rng, fahr)
+    return _slice(patient, float(rng.uniform(LOWEST, HIGHEST)), size, rng)
+
+
+def write_phantom(
+    out: Path,
+    patients: int = 40,
+    slices: int = 4,
+    size: int = 128,
+    seed: int = 0,
+    progress: ProgressCallback | None = None,
+) -> None:
+    """Writes a folder of CT DICOM files, lesion masks (PNG) and `labels.csv` (`path,label,patient_id,split,mask`).
+
+    Half of the patients (rounded down) have the disease. `split` is left empty: `ingest` makes it.
+
+    Args:
+        out: a folder that does not exist or is empty.
+        patients: at least 2.
+        slices: per patient, at the level of the basal ganglia.
+        size: pixels, rows and columns.
+        seed: of everything, UIDs included.
+        progress: called with (stage, patients done, patients in all).
+
+    Raises:
+        CohortError: `out` is in use or cannot be written, or a number is out of range.
+    """
+    _check(patients, slices, size, seed)
+    diseased = np.random.default_rng([seed, 0]).permutation(patients) < patients // 2
+    with new_folder(out, "phantom") as folder:
+        (folder / "images").mkdir()
+        (folder / "masks").mkdir()
+        rows = []
+        for index, fahr in enumerate(diseased):
+            rows += _write_patient(folder, index, bool(fahr), slices, size, seed)
+            if progress:
+                progress("phantom", index + 1, patients)
+        with (folder / "labels.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, ["path", "label", "patient_id", "split", "mask"])
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def _check(patients: int, slices: int, size: int, seed: int) -> None:
+    from gansweep.errors import CohortError
+
+    limits = {
+        "patients": (patients, 2, 9999),
+        "slices": (slices, 1, 64),
+        "size": (size, 32, 1024),
+        "seed": (seed, 0, 2**63),
+    }
+    for name, (value, low, high) in limits.items():
+        if not low <= value <= high:
+            raise CohortError(f"{name} = {value}", where="phantom", fix=f"choose {low} to {high}")
+
+
+def _write_patient(folder: Path, index: int, fahr: bool, slices: int, size: int, seed: int) -> list[dict[str, str]]:
+    from PIL import Image
+
+    rng = np.random.default_rng([seed, 1, index])
+    patient = _draw_patient(rng, fahr)
+    name = f"PHANTOM-{index + 1:04d}"
+    rows = []
+    for number, level in enumerate(_levels(slices, rng), start=1):
+        hu, mask = _slice(patient, level, size, rng)
+        stem = f"{name}_{number:02d}"
+        place = CtSlice(
+            patient=name,
+            study=f"phantom {seed} {index}",
+            instance=number,
+            position_mm=level * LEVEL_MM,
+            spacing_mm=FIELD_OF_VIEW_MM / size,
+            thickness_mm=SLICE_MM,
+            description="gansweep head phantom",
+            comments="Synthetic phantom. Not a patient.",
+        )
+        write_ct(folder / "images" / f"{stem}.dcm", hu, place)
+        Image.fromarray(mask.astype(np.uint8) * 255).save(folder / "masks" / f"{stem}.png")
+        paths = {"path": f"images/{stem}.dcm", "mask": f"masks/{stem}.png"}
+        rows.append({**paths, "label": CLASSES[fahr], "patient_id": name, "split": ""})
+    return rows
+
+
+def _draw_patient(rng: np.random.Generator, fahr: bool) -> _Patient:
+    head = draw_head(rng)
+    deposits = draw_confounders(rng, specks=not fahr) + (draw_fahr(rng) if fahr else [])
+    return _Patient(head, deposits, noise=float(rng.uniform(3.0, 6.0)))
+
+
+def _levels(slices: int, rng: np.random.Generator) -> list[float]:
+    """Heights of a patient's slices, lowest first, evenly spaced about a little chance."""
+    step = (HIGHEST - LOWEST) / slices
+    return [LOWEST + (index + float(rng.uniform(0.2, 0.8))) * step for index in range(slices)]
+
+
+def _slice(
+    patient: _Patient, level: float, size: int, rng: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    canvas = Canvas(patient.head, level, size * PIXELS_ACROSS)
+    tissue, cavity = paint_head(canvas)
+    calcified, lesion = paint_deposits(tissue, canvas, patient.deposits)
+    hu = tissue + cavity * (calcified - tissue)
+    mask = (lesion * cavity).reshape(size, PIXELS_ACROSS, size, PIXELS_ACROSS).mean(axis=(1, 3)) > 0.4
+    return scan(hu, size, patient.noise, rng), mask

@@ -1,0 +1,153 @@
+"""Where a phantom's calcium lies: Fahr's bilateral nuclei, and the harmless calcifications that look like them.
+
+Fahr's disease (primary familial brain calcification) calcifies both basal ganglia, often the thalami. The pineal gland,
+the choroid plexus and the falx calcify in most healthy adults, and specks in the pallidum are a common incidental
+finding: a detector that only looks for bright spots is wrong about all of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gansweep.cohort.phantom_anatomy import NUCLEI, Canvas, ellipse
+
+__all__ = ["Deposit", "draw_confounders", "draw_fahr", "paint_deposits"]
+
+Array = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Deposit:
+    """One calcified place, an ellipsoid in the head's frame.
+
+    Args:
+        x: centre, mm (to the image's right), and likewise `y` (to the back).
+        y: see `x`.
+        rx: half-axis, mm, and likewise `ry`.
+        ry: see `rx`.
+        tilt: degrees.
+        level: of its middle, 0 to 1.
+        reach: half its height, in levels.
+        density: peak attenuation, HU.
+        grain: key of the noise that makes it crumbly.
+        fahr: whether it belongs to the disease (and to the lesion mask).
+    """
+
+    x: float
+    y: float
+    rx: float
+    ry: float
+    tilt: float
+    level: float
+    reach: float
+    density: float
+    grain: int
+    fahr: bool
+
+
+def draw_fahr(rng: np.random.Generator) -> list[Deposit]:
+    """The deposits of one Fahr patient: always both pallida, often putamina, caudates and thalami.
+
+    Stage (how far it has spread) and density are drawn apart; early disease is small and faint.
+    """
+    stage = float(rng.beta(0.9, 2.2))
+    peak = float(np.exp(rng.uniform(np.log(80.0), np.log(240.0 + 760.0 * stage))))
+    chances = {"pallidum": 1.0, "putamen": 0.15 + 0.7 * stage, "caudate": 0.1 + 0.6 * stage, "thalamus": 0.7 * stage}
+    deposits = []
+    for name, chance in chances.items():
+        if rng.uniform() > chance:
+            continue
+        nucleus = NUCLEI[name]
+        for side in (-1.0, 1.0):
+            extent = float(np.clip((0.34 + 0.55 * stage) * rng.uniform(0.8, 1.25), 0.3, 1.0))
+            deposits.append(
+                Deposit(
+                    x=side * (nucleus.x + rng.normal(0, 0.8)),
+                    y=nucleus.y + float(rng.normal(0, 1.5)),
+                    rx=nucleus.rx * extent,
+                    ry=nucleus.ry * extent,
+                    tilt=side * nucleus.tilt,
+                    level=nucleus.level,
+                    reach=nucleus.reach,
+                    density=peak * float(rng.uniform(0.75, 1.25)) * (1.0 if name == "pallidum" else 0.8),
+                    grain=int(rng.integers(1000, 2**31)),
+                    fahr=True,
+                )
+            )
+    return deposits
+
+
+def draw_confounders(rng: np.random.Generator, *, specks: bool) -> list[Deposit]:
+    """Calcifications without meaning: pineal gland, choroid plexus, falx and, where `specks`, in the pallidum."""
+    found = []
+    if rng.uniform() < 0.6:
+        radius = float(rng.uniform(1.2, 3.2))
+        found.append(_harmless(rng, rng.normal(0, 0.6), 28.0 + rng.normal(0, 1.5), radius, (100, 600)))
+    if rng.uniform() < 0.5:
+        for side in (-1.0, 1.0):
+            if rng.uniform() < 0.8:
+                place = side * (25.0 + rng.normal(0, 1.5)), 33.0 + rng.normal(0, 3.0)
+                found.append(_harmless(rng, *place, float(rng.uniform(1.2, 4.0)), (90, 500)))
+    if rng.uniform() < 0.3:
+        place = rng.normal(0, 0.6), float(rng.choice([-62.0, -54.0, 60.0]) + rng.normal(0, 4.0))
+        found.append(_harmless(rng, *place, float(rng.uniform(1.0, 2.2)), (150, 700), stretch=3.5))
+    if specks and rng.uniform() < 0.6:
+        found += _specks(rng)
+    return found
+
+
+def _specks(rng: np.random.Generator) -> list[Deposit]:
+    """Incidental specks in one pallidum or, less often and unevenly, in both."""
+    sides = (-1.0, 1.0) if rng.uniform() < 0.5 else (float(rng.choice([-1.0, 1.0])),)
+    nucleus = NUCLEI["pallidum"]
+    return [
+        _harmless(
+            rng,
+            side * (nucleus.x + rng.normal(0, 1.5)),
+            nucleus.y + rng.normal(0, 3.5),
+            float(rng.uniform(1.0, 3.0)),
+            (80, 400),
+        )
+        for side in sides
+    ]
+
+
+def _harmless(
+    rng: np.random.Generator, x: float, y: float, radius: float, density: tuple[int, int], stretch: float = 1.4
+) -> Deposit:
+    return Deposit(
+        x=float(x),
+        y=float(y),
+        rx=radius,
+        ry=radius * float(rng.uniform(1.0, stretch)),
+        tilt=float(rng.uniform(-20, 20)) if stretch < 2 else 0.0,
+        level=float(rng.uniform(0.25, 0.65)),
+        reach=float(rng.uniform(0.35, 0.7)),
+        density=float(np.exp(rng.uniform(*np.log(density)))),
+        grain=int(rng.integers(1000, 2**31)),
+        fahr=False,
+    )
+
+
+def paint_deposits(hu: Array, canvas: Canvas, deposits: list[Deposit]) -> tuple[Array, Array]:
+    """Lays the deposits over the tissue.
+
+    Returns:
+        Hounsfield units `[H, W]`, and the coverage `[H, W]` of the disease's own deposits.
+    """
+    lesion = np.zeros_like(hu)
+    for deposit in deposits:
+        share = np.sqrt(max(0.0, 1.0 - ((canvas.level - deposit.level) / deposit.reach) ** 2))
+        if share < 0.25:
+            continue
+        rx, ry = deposit.rx * share, deposit.ry * share
+        cover = ellipse(canvas, deposit.x, deposit.y, rx, ry, deposit.tilt, 0.6)
+        crumbs = np.clip(0.75 + 0.3 * canvas.field(5.0, deposit.grain), 0.25, 1.2)
+        hu = (hu + cover * crumbs * np.maximum(deposit.density - hu, 0.0)).astype(np.float32)
+        if deposit.fahr:
+            lesion = np.maximum(lesion, cover)
+    return hu, lesion

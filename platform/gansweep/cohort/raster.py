@@ -1,0 +1,85 @@
+"""PNG, JPEG, TIFF and BMP images, grey or colour, and mask files of any kind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gansweep.cohort.scan import Mask, ScanError, Slice
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["read_mask", "read_raster"]
+
+GREY_TOLERANCE = 3.0  # mean difference of colour channels (of 255) below which JPEG "colour" is only chroma noise
+
+
+def read_raster(path: Path) -> list[Slice]:
+    """One grey `[1, H, W]` or colour `[3, H, W]` picture with values in [0, 1] of its bit depth.
+
+    A colour file whose channels agree is read as grey; transparency is laid over black; EXIF rotation is applied.
+
+    Raises:
+        ScanError: the file cannot be decoded.
+    """
+    values = _open(path)
+    scale = float(np.iinfo(values.dtype).max) if values.dtype.kind in "ui" else 1.0
+    if values.dtype.kind not in "ui" and (values.min() < 0.0 or values.max() > 1.0):
+        raise ScanError("floating-point values outside [0, 1]", where=path.name)
+    pixels = (values.astype(np.float32) / scale)[None] if values.ndim == 2 else np.moveaxis(values / scale, -1, 0)
+    if pixels.shape[0] == 3 and float(np.ptp(pixels, axis=0).mean()) * 255.0 < GREY_TOLERANCE:
+        pixels = pixels.mean(axis=0, keepdims=True)
+    return [Slice(np.ascontiguousarray(pixels, np.float32), "raster")]
+
+
+def read_mask(path: Path) -> Mask:
+    """A mask `[H, W]` (or `[X, Y, Z]` from NIfTI): small integers count above 0, grey levels above half.
+
+    Raises:
+        ScanError: the file cannot be read or is no mask.
+    """
+    name = path.name.lower()
+    try:
+        if name.endswith((".nii", ".nii.gz")):
+            from gansweep.cohort.nifti import load_canonical
+
+            values: Any = load_canonical(path)[0]
+        elif name.endswith(".npy"):
+            values = np.load(path, allow_pickle=False)
+        else:
+            values = _open(path)
+    except (ValueError, EOFError) as error:
+        raise ScanError(f"not a readable mask ({error})", where=path.name) from None
+    if values.ndim == 3 and values.shape[-1] == 3 and not name.endswith((".nii", ".nii.gz")):
+        values = values.mean(axis=-1)
+    half = 0 if values.dtype == bool or values.max() <= 16 else values.max() / 2
+    return np.asarray(values > half)
+
+
+def _open(path: Path) -> Any:
+    """`[H, W]` or `[H, W, 3]` in the file's own integer type."""
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as opened:
+            picture: Image.Image = ImageOps.exif_transpose(opened) or opened
+            if picture.mode in {"RGBA", "LA", "PA"} or "transparency" in picture.info:
+                rgba = picture.convert("RGBA")
+                picture = Image.alpha_composite(Image.new("RGBA", rgba.size, "black"), rgba).convert("RGB")
+            elif picture.mode == "1":
+                picture = picture.convert("L")
+            elif picture.mode in {"P", "CMYK", "YCbCr", "HSV", "LAB"}:
+                picture = picture.convert("RGB")
+            values = np.asarray(picture)
+    except Exception as error:  # Pillow's decoders raise many kinds
+        raise ScanError(f"not a readable image ({_first_line(error)})", where=path.name) from None
+    # Pillow opens 16-bit PNG as 32-bit integers.
+    return (
+        values.astype(np.uint16) if values.dtype == np.int32 and 0 <= values.min() <= values.max() < 2**16 else values
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].replace(str(error.args[:1]), "")[:160]

@@ -1,0 +1,205 @@
+"""From sources to slices of one size: grouped by series, read, windowed, resized; one series in memory at a time."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gansweep.cohort.dataset import FULL_SCALE, file_hash
+from gansweep.cohort.dicom import read_dicom, series_of
+from gansweep.cohort.duplicates import content_key, thumbnail_code
+from gansweep.cohort.intensity import WINDOWS, Window, percentile_window, window_named
+from gansweep.cohort.nifti import read_nifti
+from gansweep.cohort.raster import read_mask, read_raster
+from gansweep.cohort.resample import fit_mask, fit_pixels, make_square
+from gansweep.cohort.scan import Array, ScanError, Slice, UnneededError
+from gansweep.cohort.selection import select_slices
+from gansweep.cohort.sources import Rejected, Source, format_of
+from gansweep.errors import CohortError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from gansweep.cohort.settings import IngestSettings
+
+__all__ = ["Picture", "group_by_series", "read_unit", "usual_window"]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image as it goes into the cohort, with what the manifest says of it.
+
+    Args:
+        source: where it came from.
+        pixels: `[C, size, size]` uint16.
+        paired: `[C, size, size]` uint16 image of the other kind, or None.
+        mask: `[size, size]`, or None where nobody has drawn any.
+        label: class name.
+        patient: identifier, "" where unknown.
+        volume: one of several slices of a file or series.
+        modality: CT, MR or raster.
+        spacing_mm: between the pixels of the original, or NaN.
+        shape: rows and columns of the original.
+        sha256: of the file.
+        key: of the decoded pixels, for exact duplicates.
+        code: perceptual code, for near-duplicates.
+    """
+
+    source: Source
+    pixels: NDArray[np.uint16]
+    paired: NDArray[np.uint16] | None
+    mask: NDArray[np.bool_] | None
+    label: str
+    patient: str
+    volume: bool
+    modality: str
+    spacing_mm: float
+    shape: tuple[int, int]
+    sha256: str
+    key: str
+    code: Array
+
+
+def group_by_series(sources: Sequence[Source], series: str | None) -> tuple[list[list[Source]], list[Rejected]]:
+    """Sources in units that are read together: the files of one DICOM series, any other file alone.
+
+    Args:
+        sources: in order; a unit stands where its first file stood.
+        series: pattern that a DICOM series' description must match.
+    """
+    units: dict[str, list[Source]] = defaultdict(list)
+    rejected = []
+    for source in sources:
+        if format_of(source.path) != "dicom":
+            units[str(source.path)].append(source)
+            continue
+        try:
+            uid, description = series_of(source.path)
+        except ScanError as error:
+            rejected.append(Rejected(source.name, error.what))
+            continue
+        if series is not None and not fnmatch.fnmatch(description, series):
+            rejected.append(Rejected(source.name, f"its series is not {series!r}", bad=False))
+            continue
+        units[f"series {uid}"].append(source)
+    return list(units.values()), rejected
+
+
+def read_unit(unit: list[Source], settings: IngestSettings) -> Iterator[Picture | Rejected]:
+    """The pictures of one unit, in the order of their positions, and the files that could not be used."""
+    found: list[tuple[Source, Slice]] = []
+    for source in unit:
+        try:
+            found += [(source, part) for part in _read(source, settings)]
+        except UnneededError as reason:
+            yield Rejected(source.name, reason.what, bad=False)
+        except (CohortError, OSError) as reason:
+            yield Rejected(source.name, reason.what if isinstance(reason, CohortError) else str(reason.strerror))
+    if settings.modality:
+        wanted = settings.modality.upper()
+        for name in sorted({source.name for source, part in found if part.modality.upper() != wanted}):
+            yield Rejected(name, f"not {wanted}", bad=False)
+        found = [(source, part) for source, part in found if part.modality.upper() == wanted]
+    if not found:
+        return
+    found.sort(key=lambda pair: pair[1].position)
+    window = _window_of([part for _, part in found], settings.window)
+    by_mask = settings.label_from == "mask"
+    volume = len(found) > len({source.path for source, _ in found})
+    kept = select_slices([part for _, part in found], settings.slices, label_from_mask=by_mask, volume=volume)
+    hashes: dict[Path, str] = {}
+    for number, part in kept:
+        source = found[number][0]
+        digest = hashes.setdefault(source.path, "") or file_hash(source.path)
+        hashes[source.path] = digest
+        yield _picture(source, part, window, settings, digest, volume=len(found) > 1)
+
+
+def _read(source: Source, settings: IngestSettings) -> list[Slice]:
+    kind = format_of(source.path)
+    mask: Any = None if source.mask is None else read_mask(source.mask)
+    if mask is None and settings.label_from == "mask":
+        raise ScanError("has no mask to take its label from", where=source.name)
+    if kind == "nifti":
+        bids = "CT" if source.name.removesuffix(".gz").endswith("_ct.nii") else ""
+        return read_nifti(source.path, settings.plane, settings.modality or bids, mask)
+    slices = read_dicom(source.path) if kind == "dicom" else read_raster(source.path)
+    if mask is None:
+        return slices
+    masks = mask[None] if mask.ndim == 2 else mask
+    if masks.shape != (len(slices), *slices[0].pixels.shape[-2:]):
+        drawn, image = "x".join(map(str, mask.shape)), "x".join(map(str, slices[0].pixels.shape[-2:]))
+        raise ScanError(f"its mask is {drawn} pixels, the image {image}", where=source.name)
+    return [_with_mask(part, drawn) for part, drawn in zip(slices, masks, strict=True)]
+
+
+def _with_mask(part: Slice, mask: Any) -> Slice:
+    from dataclasses import replace
+
+    return replace(part, mask=np.asarray(mask, bool))
+
+
+def usual_window(modality: str) -> str:
+    """The window of a modality when none is asked for."""
+    return {"CT": "lesion", "raster": "full"}.get(modality, "percentile")
+
+
+def _window_of(slices: list[Slice], wanted: str | None) -> Window:
+    """The window asked for, or the one for the modality.
+
+    Raises:
+        CohortError: a window in Hounsfield units for images that have none.
+    """
+    modality = slices[0].modality
+    name = wanted or usual_window(modality)
+    if name == "percentile":
+        return percentile_window([part.pixels for part in slices])
+    window = window_named(name)
+    if name in WINDOWS and modality != ("raster" if name == "full" else "CT"):
+        units = "values in [0, 1]" if name == "full" else "Hounsfield units"
+        raise CohortError(f"window {name!r} is for {units}, not for {modality} images", fix="leave --window out")
+    return window
+
+
+def _picture(
+    source: Source, part: Slice, window: Window, settings: IngestSettings, sha256: str, *, volume: bool
+) -> Picture:
+    pixels = _fitted(part, window, settings.size)
+    mask = None if part.mask is None else fit_mask(part.mask, part.spacing_mm, settings.size)
+    spacing = part.spacing_mm
+    label = source.label
+    if settings.label_from == "mask":
+        label = "lesion" if part.mask is not None and part.mask.any() else "no_lesion"
+    return Picture(
+        source=source,
+        pixels=np.round(pixels * FULL_SCALE).astype(np.uint16),
+        paired=None if source.paired is None else _paired(source.paired, settings),
+        mask=mask,
+        label=label,
+        patient=source.patient or part.patient or source.folder or part.study,
+        volume=volume,
+        modality=part.modality,
+        spacing_mm=float("nan") if spacing is None else float(min(spacing)),
+        shape=(part.pixels.shape[-2], part.pixels.shape[-1]),
+        sha256=sha256,
+        key=content_key(part.pixels),
+        code=thumbnail_code(pixels),
+    )
+
+
+def _fitted(part: Slice, window: Window, size: int) -> Array:
+    square = make_square(part.pixels, part.spacing_mm)
+    return window.apply(fit_pixels(square, size, keep_lesions=window.companded))
+
+
+def _paired(path: Path, settings: IngestSettings) -> NDArray[np.uint16]:
+    slices = read_dicom(path) if format_of(path) == "dicom" else read_raster(path)
+    pixels = _fitted(slices[0], _window_of(slices[:1], None), settings.size)
+    return np.round(pixels * FULL_SCALE).astype(np.uint16)

@@ -1,0 +1,240 @@
+"""Finds the images of a folder and what is known of each: a labels CSV, a BIDS folder, or one folder per class."""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gansweep.cohort.dicom import is_dicom
+from gansweep.errors import CohortError
+
+__all__ = ["Rejected", "Source", "find_sources", "format_of", "normal_split"]
+
+RASTERS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+NIFTIS = (".nii", ".nii.gz")
+DICOMS = (".dcm", ".dicom", ".ima")
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """One image file and what its owner says of it.
+
+    Args:
+        path: the file.
+        name: its path relative to the source folder, for messages and `rejected.parquet`.
+        label: class name; "" where the masks decide.
+        patient: the owner's patient identifier, "" where the file may know or nobody does. Never written out.
+        folder: the folder that holds this patient's files, where nobody says whose they are. Never written out.
+        split: train, val, test or "".
+        mask: lesion mask, or None.
+        paired: the image of the other kind, or None.
+    """
+
+    path: Path
+    name: str
+    label: str = ""
+    patient: str = field(default="", repr=False)
+    folder: str = field(default="", repr=False)
+    split: str = ""
+    mask: Path | None = None
+    paired: Path | None = None
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A file that is not in the cohort. `bad`: it should have been, so that without `skip_bad` ingest stops."""
+
+    name: str
+    reason: str
+    bad: bool = True
+
+
+def find_sources(
+    root: Path,
+    labels: Path | None = None,
+    *,
+    label_column: str | None = None,
+    split_column: str = "split",
+    paired_column: str | None = None,
+    labelled: bool = True,
+) -> tuple[list[Source], list[Rejected]]:
+    """All images under `root`, in the order of their names.
+
+    Args:
+        root: the user's folder.
+        labels: a CSV; None: `labels.csv` in `root` where it exists, else BIDS, else one folder per class.
+        label_column: None: `label`, and for BIDS the first usual name.
+        split_column: the CSV's column with train, val or test.
+        paired_column: None: `paired` or the one that begins with `paired_`.
+        labelled: False where the masks decide the label, so that none needs to be given.
+
+    Raises:
+        CohortError: no such folder, no images, no labels, an unreadable CSV.
+    """
+    from gansweep.cohort.bids import find_bids, is_bids
+
+    root = Path(root)
+    if not root.is_dir():
+        raise CohortError("no such folder", where=str(root), fix="name the folder that holds the images")
+    if labels is None and (root / "labels.csv").is_file():
+        labels = root / "labels.csv"
+    if labels is not None:
+        return _from_csv(root, Path(labels), label_column or "label", split_column, paired_column, labelled)
+    if is_bids(root):
+        return find_bids(root, label_column, labelled)
+    return _from_folders(root, labelled), []
+
+
+def format_of(path: Path) -> str:
+    """The kind of file: dicom, nifti, raster, or "" for what is no image by its name or (without suffix) content."""
+    name = path.name.lower()
+    if name.startswith(".") or name == "dicomdir":
+        return ""
+    if name.endswith(NIFTIS):
+        return "nifti"
+    if name.endswith(DICOMS):
+        return "dicom"
+    if name.endswith(RASTERS):
+        return "raster"
+    if path.is_file() and (not path.suffix or path.suffix[1:].isdigit()):
+        return "dicom" if is_dicom(path) else ""
+    return ""
+
+
+def normal_split(text: str) -> str:
+    """train, val, test, or "" for an empty cell; other words come back as they are."""
+    return SPLITS.get(text.strip().lower(), text.strip())
+
+
+def _images(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and format_of(path))
+
+
+def _from_csv(
+    root: Path, table: Path, label_column: str, split_column: str, paired_column: str | None, labelled: bool
+) -> tuple[list[Source], list[Rejected]]:
+    rows, columns = _read_csv(table)
+    if "path" not in columns:
+        raise CohortError(f"no column 'path' (columns: {', '.join(columns)})", where=table.name, fix="add it")
+    if labelled and label_column not in columns:
+        raise CohortError(
+            f"no column {label_column!r} (columns: {', '.join(columns)})",
+            where=table.name,
+            fix="add it, name another with --label-column, or take labels from masks with --label-from mask",
+        )
+    paired_column = paired_column or next((c for c in columns if c == "paired" or c.startswith("paired_")), None)
+    sources, rejected = [], []
+    for number, row in enumerate(rows, start=2):
+        where = f"{table.name} line {number}"
+        files = {key: _locate(root, table, row.get(key or "", "")) for key in ("path", "mask", paired_column)}
+        reason = _fault(row, files, label_column if labelled else None, where)
+        name = row.get("path", "") or f"line {number}"
+        if reason or files["path"] is None:
+            rejected.append(Rejected(name, reason or "no path"))
+            continue
+        sources.append(
+            Source(
+                files["path"],
+                name,
+                label=row.get(label_column, "") if labelled else "",
+                patient=row.get("patient_id", ""),
+                split=normal_split(row.get(split_column, "")),
+                mask=files["mask"],
+                paired=files[paired_column] if paired_column else None,
+            )
+        )
+    rejected += _unlisted(root, rows, sources)
+    if not sources and not rejected:
+        raise CohortError("lists no images", where=table.name, fix="add a row for each image")
+    return sources, rejected
+
+
+def _read_csv(table: Path) -> tuple[list[dict[str, str]], list[str]]:
+    """Rows with stripped cells, and the columns."""
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            rows = [{key: (value or "").strip() for key, value in row.items() if key} for row in reader]
+            return rows, [column.strip() for column in reader.fieldnames or []]
+    except FileNotFoundError:
+        raise CohortError("no such file", where=str(table), fix="name the labels CSV with --labels") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise CohortError(f"not a readable CSV ({error})", where=str(table)) from None
+
+
+def _locate(root: Path, table: Path, cell: str) -> Path | None:
+    """A path of the CSV: relative to the source folder, else to the CSV's own."""
+    if not cell:
+        return None
+    beside = table.parent / cell
+    return beside if not (root / cell).exists() and beside.exists() else root / cell
+
+
+def _fault(row: dict[str, str], files: dict[str | None, Path | None], label: str | None, where: str) -> str:
+    if not row.get("path"):
+        return f"{where} has no path"
+    if label and not row.get(label):
+        return f"{where} has no label"
+    missing = [str(key) for key, path in files.items() if path is not None and not path.is_file()]
+    return f"{where} names a file that is not there ({', '.join(missing)})" if missing else ""
+
+
+def _unlisted(root: Path, rows: list[dict[str, str]], sources: list[Source]) -> list[Rejected]:
+    """Images that lie beside listed ones and have no row: somebody forgot their label."""
+    listed = {cell for row in rows for cell in row.values() if cell}
+    known = {(root / cell).resolve() for cell in listed if "/" in cell or "." in cell}
+    folders = {source.path.parent for source in sources}
+    beside = (path for folder in sorted(folders) for path in sorted(folder.iterdir()))
+    return [
+        Rejected(
+            str(path.relative_to(root)) if path.is_relative_to(root) else path.name, "has no row in the labels CSV"
+        )
+        for path in beside
+        if path.is_file() and format_of(path) and path.resolve() not in known
+    ]
+
+
+def _from_folders(root: Path, labelled: bool) -> list[Source]:
+    """class/file, class/patient/file, and either of them below train, val and test folders."""
+    images = _images(root)
+    if not images:
+        known = "DICOM, NIfTI, PNG, JPEG, TIFF, BMP"
+        raise CohortError("no images", where=str(root), fix=f"name a folder that holds {known} files")
+    if not labelled:
+        return [Source(path, str(path.relative_to(root))) for path in images]
+    parts = [path.relative_to(root).parts for path in images]
+    splits = all(len(part) > 2 and part[0].lower() in SPLITS for part in parts)
+    skip = 1 if splits else 0
+    if any(len(part) < 2 + skip for part in parts):
+        loose = next(part for part in parts if len(part) < 2 + skip)
+        raise CohortError(
+            f"{'/'.join(loose)} has no label",
+            where=str(root),
+            fix="add labels.csv with the columns path,label or put the images in one folder per class",
+        )
+    below: dict[str, set[str]] = defaultdict(set)
+    for part in parts:
+        below[part[skip]] |= set(part[skip + 1 : -1][:1])
+    return [
+        Source(
+            path,
+            "/".join(part),
+            label=part[skip],
+            # A folder below the class is taken for the patient: the safe reading where it is not.
+            folder="/".join(part[skip : skip + 2]) if len(below[part[skip]]) > 1 and len(part) > skip + 2 else "",
+            split=normal_split(part[0]) if splits else "",
+        )
+        for path, part in zip(images, parts, strict=True)
+    ]

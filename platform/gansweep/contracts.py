@@ -1,0 +1,328 @@
+"""What the rooms promise each other: images in, GANs in between, scores out.
+
+Only shapes and protocols live here. Heavy packages are imported for type checkers alone, so that the command line
+starts without them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import torch
+    from pydantic import BaseModel
+    from torch import Tensor, nn
+
+    from gansweep.experiment import TrialConfig
+
+__all__ = [
+    "AnswersPairs",
+    "Batch",
+    "ChoosesConditions",
+    "Condition",
+    "Draws",
+    "Gan",
+    "GanFamily",
+    "ImageSet",
+    "ImageSpec",
+    "MakesSomeClasses",
+    "PairedTask",
+    "Phase",
+    "Progress",
+    "Reporter",
+    "Role",
+    "Sampler",
+    "Scalars",
+    "Score",
+    "Trainables",
+]
+
+Scalars = Mapping[str, "Tensor"]
+"""Zero-dimensional tensors a loss reports (detached, left on the device until the next report)."""
+
+Role = Literal["critic", "generator"]
+"""Whose learning rate a phase uses: `lr_d` or `lr_g`."""
+
+
+@dataclass(frozen=True)
+class ImageSpec:
+    """The shape of a cohort's images.
+
+    Args:
+        size: height and width, in pixels.
+        channels: image channels (1 grey, 3 RGB, 2 for two intensity windows).
+        classes: class names in label order; label i is `classes[i]`.
+        mask_channels: 1 where the cohort has masks, else 0.
+        paired_channels: channels of the paired images, 0 where the cohort has none.
+        positive: label of the class with the disease; -1 for the last.
+    """
+
+    size: int
+    channels: int
+    classes: tuple[str, ...]
+    mask_channels: int = 0
+    paired_channels: int = 0
+    positive: int = -1
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Some images of a cohort, in memory.
+
+    Args:
+        images: `[N, C, H, W]` float32 in [-1, 1].
+        labels: `[N]` int64, indices into the cohort's classes.
+        masks: `[N, 1, H, W]` float32 in {0, 1}, or None.
+        patients: `[N]` salted patient hashes (no identity).
+        paired: `[N, C, H, W]` the image of the other kind that belongs to each (MR to CT), in [-1, 1], or None.
+    """
+
+    images: Tensor
+    labels: Tensor
+    masks: Tensor | None = None
+    patients: tuple[str, ...] = ()
+    paired: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def to(self, device: torch.device) -> ImageSet:
+        """The same set with its tensors on `device`."""
+        masks = None if self.masks is None else self.masks.to(device)
+        paired = None if self.paired is None else self.paired.to(device)
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device), masks=masks, paired=paired)
+
+
+class Draws(Protocol):
+    """The random numbers of one phase of one step.
+
+    Every draw makes the numbers of the *global* batch from (seed, iteration, phase) and keeps this worker's rows, so
+    that W workers on B/W images compute what one worker computes on B images, and a resumed run repeats nothing and
+    skips nothing.
+    """
+
+    def normal(self, *shape: int) -> Tensor:
+        """Standard normal numbers, `[b, *shape]` for the b images of this worker."""
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Uniform numbers in [0, 1), `[b, *shape]`."""
+
+    def integers(self, high: int, *shape: int) -> Tensor:
+        """Integers in [0, high), `[b, *shape]` int64."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """This worker's share of one step's real images, with the step's random numbers.
+
+    Args:
+        images: `[b, C, H, W]` in [-1, 1].
+        labels: `[b]` int64.
+        masks: `[b, 1, H, W]` in {0, 1}, or None.
+        draws: the step's random numbers.
+        total: images in the global batch (b times the number of workers).
+        paired: `[b, C, H, W]` the images of the other kind that belong to `images`, or None.
+    """
+
+    images: Tensor
+    labels: Tensor
+    masks: Tensor | None
+    draws: Draws
+    total: int
+    paired: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a sample is asked to be; a Gan ignores what it has no use for.
+
+    Args:
+        labels: `[n]` int64 wanted classes.
+        sources: `[n, C, H, W]` real *training* images to translate, to fuse (both, stacked) or to paint into, or None.
+        masks: `[n, 1, H, W]` wanted lesion masks, or None.
+    """
+
+    labels: Tensor
+    sources: Tensor | None = None
+    masks: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One kind of update in an iteration.
+
+    Args:
+        name: handed back to `Gan.loss`.
+        updates: keys of `Gan.networks` whose parameters this phase changes; no others get gradients.
+        role: whose learning rate it uses.
+        repeats: turns per iteration, each on a fresh batch (the critic's n_critic).
+        interval: of these turns, counted through the whole run, only every `interval`-th is taken (lazy
+            regularisation); with one turn per iteration that is every `interval`-th iteration.
+        start, stop: fractions of the budget between which it takes place (stop excluded).
+        stratified: image r of its batches is of class r mod K, for K classes, each class gone through by itself
+            (translation between classes, rare classes); the batch size must be a multiple of K times the workers.
+    """
+
+    name: str
+    updates: tuple[str, ...]
+    role: Role
+    repeats: int = 1
+    interval: int = 1
+    start: float = 0.0
+    stop: float = 1.0
+    stratified: bool = False
+
+
+class Gan(Protocol):
+    """A family's networks and mathematics. It owns no optimiser and knows nothing of workers.
+
+    Constructed as `family(config, spec, trainables)`; parameters are initialised under the caller's torch seed.
+    """
+
+    networks: Mapping[str, nn.Module]
+    phases: Sequence[Phase]
+    averaged: Sequence[str]
+    """Keys of `networks` that `sample` uses: the loop keeps moving averages (EMA) of these."""
+    state: nn.Module
+    """What must survive a checkpoint and is no weight (an adaptive lambda, ADA's probability): buffers only, computed
+    from means over all workers so that every worker holds the same numbers. An empty `nn.Module()` where unused. What
+    is below a child named `history` (earlier images, say) serves training alone: no export holds it."""
+
+    def loss(self, phase: str, batch: Batch, step: int) -> tuple[Tensor, Scalars]:
+        """The scalar to minimise in `phase` at generator iteration `step` (a mean over the b images), and its log.
+
+        A logged `critic_spread` (standard deviation of the critic's scores over real and fake images, relative to
+        their size) lets the loop tell a dead critic.
+        """
+
+    def sample(self, n: int, condition: Condition, generator: torch.Generator) -> Tensor:
+        """`[n, C (+ mask_channels for joint families), H, W]` images in [-1, 1], on the networks' device.
+
+        The networks are in evaluation mode; all randomness comes from `generator`, which lives on that device.
+        """
+
+
+class GanFamily(Protocol):
+    """What `Trainables.gans` holds: a Gan class with the declaration of its own parameters."""
+
+    Architecture: ClassVar[type[BaseModel]]
+    """Frozen pydantic model (unknown keys refused) that `TrialConfig.architecture` is read with."""
+    smallest: ClassVar[Mapping[str, bool | int | float | str]]
+    """Architecture parameters of the smallest networks that still do everything: contract tests train these."""
+
+    def __call__(self, config: TrialConfig, spec: ImageSpec, trainables: Trainables) -> Gan:
+        """Builds the networks."""
+
+    def check(self, config: TrialConfig, spec: ImageSpec | None, trainables: Trainables) -> None:
+        """Raises ConfigError, with the reason, for a combination that makes no sense; `spec` None: unknown yet."""
+
+
+@runtime_checkable
+class ChoosesConditions(Protocol):
+    """A Gan that decides itself what its samples start from (which scan a lesion is painted into, say)."""
+
+    def condition(self, labels: Tensor, data: ImageSet, generator: torch.Generator) -> Condition:
+        """A full condition for the wanted `labels` `[n]`, from the training images `data`."""
+
+
+@runtime_checkable
+class MakesSomeClasses(Protocol):
+    """A family whose samples are of some classes only (a painter of lesions has no healthy images of its own)."""
+
+    @classmethod
+    def makes(cls, config: TrialConfig, spec: ImageSpec) -> tuple[int, ...]:
+        """The labels its samples may be asked for."""
+
+
+@dataclass(frozen=True)
+class PairedTask:
+    """Questions to an image-to-image family whose right answers are known.
+
+    Args:
+        sources: `[n, ?, H, W]` what `Condition.sources` is to be.
+        targets: `[n, C, H, W]` each: the one image that an answer should be, or the two that it should unite.
+        baseline: `[n, C, H, W]` the answer that takes no model: the source itself, its interpolation, a pixel rule.
+    """
+
+    sources: Tensor
+    targets: tuple[Tensor, ...]
+    baseline: Tensor
+
+
+@runtime_checkable
+class AnswersPairs(Protocol):
+    """A family that can be examined on held-out images."""
+
+    @classmethod
+    def paired_task(cls, config: TrialConfig, data: ImageSet) -> PairedTask | None:
+        """What to ask about `data`; None where there is no right answer (translation between unpaired classes)."""
+
+
+@dataclass(frozen=True)
+class Trainables:
+    """What a search can choose from. Extend it for your own: `replace(TRAINABLES, gans={**GANS, "mine": Mine})`."""
+
+    gans: Mapping[str, Any] = field(default_factory=dict)
+    losses: Mapping[str, Any] = field(default_factory=dict)
+    penalties: Mapping[str, Any] = field(default_factory=dict)
+    augmentations: Mapping[str, Any] = field(default_factory=dict)
+    conditionings: Mapping[str, Any] = field(default_factory=dict)
+    attentions: Mapping[str, Any] = field(default_factory=dict)
+    detectors: Mapping[str, Any] = field(default_factory=dict)
+    segmenters: Mapping[str, Any] = field(default_factory=dict)
+
+    def classes_made(self, config: TrialConfig, spec: ImageSpec) -> tuple[int, ...]:
+        """The labels that samples of `config`'s family may be asked for: all, unless it says otherwise."""
+        family = self.gans.get(config.family)
+        return family.makes(config, spec) if isinstance(family, MakesSomeClasses) else tuple(range(len(spec.classes)))
+
+
+Sampler = Callable[[Condition, int], "Tensor"]
+"""(condition, seed) -> images `[n, C, H, W]` in [-1, 1] on the CPU, float32, from the averaged (EMA) generator."""
+
+Score = Callable[[Sampler, int], Mapping[str, float]]
+"""(sampler, generator iteration) -> named scores. Called on every worker; each gets the same numbers back."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One report of a trial.
+
+    Args:
+        index: 0 for the first report.
+        final: whether the budget is used up.
+        iteration: generator iterations done.
+        images_seen: real images shown to the critic so far, over all workers.
+        losses: means since the last report.
+        scores: objectives and other scores; every report has all objectives.
+        seconds_training: spent training since the trial (or its resumption) began.
+        seconds_scoring: spent scoring, likewise.
+    """
+
+    index: int
+    final: bool
+    iteration: int
+    images_seen: int
+    losses: Mapping[str, float]
+    scores: Mapping[str, float]
+    seconds_training: float
+    seconds_scoring: float
+
+
+@runtime_checkable
+class Reporter(Protocol):
+    """Where the training loop tells of its progress and keeps its state. Ray, a test and production each have one."""
+
+    def restore(self) -> dict[str, Any] | None:
+        """The state of the last checkpoint (tensors on the CPU), or None. Called on every worker."""
+
+    def checkpoint(self, state: dict[str, Any]) -> None:
+        """Keeps `state`; called on every worker, workers other than the first may ignore it."""
+
+    def reported(self) -> int:
+        """How many reports of this trial have been received, so that a resumed trial repeats none."""
+
+    def report(self, progress: Progress) -> bool:
+        """Tells of progress; False: stop now. Every worker calls it and gets the same answer."""

@@ -1,0 +1,65 @@
+"""Every error a user can cause, as one small tree.
+
+GansweepError            the command line prints its one line and exits with status 2
+├── CohortError          scans, labels, masks, splits
+├── ConfigError          a trial configuration, a search space, a setting
+├── StoreError           a sweep's store: missing, not one, not writable
+├── ClusterError         not enough workers, no cluster, a refused submission
+└── ExportError          a bundle, a generator, an output folder
+
+Diverged                 not a user's mistake: a trial that ended without a usable generator
+"""
+
+from __future__ import annotations
+
+__all__ = ["ClusterError", "CohortError", "ConfigError", "Diverged", "ExportError", "GansweepError", "StoreError"]
+
+
+class GansweepError(Exception):
+    """Something the user can put right.
+
+    Args:
+        what: what is wrong, with the offending value.
+        where: the file, option or key it was found in; empty where `what` says it.
+        fix: what to do about it.
+    """
+
+    def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
+        self.what, self.where, self.fix = what, where, fix
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        line = f"{self.where}: {self.what}" if self.where else self.what
+        return " ".join((f"{line}; {self.fix}" if self.fix else line).split())
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), self.what, self.where, self.fix)
+
+
+def _rebuild(kind: type[GansweepError], what: str, where: str, fix: str) -> GansweepError:
+    """Errors cross process borders (Ray pickles them); keyword-only arguments need this."""
+    return kind(what, where=where, fix=fix)
+
+
+class CohortError(GansweepError):
+    """Scans, labels, masks or splits that cannot be used."""
+
+
+class ConfigError(GansweepError):
+    """A trial configuration, a search space or a setting that cannot be used."""
+
+
+class StoreError(GansweepError):
+    """A sweep's store that is missing, is not one, or cannot be written."""
+
+
+class ClusterError(GansweepError):
+    """A cluster that cannot do what was asked."""
+
+
+class ExportError(GansweepError):
+    """An export that cannot be made or read."""
+
+
+class Diverged(Exception):
+    """A trial ended without a usable generator: a non-finite loss, a dead critic, collapsed samples."""

@@ -1,0 +1,103 @@
+"""From a sweep's store to its best generator, with configuration and evidence."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gansweep.cohort.dataset import Cohort
+from gansweep.cohort.files import new_folder
+from gansweep.errors import CohortError, ExportError
+from gansweep.export.evidence import search_evidence
+from gansweep.store.ranking import rank_trials
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from gansweep.contracts import Trainables
+    from gansweep.store.store import Store
+
+__all__ = ["export_best"]
+
+_USABLE = ("completed", "stopped")
+
+
+def export_best(
+    store: Store, out: Path, trainables: Trainables, trial_id: str | None = None, cohort: Path | None = None
+) -> Path:
+    """Writes the best trial's configuration, generator, MONAI bundle, evidence and model card.
+
+    Args:
+        store: the sweep's.
+        out: a new folder.
+        trainables: what configurations name.
+        trial_id: a certain trial; None: the first of the leaderboard.
+        cohort: where the sweep's cohort is now; None: where it was.
+
+    Returns:
+        `out`.
+
+    Raises:
+        ExportError: no trial has a generator, `trial_id` is none of them, or the cohort is another one.
+        CohortError: `out` is not empty or cannot be written; `cohort` is none.
+    """
+    from gansweep.export.layout import Trained, write_export
+
+    ranked = rank_trials(store.latest_trials(), store.info.objectives).reset_index(drop=True)
+    place = _chosen(ranked, trial_id, store)
+    row = ranked.iloc[place]
+    name = str(row["trial_id"])
+    state = _checkpoint(store, name)
+    images, config = _cohort(store, cohort), store.config(name)
+    evidence = search_evidence(store, row, config, images, place + 1, "by rank" if trial_id is None else "by name")
+    header = [
+        f"Trial {name} of sweep {store.info.name}, number {place + 1} of {len(ranked)}.",
+        f"Trained on cohort {images.content_hash}.",
+        "Run it in full: gansweep train config.yaml --cohort COHORT --out production",
+    ]
+    with new_folder(Path(out), "export") as draft:
+        write_export(draft, Trained(config, state, images, evidence), trainables, header)
+    return Path(out)
+
+
+def _chosen(ranked: pd.DataFrame, trial_id: str | None, store: Store) -> int:
+    """The place in the ranking of the trial to export."""
+    if trial_id is not None:
+        found = ranked.index[ranked["trial_id"] == trial_id]
+        if found.empty:
+            raise ExportError(f"no trial {trial_id!r}", where=store.label, fix="see gansweep leaderboard")
+        return int(found[0])
+    usable = ranked.index[ranked["status"].isin(_USABLE)]
+    if usable.empty:
+        raise ExportError("no trial has come to a usable end", where=store.label, fix="see gansweep status")
+    return int(usable[0])
+
+
+def _checkpoint(store: Store, trial_id: str) -> dict[str, Any]:
+    import torch
+
+    path = f"checkpoints/{trial_id}.pt"
+    if not store.exists(path):
+        raise ExportError(f"trial {trial_id} has no checkpoint", where=store.label, fix="choose another with --trial")
+    state: dict[str, Any] = torch.load(io.BytesIO(store.read_bytes(path)), map_location="cpu", weights_only=True)
+    return state
+
+
+def _cohort(store: Store, path: Path | None) -> Cohort:
+    reference = store.info.cohort
+    try:
+        cohort = Cohort.open(path or reference.path)
+    except CohortError as error:
+        if path is not None:
+            raise
+        raise ExportError(
+            f"the sweep's cohort cannot be read: {error.what}", where=reference.path, fix="name it with --cohort"
+        ) from None
+    if cohort.content_hash != reference.content_hash:
+        raise ExportError(
+            f"this is cohort {cohort.content_hash[:12]}, the sweep's is {reference.content_hash[:12]}",
+            where=str(cohort.path),
+            fix="give the cohort of the sweep",
+        )
+    return cohort

@@ -1,0 +1,191 @@
+"""An export as a MONAI Bundle: `python -m monai.bundle run` draws images with it and trains it anew.
+
+The layout follows MONAI's bundle specification (configs/metadata.json, models/model.pt, docs/README.md); metadata.json
+follows its schema of 2024-07-25.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from gansweep import __version__
+from gansweep.export.loading import load_generator
+from gansweep.export.record import RECORD, WEIGHTS, GeneratorRecord
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gansweep.contracts import Trainables
+    from gansweep.export.evidence import Evidence
+
+__all__ = ["GeneratorNetwork", "write_bundle"]
+
+_SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
+
+_PACKAGES = ("fire", "nibabel", "pydantic", "pydicom", "PyYAML", "ray", "safetensors")
+
+_INFERENCE = """\
+# Draws synthetic images:
+#   python -m monai.bundle run --bundle_root . --config_file configs/inference.yaml --n 64 --output_dir images
+# Your own trainables: import them here instead.
+imports:
+  - $from pathlib import Path
+  - $from trainables import TRAINABLES
+  - $from gansweep.export.generate import generate
+bundle_root: .
+dataset_dir: null      # a cohort, for generators that start from real images
+output_dir: $@bundle_root + '/images'
+n: 16
+format: png            # png, npy, nifti, dicom
+label: null            # a class name; null: each class in turn
+seed: 0
+network_def:
+  _target_: gansweep.export.bundle.GeneratorNetwork
+  folder: $Path(@bundle_root)
+  trainables: $TRAINABLES
+run:
+  - $generate(Path(@bundle_root), @n, Path(@output_dir), TRAINABLES, format=@format, label=@label, seed=@seed,
+    cohort=Path(@dataset_dir) if @dataset_dir else None)
+"""
+
+_TRAIN = """\
+# Trains the same configuration from the beginning, for its full budget. Run it again to go on after an interruption:
+#   python -m monai.bundle run --bundle_root . --config_file configs/train.yaml --dataset_dir COHORT
+# Your own trainables: import them here instead.
+imports:
+  - $from pathlib import Path
+  - $from trainables import TRAINABLES
+  - $from gansweep.export.config_file import read_config
+  - $from gansweep.export.production import train_production
+bundle_root: .
+dataset_dir: cohort    # made by gansweep ingest
+output_dir: $@bundle_root + '/production'
+workers: 1
+gpus_per_worker: 0
+iterations: null       # null: the configuration's own
+config: $read_config(Path(@bundle_root) / 'configs' / 'trial.yaml')
+run:
+  - "$train_production(@config if @iterations is None else @config.derive({'iterations': @iterations}),
+    Path(@dataset_dir), Path(@output_dir), TRAINABLES, workers=@workers, gpus_per_worker=@gpus_per_worker)"
+"""
+
+
+class GeneratorNetwork(nn.Module):
+    """A generator as the kind of network MONAI knows: a tensor in, a tensor out. Draws without a seed of its own.
+
+    Args:
+        folder: an export or a bundle.
+        trainables: what its configuration names.
+    """
+
+    def __init__(self, folder: Path, trainables: Trainables) -> None:
+        super().__init__()
+        self._generator = load_generator(folder, trainables, device=torch.device("cpu"))
+        self.networks = nn.ModuleDict({name: self._generator.gan.networks[name] for name in self._record.networks})
+
+    def forward(self, labels: Tensor) -> Tensor:
+        """Draws one image per row.
+
+        Args:
+            labels: `[n, 1]` wanted classes; others than it makes, and fractions, become the nearest that it makes.
+
+        Returns:
+            `[n, C (+ 1 for a mask), H, W]` in [-1, 1].
+        """
+        made = torch.tensor(self._generator.classes, device=labels.device)
+        wanted = made[(labels.reshape(-1, 1) - made).abs().argmin(dim=1)]
+        seed = int(torch.randint(2**31, ()))
+        here = replace(self._generator, device=next(self.networks.parameters()).device)
+        return here.sample(len(wanted), wanted.tolist(), seed).to(labels.device)
+
+    @property
+    def _record(self) -> GeneratorRecord:
+        return self._generator.record
+
+
+def write_bundle(export: Path, record: GeneratorRecord, evidence: Evidence) -> None:
+    """Writes `bundle/` into a folder that holds the rest of the export."""
+    bundle = export / "bundle"
+    for name in ("configs", "models", "docs"):
+        (bundle / name).mkdir(parents=True)
+    metadata = json.dumps(_metadata(record, evidence), indent=2)
+    (bundle / "configs" / "metadata.json").write_text(metadata + "\n", encoding="utf-8")
+    (bundle / "configs" / "inference.yaml").write_text(_INFERENCE, encoding="utf-8")
+    (bundle / "configs" / "train.yaml").write_text(_TRAIN, encoding="utf-8")
+    shutil.copyfile(export / "config.yaml", bundle / "configs" / "trial.yaml")
+    shutil.copyfile(export / "MODEL_CARD.md", bundle / "docs" / "README.md")
+    for name in (RECORD, WEIGHTS):
+        shutil.copyfile(export / name, bundle / "models" / name)
+    _save_state_dict(export / WEIGHTS, record, bundle / "models" / "model.pt")
+
+
+def _save_state_dict(weights: Path, record: GeneratorRecord, path: Path) -> None:
+    """The state dict of `GeneratorNetwork`, which the specification wants under this name."""
+    from safetensors.torch import load_file
+
+    own = tuple(f"{name}." for name in record.networks)
+    flat = load_file(weights)
+    torch.save({f"networks.{key}": value for key, value in flat.items() if key.startswith(own)}, path)
+
+
+def _metadata(record: GeneratorRecord, evidence: Evidence) -> dict[str, Any]:
+    origin = f"trial {record.trial_id} of a search" if record.trial_id else "production training"
+    classes = ", ".join(record.classes)
+    return {
+        "schema": _SCHEMA,
+        "version": "1.0.0",
+        "changelog": {"1.0.0": f"exported from {origin}"},
+        "monai_version": version("monai"),
+        "pytorch_version": version("torch"),
+        "numpy_version": version("numpy"),
+        "required_packages_version": {"gansweep": __version__, **{name: version(name) for name in _PACKAGES}},
+        "name": f"Synthetic {record.modality}: {classes}",
+        "task": f"Generation of synthetic {record.modality} images of the classes {classes}",
+        "description": f"A generative adversarial network (family {record.config.family}); see docs/README.md for its "
+        "evidence and its limits.",
+        "authors": "not stated",
+        "copyright": "not stated",
+        "data_source": f"cohort {record.cohort_hash}",
+        "data_type": "gansweep cohort",
+        "image_classes": classes,
+        "eval_metrics": evidence.scores,
+        "intended_use": "Augmenting training data. Not for diagnosis, not for evaluation.",
+        "network_data_format": {"inputs": {"image": _input(record)}, "outputs": {"pred": _output(record)}},
+    }
+
+
+def _input(record: GeneratorRecord) -> dict[str, Any]:
+    """MONAI's tools look for an input of the name `image`; here it is the wanted class."""
+    return {
+        "type": "label",
+        "format": "classes",
+        "num_channels": 1,
+        "spatial_shape": [],
+        "dtype": "float32",
+        "value_range": [0, len(record.classes) - 1],
+        "is_patch_data": False,
+        "channel_def": {"0": "index of the wanted class"},
+    }
+
+
+def _output(record: GeneratorRecord) -> dict[str, Any]:
+    names = ["red", "green", "blue"] if record.channels == 3 else [f"image {i}" for i in range(record.channels)]
+    names += ["lesion mask (positive: lesion)"] * record.draws_masks
+    return {
+        "type": "image",
+        "format": "magnitude",
+        "modality": record.modality,
+        "num_channels": len(names),
+        "spatial_shape": [record.size, record.size],
+        "dtype": "float32",
+        "value_range": [-1, 1],
+        "is_patch_data": False,
+        "channel_def": {str(index): name for index, name in enumerate(names)},
+    }

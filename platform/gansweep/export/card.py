@@ -1,0 +1,186 @@
+"""The model card: what a reader must know before using a generator, with the numbers and their limits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gansweep.export.evidence import Budget, CohortFacts, Evidence, Selection
+    from gansweep.export.record import GeneratorRecord
+
+__all__ = ["model_card"]
+
+_CARD = """\
+# {family} generator of synthetic {modality} images: {classes}
+
+{summary}
+
+**Synthetic images. Not for diagnosis, and not a substitute for patients in any evaluation.**
+
+## What it is
+
+{what}
+
+## Training data
+
+{data}
+
+## Budget
+
+{budget}
+
+## Evidence
+
+{evidence}
+
+## Limitations
+
+{limitations}
+
+## Use
+
+```
+gansweep generate . --n 100 --out images --format png{source_option}
+python -m monai.bundle run --bundle_root bundle --config_file bundle/configs/inference.yaml --n 100{bundle_option}
+gansweep train config.yaml --cohort COHORT --out production
+```
+"""
+
+_COMPARABLE = "Values from other extractors, or from other numbers of images, cannot be compared with these."
+
+_MEANING = {
+    "fid": "Frechet distance of samples to the training images; lower is better, biased upwards for few images",
+    "fid_matched": "the same with as many samples as the floor has images: compare these two",
+    "fid_floor": "real against real: validation images to training images, the least to hope for",
+    "kid": "kernel distance of samples to the training images; lower is better, unbiased",
+    "kid_floor": "real against real: validation images to training images",
+    "accuracy": "of a detector trained on real and synthetic images",
+    "sensitivity": "likewise",
+    "specificity": "likewise",
+    "auroc": "likewise",
+    "lesion_fidelity": "share of samples in which detectors trained on real images see the class asked for",
+}
+
+
+def model_card(record: GeneratorRecord, evidence: Evidence) -> str:
+    """`MODEL_CARD.md`, in GitHub's Markdown."""
+    config = record.config
+    return _CARD.format(
+        family=config.family,
+        modality=record.modality,
+        classes=", ".join(record.classes),
+        summary=_summary(evidence.selection),
+        what=_what(record),
+        data=_data(evidence.cohort),
+        budget=_budget(evidence.budget),
+        evidence=_evidence(evidence),
+        limitations=_bullets(_limitations(record, evidence)),
+        source_option=" --cohort COHORT" if record.needs else "",
+        bundle_option=" --dataset_dir COHORT" if record.needs else "",
+    )
+
+
+def _summary(selection: Selection | None) -> str:
+    if selection is None:
+        return "Trained by `gansweep train` for the full budget of its configuration."
+    how = "the best" if selection.chosen == "by rank" and selection.rank == 1 else f"number {selection.rank}"
+    return f"{how.capitalize()} of the {selection.trials} trials of the sweep `{selection.sweep}` ({selection.status})."
+
+
+def _what(record: GeneratorRecord) -> str:
+    config = record.config
+    lines = [
+        f"family `{config.family}`, conditioning `{config.conditioning}`, attention `{config.attention}`",
+        f"loss `{config.loss.kind}`, penalty `{config.penalty.kind}` (lambda {config.penalty.lambda_:g})",
+        "every other setting: `config.yaml`",
+        f"images: {record.channels} x {record.size} x {record.size}, classes {', '.join(record.classes)}"
+        + (", each with its lesion mask" if record.draws_masks else ""),
+        f"weights: moving averages of {', '.join(record.networks)}; SHA-256 `{record.weights_sha256}`",
+    ]
+    if record.needs:
+        lines.append(f"starts from real {' and '.join(record.needs)}: what it returns contains parts of real images")
+    return _bullets(lines)
+
+
+def _data(facts: CohortFacts) -> str:
+    splits = "; ".join(
+        f"{split} {count} images of {facts.patients.get(split, 0)} patients" for split, count in facts.images.items()
+    )
+    lines = [
+        f"cohort `{facts.content_hash}`",
+        f"{facts.modality}, window `{facts.window}`, {facts.size} pixels; positive class {facts.positive_class}",
+        f"split by patient with seed {facts.split_seed}: {splits}",
+    ]
+    if not facts.patients_known:
+        lines.append("no patients were known: every image counts as one, so near-duplicates may cross the split")
+    return _bullets([*lines, *facts.warnings])
+
+
+def _budget(budget: Budget) -> str:
+    return (
+        f"{budget.iterations} generator iterations, {budget.images_seen} real images shown, {budget.workers} "
+        f"worker(s), {budget.seconds:.0f} s, {budget.gpu_seconds:.0f} GPU seconds."
+    )
+
+
+def _evidence(evidence: Evidence) -> str:
+    if not evidence.scores:
+        return f"None: {evidence.intervals_note}."
+    sizes = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in evidence.n.items())
+    rows = [_row(name, evidence) for name in _ordered(evidence.scores)]
+    parts = [
+        f"Evaluated on: {evidence.evaluated_on}. n: {sizes}.",
+        f"Features behind distances: `{evidence.fid_features or 'unknown'}`. {_COMPARABLE}",
+        "| score | value | interval | meaning |\n|---|---|---|---|\n" + "\n".join(rows),
+    ]
+    if set(evidence.scores) - set(evidence.intervals):
+        parts.append(f"No interval: {evidence.intervals_note}.")
+    return "\n\n".join([*parts, f"Test patients: {evidence.test_patients}."])
+
+
+def _row(name: str, evidence: Evidence) -> str:
+    low, high = evidence.intervals.get(name, (None, None))
+    interval = "none" if low is None else f"{low:.4g} to {high:.4g}"
+    return f"| {name} | {evidence.scores[name]:.4g} | {interval} | {_meaning(name)} |"
+
+
+def _meaning(name: str) -> str:
+    if name.endswith("_real_only"):
+        return f"{name.removesuffix('_real_only')} of the same detector trained on real images alone"
+    if name.endswith("_difference"):
+        return f"{name.removesuffix('_difference')}: with synthetic images minus real images alone"
+    return _MEANING.get(name, "")
+
+
+def _ordered(scores: dict[str, float]) -> list[str]:
+    """Known scores first, in the order they are explained, each followed by its relatives."""
+    known = list(_MEANING)
+    base = {name: name.removesuffix("_real_only").removesuffix("_difference") for name in scores}
+    return sorted(scores, key=lambda name: (known.index(base[name]) if base[name] in known else len(known), name))
+
+
+def _limitations(record: GeneratorRecord, evidence: Evidence) -> list[str]:
+    lines = [
+        "Images are synthetic. A finding in one says nothing about any patient; anatomy and lesions can be impossible.",
+        "It knows only what its cohort shows: other scanners, protocols, ages and diseases are outside it.",
+        "Samples may resemble training images; no privacy guarantee is given.",
+    ]
+    if evidence.selection is not None and evidence.selection.trials > 1:
+        lines.append(
+            f"It was chosen among {evidence.selection.trials} trials by scores on the same validation patients, so "
+            "these scores flatter it."
+        )
+    if evidence.selection is not None and evidence.selection.status == "stopped":
+        lines.append("The search stopped this trial early: it was trained for a part of its budget.")
+    gain = evidence.scores.get("accuracy_difference")
+    if gain is not None and gain <= 0:
+        lines.append("Its images did NOT help the detector on validation patients.")
+    if gain is not None and gain > 0 and "accuracy_difference" not in evidence.intervals:
+        lines.append("The gain of the detector has no interval yet: it may be chance.")
+    if not record.calibrated:
+        lines.append("Grey values have no unit: the training images were normalised.")
+    return lines
+
+
+def _bullets(lines: list[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)

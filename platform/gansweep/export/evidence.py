@@ -1,0 +1,216 @@
+"""What is known of an exported generator: every number with where it comes from, or a reason why there is none."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Literal
+
+from gansweep.experiment import Frozen
+from gansweep.store.provenance import code_revision, package_versions
+from gansweep.store.schema import TRIAL_COLUMNS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from gansweep.cohort.dataset import Cohort
+    from gansweep.experiment import TrialConfig
+    from gansweep.store.store import Store
+
+__all__ = ["Budget", "CohortFacts", "Evidence", "Selection", "cohort_facts", "search_evidence"]
+
+_NO_INTERVALS = (
+    "a search keeps point estimates on validation patients; `gansweep confirm` retrains with fresh seeds and gives "
+    "intervals on the test patients"
+)
+
+
+class CohortFacts(Frozen):
+    """The images a generator learnt from.
+
+    Args:
+        content_hash: names them.
+        classes: in label order.
+        positive_class: the disease.
+        modality, window, size: how the images were made.
+        patients, images: how many, by split.
+        patients_known: False where every image counts as its own patient.
+        split_seed: of the patient split.
+        warnings: of the ingest.
+    """
+
+    content_hash: str
+    classes: tuple[str, ...]
+    positive_class: str
+    modality: str
+    window: str
+    size: int
+    patients: dict[str, int]
+    images: dict[str, int]
+    patients_known: bool
+    split_seed: int
+    warnings: tuple[str, ...] = ()
+
+
+class Budget(Frozen):
+    """What training took."""
+
+    iterations: int
+    images_seen: int
+    seconds: float
+    gpu_seconds: float
+    workers: int
+
+
+class Selection(Frozen):
+    """How a search came to this trial.
+
+    Args:
+        sweep: its name.
+        trials: how many the search tried; the best of many looks better than it is.
+        rank: of this trial, 1 for the best.
+        chosen: by the ranking, or by the user.
+        status: how the trial ended.
+        objectives: `name direction`, in order.
+    """
+
+    sweep: str
+    trials: int
+    rank: int
+    chosen: Literal["by rank", "by name"]
+    status: str
+    objectives: tuple[str, ...]
+
+
+class Evidence(Frozen):
+    """`evidence.json`.
+
+    Args:
+        evaluated_on: whose images the scores are about.
+        scores: by name; one that is not finite is absent.
+        intervals: (low, high) by score, where there are any.
+        intervals_note: why a score has none.
+        fid_features: name and hash of the extractor behind `fid` and `kid`.
+        n: sample sizes behind the scores.
+        seeds: of training, split and search.
+        test_patients: whether they were ever looked at.
+        selection: how a search chose it; None after production training.
+        trial_id: the trial; empty after production training.
+        budget: what training took.
+        cohort: what it was trained on.
+        code_revision, versions: what computed it.
+    """
+
+    evaluated_on: str
+    scores: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+    intervals_note: str
+    fid_features: str
+    n: dict[str, int]
+    seeds: dict[str, int]
+    test_patients: str
+    selection: Selection | None
+    trial_id: str
+    budget: Budget
+    cohort: CohortFacts
+    code_revision: str
+    versions: dict[str, str]
+
+    def to_json(self) -> str:
+        """The content of `evidence.json`."""
+        return self.model_dump_json(indent=2) + "\n"
+
+
+def cohort_facts(cohort: Cohort) -> CohortFacts:
+    """What evidence says of a cohort; nothing that names a patient or a place."""
+    info = cohort.info
+    return CohortFacts(
+        content_hash=cohort.content_hash,
+        classes=info.classes,
+        positive_class=info.positive_class,
+        modality=info.modality,
+        window=info.window,
+        size=info.size,
+        patients=info.patients,
+        images=info.images,
+        patients_known=info.patients_known,
+        split_seed=info.seed,
+        warnings=info.warnings,
+    )
+
+
+def search_evidence(
+    store: Store, row: pd.Series, config: TrialConfig, cohort: Cohort, rank: int, chosen: Literal["by rank", "by name"]
+) -> Evidence:
+    """The evidence for one trial of a search.
+
+    Args:
+        store: the sweep's.
+        row: the trial's last attempt.
+        config: what it trained.
+        cohort: what it saw.
+        rank: among all trials, from 1.
+        chosen: who chose it.
+    """
+    info, facts = store.info, cohort_facts(cohort)
+    scores = _scores(row)
+    return Evidence(
+        evaluated_on="validation patients, never trained on but used to choose among trials",
+        scores={name: value for name, value in scores.items() if not name.endswith(("_low", "_high"))},
+        intervals=intervals_of(scores),
+        intervals_note=_NO_INTERVALS,
+        fid_features=str(row["fid_features"] or info.fid_features),
+        n=sample_sizes(facts, info.experiment.get("scoring", {})),
+        seeds={**info.seeds, "trial": config.seed},
+        test_patients=_test_patients(store),
+        selection=Selection(
+            sweep=info.name,
+            trials=len(store.latest_trials()),
+            rank=rank,
+            chosen=chosen,
+            status=str(row["status"]),
+            objectives=tuple(f"{objective.name} {objective.direction}" for objective in info.objectives),
+        ),
+        trial_id=str(row["trial_id"]),
+        budget=Budget(
+            iterations=int(row["iterations"]),
+            images_seen=int(row["images_seen"]),
+            seconds=float(row["seconds"]),
+            gpu_seconds=float(row["gpu_seconds"]),
+            workers=int(row["workers"]),
+        ),
+        cohort=facts,
+        code_revision=info.code_revision or code_revision(),
+        versions=info.packages or package_versions(),
+    )
+
+
+def intervals_of(scores: dict[str, float]) -> dict[str, tuple[float, float]]:
+    """`x_low` and `x_high` as the interval of `x`."""
+    names = [name.removesuffix("_low") for name in scores if name.endswith("_low")]
+    return {name: (scores[f"{name}_low"], scores[f"{name}_high"]) for name in names if f"{name}_high" in scores}
+
+
+def sample_sizes(facts: CohortFacts, scoring: dict[str, object]) -> dict[str, int]:
+    """How many real and synthetic images and detectors are behind the scores."""
+    sizes = {
+        "train_images": facts.images.get("train", 0),
+        "train_patients": facts.patients.get("train", 0),
+        "validation_images": facts.images.get("val", 0),
+        "validation_patients": facts.patients.get("val", 0),
+    }
+    named = {"synthetic_images_for_fid": "samples", "detectors_per_arm": "detector_seeds"}
+    return sizes | {name: int(str(scoring[key])) for name, key in named.items() if key in scoring}
+
+
+def _scores(row: pd.Series) -> dict[str, float]:
+    values = {str(name): value for name, value in row.items() if name not in TRIAL_COLUMNS and "." not in str(name)}
+    return {
+        name: float(value) for name, value in values.items() if isinstance(value, float | int) and math.isfinite(value)
+    }
+
+
+def _test_patients(store: Store) -> str:
+    openings = store.info.test_openings
+    if not openings:
+        return "not looked at: no score here is about them"
+    return f"looked at {len(openings)} time(s), last on {openings[-1].opened:%Y-%m-%d}, by `gansweep confirm`"

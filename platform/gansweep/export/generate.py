@@ -1,0 +1,114 @@
+"""Synthetic images as files that `gansweep ingest` reads back."""
+
+from __future__ import annotations
+
+import csv
+from typing import TYPE_CHECKING
+
+from gansweep.cohort.files import ProgressCallback, new_folder
+from gansweep.errors import ExportError
+from gansweep.export.formats import CHANNELS, WRITERS, Draw, Format, write_mask
+from gansweep.export.record import RECORD, GeneratorRecord, read_record
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from gansweep.contracts import ImageSet, Trainables
+
+__all__ = ["generate"]
+
+
+def generate(
+    folder: Path,
+    n: int,
+    out: Path,
+    trainables: Trainables,
+    *,
+    format: Format = "png",  # noqa: A002  (the command line's word)
+    label: str | None = None,
+    seed: int = 0,
+    cohort: Path | None = None,
+    progress: ProgressCallback | None = None,
+) -> Path:
+    """Draws synthetic images and writes them with a `labels.csv`, one row per image in the order drawn.
+
+    `png` shows what the training window shows, 8 bits a channel. `npy`, `nifti` and `dicom` hold the images' own
+    values, Hounsfield units for CT; NIfTI does not say so, hence `gansweep ingest --modality CT`. Families that draw
+    masks write them into `masks/`.
+
+    Args:
+        folder: an export or a bundle.
+        n: how many.
+        out: a new folder.
+        trainables: what the generator's configuration names.
+        format: how to write them.
+        label: the class of all of them; None: each class in turn.
+        seed: equal seeds give equal files on a CPU.
+        cohort: real images for families that start from them; those of its training patients are used.
+        progress: told of each image written.
+
+    Returns:
+        `out`.
+
+    Raises:
+        ExportError: no generator there, an unknown class or format, real images needed and not given.
+        CohortError: `out` is not empty or cannot be written; `cohort` is none.
+    """
+    from gansweep.export.loading import load_generator
+
+    record = read_record(folder)
+    _check(record, n, format)
+    labels = None if label is None else [_class_index(record, label)] * n
+    generator = load_generator(folder, trainables, data=_real_images(record, cohort))
+    rows: list[dict[str, str]] = []
+    with new_folder(out, "images") as draft:
+        (draft / "images").mkdir()
+        if record.draws_masks:
+            (draft / "masks").mkdir()
+        for images, wanted in generator.blocks(n, labels, seed):
+            for image, index in zip(images, wanted.tolist(), strict=True):
+                draw = Draw(draft, record, record.classes[index], len(rows), n, seed)
+                rows.append(_write(image, draw, format))
+                if progress is not None:
+                    progress("images", len(rows), n)
+        with (draft / "labels.csv").open("w", newline="", encoding="utf-8") as file:
+            table = csv.DictWriter(file, list(rows[0]))
+            table.writeheader()
+            table.writerows(rows)
+        (draft / RECORD).write_text(record.to_json(), encoding="utf-8")
+    return out
+
+
+def _write(image: Tensor, draw: Draw, format: Format) -> dict[str, str]:  # noqa: A002
+    """Writes `[C (+ 1), H, W]` and returns its row of `labels.csv`."""
+    values, channels = image.numpy(), draw.record.channels
+    row = {"path": WRITERS[format](values[:channels], draw), "label": draw.label, "patient_id": draw.name}
+    return {**row, "mask": write_mask(values[channels], draw)} if draw.record.draws_masks else row
+
+
+def _check(record: GeneratorRecord, n: int, format: str) -> None:  # noqa: A002
+    if format not in WRITERS:
+        raise ExportError(f"unknown format {format!r}", fix=f"use one of {', '.join(WRITERS)}")
+    if record.channels not in CHANNELS.get(format, (record.channels,)):
+        raise ExportError(f"{format} cannot hold {record.channels} channels", fix="use --format npy")
+    if n < 1:
+        raise ExportError(f"{n} images asked for", fix="ask for at least one")
+
+
+def _class_index(record: GeneratorRecord, label: str) -> int:
+    if label not in record.classes:
+        raise ExportError(f"no class {label!r}", fix=f"classes: {', '.join(record.classes)}")
+    return record.classes.index(label)
+
+
+def _real_images(record: GeneratorRecord, cohort: Path | None) -> ImageSet | None:
+    if cohort is None:
+        return None
+    from gansweep.cohort.dataset import Cohort
+
+    opened = Cohort.open(cohort)
+    if (spec := opened.spec(record.config.data)) != record.spec:
+        raise ExportError(f"its images are {spec}, the generator's {record.spec}", where=str(cohort))
+    return opened.load("train", record.config.data)

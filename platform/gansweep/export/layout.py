@@ -1,0 +1,109 @@
+"""The files of an export, whoever makes it: a search's best trial or production training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gansweep import __version__
+from gansweep.errors import ExportError
+from gansweep.export.bundle import write_bundle
+from gansweep.export.card import model_card
+from gansweep.export.config_file import config_yaml
+from gansweep.export.files import file_sha256
+from gansweep.export.loading import flat_weights, load_generator, sampling_traits
+from gansweep.export.record import RECORD, WEIGHTS, GeneratorRecord
+from gansweep.training.build import build_gan
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from gansweep.cohort.dataset import Cohort
+    from gansweep.contracts import Trainables
+    from gansweep.experiment import TrialConfig
+    from gansweep.export.evidence import Evidence
+
+__all__ = ["Trained", "write_export"]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A training's result.
+
+    Args:
+        config: what was trained.
+        state: its last checkpoint.
+        cohort: the images it saw.
+        evidence: what is known of it.
+    """
+
+    config: TrialConfig
+    state: Mapping[str, Any]
+    cohort: Cohort
+    evidence: Evidence
+
+
+def write_export(folder: Path, trained: Trained, trainables: Trainables, header: list[str]) -> None:
+    """Writes every file of an export into the empty `folder`, and loads the generator back as a check.
+
+    Args:
+        folder: where to.
+        trained: what to write.
+        trainables: what the configuration names.
+        header: comment lines for `config.yaml`.
+
+    Raises:
+        ExportError: the checkpoint has no averaged weights, or they do not fit the configuration.
+    """
+    from safetensors.torch import save
+
+    if not trained.state.get("ema"):
+        raise ExportError("the checkpoint has no averaged weights (ema)", fix="train again")
+    weights = flat_weights(trained.state["ema"], trained.state.get("gan_state", {}))
+    # One entry of metadata: safetensors writes several in a random order, and equal exports are to have equal bytes.
+    (folder / WEIGHTS).write_bytes(save(weights, metadata={"format": "pt"}))
+    record = _record(trained, file_sha256(folder / WEIGHTS), trainables)
+    (folder / RECORD).write_text(record.to_json(), encoding="utf-8")
+    generator = load_generator(folder, trainables)
+    needs, draws_masks = sampling_traits(
+        generator.gan, trained.cohort.load("train", trained.config.data), generator.device
+    )
+    record = record.model_copy(update={"needs": needs, "draws_masks": draws_masks})
+    for name, text in {
+        RECORD: record.to_json(),
+        "config.yaml": config_yaml(trained.config, header),
+        "evidence.json": trained.evidence.to_json(),
+        "MODEL_CARD.md": model_card(record, trained.evidence),
+    }.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    write_bundle(folder, record, trained.evidence)
+
+
+def _record(trained: Trained, sha256: str, trainables: Trainables) -> GeneratorRecord:
+    config, info = trained.config, trained.cohort.info
+    spec = trained.cohort.spec(config.data)
+    averaged = tuple(build_gan(config, spec, trainables).averaged)
+    if set(averaged) != set(trained.state["ema"]):
+        raise ExportError(
+            f"the checkpoint averages {', '.join(trained.state['ema'])}, family {config.family} {', '.join(averaged)}",
+            fix="use the gansweep that trained it",
+        )
+    return GeneratorRecord(
+        config=config,
+        size=spec.size,
+        channels=spec.channels,
+        classes=spec.classes,
+        mask_channels=spec.mask_channels,
+        paired_channels=spec.paired_channels,
+        positive_class=info.positive_class,
+        networks=averaged,
+        modality=info.modality,
+        window=info.window,
+        weights_sha256=sha256,
+        trial_id=trained.evidence.trial_id,
+        cohort_hash=trained.cohort.content_hash,
+        iteration=int(trained.state["iteration"]),
+        images_seen=int(trained.state["images_seen"]),
+        gansweep_version=__version__,
+    )

@@ -1,0 +1,170 @@
+"""What each worker of a production training does, and the files it keeps."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gansweep.contracts import Condition, Progress, Sampler, Trainables
+from gansweep.errors import CohortError, ConfigError, Diverged
+from gansweep.export.files import write_atomically
+
+if TYPE_CHECKING:
+    import torch
+
+    from gansweep.cohort.dataset import Cohort
+    from gansweep.contracts import ImageSet
+    from gansweep.experiment import ScoringSettings, TrialConfig
+
+__all__ = ["CHECKPOINT", "ENDED", "Run", "progress_rows", "train_run", "work"]
+
+CHECKPOINT, ENDED = "checkpoint.pt", "ended.json"
+_PROGRESS = "progress.jsonl"
+_SHEET_IMAGES = 8
+"""Samples of each class on a sheet."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A production training as its workers know it.
+
+    Args:
+        config: what to train.
+        cohort, cohort_hash: the images' folder, and what must be in it.
+        folder: checkpoint, progress and sheets.
+        trainables: what the configuration names.
+        scoring: how the result is scored.
+        reports: at equal fractions of the budget.
+        gpus_per_worker: for the account.
+    """
+
+    config: TrialConfig
+    cohort: str
+    cohort_hash: str
+    folder: str
+    trainables: Trainables
+    scoring: ScoringSettings
+    reports: int
+    gpus_per_worker: float
+
+    def identity(self) -> dict[str, Any]:
+        """What must be equal for a run to be continued: all that its result depends on."""
+        return {
+            "config": self.config.as_dict(),
+            "cohort_hash": self.cohort_hash,
+            "scoring": self.scoring.model_dump(mode="json"),
+            "reports": self.reports,
+        }
+
+
+def work(loop_config: dict[str, Any]) -> None:
+    """The training function of the TorchTrainer."""
+    from ray.train.torch import get_device
+
+    train_run(loop_config["run"], get_device())
+
+
+def train_run(run: Run, device: torch.device) -> None:
+    """Trains alone, or with the other workers of an initialised process group; goes on where the folder says."""
+    from gansweep.cohort.dataset import Cohort
+    from gansweep.training.build import build_gan
+    from gansweep.training.loop import train
+
+    cohort, config = Cohort.open(run.cohort), run.config
+    if cohort.content_hash != run.cohort_hash:
+        raise CohortError("another cohort than the driver's", where=run.cohort, fix="share one folder among the nodes")
+    data = cohort.load("train", config.data)
+    gan = build_gan(config, cohort.spec(config.data), run.trainables)
+    keeper = _Keeper(run, cohort, data, device)
+    try:
+        train(config, gan, data, keeper, keeper.score, reports=run.reports, device=device)
+    except (Diverged, ConfigError) as error:
+        # Every worker comes to the same end. Raised, it would be taken for a crash and tried again.
+        if keeper.first:
+            ended = {"kind": type(error).__name__, "reason": str(error)}
+            write_atomically(Path(run.folder) / ENDED, json.dumps(ended).encode())
+
+
+def progress_rows(folder: Path) -> list[dict[str, Any]]:
+    """The reports so far, oldest first."""
+    path = folder / _PROGRESS
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return [json.loads(line) for line in lines]
+
+
+class _Keeper:
+    """The `Reporter` and the `Score` of a production training: files in one folder, written by the first worker."""
+
+    def __init__(self, run: Run, cohort: Cohort, data: ImageSet, device: torch.device) -> None:
+        from gansweep.scoring.trial import TrialScorer
+        from gansweep.training.world import World
+
+        self._run, self._cohort, self._data = run, cohort, data
+        self._folder = Path(run.folder)
+        self._world = World.current()
+        self.first = self._world.rank == 0
+        self._scorer = TrialScorer(cohort, run.scoring, run.trainables, self._folder / "cache", device)
+        self._rows = progress_rows(self._folder)
+        before = self._rows[-1] if self._rows else {"seconds": 0.0, "gpu_seconds": 0.0}
+        self._before = float(before["seconds"]), float(before["gpu_seconds"])
+
+    def score(self, sampler: Sampler, iteration: int) -> dict[str, float]:
+        """Draws the sample sheet; the finished generator is scored on validation patients."""
+        if self.first:
+            (self._folder / "sheets").mkdir(exist_ok=True)
+            write_atomically(self._folder / "sheets" / f"{iteration:08d}.png", self._sheet(sampler))
+        if iteration < self._run.config.iterations:
+            return {}
+        return self._scorer.score(sampler, self._run.config, iteration)
+
+    def restore(self) -> dict[str, Any] | None:
+        """The last checkpoint."""
+        import torch
+
+        path = self._folder / CHECKPOINT
+        if not path.is_file():
+            return None
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        return state
+
+    def checkpoint(self, state: dict[str, Any]) -> None:
+        """Replaces the last checkpoint."""
+        import torch
+
+        if self.first:
+            draft = self._folder / f".{CHECKPOINT}"
+            torch.save(state, draft)
+            draft.replace(self._folder / CHECKPOINT)
+
+    def reported(self) -> int:
+        """Reports in `progress.jsonl` when this worker started, and since."""
+        return len(self._rows)
+
+    def report(self, progress: Progress) -> bool:
+        """Adds a line to `progress.jsonl`."""
+        seconds = progress.seconds_training + progress.seconds_scoring
+        gpu_seconds = seconds * self._world.size * self._run.gpus_per_worker
+        row = {
+            **asdict(progress),
+            "fid_features": self._scorer.fid_features if progress.final else "",
+            "seconds": self._before[0] + seconds,
+            "gpu_seconds": self._before[1] + gpu_seconds,
+        }
+        self._rows.append(row)
+        if self.first:
+            lines = "".join(json.dumps(row) + "\n" for row in self._rows)
+            write_atomically(self._folder / _PROGRESS, lines.encode())
+        return True
+
+    def _sheet(self, sampler: Sampler) -> bytes:
+        import torch
+
+        from gansweep.store.sheet import sheet_png
+
+        classes = self._cohort.info.classes
+        config = self._run.config
+        made = self._run.trainables.classes_made(config, self._cohort.spec(config.data))
+        labels = torch.tensor(made).repeat_interleave(_SHEET_IMAGES)
+        return sheet_png(self._data, sampler(Condition(labels), config.seed), labels, classes)

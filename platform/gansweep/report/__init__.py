@@ -1,0 +1,1 @@
+"""What a sweep found: status, leaderboard, figures, a report in one HTML file, the dashboard."""

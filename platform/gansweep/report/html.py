@@ -1,0 +1,167 @@
+"""One HTML file that tells what a sweep found: no network, no other file, fit to be mailed and kept."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gansweep.errors import StoreError
+from gansweep.report.cautions import cautions
+from gansweep.report.figures import figures
+from gansweep.report.leaderboard import leaderboard, score_text, searched_keys, short_names, value_text
+from gansweep.report.status import sweep_status
+from gansweep.store.artifacts import sheet_path
+from gansweep.store.files import Files
+from gansweep.store.schema import flat_config
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import optuna
+    import plotly.graph_objects as go
+
+    from gansweep.report.leaderboard import LeaderboardRow
+    from gansweep.store.schema import SweepInfo
+    from gansweep.store.store import Store
+
+__all__ = ["report_html", "write_report"]
+
+_SHEETS = 3  # leaders whose sample sheets are shown
+_KEYS = 8  # searched configuration keys in the table
+_BESIDE = ("fid_matched", "fid_floor", "kid", "auroc", "sensitivity", "specificity", "lesion_fidelity")
+_PLOT_CONFIG = {
+    "displaylogo": False,
+    "responsive": True,
+    # plotly offers by default to upload a chart to its makers' cloud; a sweep's numbers stay with its owner.
+    "showSendToCloud": False,
+}
+_CAPTIONS = {
+    "Objectives": "Each point is a trial at its last report; open circles were stopped early, at a part of the budget.",
+    "Gain over real images alone": "The detector trained on real and synthetic images minus the same detector trained "
+    "on real images alone, both on validation patients. No intervals: read the cautions first.",
+    "Learning curves": "Scores at each report: the three leaders in colour, all other trials in grey.",
+    "History": "Scores in the order in which the trials began.",
+    "Configurations": "What the search varied, a line per trial. Drag along an axis to select.",
+    "What mattered": "The share of each objective's variance that a parameter explains (functional ANOVA over the "
+    "trials that reported all objectives). With few trials a hint, not a finding.",
+}
+
+
+def write_report(store: Store, out: Path) -> Path:
+    """Writes the report of a sweep to the file `out`, replacing an earlier one, and returns its path.
+
+    Raises:
+        StoreError: the destination cannot be written.
+    """
+    target = out.expanduser().absolute()
+    if target.is_dir():
+        raise StoreError("is a folder", where=str(target), fix="give a file name such as report.html")
+    Files(str(target.parent)).write_bytes(target.name, report_html(store).encode())
+    return target
+
+
+def report_html(store: Store) -> str:
+    """The report of a sweep as one self-contained page."""
+    from jinja2 import Environment, StrictUndefined
+    from plotly.offline import get_plotlyjs
+
+    rows, status, info = leaderboard(store), sweep_status(store), store.info
+    drawn = figures(store, rows, _study(store))
+    template = Path(__file__).with_name("report.html.j2").read_text(encoding="utf-8")
+    return (
+        Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+        .from_string(template)
+        .render(
+            info=info,
+            facts=_facts(info, rows),
+            cautions=cautions(info, rows, status),
+            table=_table(rows, info),
+            failures=status.failures,
+            sheets=_sheets(store, rows),
+            figures=[(title, _CAPTIONS[title], _fragment(figure, title)) for title, figure in drawn.items()],
+            provenance=_provenance(info),
+            plotlyjs=get_plotlyjs() if drawn else "",
+        )
+    )
+
+
+def _study(store: Store) -> optuna.Study | None:
+    """The study, for importances; a report can do without it."""
+    try:
+        return store.load_study()
+    except StoreError:
+        return None
+
+
+def _facts(info: SweepInfo, rows: Sequence[LeaderboardRow]) -> dict[str, str]:
+    gpu_hours = sum(row.gpu_seconds for row in rows) / 3600
+    facts = {
+        "trials": f"{len(rows)} of {info.trials}" if info.trials else str(len(rows)),
+        "objectives": ", ".join(
+            f"{item.name} {'↓' if item.direction == 'minimize' else '↑'}" for item in info.objectives
+        ),
+        "classes": ", ".join(info.cohort.classes),
+        "validation patients": str(info.cohort.patients.get("val", "unknown")),
+        "workers per trial": str(info.workers_per_trial),
+        "begun": info.created.strftime("%Y-%m-%d %H:%M UTC"),
+    }
+    return facts | ({"GPU hours": f"{gpu_hours:.2f}"} if gpu_hours else {})
+
+
+def _table(rows: Sequence[LeaderboardRow], info: SweepInfo) -> dict[str, Any]:
+    measured = {name for row in rows for name in row.scores}
+    objectives = [objective.name for objective in info.objectives]
+    differences = [f"{name}_difference" for name in objectives]
+    scores = [*objectives, *(name for name in (*differences, *_BESIDE) if name in measured and name not in objectives)]
+    keys = searched_keys(rows)[:_KEYS]
+    return {
+        "scores": [name.replace("_difference", " minus real only").replace("_", " ") for name in scores],
+        "keys": list(short_names(keys).values()),
+        "rows": [
+            {
+                "trial": row,
+                "scores": [score_text(name, row.scores.get(name), signed=name in differences) for name in scores],
+                "config": [value_text(flat_config(row.config).get(key)) for key in keys],
+            }
+            for row in rows
+        ],
+    }
+
+
+def _sheets(store: Store, rows: Sequence[LeaderboardRow]) -> list[tuple[LeaderboardRow, str]]:
+    leaders = [row for row in rows if row.front >= 0 and store.exists(sheet_path(row.trial_id))][:_SHEETS]
+    return [(row, _data_uri(store.read_bytes(sheet_path(row.trial_id)))) for row in leaders]
+
+
+def _data_uri(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def _fragment(figure: go.Figure, title: str) -> str:
+    name = title.lower().replace(" ", "-")
+    fragment: str = figure.to_html(full_html=False, include_plotlyjs=False, div_id=name, config=_PLOT_CONFIG)
+    return fragment
+
+
+def _provenance(info: SweepInfo) -> dict[str, str]:
+    splits = ", ".join(
+        f"{split}: {info.cohort.images.get(split, 0)} images of {patients} patients"
+        for split, patients in info.cohort.patients.items()
+    )
+    return {
+        "Search space": info.space,
+        "Cohort": f"content hash {info.cohort.content_hash}",
+        "Images": splits or "not recorded",
+        "FID features": info.fid_features or "see the trials",
+        "Sampler, scheduler": _method(info.experiment),
+        "Seeds": ", ".join(f"{name} {seed}" for name, seed in info.seeds.items()) or "not recorded",
+        "Code": info.code_revision or "not recorded",
+        "Packages": ", ".join(f"{name} {version}" for name, version in info.packages.items()) or "not recorded",
+        "Hardware": ", ".join(f"{name} {value}" for name, value in info.hardware.items() if value) or "not recorded",
+    }
+
+
+def _method(experiment: dict[str, Any]) -> str:
+    scheduler = experiment.get("scheduler") or {}
+    return f"{experiment.get('sampler', 'unknown')}, {scheduler.get('kind', 'unknown')}"

@@ -1,0 +1,198 @@
+"""The leaderboard: a sweep's trials, best first, as values, as a table and as a JSON document."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gansweep.experiment import TrialConfig
+from gansweep.store.ranking import rank_trials
+from gansweep.store.schema import TRIAL_COLUMNS, flat_config
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+    from rich.table import Table
+
+    from gansweep.store.schema import SweepInfo
+    from gansweep.store.store import Store
+
+__all__ = [
+    "LeaderboardRow",
+    "as_document",
+    "as_table",
+    "leaderboard",
+    "score_text",
+    "searched_keys",
+    "short_names",
+    "value_text",
+]
+
+_SHARES = ("accuracy", "sensitivity", "specificity", "fidelity")
+
+
+@dataclass(frozen=True)
+class LeaderboardRow:
+    """One trial's place.
+
+    Args:
+        trial_id: zero-padded trial number.
+        status: how its last attempt ended, or `running`.
+        rank: from 1; see `gansweep.store.ranking.rank_trials` for the order.
+        front: 0 on the Pareto front of the trials that ended alike; -1 where an objective is missing.
+        scores: of its last report, which belong to its checkpoint; what was not measured is left out.
+        fid_features: name and hash of the extractor behind `fid` and `kid`.
+        config: its configuration.
+        reason: why it stopped, diverged or failed.
+        stopped_at: generator iteration at which the scheduler stopped it.
+        iterations: generator iterations trained.
+        seconds, gpu_seconds: spent, over all attempts.
+    """
+
+    trial_id: str
+    status: str
+    rank: int
+    front: int
+    scores: Mapping[str, float]
+    fid_features: str
+    config: TrialConfig
+    reason: str
+    stopped_at: int | None
+    iterations: int
+    seconds: float
+    gpu_seconds: float
+
+
+def leaderboard(store: Store) -> list[LeaderboardRow]:
+    """Every trial of a sweep, best first; no trial, no row."""
+    attempts = store.trials()
+    spent = attempts.groupby("trial_id")[["seconds", "gpu_seconds"]].sum()
+    latest = attempts.drop_duplicates("trial_id", keep="last")
+    ranked: list[dict[str, Any]] = rank_trials(latest, store.info.objectives).to_dict("records")  # type: ignore[assignment]
+    return [_row(record, spent.loc[record["trial_id"]]) for record in ranked]
+
+
+def as_document(rows: Sequence[LeaderboardRow]) -> list[dict[str, Any]]:
+    """Plain values for JSON: a list, best first, each with its scores beside `trial_id`, `status` and `rank`."""
+    return [
+        {
+            "trial_id": row.trial_id,
+            "status": row.status,
+            "rank": row.rank,
+            **row.scores,
+            "fid_features": row.fid_features,
+            "front": row.front,
+            "reason": row.reason,
+            "stopped_at": row.stopped_at,
+            "iterations": row.iterations,
+            "seconds": row.seconds,
+            "gpu_seconds": row.gpu_seconds,
+            "config": row.config.as_dict(),
+        }
+        for row in rows
+    ]
+
+
+def as_table(rows: Sequence[LeaderboardRow], info: SweepInfo, top: int | None = None) -> Table:
+    """A table for the terminal: objectives, the difference to real images alone, and what the search varied.
+
+    Args:
+        rows: as `leaderboard` gives them.
+        info: of their sweep.
+        top: how many rows to show; None for all.
+    """
+    from rich.table import Table
+
+    objectives = [objective.name for objective in info.objectives]
+    differences = [
+        f"{name}_difference" for name in objectives if any(f"{name}_difference" in row.scores for row in rows)
+    ]
+    keys = searched_keys(rows)[:6]
+    table = Table(title=f"{info.name}: {len(rows)} trials, best first", caption=_caption(rows, info))
+    for heading in ("#", "trial", "status"):
+        table.add_column(heading, no_wrap=True)
+    for name in (*objectives, *differences):
+        table.add_column(name.replace("_difference", " - real only"), justify="right")
+    for label in short_names(keys).values():
+        table.add_column(label, justify="right")
+    for row in rows[:top]:
+        config = flat_config(row.config)
+        table.add_row(
+            str(row.rank),
+            row.trial_id,
+            row.status,
+            *(score_text(name, row.scores.get(name)) for name in objectives),
+            *(score_text(name, row.scores.get(name), signed=True) for name in differences),
+            *(value_text(config.get(key)) for key in keys),
+            style="bold" if row.front == 0 and row.status == "completed" else None,
+        )
+    return table
+
+
+def searched_keys(rows: Sequence[LeaderboardRow]) -> list[str]:
+    """Dotted configuration keys in which the trials differ, the most varied first; the seed is left out."""
+    values: dict[str, set[Any]] = {}
+    for row in rows:
+        for key, value in flat_config(row.config).items():
+            values.setdefault(key, set()).add(value)
+    varied = [key for key, seen in values.items() if len(seen) > 1 and key != "seed"]
+    return sorted(varied, key=lambda key: -len(values[key]))
+
+
+def short_names(keys: Sequence[str]) -> dict[str, str]:
+    """Each dotted key with its last part, or whole where two keys end alike (`loss.kind`, `penalty.kind`)."""
+    ends = {key: key.rpartition(".")[2] for key in keys}
+    counts = Counter(ends.values())
+    return {key: end if counts[end] == 1 else key for key, end in ends.items()}
+
+
+def score_text(name: str, value: float | None, *, signed: bool = False) -> str:
+    """A score as people read it: shares in percent (a signed one in percentage points), all else to three digits."""
+    if value is None or not math.isfinite(value):
+        return "-"
+    sign = "+" if signed else ""
+    if any(part in name for part in _SHARES):
+        return f"{100 * value:{sign}.1f} {'pp' if signed else '%'}"
+    return f"{value:{sign}#.3g}".rstrip(".")
+
+
+def value_text(value: Any) -> str:
+    """A configuration value as people read it."""
+    return f"{value:.3g}" if isinstance(value, float) else "-" if value is None else str(value)
+
+
+def _row(record: Mapping[str, Any], spent: pd.Series[float]) -> LeaderboardRow:
+    numbers = {name: value for name, value in record.items() if isinstance(value, float) and math.isfinite(value)}
+    own = {*TRIAL_COLUMNS, "rank", "front"}
+    return LeaderboardRow(
+        trial_id=record["trial_id"],
+        status=record["status"],
+        rank=int(record["rank"]),
+        front=int(record["front"]),
+        scores={name: value for name, value in numbers.items() if name not in own and "." not in name},
+        fid_features=_text(record["fid_features"]),
+        config=TrialConfig.model_validate(json.loads(record["config_json"])),
+        reason=_text(record["reason"]),
+        stopped_at=int(record["stopped_at"]) if "stopped_at" in numbers else None,
+        iterations=int(record["iterations"]),
+        seconds=float(spent["seconds"]),
+        gpu_seconds=float(spent["gpu_seconds"]),
+    )
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _caption(rows: Sequence[LeaderboardRow], info: SweepInfo) -> str:
+    features = ", ".join(sorted({row.fid_features for row in rows if row.fid_features})) or "unknown"
+    patients = info.cohort.patients.get("val")
+    seen = f"{patients} validation patients" if patients else "validation patients"
+    opened = f"opened {len(info.test_openings)} x" if info.test_openings else "unopened"
+    return (
+        f"Bold: no completed trial is better in every objective. FID features: {features}. {seen}; test set {opened}."
+    )

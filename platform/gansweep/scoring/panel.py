@@ -1,0 +1,167 @@
+"""Every metric between two sets of images, with intervals: what `gansweep score` prints."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from gansweep.errors import CohortError
+from gansweep.scoring.classification import Detection, inception_score
+from gansweep.scoring.encoder import extractor_of, train_encoder
+from gansweep.scoring.extractors import Extractor, load_extractor
+from gansweep.scoring.measured import MEASURED, MetricValue, Sets, jackknifed, mean_of
+from gansweep.scoring.metrics import METRICS
+from gansweep.scoring.paired import lpips as perceptual_distance
+from gansweep.scoring.probe import Probe
+from gansweep.scoring.statistics import Predictions, interval, wilson
+
+if TYPE_CHECKING:
+    from gansweep.contracts import ImageSet
+
+__all__ = ["MetricValue", "score_sets"]
+
+ENCODER_STEPS = 600
+
+
+def score_sets(
+    real: ImageSet,
+    fake: ImageSet,
+    features: str | Path | None = None,
+    seed: int = 0,
+    *,
+    paired: bool = False,
+    lpips: str | Path | None = None,
+    positive: int = 1,
+    device: torch.device | None = None,
+) -> dict[str, MetricValue]:
+    """Every metric of `METRICS` between real and synthetic images, floors beside distances, and what the labels allow.
+
+    Real images are split by patient into halves. The cohort's own encoder, where no extractor is named, is trained on
+    the first alone. Distances are from all real images to the fake ones; a `_floor` is the distance between the two
+    halves: what even real images of other patients do not fall below, at half the number.
+
+    With labels: `lesion_fidelity`, the share of fake images in which a linear classifier on the features of the first
+    half sees the class they claim; `inception_score` by its probabilities; and `accuracy`, `sensitivity`,
+    `specificity`, `auroc` of one trained on the fake images and tested on the second half (train on synthetic, test on
+    real), beside `_real_only`, of one trained on the first half.
+
+    Args:
+        real: at least eight images, in [-1, 1].
+        fake: at least two, of the same size and channels.
+        features: a TorchScript extractor; None: an encoder trained on half of `real`.
+        seed: of halves and resampling.
+        paired: image i of `fake` was made for image i of `real`; without it, metrics of pairs are absent.
+        lpips: a TorchScript file with LPIPS weights; without it, LPIPS is absent.
+        positive: the class of sensitivity, specificity and AUROC.
+        device: where to extract features; the CPU by default.
+
+    Raises:
+        CohortError: too few images, values not finite, sets of different size or channels, pairs of unequal number.
+        ConfigError: an extractor or a weights file that cannot be used.
+    """
+    _check(real, fake, paired=paired)
+    halves = _halves(real, seed)
+    extractor = _extractor(features, real, halves[0], device or torch.device("cpu"))
+    of_real, of_fake = extractor.features(real.images), extractor.features(fake.images)
+    sets = Sets(real, fake, of_real, of_fake, halves, extractor.name, paired, seed)
+    found: dict[str, MetricValue] = {}
+    for name, metric in METRICS.items():
+        found |= MEASURED[metric.of](name, metric, sets)
+    return found | {"lpips": _lpips(sets, lpips)} | _labelled(sets, positive)
+
+
+def _check(real: ImageSet, fake: ImageSet, *, paired: bool) -> None:
+    for images, what, least in ((real.images, "real", 8), (fake.images, "fake", 2)):
+        if len(images) < least:
+            raise CohortError(f"{len(images)} {what} images", fix=f"at least {least} are needed")
+        bad = int((~images.isfinite().flatten(1).all(1)).sum())
+        if bad:
+            raise CohortError(f"{bad} {what} images hold values that are not finite")
+    shapes = ["x".join(str(n) for n in images.images.shape[1:]) for images in (real, fake)]
+    if shapes[0] != shapes[1]:
+        raise CohortError(f"real images are {shapes[0]}, fake ones {shapes[1]}", fix="make both of one size and kind")
+    if paired and len(real) != len(fake):
+        raise CohortError(f"{len(real)} real and {len(fake)} fake images cannot be pairs")
+
+
+def _halves(real: ImageSet, seed: int) -> tuple[Tensor, Tensor]:
+    """Rows of two halves that share no patient, each class dealt out evenly."""
+    patients = real.patients or tuple(str(row) for row in range(len(real)))
+    rows_of: dict[str, list[int]] = {}
+    for row, patient in enumerate(patients):
+        rows_of.setdefault(patient, []).append(row)
+    order = torch.randperm(len(rows_of), generator=torch.Generator().manual_seed(seed))
+    groups = [list(rows_of.values())[i] for i in order.tolist()]
+    groups.sort(key=lambda rows: int(real.labels[rows[0]]))  # stable: the random order stays within a class
+    if len(groups) < 2:
+        raise CohortError("the real images are of one patient", fix="at least two patients are needed")
+    first, second = ([row for rows in groups[start::2] for row in rows] for start in (0, 1))
+    return torch.tensor(first), torch.tensor(second)
+
+
+def _extractor(features: str | Path | None, real: ImageSet, rows: Tensor, device: torch.device) -> Extractor:
+    if features is not None:
+        return load_extractor(features, device)
+    train = replace(real, images=real.images[rows], labels=real.labels[rows], masks=None, patients=())
+    encoder = train_encoder(train, int(real.labels.max()) + 1, ENCODER_STEPS, device)
+    return extractor_of(encoder.state_dict(), device)
+
+
+def _lpips(sets: Sets, weights: str | Path | None) -> MetricValue:
+    if not sets.paired:
+        return sets.absent("the sets are not paired")
+    if weights is None:
+        return sets.absent("no weights file was named")
+    return mean_of(perceptual_distance(sets.real.images, sets.fake.images, weights=Path(weights)), sets)
+
+
+def _labelled(sets: Sets, positive: int) -> dict[str, MetricValue]:
+    """Metrics that need labels; absent, with the reason, where one of the sets has a single class."""
+    a, b = sets.halves
+    for labels, what in ((sets.real.labels[a], "real"), (sets.real.labels[b], "real"), (sets.fake.labels, "fake")):
+        if len(labels.unique()) < 2:
+            names = ("lesion_fidelity", "inception_score", *Detection._fields)
+            return dict.fromkeys(names, sets.absent(f"the {what} images, or a half of them, are of one class only"))
+    classes = int(torch.cat([sets.real.labels, sets.fake.labels]).max()) + 1
+    of_real = Probe.fit(sets.of_real[a], sets.real.labels[a], classes)
+    of_fake = Probe.fit(sets.of_fake, sets.fake.labels, classes)
+    judged = torch.from_numpy(of_real.probabilities(sets.of_fake))
+    return {
+        "lesion_fidelity": _fidelity(sets, judged),
+        "inception_score": _inception(sets, judged),
+        **_transferred(sets, of_fake, positive, ""),
+        **_transferred(sets, of_real, positive, "_real_only"),
+    }
+
+
+def _fidelity(sets: Sets, judged: Tensor) -> MetricValue:
+    right, n = int((judged.argmax(1) == sets.fake.labels).sum()), len(judged)
+    return MetricValue(right / n, *wilson(right, n), len(sets.halves[0]), n, sets.extractor)
+
+
+def _inception(sets: Sets, judged: Tensor) -> MetricValue:
+    bounds = (1.0, float(judged.shape[1]))
+    found = jackknifed(lambda _, fake: inception_score(fake), judged, judged, bounds, sets.seed)
+    return MetricValue(*found, len(sets.halves[0]), len(judged), sets.extractor, "a linear classifier on the features")
+
+
+def _transferred(sets: Sets, probe: Probe, positive: int, suffix: str) -> dict[str, MetricValue]:
+    """Scores, on the second half of the real images, of a classifier trained elsewhere."""
+    rows = sets.halves[1]
+    patients = (
+        [sets.real.patients[row] for row in rows.tolist()] if sets.real.patients else [str(r) for r in rows.tolist()]
+    )
+    said = Predictions(
+        probe.probabilities(sets.of_real[rows])[None], sets.real.labels[rows].numpy(), patients, positive
+    )
+    trained_on = len(sets.halves[0]) if suffix else len(sets.fake)
+    reason = f"trained on {trained_on} {'real' if suffix else 'fake'} images, tested on {len(rows)} real ones"
+    n_fake = 0 if suffix else len(sets.fake)
+    return {
+        name + suffix: MetricValue(*interval(said, name, seed=sets.seed), len(rows), n_fake, sets.extractor, reason)
+        for name in Detection._fields
+    }

@@ -1,0 +1,233 @@
+"""What every trial with one data view is scored against: real images, their features, and real-only detectors.
+
+Computed once per cohort and view, and kept in a cache folder under keys that change with whatever the content
+depends on.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from gansweep.errors import CohortError, ConfigError
+from gansweep.scoring import detection, encoder, segmentation
+from gansweep.scoring.cache import key
+from gansweep.scoring.detection import Recipe, predict, train_detector
+from gansweep.scoring.extractors import Extractor, content_hash, load_extractor
+from gansweep.scoring.segmentation import dice_of, train_segmenter, with_lesion
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gansweep.contracts import ImageSet, ImageSpec, Trainables
+    from gansweep.experiment import DataView, ScoringSettings
+    from gansweep.scoring.shares import Shares
+
+__all__ = ["Reference", "ReferenceMaker", "ScoredCohort"]
+
+log = logging.getLogger(__name__)
+
+
+class ScoredCohort(Protocol):
+    """What scoring needs of a cohort."""
+
+    @property
+    def content_hash(self) -> str:
+        """Names the data."""
+
+    @property
+    def info(self) -> Any:
+        """Has `positive_class`."""
+
+    def spec(self, view: DataView | None = None) -> ImageSpec:
+        """The shape of the images."""
+
+    def load(self, split: Literal["train", "val"], view: DataView | None = None) -> ImageSet:
+        """The images of a split."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Detectors trained on real images alone.
+
+    Args:
+        recipe: how these and the others are trained.
+        detectors: one per seed, in evaluation mode.
+        probabilities: `[s, n_val, classes]` for the validation images.
+    """
+
+    recipe: Recipe
+    detectors: tuple[nn.Module, ...]
+    probabilities: Tensor
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What trials with one data view are compared with.
+
+    Args:
+        spec: shape of the images.
+        positive: index of the positive class.
+        train: real training images.
+        val: real validation images.
+        extractor: of features.
+        train_features: `[n_train, d]`.
+        val_features: `[n_val, d]`.
+        baseline: None where there is one class only, and so nothing to detect.
+    """
+
+    spec: ImageSpec
+    positive: int
+    train: ImageSet
+    val: ImageSet
+    extractor: Extractor
+    train_features: Tensor
+    val_features: Tensor
+    baseline: Baseline | None
+
+
+@dataclass(frozen=True)
+class ReferenceMaker:
+    """Makes references, or reads them from the cache.
+
+    Args:
+        cohort: the images.
+        scoring: how to score.
+        trainables: where the detector's name is looked up.
+        cache: a folder.
+        device: where to compute.
+
+    Raises:
+        ConfigError: an unknown detector.
+    """
+
+    cohort: ScoredCohort
+    scoring: ScoringSettings
+    trainables: Trainables
+    cache: Path
+    device: torch.device
+
+    def __post_init__(self) -> None:
+        if self.scoring.detector not in self.trainables.detectors:
+            known = ", ".join(self.trainables.detectors) or "none"
+            raise ConfigError(
+                f"unknown detector {self.scoring.detector!r}", where="scoring.detector", fix=f"known: {known}"
+            )
+
+    def make(self, view: DataView, shares: Shares) -> Reference:
+        """The reference of a data view; every worker calls it together.
+
+        Raises:
+            CohortError: a split with fewer than two images, or without a class.
+            ConfigError: a feature extractor that cannot be used.
+        """
+        spec = self.cohort.spec(view)
+        train, val = shares.checked(lambda: (self._load("train", view), self._load("val", view)))
+        base = {"cohort": self.cohort.content_hash, "view": view.model_dump()}
+        extractor = shares.checked(self._named_extractor) or self._encoder(base, spec, train, shares)
+        features = shares.cached(
+            self.cache / f"features-{key(**base, extractor=extractor.name)}.pt",
+            lambda: {"train": extractor.features(train.images), "val": extractor.features(val.images)},
+        )
+        baseline = self._baseline(base, spec, train, val, shares) if len(spec.classes) > 1 else None
+        positive = spec.classes.index(self.cohort.info.positive_class)
+        return Reference(spec, positive, train, val, extractor, features["train"], features["val"], baseline)
+
+    def segmenters(self, view: DataView, real: Reference, shares: Shares) -> tuple[Recipe, Tensor]:
+        """How segmenters are trained, and the Dice `[s, n]` of those trained on real pairs alone.
+
+        Raises:
+            ConfigError: an unknown segmenter, or one that cannot take images of this size.
+            CohortError: no validation image has a lesion.
+        """
+        settings, known = self.scoring, self.trainables.segmenters
+        if settings.segmenter not in known:
+            raise ConfigError(
+                f"unknown segmenter {settings.segmenter!r}",
+                where="scoring.segmenter",
+                fix=f"known: {', '.join(known) or 'none'}",
+            )
+        build = partial(known[settings.segmenter], real.spec)
+        recipe = Recipe(build, len(real.spec.classes), settings.segmenter_steps, settings.detector_batch)
+        seeds = range(settings.detector_seeds)
+        base = {"cohort": self.cohort.content_hash, "view": view.model_dump(), "batch": settings.detector_batch}
+        network = {"network": _network(recipe), "steps": recipe.steps, "seeds": len(seeds)}
+
+        def make() -> Tensor:
+            log.info("training %d real-only segmenters, once per cohort and view", len(seeds))
+            trained = ((s, train_segmenter(recipe, real.train, None, 0.0, s, self.device)) for s in shares.mine(seeds))
+            parts = ((s, dice_of([one], real.val, self.device)) for s, one in trained)
+            return shares.gathered(parts, torch.zeros(len(seeds), int(with_lesion(real.val).sum())))
+
+        path = self.cache / f"segmenters-{key(**base, **network, version=segmentation.VERSION)}.pt"
+        found: Tensor = shares.cached(path, make, together=True)
+        return recipe, found
+
+    def _load(self, split: Literal["train", "val"], view: DataView) -> ImageSet:
+        found = self.cohort.load(split, view)
+        missing = [c for i, c in enumerate(self.cohort.spec(view).classes) if not (found.labels == i).any()]
+        if missing or len(found) < 2:
+            what = f"the {split} split has no image of {', '.join(missing)}" if missing else f"one {split} image only"
+            raise CohortError(what, fix="ingest with a --split that leaves it more patients")
+        return found
+
+    def _named_extractor(self) -> Extractor | None:
+        return None if self.scoring.features is None else load_extractor(self.scoring.features, self.device)
+
+    def _encoder(self, base: dict[str, Any], spec: ImageSpec, train: ImageSet, shares: Shares) -> Extractor:
+        steps = self.scoring.encoder_steps
+
+        def make() -> dict[str, Tensor]:
+            log.info("training the cohort's encoder: %d steps, once per cohort and view", steps)
+            return _on_cpu(encoder.train_encoder(train, len(spec.classes), steps, self.device))
+
+        path = self.cache / f"encoder-{key(**base, steps=steps, version=encoder.VERSION)}.pt"
+        return encoder.extractor_of(shares.cached(path, make), self.device)
+
+    def _baseline(
+        self, base: dict[str, Any], spec: ImageSpec, train: ImageSet, val: ImageSet, shares: Shares
+    ) -> Baseline:
+        settings = self.scoring
+        build = partial(self.trainables.detectors[settings.detector], spec)
+        recipe = Recipe(build, len(spec.classes), settings.detector_steps, settings.detector_batch)
+        seeds = range(settings.detector_seeds)
+
+        def make() -> dict[str, Any]:
+            log.info("training %d real-only detectors, once per cohort and view", len(seeds))
+            trained = {s: train_detector(recipe, train, None, 0.0, s, self.device) for s in shares.mine(seeds)}
+            parts = ((s, predict([d], val.images, self.device)) for s, d in trained.items())
+            like = torch.zeros(len(seeds), len(val), recipe.classes)
+            states = shares.merged({s: _on_cpu(d) for s, d in trained.items()})
+            return {"states": states, "probabilities": shares.gathered(parts, like)}
+
+        path = self.cache / f"baseline-{key(**base, **self._detector_key(recipe))}.pt"
+        found = shares.cached(path, make, together=True)
+        detectors = tuple(_restored(recipe, found["states"][s], self.device) for s in seeds)
+        return Baseline(recipe, detectors, found["probabilities"])
+
+    def _detector_key(self, recipe: Recipe) -> dict[str, Any]:
+        settings = self.scoring.model_dump(include={"detector_steps", "detector_batch", "detector_seeds"})
+        return {**settings, "network": _network(recipe), "version": detection.VERSION}
+
+
+def _network(recipe: Recipe) -> str:
+    """Names what is trained: a name alone does not tell a user's network from an earlier one of the same name."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        untrained = recipe.build()
+    return f"{untrained} {content_hash(untrained.state_dict())}"
+
+
+def _restored(recipe: Recipe, state: dict[str, Tensor], device: torch.device) -> nn.Module:
+    detector = recipe.build()
+    detector.load_state_dict(state)
+    return detector.to(device).eval()
+
+
+def _on_cpu(module: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.cpu() for name, tensor in module.state_dict().items()}

@@ -1,0 +1,302 @@
+"""`confirm`: the leaders again, with fresh seeds, and the test patients, once.
+
+A search chooses its winner by the noise of its own scores as much as by merit. Here each leader is trained anew several
+times; detectors are trained with and without its samples; and only then are the test patients looked at. The store
+records that they were.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gansweep.cohort.dataset import Cohort
+from gansweep.errors import CohortError, ConfigError, StoreError
+from gansweep.experiment import ScoringSettings, TrialConfig
+from gansweep.scoring.arms import BASE, run_arms
+from gansweep.scoring.detection import Recipe
+from gansweep.scoring.statistics import LEAST_TRAININGS, Predictions, compare_arms, interval
+from gansweep.search.capacity import Footprint, check_capacity
+from gansweep.search.gang import Gang
+from gansweep.search.sweep import ray_cluster
+from gansweep.search.worker import GangSettings
+from gansweep.store.ranking import rank_trials
+from gansweep.store.schema import TestOpening
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from gansweep.contracts import Trainables
+    from gansweep.search.searcher import Say
+    from gansweep.store.store import Store
+
+__all__ = ["RESULT", "ConfirmSettings", "confirm"]
+
+RESULT = "confirm.json"
+_METRICS = ("accuracy", "sensitivity", "specificity", "auroc")
+
+
+@dataclass(frozen=True)
+class ConfirmSettings:
+    """How much evidence to gather.
+
+    Args:
+        leaders: how many of the best trials to confirm.
+        gan_seeds: generators trained of each; without a spread over trainings there is no verdict.
+        detector_seeds: detectors per generator and arm.
+        ratios: synthetic images per real one, an arm each.
+        samples: drawn from each generator.
+        seed: the first fresh seed; trainings take it and those that follow.
+    """
+
+    leaders: int = 1
+    gan_seeds: int = 3
+    detector_seeds: int = 3
+    ratios: tuple[float, ...] = (0.25, 0.5, 1.0)
+    samples: int = 512
+    seed: int = 10_000
+
+
+def confirm(
+    store: Store,
+    trainables: Trainables,
+    *,
+    cohort: str | Path | None = None,
+    cache: Path,
+    settings: ConfirmSettings | None = None,
+    workers: int = 1,
+    gpus_per_worker: float = 0.0,
+    reason: str = "",
+    say: Say = print,
+) -> dict[str, Any]:
+    """Trains the leaders with fresh seeds and scores them on the test patients; the result is kept as `confirm.json`.
+
+    Args:
+        store: a sweep that has completed trials.
+        trainables: what its configurations name.
+        cohort: the sweep's cohort, if it has moved.
+        cache: folder for features and baselines.
+        settings: how much evidence to gather.
+        workers: Ray Train workers per training.
+        gpus_per_worker: GPUs of each.
+        reason: why the test patients are opened again; needed the second time.
+        say: gets one line for each event.
+
+    Raises:
+        StoreError: no completed trial, or the test patients were opened before and no reason is given.
+        CohortError: another cohort than the sweep's, or one without test patients of every class.
+        ConfigError: too few trainings.
+    """
+    settings = settings or ConfirmSettings()
+    if settings.gan_seeds < LEAST_TRAININGS:
+        raise ConfigError(
+            f"{settings.gan_seeds} trainings have no spread to judge by", fix=f"--gan-seeds {LEAST_TRAININGS} or more"
+        )
+    _may_open(store, reason)
+    scans = _same_cohort(store, cohort)
+    leaders = _leaders(store, settings.leaders)
+    with ray_cluster() as resources:
+        footprint = Footprint(workers, 1.0, gpus_per_worker)
+        check_capacity(footprint, resources)
+        trained = _train(store, trainables, scans, cache, leaders, settings, footprint, say)
+        # From here on the test patients are used: recorded before, so that a crash cannot hide it.
+        opening = TestOpening(opened=datetime.now(UTC), reason=reason)
+        store.update_info(test_openings=(*store.info.test_openings, opening))
+        say(f"opening the test patients of {scans.path.name}")
+        arms = _run_arms(store, trainables, scans, trained, settings, footprint)
+    result = _judged(scans, leaders, arms, settings, opening)
+    store.write_bytes(RESULT, json.dumps(result, indent=2).encode())
+    return result
+
+
+def _may_open(store: Store, reason: str) -> None:
+    openings = store.info.test_openings
+    if openings and not reason:
+        when = ", ".join(f"{opening.opened:%Y-%m-%d %H:%M} UTC" for opening in openings)
+        raise StoreError(
+            f"its test patients were opened on {when}",
+            where=store.label,
+            fix="each further look makes their evidence weaker: give --reason, which every report will show",
+        )
+
+
+def _same_cohort(store: Store, cohort: str | Path | None) -> Cohort:
+    scans = Cohort.open(cohort or store.info.cohort.path)
+    if scans.content_hash != store.info.cohort.content_hash:
+        raise CohortError("not the cohort of this sweep", where=str(scans.path), fix="give the one it was run on")
+    return scans
+
+
+def _leaders(store: Store, count: int) -> dict[str, TrialConfig]:
+    trials = store.latest_trials()
+    completed = rank_trials(trials[trials["status"] == "completed"], store.info.objectives)
+    if completed.empty:
+        raise StoreError("no completed trial to confirm", where=store.label, fix="run more trials: --resume")
+    return {trial_id: store.config(trial_id) for trial_id in completed["trial_id"].head(count)}
+
+
+def _train(
+    store: Store,
+    trainables: Trainables,
+    cohort: Cohort,
+    cache: Path,
+    leaders: dict[str, TrialConfig],
+    settings: ConfirmSettings,
+    footprint: Footprint,
+    say: Say,
+) -> dict[str, list[str]]:
+    """Names of the checkpoints of each leader's fresh trainings."""
+    scoring = ScoringSettings.model_validate(store.info.experiment["scoring"])
+    gang = Gang(
+        GangSettings(store.uri, str(cohort.path.resolve()), str(cache), trainables, scoring, reports=1), footprint
+    )
+    trained: dict[str, list[str]] = {}
+    try:
+        for trial_id, config in leaders.items():
+            for number in range(settings.gan_seeds):
+                name = f"confirm-{trial_id}-{settings.seed + number}"
+                say(f"trial {trial_id}, training {number + 1}/{settings.gan_seeds} with seed {settings.seed + number}")
+                gang.assign(name, config.derive({"seed": settings.seed + number}).as_dict())
+                outcome = gang.outcome(0)
+                if outcome.report is None:
+                    say(f"trial {trial_id}, seed {settings.seed + number}: {outcome.ending}: {outcome.reason}")
+                    continue
+                trained.setdefault(trial_id, []).append(name)
+    finally:
+        gang.close()
+    for trial_id in leaders:
+        if len(trained.get(trial_id, ())) < LEAST_TRAININGS:
+            raise StoreError(f"trial {trial_id} did not train again with fresh seeds", where=store.label)
+    return trained
+
+
+def _run_arms(
+    store: Store,
+    trainables: Trainables,
+    cohort: Cohort,
+    trained: dict[str, list[str]],
+    settings: ConfirmSettings,
+    footprint: Footprint,
+) -> dict[str, list[dict[str, Any]]]:
+    """Each leader's arms, one dict of `[s, n, classes]` probabilities per training, computed as Ray tasks."""
+    import ray
+
+    scoring = ScoringSettings.model_validate(store.info.experiment["scoring"])
+    task = ray.remote(num_cpus=1, num_gpus=footprint.gpus_per_worker, max_retries=2)(_arms_of)
+    pending = {
+        trial_id: [
+            task.remote(store, trainables, cohort.path, name, scoring, settings, number)
+            for number, name in enumerate(names)
+        ]
+        for trial_id, names in trained.items()
+    }
+    return {trial_id: ray.get(references) for trial_id, references in pending.items()}
+
+
+def _arms_of(
+    store: Store,
+    trainables: Trainables,
+    cohort_path: Path,
+    checkpoint: str,
+    scoring: ScoringSettings,
+    settings: ConfirmSettings,
+    number: int,
+) -> dict[str, Any]:
+    """The arms of one training; number: which of the leader's."""
+    from functools import partial
+
+    import torch
+
+    from gansweep.contracts import Condition, ImageSet
+    from gansweep.training.build import build_gan
+    from gansweep.training.sampling import make_sampler
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    state = torch.load(io.BytesIO(store.read_bytes(f"checkpoints/{checkpoint}.pt")), weights_only=True)
+    config = TrialConfig.model_validate(state["config"])
+    cohort = Cohort.open(cohort_path)
+    spec = cohort.spec(config.data)
+    real, test = cohort.load("train", config.data), cohort.load_test(config.data)
+    gan = build_gan(config, spec, trainables)
+    for name in gan.averaged:
+        gan.networks[name].load_state_dict(state["ema"][name])
+        gan.networks[name].to(device)
+    made = torch.tensor(trainables.classes_made(config, spec))
+    labels = made[torch.arange(settings.samples) % len(made)]
+    images = make_sampler(gan, None, real, device)(Condition(labels), config.seed)[:, : spec.channels]
+    recipe = Recipe(
+        partial(trainables.detectors[scoring.detector], spec),
+        len(spec.classes),
+        scoring.detector_steps,
+        scoring.detector_batch,
+    )
+    # Other detector seeds for each training: its chance must be its own.
+    seeds = [settings.seed + number * settings.detector_seeds + s for s in range(settings.detector_seeds)]
+    arms = run_arms(
+        recipe, real, ImageSet(images, labels), test.images, ratios=settings.ratios, seeds=seeds, device=device
+    )
+    return {name: probabilities.double().numpy() for name, probabilities in arms.items()}
+
+
+def _judged(
+    cohort: Cohort,
+    leaders: dict[str, TrialConfig],
+    arms: dict[str, list[dict[str, Any]]],
+    settings: ConfirmSettings,
+    opening: TestOpening,
+) -> dict[str, Any]:
+    test = cohort.load_test()
+    positive = cohort.info.classes.index(cohort.info.positive_class)
+
+    def predictions(of_trainings: Sequence[Any]) -> Predictions:
+        # A training is a generator: its detectors' mean is what it gives.
+        mean = np.stack([probabilities.mean(0) for probabilities in of_trainings])
+        return Predictions(mean, test.labels.numpy(), test.patients, positive)
+
+    # As many trainings of each, so that all share one base: it knows nothing of generators.
+    trainings = min(map(len, arms.values()))
+    found = {
+        trial_id: {name: predictions([training[name] for training in its_arms[:trainings]]) for name in its_arms[0]}
+        for trial_id, its_arms in arms.items()
+    }
+    base = next(iter(found.values()))[BASE]
+    claims = {
+        (trial_id, name): arm for trial_id, by_name in found.items() for name, arm in by_name.items() if "synth" in name
+    }
+    names = {f"{trial_id}/{name}": arm for (trial_id, name), arm in claims.items()}
+    # Corrected over every claim made of these patients: all leaders' arms, metric by metric.
+    verdicts = {metric: compare_arms(base, names, metric, seed=settings.seed) for metric in _METRICS}
+    return {
+        "opened": opening.opened.isoformat(),
+        "reason": opening.reason,
+        "split": "test",
+        "images": len(test),
+        "patients": len(set(test.patients)),
+        "settings": asdict(settings),
+        "base": BASE,
+        "leaders": [
+            {
+                "trial_id": trial_id,
+                "config": leaders[trial_id].as_dict(),
+                "trainings": trainings,
+                "arms": {name: _with_intervals(arm, settings.seed) for name, arm in by_name.items()},
+                "comparisons": {
+                    name: {metric: asdict(verdicts[metric][f"{trial_id}/{name}"]) for metric in _METRICS}
+                    for name in by_name
+                    if (trial_id, name) in claims
+                },
+            }
+            for trial_id, by_name in found.items()
+        ],
+    }
+
+
+def _with_intervals(arm: Predictions, seed: int) -> dict[str, tuple[float, float, float]]:
+    """Value, low and high of each metric."""
+    return {metric: interval(arm, metric, seed=seed) for metric in _METRICS}

@@ -1,0 +1,214 @@
+"""Optuna as Tune's searcher, with the two promises Ray's own OptunaSearch does not keep.
+
+Every trial ends in the study (NaN or a missing objective is told as FAIL, so that no RUNNING trial misleads the
+sampler's constant liar), and a trial the driver died under is neither lost nor repeated: it waits in the study with its
+parameters, and goes on from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.trial import TrialState
+from ray.tune.search import Searcher
+
+from gansweep.store.artifacts import attach_sheet
+from gansweep.store.schema import Status, TrialRow
+
+if TYPE_CHECKING:
+    from gansweep.experiment import Experiment, TrialConfig
+    from gansweep.store.store import Store
+
+__all__ = ["Say", "StudySearcher", "ended", "make_sampler", "requeue_orphans", "tell", "trial_name"]
+
+_ATTEMPTS = "attempts"  # user attribute: how often a trial was started
+
+Say = Callable[[str], None]
+"""Gets one line for each event of a sweep."""
+
+
+def trial_name(number: int) -> str:
+    """The trial id of an Optuna trial number."""
+    return f"{number:04d}"
+
+
+def make_sampler(kind: str, seed: int, startup_trials: int) -> optuna.samplers.BaseSampler:
+    """The sampler an experiment names.
+
+    Args:
+        kind: `tpe`, `random` or `nsga2`.
+        seed: of its random numbers.
+        startup_trials: random trials before TPE's model is used.
+    """
+    if kind == "tpe":
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # `group`, experimental since 2021
+        return optuna.samplers.TPESampler(
+            seed=seed, multivariate=True, group=True, constant_liar=True, n_startup_trials=startup_trials
+        )
+    if kind == "nsga2":
+        return optuna.samplers.NSGAIISampler(seed=seed)
+    return optuna.samplers.RandomSampler(seed=seed)
+
+
+class StudySearcher(Searcher):  # type: ignore[misc]
+    """Asks the study for trials and tells it how they ended; each trial's row is in the store before the study knows.
+
+    Args:
+        experiment: the space and the objectives.
+        study: a study of its own, with the objectives' directions.
+        store: gets a row for each attempt.
+        check: raises ConfigError for a configuration that cannot be built on this cohort.
+        say: gets a line for each event.
+    """
+
+    def __init__(
+        self, experiment: Experiment, study: optuna.Study, store: Store, check: Callable[[TrialConfig], None], say: Say
+    ) -> None:
+        super().__init__()
+        self._experiment, self._study, self._store, self._check, self._say = experiment, study, store, check, say
+        self._objectives = [objective.name for objective in experiment.objectives]
+        self._asked: dict[str, TrialRow] = {}
+        self.mistake: Exception | None = None
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+        """The next configuration; trials that wait in the study come first.
+
+        A space that raises ends the search: the error is kept in `mistake`, because Tune would bury it in its own.
+        """
+        trial = self._study.ask()
+        attempt = int(trial.user_attrs.get(_ATTEMPTS, 0))
+        try:
+            config = self._experiment.config(trial)
+            self._check(config)
+        except Exception as error:
+            trial.set_user_attr("reason", f"{type(error).__name__}: {error}")
+            self._study.tell(trial, state=TrialState.FAIL)
+            self.mistake = error
+            return str(Searcher.FINISHED)
+        trial.set_user_attr(_ATTEMPTS, attempt + 1)
+        row = TrialRow(trial_name(trial.number), attempt, "running", config, started=datetime.now(UTC))
+        self._store.write_trial(row)
+        self._store.sync_study()
+        self._asked[trial_id] = row
+        values = ", ".join(f"{name} {_brief(value)}" for name, value in trial.params.items())
+        self._say(f"trial {row.trial_id} {'goes on' if attempt else 'starts'}: {values or 'no free parameters'}")
+        return {"trial_id": row.trial_id, "attempt": attempt, "config": config.as_dict()}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Shows a report."""
+        self._say(f"trial {self._asked[trial_id].trial_id} {self._described(result)}")
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Writes the attempt's row, then tells the study."""
+        row = ended(self._asked.pop(trial_id), result, error)
+        # First the files, last the study: what the study calls finished is complete in the store.
+        self._store.write_trial(row)
+        attach_sheet(self._store, self._study, int(row.trial_id))
+        tell(self._study, row, self._objectives)
+        self._store.sync_study()
+        self._say(
+            f"trial {row.trial_id} {row.status}: {self._described(result) if result and row.scores else row.reason}"
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its searcher for a restoration that this platform does from the study instead."""
+        return {}
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the study is the state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: the study is the state."""
+
+    def _described(self, result: Mapping[str, Any]) -> str:
+        progress = json.loads(result["progress"])
+        scores = ", ".join(f"{name} {_brief(result.get(name))}" for name in self._objectives)
+        return f"report {progress['index'] + 1}/{self._experiment.reports}: {scores} ({result['seconds']:.0f} s)"
+
+
+def ended(row: TrialRow, result: Mapping[str, Any] | None, error: bool) -> TrialRow:
+    """The running attempt's row, now that it is over.
+
+    Args:
+        row: as written when the attempt began.
+        result: Tune's last result of it; None if there is none.
+        error: whether the trial's process raised or died.
+    """
+    result = result or {}
+    status: Status = "failed" if error else result.get("status", "failed")
+    reason = "its process died" if error else str(result.get("reason", ""))
+    progress: dict[str, Any] = json.loads(result.get("progress") or "{}")
+    stopped_at = None
+    if status == "running":  # its last word was a report, so the scheduler ended it
+        status, reason, stopped_at = "stopped", "stopped early by the scheduler", int(progress["iteration"])
+    scores = progress.get("scores", {}) if status in ("completed", "stopped") else {}
+    best = dict(json.loads(result.get("best", "{}")).items())
+    return replace(
+        row,
+        status=status,
+        reason=reason,
+        stopped_at=stopped_at,
+        scores=scores,
+        best=best,
+        fid_features=str(result.get("fid_features", "")),
+        reports=int(result.get("reported", 0)),
+        iterations=int(progress.get("iteration", 0)),
+        images_seen=int(progress.get("images_seen", 0)),
+        seconds=float(result.get("seconds", 0.0)),
+        seconds_training=float(progress.get("seconds_training", 0.0)),
+        seconds_scoring=float(progress.get("seconds_scoring", 0.0)),
+        gpu_seconds=float(result.get("gpu_seconds", 0.0)),
+        workers=int(result.get("workers", 1)),
+        ended=datetime.now(UTC),
+    )
+
+
+def tell(study: optuna.Study, row: TrialRow, objectives: Sequence[str]) -> None:
+    """Ends a trial in the study as its row says.
+
+    A trial the scheduler stopped is COMPLETE with the values it had then: pessimistic, but TPE learns more from a bad
+    value than from none. The user attribute `stopped_at` tells which these are.
+    """
+    number = int(row.trial_id)
+    frozen = study.get_trials(deepcopy=False)[number]
+    trial = optuna.trial.Trial(study, frozen._trial_id)  # noqa: SLF001 (Optuna's storage knows trials by nothing else)
+    for key, value in (("status", row.status), ("reason", row.reason), ("stopped_at", row.stopped_at)):
+        trial.set_user_attr(key, value)
+    values = [row.scores.get(name, math.nan) for name in objectives]
+    if row.status in ("completed", "stopped") and all(map(math.isfinite, values)):
+        study.tell(number, values)
+    else:
+        study.tell(number, state=TrialState.FAIL)
+
+
+def requeue_orphans(study: optuna.Study, store: Store, objectives: Sequence[str], reason: str) -> int:
+    """Puts right what a dead or interrupted driver left behind; returns how many trials will go on.
+
+    A trial whose row says how it ended is told so; one without waits in the study to be asked for again, and the row of
+    its interrupted attempt says so.
+    """
+    orphans = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    if not orphans:
+        return 0
+    store.interrupt_running(reason)
+    ends = {row.trial_id: row for row in store.ended_trials()}
+    waiting = 0
+    for orphan in orphans:
+        if (row := ends.get(trial_name(orphan.number))) is not None:
+            tell(study, row, objectives)
+            continue
+        study._storage.set_trial_state_values(orphan._trial_id, state=TrialState.WAITING)  # noqa: SLF001
+        waiting += 1
+    store.sync_study()
+    return waiting
+
+
+def _brief(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

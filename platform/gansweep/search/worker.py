@@ -1,0 +1,197 @@
+"""What each Ray Train worker of a gang does: fetch a trial, train it, report, fetch the next.
+
+The cohort, the feature statistics and the detector baseline are loaded once and serve every trial of the gang.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from gansweep.cohort.dataset import Cohort
+from gansweep.contracts import Condition, Progress, Sampler, Trainables
+from gansweep.errors import Diverged, GansweepError
+from gansweep.experiment import ScoringSettings, TrialConfig, validated
+from gansweep.store.artifacts import sheet_path
+from gansweep.store.sheet import sheet_png
+from gansweep.store.store import Store
+
+if TYPE_CHECKING:
+    import torch
+
+    from gansweep.contracts import ImageSet
+    from gansweep.scoring.trial import TrialScorer
+    from gansweep.search.desk import Job
+
+__all__ = ["GangSettings", "work"]
+
+log = logging.getLogger(__name__)
+
+_SHEET_IMAGES = 8  # generated images per class on a sample sheet
+
+
+@dataclass(frozen=True)
+class GangSettings:
+    """What all trials of a sweep have in common, as a worker needs it.
+
+    Args:
+        store: URI of the sweep's store.
+        cohort: path of the cohort, readable on every node.
+        cache: folder for features and baselines, on every node (each node fills its own).
+        trainables: what configurations name.
+        scoring: how trials are scored.
+        reports: reports per trial.
+    """
+
+    store: str
+    cohort: str
+    cache: str
+    trainables: Trainables
+    scoring: ScoringSettings
+    reports: int
+
+
+def work(loop_config: dict[str, Any]) -> None:
+    """The training function of the gang's TorchTrainer; returns when the desk closes."""
+    from ray.train import get_context
+
+    worker = _Worker(loop_config["settings"], loop_config["desk"], get_context().get_world_rank())
+    done = -1
+    while (job := worker.ask("next_job", worker.rank, done)) is not None:
+        worker.run(job)
+        done = job.ticket
+
+
+class _Worker:
+    def __init__(self, settings: GangSettings, desk: Any, rank: int) -> None:
+        from ray.train.torch import get_device
+
+        self.settings, self.desk, self.rank = settings, desk, rank
+        self.store = Store.open(settings.store)
+        self.device: torch.device = get_device()
+        self._views: dict[Any, ImageSet] = {}
+
+    def ask(self, method: str, *args: Any) -> Any:
+        import ray
+
+        return ray.get(getattr(self.desk, method).remote(*args))
+
+    @cached_property
+    def cohort(self) -> Cohort:
+        return Cohort.open(self.settings.cohort)
+
+    @cached_property
+    def scorer(self) -> TrialScorer:
+        from pathlib import Path
+
+        from gansweep.scoring.trial import TrialScorer
+
+        settings = self.settings
+        return TrialScorer(self.cohort, settings.scoring, settings.trainables, Path(settings.cache), self.device)
+
+    def run(self, job: Job) -> None:
+        """Trains one trial to its end, whatever that is; raises only what should restart the gang."""
+        import torch
+
+        try:
+            self._train(job)
+        except Diverged as divergence:
+            self.ask("end", job.ticket, "diverged", str(divergence))
+        except GansweepError as mistake:
+            self.ask("end", job.ticket, "failed", str(mistake))
+        except torch.OutOfMemoryError:
+            # The other ranks now hang in a collective, so the gang must go; the trial would only do it again.
+            self.ask("end", job.ticket, "failed", "out of device memory")
+            raise
+        except Exception as error:
+            # Unknown: the process may be poisoned (a CUDA error is sticky). A fresh gang tries again.
+            self.ask("fault", job.ticket, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+            log.exception("trial %s", job.trial_id)
+            raise
+        self.ask("memory", psutil.Process().memory_info().rss)
+
+    def _train(self, job: Job) -> None:
+        from gansweep.training.build import build_gan
+        from gansweep.training.loop import train
+
+        config = validated(TrialConfig, job.config, where=f"trial {job.trial_id}")
+        data = self.data(config)
+        gan = build_gan(config, self.cohort.spec(config.data), self.settings.trainables)
+        reporter = _GangReporter(self, job)
+        if not reporter.wanted():
+            return
+        score = _Scoring(self, job, config)
+        train(config, gan, data, reporter, score, reports=self.settings.reports, device=self.device)
+
+    def data(self, config: TrialConfig) -> ImageSet:
+        if config.data not in self._views:
+            self._views.clear()  # one view at a time: a gang must not grow with the views it has seen
+            self._views[config.data] = self.cohort.load("train", config.data)
+        return self._views[config.data]
+
+
+class _Scoring:
+    """The trial's `Score`: the numbers, and rank 0 keeps the sample sheet."""
+
+    def __init__(self, worker: _Worker, job: Job, config: TrialConfig) -> None:
+        self._worker, self._job, self._config = worker, job, config
+
+    def __call__(self, sampler: Sampler, iteration: int) -> dict[str, float]:
+        worker = self._worker
+        if worker.rank == 0:
+            worker.store.write_bytes(sheet_path(self._job.trial_id), self._sheet(sampler))
+        return worker.scorer.score(sampler, self._config, iteration)
+
+    def _sheet(self, sampler: Sampler) -> bytes:
+        import torch
+
+        worker, config = self._worker, self._config
+        data, classes = worker.data(config), worker.cohort.info.classes
+        made = worker.settings.trainables.classes_made(config, worker.cohort.spec(config.data))
+        labels = torch.tensor(made).repeat_interleave(_SHEET_IMAGES)
+        return sheet_png(data, sampler(Condition(labels), config.seed), labels, classes)
+
+
+class _GangReporter:
+    """The `Reporter` of a trial in a gang: checkpoints in the store, reports over the desk."""
+
+    def __init__(self, worker: _Worker, job: Job) -> None:
+        self._worker, self._job = worker, job
+        self._path = f"checkpoints/{job.trial_id}.pt"
+
+    def wanted(self) -> bool:
+        """Whether the trial goes on after the last report received; a gang restarted in between must ask again."""
+        received = self.reported()
+        return received == 0 or bool(self._worker.ask("verdict", self._job.ticket, received - 1))
+
+    def restore(self) -> dict[str, Any] | None:
+        import torch
+
+        if not self._worker.store.exists(self._path):
+            return None
+        state: dict[str, Any] = torch.load(
+            io.BytesIO(self._worker.store.read_bytes(self._path)), map_location="cpu", weights_only=True
+        )
+        return state
+
+    def checkpoint(self, state: dict[str, Any]) -> None:
+        import torch
+
+        if self._worker.rank == 0:
+            buffer = io.BytesIO()
+            torch.save(state, buffer)
+            self._worker.store.write_bytes(self._path, buffer.getvalue())
+
+    def reported(self) -> int:
+        return int(self._worker.ask("reported", self._job.ticket))
+
+    def report(self, progress: Progress) -> bool:
+        if self._worker.rank == 0:
+            report = {"progress": vars(progress).copy(), "fid_features": self._worker.scorer.fid_features}
+            self._worker.ask("hand_in", self._job.ticket, progress.index, report)
+        return not progress.final and bool(self._worker.ask("verdict", self._job.ticket, progress.index))

@@ -1,0 +1,91 @@
+"""Sample sheets as Optuna artifacts, so that the dashboard shows them beside their trials."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, BinaryIO
+
+from optuna.artifacts import ArtifactMeta
+from optuna.artifacts.exceptions import ArtifactNotFound
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.storages import BaseStorage
+    from optuna.trial import FrozenTrial
+
+    from gansweep.store.store import Store
+
+__all__ = ["StoreArtifacts", "attach_sheet", "attach_sheets", "sheet_path"]
+
+# The keys optuna.artifacts and optuna-dashboard look under. `optuna.artifacts.upload_artifact` would choose a random
+# identifier and keep a second copy of each sheet; with the trial's own number as identifier there is one file, which
+# each report replaces.
+_ON_TRIAL = "artifacts:{artifact}"
+_ON_STUDY = "dashboard:artifacts:{trial}:{artifact}"  # finished trials are closed to changes
+
+
+def sheet_path(trial_id: str) -> str:
+    """Where a trial's sample sheet lies in its store."""
+    return f"artifacts/{trial_id}.png"
+
+
+class StoreArtifacts:
+    """An Optuna artifact store (its `ArtifactStore` protocol) over the sample sheets of a sweep's store.
+
+    An artifact's identifier is the trial's id.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def open_reader(self, artifact_id: str) -> BinaryIO:
+        """The sheet's bytes. Raises ArtifactNotFound."""
+        if not self._store.exists(sheet_path(artifact_id)):
+            raise ArtifactNotFound(f"no sample sheet of trial {artifact_id}")
+        return io.BytesIO(self._store.read_bytes(sheet_path(artifact_id)))
+
+    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+        """Puts a sheet in place."""
+        self._store.write_bytes(sheet_path(artifact_id), content_body.read())
+
+    def remove(self, artifact_id: str) -> None:
+        """Deletes a sheet."""
+        self._store.delete(sheet_path(artifact_id))
+
+
+def attach_sheet(store: Store, study: optuna.Study, number: int) -> bool:
+    """Makes a trial's sample sheet, if it has one, show beside it in Optuna's dashboard.
+
+    Only for the process that owns the study: it writes to the study's database. Doing it again changes nothing.
+
+    Returns:
+        whether there is a sheet.
+    """
+    artifact = f"{number:04d}"
+    if not store.exists(sheet_path(artifact)):
+        return False
+    storage = study._storage  # noqa: SLF001 (another connection per trial would cost more than the sheet)
+    study_id = storage.get_study_id_from_name(study.study_name)
+    trial = storage.get_trial(storage.get_trial_id_from_study_id_trial_number(study_id, number))
+    _link(storage, study_id, trial)
+    return True
+
+
+def attach_sheets(store: Store) -> int:
+    """`attach_sheet` for every trial of a sweep; returns how many have a sheet."""
+    study = store.load_study()
+    return sum(attach_sheet(store, study, trial.number) for trial in study.get_trials(deepcopy=False))
+
+
+def _link(storage: BaseStorage, study_id: int, trial: FrozenTrial) -> None:
+    artifact, database_id = f"{trial.number:04d}", trial._trial_id  # noqa: SLF001 (storages know trials by nothing else)
+    meta = json.dumps(asdict(ArtifactMeta(artifact, f"{artifact}.png", "image/png", None)))
+    on_trial = _ON_TRIAL.format(artifact=artifact)
+    if on_trial in trial.system_attrs:
+        return
+    if trial.state.is_finished():
+        storage.set_study_system_attr(study_id, _ON_STUDY.format(trial=database_id, artifact=artifact), meta)
+    else:
+        storage.set_trial_system_attr(database_id, on_trial, meta)

@@ -1,0 +1,123 @@
+"""Types of columns: declared from the configuration models, widened when values need it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from functools import reduce
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
+
+import pyarrow as pa
+from pydantic import BaseModel
+
+from gansweep.experiment import TrialConfig
+from gansweep.store.schema import ColumnType
+
+if TYPE_CHECKING:
+    from gansweep.contracts import Trainables
+
+__all__ = ["arrow_schema", "config_columns", "fitted", "merged", "needed"]
+
+Columns = Mapping[str, ColumnType]
+
+_ARROW: dict[ColumnType, pa.DataType] = {
+    "bool": pa.bool_(),
+    "int64": pa.int64(),
+    "float64": pa.float64(),
+    "string": pa.string(),
+    "timestamp": pa.timestamp("us", tz="UTC"),
+}
+_NAMES: dict[pa.DataType, ColumnType] = {arrow: name for name, arrow in _ARROW.items()}
+_PYTHON: tuple[tuple[type, ColumnType], ...] = (
+    (bool, "bool"),  # before int: a bool is one
+    (int, "int64"),
+    (float, "float64"),
+    (datetime, "timestamp"),
+)
+
+
+def config_columns(trainables: Trainables) -> dict[str, ColumnType]:
+    """The `config.*` columns of every trial a search over `trainables` can make, architecture keys of all families.
+
+    Declared before the first trial, so that each file of the sweep has the same columns whichever family it is about.
+    """
+    families = (family.Architecture for family in trainables.gans.values())
+    columns = _model_columns(TrialConfig, "config.")
+    for architecture in families:
+        columns = merged(columns, _model_columns(architecture, "config.architecture."))
+    return columns
+
+
+def needed(record: Mapping[str, Any]) -> dict[str, ColumnType]:
+    """The columns that hold `record`; a value of None says nothing about its column."""
+    return {name: _type_of_value(value) for name, value in record.items() if value is not None}
+
+
+def merged(known: Columns, new: Columns) -> dict[str, ColumnType]:
+    """Columns wide enough for both: whole and real numbers meet as float64, all else that differs as text."""
+    together = dict(known)
+    for name, kind in new.items():
+        together[name] = _wider(together[name], kind) if name in together else kind
+    return together
+
+
+def fitted(record: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
+    """`record` with each value made to fit its column; what is not a finite number becomes null (absent)."""
+    return {name: _fitted(record.get(name), kind) for name, kind in columns.items()}
+
+
+def arrow_schema(columns: Columns) -> pa.Schema:
+    """`columns` as pyarrow wants them."""
+    return pa.schema([(name, _ARROW[kind]) for name, kind in columns.items()])
+
+
+def from_arrow(schema: pa.Schema) -> dict[str, ColumnType]:
+    """The columns of a Parquet file."""
+    return {item.name: _NAMES.get(item.type, "string") for item in schema}
+
+
+def _wider(one: ColumnType, other: ColumnType) -> ColumnType:
+    if one == other:
+        return one
+    return "float64" if {one, other} == {"int64", "float64"} else "string"
+
+
+def _type_of_value(value: Any) -> ColumnType:
+    return next((name for kind, name in _PYTHON if isinstance(value, kind)), "string")
+
+
+def _fitted(value: Any, kind: ColumnType) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or (kind != "string" and kind != "float64"):
+        return value
+    if kind == "float64":
+        return float(value)
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _model_columns(model: type[BaseModel], prefix: str) -> dict[str, ColumnType]:
+    columns: dict[str, ColumnType] = {}
+    for name, info in model.model_fields.items():
+        key, annotation = f"{prefix}{info.alias or name}", info.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            columns |= _model_columns(annotation, f"{key}.")
+        elif get_origin(annotation) is not dict:
+            columns[key] = _type_of_annotation(annotation)
+    return columns
+
+
+def _type_of_annotation(annotation: Any) -> ColumnType:
+    origin = get_origin(annotation)
+    if origin is Literal:
+        return _common(_type_of_value(value) for value in get_args(annotation) if value is not None)
+    if origin in (Union, UnionType):
+        return _common(_type_of_annotation(part) for part in get_args(annotation) if part is not NoneType)
+    return next((name for kind, name in _PYTHON if annotation is kind), "string")
+
+
+def _common(kinds: Iterable[ColumnType]) -> ColumnType:
+    return reduce(_wider, kinds)

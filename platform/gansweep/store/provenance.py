@@ -1,0 +1,149 @@
+"""Where numbers come from: code revision, package versions, hardware, cohort."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gansweep
+from gansweep.store.columns import config_columns
+from gansweep.store.schema import CohortReference, SweepInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gansweep.cohort.dataset import Cohort
+    from gansweep.experiment import Experiment
+
+__all__ = ["REVISION_VARIABLE", "code_revision", "describe_sweep", "hardware", "package_versions"]
+
+REVISION_VARIABLE = "GANSWEEP_CODE_REVISION"
+
+_PACKAGES = (
+    "gansweep",
+    "monai",
+    "numpy",
+    "optuna",
+    "pandas",
+    "pyarrow",
+    "pydicom",
+    "ray",
+    "scikit-learn",
+    "scipy",
+    "torch",
+    "torchmetrics",
+)
+
+
+def describe_sweep(
+    experiment: Experiment,
+    cohort: Cohort,
+    *,
+    name: str,
+    space: str,
+    seed: int,
+    trials: int = 0,
+    workers_per_trial: int = 1,
+    gpus_per_worker: float = 0.0,
+    concurrent: int = 1,
+    fid_features: str = "",
+    resources: Mapping[str, float] | None = None,
+) -> SweepInfo:
+    """What `Store.create` needs to know of a sweep that is about to begin on this machine.
+
+    Args:
+        experiment: the search, with the user's settings applied.
+        cohort: the images.
+        name: the sweep's.
+        space: what the user named as SPACE.
+        seed: of the sampler.
+        trials: how many are asked for.
+        workers_per_trial: processes that train one trial together.
+        gpus_per_worker: may be a fraction.
+        concurrent: trials at a time.
+        fid_features: name and hash of the extractor, where it is known already.
+        resources: of the whole cluster, as Ray counts them.
+    """
+    return SweepInfo(
+        name=name,
+        experiment=experiment.model_dump(mode="json", by_alias=True),
+        space=space,
+        cohort=_reference(cohort),
+        objectives=experiment.objectives,
+        fid_features=fid_features,
+        trials=trials,
+        workers_per_trial=workers_per_trial,
+        gpus_per_worker=gpus_per_worker,
+        concurrent=concurrent,
+        seeds={"sampler": seed, "cohort_split": cohort.info.seed},
+        code_revision=code_revision(),
+        packages=package_versions(),
+        hardware={**hardware(), **({"cluster": dict(resources)} if resources else {})},
+        created=datetime.now(UTC),
+        config_columns=config_columns(experiment.trainables),
+    )
+
+
+def code_revision() -> str:
+    """The git commit gansweep runs from, with `+changes` where files differ from it; else the package's version.
+
+    A job runs from uploaded files, which know no commit: who submits it says it in the environment.
+    """
+    if submitted := os.environ.get(REVISION_VARIABLE):
+        return submitted
+    here = str(Path(__file__).parent)
+    commit = _git("-C", here, "rev-parse", "--verify", "HEAD")
+    # An environment's packages may lie inside some other project's checkout; only tracked code has a revision.
+    if not commit or not _git("-C", here, "ls-files", __file__):
+        return f"gansweep {gansweep.__version__}"
+    return f"{commit}+changes" if _git("-C", here, "status", "--porcelain", "--untracked-files=no") else commit
+
+
+def package_versions() -> dict[str, str]:
+    """Python's and the versions of the packages that numbers depend on, as far as they are installed."""
+    versions = {"python": platform.python_version(), "gansweep": gansweep.__version__}
+    for package in _PACKAGES:
+        try:
+            versions.setdefault(package, importlib.metadata.version(package))
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def hardware() -> dict[str, Any]:
+    """This machine's processors, memory in GiB and accelerators. No host name: it may name a site."""
+    import torch
+
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return {
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "cpus": os.cpu_count(),
+        "memory_gib": round(memory / 2**30, 1),
+        "gpus": gpus,
+    }
+
+
+def _reference(cohort: Cohort) -> CohortReference:
+    by_split = cohort.manifest.groupby("split")["patient"]
+    return CohortReference(
+        path=str(cohort.path),
+        content_hash=cohort.content_hash,
+        classes=tuple(cohort.info.classes),
+        patients={str(split): int(count) for split, count in by_split.nunique().items()},
+        images={str(split): int(count) for split, count in by_split.size().items()},
+    )
+
+
+def _git(*arguments: str) -> str:
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -1,0 +1,283 @@
+"""What a store's rows and its `sweep.json` hold.
+
+Tables have one row per attempt at a trial and one per report. A score keeps its plain name (`fid`, `accuracy`), a
+configuration value is `config.<dotted key>`, the best value an objective took in any report is `best.<objective>`,
+and a loss is `loss.<name>`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from gansweep.errors import StoreError
+from gansweep.experiment import Frozen, Objective, TrialConfig
+
+if TYPE_CHECKING:
+    from gansweep.contracts import Progress
+
+__all__ = [
+    "FORMAT",
+    "CohortReference",
+    "ColumnType",
+    "ReportRow",
+    "Status",
+    "SweepInfo",
+    "TestOpening",
+    "TrialRow",
+    "flat_config",
+]
+
+FORMAT = 1
+"""The store's layout; raised when an older gansweep could no longer read a store."""
+
+Status = Literal["running", "completed", "stopped", "diverged", "failed", "interrupted"]
+"""`stopped`: by the scheduler. `failed`: an error. `interrupted`: the sweep ended under it; a later attempt goes on."""
+
+ColumnType = Literal["bool", "int64", "float64", "string", "timestamp"]
+
+Value = bool | int | float | str | datetime | None
+
+
+class CohortReference(Frozen):
+    """Which images a sweep saw.
+
+    Args:
+        path: where the cohort lay.
+        content_hash: of its images, labels and splits.
+        classes: class names in label order.
+        patients: patients per split.
+        images: images per split.
+    """
+
+    path: str
+    content_hash: str
+    classes: tuple[str, ...]
+    patients: dict[str, int] = Field(default_factory=dict)
+    images: dict[str, int] = Field(default_factory=dict)
+
+
+class TestOpening(Frozen):
+    """One use of the test patients: when, and why if it was not the first."""
+
+    __test__ = False  # pytest would collect it by its name
+
+    opened: datetime
+    reason: str = ""
+
+
+class SweepInfo(Frozen):
+    """A sweep's provenance: `sweep.json`.
+
+    Args:
+        name: of the sweep, and of its Optuna study.
+        experiment: the Experiment as plain values.
+        space: what the user named as SPACE.
+        cohort: the images it saw.
+        objectives: what it aims at, in Optuna's order.
+        fid_features: name and hash of the extractor behind `fid` and `kid`.
+        trials: how many were asked for.
+        workers_per_trial, gpus_per_worker, concurrent: how they ran.
+        seeds: by what they seed.
+        code_revision: git commit, or the version of the installed package.
+        packages: versions of what numbers depend on.
+        hardware: processors, memory, accelerators.
+        created: when the sweep began.
+        config_columns: types of the `config.*` columns of every family, so that all files of a sweep have the same.
+        test_openings: each use of the test patients.
+        notes: anything else worth keeping.
+    """
+
+    name: str
+    experiment: dict[str, Any]
+    space: str
+    cohort: CohortReference
+    objectives: tuple[Objective, ...]
+    fid_features: str = ""
+    trials: int = 0
+    workers_per_trial: int = 1
+    gpus_per_worker: float = 0.0
+    concurrent: int = 1
+    seeds: dict[str, int] = Field(default_factory=dict)
+    code_revision: str = ""
+    packages: dict[str, str] = Field(default_factory=dict)
+    hardware: dict[str, Any] = Field(default_factory=dict)
+    created: datetime
+    config_columns: dict[str, ColumnType] = Field(default_factory=dict)
+    test_openings: tuple[TestOpening, ...] = ()
+    notes: dict[str, Any] = Field(default_factory=dict)
+    format: int = FORMAT
+
+
+@dataclass(frozen=True)
+class TrialRow:
+    """One attempt at a trial.
+
+    Args:
+        trial_id: zero-padded Optuna trial number.
+        attempt: 0 for the first; counted up each time the trial is started again after a crash.
+        status: see `Status`.
+        config: what was trained.
+        reason: why it stopped, diverged, failed or was interrupted; empty otherwise.
+        stopped_at: the generator iteration a scheduler stopped it at, else None.
+        scores: those of the last report, which belong to the kept checkpoint.
+        best: the best value of each objective over the reports. Chosen after the fact, so flattering: for curves and
+            diagnosis, never for ranking.
+        fid_features: name and hash of the feature extractor.
+        reports: received, over all attempts.
+        iterations, images_seen: trained, over all attempts.
+        seconds, seconds_training, seconds_scoring: of this attempt.
+        gpu_seconds: of this attempt, over all workers; 0 on CPUs.
+        workers: of the gang.
+        started, ended: UTC.
+    """
+
+    trial_id: str
+    attempt: int
+    status: Status
+    config: TrialConfig
+    reason: str = ""
+    stopped_at: int | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
+    best: Mapping[str, float] = field(default_factory=dict)
+    fid_features: str = ""
+    reports: int = 0
+    iterations: int = 0
+    images_seen: int = 0
+    seconds: float = 0.0
+    seconds_training: float = 0.0
+    seconds_scoring: float = 0.0
+    gpu_seconds: float = 0.0
+    workers: int = 1
+    started: datetime | None = None
+    ended: datetime | None = None
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> TrialRow:
+        """The row that `record` was made of; nulls are values that were absent."""
+        present = {name: value for name, value in record.items() if value is not None}
+        own = {name: present[name] for name in TRIAL_COLUMNS if name in present and name != "config_json"}
+        return cls(
+            **own,
+            config=TrialConfig.model_validate_json(record["config_json"]),
+            scores={name: value for name, value in present.items() if name not in TRIAL_COLUMNS and "." not in name},
+            best={name.removeprefix("best."): value for name, value in present.items() if name.startswith("best.")},
+        )
+
+    def record(self) -> dict[str, Value]:
+        """The row by column name.
+
+        Raises:
+            StoreError: a score that has the name of one of the table's own columns.
+        """
+        own = {name: getattr(self, name) for name in TRIAL_COLUMNS if name != "config_json"}
+        config = {f"config.{key}": value for key, value in flat_config(self.config).items()}
+        best = {f"best.{name}": value for name, value in self.best.items()}
+        return {
+            **own,
+            "config_json": json.dumps(self.config.as_dict(), sort_keys=True),
+            **_scores(self.scores, TRIAL_COLUMNS),
+            **best,
+            **config,
+        }
+
+
+@dataclass(frozen=True)
+class ReportRow:
+    """One report of a trial; see `gansweep.contracts.Progress` for what is not said here.
+
+    Args:
+        trial_id: zero-padded Optuna trial number.
+        attempt: which attempt at the trial reported.
+        time: when it arrived, UTC.
+    """
+
+    trial_id: str
+    attempt: int
+    index: int
+    final: bool
+    iteration: int
+    images_seen: int
+    losses: Mapping[str, float]
+    scores: Mapping[str, float]
+    fid_features: str = ""
+    seconds_training: float = 0.0
+    seconds_scoring: float = 0.0
+    time: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @classmethod
+    def of(cls, trial_id: str, attempt: int, progress: Progress, fid_features: str = "") -> ReportRow:
+        """The row of one `Progress`."""
+        return cls(trial_id=trial_id, attempt=attempt, fid_features=fid_features, **vars(progress))
+
+    def record(self) -> dict[str, Value]:
+        """The row by column name.
+
+        Raises:
+            StoreError: a score that has the name of one of the table's own columns.
+        """
+        own = {name: getattr(self, name) for name in REPORT_COLUMNS}
+        losses = {f"loss.{name}": value for name, value in self.losses.items()}
+        return {**own, **_scores(self.scores, REPORT_COLUMNS), **losses}
+
+
+TRIAL_COLUMNS: dict[str, ColumnType] = {
+    "trial_id": "string",
+    "attempt": "int64",
+    "status": "string",
+    "reason": "string",
+    "stopped_at": "int64",
+    "fid_features": "string",
+    "reports": "int64",
+    "iterations": "int64",
+    "images_seen": "int64",
+    "seconds": "float64",
+    "seconds_training": "float64",
+    "seconds_scoring": "float64",
+    "gpu_seconds": "float64",
+    "workers": "int64",
+    "started": "timestamp",
+    "ended": "timestamp",
+    "config_json": "string",
+}
+
+REPORT_COLUMNS: dict[str, ColumnType] = {
+    "trial_id": "string",
+    "attempt": "int64",
+    "index": "int64",
+    "final": "bool",
+    "iteration": "int64",
+    "images_seen": "int64",
+    "fid_features": "string",
+    "seconds_training": "float64",
+    "seconds_scoring": "float64",
+    "time": "timestamp",
+}
+
+
+def flat_config(config: TrialConfig) -> dict[str, bool | int | float | str | None]:
+    """A configuration by dotted key: `{"lr_d": 2e-4, "penalty.lambda": 10.0, "augmentation.policy": "flip,cutout"}`."""
+    return dict(_flattened(config.as_dict(), ""))
+
+
+def _flattened(values: Mapping[str, Any], prefix: str) -> list[tuple[str, Any]]:
+    pairs: list[tuple[str, Any]] = []
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            pairs += _flattened(value, f"{prefix}{key}.")
+        else:
+            # Lists would make cells that neither group nor compare; `config_json` keeps them as they are.
+            pairs.append((f"{prefix}{key}", ",".join(map(str, value)) if isinstance(value, list) else value))
+    return pairs
+
+
+def _scores(scores: Mapping[str, float], columns: Mapping[str, ColumnType]) -> dict[str, float]:
+    for name in scores:
+        if name in columns or "." in name:
+            raise StoreError(f"a score cannot be named {name!r}", where="scores", fix="rename the metric")
+    return {name: float(value) for name, value in scores.items()}

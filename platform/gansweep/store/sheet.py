@@ -1,0 +1,110 @@
+"""Sample sheets: real images beside generated ones, class by class, as a PNG."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from gansweep.contracts import ImageSet
+
+    Pixels = NDArray[np.uint8]
+
+__all__ = ["sheet_png"]
+
+_ROWS = 2  # of images per class: a sheet near to square shows most where the dashboard makes it small
+_REAL, _GENERATED = 4, 8  # images per class
+_CELL = 96  # pixels a side at least; images are enlarged by whole factors, so that no pixel is invented
+_GAP, _MARGIN, _LABEL = 4, 12, 120
+_HEADER, _BETWEEN = 34, 28
+_BACKGROUND, _INK, _FAINT = (250, 250, 250), (30, 30, 30), (200, 200, 200)
+
+
+def sheet_png(real: ImageSet, fake_images: Tensor, fake_labels: Tensor, classes: Sequence[str]) -> bytes:
+    """A block per class: its first real images to the left, its first generated ones to the right.
+
+    Nothing but pixels and class names enters the picture: no patient hash, no file name.
+
+    Args:
+        real: training images to compare with.
+        fake_images: `[n, C, H, W]` in [-1, 1]; channels beyond 1 or 3 are shown side by side.
+        fake_labels: `[n]` indices into `classes`.
+        classes: their names.
+
+    Returns:
+        a PNG.
+    """
+    blocks = [
+        (name, _pick(real.images, real.labels, label, _REAL), _pick(fake_images, fake_labels, label, _GENERATED))
+        for label, name in enumerate(classes)
+    ]
+    height, width = _cell_size([cell for _, left, right in blocks for cell in (*left, *right)])
+    split = _MARGIN + _LABEL + _REAL // _ROWS * (width + _GAP) + _BETWEEN // 2
+    right_of = split + _BETWEEN // 2
+    size = (right_of + _GENERATED // _ROWS * (width + _GAP) + _MARGIN, _HEADER + len(blocks) * _block(height) + _MARGIN)
+    sheet = Image.new("RGB", size, _BACKGROUND)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=15)
+    draw.text((_MARGIN + _LABEL, 9), "real (training)", _INK, font)
+    draw.text((right_of, 9), "generated", _INK, font)
+    draw.line([(split, _HEADER), (split, sheet.height - _MARGIN)], _FAINT, 2)
+    for row, (name, left, right) in enumerate(blocks):
+        top = _HEADER + row * _block(height)
+        draw.text((_MARGIN, top + height - 8), _shortened(name, font), _INK, font)
+        _paste(sheet, left, _MARGIN + _LABEL, top, (height, width))
+        _paste(sheet, right, right_of, top, (height, width))
+    return _encoded(sheet)
+
+
+def _block(height: int) -> int:
+    """Pixels from one class to the next."""
+    return _ROWS * (height + _GAP) + 2 * _GAP
+
+
+def _pick(images: Tensor, labels: Tensor, label: int, count: int) -> list[Pixels]:
+    chosen = images[labels == label][:count].detach().cpu().float()
+    grey = ((chosen.clamp(-1, 1) + 1) * 127.5).round().byte().numpy()
+    return [_enlarged(_as_picture(image)) for image in grey]
+
+
+def _as_picture(image: Pixels) -> Pixels:
+    """`[C, H, W]` to `[H, W]`, `[H, W, 3]` or, with other channel counts, `[H, C * W]`."""
+    if len(image) == 3:
+        return image.transpose(1, 2, 0)
+    return np.concatenate(list(image), axis=1)
+
+
+def _enlarged(picture: Pixels) -> Pixels:
+    factor = -(-_CELL // picture.shape[0])
+    return picture.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+def _cell_size(cells: list[Pixels]) -> tuple[int, int]:
+    return max((cell.shape[0] for cell in cells), default=_CELL), max((cell.shape[1] for cell in cells), default=_CELL)
+
+
+def _paste(sheet: Image.Image, pictures: list[Pixels], left: int, top: int, cell: tuple[int, int]) -> None:
+    for place, picture in enumerate(pictures):
+        row, column = place % _ROWS, place // _ROWS
+        corner = (left + column * (cell[1] + _GAP), top + row * (cell[0] + _GAP))
+        sheet.paste(Image.fromarray(picture).convert("RGB"), corner)
+
+
+def _shortened(name: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+    short = name
+    while font.getlength(short) > _LABEL - _GAP:
+        short = short.removesuffix("…")[:-1] + "…"
+    return short
+
+
+def _encoded(sheet: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()

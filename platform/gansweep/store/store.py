@@ -1,0 +1,267 @@
+"""A sweep's store: `<storage>/<sweep>/` with sweep.json, trials/, reports/, studies.db, checkpoints/ and artifacts/."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from gansweep.errors import ConfigError, StoreError
+from gansweep.experiment import TrialConfig, validated
+from gansweep.store.files import FileEntry, Files
+from gansweep.store.schema import FORMAT, REPORT_COLUMNS, TRIAL_COLUMNS, ReportRow, SweepInfo, TrialRow
+from gansweep.store.study import StudyFile
+from gansweep.store.table import Table
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import optuna
+    import pandas as pd
+
+__all__ = ["Store"]
+
+_SWEEP = "sweep.json"
+
+
+class Store:
+    """Everything one sweep leaves behind. Use `Store.create` or `Store.open`; it pickles as its URI.
+
+    Rows may be written from any process. Each attempt at a trial has its own file, so writing a row again replaces it:
+    a resumed sweep neither loses nor repeats one.
+    """
+
+    def __init__(self, files: Files, info: SweepInfo) -> None:
+        self._files, self._info = files, info
+        self._trials = Table(files, "trials", {**TRIAL_COLUMNS, **info.config_columns})
+        self._reports = Table(files, "reports", REPORT_COLUMNS)
+        self._study = StudyFile(files, info.name)
+
+    @classmethod
+    def create(cls, storage: str, name: str, info: SweepInfo, exist_ok: bool = False) -> Store:
+        """Starts the store `<storage>/<name>`, or with `exist_ok` goes on with the one that is there.
+
+        Raises:
+            StoreError: the destination cannot be written; a store is there already; with `exist_ok`, the store there is
+                of another cohort or has other objectives.
+        """
+        files = Files(storage).child(name)
+        if files.exists(_SWEEP):
+            store = cls(files, _read_info(files))
+            store._check_continues(info, exist_ok)
+            files.remove_leftovers()
+            return store
+        # sweep.json last: a folder is a store only when it is complete.
+        store = cls(files, info)
+        store._trials.create()
+        store._reports.create()
+        store._write_info(info)
+        return store
+
+    @classmethod
+    def open(cls, uri: str) -> Store:
+        """The store at `<storage>/<sweep>`.
+
+        Raises:
+            StoreError: there is none.
+        """
+        files = Files(uri)
+        if not files.exists(_SWEEP):
+            raise StoreError("not a sweep's store: it has no sweep.json", where=files.label, fix=_hint(files))
+        return cls(files, _read_info(files))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Store.open, (self.uri,)
+
+    @property
+    def uri(self) -> str:
+        """Where the store is, as `Store.open` takes it. May hold credentials: print `label`."""
+        return self._files.uri
+
+    @property
+    def label(self) -> str:
+        """Where the store is, for messages."""
+        return self._files.label
+
+    @property
+    def local(self) -> Path | None:
+        """The store's folder where it is on a local disk."""
+        return self._files.local
+
+    @property
+    def info(self) -> SweepInfo:
+        """The sweep's provenance, as last read or written."""
+        return self._info
+
+    def update_info(self, **changes: Any) -> SweepInfo:
+        """Changes fields of sweep.json.
+
+        Raises:
+            ConfigError: an unknown field or a bad value.
+        """
+        with self._files.locked():
+            current = _read_info(self._files)
+            info = validated(SweepInfo, {**vars(current), **changes}, where=_SWEEP)
+            self._write_info(info)
+        return info
+
+    # Rows ------------------------------------------------------------------------------------------------------------
+
+    def write_trial(self, row: TrialRow) -> None:
+        """Keeps the row of an attempt, in place of an earlier one of the same attempt."""
+        self._trials.put(f"{row.trial_id}.{row.attempt}", [row.record()])
+
+    def write_report(self, row: ReportRow) -> None:
+        """Keeps a report, in place of an earlier one of the same attempt and index. One writer per attempt."""
+        key = f"{row.trial_id}.{row.attempt}"
+        others = [record for record in self._reports.get(key) if record["index"] != row.index]
+        self._reports.put(key, sorted([*others, row.record()], key=lambda record: record["index"]))
+
+    def trials(self) -> pd.DataFrame:
+        """One row per attempt, by trial and attempt; columns as in `gansweep.store.schema`."""
+        return _frame(self._trials, ["trial_id", "attempt"])
+
+    def latest_trials(self) -> pd.DataFrame:
+        """The last attempt at each trial."""
+        return self.trials().drop_duplicates("trial_id", keep="last").reset_index(drop=True)
+
+    def reports(self) -> pd.DataFrame:
+        """One row per report of each attempt, by trial, attempt and index."""
+        return _frame(self._reports, ["trial_id", "attempt", "index"])
+
+    def latest_reports(self) -> pd.DataFrame:
+        """One row per report of each trial: where attempts repeated a report, the last one's."""
+        rows = self.reports().sort_values(["trial_id", "index", "attempt"], kind="stable")
+        return rows.drop_duplicates(["trial_id", "index"], keep="last").reset_index(drop=True)
+
+    def reported(self, trial_id: str, attempt: int) -> int:
+        """How many reports a trial has made up to and including `attempt`; each went on where the last left off."""
+        keys = (f"{trial_id}.{number}" for number in range(attempt + 1))
+        return max((record["index"] + 1 for key in keys for record in self._reports.get(key)), default=0)
+
+    def ended_trials(self) -> tuple[TrialRow, ...]:
+        """The last attempt of each trial whose row says how it ended."""
+        latest = {record["trial_id"]: record for record in self._trials.records()}
+        rows = (TrialRow.of(record) for record in latest.values())
+        return tuple(row for row in rows if row.status not in ("running", "interrupted"))
+
+    def config(self, trial_id: str) -> TrialConfig:
+        """The configuration of a trial.
+
+        Raises:
+            StoreError: no such trial.
+        """
+        rows = self.latest_trials()
+        found = rows.loc[rows["trial_id"] == trial_id, "config_json"]
+        if found.empty:
+            raise StoreError(f"no trial {trial_id!r}", where=self.label, fix="see `gansweep leaderboard`")
+        return validated(TrialConfig, json.loads(found.iloc[0]), where=f"{self.label} trial {trial_id}")
+
+    def interrupt_running(self, reason: str) -> tuple[str, ...]:
+        """Marks attempts left `running` by a sweep that died as interrupted; returns their trials. For the resumer."""
+        rows = self.trials()
+        left = rows.loc[rows["status"] == "running", ["trial_id", "attempt"]].itertuples(index=False)
+        changes = {"status": "interrupted", "reason": reason, "ended": datetime.now(UTC)}
+        for trial_id, attempt in left:
+            key = f"{trial_id}.{attempt}"
+            self._trials.put(key, [{**record, **changes} for record in self._trials.get(key)])
+        return tuple(rows.loc[rows["status"] == "running", "trial_id"])
+
+    def compact(self) -> None:
+        """Copies each table into one file beside its folder (`trials.parquet`), for fast reading of large sweeps."""
+        self._trials.compact()
+        self._reports.compact()
+
+    # Study -----------------------------------------------------------------------------------------------------------
+
+    @property
+    def study_path(self) -> Path:
+        """The study's SQLite file on this machine."""
+        return self._study.path
+
+    def study_storage(self) -> optuna.storages.RDBStorage:
+        """Optuna's storage on `study_path`, fetched from a remote store first."""
+        self._study.fetch()
+        return self._study.storage()
+
+    def create_study(self, sampler: optuna.samplers.BaseSampler | None = None) -> optuna.Study:
+        """The sweep's study with the sweep's objectives, made if missing."""
+        return self._study.create(self._info.objectives, sampler)
+
+    def load_study(self, sampler: optuna.samplers.BaseSampler | None = None) -> optuna.Study:
+        """The sweep's study.
+
+        Raises:
+            StoreError: the sweep has none yet.
+        """
+        return self._study.load(sampler)
+
+    def sync_study(self) -> None:
+        """Mirrors the study to a remote store; nothing to do for a local one."""
+        self._study.sync()
+
+    # Other files -----------------------------------------------------------------------------------------------------
+
+    def read_bytes(self, rel: str) -> bytes:
+        """The content of file `rel` of the store. Raises StoreError if it is missing."""
+        return self._files.read_bytes(rel)
+
+    def write_bytes(self, rel: str, data: bytes) -> None:
+        """Puts a file into the store, whole or not at all. Raises StoreError where that cannot be done."""
+        self._files.write_bytes(rel, data)
+
+    def exists(self, rel: str) -> bool:
+        """Whether the store has a file or folder `rel`."""
+        return self._files.exists(rel)
+
+    def delete(self, rel: str) -> None:
+        """Removes a file; one that is not there is no error."""
+        self._files.delete(rel)
+
+    def list(self, rel: str) -> tuple[FileEntry, ...]:
+        """The files right inside folder `rel`, by name."""
+        return self._files.list(rel)
+
+    def _write_info(self, info: SweepInfo) -> None:
+        self._files.write_bytes(_SWEEP, info.model_dump_json(indent=2).encode())
+        self._info = info
+
+    def _check_continues(self, info: SweepInfo, exist_ok: bool) -> None:
+        if not exist_ok:
+            raise StoreError("a sweep is here already", where=self.label, fix="choose another --name, or use --resume")
+        here = self._info
+        if here.cohort.content_hash != info.cohort.content_hash:
+            what = f"this sweep is of cohort {here.cohort.content_hash[:12]}, not {info.cohort.content_hash[:12]}"
+            raise StoreError(what, where=self.label, fix="give the same cohort, or choose another --name")
+        if here.objectives != info.objectives:
+            names = ", ".join(f"{objective.name} ({objective.direction})" for objective in here.objectives)
+            raise StoreError(f"this sweep's objectives are {names}", where=self.label, fix="choose another --name")
+
+
+def _read_info(files: Files) -> SweepInfo:
+    where = f"{files.label}/{_SWEEP}"
+    try:
+        values = json.loads(files.read_bytes(_SWEEP))
+    except ValueError:
+        raise StoreError("not valid JSON", where=where) from None
+    if not isinstance(values, dict) or "format" not in values:
+        raise StoreError("not a sweep's description", where=where, fix="give the folder `gansweep sweep` made")
+    if values["format"] != FORMAT:
+        what = f"written in format {values['format']}, this gansweep reads format {FORMAT}"
+        raise StoreError(what, where=where, fix="use the gansweep that wrote it")
+    try:
+        return validated(SweepInfo, values, where=where)
+    except ConfigError as error:
+        raise StoreError(error.what, where=where) from None
+
+
+def _hint(files: Files) -> str:
+    sweeps = [name for name in files.folders() if files.exists(f"{name}/{_SWEEP}")]
+    if sweeps:
+        return f"give one of its sweeps: {', '.join(f'{files.label}/{name}' for name in sweeps[:5])}"
+    return "give <storage>/<sweep>, the folder that `gansweep sweep` made"
+
+
+def _frame(table: Table, order: list[str]) -> pd.DataFrame:
+    frame: pd.DataFrame = table.read().to_pandas()
+    return frame.sort_values(order, kind="stable", ignore_index=True)

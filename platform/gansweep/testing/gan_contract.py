@@ -1,0 +1,239 @@
+"""What every GAN family promises, as checks that fail with what was broken.
+
+A family of your own needs no more than this:
+
+    SPEC, DATA = ...                      # or gansweep.testing.images.shapes()
+    @pytest.mark.parametrize("config", admissible("mine", SPEC, TRAINABLES), ids=describe)
+    def test_contract(config): check_gan(config, SPEC, DATA, TRAINABLES)
+
+    def test_two_workers(): check_two_workers(admissible("mine", SPEC, TRAINABLES), SPEC, DATA, TRAINABLES)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gansweep.contracts import ChoosesConditions, Condition, Gan, ImageSet, ImageSpec, Progress, Trainables
+from gansweep.errors import ConfigError
+from gansweep.experiment import TrialConfig
+from gansweep.testing.workers import run_workers
+from gansweep.training.batches import Batches
+from gansweep.training.build import build_gan, check_config
+from gansweep.training.loop import train
+from gansweep.training.reporters import MemoryReporter
+from gansweep.training.sampling import condition_for, make_sampler
+from gansweep.training.world import World
+
+__all__ = ["admissible", "check_gan", "check_resume", "check_two_workers", "describe", "variations"]
+
+CPU = torch.device("cpu")
+
+
+def admissible(family: str, spec: ImageSpec, trainables: Trainables) -> list[TrialConfig]:
+    """Small configurations of `family` with every loss and every penalty it admits, eager and lazy."""
+    configs: list[TrialConfig] = []
+    for loss, penalty, interval in product(trainables.losses, trainables.penalties, (1, 2)):
+        if penalty == "none" and interval > 1:
+            continue
+        changes = {"loss.kind": loss, "penalty.kind": penalty, "penalty.interval": interval}
+        configs += _accepted(_small(family, trainables).derive(changes), spec, trainables)
+    return configs
+
+
+def variations(family: str, spec: ImageSpec, trainables: Trainables) -> list[TrialConfig]:
+    """Small configurations of `family`, each with one thing changed: every other name and setting there is."""
+    changes: list[Mapping[str, Any]] = [
+        *({"penalty.interpolation": kind} for kind in ("uniform", "convex", "real_real", "local")),
+        *({"penalty.norm": norm} for norm in ("l1", "linf")),
+        *({"penalty.adaptive": kind} for kind in ("norm", "progress")),
+        {"penalty.one_sided": True, "penalty.target": 0.5},
+        {"penalty.layer": 1},
+        *({"conditioning": kind} for kind in trainables.conditionings),
+        *({"attention": kind} for kind in trainables.attentions),
+        *({"augmentation.kind": kind, "augmentation.policy": POLICY} for kind in trainables.augmentations),
+        {"loss.kind": "non_saturating", "loss.label_smoothing": 0.1, "loss.feature_matching": 1.0},
+        {"penalty.kind": "none", "loss.clip": 0.05},
+        {"precision": "bfloat16"},
+    ]
+    small = _small(family, trainables)
+    found = {
+        describe(accepted): accepted
+        for change in changes
+        for accepted in _accepted(small.derive(change), spec, trainables)
+    }
+    return list(found.values())
+
+
+def describe(config: TrialConfig) -> str:
+    """What distinguishes a configuration of these, for a test's name."""
+    return "-".join(f"{key}={value}" for key, value in _differences(TrialConfig().as_dict(), config.as_dict()))
+
+
+def check_gan(config: TrialConfig, spec: ImageSpec, data: ImageSet, trainables: Trainables) -> None:
+    """Builds equal networks twice, and holds every phase and the samples to the contract."""
+    gan, twin = (build_gan(config, spec, trainables) for _ in range(2))
+    _assert_equal(_weights(gan), _weights(twin), "networks built twice from one seed")
+    _check_phases(gan)
+    for phase, gradients in phase_gradients(gan, config, data).items():
+        present = [gradient for gradient in gradients if gradient is not None]
+        assert present, f"phase {phase} reaches no parameter it updates"
+        assert all(gradient.isfinite().all() for gradient in present), f"phase {phase}: a gradient is not finite"
+        assert any(gradient.any() for gradient in present), f"phase {phase}: all gradients are zero"
+    _check_samples(gan, spec, data)
+
+
+def check_resume(config: TrialConfig, spec: ImageSpec, data: ImageSet, trainables: Trainables) -> None:
+    """A run stopped after its first report and continued in new networks ends with the state of one never stopped."""
+    whole, stopped = MemoryReporter(), MemoryReporter(proceed=lambda progress: progress.index > 0)
+    for reporter, runs in ((whole, 1), (stopped, 2)):
+        for _ in range(runs):
+            gan = build_gan(config, spec, trainables)
+            train(config, gan, data, reporter, lambda _sampler, _iteration: {}, reports=2, device=CPU)
+    _assert_equal(whole.state, stopped.state, "state at the end")
+    assert [_timeless(progress) for progress in whole.reports] == [_timeless(progress) for progress in stopped.reports]
+
+
+def check_two_workers(
+    configs: Sequence[TrialConfig], spec: ImageSpec, data: ImageSet, trainables: Trainables, tolerance: float = 1e-5
+) -> None:
+    """Two gloo workers get the gradients of one worker on the full batch, for each phase of each configuration.
+
+    In float64, relative to each phase's largest gradient.
+    """
+    alone = all_gradients(configs, spec, data, trainables)
+    for rank, together in enumerate(run_workers(all_gradients, configs, spec, data, trainables)):
+        for config, one, two in zip(configs, alone, together, strict=True):
+            for phase, gradients in one.items():
+                error = _relative_error(gradients, two[phase])
+                assert error <= tolerance, f"{describe(config)}, {phase}: worker {rank} of 2 is off by {error:.1e}"
+
+
+def all_gradients(
+    configs: Sequence[TrialConfig], spec: ImageSpec, data: ImageSet, trainables: Trainables
+) -> list[dict[str, list[Tensor | None]]]:
+    """For each configuration the averaged gradients of each phase, in float64."""
+    torch.set_default_dtype(torch.float64)
+    try:
+        exact = ImageSet(
+            data.images.double(),
+            data.labels,
+            None if data.masks is None else data.masks.double(),
+            paired=None if data.paired is None else data.paired.double(),
+        )
+        return [phase_gradients(build_gan(config, spec, trainables), config, exact) for config in configs]
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def phase_gradients(gan: Gan, config: TrialConfig, data: ImageSet) -> dict[str, list[Tensor | None]]:
+    """Each phase's gradients at the present weights, averaged over this world."""
+    world = World.current()
+    batches = Batches(data, config.batch_size, config.seed, world, CPU)
+    found = {}
+    for phase in gan.phases:
+        for name, network in gan.networks.items():
+            network.requires_grad_(name in phase.updates)
+        parameters = [parameter for name in phase.updates for parameter in gan.networks[name].parameters()]
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bfloat16"):
+            loss, scalars = gan.loss(phase.name, batches.draw(phase, 0, 0), 0)
+        assert loss.shape == (), f"phase {phase.name}: a loss of shape {tuple(loss.shape)}"
+        assert loss.isfinite(), f"phase {phase.name}: the loss is {loss.item()}"
+        assert not any(value.requires_grad for value in scalars.values()), f"phase {phase.name}: scalars not detached"
+        found[phase.name] = world.average_gradients(torch.autograd.grad(loss, parameters, allow_unused=True))
+    return found
+
+
+POLICY = ("flip", "translation", "cutout", "rotation", "intensity")
+
+
+def _small(family: str, trainables: Trainables) -> TrialConfig:
+    architecture = dict(getattr(trainables.gans[family], "smallest", {}))
+    return TrialConfig(family=family, architecture=architecture, batch_size=8, n_critic=2, iterations=4)
+
+
+def _accepted(config: TrialConfig, spec: ImageSpec, trainables: Trainables) -> Iterator[TrialConfig]:
+    """The configuration, or the same with the conditioning that its loss or its family asks for; nothing if refused."""
+    for conditioning in (config.conditioning, "projection", "none"):
+        candidate = config.derive({"conditioning": conditioning})
+        try:
+            check_config(candidate, spec, trainables)
+        except ConfigError:
+            continue
+        yield candidate
+        return
+
+
+def _check_phases(gan: Gan) -> None:
+    names = [phase.name for phase in gan.phases]
+    assert names, "no phases"
+    assert len(set(names)) == len(names), f"phases of one name: {names}"
+    assert not list(gan.state.parameters()), "state holds buffers, not parameters"
+    for phase in gan.phases:
+        assert phase.updates, f"phase {phase.name} updates nothing"
+        assert set(phase.updates) <= set(gan.networks), f"phase {phase.name} updates unknown networks {phase.updates}"
+        assert phase.repeats >= 1
+        assert phase.interval >= 1
+    assert gan.averaged, "no network is averaged for sampling"
+    assert set(gan.averaged) <= set(gan.networks), f"unknown networks are averaged: {gan.averaged}"
+
+
+def _check_samples(gan: Gan, spec: ImageSpec, data: ImageSet) -> None:
+    sampler = make_sampler(gan, None, data, CPU)
+    condition = Condition(torch.arange(40) % len(spec.classes))
+    images = sampler(condition, 1)
+    shapes = [(40, spec.channels + masks, spec.size, spec.size) for masks in {0, spec.mask_channels}]
+    assert tuple(images.shape) in shapes, f"samples of shape {tuple(images.shape)}, expected one of {shapes}"
+    assert images.dtype == torch.float32
+    assert images.isfinite().all()
+    assert images.abs().max() <= 1.0, f"samples reach {images.abs().max():.3f}, beyond [-1, 1]"
+    assert torch.equal(images, sampler(condition, 1)), "the same seed gives other samples"
+    assert not torch.equal(images, sampler(condition, 2)), "another seed gives the same samples"
+    first = Condition(condition.labels[:7])
+    assert torch.equal(images[:7], sampler(first, 1)), "samples depend on how many are asked for"
+    generator = torch.Generator().manual_seed(0)
+    choose = gan.condition if isinstance(gan, ChoosesConditions) else condition_for
+    full = choose(condition.labels, data, generator)
+    assert sampler(full, 1).shape == images.shape
+
+
+def _weights(gan: Gan) -> dict[str, Any]:
+    return {name: network.state_dict() for name, network in gan.networks.items()}
+
+
+def _assert_equal(one: Any, other: Any, where: str) -> None:
+    """Bit for bit."""
+    if isinstance(one, Tensor):
+        assert torch.equal(one, other), f"{where} differs"
+    elif isinstance(one, Mapping):
+        assert one.keys() == other.keys(), f"{where}: other keys"
+        for key in one:
+            _assert_equal(one[key], other[key], f"{where}, {key}")
+    elif isinstance(one, list | tuple):
+        for index, (mine, theirs) in enumerate(zip(one, other, strict=True)):
+            _assert_equal(mine, theirs, f"{where}, {index}")
+    else:
+        assert one == other, f"{where}: {one} and {other}"
+
+
+def _timeless(progress: Progress) -> tuple[Any, ...]:
+    return progress.index, progress.final, progress.iteration, progress.images_seen, dict(progress.losses)
+
+
+def _relative_error(one: Sequence[Tensor | None], other: Sequence[Tensor | None]) -> float:
+    pairs = [(mine, theirs) for mine, theirs in zip(one, other, strict=True) if mine is not None]
+    scale = max(float(mine.abs().max()) for mine, _ in pairs)
+    assert all(theirs is not None for _, theirs in pairs), "a parameter has a gradient in one world only"
+    return max(float((mine - theirs).abs().max()) for mine, theirs in pairs if theirs is not None) / scale
+
+
+def _differences(base: Mapping[str, Any], other: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in other.items():
+        if isinstance(value, dict) and isinstance(base.get(key), dict) and key != "architecture":
+            yield from _differences(base[key], value, f"{prefix}{key}.")
+        elif value != base.get(key) and key not in {"architecture", "batch_size", "n_critic", "iterations"}:
+            yield f"{prefix}{key}", value

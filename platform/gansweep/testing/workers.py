@@ -1,0 +1,46 @@
+"""A few gloo processes on this machine, for tests of what W workers must compute."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.distributed as dist
+from torch.multiprocessing.spawn import start_processes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["run_workers"]
+
+
+def run_workers(function: Callable[..., Any], *arguments: object, size: int = 2) -> list[Any]:
+    """Runs `function(*arguments)` in `size` fresh processes of one process group, each on one thread.
+
+    Args:
+        function: importable by name; it and its arguments and result must be picklable.
+        arguments: the same for all.
+        size: how many workers.
+
+    Returns:
+        The workers' results, by rank.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        start_processes(_worker, (Path(folder), size, function, arguments), nprocs=size, start_method="spawn")
+        return [torch.load(Path(folder) / f"{rank}.pt", weights_only=False) for rank in range(size)]
+
+
+def _worker(rank: int, folder: Path, size: int, function: Callable[..., Any], arguments: tuple[object, ...]) -> None:
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=size)
+    torch.save(function(*arguments), folder / f"{rank}.pt")
+    dist.destroy_process_group()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Not by way of the interpreter's finalisation: a thread of gloo's that lets go of a tensor meanwhile aborts there.
+    os._exit(0)

@@ -1,0 +1,1 @@
+"""What is searched: one small file per experiment, whose function of the same name returns an Experiment."""

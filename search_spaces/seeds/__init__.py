@@ -1,0 +1,1 @@
+"""The experiments of published work, each tried first as published and then searched around."""

@@ -1,0 +1,54 @@
+# ruff: noqa: T201  (printing is what is tested)
+"""stdout holds results alone, whoever else writes to it."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gansweep.cli.console import Ticker, emit, results_only, to_json
+
+
+def test_prints_and_raw_writes_and_children_land_on_stderr(capfd):
+    with results_only():
+        print("from Python")
+        os.write(1, b"from below Python\n")
+        subprocess.run([sys.executable, "-c", "print('from a child')"], check=True)
+        emit({"a": 1}, "shown", as_json=True)
+    print("after")
+    out, err = capfd.readouterr()
+    json_part, _, rest = out.partition("after")
+    assert json.loads(json_part) == {"a": 1}
+    assert rest == "\n"
+    assert {"from Python", "from below Python", "from a child"} <= set(err.splitlines())
+
+
+def test_stdout_comes_back_after_an_error(capfd):
+    with pytest.raises(RuntimeError), results_only():
+        raise RuntimeError
+    print("back")
+    assert capfd.readouterr().out == "back\n"
+
+
+def test_json_has_no_words_for_nan_and_knows_our_types():
+    data = {"nan": math.nan, "inf": -math.inf, "np": np.float32(0.5), "array": np.arange(2), "path": Path("/a")}
+    assert json.loads(to_json(data)) == {"nan": None, "inf": None, "np": 0.5, "array": [0, 1], "path": "/a"}
+
+
+def test_json_refuses_what_it_cannot_write():
+    with pytest.raises(ValueError, match="cannot write"):
+        to_json({"what": object()})
+
+
+def test_a_log_gets_the_last_progress_line(capfd):
+    tick = Ticker(every_s=3600)
+    for done in range(4):
+        tick("reading", done, 3)
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[-1] == "reading: 3/3"
+    assert len(lines) <= 2  # the first may be due; the two between are not

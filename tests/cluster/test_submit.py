@@ -1,0 +1,151 @@
+"""Jobs on a real Ray cluster on this machine, behind a token."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from gansweep.cli import main
+from gansweep.cluster.submit import connect
+from gansweep.errors import ClusterError
+from gansweep.store.store import Store
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+SPACE = """
+from dataclasses import replace
+from search_spaces.smoke import smoke
+
+def mine():
+    return smoke().with_settings({"iterations": 20})
+"""
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9", "nonsense"])
+def test_no_cluster_there(address):
+    with pytest.raises(ClusterError, match=f"no Ray cluster at {address}"):
+        connect(address)
+
+
+def test_a_wrong_space_is_told_before_anything_is_submitted(capfd, tmp_path):
+    words = ["submit", "fahr_cd", f"--cohort={tmp_path}", f"--storage={tmp_path}", "--name=x", "--trials=1"]
+    assert main([*words, "--address=http://127.0.0.1:9"]) == 2
+    assert "did you mean fahr_ct" in capfd.readouterr().err
+
+
+def test_a_submission_without_a_cluster_is_one_line(capfd, tmp_path):
+    words = ["submit", "smoke", f"--cohort={tmp_path}", f"--storage={tmp_path}", "--name=x", "--trials=1"]
+    assert main([*words, "--address=http://127.0.0.1:9"]) == 2
+    out, err = capfd.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """A cluster with a token of its own; yields its address and the environment of a user who has the token."""
+    home = tmp_path_factory.mktemp("home")
+    environment = os.environ | {
+        "HOME": str(home),
+        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": f"{ROOT / 'platform'}{os.pathsep}{ROOT}",
+        "OMP_NUM_THREADS": "1",
+    }
+    environment.pop("RAY_AUTH_MODE", None)
+    environment.pop("RAY_ADDRESS", None)
+    subprocess.run([BIN / "ray", "get-auth-token", "--generate"], env=environment, check=True, capture_output=True)
+    port, dashboard = free_port(), free_port()
+    # Sockets' paths must be short, so not under pytest's own folder. Started in the foreground, Ray ends with it.
+    folder = Path(f"/tmp/gansweep-ray-{os.getpid()}")
+    ray_start = [BIN / "ray", "start", "--head", "--block", "--num-cpus=2", "--disable-usage-stats"]
+    # Every port is a free one, so that another cluster on this machine is not in the way.
+    where = [f"--port={port}", f"--dashboard-agent-listen-port={free_port()}", f"--temp-dir={folder}"]
+    head = subprocess.Popen(
+        [
+            *ray_start,
+            "--node-ip-address=127.0.0.1",
+            *where,
+            "--dashboard-host=127.0.0.1",
+            f"--dashboard-port={dashboard}",
+        ],
+        env={key: value for key, value in environment.items() if key != "PYTHONPATH"} | {"RAY_AUTH_MODE": "token"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.STDOUT,
+    )
+    address = f"http://127.0.0.1:{dashboard}"
+    try:
+        _wait_for(address, environment, head)
+        yield address, environment
+    finally:
+        head.terminate()
+        head.wait(60)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _wait_for(address, environment, head):
+    # The server answers before the node's agent, which starts jobs, is up.
+    code = f"from gansweep.cluster.submit import connect; connect({address!r}).submit_job(entrypoint='true')"
+    for _ in range(30):
+        assert head.poll() is None, "ray start ended"
+        if (
+            subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False).returncode
+            == 0
+        ):
+            return
+        time.sleep(1)
+    pytest.fail("the cluster did not come up")
+
+
+def submit(cluster, folder, *words):
+    address, environment = cluster
+    command = [sys.executable, "-m", "gansweep.cli", "submit", *words, f"--address={address}", "--json"]
+    return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.acceptance
+@pytest.mark.ray
+def test_a_sweep_runs_as_a_job_from_the_uploaded_code(cluster, tmp_path):
+    """The space is the user's own file, the paths are relative, and two workers share the trial."""
+    environment = cluster[1]
+    for words in (
+        ["phantom", "scans", "--patients=20", "--slices=2", "--size=64"],
+        ["ingest", "scans", "cohort", "--size=32"],
+    ):
+        command = [sys.executable, "-m", "gansweep.cli", *words]
+        subprocess.run(command, env=environment, cwd=tmp_path, check=True, capture_output=True)
+    (tmp_path / "my_space.py").write_text(SPACE)
+    options = ["--cohort=cohort", "--storage=runs", "--name=job", "--workers-per-trial=2"]
+
+    ran = submit(cluster, tmp_path, "my_space.py:mine", *options, "--trials=2")
+
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout)["status"] == "SUCCEEDED"
+    assert "trial 0000" in ran.stderr  # the job's log came here
+    trials = Store.open(str(tmp_path / "runs" / "job")).latest_trials()
+    assert len(trials) == 2
+    assert set(trials["status"]) <= {"completed", "stopped"}
+
+    again = submit(cluster, tmp_path, "my_space.py:mine", *options, "--trials=2")
+    assert again.returncode == 2  # the job's own exit status: the sweep exists and --resume was not given
+    assert json.loads(again.stdout)["status"] == "FAILED"
+
+
+@pytest.mark.acceptance
+@pytest.mark.ray
+def test_a_stranger_is_turned_away(cluster, tmp_path):
+    address, environment = cluster
+    stranger = (address, environment | {"HOME": str(tmp_path)})
+    ran = submit(stranger, tmp_path, "smoke", "--cohort=c", "--storage=s", "--name=n", "--trials=1")
+    assert ran.returncode == 2
+    assert "does not accept our token" in ran.stderr

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from gansweep.cohort.dataset import Cohort
+from gansweep.cohort.ingest import IngestSettings, ingest
+from gansweep.errors import CohortError
+from gansweep.experiment import DataView
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_splits_are_by_patient_and_stratified(cohort_path: Path) -> None:
+    manifest = Cohort.open(cohort_path).manifest
+    assert manifest.groupby("patient")["split"].nunique().max() == 1
+    assert manifest.groupby("split")["patient"].nunique().to_dict() == {"test": 2, "train": 8, "val": 2}
+    assert (manifest.groupby("split")["label"].nunique() == 2).all()
+
+
+def test_load_gives_what_the_other_rooms_expect(cohort_path: Path) -> None:
+    cohort = Cohort.open(cohort_path)
+    train = cohort.load("train")
+    assert train.images.shape == (16, 1, 32, 32)
+    assert train.images.dtype == torch.float32
+    assert train.images.min() >= -1
+    assert train.images.max() <= 1
+    assert set(train.labels.tolist()) == {0, 1}
+    assert cohort.info.classes == ("control", "fahr")
+    assert cohort.info.positive_class == "fahr"
+    assert train.masks is not None
+    lesion = train.masks.sum((1, 2, 3)) > 0
+    assert lesion.equal(train.labels == 1)
+    assert len(set(train.patients)) == 8
+    stored = cohort.images[cohort.manifest["split"] == "train"][3] / cohort.info.scale * 2 - 1
+    np.testing.assert_allclose(train.images[3], stored, atol=1e-6)
+
+
+def test_view_crops_and_resizes(cohort_path: Path) -> None:
+    cohort = Cohort.open(cohort_path)
+    view = DataView(size=24, crop=0.75)
+    images = cohort.load("val", view).images
+    assert images.shape == (4, 1, 24, 24)
+    assert torch.equal(images, cohort.load("val").images[..., 4:28, 4:28])
+    assert cohort.spec(view).size == 24
+
+
+def test_test_patients_need_their_own_call(cohort_path: Path) -> None:
+    cohort = Cohort.open(cohort_path)
+    with pytest.raises(ValueError, match="confirm"):
+        cohort.load("test")  # type: ignore[arg-type]
+    held = set(cohort.load_test().patients)
+    assert held.isdisjoint(cohort.load("train").patients + cohort.load("val").patients)
+
+
+def test_the_content_hash_depends_on_data_and_not_on_the_salt(phantom: Path, cohort_path: Path, tmp_path: Path) -> None:
+    first = Cohort.open(cohort_path)
+    again = ingest(phantom, tmp_path / "again", IngestSettings(size=32))
+    assert again.info.content_hash == first.content_hash
+    assert again.info.salt_fingerprint != first.info.salt_fingerprint
+    assert set(Cohort.open(again.path).manifest["patient"]).isdisjoint(first.manifest["patient"])
+    other = ingest(phantom, tmp_path / "other", IngestSettings(size=32, seed=1))
+    assert other.info.content_hash != first.content_hash
+
+
+def test_a_given_salt_gives_the_same_patients(phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GANSWEEP_SALT", "a secret of this hospital")
+    made = [ingest(phantom, tmp_path / name, IngestSettings(size=16)).path for name in "ab"]
+    first, second = (Cohort.open(path) for path in made)
+    assert first.manifest["patient"].tolist() == second.manifest["patient"].tolist()
+    assert "secret" not in (first.path / "cohort.json").read_text()
+
+
+def test_no_identity_leaves_the_reader(cohort_path: Path) -> None:
+    for file in cohort_path.iterdir():
+        assert b"PHANTOM" not in file.read_bytes(), file.name
+
+
+def test_open_refuses_changed_files_and_leaks(cohort_path: Path, tmp_path: Path) -> None:
+    changed = shutil.copytree(cohort_path, tmp_path / "changed")
+    images = np.load(changed / "images.npy")
+    images[0, 0, 0, 0] += 1
+    np.save(changed / "images.npy", images)
+    with pytest.raises(CohortError, match="has changed"):
+        Cohort.open(changed)
+
+    leaking = shutil.copytree(cohort_path, tmp_path / "leaking")
+    manifest = pd.read_parquet(leaking / "manifest.parquet")
+    manifest.loc[0, "split"] = "test" if manifest.loc[0, "split"] != "test" else "train"
+    manifest.to_parquet(leaking / "manifest.parquet")
+    info = (leaking / "cohort.json").read_text()
+    from gansweep.cohort.dataset import file_hash
+
+    old, new = file_hash(cohort_path / "manifest.parquet"), file_hash(leaking / "manifest.parquet")
+    (leaking / "cohort.json").write_text(info.replace(old, new))
+    with pytest.raises(CohortError, match="in two splits"):
+        Cohort.open(leaking)
+
+
+@pytest.mark.parametrize("present", [False, True])
+def test_open_says_when_a_folder_is_no_cohort(tmp_path: Path, present: bool) -> None:
+    folder = tmp_path / "nothing"
+    if present:
+        folder.mkdir()
+    with pytest.raises(CohortError, match="not a cohort" if present else "no such folder"):
+        Cohort.open(folder)

@@ -1,0 +1,171 @@
+"""What an export holds, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from gansweep.errors import CohortError, ConfigError, ExportError
+from gansweep.experiment import TrialConfig
+from gansweep.export.best import export_best
+from gansweep.export.config_file import config_yaml, read_config
+from gansweep.export.loading import load_generator
+from gansweep.store.store import Store
+from trainables import TRAINABLES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import Sweep
+
+
+def test_weights_are_the_averaged_ones_of_the_best_trial(sweep: Sweep, exported: Path) -> None:
+    kept = load_file(exported / "generator.safetensors")
+    averaged = sweep.states["0001"]["ema"]["generator"]
+    assert {key.removeprefix("generator.") for key in kept if key.startswith("generator.")} == set(averaged)
+    assert all(torch.equal(kept[f"generator.{key}"], tensor) for key, tensor in averaged.items())
+    live = sweep.states["0001"]["networks"]["generator"]
+    assert any(not torch.equal(kept[f"generator.{key}"], tensor) for key, tensor in live.items())
+
+
+def test_the_configuration_is_complete_and_says_where_it_is_from(sweep: Sweep, exported: Path) -> None:
+    text = (exported / "config.yaml").read_text()
+    assert read_config(exported / "config.yaml") == sweep.store.config("0001")
+    assert set(TrialConfig().as_dict()) == {line.split(":")[0] for line in text.splitlines() if line[0].isalpha()}
+    assert "  lambda: 10.0\n" in text
+    assert "# Trial 0001 of sweep tiny" in text
+    assert sweep.store.info.cohort.content_hash in text
+
+
+def test_the_evidence_has_scores_sizes_seeds_and_their_source(exported: Path) -> None:
+    evidence = json.loads((exported / "evidence.json").read_text())
+    assert evidence["scores"]["accuracy"] == 0.80
+    assert evidence["scores"]["fid_floor"] == 4.0
+    assert evidence["intervals"] == {}
+    assert "confirm" in evidence["intervals_note"]
+    assert evidence["fid_features"] == "cohort-encoder:abc"
+    assert evidence["n"]["validation_patients"] == 2
+    assert evidence["n"]["train_patients"] == 8
+    assert evidence["seeds"] == {"sampler": 3, "cohort_split": 0, "trial": 1}
+    assert evidence["selection"] == {
+        "sweep": "tiny",
+        "trials": 4,
+        "rank": 1,
+        "chosen": "by rank",
+        "status": "completed",
+        "objectives": ["fid minimize", "accuracy maximize"],
+    }
+    assert evidence["versions"]["torch"] == torch.__version__
+
+
+def test_the_card_states_numbers_with_n_the_floor_and_the_limits(exported: Path) -> None:
+    card = (exported / "MODEL_CARD.md").read_text()
+    for said in (
+        "Not for diagnosis",
+        "| fid_floor | 4 |",
+        "validation patients 2",
+        "chosen among 4 trials",
+        "not looked",
+    ):
+        assert said in card
+
+
+def test_nothing_in_an_export_names_a_place_or_a_patient(sweep: Sweep, exported: Path) -> None:
+    from gansweep.cohort.dataset import Cohort
+
+    patients = set(Cohort.open(sweep.cohort).manifest["patient"])
+    for path in exported.rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            assert str(sweep.cohort.parent).encode() not in content, path
+            assert not any(patient.encode() in content for patient in patients), path
+
+
+def test_exporting_twice_gives_the_same_bytes(sweep: Sweep, exported: Path, tmp_path: Path) -> None:
+    again = export_best(sweep.store, tmp_path / "again", TRAINABLES)
+    names = sorted(path.relative_to(exported) for path in exported.rglob("*") if path.is_file())
+    assert names == sorted(path.relative_to(again) for path in again.rglob("*") if path.is_file())
+    for name in names:
+        if name.suffix != ".pt":  # a zip file with dates in it
+            assert (exported / name).read_bytes() == (again / name).read_bytes(), name
+
+
+def test_a_trial_can_be_chosen(sweep: Sweep, tmp_path: Path) -> None:
+    out = export_best(sweep.store, tmp_path / "second", TRAINABLES, trial_id="0002")
+    evidence = json.loads((out / "evidence.json").read_text())
+    assert (evidence["trial_id"], evidence["selection"]["rank"]) == ("0002", 2)
+    assert "Number 2 of the 4 trials" in (out / "MODEL_CARD.md").read_text()
+
+
+def test_mistakes_are_one_line_and_leave_nothing(sweep: Sweep, tmp_path: Path) -> None:
+    store = sweep.store
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "mine.txt").write_text("mine")
+    shutil.copytree(sweep.cohort, tmp_path / "other")
+    info = json.loads((tmp_path / "other" / "cohort.json").read_text())
+    (tmp_path / "other" / "cohort.json").write_text(json.dumps({**info, "content_hash": "0" * 64}))
+    before = sorted(tmp_path.rglob("*"))
+    cases = [
+        (CohortError, {"out": tmp_path / "used"}, "not empty"),
+        (ExportError, {"trial_id": "0009"}, "no trial '0009'"),
+        (ExportError, {"trial_id": "0003"}, "has no checkpoint"),
+        (CohortError, {"cohort": tmp_path / "nowhere"}, "no such folder"),
+        (ExportError, {"cohort": tmp_path / "other"}, "the sweep's is"),
+    ]
+    for kind, given, said in cases:
+        with pytest.raises(kind) as refused:
+            export_best(store, given.pop("out", tmp_path / "out"), TRAINABLES, **given)
+        assert said in str(refused.value)
+        assert "\n" not in str(refused.value)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_sweep_without_a_finished_trial_is_refused(sweep: Sweep, tmp_path: Path) -> None:
+    empty = Store.create(str(tmp_path), "empty", sweep.store.info)
+    with pytest.raises(ExportError, match="no trial has come to a usable end"):
+        export_best(empty, tmp_path / "out", TRAINABLES)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda folder: (folder / "generator.json").unlink(), "no generator.json"),
+        (lambda folder: (folder / "generator.safetensors").unlink(), "no generator.safetensors"),
+        (lambda folder: (folder / "generator.safetensors").open("ab").write(b"x"), "SHA-256 differs"),
+        (lambda folder: (folder / "generator.json").write_text("{}"), "Field required"),
+        (lambda folder: _edit(folder, family="vanished"), "family = 'vanished' is not known"),
+        (lambda folder: _edit(folder, architecture={"latent": 8, "width": 8}), "size mismatch"),
+    ],
+)
+def test_a_damaged_export_is_refused_in_one_line(exported: Path, tmp_path: Path, damage: object, said: str) -> None:
+    folder = shutil.copytree(exported, tmp_path / "copy", ignore=shutil.ignore_patterns("bundle"))
+    damage(folder)  # type: ignore[operator]
+    with pytest.raises(ExportError, match=said) as refused:
+        load_generator(folder, TRAINABLES)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_configuration_file_is_checked(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    for text, said in [
+        (config_yaml(TrialConfig(), []).replace("lr_d", "lr_x"), "unknown key 'lr_x'"),
+        (config_yaml(TrialConfig(n_critic=7), []).replace("n_critic: 7", "n_critic: 0"), "n_critic = 0"),
+        ("- a\n- list", "not a trial configuration"),
+        ("a: [", "not YAML"),
+    ]:
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=said):
+            read_config(path)
+    with pytest.raises(ConfigError, match="No such file"):
+        read_config(tmp_path / "none.yaml")
+
+
+def _edit(folder: Path, **changes: object) -> None:
+    record = json.loads((folder / "generator.json").read_text())
+    record["config"] |= changes
+    (folder / "generator.json").write_text(json.dumps(record))

@@ -1,0 +1,155 @@
+"""Production training: the whole budget, whatever comes between."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from gansweep.errors import ClusterError, CohortError, ConfigError, ExportError
+from gansweep.experiment import DataView, ScoringSettings, TrialConfig
+from gansweep.export import production
+from gansweep.export.loading import load_generator
+from gansweep.export.production import train_production
+from gansweep.export.production_worker import Run, _Keeper, progress_rows, train_run
+from trainables import TRAINABLES
+
+ROOT = Path(__file__).parents[2]
+CONFIG = TrialConfig(
+    data=DataView(size=16), architecture={"latent": 8, "width": 4}, batch_size=4, n_critic=1, iterations=6, seed=2
+)
+SCORING = ScoringSettings(samples=8, encoder_steps=2, detector_steps=2, detector_seeds=1)
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trains here instead of under Ray, which the acceptance tests start."""
+    monkeypatch.setattr(production, "_train", lambda run, *_: train_run(run, torch.device("cpu")))
+    monkeypatch.setattr("ray.init", lambda **_: None)
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 2.0})
+    monkeypatch.setattr("ray.shutdown", lambda: None)
+
+
+def produce(cohort: Path, out: Path, config: TrialConfig = CONFIG, **changes: object) -> Path:
+    return train_production(config, cohort, out, TRAINABLES, reports=3, scoring=SCORING, **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_an_interrupted_training_goes_on_to_the_same_generator(
+    cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    produce(cohort, tmp_path / "whole")
+    report = _Keeper.report
+
+    def interrupted(keeper: _Keeper, progress: object) -> bool:
+        if len(progress_rows(tmp_path / "parts" / "training")) == 1:
+            raise KeyboardInterrupt
+        return report(keeper, progress)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_Keeper, "report", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            produce(cohort, tmp_path / "parts")
+    assert not (tmp_path / "parts" / "generator.json").exists()
+    produce(cohort, tmp_path / "parts")
+    weights = [(tmp_path / name / "generator.safetensors").read_bytes() for name in ("whole", "parts")]
+    assert weights[0] == weights[1]
+    rows = [progress_rows(tmp_path / name / "training") for name in ("whole", "parts")]
+    assert [row["iteration"] for row in rows[1]] == [2, 4, 6]
+    assert rows[0][-1]["scores"] == rows[1][-1]["scores"]
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_the_result_is_an_export_with_evidence_of_its_own(
+    cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = produce(cohort, tmp_path / "out")
+    evidence = json.loads((out / "evidence.json").read_text())
+    assert evidence["selection"] is None
+    assert evidence["scores"]["fid_floor"] > 0
+    assert evidence["fid_features"].startswith("cohort-encoder:")
+    assert evidence["n"]["validation_patients"] == 2
+    assert evidence["budget"]["iterations"] == 6
+    assert load_generator(out / "bundle", TRAINABLES).sample(2).shape == (2, 1, 16, 16)
+    assert len(list((out / "training" / "sheets").iterdir())) == 3
+    assert not (out / "training" / "cache").exists()
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    produce(cohort, out)
+    assert "finished already" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_mistakes_are_one_line(cohort: Path, tmp_path: Path) -> None:
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "mine.txt").write_text("mine")
+    produce(cohort, tmp_path / "done")
+    for kind, change, said in [
+        (CohortError, {"cohort": tmp_path / "none"}, "no such folder"),
+        (ConfigError, {"config": CONFIG.derive({"family": "vanished"})}, "is not known"),
+        (ExportError, {"out": tmp_path / "used"}, "no training of ours"),
+        (ExportError, {"out": tmp_path / "done", "config": CONFIG.derive({"seed": 9})}, "holds another training"),
+        (ClusterError, {"workers": 64}, "needs 64 workers"),
+    ]:
+        with pytest.raises(kind) as refused:
+            produce(**{"cohort": cohort, "out": tmp_path / "out", **change})  # type: ignore[arg-type]
+        assert said in str(refused.value)
+        assert "\n" not in str(refused.value)
+
+
+def test_a_divergence_is_told_and_not_tried_again(cohort: Path, tmp_path: Path) -> None:
+    from gansweep.cohort.dataset import Cohort
+
+    config = CONFIG.derive({"lr_d": 1.0, "lr_g": 1.0, "iterations": 400, "penalty.lambda": 10000.0})
+    tmp_path.joinpath("training").mkdir()
+    content_hash = Cohort.open(cohort).content_hash
+    run = Run(config, str(cohort), content_hash, str(tmp_path / "training"), TRAINABLES, SCORING, 2, 0.0)
+    train_run(run, torch.device("cpu"))
+    ended = json.loads((tmp_path / "training" / "ended.json").read_text())
+    assert ended["kind"] == "Diverged"
+    assert ended["reason"]
+
+
+@pytest.mark.acceptance
+@pytest.mark.ray
+def test_ctrl_c_under_ray_loses_nothing(cohort: Path, tmp_path: Path) -> None:
+    """Two workers, interrupted in mid-training by SIGINT and called again, against two workers left alone."""
+    script = tmp_path / "produce.py"
+    script.write_text(
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from gansweep.experiment import ScoringSettings, TrialConfig\n"
+        "from gansweep.export.production import train_production\n"
+        "from trainables import TRAINABLES\n"
+        f"config = TrialConfig.model_validate({CONFIG.derive({'iterations': 1000}).as_dict()!r})\n"
+        f"scoring = ScoringSettings.model_validate({SCORING.model_dump()!r})\n"
+        f"train_production(config, Path({str(cohort)!r}), Path(sys.argv[1]), TRAINABLES, workers=2, reports=20,\n"
+        "                 scoring=scoring)\n"
+    )
+    path = os.pathsep.join([str(ROOT / "platform"), str(ROOT)])
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+
+    def start(out: Path) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, str(script), str(out)], env=environment, stderr=subprocess.PIPE)
+
+    first = start(tmp_path / "parts")
+    while len(progress_rows(tmp_path / "parts" / "training")) < 2 and first.poll() is None:
+        time.sleep(0.1)
+    assert first.poll() is None, f"ended by itself with {first.returncode}"
+    first.send_signal(signal.SIGINT)
+    _, errors = first.communicate(timeout=120)
+    assert first.returncode == -signal.SIGINT, errors.decode()
+    assert b"KeyboardInterrupt" in errors
+    assert 2 <= len(progress_rows(tmp_path / "parts" / "training")) < 20
+    for name in ("parts", "whole"):
+        assert start(tmp_path / name).wait(timeout=240) == 0
+    weights = [(tmp_path / name / "generator.safetensors").read_bytes() for name in ("whole", "parts")]
+    assert weights[0] == weights[1]
+    assert [row["index"] for row in progress_rows(tmp_path / "parts" / "training")] == list(range(20))

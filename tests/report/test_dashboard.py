@@ -1,0 +1,86 @@
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from functools import partial
+
+import pytest
+
+from gansweep.errors import ConfigError, StoreError
+from gansweep.report.dashboard import serve_dashboard
+
+SERVE = """
+import sys
+from gansweep.report.dashboard import serve_dashboard
+from gansweep.store.store import Store
+serve_dashboard(Store.open(sys.argv[1]), port=0, say=lambda line: print(line, flush=True))
+"""
+
+
+@pytest.fixture(scope="module")
+def served(finished, tmp_path_factory):
+    """The dashboard in a process of its own, ended as a user ends it."""
+    copy = tmp_path_factory.mktemp("copy") / "fahr"
+    shutil.copytree(finished.local, copy)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", SERVE, str(copy)]
+    # A shell's background jobs, and so their children, ignore SIGINT until told otherwise.
+    heard = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, preexec_fn=heard)
+    line = server.stdout.readline()
+    assert "no authentication" in line
+    yield next(word for word in line.split() if word.startswith("http")).rstrip("/")
+    server.send_signal(signal.SIGINT)
+    assert server.wait(timeout=120) == 0
+
+
+def _get(url):
+    with urllib.request.urlopen(url, timeout=120) as answer:
+        return answer.read(), answer.headers
+
+
+def test_it_listens_on_this_machine_alone(served):
+    assert served.startswith("http://127.0.0.1:")
+
+
+def test_each_trial_shows_its_sample_sheet(served, finished):
+    study = json.loads(_get(f"{served}/api/studies/1?after=0")[0])
+    listed = {trial["number"]: [item["artifact_id"] for item in trial["artifacts"]] for trial in study["trials"]}
+    assert listed[0] == ["0000"]
+    assert listed[3] == [], "a diverged trial made no sheet"
+    picture, headers = _get(f"{served}/artifacts/1/1/0000")
+    assert headers["Content-Type"] == "image/png"
+    assert picture == finished.read_bytes("artifacts/0000.png")
+
+
+def test_the_sweeps_figures_and_names_are_there(served):
+    study = json.loads(_get(f"{served}/api/studies/1?after=0")[0])
+    assert {graph["id"] for graph in study["plotly_graph_objects"]} >= {"objectives", "learning-curves", "history"}
+    names = json.loads(_get(f"{served}/api/studies")[0])["study_summaries"][0]["directions"]
+    assert names == ["minimize", "maximize"]
+
+
+def test_an_idle_connection_does_not_stop_it(served):
+    host, port = served.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))):
+        assert _get(f"{served}/api/studies")[0]
+
+
+def test_an_address_that_cannot_be_used_is_told_in_one_line(finished):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"port {port} of 127.0.0.1 is taken; choose another with --port"):
+            serve_dashboard(finished, port=port, say=print)
+    with pytest.raises(ConfigError, match="port 99999 does not exist"):
+        serve_dashboard(finished, port=99999, say=print)
+
+
+def test_a_sweep_without_a_study_has_no_dashboard(empty):
+    with pytest.raises(StoreError, match="no Optuna study here yet"):
+        serve_dashboard(empty, port=0, say=print)

@@ -1,0 +1,75 @@
+import optuna
+import pytest
+
+from gansweep.report.figures import figures, history_figure, importance_figure, learning_figure, parallel_figure
+from gansweep.report.leaderboard import leaderboard
+from gansweep.store.store import Store
+from tests.report.example_sweep import make_info, run_trial
+
+
+@pytest.fixture(scope="module")
+def drawn(finished):
+    return figures(finished, leaderboard(finished), finished.load_study())
+
+
+def test_a_finished_sweep_has_every_figure(drawn):
+    assert list(drawn) == [
+        "Objectives",
+        "Gain over real images alone",
+        "Learning curves",
+        "History",
+        "Configurations",
+        "What mattered",
+    ]
+
+
+def test_the_scatter_shows_each_measured_trial_and_the_front(finished, drawn):
+    completed, stopped, front = drawn["Objectives"].data
+    rows = leaderboard(finished)
+    assert len(completed.x) == sum(row.status == "completed" for row in rows)
+    assert len(stopped.x) == sum(row.status == "stopped" for row in rows)
+    assert len(front.x) == sum(row.status == "completed" and row.front == 0 for row in rows)
+    assert list(front.y) == sorted(front.y), "along a front, a worse FID buys a better accuracy"
+
+
+def test_the_best_so_far_never_gets_worse(finished):
+    rows = [row for row in leaderboard(finished) if row.front >= 0]
+    best = [trace for trace in history_figure(rows, finished.info.objectives).data if trace.name == "best so far"]
+    assert list(best[0].y) == sorted(best[0].y, reverse=True)
+    assert list(best[1].y) == sorted(best[1].y)
+
+
+def test_learning_curves_have_a_line_per_trial_and_objective(finished):
+    figure = learning_figure(finished.latest_reports(), leaderboard(finished), finished.info.objectives)
+    assert len(figure.data) == 2 * 12
+    assert sum(trace.showlegend for trace in figure.data) == 3
+
+
+def test_parallel_axes_are_what_was_searched_and_the_objectives(finished):
+    rows = [row for row in leaderboard(finished) if row.front >= 0]
+    axes = {axis.label: axis for axis in parallel_figure(rows, finished.info.objectives).data[0].dimensions}
+    assert list(axes) == ["lr_d", "n_critic", "width", "attention", "fid", "accuracy"]
+    assert list(axes["attention"].ticktext) == ["none", "self"]
+    assert max(axes["lr_d"].values) < 0, "by magnitude"
+
+
+def test_importances_are_shares_and_need_trials(finished, drawn):
+    for bars in drawn["What mattered"].data:
+        assert sum(bars.x) == pytest.approx(1.0)
+    study = optuna.create_study(directions=["minimize", "maximize"])
+    assert importance_figure(study, finished.info.objectives) is None
+
+
+def test_few_trials_make_few_figures(empty):
+    assert figures(empty, leaderboard(empty), None) == {}
+    run_trial(empty, empty.create_study())
+    assert "Configurations" not in figures(empty, leaderboard(empty), empty.load_study())
+
+
+def test_one_objective_has_no_scatter(tmp_path):
+    info = make_info()
+    store = Store.create(str(tmp_path), "one", info.model_copy(update={"objectives": info.objectives[:1]}))
+    study = optuna.create_study(directions=["minimize", "maximize"])
+    run_trial(store, study)
+    run_trial(store, study)
+    assert list(figures(store, leaderboard(store), None)) == ["Learning curves", "History"]

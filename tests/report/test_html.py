@@ -1,0 +1,118 @@
+import re
+import shutil
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gansweep.errors import StoreError
+from gansweep.report.cautions import cautions
+from gansweep.report.html import report_html, write_report
+from gansweep.report.leaderboard import leaderboard
+from gansweep.report.status import sweep_status
+from gansweep.store.schema import TestOpening
+from tests.report.example_sweep import make_info
+
+
+@pytest.fixture(scope="module")
+def page(finished):
+    return report_html(finished)
+
+
+def test_the_page_has_everything_and_needs_nothing(page):
+    visible = re.sub(r"<script.*?</script>|<style.*?</style>", "", page, flags=re.DOTALL)
+    for expected in ("Leaderboard", "Objectives", "Learning curves", "Configurations", "What mattered", "Provenance"):
+        assert f"<h2>{expected}</h2>" in visible
+    assert not re.search(r"""(src|href)=["'](?!data:)""", visible), "a file or an address outside the page"
+    assert "default-src 'none'" in page
+    assert page.count("Plotly.newPlot(") - page.count("Plotly.newPlot(e") >= 6
+    assert visible.count("data:image/png;base64,") == 3
+
+
+def test_charts_cannot_be_sent_to_a_server(page):
+    drawn = page.count('class="plotly-graph-div"')
+    assert drawn == 6
+    assert len(re.findall(r'"showSendToCloud":\s*false', page)) == drawn
+
+
+def test_names_are_escaped(page):
+    assert "fahr &lt;first&gt;" in page
+    assert "fahr <first>" not in page
+
+
+def test_a_sweep_without_trials_has_a_page_too(empty):
+    page = report_html(empty)
+    assert "No trial has begun." in page
+    assert "Plotly" not in page
+
+
+def test_writing_replaces_and_refuses_in_one_line(finished, tmp_path):
+    out = tmp_path / "new" / "report.html"
+    assert write_report(finished, out) == write_report(finished, out) == out
+    assert [path.name for path in out.parent.iterdir()] == ["report.html"]
+    with pytest.raises(StoreError, match="is a folder; give a file name"):
+        write_report(finished, tmp_path)
+    with pytest.raises(StoreError, match="cannot write"):
+        write_report(finished, out / "below.html")
+
+
+def _cautions(store, **changes):
+    info = make_info(**changes)
+    return " ".join(cautions(info, leaderboard(store), sweep_status(store)))
+
+
+def test_cautions_tell_what_a_number_is_worth(finished):
+    text = _cautions(finished)
+    assert "test patients are unopened" in text
+    assert "With 8 validation patients, an accuracy near 80 % is known to about ±28 points" in text
+    assert "best of 12 trials on the same validation patients" in text
+    assert "FID is on the features of cohort:0123456789ab" in text
+    assert "score 12.5 (the floor): compare it with fid_matched" in text
+    assert "not over" not in text
+
+
+def test_cautions_count_the_openings_of_the_test_set(finished):
+    first = TestOpening(opened=datetime(2026, 2, 3, 4, 5, tzinfo=UTC))
+    again = TestOpening(opened=datetime(2026, 3, 3, 4, 5, tzinfo=UTC), reason="a reviewer asked")
+    assert "opened once: 2026-02-03 04:05 UTC" in _cautions(finished, test_openings=(first,))
+    text = _cautions(finished, test_openings=(first, again))
+    assert "opened 2 times" in text
+    assert "(a reviewer asked)" in text
+
+
+def _chromium(*arguments):
+    return subprocess.run(
+        [
+            shutil.which("chromium"),
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--virtual-time-budget=8000",
+            *arguments,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
+def test_a_browser_draws_the_page(finished, tmp_path):
+    page, picture = write_report(finished, tmp_path / "report.html"), tmp_path / "page.png"
+    _chromium(
+        f"--user-data-dir={tmp_path / 'profile'}", f"--screenshot={picture}", "--window-size=1250,4600", page.as_uri()
+    )
+    pixels = np.asarray(Image.open(picture).convert("RGB")).astype(int)
+    # Figures are in colours of their own, far down the page: a script that failed would leave it white there.
+    blue = (abs(pixels[1200:] - (0x1F, 0x5F, 0xA8)).sum(axis=2) < 12).sum()
+    assert blue > 500
+    assert Path(picture).stat().st_size > 50_000

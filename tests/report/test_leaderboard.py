@@ -1,0 +1,77 @@
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from gansweep.report.leaderboard import as_document, as_table, leaderboard, score_text, searched_keys, short_names
+
+
+def test_leaders_first_and_failures_last(finished):
+    rows = leaderboard(finished)
+    assert [row.rank for row in rows] == list(range(1, 15))
+    statuses = [row.status for row in rows]
+    assert statuses == sorted(statuses, key=["completed", "stopped", "diverged"].index)
+    completed = [row for row in rows if row.status == "completed"]
+    for leader in (row for row in completed if row.front == 0):
+        assert not any(
+            other.scores["fid"] < leader.scores["fid"] and other.scores["accuracy"] > leader.scores["accuracy"]
+            for other in completed
+        )
+    diverged = rows[-1]
+    assert (diverged.scores, diverged.front, diverged.reason) == ({}, -1, "the critic's loss is not finite")
+    assert rows[0].config == finished.config(rows[0].trial_id)
+    assert all(row.seconds == 40.0 for row in rows)
+
+
+def test_the_document_is_one_list_of_flat_trials(finished):
+    document = json.loads(json.dumps(as_document(leaderboard(finished)), allow_nan=False))
+    first = document[0]
+    assert list(first)[:3] == ["trial_id", "status", "rank"]
+    assert {"fid", "fid_features", "accuracy", "accuracy_real_only", "accuracy_difference", "config"} <= first.keys()
+    assert first["fid_features"] == "cohort:0123456789ab"
+    assert first["config"]["penalty"]["lambda"] == 10.0
+    assert first["stopped_at"] is None
+    assert next(item for item in document if item["status"] == "stopped")["stopped_at"] == 200
+
+
+def test_the_table_shows_objectives_differences_and_what_was_searched(finished):
+    console = Console(width=200, record=True, file=io.StringIO())
+    rows = leaderboard(finished)
+    console.print(as_table(rows, finished.info, top=3))
+    text = console.export_text()
+    assert all(name in text for name in ("fid", "accuracy", "accuracy - real only", "lr_d", "n_critic", "width"))
+    assert "pp" in text
+    assert "cohort:0123456789ab" in text
+    assert "8 validation patients; test set unopened" in " ".join(text.split())
+    assert sum(f" {row.trial_id} " in text for row in rows) == 3
+
+
+def test_a_store_without_trials_has_an_empty_leaderboard(empty):
+    assert leaderboard(empty) == []
+    as_table([], empty.info)
+
+
+def test_searched_keys_are_those_that_differ(finished):
+    assert searched_keys(leaderboard(finished)) == ["lr_d", "n_critic", "architecture.width", "attention"]
+
+
+def test_names_that_end_alike_stay_whole():
+    keys = ["loss.kind", "penalty.kind", "architecture.width"]
+    assert list(short_names(keys).values()) == ["loss.kind", "penalty.kind", "width"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "signed", "text"),
+    [
+        ("accuracy", 0.853, False, "85.3 %"),
+        ("accuracy_difference", -0.0312, True, "-3.1 pp"),
+        ("fid", 123.4, False, "123"),
+        ("fid", 4.2345, False, "4.23"),
+        ("kid", 0.01234, False, "0.0123"),
+        ("fid", None, False, "-"),
+        ("fid", float("nan"), False, "-"),
+    ],
+)
+def test_scores_as_people_read_them(name, value, signed, text):
+    assert score_text(name, value, signed=signed) == text

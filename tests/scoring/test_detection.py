@@ -1,0 +1,105 @@
+"""Detectors: they learn what can be learned, and arms differ in nothing but the synthetic images."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from gansweep.contracts import ImageSet, ImageSpec
+from gansweep.scoring.augmentation import augmented
+from gansweep.scoring.classification import detection_scores
+from gansweep.scoring.detection import Batches, Recipe, predict, synthetic_share, train_detector
+from tests.scoring.discs import SIZE, disc_set
+from trainables.detectors import DenseNetDetector, SmallCnn
+
+CPU = torch.device("cpu")
+SPEC = ImageSpec(SIZE, 1, ("negative", "positive"))
+RECIPE = Recipe(lambda: SmallCnn(SPEC), 2, steps=45, batch=16)
+
+
+def accuracy(real: ImageSet, synthetic: ImageSet | None = None, share: float = 0.0) -> float:
+    test = disc_set(100, 77)
+    detector = train_detector(RECIPE, real, synthetic, share, 0, CPU)
+    return detection_scores(predict([detector], test.images, CPU), test.labels, 1).accuracy
+
+
+def test_an_easy_task_is_learned_from_real_or_from_good_synthetic_images() -> None:
+    assert accuracy(disc_set(60, 0)) > 0.9
+    assert accuracy(disc_set(60, 0), disc_set(60, 5), share=1.0) > 0.9
+
+
+def test_shuffled_labels_teach_nothing() -> None:
+    real = disc_set(60, 0)
+    order = torch.randperm(60, generator=torch.Generator().manual_seed(0))
+    assert 0.3 < accuracy(replace(real, labels=real.labels[order])) < 0.7
+
+
+def test_training_repeats_itself_and_touches_no_other_random_numbers() -> None:
+    real, recipe = disc_set(40, 0), replace(RECIPE, steps=5)
+    state = torch.random.get_rng_state()
+    one, two, other = (train_detector(recipe, real, None, 0.0, seed, CPU).state_dict() for seed in (3, 3, 4))
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert not torch.equal(one["head.weight"], other["head.weight"])
+
+
+def marked(n: int, mark: float, labels: torch.Tensor | None = None) -> ImageSet:
+    """Images whose pixels say which set and which row they come from."""
+    rows = torch.arange(n)[:, None, None, None] / 1000 + mark
+    return ImageSet(rows.expand(n, 1, 2, 2), torch.arange(n) % 2 if labels is None else labels)
+
+
+def test_batches_are_balanced_and_share_their_real_images_between_arms() -> None:
+    scarce = torch.tensor([0] * 27 + [1] * 3)
+    real, synthetic = marked(30, 0.0, scarce), marked(30, 5.0)
+    recipe = replace(RECIPE, batch=12)
+    alone, mixed = Batches(recipe, real, None, 0.0, 1), Batches(recipe, real, synthetic, synthetic_share(0.5), 1)
+    for step in range(5):
+        (of_alone, labels_alone), (of_mixed, labels_mixed) = alone[step], mixed[step]
+        made = of_mixed[:, 0, 0, 0] >= 5
+        assert made.tolist() == [False] * 8 + [True] * 4  # half a synthetic image per real one
+        assert torch.equal(of_alone[:8], of_mixed[:8])
+        for labels in (labels_alone, labels_mixed):
+            assert torch.bincount(labels).tolist() == [6, 6]
+
+
+def test_unbalanced_batches_keep_the_proportions() -> None:
+    scarce = torch.tensor([0] * 45 + [1] * 5)
+    batches = Batches(replace(RECIPE, batch=100, balanced=False), marked(50, 0.0, scarce), None, 0.0, 0)
+    share = torch.cat([batches[step][1] for step in range(20)]).double().mean()
+    assert share == pytest.approx(0.1, abs=0.02)
+
+
+def test_a_class_without_samples_is_filled_with_real_images() -> None:
+    synthetic = marked(30, 5.0, torch.zeros(30, dtype=torch.int64))
+    images, labels = Batches(replace(RECIPE, batch=12), marked(30, 0.0), synthetic, 1.0, 0)[0]
+    made = images[:, 0, 0, 0] >= 5
+    assert torch.equal(made, labels == 0)
+    assert torch.bincount(labels).tolist() == [6, 6]
+
+
+def test_shares_of_ratios() -> None:
+    assert [synthetic_share(ratio) for ratio in (0.0, 0.5, 1.0, 3.0)] == pytest.approx([0, 1 / 3, 1 / 2, 3 / 4])
+
+
+def test_augmentation_moves_pixels_and_keeps_intensities() -> None:
+    images = torch.full((64, 1, SIZE, SIZE), 0.3)
+    assert torch.allclose(augmented(images, torch.Generator().manual_seed(0)), images, atol=1e-6)
+    spot = torch.zeros(200, 1, SIZE, SIZE)
+    spot[:, :, 8:11, 15:18] = 1
+    moved = augmented(spot, torch.Generator().manual_seed(0))
+    axis = torch.arange(SIZE) + 0.5
+    height = (moved.sum((1, 3)) * axis).sum(1) / moved.sum((1, 2, 3))
+    assert height.std() > 0.5
+    assert (height - 9.5).abs().max() < 0.1 * SIZE + 4  # 10 % shift, and what rotation and zoom add at this place
+    gradient = torch.linspace(-1, 1, SIZE).expand(300, 1, SIZE, SIZE)
+    flipped = augmented(gradient, torch.Generator().manual_seed(1))[:, 0, SIZE // 2].diff(dim=1).mean(1) < 0
+    assert flipped.double().mean() == pytest.approx(0.5, abs=0.1)
+
+
+@pytest.mark.parametrize("kind", [SmallCnn, DenseNetDetector])
+def test_detectors_give_one_logit_per_class(kind: type[torch.nn.Module]) -> None:
+    detector = kind(ImageSpec(64, 3, ("a", "b", "c"))).eval()
+    assert detector(torch.zeros(2, 3, 64, 64)).shape == (2, 3)

@@ -1,0 +1,48 @@
+"""KID against torchmetrics, a direct sum, and what unbiasedness promises."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from torchmetrics.image.kid import poly_mmd
+
+from gansweep.scoring.kernel import kernel_distance, kernel_distance_interval
+
+
+def drawn(n: int, seed: int, shift: float = 0.0, d: int = 10) -> torch.Tensor:
+    return torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) + shift
+
+
+def test_equals_the_double_sum() -> None:
+    x, y = drawn(7, 0), drawn(5, 1, 0.5)
+
+    def k(a: torch.Tensor, b: torch.Tensor) -> float:
+        return float((a @ b / 10 + 1) ** 3)
+
+    within_x = sum(k(a, b) for a, b in itertools.permutations(x, 2)) / (7 * 6)
+    within_y = sum(k(a, b) for a, b in itertools.permutations(y, 2)) / (5 * 4)
+    across = sum(k(a, b) for a, b in itertools.product(x, y)) / (7 * 5)
+    assert kernel_distance(x, y) == pytest.approx(within_x + within_y - 2 * across, rel=1e-12)
+
+
+def test_equals_torchmetrics() -> None:
+    x, y = drawn(60, 0), drawn(60, 1, 0.3)
+    assert kernel_distance(x, y) == pytest.approx(float(poly_mmd(x, y)), rel=1e-9)
+
+
+def test_same_distribution_averages_to_zero_at_any_n() -> None:
+    """Unbiased: over 200 pairs of draws the mean is zero within its standard error, for few samples as for more."""
+    for n in (5, 40):
+        values = torch.tensor([kernel_distance(drawn(n, 2 * i), drawn(n, 2 * i + 1)) for i in range(200)])
+        assert abs(values.mean()) < 3 * values.std() / 200**0.5
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+    truth = kernel_distance(drawn(2000, 999), drawn(2000, 998, 0.4))
+    inside = 0
+    for i in range(60):
+        low, high = kernel_distance_interval(drawn(40, 2 * i), drawn(40, 2 * i + 1, 0.4), replicates=200, seed=i)
+        inside += low <= truth <= high
+    assert inside >= 50

@@ -1,0 +1,157 @@
+"""The panel of `gansweep score`: everything is there, with its uncertainty, or says why not; bad sets are refused."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+from gansweep.contracts import ImageSet
+from gansweep.errors import CohortError, ConfigError
+from gansweep.scoring.measured import MetricValue, jackknifed
+from gansweep.scoring.metrics import METRICS
+from gansweep.scoring.panel import _halves, score_sets
+from gansweep.scoring.sliced import sliced_wasserstein
+from tests.scoring.discs import disc_set
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Pooled(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.adaptive_avg_pool2d(x[:, :1], 4).flatten(1)
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("features") / "pooled.pt"
+    torch.jit.save(torch.jit.script(Pooled()), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def panel(features: Path) -> dict[str, MetricValue]:
+    return score_sets(disc_set(40, 0), disc_set(30, 5), features)
+
+
+def test_every_metric_is_there(panel: dict[str, MetricValue]) -> None:
+    assert set(METRICS) < set(panel)
+    assert {"fid_floor", "kid_floor", "lpips", "lesion_fidelity", "inception_score", "accuracy", "auroc"} < set(panel)
+
+
+def test_values_lie_in_their_intervals_and_ranges_or_have_a_reason(panel: dict[str, MetricValue]) -> None:
+    for name, metric in panel.items():
+        if metric.value is None:
+            assert metric.reason, name
+            assert metric.low is None, name
+        else:
+            assert metric.low is not None, name
+            assert metric.high is not None, name
+            assert metric.low <= metric.value <= metric.high, name
+        if name in METRICS and metric.value is not None:
+            low, high = METRICS[name].range
+            assert low <= metric.value <= high, name
+
+
+def test_numbers_that_depend_on_an_extractor_name_it(panel: dict[str, MetricValue]) -> None:
+    assert panel["fid"].features.startswith("pooled:")
+    assert panel["fid"].features == panel["kid_floor"].features == panel["lesion_fidelity"].features
+    assert (panel["fid"].n_real, panel["fid"].n_fake) == (40, 30)
+    assert (panel["fid_floor"].n_real, panel["fid_floor"].n_fake) == (20, 20)
+
+
+def test_it_is_json(panel: dict[str, MetricValue]) -> None:
+    plain = json.loads(json.dumps({name: metric.as_dict() for name, metric in panel.items()}, allow_nan=False))
+    assert set(plain["fid"]) == {"value", "low", "high", "n_real", "n_fake", "features"}
+    assert plain["ssim"]["reason"] == "the sets are not paired"
+
+
+def test_pairs_are_measured_when_the_caller_says_that_they_are(features: Path) -> None:
+    real = disc_set(20, 0, 64)
+    fake = replace(real, images=(real.images + 0.05).clamp(-1, 1))
+    panel = score_sets(real, fake, features, paired=True)
+    assert panel["psnr"].value is not None
+    assert panel["psnr"].value > 30
+    assert panel["ms_ssim"].reason == "needs images above 160 pixels, these have 64"
+    assert panel["lpips"].reason == "no weights file was named"
+    assert score_sets(real, real, features, paired=True)["psnr"].reason == "infinite: some pairs are equal"
+
+
+def test_one_class_leaves_out_what_needs_labels(features: Path) -> None:
+    fake = disc_set(30, 5)
+    panel = score_sets(disc_set(40, 0), replace(fake, labels=torch.zeros_like(fake.labels)), features)
+    assert panel["accuracy"].reason == "the fake images, or a half of them, are of one class only"
+    assert panel["fid"].value is not None
+
+
+def test_a_set_of_its_own_gets_an_encoder_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gansweep.scoring.panel.ENCODER_STEPS", 10)
+    monkeypatch.setattr("gansweep.scoring.measured.HALVES", 4)
+    assert score_sets(disc_set(24, 0), disc_set(16, 5))["fid"].features.startswith("cohort-encoder:")
+
+
+def test_halves_share_no_patient_and_both_have_every_class() -> None:
+    real = disc_set(40, 0)
+    labels = torch.tensor([i // 4 % 2 for i in range(40)])
+    real = replace(real, labels=labels, patients=tuple(f"p{i // 4}" for i in range(40)))
+    first, second = _halves(real, 0)
+    assert not {real.patients[i] for i in first.tolist()} & {real.patients[i] for i in second.tolist()}
+    assert sorted([*first.tolist(), *second.tolist()]) == list(range(40))
+    assert len(labels[first].unique()) == len(labels[second].unique()) == 2
+
+
+def test_the_jackknife_interval_has_the_width_of_the_true_spread() -> None:
+    """Against the spread over 100 independent draws, which only a simulation can have."""
+
+    def drawn(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        generator = torch.Generator().manual_seed(seed)
+        x, y = torch.randn(2, 100, 4, generator=generator, dtype=torch.float64)
+        return x, y + 0.7
+
+    def distance(real: torch.Tensor, fake: torch.Tensor) -> float:
+        return sliced_wasserstein(real, fake, projections=50)
+
+    spread = torch.tensor([distance(*drawn(seed)) for seed in range(100)]).std()
+    _, low, high = jackknifed(distance, *drawn(1000), (0.0, 9.0), 0)
+    assert (high - low) / (2 * 1.96) == pytest.approx(float(spread), rel=0.4)
+
+
+def broken(kind: str) -> tuple[ImageSet, ImageSet]:
+    real, fake = disc_set(20, 0), disc_set(20, 1)
+    if kind == "nan":
+        images = fake.images.clone()
+        images[3, 0, 4, 4] = torch.nan
+        return real, replace(fake, images=images)
+    return {
+        "few": (real, ImageSet(fake.images[:1], fake.labels[:1])),
+        "size": (real, disc_set(20, 1, 64)),
+        "channels": (real, replace(fake, images=fake.images.repeat(1, 3, 1, 1))),
+        "one patient": (replace(real, patients=("p",) * 20), fake),
+    }[kind]
+
+
+@pytest.mark.parametrize(
+    ("kind", "line"),
+    [
+        ("few", "1 fake images; at least 2 are needed"),
+        ("size", "real images are 1x32x32, fake ones 1x64x64"),
+        ("channels", "real images are 1x32x32, fake ones 3x32x32"),
+        ("nan", "1 fake images hold values that are not finite"),
+        ("one patient", "the real images are of one patient"),
+    ],
+)
+def test_sets_that_cannot_be_compared_are_refused(kind: str, line: str, features: Path) -> None:
+    with pytest.raises(CohortError, match=line):
+        score_sets(*broken(kind), features)
+
+
+def test_pairs_of_unequal_number_and_a_wrong_extractor_are_refused(tmp_path: Path, features: Path) -> None:
+    with pytest.raises(CohortError, match="40 real and 30 fake images cannot be pairs"):
+        score_sets(disc_set(40, 0), disc_set(30, 1), features, paired=True)
+    (tmp_path / "not.pt").write_text("weights")
+    with pytest.raises(ConfigError, match="not a TorchScript file"):
+        score_sets(disc_set(40, 0), disc_set(30, 1), tmp_path / "not.pt")

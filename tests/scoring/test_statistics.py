@@ -1,0 +1,163 @@
+"""Verdicts: how often they are wrong without a difference, how often right with one, what counts as evidence."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from gansweep.errors import ConfigError
+from gansweep.scoring.statistics import (
+    Predictions,
+    bootstrap_mean,
+    compare,
+    compare_arms,
+    holm,
+    interval,
+    patients_needed,
+    wilson,
+)
+
+
+def arms(
+    rng: np.random.Generator, *, patients: int = 40, trainings: int = 5, luck: float = 0.4, effect: float = 0.0
+) -> tuple[Predictions, Predictions]:
+    """Two arms of detectors with crossed random effects, three images per patient.
+
+    Patients differ in difficulty, shared by the arms; each training of each arm has its own luck, and its own opinion
+    of each patient.
+    """
+    of = np.repeat(np.arange(patients), 3)
+    labels = of % 2
+    difficulty, shared = rng.normal(size=patients), rng.normal(scale=0.5, size=(trainings, patients))
+
+    def arm(gain: float) -> Predictions:
+        skill = (2 * labels - 1) * (1 + gain + rng.normal(scale=luck, size=(trainings, 1)))
+        opinion = (shared + rng.normal(scale=0.7, size=(trainings, patients)))[:, of]
+        logits = skill + difficulty[of] + opinion + rng.normal(scale=0.5, size=(trainings, len(of)))
+        p = 1 / (1 + np.exp(-logits))
+        return Predictions(np.stack([1 - p, p], -1), labels, [f"patient {i}" for i in of], 1)
+
+    return arm(0.0), arm(effect)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "auroc"])
+def test_false_alarms_are_rare(metric: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """300 null comparisons at 5 %: 15 alarms expected, more than 25 have a chance of one in a hundred."""
+    monkeypatch.setattr("gansweep.scoring.statistics.REPLICATES", 400)
+    rng = np.random.default_rng(0)
+    verdicts = [compare(*arms(rng), metric, seed=i).verdict for i in range(300)]
+    assert 1 <= 300 - verdicts.count("no evidence") <= 25
+
+
+def test_a_real_gain_helps_and_a_real_loss_harms() -> None:
+    rng = np.random.default_rng(0)
+    gains = [compare(*arms(rng, patients=120, luck=0.1, effect=1.0)) for _ in range(20)]
+    losses = [compare(*arms(rng, patients=120, luck=0.1, effect=-1.0)) for _ in range(20)]
+    assert [c.verdict for c in gains].count("helps") >= 18
+    assert [c.verdict for c in losses].count("harms") >= 18
+    assert all(c.low < c.difference < c.high for c in gains + losses)
+
+
+def test_the_detectable_difference_is_found_four_times_out_of_five(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gansweep.scoring.statistics.REPLICATES", 400)
+    rng = np.random.default_rng(1)
+    found = [compare(*arms(rng, patients=80, luck=0.1, effect=0.42), seed=i) for i in range(100)]
+    truth, claimed = np.mean([c.difference for c in found]), np.mean([c.detectable for c in found])
+    assert truth == pytest.approx(claimed, rel=0.15)  # a true difference of about the size that was claimed
+    assert 0.65 < np.mean([c.verdict == "helps" for c in found]) < 0.92
+
+
+def test_equal_arms_give_no_evidence_and_no_warning() -> None:
+    base, _ = arms(np.random.default_rng(0))
+    same = compare(base, base)
+    assert (same.difference, same.p, same.verdict) == (0.0, 1.0, "no evidence")
+
+
+def test_more_images_of_the_same_patients_are_no_more_evidence() -> None:
+    base, arm = arms(np.random.default_rng(2), effect=0.4)
+    copied = [
+        replace(
+            p,
+            probabilities=p.probabilities.repeat(10, 1),
+            labels=p.labels.repeat(10),
+            patients=np.repeat(p.patients, 10),
+        )
+        for p in (base, arm)
+    ]
+    once, ten_times = compare(base, arm), compare(*copied)
+    assert ten_times.difference == pytest.approx(once.difference)
+    assert ten_times.high - ten_times.low == pytest.approx(once.high - once.low, rel=1e-6)
+
+
+def test_luck_between_trainings_widens_the_interval() -> None:
+    calm, lucky = (compare(*arms(np.random.default_rng(3), patients=200, luck=luck)) for luck in (0.0, 2.0))
+    assert lucky.high - lucky.low > 2 * (calm.high - calm.low)
+
+
+def test_holm_by_hand() -> None:
+    """Holm 1979: sorted p times 4, 3, 2, 1, never falling, at most 1."""
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_many_arms_share_one_level() -> None:
+    """One of twenty null arms alone reaches p < 0.05 by chance most of the time; together they rarely do."""
+    rng = np.random.default_rng(4)
+    base, _ = arms(rng)
+    others = {str(i): arms(rng)[1] for i in range(3)}
+    together = compare_arms(base, others)
+    for name, arm in others.items():
+        assert together[name].p >= compare(base, arm).p
+        assert together[name].p == pytest.approx(holm([compare(base, a).p for a in others.values()])[int(name)])
+
+
+def test_wilson_covers_at_the_edges() -> None:
+    """20 of 20: the interval is not a point. Wilson's bounds are the roots of (p - q)² = z² q (1 - q) / n."""
+    low, high = wilson(20, 20)
+    assert (low, high) == (pytest.approx(20 / (20 + stats.norm.ppf(0.975) ** 2)), 1.0)
+    low, high = wilson(12, 40)
+    for bound in (low, high):
+        assert (0.3 - bound) ** 2 == pytest.approx(stats.norm.ppf(0.975) ** 2 * bound * (1 - bound) / 40)
+
+
+def test_bootstrap_intervals_cover() -> None:
+    rng = np.random.default_rng(5)
+    inside = 0
+    for i in range(60):
+        low, high = bootstrap_mean(rng.exponential(size=40), seed=i)
+        inside += low <= 1 <= high
+    assert 50 <= inside <= 60
+    assert bootstrap_mean(np.ones(5)) == (1.0, 1.0)
+
+
+def test_the_interval_of_one_arm() -> None:
+    base, _ = arms(np.random.default_rng(6), patients=60)
+    value, low, high = interval(base, "accuracy")
+    assert value == pytest.approx((base.probabilities.argmax(-1) == base.labels).mean())
+    assert low < value < high
+
+
+def test_fewer_patients_need_larger_differences() -> None:
+    found = compare(*arms(np.random.default_rng(7)))
+    assert patients_needed(found.detectable, found) == 40
+    assert patients_needed(found.detectable / 2, found) == 160
+
+
+def test_what_cannot_be_judged_is_refused() -> None:
+    base, arm = arms(np.random.default_rng(8))
+    with pytest.raises(ConfigError, match="needs at least 3"):
+        compare(*(replace(p, probabilities=p.probabilities[:2]) for p in (base, arm)))
+    with pytest.raises(ConfigError, match="same test images"):
+        compare(base, replace(arm, labels=1 - arm.labels))
+    with pytest.raises(ConfigError, match="fewer than two test patients"):
+        compare(*(replace(p, patients=["one"] * len(p.labels)) for p in (base, arm)))
+
+
+def test_a_verdict_reads_as_a_sentence() -> None:
+    text = str(compare(*arms(np.random.default_rng(9), effect=1.0, luck=0.1)))
+    assert text.startswith("helps: accuracy +")
+    assert "with 40 patients and 5 trainings per arm" in text

@@ -1,0 +1,119 @@
+"""Scores of a trial: planted truths, the cache, determinism, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+from gansweep.contracts import Condition, Trainables
+from gansweep.errors import CohortError, ConfigError, Diverged
+from gansweep.experiment import ScoringSettings, TrialConfig
+from gansweep.scoring.trial import TrialScorer
+from tests.scoring.discs import SIZE, DiscCohort, noise, oracle
+from trainables.detectors import SmallCnn
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FAST = ScoringSettings(samples=64, encoder_steps=25, detector_steps=40, detector_batch=16, detector_seeds=2)
+TRAINABLES = Trainables(detectors={"small_cnn": SmallCnn})
+CPU = torch.device("cpu")
+
+
+def scorer(cache: Path, cohort: DiscCohort | None = None, settings: ScoringSettings = FAST) -> TrialScorer:
+    return TrialScorer(cohort or DiscCohort(), settings, TRAINABLES, cache, CPU)
+
+
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    cache = tmp_path_factory.mktemp("cache")
+    scorer(cache).score(oracle, TrialConfig())
+    return cache
+
+
+def test_true_draws_score_like_the_floor_and_noise_does_not(warm: Path) -> None:
+    judge = scorer(warm)
+    good, bad = judge.score(oracle, TrialConfig()), judge.score(noise, TrialConfig())
+    assert good["fid_matched"] < 3 * good["fid_floor"]
+    assert bad["fid"] > 20 * good["fid"]
+    assert bad["kid"] > 20 * abs(good["kid"])
+    assert good["lesion_fidelity"] > 0.8
+    assert 0.3 < bad["lesion_fidelity"] < 0.7
+
+
+def test_every_difference_is_the_difference(warm: Path) -> None:
+    scores = scorer(warm).score(oracle, TrialConfig())
+    for name in ("accuracy", "sensitivity", "specificity", "auroc"):
+        assert scores[f"{name}_difference"] == scores[name] - scores[f"{name}_real_only"]
+
+
+def test_without_synthetic_images_the_arm_is_the_real_only_one(warm: Path) -> None:
+    scores = scorer(warm).score(noise, TrialConfig(synthetic_ratio=0.0))
+    assert all(scores[f"{name}_difference"] == 0 for name in ("accuracy", "sensitivity", "specificity", "auroc"))
+
+
+def test_the_same_trial_scores_the_same_and_another_seed_does_not(warm: Path) -> None:
+    judge, config = scorer(warm), TrialConfig()
+    assert judge.score(oracle, config, 5) == judge.score(oracle, config, 5)
+    assert judge.score(oracle, config, 5)["fid"] != judge.score(oracle, config, 6)["fid"]
+    assert judge.score(oracle, config, 5)["fid"] != judge.score(oracle, config.derive({"seed": 1}), 5)["fid"]
+
+
+def test_a_second_scorer_trains_nothing(warm: Path, caplog: pytest.LogCaptureFixture) -> None:
+    before = {path: path.stat().st_mtime_ns for path in warm.glob("*.pt")}
+    assert {path.name.split("-")[0] for path in before} == {"encoder", "features", "baseline"}
+    with caplog.at_level("INFO"):
+        again = scorer(warm).score(oracle, TrialConfig())
+    assert not caplog.records
+    assert {path: path.stat().st_mtime_ns for path in warm.glob("*.pt")} == before
+    assert again == scorer(warm).score(oracle, TrialConfig())
+
+
+def test_a_cut_file_in_the_cache_is_made_again(warm: Path, tmp_path: Path) -> None:
+    for path in warm.glob("*.pt"):
+        (tmp_path / path.name).write_bytes(path.read_bytes()[:100])
+    assert scorer(tmp_path).score(oracle, TrialConfig()) == scorer(warm).score(oracle, TrialConfig())
+
+
+def test_the_filter_shows_the_detector_only_samples_that_carry_their_label(warm: Path) -> None:
+    """Samples whose labels are swapped teach the opposite; the filter drops them all."""
+
+    def swapped(condition: Condition, seed: int) -> torch.Tensor:
+        return oracle(replace(condition, labels=1 - condition.labels), seed)
+
+    harmful, filtered = (
+        TrialConfig(synthetic_ratio=4.0),
+        TrialConfig(synthetic_ratio=4.0, sample_filter="detector_agrees"),
+    )
+    judge = scorer(warm)
+    assert judge.score(swapped, harmful)["accuracy_difference"] < -0.3
+    assert judge.score(swapped, filtered)["accuracy_difference"] > -0.1
+    assert judge.score(swapped, harmful)["lesion_fidelity"] < 0.2
+
+
+def test_one_class_gives_distances_and_no_detection(tmp_path: Path) -> None:
+    scores = scorer(tmp_path, DiscCohort(classes=("negative",))).score(oracle, TrialConfig())
+    assert set(scores) == {"fid", "fid_matched", "fid_floor", "kid", "kid_floor"}
+
+
+def test_samples_that_are_not_finite_end_the_trial(warm: Path) -> None:
+    with pytest.raises(Diverged, match="not finite"):
+        scorer(warm).score(lambda c, _: torch.full((len(c.labels), 1, SIZE, SIZE), torch.nan), TrialConfig())
+
+
+def test_mask_channels_of_joint_families_are_left_out(warm: Path) -> None:
+    joint = scorer(warm).score(lambda c, s: torch.cat([oracle(c, s), noise(c, s)], 1), TrialConfig())
+    assert joint == scorer(warm).score(oracle, TrialConfig())
+
+
+def test_an_unknown_detector_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"unknown detector 'large'.*known: small_cnn"):
+        scorer(tmp_path, settings=FAST.model_copy(update={"detector": "large"}))
+
+
+def test_a_split_without_a_class_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CohortError, match="no image of third"):
+        scorer(tmp_path, DiscCohort(classes=("a", "b", "third"))).score(oracle, TrialConfig())

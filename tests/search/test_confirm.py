@@ -1,0 +1,50 @@
+"""Confirming a leader on the test patients: once, on record, with a verdict that has an interval."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gansweep.errors import ConfigError, StoreError
+from gansweep.search.confirm import ConfirmSettings, confirm
+from gansweep.search.spaces import load_space
+from gansweep.search.sweep import ray_cluster, sweep
+from gansweep.store.store import Store
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
+
+SPACE = Path(__file__).with_name("tiny_space.py")
+
+
+def test_the_test_patients_are_opened_once_and_on_record(cohort_path: Path, tmp_path: Path) -> None:
+    experiment = load_space(f"{SPACE}:tiny").with_settings({"family": "dcgan"})
+    settings = ConfirmSettings(gan_seeds=3, detector_seeds=1, ratios=(0.5,), samples=32)
+    with ray_cluster():
+        store = sweep(experiment, cohort=cohort_path, storage=str(tmp_path), name="s", trials=1, say=lambda _: None)
+        arguments = {"cache": tmp_path / "cache", "settings": settings, "say": lambda _: None}
+        with pytest.raises(ConfigError, match="no spread"):
+            confirm(store, experiment.trainables, **{**arguments, "settings": ConfirmSettings(gan_seeds=2)})
+        assert not store.info.test_openings
+        result = confirm(store, experiment.trainables, **arguments)
+        with pytest.raises(StoreError, match="--reason"):
+            confirm(store, experiment.trainables, **arguments)
+
+    kept = Store.open(store.uri)
+    assert [opening.reason for opening in kept.info.test_openings] == [""]
+    assert json.loads(kept.read_bytes("confirm.json")) == json.loads(json.dumps(result))
+    leader = result["leaders"][0]
+    assert set(leader["arms"]) == {
+        "real",
+        "real, not oversampled",
+        "real, not augmented",
+        "real + 0.5 synthetic",
+        "synthetic only",
+    }
+    claim = leader["comparisons"]["real + 0.5 synthetic"]["accuracy"]
+    assert claim["low"] <= claim["difference"] <= claim["high"]
+    arms = leader["arms"]
+    assert claim["difference"] == pytest.approx(
+        arms["real + 0.5 synthetic"]["accuracy"][0] - arms["real"]["accuracy"][0]
+    )
+    # The trainings are others than the trial's own.
+    assert not {10_000, 10_001, 10_002} & {kept.config("0000").seed}

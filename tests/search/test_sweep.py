@@ -1,0 +1,194 @@
+"""Whole sweeps: real Ray, real workers under gloo, real Optuna, real Parquet."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import optuna
+import pandas as pd
+import pytest
+import torch
+from optuna.trial import TrialState
+
+from gansweep.errors import ClusterError, ConfigError, StoreError
+from gansweep.search.spaces import known_spaces, load_space
+from gansweep.search.sweep import ray_cluster, sweep
+from gansweep.store.store import Store
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
+
+SPACE = Path(__file__).with_name("tiny_space.py")
+DRIVER = """
+import sys
+from gansweep.search.spaces import load_space
+from gansweep.search.sweep import sweep
+space, cohort, storage, resume = sys.argv[1:]
+sweep(load_space(space), cohort=cohort, storage=storage, name="s", trials=3, workers_per_trial=2,
+      resume=resume == "resume", say=lambda line: print(line, flush=True))
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cluster() -> Iterator[None]:
+    with ray_cluster():
+        yield
+
+
+@pytest.fixture(scope="module")
+def store(cohort_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    storage = tmp_path_factory.mktemp("storage")
+    experiment = load_space(f"{SPACE}:tiny")
+    return sweep(
+        experiment,
+        cohort=cohort_path,
+        storage=str(storage),
+        name="s",
+        trials=4,
+        workers_per_trial=2,
+        say=lambda _: None,
+    )
+
+
+def test_every_trial_has_its_row_its_reports_and_its_end_in_the_study(store: Store) -> None:
+    trials = store.latest_trials()
+    assert list(trials["trial_id"]) == ["0000", "0001", "0002", "0003"]
+    assert trials.loc[0, "status"] == "completed"
+    done = trials[trials["status"] == "completed"]
+    reports = store.reports()
+    for trial_id in done["trial_id"]:
+        assert list(reports.loc[reports["trial_id"] == trial_id, "index"]) == [0, 1, 2]
+    for column in ("fid", "kid", "accuracy", "accuracy_real_only", "sensitivity", "specificity", "auroc"):
+        assert done[column].notna().all(), column
+    assert done["fid_features"].str.match(r"cohort-encoder:[0-9a-f]{12}").all()
+    study = store.load_study()
+    assert [trial.state.is_finished() for trial in study.trials] == [True] * 4
+    assert study.trials[0].values == [trials.loc[0, "fid"], trials.loc[0, "accuracy"]]
+
+
+def test_a_diverged_trial_says_why_and_is_told_as_failed(store: Store) -> None:
+    row = store.latest_trials().set_index("trial_id").loc["0001"]
+    assert row["status"] == "diverged"
+    assert "non-finite" in row["reason"]
+    trial = store.load_study().trials[1]
+    assert trial.state == TrialState.FAIL
+    assert trial.user_attrs["reason"] == row["reason"]
+
+
+def test_one_gang_serves_all_trials(store: Store) -> None:
+    # Each gang leaves one folder of Ray Train's; starting one per trial is what the warm gang is for.
+    assert store.local is not None
+    assert len(list((store.local / "ray").glob("gang-*"))) == 1
+
+
+def test_plain_pandas_reads_the_rows_and_the_sheet_is_a_picture(store: Store) -> None:
+    frame = pd.read_parquet(store.local / "trials")
+    assert len(frame) == 4
+    assert frame["config.lr_d"].notna().all()
+    assert store.read_bytes("artifacts/0000.png").startswith(b"\x89PNG")
+
+
+def test_a_larger_number_of_trials_extends_a_finished_sweep(store: Store, cohort_path: Path) -> None:
+    assert store.local is not None
+    experiment = load_space(f"{SPACE}:tiny")
+    arguments = {"cohort": cohort_path, "storage": str(store.local.parent), "name": "s", "say": lambda _: None}
+    with pytest.raises(StoreError, match="--resume"):
+        sweep(experiment, trials=5, **arguments)
+    before = store.trials()
+    again = sweep(experiment, trials=5, resume=True, **arguments)
+    assert list(again.latest_trials()["trial_id"]) == ["0000", "0001", "0002", "0003", "0004"]
+    pd.testing.assert_frame_equal(again.trials().iloc[:4][before.columns], before)
+
+
+def test_a_stopped_trial_trains_no_further_than_its_report(cohort_path: Path, tmp_path: Path) -> None:
+    experiment = load_space(f"{SPACE}:tiny").with_settings(
+        {"scheduler.kind": "asha", "scheduler.reduction_factor": 2, "family": "dcgan", "iterations": 30}
+    )
+    experiment = experiment.model_copy(update={"first_trials": ()})
+    store = sweep(experiment, cohort=cohort_path, storage=str(tmp_path), name="a", trials=6, say=lambda _: None)
+    stopped = store.latest_trials().query("status == 'stopped'")
+    assert len(stopped) > 0
+    for row in stopped.itertuples():
+        state = torch.load(io.BytesIO(store.read_bytes(f"checkpoints/{row.trial_id}.pt")), weights_only=True)
+        assert state["iteration"] == row.stopped_at == row.iterations < 30
+        assert store.load_study().trials[int(row.trial_id)].state == TrialState.COMPLETE
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_an_interrupted_sweep_goes_on_where_it_was(how: signal.Signals, cohort_path: Path, tmp_path: Path) -> None:
+    arguments = [sys.executable, "-c", DRIVER, f"{SPACE}:slow", str(cohort_path), str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(["platform", "."])}
+    # A shell's background jobs, and so their children, ignore SIGINT until told otherwise.
+    heard = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    first = subprocess.Popen([*arguments, "new"], env=environment, stdout=subprocess.PIPE, text=True, preexec_fn=heard)
+    assert first.stdout is not None
+    for line in first.stdout:
+        if line.startswith("trial 0001 report 2"):
+            break
+    first.send_signal(how)
+    first.stdout.read()
+    assert first.wait(60) != 0
+    subprocess.run([*arguments, "resume"], env=environment, check=True, timeout=300)
+
+    store = Store.open(str(tmp_path / "s"))
+    trials, reports = store.trials(), store.reports()
+    assert list(store.latest_trials()["status"]) == ["completed"] * 3
+    assert list(trials.loc[trials["trial_id"] == "0001", "status"]) == ["interrupted", "completed"]
+    assert not trials.duplicated(["trial_id", "attempt"]).any()
+    for trial_id in ("0000", "0001", "0002"):
+        # Every report once, over all attempts: the second went on from the checkpoint.
+        assert list(reports.loc[reports["trial_id"] == trial_id, "index"]) == [0, 1, 2, 3, 4]
+    assert {trial.state for trial in store.load_study().trials} == {TrialState.COMPLETE}
+
+
+def test_more_workers_than_the_cluster_has_are_refused_at_once(cohort_path: Path, tmp_path: Path) -> None:
+    started = time.monotonic()
+    with pytest.raises(ClusterError, match="64 workers"):
+        sweep(
+            load_space(f"{SPACE}:tiny"),
+            cohort=cohort_path,
+            storage=str(tmp_path),
+            name="s",
+            trials=1,
+            workers_per_trial=64,
+        )
+    assert time.monotonic() - started < 30
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_space_that_cannot_be_built_ends_the_sweep_with_its_reason(cohort_path: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="unheard_of"):
+        sweep(load_space(f"{SPACE}:wrong"), cohort=cohort_path, storage=str(tmp_path), name="s", trials=2)
+
+
+@pytest.mark.parametrize(
+    ("reference", "says"),
+    [
+        ("fahr_cd", "did you mean fahr_ct"),
+        ("nothing_like_it_at_all", "known: "),
+        ("missing.py:space", "no such file"),
+        (f"{SPACE}:nothing", "no function 'nothing'"),
+        (f"{SPACE}:not_an_experiment", "not an Experiment"),
+    ],
+)
+def test_a_wrong_space_is_named(reference: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        load_space(reference)
+
+
+def test_shipped_spaces_load_and_make_valid_configurations() -> None:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    for name in known_spaces():
+        experiment = load_space(name)
+        study = optuna.create_study(directions=["minimize", "maximize"])
+        for parameters in experiment.first_trials:
+            study.enqueue_trial(parameters)
+        for _ in range(5):
+            config = experiment.config(study.ask())
+            assert json.loads(json.dumps(config.as_dict())) == config.as_dict()

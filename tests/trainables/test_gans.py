@@ -1,0 +1,73 @@
+"""Every registered family is held to the contract, with every loss and penalty it admits: a new one needs no test.
+
+A few of the combinations for each family, all for `dcgan`, and the whole product in the acceptance runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from gansweep.testing.gan_contract import (
+    admissible,
+    check_gan,
+    check_resume,
+    check_two_workers,
+    describe,
+    variations,
+)
+from gansweep.testing.images import shapes
+from trainables import GANS, LOSSES, PENALTIES, TRAINABLES
+
+DATA, PLAIN = shapes(count=20, size=16)
+SPEC = replace(PLAIN, paired_channels=1)
+OBJECTIVES = {family: admissible(family, SPEC, TRAINABLES) for family in GANS}
+VARIATIONS = {family: variations(family, SPEC, TRAINABLES) for family in GANS}
+EVERYTHING = [*(config for family in GANS for config in (*OBJECTIVES[family], *VARIATIONS[family]))]
+# Each family starts elsewhere in the product, so that together they meet every loss and every penalty.
+FEW = [
+    config
+    for start, family in enumerate(GANS)
+    for config in (*OBJECTIVES[family][5 * start % 31 :: 31], *VARIATIONS[family][start % 19 :: 19])
+]
+DCGAN = [*OBJECTIVES["dcgan"], *VARIATIONS["dcgan"]]
+CHOSEN = [*DCGAN, *(config for config in FEW if config.family != "dcgan")]
+
+
+def test_every_family_admits_something_and_every_objective_is_admitted():
+    assert all(OBJECTIVES.values())
+    assert {config.loss.kind for config in FEW} == set(LOSSES)
+    assert {config.penalty.kind for config in FEW} == set(PENALTIES)
+
+
+@pytest.mark.parametrize("config", CHOSEN, ids=describe)
+def test_contract(config):
+    check_gan(config, SPEC, DATA, TRAINABLES)
+
+
+@pytest.mark.parametrize("config", FEW, ids=describe)
+def test_resumes_bit_for_bit(config):
+    check_resume(config, SPEC, DATA, TRAINABLES)
+
+
+def test_two_workers_get_the_gradients_of_one():
+    exact = [config for config in CHOSEN if config.precision == "float32"]
+    check_two_workers(exact, SPEC, DATA, TRAINABLES, tolerance=1e-8)
+
+
+def test_three_channels():
+    data, spec = shapes(count=12, size=16, channels=3)
+    check_gan(admissible("dcgan", spec, TRAINABLES)[0], spec, data, TRAINABLES)
+
+
+@pytest.mark.acceptance
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("family", GANS)
+def test_the_whole_product(family):
+    configs = [config for config in EVERYTHING if config.family == family]
+    for config in configs:
+        check_gan(config, SPEC, DATA, TRAINABLES)
+        check_resume(config, SPEC, DATA, TRAINABLES)
+    exact = [config for config in configs if config.precision == "float32"]
+    check_two_workers(exact, SPEC, DATA, TRAINABLES, tolerance=1e-8)

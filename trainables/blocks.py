@@ -1,0 +1,150 @@
+"""Parts that several families build from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from trainables.losses import Judgement
+from trainables.precision import full_precision
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from trainables.conditioning import Conditioning
+
+__all__ = [
+    "CriticHead",
+    "attention_at",
+    "initialise",
+    "spectrally_normalised",
+    "stages_for",
+    "upsampler",
+    "with_map",
+]
+
+
+class CriticHead(nn.Module):
+    """From the last feature map to a judgement.
+
+    Args:
+        channels: of the feature map.
+        size: its height and width.
+        conditioning: whether a class embedding is projected on and whether classes are named.
+        classifies: whether classes are named whatever the conditioning.
+        sigmoid: whether scores are squeezed into (0, 1).
+        linear: the kind of linear layer.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        size: int,
+        conditioning: Conditioning,
+        *,
+        classifies: bool = False,
+        sigmoid: bool = False,
+        linear: type[nn.Linear] = nn.Linear,
+    ) -> None:
+        super().__init__()
+        self.score = linear(channels * size * size, 1)
+        self.embedding = linear(conditioning.classes, channels, bias=False) if conditioning.projects else None
+        classifies = classifies or conditioning.classifies
+        self.classify = linear(channels, conditioning.classes) if classifies else None
+        self.sigmoid = sigmoid
+
+    def forward(self, features: list[Tensor], labels: Tensor) -> Judgement:
+        """Judges the last of `features` `[b, C, H, W]` under `labels` `[b]`."""
+        last = features[-1]
+        scores = self.score(last.flatten(1)).squeeze(1)
+        pooled = last.mean(dim=(2, 3))
+        if self.embedding is not None:
+            one_hot = nn.functional.one_hot(labels, self.embedding.in_features).to(pooled.dtype)
+            scores = scores + (self.embedding(one_hot) * pooled).sum(dim=1)
+        classes = None if self.classify is None else full_precision(self.classify(pooled))
+        scores = full_precision(scores.sigmoid() if self.sigmoid else scores)
+        return Judgement(scores, classes, features)
+
+
+def upsampler(kind: str, channels: int, out: int) -> nn.Sequential:
+    """Twice the resolution, and from `channels` to `out` channels.
+
+    Args:
+        kind: nearest, bilinear, transposed or pixel_shuffle.
+        channels: in.
+        out: out.
+    """
+    match kind:
+        case "transposed":
+            return nn.Sequential(nn.ConvTranspose2d(channels, out, 4, stride=2, padding=1))
+        case "pixel_shuffle":
+            return nn.Sequential(nn.Conv2d(channels, 4 * out, 3, padding=1), nn.PixelShuffle(2))
+        case "bilinear":
+            scale = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
+            return nn.Sequential(scale, nn.Conv2d(channels, out, 3, padding=1))
+        case _:
+            return nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(channels, out, 3, padding=1))
+
+
+@torch.no_grad()
+def initialise(module: nn.Module) -> None:
+    """He initialisation of every convolution and linear layer, biases at zero; normalisations keep theirs."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            nn.init.kaiming_normal_(layer.weight, a=0.2, mode=_mode(layer), nonlinearity="leaky_relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+def _mode(layer: nn.Module) -> Literal["fan_in", "fan_out"]:
+    """A stride-2 transposed convolution sums over a quarter of its taps: its fan-in is torch's fan-out, over four."""
+    return "fan_out" if isinstance(layer, nn.ConvTranspose2d) else "fan_in"
+
+
+def spectrally_normalised(module: nn.Module) -> None:
+    """Divides every weight by its largest singular value (Miyato et al. 2018); call after `initialise`."""
+    for layer in list(module.modules()):
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            spectral_norm(layer)
+
+
+def stages_for(size: int, depth: int) -> tuple[int, int] | None:
+    """How an image of `size` pixels is halved.
+
+    Args:
+        size: pixels.
+        depth: halvings wanted; 0: as many as leave 4 to 7 pixels.
+
+    Returns:
+        (halvings, pixels left), or None where `size` cannot be halved so.
+    """
+    stages = depth or max((size // 4).bit_length() - 1, 1)
+    base, rest = divmod(size, 2**stages)
+    return None if rest or base < 2 else (stages, base)
+
+
+def attention_at(
+    attention: Callable[[int], nn.Module], sizes: Sequence[int], widths: Sequence[int], largest: int
+) -> nn.ModuleList:
+    """One module per feature map: attention at the largest that is not above `largest`, the identity elsewhere.
+
+    Args:
+        attention: makes the attention module for so many channels.
+        sizes: heights of the feature maps, in pixels.
+        widths: their channels.
+        largest: pixels.
+    """
+    chosen = max((size for size in sizes if size <= largest), default=None)
+    return nn.ModuleList(
+        attention(width) if size == chosen else nn.Identity() for size, width in zip(sizes, widths, strict=True)
+    )
+
+
+def with_map(x: Tensor, mask_map: Tensor | None) -> Tensor:
+    """`x` `[b, C, H, W]` with the mask, averaged down to its size, as further channels."""
+    if mask_map is None:
+        return x
+    return torch.cat([x, nn.functional.adaptive_avg_pool2d(mask_map, x.shape[-1]).to(x.dtype)], dim=1)

@@ -1,0 +1,84 @@
+"""Combinations that make no sense, refused with the reason, for every family with a critic."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gansweep.errors import ConfigError
+from trainables.blocks import stages_for
+
+if TYPE_CHECKING:
+    from gansweep.contracts import ImageSpec
+    from gansweep.experiment import TrialConfig
+    from trainables.losses import Loss
+    from trainables.penalties import Penalty
+
+__all__ = ["check_critic", "halvings"]
+
+
+def check_critic(
+    config: TrialConfig,
+    loss: type[Loss],
+    penalty: type[Penalty],
+    *,
+    norm: str,
+    blocks: int | None,
+    sigmoid: bool = False,
+) -> None:
+    """Holds the critic against the objective.
+
+    Args:
+        config: the trial.
+        loss: what its loss is.
+        penalty: what its penalty is.
+        norm: the critic's normalisation.
+        blocks: how many blocks it has; None: unknown yet.
+        sigmoid: whether it ends in a sigmoid.
+
+    Raises:
+        ConfigError: with the reason.
+    """
+    kind, penalised = config.loss.kind, config.penalty.kind
+    if sigmoid and not loss.bounded_critic:
+        why = "is unbounded" if loss.unbounded or loss.boundary != 0.0 else "has its own sigmoid or margin"
+        raise ConfigError(
+            f"a critic that ends in a sigmoid with the {kind} loss, which {why}",
+            fix="set architecture.critic_output = 'linear'",
+        )
+    if "batch" in norm and penalty.per_image_gradient:
+        raise ConfigError(
+            f"batch normalisation in a critic with the {penalised} penalty: it mixes images, and so there is no "
+            "gradient per image to penalise",
+            fix="use layer, group, instance or no normalisation in the critic, or penalty.kind = 'none'",
+        )
+    if "spectral" in norm and config.loss.clip is not None:
+        raise ConfigError("loss.clip with spectral normalisation: both bound the same weights", fix="keep one")
+    if loss.unbounded and not (penalty.lipschitz or norm == "spectral" or config.loss.clip is not None):
+        raise ConfigError(
+            f"the {kind} loss with penalty.kind = {penalised!r} has no Lipschitz constraint and no finite optimum",
+            fix="use a gradient penalty, r1, architecture.critic_norm = 'spectral' or loss.clip",
+        )
+    if blocks is not None and config.penalty.layer > blocks:
+        raise ConfigError(f"penalty.layer = {config.penalty.layer}, but the critic has {blocks} blocks")
+
+
+def halvings(spec: ImageSpec, depth: int, family: str) -> tuple[int, int]:
+    """How often images are halved, and how many pixels are left.
+
+    Args:
+        spec: the images.
+        depth: halvings wanted; 0: as many as leave 4 to 7 pixels.
+        family: for the message.
+
+    Raises:
+        ConfigError: they cannot be halved so.
+    """
+    stages = stages_for(spec.size, depth)
+    if stages is None:
+        wanted = f"{depth} times" if depth else "down to 4 to 7 pixels"
+        raise ConfigError(
+            f"images of {spec.size} pixels cannot be halved {wanted}",
+            where=family,
+            fix="use a size such as 32, 48, 64, 96, 128 or 256 (data.size), or less depth",
+        )
+    return stages

@@ -1,0 +1,255 @@
+"""Progressive growing (Karras et al. 2018): both networks start at the smallest resolution and grow while they train.
+
+How far they have grown is a function of the share of the budget that is used, so a resumed trial goes on where it was;
+a trial that is stopped early leaves a generator of lower resolution, whose images are enlarged.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gansweep.errors import ConfigError
+from gansweep.experiment import Frozen, TrialConfig, validated
+from trainables.adversarial import AdversarialGan
+from trainables.blocks import CriticHead, attention_at, with_map
+from trainables.checks import check_critic, halvings
+from trainables.equalised import EqualConv2d, EqualLinear, MinibatchDeviation, activated
+from trainables.norms import PixelNorm
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gansweep.contracts import Batch, Condition, ImageSpec, Scalars, Trainables
+    from trainables.conditioning import Conditioning
+    from trainables.losses import Judgement
+
+    Attention = Callable[[int], nn.Module]
+
+__all__ = ["Progan", "level_at"]
+
+
+class Architecture(Frozen):
+    """The networks of `progan`, and when they grow.
+
+    Args:
+        latent: size of the noise, which is scaled to unit mean square.
+        width: channels at the image's resolution; doubled at each halving, up to eight times.
+        growing: share of the budget after which the last resolution has fully come in.
+        fading: share of each resolution's time in which it fades in.
+        attention_size: attention, if any, is applied at the largest feature map of at most so many pixels.
+    """
+
+    latent: int = Field(128, ge=1, le=1024)
+    width: int = Field(32, ge=4, le=512)
+    growing: float = Field(0.6, ge=0.0, le=1.0)
+    fading: float = Field(0.5, gt=0.0, le=1.0)
+    attention_size: int = Field(16, ge=4, le=64)
+
+
+class Progan(AdversarialGan):
+    """Equalised learning rates, pixel norm, minibatch deviation, and growth with fading in.
+
+    Args:
+        config: the trial.
+        spec: images of 8 to 1024 pixels, of any number of channels.
+        trainables: losses, penalties and the rest.
+    """
+
+    Architecture: ClassVar[type[Frozen]] = Architecture
+    smallest: ClassVar[dict[str, bool | int | float | str]] = {"latent": 4, "width": 4, "attention_size": 8}
+
+    def __init__(self, config: TrialConfig, spec: ImageSpec, trainables: Trainables) -> None:
+        self.shape = _architecture(config)
+        needs_classes = trainables.losses[config.loss.kind].needs_classes
+        conditioning = trainables.conditionings[config.conditioning](spec)
+        attention = trainables.attentions[config.attention]
+        self._stages, self._base = halvings(spec, 0, config.family)
+        sizes = [self._base * 2**stage for stage in range(self._stages + 1)]
+        widths = [self.shape.width * 2 ** min(stage, 3) for stage in reversed(range(self._stages + 1))]
+        self._generator = _Generator(self.shape, spec, conditioning, attention, sizes, widths)
+        super().__init__(
+            config,
+            spec,
+            trainables,
+            self._generator,
+            _Critic(self.shape, spec, conditioning, attention, sizes, widths, classifies=needs_classes),
+            latent=self.shape.latent,
+            mixes_images=True,
+        )
+        self._level = 0.0  # of the phase in progress; set anew by every call of `loss`
+
+    @classmethod
+    def check(cls, config: TrialConfig, spec: ImageSpec | None, trainables: Trainables) -> None:
+        """Refuses sizes that cannot be halved, and a penalty at a layer that comes only later."""
+        _architecture(config)
+        if spec is not None:
+            halvings(spec, 0, config.family)
+        if config.penalty.layer:
+            raise ConfigError(
+                f"penalty.layer = {config.penalty.layer} in progan: a growing critic has no fixed k-th block",
+                fix="set penalty.layer = 0",
+            )
+        loss, penalty = trainables.losses[config.loss.kind], trainables.penalties[config.penalty.kind]
+        check_critic(config, loss, penalty, norm="none", blocks=None)
+
+    def loss(self, phase: str, batch: Batch, step: int) -> tuple[Tensor, Scalars]:
+        """As every adversarial family, at the resolution of the day; real images are blended as fakes are."""
+        self._level = level_at(step / self.config.iterations, self._stages, self.shape)
+        # The averaged generator, and so every sample, learns the level from this buffer.
+        self._generator.level.fill_(self._level)
+        size = self._base * 2 ** math.ceil(self._level)
+        masks = None if batch.masks is None else F.adaptive_avg_pool2d(batch.masks, size)
+        images = _blended(F.adaptive_avg_pool2d(batch.images, size), self._level)
+        return super().loss(phase, replace(batch, images=images, masks=masks), step)
+
+    def sample(self, n: int, condition: Condition, generator: torch.Generator) -> Tensor:
+        """`[n, C, H, W]`; enlarged while the generator has not grown to full size."""
+        self._level = float(self._generator.level)
+        return F.interpolate(super().sample(n, condition, generator), size=self.spec.size)
+
+    def _run_generator(self, noise: Tensor, code: Tensor, mask_map: Tensor | None) -> Tensor:
+        images: Tensor = self.networks["generator"](noise, code, mask_map, self._level)
+        return images
+
+    def _run_critic(self, seen: Tensor, labels: Tensor) -> Judgement:
+        judgement: Judgement = self.networks["critic"](seen, labels, self._level)
+        return judgement
+
+
+def level_at(progress: float, stages: int, shape: Architecture) -> float:
+    """How far the networks have grown.
+
+    Args:
+        progress: share of the budget used, 0 to 1.
+        stages: resolutions after the first.
+        shape: the time-table.
+
+    Returns:
+        k where resolution k (0 the smallest) has fully come in; k - 1 + alpha while it fades in with weight alpha.
+    """
+    if progress >= shape.growing:
+        return float(stages)
+    whole, part = divmod(progress / shape.growing * stages, 1.0)
+    return whole + max(0.0, (part - (1.0 - shape.fading)) / shape.fading)
+
+
+class _Generator(nn.Module):
+    """Blocks from the smallest resolution on, each with a way out to the image."""
+
+    level: Tensor
+
+    def __init__(
+        self,
+        shape: Architecture,
+        spec: ImageSpec,
+        conditioning: Conditioning,
+        attention: Attention,
+        sizes: list[int],
+        widths: list[int],
+    ) -> None:
+        super().__init__()
+        self.norm = PixelNorm()
+        self.start = EqualLinear(shape.latent + conditioning.code_size, widths[0] * sizes[0] ** 2)
+        self.base = sizes[0]
+        extra = conditioning.map_channels
+        inputs = [widths[0], *widths[:-1]]
+        self.blocks = nn.ModuleList(_Up(channels + extra, out) for channels, out in zip(inputs, widths, strict=True))
+        self.attentions = attention_at(attention, sizes, widths, shape.attention_size)
+        self.outs = nn.ModuleList(EqualConv2d(width, spec.channels, 1) for width in widths)
+        self.register_buffer("level", torch.zeros(()))
+
+    def forward(self, noise: Tensor, code: Tensor, mask_map: Tensor | None, level: float) -> Tensor:
+        top = math.ceil(level)
+        x = self.start(torch.cat([self.norm(noise), code.to(noise.dtype)], dim=1))
+        x = self.norm(activated(x.unflatten(1, (-1, self.base, self.base))))
+        below = x
+        for stage in range(top + 1):
+            below = x
+            x = x if stage == 0 else F.interpolate(x, scale_factor=2.0)
+            x = self.attentions[stage](self.blocks[stage](with_map(x, mask_map)))
+        images: Tensor = self.outs[top](x)
+        if level == top:
+            return images
+        return torch.lerp(F.interpolate(self.outs[top - 1](below), scale_factor=2.0), images, level - top + 1)
+
+
+class _Critic(nn.Module):
+    """The generator's mirror image: a way in at each resolution, the smallest block last."""
+
+    def __init__(
+        self,
+        shape: Architecture,
+        spec: ImageSpec,
+        conditioning: Conditioning,
+        attention: Attention,
+        sizes: list[int],
+        widths: list[int],
+        *,
+        classifies: bool,
+    ) -> None:
+        super().__init__()
+        channels = spec.channels + conditioning.plane_channels
+        self.ins = nn.ModuleList(EqualConv2d(channels, width, 1) for width in widths)
+        self.blocks = nn.ModuleList(
+            _Down(width, widths[max(stage - 1, 0)], last=stage == 0) for stage, width in enumerate(widths)
+        )
+        self.attentions = attention_at(attention, sizes, widths, shape.attention_size)
+        self.head = CriticHead(widths[0], sizes[0], conditioning, classifies=classifies, linear=EqualLinear)
+
+    def forward(self, images: Tensor, labels: Tensor, level: float) -> Judgement:
+        top = math.ceil(level)
+        features = []
+        x = activated(self.ins[top](images))
+        for stage in range(top, -1, -1):
+            x = self.blocks[stage](self.attentions[stage](x))
+            if stage == top and level < top:
+                x = torch.lerp(activated(self.ins[top - 1](F.avg_pool2d(images, 2))), x, level - top + 1)
+            features.append(x)
+        judgement: Judgement = self.head(features, labels)
+        return judgement
+
+
+class _Up(nn.Module):
+    """Two convolutions, each activated and scaled to unit mean square."""
+
+    def __init__(self, channels: int, out: int) -> None:
+        super().__init__()
+        self.first, self.second, self.norm = EqualConv2d(channels, out, 3), EqualConv2d(out, out, 3), PixelNorm()
+
+    def forward(self, x: Tensor) -> Tensor:
+        for conv in (self.first, self.second):
+            x = self.norm(activated(conv(x)))
+        return x
+
+
+class _Down(nn.Module):
+    """Two convolutions and a halving; the last block sees the batch's deviation and halves nothing."""
+
+    def __init__(self, channels: int, out: int, *, last: bool) -> None:
+        super().__init__()
+        self.deviation = MinibatchDeviation() if last else nn.Identity()
+        self.first, self.second = EqualConv2d(channels + last, channels, 3), EqualConv2d(channels, out, 3)
+        self.shrink = nn.Identity() if last else nn.AvgPool2d(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = activated(self.second(activated(self.first(self.deviation(x)))))
+        shrunk: Tensor = self.shrink(x)
+        return shrunk
+
+
+def _blended(images: Tensor, level: float) -> Tensor:
+    """Images as the generator could make them: while a resolution fades in, its detail is only partly there."""
+    if level == (top := math.ceil(level)):
+        return images
+    return torch.lerp(F.interpolate(F.avg_pool2d(images, 2), scale_factor=2.0), images, level - top + 1)
+
+
+def _architecture(config: TrialConfig) -> Architecture:
+    return validated(Architecture, config.architecture, where=f"architecture of {config.family}")

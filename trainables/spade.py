@@ -1,0 +1,166 @@
+"""SPADE (Park et al. 2019): from a lesion's mask to an image around it."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gansweep.experiment import Frozen, TrialConfig, validated
+from trainables import dcgan
+from trainables.adversarial import AdversarialGan
+from trainables.blocks import attention_at, initialise, upsampler
+from trainables.checks import check_critic, halvings
+from trainables.dcgan import DcganCritic
+from trainables.masks import check_masks, masked_batch, masked_images, masked_spec, needed_masks
+from trainables.precision import full_precision
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gansweep.contracts import Batch, ImageSpec, Scalars, Trainables
+    from trainables.conditioning import Conditioning
+
+    Attention = Callable[[int], nn.Module]
+
+__all__ = ["Architecture", "Spade", "SpadeGenerator"]
+
+
+class Architecture(dcgan.Architecture):
+    """The networks of `spade`: dcgan's sizes, a generator whose normalisation is the mask's, and dcgan's critic.
+
+    Args:
+        modulation: channels between the mask and the scales and shifts it gives.
+    """
+
+    modulation: int = Field(32, ge=4, le=256)
+
+
+class Spade(AdversarialGan):
+    """The mask scales and shifts normalised activations at every resolution, so that normalising cannot wash it away.
+
+    The critic judges the image together with its mask; class and noise enter at the smallest map. Samples carry the
+    mask they were given: unless told otherwise, those of random training images of the wanted class.
+
+    Args:
+        config: the trial.
+        spec: images of a cohort with masks.
+        trainables: losses, penalties and the rest.
+    """
+
+    Architecture: ClassVar[type[Frozen]] = Architecture
+    smallest: ClassVar[dict[str, bool | int | float | str]] = {
+        "latent": 4,
+        "width": 4,
+        "attention_size": 8,
+        "modulation": 4,
+    }
+
+    def __init__(self, config: TrialConfig, spec: ImageSpec, trainables: Trainables) -> None:
+        shape = _architecture(config)
+        conditioning = trainables.conditionings[config.conditioning](spec)
+        attention = trainables.attentions[config.attention]
+        needs_classes = trainables.losses[config.loss.kind].needs_classes
+        super().__init__(
+            config,
+            spec,
+            trainables,
+            SpadeGenerator(shape, spec, conditioning, attention),
+            DcganCritic(shape, masked_spec(spec), conditioning, attention, classifies=needs_classes),
+            latent=shape.latent,
+            mixes_images="batch" in shape.critic_norm,
+        )
+
+    @classmethod
+    def check(cls, config: TrialConfig, spec: ImageSpec | None, trainables: Trainables) -> None:
+        """Refuses a cohort without masks, and what dcgan refuses."""
+        shape = _architecture(config)
+        check_masks(config, spec, trainables, given=True)
+        check_critic(
+            config,
+            trainables.losses[config.loss.kind],
+            trainables.penalties[config.penalty.kind],
+            norm=shape.critic_norm,
+            blocks=shape.depth or None if spec is None else halvings(spec, shape.depth, "spade")[0],
+            sigmoid=shape.critic_output == "sigmoid",
+        )
+
+    def loss(self, phase: str, batch: Batch, step: int) -> tuple[Tensor, Scalars]:
+        """The adversarial objective on images that carry their mask."""
+        return super().loss(phase, masked_batch(batch), step)
+
+    def _wanted_labels(self, batch: Batch, *, compares: bool) -> Tensor:  # noqa: ARG002
+        """Those of the images whose masks are used."""
+        return batch.labels
+
+    def _synthesise(self, noise: Tensor, labels: Tensor, masks: Tensor | None) -> Tensor:
+        masks = needed_masks(masks)
+        images = self._run_generator(noise, self.conditioning.code(labels, masks), masks)
+        return masked_images(full_precision(images), masks)
+
+
+class SpadeGenerator(nn.Module):
+    """Noise, class and mask to image.
+
+    Args:
+        shape: the architecture.
+        spec: the images.
+        conditioning: what comes beside the noise.
+        attention: makes the attention module for so many channels.
+    """
+
+    def __init__(self, shape: Architecture, spec: ImageSpec, conditioning: Conditioning, attention: Attention) -> None:
+        super().__init__()
+        stages, self.base = halvings(spec, shape.depth, "spade")
+        widths = [shape.width * 2 ** min(stage, 3) for stage in reversed(range(stages))]
+        self.start = nn.Linear(shape.latent + conditioning.code_size, widths[0] * self.base**2)
+        self.blocks = nn.ModuleList(_Block(channels, out, shape) for channels, out in itertools.pairwise(widths))
+        sizes = [self.base * 2**stage for stage in range(1, stages)]
+        self.attentions = attention_at(attention, sizes, widths[1:], shape.attention_size)
+        self.last_norm = _modulated(widths[-1], shape)
+        self.last = upsampler(shape.upsampling, widths[-1], spec.channels)
+        initialise(self)
+
+    def forward(self, noise: Tensor, code: Tensor, masks: Tensor | None) -> Tensor:
+        """`[b, latent]`, `[b, code_size]` and masks `[b, 1, H, W]` to images `[b, C, H, W]` in [-1, 1]."""
+        masks = needed_masks(masks)
+        x = self.start(torch.cat([noise, code.to(noise.dtype)], dim=1)).unflatten(1, (-1, self.base, self.base))
+        for block, attention in zip(self.blocks, self.attentions, strict=True):
+            x = attention(block(x, masks))
+        images: Tensor = self.last(F.leaky_relu(self.last_norm(x, _at(masks, x)), 0.2)).tanh()
+        return images
+
+
+class _Block(nn.Module):
+    """SPADE's residual block with one convolution, and upsampling (Park et al. 2019, figure 4)."""
+
+    def __init__(self, channels: int, out: int, shape: Architecture) -> None:
+        super().__init__()
+        self.norm = _modulated(channels, shape)
+        self.up = upsampler(shape.upsampling, channels, out)
+        self.skip = nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(channels, out, 1, bias=False))
+
+    def forward(self, x: Tensor, masks: Tensor) -> Tensor:
+        out: Tensor = self.up(F.leaky_relu(self.norm(x, _at(masks, x)), 0.2)) + self.skip(x)
+        return out
+
+
+def _modulated(channels: int, shape: Architecture) -> nn.Module:
+    """MONAI's spatially adaptive normalisation. Per image: batch statistics would tie small batches together."""
+    from monai.networks.blocks.spade_norm import SPADE  # 3 s that other families save
+
+    layer: nn.Module = SPADE(label_nc=1, norm_nc=channels, hidden_channels=shape.modulation)
+    return layer
+
+
+def _at(masks: Tensor, x: Tensor) -> Tensor:
+    """Averaged down to the size of `x`: the nearest pixel that MONAI would take loses small lesions."""
+    return F.adaptive_avg_pool2d(masks, x.shape[-1]).to(x.dtype)
+
+
+def _architecture(config: TrialConfig) -> Architecture:
+    return validated(Architecture, config.architecture, where="architecture of spade")
