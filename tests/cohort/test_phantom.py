@@ -105,3 +105,24 @@ def test_controls_carry_confounders() -> None:
         brain = ndimage.binary_erosion(ndimage.binary_fill_holes(hu > 200) & (hu < 2000), iterations=7)
         bright += bool((hu[brain & ~ndimage.binary_erosion(skull, iterations=2)] > 90).any())
     assert bright >= 6
+
+
+def test_the_dentate_nuclei_calcify_in_some_of_the_diseased(tmp_path: Path) -> None:
+    write_phantom(tmp_path / "with", patients=16, slices=1, size=64, seed=3, fossa=1)
+    write_phantom(tmp_path / "without", patients=16, slices=1, size=64, seed=3)
+    rows = {name: rows_of(tmp_path / name) for name in ("with", "without")}
+    low, high = rows["with"][::2], rows["with"][1::2]
+    for row, same in zip(high, rows["without"], strict=True):
+        one, other = (pydicom.dcmread(tmp_path / n / r["path"]) for n, r in (("with", row), ("without", same)))
+        np.testing.assert_array_equal(one.pixel_array, other.pixel_array)
+        assert one.InstanceNumber == 2
+    found = 0
+    for row in low:
+        lesion = np.asarray(Image.open(tmp_path / "with" / row["mask"])) > 0
+        if lesion.any():
+            found += 1
+            dataset = pydicom.dcmread(tmp_path / "with" / row["path"])
+            assert row["label"] == "fahr"
+            assert pydicom.pixels.apply_rescale(dataset.pixel_array, dataset)[lesion].max() > 60
+            assert (np.nonzero(lesion)[0] > 32).all()  # behind the pons
+    assert 1 <= found < 8

@@ -17,7 +17,8 @@ __all__ = ["ingest", "phantom"]
 def phantom(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A new folder.")],
     patients: Annotated[int, typer.Option(help="Half of them with calcifications.")] = 40,
-    slices: Annotated[int, typer.Option(help="Slices per patient.")] = 4,
+    slices: Annotated[int, typer.Option(help="Slices per patient, at the basal ganglia.")] = 4,
+    fossa: Annotated[int, typer.Option(help="More slices per patient, through the posterior fossa.")] = 0,
     size: Annotated[int, typer.Option(help="Rows and columns, in pixels.")] = 128,
     seed: SeedOption = 0,
     as_json: Json = False,
@@ -25,10 +26,11 @@ def phantom(
     """Write head-CT DICOM phantoms with and without bilateral basal-ganglia calcification, and labels.csv."""
     from gansweep.cohort.phantom import write_phantom
 
-    write_phantom(out, patients=patients, slices=slices, size=size, seed=seed, progress=Ticker())
+    write_phantom(out, patients=patients, slices=slices, size=size, seed=seed, progress=Ticker(), fossa=fossa)
+    images = patients * (slices + fossa)
     emit(
-        {"out": out, "labels": out / "labels.csv", "patients": patients, "images": patients * slices, "seed": seed},
-        f"{patients} patients, {patients * slices} images in {out}; next: gansweep ingest {out} COHORT",
+        {"out": out, "labels": out / "labels.csv", "patients": patients, "images": images, "seed": seed},
+        f"{patients} patients, {images} images in {out}; next: gansweep ingest {out} COHORT",
         as_json=as_json,
     )
 

@@ -16,6 +16,7 @@ from gansweep.cohort.ct_writer import CtSlice, write_ct
 from gansweep.cohort.files import new_folder
 from gansweep.cohort.phantom_anatomy import FIELD_OF_VIEW_MM, Canvas, Head, draw_head, paint_head
 from gansweep.cohort.phantom_calcification import Deposit, draw_confounders, draw_fahr, paint_deposits
+from gansweep.cohort.phantom_fossa import FOSSA_HIGHEST, FOSSA_LOWEST, paint_fossa
 from gansweep.cohort.phantom_scanner import PIXELS_ACROSS, scan
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ def write_phantom(
     size: int = 128,
     seed: int = 0,
     progress: ProgressCallback | None = None,
+    *,
+    fossa: int = 0,
 ) -> None:
     """Writes a folder of CT DICOM files, lesion masks (PNG) and `labels.csv` (`path,label,patient_id,split,mask`).
 
@@ -77,18 +80,20 @@ def write_phantom(
         size: pixels, rows and columns.
         seed: of everything, UIDs included.
         progress: called with (stage, patients done, patients in all).
+        fossa: further slices per patient, through the posterior fossa. There only some of the diseased have a lesion
+            (in the dentate nuclei); the others' slices carry their patient's label and no lesion, as in a clinic.
 
     Raises:
         CohortError: `out` is in use or cannot be written, or a number is out of range.
     """
-    _check(patients, slices, size, seed)
+    _check(patients, slices, size, seed, fossa)
     diseased = np.random.default_rng([seed, 0]).permutation(patients) < patients // 2
     with new_folder(out, "phantom") as folder:
         (folder / "images").mkdir()
         (folder / "masks").mkdir()
         rows = []
         for index, fahr in enumerate(diseased):
-            rows += _write_patient(folder, index, bool(fahr), slices, size, seed)
+            rows += _write_patient(folder, index, bool(fahr), (fossa, slices), size, seed)
             if progress:
                 progress("phantom", index + 1, patients)
         with (folder / "labels.csv").open("w", newline="") as file:
@@ -97,12 +102,13 @@ def write_phantom(
             writer.writerows(rows)
 
 
-def _check(patients: int, slices: int, size: int, seed: int) -> None:
+def _check(patients: int, slices: int, size: int, seed: int, fossa: int) -> None:
     from gansweep.errors import CohortError
 
     limits = {
         "patients": (patients, 2, 9999),
         "slices": (slices, 1, 64),
+        "fossa": (fossa, 0, 16),
         "size": (size, 32, 1024),
         "seed": (seed, 0, 2**63),
     }
@@ -111,15 +117,22 @@ def _check(patients: int, slices: int, size: int, seed: int) -> None:
             raise CohortError(f"{name} = {value}", where="phantom", fix=f"choose {low} to {high}")
 
 
-def _write_patient(folder: Path, index: int, fahr: bool, slices: int, size: int, seed: int) -> list[dict[str, str]]:
+def _write_patient(
+    folder: Path, index: int, fahr: bool, slices: tuple[int, int], size: int, seed: int
+) -> list[dict[str, str]]:
     from PIL import Image
 
     rng = np.random.default_rng([seed, 1, index])
     patient = _draw_patient(rng, fahr)
     name = f"PHANTOM-{index + 1:04d}"
     rows = []
-    for number, level in enumerate(_levels(slices, rng), start=1):
-        hu, mask = _slice(patient, level, size, rng)
+    fossa, above = slices
+    # The fossa has a stream of its own, so that the slices above are the same with it and without.
+    (apart,) = rng.spawn(1)
+    places = [(level, apart) for level in _levels(fossa, apart, FOSSA_LOWEST, FOSSA_HIGHEST)]
+    places += [(level, rng) for level in _levels(above, rng, LOWEST, HIGHEST)]
+    for number, (level, stream) in enumerate(places, start=1):
+        hu, mask = _slice(patient, level, size, stream)
         stem = f"{name}_{number:02d}"
         place = CtSlice(
             patient=name,
@@ -144,17 +157,17 @@ def _draw_patient(rng: np.random.Generator, fahr: bool) -> _Patient:
     return _Patient(head, deposits, noise=float(rng.uniform(3.0, 6.0)))
 
 
-def _levels(slices: int, rng: np.random.Generator) -> list[float]:
+def _levels(slices: int, rng: np.random.Generator, lowest: float, highest: float) -> list[float]:
     """Heights of a patient's slices, lowest first, evenly spaced about a little chance."""
-    step = (HIGHEST - LOWEST) / slices
-    return [LOWEST + (index + float(rng.uniform(0.2, 0.8))) * step for index in range(slices)]
+    step = (highest - lowest) / max(slices, 1)
+    return [lowest + (index + float(rng.uniform(0.2, 0.8))) * step for index in range(slices)]
 
 
 def _slice(
     patient: _Patient, level: float, size: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     canvas = Canvas(patient.head, level, size * PIXELS_ACROSS)
-    tissue, cavity = paint_head(canvas)
+    tissue, cavity = (paint_fossa if level <= FOSSA_HIGHEST else paint_head)(canvas)
     calcified, lesion = paint_deposits(tissue, canvas, patient.deposits)
     hu = tissue + cavity * (calcified - tissue)
     mask = (lesion * cavity).reshape(size, PIXELS_ACROSS, size, PIXELS_ACROSS).mean(axis=(1, 3)) > 0.4

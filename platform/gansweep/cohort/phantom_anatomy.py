@@ -15,7 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-__all__ = ["FIELD_OF_VIEW_MM", "NUCLEI", "Canvas", "Head", "Nucleus", "draw_head", "ellipse", "inside", "paint_head"]
+__all__ = [
+    "FIELD_OF_VIEW_MM",
+    "NUCLEI",
+    "Canvas",
+    "Head",
+    "Nucleus",
+    "draw_head",
+    "ellipse",
+    "inside",
+    "lay",
+    "paint_head",
+    "paint_skull",
+]
 
 Array = NDArray[np.floating[Any]]
 
@@ -175,6 +187,17 @@ def paint_head(canvas: Canvas) -> tuple[Array, Array]:
     Returns:
         Hounsfield units `[H, W]`, and the coverage `[H, W]` of the space inside the skull.
     """
+    hu, cavity, under_skull = paint_skull(canvas)
+    return lay(hu, cavity, _brain(canvas, under_skull)), cavity
+
+
+def paint_skull(canvas: Canvas) -> tuple[Array, Array, Array]:
+    """Scalp and skull.
+
+    Returns:
+        Hounsfield units `[H, W]`, the coverage `[H, W]` of the space inside, and the distance `[H, W]` in mm to its
+        wall, negative inside.
+    """
     head = canvas.head
     outer = _outline(canvas)
     thickness = head.skull * (1.0 + 0.18 * np.abs(canvas.y) / 90.0 + 0.08 * canvas.field(30.0, 3))
@@ -185,9 +208,7 @@ def paint_head(canvas: Canvas) -> tuple[Array, Array]:
     hu = np.full_like(outer, AIR)
     hu = lay(hu, inside(outer), np.where(outer > -1.6, SCALP, 0.5 * (SCALP + FAT)).astype(np.float32))
     hu = lay(hu, inside(under_scalp), tables.astype(np.float32))
-    cavity = inside(under_skull)
-    hu = lay(hu, cavity, _brain(canvas, under_skull))
-    return hu, cavity
+    return hu, inside(under_skull), under_skull
 
 
 def _outline(canvas: Canvas) -> Array:

@@ -1,6 +1,7 @@
 """Where a phantom's calcium lies: Fahr's bilateral nuclei, and the harmless calcifications that look like them.
 
-Fahr's disease (primary familial brain calcification) calcifies both basal ganglia, often the thalami. The pineal gland,
+Fahr's disease (primary familial brain calcification) calcifies both basal ganglia, often the thalami and the dentate
+nuclei. The pineal gland,
 the choroid plexus and the falx calcify in most healthy adults, and specks in the pallidum are a common incidental
 finding: a detector that only looks for bright spots is wrong about all of them.
 """
@@ -13,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gansweep.cohort.phantom_anatomy import NUCLEI, Canvas, ellipse
+from gansweep.cohort.phantom_anatomy import NUCLEI, Canvas, Nucleus, ellipse
+from gansweep.cohort.phantom_fossa import DENTATE
 
 __all__ = ["Deposit", "draw_confounders", "draw_fahr", "paint_deposits"]
 
@@ -50,7 +52,7 @@ class Deposit:
 
 
 def draw_fahr(rng: np.random.Generator) -> list[Deposit]:
-    """The deposits of one Fahr patient: always both pallida, often putamina, caudates and thalami.
+    """The deposits of one Fahr patient: always both pallida, often putamina, caudates, thalami and dentate nuclei.
 
     Stage (how far it has spread) and density are drawn apart; early disease is small and faint.
     """
@@ -59,26 +61,35 @@ def draw_fahr(rng: np.random.Generator) -> list[Deposit]:
     chances = {"pallidum": 1.0, "putamen": 0.15 + 0.7 * stage, "caudate": 0.1 + 0.6 * stage, "thalamus": 0.7 * stage}
     deposits = []
     for name, chance in chances.items():
-        if rng.uniform() > chance:
-            continue
-        nucleus = NUCLEI[name]
-        for side in (-1.0, 1.0):
-            extent = float(np.clip((0.34 + 0.55 * stage) * rng.uniform(0.8, 1.25), 0.3, 1.0))
-            deposits.append(
-                Deposit(
-                    x=side * (nucleus.x + rng.normal(0, 0.8)),
-                    y=nucleus.y + float(rng.normal(0, 1.5)),
-                    rx=nucleus.rx * extent,
-                    ry=nucleus.ry * extent,
-                    tilt=side * nucleus.tilt,
-                    level=nucleus.level,
-                    reach=nucleus.reach,
-                    density=peak * float(rng.uniform(0.75, 1.25)) * (1.0 if name == "pallidum" else 0.8),
-                    grain=int(rng.integers(1000, 2**31)),
-                    fahr=True,
-                )
-            )
+        if rng.uniform() <= chance:
+            deposits += _pair(rng, NUCLEI[name], stage, peak * (1.0 if name == "pallidum" else 0.8))
+    # From a stream of its own: the deposits above, and whatever is drawn next, are the same with it and without.
+    (apart,) = rng.spawn(1)
+    if apart.uniform() <= 0.1 + 0.6 * stage:
+        deposits += _pair(apart, DENTATE, stage, 0.8 * peak)
     return deposits
+
+
+def _pair(rng: np.random.Generator, nucleus: Nucleus, stage: float, peak: float) -> list[Deposit]:
+    """One nucleus calcified on both sides, not quite alike."""
+    pair = []
+    for side in (-1.0, 1.0):
+        extent = float(np.clip((0.34 + 0.55 * stage) * rng.uniform(0.8, 1.25), 0.3, 1.0))
+        pair.append(
+            Deposit(
+                x=side * (nucleus.x + rng.normal(0, 0.8)),
+                y=nucleus.y + float(rng.normal(0, 1.5)),
+                rx=nucleus.rx * extent,
+                ry=nucleus.ry * extent,
+                tilt=side * nucleus.tilt,
+                level=nucleus.level,
+                reach=nucleus.reach,
+                density=peak * float(rng.uniform(0.75, 1.25)),
+                grain=int(rng.integers(1000, 2**31)),
+                fahr=True,
+            )
+        )
+    return pair
 
 
 def draw_confounders(rng: np.random.Generator, *, specks: bool) -> list[Deposit]:
