@@ -4,7 +4,7 @@ Several phantoms are drawn; on each, detectors with several seeds are trained as
 own small CNN, classical augmentation, no synthetic images) and tested on 100 other patients. The interval is over
 phantoms, the unit that is drawn anew: mean +- t * sd / sqrt(n).
 
-    python benchmarks/phantom_detector.py --phantoms 4 --seeds 5
+    python benchmarks/phantom_detector.py --phantoms 4 --seeds 5 [--windows lesion,brain]
 """
 
 from __future__ import annotations
@@ -34,38 +34,37 @@ def main() -> None:
     parser.add_argument("--phantoms", type=int, default=4)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--slices", type=int, default=4)
-    parser.add_argument("--size", type=int, default=64)
-    parser.add_argument("--window", default=None)
+    parser.add_argument("--drawn", type=int, default=128, help="pixels of the DICOM images")
+    parser.add_argument("--size", type=int, default=64, help="pixels of the cohort")
+    parser.add_argument("--windows", default="lesion", help="one, or two to compare on the same phantoms: lesion,brain")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    scores = np.array([measure(number, options) for number in range(options.phantoms)])  # [phantoms, seeds, columns]
-    print(f"{'phantom':>8} " + " ".join(f"{name:>12}" for name in COLUMNS))
+    windows = options.windows.split(",")
+    shown = [[measure(number, window, options) for window in windows] for number in range(options.phantoms)]
+    scores = np.array(shown).mean(2)  # [phantoms, windows, columns]
+    print(f"{'phantom':>8} {'window':>8} " + " ".join(f"{name:>14}" for name in COLUMNS))
     for number, rows in enumerate(scores):
-        print(f"{number:>8} " + " ".join(f"{value:>12.3f}" for value in rows.mean(0)))
-    means = scores.mean(1)
-    half = stats.t.ppf(0.975, len(means) - 1) * means.std(0, ddof=1) / np.sqrt(len(means))
-    print(f"{'mean':>8} " + " ".join(f"{m:.3f}+-{h:.3f}" for m, h in zip(means.mean(0), half, strict=True)))
-    result = {
-        "benchmark": "phantom_detector",
-        "train_patients": TRAIN,
-        "test_patients": TEST,
-        "slices": options.slices,
-        "size": options.size,
-        "phantoms": options.phantoms,
-        "seeds": options.seeds,
-        **{name: [round(m, 4), round(h, 4)] for name, m, h in zip(COLUMNS, means.mean(0), half, strict=True)},
-    }
+        for window, row in zip(windows, rows, strict=True):
+            print(f"{number:>8} {window:>8} " + " ".join(f"{value:>14.3f}" for value in row))
+    tables = {window: scores[:, index] for index, window in enumerate(windows)}
+    if len(windows) == 2:
+        tables["difference"] = scores[:, 0] - scores[:, 1]
+    result = {"benchmark": "phantom_detector", "train_patients": TRAIN, "test_patients": TEST, **vars(options)}
+    for name, table in tables.items():
+        half = stats.t.ppf(0.975, len(table) - 1) * table.std(0, ddof=1) / np.sqrt(len(table))
+        cells = [f"{m:.3f} +- {h:.3f}" for m, h in zip(table.mean(0), half, strict=True)]
+        print(f"{'mean':>8} {name:>8} " + " ".join(f"{cell:>14}" for cell in cells))
+        result[name] = dict(zip(COLUMNS, zip(table.mean(0).tolist(), half.tolist(), strict=True), strict=True))
     print(json.dumps(result))
 
 
-def measure(number: int, options: argparse.Namespace) -> list[list[float]]:
+def measure(number: int, window: str, options: argparse.Namespace) -> list[list[float]]:
     """Scores `[seeds, columns]` on one phantom."""
     share = TRAIN / (TRAIN + TEST)
     with tempfile.TemporaryDirectory() as folder:
         source, out = Path(folder) / "phantom", Path(folder) / "cohort"
-        write_phantom(source, patients=TRAIN + TEST, slices=options.slices, seed=1000 + number)
-        settings = IngestSettings(size=options.size, split=(share, 1 - share, 0.0), window=options.window)
-        ingest(source, out, settings)
+        write_phantom(source, patients=TRAIN + TEST, slices=options.slices, size=options.drawn, seed=1000 + number)
+        ingest(source, out, IngestSettings(size=options.size, split=(share, 1 - share, 0.0), window=window))
         cohort = Cohort.open(out)
         train, held_out, spec = cohort.load("train"), cohort.load("val"), cohort.spec()
     device = torch.device("cpu")
