@@ -21,6 +21,7 @@ from trainables.blocks import (
     with_map,
 )
 from trainables.checks import check_critic, halvings
+from trainables.double_backward import Conv2d, LeakyReLU, leaky_relu
 from trainables.norms import norm_layer
 
 if TYPE_CHECKING:
@@ -251,7 +252,7 @@ class _Down(nn.Sequential):
     """A strided convolution."""
 
     def __init__(self, channels: int, out: int, norm: str) -> None:
-        super().__init__(nn.Conv2d(channels, out, 4, stride=2, padding=1), norm_layer(norm, out), nn.LeakyReLU(0.2))
+        super().__init__(Conv2d(channels, out, 4, stride=2, padding=1), norm_layer(norm, out), LeakyReLU(0.2))
 
 
 class _DownResidual(nn.Module):
@@ -260,17 +261,17 @@ class _DownResidual(nn.Module):
     def __init__(self, channels: int, out: int, norm: str) -> None:
         super().__init__()
         self.main = nn.Sequential(
-            nn.Conv2d(channels, out, 3, padding=1),
+            Conv2d(channels, out, 3, padding=1),
             norm_layer(norm, out),
-            nn.LeakyReLU(0.2),
-            nn.Conv2d(out, out, 3, padding=1),
+            LeakyReLU(0.2),
+            Conv2d(out, out, 3, padding=1),
             nn.AvgPool2d(2),
             norm_layer(norm, out),
         )
-        self.skip = nn.Sequential(nn.AvgPool2d(2), nn.Conv2d(channels, out, 1))
+        self.skip = nn.Sequential(nn.AvgPool2d(2), Conv2d(channels, out, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.leaky_relu(self.main(x) + self.skip(x), 0.2)
+        return leaky_relu(self.main(x) + self.skip(x), 0.2)
 
 
 def _architecture(family: type[Dcgan], config: TrialConfig) -> Architecture:

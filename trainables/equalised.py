@@ -13,27 +13,42 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gansweep.training.world import World, sum_over_workers
+from trainables.double_backward import convolved, leaky_relu
 from trainables.precision import full_precision
 
-__all__ = ["EqualConv2d", "EqualLinear", "MinibatchDeviation", "activated"]
+__all__ = ["GAIN", "SLOPE", "EqualConv2d", "EqualLinear", "MinibatchDeviation", "activated"]
 
 SLOPE = 0.2
 """Of the leaky ReLU."""
+GAIN = math.sqrt(2.0 / (1.0 + SLOPE**2))
+"""Keeps the mean square of normal inputs at one behind it."""
 
 
 class EqualConv2d(nn.Conv2d):
-    """A convolution that keeps its size; arguments are torch's."""
+    """A convolution that keeps its size.
 
-    def __init__(self, channels: int, out: int, kernel: int, *, bias: bool = True) -> None:
+    Args:
+        channels: in.
+        out: out.
+        kernel: height and width.
+        bias: whether it has one, from zero.
+        activated: whether a leaky ReLU follows, with the gain of `activated`. Weights and bias take the gain, which is
+            the same (a leaky ReLU is homogeneous) and spares a pass over the feature map.
+    """
+
+    def __init__(self, channels: int, out: int, kernel: int, *, bias: bool = True, activated: bool = False) -> None:
         super().__init__(channels, out, kernel, padding=kernel // 2, bias=bias)
-        self.scale = 1.0 / math.sqrt(channels * kernel**2)
+        self.activated, self.gain = activated, GAIN if activated else 1.0
+        self.scale, self.border = self.gain / math.sqrt(channels * kernel**2), kernel // 2
         nn.init.normal_(self.weight)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """`[b, C, H, W]` to `[b, out, H, W]`."""
-        return F.conv2d(x, self.weight * self.scale, self.bias, padding=self.padding)
+        bias = None if self.bias is None else self.bias * self.gain
+        x = convolved(x, self.weight * self.scale, bias, padding=self.border)
+        return leaky_relu(x, SLOPE) if self.activated else x
 
 
 class EqualLinear(nn.Linear):
@@ -77,4 +92,4 @@ class MinibatchDeviation(nn.Module):
 
 def activated(x: Tensor) -> Tensor:
     """Leaky ReLU, with a gain that keeps the mean square of normal inputs at one."""
-    return F.leaky_relu(x, SLOPE) * math.sqrt(2.0 / (1.0 + SLOPE**2))
+    return leaky_relu(x, SLOPE) * GAIN

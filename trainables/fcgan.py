@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from gansweep.errors import ConfigError
 from gansweep.experiment import Frozen, TrialConfig, validated
 from trainables.adversarial import AdversarialGan
 from trainables.blocks import CriticHead, initialise, spectrally_normalised
 from trainables.checks import check_critic
+from trainables.double_backward import leaky_relu
 from trainables.norms import norm_layer
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ class _Layer(nn.Module):
         self.linear, self.norm, self.slope = nn.Linear(inputs, out), norm, slope
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.leaky_relu(self.norm(self.linear(x.flatten(1))[:, :, None, None]), self.slope)
+        return leaky_relu(self.norm(self.linear(x.flatten(1))[:, :, None, None]), self.slope)
 
 
 def _widths(shape: Architecture) -> list[int]:

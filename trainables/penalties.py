@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from gansweep.errors import ConfigError
 from gansweep.training.world import mean_over_workers, successors
+from trainables.double_backward import without_weight_gradients
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -232,7 +233,8 @@ class LeCam(Penalty):
 
 def _gradients(scores: Tensor, at: list[Tensor]) -> tuple[Tensor, ...]:
     """Gradients of each image's own score, which can be differentiated again; images do not see each other."""
-    return torch.autograd.grad(scores.sum(), at, create_graph=True)
+    with without_weight_gradients():
+        return torch.autograd.grad(scores.sum(), at, create_graph=True)
 
 
 def _norms(gradients: Tensor, kind: Literal["l1", "l2", "linf"]) -> Tensor:

@@ -196,7 +196,7 @@ class _Critic(nn.Module):
     ) -> None:
         super().__init__()
         channels = spec.channels + conditioning.plane_channels
-        self.ins = nn.ModuleList(EqualConv2d(channels, width, 1) for width in widths)
+        self.ins = nn.ModuleList(EqualConv2d(channels, width, 1, activated=True) for width in widths)
         self.blocks = nn.ModuleList(
             _Down(width, widths[max(stage - 1, 0)], last=stage == 0) for stage, width in enumerate(widths)
         )
@@ -206,11 +206,11 @@ class _Critic(nn.Module):
     def forward(self, images: Tensor, labels: Tensor, level: float) -> Judgement:
         top = math.ceil(level)
         features = []
-        x = activated(self.ins[top](images))
+        x = self.ins[top](images)
         for stage in range(top, -1, -1):
             x = self.blocks[stage](self.attentions[stage](x))
             if stage == top and level < top:
-                x = torch.lerp(activated(self.ins[top - 1](F.avg_pool2d(images, 2))), x, level - top + 1)
+                x = torch.lerp(self.ins[top - 1](F.avg_pool2d(images, 2)), x, level - top + 1)
             features.append(x)
         judgement: Judgement = self.head(features, labels)
         return judgement
@@ -221,11 +221,13 @@ class _Up(nn.Module):
 
     def __init__(self, channels: int, out: int) -> None:
         super().__init__()
-        self.first, self.second, self.norm = EqualConv2d(channels, out, 3), EqualConv2d(out, out, 3), PixelNorm()
+        self.first = EqualConv2d(channels, out, 3, activated=True)
+        self.second = EqualConv2d(out, out, 3, activated=True)
+        self.norm = PixelNorm()
 
     def forward(self, x: Tensor) -> Tensor:
         for conv in (self.first, self.second):
-            x = self.norm(activated(conv(x)))
+            x = self.norm(conv(x))
         return x
 
 
@@ -235,12 +237,12 @@ class _Down(nn.Module):
     def __init__(self, channels: int, out: int, *, last: bool) -> None:
         super().__init__()
         self.deviation = MinibatchDeviation() if last else nn.Identity()
-        self.first, self.second = EqualConv2d(channels + last, channels, 3), EqualConv2d(channels, out, 3)
+        self.first = EqualConv2d(channels + last, channels, 3, activated=True)
+        self.second = EqualConv2d(channels, out, 3, activated=True)
         self.shrink = nn.Identity() if last else nn.AvgPool2d(2)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = activated(self.second(activated(self.first(self.deviation(x)))))
-        shrunk: Tensor = self.shrink(x)
+        shrunk: Tensor = self.shrink(self.second(self.first(self.deviation(x))))
         return shrunk
 
 

@@ -17,6 +17,7 @@ from gansweep.experiment import Frozen, TrialConfig, validated
 from trainables.adversarial import AdversarialGan
 from trainables.blocks import CriticHead, attention_at, with_map
 from trainables.checks import check_critic, halvings
+from trainables.double_backward import Conv2d, leaky_relu
 from trainables.equalised import SLOPE
 
 if TYPE_CHECKING:
@@ -112,16 +113,14 @@ class ResidualBlock(nn.Module):
         groups = inner // group if inner % group == 0 else 1
         # Fix-up (Zhang et al. 2019): m layers in each of L branches start at L^(-1 / (2m - 2)), and the last at zero.
         gain = depth**-0.25
-        self.first = _started(nn.Conv2d(channels, inner, 1, bias=False), gain)
-        self.first_bias = nn.Parameter(torch.zeros(inner, 1, 1))
-        self.grouped = _started(nn.Conv2d(inner, inner, 3, padding=1, groups=groups, bias=False), gain)
-        self.grouped_bias = nn.Parameter(torch.zeros(inner, 1, 1))
-        self.last = _started(nn.Conv2d(inner, channels, 1, bias=False), 0.0)
+        self.first = _started(Conv2d(channels, inner, 1), gain)
+        self.grouped = _started(Conv2d(inner, inner, 3, padding=1, groups=groups), gain)
+        self.last = _started(Conv2d(inner, channels, 1, bias=False), 0.0)
 
     def forward(self, x: Tensor) -> Tensor:
         """Keeps the shape."""
-        inner = F.leaky_relu(self.first(x) + self.first_bias, SLOPE)
-        inner = F.leaky_relu(self.grouped(inner) + self.grouped_bias, SLOPE)
+        inner = leaky_relu(self.first(x), SLOPE)
+        inner = leaky_relu(self.grouped(inner), SLOPE)
         total: Tensor = x + self.last(inner)
         return total
 
@@ -147,7 +146,7 @@ class _Generator(nn.Module):
         )
         self.stages = nn.ModuleList(_stage(shape, width, len(sizes)) for width in widths)
         self.attentions = attention_at(attention, sizes, widths, shape.attention_size)
-        self.out = _started(nn.Conv2d(widths[-1], spec.channels, 1, bias=False), 1.0)
+        self.out = _started(Conv2d(widths[-1], spec.channels, 1, bias=False), 1.0)
 
     def forward(self, noise: Tensor, code: Tensor, mask_map: Tensor | None) -> Tensor:
         """`[b, latent]`, `[b, code_size]`, `[b, map_channels, H, W]` to images `[b, C, H, W]`, not bounded."""
@@ -183,7 +182,7 @@ class _Critic(nn.Module):
         self.stages = nn.ModuleList(_stage(shape, width, len(sizes)) for width in widths)
         self.attentions = attention_at(attention, sizes[::-1], widths, shape.attention_size)
         last = widths[-1]
-        self.basis = _started(nn.Conv2d(last, last, sizes[0], groups=last, bias=False), 1.0)
+        self.basis = _started(Conv2d(last, last, sizes[0], groups=last, bias=False), 1.0)
         self.head = CriticHead(last, 1, conditioning, classifies=classifies)
         for layer in (self.head.score, self.head.embedding, self.head.classify):
             if layer is not None:
@@ -210,7 +209,7 @@ def _stage(shape: Architecture, width: int, stages: int) -> nn.Sequential:
 
 def _transition(channels: int, out: int) -> nn.Module:
     """Another number of channels; nothing where it is the same."""
-    return nn.Identity() if channels == out else _started(nn.Conv2d(channels, out, 1, bias=False), 1.0)
+    return nn.Identity() if channels == out else _started(Conv2d(channels, out, 1, bias=False), 1.0)
 
 
 def _widths(shape: Architecture, stages: int) -> list[int]:

@@ -13,6 +13,7 @@ from gansweep.experiment import Frozen, TrialConfig, validated
 from gansweep.training.world import mean_over_workers
 from trainables.adversarial import AdversarialGan
 from trainables.checks import check_critic, halvings
+from trainables.double_backward import without_weight_gradients
 from trainables.precision import full_precision
 from trainables.stylegan2_networks import Critic, Generator
 
@@ -172,7 +173,8 @@ def path_lengths(images: Tensor, styles: Tensor, noise: Tensor) -> Tensor:
         `[b]`: the norm of (Jacobian transposed times noise), root mean square over layers, per root of pixels.
     """
     direction = noise / (images.shape[2] * images.shape[3]) ** 0.5
-    (gradient,) = torch.autograd.grad((images * direction).sum(), styles, create_graph=True)
+    with without_weight_gradients():
+        (gradient,) = torch.autograd.grad((images * direction).sum(), styles, create_graph=True)
     # A style that moves nothing has length 0, at which a root has no gradient.
     return (gradient.square().sum(dim=2).mean(dim=1) + 1e-12).sqrt()
 

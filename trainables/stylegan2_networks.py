@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainables.blocks import CriticHead, attention_at, with_map
-from trainables.equalised import EqualConv2d, EqualLinear, MinibatchDeviation, activated
+from trainables.double_backward import convolved, leaky_relu
+from trainables.equalised import GAIN, SLOPE, EqualConv2d, EqualLinear, MinibatchDeviation, activated
 from trainables.norms import PixelNorm
 from trainables.precision import full_precision
 
@@ -40,24 +41,27 @@ class ModulatedConv(nn.Module):
         kernel: height and width.
         latent: size of the style.
         demodulate: whether outputs are scaled back (not for the layer to the image).
+        gain: of what follows; outputs are scaled back to it.
     """
 
-    def __init__(self, channels: int, out: int, kernel: int, latent: int, *, demodulate: bool = True) -> None:
+    def __init__(
+        self, channels: int, out: int, kernel: int, latent: int, *, demodulate: bool = True, gain: float = 1.0
+    ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(out, channels, kernel, kernel))
         self.scale, self.padding = 1.0 / math.sqrt(channels * kernel**2), kernel // 2
         self.style = EqualLinear(latent, channels)
         nn.init.ones_(self.style.bias)
-        self.demodulate = demodulate
+        self.demodulate, self.gain = demodulate, gain
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """`[b, channels, H, W]` and `[b, latent]` to `[b, out, H, W]`."""
         scales, weight = self.style(style), self.weight * self.scale
-        x = F.conv2d(x * scales[:, :, None, None], weight, padding=self.padding)
+        x = convolved(x * scales[:, :, None, None], weight, padding=self.padding)
         if not self.demodulate:
             return x
         power = scales.square() @ weight.square().sum(dim=(2, 3)).T
-        return x * torch.rsqrt(power + 1e-8)[:, :, None, None]
+        return x * (self.gain * torch.rsqrt(power + 1e-8))[:, :, None, None]
 
 
 class Generator(nn.Module):
@@ -147,23 +151,23 @@ class Critic(nn.Module):
         classifies: bool,
     ) -> None:
         super().__init__()
-        self.start = EqualConv2d(channels, widths[-1], 1)
+        self.start = EqualConv2d(channels, widths[-1], 1, activated=True)
         down = widths[::-1]
         self.blocks = nn.ModuleList(_Down(inner, out) for inner, out in itertools.pairwise(down))
         self.attentions = attention_at(attention, sizes[-2::-1], down[1:], attention_size)
         self.deviation = MinibatchDeviation()
-        self.last = EqualConv2d(widths[0] + 1, widths[0], 3)
+        self.last = EqualConv2d(widths[0] + 1, widths[0], 3, activated=True)
         self.dense = EqualLinear(widths[0] * sizes[0] ** 2, widths[0])
         self.head = CriticHead(widths[0], 1, conditioning, classifies=classifies, linear=EqualLinear)
 
     def forward(self, images: Tensor, labels: Tensor) -> Judgement:
         """`[b, channels, H, W]` and labels `[b]` to a judgement with every block's output."""
         features = []
-        x = activated(self.start(images))
+        x = self.start(images)
         for block, attention in zip(self.blocks, self.attentions, strict=True):
             x = attention(block(x))
             features.append(x)
-        x = activated(self.last(self.deviation(x)))
+        x = self.last(self.deviation(x))
         features.append(activated(self.dense(x.flatten(1)))[:, :, None, None])
         judgement: Judgement = self.head(features, labels)
         return judgement
@@ -174,13 +178,13 @@ class _Layer(nn.Module):
 
     def __init__(self, channels: int, out: int, latent: int) -> None:
         super().__init__()
-        self.conv = ModulatedConv(channels, out, 3, latent)
+        self.conv = ModulatedConv(channels, out, 3, latent, gain=GAIN)
         self.strength = nn.Parameter(torch.zeros(()))
         self.bias = nn.Parameter(torch.zeros(out, 1, 1))
 
     def forward(self, x: Tensor, style: Tensor, noise: Noise) -> Tensor:
         x = self.conv(x, style)
-        return activated(x + self.strength * noise(x.shape[-1]).to(x.dtype) + self.bias)
+        return leaky_relu(x + (GAIN * self.strength) * noise(x.shape[-1]).to(x.dtype) + GAIN * self.bias, SLOPE)
 
 
 class _ToImage(nn.Module):
@@ -201,11 +205,12 @@ class _Down(nn.Module):
 
     def __init__(self, channels: int, out: int) -> None:
         super().__init__()
-        self.first, self.second = EqualConv2d(channels, channels, 3), EqualConv2d(channels, out, 3)
+        self.first = EqualConv2d(channels, channels, 3, activated=True)
+        self.second = EqualConv2d(channels, out, 3, activated=True)
         self.skip = EqualConv2d(channels, out, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        main = activated(self.second(halved(activated(self.first(x)))))
+        main = self.second(halved(self.first(x)))
         total: Tensor = (main + self.skip(halved(x))) * math.sqrt(0.5)
         return total
 

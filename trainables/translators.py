@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from trainables.blocks import initialise, spectrally_normalised, upsampler
+from trainables.double_backward import Conv2d, LeakyReLU
 from trainables.losses import Judgement
 from trainables.norms import norm_layer
 from trainables.precision import full_precision
@@ -242,19 +243,19 @@ class ImageCritic(nn.Module):
         widths = [width * 2 ** min(stage, 3) for stage in range(stages)]
         self.stages = nn.ModuleList(
             nn.Sequential(
-                nn.Conv2d(widths[stage - 1] if stage else channels, wide, 3, padding=1),
+                Conv2d(widths[stage - 1] if stage else channels, wide, 3, padding=1),
                 # The image itself is not normalised.
                 norm_layer(norm if stage else "none", wide),
-                nn.LeakyReLU(0.2),
-                nn.Conv2d(wide, wide, 3, stride=2, padding=1),
+                LeakyReLU(0.2),
+                Conv2d(wide, wide, 3, stride=2, padding=1),
                 norm_layer(norm, wide),
-                nn.LeakyReLU(0.2),
+                LeakyReLU(0.2),
             )
             for stage, wide in enumerate(widths)
         )
         left = size // 2**stages
         self.score = nn.Sequential(
-            nn.Flatten(), nn.Linear(widths[-1] * left**2, 16 * width), nn.LeakyReLU(0.2), nn.Linear(16 * width, 1)
+            nn.Flatten(), nn.Linear(widths[-1] * left**2, 16 * width), LeakyReLU(0.2), nn.Linear(16 * width, 1)
         )
         initialise(self)
         if norm == "spectral":
