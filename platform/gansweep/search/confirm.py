@@ -13,14 +13,12 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from gansweep.cohort.dataset import Cohort
 from gansweep.errors import CohortError, ConfigError, StoreError
 from gansweep.experiment import ScoringSettings, TrialConfig
-from gansweep.scoring.arms import BASE, run_arms
+from gansweep.scoring.arms import BASE, judge_arms, run_arms
 from gansweep.scoring.detection import Recipe
-from gansweep.scoring.statistics import LEAST_TRAININGS, Predictions, compare_arms, interval
+from gansweep.scoring.statistics import LEAST_TRAININGS
 from gansweep.search.capacity import Footprint, check_capacity
 from gansweep.search.gang import Gang
 from gansweep.search.sweep import ray_cluster
@@ -29,17 +27,15 @@ from gansweep.store.ranking import rank_trials
 from gansweep.store.schema import TestOpening
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from gansweep.contracts import Trainables
     from gansweep.search.searcher import Say
     from gansweep.store.store import Store
 
-__all__ = ["RESULT", "ConfirmSettings", "confirm"]
+__all__ = ["RESULT", "ConfirmSettings", "confirm", "same_cohort"]
 
 RESULT = "confirm.json"
-_METRICS = ("accuracy", "sensitivity", "specificity", "auroc")
 
 
 @dataclass(frozen=True)
@@ -99,7 +95,7 @@ def confirm(
             f"{settings.gan_seeds} trainings have no spread to judge by", fix=f"--gan-seeds {LEAST_TRAININGS} or more"
         )
     _may_open(store, reason)
-    scans = _same_cohort(store, cohort)
+    scans = same_cohort(store, cohort)
     leaders = _leaders(store, settings.leaders)
     with ray_cluster() as resources:
         footprint = Footprint(workers, 1.0, gpus_per_worker)
@@ -126,7 +122,12 @@ def _may_open(store: Store, reason: str) -> None:
         )
 
 
-def _same_cohort(store: Store, cohort: str | Path | None) -> Cohort:
+def same_cohort(store: Store, cohort: str | Path | None) -> Cohort:
+    """The sweep's cohort, at `cohort` if it has moved.
+
+    Raises:
+        CohortError: none there, or another one.
+    """
     scans = Cohort.open(cohort or store.info.cohort.path)
     if scans.content_hash != store.info.cohort.content_hash:
         raise CohortError("not the cohort of this sweep", where=str(scans.path), fix="give the one it was run on")
@@ -138,7 +139,7 @@ def _leaders(store: Store, count: int) -> dict[str, TrialConfig]:
     completed = rank_trials(trials[trials["status"] == "completed"], store.info.objectives)
     if completed.empty:
         raise StoreError("no completed trial to confirm", where=store.label, fix="run more trials: --resume")
-    return {trial_id: store.config(trial_id) for trial_id in completed["trial_id"].head(count)}
+    return {name: store.config(name) for name in completed["configuration"].drop_duplicates().head(count)}
 
 
 def _train(
@@ -238,10 +239,9 @@ def _arms_of(
     )
     # Other detector seeds for each training: its chance must be its own.
     seeds = [settings.seed + number * settings.detector_seeds + s for s in range(settings.detector_seeds)]
-    arms = run_arms(
+    return run_arms(
         recipe, real, ImageSet(images, labels), test.images, ratios=settings.ratios, seeds=seeds, device=device
     )
-    return {name: probabilities.double().numpy() for name, probabilities in arms.items()}
 
 
 def _judged(
@@ -253,25 +253,7 @@ def _judged(
 ) -> dict[str, Any]:
     test = cohort.load_test()
     positive = cohort.info.classes.index(cohort.info.positive_class)
-
-    def predictions(of_trainings: Sequence[Any]) -> Predictions:
-        # A training is a generator: its detectors' mean is what it gives.
-        mean = np.stack([probabilities.mean(0) for probabilities in of_trainings])
-        return Predictions(mean, test.labels.numpy(), test.patients, positive)
-
-    # As many trainings of each, so that all share one base: it knows nothing of generators.
-    trainings = min(map(len, arms.values()))
-    found = {
-        trial_id: {name: predictions([training[name] for training in its_arms[:trainings]]) for name in its_arms[0]}
-        for trial_id, its_arms in arms.items()
-    }
-    base = next(iter(found.values()))[BASE]
-    claims = {
-        (trial_id, name): arm for trial_id, by_name in found.items() for name, arm in by_name.items() if "synth" in name
-    }
-    names = {f"{trial_id}/{name}": arm for (trial_id, name), arm in claims.items()}
-    # Corrected over every claim made of these patients: all leaders' arms, metric by metric.
-    verdicts = {metric: compare_arms(base, names, metric, seed=settings.seed) for metric in _METRICS}
+    judged = judge_arms(arms, test, positive, seed=settings.seed)
     return {
         "opened": opening.opened.isoformat(),
         "reason": opening.reason,
@@ -281,22 +263,7 @@ def _judged(
         "settings": asdict(settings),
         "base": BASE,
         "leaders": [
-            {
-                "trial_id": trial_id,
-                "config": leaders[trial_id].as_dict(),
-                "trainings": trainings,
-                "arms": {name: _with_intervals(arm, settings.seed) for name, arm in by_name.items()},
-                "comparisons": {
-                    name: {metric: asdict(verdicts[metric][f"{trial_id}/{name}"]) for metric in _METRICS}
-                    for name in by_name
-                    if (trial_id, name) in claims
-                },
-            }
-            for trial_id, by_name in found.items()
+            {"trial_id": trial_id, "config": leaders[trial_id].as_dict(), **asdict(found)}
+            for trial_id, found in judged.items()
         ],
     }
-
-
-def _with_intervals(arm: Predictions, seed: int) -> dict[str, tuple[float, float, float]]:
-    """Value, low and high of each metric."""
-    return {metric: interval(arm, metric, seed=seed) for metric in _METRICS}
