@@ -149,7 +149,7 @@ def test_ctrl_c_under_ray_loses_nothing(cohort: Path, tmp_path: Path) -> None:
     assert b"KeyboardInterrupt" in errors
     assert 2 <= len(progress_rows(tmp_path / "parts" / "training")) < 20
     for name in ("parts", "whole"):
-        assert start(tmp_path / name).wait(timeout=240) == 0
+        assert start(tmp_path / name).wait(timeout=900) == 0
     weights = [(tmp_path / name / "generator.safetensors").read_bytes() for name in ("whole", "parts")]
     assert weights[0] == weights[1]
     assert [row["index"] for row in progress_rows(tmp_path / "parts" / "training")] == list(range(20))
