@@ -8,12 +8,13 @@ import pandas as pd
 import pytest
 import torch
 
-from gansweep.cohort.dataset import Cohort
+from gansweep.cohort.dataset import Cohort, file_hash
 from gansweep.cohort.ingest import IngestSettings, ingest
 from gansweep.errors import CohortError
 from gansweep.experiment import DataView
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -90,17 +91,21 @@ def test_open_refuses_changed_files_and_leaks(cohort_path: Path, tmp_path: Path)
     with pytest.raises(CohortError, match="has changed"):
         Cohort.open(changed)
 
-    leaking = shutil.copytree(cohort_path, tmp_path / "leaking")
-    manifest = pd.read_parquet(leaking / "manifest.parquet")
-    manifest.loc[0, "split"] = "test" if manifest.loc[0, "split"] != "test" else "train"
-    manifest.to_parquet(leaking / "manifest.parquet")
-    info = (leaking / "cohort.json").read_text()
-    from gansweep.cohort.dataset import file_hash
+    def split_anew(name: str, splits: Callable[[pd.DataFrame], pd.Series[str]]) -> Path:
+        """A copy with other splits, its file hashes put right."""
+        folder = shutil.copytree(cohort_path, tmp_path / name)
+        manifest = pd.read_parquet(folder / "manifest.parquet")
+        manifest.assign(split=splits(manifest)).to_parquet(folder / "manifest.parquet", index=False)
+        old, new = (file_hash(path / "manifest.parquet") for path in (cohort_path, folder))
+        (folder / "cohort.json").write_text((folder / "cohort.json").read_text().replace(old, new))
+        return folder
 
-    old, new = file_hash(cohort_path / "manifest.parquet"), file_hash(leaking / "manifest.parquet")
-    (leaking / "cohort.json").write_text(info.replace(old, new))
+    other = {"train": "test", "val": "train", "test": "train"}
     with pytest.raises(CohortError, match="in two splits"):
-        Cohort.open(leaking)
+        Cohort.open(split_anew("leaking", lambda m: m["split"].where(m.index > 0, m["split"].map(other))))
+    # No patient leaks, but under the old hash a sweep's training patients would now be test patients.
+    with pytest.raises(CohortError, match="not those it was ingested with"):
+        Cohort.open(split_anew("exchanged", lambda m: m["split"].map(other)))
 
 
 @pytest.mark.parametrize("present", [False, True])

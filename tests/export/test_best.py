@@ -10,6 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from gansweep.cohort.ingest import IngestSettings, ingest
+from gansweep.cohort.phantom import write_phantom
 from gansweep.errors import CohortError, ConfigError, ExportError
 from gansweep.experiment import TrialConfig
 from gansweep.export.best import export_best
@@ -106,9 +108,8 @@ def test_mistakes_are_one_line_and_leave_nothing(sweep: Sweep, tmp_path: Path) -
     store = sweep.store
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "mine.txt").write_text("mine")
-    shutil.copytree(sweep.cohort, tmp_path / "other")
-    info = json.loads((tmp_path / "other" / "cohort.json").read_text())
-    (tmp_path / "other" / "cohort.json").write_text(json.dumps({**info, "content_hash": "0" * 64}))
+    write_phantom(tmp_path / "scans", patients=8, slices=1, size=32)
+    ingest(tmp_path / "scans", tmp_path / "other", IngestSettings(size=16))
     before = sorted(tmp_path.rglob("*"))
     cases = [
         (CohortError, {"out": tmp_path / "used"}, "not empty"),

@@ -80,7 +80,7 @@ class Cohort:
         """Reads and checks a cohort.
 
         Raises:
-            CohortError: not a cohort, a file changed since it was written, or a patient in two splits.
+            CohortError: not a cohort, a file or the split changed since it was written, or a patient in two splits.
         """
         import pandas as pd
 
@@ -97,6 +97,11 @@ class Cohort:
             reason = f"{Path(error.filename).name} is missing" if isinstance(error, FileNotFoundError) else "unreadable"
             raise CohortError(f"not a cohort ({reason})", where=str(path), fix="gansweep ingest writes one") from None
         _refuse_leaks(manifest, path)
+        # Sweeps know a cohort by this hash: with another split under the old one, training patients could become test.
+        if content_hash_of(info.files, manifest) != info.content_hash:
+            raise CohortError(
+                "its patients, labels or splits are not those it was ingested with", where=str(path), fix="ingest again"
+            )
         return cls(path, info, manifest)
 
     @property

@@ -1,0 +1,60 @@
+"""A patient in two splits stops everything, whoever opens the cohort."""
+
+import json
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from gansweep.cli import main
+from gansweep.cohort.dataset import Cohort, file_hash
+from gansweep.store.schema import CohortReference, SweepInfo
+from gansweep.store.store import Store
+
+SPACE = Path(__file__).with_name("tiny_space.py")
+
+
+@pytest.fixture
+def leaking(cohort_path: Path, tmp_path: Path) -> Path:
+    """A test image of one patient counted as training, and the file's recorded hash put right."""
+    folder = shutil.copytree(cohort_path, tmp_path / "leaking")
+    path = folder / "manifest.parquet"
+    before, manifest = file_hash(path), pd.read_parquet(path)
+    manifest.loc[manifest.index[manifest["split"] == "test"][0], "split"] = "train"
+    manifest.to_parquet(path, index=False)
+    info = (folder / "cohort.json").read_text()
+    (folder / "cohort.json").write_text(info.replace(before, file_hash(path)))
+    return folder
+
+
+@pytest.fixture
+def swept(cohort_path: Path, tmp_path: Path) -> Store:
+    """A sweep of the cohort as it was before."""
+    sound = Cohort.open(cohort_path)
+    info = SweepInfo(
+        name="s",
+        experiment={"name": "tiny"},
+        space="tiny",
+        cohort=CohortReference(
+            path=str(cohort_path), content_hash=sound.content_hash, classes=sound.info.classes, patients={}, images={}
+        ),
+        objectives=(),
+        created=datetime(2026, 1, 2, tzinfo=UTC),
+    )
+    return Store.create(str(tmp_path / "runs"), "s", info)
+
+
+def test_sweep_and_confirm_refuse_it(
+    leaking: Path, swept: Store, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One line, exit status 2; no trial and no look at the test patients."""
+    sweep = ["sweep", f"{SPACE}:tiny", f"--cohort={leaking}", f"--storage={tmp_path}", "--name=n", "--trials=1"]
+    for words in (sweep, ["confirm", swept.uri, f"--cohort={leaking}"]):
+        assert main(words) == 2
+        said = capfd.readouterr().err
+        assert said.count("\n") == 1, said
+        assert "is in two splits" in said
+    assert not (tmp_path / "n").exists()
+    assert not json.loads(swept.read_bytes("sweep.json"))["test_openings"]
