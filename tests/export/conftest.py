@@ -13,7 +13,7 @@ import torch
 from gansweep.cohort.dataset import Cohort
 from gansweep.cohort.ingest import IngestSettings, ingest
 from gansweep.cohort.phantom import write_phantom
-from gansweep.experiment import DataView, Experiment, TrialConfig
+from gansweep.experiment import DataView, Experiment, ScoringSettings, TrialConfig
 from gansweep.export.best import export_best
 from gansweep.store.provenance import describe_sweep
 from gansweep.store.schema import TrialRow
@@ -35,6 +35,9 @@ CONFIG = TrialConfig(
     seed=5,
 )
 
+SCORING = ScoringSettings(encoder_steps=20)
+"""What scores were computed with; the examination for memorisation trains the same encoder again."""
+
 torch.set_num_threads(1)  # networks this small only wait for a second thread
 
 SCORES = {"0000": (30.0, 0.70), "0001": (20.0, 0.80), "0002": (25.0, 0.75)}
@@ -46,6 +49,7 @@ class Sweep:
     store: Store
     cohort: Path
     states: dict[str, dict[str, object]]
+    cache: Path
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +62,7 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def sweep(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     opened = Cohort.open(cohort)
-    experiment = Experiment(name="tiny", space=lambda _trial: CONFIG, trainables=TRAINABLES)
+    experiment = Experiment(name="tiny", space=lambda _trial: CONFIG, trainables=TRAINABLES, scoring=SCORING)
     info = describe_sweep(experiment, opened, name="tiny", space="tiny", seed=3, fid_features="cohort-encoder:abc")
     store = Store.create(str(tmp_path_factory.mktemp("runs")), "tiny", info)
     states = {}
@@ -81,9 +85,9 @@ def sweep(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Sweep:
             )
         )
     store.write_trial(TrialRow("0003", 0, "diverged", CONFIG, reason="the loss is not finite"))
-    return Sweep(store, cohort, states)
+    return Sweep(store, cohort, states, tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="session")
 def exported(sweep: Sweep, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export_best(sweep.store, tmp_path_factory.mktemp("export") / "best", TRAINABLES)
+    return export_best(sweep.store, tmp_path_factory.mktemp("export") / "best", TRAINABLES, cache=sweep.cache)

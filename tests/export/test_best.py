@@ -89,7 +89,7 @@ def test_nothing_in_an_export_names_a_place_or_a_patient(sweep: Sweep, exported:
 
 
 def test_exporting_twice_gives_the_same_bytes(sweep: Sweep, exported: Path, tmp_path: Path) -> None:
-    again = export_best(sweep.store, tmp_path / "again", TRAINABLES)
+    again = export_best(sweep.store, tmp_path / "again", TRAINABLES, cache=sweep.cache)
     names = sorted(path.relative_to(exported) for path in exported.rglob("*") if path.is_file())
     assert names == sorted(path.relative_to(again) for path in again.rglob("*") if path.is_file())
     for name in names:
@@ -98,7 +98,7 @@ def test_exporting_twice_gives_the_same_bytes(sweep: Sweep, exported: Path, tmp_
 
 
 def test_a_trial_can_be_chosen(sweep: Sweep, tmp_path: Path) -> None:
-    out = export_best(sweep.store, tmp_path / "second", TRAINABLES, trial_id="0002")
+    out = export_best(sweep.store, tmp_path / "second", TRAINABLES, trial_id="0002", cache=sweep.cache)
     evidence = json.loads((out / "evidence.json").read_text())
     assert (evidence["trial_id"], evidence["selection"]["rank"]) == ("0002", 2)
     assert "Number 2 of the 4 trials" in (out / "MODEL_CARD.md").read_text()
@@ -120,7 +120,7 @@ def test_mistakes_are_one_line_and_leave_nothing(sweep: Sweep, tmp_path: Path) -
     ]
     for kind, given, said in cases:
         with pytest.raises(kind) as refused:
-            export_best(store, given.pop("out", tmp_path / "out"), TRAINABLES, **given)
+            export_best(store, given.pop("out", tmp_path / "out"), TRAINABLES, cache=sweep.cache, **given)
         assert said in str(refused.value)
         assert "\n" not in str(refused.value)
     assert sorted(tmp_path.rglob("*")) == before

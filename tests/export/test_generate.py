@@ -23,18 +23,20 @@ from gansweep.cohort.ingest import IngestSettings, ingest
 from gansweep.cohort.intensity import WINDOWS
 from gansweep.contracts import Condition, ImageSpec, Trainables
 from gansweep.errors import CohortError, ExportError
-from gansweep.experiment import DataView, Frozen, TrialConfig
+from gansweep.experiment import DataView, Frozen, ScoringSettings, TrialConfig
 from gansweep.export.evidence import Evidence
 from gansweep.export.formats import own_values
 from gansweep.export.generate import generate
 from gansweep.export.layout import Trained, write_export
 from gansweep.export.loading import BLOCK, load_generator
+from gansweep.export.memorisation import MemorisationGate
 from gansweep.export.record import read_record
 from trainables import TRAINABLES
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+SCORING = ScoringSettings(encoder_steps=20)
 FORMATS = {"png": 1 / 510, "nifti": 1e-5, "dicom": 2e-4}
 """Largest difference, on a scale of [0, 1], that a format's rounding may make."""
 
@@ -238,7 +240,8 @@ def painter(exported: Path, sweep: Any, tmp_path: Path) -> tuple[Path, Trainable
     evidence = Evidence.model_validate_json((exported / "evidence.json").read_text())
     folder = tmp_path / "painter"
     folder.mkdir()
-    write_export(folder, Trained(config, state, cohort, evidence), own, [])
+    gate = MemorisationGate.of(cohort, config, SCORING, own, sweep.cache, keep=lambda _: "", say=print, allow=False)
+    write_export(folder, Trained(config, state, cohort, evidence), own, [], gate)
     return folder, own
 
 

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from gansweep.contracts import ImageSet
-from gansweep.store.sheet import sheet_png
+from gansweep.store.sheet import nearest_png, sheet_png
 
 PATIENT = "5f1d0c0ffee"
 
@@ -45,3 +45,13 @@ def test_nothing_of_the_patient_enters_the_file():
     png = sheet_png(_real(), torch.zeros(2, 1, 32, 32), torch.arange(2), ("control", "fahr"))
     assert PATIENT.encode() not in png
     assert Image.open(io.BytesIO(png)).info == {}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_nearest_pairs_are_shown_whole_and_in_their_columns(channels):
+    images = {name: torch.full((5, channels, 32, 32), value) for name, value in (("a", -1.0), ("b", 0.5))}
+    sheet = _pixels(nearest_png(images, ["0.10 copy"] * 5))
+    black, grey = ((sheet == value).all(axis=2) for value in (0, 191))
+    assert black.sum() == grey.sum() == 5 * 96 * 96
+    assert np.flatnonzero(black.any(axis=0)).min() < np.flatnonzero(grey.any(axis=0)).min()
+    assert Image.open(io.BytesIO(nearest_png(images, [""] * 5))).info == {}

@@ -19,6 +19,9 @@ from gansweep.cli.options import (
 
 __all__ = ["export", "generate", "train"]
 
+AllowOption = Annotated[
+    bool, typer.Option("--allow-memorised", help="Export a generator that copies training patients; its card says so.")
+]
 OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="A new folder.")]
 
 
@@ -27,14 +30,27 @@ def export(
     out: OutOption,
     trial: Annotated[str | None, typer.Option(metavar="ID", help="A certain trial; default: the first ranked.")] = None,
     cohort: Annotated[Path | None, typer.Option(metavar="DIR", help="Where the sweep's cohort is now.")] = None,
+    allow_memorised: AllowOption = False,
     as_json: Json = False,
 ) -> None:
-    """Write the best configuration, its generator, a MONAI bundle, the evidence and a model card."""
+    """Write the best configuration, its generator, a MONAI bundle, the evidence and a model card.
+
+    A generator that memorised training patients is refused. The samples nearest to a training image are shown beside
+    it in the store's artifacts, not in the export.
+    """
     from gansweep.export.best import export_best
     from gansweep.store.store import Store
     from trainables import TRAINABLES
 
-    made = export_best(Store.open(store), out, TRAINABLES, trial_id=trial, cohort=cohort)
+    made = export_best(
+        Store.open(store),
+        out,
+        TRAINABLES,
+        trial_id=trial,
+        cohort=cohort,
+        allow_memorised=allow_memorised,
+        say=note,
+    )
     files = sorted(str(path.relative_to(made)) for path in made.rglob("*") if path.is_file())
     emit(
         {"out": made, "files": files},
@@ -74,6 +90,7 @@ def train(
     cpus_per_worker: CpusOption = 1,
     settings: SetOption = None,
     reports: Annotated[int, typer.Option(min=1, help="How often progress is told and kept.")] = 20,
+    allow_memorised: AllowOption = False,
     as_json: Json = False,
 ) -> None:
     """Train one configuration to its full budget, and export the result. The same command goes on after Ctrl-C."""
@@ -91,6 +108,7 @@ def train(
             cpus_per_worker=cpus_per_worker,
             gpus_per_worker=gpus_per_worker,
             reports=reports,
+            allow_memorised=allow_memorised,
             say=note,
         )
     except KeyboardInterrupt:

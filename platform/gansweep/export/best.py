@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 from gansweep.cohort.dataset import Cohort
 from gansweep.cohort.files import new_folder
 from gansweep.errors import CohortError, ExportError
+from gansweep.experiment import ScoringSettings
 from gansweep.export.evidence import search_evidence
 from gansweep.store.ranking import rank_trials
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pandas as pd
 
     from gansweep.contracts import Trainables
@@ -24,9 +27,20 @@ _USABLE = ("completed", "stopped")
 
 
 def export_best(
-    store: Store, out: Path, trainables: Trainables, trial_id: str | None = None, cohort: Path | None = None
+    store: Store,
+    out: Path,
+    trainables: Trainables,
+    trial_id: str | None = None,
+    cohort: Path | None = None,
+    *,
+    cache: Path | None = None,
+    allow_memorised: bool = False,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Path:
     """Writes the best trial's configuration, generator, MONAI bundle, evidence and model card.
+
+    The generator is examined for memorisation. The picture of the samples nearest to training images, which shows
+    patients' images, goes to the sweep's store, beside its sample sheets, and not into `out`.
 
     Args:
         store: the sweep's.
@@ -34,15 +48,22 @@ def export_best(
         trainables: what configurations name.
         trial_id: a certain trial; None: the first of the leaderboard.
         cohort: where the sweep's cohort is now; None: where it was.
+        cache: where the cohort's encoder is kept; None: where sweeps keep it.
+        allow_memorised: exports a generator that memorised; the model card then says so.
+        say: told in one line what the examination found.
 
     Returns:
         `out`.
 
     Raises:
-        ExportError: no trial has a generator, `trial_id` is none of them, or the cohort is another one.
+        ExportError: no trial has a generator, `trial_id` is none of them, the cohort is another one, or the generator
+            memorised.
         CohortError: `out` is not empty or cannot be written; `cohort` is none.
     """
     from gansweep.export.layout import Trained, write_export
+    from gansweep.export.memorisation import MemorisationGate
+    from gansweep.search.sweep import cache_folder
+    from gansweep.store.artifacts import nearest_path
 
     ranked = rank_trials(store.latest_trials(), store.info.objectives).reset_index(drop=True)
     place = _chosen(ranked, trial_id, store)
@@ -56,8 +77,17 @@ def export_best(
         f"Trained on cohort {images.content_hash}.",
         "Run it in full: gansweep train config.yaml --cohort COHORT --out production",
     ]
+    scoring = ScoringSettings.model_validate(store.info.experiment["scoring"])
+
+    def keep(picture: bytes) -> str:
+        store.write_bytes(nearest_path(name), picture)
+        return f"{store.label}/{nearest_path(name)}"
+
+    gate = MemorisationGate.of(
+        images, config, scoring, trainables, cache or cache_folder(), keep=keep, say=say, allow=allow_memorised
+    )
     with new_folder(Path(out), "export") as draft:
-        write_export(draft, Trained(config, state, images, evidence), trainables, header)
+        write_export(draft, Trained(config, state, images, evidence), trainables, header, gate)
     return Path(out)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gansweep.export.evidence import Budget, CohortFacts, Evidence, Selection
+    from gansweep.export.memorisation import MemorisationEvidence
     from gansweep.export.record import GeneratorRecord
 
 __all__ = ["model_card"]
@@ -16,7 +17,7 @@ _CARD = """\
 {summary}
 
 **Synthetic images. Not for diagnosis, and not a substitute for patients in any evaluation.**
-
+{warning}
 ## What it is
 
 {what}
@@ -32,6 +33,10 @@ _CARD = """\
 ## Evidence
 
 {evidence}
+
+## Memorisation and privacy
+
+{memorisation}
 
 ## Limitations
 
@@ -62,6 +67,19 @@ _MEANING = {
 }
 
 
+_MEMORISATION = """\
+- `memorisation_excess`: samples nearest to a training patient rather than a held-out one, beyond chance; 0 is the
+  value without memorisation, 1 that of a replay.
+- `copies`: share of samples that stand out as near to one training patient, more than real images of other patients do;
+  `_floor` is what fresh patients give.
+- `membership_auc`: how well the distance to the nearest sample tells training patients from held-out ones; 0.5 is
+  chance.
+- `closer_than_held_out`: chance that a sample lies nearer to the training images than a held-out image does; 0.5 for
+  the true distribution. Smooth images raise it without any copying, so it decides nothing.
+
+A check like this finds copies of whole images. It does not prove that nothing of a patient can be got out."""
+
+
 def model_card(record: GeneratorRecord, evidence: Evidence) -> str:
     """`MODEL_CARD.md`, in GitHub's Markdown."""
     config = record.config
@@ -74,6 +92,8 @@ def model_card(record: GeneratorRecord, evidence: Evidence) -> str:
         data=_data(evidence.cohort),
         budget=_budget(evidence.budget),
         evidence=_evidence(evidence),
+        warning=_warning(record, evidence.memorisation),
+        memorisation=_memorisation(evidence.memorisation),
         limitations=_bullets(_limitations(record, evidence)),
         source_option=" --cohort COHORT" if record.needs else "",
         bundle_option=" --dataset_dir COHORT" if record.needs else "",
@@ -180,6 +200,44 @@ def _limitations(record: GeneratorRecord, evidence: Evidence) -> list[str]:
     if not record.calibrated:
         lines.append("Grey values have no unit: the training images were normalised.")
     return lines
+
+
+def _warning(record: GeneratorRecord, found: MemorisationEvidence) -> str:
+    """What has to stand at the top of the card."""
+    lines = []
+    if found.memorised:
+        lines.append(
+            "**WARNING: this generator memorised patients it was trained on. It was exported on demand all the same. "
+            f"Guard it and every image it makes like those patients' scans.** Found: {found.reason}."
+        )
+    if found.memorised is None:
+        lines.append(f"**Not checked for memorisation** ({found.reason}). Guard it like the scans it was trained on.")
+    if record.needs:
+        needs = " and ".join(record.needs)
+        lines.append(f"**Its samples are made from real {needs}: guard each like the patient's scan it started from.**")
+    return "".join(f"\n{line}\n" for line in lines)
+
+
+def _memorisation(found: MemorisationEvidence) -> str:
+    if found.memorised is None:
+        return f"Not checked: {found.reason}."
+    counts = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in found.counts.items())
+    verdict = f"MEMORISED: {found.reason}." if found.memorised else "No figure is over its limit."
+    limits = ", ".join(f"{name} {value:g}" for name, value in found.limits.items())
+    parts = [f"{verdict} n: {counts}. Limits: {limits}. Features: `{found.features or 'none'}`."]
+    if found.sources:
+        parts.append(f"The samples that were checked were made from images of {found.sources}.")
+    rows = [_figure_row(name, figure) for name, figure in found.figures.items()]
+    parts += ["| figure | value | 95 % interval | remark |\n|---|---|---|---|\n" + "\n".join(rows), _MEMORISATION]
+    return "\n\n".join(parts)
+
+
+def _figure_row(name: str, figure: dict[str, Any]) -> str:
+    if figure["value"] is None:
+        return f"| {name} | absent | | {figure['reason']} |"
+    return (
+        f"| {name} | {figure['value']:.3g} | {figure['low']:.3g} to {figure['high']:.3g} | {figure.get('reason', '')} |"
+    )
 
 
 def _bullets(lines: list[str]) -> str:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Literal
 
+from pydantic import Field
+
 from gansweep.experiment import Frozen
+from gansweep.export.memorisation import MemorisationEvidence
 from gansweep.store.provenance import code_revision, package_versions
 from gansweep.store.schema import TRIAL_COLUMNS
 
@@ -98,6 +101,7 @@ class Evidence(Frozen):
         budget: what training took.
         cohort: what it was trained on.
         code_revision, versions: what computed it.
+        memorisation: whether it copies the patients it was trained on.
     """
 
     evaluated_on: str
@@ -114,6 +118,7 @@ class Evidence(Frozen):
     cohort: CohortFacts
     code_revision: str
     versions: dict[str, str]
+    memorisation: MemorisationEvidence = Field(default_factory=MemorisationEvidence)
 
     def to_json(self) -> str:
         """The content of `evidence.json`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from gansweep import __version__
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gansweep.contracts import Trainables
     from gansweep.experiment import TrialConfig
     from gansweep.export.evidence import Evidence
+    from gansweep.export.memorisation import MemorisationGate
 
 __all__ = ["Trained", "write_export"]
 
@@ -44,17 +45,21 @@ class Trained:
     evidence: Evidence
 
 
-def write_export(folder: Path, trained: Trained, trainables: Trainables, header: list[str]) -> None:
-    """Writes every file of an export into the empty `folder`, and loads the generator back as a check.
+def write_export(
+    folder: Path, trained: Trained, trainables: Trainables, header: list[str], gate: MemorisationGate
+) -> None:
+    """Writes every file of an export into the empty `folder`; loads the generator back and examines it.
 
     Args:
         folder: where to.
         trained: what to write.
         trainables: what the configuration names.
         header: comment lines for `config.yaml`.
+        gate: what examines it for memorisation.
 
     Raises:
-        ExportError: the checkpoint has no averaged weights, or they do not fit the configuration.
+        ExportError: the checkpoint has no averaged weights, they do not fit the configuration, or the generator
+            memorised and may not pass.
     """
     from safetensors.torch import save
 
@@ -70,14 +75,16 @@ def write_export(folder: Path, trained: Trained, trainables: Trainables, header:
         generator.gan, trained.cohort.load("train", trained.config.data), generator.device
     )
     record = record.model_copy(update={"needs": needs, "draws_masks": draws_masks})
+    memorisation = gate.passed(replace(generator, record=record), trained.cohort)
+    evidence = trained.evidence.model_copy(update={"memorisation": memorisation})
     for name, text in {
         RECORD: record.to_json(),
         "config.yaml": config_yaml(trained.config, header),
-        "evidence.json": trained.evidence.to_json(),
-        "MODEL_CARD.md": model_card(record, trained.evidence),
+        "evidence.json": evidence.to_json(),
+        "MODEL_CARD.md": model_card(record, evidence),
     }.items():
         (folder / name).write_text(text, encoding="utf-8")
-    write_bundle(folder, record, trained.evidence)
+    write_bundle(folder, record, evidence)
 
 
 def _record(trained: Trained, sha256: str, trainables: Trainables) -> GeneratorRecord:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["train_production"]
 
-_RUN = "run.json"
+_RUN, _NEAREST = "run.json", "nearest.png"
 _WORKER_RESTARTS = 3
 _POLL_SECONDS = 0.5
 _NOTE = "one training run, scored once: train with other seeds, or use `gansweep confirm` on a search, for intervals"
@@ -48,12 +48,14 @@ def train_production(
     gpus_per_worker: float = 0.0,
     reports: int = 20,
     scoring: ScoringSettings | None = None,
+    allow_memorised: bool = False,
     say: Say = print,
 ) -> Path:
     """Trains `config` for its full budget on the training patients, and exports the result into `out`.
 
     Interrupted (Ctrl-C, a crash), the same call goes on from the last report; on a CPU with the result of an
-    uninterrupted run. `out/training/` holds checkpoint, `progress.jsonl` and sample sheets.
+    uninterrupted run. `out/training/` holds checkpoint, `progress.jsonl`, sample sheets and the picture of the samples
+    nearest to training images. It shows patients' images: it is no part of what may be passed on.
 
     Args:
         config: what to train.
@@ -65,7 +67,8 @@ def train_production(
         gpus_per_worker: GPUs of each; a fraction shares one.
         reports: how often progress is told and kept, at equal fractions of the budget.
         scoring: how the result is scored on validation patients; None: with the default settings.
-        say: gets one line for each report.
+        allow_memorised: exports a generator that memorised; the model card then says so.
+        say: gets one line for each report, and what the examination for memorisation found.
 
     Returns:
         `out`.
@@ -74,7 +77,8 @@ def train_production(
         CohortError: no cohort there.
         ConfigError: a configuration that cannot be trained.
         ClusterError: the workers do not fit the cluster.
-        ExportError: `out` holds something else, or the training diverged.
+        ExportError: `out` holds something else, the training diverged, or its generator memorised: it is then kept
+            in `out/training/`, and the same call with `allow_memorised` exports it without training again.
         KeyboardInterrupt: Ctrl-C; the same call goes on.
     """
     images = Cohort.open(cohort)
@@ -96,7 +100,7 @@ def train_production(
     with ray_cluster() as resources:
         check_capacity(footprint, resources)
         _train(run, footprint, say)
-    _publish(run, images, Path(out), workers)
+    _publish(run, images, Path(out), workers, allow_memorised=allow_memorised, say=say)
     return Path(out)
 
 
@@ -189,25 +193,43 @@ def _trainer(run: Run, footprint: Footprint) -> Any:
     )
 
 
-def _publish(run: Run, cohort: Cohort, out: Path, workers: int) -> None:
+def _publish(run: Run, cohort: Cohort, out: Path, workers: int, *, allow_memorised: bool, say: Say) -> None:
     """Writes the export beside the training; `generator.json`, which makes it one, comes last."""
     import torch
 
     from gansweep.export.layout import Trained, write_export
+    from gansweep.export.memorisation import MemorisationGate
 
     folder = Path(run.folder)
+
+    def keep(picture: bytes) -> str:
+        write_atomically(folder / _NEAREST, picture)
+        return str(out / "training" / _NEAREST)
+
+    gate = MemorisationGate.of(
+        cohort,
+        run.config,
+        run.scoring,
+        run.trainables,
+        folder / "cache",
+        keep=keep,
+        say=say,
+        allow=allow_memorised,
+    )
     state: dict[str, Any] = torch.load(folder / CHECKPOINT, map_location="cpu", weights_only=True)
     evidence = _evidence(run, cohort, progress_rows(folder)[-1], workers)
     header = ["Production training.", f"Trained on cohort {cohort.content_hash}."]
     draft = folder / "export"
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
-    write_export(draft, Trained(run.config, state, cohort, evidence), run.trainables, header)
-    for path in sorted(draft.iterdir(), key=lambda path: path.name == RECORD):
-        if (out / path.name).is_dir():
-            shutil.rmtree(out / path.name)
-        path.replace(out / path.name)
-    draft.rmdir()
+    try:
+        write_export(draft, Trained(run.config, state, cohort, evidence), run.trainables, header, gate)
+        for path in sorted(draft.iterdir(), key=lambda path: path.name == RECORD):
+            if (out / path.name).is_dir():
+                shutil.rmtree(out / path.name)
+            path.replace(out / path.name)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
     # Features of real images and detectors trained on them have done their work.
     shutil.rmtree(folder / "cache", ignore_errors=True)
 

@@ -129,7 +129,7 @@ class ReferenceMaker:
         spec = self.cohort.spec(view)
         train, val = shares.checked(lambda: (self._load("train", view), self._load("val", view)))
         base = {"cohort": self.cohort.content_hash, "view": view.model_dump()}
-        extractor = shares.checked(self._named_extractor) or self._encoder(base, spec, train, shares)
+        extractor = self.extractor(view, train, shares)
         features = shares.cached(
             self.cache / f"features-{key(**base, extractor=extractor.name)}.pt",
             lambda: {"train": extractor.features(train.images), "val": extractor.features(val.images)},
@@ -137,6 +137,20 @@ class ReferenceMaker:
         baseline = self._baseline(base, spec, train, val, shares) if len(spec.classes) > 1 else None
         positive = spec.classes.index(self.cohort.info.positive_class)
         return Reference(spec, positive, train, val, extractor, features["train"], features["val"], baseline)
+
+    def extractor(self, view: DataView, train: ImageSet, shares: Shares) -> Extractor:
+        """The extractor of features of a data view; every worker calls it together.
+
+        Args:
+            view: the data view.
+            train: its training images, which the cohort's own encoder is trained on.
+            shares: of the workers.
+
+        Raises:
+            ConfigError: an extractor that cannot be used.
+        """
+        named = shares.checked(lambda: self.scoring.features and load_extractor(self.scoring.features, self.device))
+        return named or self._encoder(view, train, shares)
 
     def segmenters(self, view: DataView, real: Reference, shares: Shares) -> tuple[Recipe, Tensor]:
         """How segmenters are trained, and the Dice `[s, n]` of those trained on real pairs alone.
@@ -176,16 +190,14 @@ class ReferenceMaker:
             raise CohortError(what, fix="ingest with a --split that leaves it more patients")
         return found
 
-    def _named_extractor(self) -> Extractor | None:
-        return None if self.scoring.features is None else load_extractor(self.scoring.features, self.device)
-
-    def _encoder(self, base: dict[str, Any], spec: ImageSpec, train: ImageSet, shares: Shares) -> Extractor:
-        steps = self.scoring.encoder_steps
+    def _encoder(self, view: DataView, train: ImageSet, shares: Shares) -> Extractor:
+        steps, classes = self.scoring.encoder_steps, len(self.cohort.spec(view).classes)
 
         def make() -> dict[str, Tensor]:
             log.info("training the cohort's encoder: %d steps, once per cohort and view", steps)
-            return _on_cpu(encoder.train_encoder(train, len(spec.classes), steps, self.device))
+            return _on_cpu(encoder.train_encoder(train, classes, steps, self.device))
 
+        base = {"cohort": self.cohort.content_hash, "view": view.model_dump()}
         path = self.cache / f"encoder-{key(**base, steps=steps, version=encoder.VERSION)}.pt"
         return encoder.extractor_of(shares.cached(path, make), self.device)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from gansweep.store.store import Store
 
-__all__ = ["StoreArtifacts", "attach_sheet", "attach_sheets", "sheet_path"]
+__all__ = ["StoreArtifacts", "attach_sheet", "attach_sheets", "nearest_path", "sheet_path"]
 
 # The keys optuna.artifacts and optuna-dashboard look under. `optuna.artifacts.upload_artifact` would choose a random
 # identifier and keep a second copy of each sheet; with the trial's own number as identifier there is one file, which
@@ -29,6 +29,11 @@ _ON_STUDY = "dashboard:artifacts:{trial}:{artifact}"  # finished trials are clos
 def sheet_path(trial_id: str) -> str:
     """Where a trial's sample sheet lies in its store."""
     return f"artifacts/{trial_id}.png"
+
+
+def nearest_path(trial_id: str) -> str:
+    """Where the picture of a trial's samples beside their nearest real images lies in its store."""
+    return f"artifacts/{trial_id}-nearest.png"
 
 
 class StoreArtifacts:

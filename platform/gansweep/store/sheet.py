@@ -1,4 +1,4 @@
-"""Sample sheets: real images beside generated ones, class by class, as a PNG."""
+"""Pictures of real images beside generated ones, as PNGs: class by class, or each beside its nearest."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Pixels = NDArray[np.uint8]
 
-__all__ = ["sheet_png"]
+__all__ = ["nearest_png", "sheet_png"]
 
 _ROWS = 2  # of images per class: a sheet near to square shows most where the dashboard makes it small
 _REAL, _GENERATED = 4, 8  # images per class
@@ -63,15 +63,48 @@ def sheet_png(real: ImageSet, fake_images: Tensor, fake_labels: Tensor, classes:
     return _encoded(sheet)
 
 
+def nearest_png(columns: Mapping[str, Tensor], captions: Sequence[str]) -> bytes:
+    """A line per generated image: a caption, the image, and the real images nearest to it.
+
+    It shows real images as they are: keep it where patients' images may lie. No patient hash or file name enters it.
+
+    Args:
+        columns: images of one line at equal rows, `[n, C, H, W]` in [-1, 1], under the heading of their column.
+        captions: what to say to the left of each line, n of them.
+
+    Returns:
+        a PNG, the lines in two blocks side by side.
+    """
+    pictures = [[_enlarged(_as_picture(image)) for image in _grey(images)] for images in columns.values()]
+    height, width = _cell_size([picture for column in pictures for picture in column])
+    lines = -(-len(captions) // 2)
+    block = _LABEL + len(columns) * (width + _GAP) + _BETWEEN
+    sheet = Image.new("RGB", (2 * block + _MARGIN, _HEADER + lines * (height + _GAP) + _MARGIN), _BACKGROUND)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=13)
+    for line, caption in enumerate(captions):
+        left, top = _MARGIN + line // lines * block, _HEADER + line % lines * (height + _GAP)
+        draw.text((left, top + height // 2 - 8), caption, _INK, font)
+        for place, (heading, column) in enumerate(zip(columns, pictures, strict=True)):
+            corner = (left + _LABEL + place * (width + _GAP), top)
+            if line % lines == 0:
+                draw.text((corner[0], 9), heading, _INK, font)
+            sheet.paste(Image.fromarray(column[line]).convert("RGB"), corner)
+    return _encoded(sheet)
+
+
 def _block(height: int) -> int:
     """Pixels from one class to the next."""
     return _ROWS * (height + _GAP) + 2 * _GAP
 
 
 def _pick(images: Tensor, labels: Tensor, label: int, count: int) -> list[Pixels]:
-    chosen = images[labels == label][:count].detach().cpu().float()
-    grey = ((chosen.clamp(-1, 1) + 1) * 127.5).round().byte().numpy()
-    return [_enlarged(_as_picture(image)) for image in grey]
+    return [_enlarged(_as_picture(image)) for image in _grey(images[labels == label][:count])]
+
+
+def _grey(images: Tensor) -> Pixels:
+    """Images in [-1, 1] as bytes."""
+    grey: Pixels = ((images.detach().cpu().float().clamp(-1, 1) + 1) * 127.5).round().byte().numpy()
+    return grey
 
 
 def _as_picture(image: Pixels) -> Pixels:
