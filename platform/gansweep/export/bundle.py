@@ -70,10 +70,12 @@ output_dir: $@bundle_root + '/production'
 workers: 1
 gpus_per_worker: 0
 iterations: null       # null: the configuration's own
+allow_memorised: false # true: also a generator that copies training patients, and its card says so
 config: $read_config(Path(@bundle_root) / 'configs' / 'trial.yaml')
 run:
   - "$train_production(@config if @iterations is None else @config.derive({'iterations': @iterations}),
-    Path(@dataset_dir), Path(@output_dir), TRAINABLES, workers=@workers, gpus_per_worker=@gpus_per_worker)"
+    Path(@dataset_dir), Path(@output_dir), TRAINABLES, workers=@workers, gpus_per_worker=@gpus_per_worker,
+    allow_memorised=@allow_memorised)"
 """
 
 
