@@ -1,12 +1,14 @@
-"""What a training step costs in each noise-to-image family, beside a textbook loop over the same networks.
+"""What a training step costs in each family, beside a textbook loop over the same networks.
 
 Run: `python benchmarks/families.py [--size 32] [--batch 32] [--iterations 8] [--families dcgan,progan]`.
 
 The textbook loop is how most public implementations are written: a DataLoader, one forward each for real images, fakes
 and the penalty, `zero_grad` and `backward` into every network on the way, Adam as it comes, an average of the weights
-parameter by parameter, and `loss.item()` for the log. Both compute the same: one critic step with relativistic pairing,
-R1 and R2, one generator step. Times are processor seconds on one thread, the least of the rounds, so that other work on
-the machine counts as little as possible; `vaegan`, whose phases no textbook loop shares, has no rival here.
+parameter by parameter, `loss.item()` for the log, and torch's own convolutions and activations. Both compute the same:
+from noise to image, one critic step with relativistic pairing, R1 and R2, and one generator step (LAPGAN's textbook
+trains its levels one after the other); `cyclegan`, least squares, cycle and image pool on both sides. The other
+families' phases no textbook loop shares: theirs are our figures alone. Times are processor seconds on one thread, the
+least of the rounds, so that other work on the machine counts as little as possible.
 """
 
 from __future__ import annotations
@@ -14,8 +16,10 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import random
 import time
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import torch
 from torch.nn import functional as F
@@ -29,7 +33,8 @@ from gansweep.training.draws import StepDraws
 from gansweep.training.loop import train
 from gansweep.training.reporters import MemoryReporter
 from gansweep.training.world import World
-from trainables import TRAINABLES
+from trainables import GANS, TRAINABLES, double_backward
+from trainables.lapgan import at_level, enlarged, pyramid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,8 +42,30 @@ if TYPE_CHECKING:
 CPU = torch.device("cpu")
 SHORT = 2
 """Iterations of the run whose time is taken off: what start and end of a training cost is not a step's."""
-WIDTHS = {"fcgan": 64, "dcgan": 16, "sngan": 16, "progan": 8, "stylegan2": 8, "vaegan": 16, "r3gan": 8}
-GROWN = {"progan": {"growing": 0.0}}
+NOISE = {"width": 16, "latent": 64}
+RESNET = {"width": 8, "blocks": 3, "critic_width": 16}
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "fcgan": NOISE | {"width": 64},
+    "dcgan": NOISE,
+    "sngan": NOISE,
+    "lapgan": NOISE,
+    "progan": NOISE | {"width": 8, "growing": 0.0},
+    "stylegan2": NOISE | {"width": 8},
+    "vaegan": NOISE,
+    "r3gan": NOISE | {"width": 8},
+    "joint": NOISE,
+    "spade": NOISE | {"modulation": 16},
+    "lesion_painter": {"width": 16, "critic_width": 16},
+    "cyclegan": RESNET | {"pool": 48, "flips": False},
+    "discogan": {"width": 16, "critic_width": 16},
+    "csgan": RESNET,
+    "dc2anet": RESNET,
+    "srgan": {"width": 16, "blocks": 4, "critic_width": 16},
+    "auto_context": {"width": 8, "critic_width": 16},
+    "kgan": {"teacher_width": 16, "teacher_blocks": 4, "student_width": 4, "student_blocks": 2, "critic_width": 16},
+}
+PENALISED = ("fcgan", "dcgan", "sngan", "lapgan", "progan", "stylegan2", "r3gan")
+"""Families whose textbook is one critic and one generator."""
 
 
 def main() -> None:
@@ -47,27 +74,31 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--iterations", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--families", default=",".join(WIDTHS))
+    parser.add_argument("--families", default=",".join(ARCHITECTURES))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     data, spec = shapes(256, arguments.size)
-    print(f"{'family':<10} {'parameters':>10} {'ours, ms':>9} {'textbook, ms':>12} {'ratio':>6} {'s/1,000 images':>14}")
+    print(f"{'family':<14} {'parameters':>10} {'ours, ms':>9} {'textbook, ms':>12} {'ratio':>6} {'s/1,000 images':>14}")
     rows = []
     for family in arguments.families.split(","):
         row = measured(_config(family, arguments.batch), data, spec, arguments.iterations, arguments.rounds)
         rows.append(row)
         rival = "" if row["textbook_ms"] is None else f"{row['textbook_ms']:.1f}"
         ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
-        print(f"{family:<10} {row['parameters']:>10,} {row['ours_ms']:>9.1f} {rival:>12} {ratio:>6} "
+        print(f"{family:<14} {row['parameters']:>10,} {row['ours_ms']:>9.1f} {rival:>12} {ratio:>6} "
               f"{row['seconds_per_1000']:>14.2f}", flush=True)  # fmt: skip
     print(json.dumps({"size": arguments.size, "batch": arguments.batch, "rows": rows}))
 
 
 def measured(config: TrialConfig, data: ImageSet, spec: ImageSpec, iterations: int, rounds: int) -> dict[str, Any]:
     """One row: milliseconds per iteration of both loops."""
+    paired = ImageSpec(spec.size, spec.channels, spec.classes, spec.mask_channels, spec.channels)
+    spec = spec if config.family in PENALISED else paired
     loops: dict[str, Callable[[int], object]] = {"ours": lambda count: _ours(config, data, spec, count)}
-    if config.family != "vaegan":
-        loops["textbook"] = lambda count: _textbook(config, data, spec, count)
+    if config.family in PENALISED:
+        loops["textbook"] = lambda count: _on_torchs_layers(_textbook, config, data, spec, count)
+    elif config.family == "cyclegan":
+        loops["textbook"] = lambda count: _on_torchs_layers(_textbook_cycle, config, data, spec, count)
     least = {name: float("inf") for name in loops}
     for loop in loops.values():
         loop(1)
@@ -88,9 +119,11 @@ def measured(config: TrialConfig, data: ImageSet, spec: ImageSpec, iterations: i
 
 
 def _config(family: str, batch: int) -> TrialConfig:
-    architecture = {"width": WIDTHS[family], "latent": 64, **GROWN.get(family, {})}
-    base = TrialConfig(family=family, architecture=architecture, conditioning="none", n_critic=1, batch_size=batch)
-    return base.derive({"loss.kind": "relativistic", "penalty.kind": "r1_r2", "penalty.lambda": 1.0})
+    config = TrialConfig(family=family, architecture=ARCHITECTURES[family], conditioning="none", n_critic=1)
+    config = config.derive({"batch_size": batch})
+    if hasattr(GANS[family], "paired_task"):
+        return config.derive({"loss.kind": "least_squares", "penalty.kind": "none"})
+    return config.derive({"loss.kind": "relativistic", "penalty.kind": "r1_r2", "penalty.lambda": 1.0})
 
 
 def _timed(loop: Callable[[int], object], count: int) -> float:
@@ -105,42 +138,129 @@ def _ours(config: TrialConfig, data: ImageSet, spec: ImageSpec, count: int) -> N
     train(config, gan, data, MemoryReporter(), lambda _sampler, _iteration: {}, reports=1, device=CPU)
 
 
+def _on_torchs_layers(loop: Callable[..., Any], *arguments: Any) -> Any:
+    """The loop with torch's own convolutions and leaky ReLU in the place of ours."""
+
+    def convolved(x: Any, weight: Any, bias: Any = None, *, stride: int = 1, padding: int = 0, groups: int = 1) -> Any:
+        return F.conv2d(x, weight, bias, stride, padding, 1, groups)
+
+    plain: dict[str, Any] = {"convolved": convolved, "leaky_relu": F.leaky_relu}
+    modules = [double_backward, *(_module(name) for name in ("dcgan", "fcgan", "r3gan", "equalised"))]
+    modules.append(_module("stylegan2_networks"))
+    patches = [patch.object(module, name, plain[name]) for module in modules for name in plain if hasattr(module, name)]
+    for one in patches:
+        one.start()
+    try:
+        return loop(*arguments)
+    finally:
+        for one in patches:
+            one.stop()
+
+
+def _module(name: str) -> Any:
+    import importlib
+
+    return importlib.import_module(f"trainables.{name}")
+
+
 def _textbook(config: TrialConfig, data: ImageSet, spec: ImageSpec, count: int) -> list[float]:
     gan: Any = build_gan(config, spec, TRAINABLES)
     gan.loss("critic", _batch(data.images[: config.batch_size], config, 0), 0)  # a growing GAN learns its size here
-    generator, critic = gan.networks["generator"], gan.networks["critic"]
-    average = copy.deepcopy(generator)
-    adam_g = torch.optim.Adam(generator.parameters(), lr=config.lr_g, betas=(0.0, 0.9))
-    adam_d = torch.optim.Adam(critic.parameters(), lr=config.lr_d, betas=(0.0, 0.9))
+    games = [_Game(config, level) for level in getattr(gan, "levels", [gan])]
     images = _endless(DataLoader(TensorDataset(data.images), config.batch_size, shuffle=True, drop_last=True))
     log = []
     for step in range(count):
-        batch = _batch(next(images), config, 2 * step)
-        labels = batch.labels
-        adam_d.zero_grad()
+        for turn, update in ((0, _Game.critic_step), (1, _Game.generator_step)):
+            batch = _batch(next(images), config, 2 * step + turn)
+            sizes = pyramid(batch.images, len(games))
+            for level, game in enumerate(games):
+                below = enlarged(sizes[level - 1]) if level else None
+                log.append(update(game, batch if len(games) == 1 else at_level(batch, sizes[level], below)))
+    return log
+
+
+class _Game:
+    """One critic against one generator."""
+
+    def __init__(self, config: TrialConfig, gan: Any) -> None:
+        self.gan, self.weight = gan, config.penalty.lambda_
+        self.generator, critic = gan.networks["generator"], gan.networks["critic"]
+        self.average = copy.deepcopy(self.generator)
+        self.adam_g = torch.optim.Adam(self.generator.parameters(), lr=config.lr_g, betas=(0.0, 0.9))
+        self.adam_d = torch.optim.Adam(critic.parameters(), lr=config.lr_d, betas=(0.0, 0.9))
+
+    def critic_step(self, batch: Batch) -> float:
+        gan, labels = self.gan, batch.labels
+        self.adam_d.zero_grad()
         fake = gan.generate(batch, labels).detach()
         scores_real = gan.judge(batch.images, labels, None).scores
         loss = F.softplus(gan.judge(fake, labels, None).scores - scores_real).mean()
         for seen in (batch.images, fake):
             points = seen.clone().requires_grad_()
             (slope,) = torch.autograd.grad(gan.judge(points, labels, None).scores.sum(), points, create_graph=True)
-            loss = loss + config.penalty.lambda_ * 0.5 * slope.square().flatten(1).sum(dim=1).mean()
+            loss = loss + self.weight * 0.5 * slope.square().flatten(1).sum(dim=1).mean()
         loss.backward()
-        adam_d.step()
-        log.append(loss.item())
+        self.adam_d.step()
+        return loss.item()
 
-        batch = _batch(next(images), config, 2 * step + 1)
-        adam_g.zero_grad()
+    def generator_step(self, batch: Batch) -> float:
+        gan, labels = self.gan, batch.labels
+        self.adam_g.zero_grad()
         fake = gan.generate(batch, labels)
         scores_real = gan.judge(batch.images, labels, None).scores
         loss = F.softplus(scores_real - gan.judge(fake, labels, None).scores).mean()
         loss.backward()
+        self.adam_g.step()
+        with torch.no_grad():
+            for mine, live in zip(self.average.parameters(), self.generator.parameters(), strict=True):
+                mine.mul_(0.999).add_(live, alpha=0.001)
+        return loss.item()
+
+
+def _textbook_cycle(config: TrialConfig, data: ImageSet, spec: ImageSpec, count: int) -> list[float]:
+    """CycleGAN as its authors' code has it: the generators first, then each critic with its pool of images."""
+    networks = build_gan(config, spec, TRAINABLES).networks
+    forth, back = networks["generator_ab"], networks["generator_ba"]
+    critics = networks["critic_a"], networks["critic_b"]
+    generators = [*forth.parameters(), *back.parameters()]
+    adam_g = torch.optim.Adam(generators, lr=config.lr_g, betas=(0.5, 0.999))
+    adam_d = torch.optim.Adam([p for critic in critics for p in critic.parameters()], lr=config.lr_d)
+    average = copy.deepcopy(forth)
+    pools: tuple[list[torch.Tensor], ...] = ([], [])
+    assert data.paired is not None
+    loader = DataLoader(TensorDataset(data.paired, data.images), config.batch_size, shuffle=True, drop_last=True)
+    log = []
+    for _, (a, b) in zip(range(count), (pair for _ in range(count) for pair in loader), strict=False):
+        adam_g.zero_grad()
+        fake_b, fake_a = forth(a), back(b)
+        scores = [critic(fake).scores for critic, fake in zip(critics, (fake_a, fake_b), strict=True)]
+        loss = torch.stack([(score - 1).square().mean() for score in scores]).sum()
+        loss = loss + 10 * (F.l1_loss(back(fake_b), a) + F.l1_loss(forth(fake_a), b))
+        loss.backward()
         adam_g.step()
         log.append(loss.item())
+        adam_d.zero_grad()
+        for critic, real, fake, pool in zip(critics, (a, b), (fake_a, fake_b), pools, strict=True):
+            shown = torch.stack([_exchanged(pool, image) for image in fake.detach()])
+            loss = 0.5 * ((critic(real).scores - 1).square().mean() + critic(shown).scores.square().mean())
+            loss.backward()
+            log.append(loss.item())
+        adam_d.step()
         with torch.no_grad():
-            for mine, live in zip(average.parameters(), generator.parameters(), strict=True):
+            for mine, live in zip(average.parameters(), forth.parameters(), strict=True):
                 mine.mul_(0.999).add_(live, alpha=0.001)
     return log
+
+
+def _exchanged(pool: list[torch.Tensor], image: torch.Tensor) -> torch.Tensor:
+    if len(pool) < 48:
+        pool.append(image)
+        return image
+    if random.random() < 0.5:
+        return image
+    place = random.randrange(len(pool))
+    pool[place], old = image, pool[place]
+    return old
 
 
 def _batch(images: torch.Tensor, config: TrialConfig, step: int) -> Batch:

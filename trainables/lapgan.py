@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gansweep.experiment import Frozen, TrialConfig
     from trainables.conditioning import Conditioning
 
-__all__ = ["Lapgan", "enlarged", "pyramid"]
+__all__ = ["Lapgan", "at_level", "enlarged", "pyramid"]
 
 
 class Architecture(dcgan.Architecture):
@@ -65,7 +65,7 @@ class Lapgan:
         levels = [
             _Level(config, replace(spec, size=size), trainables, shape, index) for index, size in enumerate(sizes)
         ]
-        self._levels = levels
+        self.levels = levels
         self.networks = {
             name: nn.ModuleList(level.networks[name] for level in levels) for name in ("generator", "critic")
         }
@@ -85,11 +85,11 @@ class Lapgan:
 
     def loss(self, phase: str, batch: Batch, step: int) -> tuple[Tensor, Scalars]:
         """The sum over levels; logged are means, of the spread of scores the least."""
-        images = pyramid(batch.images, len(self._levels))
+        images = pyramid(batch.images, len(self.levels))
         losses, logs = [], []
-        for index, level in enumerate(self._levels):
+        for index, level in enumerate(self.levels):
             below = None if index == 0 else enlarged(images[index - 1])
-            loss, log = level.loss(phase, _at_level(batch, images[index], below), step)
+            loss, log = level.loss(phase, at_level(batch, images[index], below), step)
             losses.append(loss)
             logs.append(log)
         merged = {name: torch.stack([log[name] for log in logs]) for name in logs[0]}
@@ -99,7 +99,7 @@ class Lapgan:
     def sample(self, n: int, condition: Condition, generator: torch.Generator) -> Tensor:
         """`[n, C, H, W]`, from the coarsest level up."""
         images: Tensor | None = None
-        for level in self._levels:
+        for level in self.levels:
             below = None if images is None else enlarged(images)
             images = level.sample_on(below, n, condition, generator)
         assert images is not None
@@ -189,7 +189,7 @@ def enlarged(images: Tensor) -> Tensor:
     return F.interpolate(images, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
-def _at_level(batch: Batch, images: Tensor, below: Tensor | None) -> Batch:
+def at_level(batch: Batch, images: Tensor, below: Tensor | None) -> Batch:
     """The batch as a level sees it; `paired` is the enlarged image below."""
     seen = images if below is None else torch.cat([below, images], dim=1)
     return replace(batch, images=seen, masks=_resized(batch.masks, images.shape[-1]), paired=below)

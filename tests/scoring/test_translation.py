@@ -10,6 +10,7 @@ import torch
 
 from gansweep.contracts import Condition, ImageSet, ImageSpec, PairedTask, Trainables
 from gansweep.experiment import DataView, ScoringSettings, TrialConfig
+from gansweep.scoring.paired import ms_gmsd
 from gansweep.scoring.translation import paired_scores
 from gansweep.scoring.trial import TrialScorer
 from gansweep.testing.images import shapes
@@ -38,6 +39,7 @@ def test_an_answer_off_by_a_known_error_has_its_psnr_and_stands_beside_the_basel
         paired_scores(lambda _c, _s: TARGET, task, LABELS)["spatial_frequency"]
     )
     assert "scd" not in scores
+    assert scores["ms_gmsd"] < 0.01 < scores["ms_gmsd_baseline"]  # the same edges, and others
 
 
 def test_the_sampler_is_given_the_sources_and_labels():
@@ -57,6 +59,7 @@ def test_fusion_is_held_against_both_sources():
     one = paired_scores(lambda _c, _s: TARGET, task, LABELS)
     assert one["ssim"] == pytest.approx(0.5, abs=0.1)  # all of one, nothing of the other
     assert "psnr" not in one
+    assert one["ms_gmsd"] == pytest.approx(float(ms_gmsd(OTHER, TARGET).mean()) / 2)
 
 
 def test_what_has_no_finite_mean_is_left_out():

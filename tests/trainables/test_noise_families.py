@@ -14,7 +14,7 @@ from gansweep.training.batches import Batches
 from gansweep.training.build import build_gan, check_config
 from gansweep.training.world import World
 from trainables import GANS, TRAINABLES
-from trainables.lapgan import enlarged, pyramid
+from trainables.lapgan import at_level, enlarged, pyramid
 from trainables.r3gan import ResidualBlock
 from trainables.vaegan import divergence
 
@@ -68,7 +68,7 @@ def test_lapgan_levels_are_the_images_pyramid():
 
 def test_lapgan_adds_detail_to_the_level_below():
     gan = built("lapgan")
-    finest = gan._levels[-1]
+    finest = gan.levels[-1]
     for parameter in finest.networks["generator"].last.parameters():
         parameter.data.zero_()
     below = enlarged(pyramid(DATA.images[:4], 2)[0])
@@ -79,17 +79,15 @@ def test_lapgan_adds_detail_to_the_level_below():
 def test_lapgan_levels_share_no_gradient():
     """Each level learns from real images below it, so its loss reaches its own weights only."""
     gan = built("lapgan", **{"penalty.kind": "r1"})
-    loss, _ = gan._levels[0].loss("generator", draw_level(gan, 0), 0)
-    other = list(gan._levels[1].networks["generator"].parameters())
+    loss, _ = gan.levels[0].loss("generator", draw_level(gan, 0), 0)
+    other = list(gan.levels[1].networks["generator"].parameters())
     assert torch.autograd.grad(loss, other, allow_unused=True) == (None,) * len(other)
 
 
 def draw_level(gan, index):
-    from trainables.lapgan import _at_level
-
     batch = draw("generator")
-    images = pyramid(batch.images, len(gan._levels))
-    return _at_level(batch, images[index], enlarged(images[index - 1]) if index else None)
+    images = pyramid(batch.images, len(gan.levels))
+    return at_level(batch, images[index], enlarged(images[index - 1]) if index else None)
 
 
 def test_divergence_of_gaussians():

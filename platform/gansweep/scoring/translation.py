@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gansweep.contracts import Condition, PairedTask, Sampler
 from gansweep.scoring.fusion import spatial_frequency, sum_of_correlations_of_differences
-from gansweep.scoring.paired import psnr, ssim
+from gansweep.scoring.paired import ms_gmsd, psnr, ssim
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,9 +28,10 @@ def paired_scores(sampler: Sampler, task: PairedTask, labels: Tensor, seed: int 
         seed: of families that draw noise besides.
 
     Returns:
-        Means over images. With one target `psnr` (dB), `ssim`, `spatial_frequency`; with two, which are to be fused,
-        `ssim` (mean of both targets), `scd`, `spatial_frequency`; and each with `_baseline`. A mean that is not finite
-        (PSNR of equal images, correlations of constant ones) is left out.
+        Means over images. With one target `psnr` (dB), `ssim`, `ms_gmsd`, `spatial_frequency`; with two, which are to
+        be fused, `ssim` and `ms_gmsd` (means of both targets), `scd`, `spatial_frequency`; and each with `_baseline`. A
+        mean that is not finite (PSNR of equal images, correlations of constant ones) is left out, and `ms_gmsd` of
+        images below 16 pixels.
     """
     answers = sampler(Condition(labels, task.sources), seed)[:, : task.baseline.shape[1]]
     targets = [target.cpu() for target in task.targets]
@@ -44,6 +45,8 @@ def _scores(images: Tensor, targets: Sequence[Tensor]) -> dict[str, float]:
         "ssim": torch.stack([ssim(target, images) for target in targets]).mean(dim=0),
         "spatial_frequency": spatial_frequency(images),
     }
+    if images.shape[-1] >= 16:
+        scores["ms_gmsd"] = torch.stack([ms_gmsd(target, images) for target in targets]).mean(dim=0)
     if len(targets) == 1:
         scores["psnr"] = psnr(targets[0], images)
     else:
