@@ -1,6 +1,7 @@
 """The order of trials, against its definition."""
 
 import itertools
+import json
 
 import numpy as np
 import pandas as pd
@@ -71,3 +72,47 @@ def test_an_objective_never_measured_leaves_the_rest_in_order() -> None:
     frame = trials(("completed", 2, None), ("completed", 1, None)).drop(columns="accuracy")
     assert order(frame) == ["0001", "0000"]
     assert len(rank_trials(frame.iloc[:0], (FID, ACCURACY))) == 0
+
+
+def repeats(*rows: tuple[str, int, float, str]) -> pd.DataFrame:
+    """Trials `(trial_id, seed, accuracy, repeat_of)` of a configuration per letter before the first digit of the id."""
+    return pd.DataFrame(
+        {
+            "trial_id": [row[0] for row in rows],
+            "status": "completed",
+            "fid": 1.0,
+            "accuracy": [row[2] for row in rows],
+            "repeat_of": [row[3] for row in rows],
+            "config_json": [json.dumps({"family": row[0][0], "seed": row[1]}) for row in rows],
+        }
+    )
+
+
+def test_trials_that_differ_in_seed_alone_share_the_place_of_their_mean() -> None:
+    frame = repeats(("a0", 0, 0.9, ""), ("a1", 1, 0.5, ""), ("b0", 0, 0.8, ""))
+    ranked = rank_trials(frame, (FID, ACCURACY)).set_index("trial_id")
+    assert ranked.index.tolist() == ["b0", "a0", "a1"]
+    assert ranked["rank"].tolist() == [1, 2, 2]
+    assert ranked["configuration"].tolist() == ["b0", "a0", "a0"]
+    assert ranked["front"].tolist() == [0, 1, 1]
+
+
+def test_the_training_that_made_a_leader_does_not_count_beside_fresh_ones() -> None:
+    frame = repeats(("a0", 0, 0.95, ""), ("a0-5", 5, 0.6, "a0"), ("a0-6", 6, 0.7, "a0"), ("b0", 0, 0.7, ""))
+    ranked = rank_trials(frame, (FID, ACCURACY))
+    assert ranked["trial_id"].tolist() == ["b0", "a0", "a0-6", "a0-5"]
+    assert ranked["counts"].tolist() == [True, False, True, True]
+
+
+def test_the_same_seed_again_is_no_repeat() -> None:
+    ranked = rank_trials(repeats(("a0", 3, 0.9, ""), ("a1", 3, 0.8, "")), (FID, ACCURACY))
+    assert ranked["configuration"].tolist() == ["a0", "a1"]
+    assert ranked["rank"].tolist() == [1, 2]
+
+
+def test_a_repeat_that_diverged_is_behind_and_not_in_the_mean() -> None:
+    frame = repeats(("a0", 0, 0.9, ""), ("a1", 1, 0.7, ""), ("a2", 2, 0.0, ""))
+    frame.loc[2, ["status", "accuracy", "fid"]] = ["diverged", None, None]
+    ranked = rank_trials(frame, (FID, ACCURACY))
+    assert ranked["rank"].tolist() == [1, 1, 2]
+    assert ranked["front"].tolist() == [0, 0, -1]

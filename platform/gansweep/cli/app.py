@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperCommand
 
 from gansweep import __version__
-from gansweep.cli import cohorts, confirmation, demo, exports, results, score, sweeps, system
+from gansweep.cli import cohorts, confirmation, demo, exports, repeats, results, score, sweeps, system
 from gansweep.cli.console import note, results_only
 from gansweep.errors import GansweepError
 
@@ -68,6 +68,7 @@ _VERBS: tuple[tuple[str, Callable[..., None], str], ...] = (
     ("Results", results.leaderboard, "gansweep leaderboard runs/fahr --top 5"),
     ("Results", results.report, "gansweep report runs/fahr --out fahr.html"),
     ("Results", results.dashboard, "gansweep dashboard runs/fahr --port 8080"),
+    ("Results", repeats.repeat, "gansweep repeat runs/fahr --leaders 2 --repeats 3"),
     ("Results", confirmation.confirm, "gansweep confirm runs/fahr --leaders 2 --gan-seeds 5"),
     ("Use", exports.export, "gansweep export runs/fahr --out best"),
     ("Use", exports.train, "gansweep train best/config.yaml --cohort cohort --out production --workers 2"),

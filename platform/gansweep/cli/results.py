@@ -40,12 +40,17 @@ def report(
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The HTML file.")] = Path("report.html"),
     as_json: Json = False,
 ) -> None:
-    """Write one HTML page that needs no network: leaderboard, figures, images, and where every number comes from."""
-    from gansweep.report.html import write_report
+    """Write one HTML page that needs no network: leaderboard, figures, images, and where every number comes from.
+
+    Its JSON also has what the page concludes: whether the first place differs from others, and which realism score
+    went with the detector's gain.
+    """
+    from gansweep.report.html import conclusions, write_report
     from gansweep.store.store import Store
 
-    written = write_report(Store.open(store), out)
-    emit({"report": written}, f"report in {written}", as_json=as_json)
+    opened = Store.open(store)
+    written = write_report(opened, out)
+    emit({"report": written, **conclusions(opened)}, f"report in {written}", as_json=as_json)
 
 
 def dashboard(

@@ -56,6 +56,7 @@ def sweep(
     as_json: Json = False,
 ) -> None:
     """Search a space: train many GANs, score each on validation patients, keep every number."""
+    from gansweep.report.status import sweep_status
     from gansweep.search.sweep import sweep as run
 
     try:
@@ -78,7 +79,7 @@ def sweep(
     except KeyboardInterrupt:
         note("stopped; the same command with --resume goes on from here")
         raise
-    counts = store.latest_trials()["status"].value_counts().to_dict()
+    counts = dict(sweep_status(store).counts)
     ended = ", ".join(f"{count} {status}" for status, count in counts.items())
     emit(
         {"store": store.uri, "trials": counts},

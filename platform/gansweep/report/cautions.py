@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from gansweep.report.wording import openings_text
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -28,12 +30,9 @@ def _test_set(info: SweepInfo) -> Iterator[str]:
         yield "The test patients are unopened: every score here is of validation patients, which the search also saw."
         return
     times = len(info.test_openings)
-    reasons = "; ".join(
-        f"{opening.opened:%Y-%m-%d %H:%M} UTC{f' ({opening.reason})' if opening.reason else ''}"
-        for opening in info.test_openings
-    )
     often = "once" if times == 1 else f"{times} times, so test scores are no longer untouched"
-    yield f"The test patients were opened {often}: {reasons}. The scores here are still those of validation patients."
+    when = openings_text(info.test_openings)
+    yield f"The test patients were opened {often}: {when}. The scores here are still those of validation patients."
 
 
 def _sample_size(info: SweepInfo, rows: Sequence[LeaderboardRow]) -> Iterator[str]:

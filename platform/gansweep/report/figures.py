@@ -6,15 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 
+from gansweep.report.drawing import COLOURS, INK, axis, figure_of, hover, name_axes, stack
 from gansweep.report.leaderboard import searched_keys, short_names
+from gansweep.report.places import folded
+from gansweep.report.repeats_figure import repeats_figure
 from gansweep.store.schema import flat_config
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import optuna
+    import plotly.graph_objects as go
 
     from gansweep.experiment import Objective
     from gansweep.report.leaderboard import LeaderboardRow
@@ -31,8 +34,7 @@ __all__ = [
 ]
 
 _LEADERS = 3
-_COLOURS = ("#1f5fa8", "#c8501e", "#2b8a57")
-_GREY, _INK = "rgba(140,140,150,0.55)", "#24292f"
+_GREY = "rgba(140,140,150,0.55)"
 _FEW_VALUES = 6  # an axis with no more shows just these
 _SYMBOLS = {"completed": "circle", "stopped": "circle-open"}
 _ENOUGH_FOR_IMPORTANCE = 10
@@ -47,14 +49,17 @@ def figures(store: Store, rows: Sequence[LeaderboardRow], study: optuna.Study | 
         rows: its leaderboard.
         study: its Optuna study, for importances; None leaves them out.
     """
-    objectives, measured = store.info.objectives, [row for row in rows if row.front >= 0]
+    objectives, searched = store.info.objectives, [row for row in rows if not row.repeat_of]
+    measured = [row for row in folded(rows) if row.front >= 0]
     if not measured:
         return {}
     reports = store.latest_reports()
+    reports = reports[reports["trial_id"].isin([row.trial_id for row in searched])]
     drawn: dict[str, go.Figure | None] = {
         "Objectives": tradeoff_figure(measured, objectives) if len(objectives) > 1 else None,
+        "Repeated trainings": repeats_figure(rows, objectives),
         "Gain over real images alone": difference_figure(measured, objectives),
-        "Learning curves": learning_figure(reports, rows, objectives),
+        "Learning curves": learning_figure(reports, searched, objectives),
         "History": history_figure(measured, objectives),
         "Configurations": parallel_figure(measured, objectives),
         "What mattered": importance_figure(study, objectives) if study is not None else None,
@@ -65,7 +70,7 @@ def figures(store: Store, rows: Sequence[LeaderboardRow], study: optuna.Study | 
 def tradeoff_figure(rows: Sequence[LeaderboardRow], objectives: Sequence[Objective]) -> go.Figure:
     """The first two objectives against each other, with the Pareto front of the completed trials."""
     first, second = objectives[0], objectives[1]
-    figure = _figure(height=460)
+    figure = figure_of(height=460)
     for status, symbol in _SYMBOLS.items():
         shown = [row for row in rows if row.status == status]
         figure.add_scatter(
@@ -75,9 +80,9 @@ def tradeoff_figure(rows: Sequence[LeaderboardRow], objectives: Sequence[Objecti
             name=status,
             text=[row.trial_id if row.rank <= _LEADERS else "" for row in shown],
             textposition="top center",
-            hovertext=[_hover(row) for row in shown],
+            hovertext=[hover(row) for row in shown],
             hoverinfo="text",
-            marker={"symbol": symbol, "size": 10, "color": _COLOURS[0]},
+            marker={"symbol": symbol, "size": 10, "color": COLOURS[0]},
         )
     front = sorted(
         (row.scores[first.name], row.scores[second.name])
@@ -86,15 +91,15 @@ def tradeoff_figure(rows: Sequence[LeaderboardRow], objectives: Sequence[Objecti
     )
     steps = {"x": [point[0] for point in front], "y": [point[1] for point in front]}
     figure.add_scatter(
-        **steps, mode="lines", name="Pareto front (completed)", line={"color": _COLOURS[1], "dash": "dot"}
+        **steps, mode="lines", name="Pareto front (completed)", line={"color": COLOURS[1], "dash": "dot"}
     )
-    _name_axes(figure, x=_axis(first), y=_axis(second))
+    name_axes(figure, x=axis(first), y=axis(second))
     return figure
 
 
 def history_figure(rows: Sequence[LeaderboardRow], objectives: Sequence[Objective]) -> go.Figure:
     """Each objective by trial number, with the best so far among completed trials."""
-    figure = _stack(objectives, x="trial")
+    figure = stack(objectives, x="trial")
     ordered = sorted(rows, key=lambda row: row.trial_id)
     for place, objective in enumerate(objectives, start=1):
         for status, symbol in _SYMBOLS.items():
@@ -106,16 +111,16 @@ def history_figure(rows: Sequence[LeaderboardRow], objectives: Sequence[Objectiv
                 name=status,
                 legendgroup=status,
                 showlegend=place == 1,
-                hovertext=[_hover(row) for row in shown],
+                hovertext=[hover(row) for row in shown],
                 hoverinfo="text",
-                marker={"symbol": symbol, "color": _COLOURS[0], "size": 8},
+                marker={"symbol": symbol, "color": COLOURS[0], "size": 8},
                 row=place,
                 col=1,
             )
         completed = [row for row in ordered if row.status == "completed"]
         values = np.array([row.scores[objective.name] for row in completed])
         best = np.minimum.accumulate(values) if objective.direction == "minimize" else np.maximum.accumulate(values)
-        line = {"color": _COLOURS[1], "shape": "hv"}
+        line = {"color": COLOURS[1], "shape": "hv"}
         numbers = [int(row.trial_id) for row in completed]
         figure.add_scatter(
             x=numbers, y=best, mode="lines", name="best so far", line=line, showlegend=place == 1, row=place, col=1
@@ -129,13 +134,13 @@ def learning_figure(
     """Each objective over generator iterations, a line per trial, the leaders coloured; None without reports."""
     if reports.empty:
         return None
-    figure = _stack(objectives, x="generator iterations")
+    figure = stack(objectives, x="generator iterations")
     leaders = [row.trial_id for row in rows[:_LEADERS]]
     groups = {str(name): group for name, group in reports.groupby("trial_id")}
     # Leaders last, so that they lie on top.
     for trial_id in sorted(groups, key=lambda name: (name in leaders, name)):
         leads = trial_id in leaders
-        line = {"color": _COLOURS[leaders.index(trial_id)] if leads else _GREY, "width": 2.5 if leads else 1}
+        line = {"color": COLOURS[leaders.index(trial_id)] if leads else _GREY, "width": 2.5 if leads else 1}
         for place, objective in enumerate(objectives, start=1):
             if objective.name in groups[trial_id]:
                 figure.add_scatter(
@@ -160,17 +165,17 @@ def difference_figure(rows: Sequence[LeaderboardRow], objectives: Sequence[Objec
     if name is None:
         return None
     shown = [row for row in rows if name in row.scores][:60]
-    figure = _figure(height=340)
+    figure = figure_of(height=340)
     figure.add_bar(
         x=[row.trial_id for row in shown],
         y=[row.scores[name] for row in shown],
-        marker={"color": [_COLOURS[2] if row.scores[name] > 0 else _COLOURS[1] for row in shown]},
-        hovertext=[_hover(row) for row in shown],
+        marker={"color": [COLOURS[2] if row.scores[name] > 0 else COLOURS[1] for row in shown]},
+        hovertext=[hover(row) for row in shown],
         hoverinfo="text",
         showlegend=False,
     )
-    figure.add_hline(y=0, line={"color": _INK, "width": 1})
-    _name_axes(figure, x="trial, best rank first", y=f"{name.removesuffix('_difference')} gained")
+    figure.add_hline(y=0, line={"color": INK, "width": 1})
+    name_axes(figure, x="trial, best rank first", y=f"{name.removesuffix('_difference')} gained")
     figure.update_xaxes(type="category")
     figure.update_layout(bargap=max(0.2, 1 - len(shown) / 12))  # a few bars stay bars
     return figure
@@ -186,7 +191,7 @@ def parallel_figure(rows: Sequence[LeaderboardRow], objectives: Sequence[Objecti
     measured = pd.DataFrame([{objective.name: row.scores[objective.name] for objective in objectives} for row in rows])
     scores = [_dimension(objective.name, measured[objective.name]) for objective in objectives]
     last = objectives[-1]
-    figure = _figure(height=420)
+    figure = figure_of(height=420)
     figure.add_parcoords(
         dimensions=[*(_dimension(label, table[key]) for key, label in short_names(keys).items()), *scores],
         line={
@@ -209,7 +214,7 @@ def importance_figure(study: optuna.Study, objectives: Sequence[Objective]) -> g
     done = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
     if len(done) < _ENOUGH_FOR_IMPORTANCE:
         return None
-    figure = _figure(height=380)
+    figure = figure_of(height=380)
     for place, objective in enumerate(objectives):
         values = [trial.values[place] for trial in done]
         if np.ptp(values) == 0:
@@ -219,13 +224,13 @@ def importance_figure(study: optuna.Study, objectives: Sequence[Objective]) -> g
             evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0),
             target=lambda trial, place=place: trial.values[place],  # type: ignore[misc]
         )
-        colour = {"color": _COLOURS[place % len(_COLOURS)]}
+        colour = {"color": COLOURS[place % len(COLOURS)]}
         names, sizes = list(shares)[::-1], list(shares.values())[::-1]
         figure.add_bar(x=sizes, y=names, orientation="h", name=objective.name, marker=colour)
     if not figure.data:
         return None
     figure.update_layout(barmode="group", height=max(300, 60 + 34 * len(figure.data[0].y)))
-    _name_axes(figure, x=f"share of variance explained, {len(done)} trials", y="")
+    name_axes(figure, x=f"share of variance explained, {len(done)} trials", y="")
     return figure
 
 
@@ -242,43 +247,3 @@ def _dimension(label: str, values: pd.Series[Any]) -> dict[str, Any]:
     if values.nunique() <= _FEW_VALUES:
         return {"label": label, "values": values, "tickvals": sorted(values.unique())}
     return {"label": label, "values": values}
-
-
-def _axis(objective: Objective) -> str:
-    return f"{objective.name} ({'lower' if objective.direction == 'minimize' else 'higher'} is better)"
-
-
-def _hover(row: LeaderboardRow) -> str:
-    scores = "<br>".join(f"{name} {value:.4g}" for name, value in list(row.scores.items())[:8])
-    return f"<b>trial {row.trial_id}</b>, rank {row.rank}, {row.status}<br>{row.config.family}<br>{scores}"
-
-
-def _figure(height: int) -> go.Figure:
-    return _style(go.Figure(), height)
-
-
-def _stack(objectives: Sequence[Objective], x: str) -> go.Figure:
-    """A plot per objective, one above the other."""
-    from plotly.subplots import make_subplots
-
-    count = len(objectives)
-    figure = _style(make_subplots(rows=count, shared_xaxes=True, vertical_spacing=0.08), 100 + 220 * count)
-    for place, objective in enumerate(objectives, start=1):
-        figure.update_yaxes(title_text=_axis(objective), row=place, col=1)
-    figure.update_xaxes(title_text=x, row=count, col=1)
-    return figure
-
-
-def _style(figure: go.Figure, height: int) -> go.Figure:
-    figure.update_layout(
-        template="plotly_white",
-        height=height,
-        margin={"l": 70, "r": 20, "t": 30, "b": 50},
-        font={"family": "system-ui, sans-serif", "size": 13, "color": _INK},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-    )
-    return figure
-
-
-def _name_axes(figure: go.Figure, **titles: str) -> None:
-    figure.update_layout({f"{axis}axis_title": title for axis, title in titles.items()})

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gansweep.errors import StoreError
 from gansweep.report.cautions import cautions
 from gansweep.report.figures import figures
-from gansweep.report.leaderboard import leaderboard, score_text, searched_keys, short_names, value_text
+from gansweep.report.leaderboard import leaderboard, searched_keys, short_names, spread_text
+from gansweep.report.places import folded, verdicts
 from gansweep.report.status import sweep_status
+from gansweep.report.tracking import ENOUGH, tracking
+from gansweep.report.wording import value_text
 from gansweep.store.artifacts import sheet_path
 from gansweep.store.files import Files
 from gansweep.store.schema import flat_config
@@ -25,7 +29,7 @@ if TYPE_CHECKING:
     from gansweep.store.schema import SweepInfo
     from gansweep.store.store import Store
 
-__all__ = ["report_html", "write_report"]
+__all__ = ["conclusions", "report_html", "write_report"]
 
 _SHEETS = 3  # leaders whose sample sheets are shown
 _KEYS = 8  # searched configuration keys in the table
@@ -37,9 +41,12 @@ _PLOT_CONFIG = {
     "showSendToCloud": False,
 }
 _CAPTIONS = {
-    "Objectives": "Each point is a trial at its last report; open circles were stopped early, at a part of the budget.",
+    "Objectives": "Each point is a configuration at its last report, with its mean where it was trained repeatedly; "
+    "open circles were stopped early, at a part of the budget.",
     "Gain over real images alone": "The detector trained on real and synthetic images minus the same detector trained "
     "on real images alone, both on validation patients. No intervals: read the cautions first.",
+    "Repeated trainings": "Each point is one training of a configuration: open circles are the search's own, which "
+    "made it a leader and are not in the mean (the bar), filled ones have fresh seeds. Same validation patients.",
     "Learning curves": "Scores at each report: the three leaders in colour, all other trials in grey.",
     "History": "Scores in the order in which the trials began.",
     "Configurations": "What the search varied, a line per trial. Drag along an axis to select.",
@@ -76,7 +83,11 @@ def report_html(store: Store) -> str:
             info=info,
             facts=_facts(info, rows),
             cautions=cautions(info, rows, status),
-            table=_table(rows, info),
+            table=_table(folded(rows), info),
+            verdicts=verdicts(rows),
+            openings=[(f"{item.opened:%Y-%m-%d %H:%M} UTC", item.reason) for item in info.test_openings],
+            tracking=_tracking(rows),
+            enough=ENOUGH,
             failures=status.failures,
             sheets=_sheets(store, rows),
             figures=[(title, _CAPTIONS[title], _fragment(figure, title)) for title, figure in drawn.items()],
@@ -84,6 +95,33 @@ def report_html(store: Store) -> str:
             plotlyjs=get_plotlyjs() if drawn else "",
         )
     )
+
+
+def conclusions(store: Store) -> dict[str, Any]:
+    """What the page concludes, as plain values for JSON."""
+    rows, info = leaderboard(store), store.info
+    return {
+        "first_place": [
+            {"trial_id": row.trial_id, "against_first": [asdict(item) for item in row.against_first]}
+            for row in folded(rows)
+            if row.against_first
+        ],
+        "tracking": [asdict(item) for item in tracking(rows)],
+        "test_openings": [opening.model_dump(mode="json") for opening in info.test_openings],
+    }
+
+
+def _tracking(rows: Sequence[LeaderboardRow]) -> list[dict[str, Any]]:
+    return [
+        {
+            "metric": item.metric.replace("_", " "),
+            "gain": item.gain.removesuffix("_difference"),
+            "rho": "-" if item.rho is None else f"{item.rho:+.2f}",
+            "interval": f"{item.low:+.2f} to {item.high:+.2f}" if item.low is not None else item.reason,
+            "n": item.n,
+        }
+        for item in tracking(rows)
+    ]
 
 
 def _study(store: Store) -> optuna.Study | None:
@@ -96,8 +134,9 @@ def _study(store: Store) -> optuna.Study | None:
 
 def _facts(info: SweepInfo, rows: Sequence[LeaderboardRow]) -> dict[str, str]:
     gpu_hours = sum(row.gpu_seconds for row in rows) / 3600
+    searched = sum(not row.repeat_of for row in rows)
     facts = {
-        "trials": f"{len(rows)} of {info.trials}" if info.trials else str(len(rows)),
+        "trials": f"{searched} of {info.trials}" if info.trials else str(searched),
         "objectives": ", ".join(
             f"{item.name} {'↓' if item.direction == 'minimize' else '↑'}" for item in info.objectives
         ),
@@ -106,6 +145,8 @@ def _facts(info: SweepInfo, rows: Sequence[LeaderboardRow]) -> dict[str, str]:
         "workers per trial": str(info.workers_per_trial),
         "begun": info.created.strftime("%Y-%m-%d %H:%M UTC"),
     }
+    if len(rows) > searched:
+        facts["repeats"] = str(len(rows) - searched)
     return facts | ({"GPU hours": f"{gpu_hours:.2f}"} if gpu_hours else {})
 
 
@@ -115,13 +156,15 @@ def _table(rows: Sequence[LeaderboardRow], info: SweepInfo) -> dict[str, Any]:
     differences = [f"{name}_difference" for name in objectives]
     scores = [*objectives, *(name for name in (*differences, *_BESIDE) if name in measured and name not in objectives)]
     keys = searched_keys(rows)[:_KEYS]
+    repeated = any(row.trainings > 1 for row in rows)
     return {
+        "repeated": repeated,
         "scores": [name.replace("_difference", " minus real only").replace("_", " ") for name in scores],
         "keys": list(short_names(keys).values()),
         "rows": [
             {
                 "trial": row,
-                "scores": [score_text(name, row.scores.get(name), signed=name in differences) for name in scores],
+                "scores": [spread_text(row, name, signed=name in differences) for name in scores],
                 "config": [value_text(flat_config(row.config).get(key)) for key in keys],
             }
             for row in rows
@@ -130,7 +173,7 @@ def _table(rows: Sequence[LeaderboardRow], info: SweepInfo) -> dict[str, Any]:
 
 
 def _sheets(store: Store, rows: Sequence[LeaderboardRow]) -> list[tuple[LeaderboardRow, str]]:
-    leaders = [row for row in rows if row.front >= 0 and store.exists(sheet_path(row.trial_id))][:_SHEETS]
+    leaders = [row for row in folded(rows) if row.front >= 0 and store.exists(sheet_path(row.trial_id))][:_SHEETS]
     return [(row, _data_uri(store.read_bytes(sheet_path(row.trial_id)))) for row in leaders]
 
 

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from gansweep.report.wording import openings_text
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from rich.console import RenderableType
 
+    from gansweep.store.schema import TestOpening
     from gansweep.store.store import Store
 
 __all__ = ["RunningTrial", "SweepStatus", "as_document", "as_text", "sweep_status"]
@@ -59,6 +62,8 @@ class SweepStatus:
         created, last_activity: UTC.
         eta_seconds: until the last trial ends, if the rest goes like the past; None where nothing can be said.
         quiet: nothing was written for so long that the sweep has probably died.
+        repeats: trainings by `gansweep repeat`, by how they stand; they are not among the sweep's trials.
+        test_openings: each use of the test patients, with its reason.
     """
 
     name: str
@@ -72,6 +77,8 @@ class SweepStatus:
     last_activity: datetime
     eta_seconds: float | None
     quiet: bool
+    repeats: Mapping[str, int]
+    test_openings: tuple[TestOpening, ...]
 
     @property
     def ended(self) -> int:
@@ -92,7 +99,9 @@ def sweep_status(store: Store, now: datetime | None = None) -> SweepStatus:
         now: UTC; the clock's time by default.
     """
     now, info = now or datetime.now(UTC), store.info
-    attempts, reports = store.trials(), store.latest_reports()
+    rows, reports = store.trials(), store.latest_reports()
+    again = rows["repeat_of"].fillna("") != ""
+    attempts, repeats = rows[~again], rows[again].drop_duplicates("trial_id", keep="last")
     latest = attempts.drop_duplicates("trial_id", keep="last")
     counts = Counter(str(status) for status in latest["status"])
     reports_per_trial = int(info.experiment.get("reports", 1))
@@ -114,11 +123,13 @@ def sweep_status(store: Store, now: datetime | None = None) -> SweepStatus:
         running=running,
         reports_per_trial=reports_per_trial,
         failures=_failures(latest),
-        gpu_seconds=float(attempts["gpu_seconds"].sum()),
+        gpu_seconds=float(rows["gpu_seconds"].sum()),
         created=info.created,
         last_activity=last,
         eta_seconds=_eta(attempts, left, running, info.concurrent) if running else None,
         quiet=left > 0 and quiet_for > max(_QUIET_SECONDS, 5 * longest_pause),
+        repeats=dict(Counter(str(status) for status in repeats["status"])),
+        test_openings=info.test_openings,
     )
 
 
@@ -126,6 +137,7 @@ def as_document(status: SweepStatus) -> dict[str, Any]:
     """Plain values for JSON."""
     document = {**vars(status), "ended": status.ended, "finished": status.finished}
     document["running"] = [vars(trial) for trial in status.running]
+    document["test_openings"] = [opening.model_dump(mode="json") for opening in status.test_openings]
     return {**document, "created": status.created.isoformat(), "last_activity": status.last_activity.isoformat()}
 
 
@@ -142,6 +154,11 @@ def as_text(status: SweepStatus) -> RenderableType:
     if status.quiet:
         since = status.last_activity.strftime("%Y-%m-%d %H:%M UTC")
         lines.append(f"nothing was written since {since}: if the sweep has died, go on with --resume")
+    if status.repeats:
+        stand = ", ".join(f"{count} {name}" for name, count in sorted(status.repeats.items()))
+        lines.append(f"leaders trained again with fresh seeds: {stand}")
+    if status.test_openings:
+        lines.append(f"the test patients were opened {openings_text(status.test_openings)}")
     if status.gpu_seconds:
         lines.append(f"{_duration(status.gpu_seconds)} of GPU time used")
     lines += [f"{reason}: {_names(trials)}" for reason, trials in status.failures.items()]

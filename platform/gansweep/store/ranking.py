@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,26 +28,74 @@ def rank_trials(trials: pd.DataFrame, objectives: Sequence[Objective]) -> pd.Dat
     within a front by the last objective that is maximised (the use of the images), then by the first objective, then by
     trial. Trials that lack an objective come last among those that ended alike.
 
+    Trials that differ in nothing but their seed are repeats of one configuration. They stand together, share rank and
+    front, and their place is that of their mean objectives. Where `gansweep repeat` trained a leader again, the mean is
+    over these fresh trainings alone: the search's own made it a leader, so its scores flatter it.
+
     Args:
         trials: one row per trial, as `Store.latest_trials` gives.
         objectives: the sweep's; a column that is missing counts as never measured.
 
     Returns:
-        The same rows with `rank` (from 1) and `front` (from 0; -1 where an objective is missing), indexed from 0.
+        The same rows, indexed from 0, with `rank` (from 1), `front` (from 0; -1 where an objective is missing),
+        `configuration` (the first trial with this configuration) and `counts` (whether a row is part of its
+        configuration's mean).
     """
-    costs = _costs(trials, objectives)
     ended = np.array([_ORDER.index(status) for status in trials["status"]], dtype=np.int64)
+    configuration = _configurations(trials)
+    groups = [f"{place} {name}" for place, name in zip(ended, configuration, strict=True)]
+    first_of, group = np.unique(groups, return_index=True, return_inverse=True)[1:]
+    own = _costs(trials, objectives)
+    counts = _counting(trials, group)
+    costs = _means(own, group, counts)
     measured = np.isfinite(costs).all(axis=1)
-    fronts = np.full(len(trials), -1, dtype=np.int64)
-    for group in np.unique(ended[measured]):
-        members = np.flatnonzero(measured & (ended == group))
+    fronts = np.full(len(costs), -1, dtype=np.int64)
+    for end in np.unique(ended[first_of][measured]):
+        members = np.flatnonzero(measured & (ended[first_of] == end))
         fronts[members] = _fronts(costs[members])
-    useful = [place for place, objective in enumerate(objectives) if objective.direction == "maximize"][-1:] or [0]
+    useful = ([place for place, objective in enumerate(objectives) if objective.direction == "maximize"][-1:] or [0])[0]
     # lexsort takes the most important key last; what is missing sorts behind every number.
-    keys = [trials["trial_id"].to_numpy(str), costs[:, 0], costs[:, useful[0]], fronts, ~measured, ended]
-    order = np.lexsort(keys)
-    ranked = trials.iloc[order].reset_index(drop=True)
-    return ranked.assign(rank=np.arange(1, len(ranked) + 1), front=fronts[order])
+    names = trials["trial_id"].to_numpy(str)
+    places = np.lexsort(
+        [names[first_of], costs[:, 0], costs[:, useful], fronts, ~measured, ended[first_of]]  # of configurations
+    )
+    rank = np.empty(len(places), dtype=np.int64)
+    rank[places] = np.arange(1, len(places) + 1)
+    order = np.lexsort([names, own[:, 0], own[:, useful], rank[group]])
+    return (
+        trials.assign(rank=rank[group], front=fronts[group], configuration=configuration, counts=counts)
+        .iloc[order]
+        .reset_index(drop=True)
+    )
+
+
+def _configurations(trials: pd.DataFrame) -> list[str]:
+    """For each trial the first one, by name, with the same configuration under another seed, or its own name.
+
+    A second trial with the same seed is no repeat: it says nothing about chance.
+    """
+    if "config_json" not in trials:
+        return [str(name) for name in trials["trial_id"]]
+    ordered = trials.sort_values("trial_id", kind="stable")
+    firsts: dict[str, tuple[str, set[Any]]] = {}
+    found: dict[str, str] = {}
+    for name, text in zip(ordered["trial_id"], ordered["config_json"], strict=True):
+        values = json.loads(text)
+        seed = values.pop("seed", None)
+        first, seeds = firsts.setdefault(json.dumps(values, sort_keys=True), (str(name), set()))
+        found[str(name)] = str(name) if seed in seeds else first
+        seeds.add(seed)
+    return [found[str(name)] for name in trials["trial_id"]]
+
+
+def _counting(trials: pd.DataFrame, group: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which rows make up their group's mean: the fresh repeats where there are any, else all."""
+    if "repeat_of" not in trials:
+        return np.ones(len(trials), dtype=bool)
+    fresh = trials["repeat_of"].fillna("").to_numpy(str) != ""
+    repeated = np.zeros(int(group.max(initial=-1)) + 1, dtype=bool)
+    repeated[group[fresh]] = True
+    return np.asarray(fresh | ~repeated[group])
 
 
 def _costs(trials: pd.DataFrame, objectives: Sequence[Objective]) -> NDArray[np.float64]:
@@ -59,6 +108,14 @@ def _costs(trials: pd.DataFrame, objectives: Sequence[Objective]) -> NDArray[np.
     ]
     signs = [-1.0 if objective.direction == "maximize" else 1.0 for objective in objectives]
     return np.stack([sign * column for sign, column in zip(signs, columns, strict=True)], axis=1)
+
+
+def _means(costs: NDArray[np.float64], group: NDArray[np.int64], counts: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Mean of each group's rows that count, `[groups, objectives]`; of a single row, its very value."""
+    sums = np.zeros((int(group.max(initial=-1)) + 1, costs.shape[1]))
+    np.add.at(sums, group[counts], costs[counts])
+    means: NDArray[np.float64] = sums / np.bincount(group[counts], minlength=len(sums))[:, None]
+    return means
 
 
 def _fronts(costs: NDArray[np.float64]) -> NDArray[np.int64]:

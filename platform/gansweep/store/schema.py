@@ -119,7 +119,7 @@ class TrialRow:
     """One attempt at a trial.
 
     Args:
-        trial_id: zero-padded Optuna trial number.
+        trial_id: zero-padded Optuna trial number; of a repeat `<trial>-<seed>`.
         attempt: 0 for the first; counted up each time the trial is started again after a crash.
         status: see `Status`.
         config: what was trained.
@@ -135,6 +135,7 @@ class TrialRow:
         gpu_seconds: of this attempt, over all workers; 0 on CPUs.
         workers: of the gang.
         started, ended: UTC.
+        repeat_of: the trial whose configuration was trained again with another seed; empty for the search's own.
     """
 
     trial_id: str
@@ -156,6 +157,7 @@ class TrialRow:
     workers: int = 1
     started: datetime | None = None
     ended: datetime | None = None
+    repeat_of: str = ""
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> TrialRow:
@@ -243,6 +245,7 @@ TRIAL_COLUMNS: dict[str, ColumnType] = {
     "workers": "int64",
     "started": "timestamp",
     "ended": "timestamp",
+    "repeat_of": "string",
     "config_json": "string",
 }
 

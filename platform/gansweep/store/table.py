@@ -72,7 +72,7 @@ class Table:
         Raises:
             StoreError: a file is damaged.
         """
-        columns = self._columns()
+        columns = merged(self._declared, self._columns())  # an older gansweep's table lacks the newest columns
         kept, _, fresh = self._from_compacted(self._entries())
         return pa.concat_tables([_conformed(kept, arrow_schema(columns)), self._scan(fresh, columns)])
 

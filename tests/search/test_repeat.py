@@ -1,0 +1,94 @@
+"""Training a leader again: fresh seeds, the same validation patients, rows of its own, a study that knows nothing."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import optuna
+import pytest
+
+from gansweep.cohort.dataset import Cohort
+from gansweep.errors import StoreError
+from gansweep.experiment import Experiment, TrialConfig
+from gansweep.report.leaderboard import folded, leaderboard
+from gansweep.search.repeat import FIRST_SEED, _wanted, repeat
+from gansweep.search.spaces import load_space
+from gansweep.search.sweep import ray_cluster
+from gansweep.store.provenance import describe_sweep
+from gansweep.store.schema import TrialRow
+from gansweep.store.store import Store
+
+SPACE = Path(__file__).with_name("tiny_space.py")
+
+
+@pytest.fixture
+def experiment() -> Experiment:
+    return load_space(f"{SPACE}:tiny")
+
+
+@pytest.fixture
+def store(experiment: Experiment, cohort_path: Path, tmp_path: Path) -> Store:
+    """A sweep of three trials, the second the best, as a search would have left it."""
+    info = describe_sweep(experiment, Cohort.open(cohort_path), name="s", space="tiny", seed=0, trials=3)
+    store = Store.create(str(tmp_path), "s", info)
+    study = store.create_study()
+    for number, (fid, accuracy) in enumerate([(9.0, 0.6), (4.0, 0.9), (5.0, 0.8)]):
+        trial = study.ask({"lr": optuna.distributions.FloatDistribution(1e-4, 1e-2)})
+        width = {"width": 8, "latent": 8, "generator_norm": "group"}
+        config = TrialConfig(iterations=9, batch_size=8, n_critic=1, lr_d=trial.params["lr"], architecture=width)
+        scores = {"fid": fid, "accuracy": accuracy}
+        store.write_trial(TrialRow(f"{number:04d}", 0, "completed", config, scores=scores, ended=datetime.now(UTC)))
+        study.tell(trial, [fid, accuracy])
+    return store
+
+
+def test_what_is_missing_is_trained_and_no_more(store: Store) -> None:
+    def wanted(leaders: int, repeats: int) -> list[tuple[str, int, int]]:
+        return [(row.trial_id, row.attempt, row.config.seed) for row in _wanted(store, leaders, repeats, FIRST_SEED)]
+
+    assert wanted(2, 2) == [
+        ("0001-20000", 0, 20_000),
+        ("0001-20001", 0, 20_001),
+        ("0002-20000", 0, 20_000),
+        ("0002-20001", 0, 20_001),
+    ]
+    begun = list(_wanted(store, 1, 3, FIRST_SEED))
+    scores = {"fid": 5.5, "accuracy": 0.85}
+    store.write_trial(replace(begun[0], status="completed", scores=scores))
+    store.write_trial(replace(begun[1], status="diverged", reason="the critic died"))
+    store.write_trial(begun[2])  # its driver died under it
+    assert wanted(1, 3) == [("0001-20002", 1, 20_002)]
+    assert wanted(1, 4) == [("0001-20002", 1, 20_002), ("0001-20003", 0, 20_003)]
+    # By its fresh training 0001 still leads; by a worse one it would not, and the next in line would be trained.
+    store.write_trial(replace(begun[0], status="completed", scores={"fid": 8.0, "accuracy": 0.5}))
+    assert [name for name, *_ in wanted(1, 2)] == ["0002-20000", "0002-20001"]
+
+
+def test_without_a_completed_trial_there_is_nothing_to_repeat(
+    store: Store, experiment: Experiment, tmp_path: Path
+) -> None:
+    empty = Store.create(str(tmp_path), "empty", store.info)
+    with pytest.raises(StoreError, match="no completed trial to repeat"):
+        repeat(empty, experiment.trainables, cache=tmp_path / "cache")
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(400)
+def test_a_leader_is_trained_again_with_fresh_seeds(store: Store, experiment: Experiment, tmp_path: Path) -> None:
+    with ray_cluster():
+        arguments = {"cache": tmp_path / "cache", "leaders": 1, "repeats": 2, "say": lambda _: None}
+        made = repeat(store, experiment.trainables, **arguments)
+    kept = Store.open(store.uri)
+    rows = kept.trials().set_index("trial_id").loc[made]
+    assert made == [f"0001-{FIRST_SEED}", f"0001-{FIRST_SEED + 1}"]
+    assert rows["status"].tolist() == ["completed"] * 2
+    assert rows["repeat_of"].tolist() == ["0001"] * 2
+    assert rows["fid"].nunique() == 2, "each seed gave a generator of its own"
+    assert rows["iterations"].tolist() == [9, 9]
+    assert rows["accuracy_real_only"].notna().all(), "scored as the search scores, on validation patients"
+    assert not kept.info.test_openings
+    place = next(row for row in folded(leaderboard(kept)) if row.trial_id == "0001")
+    assert place.trainings == 2
+    assert place.scores["fid"] == pytest.approx(rows["fid"].mean())
+    study = kept.load_study()
+    assert [trial.values for trial in study.trials] == [[9.0, 0.6], [4.0, 0.9], [5.0, 0.8]], "it never hears of repeats"
