@@ -12,6 +12,7 @@ import torch
 from gansweep.contracts import ImageSet
 from gansweep.errors import CohortError, ConfigError
 from gansweep.scoring.measured import MetricValue, jackknifed
+from gansweep.scoring.memorisation import FIGURES
 from gansweep.scoring.metrics import METRICS
 from gansweep.scoring.panel import _halves, score_sets
 from gansweep.scoring.sliced import sliced_wasserstein
@@ -79,6 +80,21 @@ def test_pairs_are_measured_when_the_caller_says_that_they_are(features: Path) -
     assert panel["ms_ssim"].reason == "needs images above 160 pixels, these have 64"
     assert panel["lpips"].reason == "no weights file was named"
     assert score_sets(real, real, features, paired=True)["psnr"].reason == "infinite: some pairs are equal"
+
+
+def test_memorisation_is_measured_against_what_the_generator_saw(features: Path, panel: dict[str, MetricValue]) -> None:
+    assert {panel[name].reason for name in FIGURES} == {"no training images were named"}
+    training, held_out = disc_set(40, 1), disc_set(30, 2)
+    found = score_sets(disc_set(40, 3), disc_set(40, 1), features, training=training, held_out=held_out)
+    assert set(FIGURES) < set(found)
+    assert found["copies_features"].value == 1.0
+    assert found["copies_features"].features.startswith("pooled:")
+    assert (found["copies_pixels"].n_real, found["copies_pixels"].n_fake) == (70, 40)
+    alone = score_sets(disc_set(40, 3), disc_set(40, 4), features, training=training)
+    assert alone["copies_pixels"].value is not None
+    assert alone["membership_auc_pixels"].reason == "fewer than two held-out patients"
+    with pytest.raises(CohortError, match="training images are 1x64x64, fake ones 1x32x32"):
+        score_sets(disc_set(40, 3), disc_set(40, 1), features, training=disc_set(20, 1, 64))
 
 
 def test_one_class_leaves_out_what_needs_labels(features: Path) -> None:

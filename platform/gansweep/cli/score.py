@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["score"]
 
+Split = Literal["train", "val"]
 Images = Annotated[Path, typer.Argument(help="A cohort, or a folder that `gansweep ingest` could read.")]
 
 
@@ -30,35 +31,70 @@ def score(
     ] = None,
     lpips: Annotated[Path | None, typer.Option(metavar="FILE.pt", help="LPIPS weights, with --paired.")] = None,
     paired: Annotated[bool, typer.Option("--paired", help="Image i of FAKE was made for image i of REAL.")] = False,
+    training: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="What FAKE's generator was trained on, for memorisation; default: the training patients of REAL.",
+        ),
+    ] = None,
     size: Annotated[int, typer.Option(help="Pixels, where REAL is a folder; a cohort has a size.")] = 64,
     seed: SeedOption = 0,
     as_json: Json = False,
 ) -> None:
     """Compute every metric between two sets of images, with intervals and the real-against-real floor.
 
-    Of a cohort the training and validation images are used; its test patients stay unseen.
+    Of a cohort the training and validation images are used; its test patients stay unseen. Memorisation is judged by
+    REAL's validation patients, or with --training by all of REAL that is not among it.
     """
     from gansweep.scoring.panel import score_sets
 
     real_images, info = _load(real, size=size)
     fake_images, _ = _load(fake, size=info.size, like=info)
     positive = info.classes.index(info.positive_class)
-    found = score_sets(real_images, fake_images, features, seed, paired=paired, lpips=lpips, positive=positive)
+    seen, unseen = _seen_and_unseen(real, real_images, training, info)
+    found = score_sets(
+        real_images,
+        fake_images,
+        features,
+        seed,
+        paired=paired,
+        lpips=lpips,
+        positive=positive,
+        training=seen,
+        held_out=unseen,
+    )
     emit({name: metric.as_dict() for name, metric in found.items()}, _table(found), as_json=as_json)
 
 
-def _load(path: Path, *, size: int, like: "CohortInfo | None" = None) -> "tuple[ImageSet, CohortInfo]":
-    """The images at `path`; those of a folder are read as `like` was, where that is given."""
+def _seen_and_unseen(
+    real: Path, real_images: "ImageSet", training: Path | None, info: "CohortInfo"
+) -> "tuple[ImageSet | None, ImageSet | None]":
+    """What the generator is taken to have been trained on, and real images that it was not."""
+    if training is not None:
+        return _load(training, size=info.size, like=info, splits=("train",))[0], real_images
+    if not (real / "cohort.json").is_file():
+        return None, None
+    from gansweep.cohort.dataset import Cohort
+
+    cohort = Cohort.open(real)
+    return _of(cohort, ("train",)), _of(cohort, ("val",)) if cohort.info.images.get("val") else None
+
+
+def _load(
+    path: Path, *, size: int, like: "CohortInfo | None" = None, splits: "tuple[Split, ...]" = ("train", "val")
+) -> "tuple[ImageSet, CohortInfo]":
+    """The images at `path`: those splits of a cohort, or all of a folder, read as `like` was where that is given."""
     from gansweep.cohort.dataset import Cohort
 
     if (path / "cohort.json").is_file():
         cohort = Cohort.open(path)
-        return _labelled_as(_seen(cohort), cohort.info, like), cohort.info
+        return _labelled_as(_of(cohort, splits), cohort.info, like, path), cohort.info
     with TemporaryDirectory(prefix="gansweep-score-") as scratch:
         cohort = _ingested(path, Path(scratch) / "a", size, None)
         if like is not None and (like.modality, cohort.info.modality) == ("CT", "CT"):
             cohort = _ingested(path, Path(scratch) / "b", size, like.window)
-        return _labelled_as(_seen(cohort), cohort.info, like), cohort.info
+        return _labelled_as(_of(cohort, ("train",)), cohort.info, like, path), cohort.info
 
 
 def _ingested(source: Path, out: Path, size: int, window: str | None) -> "Cohort":
@@ -71,21 +107,19 @@ def _ingested(source: Path, out: Path, size: int, window: str | None) -> "Cohort
     return Cohort.open(out)
 
 
-def _seen(cohort: "Cohort") -> "ImageSet":
-    """Training and validation images in one set."""
+def _of(cohort: "Cohort", splits: "tuple[Split, ...]") -> "ImageSet":
+    """The images of some splits in one set; a split that has none adds none."""
     import torch
 
     from gansweep.contracts import ImageSet
 
-    if not cohort.info.images.get("val"):
-        return cohort.load("train")
-    parts = [cohort.load("train"), cohort.load("val")]
+    parts = [cohort.load(split) for split in splits if split == "train" or cohort.info.images.get(split)]
     images, labels = (torch.cat([getattr(part, name) for part in parts]) for name in ("images", "labels"))
-    return ImageSet(images, labels, patients=parts[0].patients + parts[1].patients)
+    return ImageSet(images, labels, patients=sum((part.patients for part in parts), ()))
 
 
-def _labelled_as(images: "ImageSet", info: "CohortInfo", like: "CohortInfo | None") -> "ImageSet":
-    """Labels as indices into the classes of `like`, which may have more of them.
+def _labelled_as(images: "ImageSet", info: "CohortInfo", like: "CohortInfo | None", path: Path) -> "ImageSet":
+    """The images at `path` with labels as indices into the classes of `like`, which may have more of them.
 
     Raises:
         CohortError: a class that `like` does not have.
@@ -99,7 +133,9 @@ def _labelled_as(images: "ImageSet", info: "CohortInfo", like: "CohortInfo | Non
     unknown = sorted(set(info.classes) - set(like.classes))
     if unknown:
         raise CohortError(
-            f"FAKE has class {unknown[0]!r}, REAL has {', '.join(like.classes)}", fix="use the same class names"
+            f"has class {unknown[0]!r}, REAL has {', '.join(like.classes)}",
+            where=str(path),
+            fix="use the same class names",
         )
     index = torch.tensor([like.classes.index(name) for name in info.classes])
     return replace(images, labels=index[images.labels])

@@ -18,9 +18,21 @@ if TYPE_CHECKING:
     from gansweep.scoring.extractors import Extractor
     from gansweep.scoring.measured import MetricValue
 
-__all__ = ["Closest", "Memorisation", "MemorisationLimits", "assess"]
+__all__ = ["FIGURES", "Closest", "Memorisation", "MemorisationLimits", "assess"]
 
 SPACES = ("pixels", "features")
+FIGURES = tuple(
+    f"{figure}_{space}{floor}"
+    for space in SPACES
+    for figure, floor in (
+        ("copies", ""),
+        ("copies", "_floor"),
+        ("membership_auc", ""),
+        ("memorisation_excess", ""),
+        ("closer_than_held_out", ""),
+    )
+)
+"""Names of all figures."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +120,7 @@ def assess(
     """
     sets = Compared.of(samples, training, held_out, origins, seed)
     if reason := sets.unusable():
-        return Memorisation(reason=reason, counts=sets.counts)
+        return Memorisation(dict.fromkeys(FIGURES, sets.absent(reason)), reason=reason, counts=sets.counts)
     spaces = [space_of(sets, pixel_distances, samples, sets.training, sets.held_out)]
     figures = _named(spaces[0], "pixels", sets.remark)
     if extractor is None:

@@ -14,6 +14,7 @@ from gansweep.scoring.classification import Detection, inception_score
 from gansweep.scoring.encoder import extractor_of, train_encoder
 from gansweep.scoring.extractors import Extractor, load_extractor
 from gansweep.scoring.measured import MEASURED, MetricValue, Sets, jackknifed, mean_of
+from gansweep.scoring.memorisation import FIGURES, assess
 from gansweep.scoring.metrics import METRICS
 from gansweep.scoring.paired import lpips as perceptual_distance
 from gansweep.scoring.probe import Probe
@@ -36,6 +37,8 @@ def score_sets(
     paired: bool = False,
     lpips: str | Path | None = None,
     positive: int = 1,
+    training: ImageSet | None = None,
+    held_out: ImageSet | None = None,
     device: torch.device | None = None,
 ) -> dict[str, MetricValue]:
     """Every metric of `METRICS` between real and synthetic images, floors beside distances, and what the labels allow.
@@ -49,6 +52,8 @@ def score_sets(
     `specificity`, `auroc` of one trained on the fake images and tested on the second half (train on synthetic, test on
     real), beside `_real_only`, of one trained on the first half.
 
+    With `training`: the figures of `gansweep.scoring.memorisation`.
+
     Args:
         real: at least eight images, in [-1, 1].
         fake: at least two, of the same size and channels.
@@ -57,6 +62,8 @@ def score_sets(
         paired: image i of `fake` was made for image i of `real`; without it, metrics of pairs are absent.
         lpips: a TorchScript file with LPIPS weights; without it, LPIPS is absent.
         positive: the class of sensitivity, specificity and AUROC.
+        training: what the generator of the fake images was trained on; without it, memorisation is absent.
+        held_out: real images that it was not trained on.
         device: where to extract features; the CPU by default.
 
     Raises:
@@ -64,6 +71,8 @@ def score_sets(
         ConfigError: an extractor or a weights file that cannot be used.
     """
     _check(real, fake, paired=paired)
+    for images, what in ((training, "training"), (held_out, "held-out")):
+        _check_shape(real if images is None else images, what, fake)
     halves = _halves(real, seed)
     extractor = _extractor(features, real, halves[0], device or torch.device("cpu"))
     of_real, of_fake = extractor.features(real.images), extractor.features(fake.images)
@@ -71,7 +80,8 @@ def score_sets(
     found: dict[str, MetricValue] = {}
     for name, metric in METRICS.items():
         found |= MEASURED[metric.of](name, metric, sets)
-    return found | {"lpips": _lpips(sets, lpips)} | _labelled(sets, positive)
+    found |= {"lpips": _lpips(sets, lpips)} | _labelled(sets, positive)
+    return found | _memorisation(sets, training, held_out, extractor)
 
 
 def _check(real: ImageSet, fake: ImageSet, *, paired: bool) -> None:
@@ -81,11 +91,15 @@ def _check(real: ImageSet, fake: ImageSet, *, paired: bool) -> None:
         bad = int((~images.isfinite().flatten(1).all(1)).sum())
         if bad:
             raise CohortError(f"{bad} {what} images hold values that are not finite")
-    shapes = ["x".join(str(n) for n in images.images.shape[1:]) for images in (real, fake)]
-    if shapes[0] != shapes[1]:
-        raise CohortError(f"real images are {shapes[0]}, fake ones {shapes[1]}", fix="make both of one size and kind")
+    _check_shape(real, "real", fake)
     if paired and len(real) != len(fake):
         raise CohortError(f"{len(real)} real and {len(fake)} fake images cannot be pairs")
+
+
+def _check_shape(real: ImageSet, what: str, fake: ImageSet) -> None:
+    shapes = ["x".join(str(n) for n in images.images.shape[1:]) for images in (real, fake)]
+    if shapes[0] != shapes[1]:
+        raise CohortError(f"{what} images are {shapes[0]}, fake ones {shapes[1]}", fix="make both of one size and kind")
 
 
 def _halves(real: ImageSet, seed: int) -> tuple[Tensor, Tensor]:
@@ -109,6 +123,14 @@ def _extractor(features: str | Path | None, real: ImageSet, rows: Tensor, device
     train = replace(real, images=real.images[rows], labels=real.labels[rows], masks=None, patients=())
     encoder = train_encoder(train, int(real.labels.max()) + 1, ENCODER_STEPS, device)
     return extractor_of(encoder.state_dict(), device)
+
+
+def _memorisation(
+    sets: Sets, training: ImageSet | None, held_out: ImageSet | None, extractor: Extractor
+) -> dict[str, MetricValue]:
+    if training is None:
+        return dict.fromkeys(FIGURES, sets.absent("no training images were named"))
+    return dict(assess(sets.fake.images, training, held_out, extractor, seed=sets.seed).figures)
 
 
 def _lpips(sets: Sets, weights: str | Path | None) -> MetricValue:

@@ -1,0 +1,86 @@
+"""`gansweep score`: which images stand for what a generator saw, and which for what it did not."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from gansweep.cli import main
+from gansweep.cohort.dataset import Cohort
+from gansweep.cohort.ingest import IngestSettings, ingest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SIZE = 16
+
+
+class Flat(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x[:, :1].flatten(1)
+
+
+def write_folder(folder: Path, images: np.ndarray[Any, Any], classes: tuple[str, str] = ("well", "ill")) -> Path:
+    """8-bit PNGs, the classes in turn."""
+    for row, image in enumerate(images):
+        (folder / classes[row % 2]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / classes[row % 2] / f"{row}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A folder, its cohort, a replay of the cohort's training images, and a stranger's folder."""
+    rng, base = np.random.default_rng(0), tmp_path_factory.mktemp("pictures")
+    coarse = rng.integers(0, 256, (140, 4, 4), dtype=np.uint8)
+    images = coarse.repeat(SIZE // 4, axis=1).repeat(SIZE // 4, axis=2)
+    real = write_folder(base / "real", images[:60])
+    cohort = ingest(real, base / "cohort", IngestSettings(size=SIZE, split=(0.5, 0.3, 0.2)))
+    train = Cohort.open(cohort.path).load("train")
+    replay = ((train.images[:, 0].numpy() + 1) * 127.5).round().astype(np.uint8)
+    features = base / "flat.pt"
+    torch.jit.save(torch.jit.script(Flat()), features)
+    return {
+        "real": real,
+        "cohort": cohort.path,
+        "replay": write_folder(base / "replay", replay),
+        "other": write_folder(base / "other", images[60:100]),
+        "third": write_folder(base / "third", images[100:], ("well", "dead")),
+        "features": features,
+    }
+
+
+def scored(capfd: pytest.CaptureFixture[str], pictures: dict[str, Path], *words: str) -> dict[str, Any]:
+    paths = [str(pictures.get(word, word)) for word in words]
+    assert main(["score", *paths, "--features", str(pictures["features"]), f"--size={SIZE}", "--json"]) == 0
+    found: dict[str, Any] = json.loads(capfd.readouterr().out)
+    return found
+
+
+def test_a_cohorts_training_patients_are_what_was_seen(
+    pictures: dict[str, Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    found = scored(capfd, pictures, "cohort", "replay")
+    assert found["copies_pixels"]["value"] == found["copies_features"]["value"] == 1.0
+    assert found["membership_auc_pixels"]["value"] == 1.0
+    assert found["membership_auc_pixels"]["n_real"] == 48, "training and validation, not test"
+    assert scored(capfd, pictures, "cohort", "other")["copies_pixels"]["value"] == 0.0
+
+
+def test_what_was_seen_can_be_named(pictures: dict[str, Path], capfd: pytest.CaptureFixture[str]) -> None:
+    found = scored(capfd, pictures, "other", "replay", "--training", "cohort")
+    assert found["copies_pixels"]["value"] == 1.0
+    assert found["membership_auc_pixels"]["n_real"] == 30 + 40
+    without = scored(capfd, pictures, "other", "replay")
+    assert without["copies_pixels"]["value"] is None
+    assert without["copies_pixels"]["reason"] == "no training images were named"
+
+
+def test_other_classes_are_refused_by_name(pictures: dict[str, Path], capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["score", str(pictures["cohort"]), str(pictures["third"])]) == 2
+    assert f"{pictures['third']}: has class 'dead', REAL has ill, well" in capfd.readouterr().err
