@@ -109,7 +109,7 @@ def test_many_arms_share_one_level() -> None:
     rng = np.random.default_rng(4)
     base, _ = arms(rng)
     others = {str(i): arms(rng)[1] for i in range(3)}
-    together = compare_arms(base, others)
+    together = compare_arms({name: (base, arm) for name, arm in others.items()})
     for name, arm in others.items():
         assert together[name].p >= compare(base, arm).p
         assert together[name].p == pytest.approx(holm([compare(base, a).p for a in others.values()])[int(name)])

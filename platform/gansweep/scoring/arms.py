@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from gansweep.contracts import ImageSet
 
-__all__ = ["BASE", "METRICS", "JudgedArms", "arm_names", "judge_arms", "run_arms"]
+__all__ = ["BASE", "METRICS", "JudgedArms", "arm_names", "judge_arms", "real_arms", "run_arms", "synthetic_arms"]
 
 BASE = "real"
 """Real images with classical augmentation in class-balanced batches: what synthetic images must beat."""
@@ -62,14 +62,52 @@ def run_arms(
         seeds: of the detectors; pairs of arms share their chance seed by seed.
         device: where to train.
     """
-    shares = [0.0] * len(_REAL_ARMS) + [synthetic_share(ratio) for ratio in ratios] + [1.0]
-    recipes = [replace(recipe, **changes) for changes in _REAL_ARMS.values()] + [recipe] * (len(ratios) + 1)
-    found = {}
-    for name, share, its_recipe in zip(arm_names(ratios), shares, recipes, strict=True):
-        samples = synthetic if share else None
-        detectors = [train_detector(its_recipe, real, samples, share, seed, device) for seed in seeds]
-        found[name] = predict(detectors, test, device)
-    return found
+    return {
+        **real_arms(recipe, real, test, seeds=seeds, device=device),
+        **synthetic_arms(recipe, real, synthetic, test, ratios=ratios, seeds=seeds, device=device),
+    }
+
+
+def real_arms(
+    recipe: Recipe, real: ImageSet, test: Tensor, *, seeds: Sequence[int], device: torch.device
+) -> dict[str, Tensor]:
+    """The arms of `run_arms` that know nothing of a generator, the base first."""
+    return {
+        name: _predicted(replace(recipe, **changes), real, None, 0.0, test, seeds, device)
+        for name, changes in _REAL_ARMS.items()
+    }
+
+
+def synthetic_arms(
+    recipe: Recipe,
+    real: ImageSet,
+    synthetic: ImageSet,
+    test: Tensor,
+    *,
+    ratios: Sequence[float],
+    seeds: Sequence[int],
+    device: torch.device,
+) -> dict[str, Tensor]:
+    """The arms of `run_arms` that use a generator's samples."""
+    shares = (*map(synthetic_share, ratios), 1.0)
+    names = arm_names(ratios)[len(_REAL_ARMS) :]
+    return {
+        name: _predicted(recipe, real, synthetic, share, test, seeds, device)
+        for name, share in zip(names, shares, strict=True)
+    }
+
+
+def _predicted(
+    recipe: Recipe,
+    real: ImageSet,
+    synthetic: ImageSet | None,
+    share: float,
+    test: Tensor,
+    seeds: Sequence[int],
+    device: torch.device,
+) -> Tensor:
+    detectors = [train_detector(recipe, real, synthetic, share, seed, device) for seed in seeds]
+    return predict(detectors, test, device)
 
 
 @dataclass(frozen=True)
@@ -90,14 +128,13 @@ class JudgedArms:
 def judge_arms(
     kinds: Mapping[str, Sequence[Mapping[str, Tensor]]], test: ImageSet, positive: int, *, seed: int = 0
 ) -> dict[str, JudgedArms]:
-    """Every arm with synthetic images against the real one, for all kinds of generator together.
+    """Every arm with synthetic images against its own kind's real one.
 
-    P-values and verdicts are corrected, metric by metric, over every claim that is made of these patients. All kinds
-    are compared with the base of the first: it knows nothing of generators, and its detectors have the same seeds.
+    P-values and verdicts are corrected, metric by metric, over every claim that is made of these patients. Each kind
+    has its own base: where views differ (size, crop), so do the real images, and a gain must not be due to that.
 
     Args:
-        kinds: what `run_arms` gave for each training of each kind, in the same order of detector seeds. Of a kind with
-            more trainings than another, the last are left out.
+        kinds: what `run_arms` gave for each training of each kind.
         test: the images that `run_arms` was given, with labels and patients.
         positive: the class that sensitivity, specificity and AUROC are about.
         seed: of the bootstrap.
@@ -105,27 +142,23 @@ def judge_arms(
     Raises:
         ConfigError: too few trainings, or fewer than two test patients in a class.
     """
-    trainings = min(map(len, kinds.values()))
 
     def predictions(its_arms: Sequence[Mapping[str, Tensor]], name: str) -> Predictions:
         # A training is a generator: its detectors' mean is what it gives.
-        mean = torch.stack([arms[name].double().mean(0) for arms in its_arms[:trainings]])
+        mean = torch.stack([arms[name].double().mean(0) for arms in its_arms])
         return Predictions(mean.numpy(), test.labels.numpy(), test.patients, positive)
 
     found = {kind: {name: predictions(its_arms, name) for name in its_arms[0]} for kind, its_arms in kinds.items()}
-    base = next(iter(found.values()))[BASE]
-    claims = {(kind, name): arm for kind, arms in found.items() for name, arm in arms.items() if "synth" in name}
-    names = {f"{kind}/{name}": arm for (kind, name), arm in claims.items()}
-    verdicts = {metric: compare_arms(base, names, metric, seed=seed) for metric in METRICS}
+    claimed = {kind: [name for name in arms if name not in _REAL_ARMS] for kind, arms in found.items()}
+    claims = {
+        f"{kind}/{name}": (found[kind][BASE], found[kind][name]) for kind, names in claimed.items() for name in names
+    }
+    verdicts = {metric: compare_arms(claims, metric, seed=seed) for metric in METRICS}
     return {
         kind: JudgedArms(
-            trainings,
+            len(kinds[kind]),
             {name: {metric: interval(arm, metric, seed=seed) for metric in METRICS} for name, arm in arms.items()},
-            {
-                name: {metric: verdicts[metric][f"{kind}/{name}"] for metric in METRICS}
-                for name in arms
-                if (kind, name) in claims
-            },
+            {name: {metric: verdicts[metric][f"{kind}/{name}"] for metric in METRICS} for name in claimed[kind]},
         )
         for kind, arms in found.items()
     }

@@ -135,15 +135,14 @@ def compare(
 
 
 def compare_arms(
-    base: Predictions,
-    arms: Mapping[str, Predictions],
+    claims: Mapping[str, tuple[Predictions, Predictions]],
     metric: str = "accuracy",
     *,
     confidence: float = 0.95,
     seed: int = 0,
 ) -> dict[str, Comparison]:
-    """Compares several arms with one base; p-values and verdicts hold for all of them together (Holm 1979)."""
-    found = {name: compare(base, arm, metric, confidence=confidence, seed=seed) for name, arm in arms.items()}
+    """Compares pairs of (base, arm); p-values and verdicts hold for all of them together (Holm 1979)."""
+    found = {name: compare(*pair, metric, confidence=confidence, seed=seed) for name, pair in claims.items()}
     corrected = holm([comparison.p for comparison in found.values()])
     return {
         name: replace(comparison, p=p, verdict=_verdict(comparison.difference, p, confidence))

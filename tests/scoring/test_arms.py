@@ -1,0 +1,59 @@
+"""Arms judged together: each against its own base, the claims corrected for each other."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+
+from gansweep.contracts import Condition, ImageSet
+from gansweep.scoring.arms import BASE, METRICS, arm_names, judge_arms, real_arms, run_arms, synthetic_arms
+from gansweep.scoring.detection import Recipe
+from tests.scoring.discs import DiscCohort, disc_set, oracle
+from trainables.detectors import SmallCnn
+
+CPU = torch.device("cpu")
+
+
+def said(right: float, trainings: int, seed: int, n: int = 60) -> list[dict[str, torch.Tensor]]:
+    """Arms whose detectors are right about this share of n images, labelled 0 and 1 in turn."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def arm(share: float) -> torch.Tensor:
+        hits = torch.rand(1, n, generator=generator) < share
+        called = torch.where(hits, torch.arange(n) % 2, 1 - torch.arange(n) % 2)
+        return torch.nn.functional.one_hot(called, 2) * 0.8 + 0.1
+
+    return [{BASE: arm(right), "real + 1 synthetic": arm(right), "synthetic only": arm(0.5)} for _ in range(trainings)]
+
+
+def test_a_better_view_of_the_images_is_no_gain_from_synthetic_ones() -> None:
+    """Two leaders, one of which sees its images better, with and without samples."""
+    test = ImageSet(torch.zeros(60, 1, 8, 8), torch.arange(60) % 2, None, tuple(map(str, range(60))))
+    judged = judge_arms({"poor": said(0.65, 4, 0), "good": said(0.98, 3, 1)}, test, 1)
+    assert (judged["poor"].trainings, judged["good"].trainings) == (4, 3)
+    for kind in judged.values():
+        assert kind.comparisons["real + 1 synthetic"]["accuracy"].verdict == "no evidence"
+        for name, by_metric in kind.comparisons.items():
+            for metric in METRICS:
+                gain = kind.arms[name][metric][0] - kind.arms[BASE][metric][0]
+                assert by_metric[metric].difference == pytest.approx(gain)
+    assert judged["good"].comparisons["synthetic only"]["accuracy"].verdict == "harms"
+
+
+def test_the_parts_of_a_comparison_are_the_whole() -> None:
+    """Real arms can be computed once for several generators."""
+    cohort = DiscCohort()
+    recipe = Recipe(partial(SmallCnn, cohort.spec()), 2, 6, 8)
+    real, test = cohort.load("train"), disc_set(10, 3).images
+    labels = torch.arange(16) % 2
+    samples = ImageSet(oracle(Condition(labels), 0), labels)
+    options = {"seeds": [0, 1], "device": CPU}
+    whole = run_arms(recipe, real, samples, test, ratios=(0.5,), **options)
+    parts = real_arms(recipe, real, test, **options)
+    parts |= synthetic_arms(recipe, real, samples, test, ratios=(0.5,), **options)
+    assert tuple(whole) == tuple(parts) == arm_names((0.5,))
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    assert whole[BASE].shape == (2, 10, 2)
+    assert not torch.equal(whole[BASE], whole["real + 0.5 synthetic"])
