@@ -98,6 +98,9 @@ class _Convolution(Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         by_image, by_weight, by_bias, _ = ctx.needs_input_grad
+        if not torch.is_grad_enabled():
+            # Nobody differentiates further, and one call shares the change of layout that all three need.
+            return *_gradients(gradient, x, weight, ctx.shape, (by_image, by_weight, by_bias)), None
         return (
             _applied(_ByImage, gradient, weight, x.shape, ctx.shape) if by_image else None,
             _applied(_ByWeight, gradient, x, weight.shape, ctx.shape) if by_weight and _weights_wanted else None,
@@ -113,7 +116,9 @@ class _ByImage(Function):
     def forward(ctx: Any, gradient: Tensor, weight: Tensor, image: torch.Size, shape: Shape) -> Tensor:
         ctx.save_for_backward(gradient, weight)
         ctx.shape = shape
-        by_image: Tensor = _gradients(gradient, gradient.new_empty(1).expand(image), weight, shape, which=0)
+        by_image: Tensor = _gradients(
+            gradient, gradient.new_empty(1).expand(image), weight, shape, (True, False, False)
+        )[0]
         return by_image
 
     @staticmethod
@@ -135,7 +140,9 @@ class _ByWeight(Function):
     def forward(ctx: Any, gradient: Tensor, x: Tensor, weight: torch.Size, shape: Shape) -> Tensor:
         ctx.save_for_backward(gradient, x)
         ctx.shape = shape
-        by_weight: Tensor = _gradients(gradient, x, gradient.new_empty(1).expand(weight), shape, which=1)
+        by_weight: Tensor = _gradients(gradient, x, gradient.new_empty(1).expand(weight), shape, (False, True, False))[
+            1
+        ]
         return by_weight
 
     @staticmethod
@@ -154,12 +161,14 @@ def _applied(function: type[Function], *arguments: Any) -> Any:
     return function.apply(*arguments)
 
 
-def _gradients(gradient: Tensor, x: Tensor, weight: Tensor, shape: Shape, *, which: int) -> Tensor:
+def _gradients(
+    gradient: Tensor, x: Tensor, weight: Tensor, shape: Shape, wanted: tuple[bool, bool, bool]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Of the image, the weight and the bias; None for those not wanted."""
     stride, padding, groups = shape
-    wanted = [index == which for index in range(3)]
-    found: Tensor = _backward(
-        gradient, x, weight, None, [stride] * 2, [padding] * 2, [1, 1], False, [0, 0], groups, wanted
-    )[which]
+    found: tuple[Tensor, Tensor, Tensor] = _backward(
+        gradient, x, weight, [weight.shape[0]], [stride] * 2, [padding] * 2, [1, 1], False, [0, 0], groups, wanted
+    )
     return found
 
 
