@@ -40,12 +40,13 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     windows = options.windows.split(",")
-    shown = [[measure(number, window, options) for window in windows] for number in range(options.phantoms)]
-    scores = np.array(shown).mean(2)  # [phantoms, windows, columns]
-    print(f"{'phantom':>8} {'window':>8} " + " ".join(f"{name:>14}" for name in COLUMNS))
-    for number, rows in enumerate(scores):
-        for window, row in zip(windows, rows, strict=True):
-            print(f"{number:>8} {window:>8} " + " ".join(f"{value:>14.3f}" for value in row))
+    print(f"{'phantom':>8} {'window':>10} " + " ".join(f"{name:>14}" for name in COLUMNS))
+    shown = []
+    for number in range(options.phantoms):
+        shown.append(measure(number, windows, options))
+        for window, row in zip(windows, shown[-1], strict=True):
+            print(f"{number:>8} {window:>10} " + " ".join(f"{value:>14.3f}" for value in row), flush=True)
+    scores = np.array(shown)  # [phantoms, windows, columns]
     tables = {window: scores[:, index] for index, window in enumerate(windows)}
     if len(windows) == 2:
         tables["difference"] = scores[:, 0] - scores[:, 1]
@@ -53,26 +54,34 @@ def main() -> None:
     for name, table in tables.items():
         half = stats.t.ppf(0.975, len(table) - 1) * table.std(0, ddof=1) / np.sqrt(len(table))
         cells = [f"{m:.3f} +- {h:.3f}" for m, h in zip(table.mean(0), half, strict=True)]
-        print(f"{'mean':>8} {name:>8} " + " ".join(f"{cell:>14}" for cell in cells))
+        print(f"{'mean':>8} {name:>10} " + " ".join(f"{cell:>14}" for cell in cells))
         result[name] = dict(zip(COLUMNS, zip(table.mean(0).tolist(), half.tolist(), strict=True), strict=True))
     print(json.dumps(result))
 
 
-def measure(number: int, window: str, options: argparse.Namespace) -> list[list[float]]:
-    """Scores `[seeds, columns]` on one phantom."""
+def measure(number: int, windows: list[str], options: argparse.Namespace) -> list[list[float]]:
+    """Mean scores over detector seeds `[windows, columns]` on one phantom."""
     share = TRAIN / (TRAIN + TEST)
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
-        source, out = Path(folder) / "phantom", Path(folder) / "cohort"
+        source = Path(folder) / "phantom"
         write_phantom(source, patients=TRAIN + TEST, slices=options.slices, size=options.drawn, seed=1000 + number)
-        ingest(source, out, IngestSettings(size=options.size, split=(share, 1 - share, 0.0), window=window))
-        cohort = Cohort.open(out)
-        train, held_out, spec = cohort.load("train"), cohort.load("val"), cohort.spec()
+        for window in windows:
+            settings = IngestSettings(size=options.size, split=(share, 1 - share, 0.0), window=window)
+            ingest(source, Path(folder) / window, settings)
+            rows.append(detected(Cohort.open(Path(folder) / window), options.seeds))
+    return rows
+
+
+def detected(cohort: Cohort, seeds: int) -> list[float]:
+    """Mean scores `[columns]` of detectors trained on the training patients, on the others."""
+    train, held_out, spec = cohort.load("train"), cohort.load("val"), cohort.spec()
     device = torch.device("cpu")
     recipe = Recipe(lambda: DETECTORS["small_cnn"](spec), len(spec.classes), STEPS, BATCH)
-    detectors = [train_detector(recipe, train, None, 0.0, seed, device) for seed in range(options.seeds)]
+    detectors = [train_detector(recipe, train, None, 0.0, seed, device) for seed in range(seeds)]
     probabilities = predict(detectors, held_out.images, device)[..., 1].numpy()
     truth = held_out.labels.numpy().astype(bool)
-    return [list(scored(probability, truth)) for probability in probabilities]
+    return [float(value) for value in np.mean([scored(probability, truth) for probability in probabilities], axis=0)]
 
 
 def scored(probability: np.ndarray, truth: np.ndarray) -> tuple[float, float, float, float]:
