@@ -111,7 +111,11 @@ def test_a_stopped_trial_trains_no_further_than_its_report(cohort_path: Path, tm
         {"scheduler.kind": "asha", "scheduler.reduction_factor": 2, "family": "dcgan", "iterations": 30}
     )
     experiment = experiment.model_copy(update={"first_trials": ()})
-    store = sweep(experiment, cohort=cohort_path, storage=str(tmp_path), name="a", trials=6, say=lambda _: None)
+    said: list[str] = []
+    store = sweep(experiment, cohort=cohort_path, storage=str(tmp_path), name="a", trials=6, say=said.append)
+    starts = [line for line in said if " starts: " in line]
+    assert len(starts) == 6
+    assert all("lr " in line and "family" not in line for line in starts)  # what is fixed is not what varies
     stopped = store.latest_trials().query("status == 'stopped'")
     assert len(stopped) > 0
     for row in stopped.itertuples():

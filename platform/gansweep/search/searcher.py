@@ -97,7 +97,9 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._store.write_trial(row)
         self._store.sync_study()
         self._asked[trial_id] = row
-        values = ", ".join(f"{name} {_brief(value)}" for name, value in trial.params.items())
+        # What an override replaces would be shown with a value that it has not; parameters are named after their keys.
+        fixed = {key.rpartition(".")[2] for key in self._experiment.overrides}
+        values = ", ".join(f"{name} {_brief(value)}" for name, value in trial.params.items() if name not in fixed)
         self._say(f"trial {row.trial_id} {'goes on' if attempt else 'starts'}: {values or 'no free parameters'}")
         return {"trial_id": row.trial_id, "attempt": attempt, "config": config.as_dict()}
 
