@@ -43,12 +43,12 @@ def arms(
     return arm(0.0), arm(effect)
 
 
-@pytest.mark.parametrize("metric", ["accuracy", "auroc"])
-def test_false_alarms_are_rare(metric: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("metric", "trainings"), [("accuracy", 3), ("accuracy", 5), ("auroc", 5)])
+def test_false_alarms_are_rare(metric: str, trainings: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """300 null comparisons at 5 %: 15 alarms expected, more than 25 have a chance of one in a hundred."""
     monkeypatch.setattr("gansweep.scoring.statistics.REPLICATES", 400)
     rng = np.random.default_rng(0)
-    verdicts = [compare(*arms(rng), metric, seed=i).verdict for i in range(300)]
+    verdicts = [compare(*arms(rng, trainings=trainings), metric, seed=i).verdict for i in range(300)]
     assert 1 <= 300 - verdicts.count("no evidence") <= 25
 
 
