@@ -1,6 +1,6 @@
 """Image-to-image families on real CT/MR pairs: do they beat the identity map on patients they have not seen?
 
-Run: `GANSWEEP_REAL_DATA=... python benchmarks/translation.py [--seeds 1] [--effort 1] [--size 64] [--only kgan csgan]`.
+Run: `GANSWEEP_REAL_DATA=... python benchmarks/translation.py [--seeds 0,1] [--effort 1] [--size 64] [--only kgan]`.
 Needs the set `harvard_ct_mr_pairs` (registered CT and MR slices; its `patient_split` keeps patients apart). Each family
 is trained a minute or so on one thread, MR to CT, and answers for the test patients; nothing is chosen by them. SRGAN
 restores CT from a quarter of its resolution; its rival is bicubic interpolation. Three families also fuse CT and MR;
@@ -88,7 +88,7 @@ ARMS = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--seeds", default="0", help="comma-separated")
     parser.add_argument("--effort", type=float, default=1.0, help="times the iterations")
     parser.add_argument("--size", type=int, default=64, help="pixels")
     parser.add_argument("--only", nargs="*", default=None, help="families, or rows by name")
@@ -99,25 +99,27 @@ def main() -> None:
         print("nothing to do: GANSWEEP_REAL_DATA names no folder of real images")
         return
     with tempfile.TemporaryDirectory() as folder:
-        cohort = _cohort(Path(folder) / "cohort", arguments.size)
+        cohort = paired_cohort(Path(folder) / "cohort", arguments.size)
         held_out = cohort.load("val") if arguments.split == "val" else cohort.load_test()
-        rows = []
+        rows, seeds = [], [int(seed) for seed in arguments.seeds.split(",")]
         print(f"{len(held_out)} pairs of {len(set(held_out.patients))} {arguments.split} patients", flush=True)
         for arm in ARMS:
             if arguments.only is None or {arm.family, arm.name} & set(arguments.only):
-                runs = [_run(arm, cohort, held_out, seed, arguments.effort) for seed in range(arguments.seeds)]
-                rows.append({"arm": arm.name, **_summary(runs)})
+                runs = [answered(arm, cohort, held_out, seed, arguments.effort) for seed in seeds]
+                rows.append({"arm": arm.name, **_summary(runs), "runs": runs})
                 print(_line(rows[-1]), flush=True)
-    print(json.dumps({"n": len(held_out), "split": arguments.split, "seeds": arguments.seeds, "rows": rows}))
+    print(json.dumps({"n": len(held_out), "split": arguments.split, "seeds": seeds, "rows": rows}))
 
 
-def _cohort(folder: Path, size: int) -> Cohort:
+def paired_cohort(folder: Path, size: int) -> Cohort:
+    """Ingests the set, with the split that keeps patients apart."""
     source = Path(os.environ["GANSWEEP_REAL_DATA"]) / "harvard_ct_mr_pairs"
     ingest(source, folder, IngestSettings(size=size, split_column="patient_split"))
     return Cohort.open(folder)
 
 
-def _run(arm: Arm, cohort: Cohort, held_out: ImageSet, seed: int, effort: float) -> dict[str, float]:
+def answered(arm: Arm, cohort: Cohort, held_out: ImageSet, seed: int, effort: float) -> dict[str, float]:
+    """Trains an arm and scores its answers to the held-out images."""
     config = TrialConfig(
         family=arm.family,
         architecture=arm.architecture,
