@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from gansweep.cohort.dataset import Cohort, CohortInfo
+    from gansweep.cohort.intensity import Window
     from gansweep.contracts import ImageSet
     from gansweep.scoring.panel import MetricValue
 
@@ -63,8 +64,16 @@ def score(
         positive=positive,
         training=seen,
         held_out=unseen,
+        window=_hounsfield_window(info),
     )
     emit({name: metric.as_dict() for name, metric in found.items()}, _table(found), as_json=as_json)
+
+
+def _hounsfield_window(info: "CohortInfo") -> "Window | None":
+    """How HU became intensities; None where the images are not CT, or each has a window of its own."""
+    from gansweep.cohort.intensity import window_named
+
+    return window_named(info.window) if info.modality == "CT" and info.window not in ("percentile", "full") else None
 
 
 def _seen_and_unseen(
@@ -89,12 +98,24 @@ def _load(
 
     if (path / "cohort.json").is_file():
         cohort = Cohort.open(path)
+        _refuse_other_window(cohort.info, like, path)
         return _labelled_as(_of(cohort, splits), cohort.info, like, path), cohort.info
     with TemporaryDirectory(prefix="gansweep-score-") as scratch:
         cohort = _ingested(path, Path(scratch) / "a", size, None)
         if like is not None and (like.modality, cohort.info.modality) == ("CT", "CT"):
             cohort = _ingested(path, Path(scratch) / "b", size, like.window)
         return _labelled_as(_of(cohort, ("train",)), cohort.info, like, path), cohort.info
+
+
+def _refuse_other_window(info: "CohortInfo", like: "CohortInfo | None", path: Path) -> None:
+    from gansweep.errors import CohortError
+
+    if like is not None and (like.modality, info.modality) == ("CT", "CT") and info.window != like.window:
+        raise CohortError(
+            f"was ingested with window {info.window}, REAL with {like.window}",
+            where=str(path),
+            fix=f"ingest it with --window {like.window}",
+        )
 
 
 def _ingested(source: Path, out: Path, size: int, window: str | None) -> "Cohort":
@@ -115,7 +136,10 @@ def _of(cohort: "Cohort", splits: "tuple[Split, ...]") -> "ImageSet":
 
     parts = [cohort.load(split) for split in splits if split == "train" or cohort.info.images.get(split)]
     images, labels = (torch.cat([getattr(part, name) for part in parts]) for name in ("images", "labels"))
-    return ImageSet(images, labels, patients=sum((part.patients for part in parts), ()))
+    masks = [part.masks for part in parts if part.masks is not None]
+    return ImageSet(
+        images, labels, torch.cat(masks) if masks else None, patients=sum((part.patients for part in parts), ())
+    )
 
 
 def _labelled_as(images: "ImageSet", info: "CohortInfo", like: "CohortInfo | None", path: Path) -> "ImageSet":

@@ -49,7 +49,7 @@ def _sample_size(info: SweepInfo, rows: Sequence[LeaderboardRow]) -> Iterator[st
 
 
 def _selection(rows: Sequence[LeaderboardRow]) -> Iterator[str]:
-    measured = sum(row.front >= 0 for row in rows)
+    measured = len({row.rank for row in rows if row.front >= 0})
     if measured > 1:
         yield (
             f"The first place is the best of {measured} trials on the same validation patients, so its scores flatter "

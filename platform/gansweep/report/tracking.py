@@ -23,6 +23,7 @@ ENOUGH = 10
 """Configurations below which no correlation is given: of 9, one of 0.6 is no evidence of any (two-sided, 5 %)."""
 REPLICATES = 2000
 _GAIN = "_difference"
+_USES = ("accuracy", "sensitivity", "specificity", "auroc", "dice")
 _NO_SCORE = (_GAIN, "_real_only", "_floor", "_baseline", "_low", "_high")
 
 
@@ -64,7 +65,7 @@ def tracking(rows: Sequence[LeaderboardRow], seed: int = 0) -> list[Tracking]:
     features = Counter(row.fid_features for row in usable).most_common(1)
     usable = [row for row in usable if row.fid_features == features[0][0]]
     gains = sorted({name for row in usable for name in row.scores if name.endswith(_GAIN)} & _claimed(usable))
-    measures = sorted({name for row in usable for name in row.scores if _is_realism(name, row)})
+    measures = sorted({name for row in usable for name in row.scores if _is_realism(name)})
     found = [_tracked(usable, metric, gain, seed) for gain in gains for metric in measures]
     return sorted(found, key=lambda item: (item.gain, item.rho is None, -abs(item.rho or 0.0), item.metric))
 
@@ -74,8 +75,8 @@ def _claimed(rows: Sequence[LeaderboardRow]) -> set[str]:
     return {f"{name}{_GAIN}" for name in ("accuracy", "dice") if any(f"{name}{_GAIN}" in row.scores for row in rows)}
 
 
-def _is_realism(name: str, row: LeaderboardRow) -> bool:
-    return not name.endswith(_NO_SCORE) and f"{name}{_GAIN}" not in row.scores
+def _is_realism(name: str) -> bool:
+    return not name.endswith(_NO_SCORE) and name not in _USES
 
 
 def _tracked(rows: Sequence[LeaderboardRow], metric: str, gain: str, seed: int) -> Tracking:

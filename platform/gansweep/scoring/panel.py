@@ -13,6 +13,8 @@ from gansweep.errors import CohortError
 from gansweep.scoring.classification import Detection, inception_score
 from gansweep.scoring.encoder import extractor_of, train_encoder
 from gansweep.scoring.extractors import Extractor, load_extractor
+from gansweep.scoring.hounsfield import hounsfield_values
+from gansweep.scoring.lesions import lesion_distances
 from gansweep.scoring.measured import MEASURED, MetricValue, Sets, jackknifed, mean_of
 from gansweep.scoring.memorisation import FIGURES, assess
 from gansweep.scoring.metrics import METRICS
@@ -21,6 +23,7 @@ from gansweep.scoring.probe import Probe
 from gansweep.scoring.statistics import Predictions, interval, wilson
 
 if TYPE_CHECKING:
+    from gansweep.cohort.intensity import Window
     from gansweep.contracts import ImageSet
 
 __all__ = ["MetricValue", "score_sets"]
@@ -39,6 +42,7 @@ def score_sets(
     positive: int = 1,
     training: ImageSet | None = None,
     held_out: ImageSet | None = None,
+    window: Window | None = None,
     device: torch.device | None = None,
 ) -> dict[str, MetricValue]:
     """Every metric of `METRICS` between real and synthetic images, floors beside distances, and what the labels allow.
@@ -52,6 +56,8 @@ def score_sets(
     `specificity`, `auroc` of one trained on the fake images and tested on the second half (train on synthetic, test on
     real), beside `_real_only`, of one trained on the first half.
 
+    With masks: `gansweep.scoring.lesions`. Of CT, with its `window`: `gansweep.scoring.hounsfield`.
+
     With `training`: the figures of `gansweep.scoring.memorisation`.
 
     Args:
@@ -64,6 +70,7 @@ def score_sets(
         positive: the class of sensitivity, specificity and AUROC.
         training: what the generator of the fake images was trained on; without it, memorisation is absent.
         held_out: real images that it was not trained on.
+        window: of CT, how Hounsfield units became [0, 1]; without it, figures in HU are absent.
         device: where to extract features; the CPU by default.
 
     Raises:
@@ -81,6 +88,7 @@ def score_sets(
     for name, metric in METRICS.items():
         found |= MEASURED[metric.of](name, metric, sets)
     found |= {"lpips": _lpips(sets, lpips)} | _labelled(sets, positive)
+    found |= lesion_distances(sets, extractor) | hounsfield_values(sets, window, positive)
     return found | _memorisation(sets, training, held_out, extractor)
 
 

@@ -1,0 +1,200 @@
+"""What a generated CT says in Hounsfield units: calcium, the distribution of densities, and left against right."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from gansweep.scoring.measured import MetricValue, Sets, jackknifed, mean_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from gansweep.cohort.intensity import Window
+    from gansweep.contracts import ImageSet
+
+__all__ = ["NAMES", "asymmetry", "calcified", "hounsfield_values", "inside_head", "quantiles_of"]
+
+NAMES = (
+    *("calcified_volume", "calcified_volume_real", "calcified_volume_distance", "calcified_volume_distance_floor"),
+    *("hu_distance", "hu_distance_floor", "asymmetry", "asymmetry_real"),
+)
+CALCIFIED_HU = 130.0
+"""From here on it is calcium (Agatston et al. 1990); grey matter with usual noise ends well below."""
+HEAD_HU = -150.0
+"""Fat and all that is denser belongs to the head, air does not."""
+SHELL = 0.2
+"""Of the head's inscribed radius: how far scalp and skull reach in from the surface (15 of 85 mm, and some more)."""
+QUANTILES = 64
+INF = float("inf")
+
+
+@dataclass(frozen=True)
+class _Heads:
+    """Hounsfield units inside the head of each image that has one.
+
+    Args:
+        hu: `[m, H, W]`.
+        inside: `[m, H, W]`.
+        labels: `[m]`.
+        rows: `[m]` of the set.
+        of: images in the set.
+    """
+
+    hu: NDArray[np.float32]
+    inside: NDArray[np.bool_]
+    labels: Tensor
+    rows: Tensor
+    of: int
+
+
+def hounsfield_values(sets: Sets, window: Window | None, positive: int) -> dict[str, MetricValue]:
+    """The figures of `NAMES`, of sets whose window shows air as well as calcium; absent with the reason.
+
+    `calcified_volume`: the share of what is inside the skull that is calcified, by area in each slice, which over many
+    slices is the share by volume (Delesse 1848); mean over the fake images of the positive class (of all where there is
+    one class), beside that of the real ones; range [0, 1]. `calcified_volume_distance`: 1-Wasserstein distance of the
+    two distributions over images, in the same unit: a mean may be right and every image alike. `hu_distance`:
+    1-Wasserstein distance of the densities inside the skull, every image with the same weight, in HU. `asymmetry`: mean
+    absolute difference to the mirror image, in HU, beside that of the real images. Distances: lower is better, compare
+    them with their floors; of the others, like the real is good.
+
+    Small lesions in large pixels are shown denser or fainter than they are; both sets must have come through the same
+    window and size.
+
+    Args:
+        sets: CT images, and their halves.
+        window: how HU became [0, 1]; None: not CT, or not known.
+        positive: the class with calcifications.
+    """
+    if window is None:
+        return dict.fromkeys(NAMES, sets.absent("not CT in Hounsfield units"))
+    if window.low >= HEAD_HU or window.high <= CALCIFIED_HU:
+        shown = f"window {window.name} shows {window.low:g} to {window.high:g} HU"
+        return dict.fromkeys(NAMES, sets.absent(f"{shown}; needed: below {HEAD_HU:g} to above {CALCIFIED_HU:g}"))
+    real, fake = (_heads(images, window) for images in (sets.real, sets.fake))
+    in_halves = [torch.isin(real.rows, rows) for rows in sets.halves]
+    if min(len(fake.rows), *(int(half.sum()) for half in in_halves)) < 2:
+        reason = f"a head is found in {len(real.rows)} real and {len(fake.rows)} fake images"
+        return dict.fromkeys(NAMES, sets.absent(reason))
+    remark = "" if len(fake.rows) == fake.of else f"no head in {fake.of - len(fake.rows)} fake images"
+    return _calcium(sets, real, fake, positive, remark) | _densities(sets, real, fake, remark)
+
+
+def _calcium(sets: Sets, real: _Heads, fake: _Heads, positive: int, remark: str) -> dict[str, MetricValue]:
+    every = len(sets.real.labels.unique()) < 2
+    chosen = [torch.ones_like(h.labels, dtype=torch.bool) if every else h.labels == positive for h in (real, fake)]
+    x, y = (torch.from_numpy(calcified(h.hu, h.inside))[of] for h, of in zip((real, fake), chosen, strict=True))
+    halves = [torch.isin(real.rows[chosen[0]], rows) for rows in sets.halves]
+    if min(len(y), *(int(half.sum()) for half in halves)) < 2:
+        reason = f"{len(x)} real and {len(y)} fake images of the positive class with a head"
+        return dict.fromkeys(NAMES[:4], sets.absent(reason))
+    name = "calcified_volume"
+    return {
+        name: _mean(y, sets, 0, len(y), remark),
+        f"{name}_real": _mean(x, sets, len(x), 0, ""),
+        f"{name}_distance": _distance(x, y, sets, remark),
+        f"{name}_distance_floor": _distance(
+            x[halves[0]], x[halves[1]], sets, "half of the real images, other patients"
+        ),
+    }
+
+
+def _densities(sets: Sets, real: _Heads, fake: _Heads, remark: str) -> dict[str, MetricValue]:
+    x, y = (torch.from_numpy(quantiles_of(h.hu, h.inside)) for h in (real, fake))
+    a, b = (x[torch.isin(real.rows, rows)] for rows in sets.halves)
+    tilted = {
+        name: torch.tensor([asymmetry(*pair) for pair in zip(h.hu, h.inside, strict=True)], dtype=torch.float64)
+        for name, h in (("real", real), ("fake", fake))
+    }
+    return {
+        "hu_distance": _distance(x, y, sets, remark),
+        "hu_distance_floor": _distance(a, b, sets, "half of the real images, other patients"),
+        "asymmetry": _mean(tilted["fake"], sets, 0, len(y), remark),
+        "asymmetry_real": _mean(tilted["real"], sets, len(x), 0, ""),
+    }
+
+
+def _mean(values: Tensor, sets: Sets, n_real: int, n_fake: int, reason: str) -> MetricValue:
+    found = mean_of(values, sets)
+    return MetricValue(found.value, found.low, found.high, n_real, n_fake, reason=reason)
+
+
+def _distance(x: Tensor, y: Tensor, sets: Sets, reason: str) -> MetricValue:
+    return MetricValue(*jackknifed(_wasserstein, x, y, (0, INF), sets.seed), len(x), len(y), reason=reason)
+
+
+def _wasserstein(x: Tensor, y: Tensor) -> float:
+    from scipy import stats
+
+    return float(stats.wasserstein_distance(x.flatten().numpy(), y.flatten().numpy()))
+
+
+def _heads(images: ImageSet, window: Window) -> _Heads:
+    hu = window.invert((images.images[:, 0].numpy() + 1) / 2)
+    inside = np.stack([inside_head(image) for image in hu])
+    rows = torch.from_numpy(np.flatnonzero(inside.any((1, 2))))
+    return _Heads(hu[rows], inside[rows], images.labels[rows], rows, len(images))
+
+
+def inside_head(hu: NDArray[Any]) -> NDArray[np.bool_]:
+    """What lies inside the skull of a head's slice `[H, W]` in HU; nowhere where no head is seen.
+
+    The head is the largest connected thing that is no air, holes filled; inside is what is further from its surface
+    than a fifth of its inscribed radius, less what is as dense as calcium and connected with something further out: the
+    skull, where it is thick or cut aslant. A closed skull is not asked for: a generator may draw one with gaps.
+    """
+    from scipy import ndimage
+
+    parts, found = ndimage.label(hu > HEAD_HU)
+    if not found:
+        return np.zeros(hu.shape, dtype=bool)
+    head = ndimage.binary_fill_holes(parts == int(np.bincount(parts.ravel())[1:].argmax()) + 1)
+    depth = ndimage.distance_transform_edt(np.pad(head, 1))[1:-1, 1:-1]  # beyond the picture there is air
+    deep = depth > SHELL * depth.max()
+    dense, _ = ndimage.label((hu >= CALCIFIED_HU) & head, structure=np.ones((3, 3)))
+    inside: NDArray[np.bool_] = deep & ~(np.isin(dense, np.unique(dense[~deep])) & (dense > 0))
+    # Specks of noise are no head.
+    return inside if inside.sum() >= 0.02 * inside.size else np.zeros(hu.shape, dtype=bool)
+
+
+def calcified(hu: NDArray[Any], inside: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Share `[m]` of what is `inside` `[m, H, W]` that has 130 HU or more."""
+    found: NDArray[np.float64] = ((hu >= CALCIFIED_HU) & inside).sum((1, 2)) / inside.sum((1, 2))
+    return found
+
+
+def quantiles_of(hu: NDArray[Any], inside: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Quantiles `[m, 64]` of the HU `inside`: each image with the same weight, whatever its head's size."""
+    levels = (np.arange(QUANTILES) + 0.5) / QUANTILES
+    return np.stack([np.quantile(image[within], levels) for image, within in zip(hu, inside, strict=True)])
+
+
+def asymmetry(hu: NDArray[Any], inside: NDArray[np.bool_]) -> float:
+    """Mean absolute difference in HU between a slice `[H, W]` and its mirror image, where both are inside.
+
+    The mirror stands upright where inside and its mirror image overlap most, to half a pixel; a head that is turned is
+    asymmetric by this measure, in real images as in fake ones.
+    """
+    width = hu.shape[1]
+    profile = inside.sum(0).astype(np.float64)
+    centre = 2 * float((np.arange(width) * profile).sum() / profile.sum())
+    sums = range(max(0, round(centre) - width // 8), min(2 * (width - 1), round(centre) + width // 8) + 1)
+
+    def mirrored(image: NDArray[Any], total: int) -> tuple[NDArray[Any], NDArray[Any]]:
+        """The columns x for which total - x is in the picture, and these."""
+        left, right = max(0, total - width + 1), min(width - 1, total)
+        part = image[:, left : right + 1]
+        return part, part[:, ::-1]
+
+    def overlap(total: int) -> int:
+        return int(np.logical_and(*mirrored(inside, total)).sum())
+
+    best = max(sums, key=overlap)
+    within = np.logical_and(*mirrored(inside, best))
+    image, mirror = mirrored(hu.astype(np.float64), best)
+    return float(np.abs(image - mirror)[within].mean()) if within.any() else 0.0
