@@ -5,8 +5,8 @@ Run: `python benchmarks/memorisation.py [--source FOLDER] [--patients 60] [--rep
 Real images (phantoms, or those of `--source`, which `gansweep ingest` could read) are dealt into three parts by
 patient: half are what the generator was trained on, a quarter is held out, a quarter plays a perfect generator. The
 other generators replay training images: as they are, with noise, flipped, each twentieth only; or show noise, or the
-mean image; or are a DCGAN trained for a while on the training part, or on eight of its images. Each repeat deals anew
-and trains its own encoder. Prints a table and a JSON line.
+mean image; or are a DCGAN of 32 pixels trained for a while on the training part, or on eight of its images, or four
+times as long on these. Each repeat deals anew and trains its own encoder. Prints a table and a JSON line.
 """
 
 from __future__ import annotations
@@ -135,7 +135,8 @@ def main() -> None:
         view = DataView(size=GAN_SIZE)
         training, held_out, _ = dealt(cohort.load("train", view), 0)
         spec, few = cohort.spec(view), rows(training, torch.linspace(0, len(training) - 1, FEW).long().tolist())
-        for seen, iterations in ((training, wanted.gan_iterations), (few, wanted.gan_iterations), (few, 1500)):
+        short, long = wanted.gan_iterations, 4 * wanted.gan_iterations
+        for seen, iterations in ((training, short), (few, short), (few, long)):
             kind = f"DCGAN, {iterations} iterations on {len(seen)} images"
             found[kind] = [assess(trained(seen, spec, iterations), seen, held_out, None)]
     table = [told(kind, those) for kind, those in found.items()]
