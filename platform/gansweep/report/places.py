@@ -64,7 +64,7 @@ def _folded(group: list[LeaderboardRow]) -> LeaderboardRow:
     counting = [row for row in group if row.counts]
     names = set.intersection(*(set(row.scores) for row in counting))
     values = {name: [row.scores[name] for row in counting] for name in counting[0].scores if name in names}
-    lead = next((row for row in group if row.trial_id == row.configuration), group[0])
+    lead = min(group, key=lambda row: (bool(row.repeat_of), row.trial_id))
     return replace(
         lead,
         scores={name: float(np.mean(found)) for name, found in values.items()},

@@ -74,7 +74,7 @@ class Extractor:
         """Features `[n, d]` float64 on the CPU of images `[n, C, H, W]` in [-1, 1].
 
         Raises:
-            ConfigError: the extractor does not give one vector per image.
+            ConfigError: the extractor does not give one vector per image, or values that are not finite.
         """
         return torch.cat([self._features(chunk) for chunk in images.split(batch)])
 
@@ -95,6 +95,8 @@ class Extractor:
                 where=f"extractor {self.name}",
                 fix="it must return one feature vector per image, [b, d]",
             )
+        if not found.isfinite().all():
+            raise ConfigError("gives values that are not finite", where=f"extractor {self.name}", fix="use another")
         return found.flatten(1).double().cpu()
 
 

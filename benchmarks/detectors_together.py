@@ -1,0 +1,104 @@
+"""Several detector seeds trained as one stacked network, against one after the other.
+
+Together: the weights of S detectors are stacked, `torch.func.vmap` trains them in one pass on their S batches, and one
+AdamW steps all. It is the same arithmetic (the predictions are compared), so only the time can differ. On a CPU a
+figure is CPU time of one thread, which other processes disturb less than wall time; on a GPU it is wall time.
+
+    python benchmarks/detectors_together.py [--seeds 3 6] [--size 64] [--batch 32] [--steps 40] [--rounds 3]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad_and_value, stack_module_state, vmap
+from torch.nn import functional
+
+from gansweep.scoring.augmentation import augmented
+from gansweep.scoring.detection import Batches, Recipe, predict, train_detector
+from gansweep.testing.images import shapes
+from trainables import DETECTORS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gansweep.contracts import ImageSet
+
+
+def together(recipe: Recipe, real: ImageSet, seeds: list[int], device: torch.device) -> list[nn.Module]:
+    """As `train_detector` for each seed, on real images alone."""
+    detectors = []
+    for seed in seeds:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            detectors.append(recipe.build().to(device).train())
+    weights, buffers = stack_module_state(detectors)
+    weights = {name: nn.Parameter(tensor.detach()) for name, tensor in weights.items()}
+    base = recipe.build().to(device)
+
+    def loss(one: dict[str, Tensor], state: dict[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
+        return functional.cross_entropy(functional_call(base, (one, state), (images,)), labels)
+
+    step = vmap(grad_and_value(loss))
+    optimiser = torch.optim.AdamW(weights.values(), lr=recipe.lr, weight_decay=1e-2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=recipe.lr, total_steps=recipe.steps)
+    batches = [Batches(recipe, real, None, 0.0, seed) for seed in seeds]
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    for number in range(recipe.steps):
+        drawn = [batch[number] for batch in batches]
+        images = torch.stack(
+            [augmented(x.to(device), generator) for (x, _), generator in zip(drawn, generators, strict=True)]
+        )
+        gradients, _ = step(dict(weights), buffers, images, torch.stack([y for _, y in drawn]).to(device))
+        for name, weight in weights.items():
+            weight.grad = gradients[name]
+        optimiser.step()
+        schedule.step()
+    for row, detector in enumerate(detectors):
+        detector.load_state_dict({name: weight[row] for name, weight in weights.items()})
+    return [detector.eval() for detector in detectors]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[3, 6])
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    real, spec = shapes(60, options.size)
+    recipe = Recipe(lambda: DETECTORS["small_cnn"](spec), len(spec.classes), options.steps, options.batch)
+    clock = time.process_time if device.type == "cpu" else time.perf_counter
+    rows = []
+    print(f"{'seeds':>6} {'one by one, s':>14} {'together, s':>12} {'ratio':>6} {'predictions agree to':>21}")
+    for seeds in options.seeds:
+        ways: tuple[Callable[[], list[nn.Module]], ...] = (
+            lambda n=seeds: [train_detector(recipe, real, None, 0.0, seed, device) for seed in range(n)],
+            lambda n=seeds: together(recipe, real, list(range(n)), device),
+        )
+        seconds: list[list[float]] = [[], []]
+        said: list[Tensor] = []
+        for _ in range(options.rounds):
+            said = []
+            for way, spent in zip(ways, seconds, strict=True):
+                start = clock()
+                detectors = way()
+                said.append(predict(detectors, real.images, device))
+                spent.append(clock() - start)
+        one, all_at_once = (min(spent) for spent in seconds)
+        error = float((said[0] - said[1]).abs().max())
+        print(f"{seeds:>6} {one:>14.2f} {all_at_once:>12.2f} {one / all_at_once:>6.2f} {error:>21.1e}", flush=True)
+        rows.append({"seeds": seeds, "one_by_one_s": one, "together_s": all_at_once, "ratio": one / all_at_once})
+    print(json.dumps({"benchmark": "detectors_together", "device": device.type, **vars(options), "rows": rows}))
+
+
+if __name__ == "__main__":
+    main()

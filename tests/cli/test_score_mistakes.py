@@ -1,0 +1,107 @@
+"""`gansweep score` and sets or extractors that cannot be used: one line that says what, and exit status 2."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from gansweep.cli import main
+from gansweep.cohort.ingest import IngestSettings, ingest
+from gansweep.cohort.phantom import write_phantom
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Pooled(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.adaptive_avg_pool2d(x[:, :1], 3).flatten(1)
+
+
+class OneNumber(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mean()
+
+
+class Undefined(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x[:, :1].flatten(1) / 0.0 * 0.0
+
+
+def pictures(folder: Path, n: int, seed: int, *, size: int = 16, colour: bool = False, classes: int = 2) -> Path:
+    shape = (n, size, size, 3) if colour else (n, size, size)
+    for row, image in enumerate(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)):
+        (folder / "wi"[row % classes]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / "wi"[row % classes] / f"{row}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    base = tmp_path_factory.mktemp("given")
+    made = {
+        "real": pictures(base / "real", 16, 0),
+        "fake": pictures(base / "fake", 12, 1),
+        "one image": pictures(base / "one", 1, 2),
+        "one class": pictures(base / "class", 12, 3, classes=1),
+        "colour": pictures(base / "colour", 12, 4, colour=True),
+        "nothing there": base / "nowhere",
+    }
+    made["large"] = ingest(pictures(base / "l", 12, 5), base / "large", IngestSettings(size=32)).path
+    write_phantom(base / "heads", patients=12, slices=1, size=32)
+    for window in ("lesion", "brain"):
+        made[window] = ingest(base / "heads", base / window, IngestSettings(size=16, window=window)).path
+    for module in (Pooled(), OneNumber(), Undefined()):
+        made[type(module).__name__] = base / f"{type(module).__name__}.pt"
+        torch.jit.save(torch.jit.script(module), made[type(module).__name__])
+    torch.save({"weights": torch.zeros(3)}, base / "state.pt")
+    return {name: str(path) for name, path in made.items()} | {"weights": str(base / "state.pt")}
+
+
+@pytest.mark.parametrize(
+    ("real", "fake", "features", "line"),
+    [
+        ("real", "one image", "Pooled", "1 fake images; at least 2 are needed"),
+        ("one image", "one class", "Pooled", "1 real images; at least 8 are needed"),
+        ("real", "nothing there", "Pooled", "nowhere"),
+        ("real", "colour", "Pooled", "real images are 1x16x16, fake ones 3x16x16; make both of one size and kind"),
+        ("real", "large", "Pooled", "real images are 1x16x16, fake ones 1x32x32; make both of one size and kind"),
+        (
+            "lesion",
+            "brain",
+            "Pooled",
+            "was ingested with window brain, REAL with lesion; ingest it with --window lesion",
+        ),
+        ("real", "fake", "weights", "not a TorchScript file; save it with torch.jit.save, not torch.save"),
+        ("real", "fake", "OneNumber", "gives shape () for 16 images; it must return one feature vector per image"),
+        ("real", "fake", "Undefined", "gives values that are not finite"),
+        ("real", "fake", "nothing there", "no such file"),
+    ],
+)
+def test_it_is_refused_in_one_line(
+    real: str, fake: str, features: str, line: str, given: dict[str, str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["score", given[real], given[fake], "--features", given[features], "--size=16", "--json"]) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    told = [text for text in err.splitlines() if text.startswith("error: ")]
+    assert len(told) == 1
+    assert line in told[0]
+    assert "Traceback" not in err
+
+
+def test_one_class_only_leaves_out_what_needs_two_and_says_so(
+    given: dict[str, str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["score", given["real"], given["one class"], "--features", given["Pooled"], "--size=16", "--json"]) == 0
+    found = json.loads(capfd.readouterr().out)
+    assert found["fid"]["value"] is not None
+    assert found["lesion_fidelity"]["value"] is None
+    assert found["lesion_fidelity"]["reason"] == "the fake images, or a half of them, are of one class only"
+    assert found["lesion_fid"]["reason"] == "the real images have no masks"
+    assert found["hu_distance"]["reason"] == "not CT in Hounsfield units"
