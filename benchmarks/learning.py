@@ -51,7 +51,8 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "sngan": SPECTRAL | {"architecture": {"width": 16, "latent": 32}},
     "lapgan": RELATIVISTIC | {"architecture": {"width": 16, "latent": 32}},
     "progan": RELATIVISTIC | {"architecture": {"width": 8, "latent": 32, "growing": 0.5}, "lr_d": 2e-3, "lr_g": 2e-3},
-    "stylegan2": RELATIVISTIC | {"architecture": {"width": 8, "latent": 32}, "lr_d": 2e-3, "lr_g": 2e-3},
+    # Equalised layers hold weights of unit size, which small rates hardly move in so few steps.
+    "stylegan2": RELATIVISTIC | {"architecture": {"width": 8, "latent": 32}, "lr_d": 1e-2, "lr_g": 1e-2},
     "vaegan": RELATIVISTIC | {"architecture": {"width": 16, "latent": 32}},
     "r3gan": RELATIVISTIC | {"architecture": {"width": 8, "latent": 32}},
 }

@@ -77,8 +77,9 @@ def _space(trial: optuna.Trial) -> TrialConfig:
     family = trial.suggest_categorical("family", sorted(_ARCHITECTURES))
     choices: dict[str, Any] = {
         "family": family,
-        "lr_d": trial.suggest_float("lr_d", 3e-5, 4e-3, log=True),
-        "lr_g": trial.suggest_float("lr_g", 3e-5, 4e-3, log=True),
+        # Up to what equalised layers (progan, stylegan2) need in a short run.
+        "lr_d": trial.suggest_float("lr_d", 3e-5, 1e-2, log=True),
+        "lr_g": trial.suggest_float("lr_g", 3e-5, 1e-2, log=True),
         "n_critic": trial.suggest_int("n_critic", 1, 5),
         "ema_half_life": trial.suggest_categorical("ema_half_life", [0.5, 2.0, 10.0]),
         **_objective(trial),

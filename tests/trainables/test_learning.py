@@ -7,18 +7,19 @@ import torch
 
 from benchmarks.learning import FAMILIES, MODES, discs, learned, measured
 
-ITERATIONS = 200
+ITERATIONS = 400
 BOUNDS = {
-    "fcgan": (5.0, 3),
-    "dcgan": (8.0, 3),
-    "sngan": (6.0, 3),
-    "lapgan": (5.0, 1),
-    "progan": (3.0, 1),
-    "stylegan2": (3.0, 1),
-    "vaegan": (6.0, 3),
-    "r3gan": (3.0, 1),
+    "fcgan": (6.0, 3),
+    "dcgan": (10.0, 4),
+    "sngan": (6.0, 4),
+    "lapgan": (6.0, 1),
+    "progan": (2.5, 1),
+    "stylegan2": (2.0, 2),
+    "vaegan": (7.0, 3),
+    "r3gan": (1.4, 1),
 }
-"""How many times smaller the Frechet distance must become, and how many of the eight modes be covered."""
+"""How many times smaller the Frechet distance must become, and how many of the eight modes be covered:
+about half of what seed 0 gave."""
 
 
 def test_the_ring_tells_its_own_images_from_others():
