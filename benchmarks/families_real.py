@@ -130,17 +130,19 @@ def row_of(
 
 
 def _affordable(config: TrialConfig, real: Reference, seconds: float) -> int:
-    """Iterations in so many processor seconds; the step of a growing GAN is measured while it grows."""
-    tried = 2
-    while True:
-        short = config.derive({"iterations": tried})
-        gan = build_gan(short, real.spec, TRAINABLES)
-        began = time.process_time()
-        train(short, gan, real.train, MemoryReporter(), lambda _sampler, _iteration: {}, reports=1, device=CPU)
-        taken = time.process_time() - began
-        if taken > 0.05 * seconds:
-            return max(math.floor(tried * seconds / taken), 1)
+    """Iterations in so many processor seconds, from the difference of two short runs; a growing GAN grows in them."""
+    start, tried = _taken(config, real, 1), 2
+    while (taken := _taken(config, real, tried) - start) < 0.05 * seconds:
         tried *= 2
+    return max(math.floor((tried - 1) * seconds / taken), 1)
+
+
+def _taken(config: TrialConfig, real: Reference, iterations: int) -> float:
+    short = config.derive({"iterations": iterations})
+    gan = build_gan(short, real.spec, TRAINABLES)
+    began = time.process_time()
+    train(short, gan, real.train, MemoryReporter(), lambda _sampler, _iteration: {}, reports=1, device=CPU)
+    return time.process_time() - began
 
 
 def _samples(sampler: Sampler, config: TrialConfig, real: Reference, number: int) -> ImageSet:

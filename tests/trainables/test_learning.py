@@ -10,7 +10,7 @@ from benchmarks.learning import FAMILIES, MODES, discs, learned, measured
 ITERATIONS = 400
 BOUNDS = {
     "fcgan": (6.0, 3),
-    "dcgan": (10.0, 4),
+    "dcgan": (5.0, 4),
     "sngan": (6.0, 4),
     "lapgan": (6.0, 1),
     "progan": (2.5, 1),
@@ -19,7 +19,7 @@ BOUNDS = {
     "r3gan": (1.4, 1),
 }
 """How many times smaller the Frechet distance must become, and how many of the eight modes be covered:
-about half of what seed 0 gave."""
+about half of what seeds 0 and 1 gave (the distance before training varies by a factor of three)."""
 
 
 def test_the_ring_tells_its_own_images_from_others():
