@@ -1,0 +1,106 @@
+"""What the lesion scores of `gansweep score` say of generators whose fault is known.
+
+Each "generator" draws phantoms from the true distribution and then makes one mistake. The scores are the panel's, with
+their 95 % intervals; the floor is what real phantoms of other patients get.
+
+    python benchmarks/lesion_scores.py [--images 80] [--size 64] [--encoder-steps 200] [--seed 0]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from gansweep.cohort.intensity import WINDOWS
+from gansweep.cohort.phantom import draw_phantom
+from gansweep.cohort.resample import fit_mask, fit_pixels
+from gansweep.contracts import ImageSet
+from gansweep.scoring import panel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+LESION = WINDOWS["lesion"]
+SHOWN = (
+    "fid",
+    "lesion_fid",
+    "lesion_fidelity",
+    "calcified_volume",
+    "calcified_volume_distance",
+    "hu_distance",
+    "asymmetry",
+)
+BRAIN_HU = 35.0
+
+Slice = tuple["NDArray[Any]", "NDArray[Any]"]
+
+
+def as_it_is(hu: NDArray[Any], mask: NDArray[Any]) -> Slice:
+    return hu, mask
+
+
+def without_lesions(hu: NDArray[Any], mask: NDArray[Any]) -> Slice:
+    """The anatomy is right, the label is a lie; the mask stays, as a generator's mask channel would."""
+    return np.where(mask, np.minimum(hu, BRAIN_HU), hu), mask
+
+
+def on_one_side(hu: NDArray[Any], mask: NDArray[Any]) -> Slice:
+    right = mask & (np.arange(hu.shape[1]) >= hu.shape[1] // 2)
+    return np.where(right, np.minimum(hu, BRAIN_HU), hu), mask & ~right
+
+
+def too_dense(hu: NDArray[Any], mask: NDArray[Any]) -> Slice:
+    """Soft tissue 10 HU too dense."""
+    return np.where((hu > 0) & (hu < 80), hu + 10, hu), mask
+
+
+MISTAKES: dict[str, Callable[[NDArray[Any], NDArray[Any]], Slice]] = {
+    "none": as_it_is,
+    "no lesions": without_lesions,
+    "lesions on one side": on_one_side,
+    "tissue 10 HU too dense": too_dense,
+}
+
+
+def drawn(n: int, size: int, rng: np.random.Generator, mistake: Callable[..., Slice]) -> ImageSet:
+    images, masks = [], []
+    for index in range(n):
+        hu, mask = mistake(*draw_phantom(rng, fahr=bool(index % 2)))
+        images.append(LESION.apply(fit_pixels(hu[None], size, keep_lesions=True)))
+        masks.append(fit_mask(mask, None, size)[None])
+    stacked = torch.from_numpy(np.stack(images)).float() * 2 - 1
+    return ImageSet(stacked, torch.arange(n) % 2, torch.from_numpy(np.stack(masks)).float())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=80)
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--encoder-steps", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    panel.ENCODER_STEPS = options.encoder_steps
+    real = drawn(options.images, options.size, np.random.default_rng([options.seed, 0]), as_it_is)
+    result: dict[str, Any] = {"benchmark": "lesion_scores", **vars(options), "rows": {}}
+    for number, (name, mistake) in enumerate(MISTAKES.items(), start=1):
+        fake = drawn(options.images, options.size, np.random.default_rng([options.seed, number]), mistake)
+        found = panel.score_sets(real, fake, seed=options.seed, window=LESION)
+        print(f"mistake: {name}", flush=True)
+        for score in SHOWN:
+            beside = {kind: found[f"{score}_{kind}"] for kind in ("floor", "real") if f"{score}_{kind}" in found}
+            values = {"fake": found[score], **beside}
+            texts = (f"{kind} {v.value:.4g} ({v.low:.4g} to {v.high:.4g})" for kind, v in values.items())
+            print(f"  {score:<28}{'; '.join(texts)}", flush=True)
+            result["rows"].setdefault(name, {})[score] = {kind: [v.value, v.low, v.high] for kind, v in values.items()}
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
