@@ -9,9 +9,9 @@ from benchmarks.learning import FAMILIES, MODES, discs, learned, measured
 
 ITERATIONS = 400
 BOUNDS = {
-    "fcgan": (6.0, 3),
+    "fcgan": (6.0, 2),
     "dcgan": (5.0, 4),
-    "sngan": (6.0, 4),
+    "sngan": (3.0, 0),
     "lapgan": (6.0, 1),
     "progan": (2.5, 1),
     "stylegan2": (2.0, 2),
