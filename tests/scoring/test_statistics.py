@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from benchmarks.false_alarms import crossed as arms
 from gansweep.errors import ConfigError
 from gansweep.scoring.statistics import (
-    Predictions,
     bootstrap_mean,
     compare,
     compare_arms,
@@ -19,28 +19,6 @@ from gansweep.scoring.statistics import (
     patients_needed,
     wilson,
 )
-
-
-def arms(
-    rng: np.random.Generator, *, patients: int = 40, trainings: int = 5, luck: float = 0.4, effect: float = 0.0
-) -> tuple[Predictions, Predictions]:
-    """Two arms of detectors with crossed random effects, three images per patient.
-
-    Patients differ in difficulty, shared by the arms; each training of each arm has its own luck, and its own opinion
-    of each patient.
-    """
-    of = np.repeat(np.arange(patients), 3)
-    labels = of % 2
-    difficulty, shared = rng.normal(size=patients), rng.normal(scale=0.5, size=(trainings, patients))
-
-    def arm(gain: float) -> Predictions:
-        skill = (2 * labels - 1) * (1 + gain + rng.normal(scale=luck, size=(trainings, 1)))
-        opinion = (shared + rng.normal(scale=0.7, size=(trainings, patients)))[:, of]
-        logits = skill + difficulty[of] + opinion + rng.normal(scale=0.5, size=(trainings, len(of)))
-        p = 1 / (1 + np.exp(-logits))
-        return Predictions(np.stack([1 - p, p], -1), labels, [f"patient {i}" for i in of], 1)
-
-    return arm(0.0), arm(effect)
 
 
 @pytest.mark.parametrize(("metric", "trainings"), [("accuracy", 3), ("accuracy", 5), ("auroc", 5)])

@@ -16,7 +16,8 @@ NEIGHBOURS = 5
 def precision(real: Tensor, fake: Tensor) -> float:
     """Share of samples that lie in the ball of some real image: how many look real.
 
-    Range [0, 1], higher is better. One outlier among the real images, with its large ball, is enough to raise it.
+    Range [0, 1], higher is better. One outlier among the real images, with its large ball, is enough to raise it. Blind
+    to missing variety: copies of a few images that look real score 1.
 
     Args:
         real: `[n, d]` features, n > 3.
@@ -31,7 +32,8 @@ def precision(real: Tensor, fake: Tensor) -> float:
 def recall(real: Tensor, fake: Tensor) -> float:
     """Share of real images that lie in the ball of some sample: how much of the real variety is met.
 
-    Range [0, 1], higher is better. Arguments as `precision`, with m > 3 samples.
+    Range [0, 1], higher is better. Arguments as `precision`, with m > 3 samples. A little noise can raise it, for it
+    drives the samples apart and so widens their balls.
 
     Source:
         Kynkäänniemi et al. 2019, eq. 2 with the sets exchanged, k = 3.
@@ -42,7 +44,8 @@ def recall(real: Tensor, fake: Tensor) -> float:
 def density(real: Tensor, fake: Tensor) -> float:
     """Mean number of real balls a sample lies in, over k: precision that one outlier cannot raise.
 
-    Range [0, inf), around 1 for equal distributions; higher means samples in the densest places, not better ones.
+    Range [0, inf), around 1 for equal distributions; higher means samples in the densest places, not better ones. Blind
+    to missing variety, as precision is.
 
     Args:
         real: `[n, d]` features, n > 5.
