@@ -253,3 +253,32 @@ def test_the_command_refuses_and_obeys(
     out, err = capfd.readouterr()
     assert "MODEL_CARD.md" in json.loads(out)["files"]
     assert "exported although it memorised" in err
+
+
+@pytest.mark.acceptance
+@pytest.mark.ray
+def test_a_gan_trained_too_long_on_too_few_patients_is_caught(tmp_path: Path) -> None:
+    """Nothing is planted: under Ray, a DCGAN of this project learns eight patients by heart."""
+    write_phantom(tmp_path / "dicom", patients=40, slices=1, size=64, seed=2)
+    made = ingest(tmp_path / "dicom", tmp_path / "cohort", IngestSettings(size=SIZE, split=(0.2, 0.6, 0.2))).path
+    config = TrialConfig(
+        architecture={"latent": 16, "width": 16}, batch_size=16, n_critic=1, lr_d=1e-3, iterations=1000, seed=0
+    )
+
+    def produce(name: str, iterations: int, *, allow: bool) -> Path:
+        given = config.derive({"iterations": iterations})
+        out = tmp_path / name
+        return train_production(
+            given, made, out, TRAINABLES, reports=1, scoring=SCORING, allow_memorised=allow, say=print
+        )
+
+    with pytest.raises(ExportError, match="samples tell training patients from others"):
+        produce("long", 1000, allow=False)
+    assert (tmp_path / "long" / "training" / "nearest.png").is_file()
+    assert not (tmp_path / "long" / "generator.json").exists()
+    out = produce("long", 1000, allow=True)
+    assert "WARNING: this generator memorised" in (out / "MODEL_CARD.md").read_text()
+    brief = produce("brief", 10, allow=False)
+    found = json.loads((brief / "evidence.json").read_text())["memorisation"]
+    assert found["memorised"] is False, "the same, stopped before it could learn anybody"
+    assert found["counts"]["training_patients"] == 8
