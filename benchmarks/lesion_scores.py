@@ -1,7 +1,8 @@
 """What the lesion scores of `gansweep score` say of generators whose fault is known.
 
 Each "generator" draws phantoms from the true distribution and then makes one mistake. The scores are the panel's, with
-their 95 % intervals; the floor is what real phantoms of other patients get.
+their 95 % intervals; the floor is what real phantoms of other patients get. The features are those of the project's
+encoder, trained on phantoms that are in neither set.
 
     python benchmarks/lesion_scores.py [--images 80] [--size 64] [--encoder-steps 200] [--seed 0]
 """
@@ -10,6 +11,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +22,8 @@ from gansweep.cohort.intensity import WINDOWS
 from gansweep.cohort.phantom import draw_phantom
 from gansweep.cohort.resample import fit_mask, fit_pixels
 from gansweep.contracts import ImageSet
-from gansweep.scoring import panel
+from gansweep.scoring.encoder import train_encoder
+from gansweep.scoring.panel import score_sets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,12 +90,21 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    panel.ENCODER_STEPS = options.encoder_steps
+    with tempfile.TemporaryDirectory() as folder:
+        measure(options, folder)
+
+
+def measure(options: argparse.Namespace, folder: str) -> None:
+    apart = drawn(options.images, options.size, np.random.default_rng([options.seed, 99]), as_it_is)
+    encoder = train_encoder(apart, 2, options.encoder_steps, torch.device("cpu"))
     real = drawn(options.images, options.size, np.random.default_rng([options.seed, 0]), as_it_is)
+    features = Path(folder) / "encoder.pt"
+    traced = torch.jit.trace(encoder, real.images[:2])
+    torch.jit.save(traced, features, _extra_files={"gansweep.json": '{"channels": 1}'})
     result: dict[str, Any] = {"benchmark": "lesion_scores", **vars(options), "rows": {}}
     for number, (name, mistake) in enumerate(MISTAKES.items(), start=1):
         fake = drawn(options.images, options.size, np.random.default_rng([options.seed, number]), mistake)
-        found = panel.score_sets(real, fake, seed=options.seed, window=LESION)
+        found = score_sets(real, fake, features, seed=options.seed, window=LESION)
         print(f"mistake: {name}", flush=True)
         for score in SHOWN:
             beside = {kind: found[f"{score}_{kind}"] for kind in ("floor", "real") if f"{score}_{kind}" in found}
