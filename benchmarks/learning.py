@@ -54,7 +54,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     # Equalised layers hold weights of unit size, which small rates hardly move in so few steps.
     "stylegan2": RELATIVISTIC | {"architecture": {"width": 8, "latent": 32}, "lr_d": 1e-2, "lr_g": 1e-2},
     "vaegan": RELATIVISTIC | {"architecture": {"width": 16, "latent": 32}},
-    "r3gan": RELATIVISTIC | {"architecture": {"width": 8, "latent": 32}},
+    "r3gan": RELATIVISTIC | {"architecture": {"width": 8, "latent": 32}, "penalty.lambda": 0.1},
 }
 
 
