@@ -1,0 +1,181 @@
+"""Planted truths: generators whose worth is known beforehand, through the scores and verdicts that users get.
+
+A scarce phantom cohort is ingested (12 training patients, one slice each), and four kinds of generator are judged as
+`gansweep sweep` and `gansweep confirm` judge a trial's:
+
+- oracle: draws fresh phantoms from the true distribution;
+- lesions forgotten: fresh phantoms of controls, whatever label is asked for: fine anatomy, no lesions;
+- labels shuffled: the oracle's images, dealt out regardless of the label asked for;
+- noise: uniform noise.
+
+The oracle must help, the others never. Its arm is also the most that any GAN could reach here, beside the table of
+Henchiri's Fahr-CT paper (accuracy, sensitivity and specificity of real and of augmented training).
+
+    python benchmarks/planted_truths.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from gansweep.cohort.dataset import Cohort
+from gansweep.cohort.ingest import IngestSettings, ingest
+from gansweep.cohort.intensity import window_named
+from gansweep.cohort.phantom import draw_phantom, write_phantom
+from gansweep.cohort.resample import fit_pixels
+from gansweep.contracts import Condition, ImageSet, Sampler
+from gansweep.experiment import ScoringSettings, TrialConfig
+from gansweep.scoring.arms import JudgedArms, judge_arms, real_arms, synthetic_arms
+from gansweep.scoring.detection import Recipe
+from gansweep.scoring.statistics import wilson
+from gansweep.scoring.trial import TrialScorer
+from trainables import TRAINABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+SCANNED, SIZE = 96, 48  # pixels of the scanner and of the cohort
+TRAIN, VAL, TEST = 12, 60, 300  # patients
+SAMPLES = 128  # drawn from each generator for the arms
+RATIO = 3.0
+AUGMENTED = f"real + {RATIO:g} synthetic"
+SCORING = ScoringSettings(samples=128, encoder_steps=300, detector_steps=900, detector_batch=16, detector_seeds=3)
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Planted:
+    """What was found of one kind of generator.
+
+    Args:
+        fid, fid_floor: means over the trainings; the floor is that of real validation images.
+        fidelity: lesion fidelity over all trainings' samples, with its Wilson interval (given the detectors).
+        arms: what the test patients say.
+    """
+
+    fid: float
+    fid_floor: float
+    fidelity: tuple[float, float, float]
+    arms: JudgedArms
+
+
+def scarce_cohort(folder: Path, seed: int) -> Cohort:
+    total = TRAIN + VAL + TEST
+    write_phantom(folder / "scans", patients=total, slices=1, size=SCANNED, seed=seed)
+    split = (TRAIN / total, VAL / total, TEST / total)
+    ingest(folder / "scans", folder / "cohort", IngestSettings(size=SIZE, split=split, seed=seed))
+    return Cohort.open(folder / "cohort")
+
+
+@cache
+def fresh(fahr: tuple[bool, ...], seed: int) -> Tensor:
+    """Phantoms nobody has seen, as ingest would have made them, `[n, 1, SIZE, SIZE]`."""
+    rng, window = np.random.default_rng([seed, 2]), window_named("lesion")
+    scans = (draw_phantom(rng, ill, SCANNED)[0][None] for ill in fahr)
+    shown = np.stack([window.apply(fit_pixels(scan, SIZE, keep_lesions=True)) for scan in scans])
+    return torch.from_numpy(shown) * 2 - 1
+
+
+def oracle(condition: Condition, seed: int) -> Tensor:
+    return fresh(tuple((condition.labels == 1).tolist()), seed)
+
+
+def lesions_forgotten(condition: Condition, seed: int) -> Tensor:
+    return fresh((False,) * len(condition.labels), seed)
+
+
+def labels_shuffled(condition: Condition, seed: int) -> Tensor:
+    return oracle(condition, seed)[torch.randperm(len(condition.labels), generator=torch.Generator().manual_seed(seed))]
+
+
+def noise(condition: Condition, seed: int) -> Tensor:
+    shape = (len(condition.labels), 1, SIZE, SIZE)
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+GENERATORS: dict[str, Sampler] = {
+    "oracle": oracle,
+    "lesions forgotten": lesions_forgotten,
+    "labels shuffled": labels_shuffled,
+    "noise": noise,
+}
+
+
+def measure(folder: Path, trainings: int, seed: int) -> dict[str, Planted]:
+    """Judges every kind, each by `trainings` generators of one detector per arm, as sweep and confirm would."""
+    cohort = scarce_cohort(folder, seed)
+    arms = _arms(cohort, trainings)
+    scorer = TrialScorer(cohort, SCORING, TRAINABLES, folder / "cache", CPU)
+    found = {}
+    for name, sampler in GENERATORS.items():
+        # A ratio of zero spares the detectors trained with samples: here the search's other scores are wanted.
+        scores = [scorer.score(sampler, TrialConfig(seed=k, synthetic_ratio=0.0)) for k in range(trainings)]
+        mean = {key: float(np.mean([one[key] for one in scores])) for key in ("fid", "fid_floor", "lesion_fidelity")}
+        n = trainings * SCORING.samples
+        fidelity = (mean["lesion_fidelity"], *wilson(round(mean["lesion_fidelity"] * n), n))
+        # Each kind is a sweep of its own: its claims are corrected for each other, not for the other kinds'.
+        judged = judge_arms({name: arms[name]}, cohort.load_test(), 1, seed=seed)[name]
+        found[name] = Planted(mean["fid"], mean["fid_floor"], fidelity, judged)
+    return found
+
+
+def _arms(cohort: Cohort, trainings: int) -> dict[str, list[Mapping[str, Tensor]]]:
+    """Each kind's arms, one entry per training; the real arms are computed once for all kinds."""
+    real, test, spec = cohort.load("train"), cohort.load_test(), cohort.spec()
+    build = partial(TRAINABLES.detectors[SCORING.detector], spec)
+    recipe = Recipe(build, len(spec.classes), SCORING.detector_steps, SCORING.detector_batch)
+    labels = torch.arange(SAMPLES) % len(spec.classes)
+    arms: dict[str, list[Mapping[str, Tensor]]] = {name: [] for name in GENERATORS}
+    for k in range(trainings):
+        without = real_arms(recipe, real, test.images, seeds=[k], device=CPU)
+        for name, sampler in GENERATORS.items():
+            samples = ImageSet(sampler(Condition(labels), k), labels)
+            given = synthetic_arms(recipe, real, samples, test.images, ratios=(RATIO,), seeds=[k], device=CPU)
+            arms[name].append({**without, **given})
+        print(f"training {k + 1} of {trainings}", file=sys.stderr, flush=True)
+    return arms
+
+
+def percent(value: float, low: float, high: float, sign: str = "") -> str:
+    return f"{100 * value:{sign}.1f} ({100 * low:{sign}.1f} to {100 * high:{sign}.1f})"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--trainings", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=0, help="of the phantom cohort")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        found = measure(Path(folder), options.trainings, options.seed)
+    print("| generator | FID (floor) | lesion fidelity | arm | accuracy | sensitivity | specificity | AUROC |")
+    print("|---|---|---|---|---|---|---|---|")
+    for name, planted in found.items():
+        for arm, scores in planted.arms.arms.items():
+            if name == "oracle" or arm in planted.arms.comparisons:
+                shown = (percent(*scores[m]) for m in ("accuracy", "sensitivity", "specificity", "auroc"))
+                of = f"{planted.fid:.3g} ({planted.fid_floor:.3g}) | {percent(*planted.fidelity)}"
+                print(f"| {name} | {of} | {arm} | {' | '.join(shown)} |")
+    print("\n| generator | arm | metric | difference | verdict |\n|---|---|---|---|---|")
+    for name, planted in found.items():
+        for arm, by_metric in planted.arms.comparisons.items():
+            for metric, c in by_metric.items():
+                print(f"| {name} | {arm} | {metric} | {percent(c.difference, c.low, c.high, '+')} | {c.verdict} |")
+    result = {"benchmark": "planted_truths", "train": TRAIN, "test": TEST, **vars(options)}
+    print(json.dumps({**result, "found": {name: asdict(planted) for name, planted in found.items()}}))
+
+
+if __name__ == "__main__":
+    main()
