@@ -239,12 +239,16 @@ def test_production_training_keeps_what_it_refuses_to_export(
     assert "WARNING: this generator memorised" in (out / "MODEL_CARD.md").read_text()
 
 
+def own_space() -> Experiment:
+    """A space of the user's own, with families of their own."""
+    return Experiment(name="own", space=lambda _trial: HOARDER, trainables=OWN)
+
+
 def test_the_command_refuses_and_obeys(
     sweep_of: Any, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("trainables.TRAINABLES", OWN)
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
-    words = ["export", sweep_of(HOARDER).uri, "--out", str(tmp_path / "best")]
+    words = ["export", sweep_of(HOARDER).uri, "--out", str(tmp_path / "best"), "--space", f"{__file__}:own_space"]
     assert main(words) == 2
     out, err = capfd.readouterr()
     assert (out, err.count("\n")) == ("", 1)

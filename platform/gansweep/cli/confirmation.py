@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gansweep.cli.console import emit, note
-from gansweep.cli.options import GpusOption, Json, StoreArgument, WorkersOption
+from gansweep.cli.options import GpusOption, Json, StoreArgument, SweptSpaceOption, WorkersOption
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -17,6 +17,7 @@ __all__ = ["confirm"]
 def confirm(
     store: StoreArgument,
     cohort: Annotated[Path | None, typer.Option(metavar="DIR", help="The sweep's cohort, if it has moved.")] = None,
+    space: SweptSpaceOption = None,
     leaders: Annotated[int, typer.Option(min=1, help="How many of the best trials.")] = 1,
     gan_seeds: Annotated[int, typer.Option(min=3, help="Fresh trainings of each.")] = 3,
     detector_seeds: Annotated[int, typer.Option(min=1, help="Detectors per training and arm.")] = 3,
@@ -29,13 +30,14 @@ def confirm(
     """Retrain the leaders with fresh seeds and score them, once, on the test patients."""
     from gansweep.search.confirm import ConfirmSettings
     from gansweep.search.confirm import confirm as run
+    from gansweep.search.spaces import load_space
     from gansweep.search.sweep import cache_folder
     from gansweep.store.store import Store
-    from trainables import TRAINABLES
 
+    opened = Store.open(store)
     result = run(
-        Store.open(store),
-        TRAINABLES,
+        opened,
+        load_space(space or opened.info.space).trainables,
         cohort=cohort,
         cache=cache_folder(),
         settings=ConfirmSettings(leaders=leaders, gan_seeds=gan_seeds, detector_seeds=detector_seeds, seed=seed),

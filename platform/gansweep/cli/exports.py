@@ -14,6 +14,7 @@ from gansweep.cli.options import (
     SeedOption,
     SetOption,
     StoreArgument,
+    SweptSpaceOption,
     parse_settings,
 )
 
@@ -30,6 +31,7 @@ def export(
     out: OutOption,
     trial: Annotated[str | None, typer.Option(metavar="ID", help="A certain trial; default: the first ranked.")] = None,
     cohort: Annotated[Path | None, typer.Option(metavar="DIR", help="Where the sweep's cohort is now.")] = None,
+    space: SweptSpaceOption = None,
     allow_memorised: AllowOption = False,
     as_json: Json = False,
 ) -> None:
@@ -39,13 +41,14 @@ def export(
     it in the store's artifacts, not in the export.
     """
     from gansweep.export.best import export_best
+    from gansweep.search.spaces import load_space
     from gansweep.store.store import Store
-    from trainables import TRAINABLES
 
+    opened = Store.open(store)
     made = export_best(
-        Store.open(store),
+        opened,
         out,
-        TRAINABLES,
+        load_space(space or opened.info.space).trainables,
         trial_id=trial,
         cohort=cohort,
         allow_memorised=allow_memorised,

@@ -18,6 +18,7 @@ __all__ = [
     "SeedOption",
     "SetOption",
     "StoreArgument",
+    "SweptSpaceOption",
     "WorkersOption",
     "parse_fractions",
     "parse_settings",
@@ -36,6 +37,9 @@ AddressOption = Annotated[
 WorkersOption = Annotated[int, typer.Option("--workers-per-trial", min=1, help="Ray Train workers that share a trial.")]
 GpusOption = Annotated[float, typer.Option("--gpus-per-worker", min=0.0, help="GPUs each; 0.5 lets two share one.")]
 CpusOption = Annotated[float, typer.Option("--cpus-per-worker", min=0.1, help="CPU cores each.")]
+SweptSpaceOption = Annotated[
+    str | None, typer.Option("--space", metavar="SPACE", help="The sweep's space, if its file has moved.")
+]
 StoreArgument = Annotated[str, typer.Argument(metavar="STORE", help="A sweep's store: <storage>/<name>.")]
 
 # YAML 1.1 reads 2e-4 as a word, because it wants a dot in every float.

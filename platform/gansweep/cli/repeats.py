@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from gansweep.cli.console import emit, note
-from gansweep.cli.options import Json, StoreArgument
+from gansweep.cli.options import Json, StoreArgument, SweptSpaceOption
 
 __all__ = ["repeat"]
 
@@ -16,7 +16,7 @@ def repeat(
     leaders: Annotated[int, typer.Option(min=1, help="How many configurations, the best first.")] = 2,
     repeats: Annotated[int, typer.Option(min=2, help="Fresh trainings of each, earlier ones included.")] = 3,
     cohort: Annotated[Path | None, typer.Option(metavar="DIR", help="The sweep's cohort, if it has moved.")] = None,
-    space: Annotated[str | None, typer.Option(metavar="SPACE", help="The sweep's space, if its file moved.")] = None,
+    space: SweptSpaceOption = None,
     seed: Annotated[int, typer.Option(min=0, help="The first fresh seed.")] = 20_000,
     workers: Annotated[
         int | None, typer.Option("--workers-per-trial", min=1, help="Ray Train workers; default: the sweep's.")
