@@ -36,7 +36,7 @@ def swept(cohort_path: Path, tmp_path: Path) -> Store:
     info = SweepInfo(
         name="s",
         experiment={"name": "tiny"},
-        space="tiny",
+        space=f"{SPACE}:tiny",
         cohort=CohortReference(
             path=str(cohort_path), content_hash=sound.content_hash, classes=sound.info.classes, patients={}, images={}
         ),
@@ -44,6 +44,16 @@ def swept(cohort_path: Path, tmp_path: Path) -> Store:
         created=datetime(2026, 1, 2, tzinfo=UTC),
     )
     return Store.create(str(tmp_path / "runs"), "s", info)
+
+
+def test_a_space_that_has_moved_is_asked_for(swept: Store, capfd: pytest.CaptureFixture[str]) -> None:
+    info = json.loads(swept.read_bytes("sweep.json")) | {"space": "moved.py:tiny"}
+    swept.write_bytes("sweep.json", json.dumps(info).encode())
+    assert main(["confirm", swept.uri]) == 2
+    said = capfd.readouterr().err
+    assert said.count("\n") == 1, said
+    assert "moved.py" in said
+    assert "--space" in said
 
 
 def test_sweep_and_confirm_refuse_it(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gansweep.cli.console import emit, note
-from gansweep.cli.options import GpusOption, Json, StoreArgument, SweptSpaceOption, WorkersOption
+from gansweep.cli.options import GpusOption, Json, StoreArgument, SweptSpaceOption, WorkersOption, swept_trainables
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -30,14 +30,13 @@ def confirm(
     """Retrain the leaders with fresh seeds and score them, once, on the test patients."""
     from gansweep.search.confirm import ConfirmSettings
     from gansweep.search.confirm import confirm as run
-    from gansweep.search.spaces import load_space
     from gansweep.search.sweep import cache_folder
     from gansweep.store.store import Store
 
     opened = Store.open(store)
     result = run(
         opened,
-        load_space(space or opened.info.space).trainables,
+        swept_trainables(space, opened.info.space),
         cohort=cohort,
         cache=cache_folder(),
         settings=ConfirmSettings(leaders=leaders, gan_seeds=gan_seeds, detector_seeds=detector_seeds, seed=seed),

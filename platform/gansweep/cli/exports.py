@@ -16,6 +16,7 @@ from gansweep.cli.options import (
     StoreArgument,
     SweptSpaceOption,
     parse_settings,
+    swept_trainables,
 )
 
 __all__ = ["export", "generate", "train"]
@@ -41,14 +42,13 @@ def export(
     it in the store's artifacts, not in the export.
     """
     from gansweep.export.best import export_best
-    from gansweep.search.spaces import load_space
     from gansweep.store.store import Store
 
     opened = Store.open(store)
     made = export_best(
         opened,
         out,
-        load_space(space or opened.info.space).trainables,
+        swept_trainables(space, opened.info.space),
         trial_id=trial,
         cohort=cohort,
         allow_memorised=allow_memorised,

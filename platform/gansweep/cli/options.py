@@ -3,11 +3,14 @@
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gansweep.errors import ConfigError
+
+if TYPE_CHECKING:
+    from gansweep.contracts import Trainables
 
 __all__ = [
     "AddressOption",
@@ -22,6 +25,7 @@ __all__ = [
     "WorkersOption",
     "parse_fractions",
     "parse_settings",
+    "swept_trainables",
 ]
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout; all else goes to stderr.")]
@@ -44,6 +48,26 @@ StoreArgument = Annotated[str, typer.Argument(metavar="STORE", help="A sweep's s
 
 # YAML 1.1 reads 2e-4 as a word, because it wants a dot in every float.
 _EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
+
+
+def swept_trainables(space: str | None, recorded: str) -> "Trainables":
+    """What a sweep's configurations may name: what its space brings, which may be a file of the user's own.
+
+    Args:
+        space: what the user gave, if anything.
+        recorded: what the sweep's record calls its space.
+
+    Raises:
+        ConfigError: no such space.
+    """
+    from gansweep.search.spaces import load_space
+
+    try:
+        return load_space(space or recorded).trainables
+    except ConfigError as error:
+        if space:
+            raise
+        raise ConfigError(f"{error.what}: the sweep's space", where=recorded, fix="say with --space where it is now") from None
 
 
 def parse_settings(pairs: Iterable[str] | None) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from gansweep.cli.console import emit, note
-from gansweep.cli.options import Json, StoreArgument, SweptSpaceOption
+from gansweep.cli.options import Json, StoreArgument, SweptSpaceOption, swept_trainables
 
 __all__ = ["repeat"]
 
@@ -27,14 +27,13 @@ def repeat(
     """Train the leaders again with fresh seeds, scored on validation patients: is the first place more than luck?"""
     from gansweep.report.leaderboard import as_document, as_table, leaderboard
     from gansweep.search.repeat import repeat as run
-    from gansweep.search.spaces import load_space
     from gansweep.search.sweep import cache_folder
     from gansweep.store.store import Store
 
     opened = Store.open(store)
     made = run(
         opened,
-        load_space(space or opened.info.space).trainables,
+        swept_trainables(space, opened.info.space),
         cohort=cohort,
         cache=cache_folder(),
         leaders=leaders,
