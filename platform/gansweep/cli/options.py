@@ -67,7 +67,8 @@ def swept_trainables(space: str | None, recorded: str) -> "Trainables":
     except ConfigError as error:
         if space:
             raise
-        raise ConfigError(f"{error.what}: the sweep's space", where=recorded, fix="say with --space where it is now") from None
+        what = f"the sweep's space cannot be found: {error.what}"
+        raise ConfigError(what, where=recorded, fix="say with --space where it is now") from None
 
 
 def parse_settings(pairs: Iterable[str] | None) -> dict[str, Any]:
