@@ -29,7 +29,7 @@ def _one_core() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Planted]:
-    return measure(tmp_path_factory.mktemp("planted"), trainings=3, seed=0)
+    return measure(tmp_path_factory.mktemp("planted"), trainings=5, seed=0)
 
 
 def test_an_oracle_helps(planted: dict[str, Planted]) -> None:
