@@ -1,6 +1,6 @@
 """Planted truths: generators whose worth is known beforehand, through the scores and verdicts that users get.
 
-A scarce phantom cohort is ingested (8 training patients, one slice each), and four kinds of generator are judged as
+A scarce phantom cohort is ingested (12 training patients, one slice each), and four kinds of generator are judged as
 `gansweep sweep` and `gansweep confirm` judge a trial's:
 
 - oracle: draws fresh phantoms from the true distribution;
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SCANNED, SIZE = 96, 48  # pixels of the scanner and of the cohort
-TRAIN, VAL, TEST = 8, 60, 300  # patients
+TRAIN, VAL, TEST = 12, 60, 300  # patients
 SAMPLES = 128  # drawn from each generator for the arms
 RATIO = 3.0
 AUGMENTED = f"real + {RATIO:g} synthetic"

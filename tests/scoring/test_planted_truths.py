@@ -65,8 +65,11 @@ def test_realism_metrics_fall_in_order_on_real_images(tmp_path: Path) -> None:
             for metric in (*distances, "coverage"):
                 worse = found[damage][metric]
                 assert in_order(metric, worse) or (damage == "noise" and tau(worse) > 0.7), (name, damage, metric)
-        for metric in (*distances, "recall", "coverage"):
-            assert tau(found["dropped modes"][metric]) > 0.7, (name, metric, found["dropped modes"][metric])
+        dropped = found["dropped modes"]
+        for metric in ("recall", "coverage"):
+            assert tau(dropped[metric]) > 0.7, (name, metric, dropped[metric])
+        for metric in distances:  # the first of several modes hardly moves a distance, the last ones do
+            assert dropped[metric][-1] > 2 * max(dropped[metric][:2]), (name, metric, dropped[metric])
 
 
 def test_the_same_generator_twice_is_rarely_called_a_difference() -> None:
