@@ -124,7 +124,7 @@ def test_a_stopped_trial_trains_no_further_than_its_report(cohort_path: Path, tm
         assert store.load_study().trials[int(row.trial_id)].state == TrialState.COMPLETE
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.acceptance)])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_an_interrupted_sweep_goes_on_where_it_was(how: signal.Signals, cohort_path: Path, tmp_path: Path) -> None:
     arguments = [sys.executable, "-c", DRIVER, f"{SPACE}:slow", str(cohort_path), str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(["platform", "."])}
