@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gansweep.training.world import World, sum_over_workers
+from trainables.blocks import upsampled_and_convolved
 from trainables.double_backward import convolved, leaky_relu
 from trainables.precision import full_precision
 
@@ -25,7 +26,7 @@ GAIN = math.sqrt(2.0 / (1.0 + SLOPE**2))
 
 
 class EqualConv2d(nn.Conv2d):
-    """A convolution that keeps its size.
+    """A convolution that keeps its size, or doubles it.
 
     Args:
         channels: in.
@@ -34,20 +35,33 @@ class EqualConv2d(nn.Conv2d):
         bias: whether it has one, from zero.
         activated: whether a leaky ReLU follows, with the gain of `activated`. Weights and bias take the gain, which is
             the same (a leaky ReLU is homogeneous) and spares a pass over the feature map.
+        doubles: whether it sees its input at twice the resolution (nearest neighbour); of 3x3 kernels.
     """
 
-    def __init__(self, channels: int, out: int, kernel: int, *, bias: bool = True, activated: bool = False) -> None:
+    def __init__(
+        self,
+        channels: int,
+        out: int,
+        kernel: int,
+        *,
+        bias: bool = True,
+        activated: bool = False,
+        doubles: bool = False,
+    ) -> None:
         super().__init__(channels, out, kernel, padding=kernel // 2, bias=bias)
-        self.activated, self.gain = activated, GAIN if activated else 1.0
+        self.activated, self.gain, self.doubles = activated, GAIN if activated else 1.0, doubles
         self.scale, self.border = self.gain / math.sqrt(channels * kernel**2), kernel // 2
         nn.init.normal_(self.weight)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[b, C, H, W]` to `[b, out, H, W]`."""
-        bias = None if self.bias is None else self.bias * self.gain
-        x = convolved(x, self.weight * self.scale, bias, padding=self.border)
+        """`[b, C, H, W]` to `[b, out, H, W]`, or `[b, out, 2H, 2W]`."""
+        weight, bias = self.weight * self.scale, None if self.bias is None else self.bias * self.gain
+        if self.doubles:
+            x = upsampled_and_convolved(x, weight, bias)
+        else:
+            x = convolved(x, weight, bias, padding=self.border)
         return leaky_relu(x, SLOPE) if self.activated else x
 
 

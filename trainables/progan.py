@@ -160,7 +160,12 @@ class _Generator(nn.Module):
         self.base = sizes[0]
         extra = conditioning.map_channels
         inputs = [widths[0], *widths[:-1]]
-        self.blocks = nn.ModuleList(_Up(channels + extra, out) for channels, out in zip(inputs, widths, strict=True))
+        # A map of the mask joins the features at the block's own resolution, so these must be enlarged before.
+        self.doubles = not extra
+        self.blocks = nn.ModuleList(
+            _Up(channels + extra, out, doubles=self.doubles and stage > 0)
+            for stage, (channels, out) in enumerate(zip(inputs, widths, strict=True))
+        )
         self.attentions = attention_at(attention, sizes, widths, shape.attention_size)
         self.outs = nn.ModuleList(EqualConv2d(width, spec.channels, 1) for width in widths)
         self.register_buffer("level", torch.zeros(()))
@@ -172,7 +177,7 @@ class _Generator(nn.Module):
         below = x
         for stage in range(top + 1):
             below = x
-            x = x if stage == 0 else F.interpolate(x, scale_factor=2.0)
+            x = x if stage == 0 or self.doubles else F.interpolate(x, scale_factor=2.0)
             x = self.attentions[stage](self.blocks[stage](with_map(x, mask_map)))
         images: Tensor = self.outs[top](x)
         if level == top:
@@ -217,11 +222,11 @@ class _Critic(nn.Module):
 
 
 class _Up(nn.Module):
-    """Two convolutions, each activated and scaled to unit mean square."""
+    """Two convolutions, the first of which may double the resolution, each activated and scaled to unit mean square."""
 
-    def __init__(self, channels: int, out: int) -> None:
+    def __init__(self, channels: int, out: int, *, doubles: bool) -> None:
         super().__init__()
-        self.first = EqualConv2d(channels, out, 3, activated=True)
+        self.first = EqualConv2d(channels, out, 3, activated=True, doubles=doubles)
         self.second = EqualConv2d(out, out, 3, activated=True)
         self.norm = PixelNorm()
 

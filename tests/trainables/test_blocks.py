@@ -1,0 +1,32 @@
+"""Upsampling and convolving in one step against the two steps it stands for."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from trainables.blocks import NearestConv2d, upsampled_and_convolved
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 5, 7), (1, 4, 1, 1), (3, 1, 8, 8)], ids=str)
+def test_upsampling_and_convolving_in_one_step_is_both_steps_with_their_gradients(shape):
+    torch.manual_seed(0)
+    x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(4, shape[1], 3, 3, dtype=torch.float64, requires_grad=True)
+    bias = torch.randn(4, dtype=torch.float64, requires_grad=True)
+    parts = (x, weight, bias)
+    one, two = upsampled_and_convolved(*parts), F.conv2d(F.interpolate(x, scale_factor=2.0), weight, bias, padding=1)
+    torch.testing.assert_close(one, two)
+    ahead = torch.randn_like(one)
+    gradients = (torch.autograd.grad(result, parts, ahead) for result in (one, two))
+    for mine, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_bfloat16_keeps_its_digits():
+    torch.manual_seed(0)
+    layer, x = NearestConv2d(8, 4), torch.randn(2, 8, 6, 6)
+    exact = layer(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert (layer(x).float() - exact).abs().max() < 0.03 * exact.abs().max()
