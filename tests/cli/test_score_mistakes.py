@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -41,6 +42,14 @@ def pictures(folder: Path, n: int, seed: int, *, size: int = 16, colour: bool = 
     return folder
 
 
+def mr_volumes(folder: Path, n: int = 12) -> Path:
+    """Volumes `[16, 12, 8]` of two classes, with nothing below zero."""
+    for row, values in enumerate(np.random.default_rng(7).normal(100, 20, (n, 16, 12, 8)).clip(0)):
+        (folder / "wi"[row % 2]).mkdir(parents=True, exist_ok=True)
+        nibabel.save(nibabel.Nifti1Image(values.astype(np.float32), np.eye(4)), folder / "wi"[row % 2] / f"{row}.nii")
+    return folder
+
+
 @pytest.fixture(scope="module")
 def given(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     base = tmp_path_factory.mktemp("given")
@@ -56,6 +65,8 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     write_phantom(base / "heads", patients=12, slices=1, size=32)
     for window in ("lesion", "brain"):
         made[window] = ingest(base / "heads", base / window, IngestSettings(size=16, window=window)).path
+    for window in ("percentile", "0,1000"):
+        made[window] = ingest(mr_volumes(base / "mr"), base / window, IngestSettings(size=16, window=window)).path
     for module in (Pooled(), OneNumber(), Undefined()):
         made[type(module).__name__] = base / f"{type(module).__name__}.pt"
         torch.jit.save(torch.jit.script(module), made[type(module).__name__])
@@ -75,8 +86,15 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
             "lesion",
             "brain",
             "Pooled",
-            "was ingested with window brain, REAL with lesion; ingest it with --window lesion",
+            "was ingested with window brain, REAL with lesion; ingest it with --window=lesion",
         ),
+        (
+            "percentile",
+            "0,1000",
+            "Pooled",
+            "was ingested with window 0,1000, REAL with percentile; ingest it with --window=percentile",
+        ),
+        ("lesion", "percentile", "Pooled", "percentile: holds MR, REAL CT; compare like with like"),
         ("real", "fake", "weights", "not a TorchScript file; save it with torch.jit.save, not torch.save"),
         ("real", "fake", "OneNumber", "gives shape () for 16 images; it must return one feature vector per image"),
         ("real", "fake", "Undefined", "gives values that are not finite"),
@@ -105,3 +123,16 @@ def test_one_class_only_leaves_out_what_needs_two_and_says_so(
     assert found["lesion_fidelity"]["reason"] == "the fake images, or a half of them, are of one class only"
     assert found["lesion_fid"]["reason"] == "the real images have no masks"
     assert found["hu_distance"]["reason"] == "not CT in Hounsfield units"
+
+
+@pytest.mark.parametrize("settings", [{"window": "0,1000"}, {"plane": "coronal", "slices": 3}, {"modality": "CT"}])
+def test_a_folder_is_read_as_the_cohort_was(
+    settings: dict[str, object], given: dict[str, str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    source = mr_volumes(tmp_path / "volumes")
+    chosen = IngestSettings.model_validate({"size": 16, "split": (1, 0, 0), **settings})
+    real = ingest(source, tmp_path / "cohort", chosen)
+    assert main(["score", str(real.path), str(source), "--features", given["Pooled"], "--json"]) == 0
+    fid = json.loads(capfd.readouterr().out)["fid"]
+    assert fid["n_fake"] == fid["n_real"]
+    assert fid["value"] == pytest.approx(0, abs=1e-6), "the same images"

@@ -98,33 +98,52 @@ def _load(
 
     if (path / "cohort.json").is_file():
         cohort = Cohort.open(path)
-        _refuse_other_window(cohort.info, like, path)
+        _refuse_other_intensities(cohort.info, like, path)
         return _labelled_as(_of(cohort, splits), cohort.info, like, path), cohort.info
+    reading = _reading(path, size, like)
     with TemporaryDirectory(prefix="gansweep-score-") as scratch:
-        cohort = _ingested(path, Path(scratch) / "a", size, None)
-        if like is not None and (like.modality, cohort.info.modality) == ("CT", "CT"):
-            cohort = _ingested(path, Path(scratch) / "b", size, like.window)
+        cohort = _ingested(path, Path(scratch) / "a", reading)
+        if like is not None and like.modality == cohort.info.modality and like.window != cohort.info.window:
+            cohort = _ingested(path, Path(scratch) / "b", reading | {"window": like.window})
+        _refuse_other_intensities(cohort.info, like, path)
         return _labelled_as(_of(cohort, ("train",)), cohort.info, like, path), cohort.info
 
 
-def _refuse_other_window(info: "CohortInfo", like: "CohortInfo | None", path: Path) -> None:
+def _refuse_other_intensities(info: "CohortInfo", like: "CohortInfo | None", path: Path) -> None:
+    """Two scanners' units or two windows make two images of one head differ, whatever generated them.
+
+    Raises:
+        CohortError: `info` and `like` are of different scanners, or of one and another window.
+    """
     from gansweep.errors import CohortError
 
-    if like is not None and (like.modality, info.modality) == ("CT", "CT") and info.window != like.window:
+    if like is None:
+        return
+    if info.modality != like.modality and {info.modality, like.modality} <= {"CT", "MR"}:
+        raise CohortError(f"holds {info.modality}, REAL {like.modality}", where=str(path), fix="compare like with like")
+    if info.modality == like.modality and info.window != like.window:
         raise CohortError(
             f"was ingested with window {info.window}, REAL with {like.window}",
             where=str(path),
-            fix=f"ingest it with --window {like.window}",
+            fix=f"ingest it with --window={like.window}",
         )
 
 
-def _ingested(source: Path, out: Path, size: int, window: str | None) -> "Cohort":
+def _reading(source: Path, size: int, like: "CohortInfo | None") -> dict[str, object]:
+    """The settings a folder is read with: with `like`, cut as that was; NIfTI does not say its modality and takes its."""
+    chosen = {"size": size, "split": (1.0, 0.0, 0.0), "resplit": True, "label_per": "image"}
+    if like is None:
+        return chosen
+    modality = like.modality if like.modality != "raster" and any(source.rglob("*.nii*")) else None
+    return chosen | {name: like.settings[name] for name in ("plane", "slices")} | {"modality": modality}
+
+
+def _ingested(source: Path, out: Path, reading: dict[str, object]) -> "Cohort":
     from gansweep.cohort.dataset import Cohort
     from gansweep.cohort.ingest import IngestSettings, ingest
     from gansweep.experiment import validated
 
-    chosen = {"size": size, "window": window, "split": (1.0, 0.0, 0.0), "resplit": True, "label_per": "image"}
-    ingest(source, out, validated(IngestSettings, chosen, where="score"), progress=Ticker())
+    ingest(source, out, validated(IngestSettings, reading, where="score"), progress=Ticker())
     return Cohort.open(out)
 
 
