@@ -130,7 +130,7 @@ def _refuse_other_intensities(info: "CohortInfo", like: "CohortInfo | None", pat
 
 
 def _reading(source: Path, size: int, like: "CohortInfo | None") -> dict[str, object]:
-    """The settings a folder is read with: with `like`, cut as that was; NIfTI does not say its modality and takes its."""
+    """The settings a folder is read with: with `like`, cut as that was, and of its modality where files say none."""
     chosen = {"size": size, "split": (1.0, 0.0, 0.0), "resplit": True, "label_per": "image"}
     if like is None:
         return chosen
