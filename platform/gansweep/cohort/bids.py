@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from typing import TYPE_CHECKING
 
 from gansweep.cohort.sources import Rejected, Source
@@ -17,6 +18,11 @@ LABEL_COLUMNS = ("label", "diagnosis", "group", "dx", "diagnostic_group", "disea
 SUFFIXES = ("T1w", "T2w", "FLAIR", "ct", "PDw", "T2starw")
 
 
+# BIDS names of masks, in lower case: label-L is its abbreviation of a lesion, label-GM and such are tissues.
+_LESION = re.compile(r"lesion|tumou?r|infarct|stroke|ha?emorrhage|wmh|calcif|label-l_")
+_ANATOMY = re.compile(r"desc-|brain|head|skull|_bet_|label-(bg|gm|wm|csf|cgm|sgm|scgm|bs|cbm|bn|st|nb)_")
+
+
 def is_bids(root: Path) -> bool:
     """Whether `root` looks like a BIDS dataset."""
     return (root / "participants.tsv").is_file() and any(root.glob("sub-*"))
@@ -25,8 +31,8 @@ def is_bids(root: Path) -> bool:
 def find_bids(root: Path, label_column: str | None, labelled: bool) -> tuple[list[Source], list[Rejected]]:
     """One image per subject and session: T1w where there is one, else the first of T2w, FLAIR, ct, PDw, T2starw.
 
-    The lesion mask, where there is one, is the file with the suffix `mask` and the same subject (and session) under
-    the folder itself or `derivatives/`.
+    The lesion mask, where there is one, is the file with the suffix `mask` (or `roi`) and the same subject (and
+    session) under the folder itself or `derivatives/` that is called a lesion, or at least not a brain or a tissue.
 
     Raises:
         CohortError: no images, or no column of participants.tsv that holds the label.
@@ -74,9 +80,15 @@ def _choose(folder: Path) -> Path | None:
 
 
 def _mask(root: Path, folder: Path) -> Path | None:
+    """The lesion mask: one that says so before one that says nothing, one in the image's own space before another."""
     inside = folder.relative_to(root)
-    for place in (root / inside, *sorted((root / "derivatives").glob(f"*/{inside}")), root / "derivatives" / inside):
-        found = sorted([*place.glob("*_mask.nii.gz"), *place.glob("*_mask.nii")])
-        if found:
-            return found[0]
-    return None
+    places = (root / inside, *sorted((root / "derivatives").glob(f"*/{inside}")), root / "derivatives" / inside)
+    names = (path for place in places for path in sorted(place.glob("*.nii*")))
+    found = [path for path in names if _may_show_lesions(path.name.lower())]
+    return min(found, key=lambda path: (not _LESION.search(path.name.lower()), "space-" in path.name), default=None)
+
+
+def _may_show_lesions(name: str) -> bool:
+    if _LESION.search(name):
+        return "_mask.nii" in name or "_roi.nii" in name
+    return "_mask.nii" in name and not _ANATOMY.search(name)

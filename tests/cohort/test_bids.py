@@ -1,0 +1,74 @@
+"""BIDS folders as scanners, preprocessing pipelines and people leave them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import nibabel
+import numpy as np
+import pytest
+
+from gansweep.cohort.dataset import Cohort
+from gansweep.cohort.ingest import IngestSettings, ingest
+from gansweep.cohort.sources import find_sources
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+SUBJECTS = [f"sub-{number:02d}" for number in range(6)]
+
+
+def write(path: Path, values: NDArray[np.float32]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), path)
+
+
+@pytest.fixture
+def bids(tmp_path: Path) -> Path:
+    """Three controls and three patients, a brain of `[12, 12, 8]` voxels each, without masks."""
+    root = tmp_path / "bids"
+    for number, subject in enumerate(SUBJECTS):
+        volume = np.random.default_rng(number).normal(100, 10, (12, 12, 8)).astype(np.float32)
+        write(root / subject / "anat" / f"{subject}_T1w.nii.gz", volume)
+    rows = [f"{subject}\t{'patient' if number % 2 else 'control'}" for number, subject in enumerate(SUBJECTS)]
+    (root / "participants.tsv").write_text("\n".join(["participant_id\tgroup", *rows]) + "\n")
+    return root
+
+
+def masks_of(root: Path) -> list[str]:
+    return [source.mask.name if source.mask else "" for source in find_sources(root)[0]]
+
+
+def test_brain_masks_are_no_lesions(bids: Path, tmp_path: Path) -> None:
+    lesion = np.zeros((12, 12, 8), np.float32)
+    lesion[4:8, 4:8, 3:5] = 1
+    for number, subject in enumerate(SUBJECTS):
+        fmriprep = bids / "derivatives" / "fmriprep" / subject / "anat"
+        write(fmriprep / f"{subject}_desc-brain_mask.nii.gz", np.ones((12, 12, 8), np.float32))
+        write(fmriprep / f"{subject}_space-MNI_desc-brain_mask.nii.gz", np.ones((5, 5, 5), np.float32))
+        if number % 2:
+            path = bids / "derivatives" / "lesions" / subject / "anat" / f"{subject}_label-lesion_mask.nii.gz"
+            write(path, lesion)
+    manifest = Cohort.open(ingest(bids, tmp_path / "out", IngestSettings(size=16)).path).manifest
+    assert (manifest["has_mask"] == (manifest["label"] == "patient")).all()
+    assert manifest.groupby("label").size().to_dict() == {"control": 12, "patient": 6}, "two slices show each lesion"
+
+
+@pytest.mark.parametrize(
+    ("names", "chosen"),
+    [
+        (["mask"], "mask"),
+        (["label-L_mask"], "label-L_mask"),
+        (["label-GM_mask", "label-brain_mask", "bet_mask"], ""),
+        (["desc-aparcaseg_mask", "label-tumor_mask"], "label-tumor_mask"),
+        (["a_mask", "desc-T1lesion_mask"], "desc-T1lesion_mask"),
+        (["label-lesion_roi", "label-hippocampus_roi"], "label-lesion_roi"),
+        (["acq-3d_space-MNI_label-lesion_mask", "label-lesion_mask"], "label-lesion_mask"),
+    ],
+)
+def test_the_name_says_which_mask_shows_lesions(bids: Path, names: list[str], chosen: str) -> None:
+    for name in names:
+        write(bids / "derivatives" / "any" / "sub-00" / "anat" / f"sub-00_{name}.nii.gz", np.zeros((2, 2, 2)))
+    assert masks_of(bids)[0] == (f"sub-00_{chosen}.nii.gz" if chosen else "")
