@@ -292,8 +292,8 @@ def test_class_folders_with_patients_and_splits(tmp_path: Path) -> None:
         Image.new("L", (4, 4)).save(tmp_path / name)
     sources, _ = find_sources(tmp_path)
     assert [(s.split, s.label, s.folder) for s in sources] == [
-        ("test", "sick", "sick/p3"),
-        ("test", "sick", "sick/p3"),
-        ("train", "sick", "sick/p1"),
+        ("test", "sick", "p3"),
+        ("test", "sick", "p3"),
+        ("train", "sick", "p1"),
         ("train", "well", ""),  # the only folder of its class says nothing
     ]

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gansweep.cohort.duplicates import join, near_pairs
+from gansweep.cohort.identity import identities
+from gansweep.cohort.reading import folder_key
 from gansweep.cohort.sources import Rejected
 from gansweep.cohort.split import SPLITS, check_given, draw_split
 from gansweep.errors import CohortError
@@ -55,9 +57,10 @@ def assign(pictures: list[Picture], settings: IngestSettings, pseudonyms: Pseudo
         raise CohortError(f"no usable images: {rejected[0].name}: {rejected[0].reason}", fix="correct the labels")
     conflicts = f"{len(rejected)} images left out: the same image stands under two labels"
     warnings = [conflicts] if rejected else []
-    hashes = [pseudonyms.of(picture.patient or f"file {picture.source.name}") for picture in pictures]
+    hashes = [pseudonyms.of(identity) for identity in identities(pictures)]
     if settings.label_per == "patient" and settings.label_from == "labels":
         _refuse_two_labels(pictures, hashes)
+        warnings += _shared_folders(pictures, settings)
     given = not settings.resplit and any(picture.source.split for picture in pictures)
     if given:
         check_given([picture.source.split for picture in pictures], hashes)
@@ -91,17 +94,20 @@ def _drawn(
     """(splits, patients, warnings) where the user gives no split."""
     near = _near(pictures, hashes)
     # Known patients may look alike; unknown ones who do are taken for one, lest a copy be tested on.
-    unknown = [not picture.patient and not picture.volume for picture in pictures]
-    binding = _exact_pairs(pictures) + [(i, j) for i, j in near if unknown[i] and unknown[j]]
+    alone = [not (picture.patient or picture.study or picture.volume) for picture in pictures]
+    known = all(picture.patient for picture in pictures)
+    binding = _exact_pairs(pictures) + [(i, j) for i, j in near if alone[i] and alone[j]]
     groups = join(hashes, binding)
     warnings = []
     if near:
-        kept = "kept in one split" if any(unknown) else "of different patients"
+        kept = "kept in one split" if any(alone) else f"{'' if known else 'perhaps '}of different patients"
         warnings.append(f"{len({i for pair in near for i in pair})} images have near-duplicates ({kept})")
-    if any(unknown):
+    if any(alone):
         first: dict[int, str] = {}
         hashes = [first.setdefault(group, value) for group, value in zip(groups, hashes, strict=True)]
         warnings.append("patients are not known: every image counts as its own, near-duplicates as one")
+    elif not known:
+        warnings.append("patients are not known: every volume or study counts as its own; give patient_id in a CSV")
     labels = [picture.label for picture in pictures]
     return draw_split(groups, labels, settings.split, settings.seed), hashes, warnings
 
@@ -140,6 +146,19 @@ def _refuse_two_labels(pictures: Sequence[Picture], hashes: Sequence[str]) -> No
             f"({len(torn)} such patients, one of them in {example.source.name})",
             fix="correct the labels, or say that each image has its own with --label-per image",
         )
+
+
+def _shared_folders(pictures: Sequence[Picture], settings: IngestSettings) -> list[str]:
+    """A warning where folders of one name stand under two classes: one patient's, or numbered anew in each."""
+    classes: dict[str, set[str]] = defaultdict(set)
+    for picture in pictures:
+        if picture.patient and picture.patient == folder_key(picture.source, settings):
+            classes[picture.source.folder].add(picture.label)
+    shared = sum(len(labels) > 1 for labels in classes.values())
+    if not shared:
+        return []
+    hint = "if they are the same, give patient_id in a CSV, or use --label-per image"
+    return [f"{shared} folders under different classes have one name and count as different patients; {hint}"]
 
 
 def _exact_pairs(pictures: Sequence[Picture]) -> list[tuple[int, int]]:

@@ -45,7 +45,7 @@ class CohortInfo(Frozen):
         files: SHA-256 of each data file.
         images: how many, by split.
         patients: how many, by split.
-        patients_known: False where every image counts as its own patient.
+        patients_known: False where an image, a volume or a study counts as a patient of its own.
         warnings: what the user should know about the data.
     """
 

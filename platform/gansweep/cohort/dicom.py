@@ -124,8 +124,9 @@ def _slice(dataset: Dataset, stored: Any, number: int, path: Path) -> Slice:
         spacing_mm=_spacing(dataset, number),
         series=series,
         position=_position(dataset, number),
-        patient=_patient(dataset),
-        study=str(dataset.get("StudyInstanceUID", "") or ""),
+        patient=str(dataset.get("PatientID", "") or "").strip(),
+        issuer=str(dataset.get("IssuerOfPatientID", "") or "").strip(),
+        study=str(dataset.get("StudyInstanceUID") or dataset.get("SeriesInstanceUID") or ""),
     )
 
 
@@ -200,13 +201,6 @@ def _position(dataset: Dataset, number: int) -> float:
     if len(corner) == 3:
         return float(corner[2])
     return float(dataset.get("InstanceNumber") or 0) + number
-
-
-def _patient(dataset: Dataset) -> str:
-    """PatientID, with its issuer where it names one."""
-    patient = str(dataset.get("PatientID", "") or "").strip()
-    issuer = str(dataset.get("IssuerOfPatientID", "") or "").strip()
-    return f"{issuer}/{patient}" if patient and issuer else patient
 
 
 def _modality_of_class(dataset: Dataset) -> str:

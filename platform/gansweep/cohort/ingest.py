@@ -178,6 +178,6 @@ def _info(
         files=files,
         images={name: len(part) for name, part in parts.items()},
         patients={name: int(part["patient"].nunique()) for name, part in parts.items()},
-        patients_known=all(picture.patient or picture.volume for picture in made.pictures),
+        patients_known=all(picture.patient for picture in made.pictures),
         warnings=(*made.warnings, alone) if len(classes) == 1 else tuple(made.warnings),
     )

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from gansweep.cohort.settings import IngestSettings
 
-__all__ = ["Picture", "group_by_series", "read_unit", "usual_window"]
+__all__ = ["Picture", "folder_key", "group_by_series", "read_unit", "usual_window"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ class Picture:
         mask: `[size, size]`, or None where nobody has drawn any.
         label: class name.
         patient: identifier, "" where unknown.
+        issuer: of the identifier, "" where unknown.
+        study: groups pictures of one patient where that is unknown, or "".
         volume: one of several slices of a file or series.
         modality: CT, MR or raster.
         spacing_mm: between the pixels of the original, or NaN.
@@ -58,6 +60,8 @@ class Picture:
     mask: NDArray[np.bool_] | None
     label: str
     patient: str
+    issuer: str
+    study: str
     volume: bool
     modality: str
     spacing_mm: float
@@ -183,7 +187,9 @@ def _picture(
         paired=None if source.paired is None else _paired(source.paired, settings),
         mask=mask,
         label=label,
-        patient=source.patient or part.patient or source.folder or part.study,
+        patient=source.patient or part.patient or folder_key(source, settings),
+        issuer="" if source.patient else part.issuer,
+        study=part.study,
         volume=volume,
         modality=part.modality,
         spacing_mm=float("nan") if spacing is None else float(min(spacing)),
@@ -192,6 +198,12 @@ def _picture(
         key=content_key(part.pixels),
         code=thumbnail_code(pixels),
     )
+
+
+def folder_key(source: Source, settings: IngestSettings) -> str:
+    """Stands for the patient whose files a folder holds; where a patient has one label, other classes count anew."""
+    by_class = source.folder and settings.label_per == "patient"
+    return f"{source.label}/{source.folder}" if by_class else source.folder
 
 
 def _fitted(part: Slice, window: Window, size: int) -> Array:

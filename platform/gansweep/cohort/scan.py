@@ -38,6 +38,7 @@ class Slice:
         series: groups the slices that share one intensity normalisation; never written out.
         position: order within the series.
         patient: the identifier found in the file ("" where none); hashed by ingest, never written out.
+        issuer: who gave the patient that identifier, "" where the file does not say; never written out.
         study: groups what was taken of one patient at one time, where the patient is not named; never written out.
         mask: `[H, W]`, lesion pixels, or None where nobody has drawn any.
     """
@@ -48,6 +49,7 @@ class Slice:
     series: str = ""
     position: float = 0.0
     patient: str = field(default="", repr=False)
+    issuer: str = field(default="", repr=False)
     study: str = field(default="", repr=False)
     mask: Mask | None = None
 

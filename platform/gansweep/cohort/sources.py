@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,7 +37,8 @@ class Source:
         name: its path relative to the source folder, for messages and `rejected.parquet`.
         label: class name; "" where the masks decide.
         patient: the owner's patient identifier, "" where the file may know or nobody does. Never written out.
-        folder: the folder that holds this patient's files, where nobody says whose they are. Never written out.
+        folder: where nobody says whose file it is, the subject in its path (`sub-01`, as BIDS has it) or the folder
+            below the class that holds this patient's files. Never written out.
         split: train, val, test or "".
         mask: lesion mask, or None.
         paired: the image of the other kind, or None.
@@ -150,6 +152,7 @@ def _from_csv(
                 name,
                 label=row.get(label_column, "") if labelled else "",
                 patient=row.get("patient_id", ""),
+                folder=_subject(name),
                 split=normal_split(row.get(split_column, "")),
                 mask=files["mask"],
                 paired=files[paired_column] if paired_column else None,
@@ -227,14 +230,21 @@ def _from_folders(root: Path, labelled: bool) -> list[Source]:
     below: dict[str, set[str]] = defaultdict(set)
     for part in parts:
         below[part[skip]] |= set(part[skip + 1 : -1][:1])
+    # A folder below the class is taken for the patient, which is the safe reading, unless it is alone in every class.
+    patients = {name for names in below.values() if len(names) > 1 for name in names}
     return [
         Source(
             path,
             "/".join(part),
             label=part[skip],
-            # A folder below the class is taken for the patient: the safe reading where it is not.
-            folder="/".join(part[skip : skip + 2]) if len(below[part[skip]]) > 1 and len(part) > skip + 2 else "",
+            folder=_subject("/".join(part)) or next((name for name in part[skip + 1 : -1][:1] if name in patients), ""),
             split=normal_split(part[0]) if splits else "",
         )
         for path, part in zip(images, parts, strict=True)
     ]
+
+
+def _subject(name: str) -> str:
+    """`sub-01` of sub-01_ses-2_T1w.nii.gz or sub-01/anat/T1w.nii.gz, "" where a path names no subject."""
+    found = re.search(r"(?:^|/)(sub-[0-9A-Za-z]+)(?=[_./])", name)
+    return found.group(1) if found else ""
