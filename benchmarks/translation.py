@@ -2,7 +2,8 @@
 
 Run: `GANSWEEP_REAL_DATA=... python benchmarks/translation.py [--seeds 0,1] [--effort 1] [--size 64] [--only kgan]`.
 Needs the set `harvard_ct_mr_pairs` (registered CT and MR slices; its `patient_split` keeps patients apart). Each family
-is trained a minute or so on one thread, MR to CT, and answers for the test patients; nothing is chosen by them. SRGAN
+is trained a minute or so on one thread, MR to CT, and answers for the test patients; nothing is chosen by them, and a
+training that diverged is shown as such. SRGAN
 restores CT from a quarter of its resolution; its rival is bicubic interpolation. Three families also fuse CT and MR;
 their rival is the brighter of the two pixels. KGAN's student is trained with its teacher (which takes half of the
 iterations), alone for as many iterations as the student has beside its teacher, and alone for all of them.
@@ -24,6 +25,7 @@ import torch
 
 from gansweep.cohort.dataset import Cohort
 from gansweep.cohort.ingest import IngestSettings, ingest
+from gansweep.errors import Diverged
 from gansweep.experiment import TrialConfig
 from gansweep.scoring.translation import paired_scores
 from gansweep.training.build import build_gan
@@ -105,9 +107,18 @@ def main() -> None:
         print(f"{len(held_out)} pairs of {len(set(held_out.patients))} {arguments.split} patients", flush=True)
         for arm in ARMS:
             if arguments.only is None or {arm.family, arm.name} & set(arguments.only):
-                runs = [answered(arm, cohort, held_out, seed, arguments.effort) for seed in seeds]
-                rows.append({"arm": arm.name, **_summary(runs), "runs": runs})
-                print(_line(rows[-1]), flush=True)
+                runs, lost = [], {}
+                for seed in seeds:
+                    try:
+                        runs.append(answered(arm, cohort, held_out, seed, arguments.effort))
+                    except Diverged as end:
+                        lost[seed] = str(end)
+                rows.append({"arm": arm.name, **(_summary(runs) if runs else {}), "runs": runs, "diverged": lost})
+                print(
+                    _line(rows[-1]) if runs else arm.name,
+                    *(f"; seed {s} diverged: {lost[s]}" for s in lost),
+                    flush=True,
+                )
     print(json.dumps({"n": len(held_out), "split": arguments.split, "seeds": seeds, "rows": rows}))
 
 
