@@ -11,6 +11,7 @@ import pytest
 from gansweep.cohort.dataset import Cohort
 from gansweep.cohort.ingest import IngestSettings, ingest
 from gansweep.cohort.sources import find_sources
+from gansweep.errors import CohortError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,3 +73,39 @@ def test_the_name_says_which_mask_shows_lesions(bids: Path, names: list[str], ch
     for name in names:
         write(bids / "derivatives" / "any" / "sub-00" / "anat" / f"sub-00_{name}.nii.gz", np.zeros((2, 2, 2)))
     assert masks_of(bids)[0] == (f"sub-00_{chosen}.nii.gz" if chosen else "")
+
+
+def edit(root: Path, old: str, new: str, encoding: str = "utf-8") -> None:
+    table = root / "participants.tsv"
+    table.write_bytes(table.read_text().replace(old, new).encode(encoding))
+
+
+def test_a_participant_without_a_group_is_left_out(bids: Path) -> None:
+    edit(bids, "sub-03\tpatient", "sub-03")
+    sources, rejected = find_sources(bids)
+    assert len(sources) == 5
+    assert [item.reason for item in rejected] == ["its subject has no label in participants.tsv"]
+
+
+def test_columns_of_participants_in_any_case(bids: Path) -> None:
+    edit(bids, "participant_id\tgroup", "Participant_ID\tGroup ")
+    assert len(find_sources(bids)[0]) == len(find_sources(bids, label_column="GROUP")[0]) == 6
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "encoding", "said"),
+    [
+        ("participant_id", "subject", "utf-8", "participants.tsv: no column 'participant_id' .columns: subject, group"),
+        ("patient", "atteint\u00e9", "latin-1", "is not in UTF-8; save it as UTF-8"),
+    ],
+)
+def test_participants_that_cannot_be_used(bids: Path, old: str, new: str, encoding: str, said: str) -> None:
+    edit(bids, old, new, encoding)
+    with pytest.raises(CohortError, match=said):
+        find_sources(bids)
+
+
+@pytest.mark.parametrize("option", ["split_column", "paired_column"])
+def test_a_column_asked_for_in_vain(bids: Path, option: str) -> None:
+    with pytest.raises(CohortError, match="no CSV to take column 'fold' from; name it with --labels"):
+        find_sources(bids, **{option: "fold"})

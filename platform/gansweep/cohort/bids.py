@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from typing import TYPE_CHECKING
 
 from gansweep.cohort.sources import Rejected, Source
+from gansweep.cohort.tables import column_name, read_table, require_column
 from gansweep.errors import CohortError
 
 if TYPE_CHECKING:
@@ -56,11 +56,9 @@ def find_bids(root: Path, label_column: str | None, labelled: bool) -> tuple[lis
 
 
 def _labels(table: Path, column: str | None) -> dict[str, str]:
-    with table.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, delimiter="\t")
-        rows = list(reader)
-    columns = list(reader.fieldnames or [])
-    chosen = column or next((name for name in LABEL_COLUMNS if name in columns), None)
+    rows, columns = read_table(table, "\t")
+    require_column("participant_id", columns, table, "BIDS wants it first: sub-01, sub-02, ...")
+    chosen = column_name(column) if column else next((name for name in LABEL_COLUMNS if name in columns), None)
     if chosen not in columns:
         raise CohortError(
             f"no column {column!r}" if column else "no column that holds a label",
@@ -68,7 +66,7 @@ def _labels(table: Path, column: str | None) -> dict[str, str]:
             fix=f"name one with --label-column: {', '.join(columns)}",
         )
     empty = {"", "n/a"}  # BIDS writes a missing value as n/a
-    return {row["participant_id"]: row[chosen].strip() for row in rows if row[chosen].strip().lower() not in empty}
+    return {row["participant_id"]: row[chosen] for row in rows if row[chosen].lower() not in empty}
 
 
 def _choose(folder: Path) -> Path | None:

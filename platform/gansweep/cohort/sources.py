@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from pathlib import Path
 from gansweep.cohort.dicom import is_dicom
 from gansweep.errors import CohortError
 
-__all__ = ["Rejected", "Source", "find_sources", "format_of", "normal_split"]
+__all__ = ["Rejected", "Source", "find_sources", "format_of", "normal_split", "subject_in"]
 
 RASTERS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 NIFTIS = (".nii", ".nii.gz")
@@ -83,9 +82,10 @@ def find_sources(
         labelled: False where the masks decide the label, so that none needs to be given.
 
     Raises:
-        CohortError: no such folder, no images, no labels, an unreadable CSV.
+        CohortError: no such folder, no images, no labels, an unreadable CSV, no such column.
     """
     from gansweep.cohort.bids import find_bids, is_bids
+    from gansweep.cohort.labels_csv import sources_of_csv
 
     root = Path(root)
     if not root.is_dir():
@@ -93,8 +93,13 @@ def find_sources(
     if labels is None and (root / "labels.csv").is_file():
         labels = root / "labels.csv"
     if labels is not None:
-        return _from_csv(root, Path(labels), label_column or "label", split_column, paired_column, labelled)
-    if is_bids(root):
+        return sources_of_csv(root, Path(labels), label_column, split_column, paired_column, labelled)
+    bids = is_bids(root)
+    columns = (None if bids else label_column, paired_column, None if split_column == "split" else split_column)
+    asked = next((name for name in columns if name), None)
+    if asked:
+        raise CohortError(f"no CSV to take column {asked!r} from", where=str(root), fix="name it with --labels")
+    if bids:
         return find_bids(root, label_column, labelled)
     return _from_folders(root, labelled), []
 
@@ -120,93 +125,14 @@ def normal_split(text: str) -> str:
     return SPLITS.get(text.strip().lower(), text.strip())
 
 
+def subject_in(name: str) -> str:
+    """`sub-01` of sub-01_ses-2_T1w.nii.gz or sub-01/anat/T1w.nii.gz, "" where a path names no subject."""
+    found = re.search(r"(?:^|[/\\])(sub-[0-9A-Za-z]+)(?=[_./\\])", name)
+    return found.group(1) if found else ""
+
+
 def _images(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file() and format_of(path))
-
-
-def _from_csv(
-    root: Path, table: Path, label_column: str, split_column: str, paired_column: str | None, labelled: bool
-) -> tuple[list[Source], list[Rejected]]:
-    rows, columns = _read_csv(table)
-    if "path" not in columns:
-        raise CohortError(f"no column 'path' (columns: {', '.join(columns)})", where=table.name, fix="add it")
-    if labelled and label_column not in columns:
-        raise CohortError(
-            f"no column {label_column!r} (columns: {', '.join(columns)})",
-            where=table.name,
-            fix="add it, name another with --label-column, or take labels from masks with --label-from mask",
-        )
-    paired_column = paired_column or next((c for c in columns if c == "paired" or c.startswith("paired_")), None)
-    sources, rejected = [], []
-    for number, row in enumerate(rows, start=2):
-        where = f"{table.name} line {number}"
-        files = {key: _locate(root, table, row.get(key or "", "")) for key in ("path", "mask", paired_column)}
-        reason = _fault(row, files, label_column if labelled else None, where)
-        name = row.get("path", "") or f"line {number}"
-        if reason or files["path"] is None:
-            rejected.append(Rejected(name, reason or "no path"))
-            continue
-        sources.append(
-            Source(
-                files["path"],
-                name,
-                label=row.get(label_column, "") if labelled else "",
-                patient=row.get("patient_id", ""),
-                folder=_subject(name),
-                split=normal_split(row.get(split_column, "")),
-                mask=files["mask"],
-                paired=files[paired_column] if paired_column else None,
-            )
-        )
-    rejected += _unlisted(root, rows, sources)
-    if not sources and not rejected:
-        raise CohortError("lists no images", where=table.name, fix="add a row for each image")
-    return sources, rejected
-
-
-def _read_csv(table: Path) -> tuple[list[dict[str, str]], list[str]]:
-    """Rows with stripped cells, and the columns."""
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            rows = [{key: (value or "").strip() for key, value in row.items() if key} for row in reader]
-            return rows, [column.strip() for column in reader.fieldnames or []]
-    except FileNotFoundError:
-        raise CohortError("no such file", where=str(table), fix="name the labels CSV with --labels") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise CohortError(f"not a readable CSV ({error})", where=str(table)) from None
-
-
-def _locate(root: Path, table: Path, cell: str) -> Path | None:
-    """A path of the CSV: relative to the source folder, else to the CSV's own."""
-    if not cell:
-        return None
-    beside = table.parent / cell
-    return beside if not (root / cell).exists() and beside.exists() else root / cell
-
-
-def _fault(row: dict[str, str], files: dict[str | None, Path | None], label: str | None, where: str) -> str:
-    if not row.get("path"):
-        return f"{where} has no path"
-    if label and not row.get(label):
-        return f"{where} has no label"
-    missing = [str(key) for key, path in files.items() if path is not None and not path.is_file()]
-    return f"{where} names a file that is not there ({', '.join(missing)})" if missing else ""
-
-
-def _unlisted(root: Path, rows: list[dict[str, str]], sources: list[Source]) -> list[Rejected]:
-    """Images that lie beside listed ones and have no row: somebody forgot their label."""
-    listed = {cell for row in rows for cell in row.values() if cell}
-    known = {(root / cell).resolve() for cell in listed if "/" in cell or "." in cell}
-    folders = {source.path.parent for source in sources}
-    beside = (path for folder in sorted(folders) for path in sorted(folder.iterdir()))
-    return [
-        Rejected(
-            str(path.relative_to(root)) if path.is_relative_to(root) else path.name, "has no row in the labels CSV"
-        )
-        for path in beside
-        if path.is_file() and format_of(path) and path.resolve() not in known
-    ]
 
 
 def _from_folders(root: Path, labelled: bool) -> list[Source]:
@@ -237,14 +163,9 @@ def _from_folders(root: Path, labelled: bool) -> list[Source]:
             path,
             "/".join(part),
             label=part[skip],
-            folder=_subject("/".join(part)) or next((name for name in part[skip + 1 : -1][:1] if name in patients), ""),
+            folder=subject_in("/".join(part))
+            or next((name for name in part[skip + 1 : -1][:1] if name in patients), ""),
             split=normal_split(part[0]) if splits else "",
         )
         for path, part in zip(images, parts, strict=True)
     ]
-
-
-def _subject(name: str) -> str:
-    """`sub-01` of sub-01_ses-2_T1w.nii.gz or sub-01/anat/T1w.nii.gz, "" where a path names no subject."""
-    found = re.search(r"(?:^|/)(sub-[0-9A-Za-z]+)(?=[_./])", name)
-    return found.group(1) if found else ""

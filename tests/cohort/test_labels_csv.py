@@ -1,0 +1,87 @@
+"""Labels CSVs as people write them: what is right is read, what was asked for and is missing is refused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gansweep.cohort.sources import find_sources
+from gansweep.errors import CohortError
+from tests.cohort.scans import CLASSES, cohort_of, write_picture, write_slice
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROWS = [("path", "label")] + [(f"images/{number}.png", CLASSES[number % 2]) for number in range(8)]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Eight pictures in images/, and no labels.csv yet."""
+    for number in range(8):
+        write_picture(tmp_path / "images" / f"{number}.png", number)
+    return tmp_path
+
+
+def write_rows(root: Path, rows: list[tuple[str, ...]], mark: str = ",") -> None:
+    (root / "labels.csv").write_text("\n".join(mark.join(row) for row in rows) + "\n")
+
+
+def found(root: Path, source: Path, **options: str) -> list[tuple[str, str]]:
+    sources, rejected = find_sources(source, root / "labels.csv", **options)
+    assert not rejected
+    assert all(item.path.is_file() for item in sources)
+    return [(item.name, item.label) for item in sources]
+
+
+def test_paths_beside_the_csv_and_not_below_the_source(root: Path) -> None:
+    write_rows(root, ROWS)
+    assert found(root, root / "images") == ROWS[1:]
+
+
+def test_names_without_a_dot(tmp_path: Path) -> None:
+    rows = [(f"IM{number:04d}", CLASSES[number % 2]) for number in range(4)]
+    for number, (name, _) in enumerate(rows):
+        write_slice(tmp_path / name, number, 1)
+    write_rows(tmp_path, [("path", "label"), *rows])
+    assert found(tmp_path, tmp_path) == rows
+
+
+@pytest.mark.parametrize(("head", "mark"), [("path, label", ","), ("Path,LABEL ", ","), ("path,label", ";")])
+def test_headers_and_semicolons(root: Path, head: str, mark: str) -> None:
+    write_rows(root, [tuple(head.split(",")), *ROWS[1:]], mark)
+    assert found(root, root) == ROWS[1:]
+
+
+def test_paths_from_windows(root: Path) -> None:
+    write_rows(root, [ROWS[0], *((path.replace("/", "\\"), label) for path, label in ROWS[1:])])
+    assert [label for _, label in found(root, root)] == [label for _, label in ROWS[1:]]
+
+
+def test_a_split_column_in_another_case_is_kept(root: Path) -> None:
+    splits = ["train"] * 4 + ["test"] * 2 + ["val"] * 2
+    rows = [(*row, split) for row, split in zip(ROWS[1:], splits, strict=True)]
+    write_rows(root, [("path", "label", "Split"), *rows])
+    cohort = cohort_of(root, root / "out")
+    assert cohort.info.split == "given"
+    assert cohort.manifest["split"].tolist() == splits
+
+
+@pytest.mark.parametrize(
+    ("option", "flag"),
+    [("split_column", "--split-column"), ("paired_column", "--paired-column"), ("label_column", "--label-column")],
+)
+def test_a_column_that_was_asked_for_must_be_there(root: Path, option: str, flag: str) -> None:
+    write_rows(root, ROWS)
+    with pytest.raises(CohortError, match=rf"labels.csv: no column 'fold' \(columns: path, label\).*{flag}"):
+        find_sources(root, **{option: "Fold"})
+    (root / "labels.csv").unlink()
+    with pytest.raises(CohortError, match="no CSV to take column 'Fold' from"):
+        find_sources(root, **{option: "Fold"})
+
+
+def test_two_columns_of_one_name(root: Path) -> None:
+    write_rows(root, [("path", "label", "Label "), *((*row, "other") for row in ROWS[1:])])
+    with pytest.raises(CohortError, match="two columns called 'label'"):
+        find_sources(root)
