@@ -1,7 +1,7 @@
 """Planted truths: generators whose worth is known beforehand, through the scores and verdicts that users get.
 
-A scarce phantom cohort is ingested (12 training patients, one slice each), and four kinds of generator are judged as
-`gansweep sweep` and `gansweep confirm` judge a trial's:
+A scarce phantom cohort is ingested (12 training patients, one slice each, unless told otherwise), and four kinds of
+generator are judged as `gansweep sweep` and `gansweep confirm` judge a trial's:
 
 - oracle: draws fresh phantoms from the true distribution;
 - lesions forgotten: fresh phantoms of controls, whatever label is asked for: fine anatomy, no lesions;
@@ -11,7 +11,7 @@ A scarce phantom cohort is ingested (12 training patients, one slice each), and 
 The oracle must help, the others never. Its arm is also the most that any GAN could reach here, beside the table of
 Henchiri's Fahr-CT paper (accuracy, sensitivity and specificity of real and of augmented training).
 
-    python benchmarks/planted_truths.py
+    python benchmarks/planted_truths.py [--train 12] [--slices 1] [--steps 900]
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import argparse
 import json
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,12 +47,35 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SCANNED, SIZE = 96, 48  # pixels of the scanner and of the cohort
-TRAIN, VAL, TEST = 12, 60, 300  # patients
+VAL, TEST = 60, 300  # patients
 SAMPLES = 128  # drawn from each generator for the arms
 RATIO = 3.0
 AUGMENTED = f"real + {RATIO:g} synthetic"
-SCORING = ScoringSettings(samples=128, encoder_steps=300, detector_steps=900, detector_batch=16, detector_seeds=3)
 CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Design:
+    """How scarce the real images are, and how long the detectors train on them.
+
+    Args:
+        train: training patients.
+        slices: of each patient.
+        steps: updates of each detector.
+        batch: images per update.
+    """
+
+    train: int = 12
+    slices: int = 1
+    steps: int = 900
+    batch: int = 16
+
+    @property
+    def scoring(self) -> ScoringSettings:
+        """As `confirm` would score."""
+        return ScoringSettings(
+            samples=128, encoder_steps=300, detector_steps=self.steps, detector_batch=self.batch, detector_seeds=3
+        )
 
 
 @dataclass(frozen=True)
@@ -71,10 +94,10 @@ class Planted:
     arms: JudgedArms
 
 
-def scarce_cohort(folder: Path, seed: int) -> Cohort:
-    total = TRAIN + VAL + TEST
-    write_phantom(folder / "scans", patients=total, slices=1, size=SCANNED, seed=seed)
-    split = (TRAIN / total, VAL / total, TEST / total)
+def scarce_cohort(folder: Path, design: Design, seed: int) -> Cohort:
+    total = design.train + VAL + TEST
+    write_phantom(folder / "scans", patients=total, slices=design.slices, size=SCANNED, seed=seed)
+    split = (design.train / total, VAL / total, TEST / total)
     ingest(folder / "scans", folder / "cohort", IngestSettings(size=SIZE, split=split, seed=seed))
     return Cohort.open(folder / "cohort")
 
@@ -113,17 +136,17 @@ GENERATORS: dict[str, Sampler] = {
 }
 
 
-def measure(folder: Path, trainings: int, seed: int) -> dict[str, Planted]:
+def measure(folder: Path, trainings: int, seed: int, design: Design = Design()) -> dict[str, Planted]:
     """Judges every kind, each by `trainings` generators of one detector per arm, as sweep and confirm would."""
-    cohort = scarce_cohort(folder, seed)
-    arms = _arms(cohort, trainings)
-    scorer = TrialScorer(cohort, SCORING, TRAINABLES, folder / "cache", CPU)
+    cohort = scarce_cohort(folder, design, seed)
+    arms = _arms(cohort, trainings, design.scoring)
+    scorer = TrialScorer(cohort, design.scoring, TRAINABLES, folder / "cache", CPU)
     found = {}
     for name, sampler in GENERATORS.items():
         # A ratio of zero spares the detectors trained with samples: here the search's other scores are wanted.
         scores = [scorer.score(sampler, TrialConfig(seed=k, synthetic_ratio=0.0)) for k in range(trainings)]
         mean = {key: float(np.mean([one[key] for one in scores])) for key in ("fid", "fid_floor", "lesion_fidelity")}
-        n = trainings * SCORING.samples
+        n = trainings * design.scoring.samples
         fidelity = (mean["lesion_fidelity"], *wilson(round(mean["lesion_fidelity"] * n), n))
         # Each kind is a sweep of its own: its claims are corrected for each other, not for the other kinds'.
         judged = judge_arms({name: arms[name]}, cohort.load_test(), 1, seed=seed)[name]
@@ -131,11 +154,11 @@ def measure(folder: Path, trainings: int, seed: int) -> dict[str, Planted]:
     return found
 
 
-def _arms(cohort: Cohort, trainings: int) -> dict[str, list[Mapping[str, Tensor]]]:
+def _arms(cohort: Cohort, trainings: int, scoring: ScoringSettings) -> dict[str, list[Mapping[str, Tensor]]]:
     """Each kind's arms, one entry per training; the real arms are computed once for all kinds."""
     real, test, spec = cohort.load("train"), cohort.load_test(), cohort.spec()
-    build = partial(TRAINABLES.detectors[SCORING.detector], spec)
-    recipe = Recipe(build, len(spec.classes), SCORING.detector_steps, SCORING.detector_batch)
+    build = partial(TRAINABLES.detectors[scoring.detector], spec)
+    recipe = Recipe(build, len(spec.classes), scoring.detector_steps, scoring.detector_batch)
     labels = torch.arange(SAMPLES) % len(spec.classes)
     arms: dict[str, list[Mapping[str, Tensor]]] = {name: [] for name in GENERATORS}
     for k in range(trainings):
@@ -156,10 +179,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trainings", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0, help="of the phantom cohort")
+    for field in fields(Design):
+        parser.add_argument(f"--{field.name}", type=int, default=field.default)
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(Path(folder), options.trainings, options.seed)
+        design = Design(**{field.name: getattr(options, field.name) for field in fields(Design)})
+        found = measure(Path(folder), options.trainings, options.seed, design)
     print("| generator | FID (floor) | lesion fidelity | arm | accuracy | sensitivity | specificity | AUROC |")
     print("|---|---|---|---|---|---|---|---|")
     for name, planted in found.items():
@@ -173,7 +199,7 @@ def main() -> None:
         for arm, by_metric in planted.arms.comparisons.items():
             for metric, c in by_metric.items():
                 print(f"| {name} | {arm} | {metric} | {percent(c.difference, c.low, c.high, '+')} | {c.verdict} |")
-    result = {"benchmark": "planted_truths", "train": TRAIN, "test": TEST, **vars(options)}
+    result = {"benchmark": "planted_truths", "test": TEST, **vars(options)}
     print(json.dumps({**result, "found": {name: asdict(planted) for name, planted in found.items()}}))
 
 
