@@ -82,7 +82,7 @@ def _without_conflicts(pictures: list[Picture]) -> tuple[list[Picture], list[Rej
         names = sorted(labels[picture.key])
         if len(names) > 1:
             reason = f"the same image is labelled {' and '.join(names)}"
-            rejected.append(Rejected(picture.source.name, reason, bad=False))
+            rejected.append(Rejected.of(picture.source, reason, bad=False))
         else:
             kept.append(picture)
     return kept, rejected
@@ -187,7 +187,7 @@ def _without_leaking_copies(
             fix="split anew with --resplit, or leave the copies out with --skip-bad",
         )
     rejected = [
-        Rejected(p.source.name, f"the same image is in {strictest[p.key]}")
+        Rejected.of(p.source, f"the same image is in {strictest[p.key]}")
         for p, leaks in zip(pictures, leaking, strict=True)
         if leaks
     ]

@@ -7,34 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gansweep.cohort.scan import Array, ScanError, Slice, UnneededError
+from gansweep.cohort.dicom_header import header_of, open_dicom
+from gansweep.cohort.scan import Array, ScanError, Slice, UnneededError, reason_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pydicom import Dataset
 
-__all__ = ["is_dicom", "read_dicom", "series_of"]
+__all__ = ["read_dicom"]
 
 AIR_HU = -1000.0
 NO_ANATOMY = {"SEG", "RTDOSE", "RTSTRUCT", "RTPLAN", "PR", "KO", "SR", "REG"}
-
-
-def is_dicom(path: Path) -> bool:
-    """Whether the file carries DICOM's mark, whatever it is called."""
-    with path.open("rb") as file:
-        file.seek(128)
-        return file.read(4) == b"DICM"
-
-
-def series_of(path: Path) -> tuple[str, str]:
-    """(SeriesInstanceUID, SeriesDescription) from the header alone.
-
-    Raises:
-        ScanError: not a DICOM file.
-    """
-    dataset = _open(path, header_only=True)
-    return str(dataset.get("SeriesInstanceUID", path)), str(dataset.get("SeriesDescription", ""))
 
 
 def read_dicom(path: Path) -> list[Slice]:
@@ -45,34 +29,20 @@ def read_dicom(path: Path) -> list[Slice]:
     functional group (enhanced multi-frame objects) goes before the attributes of the whole file.
 
     Raises:
-        ScanError: not DICOM, truncated, undecodable, or CT whose Hounsfield units cannot be known.
+        ScanError: not DICOM, truncated, undecodable, with text burned in, or CT whose Hounsfield units cannot be known.
         UnneededError: a localizer, or an object without pixels.
     """
-    dataset = _open(path, header_only=False)
+    dataset = open_dicom(path, header_only=False)
     if "Rows" not in dataset or not ({"PixelData", "FloatPixelData", "DoubleFloatPixelData"} & set(dataset.dir())):
         raise UnneededError(f"a DICOM object without pixels ({_sop_class(dataset)})", where=path.name)
     if "LOCALIZER" in [str(part).upper() for part in _values(dataset.get("ImageType"))]:
         raise UnneededError("a localizer image", where=path.name)
     if str(dataset.get("Modality", "")) in NO_ANATOMY:
         raise UnneededError(f"no picture of a patient ({_sop_class(dataset)})", where=path.name)
+    if dataset.get("BurnedInAnnotation") == "YES":
+        raise ScanError("text burned into the picture may name the patient", where=path.name)
     frames = _decode(dataset, path)
     return [_slice(dataset, frame, number, path) for number, frame in enumerate(frames)]
-
-
-def _open(path: Path, *, header_only: bool) -> Dataset:
-    from pydicom import dcmread
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom warns of every odd value; only what is used here matters
-        try:
-            # `force` reads old files without the preamble; a text file then has none of these attributes.
-            dataset = dcmread(path, stop_before_pixels=header_only, force=True)
-            known = any(tag in dataset for tag in ("SOPClassUID", "Modality", "Rows", "StudyInstanceUID"))
-        except Exception as error:
-            raise ScanError(f"not a readable DICOM file ({_in_one_line(error)})", where=path.name) from None
-    if not known:
-        raise ScanError("not a DICOM file", where=path.name)
-    return dataset
 
 
 def _decode(dataset: Dataset, path: Path) -> Array | Any:
@@ -93,7 +63,7 @@ def _decode(dataset: Dataset, path: Path) -> Array | Any:
             if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
                 return _frames(apply_color_lut(stored, dataset)[..., :3], 3)
         except Exception as error:
-            raise ScanError(f"its pixels cannot be decoded ({_in_one_line(error)})", where=path.name) from None
+            raise ScanError(f"its pixels cannot be decoded ({reason_of(error, path)})", where=path.name) from None
     return _frames(stored, 3 if dataset.get("SamplesPerPixel", 1) == 3 else 2)
 
 
@@ -117,16 +87,16 @@ def _slice(dataset: Dataset, stored: Any, number: int, path: Path) -> Slice:
             pixels, modality = stored[None] / np.float32(255), "raster"
     if padding is not None:
         pixels = np.where(padding, AIR_HU if modality == "CT" else _smallest(pixels, padding), pixels)
-    series = str(dataset.get("SeriesInstanceUID", path))
+    header = header_of(dataset)
     return Slice(
         pixels=np.ascontiguousarray(pixels, np.float32),
         modality=modality,
         spacing_mm=_spacing(dataset, number),
-        series=series,
+        series=header.series or str(path),
         position=_position(dataset, number),
-        patient=str(dataset.get("PatientID", "") or "").strip(),
-        issuer=str(dataset.get("IssuerOfPatientID", "") or "").strip(),
-        study=str(dataset.get("StudyInstanceUID") or dataset.get("SeriesInstanceUID") or ""),
+        patient=header.patient,
+        issuer=header.issuer,
+        study=header.study,
     )
 
 
@@ -217,7 +187,3 @@ def _values(value: Any) -> list[Any]:
     if value is None or value == "":
         return []
     return [value] if isinstance(value, str | int | float) else list(value)
-
-
-def _in_one_line(error: Exception) -> str:
-    return (" ".join(str(error).split()) or type(error).__name__)[:200]

@@ -54,4 +54,4 @@ class Pseudonyms:
 
     def of(self, identifier: str) -> str:
         """The 16-digit hash that stands for a patient."""
-        return hmac.new(self._salt, identifier.encode(), hashlib.sha256).hexdigest()[:16]
+        return hmac.new(self._salt, identifier.encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest()[:16]

@@ -14,6 +14,7 @@ from gansweep.cohort.files import new_folder
 from gansweep.cohort.identity import Pseudonyms
 from gansweep.cohort.intensity import window_named
 from gansweep.cohort.reading import Picture, group_by_series, read_unit, usual_window
+from gansweep.cohort.rejected import rejected_table
 from gansweep.cohort.settings import IngestSettings, ordered_classes, positive_of
 from gansweep.cohort.sources import Rejected, Source, find_sources
 from gansweep.cohort.split import SPLITS
@@ -94,7 +95,7 @@ def _of_classes(sources: list[Source], classes: tuple[str, ...] | None) -> tuple
         there = ", ".join(sorted({source.label for source in sources}))
         raise CohortError(f"no images are labelled {unknown[0]!r}", fix=f"choose among {there}")
     others = [
-        Rejected(item.name, "its class was not asked for", bad=False) for item in sources if item.label not in classes
+        Rejected.of(item, "its class was not asked for", bad=False) for item in sources if item.label not in classes
     ]
     return [source for source in sources if source.label in classes], others
 
@@ -136,8 +137,6 @@ def _read_all(
 def _write(
     folder: Path, out: Path, pictures: list[Picture], rejected: list[Rejected], settings: IngestSettings
 ) -> IngestSummary:
-    import pandas as pd
-
     pseudonyms = Pseudonyms()
     made = assign(pictures, settings, pseudonyms)
     rejected = rejected + made.rejected
@@ -145,8 +144,7 @@ def _write(
     manifest = manifest_of(made.pictures, made.patients, made.splits)
     manifest.to_parquet(folder / "manifest.parquet", index=False)
     files["manifest.parquet"] = file_hash(folder / "manifest.parquet")
-    table = {"path": [item.name for item in rejected], "reason": [item.reason for item in rejected]}
-    pd.DataFrame(table, dtype="str").to_parquet(folder / "rejected.parquet", index=False)
+    rejected_table(rejected, pseudonyms).to_parquet(folder / "rejected.parquet", index=False)
     info = _info(made, manifest, files, settings, pseudonyms.fingerprint)
     (folder / "cohort.json").write_text(info.model_dump_json(indent=2) + "\n")
     counts = manifest.groupby(["label", "split"]).size()

@@ -38,7 +38,7 @@ def sources_of_csv(
         reason = _fault(row, files, label if labelled else None, where)
         name = row.get("path", "") or f"line {number}"
         if reason or files["path"] is None:
-            rejected.append(Rejected(name, reason or "no path"))
+            rejected.append(Rejected(name, reason, path=files["path"], patient=row.get("patient_id", "")))
             continue
         sources.append(
             Source(
@@ -110,7 +110,9 @@ def _unlisted(root: Path, table: Path, rows: list[dict[str, str]], sources: list
     beside = (path for folder in sorted(folders) for path in sorted(folder.iterdir()))
     return [
         Rejected(
-            str(path.relative_to(root)) if path.is_relative_to(root) else path.name, "has no row in the labels CSV"
+            str(path.relative_to(root)) if path.is_relative_to(root) else path.name,
+            "has no row in the labels CSV",
+            path=path,
         )
         for path in beside
         if path.is_file() and format_of(path) and path.resolve() not in known

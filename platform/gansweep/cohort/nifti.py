@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from gansweep.cohort.scan import Mask, ScanError, Slice
+from gansweep.cohort.scan import Mask, ScanError, Slice, reason_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,10 +65,7 @@ def load_canonical(path: Path) -> tuple[Any, tuple[float, float, float]]:
         image = nibabel.as_closest_canonical(nibabel.load(path))
         volume = np.asarray(image.dataobj, np.float32)
     except Exception as error:  # nibabel, gzip and zlib raise many kinds for a broken file
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-        raise ScanError(
-            f"not a readable NIfTI file ({reason.replace(str(path), path.name)})", where=path.name
-        ) from None
+        raise ScanError(f"not a readable NIfTI file ({reason_of(error, path)})", where=path.name) from None
     if volume.ndim == 4:
         volume = volume[..., 0]
     if volume.ndim != 3 or sorted(volume.shape)[1] < 2:  # a single slice is a volume too

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gansweep.cohort.scan import Mask, ScanError, Slice
+from gansweep.cohort.scan import Mask, ScanError, Slice, reason_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,7 +51,7 @@ def read_mask(path: Path) -> Mask:
         else:
             values = _open(path)
     except (ValueError, EOFError) as error:
-        raise ScanError(f"not a readable mask ({error})", where=path.name) from None
+        raise ScanError(f"not a readable mask ({reason_of(error, path)})", where=path.name) from None
     if values.ndim == 3 and values.shape[-1] == 3 and not name.endswith((".nii", ".nii.gz")):
         values = values.mean(axis=-1)
     half = 0 if values.dtype == bool or values.max() <= 16 else values.max() / 2
@@ -74,12 +74,8 @@ def _open(path: Path) -> Any:
                 picture = picture.convert("RGB")
             values = np.asarray(picture)
     except Exception as error:  # Pillow's decoders raise many kinds
-        raise ScanError(f"not a readable image ({_first_line(error)})", where=path.name) from None
+        raise ScanError(f"not a readable image ({reason_of(error, path)})", where=path.name) from None
     # Pillow opens 16-bit PNG as 32-bit integers.
     return (
         values.astype(np.uint16) if values.dtype == np.int32 and 0 <= values.min() <= values.max() < 2**16 else values
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].replace(str(error.args[:1]), "")[:160]

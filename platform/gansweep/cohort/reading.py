@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gansweep.cohort.dataset import FULL_SCALE, file_hash
-from gansweep.cohort.dicom import read_dicom, series_of
+from gansweep.cohort.dicom import read_dicom
+from gansweep.cohort.dicom_header import read_header
 from gansweep.cohort.duplicates import content_key, thumbnail_code
 from gansweep.cohort.intensity import WINDOWS, Window, percentile_window, window_named
 from gansweep.cohort.nifti import read_nifti
@@ -85,14 +86,14 @@ def group_by_series(sources: Sequence[Source], series: str | None) -> tuple[list
             units[str(source.path)].append(source)
             continue
         try:
-            uid, description = series_of(source.path)
+            header = read_header(source.path)
         except ScanError as error:
-            rejected.append(Rejected(source.name, error.what))
+            rejected.append(Rejected.of(source, error.what))
             continue
-        if series is not None and not fnmatch.fnmatch(description, series):
-            rejected.append(Rejected(source.name, f"its series is not {series!r}", bad=False))
+        if series is not None and not fnmatch.fnmatch(header.description, series):
+            rejected.append(Rejected.of(source, f"its series is not {series!r}", bad=False))
             continue
-        units[f"series {uid}"].append(source)
+        units[f"series {header.series or source.path}"].append(source)
     return list(units.values()), rejected
 
 
@@ -103,13 +104,13 @@ def read_unit(unit: list[Source], settings: IngestSettings) -> Iterator[Picture 
         try:
             found += [(source, part) for part in _read(source, settings)]
         except UnneededError as reason:
-            yield Rejected(source.name, reason.what, bad=False)
+            yield Rejected.of(source, reason.what, bad=False)
         except (CohortError, OSError) as reason:
-            yield Rejected(source.name, reason.what if isinstance(reason, CohortError) else str(reason.strerror))
+            yield Rejected.of(source, reason.what if isinstance(reason, CohortError) else str(reason.strerror))
     if settings.modality:
         wanted = settings.modality.upper()
-        for name in sorted({source.name for source, part in found if part.modality.upper() != wanted}):
-            yield Rejected(name, f"not {wanted}", bad=False)
+        others = {source.path: source for source, part in found if part.modality.upper() != wanted}
+        yield from (Rejected.of(source, f"not {wanted}", bad=False) for source in others.values())
         found = [(source, part) for source, part in found if part.modality.upper() == wanted]
     if not found:
         return

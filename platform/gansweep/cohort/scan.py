@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,7 +14,7 @@ from gansweep.errors import CohortError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Array", "Mask", "Reader", "ScanError", "Slice", "UnneededError"]
+__all__ = ["Array", "Mask", "Reader", "ScanError", "Slice", "UnneededError", "reason_of"]
 
 Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -52,6 +53,12 @@ class Slice:
     issuer: str = field(default="", repr=False)
     study: str = field(default="", repr=False)
     mask: Mask | None = None
+
+
+def reason_of(error: Exception, path: Path) -> str:
+    """What a library says of a file, in one line and without the file's path, which may name a patient."""
+    text = " ".join(re.sub(rf"['\"]?{re.escape(str(path))}['\"]?", "", str(error)).split())
+    return (text or type(error).__name__)[:160]
 
 
 class Reader(Protocol):

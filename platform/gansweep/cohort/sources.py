@@ -7,7 +7,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gansweep.cohort.dicom import is_dicom
+from gansweep.cohort.dicom_header import is_dicom, read_header
+from gansweep.cohort.scan import ScanError
 from gansweep.errors import CohortError
 
 __all__ = ["Rejected", "Source", "find_sources", "format_of", "normal_split", "subject_in"]
@@ -55,11 +56,26 @@ class Source:
 
 @dataclass(frozen=True)
 class Rejected:
-    """A file that is not in the cohort. `bad`: it should have been, so that without `skip_bad` ingest stops."""
+    """A file that is not in the cohort.
+
+    Args:
+        name: its path relative to the source folder.
+        reason: why; names nobody.
+        bad: it should have been in the cohort, so that without `skip_bad` ingest stops.
+        path: the file, or None where there is none.
+        patient: the owner's patient identifier, or "". Never written out.
+    """
 
     name: str
     reason: str
     bad: bool = True
+    path: Path | None = None
+    patient: str = field(default="", repr=False)
+
+    @classmethod
+    def of(cls, source: Source, reason: str, *, bad: bool = True) -> Rejected:
+        """A source that is left out."""
+        return cls(source.name, reason, bad, source.path, source.patient)
 
 
 def find_sources(
@@ -125,6 +141,28 @@ def normal_split(text: str) -> str:
     return SPLITS.get(text.strip().lower(), text.strip())
 
 
+def _look_like_patients(images: list[Path], names: list[str]) -> bool:
+    """Whether most class folders, and three at least, hold one patient (or one file) each, no two the same."""
+    owners: dict[str, set[str]] = defaultdict(set)
+    for path, name in zip(images, names, strict=True):
+        found = owners[name.partition("/")[0]]
+        if len(found) < 2:  # two are enough to know
+            found |= _owner(path, name)
+    alone = [min(found) for found in owners.values() if len(found) == 1]
+    return len(alone) >= 3 and 2 * len(alone) > len(owners) and len(set(alone)) == len(alone)
+
+
+def _owner(path: Path, name: str) -> set[str]:
+    """Whose file it is; a file of nobody's counts as one patient, a broken one as none."""
+    if format_of(path) != "dicom":
+        return {subject_in(name) or name}
+    try:
+        header = read_header(path)
+    except ScanError:
+        return set()
+    return {header.patient or header.study or name}
+
+
 def subject_in(name: str) -> str:
     """`sub-01` of sub-01_ses-2_T1w.nii.gz or sub-01/anat/T1w.nii.gz, "" where a path names no subject."""
     found = re.search(r"(?:^|[/\\])(sub-[0-9A-Za-z]+)(?=[_./\\])", name)
@@ -150,6 +188,12 @@ def _from_folders(root: Path, labelled: bool) -> list[Source]:
         loose = next(part for part in parts if len(part) < 2 + skip)
         raise CohortError(
             f"{'/'.join(loose)} has no label",
+            where=str(root),
+            fix="add labels.csv with the columns path,label or put the images in one folder per class",
+        )
+    if _look_like_patients(images, ["/".join(part[skip:]) for part in parts]):
+        raise CohortError(
+            "the folders look like patients, not classes",
             where=str(root),
             fix="add labels.csv with the columns path,label or put the images in one folder per class",
         )

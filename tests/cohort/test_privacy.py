@@ -1,0 +1,96 @@
+"""Nothing that names a patient leaves ingest: not as a class, a path, a reason or an error, nor written in a picture."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pytest
+
+from gansweep.cohort.ingest import IngestSettings, ingest
+from gansweep.errors import CohortError
+from tests.cohort.scans import CLASSES, cohort_of, write_picture, write_slice, write_volume
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PEOPLE = ("DOE^JOHN_19650203", "ROE^JANE_19700101", "SMITH^ANNA_19801212", "LEE^SUE_19900909")
+
+
+def refused(source: Path, out: Path, **settings: Any) -> str:
+    with pytest.raises(CohortError) as caught:
+        ingest(source, out, IngestSettings(size=16, **settings))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("settings", [{}, {"split": (1, 0, 0)}, {"label_per": "image", "split": (1, 0, 0)}])
+def test_folders_of_patients_are_no_classes(tmp_path: Path, settings: dict[str, Any]) -> None:
+    for patient, name in enumerate(PEOPLE):
+        for number in range(3):
+            write_slice(tmp_path / "source" / name / "STUDY1" / "SERIES1" / f"IM{number}", patient, number)
+    write_slice(tmp_path / "source" / PEOPLE[0] / "STUDY1" / "SERIES2" / "IM9", 9, 1)  # another's, gone astray
+    (tmp_path / "source" / PEOPLE[1] / "IM10.dcm").write_text("broken")
+    message = refused(tmp_path / "source", tmp_path / "out", **settings)
+    assert "the folders look like patients, not classes; add labels.csv" in message
+    assert not any(name.split("^")[0] in message for name in PEOPLE)
+
+
+@pytest.mark.parametrize("names", [["T1.nii.gz"], ["sub-{}/T1.nii.gz", "sub-{}/T2.nii.gz"]])
+def test_folders_of_one_volume_or_subject_are_no_classes(tmp_path: Path, names: list[str]) -> None:
+    for patient, folder in enumerate(PEOPLE):
+        for name in names:
+            write_volume(tmp_path / "source" / folder / name.format(patient), patient)
+    message = refused(tmp_path / "source", tmp_path / "out", split=(1, 0, 0))
+    assert "look like patients" in message
+    assert "DOE" not in message
+
+
+def test_classes_of_many_patients_are_classes(tmp_path: Path) -> None:
+    for patient in range(9):
+        write_slice(tmp_path / "source" / "abc"[patient % 3] / f"{patient}.dcm", patient, 1)
+    assert cohort_of(tmp_path / "source", tmp_path / "out").info.classes == ("a", "b", "c")
+
+
+def test_paths_of_files_left_out_name_nobody(tmp_path: Path) -> None:
+    source, rows = tmp_path / "source", []
+    for patient in range(6):
+        write_slice(source / f"images/{patient}.dcm", patient, 1)
+        rows.append({"path": f"images/{patient}.dcm", "label": CLASSES[patient % 2]})
+    named = ["DOE_JOHN_19650203/LOC.dcm", "id4711/scout 12-3.dcm", "scouts/Doe.dcm", "a/DOE.JOHN"]
+    for number, name in enumerate(named):
+        write_slice(
+            source / name, 8, number, ImageType=["LOCALIZER"], PatientID="4711", PatientName="Doe^John", Modality="MR"
+        )
+        rows.append({"path": name, "label": "control"})
+    write_slice(source / "12/12 a12.dcm", 9, 1, ImageType=["LOCALIZER"], PatientID="12", PatientName="")
+    rows.append({"path": "12/12 a12.dcm", "label": "control"})
+    write_picture(source / "MRN 99887/scan.png", 1)
+    rows += [{"path": "MRN 99887/scan.png", "label": "", "patient_id": "99887"}]
+    pd.DataFrame(rows).to_csv(source / "labels.csv", index=False)
+    out = ingest(source, tmp_path / "out", IngestSettings(size=16, skip_bad=True)).path
+    paths = pd.read_parquet(out / "rejected.parquet")["path"].str.replace(r"[0-9a-f]{16}", "#", regex=True)
+    assert sorted(paths) == sorted(
+        ["#/LOC.dcm", "#/scout 12-3.dcm", "scouts/#.dcm", "a/DOE.JOHN", "#/#.dcm", "#/scan.png"]
+    )
+    assert not any(word in file.read_bytes() for file in out.iterdir() for word in (b"DOE_JOHN", b"Doe", b"99887"))
+
+
+def test_a_reason_holds_no_path(tmp_path: Path) -> None:
+    for number in range(6):
+        write_picture(tmp_path / "source" / CLASSES[number % 2] / f"{number}.png", number)
+    (tmp_path / "source" / "fahr" / "broken.png").write_text("no picture")
+    (tmp_path / "source" / "fahr" / "broken.nii").write_text("no volume")
+    assert str(tmp_path) not in refused(tmp_path / "source", tmp_path / "out")
+    out = ingest(tmp_path / "source", tmp_path / "out", IngestSettings(size=16, skip_bad=True)).path
+    reasons = pd.read_parquet(out / "rejected.parquet")["reason"]
+    assert len(reasons) == 2
+    assert not reasons.str.contains("/").any()
+
+
+def test_a_picture_with_text_burned_in_is_left_out(tmp_path: Path) -> None:
+    for patient in range(6):
+        path = tmp_path / "source" / CLASSES[patient % 2] / f"{patient}.dcm"
+        write_slice(path, patient, 1, BurnedInAnnotation="YES" if patient == 5 else "NO")
+    assert "text burned into the picture may name the patient" in refused(tmp_path / "source", tmp_path / "out")
+    kept = cohort_of(tmp_path / "source", tmp_path / "out", skip_bad=True, split=(1, 0, 0))
+    assert len(kept.manifest) == 5
