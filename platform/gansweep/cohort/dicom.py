@@ -33,6 +33,13 @@ def read_dicom(path: Path) -> list[Slice]:
         UnneededError: a localizer, or an object without pixels.
     """
     dataset = open_dicom(path, header_only=False)
+    try:
+        return _slices(dataset, path)
+    except (ValueError, TypeError, OverflowError) as error:  # pydicom reads an attribute when it is asked for
+        raise ScanError(f"an attribute that cannot be read ({reason_of(error, path)})", where=path.name) from None
+
+
+def _slices(dataset: Dataset, path: Path) -> list[Slice]:
     if "Rows" not in dataset or not ({"PixelData", "FloatPixelData", "DoubleFloatPixelData"} & set(dataset.dir())):
         raise UnneededError(f"a DICOM object without pixels ({_sop_class(dataset)})", where=path.name)
     if "LOCALIZER" in [str(part).upper() for part in _values(dataset.get("ImageType"))]:
@@ -87,6 +94,8 @@ def _slice(dataset: Dataset, stored: Any, number: int, path: Path) -> Slice:
             pixels, modality = stored[None] / np.float32(255), "raster"
     if padding is not None:
         pixels = np.where(padding, AIR_HU if modality == "CT" else _smallest(pixels, padding), pixels)
+    if not np.isfinite(pixels).all():
+        raise ScanError("values that are not finite", where=path.name)
     header = header_of(dataset)
     return Slice(
         pixels=np.ascontiguousarray(pixels, np.float32),
@@ -155,7 +164,7 @@ def _spacing(dataset: Dataset, number: int) -> tuple[float, float] | None:
     group = _group(dataset, number, "PixelMeasuresSequence")
     for source, name in ((group, "PixelSpacing"), (dataset, "PixelSpacing"), (dataset, "ImagerPixelSpacing")):
         values = _values(source.get(name)) if source is not None else []
-        if len(values) == 2 and all(float(value) > 0 for value in values):
+        if len(values) == 2 and all(0 < float(value) < np.inf for value in values):
             return float(values[0]), float(values[1])
     return None
 

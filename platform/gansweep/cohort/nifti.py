@@ -57,7 +57,7 @@ def load_canonical(path: Path) -> tuple[Any, tuple[float, float, float]]:
     """(volume `[X, Y, Z]` float32 in RAS+, voxel size in mm).
 
     Raises:
-        ScanError: unreadable or not a volume.
+        ScanError: unreadable, not a volume, or without any finite value.
     """
     import nibabel
 
@@ -70,8 +70,12 @@ def load_canonical(path: Path) -> tuple[Any, tuple[float, float, float]]:
         volume = volume[..., 0]
     if volume.ndim != 3 or sorted(volume.shape)[1] < 2:  # a single slice is a volume too
         raise ScanError(f"not a volume: {_by(volume.shape)} voxels", where=path.name)
-    if not np.isfinite(volume).all():
-        volume = np.nan_to_num(volume, nan=float(np.nanmin(volume[np.isfinite(volume)])))
+    finite = np.isfinite(volume)
+    if not finite.any():
+        raise ScanError("no finite values", where=path.name)
+    if not finite.all():
+        low, high = float(volume[finite].min()), float(volume[finite].max())
+        volume = np.nan_to_num(volume, nan=low, neginf=low, posinf=high)
     zooms = tuple(float(zoom) for zoom in image.header.get_zooms()[:3])
     return volume, (zooms[0], zooms[1], zooms[2])
 

@@ -124,7 +124,10 @@ def read_unit(unit: list[Source], settings: IngestSettings) -> Iterator[Picture 
         source = found[number][0]
         digest = hashes.setdefault(source.path, "") or file_hash(source.path)
         hashes[source.path] = digest
-        yield _picture(source, part, window, settings, digest, volume=len(found) > 1)
+        try:
+            yield _picture(source, part, window, settings, digest, volume=len(found) > 1)
+        except ScanError as reason:
+            yield Rejected.of(source, reason.what)
 
 
 def _read(source: Source, settings: IngestSettings) -> list[Slice]:
@@ -213,6 +216,14 @@ def _fitted(part: Slice, window: Window, size: int) -> Array:
 
 
 def _paired(path: Path, settings: IngestSettings) -> NDArray[np.uint16]:
-    slices = read_dicom(path) if format_of(path) == "dicom" else read_raster(path)
+    """The first slice of the image of the other kind, `[C, size, size]`.
+
+    Raises:
+        ScanError: it cannot be read.
+    """
+    try:
+        slices = read_dicom(path) if format_of(path) == "dicom" else read_raster(path)
+    except (ScanError, UnneededError) as error:
+        raise ScanError(f"its pair: {error.what}", where=path.name) from None
     pixels = _fitted(slices[0], _window_of(slices[:1], None), settings.size)
     return np.round(pixels * FULL_SCALE).astype(np.uint16)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -57,8 +56,10 @@ class Slice:
 
 def reason_of(error: Exception, path: Path) -> str:
     """What a library says of a file, in one line and without the file's path, which may name a patient."""
-    text = " ".join(re.sub(rf"['\"]?{re.escape(str(path))}['\"]?", "", str(error)).split())
-    return (text or type(error).__name__)[:160]
+    text = str(error)
+    for written in (repr(str(path)), f'"{path}"', str(path)):
+        text = text.replace(written, "")
+    return (" ".join(text.split()) or type(error).__name__)[:160]
 
 
 class Reader(Protocol):

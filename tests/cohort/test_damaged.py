@@ -1,0 +1,95 @@
+"""Files that are damaged inside, or oddly called, are named in one line, and left out where that was asked for."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import nibabel
+import numpy as np
+import pandas as pd
+import pydicom
+import pytest
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
+
+from gansweep.cohort.ingest import IngestSettings, ingest
+from gansweep.cohort.nifti import read_nifti
+from gansweep.errors import CohortError
+from tests.cohort.scans import CLASSES, write_picture, write_slice, write_volume
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def left_out(source: Path, out: Path, name: str, said: str, **settings: Any) -> None:
+    """Checks that `name` stops ingest, and that with `skip_bad` nothing else is left out."""
+    with pytest.raises(CohortError, match=f"{name}: {said}"):
+        ingest(source, out, IngestSettings(size=16, **settings))
+    made = ingest(source, out, IngestSettings(size=16, skip_bad=True, **settings))
+    rejected = pd.read_parquet(made.path / "rejected.parquet")
+    assert rejected["path"].tolist() == [name]
+    assert rejected["reason"].str.contains(said).all()
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "said"),
+    [
+        ("PixelSpacing", b"2,0\\2,0 ", "an attribute that cannot be read"),
+        ("RescaleSlope", b"one ", "an attribute that cannot be read"),
+        ("ImagePositionPatient", b"a\\b\\c ", "an attribute that cannot be read"),
+        ("RescaleIntercept", b"nan ", "values that are not finite"),
+    ],
+)
+def test_dicom_attributes(tmp_path: Path, keyword: str, value: bytes, said: str) -> None:
+    for patient in range(8):
+        write_slice(tmp_path / "source" / CLASSES[patient % 2] / f"{patient}.dcm", patient, 1)
+    path = tmp_path / "source" / CLASSES[0] / "0.dcm"
+    dataset, tag = pydicom.dcmread(path), Tag(tag_for_keyword(keyword) or 0)
+    dataset._dict[tag] = RawDataElement(tag, dictionary_VR(tag), len(value), value, 0, False, True)
+    dataset.save_as(path)
+    left_out(tmp_path / "source", tmp_path / "out", "control/0.dcm", said)
+
+
+def test_a_volume_of_nothing(tmp_path: Path) -> None:
+    for number in range(8):
+        write_volume(tmp_path / "source" / CLASSES[number % 2] / f"{number}.nii", number)
+    nothing = nibabel.Nifti1Image(np.full((16, 16, 4), np.nan, np.float32), np.eye(4))
+    nibabel.save(nothing, tmp_path / "source" / "fahr" / "7.nii")
+    left_out(tmp_path / "source", tmp_path / "out", "fahr/7.nii", "no finite values", slices=1)
+
+
+def test_voxels_that_are_not_finite_take_the_nearest_value(tmp_path: Path) -> None:
+    values = np.arange(64, dtype=np.float32).reshape(4, 4, 4)
+    values[0, 0, :3] = np.nan, -np.inf, np.inf
+    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / "v.nii")
+    found = np.stack([part.pixels[0] for part in read_nifti(tmp_path / "v.nii")])
+    assert (found.min(), found.max()) == (3.0, 63.0)
+    assert (found == 3.0).sum() == 3
+    assert (found == 63.0).sum() == 2
+
+
+def test_a_pair_that_cannot_be_read(tmp_path: Path) -> None:
+    rows = []
+    for number in range(8):
+        for kind in ("ct", "mr"):
+            write_picture(tmp_path / "source" / kind / f"{number}.png", number)
+        rows.append({"path": f"ct/{number}.png", "label": CLASSES[number % 2], "paired": f"mr/{number}.png"})
+    pd.DataFrame(rows).to_csv(tmp_path / "source" / "labels.csv", index=False)
+    (tmp_path / "source" / "mr" / "0.png").write_text("no picture")
+    left_out(tmp_path / "source", tmp_path / "out", "ct/0.png", "its pair: not a readable image")
+
+
+def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
+    for number in range(9):
+        folder = tmp_path / "source" / CLASSES[number % 2]
+        write_picture(folder / f"{number}.png", number)
+        (folder / f"{number}.png").rename(folder / os.fsdecode(b"M\xfcller%d.png" % number))
+    (tmp_path / "source" / "control" / os.fsdecode(b"M\xfcller8.png")).write_text("no picture")
+    made = ingest(tmp_path / "source", tmp_path / "out", IngestSettings(size=16, skip_bad=True))
+    rejected = pd.read_parquet(made.path / "rejected.parquet").iloc[0].to_dict()
+    assert rejected == {
+        "path": r"control/M\udcfcller8.png",
+        "reason": "not a readable image (cannot identify image file)",
+    }
