@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["read_mask", "read_raster"]
 
+COLOUR_NOISE = 32  # of 255: colours of masks are stronger, what JPEG makes of grey is weaker
 GREY_TOLERANCE = 3.0  # mean difference of colour channels (of 255) below which JPEG "colour" is only chroma noise
 
 
@@ -35,7 +36,10 @@ def read_raster(path: Path) -> list[Slice]:
 
 
 def read_mask(path: Path) -> Mask:
-    """A mask `[H, W]` (or `[X, Y, Z]` from NIfTI): small integers count above 0, grey levels above half.
+    """A mask `[H, W]` (or `[X, Y, Z]` from NIfTI).
+
+    Small integers are classes and count above 0, probabilities above a half, grey levels above half of the largest.
+    Colours stand for classes: all count but black, or the first of a palette that begins with another.
 
     Raises:
         ScanError: the file cannot be read or is no mask.
@@ -49,16 +53,24 @@ def read_mask(path: Path) -> Mask:
         elif name.endswith(".npy"):
             values = np.load(path, allow_pickle=False)
         else:
-            values = _open(path)
+            values = _open(path, mask=True)
     except (ValueError, EOFError) as error:
         raise ScanError(f"not a readable mask ({reason_of(error, path)})", where=path.name) from None
     if values.ndim == 3 and values.shape[-1] == 3 and not name.endswith((".nii", ".nii.gz")):
-        values = values.mean(axis=-1)
-    half = 0 if values.dtype == bool or values.max() <= 16 else values.max() / 2
-    return np.asarray(values > half)
+        colours = bool(np.ptp(values, axis=-1).max() > COLOUR_NOISE)
+        values = values.max(axis=-1)
+        return np.asarray(values > (COLOUR_NOISE if colours else _half(values)))
+    return np.asarray(values > _half(values))
 
 
-def _open(path: Path) -> Any:
+def _half(values: Any) -> float:
+    """What lesion pixels are above."""
+    if values.max() > 16:
+        return float(values.max()) / 2
+    return 0.5 if values.dtype.kind == "f" and bool((values % 1).any()) else 0.0
+
+
+def _open(path: Path, *, mask: bool = False) -> Any:
     """`[H, W]` or `[H, W, 3]` in the file's own integer type."""
     from PIL import Image, ImageOps
 
@@ -70,6 +82,8 @@ def _open(path: Path) -> Any:
                 picture = Image.alpha_composite(Image.new("RGBA", rgba.size, "black"), rgba).convert("RGB")
             elif picture.mode == "1":
                 picture = picture.convert("L")
+            elif mask and picture.mode == "P":
+                return _classes_of_palette(picture)
             elif picture.mode in {"P", "CMYK", "YCbCr", "HSV", "LAB"}:
                 picture = picture.convert("RGB")
             values = np.asarray(picture)
@@ -79,3 +93,15 @@ def _open(path: Path) -> Any:
     return (
         values.astype(np.uint16) if values.dtype == np.int32 and 0 <= values.min() <= values.max() < 2**16 else values
     )
+
+
+def _classes_of_palette(picture: Any) -> Any:
+    """`[H, W]` grey levels of a grey palette; of a coloured one, which pixels are not black.
+
+    Where a coloured one shows no black, its first colour stands for the background.
+    """
+    shown = np.asarray(picture.convert("RGB"))
+    if not np.ptp(shown, axis=-1).any():
+        return shown[..., 0]
+    drawn = shown.any(axis=-1)
+    return np.asarray(picture) > 0 if drawn.all() else drawn

@@ -1,0 +1,73 @@
+"""Masks as annotation tools write them: every class is a lesion, and no more than was drawn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import nibabel
+import numpy as np
+import pytest
+from PIL import Image
+
+from gansweep.cohort.raster import read_mask
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CLASSES = np.zeros((40, 40), np.uint8)
+CLASSES[5:15, 5:15], CLASSES[20:30, 20:30] = 1, 2
+DRAWN = CLASSES > 0
+
+PALETTES = {
+    "voc": [0, 0, 0, 128, 0, 0, 128, 128, 128],
+    "dark": [0, 0, 0, 0, 0, 9, 255, 255, 255],
+    "indices": [0, 0, 0, 1, 1, 1, 2, 2, 2],
+    "on white": [255, 255, 255, 255, 0, 0, 0, 255, 0],
+    "viridis": [68, 1, 84, 33, 145, 140, 253, 231, 37],
+}
+
+
+def in_palette(indices: np.ndarray, palette: list[int]) -> Image.Image:
+    image = Image.fromarray(indices).convert("L")
+    image.putpalette(palette)
+    return image
+
+
+@pytest.mark.parametrize("palette", PALETTES)
+def test_every_colour_of_a_palette_but_the_background(tmp_path: Path, palette: str) -> None:
+    in_palette(CLASSES, PALETTES[palette]).save(tmp_path / "mask.png")
+    assert Image.open(tmp_path / "mask.png").mode == "P"
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), DRAWN)
+
+
+def test_a_void_border_hides_no_class(tmp_path: Path) -> None:
+    indices = CLASSES.copy()
+    indices[4, 5:15] = 255
+    in_palette(indices, PALETTES["voc"] + [60] * 756 + [224, 224, 192]).save(tmp_path / "mask.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), indices > 0)
+
+
+@pytest.mark.parametrize("palette", [[0, 0, 0, 255, 255, 255], [255, 255, 255, 0, 0, 0]])
+def test_black_and_white_in_either_order(tmp_path: Path, palette: list[int]) -> None:
+    indices = DRAWN if palette[0] == 0 else ~DRAWN
+    in_palette(indices.astype(np.uint8), palette).save(tmp_path / "mask.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), DRAWN)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_colours_without_a_palette(tmp_path: Path, suffix: str) -> None:
+    image = in_palette(CLASSES, PALETTES["voc"]).convert("RGB")
+    image.save(tmp_path / f"mask.{suffix}", **({"quality": 95, "subsampling": 0} if suffix == "jpg" else {}))
+    np.testing.assert_array_equal(read_mask(tmp_path / f"mask.{suffix}"), DRAWN)
+
+
+@pytest.mark.parametrize("top", [1.0, 255.0])
+def test_probabilities_and_smoothed_volumes_count_above_a_half(tmp_path: Path, top: float) -> None:
+    share = np.linspace(0, 1, 4 * 5 * 6, dtype=np.float32).reshape(4, 5, 6)
+    nibabel.save(nibabel.Nifti1Image(share * top, np.eye(4)), tmp_path / "mask.nii")
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.nii"), share > 0.5)
+
+
+def test_a_probability_that_is_never_above_a_half_shows_nothing(tmp_path: Path) -> None:
+    nibabel.save(nibabel.Nifti1Image(np.full((4, 4, 4), 0.3, np.float32), np.eye(4)), tmp_path / "mask.nii")
+    assert not read_mask(tmp_path / "mask.nii").any()
