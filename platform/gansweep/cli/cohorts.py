@@ -101,6 +101,7 @@ def _as_text(summary: "IngestSummary") -> str:
     splits = ", ".join(f"{name} {info.images[name]} ({info.patients[name]} patients)" for name in info.images)
     lines = [
         f"{sum(info.images.values())} {info.modality} images of {', '.join(info.classes)} in {summary.path}: {splits}",
+        f"positive: {info.positive_class} (what sensitivity counts)",
         *(f"warning: {warning}" for warning in info.warnings),
     ]
     if summary.rejected:

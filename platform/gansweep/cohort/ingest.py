@@ -15,7 +15,7 @@ from gansweep.cohort.identity import Pseudonyms
 from gansweep.cohort.intensity import window_named
 from gansweep.cohort.reading import Picture, group_by_series, read_unit, usual_window
 from gansweep.cohort.rejected import rejected_table
-from gansweep.cohort.settings import IngestSettings, ordered_classes, positive_of
+from gansweep.cohort.settings import IngestSettings, is_guess, ordered_classes, positive_of
 from gansweep.cohort.sources import Rejected, Source, find_sources
 from gansweep.cohort.split import SPLITS
 from gansweep.cohort.writing import manifest_of, write_arrays
@@ -156,12 +156,17 @@ def _info(
     made: Assignment, manifest: pd.DataFrame, files: dict[str, str], settings: IngestSettings, fingerprint: str
 ) -> CohortInfo:
     classes = ordered_classes(set(manifest["label"]))
-    alone = f"only one class ({classes[0]}): nothing to detect, so only realism can be scored"
+    positive = positive_of(classes, settings.positive)
+    warnings = list(made.warnings)
+    if len(classes) == 1:
+        warnings.append(f"only one class ({classes[0]}): nothing to detect, so only realism can be scored")
+    if is_guess(classes, settings.positive):
+        warnings.append(f"sensitivity counts {positive!r}, the last by name: choose with --positive")
     modality = made.pictures[0].modality
     parts = {name: manifest[manifest["split"] == name] for name in SPLITS}
     return CohortInfo(
         classes=classes,
-        positive_class=positive_of(classes, settings.positive),
+        positive_class=positive,
         size=settings.size,
         channels=max(picture.pixels.shape[0] for picture in made.pictures),
         modality=modality,
@@ -177,5 +182,5 @@ def _info(
         images={name: len(part) for name, part in parts.items()},
         patients={name: int(part["patient"].nunique()) for name, part in parts.items()},
         patients_known=all(picture.patient for picture in made.pictures),
-        warnings=(*made.warnings, alone) if len(classes) == 1 else tuple(made.warnings),
+        warnings=tuple(warnings),
     )

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from gansweep.experiment import Frozen
 
-__all__ = ["IngestSettings", "ordered_classes", "positive_of"]
+__all__ = ["IngestSettings", "is_guess", "ordered_classes", "positive_of"]
 
 
 class IngestSettings(Frozen):
@@ -24,7 +24,8 @@ class IngestSettings(Frozen):
         seed: of the split.
         skip_bad: leave bad files out (they are listed in rejected.parquet) instead of stopping.
         classes: take only images with these labels; None: all.
-        positive: the disease's class; None: the one whose name does not say normal, else the last.
+        positive: the disease's class; None: the one whose name does not say normal, else the last
+            by name, with a warning.
         modality: take only images of this one (CT, MR).
         series: take only DICOM series whose description matches this pattern (`T1*`).
         label_from: the labels given, or the masks (an image with a lesion pixel is "lesion").
@@ -64,8 +65,9 @@ class IngestSettings(Frozen):
 
 
 _NORMAL = re.compile(
-    r"((control|normal|healthy|negative|absent|none|non|no|hc|cn|false|0)s?([ _-].*)?"
+    r"((control|normal|healthy|negative|absent|none|non|no|hc|cn|td|false|0)s?([ _-].*)?"
     r"|no(tumou?r|findings?|lesions?|disease|h(a?e)morrhage)"
+    r"|(.*[ _-])?(non[ _-]?\w+|un(infected|affected|diseased|involved|injured|remarkable))"
     r"|.*[ _-](control|normal|negative)s?)",
     re.IGNORECASE,
 )
@@ -87,3 +89,9 @@ def positive_of(classes: tuple[str, ...], wanted: str | None) -> str:
     if wanted is not None and wanted not in classes:
         raise CohortError(f"positive class {wanted!r} is none of {', '.join(classes)}", fix="choose one of them")
     return wanted or classes[-1]
+
+
+def is_guess(classes: tuple[str, ...], wanted: str | None) -> bool:
+    """Whether `positive_of` had nothing to go by: of several classes, not all but one say that they are normal."""
+    ill = [name for name in classes if _NORMAL.fullmatch(name) is None]
+    return wanted is None and len(classes) > 1 and len(ill) != 1
