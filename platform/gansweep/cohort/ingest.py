@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["IngestSettings", "IngestSummary", "ingest"]
 
+DARK = 0.25  # share of the range below which all images of a cohort are too dark to be meant so
+
 
 @dataclass(frozen=True)
 class IngestSummary:
@@ -160,6 +162,9 @@ def _info(
     warnings = list(made.warnings)
     if len(classes) == 1:
         warnings.append(f"only one class ({classes[0]}): nothing to detect, so only realism can be scored")
+    brightest = max(int(picture.pixels.max()) for picture in made.pictures) / FULL_SCALE
+    if brightest < DARK:
+        warnings.append(f"no pixel reaches more than {brightest:.1%} of the range: choose another --window")
     if is_guess(classes, settings.positive):
         warnings.append(f"sensitivity counts {positive!r}, the last by name: choose with --positive")
     modality = made.pictures[0].modality

@@ -23,9 +23,13 @@ def read_raster(path: Path) -> list[Slice]:
     A colour file whose channels agree is read as grey; transparency is laid over black; EXIF rotation is applied.
 
     Raises:
-        ScanError: the file cannot be decoded.
+        ScanError: the file cannot be decoded, has several pages, or values of which nobody can say what is white.
     """
     values = _open(path)
+    if values.dtype.kind == "i":
+        raise ScanError("signed or 32-bit values without a known range; save 8 or 16 bits", where=path.name)
+    if not np.isfinite(values).all():
+        raise ScanError("values that are not finite", where=path.name)
     scale = float(np.iinfo(values.dtype).max) if values.dtype.kind in "ui" else 1.0
     if values.dtype.kind not in "ui" and (values.min() < 0.0 or values.max() > 1.0):
         raise ScanError("floating-point values outside [0, 1]", where=path.name)
@@ -71,11 +75,18 @@ def _half(values: Any) -> float:
 
 
 def _open(path: Path, *, mask: bool = False) -> Any:
-    """`[H, W]` or `[H, W, 3]` in the file's own integer type."""
+    """`[H, W]` or `[H, W, 3]` in the file's own type.
+
+    Raises:
+        ScanError: the file cannot be decoded, or has several pages.
+    """
     from PIL import Image, ImageOps
 
     try:
         with Image.open(path) as opened:
+            # A telephone's JPEG is an MPO with a second picture of the same.
+            pages = 1 if opened.format == "MPO" else getattr(opened, "n_frames", 1)
+            sixteen_bits = opened.format == "PNG" and opened.mode == "I"  # older Pillows open them so
             picture: Image.Image = ImageOps.exif_transpose(opened) or opened
             if picture.mode in {"RGBA", "LA", "PA"} or "transparency" in picture.info:
                 rgba = picture.convert("RGBA")
@@ -89,10 +100,9 @@ def _open(path: Path, *, mask: bool = False) -> Any:
             values = np.asarray(picture)
     except Exception as error:  # Pillow's decoders raise many kinds
         raise ScanError(f"not a readable image ({reason_of(error, path)})", where=path.name) from None
-    # Pillow opens 16-bit PNG as 32-bit integers.
-    return (
-        values.astype(np.uint16) if values.dtype == np.int32 and 0 <= values.min() <= values.max() < 2**16 else values
-    )
+    if pages > 1:
+        raise ScanError(f"{pages} pages; save each as its own file", where=path.name)
+    return values.astype(np.uint16) if sixteen_bits else values
 
 
 def _classes_of_palette(picture: Any) -> Any:

@@ -163,7 +163,7 @@ def _window_of(slices: list[Slice], wanted: str | None) -> Window:
     """The window asked for, or the one for the modality.
 
     Raises:
-        CohortError: a window in Hounsfield units for images that have none.
+        CohortError: a window in units that the images do not have.
     """
     modality = slices[0].modality
     name = wanted or usual_window(modality)
@@ -173,6 +173,11 @@ def _window_of(slices: list[Slice], wanted: str | None) -> Window:
     if name in WINDOWS and modality != ("raster" if name == "full" else "CT"):
         units = "values in [0, 1]" if name == "full" else "Hounsfield units"
         raise CohortError(f"window {name!r} is for {units}, not for {modality} images", fix="leave --window out")
+    if modality == "raster" and not 0 <= window.low < window.high <= 1:
+        raise CohortError(
+            f"window {name!r} leaves [0, 1], to which pictures of 8 and of 16 bits are scaled",
+            fix="leave --window out, or give LOW,HIGH from 0 to 1",
+        )
     return window
 
 

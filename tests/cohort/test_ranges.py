@@ -1,0 +1,72 @@
+"""Pictures whose range nobody knows, and windows that do not fit, are refused: they would all be black."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gansweep.cohort.ingest import IngestSettings, ingest
+from gansweep.cohort.raster import read_mask, read_raster
+from gansweep.cohort.scan import ScanError
+from gansweep.errors import CohortError
+from tests.cohort.scans import CLASSES, cohort_of, write_picture
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RAMP = np.arange(64).reshape(8, 8)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [RAMP.astype(np.int32) * 30 - 1000, RAMP.astype(np.int32) * 2000, RAMP.astype(np.int32)],
+    ids=["HU", "large", "small"],
+)
+def test_tiffs_without_a_known_range(tmp_path: Path, values: Any) -> None:
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    with pytest.raises(ScanError, match="signed or 32-bit values without a known range"):
+        read_raster(tmp_path / "a.tif")
+
+
+def test_sixteen_bit_tiffs_have_one(tmp_path: Path) -> None:
+    Image.fromarray((RAMP * 1000).astype(np.uint16)).save(tmp_path / "a.tif")
+    np.testing.assert_allclose(read_raster(tmp_path / "a.tif")[0].pixels[0], RAMP * 1000 / 65535, rtol=1e-6)
+
+
+def test_floating_point_values_that_are_none(tmp_path: Path) -> None:
+    values = (RAMP / 64).astype(np.float32)
+    values[3, 4] = np.nan
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    with pytest.raises(ScanError, match="not finite"):
+        read_raster(tmp_path / "a.tif")
+
+
+def test_pages_are_not_left_unread(tmp_path: Path) -> None:
+    first, *others = (Image.fromarray((RAMP + page).astype(np.uint8)) for page in range(3))
+    first.save(tmp_path / "a.tif", save_all=True, append_images=others)
+    for read in (read_raster, read_mask):
+        with pytest.raises(ScanError, match="3 pages; save each as its own file"):
+            read(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("window", ["0,255", "-20,120", "0.5,1.5"])
+def test_windows_beyond_the_range_of_pictures(tmp_path: Path, window: str) -> None:
+    for number in range(8):
+        write_picture(tmp_path / "source" / CLASSES[number % 2] / f"{number}.png", number)
+    with pytest.raises(CohortError, match=r"leaves \[0, 1\], to which pictures of 8 and of 16 bits are scaled"):
+        ingest(tmp_path / "source", tmp_path / "out", IngestSettings(size=16, window=window))
+    assert cohort_of(tmp_path / "source", tmp_path / "out", window="0.1,0.9").info.window == "0.1,0.9"
+
+
+def test_twelve_bits_in_sixteen_are_told(tmp_path: Path) -> None:
+    for number in range(8):
+        path = tmp_path / "source" / CLASSES[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        values = np.random.default_rng(number).integers(0, 4096, (16, 16)).astype(np.uint16)
+        Image.fromarray(values).save(path)
+    dark = cohort_of(tmp_path / "source", tmp_path / "dark").info
+    assert any("no pixel reaches more than 6.2% of the range" in warning for warning in dark.warnings)
+    assert cohort_of(tmp_path / "source", tmp_path / "out", window="0,0.0625").info.warnings == dark.warnings[:1]
