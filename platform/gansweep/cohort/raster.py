@@ -86,7 +86,6 @@ def _open(path: Path, *, mask: bool = False) -> Any:
         with Image.open(path) as opened:
             # A telephone's JPEG is an MPO with a second picture of the same.
             pages = 1 if opened.format == "MPO" else getattr(opened, "n_frames", 1)
-            sixteen_bits = opened.format == "PNG" and opened.mode == "I"  # older Pillows open them so
             picture: Image.Image = ImageOps.exif_transpose(opened) or opened
             if picture.mode in {"RGBA", "LA", "PA"} or "transparency" in picture.info:
                 rgba = picture.convert("RGBA")
@@ -102,7 +101,7 @@ def _open(path: Path, *, mask: bool = False) -> Any:
         raise ScanError(f"not a readable image ({reason_of(error, path)})", where=path.name) from None
     if pages > 1:
         raise ScanError(f"{pages} pages; save each as its own file", where=path.name)
-    return values.astype(np.uint16) if sixteen_bits else values
+    return values
 
 
 def _classes_of_palette(picture: Any) -> Any:
