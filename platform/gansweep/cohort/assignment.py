@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gansweep.cohort.copies import exact_pairs, without_conflicts, without_copies, without_leaking_copies
 from gansweep.cohort.duplicates import join, near_pairs
 from gansweep.cohort.identity import identities
 from gansweep.cohort.reading import folder_key
-from gansweep.cohort.sources import Rejected
 from gansweep.cohort.split import SPLITS, check_given, draw_split
 from gansweep.errors import CohortError
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gansweep.cohort.identity import Pseudonyms
     from gansweep.cohort.reading import Picture
     from gansweep.cohort.settings import IngestSettings
+    from gansweep.cohort.sources import Rejected
 
 __all__ = ["Assignment", "assign"]
 
@@ -52,11 +53,15 @@ def assign(pictures: list[Picture], settings: IngestSettings, pseudonyms: Pseudo
     Raises:
         CohortError: a patient with two labels, too few patients, or a given split that leaks.
     """
-    pictures, rejected = _without_conflicts(pictures)
+    pictures, conflicts = without_conflicts(pictures)
     if not pictures:
-        raise CohortError(f"no usable images: {rejected[0].name}: {rejected[0].reason}", fix="correct the labels")
-    conflicts = f"{len(rejected)} images left out: the same image stands under two labels"
-    warnings = [conflicts] if rejected else []
+        raise CohortError(f"no usable images: {conflicts[0].name}: {conflicts[0].reason}", fix="correct the labels")
+    pictures, copies = without_copies(pictures, settings)
+    rejected, warnings = conflicts + copies, []
+    if conflicts:
+        warnings.append(f"{len(conflicts)} images left out: the same image stands under two labels")
+    if copies:
+        warnings.append(f"{len(copies)} images left out: copies of others of the same patient")
     hashes = [pseudonyms.of(identity) for identity in identities(pictures)]
     if settings.label_per == "patient" and settings.label_from == "labels":
         _refuse_two_labels(pictures, hashes)
@@ -64,28 +69,11 @@ def assign(pictures: list[Picture], settings: IngestSettings, pseudonyms: Pseudo
     given = not settings.resplit and any(picture.source.split for picture in pictures)
     if given:
         check_given([picture.source.split for picture in pictures], hashes)
-        pictures, hashes, copies = _without_leaking_copies(pictures, hashes, settings)
+        pictures, hashes, leaking = without_leaking_copies(pictures, hashes, settings)
         splits, more = _given(pictures, hashes, settings)
-        return Assignment(pictures, hashes, splits, rejected + copies, given, warnings + more)
+        return Assignment(pictures, hashes, splits, rejected + leaking, given, warnings + more)
     splits, hashes, more = _drawn(pictures, hashes, settings)
     return Assignment(pictures, hashes, splits, rejected, given, warnings + more)
-
-
-def _without_conflicts(pictures: list[Picture]) -> tuple[list[Picture], list[Rejected]]:
-    """Drops every copy of an image that stands under two labels: nobody here can tell which is right."""
-    labels: dict[str, set[str]] = defaultdict(set)
-    for picture in pictures:
-        if picture.key:
-            labels[picture.key].add(picture.label)
-    kept, rejected = [], []
-    for picture in pictures:
-        names = sorted(labels[picture.key])
-        if len(names) > 1:
-            reason = f"the same image is labelled {' and '.join(names)}"
-            rejected.append(Rejected.of(picture.source, reason, bad=False))
-        else:
-            kept.append(picture)
-    return kept, rejected
 
 
 def _drawn(
@@ -96,7 +84,7 @@ def _drawn(
     # Known patients may look alike; unknown ones who do are taken for one, lest a copy be tested on.
     alone = [not (picture.patient or picture.study or picture.volume) for picture in pictures]
     known = all(picture.patient for picture in pictures)
-    binding = _exact_pairs(pictures) + [(i, j) for i, j in near if alone[i] and alone[j]]
+    binding = exact_pairs(pictures) + [(i, j) for i, j in near if alone[i] and alone[j]]
     groups = join(hashes, binding)
     warnings = []
     if near:
@@ -159,40 +147,6 @@ def _shared_folders(pictures: Sequence[Picture], settings: IngestSettings) -> li
         return []
     hint = "if they are the same, give patient_id in a CSV, or use --label-per image"
     return [f"{shared} folders under different classes have one name and count as different patients; {hint}"]
-
-
-def _exact_pairs(pictures: Sequence[Picture]) -> list[tuple[int, int]]:
-    first: dict[str, int] = {}
-    pairs = []
-    for index, picture in enumerate(pictures):
-        if picture.key and first.setdefault(picture.key, index) != index:
-            pairs.append((first[picture.key], index))
-    return pairs
-
-
-def _without_leaking_copies(
-    pictures: list[Picture], hashes: list[str], settings: IngestSettings
-) -> tuple[list[Picture], list[str], list[Rejected]]:
-    """Refuses, or with `skip_bad` leaves out, training copies of images that the given split tests on."""
-    strictest: dict[str, str] = {}
-    for picture in pictures:
-        held = strictest.get(picture.key, "train")
-        strictest[picture.key] = max(held, picture.source.split, key=SPLITS.index)
-    leaking = [bool(p.key) and p.source.split != strictest[p.key] for p in pictures]
-    if any(leaking) and not settings.skip_bad:
-        first = pictures[leaking.index(True)]
-        raise CohortError(
-            f"{sum(leaking)} images stand in two splits, the first in {first.source.split} and "
-            f"{strictest[first.key]}: {first.source.name}",
-            fix="split anew with --resplit, or leave the copies out with --skip-bad",
-        )
-    rejected = [
-        Rejected.of(p.source, f"the same image is in {strictest[p.key]}")
-        for p, leaks in zip(pictures, leaking, strict=True)
-        if leaks
-    ]
-    kept = [index for index, leaks in enumerate(leaking) if not leaks]
-    return [pictures[index] for index in kept], [hashes[index] for index in kept], rejected
 
 
 def _completed(given: list[str], hashes: list[str], labels: list[str], settings: IngestSettings) -> list[str]:

@@ -73,7 +73,9 @@ class Picture:
 
 
 def group_by_series(sources: Sequence[Source], series: str | None) -> tuple[list[list[Source]], list[Rejected]]:
-    """Sources in units that are read together: the files of one DICOM series, any other file alone.
+    """Sources in units that are read together: the files of one patient's DICOM series, any other file alone.
+
+    A UID alone does not make a series: tools that take identities away leave it empty or give all patients one.
 
     Args:
         sources: in order; a unit stands where its first file stood.
@@ -93,7 +95,8 @@ def group_by_series(sources: Sequence[Source], series: str | None) -> tuple[list
         if series is not None and not fnmatch.fnmatch(header.description, series):
             rejected.append(Rejected.of(source, f"its series is not {series!r}", bad=False))
             continue
-        units[f"series {header.series or source.path}"].append(source)
+        whose = source.patient or header.patient or source.folder
+        units[f"{header.series} {header.study} {whose}" if header.series else str(source.path)].append(source)
     return list(units.values()), rejected
 
 
