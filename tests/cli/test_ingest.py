@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
 
 from gansweep.cli import main
+from gansweep.cohort.dataset import Cohort
+from gansweep.export.formats import WRITERS, Draw, write_mask
 from tests.cohort.scans import write_picture
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 
 def pictures(root: Path, classes: tuple[str, str] = ("a", "b")) -> Path:
@@ -23,3 +29,57 @@ def test_the_positive_class_is_named(tmp_path: Path, capfd: pytest.CaptureFixtur
     source = pictures(tmp_path / "source", ("ill", "healthy"))
     assert main(["ingest", str(source), str(tmp_path / "out"), "--size=16"]) == 0
     assert "\npositive: ill (what sensitivity counts)\n" in capfd.readouterr().out
+
+
+def generated(root: Path, kind: Any, *, modality: str = "CT", window: str = "lesion") -> np.ndarray:
+    """Eight images `[8, 12, 10]` in [0, 1] with masks and labels.csv as `gansweep generate` writes them."""
+    for name in ("images", "masks"):
+        (root / name).mkdir(parents=True)
+    record: Any = SimpleNamespace(modality=modality, window=window, calibrated=window != "percentile")
+    shown, rows = np.random.default_rng(0).random((8, 12, 12)).astype(np.float32), []
+    shown[:4] = shown[:4] / 2 + 0.5  # half of them without anything as dark as air
+    for index, image in enumerate(shown):
+        draw = Draw(root, record, "ab"[index % 2], index, 8, 0)
+        path = WRITERS[kind](image[None] * 2 - 1, draw)
+        rows.append({"path": path, "label": draw.label, "mask": write_mask(image - 0.8, draw), "patient_id": draw.name})
+    pd.DataFrame(rows).to_csv(root / "labels.csv", index=False)
+    return shown
+
+
+@pytest.mark.parametrize("plane", ["axial", "coronal"])
+def test_generated_nifti_is_read_back(tmp_path: Path, plane: str) -> None:
+    shown = generated(tmp_path / "source", "nifti")
+    words = ["--size=12", "--split=1,0,0", f"--plane={plane}"]
+    assert main(["ingest", str(tmp_path / "source"), str(tmp_path / "out"), *words]) == 0
+    cohort = Cohort.open(tmp_path / "out")
+    train = cohort.load("train")
+    assert (cohort.info.modality, cohort.info.window) == ("CT", "lesion")
+    np.testing.assert_allclose((train.images[:, 0].numpy() + 1) / 2, shown, atol=1e-3)
+    assert train.masks is not None
+    np.testing.assert_array_equal(train.masks[:, 0].numpy() > 0, shown > 0.8)
+
+
+@pytest.mark.parametrize(("modality", "window"), [("CT", "percentile"), ("MR", "0,1000")])
+def test_generated_nifti_that_holds_no_hounsfield_units_is_not_called_ct(
+    tmp_path: Path, modality: str, window: str
+) -> None:
+    generated(tmp_path / "source", "nifti", modality=modality, window=window)
+    assert not list(tmp_path.rglob("*_ct.nii.gz"))
+
+
+def test_arrays_are_refused_with_what_to_do(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    generated(tmp_path / "source", "npy")
+    assert main(["ingest", str(tmp_path / "source"), str(tmp_path / "out")]) == 2
+    assert "images/images.npy: an array and no image; save DICOM, NIfTI or PNG" in capfd.readouterr().err
+
+
+def test_volumes_of_two_guessed_modalities(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for number in range(8):
+        path = tmp_path / "source" / "ab"[number % 2] / f"{number}.nii"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        values = np.random.default_rng(number).uniform(-1000 if number < 3 else 0, 80, (8, 8, 8)).astype(np.float32)
+        nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), path)
+    assert main(["ingest", str(tmp_path / "source"), str(tmp_path / "out"), "--slices=1"]) == 2
+    assert "name the true one with gansweep ingest --modality" in capfd.readouterr().err
+    words = ["--slices=1", "--size=16", "--modality=CT"]
+    assert main(["ingest", str(tmp_path / "source"), str(tmp_path / "out"), *words]) == 0

@@ -36,16 +36,16 @@ def without_conflicts(pictures: list[Picture]) -> tuple[list[Picture], list[Reje
 
 
 def without_copies(pictures: list[Picture], settings: IngestSettings) -> tuple[list[Picture], list[Rejected]]:
-    """Keeps the first of equal images (with equal masks) of one patient, or of one file where that is not known.
+    """Keeps the first of equal images (masks, pairs) of one patient, or of one file where that is not known.
 
     Equal files of unknown patients stay, in one split: there, as in a set of synthetic images, they may be findings.
     """
     seen: set[tuple[object, ...]] = set()
     kept, rejected = [], []
     for picture in pictures:
-        mask = None if picture.mask is None else picture.mask.tobytes()
+        drawn = [None if part is None else hash(part.tobytes()) for part in (picture.mask, picture.paired)]
         split = "" if settings.resplit else picture.source.split
-        identity = (picture.key, picture.patient or picture.source.path, picture.issuer, split, mask)
+        identity = (picture.key, picture.patient or picture.source.path, picture.issuer, split, *drawn)
         if picture.key and identity in seen:
             rejected.append(Rejected.of(picture.source, "a copy of an image already taken", bad=False))
         else:

@@ -16,7 +16,7 @@ from gansweep.cohort.intensity import window_named
 from gansweep.cohort.reading import Picture, group_by_series, read_unit, usual_window
 from gansweep.cohort.rejected import rejected_table
 from gansweep.cohort.settings import IngestSettings, is_guess, ordered_classes, positive_of
-from gansweep.cohort.sources import Rejected, Source, find_sources
+from gansweep.cohort.sources import Rejected, Source, find_sources, format_of
 from gansweep.cohort.split import SPLITS
 from gansweep.cohort.writing import manifest_of, write_arrays
 from gansweep.errors import CohortError
@@ -132,7 +132,10 @@ def _read_all(
     modalities = Counter(picture.modality for picture in pictures)
     if len(modalities) > 1:
         counts = " and ".join(f"{name} ({count} images)" for name, count in modalities.most_common())
-        raise CohortError(f"{counts} in one cohort", fix=f"choose one: --modality {modalities.most_common(1)[0][0]}")
+        fix = f"choose one: --modality {modalities.most_common(1)[0][0]}"
+        if all(format_of(picture.source.path) == "nifti" for picture in pictures):
+            fix = "NIfTI does not say which, and this was a guess: name the true one with gansweep ingest --modality"
+        raise CohortError(f"{counts} in one cohort", fix=fix)
     return pictures, rejected
 
 

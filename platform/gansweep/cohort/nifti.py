@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["Plane", "load_canonical", "read_nifti", "slices_along"]
 
 Plane = Literal["axial", "coronal", "sagittal"]
-AXES: dict[str, int] = {"sagittal": 0, "coronal": 1, "axial": 2}
+AXES: dict[Plane, int] = {"sagittal": 0, "coronal": 1, "axial": 2}
 
 
 def read_nifti(path: Path, plane: Plane = "axial", modality: str = "", mask: Mask | None = None) -> list[Slice]:
@@ -25,21 +25,21 @@ def read_nifti(path: Path, plane: Plane = "axial", modality: str = "", mask: Mas
 
     Args:
         path: `.nii` or `.nii.gz`, three-dimensional (of four dimensions, the first volume).
-        plane: how it is cut.
+        plane: how it is cut; a single slice is taken as it lies.
         modality: "CT" or "MR"; empty: CT where the darkest values are those of air in Hounsfield units.
-        mask: `[X, Y, Z]` in the canonical orientation.
+        mask: `[X, Y, Z]` in the canonical orientation; of a single slice also `[H, W]`, as it is seen.
 
     Raises:
         ScanError: unreadable, not a volume, or a mask of another shape.
     """
     volume, zooms = load_canonical(path)
-    if mask is not None and mask.shape != volume.shape:
-        raise ScanError(f"its mask is {_by(mask.shape)} voxels, the image {_by(volume.shape)}", where=path.name)
+    if 1 in volume.shape:
+        plane = next(name for name, axis in AXES.items() if volume.shape[axis] == 1)
     axis = AXES[plane]
     known = modality or ("CT" if float(volume.min()) <= -500 else "MR")
     rows, columns = ((1, 0), (2, 0), (2, 1))[2 - axis]
     pictures = slices_along(volume, plane)
-    masks = [None] * len(pictures) if mask is None else list(slices_along(mask, plane))
+    masks = [None] * len(pictures) if mask is None else list(_masks_along(mask, volume, plane, path))
     return [
         Slice(
             pixels=np.ascontiguousarray(picture[None], np.float32),
@@ -84,6 +84,16 @@ def slices_along(volume: Any, plane: Plane) -> Any:
     """`[S, H, W]` of a canonical volume: rows run from the front or the top, columns from the patient's right."""
     moved = np.moveaxis(volume, AXES[plane], 0)  # sagittal [x, y, z], coronal [y, x, z], axial [z, x, y]
     return np.swapaxes(moved, 1, 2)[:, ::-1, ::-1]
+
+
+def _masks_along(mask: Mask, volume: Any, plane: Plane, path: Path) -> Any:
+    """`[S, H, W]` of a mask that fits the volume."""
+    seen = slices_along(volume, plane).shape
+    if seen == (1, *mask.shape):
+        return mask[None]
+    if mask.shape != volume.shape:
+        raise ScanError(f"its mask is {_by(mask.shape)} voxels, the image {_by(volume.shape)}", where=path.name)
+    return slices_along(mask, plane)
 
 
 def _by(shape: tuple[int, ...]) -> str:

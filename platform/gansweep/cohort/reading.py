@@ -138,6 +138,8 @@ def _read(source: Source, settings: IngestSettings) -> list[Slice]:
     mask: Any = None if source.mask is None else read_mask(source.mask)
     if mask is None and settings.label_from == "mask":
         raise ScanError("has no mask to take its label from", where=source.name)
+    if source.path.suffix == ".npy":
+        raise ScanError("an array and no image; save DICOM, NIfTI or PNG (generate --format)", where=source.name)
     if kind == "nifti":
         bids = "CT" if source.name.removesuffix(".gz").endswith("_ct.nii") else ""
         return read_nifti(source.path, settings.plane, settings.modality or bids, mask)

@@ -90,13 +90,17 @@ def _npy(image: NDArray[np.float32], draw: Draw) -> str:
 
 
 def _nifti(image: NDArray[np.float32], draw: Draw) -> str:
-    """One slice `[W, H, 1]` in RAS+; the picture's top left is the patient's front right."""
+    """One slice `[W, H, 1]` in RAS+; the picture's top left is the patient's front right.
+
+    NIfTI has no place for the modality; BIDS puts it into the name, and `gansweep ingest` looks for `_ct` there.
+    """
     import nibabel
 
     values = own_values(image, draw.record)[0]
     volume = nibabel.Nifti1Image(values[::-1, ::-1].T[..., None], np.eye(4))
     volume.header["descrip"] = b"SYNTHETIC - NOT FOR DIAGNOSIS"
-    path = f"images/{draw.name}.nii.gz"
+    ct = "_ct" if draw.record.calibrated and draw.record.modality == "CT" else ""
+    path = f"images/{draw.name}{ct}.nii.gz"
     nibabel.save(volume, draw.folder / path)
     return path
 
