@@ -32,7 +32,7 @@ def test_the_positive_class_is_named(tmp_path: Path, capfd: pytest.CaptureFixtur
 
 
 def generated(root: Path, kind: Any, *, modality: str = "CT", window: str = "lesion") -> np.ndarray:
-    """Eight images `[8, 12, 10]` in [0, 1] with masks and labels.csv as `gansweep generate` writes them."""
+    """Eight images `[8, 12, 12]` in [0, 1], with masks and labels.csv as `gansweep generate` writes them."""
     for name in ("images", "masks"):
         (root / name).mkdir(parents=True)
     record: Any = SimpleNamespace(modality=modality, window=window, calibrated=window != "percentile")
@@ -83,3 +83,24 @@ def test_volumes_of_two_guessed_modalities(tmp_path: Path, capfd: pytest.Capture
     assert "name the true one with gansweep ingest --modality" in capfd.readouterr().err
     words = ["--slices=1", "--size=16", "--modality=CT"]
     assert main(["ingest", str(tmp_path / "source"), str(tmp_path / "out"), *words]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--split=60,20,20"], "ingest: split = (60.0, 20.0, 20.0): value error, the split must be three fractions"),
+        (["--label-from=mask", "--classes=lesion"], "classes cannot be chosen where each mask decides"),
+        (["--classes=a,c"], "no images are labelled 'c'; choose among a, b"),
+    ],
+)
+def test_mistakes(words: list[str], line: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    source = pictures(tmp_path / "source")
+    assert main(["ingest", str(source), str(tmp_path / "out"), *words]) == 2
+    err = capfd.readouterr().err
+    assert err.startswith(f"error: {line}")
+    assert len(err) < 200
+
+
+def test_spaces_between_classes(tmp_path: Path) -> None:
+    source = pictures(tmp_path / "source")
+    assert main(["ingest", str(source), str(tmp_path / "out"), "--size=16", "--classes=a, b"]) == 0

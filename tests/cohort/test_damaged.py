@@ -70,6 +70,15 @@ def test_voxels_that_are_not_finite_take_the_nearest_value(tmp_path: Path) -> No
     assert (found == 63.0).sum() == 2
 
 
+def test_axes_of_one_are_none(tmp_path: Path) -> None:
+    values = np.arange(64, dtype=np.float32).reshape(4, 4, 4, 1, 1)
+    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / "v.nii")
+    assert len(read_nifti(tmp_path / "v.nii")) == 4
+    nibabel.save(nibabel.Nifti1Image(np.repeat(values, 3, axis=-1), np.eye(4)), tmp_path / "v.nii")
+    with pytest.raises(CohortError, match="not a volume: 4x4x4x1x3 voxels"):
+        read_nifti(tmp_path / "v.nii")
+
+
 def test_a_pair_that_cannot_be_read(tmp_path: Path) -> None:
     rows = []
     for number in range(8):

@@ -75,7 +75,7 @@ def ingest(
         "seed": seed,
         "skip_bad": skip_bad,
         "positive": positive,
-        "classes": tuple(classes.split(",")) if classes else None,
+        "classes": tuple(name.strip() for name in classes.split(",")) if classes else None,
         "modality": modality,
         "series": series,
         "label_from": label_from,

@@ -80,7 +80,7 @@ def ingest(
         labelled=settings.label_from == "labels",
     )
     _stop_if_bad(rejected, len(sources), settings)
-    sources, others = _of_classes(sources, settings.classes)
+    sources, others = _of_classes(sources, settings)
     rejected += others
     with new_folder(out, "cohort", replaces="cohort.json") as folder:
         pictures, refused = _read_all(sources, settings, progress)
@@ -89,9 +89,12 @@ def ingest(
         return _write(folder, out, pictures, rejected, settings)
 
 
-def _of_classes(sources: list[Source], classes: tuple[str, ...] | None) -> tuple[list[Source], list[Rejected]]:
+def _of_classes(sources: list[Source], settings: IngestSettings) -> tuple[list[Source], list[Rejected]]:
+    classes = settings.classes
     if classes is None:
         return sources, []
+    if settings.label_from == "mask":
+        raise CohortError("classes cannot be chosen where each mask decides", fix="leave --classes out")
     unknown = sorted(set(classes) - {source.label for source in sources})
     if unknown:
         there = ", ".join(sorted({source.label for source in sources}))

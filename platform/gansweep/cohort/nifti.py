@@ -66,7 +66,7 @@ def load_canonical(path: Path) -> tuple[Any, tuple[float, float, float]]:
         volume = np.asarray(image.dataobj, np.float32)
     except Exception as error:  # nibabel, gzip and zlib raise many kinds for a broken file
         raise ScanError(f"not a readable NIfTI file ({reason_of(error, path)})", where=path.name) from None
-    if volume.ndim == 4:
+    while volume.ndim > 3 and (volume.ndim == 4 or volume.shape[-1] == 1):
         volume = volume[..., 0]
     if volume.ndim != 3 or sorted(volume.shape)[1] < 2:  # a single slice is a volume too
         raise ScanError(f"not a volume: {_by(volume.shape)} voxels", where=path.name)

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator
 
 from gansweep.experiment import Frozen
 
@@ -57,11 +57,12 @@ class IngestSettings(Frozen):
     plane: Literal["axial", "coronal", "sagittal"] = "axial"
     slices: int | None = Field(None, ge=1)
 
-    @model_validator(mode="after")
-    def _fractions_make_a_whole(self) -> IngestSettings:
-        if min(self.split) < 0 or self.split[0] <= 0 or abs(sum(self.split) - 1) > 1e-6:
+    @field_validator("split")
+    @classmethod
+    def _fractions_make_a_whole(cls, split: tuple[float, float, float]) -> tuple[float, float, float]:
+        if min(split) < 0 or split[0] <= 0 or abs(sum(split) - 1) > 1e-6:
             raise ValueError("the split must be three fractions that add up to 1, the first above 0")
-        return self
+        return split
 
 
 _NORMAL = re.compile(
