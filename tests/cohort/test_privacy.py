@@ -53,24 +53,24 @@ def test_classes_of_many_patients_are_classes(tmp_path: Path) -> None:
 
 def test_paths_of_files_left_out_name_nobody(tmp_path: Path) -> None:
     source, rows = tmp_path / "source", []
-    for patient in range(6):
-        write_slice(source / f"images/{patient}.dcm", patient, 1)
+    for patient in range(8):
+        write_slice(source / f"images/{patient}.dcm", patient, 1, **({"PatientID": ""} if patient > 5 else {}))
         rows.append({"path": f"images/{patient}.dcm", "label": CLASSES[patient % 2]})
     named = ["DOE_JOHN_19650203/LOC.dcm", "id4711/scout 12-3.dcm", "scouts/Doe.dcm", "a/DOE.JOHN"]
     for number, name in enumerate(named):
         write_slice(
-            source / name, 8, number, ImageType=["LOCALIZER"], PatientID="4711", PatientName="Doe^John", Modality="MR"
+            source / name, 9, number, ImageType=["LOCALIZER"], PatientID="4711", PatientName="Doe^John", Modality="MR"
         )
         rows.append({"path": name, "label": "control"})
     write_slice(source / "12/12 a12.dcm", 9, 1, ImageType=["LOCALIZER"], PatientID="12", PatientName="")
     rows.append({"path": "12/12 a12.dcm", "label": "control"})
-    write_picture(source / "MRN 99887/scan.png", 1)
-    rows += [{"path": "MRN 99887/scan.png", "label": "", "patient_id": "99887"}]
+    write_slice(source / "P5/other.dcm", 11, 1, ImageType=["LOCALIZER"], PatientID="", PatientName="")
+    rows.append({"path": "P5/other.dcm", "label": "control"})
     pd.DataFrame(rows).to_csv(source / "labels.csv", index=False)
     out = ingest(source, tmp_path / "out", IngestSettings(size=16, skip_bad=True)).path
     paths = pd.read_parquet(out / "rejected.parquet")["path"].str.replace(r"[0-9a-f]{16}", "#", regex=True)
-    assert sorted(paths) == ["#/#.dcm", "#/LOC.dcm", "#/scan.png", "#/scout 12-3.dcm", "a/#", "scouts/#.dcm"]
-    assert not any(word in file.read_bytes() for file in out.iterdir() for word in (b"DOE_JOHN", b"Doe", b"99887"))
+    assert sorted(paths) == ["#/#.dcm", "#/LOC.dcm", "#/other.dcm", "#/scout 12-3.dcm", "a/#", "scouts/#.dcm"]
+    assert not any(word in file.read_bytes() for file in out.iterdir() for word in (b"DOE", b"Doe", b"4711"))
 
 
 def test_a_reason_holds_no_path(tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ def _write(
     manifest = manifest_of(made.pictures, made.patients, made.splits)
     manifest.to_parquet(folder / "manifest.parquet", index=False)
     files["manifest.parquet"] = file_hash(folder / "manifest.parquet")
-    rejected_table(rejected, pseudonyms).to_parquet(folder / "rejected.parquet", index=False)
+    rejected_table(rejected, made, pseudonyms).to_parquet(folder / "rejected.parquet", index=False)
     info = _info(made, manifest, files, settings, pseudonyms.fingerprint)
     (folder / "cohort.json").write_text(info.model_dump_json(indent=2) + "\n")
     counts = manifest.groupby(["label", "split"]).size()

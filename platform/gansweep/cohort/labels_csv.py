@@ -38,7 +38,7 @@ def sources_of_csv(
         reason = _fault(row, files, label if labelled else None, where)
         name = row.get("path", "") or f"line {number}"
         if reason or files["path"] is None:
-            rejected.append(Rejected(name, reason, path=files["path"], patient=row.get("patient_id", "")))
+            rejected.append(Rejected(name, reason, path=files["path"]))
             continue
         sources.append(
             Source(

@@ -11,35 +11,42 @@ from gansweep.cohort.scan import ScanError
 from gansweep.cohort.sources import Rejected, format_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
 
+    from gansweep.cohort.assignment import Assignment
     from gansweep.cohort.dicom_header import Header
     from gansweep.cohort.identity import Pseudonyms
 
 __all__ = ["rejected_table"]
 
 
-def rejected_table(rejected: Sequence[Rejected], pseudonyms: Pseudonyms) -> pd.DataFrame:
-    """One row per file: its path relative to the source folder, and the reason."""
+def rejected_table(rejected: Sequence[Rejected], made: Assignment, pseudonyms: Pseudonyms) -> pd.DataFrame:
+    """One row per file: its path relative to the source folder, and the reason.
+
+    A part of a path that holds the PatientID in the file or a part of the PatientName, or that is the PatientID in a
+    file of the cohort, is replaced by the patient's hash.
+    """
     import pandas as pd
 
+    named = {
+        _letters(picture.patient): patient
+        for picture, patient in zip(made.pictures, made.patients, strict=True)
+        if format_of(picture.source.path) == "dicom" and not picture.source.patient and _letters(picture.patient)
+    }
     # A file system may hold names that are not UTF-8, which Parquet cannot.
-    paths = [_nameless_path(item, pseudonyms).encode("utf-8", "backslashreplace").decode() for item in rejected]
-    return pd.DataFrame({"path": paths, "reason": [item.reason for item in rejected]}, dtype="str")
+    paths = [_nameless_path(item, named, pseudonyms).encode("utf-8", "backslashreplace") for item in rejected]
+    table = {"path": [path.decode() for path in paths], "reason": [item.reason for item in rejected]}
+    return pd.DataFrame(table, dtype="str")
 
 
-def _nameless_path(item: Rejected, pseudonyms: Pseudonyms) -> str:
-    """The path, with the patient's hash for each part that holds the identifier, or a part of the name, in the file."""
+def _nameless_path(item: Rejected, named: Mapping[str, str], pseudonyms: Pseudonyms) -> str:
     header = _header_of(item)
-    identifiers = [item.patient, header.patient if header else ""]
-    names = re.findall(r"[^\W\d_]{3,}", header.name) if header else []
-    words = {_letters(word) for word in (*identifiers, *names)} - {""}
-    if not words:
-        return item.name
-    stands_for = pseudonyms.of(next((word for word in (*identifiers, *names) if word), ""))
-    return "".join(_replaced(part, words, stands_for) for part in re.split(r"([/\\])", item.name))
+    names = [header.patient, *re.findall(r"[^\W\d_]{3,}", header.name)] if header else []
+    words = {_letters(name) for name in names} - {""}
+    own = named.get(_letters(names[0])) or pseudonyms.of(names[0] or names[-1]) if words else ""
+    return "".join(_nameless(part, words, own, named) for part in re.split(r"([/\\])", item.name))
 
 
 def _header_of(item: Rejected) -> Header | None:
@@ -53,19 +60,21 @@ def _header_of(item: Rejected) -> Header | None:
         return None
 
 
-def _letters(text: str) -> str:
-    """Letters and digits alone: DOE^JOHN is often a folder DOE_JOHN."""
-    return re.sub(r"[\W_]", "", text).lower()
-
-
-def _replaced(part: str, words: set[str], stands_for: str) -> str:
-    if not _holds(part, words):
-        return part
+def _nameless(part: str, words: set[str], own: str, named: Mapping[str, str]) -> str:
+    """A part of a path, replaced by `own` where it holds one of `words`, or by the hash of whom it names."""
     suffix = PurePath(part).suffix
-    return stands_for if _holds(suffix, words) else stands_for + suffix
+    if _holds(part, words):
+        return own if _holds(suffix, words) else own + suffix
+    whole, stem = _letters(part), _letters(part.removesuffix(suffix))
+    return named[stem] + suffix if stem in named else named.get(whole, part)
 
 
 def _holds(part: str, words: set[str]) -> bool:
     """Whether a word is in `part`; one of a letter or two has to stand alone, for it is in every other name."""
     alone = {_letters(piece) for piece in re.split(r"[\W_]+", part)}
     return any(word in alone if len(word) < 3 else word in _letters(part) for word in words)
+
+
+def _letters(text: str) -> str:
+    """Letters and digits alone: DOE^JOHN is often a folder DOE_JOHN."""
+    return re.sub(r"[\W_]", "", text).lower()

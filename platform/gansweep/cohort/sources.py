@@ -63,19 +63,17 @@ class Rejected:
         reason: why; names nobody.
         bad: it should have been in the cohort, so that without `skip_bad` ingest stops.
         path: the file, or None where there is none.
-        patient: the owner's patient identifier, or "". Never written out.
     """
 
     name: str
     reason: str
     bad: bool = True
     path: Path | None = None
-    patient: str = field(default="", repr=False)
 
     @classmethod
     def of(cls, source: Source, reason: str, *, bad: bool = True) -> Rejected:
         """A source that is left out."""
-        return cls(source.name, reason, bad, source.path, source.patient)
+        return cls(source.name, reason, bad, source.path)
 
 
 def find_sources(
