@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from gansweep.contracts import Batch, Condition, ImageSpec, Phase, Scalars, Trainables
 from trainables.losses import Judgement, Loss, feature_matching
+from trainables.masks import masked_images, needed_masks
 from trainables.penalties import Penalty, View
 from trainables.precision import full_precision
 
@@ -103,7 +104,7 @@ class AdversarialGan:
         return self._run_critic(seen, labels)
 
     def _critic_loss(self, batch: Batch, fake: Tensor, step: int) -> tuple[Tensor, Scalars]:
-        real, fake = self._augmented(batch.images, batch), self._augmented(fake, batch)
+        real, fake = self._seen(batch.images, batch), self._seen(fake, batch)
         inputs = self.penalty.inputs if self._folded else ()
         for which in inputs:
             (real if which == "real" else fake).requires_grad_()
@@ -127,7 +128,7 @@ class AdversarialGan:
 
     def _penalty_loss(self, batch: Batch, fake: Tensor, step: int) -> tuple[Tensor, Scalars]:
         """A lazy penalty: applied rarely, and so much the stronger (Karras et al. 2020, StyleGAN2, section 3.1)."""
-        real, fake = self._augmented(batch.images, batch), self._augmented(fake, batch)
+        real, fake = self._seen(batch.images, batch), self._seen(fake, batch)
         for which in self.penalty.inputs:
             (real if which == "real" else fake).requires_grad_()
         penalty, log = self.penalty(self._view(batch, real, fake, step))
@@ -137,13 +138,13 @@ class AdversarialGan:
         matching = self.config.loss.feature_matching
         compares = self.adversarial.paired or matching > 0
         labels = self._wanted_labels(batch, compares=compares)
-        fake = self._augmented(self.generate(batch, labels), batch)
+        fake = self._seen(self.generate(batch, labels), batch)
         judged_real = None
         if compares:
-            real = self._augmented(batch.images, batch)
+            real = self._seen(batch.images, batch)
             judged_real, judged_fake = self._judge_both(real, fake, batch, together=not self._mixes_images)
         else:
-            judged_fake = self.judge(fake, labels, batch.masks)
+            judged_fake = self._judge_seen(fake, labels)
         loss = self.adversarial.generator(judged_real, judged_fake, labels).mean()
         if matching:
             assert judged_real is not None
@@ -175,18 +176,31 @@ class AdversarialGan:
         judgement: Judgement = self.networks["critic"](seen, labels)
         return judgement
 
-    def _augmented(self, images: Tensor, batch: Batch) -> Tensor:
-        augmented: Tensor = self.augmentation(images, batch.draws)
+    def _seen(self, images: Tensor, batch: Batch) -> Tensor:
+        """Images as the critic sees them: augmented.
+
+        They carry their masks where it is told these: a mask that did not move along would be another image's.
+        """
+        if self.conditioning.uses_masks:
+            images = masked_images(images, needed_masks(batch.masks))
+        augmented: Tensor = self.augmentation(images, batch.draws, masks=int(self.conditioning.uses_masks))
         # A penalty may ask for the gradient at these images: never at the data set's own tensor.
         return augmented.detach() if not augmented.requires_grad else augmented
+
+    def _judge_seen(self, seen: Tensor, labels: Tensor) -> Judgement:
+        """The critic's judgement of what `_seen` gives."""
+        if not self.conditioning.uses_masks:
+            return self.judge(seen, labels, None)
+        images, carried = seen[:, :-1], seen[:, -1:]
+        # A penalty bounds the slope in the image; the mask is a condition.
+        return self.judge(images, labels, ((carried.detach() + 1.0) / 2.0).clamp(0.0, 1.0))
 
     def _judge_both(self, real: Tensor, fake: Tensor, batch: Batch, *, together: bool) -> tuple[Judgement, Judgement]:
         """One forward for real images and fakes, unless the critic mixes images or one kind alone is penalised."""
         if not together or self._mixes_images:
-            return self.judge(real, batch.labels, batch.masks), self.judge(fake, batch.labels, batch.masks)
+            return self._judge_seen(real, batch.labels), self._judge_seen(fake, batch.labels)
         labels = torch.cat([batch.labels, batch.labels])
-        masks = None if batch.masks is None else torch.cat([batch.masks, batch.masks])
-        return self.judge(torch.cat([real, fake]), labels, masks).split(len(real))
+        return self._judge_seen(torch.cat([real, fake]), labels).split(len(real))
 
     def _view(
         self,
@@ -197,7 +211,7 @@ class AdversarialGan:
         judged_real: Judgement | None = None,
         judged_fake: Judgement | None = None,
     ) -> View:
-        critic = partial(self.judge, labels=batch.labels, masks=batch.masks)
+        critic = partial(self._judge_seen, labels=batch.labels)
         progress = step / self.config.iterations
         return View(critic, real, fake, batch.draws, progress, judged_real, judged_fake)
 

@@ -45,8 +45,14 @@ class Augmentation(nn.Module):
         super().__init__()
         self.settings, self.budget = settings, budget
 
-    def forward(self, images: Tensor, draws: Draws) -> Tensor:  # noqa: ARG002
-        """The augmented `[b, C, H, W]`."""
+    def forward(self, images: Tensor, draws: Draws, masks: int = 0) -> Tensor:  # noqa: ARG002
+        """The augmented `[b, C, H, W]`.
+
+        Args:
+            images: `[b, C, H, W]`.
+            draws: random numbers for these.
+            masks: how many of the last channels are masks, which move along but have no intensity.
+        """
         return images
 
     def observe(self, confidence: Tensor, total: int) -> None:
@@ -56,9 +62,9 @@ class Augmentation(nn.Module):
 class DiffAugment(Augmentation):
     """Zhao et al. 2020: every image, always (or with a fixed probability)."""
 
-    def forward(self, images: Tensor, draws: Draws) -> Tensor:
+    def forward(self, images: Tensor, draws: Draws, masks: int = 0) -> Tensor:
         """Applies each operation of the policy to each image with the given probability."""
-        return _augmented(images, self.settings.policy, self.settings.probability, draws)
+        return _augmented(images, self.settings.policy, self.settings.probability, draws, masks)
 
 
 class AdaptiveAugment(Augmentation):
@@ -72,9 +78,9 @@ class AdaptiveAugment(Augmentation):
         self.register_buffer("probability", torch.tensor(settings.probability))
         self.register_buffer("confidence", torch.tensor(WANTED_CONFIDENCE))
 
-    def forward(self, images: Tensor, draws: Draws) -> Tensor:
+    def forward(self, images: Tensor, draws: Draws, masks: int = 0) -> Tensor:
         """Applies each operation of the policy to each image with the present probability."""
-        return _augmented(images, self.settings.policy, self.probability, draws)
+        return _augmented(images, self.settings.policy, self.probability, draws, masks)
 
     @torch.no_grad()
     def observe(self, confidence: Tensor, total: int) -> None:
@@ -84,11 +90,14 @@ class AdaptiveAugment(Augmentation):
         self.probability.add_((self.confidence - WANTED_CONFIDENCE).sign() * step).clamp_(0.0, 1.0)
 
 
-def _augmented(images: Tensor, policy: tuple[str, ...], probability: Tensor | float, draws: Draws) -> Tensor:
+def _augmented(
+    images: Tensor, policy: tuple[str, ...], probability: Tensor | float, draws: Draws, masks: int
+) -> Tensor:
     if {"flip", "translation", "rotation"} & set(policy):
         images = _moved(images, policy, probability, draws)
     if "intensity" in policy:
-        images = _brightened(images, probability, draws)
+        pictures, carried = images.split([images.shape[1] - masks, masks], dim=1)
+        images = torch.cat([_brightened(pictures, probability, draws), carried], dim=1)
     if "cutout" in policy:
         images = _cut_out(images, probability, draws)
     return images

@@ -120,3 +120,34 @@ def test_lesion_conditioning_reaches_both_networks():
         )
         one, other = (gan.judge(given.images, given.labels, masks).scores for masks in (given.masks, larger))
         assert not torch.equal(one, other)
+
+
+POLICY = ("flip", "translation", "rotation", "cutout", "intensity")
+
+
+def test_the_critic_sees_each_mask_where_its_lesion_lies():
+    """Whatever moves or hides the image does so with the mask; its intensity is the image's own."""
+    gan = built(conditioning="lesion_mask", augmentation__kind="diffaugment", augmentation__policy=POLICY)
+    seen, given = [], batch()
+    gan.networks["critic"].register_forward_hook(lambda _m, inputs, _o: seen.append(inputs[0].detach()))
+    gan.loss("critic", given, 0)
+    real = seen[0][:12]
+    image, mask = real[:, :1], real[:, -1:]
+    bright = (image.flatten(1) - image.mean(dim=(1, 2, 3))[:, None]) > 0
+    marked = mask.flatten(1) > 0.5
+    left = marked.any(dim=1)  # of some lesions all is cut out
+    overlap = (bright & marked).sum(1)[left] / marked.sum(1)[left]
+    assert left.sum() >= 6
+    assert overlap.min() > 0.8
+    assert not torch.equal(mask, given.masks)
+    assert mask.min() == 0.0
+    assert mask.max() == 1.0
+
+
+def test_the_mask_is_no_direction_of_the_penalised_slope():
+    gan, given = built(conditioning="lesion_burden", penalty__kind="r1_r2"), batch()
+    _, log = gan.loss("critic", given, 0)
+    gan._seen = lambda images, _batch: images.detach()
+    gan._judge_seen = lambda seen, labels: gan.judge(seen, labels, given.masks.repeat(len(labels) // 12, 1, 1, 1))
+    _, in_the_image_alone = gan.loss("critic", batch(), 0)
+    torch.testing.assert_close(log["gradient_norm"], in_the_image_alone["gradient_norm"])
