@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import nibabel
 import numpy as np
+import pandas as pd
 import pytest
 
+from gansweep.errors import CohortError
 from tests.cohort.scans import CLASSES, cohort_of, write_picture, write_slice, write_volume
 
 if TYPE_CHECKING:
@@ -86,3 +88,14 @@ def test_one_patients_folders_under_two_classes(tmp_path: Path, name: str) -> No
     by_patient = cohort_of(tmp_path / "source", tmp_path / "patient")
     assert sizes(by_patient) == [2] * 16
     assert "8 folders under different classes have one name" in by_patient.info.warnings[0]
+
+
+def test_a_csv_that_gives_a_subject_two_labels_is_refused(tmp_path: Path) -> None:
+    rows = []
+    for number in range(8):
+        write_picture(tmp_path / "images" / f"sub-{number // 2}_{number % 2}.png", number)
+        rows.append({"path": f"images/sub-{number // 2}_{number % 2}.png", "label": CLASSES[number % 2]})
+    pd.DataFrame(rows).to_csv(tmp_path / "labels.csv", index=False)
+    with pytest.raises(CohortError, match="has two labels: control and fahr"):
+        cohort_of(tmp_path, tmp_path / "out")
+    assert sizes(cohort_of(tmp_path, tmp_path / "out", label_per="image")) == [2] * 4

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 from collections import defaultdict
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -215,9 +216,9 @@ def _picture(
 
 
 def folder_key(source: Source, settings: IngestSettings) -> str:
-    """Stands for the patient whose files a folder holds; where a patient has one label, other classes count anew."""
-    by_class = source.folder and settings.label_per == "patient"
-    return f"{source.label}/{source.folder}" if by_class else source.folder
+    """Stands for the patient whose files a folder holds; where a patient has one label, each class counts anew."""
+    by_class = settings.label_per == "patient" and source.label in PurePath(source.name).parts
+    return f"{source.label}/{source.folder}" if source.folder and by_class else source.folder
 
 
 def _fitted(part: Slice, window: Window, size: int) -> Array:
