@@ -104,6 +104,27 @@ def test_one_class_leaves_out_what_needs_labels(features: Path) -> None:
     assert panel["fid"].value is not None
 
 
+@pytest.mark.parametrize(
+    ("labels", "positive", "missing", "reason"),
+    [
+        ([1] * 2 + [0] * 18, 1, {"accuracy", "auroc"}, "fewer than two test patients in a class"),
+        ([0, 1] * 10 + [2], 2, {"sensitivity", "auroc"}, "none of the 10 real images tested on is of the positive"),
+    ],
+)
+def test_a_score_that_the_tested_half_cannot_give_is_absent_and_the_rest_is_there(
+    labels: list[int], positive: int, missing: set[str], reason: str, features: Path
+) -> None:
+    real = replace(disc_set(len(labels), 0), labels=torch.tensor(labels), patients=())
+    found = score_sets(real, disc_set(30, 5), features, positive=positive)
+    for name in [name + suffix for name in missing for suffix in ("", "_real_only")]:
+        assert found[name].value is None, name
+        assert found[name].reason.startswith(reason), name
+    assert found["fid"].value is not None
+    assert found["lesion_fidelity"].value is not None
+    if positive == 2:
+        assert found["accuracy"].value is not None
+
+
 def test_a_set_of_its_own_gets_an_encoder_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gansweep.scoring.panel.ENCODER_STEPS", 10)
     monkeypatch.setattr("gansweep.scoring.measured.HALVES", 4)

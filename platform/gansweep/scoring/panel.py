@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from gansweep.errors import CohortError
+from gansweep.errors import CohortError, ConfigError
 from gansweep.scoring.classification import Detection, inception_score
 from gansweep.scoring.encoder import extractor_of, train_encoder
 from gansweep.scoring.extractors import Extractor, load_extractor
@@ -191,7 +191,25 @@ def _transferred(sets: Sets, probe: Probe, positive: int, suffix: str) -> dict[s
     trained_on = len(sets.halves[0]) if suffix else len(sets.fake)
     reason = f"trained on {trained_on} {'real' if suffix else 'fake'} images, tested on {len(rows)} real ones"
     n_fake = 0 if suffix else len(sets.fake)
-    return {
-        name + suffix: MetricValue(*interval(said, name, seed=sets.seed), len(rows), n_fake, sets.extractor, reason)
-        for name in Detection._fields
-    }
+    found: dict[str, MetricValue] = {}
+    for name in Detection._fields:
+        try:
+            missing = _untestable(name, said)
+            found[name + suffix] = (
+                sets.absent(missing)
+                if missing
+                else MetricValue(*interval(said, name, seed=sets.seed), len(rows), n_fake, sets.extractor, reason)
+            )
+        except ConfigError as error:
+            found[name + suffix] = sets.absent(error.what)
+    return found
+
+
+def _untestable(name: str, said: Predictions) -> str:
+    """Why a score of detection cannot be had on these images; empty where it can."""
+    positive = said.labels == said.positive
+    if name in {"sensitivity", "auroc"} and not positive.any():
+        return f"none of the {len(positive)} real images that it is tested on is of the positive class"
+    if name in {"specificity", "auroc"} and positive.all():
+        return f"all of the {len(positive)} real images that it is tested on are of the positive class"
+    return ""
