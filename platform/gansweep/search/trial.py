@@ -39,7 +39,7 @@ class GangTrial(Trainable):  # type: ignore[misc]
         self, config: dict[str, Any], settings: GangSettings, footprint: Footprint, objectives: dict[str, str]
     ) -> None:
         """Starts the gang; it serves every later trial of this actor."""
-        self._objectives, self._footprint = objectives, footprint
+        self._objectives, self._footprint, self._reports = objectives, footprint, settings.reports
         self._store = Store.open(settings.store)
         self._gang = Gang(settings, self._wanted_footprint(config))
         self._take(config)
@@ -96,6 +96,8 @@ class GangTrial(Trainable):  # type: ignore[misc]
         self._assign()
 
     def _assign(self) -> None:
+        # Where its last report is stored and its end is not, the last report again: nothing else would ever come.
+        self._reported = min(self._reported, self._reports - 1)
         self._clock = time.monotonic()
         self._gang.assign(self._trial, self._values, attempt=self._attempt, reported=self._reported)
 

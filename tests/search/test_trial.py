@@ -1,0 +1,57 @@
+"""A trial between Tune and its gang, with a gang that only notes what it is given."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from gansweep.cohort.dataset import Cohort
+from gansweep.experiment import ScoringSettings, TrialConfig
+from gansweep.search import trial as module
+from gansweep.search.capacity import Footprint
+from gansweep.search.desk import Outcome
+from gansweep.search.trial import GangTrial
+from gansweep.search.worker import GangSettings
+from gansweep.store.provenance import describe_sweep
+from gansweep.store.schema import ReportRow
+from gansweep.store.store import Store
+from search_spaces.smoke import smoke
+from trainables import TRAINABLES
+
+
+@dataclass
+class _Gang:
+    settings: GangSettings
+    footprint: Footprint
+    asked: list[int] = field(default_factory=list)
+
+    def assign(self, *_: Any, reported: int, **__: Any) -> None:
+        self.asked = [reported]
+
+    def outcome(self, index: int) -> Outcome:
+        assert index in range(self.asked[0], self.settings.reports), "no worker will ever hand this report in"
+        progress = {"index": index, "final": index + 1 == self.settings.reports, "scores": {"fid": 1.0}}
+        rest = {"iteration": 9, "images_seen": 9, "losses": {}, "seconds_training": 0.0, "seconds_scoring": 0.0}
+        return Outcome({"progress": {**progress, **rest}, "fid_features": "f"})
+
+
+@pytest.fixture
+def store(cohort_path, tmp_path):
+    info = describe_sweep(smoke(), Cohort.open(cohort_path), name="s", space="smoke", seed=0)
+    return Store.create(str(tmp_path), "s", info)
+
+
+@pytest.mark.parametrize("reported", [0, 1, 2])
+def test_a_trial_goes_on_after_any_number_of_stored_reports(store, reported, monkeypatch):
+    """Also when it died between its last report and being told that this was its end."""
+    monkeypatch.setattr(module, "Gang", _Gang)
+    store.write_bytes("checkpoints/0000.pt", b"weights")
+    for index in range(reported):
+        store.write_report(ReportRow("0000", 0, index, index == 1, 5, 5, losses={}, scores={}))
+    trial = object.__new__(GangTrial)
+    settings = GangSettings(store.uri, "", "", TRAINABLES, ScoringSettings(), reports=2)
+    config = {"trial_id": "0000", "attempt": 1, "config": TrialConfig().as_dict()}
+    trial.setup(config, settings, Footprint(), {"fid": "minimize"})
+    statuses = [trial.step()["status"] for _ in range(max(1, 2 - reported))]
+    assert statuses[-1] == "completed"
+    assert store.latest_reports()["index"].tolist() == [0, 1]
