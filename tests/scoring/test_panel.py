@@ -11,15 +11,15 @@ import torch
 
 from gansweep.contracts import ImageSet
 from gansweep.errors import CohortError, ConfigError
-from gansweep.scoring.measured import MetricValue, jackknifed
 from gansweep.scoring.memorisation import FIGURES
 from gansweep.scoring.metrics import METRICS
 from gansweep.scoring.panel import _halves, score_sets
-from gansweep.scoring.sliced import sliced_wasserstein
 from tests.scoring.discs import disc_set
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from gansweep.scoring.measured import MetricValue
 
 
 class Pooled(torch.nn.Module):
@@ -127,7 +127,7 @@ def test_a_score_that_the_tested_half_cannot_give_is_absent_and_the_rest_is_ther
 
 def test_a_set_of_its_own_gets_an_encoder_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gansweep.scoring.panel.ENCODER_STEPS", 10)
-    monkeypatch.setattr("gansweep.scoring.measured.HALVES", 4)
+    monkeypatch.setattr("gansweep.scoring.resampling.HALVES", 4)
     assert score_sets(disc_set(24, 0), disc_set(16, 5))["fid"].features.startswith("cohort-encoder:")
 
 
@@ -141,20 +141,40 @@ def test_halves_share_no_patient_and_both_have_every_class() -> None:
     assert len(labels[first].unique()) == len(labels[second].unique()) == 2
 
 
-def test_the_jackknife_interval_has_the_width_of_the_true_spread() -> None:
-    """Against the spread over 100 independent draws, which only a simulation can have."""
+def test_intervals_count_patients_not_slices(features: Path) -> None:
+    """Five equal slices of each of eight patients are eight patients' worth of evidence, and no more."""
+    once = disc_set(8, 0)
+    real = replace(
+        once,
+        images=once.images.repeat_interleave(5, 0),
+        labels=once.labels.repeat_interleave(5),
+        patients=tuple(f"p{i // 5}" for i in range(40)),
+    )
+    fake = disc_set(40, 5)
+    by_patient, by_slice = (score_sets(r, fake, features) for r in (real, replace(real, patients=())))
 
-    def drawn(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-        generator = torch.Generator().manual_seed(seed)
-        x, y = torch.randn(2, 100, 4, generator=generator, dtype=torch.float64)
-        return x, y + 0.7
+    def width(panel: dict[str, MetricValue], name: str) -> float:
+        return panel[name].high - panel[name].low
 
-    def distance(real: torch.Tensor, fake: torch.Tensor) -> float:
-        return sliced_wasserstein(real, fake, projections=50)
+    for name in ("kid", "sliced_wasserstein", "coverage", "spatial_frequency_real"):
+        assert width(by_patient, name) > 1.3 * width(by_slice, name), name
+        assert by_patient[name].value == by_slice[name].value
+    dose = torch.linspace(0.05, 0.4, 8).repeat_interleave(5).view(-1, 1, 1, 1)  # some patients are translated worse
+    pairs = ImageSet(real.images + dose, real.labels)
+    one, other = (score_sets(r, pairs, features, paired=True) for r in (real, replace(real, patients=())))
+    assert width(one, "psnr") > 1.8 * width(other, "psnr"), "five slices of each: the root of five"
 
-    spread = torch.tensor([distance(*drawn(seed)) for seed in range(100)]).std()
-    _, low, high = jackknifed(distance, *drawn(1000), (0.0, 9.0), 0)
-    assert (high - low) / (2 * 1.96) == pytest.approx(float(spread), rel=0.4)
+
+def test_fewer_than_four_patients_give_a_value_without_an_interval(features: Path) -> None:
+    real, fake = disc_set(24, 0), disc_set(30, 5)
+    three = score_sets(replace(real, patients=tuple(f"p{i // 8}" for i in range(24))), fake, features)
+    assert three["fid"].value is not None
+    assert (three["fid"].low, three["fid"].high) == (None, None)
+    assert three["fid"].reason == three["spatial_frequency_real"].reason == "no interval: 3 patients, 4 are needed"
+    assert three["fid_floor"].reason.endswith("patients; no interval: 1 patients, 4 are needed")
+    two = score_sets(real, ImageSet(fake.images[:2], fake.labels[:2]), features)
+    assert (two["kid"].low, two["kid"].reason) == (None, "no interval: 2 images, 4 are needed")
+    assert two["kid"].as_dict()["low"] is None
 
 
 def broken(kind: str) -> tuple[ImageSet, ImageSet]:

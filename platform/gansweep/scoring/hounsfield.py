@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from gansweep.scoring.measured import MetricValue, Sets, jackknifed, mean_of
+from gansweep.scoring.measured import MetricValue, Sets, beside_floor, mean_of
+from gansweep.scoring.resampling import Sample
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,16 +41,22 @@ class _Heads:
     Args:
         hu: `[m, H, W]`.
         inside: `[m, H, W]`.
-        labels: `[m]`.
         rows: `[m]` of the set.
-        of: images in the set.
+        of: the set.
     """
 
     hu: NDArray[np.float32]
     inside: NDArray[np.bool_]
-    labels: Tensor
     rows: Tensor
-    of: int
+    of: ImageSet
+
+    def sample(self, values: NDArray[np.float64]) -> Sample:
+        """One value, or row of values, of each image."""
+        return Sample.of(torch.from_numpy(values), self.of, self.rows)
+
+    def within(self, halves: tuple[Tensor, Tensor]) -> list[Tensor]:
+        """`[m]` each, which images are of a half."""
+        return [torch.isin(self.rows, half) for half in halves]
 
 
 def hounsfield_values(sets: Sets, window: Window | None, positive: int) -> dict[str, MetricValue]:
@@ -77,55 +84,45 @@ def hounsfield_values(sets: Sets, window: Window | None, positive: int) -> dict[
         shown = f"window {window.name} shows {window.low:g} to {window.high:g} HU"
         return dict.fromkeys(NAMES, sets.absent(f"{shown}; needed: below {HEAD_HU:g} to above {CALCIFIED_HU:g}"))
     real, fake = (_heads(images, window) for images in (sets.real, sets.fake))
-    in_halves = [torch.isin(real.rows, rows) for rows in sets.halves]
-    if min(len(fake.rows), *(int(half.sum()) for half in in_halves)) < 2:
+    if min(len(fake.rows), *(int(half.sum()) for half in real.within(sets.halves))) < 2:
         reason = f"a head is found in {len(real.rows)} real and {len(fake.rows)} fake images"
         return dict.fromkeys(NAMES, sets.absent(reason))
-    remark = "" if len(fake.rows) == fake.of else f"no head in {fake.of - len(fake.rows)} fake images"
+    headless = len(fake.of) - len(fake.rows)
+    remark = f"no head in {headless} fake images" if headless else ""
     return _calcium(sets, real, fake, positive, remark) | _densities(sets, real, fake, remark)
 
 
 def _calcium(sets: Sets, real: _Heads, fake: _Heads, positive: int, remark: str) -> dict[str, MetricValue]:
     every = len(sets.real.labels.unique()) < 2
-    chosen = [torch.ones_like(h.labels, dtype=torch.bool) if every else h.labels == positive for h in (real, fake)]
-    x, y = (torch.from_numpy(calcified(h.hu, h.inside))[of] for h, of in zip((real, fake), chosen, strict=True))
-    halves = [torch.isin(real.rows[chosen[0]], rows) for rows in sets.halves]
+    x, y = (heads.sample(calcified(heads.hu, heads.inside)) for heads in (real, fake))
+    of_x, of_y = (torch.ones_like(s.labels, dtype=torch.bool) if every else s.labels == positive for s in (x, y))
+    x, y, halves = x[of_x], y[of_y], [half[of_x] for half in real.within(sets.halves)]
     if min(len(y), *(int(half.sum()) for half in halves)) < 2:
         reason = f"{len(x)} real and {len(y)} fake images of the positive class with a head"
         return dict.fromkeys(NAMES[:4], sets.absent(reason))
     name = "calcified_volume"
     return {
-        name: _mean(y, sets, 0, len(y), remark),
-        f"{name}_real": _mean(x, sets, len(x), 0, ""),
-        f"{name}_distance": _distance(x, y, sets, remark),
-        f"{name}_distance_floor": _distance(
-            x[halves[0]], x[halves[1]], sets, "half of the real images, other patients"
-        ),
+        name: mean_of(y, sets, 0, len(y), remark),
+        f"{name}_real": mean_of(x, sets, len(x), 0),
+        **_distance(f"{name}_distance", x, y, halves, sets, remark),
     }
 
 
 def _densities(sets: Sets, real: _Heads, fake: _Heads, remark: str) -> dict[str, MetricValue]:
-    x, y = (torch.from_numpy(quantiles_of(h.hu, h.inside)) for h in (real, fake))
-    a, b = (x[torch.isin(real.rows, rows)] for rows in sets.halves)
-    tilted = {
-        name: torch.tensor([asymmetry(*pair) for pair in zip(h.hu, h.inside, strict=True)], dtype=torch.float64)
-        for name, h in (("real", real), ("fake", fake))
-    }
+    x, y = (heads.sample(quantiles_of(heads.hu, heads.inside)) for heads in (real, fake))
+    tilted_x, tilted_y = (
+        heads.sample(np.array([asymmetry(*pair) for pair in zip(heads.hu, heads.inside, strict=True)]))
+        for heads in (real, fake)
+    )
     return {
-        "hu_distance": _distance(x, y, sets, remark),
-        "hu_distance_floor": _distance(a, b, sets, "half of the real images, other patients"),
-        "asymmetry": _mean(tilted["fake"], sets, 0, len(y), remark),
-        "asymmetry_real": _mean(tilted["real"], sets, len(x), 0, ""),
+        **_distance("hu_distance", x, y, real.within(sets.halves), sets, remark),
+        "asymmetry": mean_of(tilted_y, sets, 0, len(y), remark),
+        "asymmetry_real": mean_of(tilted_x, sets, len(x), 0),
     }
 
 
-def _mean(values: Tensor, sets: Sets, n_real: int, n_fake: int, reason: str) -> MetricValue:
-    found = mean_of(values, sets)
-    return MetricValue(found.value, found.low, found.high, n_real, n_fake, reason=reason)
-
-
-def _distance(x: Tensor, y: Tensor, sets: Sets, reason: str) -> MetricValue:
-    return MetricValue(*jackknifed(_wasserstein, x, y, (0, INF), sets.seed), len(x), len(y), reason=reason)
+def _distance(name: str, x: Sample, y: Sample, halves: list[Tensor], sets: Sets, remark: str) -> dict[str, MetricValue]:
+    return beside_floor(name, _wasserstein, x, y, halves, (0, INF), sets.seed, reason=remark)
 
 
 def _wasserstein(x: Tensor, y: Tensor) -> float:
@@ -138,7 +135,7 @@ def _heads(images: ImageSet, window: Window) -> _Heads:
     hu = window.invert((images.images[:, 0].numpy() + 1) / 2)
     inside = np.stack([inside_head(image) for image in hu])
     rows = torch.from_numpy(np.flatnonzero(inside.any((1, 2))))
-    return _Heads(hu[rows], inside[rows], images.labels[rows], rows, len(images))
+    return _Heads(hu[rows], inside[rows], rows, images)
 
 
 def inside_head(hu: NDArray[Any]) -> NDArray[np.bool_]:

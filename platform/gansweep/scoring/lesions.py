@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gansweep.scoring.measured import MetricValue, Sets, jackknifed
+from gansweep.scoring.measured import MetricValue, Sets, beside_floor
 from gansweep.scoring.metrics import METRICS
+from gansweep.scoring.resampling import Sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,23 +42,20 @@ def lesion_distances(sets: Sets, extractor: Extractor) -> dict[str, MetricValue]
     if missing:
         return dict.fromkeys(NAMES, sets.absent(f"the {missing[0]} images have no masks"))
     side = lesion_side(sets.real)
-    (real, of_real), (fake, _) = (lesion_crops(images, side) for images in (sets.real, sets.fake))
+    (real, of_real), (fake, of_fake) = (lesion_crops(images, side) for images in (sets.real, sets.fake))
     halves = [torch.isin(of_real, rows) for rows in sets.halves]
     counts = (len(real), len(fake), *(int(half.sum()) for half in halves))
     if counts[0] < LEAST[0] or counts[1] < LEAST[1] or min(counts[2:]) < LEAST[1]:
         reason = f"{counts[0]} real and {counts[1]} fake images have a lesion in their mask"
         return dict.fromkeys(NAMES, sets.absent(f"{reason}; {LEAST[0]} and {LEAST[1]} are needed"))
-    x, y = extractor.features(real), extractor.features(fake)
-
-    def between(name: str, one: Tensor, other: Tensor, reason: str) -> MetricValue:
-        found = jackknifed(METRICS[name].compute, one, other, METRICS[name].range, sets.seed)
-        return MetricValue(*found, len(one), len(other), sets.extractor, reason)
-
-    crops = f"crops of {side} pixels around the largest lesion of each image"
-    found = {f"lesion_{name}": between(name, x, y, crops) for name in DISTANCES}
-    first, second = (x[half] for half in halves)
-    floor = "half of the real lesions against the other half's patients"
-    return found | {f"lesion_{name}_floor": between(name, first, second, floor) for name in DISTANCES}
+    x = Sample.of(extractor.features(real), sets.real, of_real)
+    y = Sample.of(extractor.features(fake), sets.fake, of_fake)
+    found: dict[str, MetricValue] = {}
+    for name in DISTANCES:
+        metric, crops = METRICS[name], f"crops of {side} pixels around the largest lesion of each image"
+        chosen = (halves, metric.range, sets.seed)
+        found |= beside_floor(f"lesion_{name}", metric.compute, x, y, *chosen, features=sets.extractor, reason=crops)
+    return found
 
 
 def lesion_side(real: ImageSet) -> int:

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from gansweep.errors import ConfigError
-from gansweep.scoring.statistics import bootstrap_mean
+from gansweep.scoring.resampling import Sample, jackknifed, ratio
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from gansweep.contracts import ImageSet
     from gansweep.scoring.metrics import Metric
+    from gansweep.scoring.resampling import Estimate
 
-__all__ = ["MEASURED", "MetricValue", "Sets", "jackknifed", "mean_of"]
-
-HALVES = 40
-"""Half-samples behind the interval of a metric of features."""
+__all__ = ["MEASURED", "MetricValue", "Sets", "beside_floor", "mean_of", "of_estimate"]
 
 
 @dataclass(frozen=True)
@@ -29,10 +27,10 @@ class MetricValue:
 
     Args:
         value: None where absent.
-        low, high: 95 % interval; None where absent.
+        low, high: 95 % interval; None where absent, or of too few patients.
         n_real, n_fake: images behind it.
         features: the extractor, `name:hash12`; empty where none is used.
-        reason: why it is absent, or what it was computed from.
+        reason: why it or its interval is absent, or what it was computed from.
     """
 
     value: float | None
@@ -76,64 +74,75 @@ class Sets:
         """The value of a metric that there is none of."""
         return MetricValue(None, None, None, len(self.real), len(self.fake), reason=reason)
 
-
-def jackknifed(
-    compute: Callable[[Tensor, Tensor], float], real: Tensor, fake: Tensor, bounds: tuple[float, float], seed: int
-) -> tuple[float, float, float]:
-    """Value and 95 % interval of a function of two samples, by the half-sample jackknife.
-
-    The bootstrap would draw images twice, which brings samples closer together and biases distances and neighbours; a
-    half drawn without replacement does not, and the spread of its values is the standard error of the whole sample's
-    (the delete-d jackknife with d = n / 2: Shao & Wu 1989). The interval is for chance alone: a bias that depends on n,
-    as the Fréchet distance has, stays in it.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    values = [compute(_half(real, generator), _half(fake, generator)) for _ in range(HALVES)]
-    value, error = compute(real, fake), float(torch.tensor(values, dtype=torch.float64).std())
-    return value, max(float(bounds[0]), value - 1.96 * error), min(float(bounds[1]), value + 1.96 * error)
+    def mean_of_pairs(self, values: Tensor) -> MetricValue:
+        """The mean of one value per pair; whose a pair is, the real image says, or else the fake one."""
+        pairs = Sample.of(values, self.real if self.real.patients else self.fake)
+        return mean_of(pairs, self, len(self.real), len(self.fake))
 
 
-def mean_of(values: Tensor, sets: Sets) -> MetricValue:
-    """The mean of one value per image, with its bootstrap interval."""
+def of_estimate(found: Estimate, n_real: int, n_fake: int, features: str = "", reason: str = "") -> MetricValue:
+    """An estimate with what was behind it."""
+    said = "; ".join(part for part in (reason, found.reason) if part)
+    return MetricValue(*found[:3], n_real, n_fake, features, said)
+
+
+def mean_of(sample: Sample, sets: Sets, n_real: int, n_fake: int, reason: str = "") -> MetricValue:
+    """The mean of one value per image, with its interval over patients."""
+    values = sample.values
     if not values.isfinite().all():
         return sets.absent(
             "infinite: some pairs are equal" if values.isinf().any() else "undefined for constant images"
         )
-    low, high = bootstrap_mean(values.double().numpy(), seed=sets.seed)
-    return MetricValue(float(values.double().mean()), low, high, len(sets.real), len(sets.fake))
+    return of_estimate(ratio(sample, torch.ones_like(values), sets.seed), n_real, n_fake, reason=reason)
 
 
-def _half(rows: Tensor, generator: torch.Generator) -> Tensor:
-    return rows[torch.randperm(len(rows), generator=generator)[: max(2, len(rows) // 2)]]
+def beside_floor(
+    name: str,
+    compute: Callable[[Tensor, Tensor], float],
+    real: Sample,
+    fake: Sample,
+    halves: Sequence[Tensor],
+    bounds: tuple[float, float],
+    seed: int,
+    *,
+    features: str = "",
+    reason: str = "",
+) -> dict[str, MetricValue]:
+    """A distance between two samples, and beside it `_floor`, that between the `halves` of the real one."""
+
+    def between(one: Sample, other: Sample, reason: str) -> MetricValue:
+        return of_estimate(jackknifed(compute, one, other, bounds, seed), len(one), len(other), features, reason)
+
+    first, second = (real[rows] for rows in halves)
+    return {
+        name: between(real, fake, reason),
+        f"{name}_floor": between(first, second, "half of the real images against the other half's patients"),
+    }
 
 
 def _of_features(name: str, metric: Metric, sets: Sets) -> dict[str, MetricValue]:
     """The metric, and beside a distance its floor."""
-
-    def between(real: Tensor, fake: Tensor) -> MetricValue:
-        found = jackknifed(metric.compute, real, fake, metric.range, sets.seed)
-        return MetricValue(*found, len(real), len(fake), sets.extractor)
-
-    found = {name: between(sets.of_real, sets.of_fake)}
+    real, fake = Sample.of(sets.of_real, sets.real), Sample.of(sets.of_fake, sets.fake)
     if metric.better == "lower":
-        floor = between(*(sets.of_real[rows] for rows in sets.halves))
-        found[f"{name}_floor"] = replace(floor, reason="half of the real images against the other half's patients")
-    return found
+        chosen = (sets.halves, metric.range, sets.seed)
+        return beside_floor(name, metric.compute, real, fake, *chosen, features=sets.extractor)
+    found = jackknifed(metric.compute, real, fake, metric.range, sets.seed)
+    return {name: of_estimate(found, len(real), len(fake), sets.extractor)}
 
 
 def _of_pairs(name: str, metric: Metric, sets: Sets) -> dict[str, MetricValue]:
     if not sets.paired:
         return {name: sets.absent("the sets are not paired")}
     try:
-        return {name: mean_of(metric.compute(sets.real.images, sets.fake.images), sets)}
+        return {name: sets.mean_of_pairs(metric.compute(sets.real.images, sets.fake.images))}
     except ConfigError as error:
         return {name: sets.absent(error.what)}
 
 
 def _of_images(name: str, metric: Metric, sets: Sets) -> dict[str, MetricValue]:
     """The mean over the fake images, and beside it that over the real ones."""
-    fake, real = (mean_of(metric.compute(images), sets) for images in (sets.fake.images, sets.real.images))
-    return {name: replace(fake, n_real=0), f"{name}_real": replace(real, n_fake=0)}
+    fake, real = (Sample.of(metric.compute(images.images), images) for images in (sets.fake, sets.real))
+    return {name: mean_of(fake, sets, 0, len(fake)), f"{name}_real": mean_of(real, sets, len(real), 0)}
 
 
 MEASURED: dict[str, Callable[[str, Metric, Sets], dict[str, MetricValue]]] = {

@@ -15,11 +15,12 @@ from gansweep.scoring.encoder import extractor_of, train_encoder
 from gansweep.scoring.extractors import Extractor, load_extractor
 from gansweep.scoring.hounsfield import hounsfield_values
 from gansweep.scoring.lesions import lesion_distances
-from gansweep.scoring.measured import MEASURED, MetricValue, Sets, jackknifed, mean_of
+from gansweep.scoring.measured import MEASURED, MetricValue, Sets, of_estimate
 from gansweep.scoring.memorisation import FIGURES, assess
 from gansweep.scoring.metrics import METRICS
 from gansweep.scoring.paired import lpips as perceptual_distance
 from gansweep.scoring.probe import Probe
+from gansweep.scoring.resampling import Sample, jackknifed
 from gansweep.scoring.statistics import Predictions, interval, wilson
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ def _lpips(sets: Sets, weights: str | Path | None) -> MetricValue:
         return sets.absent("the sets are not paired")
     if weights is None:
         return sets.absent("no weights file was named")
-    return mean_of(perceptual_distance(sets.real.images, sets.fake.images, weights=Path(weights)), sets)
+    return sets.mean_of_pairs(perceptual_distance(sets.real.images, sets.fake.images, weights=Path(weights)))
 
 
 def _labelled(sets: Sets, positive: int) -> dict[str, MetricValue]:
@@ -175,8 +176,9 @@ def _fidelity(sets: Sets, judged: Tensor) -> MetricValue:
 
 def _inception(sets: Sets, judged: Tensor) -> MetricValue:
     bounds = (1.0, float(judged.shape[1]))
-    found = jackknifed(lambda _, fake: inception_score(fake), judged, judged, bounds, sets.seed)
-    return MetricValue(*found, len(sets.halves[0]), len(judged), sets.extractor, "a linear classifier on the features")
+    fake = Sample.of(judged, sets.fake)
+    found = jackknifed(lambda _, fake: inception_score(fake), fake, fake, bounds, sets.seed)
+    return of_estimate(found, len(sets.halves[0]), len(fake), sets.extractor, "a linear classifier on the features")
 
 
 def _transferred(sets: Sets, probe: Probe, positive: int, suffix: str) -> dict[str, MetricValue]:
@@ -194,22 +196,11 @@ def _transferred(sets: Sets, probe: Probe, positive: int, suffix: str) -> dict[s
     found: dict[str, MetricValue] = {}
     for name in Detection._fields:
         try:
-            missing = _untestable(name, said)
-            found[name + suffix] = (
-                sets.absent(missing)
-                if missing
-                else MetricValue(*interval(said, name, seed=sets.seed), len(rows), n_fake, sets.extractor, reason)
-            )
+            # The half that is tested on has at least two classes; of three, neither need be the positive one.
+            if name in {"sensitivity", "auroc"} and not (said.labels == positive).any():
+                raise ConfigError(f"none of the {len(rows)} real images tested on is of the positive class")
+            value = interval(said, name, seed=sets.seed)
+            found[name + suffix] = MetricValue(*value, len(rows), n_fake, sets.extractor, reason)
         except ConfigError as error:
             found[name + suffix] = sets.absent(error.what)
     return found
-
-
-def _untestable(name: str, said: Predictions) -> str:
-    """Why a score of detection cannot be had on these images; empty where it can."""
-    positive = said.labels == said.positive
-    if name in {"sensitivity", "auroc"} and not positive.any():
-        return f"none of the {len(positive)} real images that it is tested on is of the positive class"
-    if name in {"specificity", "auroc"} and positive.all():
-        return f"all of the {len(positive)} real images that it is tested on are of the positive class"
-    return ""
