@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gansweep.contracts import Condition, Gan, ImageSet, ImageSpec, Trainables
 from gansweep.errors import ConfigError, ExportError
 from gansweep.export.files import file_sha256
-from gansweep.export.record import RECORD, WEIGHTS, GeneratorRecord, Need, generator_home, read_record
-from gansweep.training.build import build_gan
+from gansweep.export.record import WEIGHTS, GeneratorRecord, Need, generator_home, read_record
 from gansweep.training.draws import seed_from
+from gansweep.training.restore import HISTORY, restore_gan
 from gansweep.training.sampling import make_sampler
 
 if TYPE_CHECKING:
@@ -27,9 +27,6 @@ BLOCK = 1024
 
 _STATE = "__state__"
 """Where the weights file keeps `Gan.state`; no network can be called that."""
-
-_HISTORY = "history."
-"""What of `Gan.state` serves training alone. It may hold images made from patients', and is never exported."""
 
 
 @dataclass(frozen=True)
@@ -112,18 +109,15 @@ def load_generator(
         raise ExportError(
             "not the weights that were exported (SHA-256 differs)", where=str(weights), fix="export again"
         )
-    gan = _rebuilt(record, weights, trainables)
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    for network in gan.networks.values():
-        network.to(device).eval().requires_grad_(requires_grad=False)
-    gan.state.to(device)
+    gan = _rebuilt(record, weights, trainables, device)
     made = trainables.classes_made(record.config, record.spec)
     return LoadedGenerator(record, gan, None if data is None else data.to(device), device, made)
 
 
 def flat_weights(networks: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """State dicts as one flat dict, `<network>.<parameter>`, each tensor with memory of its own (safetensors' rule)."""
-    state = {key: tensor for key, tensor in state.items() if not key.startswith(_HISTORY)}
+    state = {key: tensor for key, tensor in state.items() if not key.startswith(HISTORY)}
     return {
         f"{name}.{key}": tensor.detach().cpu().contiguous().clone()
         for name, tensors in {**networks, _STATE: state}.items()
@@ -169,26 +163,17 @@ def _stand_in(spec: ImageSpec) -> ImageSet:
     )
 
 
-def _rebuilt(record: GeneratorRecord, weights: Path, trainables: Trainables) -> Gan:
+def _rebuilt(record: GeneratorRecord, weights: Path, trainables: Trainables, device: torch.device) -> Gan:
     from safetensors.torch import load_file
 
-    try:
-        gan = build_gan(record.config, record.spec, trainables)
-    except ConfigError as error:
-        raise ExportError(error.what, where=str(weights.with_name(RECORD)), fix=error.fix) from None
     flat = load_file(weights)
-    for name, target in {**{name: gan.networks.get(name) for name in record.networks}, _STATE: gan.state}.items():
-        own = {key.removeprefix(f"{name}."): value for key, value in flat.items() if key.startswith(f"{name}.")}
-        blank = {key: value for key, value in gan.state.state_dict().items() if key.startswith(_HISTORY)}
-        _fill(target, own | blank if name == _STATE else own, where=f"{weights}:{name}")
-    return gan
-
-
-def _fill(target: nn.Module | None, tensors: dict[str, Tensor], where: str) -> None:
-    same = "use the gansweep that wrote it"
-    if target is None:
-        raise ExportError("the family has no such network any more", where=where, fix=same)
+    parts = {
+        part: {key.removeprefix(f"{part}."): value for key, value in flat.items() if key.startswith(f"{part}.")}
+        for part in (*record.networks, _STATE)
+    }
+    state = parts.pop(_STATE)
     try:
-        target.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise ExportError(str(error).splitlines()[-1].strip(), where=where, fix=same) from None
+        return restore_gan(record.config, record.spec, trainables, parts, state, device)
+    except ConfigError as error:
+        where = ": ".join(part for part in (str(weights.parent), error.where) if part)
+        raise ExportError(error.what, where=where, fix=error.fix) from None

@@ -7,7 +7,6 @@ records that they were.
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -16,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 from gansweep.cohort.dataset import Cohort
 from gansweep.errors import CohortError, ConfigError, StoreError
 from gansweep.experiment import ScoringSettings, TrialConfig
-from gansweep.scoring.arms import BASE, judge_arms, run_arms
-from gansweep.scoring.detection import Recipe
+from gansweep.scoring.arms import BASE, judge_arms
 from gansweep.scoring.statistics import LEAST_TRAININGS
 from gansweep.search.capacity import Footprint, check_capacity
 from gansweep.search.gang import Gang
@@ -188,8 +186,10 @@ def _run_arms(
     """Each leader's arms, one dict of `[s, n, classes]` probabilities per training, computed as Ray tasks."""
     import ray
 
+    from gansweep.search.confirmed_arms import arms_of
+
     scoring = ScoringSettings.model_validate(store.info.experiment["scoring"])
-    task = ray.remote(num_cpus=1, num_gpus=footprint.gpus_per_worker, max_retries=2)(_arms_of)
+    task = ray.remote(num_cpus=1, num_gpus=footprint.gpus_per_worker, max_retries=2)(arms_of)
     pending = {
         trial_id: [
             task.remote(store, trainables, cohort.path, name, scoring, settings, number)
@@ -198,50 +198,6 @@ def _run_arms(
         for trial_id, names in trained.items()
     }
     return {trial_id: ray.get(references) for trial_id, references in pending.items()}
-
-
-def _arms_of(
-    store: Store,
-    trainables: Trainables,
-    cohort_path: Path,
-    checkpoint: str,
-    scoring: ScoringSettings,
-    settings: ConfirmSettings,
-    number: int,
-) -> dict[str, Any]:
-    """The arms of one training; number: which of the leader's."""
-    from functools import partial
-
-    import torch
-
-    from gansweep.contracts import Condition, ImageSet
-    from gansweep.training.build import build_gan
-    from gansweep.training.sampling import make_sampler
-
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    state = torch.load(io.BytesIO(store.read_bytes(f"checkpoints/{checkpoint}.pt")), weights_only=True)
-    config = TrialConfig.model_validate(state["config"])
-    cohort = Cohort.open(cohort_path)
-    spec = cohort.spec(config.data)
-    real, test = cohort.load("train", config.data), cohort.load_test(config.data)
-    gan = build_gan(config, spec, trainables)
-    for name in gan.averaged:
-        gan.networks[name].load_state_dict(state["ema"][name])
-        gan.networks[name].to(device)
-    made = torch.tensor(trainables.classes_made(config, spec))
-    labels = made[torch.arange(settings.samples) % len(made)]
-    images = make_sampler(gan, None, real, device)(Condition(labels), config.seed)[:, : spec.channels]
-    recipe = Recipe(
-        partial(trainables.detectors[scoring.detector], spec),
-        len(spec.classes),
-        scoring.detector_steps,
-        scoring.detector_batch,
-    )
-    # Other detector seeds for each training: its chance must be its own.
-    seeds = [settings.seed + number * settings.detector_seeds + s for s in range(settings.detector_seeds)]
-    return run_arms(
-        recipe, real, ImageSet(images, labels), test.images, ratios=settings.ratios, seeds=seeds, device=device
-    )
 
 
 def _judged(

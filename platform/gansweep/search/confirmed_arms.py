@@ -1,0 +1,93 @@
+"""What detectors trained with and without one fresh generator's samples say of the test patients: a task of `confirm`.
+
+The generator samples as it did when the search scored it: from its checkpoint's averaged weights and its state.
+"""
+
+from __future__ import annotations
+
+import io
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from gansweep.cohort.dataset import Cohort
+from gansweep.contracts import Condition, ImageSet
+from gansweep.experiment import ScoringSettings, TrialConfig
+from gansweep.scoring.arms import run_arms
+from gansweep.scoring.detection import Recipe
+from gansweep.training.restore import restore_gan
+from gansweep.training.sampling import make_sampler
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from gansweep.contracts import ImageSpec, Trainables
+    from gansweep.search.confirm import ConfirmSettings
+    from gansweep.store.store import Store
+
+__all__ = ["arms_of", "samples_of"]
+
+
+def arms_of(
+    store: Store,
+    trainables: Trainables,
+    cohort_path: Path,
+    checkpoint: str,
+    scoring: ScoringSettings,
+    settings: ConfirmSettings,
+    number: int,
+) -> dict[str, Tensor]:
+    """Class probabilities `[s, n, classes]` of each arm's s detectors for the n test images.
+
+    Args:
+        store: of the sweep.
+        trainables: what its configurations name.
+        cohort_path: the sweep's cohort.
+        checkpoint: name of the fresh training's.
+        scoring: how the sweep's detectors are trained.
+        settings: how much evidence to gather.
+        number: which of its leader's trainings this is.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    state = torch.load(
+        io.BytesIO(store.read_bytes(f"checkpoints/{checkpoint}.pt")), map_location="cpu", weights_only=True
+    )
+    config = TrialConfig.model_validate(state["config"])
+    cohort = Cohort.open(cohort_path)
+    spec = cohort.spec(config.data)
+    real, test = cohort.load("train", config.data), cohort.load_test(config.data)
+    samples = samples_of(state, real, spec, trainables, settings.samples, device)
+    recipe = Recipe(
+        partial(trainables.detectors[scoring.detector], spec),
+        len(spec.classes),
+        scoring.detector_steps,
+        scoring.detector_batch,
+    )
+    # Other detector seeds for each training: its chance must be its own.
+    seeds = [settings.seed + number * settings.detector_seeds + s for s in range(settings.detector_seeds)]
+    return run_arms(recipe, real, samples, test.images, ratios=settings.ratios, seeds=seeds, device=device)
+
+
+def samples_of(
+    state: Mapping[str, Any], real: ImageSet, spec: ImageSpec, trainables: Trainables, n: int, device: torch.device
+) -> ImageSet:
+    """Samples of a checkpoint's generator, those that the training loop's own sampler would draw.
+
+    Args:
+        state: the checkpoint.
+        real: training images, for families that start from one.
+        spec: their shape.
+        trainables: what the configuration names.
+        n: how many; each class that it makes in turn.
+        device: where to draw.
+    """
+    config = TrialConfig.model_validate(state["config"])
+    gan = restore_gan(config, spec, trainables, state["ema"], state["gan_state"], device)
+    made = torch.tensor(trainables.classes_made(config, spec))
+    labels = made[torch.arange(n) % len(made)]
+    drawn = make_sampler(gan, None, real, device)(Condition(labels), config.seed)
+    return ImageSet(drawn[:, : spec.channels], labels)

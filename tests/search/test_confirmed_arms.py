@@ -1,0 +1,67 @@
+"""What `confirm` draws from a fresh generator is what the search would have scored."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+from gansweep.contracts import Condition, ImageSet, ImageSpec
+from gansweep.experiment import TrialConfig
+from gansweep.search.confirmed_arms import samples_of
+from gansweep.training.build import build_gan
+from gansweep.training.loop import train
+from gansweep.training.reporters import MemoryReporter
+from trainables import TRAINABLES
+
+if TYPE_CHECKING:
+    from gansweep.contracts import Sampler
+
+CPU = torch.device("cpu")
+SIZE = 16
+SPEC = ImageSpec(SIZE, 1, ("control", "fahr"), mask_channels=1, positive=1)
+CONFIG = TrialConfig().derive({"iterations": 4, "batch_size": 8, "n_critic": 1, "ema_half_life": 0.05})
+CONFIGS = {
+    "dcgan": CONFIG.derive({"family": "dcgan", "architecture": {"width": 8, "latent": 8, "generator_norm": "batch"}}),
+    "lesion_painter": CONFIG.derive(
+        {
+            "family": "lesion_painter",
+            "conditioning": "none",
+            "architecture": {"width": 8, "depth": 2, "critic_width": 8},
+            "loss.kind": "hinge",
+            "penalty.kind": "none",
+        }
+    ),
+}
+
+
+def heads() -> ImageSet:
+    """32 grey heads; every second one has a bright lesion."""
+    generator = torch.Generator().manual_seed(0)
+    axis = torch.linspace(-1, 1, SIZE)
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    labels = torch.arange(32) % 2
+    masks = (labels[:, None, None] * ((x + 0.3) ** 2 + y**2 < 0.1))[:, None].float()
+    head = torch.where(x**2 + y**2 < 0.8, -0.2, -1.0) + 0.05 * torch.randn(32, 1, SIZE, SIZE, generator=generator)
+    images = torch.where(masks > 0, 0.75 + 0.05 * torch.randn(32, 1, 1, 1, generator=generator), head)
+    return ImageSet(images.clamp(-1, 1), labels, masks, tuple(map(str, range(32))))
+
+
+@pytest.mark.parametrize("family", sorted(CONFIGS))
+def test_samples_are_those_of_the_training_loop(family: str) -> None:
+    config, data, n = CONFIGS[family], heads(), 40
+    made = torch.tensor(TRAINABLES.classes_made(config, SPEC))
+    labels = made[torch.arange(n) % len(made)]
+    scored: list[torch.Tensor] = []
+
+    def score(sampler: Sampler, _: int) -> dict[str, float]:
+        scored.append(sampler(Condition(labels), config.seed)[:, : SPEC.channels])
+        return {}
+
+    reporter = MemoryReporter()
+    train(config, build_gan(config, SPEC, TRAINABLES), data, reporter, score, reports=1, device=CPU)
+    state: dict[str, Any] = reporter.state or {}
+    samples = samples_of(state, data, SPEC, TRAINABLES, n, CPU)
+    assert torch.equal(samples.labels, labels)
+    assert torch.equal(samples.images, scored[0])
