@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from gansweep.search.desk import CALLS_AT_ONCE, Desk, Job, Outcome
 from gansweep.search.worker import GangSettings, work
+from gansweep.store.files import Files
 
 if TYPE_CHECKING:
     from gansweep.search.capacity import Footprint
@@ -113,7 +114,7 @@ class Gang:
             run_config=RunConfig(
                 # A name of its own: Ray Train silently loads an old run's state found under the same name.
                 name=f"gang-{uuid4().hex[:12]}",
-                storage_path=f"{self._settings.store}/ray",
+                storage_path=Files(self._settings.store).child("ray").uri,
                 failure_config=FailureConfig(max_failures=_WORKER_RESTARTS, controller_failure_limit=0),
             ),
         )
