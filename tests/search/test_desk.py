@@ -73,10 +73,14 @@ def test_a_trial_that_keeps_killing_its_workers_fails_with_the_reason() -> None:
         for _ in range(2):
             await _soon(desk.next_job(0, -1))
             await desk.fault(0, "RuntimeError: CUDA error")
-        assert await _waits(desk.next_job(0, -1))
+        # The third gang: rank 1 asks first and is on the trial already, so rank 0 must take it down, not just wait.
+        await _soon(desk.next_job(1, -1))
+        with pytest.raises(RuntimeError, match="CUDA error"):
+            await _soon(desk.next_job(0, -1))
         outcome = await _soon(desk.outcome(0, 0))
         assert (outcome.ending, outcome.report) == ("failed", None)  # type: ignore[attr-defined]
         assert "CUDA error" in outcome.reason  # type: ignore[attr-defined]
+        assert await _waits(desk.next_job(0, -1))
 
     asyncio.run(story())
 

@@ -108,19 +108,23 @@ class Desk:
         """Waits for a trial other than ticket `done`; None: go home.
 
         A restarted worker has done none (-1), so it is handed the trial its predecessor died on.
+
+        Raises:
+            RuntimeError: the trial was started too often. Other ranks may be on it already and wait for rank 0 in a
+                collective: the whole gang must go.
         """
-        while True:
-            async with self._changed:
-                await self._changed.wait_for(lambda: self._closed or self._open_ticket() not in (None, done))
-                if self._closed or self._trial is None:
-                    return None
-                trial = self._trial
-                trial.starts += rank == 0
-                if trial.starts <= self._max_starts:
-                    return trial.job
-                reason = trial.fault or "its workers died"
-                trial.ending = Outcome(ending="failed", reason=f"{reason} ({self._max_starts} starts)")
-                self._changed.notify_all()
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._closed or self._open_ticket() not in (None, done))
+            if self._closed or self._trial is None:
+                return None
+            trial = self._trial
+            trial.starts += rank == 0
+            if trial.starts <= self._max_starts:
+                return trial.job
+            reason = f"{trial.fault or 'its workers died'} ({self._max_starts} starts)"
+            trial.ending = Outcome(ending="failed", reason=reason)
+            self._changed.notify_all()
+            raise RuntimeError(reason)
 
     async def reported(self, ticket: int) -> int:
         """Reports received so far, earlier assignments included."""

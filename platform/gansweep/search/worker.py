@@ -15,7 +15,7 @@ import psutil
 
 from gansweep.cohort.dataset import Cohort
 from gansweep.contracts import Condition, Progress, Sampler, Trainables
-from gansweep.errors import Diverged, GansweepError
+from gansweep.errors import ConfigError, Diverged, GansweepError, StoreError
 from gansweep.experiment import ScoringSettings, TrialConfig, validated
 from gansweep.store.artifacts import sheet_path
 from gansweep.store.sheet import sheet_png
@@ -102,8 +102,17 @@ class _Worker:
             self._train(job)
         except Diverged as divergence:
             self.ask("end", job.ticket, "diverged", str(divergence))
-        except GansweepError as mistake:
+        except ConfigError as mistake:
+            # A configuration is wrong on every rank alike, so that none waits for another.
             self.ask("end", job.ticket, "failed", str(mistake))
+        except StoreError as error:
+            # Rank 0 alone writes: the other ranks now hang in a collective. A fresh gang goes on from the checkpoint.
+            self.ask("fault", job.ticket, str(error))
+            raise
+        except GansweepError as mistake:
+            # A cohort may be bad on one node alone.
+            self.ask("end", job.ticket, "failed", str(mistake))
+            raise
         except torch.OutOfMemoryError:
             # The other ranks now hang in a collective, so the gang must go; the trial would only do it again.
             self.ask("end", job.ticket, "failed", "out of device memory")
