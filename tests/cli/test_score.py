@@ -84,3 +84,29 @@ def test_what_was_seen_can_be_named(pictures: dict[str, Path], capfd: pytest.Cap
 def test_other_classes_are_refused_by_name(pictures: dict[str, Path], capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["score", str(pictures["cohort"]), str(pictures["third"])]) == 2
     assert f"{pictures['third']}: has class 'dead', REAL has ill, well" in capfd.readouterr().err
+
+
+def test_pairs_of_a_cohort_go_by_its_manifest_not_by_its_splits(
+    pictures: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Each fake image is its real one, one grey level lighter: 48.13 dB, whatever part of the cohort it is in."""
+    dark = np.random.default_rng(1).integers(0, 255, (40, SIZE, SIZE), dtype=np.uint8)
+    real, lighter = write_folder(tmp_path / "real", dark), write_folder(tmp_path / "lighter", dark + 1)
+    cohort = ingest(real, tmp_path / "cohort", IngestSettings(size=SIZE, split=(0.5, 0.5, 0)))
+    splits = Cohort.open(cohort.path).manifest["split"]
+    assert not splits.is_monotonic_increasing
+    for paths in ((real, lighter), (cohort.path, lighter)):
+        found = scored(capfd, pictures, *map(str, paths), "--paired")
+        assert found["psnr"]["value"] == pytest.approx(48.13, abs=0.01)
+        assert found["psnr"]["n_fake"] == 40
+
+
+def test_pairs_are_refused_where_other_images_are_left_out(
+    pictures: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    settings = IngestSettings(size=SIZE, split=(0.5, 0.3, 0.2), seed=1)
+    again = ingest(pictures["real"], tmp_path / "again", settings).path
+    assert main(["score", str(pictures["cohort"]), str(again), "--paired", f"--size={SIZE}"]) == 2
+    assert "again: its test images, which are left out, are not the counterparts of REAL's" in capfd.readouterr().err
+    same = scored(capfd, pictures, "cohort", str(pictures["cohort"]), "--paired")
+    assert same["psnr"]["reason"] == "infinite: some pairs are equal"

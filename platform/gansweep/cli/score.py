@@ -31,7 +31,9 @@ def score(
         Path | None, typer.Option(metavar="FILE.pt", help="A TorchScript extractor; default: an encoder of REAL's own.")
     ] = None,
     lpips: Annotated[Path | None, typer.Option(metavar="FILE.pt", help="LPIPS weights, with --paired.")] = None,
-    paired: Annotated[bool, typer.Option("--paired", help="Image i of FAKE was made for image i of REAL.")] = False,
+    paired: Annotated[
+        bool, typer.Option("--paired", help="Image i of FAKE was made for image i of REAL (test images left out).")
+    ] = False,
     training: Annotated[
         Path | None,
         typer.Option(
@@ -50,6 +52,8 @@ def score(
     """
     from gansweep.scoring.panel import score_sets
 
+    if paired:
+        _refuse_unlike_pairs(real, fake)
     real_images, info = _load(real, size=size)
     fake_images, _ = _load(fake, size=info.size, like=info)
     positive = info.classes.index(info.positive_class)
@@ -148,17 +152,40 @@ def _ingested(source: Path, out: Path, reading: dict[str, object]) -> "Cohort":
 
 
 def _of(cohort: "Cohort", splits: "tuple[Split, ...]") -> "ImageSet":
-    """The images of some splits in one set; a split that has none adds none."""
+    """The images of some splits in one set, in the manifest's order, which pairs go by; an empty split adds none."""
+    import numpy as np
     import torch
 
     from gansweep.contracts import ImageSet
 
-    parts = [cohort.load(split) for split in splits if split == "train" or cohort.info.images.get(split)]
-    images, labels = (torch.cat([getattr(part, name) for part in parts]) for name in ("images", "labels"))
+    there = [split for split in splits if split == "train" or cohort.info.images.get(split)]
+    parts = [cohort.load(split) for split in there]
+    of_split = cohort.manifest["split"].to_numpy()
+    order = np.argsort(np.concatenate([np.flatnonzero(of_split == split) for split in there]))
+    images, labels = (torch.cat([getattr(part, name) for part in parts])[order] for name in ("images", "labels"))
     masks = [part.masks for part in parts if part.masks is not None]
-    return ImageSet(
-        images, labels, torch.cat(masks) if masks else None, patients=sum((part.patients for part in parts), ())
-    )
+    patients = [name for part in parts for name in part.patients]
+    return ImageSet(images, labels, torch.cat(masks)[order] if masks else None, tuple(patients[row] for row in order))
+
+
+def _refuse_unlike_pairs(real: Path, fake: Path) -> None:
+    """The test images of a cohort are left out; pairs go wrong where those of the other are others.
+
+    Raises:
+        CohortError: both are cohorts, and FAKE's test images do not stand where REAL's do.
+    """
+    from gansweep.cohort.dataset import Cohort
+    from gansweep.errors import CohortError
+
+    if not all((path / "cohort.json").is_file() for path in (real, fake)):
+        return
+    tested, others = ([split == "test" for split in Cohort.open(path).manifest["split"]] for path in (real, fake))
+    if any(others) and others != tested:
+        raise CohortError(
+            "its test images, which are left out, are not the counterparts of REAL's",
+            where=str(fake),
+            fix="name the folder of FAKE's images, or ingest them with --split=1,0,0",
+        )
 
 
 def _labelled_as(images: "ImageSet", info: "CohortInfo", like: "CohortInfo | None", path: Path) -> "ImageSet":
