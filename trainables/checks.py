@@ -53,10 +53,14 @@ def check_critic(
         )
     if "spectral" in norm and config.loss.clip is not None:
         raise ConfigError("loss.clip with spectral normalisation: both bound the same weights", fix="keep one")
-    if loss.unbounded and not (penalty.lipschitz or norm == "spectral" or config.loss.clip is not None):
+    # Below the layer at which a penalty holds the slope, weights are free: any scale of the score can come from there.
+    bounds = penalty.lipschitz and config.penalty.layer == 0 and config.penalty.lambda_ > 0
+    if loss.unbounded and not (bounds or norm == "spectral" or config.loss.clip is not None):
+        how = {"kind": penalised, "layer": config.penalty.layer, "lambda": config.penalty.lambda_}
+        given = ", ".join(f"penalty.{key} = {value!r}" for key, value in how.items())
         raise ConfigError(
-            f"the {kind} loss with penalty.kind = {penalised!r} has no Lipschitz constraint and no finite optimum",
-            fix="use a gradient penalty, r1, architecture.critic_norm = 'spectral' or loss.clip",
+            f"the {kind} loss with {given} has no Lipschitz constraint and no finite optimum",
+            fix="use a gradient penalty or r1 at layer 0, architecture.critic_norm = 'spectral' or loss.clip",
         )
     if blocks is not None and config.penalty.layer > blocks:
         raise ConfigError(f"penalty.layer = {config.penalty.layer}, but the critic has {blocks} blocks")

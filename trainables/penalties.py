@@ -68,7 +68,9 @@ class Penalty(nn.Module):
     inputs: ClassVar[tuple[Literal["real", "fake"], ...]] = ()
     """Which images it differentiates at, if it is the images themselves: then the loss's forward serves for both."""
     lipschitz: ClassVar[bool] = False
-    """Whether it bounds the critic's slope, as the Wasserstein loss needs."""
+    """Whether it bounds the critic's slope, as the Wasserstein loss needs; at the image, that is, and with a weight."""
+    layered: ClassVar[bool] = False
+    """Whether it can be taken at the output of one of the critic's blocks."""
 
     multiplier: Tensor
 
@@ -79,12 +81,17 @@ class Penalty(nn.Module):
 
     @classmethod
     def check(cls, config: TrialConfig, spec: ImageSpec | None) -> None:  # noqa: ARG003
-        """Refuses an adaptive lambda without gradient norms to adapt to, and clipping beside a penalty."""
+        """Refuses settings the penalty has no use for, and clipping beside a penalty."""
         settings = config.penalty
         if settings.adaptive == "norm" and not cls.per_image_gradient:
             raise ConfigError(
                 f"penalty.adaptive = 'norm': the {settings.kind!r} penalty has no gradient norm to adapt to",
                 fix="use 'none' or 'progress'",
+            )
+        if settings.layer and not cls.layered:
+            raise ConfigError(
+                f"penalty.layer = {settings.layer}: the {settings.kind!r} penalty is not taken at a layer",
+                fix="set it to 0, or use penalty.kind = 'gradient_penalty'",
             )
         if config.loss.clip is not None and cls.per_image_gradient:
             raise ConfigError(
@@ -150,6 +157,7 @@ class GradientPenalty(Penalty):
     """
 
     lipschitz = True
+    layered = True
 
     def penalties(self, view: View) -> tuple[Tensor, Tensor | None]:
         """(norm - target) squared, `[b]`."""

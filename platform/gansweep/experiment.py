@@ -84,7 +84,8 @@ class PenaltySettings(Frozen):
         norm: the gradient's norm.
         one_sided: penalise only norms above the target.
         target: the gradient norm aimed at.
-        layer: where the gradient is taken: 0 at the image, k at the output of the critic's k-th block.
+        layer: where the gradient is taken, for the gradient penalty: 0 at the image, k at the output of the critic's
+            k-th block, which leaves the blocks before it free.
         adaptive: how lambda changes: not, with the gradient norms seen, or with progress.
     """
 

@@ -64,6 +64,14 @@ def test_fahr_paper():
     assert config.iterations == 10_000
 
 
+def test_fahr_table_1_is_reachable_row_by_row():
+    penalties = [config.penalty for _, config in asked(fahr_wgan_gp(), TRIALS)]
+    assert {penalty.interpolation for penalty in penalties} == {"uniform", "convex", "real_real", "local"}
+    assert {penalty.adaptive for penalty in penalties} == {"none", "norm", "progress"}
+    assert {penalty.norm for penalty in penalties} == {"l1", "l2", "linf"}
+    assert {penalty.layer for penalty in penalties} == {0, 1, 2}
+
+
 def test_brain_mri_paper():
     config = first_config(dcgan_brain_mri)
     assert config.architecture["critic_norm"] == config.architecture["generator_norm"] == "batch"

@@ -31,7 +31,10 @@ ONE_CLASS = ImageSpec(32, 1, ("fahr",))
         ({"loss.kind": "multi_class_hinge"}, "projection critic"),
         ({"conditioning": "lesion_mask"}, "the cohort has none"),
         ({"conditioning": "lesion_burden"}, "the cohort has none"),
-        ({"penalty.layer": 4}, "has 3 blocks"),
+        ({"penalty.layer": 1}, "penalty.layer = 1, .*no Lipschitz constraint"),
+        ({"penalty.lambda": 0.0}, "penalty.lambda = 0.0 has no Lipschitz constraint"),
+        ({"penalty.layer": 1, "penalty.kind": "r1", "loss.kind": "hinge"}, "'r1' penalty is not taken at a layer"),
+        ({"penalty.layer": 4, "loss.kind": "hinge"}, "has 3 blocks"),
         ({"architecture.depth": 6}, "cannot be halved"),
         ({"architecture.widht": 8}, "unknown key 'widht'"),
         ({"architecture.width": 1}, "greater than or equal to 4"),
@@ -71,3 +74,9 @@ def test_checks_what_it_can_without_a_cohort():
     check_config(TrialConfig(conditioning="lesion_mask"), None, TRAINABLES)
     with pytest.raises(ConfigError, match="mixes images"):
         check_config(TrialConfig(architecture={"critic_norm": "batch"}), None, TRAINABLES)
+
+
+def test_a_layer_may_be_penalised_where_something_else_bounds_the_score():
+    inside = TrialConfig().derive({"penalty.layer": 2})
+    check_config(inside.derive({"architecture.critic_norm": "spectral"}), SPEC, TRAINABLES)
+    check_config(inside.derive({"loss.kind": "hinge"}), SPEC, TRAINABLES)

@@ -57,7 +57,7 @@ VARIATIONS = [
     small("cyclegan", attention="self_attention", architecture__identity=0.5, architecture__pool=0),
     small("cyclegan", augmentation__kind="ada", precision="bfloat16"),
     small("dc2anet", loss__kind="least_squares", penalty__kind="none", loss__feature_matching=1.0),
-    small("srgan", penalty__layer=1, architecture__perceptual=0.1, architecture__content_until=0.0),
+    small("srgan", loss__kind="hinge", penalty__layer=1, architecture__perceptual=0.1, architecture__content_until=0.0),
     small("kgan", architecture__teacher_until=0.0, architecture__soft=0.0),
     small("kgan", architecture__critic_norm="spectral", penalty__kind="none", augmentation__kind="diffaugment"),
 ]
@@ -100,7 +100,7 @@ def test_three_channels():
         (small("kgan", architecture__teacher_until=0.0), SPEC, "without a teacher"),
         (small("kgan", architecture__soft=0.0, architecture__hard=0.0), SPEC, "nothing that ties"),
         (small("cyclegan", penalty__kind="none"), SPEC, "no Lipschitz constraint"),
-        (small("cyclegan", penalty__layer=4), SPEC, "has 3 blocks"),
+        (small("cyclegan", loss__kind="hinge", penalty__layer=4), SPEC, "has 3 blocks"),
         (small("cyclegan", architecture__widht=4), SPEC, "unknown key 'widht'"),
     ],
 )

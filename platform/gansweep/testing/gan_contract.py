@@ -52,7 +52,7 @@ def variations(family: str, spec: ImageSpec, trainables: Trainables) -> list[Tri
         *({"penalty.norm": norm} for norm in ("l1", "linf")),
         *({"penalty.adaptive": kind} for kind in ("norm", "progress")),
         {"penalty.one_sided": True, "penalty.target": 0.5},
-        {"penalty.layer": 1},
+        {"loss.kind": "hinge", "penalty.layer": 1},
         *({"conditioning": kind} for kind in trainables.conditionings),
         *({"attention": kind} for kind in trainables.attentions),
         *({"augmentation.kind": kind, "augmentation.policy": POLICY} for kind in trainables.augmentations),
