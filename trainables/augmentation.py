@@ -68,14 +68,17 @@ class DiffAugment(Augmentation):
 
 
 class AdaptiveAugment(Augmentation):
-    """ADA (Karras et al. 2020): as much augmentation as keeps the critic from knowing the training images by heart."""
+    """ADA (Karras et al. 2020): as much augmentation as keeps the critic from knowing the training images by heart.
+
+    It starts with none (their section 3.1); the settings' probability is what it may rise to.
+    """
 
     probability: Tensor
     confidence: Tensor
 
     def __init__(self, settings: AugmentationSettings, budget: int) -> None:
         super().__init__(settings, budget)
-        self.register_buffer("probability", torch.tensor(settings.probability))
+        self.register_buffer("probability", torch.zeros(()))
         self.register_buffer("confidence", torch.tensor(WANTED_CONFIDENCE))
 
     def forward(self, images: Tensor, draws: Draws, masks: int = 0) -> Tensor:
@@ -87,7 +90,8 @@ class AdaptiveAugment(Augmentation):
         """Moves the probability one step up or down; the verdict is averaged over about four steps, as in the paper."""
         self.confidence.lerp_(mean_over_workers(confidence.mean()).to(self.confidence.dtype), 0.25)
         step = total / min(IMAGES_TO_FULL, self.budget / 4)
-        self.probability.add_((self.confidence - WANTED_CONFIDENCE).sign() * step).clamp_(0.0, 1.0)
+        towards = (self.confidence - WANTED_CONFIDENCE).sign() * step
+        self.probability.add_(towards).clamp_(0.0, self.settings.probability)
 
 
 def _augmented(

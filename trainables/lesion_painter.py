@@ -202,9 +202,8 @@ class LesionPainter:
         images, masks, sources = batch.images[ours], needed_masks(batch.masks)[ours], batch.images[others]
         draws = SomeRows(batch.draws, ours)
         wanted = displaced(masks, images, sources, draws.normal(3), draws.uniform())
-        half = replace(
-            batch, images=images, labels=batch.labels[ours], masks=masks, draws=draws, total=batch.total // 2
-        )
+        # `total` stays the whole batch's: the budget that ADA's speed is measured by is in whole batches.
+        half = replace(batch, images=images, labels=batch.labels[ours], masks=masks, draws=draws)
         return _Pair(half, images, masks, sources, wanted)
 
     def _painted(self, pair: _Pair) -> Tensor:
@@ -222,7 +221,7 @@ class _Pair:
     """A step's images.
 
     Args:
-        batch: the diseased half.
+        batch: the diseased half, with the whole batch's `total`.
         images: `[b, C, H, W]` its images.
         masks: `[b, 1, H, W]` their lesions.
         sources: `[b, C, H, W]` control images.

@@ -106,7 +106,7 @@ class AugmentationSettings(Frozen):
     Args:
         kind: a key of `AUGMENTATIONS`.
         policy: operations applied; `intensity` is left out by default because Hounsfield units carry meaning.
-        probability: of each operation (the start value for adaptive kinds).
+        probability: of each operation; for adaptive kinds, which start at 0, what it may rise to.
     """
 
     kind: str = "none"

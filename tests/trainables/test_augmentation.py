@@ -5,13 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gansweep.experiment import AugmentationSettings
+from gansweep.experiment import AugmentationSettings, TrialConfig
 from gansweep.testing.images import shapes
+from gansweep.training.batches import Batches
+from gansweep.training.build import build_gan
 from gansweep.training.draws import StepDraws
 from gansweep.training.world import World
+from trainables import GANS, TRAINABLES
 from trainables.augmentation import AdaptiveAugment, Augmentation, DiffAugment
 
-DATA, _ = shapes(count=32, size=16)
+DATA, SPEC = shapes(count=32, size=16)
 IMAGES = DATA.images
 
 
@@ -89,19 +92,38 @@ def test_gradients_pass_to_the_generator():
     assert images.grad.flatten(1).abs().sum(1).min() > 0
 
 
-@pytest.mark.parametrize(("confidence", "expected"), [(1.0, 1.0), (0.1, 0.0)])
-def test_ada_augments_more_while_the_critic_knows_its_images(confidence, expected):
-    ada = AdaptiveAugment(AugmentationSettings(kind="ada", probability=0.3), budget=4000)
-    told = torch.full((32,), confidence)
-    ada.observe(told, total=10)
-    assert (ada.probability > 0.3) == (expected > 0.3)
+def test_ada_augments_more_while_the_critic_knows_its_images_and_less_when_it_guesses():
+    ada = AdaptiveAugment(AugmentationSettings(kind="ada"), budget=4000)
+    assert ada.probability == 0.0
+    torch.testing.assert_close(ada(IMAGES, draws()), IMAGES, atol=1e-5, rtol=0)
     # A quarter of the budget, 1,000 images, takes it all the way.
+    for confidence, expected in ((1.0, 1.0), (0.1, 0.0)):
+        for _ in range(110):
+            ada.observe(torch.full((32,), confidence), total=10)
+        assert ada.probability.item() == expected
+
+
+def test_ada_rises_to_the_given_probability_and_not_beyond():
+    ada = AdaptiveAugment(AugmentationSettings(kind="ada", probability=0.3), budget=4000)
     for _ in range(100):
-        ada.observe(told, total=10)
-    assert ada.probability.item() == expected
+        ada.observe(torch.ones(32), total=10)
+    assert ada.probability.item() == pytest.approx(0.3)
 
 
 def test_ada_speed_is_the_papers_where_the_budget_is_large():
-    ada = AdaptiveAugment(AugmentationSettings(kind="ada", probability=0.0), budget=10**8)
+    ada = AdaptiveAugment(AugmentationSettings(kind="ada"), budget=10**8)
     ada.observe(torch.ones(8), total=64)
     assert ada.probability.item() == pytest.approx(64 / 500_000)
+
+
+@pytest.mark.parametrize("family", ["dcgan", "cyclegan", "lesion_painter"])
+def test_a_quarter_of_the_budget_is_adas_way_in_every_family(family):
+    config = TrialConfig(
+        family=family, architecture=dict(GANS[family].smallest), conditioning="none", batch_size=8, iterations=100
+    ).derive({"n_critic": 1, "loss.kind": "hinge", "penalty.kind": "none", "augmentation.kind": "ada"})
+    gan = build_gan(config, SPEC, TRAINABLES)
+    ada = next(module for module in gan.state.modules() if isinstance(module, AdaptiveAugment))
+    ada.confidence.fill_(100.0)  # whatever is observed, the verdict is that it knows them
+    phase = gan.phases[0]
+    gan.loss("critic", Batches(DATA, 8, 0, World(), torch.device("cpu")).draw(phase, 0, 0), 0)
+    assert ada.probability.item() == pytest.approx(4 / 100)
