@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections import Counter
 from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING, Literal
@@ -13,7 +12,7 @@ from uuid import uuid4
 
 from gansweep.cluster.submit import connect, use_token
 from gansweep.errors import GansweepError
-from gansweep.search.capacity import Footprint, gangs_that_fit
+from gansweep.search.capacity import Footprint, gangs_that_fit, total
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,40 +98,35 @@ def _devices() -> tuple[Verdict, str]:
 def _ray_and_room(footprint: Footprint, address: str | None) -> list[Finding]:
     """The cluster, and how many trials it would run at once."""
     try:
-        nodes, resources = _cluster_here() if address is None else _cluster_at(address)
+        nodes = _cluster_here() if address is None else _cluster_at(address)
     except Exception as error:
         return [_problem("ray", error)]
     token = "with" if os.environ.get("RAY_AUTH_MODE") == "token" else "without"
-    reached = Finding("ray", "ok", f"{nodes} node(s), {_amounts(resources)}, {token} token authentication")
-    return [reached, _tried("a sweep", lambda: _room(footprint, resources))]
+    reached = Finding("ray", "ok", f"{len(nodes)} node(s), {_amounts(total(nodes))}, {token} token authentication")
+    return [reached, _tried("a sweep", lambda: _room(footprint, nodes))]
 
 
-def _cluster_here() -> tuple[int, dict[str, float]]:
-    import ray
-
+def _cluster_here() -> list[dict[str, float]]:
     from gansweep.search.sweep import ray_cluster
 
-    with ray_cluster() as resources:
-        return sum(bool(node["Alive"]) for node in ray.nodes()), resources
+    with ray_cluster() as nodes:
+        return nodes
 
 
-def _cluster_at(address: str) -> tuple[int, dict[str, float]]:
+def _cluster_at(address: str) -> list[dict[str, float]]:
     from ray.util.state import list_nodes
 
     connect(address)
     nodes = list_nodes(address=address, filters=[("state", "=", "ALIVE")], detail=True)
-    resources: Counter[str] = Counter()
-    for node in nodes:
-        resources.update(node.resources_total)
-    return len(nodes), dict(resources)
+    return [node.resources_total for node in nodes]
 
 
-def _room(footprint: Footprint, resources: dict[str, float]) -> tuple[Verdict, str]:
-    at_once = gangs_that_fit(footprint, resources)
+def _room(footprint: Footprint, nodes: list[dict[str, float]]) -> tuple[Verdict, str]:
+    at_once = gangs_that_fit(footprint, nodes)
     each = f"{footprint.workers} x ({footprint.cpus_per_worker:g} CPUs, {footprint.gpus_per_worker:g} GPUs)"
     if at_once < 1:
         return "problem", f"no trial of {each} fits; ask for fewer workers or add nodes"
-    if resources.get("GPU") and not footprint.gpus_per_worker:
+    if total(nodes).get("GPU") and not footprint.gpus_per_worker:
         return "warning", f"{at_once} trials at once of {each}; the GPUs would idle, give --gpus-per-worker 1"
     return "ok", f"{at_once} trials at once of {each}"
 

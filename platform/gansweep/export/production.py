@@ -97,8 +97,8 @@ def train_production(
         say(f"{out}: finished already")
         return Path(out)
     footprint = Footprint(workers, cpus_per_worker, gpus_per_worker)
-    with ray_cluster() as resources:
-        check_capacity(footprint, resources)
+    with ray_cluster() as nodes:
+        check_capacity(footprint, nodes)
         _train(run, footprint, say)
     _publish(run, images, Path(out), workers, allow_memorised=allow_memorised, say=say)
     return Path(out)

@@ -8,6 +8,7 @@ and the trial they were on goes on from its last checkpoint.
 from __future__ import annotations
 
 import itertools
+import logging
 import threading
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from gansweep.search.capacity import Footprint
 
 __all__ = ["Gang"]
+
+log = logging.getLogger(__name__)
 
 _POLL_S = 5.0  # how often a waiting owner looks whether its gang is still alive
 _WORKER_RESTARTS = 100  # per gang: the desk limits restarts per trial, which is what tells a bad trial from a bad node
@@ -52,20 +55,26 @@ class Gang:
     def outcome(self, index: int) -> Outcome:
         """Waits for the assigned trial's report `index`, or for its ending.
 
-        A gang that died beyond Ray Train's repair is replaced, and the trial goes on from its checkpoint.
+        A gang that died beyond Ray Train's repair is replaced, and the trial goes on from its checkpoint. One that
+        found no room did not die: the cluster could hold it when the sweep began, so it waits until it can again.
         """
         import ray
 
         assert self._job is not None
-        for _ in range(self._max_starts):
+        deaths, error = 0, None
+        while deaths < self._max_starts:
             reference = self._desk.outcome.remote(self._job.ticket, index)
             while self._thread.is_alive():
                 if ray.wait([reference], timeout=_POLL_S)[0]:
                     return ray.get(reference)  # type: ignore[no-any-return]
-            job = self._job
+            job, error = self._job, self._error or error
+            if _found_no_room(self._error):
+                log.warning("trial %s waits for room on the cluster", job.trial_id)
+            else:
+                deaths += 1
             self.recycle()
             self.assign(job.trial_id, job.config, attempt=job.attempt, reported=index)
-        return Outcome(ending="failed", reason=f"its gang died {self._max_starts} times: {self._error}")
+        return Outcome(ending="failed", reason=f"its gang died {deaths} times: {error}")
 
     def recycle(self, footprint: Footprint | None = None) -> None:
         """Replaces every process of the gang, if wanted with another world size."""
@@ -132,3 +141,11 @@ class Gang:
         rss = ray.get(self._desk.worker_rss.remote())
         self._first_rss = self._first_rss or rss
         return bool(rss - self._first_rss > _RSS_GROWTH_LIMIT)
+
+
+def _found_no_room(error: BaseException | None) -> bool:
+    """Whether a gang ended because its workers could not be placed in time: a busy cluster, or a lost node."""
+    from ray.train import ControllerError
+    from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError  # Ray Train has no public name for it
+
+    return isinstance(error, ControllerError) and isinstance(error.controller_failure, WorkerGroupStartupTimeoutError)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gansweep.cohort.dataset import Cohort
 from gansweep.errors import ClusterError, ConfigError
-from gansweep.search.capacity import Footprint, check_capacity, grown
+from gansweep.search.capacity import Footprint, check_capacity, grown, node_resources, total
 from gansweep.search.searcher import Say, StudySearcher, make_sampler, requeue_orphans
 from gansweep.search.worker import GangSettings
 from gansweep.store.provenance import describe_sweep
@@ -80,8 +80,8 @@ def sweep(
     footprint = Footprint(workers_per_trial, cpus_per_worker, gpus_per_worker)
     objectives = [objective.name for objective in experiment.objectives]
     with ray_cluster():
-        resources = grown(footprint, concurrent or 1, wait_for_nodes_s)
-        at_once = check_capacity(footprint, resources, concurrent)
+        nodes = grown(footprint, concurrent or 1, wait_for_nodes_s)
+        at_once = check_capacity(footprint, nodes, concurrent)
         info = describe_sweep(
             experiment,
             scans,
@@ -92,7 +92,7 @@ def sweep(
             workers_per_trial=workers_per_trial,
             gpus_per_worker=gpus_per_worker,
             concurrent=at_once,
-            resources=resources,
+            resources=total(nodes),
         )
         store = Store.create(storage, name, info, exist_ok=resume)
         study = store.create_study()
@@ -183,8 +183,10 @@ def _scheduler(settings: SchedulerSettings, experiment: Experiment) -> Any:
 
 
 @contextmanager
-def ray_cluster() -> Iterator[dict[str, float]]:
-    """A Ray cluster's resources: the one already connected to, else one found by Ray's own rules, else this machine.
+def ray_cluster() -> Iterator[list[dict[str, float]]]:
+    """A Ray cluster, as the resources of its nodes.
+
+    The one already connected to, else one found by Ray's own rules, else this machine.
 
     Raises:
         ClusterError: an address was given and nothing answers there.
@@ -206,7 +208,7 @@ def ray_cluster() -> Iterator[dict[str, float]]:
             address = os.environ.get("RAY_ADDRESS", "")
             raise ClusterError(f"no Ray cluster: {error}", where=address, fix="see gansweep doctor") from error
     try:
-        yield ray.cluster_resources()
+        yield node_resources()
     finally:
         if ours:
             ray.shutdown()
