@@ -41,7 +41,16 @@ def panel(features: Path) -> dict[str, MetricValue]:
 
 def test_every_metric_is_there(panel: dict[str, MetricValue]) -> None:
     assert set(METRICS) < set(panel)
-    assert {"fid_floor", "kid_floor", "lpips", "lesion_fidelity", "inception_score", "accuracy", "auroc"} < set(panel)
+    assert {
+        "fid_floor",
+        "fid_matched",
+        "kid_floor",
+        "lpips",
+        "lesion_fidelity",
+        "inception_score",
+        "accuracy",
+        "auroc",
+    } < set(panel)
 
 
 def test_values_lie_in_their_intervals_and_ranges_or_have_a_reason(panel: dict[str, MetricValue]) -> None:
@@ -63,6 +72,31 @@ def test_numbers_that_depend_on_an_extractor_name_it(panel: dict[str, MetricValu
     assert panel["fid"].features == panel["kid_floor"].features == panel["lesion_fidelity"].features
     assert (panel["fid"].n_real, panel["fid"].n_fake) == (40, 30)
     assert (panel["fid_floor"].n_real, panel["fid_floor"].n_fake) == (20, 20)
+
+
+def test_the_floor_has_a_distance_of_as_many_images_beside_it(panel: dict[str, MetricValue], features: Path) -> None:
+    for name in ("fid", "kid", "sliced_wasserstein"):
+        floor, matched = panel[f"{name}_floor"], panel[f"{name}_matched"]
+        assert (matched.n_real, matched.n_fake) == (floor.n_real, floor.n_fake) == (20, 20)
+        assert matched.reason == "half of the real images against 20 fake ones: to be held against the floor"
+    assert "precision_matched" not in panel
+    few = score_sets(disc_set(40, 0), disc_set(12, 5), features)
+    assert (few["fid_matched"].n_fake, few["fid_floor"].n_fake) == (12, 12)
+
+
+def test_a_fault_that_the_floor_would_let_pass_shows_when_matched(
+    features: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """400 images with 5 % less contrast: at three times the distance of faultless ones, and still below the floor."""
+    monkeypatch.setattr("gansweep.scoring.resampling.HALVES", 2)
+    sums = dict.fromkeys(("fid", "fid_matched", "fid_floor"), 0.0)
+    for seed in range(6):
+        fake = disc_set(400, 50 + seed)
+        found = score_sets(disc_set(24, seed), replace(fake, images=fake.images * 0.95), features, seed=seed)
+        for name in sums:
+            sums[name] += found[name].value
+    assert sums["fid"] < 0.7 * sums["fid_floor"]
+    assert sums["fid_matched"] > sums["fid_floor"]
 
 
 def test_it_is_json(panel: dict[str, MetricValue]) -> None:
@@ -107,7 +141,7 @@ def test_one_class_leaves_out_what_needs_labels(features: Path) -> None:
 @pytest.mark.parametrize(
     ("labels", "positive", "missing", "reason"),
     [
-        ([1] * 2 + [0] * 18, 1, {"accuracy", "auroc"}, "fewer than two test patients in a class"),
+        ([1] * 2 + [0] * 18, 1, {"sensitivity", "auroc"}, "fewer than two test patients in a class"),
         ([0, 1] * 10 + [2], 2, {"sensitivity", "auroc"}, "none of the 10 real images tested on is of the positive"),
     ],
 )

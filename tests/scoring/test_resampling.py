@@ -73,6 +73,14 @@ def test_few_patients_have_no_interval_and_equal_ones_a_point() -> None:
         assert jackknifed(frechet_distance, sample(x), sample(x[:n]), (0, 9), 0)[1:3] == (None, None)
 
 
+def test_a_spread_keeps_the_proportions_of_the_classes() -> None:
+    labels = torch.arange(400) % 4 // 3  # one in four, in turn
+    found = Sample(torch.arange(400.0), torch.arange(400), labels).spread(100)
+    assert len(found.values.unique()) == 100
+    assert int(found.labels.sum()) == 25
+    assert all(found.values.long() % 4 // 3 == found.labels)
+
+
 def test_images_without_patients_are_each_their_own() -> None:
     images = ImageSet(torch.zeros(4, 1, 2, 2), torch.tensor([0, 1, 0, 1]))
     assert Sample.of(torch.zeros(4), images).patients == 4

@@ -47,6 +47,8 @@ def score(
 ) -> None:
     """Compute every metric between two sets of images, with intervals and the real-against-real floor.
 
+    Hold a distance's _matched against its _floor: both are of as many images. The distance itself is of more, and less.
+
     Of a cohort the training and validation images are used; its test patients stay unseen. Memorisation is judged by
     REAL's validation patients, or with --training by all of REAL that is not among it.
     """

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["NAMES", "asymmetry", "calcified", "hounsfield_values", "inside_head", "quantiles_of"]
 
 NAMES = (
-    *("calcified_volume", "calcified_volume_real", "calcified_volume_distance", "calcified_volume_distance_floor"),
-    *("hu_distance", "hu_distance_floor", "asymmetry", "asymmetry_real"),
+    *("calcified_volume", "calcified_volume_real"),
+    *("calcified_volume_distance", "calcified_volume_distance_matched", "calcified_volume_distance_floor"),
+    *("hu_distance", "hu_distance_matched", "hu_distance_floor"),
+    *("asymmetry", "asymmetry_real"),
 )
 CALCIFIED_HU = 130.0
 """From here on it is calcium (Agatston et al. 1990); grey matter with usual noise ends well below."""
@@ -68,7 +70,7 @@ def hounsfield_values(sets: Sets, window: Window | None, positive: int) -> dict[
     two distributions over images, in the same unit: a mean may be right and every image alike. `hu_distance`:
     1-Wasserstein distance of the densities inside the skull, every image with the same weight, in HU. `asymmetry`: mean
     absolute difference to the mirror image, in HU, beside that of the real images. Distances: lower is better, compare
-    them with their floors; of the others, like the real is good.
+    `_matched` with `_floor`; of the others, like the real is good.
 
     Small lesions in large pixels are shown denser or fainter than they are; both sets must have come through the same
     window and size.
@@ -99,7 +101,7 @@ def _calcium(sets: Sets, real: _Heads, fake: _Heads, positive: int, remark: str)
     x, y, halves = x[of_x], y[of_y], [half[of_x] for half in real.within(sets.halves)]
     if min(len(y), *(int(half.sum()) for half in halves)) < 2:
         reason = f"{len(x)} real and {len(y)} fake images of the positive class with a head"
-        return dict.fromkeys(NAMES[:4], sets.absent(reason))
+        return dict.fromkeys(NAMES[:5], sets.absent(reason))
     name = "calcified_volume"
     return {
         name: mean_of(y, sets, 0, len(y), remark),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["NAMES", "lesion_crops", "lesion_distances", "lesion_side"]
 
 DISTANCES = ("fid", "kid")
-NAMES = tuple(f"lesion_{name}{suffix}" for name in DISTANCES for suffix in ("", "_floor"))
+NAMES = tuple(f"lesion_{name}{suffix}" for name in DISTANCES for suffix in ("", "_matched", "_floor"))
 MARGIN = 1.5
 SMALLEST = 8
 """Pixels. Below that an extractor sees blurred squares."""
@@ -33,10 +33,10 @@ LEAST = (8, 2)
 
 
 def lesion_distances(sets: Sets, extractor: Extractor) -> dict[str, MetricValue]:
-    """`lesion_fid` and `lesion_kid` between crops around the lesions, with their floors; absent with the reason.
+    """`lesion_fid` and `lesion_kid` between crops around the lesions, `_matched` and `_floor`; absent with the reason.
 
     Definition, range and direction as `frechet_distance` and `kernel_distance`, on features of `lesion_crops`. With few
-    lesions they are as biased as any Fréchet distance of few images: compare them with their floors.
+    lesions they are as biased as any Fréchet distance of few images: compare `_matched` with the floor.
     """
     missing = [what for what, images in (("real", sets.real), ("fake", sets.fake)) if images.masks is None]
     if missing:

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from gansweep.contracts import ImageSet
     from gansweep.scoring.metrics import Metric
-    from gansweep.scoring.resampling import Estimate
+    from gansweep.scoring.resampling import Resampled
 
-__all__ = ["MEASURED", "MetricValue", "Sets", "beside_floor", "mean_of", "of_estimate"]
+__all__ = ["MEASURED", "MetricValue", "Sets", "beside_floor", "mean_of", "of_resampled"]
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,8 @@ class Sets:
         return mean_of(pairs, self, len(self.real), len(self.fake))
 
 
-def of_estimate(found: Estimate, n_real: int, n_fake: int, features: str = "", reason: str = "") -> MetricValue:
-    """An estimate with what was behind it."""
+def of_resampled(found: Resampled, n_real: int, n_fake: int, features: str = "", reason: str = "") -> MetricValue:
+    """A resampled value with what was behind it."""
     said = "; ".join(part for part in (reason, found.reason) if part)
     return MetricValue(*found[:3], n_real, n_fake, features, said)
 
@@ -93,7 +93,7 @@ def mean_of(sample: Sample, sets: Sets, n_real: int, n_fake: int, reason: str = 
         return sets.absent(
             "infinite: some pairs are equal" if values.isinf().any() else "undefined for constant images"
         )
-    return of_estimate(ratio(sample, torch.ones_like(values), sets.seed), n_real, n_fake, reason=reason)
+    return of_resampled(ratio(sample, torch.ones_like(values), sets.seed), n_real, n_fake, reason=reason)
 
 
 def beside_floor(
@@ -108,26 +108,39 @@ def beside_floor(
     features: str = "",
     reason: str = "",
 ) -> dict[str, MetricValue]:
-    """A distance between two samples, and beside it `_floor`, that between the `halves` of the real one."""
+    """A distance between two samples, and beside it two that may be compared with each other.
+
+    `_floor` is the distance between the `halves` of the real sample, which share no patient: what real images of other
+    patients get. The distance itself is of more images, and distances of more images are less: a generator at twice or
+    three times the distance of a perfect one would still pass the floor. So what is held against the floor is
+    `_matched`: the distance of the floor's first half to as many fake images as there are in the second. Where fewer
+    fake images than that are there, the floor takes as few real ones.
+
+    Slices of few patients vary less than as many fake images that were drawn one by one, which raises the floor.
+    """
+    first, second = (real[rows] for rows in halves)
+    n = min(len(second), len(fake))
 
     def between(one: Sample, other: Sample, reason: str) -> MetricValue:
-        return of_estimate(jackknifed(compute, one, other, bounds, seed), len(one), len(other), features, reason)
+        return of_resampled(jackknifed(compute, one, other, bounds, seed), len(one), len(other), features, reason)
 
-    first, second = (real[rows] for rows in halves)
+    matched = f"half of the real images against {n} fake ones: to be held against the floor"
+    floor = "half of the real images against the other half's patients"
     return {
         name: between(real, fake, reason),
-        f"{name}_floor": between(first, second, "half of the real images against the other half's patients"),
+        f"{name}_matched": between(first, fake.spread(n), matched),
+        f"{name}_floor": between(first, second.spread(n), floor),
     }
 
 
 def _of_features(name: str, metric: Metric, sets: Sets) -> dict[str, MetricValue]:
-    """The metric, and beside a distance its floor."""
+    """The metric, and beside a distance its floor and what may be compared with that."""
     real, fake = Sample.of(sets.of_real, sets.real), Sample.of(sets.of_fake, sets.fake)
     if metric.better == "lower":
         chosen = (sets.halves, metric.range, sets.seed)
         return beside_floor(name, metric.compute, real, fake, *chosen, features=sets.extractor)
     found = jackknifed(metric.compute, real, fake, metric.range, sets.seed)
-    return {name: of_estimate(found, len(real), len(fake), sets.extractor)}
+    return {name: of_resampled(found, len(real), len(fake), sets.extractor)}
 
 
 def _of_pairs(name: str, metric: Metric, sets: Sets) -> dict[str, MetricValue]:

@@ -15,7 +15,7 @@ from gansweep.scoring.encoder import extractor_of, train_encoder
 from gansweep.scoring.extractors import Extractor, load_extractor
 from gansweep.scoring.hounsfield import hounsfield_values
 from gansweep.scoring.lesions import lesion_distances
-from gansweep.scoring.measured import MEASURED, MetricValue, Sets, of_estimate
+from gansweep.scoring.measured import MEASURED, MetricValue, Sets, of_resampled
 from gansweep.scoring.memorisation import FIGURES, assess
 from gansweep.scoring.metrics import METRICS
 from gansweep.scoring.paired import lpips as perceptual_distance
@@ -46,11 +46,12 @@ def score_sets(
     window: Window | None = None,
     device: torch.device | None = None,
 ) -> dict[str, MetricValue]:
-    """Every metric of `METRICS` between real and synthetic images, floors beside distances, and what the labels allow.
+    """Every metric of `METRICS` between real and synthetic images, floors beside distances, and what labels allow.
 
     Real images are split by patient into halves. The cohort's own encoder, where no extractor is named, is trained on
     the first alone. Distances are from all real images to the fake ones; a `_floor` is the distance between the two
-    halves: what even real images of other patients do not fall below, at half the number.
+    halves, what real images of other patients get, and `_matched` is that of the first half to as many fake images.
+    Only these two may be compared: a distance of more images is less, whatever is in them.
 
     With labels: `lesion_fidelity`, the share of fake images in which a linear classifier on the features of the first
     half sees the class they claim; `inception_score` by its probabilities; and `accuracy`, `sensitivity`,
@@ -178,7 +179,7 @@ def _inception(sets: Sets, judged: Tensor) -> MetricValue:
     bounds = (1.0, float(judged.shape[1]))
     fake = Sample.of(judged, sets.fake)
     found = jackknifed(lambda _, fake: inception_score(fake), fake, fake, bounds, sets.seed)
-    return of_estimate(found, len(sets.halves[0]), len(fake), sets.extractor, "a linear classifier on the features")
+    return of_resampled(found, len(sets.halves[0]), len(fake), sets.extractor, "a linear classifier on the features")
 
 
 def _transferred(sets: Sets, probe: Probe, positive: int, suffix: str) -> dict[str, MetricValue]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from gansweep.contracts import ImageSet
 
-__all__ = ["Estimate", "Sample", "jackknifed", "ratio"]
+__all__ = ["Resampled", "Sample", "jackknifed", "ratio"]
 
 HALVES = 40
 """Half-samples behind the interval of a metric of features."""
@@ -25,7 +25,7 @@ LEAST = 4
 """Patients. Halves of three keep two of them, and those of two everything, so that nothing spreads."""
 
 
-class Estimate(NamedTuple):
+class Resampled(NamedTuple):
     """A value with its 95 % interval, or why it has none."""
 
     value: float
@@ -67,6 +67,11 @@ class Sample:
         """How many there are."""
         return len(self.owners.unique())
 
+    def spread(self, n: int) -> Sample:
+        """`n` of the images, each class in its proportion; at equal distances, so that many patients are met."""
+        places = torch.linspace(0, len(self) - 1, n).round().long()
+        return self[self.labels.argsort(stable=True)[places]]
+
     def half(self, generator: torch.Generator) -> Tensor:
         """Values of a random half of the patients, the smaller where their number is odd."""
         names = self.owners.unique()
@@ -76,7 +81,7 @@ class Sample:
 
 def jackknifed(
     compute: Callable[[Tensor, Tensor], float], real: Sample, fake: Sample, bounds: tuple[float, float], seed: int
-) -> Estimate:
+) -> Resampled:
     """Value and 95 % interval of a function of two samples, by the half-sample jackknife over patients.
 
     The bootstrap would draw images twice, which brings samples closer together and biases distances and neighbours; a
@@ -87,14 +92,14 @@ def jackknifed(
     """
     value = compute(real.values, fake.values)
     if reason := _too_few(real, fake):
-        return Estimate(value, None, None, reason)
+        return Resampled(value, None, None, reason)
     generator = torch.Generator().manual_seed(seed)
     values = [compute(real.half(generator), fake.half(generator)) for _ in range(HALVES)]
     error = float(torch.tensor(values, dtype=torch.float64).std())
-    return Estimate(value, max(float(bounds[0]), value - 1.96 * error), min(float(bounds[1]), value + 1.96 * error))
+    return Resampled(value, max(float(bounds[0]), value - 1.96 * error), min(float(bounds[1]), value + 1.96 * error))
 
 
-def ratio(over: Sample, under: Tensor, seed: int) -> Estimate:
+def ratio(over: Sample, under: Tensor, seed: int) -> Resampled:
     """Sum of `over` `[n]` to sum of `under` `[n]`, with the 95 % BCa bootstrap interval (Efron 1987) over patients.
 
     The mean of `over` where `under` is one everywhere: patients count by their images, and are drawn whole. No interval
@@ -106,9 +111,9 @@ def ratio(over: Sample, under: Tensor, seed: int) -> Estimate:
     sums, counts = (np.bincount(whose, x.double().numpy()) for x in (over.values, under))
     value = float(sums.sum() / counts.sum())
     if reason := _too_few(over):
-        return Estimate(value, None, None, reason)
+        return Resampled(value, None, None, reason)
     if np.allclose(sums, value * counts, rtol=1e-12, atol=0):  # all patients agree, and BCa divides by their spread
-        return Estimate(value, value, value)
+        return Resampled(value, value, value)
 
     def of(sums: NDArray[Any], counts: NDArray[Any], axis: int = -1) -> NDArray[Any]:
         found: NDArray[Any] = sums.sum(axis) / counts.sum(axis)
@@ -116,7 +121,7 @@ def ratio(over: Sample, under: Tensor, seed: int) -> Estimate:
 
     rng = np.random.default_rng(seed)
     found = stats.bootstrap((sums, counts), of, paired=True, vectorized=True, n_resamples=REPLICATES, rng=rng)
-    return Estimate(value, float(found.confidence_interval.low), float(found.confidence_interval.high))
+    return Resampled(value, float(found.confidence_interval.low), float(found.confidence_interval.high))
 
 
 def _too_few(*samples: Sample) -> str:
