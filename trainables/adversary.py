@@ -57,10 +57,11 @@ class Adversary:
         config: the trial.
         trainables: what the configuration's names refer to.
         critic: `[b, C, H, W]` images to a judgement; its scores may be `[b, patches]`.
+        scale: of the loss in what the generator minimises.
     """
 
-    def __init__(self, config: TrialConfig, trainables: Trainables, critic: nn.Module) -> None:
-        self.config, self.critic = config, critic
+    def __init__(self, config: TrialConfig, trainables: Trainables, critic: nn.Module, *, scale: float = 1.0) -> None:
+        self.config, self.critic, self._scale = config, critic, scale
         self.adversarial: Loss = trainables.losses[config.loss.kind](config.loss)
         self.penalty: Penalty = trainables.penalties[config.penalty.kind](config.penalty)
         budget = config.iterations * config.n_critic * config.batch_size
@@ -125,7 +126,7 @@ class Adversary:
             judged_real, judged_fake = self._judge_both(self._seen(real, draws), fake)
         else:
             judged_fake = self.critic(fake)
-        loss = self.adversarial.generator(judged_real, judged_fake, batch.labels).mean()
+        loss = self._scale * self.adversarial.generator(judged_real, judged_fake, batch.labels).mean()
         if matching:
             assert judged_real is not None
             loss = loss + matching * feature_matching(judged_real, judged_fake)

@@ -74,7 +74,10 @@ class CyclicGan:
             "generator_ba": generators[1],
             **critics,
         }
-        self.adversaries = {name: Adversary(config, trainables, critic) for name, critic in critics.items()}
+        scale = trainables.losses[config.loss.kind].cyclic_scale
+        self.adversaries = {
+            name: Adversary(config, trainables, critic, scale=scale) for name, critic in critics.items()
+        }
         rows, channels = self.domains.rows(config.batch_size), dict(zip("ab", self.domains.channels, strict=True))
         self.pools = {
             f"critic_{domain}": ImagePool(pool, rows, (channels[domain], spec.size, spec.size)) for domain in "ab"

@@ -83,6 +83,8 @@ class Loss:
     """Whether it has no finite optimum unless the critic is held Lipschitz."""
     boundary: ClassVar[float | None] = None
     """The score between real and fake; None where scores have no zero."""
+    cyclic_scale: ClassVar[float] = 1.0
+    """Times the generator's objective is the one that weights of cycles were published beside."""
 
     def __init__(self, settings: LossSettings) -> None:
         self.settings = settings
@@ -149,6 +151,8 @@ class LeastSquares(Loss):
     has_targets = True
     bounded_critic = True
     boundary = 0.5
+    # CycleGAN's generators minimise (D(G(x)) - 1)^2; only its critics have the half (Zhu et al. 2017, section 4).
+    cyclic_scale = 2.0
 
     def critic(self, real: Judgement, fake: Judgement, labels: Tensor) -> Tensor:  # noqa: ARG002
         """Half the squared distances to the targets."""
