@@ -110,3 +110,14 @@ def test_pairs_are_refused_where_other_images_are_left_out(
     assert "again: its test images, which are left out, are not the counterparts of REAL's" in capfd.readouterr().err
     same = scored(capfd, pictures, "cohort", str(pictures["cohort"]), "--paired")
     assert same["psnr"]["reason"] == "infinite: some pairs are equal"
+
+
+def test_samples_that_look_alike_are_not_taken_for_one_patients(
+    pictures: dict[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(2)
+    collapsed = np.tile(rng.integers(0, 250, (1, SIZE, SIZE), dtype=np.uint8), (20, 1, 1))
+    collapsed += rng.integers(0, 3, collapsed.shape, dtype=np.uint8)
+    found = scored(capfd, pictures, "real", str(write_folder(tmp_path / "collapsed", collapsed)))
+    assert found["fid"]["n_fake"] == 20
+    assert found["fid"]["low"] is not None, found["fid"]["reason"]

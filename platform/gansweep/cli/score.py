@@ -57,7 +57,7 @@ def score(
     if paired:
         _refuse_unlike_pairs(real, fake)
     real_images, info = _load(real, size=size)
-    fake_images, _ = _load(fake, size=info.size, like=info)
+    fake_images = _drawn_apart(*_load(fake, size=info.size, like=info))
     positive = info.classes.index(info.positive_class)
     seen, unseen = _seen_and_unseen(real, real_images, training, info)
     found = score_sets(
@@ -73,6 +73,15 @@ def score(
         window=_hounsfield_window(info),
     )
     emit({name: metric.as_dict() for name, metric in found.items()}, _table(found), as_json=as_json)
+
+
+def _drawn_apart(images: "ImageSet", info: "CohortInfo") -> "ImageSet":
+    """Fake images, each its own unless the files say whose they are.
+
+    Ingest takes pictures of unknown patients that look alike for one patient's, lest a copy be tested on. Samples that
+    look alike were still drawn one by one.
+    """
+    return images if info.patients_known or info.modality != "raster" else replace(images, patients=())
 
 
 def _hounsfield_window(info: "CohortInfo") -> "Window | None":
