@@ -83,19 +83,22 @@ class Dc2anet(CyclicGan):
 
     def further(self, tour: Tour) -> dict[str, tuple[float, Tensor]]:
         """The supervised terms, both ways."""
-        shape, ways = self._shape, (("a", tour.fake_a, tour.a.images), ("b", tour.fake_b, tour.b.images))
-        terms = {
-            "voxel": (shape.voxel, [F.l1_loss(fake, real) for _, fake, real in ways]),
-            "gradient": (shape.gradient, [gradient_difference(fake, real) for _, fake, real in ways]),
-            "structural": (shape.structural, [structural_distance(fake, real) for _, fake, real in ways]),
+        distances = {
+            "voxel": lambda fake, real, _critic: F.l1_loss(fake, real),
+            "gradient": lambda fake, real, _critic: gradient_difference(fake, real),
+            "structural": lambda fake, real, _critic: structural_distance(fake, real),
+            "perceptual": lambda fake, real, critic: perceptual_distance(critic(fake), critic(real)),
         }
-        if shape.perceptual:
-            critics = {domain: self.networks[f"critic_{domain}"] for domain in "ab"}
-            distances = [
-                perceptual_distance(critics[domain](fake), critics[domain](real)) for domain, fake, real in ways
-            ]
-            terms["perceptual"] = (shape.perceptual, distances)
-        return {name: (weight, torch.stack(values).sum()) for name, (weight, values) in terms.items()}
+        ways = [
+            (fake, real, self.networks[f"critic_{domain}"])
+            for domain, fake, real in (("a", tour.fake_a, tour.a.images), ("b", tour.fake_b, tour.b.images))
+        ]
+        return {
+            name: (weight, torch.stack([distance(*way) for way in ways]).sum())
+            for name, distance in distances.items()
+            # Not computed at weight 0: nothing times a value that is not finite is not nothing.
+            if (weight := getattr(self._shape, name))
+        }
 
     def _games(self, a: Side, b: Side, fake_a: Tensor, fake_b: Tensor) -> list[tuple[str, Side, Tensor]]:
         pairs = Side(torch.cat([a.images, b.images], dim=1), a.draws)

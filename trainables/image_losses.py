@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from trainables.precision import full_precision
+
 if TYPE_CHECKING:
     from trainables.losses import Judgement
 
@@ -28,6 +30,12 @@ def gradient_difference(images: Tensor, targets: Tensor) -> Tensor:
 
 def structural_distance(images: Tensor, targets: Tensor) -> Tensor:
     """One minus SSIM (Wang et al. 2004) of `[b, C, H, W]` images in [-1, 1], taken as intensities from 0 to 1."""
+    # Of a mean of squares less the square of a mean, bfloat16's eight bits leave nothing.
+    with torch.autocast(images.device.type, enabled=False):
+        return _structural_distance(full_precision(images), full_precision(targets))
+
+
+def _structural_distance(images: Tensor, targets: Tensor) -> Tensor:
     images, targets = (images + 1) / 2, (targets + 1) / 2
     channels, half = images.shape[1], SSIM_WINDOW // 2
     place = torch.arange(SSIM_WINDOW, device=images.device, dtype=images.dtype) - half

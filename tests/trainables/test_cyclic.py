@@ -74,7 +74,8 @@ def test_cyclegan_returns_and_keeps():
     loss, found = terms(planted("cyclegan", -1.0, -1.0, identity=0.5))
     assert found["cycle"] == 0
     assert found["identity"] == pytest.approx(2 * 2 * SIZE)
-    fooled = 0.5 * ((A.mean((1, 2, 3)) - 1) ** 2).mean() + 0.5 * ((B.mean((1, 2, 3)) - 1) ** 2).mean()
+    # Without the half of LSGAN: that is what the published weight of the cycle stands beside.
+    fooled = ((A.mean((1, 2, 3)) - 1) ** 2).mean() + ((B.mean((1, 2, 3)) - 1) ** 2).mean()
     assert found["adversarial"] == pytest.approx(float(fooled))
     assert loss == pytest.approx(found["adversarial"] + 5 * found["identity"])
 
@@ -114,6 +115,12 @@ def test_dc2anet_is_content_with_the_right_answer():
     assert empty["voxel"] == empty["cycle"] == pytest.approx(2 * SIZE)
     assert empty["structural"] > 1
     assert wrong["structural"] > 1
+
+
+def test_dc2anet_leaves_out_what_weighs_nothing():
+    weights = {"voxel": 0.0, "gradient": 0.0, "structural": 0.0, "perceptual": 0.0}
+    _, found = terms(planted("dc2anet", 1.0, 1.0, **weights))
+    assert set(found) == {"adversarial", "cycle"}
 
 
 def test_dc2anet_judges_pairs_as_pairs():
