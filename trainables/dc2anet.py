@@ -16,7 +16,7 @@ from trainables.translation import Domains, Side, TranslationArchitecture, check
 from trainables.translators import PatchCritic
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from gansweep.contracts import ImageSpec, Trainables
     from gansweep.experiment import TrialConfig
@@ -83,22 +83,23 @@ class Dc2anet(CyclicGan):
 
     def further(self, tour: Tour) -> dict[str, tuple[float, Tensor]]:
         """The supervised terms, both ways."""
-        distances = {
-            "voxel": lambda fake, real, _critic: F.l1_loss(fake, real),
-            "gradient": lambda fake, real, _critic: gradient_difference(fake, real),
-            "structural": lambda fake, real, _critic: structural_distance(fake, real),
-            "perceptual": lambda fake, real, critic: perceptual_distance(critic(fake), critic(real)),
+        shape, ways = self._shape, (("a", tour.fake_a, tour.a.images), ("b", tour.fake_b, tour.b.images))
+        distances: dict[str, tuple[float, Callable[[str, Tensor, Tensor], Tensor]]] = {
+            "voxel": (shape.voxel, lambda _, fake, real: F.l1_loss(fake, real)),
+            "gradient": (shape.gradient, lambda _, fake, real: gradient_difference(fake, real)),
+            "structural": (shape.structural, lambda _, fake, real: structural_distance(fake, real)),
+            "perceptual": (shape.perceptual, self._perceptual),
         }
-        ways = [
-            (fake, real, self.networks[f"critic_{domain}"])
-            for domain, fake, real in (("a", tour.fake_a, tour.a.images), ("b", tour.fake_b, tour.b.images))
-        ]
         return {
             name: (weight, torch.stack([distance(*way) for way in ways]).sum())
-            for name, distance in distances.items()
+            for name, (weight, distance) in distances.items()
             # Not computed at weight 0: nothing times a value that is not finite is not nothing.
-            if (weight := getattr(self._shape, name))
+            if weight
         }
+
+    def _perceptual(self, domain: str, fake: Tensor, real: Tensor) -> Tensor:
+        critic = self.networks[f"critic_{domain}"]
+        return perceptual_distance(critic(fake), critic(real))
 
     def _games(self, a: Side, b: Side, fake_a: Tensor, fake_b: Tensor) -> list[tuple[str, Side, Tensor]]:
         pairs = Side(torch.cat([a.images, b.images], dim=1), a.draws)
