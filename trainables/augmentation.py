@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gansweep.training.world import mean_over_workers
+from trainables.precision import full_precision
 
 if TYPE_CHECKING:
     from gansweep.contracts import Draws
@@ -111,8 +112,9 @@ def _moved(images: Tensor, policy: tuple[str, ...], probability: Tensor | float,
     """Flip, rotation and translation by whole pixels, in one resampling."""
     size = images.shape[-1]
     b = len(images)
-    flip, angle = images.new_ones(b), images.new_zeros(b)
-    shift = images.new_zeros(b, 2)
+    exact = full_precision(images)
+    flip, angle = exact.new_ones(b), exact.new_zeros(b)
+    shift = exact.new_zeros(b, 2)
     if "flip" in policy:
         flip = torch.where(draws.uniform() < 0.5 * probability, -flip, flip)
     if "rotation" in policy:
@@ -123,8 +125,10 @@ def _moved(images: Tensor, policy: tuple[str, ...], probability: Tensor | float,
         shift = _sometimes(pixels * (2.0 / size), probability, draws)
     cos, sin = angle.cos(), angle.sin()
     rows = torch.stack([flip * cos, -sin, shift[:, 0], flip * sin, cos, shift[:, 1]], dim=1)
-    grid = F.affine_grid(rows.view(b, 2, 3).to(images.dtype), list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    # A place in bfloat16 has eight bits, too few to name a pixel.
+    with torch.autocast(images.device.type, enabled=False):
+        grid = F.affine_grid(rows.view(b, 2, 3).to(exact.dtype), list(images.shape), align_corners=False)
+        return F.grid_sample(exact, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 def _brightened(images: Tensor, probability: Tensor | float, draws: Draws) -> Tensor:

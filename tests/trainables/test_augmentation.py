@@ -50,6 +50,14 @@ def test_a_translation_moves_by_whole_pixels_and_continues_the_edge():
     assert shifts == {-2, -1, 0, 1, 2}
 
 
+@pytest.mark.parametrize("policy", ["translation", "rotation"])
+def test_images_move_alike_in_every_precision(policy):
+    images = torch.rand(len(IMAGES), 1, 96, 96, generator=torch.Generator().manual_seed(0))
+    exact = augmented(policy, images=images)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(augmented(policy, images=images), exact)
+
+
 def test_a_rotation_stays_small_and_keeps_the_centre():
     blob = torch.full((len(IMAGES), 1, 17, 17), -1.0)
     blob[:, :, 8, 8] = 1.0

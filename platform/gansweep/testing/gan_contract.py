@@ -59,6 +59,12 @@ def variations(family: str, spec: ImageSpec, trainables: Trainables) -> list[Tri
         {"loss.kind": "non_saturating", "loss.label_smoothing": 0.1, "loss.feature_matching": 1.0},
         {"penalty.kind": "none", "loss.clip": 0.05},
         {"precision": "bfloat16"},
+        {"precision": "bfloat16", "augmentation.kind": "diffaugment", "augmentation.policy": POLICY},
+        *(
+            {"conditioning": kind, "augmentation.kind": "diffaugment", "augmentation.policy": POLICY}
+            for kind, conditioning in trainables.conditionings.items()
+            if getattr(conditioning, "uses_masks", False)
+        ),
     ]
     small = _small(family, trainables)
     found = {
