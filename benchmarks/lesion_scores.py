@@ -1,8 +1,8 @@
 """What the lesion scores of `gansweep score` say of generators whose fault is known.
 
 Each "generator" draws phantoms from the true distribution and then makes one mistake. The scores are the panel's, with
-their 95 % intervals; the floor is what real phantoms of other patients get. The features are those of the project's
-encoder, trained on phantoms that are in neither set.
+their 95 % intervals; the floor of a distance is what real phantoms of other patients get, `matched` what as many fake
+ones do. The features are those of the project's encoder, trained on phantoms that are in neither set.
 
     python benchmarks/lesion_scores.py [--images 80] [--size 64] [--encoder-steps 200] [--seed 0]
 """
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from gansweep.scoring.measured import MetricValue
+
 LESION = WINDOWS["lesion"]
 SHOWN = (
     "fid",
@@ -37,6 +39,7 @@ SHOWN = (
     "lesion_fidelity",
     "calcified_volume",
     "calcified_volume_distance",
+    "lateralisation",
     "hu_distance",
     "asymmetry",
 )
@@ -107,12 +110,21 @@ def measure(options: argparse.Namespace, folder: str) -> None:
         found = score_sets(real, fake, features, seed=options.seed, window=LESION)
         print(f"mistake: {name}", flush=True)
         for score in SHOWN:
-            beside = {kind: found[f"{score}_{kind}"] for kind in ("floor", "real") if f"{score}_{kind}" in found}
+            beside = {
+                kind: found[f"{score}_{kind}"] for kind in ("matched", "floor", "real") if f"{score}_{kind}" in found
+            }
             values = {"fake": found[score], **beside}
-            texts = (f"{kind} {v.value:.4g} ({v.low:.4g} to {v.high:.4g})" for kind, v in values.items())
+            texts = (f"{kind} {_shown(v)}" for kind, v in values.items())
             print(f"  {score:<28}{'; '.join(texts)}", flush=True)
             result["rows"].setdefault(name, {})[score] = {kind: [v.value, v.low, v.high] for kind, v in values.items()}
     print(json.dumps(result))
+
+
+def _shown(found: MetricValue) -> str:
+    """Value and interval, or why there is none."""
+    if found.value is None or found.low is None or found.high is None:
+        return f"- ({found.reason})"
+    return f"{found.value:.4g} ({found.low:.4g} to {found.high:.4g})"
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,8 +12,9 @@ from scipy import stats
 from gansweep.cohort.intensity import WINDOWS
 from gansweep.cohort.phantom import draw_phantom
 from gansweep.contracts import ImageSet
-from gansweep.scoring.hounsfield import NAMES, asymmetry, calcified, hounsfield_values, inside_head, quantiles_of
+from gansweep.scoring.hounsfield import NAMES, calcified, hounsfield_values, inside_head, quantiles_of
 from gansweep.scoring.measured import Sets
+from gansweep.scoring.symmetry import asymmetry, mirror_line, sides
 
 LESION = WINDOWS["lesion"]
 SIZE = 64
@@ -69,6 +72,23 @@ def test_a_symmetric_head_has_no_asymmetry_wherever_it_stands() -> None:
     assert asymmetry(one, inside) == pytest.approx(2 * 400 * disc(24, 30, 2).sum() / inside.sum(), rel=0.02)
 
 
+def test_mirrored_deposits_are_on_both_sides_and_one_is_on_one() -> None:
+    for centre in (31.5, 30.0, 33.5):
+
+        def found(*deposits: tuple[float, float, float, float], centre: float = centre) -> tuple[float, float]:
+            hu = head(*deposits, centre=centre)
+            inside = inside_head(hu)
+            assert mirror_line(inside) == 2 * centre
+            return sides((hu >= 130) & inside, inside)
+
+        left, right = (centre - 8, 30, 2, 400), (centre + 8, 30, 2, 400)
+        one, both = found(left), found(left, right)
+        assert both == pytest.approx((0, 2 * 8 * (X - centre + 8)[disc(centre - 8, 30, 2)].size), abs=1e-9)
+        assert one[0] == one[1] == both[1] / 2
+        assert found((centre - 8, 30, 2, 400), (centre + 8, 30, 3, 400))[0] > 0, "more on the right"
+        assert found() == (0, 0)
+
+
 def test_quantiles_weigh_every_image_alike() -> None:
     hu = np.stack([head(brain=20), head(brain=50)])
     inside = np.stack([inside_head(hu[0]), disc(31, 31, 3)])
@@ -116,6 +136,40 @@ def test_phantoms_with_the_disease_have_more_calcium() -> None:
         shares.append(calcified(hu, np.stack([inside_head(image) for image in hu])).mean())
     assert shares[1] > 2 * shares[0]
     assert shares[0] < 0.01
+
+
+def phantoms(seed: int, *, one_sided: bool = False, slices: int = 1) -> ImageSet:
+    """24 slices with the disease; where asked, without what is to the right."""
+    rng, heads = np.random.default_rng(seed), []
+    for _ in range(24):
+        hu, mask = draw_phantom(rng, True, SIZE)
+        gone = mask & (X >= SIZE / 2) & one_sided
+        heads.append(np.where(gone, np.minimum(hu, 35.0), hu))
+    return replace(images_of(heads, [1] * 24), patients=tuple(str(i // slices) for i in range(24)))
+
+
+def test_lesions_on_one_side_stand_apart_from_real_ones() -> None:
+    found = hounsfield_values(sets_of(phantoms(0), phantoms(1, one_sided=True)), LESION, 1)
+    good = hounsfield_values(sets_of(phantoms(0), phantoms(1)), LESION, 1)
+    assert found["lateralisation"].low > found["lateralisation_real"].high
+    assert good["lateralisation"].low < found["lateralisation_real"].value < good["lateralisation"].high
+    assert 0 <= good["lateralisation"].value < 0.5 < found["lateralisation"].value <= 1
+    assert (found["lateralisation"].n_real, found["lateralisation_real"].n_fake) == (0, 0)
+
+
+def test_lateralisation_is_of_the_positive_class_and_absent_without_calcium() -> None:
+    left, both = (24, 30, 2, 400), ((24, 30, 2, 400), (39, 30, 2, 400))
+    ill = [head(left)] * 4 + [head(*both)] * 12
+    real = images_of(ill + [head(left)] * 16, [1] * 16 + [0] * 16)
+    found = hounsfield_values(sets_of(real, images_of([head()] * 16, [0, 1] * 8)), LESION, 1)
+    # A pair counts twice: 4 of 28 deposits have no counterpart.
+    assert found["lateralisation_real"].value == pytest.approx(4 / 28, rel=0.05)
+    assert found["lateralisation_real"].n_real == 16
+    assert found["lateralisation"].value is None
+    assert found["lateralisation"].reason == "no calcium in images of the positive class"
+    three = replace(real, patients=tuple(str(i // 6) for i in range(32)))  # 0 to 2 are ill
+    few = hounsfield_values(sets_of(three, real), LESION, 1)["lateralisation_real"]
+    assert (few.low, few.reason) == (None, "no interval: 3 patients, 4 are needed")
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,16 @@
-"""What a generated CT says in Hounsfield units: calcium, the distribution of densities, and left against right."""
+"""What a generated CT says in Hounsfield units: how much calcium and where, the densities, and left against right."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from gansweep.scoring.measured import MetricValue, Sets, beside_floor, mean_of
-from gansweep.scoring.resampling import Sample
+from gansweep.scoring.measured import MetricValue, Sets, beside_floor, mean_of, of_resampled
+from gansweep.scoring.resampling import Sample, ratio
+from gansweep.scoring.symmetry import asymmetry, sides
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,11 +19,15 @@ if TYPE_CHECKING:
     from gansweep.cohort.intensity import Window
     from gansweep.contracts import ImageSet
 
-__all__ = ["NAMES", "asymmetry", "calcified", "hounsfield_values", "inside_head", "quantiles_of"]
+__all__ = ["NAMES", "calcified", "hounsfield_values", "inside_head", "quantiles_of"]
 
-NAMES = (
+OF_CALCIUM = (
     *("calcified_volume", "calcified_volume_real"),
     *("calcified_volume_distance", "calcified_volume_distance_matched", "calcified_volume_distance_floor"),
+    *("lateralisation", "lateralisation_real"),
+)
+NAMES = (
+    *OF_CALCIUM,
     *("hu_distance", "hu_distance_matched", "hu_distance_floor"),
     *("asymmetry", "asymmetry_real"),
 )
@@ -67,7 +72,11 @@ def hounsfield_values(sets: Sets, window: Window | None, positive: int) -> dict[
     `calcified_volume`: the share of what is inside the skull that is calcified, by area in each slice, which over many
     slices is the share by volume (Delesse 1848); mean over the fake images of the positive class (of all where there is
     one class), beside that of the real ones; range [0, 1]. `calcified_volume_distance`: 1-Wasserstein distance of the
-    two distributions over images, in the same unit: a mean may be right and every image alike. `hu_distance`:
+    two distributions over images, in the same unit: a mean may be right and every image alike. `lateralisation`:
+    on which side the calcium is: the distances of calcified pixels from the mirror line, left negative, summed in each
+    slice, over the sum of the absolute distances, both over all slices of the positive class; range [0, 1], 0: as much
+    to the left as to the right, 1: each slice on one side only. Read it beside `calcified_volume`, for harmless specks
+    are one-sided. `hu_distance`:
     1-Wasserstein distance of the densities inside the skull, every image with the same weight, in HU. `asymmetry`: mean
     absolute difference to the mirror image, in HU, beside that of the real images. Distances: lower is better, compare
     `_matched` with `_floor`; of the others, like the real is good.
@@ -101,13 +110,27 @@ def _calcium(sets: Sets, real: _Heads, fake: _Heads, positive: int, remark: str)
     x, y, halves = x[of_x], y[of_y], [half[of_x] for half in real.within(sets.halves)]
     if min(len(y), *(int(half.sum()) for half in halves)) < 2:
         reason = f"{len(x)} real and {len(y)} fake images of the positive class with a head"
-        return dict.fromkeys(NAMES[:5], sets.absent(reason))
+        return dict.fromkeys(OF_CALCIUM, sets.absent(reason))
     name = "calcified_volume"
     return {
         name: mean_of(y, sets, 0, len(y), remark),
         f"{name}_real": mean_of(x, sets, len(x), 0),
         **_distance(f"{name}_distance", x, y, halves, sets, remark),
+        "lateralisation": _lateralisation(fake, of_y, sets, remark),
+        "lateralisation_real": _lateralisation(real, of_x, sets, ""),
     }
+
+
+def _lateralisation(heads: _Heads, chosen: Tensor, sets: Sets, remark: str) -> MetricValue:
+    """Over those of the chosen slices that have calcium."""
+    calcium = (heads.hu >= CALCIFIED_HU) & heads.inside
+    of_slices = np.array([sides(*pair) for pair in zip(calcium, heads.inside, strict=True)])
+    found = heads.sample(of_slices)[chosen & torch.from_numpy(of_slices[:, 1] > 0)]
+    if not len(found):
+        return sets.absent("no calcium in images of the positive class")
+    over, under = found.values.T
+    n_real, n_fake = (len(found), 0) if heads.of is sets.real else (0, len(found))
+    return of_resampled(ratio(replace(found, values=over), under, sets.seed), n_real, n_fake, reason=remark)
 
 
 def _densities(sets: Sets, real: _Heads, fake: _Heads, remark: str) -> dict[str, MetricValue]:
@@ -171,29 +194,3 @@ def quantiles_of(hu: NDArray[Any], inside: NDArray[np.bool_]) -> NDArray[np.floa
     """Quantiles `[m, 64]` of the HU `inside`: each image with the same weight, whatever its head's size."""
     levels = (np.arange(QUANTILES) + 0.5) / QUANTILES
     return np.stack([np.quantile(image[within], levels) for image, within in zip(hu, inside, strict=True)])
-
-
-def asymmetry(hu: NDArray[Any], inside: NDArray[np.bool_]) -> float:
-    """Mean absolute difference in HU between a slice `[H, W]` and its mirror image, where both are inside.
-
-    The mirror stands upright where inside and its mirror image overlap most, to half a pixel; a head that is turned is
-    asymmetric by this measure, in real images as in fake ones.
-    """
-    width = hu.shape[1]
-    profile = inside.sum(0).astype(np.float64)
-    centre = 2 * float((np.arange(width) * profile).sum() / profile.sum())
-    sums = range(max(0, round(centre) - width // 8), min(2 * (width - 1), round(centre) + width // 8) + 1)
-
-    def mirrored(image: NDArray[Any], total: int) -> tuple[NDArray[Any], NDArray[Any]]:
-        """The columns x for which total - x is in the picture, and these."""
-        left, right = max(0, total - width + 1), min(width - 1, total)
-        part = image[:, left : right + 1]
-        return part, part[:, ::-1]
-
-    def overlap(total: int) -> int:
-        return int(np.logical_and(*mirrored(inside, total)).sum())
-
-    best = max(sums, key=overlap)
-    within = np.logical_and(*mirrored(inside, best))
-    image, mirror = mirrored(hu.astype(np.float64), best)
-    return float(np.abs(image - mirror)[within].mean()) if within.any() else 0.0
