@@ -34,6 +34,11 @@ class PerPixel(torch.nn.Module):
         return x.mean()
 
 
+class PerImage(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mean((1, 2, 3))
+
+
 def saved(module: torch.nn.Module, path: Path, description: str | None = None) -> Path:
     extra = {} if description is None else {"gansweep.json": description}
     torch.jit.save(torch.jit.script(module), path, _extra_files=extra)
@@ -84,11 +89,32 @@ def test_what_cannot_be_used_is_one_clear_line(tmp_path: Path) -> None:
             load_extractor(tmp_path / name, CPU)
     with pytest.raises(ConfigError, match=r"gives shape \(\) for 4 images; it must return one feature vector"):
         load_extractor(saved(PerPixel(), tmp_path / "mean.pt"), CPU).features(torch.zeros(4, 1, 8, 8))
-    with pytest.raises(ConfigError, match=r"unexpected keyword.*known keys: size"):
-        load_extractor(saved(Channels(), tmp_path / "odd.pt", '{"width": 3}'), CPU)
+    with pytest.raises(ConfigError, match=r"gives shape \(4,\) for 4 images; it must return one feature vector"):
+        load_extractor(saved(PerImage(), tmp_path / "one.pt"), CPU).features(torch.zeros(4, 1, 8, 8))
     fixed = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 64, 4))
     with pytest.raises(ConfigError, match="fails on images 4x3x16x16"):
         load_extractor(saved(fixed, tmp_path / "fixed.pt"), CPU).features(torch.zeros(4, 1, 16, 16))
+
+
+@pytest.mark.parametrize(
+    ("description", "line"),
+    [
+        ('{"width": 3}', "unknown key 'width'; known keys: channels, mean, size, std"),
+        ('{"size": "32x32"}', "size = '32x32': input should be a valid integer"),
+        ('{"size": 0}', "size = 0: input should be greater than 0"),
+        ('{"channels": 2}', "channels = 2: input should be 1 or 3"),
+        ('{"mean": "imagenet"}', "mean = 'imagenet': input should be a valid tuple"),
+        ('{"mean": [0.5, 0.5]}', "mean = [0.5, 0.5]: value error, 2 values; needed is one, or three"),
+        ('{"channels": 1, "std": [1, 2, 3]}', "std = [1, 2, 3]: value error, 3 values; needed is one"),
+        ('{"std": [0]}', "std.0 = 0: input should be greater than 0"),
+        ("[299]", "[299] is no object"),
+        ("size: 299", "not JSON: "),
+    ],
+)
+def test_a_description_that_cannot_be_used_says_where_and_what(description: str, line: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as error:
+        load_extractor(saved(Channels(), tmp_path / "net.pt", description), CPU)
+    assert str(error.value).startswith(f"gansweep.json in feature extractor {tmp_path / 'net.pt'}: {line}")
 
 
 @pytest.fixture(scope="module")

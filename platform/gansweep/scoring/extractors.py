@@ -9,13 +9,15 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 import torch
+from pydantic import PositiveFloat, PositiveInt, ValidationInfo, field_validator
 from torch import Tensor
 from torch.nn import functional
 
 from gansweep.errors import ConfigError
+from gansweep.experiment import Frozen, validated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,20 +28,28 @@ EXTRA_FILE = "gansweep.json"
 """Name of the `torch.jit.save(..., _extra_files=)` entry that describes an extractor's input."""
 
 
-@dataclass(frozen=True)
-class InputFormat:
+class InputFormat(Frozen):
     """What an extractor expects.
 
     Args:
         size: height and width in pixels; None takes any.
         channels: 3 repeats grey images; 1 averages the channels; None takes any.
-        mean, std: subtracted from and divided into images in [0, 1], per channel. The default maps to [-1, 1].
+        mean, std: subtracted from and divided into images in [0, 1]: one value, or one per channel. The default maps to
+            [-1, 1].
     """
 
-    size: int | None = None
-    channels: int | None = 3
+    size: PositiveInt | None = None
+    channels: Literal[1, 3] | None = 3
     mean: tuple[float, ...] = (0.5,)
-    std: tuple[float, ...] = (0.5,)
+    std: tuple[PositiveFloat, ...] = (0.5,)
+
+    @field_validator("mean", "std")
+    @classmethod
+    def _one_or_per_channel(cls, values: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
+        channels = info.data.get("channels") or 3  # colour images have three
+        if len(values) not in {1, channels}:
+            raise ValueError(f"{len(values)} values; needed is one{', or three' if channels == 3 else ''}")
+        return values
 
     def prepared(self, images: Tensor) -> Tensor:
         """Images `[b, C, H, W]` in [-1, 1] as the extractor wants them."""
@@ -88,7 +98,7 @@ class Extractor:
             shape = "x".join(str(n) for n in images.shape)
             reason = str(error).strip().splitlines()[-1]
             raise ConfigError(f"fails on images {shape}: {reason}", where=f"extractor {self.name}") from None
-        if not isinstance(found, Tensor) or found.shape[:1] != images.shape[:1] or found.flatten(1).shape[1] < 2:
+        if not isinstance(found, Tensor) or not _is_vectors(found, len(images)):
             got = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
             raise ConfigError(
                 f"gives {got} for {len(images)} images",
@@ -134,14 +144,19 @@ def load_script(path: Path, device: torch.device, *, what: str) -> tuple[Callabl
 
 
 def _format(text: str, path: Path) -> InputFormat:
+    where = f"{EXTRA_FILE} in feature extractor {path}"
     try:
-        known: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(text or "{}").items()}
-        return InputFormat(**known)
-    except (TypeError, ValueError, AttributeError) as error:
-        keys = ", ".join(InputFormat.__dataclass_fields__)
-        raise ConfigError(
-            f"{EXTRA_FILE} inside it: {error}", where=f"feature extractor {path}", fix=f"known keys: {keys}"
-        ) from error
+        known = json.loads(text or "{}")
+    except ValueError as error:
+        raise ConfigError(f"not JSON: {error}", where=where) from None
+    if not isinstance(known, dict):
+        raise ConfigError(f"{text} is no object", where=where, fix='write it like {"size": 299}')
+    return validated(InputFormat, known, where=where)
+
+
+def _is_vectors(found: Tensor, n: int) -> bool:
+    """Whether these are n vectors of at least two features, of whatever shape each."""
+    return found.ndim > 1 and len(found) == n and found[0].numel() > 1
 
 
 def content_hash(state: dict[str, Tensor]) -> str:
