@@ -18,6 +18,7 @@ import torch
 from optuna.trial import TrialState
 
 from gansweep.errors import ClusterError, ConfigError, StoreError
+from gansweep.report.status import sweep_status
 from gansweep.search.spaces import known_spaces, load_space
 from gansweep.search.sweep import ray_cluster, sweep
 from gansweep.store.store import Store
@@ -102,6 +103,7 @@ def test_a_larger_number_of_trials_extends_a_finished_sweep(store: Store, cohort
         sweep(experiment, trials=5, **arguments)
     before = store.trials()
     again = sweep(experiment, trials=5, resume=True, **arguments)
+    assert sweep_status(Store.open(again.uri)).ended == Store.open(again.uri).info.trials == 5
     assert list(again.latest_trials()["trial_id"]) == ["0000", "0001", "0002", "0003", "0004"]
     pd.testing.assert_frame_equal(again.trials().iloc[:4][before.columns], before)
 

@@ -218,6 +218,53 @@ def test_a_sweep_is_not_overwritten_and_resumes_only_itself(store, info):
         Store.create(storage, "first", aims, exist_ok=True)
 
 
+EXPERIMENT = {
+    "sampler": "tpe",
+    "reports": 2,
+    "scoring": {"samples": 32, "encoder_steps": 20},
+    "scheduler": {"kind": "asha"},
+    "overrides": {"lr_d": 1e-3},
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"sampler": "random"}, "sampler = tpe, not random"),
+        ({"reports": 1}, "reports = 2, not 1"),
+        ({"scoring": {"samples": 64, "encoder_steps": 20}}, r"scoring\.samples = 32, not 64"),
+        ({"scheduler": {"kind": "none"}}, r"scheduler\.kind = asha, not none"),
+        ({"overrides": {}}, r"lr_d = 0\.001, not what the space says"),
+        ({"overrides": {"lr_d": 1e-3, "seed": 4}}, "seed = what the space says, not 4"),
+    ],
+)
+def test_a_sweep_resumes_with_its_own_settings_alone(tmp_path, info, changes, says):
+    begun = info.model_copy(update={"experiment": EXPERIMENT})
+    Store.create(str(tmp_path), "first", begun)
+    other = info.model_copy(update={"experiment": EXPERIMENT | changes})
+    with pytest.raises(StoreError, match=f"this sweep has {says}; give the same settings, or choose another --name"):
+        Store.create(str(tmp_path), "first", other, exist_ok=True)
+    newer = {**EXPERIMENT, "scoring": {**EXPERIMENT["scoring"], "new_in_this_version": 3}}
+    Store.create(str(tmp_path), "first", info.model_copy(update={"experiment": newer}), exist_ok=True)
+
+
+def test_a_sweep_resumes_with_its_own_space_and_seed_wherever_the_file_lies_now(tmp_path, info):
+    own = {"space": "/old/a.py:mine", "space_sha256": "ab", "seeds": {"sampler": 7, "cohort_split": 0}}
+    begun = info.model_copy(update=own)
+    Store.create(str(tmp_path), "first", begun)
+
+    def resume(**changes):
+        return Store.create(str(tmp_path), "first", begun.model_copy(update=changes), exist_ok=True)
+
+    resume(space="/new/b.py:mine")
+    resume(space_sha256="cd")
+    for other in ({"space": "/new/b.py:other"}, {"space": "/new/b.py:mine", "space_sha256": "cd"}, {"space": "smoke"}):
+        with pytest.raises(StoreError, match=r"this sweep has space = /old/a\.py:mine, not"):
+            resume(**other)
+    with pytest.raises(StoreError, match="this sweep has seed = 7, not 0"):
+        resume(seeds={"sampler": 0, "cohort_split": 0})
+
+
 def test_resuming_clears_what_killed_writers_left(store, info):
     old, young = (store.local / "checkpoints" / f".0000.pt.{name}.tmp" for name in ("1-a", "2-b"))
     store.write_bytes("checkpoints/0000.pt", b"weights")

@@ -70,7 +70,8 @@ def sweep(
         CohortError: no cohort there.
         ClusterError: a trial does not fit the cluster.
         ConfigError: the space makes a configuration that cannot be built.
-        StoreError: the storage cannot be written, or has such a sweep and `resume` is not set.
+        StoreError: the storage cannot be written, or has such a sweep and `resume` is not set, or has one of another
+            cohort, another space or other settings.
         KeyboardInterrupt: Ctrl-C; the store can be resumed.
     """
     import optuna
@@ -98,6 +99,12 @@ def sweep(
         study = store.create_study()
         if resume:
             requeue_orphans(study, store, objectives, "the sweep ended under it")
+            store.update_info(
+                trials=max(trials, store.info.trials),
+                concurrent=at_once,
+                workers_per_trial=workers_per_trial,
+                gpus_per_worker=gpus_per_worker,
+            )
         elif not study.trials:
             for parameters in experiment.first_trials:
                 study.enqueue_trial(parameters)

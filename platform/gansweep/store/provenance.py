@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -73,6 +74,7 @@ def describe_sweep(
         name=name,
         experiment=experiment.model_dump(mode="json", by_alias=True),
         space=space,
+        space_sha256=_space_digest(space),
         cohort=_reference(cohort),
         objectives=experiment.objectives,
         fid_features=fid_features,
@@ -128,6 +130,11 @@ def hardware() -> dict[str, Any]:
         "memory_gib": round(memory / 2**30, 1),
         "gpus": gpus,
     }
+
+
+def _space_digest(space: str) -> str:
+    path = Path(space.partition(":")[0])
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 def _reference(cohort: Cohort) -> CohortReference:

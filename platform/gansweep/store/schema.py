@@ -78,6 +78,7 @@ class SweepInfo(Frozen):
         name: of the sweep, and of its Optuna study.
         experiment: the Experiment as plain values.
         space: what the user named as SPACE.
+        space_sha256: of the file it is in, where it is the user's own.
         cohort: the images it saw.
         objectives: what it aims at, in Optuna's order.
         fid_features: name and hash of the extractor behind `fid` and `kid`.
@@ -96,6 +97,7 @@ class SweepInfo(Frozen):
     name: str
     experiment: dict[str, Any]
     space: str
+    space_sha256: str = ""
     cohort: CohortReference
     objectives: tuple[Objective, ...]
     fid_features: str = ""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gansweep.errors import ConfigError, StoreError
 from gansweep.experiment import TrialConfig, validated
+from gansweep.store.continuation import check_continues
 from gansweep.store.files import FileEntry, Files
 from gansweep.store.schema import FORMAT, REPORT_COLUMNS, TRIAL_COLUMNS, ReportRow, SweepInfo, TrialRow
 from gansweep.store.study import StudyFile
@@ -43,12 +44,15 @@ class Store:
 
         Raises:
             StoreError: the destination cannot be written; a store is there already; with `exist_ok`, the store there is
-                of another cohort or has other objectives.
+                of another cohort or space, or has other objectives or settings.
         """
         files = Files(storage).child(name)
         if files.exists(_SWEEP):
+            if not exist_ok:
+                what = "a sweep is here already"
+                raise StoreError(what, where=files.label, fix="choose another --name, or use --resume")
             store = cls(files, _read_info(files))
-            store._check_continues(info, exist_ok)
+            check_continues(store.info, info, store.label)
             files.remove_leftovers()
             return store
         # sweep.json last: a folder is a store only when it is complete.
@@ -225,17 +229,6 @@ class Store:
     def _write_info(self, info: SweepInfo) -> None:
         self._files.write_bytes(_SWEEP, info.model_dump_json(indent=2).encode())
         self._info = info
-
-    def _check_continues(self, info: SweepInfo, exist_ok: bool) -> None:
-        if not exist_ok:
-            raise StoreError("a sweep is here already", where=self.label, fix="choose another --name, or use --resume")
-        here = self._info
-        if here.cohort.content_hash != info.cohort.content_hash:
-            what = f"this sweep is of cohort {here.cohort.content_hash[:12]}, not {info.cohort.content_hash[:12]}"
-            raise StoreError(what, where=self.label, fix="give the same cohort, or choose another --name")
-        if here.objectives != info.objectives:
-            names = ", ".join(f"{objective.name} ({objective.direction})" for objective in here.objectives)
-            raise StoreError(f"this sweep's objectives are {names}", where=self.label, fix="choose another --name")
 
 
 def _read_info(files: Files) -> SweepInfo:

@@ -1,0 +1,61 @@
+"""Whether a sweep is gone on with as what it was begun as: what its numbers depend on must not change in the middle."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gansweep.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gansweep.store.schema import SweepInfo
+
+__all__ = ["check_continues"]
+
+_PLAIN: tuple[str, ...] = ("sampler", "reports")
+
+
+def check_continues(here: SweepInfo, wanted: SweepInfo, where: str) -> None:
+    """Refuses to go on with the sweep `here` under another cohort, other objectives, another space or other settings.
+
+    What was changed inside a space's file is not looked at: a space that raises is put right there, and each trial's
+    row has its whole configuration.
+
+    Raises:
+        StoreError: names the first thing that differs.
+    """
+    if here.cohort.content_hash != wanted.cohort.content_hash:
+        what = f"this sweep is of cohort {here.cohort.content_hash[:12]}, not {wanted.cohort.content_hash[:12]}"
+        raise StoreError(what, where=where, fix="give the same cohort, or choose another --name")
+    if here.objectives != wanted.objectives:
+        names = ", ".join(f"{objective.name} ({objective.direction})" for objective in here.objectives)
+        raise StoreError(f"this sweep's objectives are {names}", where=where, fix="choose another --name")
+    for key, before, now in _differences(here, wanted):
+        what = f"this sweep has {key} = {before}, not {now}"
+        raise StoreError(what, where=where, fix="give the same settings, or choose another --name")
+
+
+def _differences(here: SweepInfo, wanted: SweepInfo) -> Iterator[tuple[str, Any, Any]]:
+    if not _same_space(here, wanted):
+        yield "space", here.space, wanted.space
+    before, now = _settings(here), _settings(wanted)
+    # A setting that the other gansweep did not know is left out.
+    yield from ((key, before[key], now[key]) for key in before if key in now and before[key] != now[key])
+    before, now = here.experiment.get("overrides", {}), wanted.experiment.get("overrides", {})
+    for key in sorted(before.keys() | now.keys()):
+        if before.get(key) != now.get(key):
+            yield key, before.get(key, "what the space says"), now.get(key, "what the space says")
+
+
+def _same_space(here: SweepInfo, wanted: SweepInfo) -> bool:
+    """Whether both name the same space, or the same function in files of the same content."""
+    moved = here.space.partition(":")[2] == wanted.space.partition(":")[2] and here.space_sha256 == wanted.space_sha256
+    return here.space == wanted.space or (moved and bool(here.space_sha256))
+
+
+def _settings(info: SweepInfo) -> dict[str, Any]:
+    settings = {key: info.experiment[key] for key in _PLAIN if key in info.experiment}
+    for part in ("scoring", "scheduler"):
+        settings |= {f"{part}.{key}": value for key, value in info.experiment.get(part, {}).items()}
+    return settings | ({"seed": info.seeds["sampler"]} if "sampler" in info.seeds else {})
