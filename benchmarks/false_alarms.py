@@ -1,11 +1,12 @@
-"""How often does the verdict see a difference where there is none?
+"""How often does the verdict see a difference where there is none, and how often does an interval hold the truth?
 
-First with detectors that are simulated by crossed random effects (of patients, of trainings, and of both together).
-Then with the same generator twice and detectors really trained: in every comparison both arms train detectors on the
-same few real images and on samples of one generator, drawn anew, so that chance is the only difference. Training number
-k of both arms shares its detector's seed, as in `confirm`. Each comparison has test patients of its own, with several
-images each that are alike (a patient's lesion is faint or bright, the dose high or low). Images are discs with and
-without a small spot, which a small network learns in a second.
+First with detectors that are simulated by crossed random effects (of patients, of trainings, and of both together),
+of common and of rare diseases, whose true scores have a closed form. Then with the same generator twice and detectors
+really trained: in every comparison both arms train detectors on the same few real images and on samples of one
+generator, drawn anew, so that chance is the only difference. Training number k of both arms shares its detector's seed,
+as in `confirm`. Each comparison has test patients of its own, with several images each that are alike (a patient's
+lesion is faint or bright, the dose high or low). Images are discs with and without a small spot, which a small network
+learns in a second.
 
     python benchmarks/false_alarms.py --comparisons 200
 """
@@ -15,20 +16,22 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import asdict, astuple, dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from scipy import stats
 
 from gansweep.contracts import ImageSet, ImageSpec
 from gansweep.scoring.arms import BASE, METRICS, judge_arms
 from gansweep.scoring.detection import Recipe, predict, synthetic_share, train_detector
-from gansweep.scoring.statistics import Predictions, compare, wilson
+from gansweep.scoring.statistics import Predictions, compare, interval, wilson
 from trainables import DETECTORS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from torch import Tensor
 
@@ -38,24 +41,75 @@ SIZE, STEPS, BATCH = 24, 60, 16
 REAL, SAMPLES, TEST, IMAGES = 8, 60, 50, 3  # training patients, samples, test patients, images of each
 ARM, SHARE = "real + 1 synthetic", synthetic_share(1.0)
 CPU = torch.device("cpu")
+SHARED, OWN, GRAIN = 0.5, 0.7, 0.5  # spreads of the opinions that arms share and do not share, and between images
 
 
-def crossed(
-    rng: np.random.Generator, *, patients: int = 40, trainings: int = 5, luck: float = 0.4, effect: float = 0.0
-) -> tuple[Predictions, Predictions]:
-    """Two arms of detectors with crossed random effects, three images per patient.
+@dataclass(frozen=True)
+class Design:
+    """A test with three images per patient.
 
-    Patients differ in difficulty, shared by the arms; each training of each arm has its own luck, and its own opinion
-    of each patient.
+    Args:
+        positives, negatives: patients.
+        trainings: per arm.
+        luck: spread of a training's skill.
+        reaction: spread of what an arm as such does to a patient, in all of its trainings alike.
+        skill: of the mean training, in logits.
     """
-    of = np.repeat(np.arange(patients), 3)
-    labels = of % 2
-    difficulty, shared = rng.normal(size=patients), rng.normal(scale=0.5, size=(trainings, patients))
+
+    positives: int = 20
+    negatives: int = 20
+    trainings: int = 5
+    luck: float = 0.4
+    reaction: float = 0.0
+    skill: float = 1.0
+
+    @property
+    def truth(self) -> dict[str, float]:
+        """Each metric's mean over all patients and trainings."""
+        spread = 1.0 + self.reaction**2 + SHARED**2 + OWN**2 + GRAIN**2  # of a logit, beside luck
+        of_class = float(stats.norm.cdf(self.skill / np.sqrt(self.luck**2 + spread)))
+        area = float(stats.norm.cdf(2 * self.skill / np.sqrt(4 * self.luck**2 + 2 * spread)))
+        return {"accuracy": of_class, "sensitivity": of_class, "specificity": of_class, "auroc": area}
+
+
+DESIGNS = (
+    Design(trainings=3, luck=0.0),
+    Design(trainings=3),
+    Design(50, 50, trainings=3),
+    Design(150, 150, trainings=3, luck=0.1),
+    Design(),
+    Design(5, 100, luck=0.1, reaction=1.5),
+    Design(8, 100, luck=0.1, reaction=1.5),
+    Design(5, 5, trainings=3, luck=0.1, reaction=1.5),
+)
+SINGLE = (
+    Design(10, 10, trainings=3, luck=0.0),
+    Design(10, 10, trainings=3, luck=0.0, skill=3.0),
+    Design(20, 20, trainings=3, luck=0.0, skill=3.0),
+    Design(40, 40, trainings=3),
+    Design(150, 150, trainings=3),
+    Design(5, 100, luck=0.1),
+)
+"""What single arms' intervals are tried on."""
+
+
+def crossed(rng: np.random.Generator, design: Design, effect: float = 0.0) -> tuple[Predictions, Predictions]:
+    """Two arms of detectors with crossed random effects.
+
+    Patients differ in difficulty, shared by the arms; each arm may do a patient good or harm; each training of each arm
+    has its own luck, and its own opinion of each patient.
+    """
+    count, trainings = design.positives + design.negatives, design.trainings
+    of = np.repeat(np.arange(count), 3)
+    labels = (of < design.positives).astype(int)
+    difficulty, shared = rng.normal(size=count), rng.normal(scale=SHARED, size=(trainings, count))
 
     def arm(gain: float) -> Predictions:
-        skill = (2 * labels - 1) * (1 + gain + rng.normal(scale=luck, size=(trainings, 1)))
-        opinion = (shared + rng.normal(scale=0.7, size=(trainings, patients)))[:, of]
-        logits = skill + difficulty[of] + opinion + rng.normal(scale=0.5, size=(trainings, len(of)))
+        luck = rng.normal(scale=design.luck, size=(trainings, 1))
+        reaction = rng.normal(scale=design.reaction, size=count)
+        opinion = (shared + rng.normal(scale=OWN, size=(trainings, count)) + difficulty + reaction)[:, of]
+        noise = rng.normal(scale=GRAIN, size=(trainings, len(of)))
+        logits = (2 * labels - 1) * (design.skill + gain + luck) + opinion + noise
         p = 1 / (1 + np.exp(-logits))
         return Predictions(np.stack([1 - p, p], -1), labels, [f"patient {i}" for i in of], 1)
 
@@ -105,11 +159,39 @@ def alarms(comparisons: int, trainings: int) -> dict[str, int]:
     return found
 
 
-def simulated(comparisons: int, trainings: int, count: int, luck: float) -> int:
-    """Of so many null comparisons of simulated detectors, how many were called a difference in accuracy."""
+def simulated(comparisons: int, design: Design) -> dict[str, int]:
+    """Of so many null comparisons of simulated detectors, how many were called a difference, by metric."""
     rng = np.random.default_rng(0)
-    pairs = (crossed(rng, patients=count, trainings=trainings, luck=luck) for _ in range(comparisons))
-    return sum(compare(*pair, seed=number).verdict != "no evidence" for number, pair in enumerate(pairs))
+    found = dict.fromkeys(METRICS, 0)
+    for number in range(comparisons):
+        pair = crossed(rng, design)
+        for metric in METRICS:
+            found[metric] += compare(*pair, metric, seed=number).verdict != "no evidence"
+    return found
+
+
+def covered(arms: int, design: Design) -> dict[str, int]:
+    """Of so many single arms of simulated detectors, how many intervals held the truth, by metric."""
+    rng = np.random.default_rng(0)
+    found = dict.fromkeys(METRICS, 0)
+    for number in range(arms):
+        arm, _ = crossed(rng, design)
+        for metric, truth in design.truth.items():
+            _, low, high = interval(arm, metric, seed=number)
+            found[metric] += low <= truth <= high
+    return found
+
+
+def table(title: str, designs: Sequence[Design], count: Callable[[int, Design], dict[str, int]], n: int) -> list[Any]:
+    """Prints what `count` finds of each design in n trials; returns it with the designs."""
+    columns = ("positive", "negative", "trainings", "luck", "reaction", "skill", *METRICS)
+    print(f"\n{title}, {n} each\n\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}", flush=True)
+    rows: list[Any] = []
+    for design in designs:
+        found = count(n, design)
+        print(f"| {' | '.join(map(str, (*astuple(design), *(share(found[m], n) for m in METRICS))))} |", flush=True)
+        rows.append({**asdict(design), **found})
+    return rows
 
 
 def share(count: int, n: int) -> str:
@@ -121,19 +203,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--comparisons", type=int, default=200)
     parser.add_argument("--trainings", type=int, default=3)
-    parser.add_argument("--simulated", type=int, default=1000, help="comparisons of simulated detectors, per row")
+    parser.add_argument(
+        "--simulated", type=int, default=1000, help="comparisons and arms of simulated detectors, per row"
+    )
     options = parser.parse_args()
     torch.set_num_threads(1)
-    n, rates = options.simulated, {}
-    print("| trainings | test patients | luck of a training | called a difference in accuracy |\n|---|---|---|---|")
-    for trainings, count, luck in ((3, 40, 0.0), (3, 40, 0.4), (3, 100, 0.4), (3, 300, 0.1), (5, 40, 0.4)):
-        rates[f"{trainings}/{count}/{luck}"] = found = simulated(n, trainings, count, luck)
-        print(f"| {trainings} | {count} | {luck} | {share(found, n)} |", flush=True)
+    n = options.simulated
+    rates = table("Simulated null comparisons called a difference", DESIGNS, simulated, n)
+    coverage = table("Single arms whose 95 % interval held the truth", SINGLE, covered, n)
     trained = alarms(options.comparisons, options.trainings)
     print("\n| metric | really trained: called a difference |\n|---|---|")
     for metric, found in trained.items():
         print(f"| {metric} | {share(found, options.comparisons)} |")
-    print(json.dumps({"benchmark": "false_alarms", **vars(options), "simulated_alarms": rates, "alarms": trained}))
+    figures = {"simulated_alarms": rates, "coverage": coverage, "alarms": trained}
+    print(json.dumps({"benchmark": "false_alarms", **vars(options), **figures}))
 
 
 if __name__ == "__main__":

@@ -90,7 +90,7 @@ def test_a_generator_that_does_not_is_not(kind: str, extractor: Extractor) -> No
 
 def test_smooth_images_fool_the_three_sample_test_and_not_the_verdict() -> None:
     found = assess(FRESH["smooth patients"], TRAINING, HELD_OUT, None).figures
-    assert found["closer_than_held_out_pixels"].low > 0.9  # type: ignore[operator]
+    assert found["closer_than_held_out_pixels"].low > 0.85  # type: ignore[operator]
     assert found["copies_pixels"].value == 0.0
 
 

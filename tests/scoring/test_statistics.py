@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks.false_alarms import crossed as arms
+from benchmarks.false_alarms import Design, crossed
 from gansweep.errors import ConfigError
 from gansweep.scoring.statistics import (
+    Predictions,
     bootstrap_mean,
     compare,
     compare_arms,
@@ -20,14 +21,84 @@ from gansweep.scoring.statistics import (
     wilson,
 )
 
+RARE = Design(5, 100, luck=0.1, reaction=1.5)
+
+
+def arms(
+    rng: np.random.Generator, *, patients: int = 40, trainings: int = 5, luck: float = 0.4, effect: float = 0.0
+) -> tuple[Predictions, Predictions]:
+    return crossed(rng, Design(patients // 2, patients - patients // 2, trainings, luck), effect)
+
+
+def said(positive: list[float], labels: list[int], patients: str, trainings: int = 3) -> Predictions:
+    """What equal trainings say of images of one-letter patients."""
+    p = np.tile(positive, (trainings, 1))
+    return Predictions(np.stack([1 - p, p], -1), np.array(labels), list(patients), 1)
+
 
 @pytest.mark.parametrize(("metric", "trainings"), [("accuracy", 3), ("accuracy", 5), ("auroc", 5)])
 def test_false_alarms_are_rare(metric: str, trainings: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """300 null comparisons at 5 %: 15 alarms expected, more than 25 have a chance of one in a hundred."""
-    monkeypatch.setattr("gansweep.scoring.statistics.REPLICATES", 400)
+    monkeypatch.setattr("gansweep.scoring.estimates.REPLICATES", 400)
     rng = np.random.default_rng(0)
     verdicts = [compare(*arms(rng, trainings=trainings), metric, seed=i).verdict for i in range(300)]
     assert 1 <= 300 - verdicts.count("no evidence") <= 25
+
+
+@pytest.mark.parametrize("metric", ["sensitivity", "auroc"])
+def test_false_alarms_are_rare_in_a_rare_disease(metric: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The five positives' degrees of freedom, not those of all patients: these gave 12 % alarms."""
+    monkeypatch.setattr("gansweep.scoring.estimates.REPLICATES", 200)
+    rng = np.random.default_rng(1)
+    verdicts = [compare(*crossed(rng, RARE), metric, seed=i).verdict for i in range(200)]
+    assert 200 - verdicts.count("no evidence") <= 18
+
+
+def test_two_patients_prove_nothing() -> None:
+    labels, patients = [1, 1, 0, 0], "abcd"
+    found = compare(
+        said([0.4, 0.4, 0.1, 0.1], labels, patients), said([0.6, 0.6, 0.1, 0.1], labels, patients), "sensitivity"
+    )
+    assert (found.difference, found.verdict) == (1.0, "no evidence")
+    assert (found.low, found.high) == (-1.0, 1.0)
+
+
+def test_equal_arms_of_few_patients_leave_room_for_a_difference() -> None:
+    """Agresti & Min 2005: six of six concordant pairs have the variance 1 / (6 + 2)²; here two halves of it."""
+    perfect = said([0.9] * 6 + [0.1] * 6, [1] * 6 + [0] * 6, "abcdefghijkl")
+    found = compare(perfect, perfect)
+    assert found.high == pytest.approx(stats.t(10).ppf(0.975) * np.sqrt(2) * 0.5 / 8)
+    assert found.detectable > 0.2
+
+
+def test_no_replicate_is_without_a_class() -> None:
+    """Every patient has a positive image, two of them others too: specificity and AUROC rest on these two."""
+    rng = np.random.default_rng(0)
+    patients = "abcdefghijklab"
+    labels = np.array([1] * 12 + [0] * 2)
+    p, q = rng.random((2, 3, 14))
+    base, arm = (Predictions(np.stack([1 - x, x], -1), labels, list(patients), 1) for x in (p, q))
+    for metric in ("accuracy", "sensitivity", "specificity", "auroc"):
+        found = compare(base, arm, metric)
+        assert np.isfinite([found.difference, found.low, found.high, found.p, found.detectable]).all()
+        assert np.isfinite(interval(base, metric)).all()
+
+
+@pytest.mark.parametrize("positives", [0, 1])
+def test_a_metric_that_is_not_defined_has_no_verdict(positives: int) -> None:
+    labels = [1] * positives + [0] * (8 - positives)
+    base = said(list(np.linspace(0.1, 0.9, 8)), labels, "abcdefgh")
+    for metric in ("sensitivity", "auroc"):
+        with pytest.raises(ConfigError, match=f"fewer than two test patients in a class, too few for {metric}"):
+            compare(base, base, metric)
+        with pytest.raises(ConfigError, match="fewer than two test patients"):
+            interval(base, metric)
+
+
+def test_probabilities_that_are_none_have_no_verdict() -> None:
+    base = said([np.nan] * 8, [0, 1] * 4, "abcdefgh")
+    with pytest.raises(ConfigError, match="auroc is not finite"):
+        compare(base, base, "auroc")
 
 
 def test_a_real_gain_helps_and_a_real_loss_harms() -> None:
@@ -40,7 +111,7 @@ def test_a_real_gain_helps_and_a_real_loss_harms() -> None:
 
 
 def test_the_detectable_difference_is_found_four_times_out_of_five(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gansweep.scoring.statistics.REPLICATES", 400)
+    monkeypatch.setattr("gansweep.scoring.estimates.REPLICATES", 400)
     rng = np.random.default_rng(1)
     found = [compare(*arms(rng, patients=80, luck=0.1, effect=0.42), seed=i) for i in range(100)]
     truth, claimed = np.mean([c.difference for c in found]), np.mean([c.detectable for c in found])
@@ -117,6 +188,26 @@ def test_the_interval_of_one_arm() -> None:
     value, low, high = interval(base, "accuracy")
     assert value == pytest.approx((base.probabilities.argmax(-1) == base.labels).mean())
     assert low < value < high
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "sensitivity", "auroc"])
+@pytest.mark.parametrize("design", [Design(60, 60, trainings=3), Design(10, 10, trainings=3, luck=0.0, skill=3.0)])
+def test_the_interval_of_one_arm_covers(design: Design, metric: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings of unlike luck, and detectors that are nearly always right: these were held in 33 and 47 %."""
+    monkeypatch.setattr("gansweep.scoring.estimates.REPLICATES", 200)
+    rng, inside = np.random.default_rng(0), 0
+    for i in range(100):
+        _, low, high = interval(crossed(rng, design)[0], metric, seed=i)
+        inside += low <= design.truth[metric] <= high
+    assert inside >= 88
+
+
+def test_the_interval_of_a_perfect_detector_is_no_point() -> None:
+    perfect = said([0.9] * 6 + [0.1] * 6, [1] * 6 + [0] * 6, "abcdefghijkl", trainings=1)
+    for metric, n in (("accuracy", 12), ("sensitivity", 6), ("auroc", 12)):
+        value, low, high = interval(perfect, metric)
+        assert (value, high) == (1.0, 1.0)
+        assert low == pytest.approx(n / (n + stats.t(n - 1).ppf(0.975) ** 2))  # Wilson's, of n right out of n
 
 
 def test_fewer_patients_need_larger_differences() -> None:

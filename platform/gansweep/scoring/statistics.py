@@ -1,24 +1,21 @@
 """Whether one arm detects better than another: intervals, corrected p-values, and a verdict in words.
 
-The unit of evidence is the patient, not the image: images of one patient are alike. And a detector's training has
-chance in it: what a few lucky seeds gain is not what the method gains. So the variance of a difference has both parts,
-that between patients (by a bootstrap that resamples patients) and that between trainings, and the interval uses the
-t quantile of the degrees of freedom that both leave.
+Variances and their degrees of freedom are those of `gansweep.scoring.estimates`: over patients and over trainings.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
 from gansweep.errors import ConfigError
+from gansweep.scoring.estimates import REPLICATES, Floats, Predictions, estimate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 __all__ = [
     "Comparison",
@@ -33,29 +30,9 @@ __all__ = [
     "wilson",
 ]
 
-Floats = NDArray[np.float64]
 Verdict = Literal["helps", "no evidence", "harms"]
-REPLICATES = 2000
 LEAST_TRAININGS = 3
 """With two, one null comparison in ten was called a difference; with three and more about one in twenty."""
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """What the detectors of one arm say about the test images.
-
-    Args:
-        probabilities: `[s, n, k]` of s trainings. Where several generators were trained, a training is a generator:
-            give the mean over the detectors trained on its samples.
-        labels: `[n]` true classes.
-        patients: `[n]` names of patients.
-        positive: the positive class.
-    """
-
-    probabilities: Floats
-    labels: NDArray[np.int64]
-    patients: Sequence[str]
-    positive: int
 
 
 @dataclass(frozen=True)
@@ -97,15 +74,8 @@ def compare(
 ) -> Comparison:
     """Compares two arms on the same test images, paired by image and by training.
 
-    Training number i of both arms shares its chance (initial weights, real batches). With u(s, p) the difference in
-    training s on patient p, the variance of the mean over S trainings and P patients is estimated as
-
-        V = V_patients + V_trainings - V_both,
-
-    where V_patients comes from resampling patients within each class, V_trainings is the sample variance of the
-    differences of the trainings over S, and V_both, which the first two both contain, is their interaction over S P
-    (crossed random effects: Owen 2007, "The pigeonhole bootstrap"; Gallas et al. 2009 for readers and cases).
-    Degrees of freedom by Satterthwaite (1946).
+    Training number i of both arms shares its chance (initial weights, real batches). The interval and the p-value are
+    Student's, with the variance and the degrees of freedom of `estimate`; the interval ends where differences do.
 
     Args:
         base: real images only, say.
@@ -115,23 +85,25 @@ def compare(
         seed: of the bootstrap.
 
     Raises:
-        ConfigError: arms that are not about the same images, or have fewer than three trainings, or fewer than
-            two patients in a class.
+        ConfigError: arms that are not about the same images, or have fewer than three trainings, or a metric that is
+            not defined or rests on fewer than two patients.
     """
     _check(base, arm)
-    measure = _MEASURES[metric]
-    groups = _Patients(base)
-    differences = measure(arm, np.ones((1, len(base.labels)))) - measure(base, np.ones((1, len(base.labels))))
-    weights = groups.resampled(REPLICATES, np.random.default_rng(seed))
-    replicates = measure(arm, weights) - measure(base, weights)
-    trainings = differences.shape[1]
-    of_patients = replicates.mean(1).var(ddof=1)
-    of_trainings = differences.var(ddof=1) / trainings
-    both = (replicates.var(0, ddof=1).mean() - of_patients) / (trainings - 1)
-    variance = max(of_patients + of_trainings - both, of_patients, of_trainings)
-    freedom = _freedom(variance, (of_patients, groups.number - len(groups.strata)), (of_trainings, trainings - 1))
-    difference = float(differences.mean())
-    return _judged(metric, difference, float(np.sqrt(variance)), freedom, confidence, groups.number, trainings)
+    found = estimate(metric, arm, base, seed=seed)
+    t, error = stats.t(found.freedom), float(np.sqrt(found.variance))
+    half = float(t.ppf((1 + confidence) / 2)) * error
+    p = float(2 * t.sf(abs(found.value) / error))
+    return Comparison(
+        metric,
+        difference=found.value,
+        low=max(found.value - half, -1.0),
+        high=min(found.value + half, 1.0),
+        p=p,
+        verdict=_verdict(found.value, p, confidence),
+        patients=len(set(base.patients)),
+        trainings=len(base.probabilities),
+        detectable=half + float(t.ppf(0.8)) * error,
+    )
 
 
 def compare_arms(
@@ -179,17 +151,22 @@ def bootstrap_mean(values: Floats, *, confidence: float = 0.95, seed: int = 0) -
 def interval(
     predictions: Predictions, metric: str, *, confidence: float = 0.95, seed: int = 0
 ) -> tuple[float, float, float]:
-    """A metric's mean over the trainings, and its percentile interval by resampling patients.
+    """A metric's mean over the trainings, and its interval over patients and, where there are several, trainings.
+
+    Wilson's (1927) at the number of patients that would have the variance of `estimate`, at most those that the metric
+    rests on, with Student's quantile (for surveys: Korn & Graubard 1998, "Confidence intervals for proportions with
+    small expected number of positive counts"). Of a single training it says how other patients would fare with it,
+    and nothing of other trainings.
 
     Raises:
-        ConfigError: fewer than two patients in a class.
+        ConfigError: a metric that is not defined or rests on fewer than two patients.
     """
-    measure = _MEASURES[metric]
-    weights = _Patients(predictions).resampled(REPLICATES, np.random.default_rng(seed))
-    value = float(measure(predictions, np.ones((1, len(predictions.labels)))).mean())
-    tails = ((1 - confidence) / 2, (1 + confidence) / 2)
-    low, high = np.quantile(measure(predictions, weights).mean(1), tails)
-    return value, float(low), float(high)
+    found = estimate(metric, predictions, seed=seed)
+    value, n = found.value, float(found.patients)
+    if found.variance > 0 < value * (1 - value):
+        n = min(n, value * (1 - value) / found.variance)
+    low, high = _wilson(value, n, float(stats.t(found.freedom).ppf((1 + confidence) / 2)))
+    return value, low, high
 
 
 def patients_needed(difference: float, comparison: Comparison) -> int:
@@ -201,24 +178,11 @@ def patients_needed(difference: float, comparison: Comparison) -> int:
     return int(np.ceil(comparison.patients * (comparison.detectable / abs(difference)) ** 2))
 
 
-class _Patients:
-    """Test patients, in strata: those with a positive image and those without."""
-
-    def __init__(self, predictions: Predictions) -> None:
-        names, self.of_image = np.unique(np.asarray(predictions.patients), return_inverse=True)
-        positive = np.zeros(len(names), dtype=bool)
-        np.logical_or.at(positive, self.of_image, predictions.labels == predictions.positive)
-        self.number = len(names)
-        self.strata = [rows for rows in (np.flatnonzero(positive), np.flatnonzero(~positive)) if len(rows)]
-        if any(len(rows) < 2 for rows in self.strata):
-            raise ConfigError("fewer than two test patients in a class", fix="a verdict needs more patients")
-
-    def resampled(self, replicates: int, rng: np.random.Generator) -> Floats:
-        """`[replicates, n]` how often each image counts."""
-        counts = np.zeros((replicates, self.number))
-        for rows in self.strata:
-            counts[:, rows] = rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), size=replicates)
-        return counts[:, self.of_image]
+def _wilson(share: float, n: float, z: float) -> tuple[float, float]:
+    """Wilson's bounds for an effective number n, which need not be whole."""
+    middle, half = share + z**2 / (2 * n), z * np.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
+    low, high = np.clip((middle + np.array([-half, half])) / (1 + z**2 / n), 0.0, 1.0)
+    return float(low), float(high)
 
 
 def _check(base: Predictions, arm: Predictions) -> None:
@@ -229,64 +193,6 @@ def _check(base: Predictions, arm: Predictions) -> None:
         raise ConfigError(
             f"{trainings} training(s) per arm", fix=f"a verdict needs at least {LEAST_TRAININGS}: set more seeds"
         )
-
-
-def _accuracy(p: Predictions, weights: Floats) -> Floats:
-    return _share(p.probabilities.argmax(-1) == p.labels, weights)
-
-
-def _sensitivity(p: Predictions, weights: Floats) -> Floats:
-    return _share(p.probabilities[..., p.positive] >= 0.5, weights * (p.labels == p.positive))
-
-
-def _specificity(p: Predictions, weights: Floats) -> Floats:
-    return _share(p.probabilities[..., p.positive] < 0.5, weights * (p.labels != p.positive))
-
-
-def _share(hits: NDArray[np.bool_], weights: Floats) -> Floats:
-    """Weighted share of hits `[replicates, s]`."""
-    found: Floats = weights @ hits.T.astype(float) / weights.sum(1, keepdims=True)
-    return found
-
-
-def _auroc(p: Predictions, weights: Floats) -> Floats:
-    scores, positive = p.probabilities[..., p.positive], p.labels == p.positive
-    of_positive, of_negative = weights[:, positive], weights[:, ~positive]
-    pairs = of_positive.sum(1) * of_negative.sum(1)
-
-    def of_training(s: Floats) -> Floats:
-        above = np.sign(s[positive][:, None] - s[~positive]) / 2 + 0.5
-        found: Floats = np.einsum("bi,bi->b", of_positive @ above, of_negative) / pairs
-        return found
-
-    return np.stack([of_training(s) for s in scores], 1)
-
-
-_MEASURES: dict[str, Callable[[Predictions, Floats], Floats]] = {
-    "accuracy": _accuracy,
-    "sensitivity": _sensitivity,
-    "specificity": _specificity,
-    "auroc": _auroc,
-}
-
-
-def _freedom(variance: float, *parts: tuple[Any, int]) -> float:
-    """Satterthwaite's degrees of freedom of a sum of independent variance estimates."""
-    doubt = sum(part**2 / freedom for part, freedom in parts)
-    return float(variance**2 / doubt) if doubt > 0 else 1.0
-
-
-def _judged(
-    metric: str, difference: float, error: float, freedom: float, confidence: float, patients: int, trainings: int
-) -> Comparison:
-    t = stats.t(freedom)
-    half = float(t.ppf((1 + confidence) / 2)) * error
-    p = float(2 * t.sf(abs(difference) / error)) if error > 0 else float(difference == 0)
-    detectable = half + float(t.ppf(0.8)) * error
-    verdict = _verdict(difference, p, confidence)
-    return Comparison(
-        metric, difference, difference - half, difference + half, p, verdict, patients, trainings, detectable
-    )
 
 
 def _verdict(difference: float, p: float, confidence: float) -> Verdict:
