@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gansweep.contracts import Batch, Condition, ImageSpec, Phase, Scalars, Trainables
+from trainables.conditioning import classes_told
 from trainables.losses import Judgement, Loss, feature_matching
 from trainables.masks import masked_images, needed_masks
 from trainables.penalties import Penalty, View
@@ -74,6 +75,11 @@ class AdversarialGan:
         if not self.penalty.active or self._folded:
             return critic, generator
         return critic, Phase("penalty", ("critic",), "critic", repeats=n_critic, interval=interval), generator
+
+    @classmethod
+    def makes(cls, config: TrialConfig, spec: ImageSpec) -> tuple[int, ...]:
+        """Every class; none where it is told none."""
+        return classes_told(config, spec)
 
     def loss(self, phase: str, batch: Batch, step: int) -> tuple[Tensor, Scalars]:
         """The critic's, the penalty's or the generator's objective."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gansweep.contracts import ImageSpec
     from gansweep.experiment import TrialConfig
 
-__all__ = ["Auxiliary", "Concat", "Conditioning", "LesionBurden", "LesionMask", "Projection"]
+__all__ = ["Auxiliary", "Concat", "Conditioning", "LesionBurden", "LesionMask", "Projection", "classes_told"]
 
 
 class Conditioning:
@@ -166,6 +166,12 @@ class LesionMask(Concat):
         classes = super().planes(labels, masks, size)
         assert classes is not None
         return torch.cat([classes, _required(masks)], dim=1)
+
+
+def classes_told(config: TrialConfig, spec: ImageSpec) -> tuple[int, ...]:
+    """The labels of samples that start from noise: none where the generator is told no class and there are several."""
+    classes = tuple(range(len(spec.classes)))
+    return () if config.conditioning == "none" and len(classes) > 1 else classes
 
 
 def _required(masks: Tensor | None) -> Tensor:

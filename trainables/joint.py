@@ -9,6 +9,7 @@ from pydantic import ConfigDict
 from gansweep.contracts import AnswersPairs, Batch, ChoosesConditions, Condition, GanFamily, ImageSpec, Scalars
 from gansweep.errors import ConfigError
 from gansweep.experiment import Frozen, TrialConfig, validated
+from trainables.conditioning import classes_told
 from trainables.masks import check_masks, masked_batch, masked_spec
 from trainables.spade import Spade
 
@@ -66,6 +67,11 @@ class Joint:
         family, own = _base(config, trainables)
         validated(family.Architecture, own.architecture, where=f"architecture of joint {own.family}")
         family.check(own, None if spec is None else masked_spec(spec), trainables)
+
+    @classmethod
+    def makes(cls, config: TrialConfig, spec: ImageSpec) -> tuple[int, ...]:
+        """Every class; none where it is told none."""
+        return classes_told(config, spec)
 
     def loss(self, phase: str, batch: Batch, step: int) -> tuple[Tensor, Scalars]:
         """The base's."""

@@ -19,6 +19,7 @@ from trainables import dcgan
 from trainables.adversarial import AdversarialGan
 from trainables.blocks import initialise
 from trainables.checks import check_critic, halvings
+from trainables.conditioning import classes_told
 from trainables.dcgan import DcganCritic, DcganGenerator
 
 if TYPE_CHECKING:
@@ -82,6 +83,11 @@ class Lapgan:
         loss, penalty = trainables.losses[config.loss.kind], trainables.penalties[config.penalty.kind]
         sigmoid = shape.critic_output == "sigmoid"
         check_critic(config, loss, penalty, norm=shape.critic_norm, blocks=blocks, sigmoid=sigmoid)
+
+    @classmethod
+    def makes(cls, config: TrialConfig, spec: ImageSpec) -> tuple[int, ...]:
+        """Every class; none where it is told none."""
+        return classes_told(config, spec)
 
     def loss(self, phase: str, batch: Batch, step: int) -> tuple[Tensor, Scalars]:
         """The sum over levels; logged are means, of the spread of scores the least."""

@@ -89,6 +89,11 @@ class Spade(AdversarialGan):
             sigmoid=shape.critic_output == "sigmoid",
         )
 
+    @classmethod
+    def makes(cls, config: TrialConfig, spec: ImageSpec) -> tuple[int, ...]:  # noqa: ARG003
+        """Every class, whatever it is told: its masks are those of the wanted class."""
+        return tuple(range(len(spec.classes)))
+
     def loss(self, phase: str, batch: Batch, step: int) -> tuple[Tensor, Scalars]:
         """The adversarial objective on images that carry their mask."""
         return super().loss(phase, masked_batch(batch), step)

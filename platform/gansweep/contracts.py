@@ -233,7 +233,7 @@ class MakesSomeClasses(Protocol):
 
     @classmethod
     def makes(cls, config: TrialConfig, spec: ImageSpec) -> tuple[int, ...]:
-        """The labels its samples may be asked for."""
+        """The labels of its samples. None at all: it is told no class, and nobody knows which a sample is of."""
 
 
 @dataclass(frozen=True)
@@ -274,7 +274,18 @@ class Trainables:
     segmenters: Mapping[str, Any] = field(default_factory=dict)
 
     def classes_made(self, config: TrialConfig, spec: ImageSpec) -> tuple[int, ...]:
-        """The labels that samples of `config`'s family may be asked for: all, unless it says otherwise."""
+        """The labels that samples of `config`'s family may be asked for: all, unless it says otherwise.
+
+        All too where its samples have no label (`classes_labelled`): it does not hear what it is asked for.
+        """
+        return self.classes_labelled(config, spec) or tuple(range(len(spec.classes)))
+
+    def classes_labelled(self, config: TrialConfig, spec: ImageSpec) -> tuple[int, ...]:
+        """The classes of which samples of `config`'s family are known to be; () where a sample's class is not known.
+
+        Such samples can be compared with real images; a classifier that learned from them would learn from labels drawn
+        by lot.
+        """
         family = self.gans.get(config.family)
         return family.makes(config, spec) if isinstance(family, MakesSomeClasses) else tuple(range(len(spec.classes)))
 

@@ -33,7 +33,11 @@ DCGAN's. It crops to 128 pixels what it has resized to 128, so nothing is cut of
 
 
 def medgan_sngan() -> Experiment:
-    """Trained unconditionally at first, as in the paper; for a cohort of one class aim at `fid` alone."""
+    """Trained unconditionally at first, as in the paper; for a cohort of one class aim at `fid` alone.
+
+    Told no class, a generator's samples have none, and no detector can learn from them: in a cohort of several classes
+    the accuracy of such a trial is that of real images alone, and only its distances say anything of it.
+    """
     return Experiment(
         name="medgan_sngan",
         space=_space,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from gansweep.contracts import Condition, Trainables
+from gansweep.contracts import Condition, ImageSpec, Trainables
 from gansweep.errors import CohortError, ConfigError, Diverged
 from gansweep.experiment import ScoringSettings, TrialConfig
 from gansweep.scoring.trial import TrialScorer
@@ -97,6 +97,25 @@ def test_the_filter_shows_the_detector_only_samples_that_carry_their_label(warm:
 def test_one_class_gives_distances_and_no_detection(tmp_path: Path) -> None:
     scores = scorer(tmp_path, DiscCohort(classes=("negative",))).score(oracle, TrialConfig())
     assert set(scores) == {"fid", "fid_matched", "fid_floor", "kid", "kid_floor"}
+
+
+def test_samples_without_a_label_are_compared_and_teach_no_detector(warm: Path) -> None:
+    """An unconditional generator draws either class, whatever it is asked for."""
+
+    class Unconditional:
+        @classmethod
+        def makes(cls, config: TrialConfig, spec: ImageSpec) -> tuple[int, ...]:  # noqa: ARG003
+            return ()
+
+    trainables = replace(TRAINABLES, gans={"unconditional": Unconditional})
+    judge = TrialScorer(DiscCohort(), FAST, trainables, warm, CPU)
+    scores = judge.score(oracle, TrialConfig(family="unconditional", synthetic_ratio=4.0))
+    labelled = scorer(warm).score(oracle, TrialConfig(synthetic_ratio=4.0))
+    for name in ("accuracy", "sensitivity", "specificity", "auroc"):
+        assert scores[name] == scores[f"{name}_real_only"] == labelled[f"{name}_real_only"]
+        assert scores[f"{name}_difference"] == 0
+    assert "lesion_fidelity" not in scores
+    assert scores["fid"] == labelled["fid"]
 
 
 def test_samples_that_are_not_finite_end_the_trial(warm: Path) -> None:

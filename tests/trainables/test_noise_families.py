@@ -136,3 +136,21 @@ def test_medgan_critic_has_both_norms_and_refuses_a_penalty():
     assert {"SynchronisedBatchNorm", "_SpectralNorm"} <= kinds
     with pytest.raises(ConfigError, match="mixes images"):
         built("sngan", **paper | {"penalty.kind": "r1"})
+
+
+UNTOLD = TrialConfig(conditioning="none")
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, "joint"])
+def test_samples_from_noise_have_the_class_that_the_generator_is_told(family):
+    config = UNTOLD.derive({"family": family})
+    assert TRAINABLES.classes_labelled(config, SPEC) == ()
+    assert TRAINABLES.classes_made(config, SPEC) == (0, 1)
+    assert TRAINABLES.classes_labelled(config.derive({"conditioning": "concat"}), SPEC) == (0, 1)
+    assert TRAINABLES.classes_labelled(config, ImageSpec(32, 1, ("fahr",))) == (0,)
+
+
+@pytest.mark.parametrize("family", sorted(set(GANS) - {*FAMILIES, "joint"}))
+def test_elsewhere_the_class_is_that_of_the_source_or_the_mask(family):
+    found = TRAINABLES.classes_labelled(UNTOLD.derive({"family": family}), SPEC)
+    assert found == ((1,) if family == "lesion_painter" else (0, 1))

@@ -96,18 +96,21 @@ class TrialScorer:
             masks `dice`, `dice_real_only` and `dice_difference` of segmenters on validation images with a lesion.
 
         A family that makes some classes only is asked for these alone, and compared with real images of these alone;
-        detectors and segmenters then get real images of the others.
+        detectors and segmenters then get real images of the others. Of a family whose samples have no label detectors
+        learn nothing: its arm is the real-only one, every difference is 0 and there is no `lesion_fidelity`.
 
         Raises:
             Diverged: samples that are not finite.
         """
         real, shares = self.reference(config.data), Shares.current(self.device)
-        made = torch.tensor(self._maker.trainables.classes_made(config, real.spec))
+        trainables = self._maker.trainables
+        made = torch.tensor(trainables.classes_made(config, real.spec))
         labels = _wanted_labels(real, made, self.scoring.samples)
         samples = self._draw(sampler, labels, _Seeds(config.seed, iteration), real, shares)
         scores = self._realism(real, made, samples.images[: self.scoring.samples], shares)
         if real.baseline is not None:
-            scores |= self._downstream(real, real.baseline, samples, config, shares)
+            labelled = bool(trainables.classes_labelled(config, real.spec))
+            scores |= self._downstream(real, real.baseline, samples if labelled else None, config, shares)
         outlined = real.val.masks is not None and bool(real.val.masks.any())  # else there is nothing to be right about
         if samples.masks is not None and outlined and self.scoring.segmenter_steps:
             scores |= self._segmentation(real, samples, config, shares)
@@ -152,15 +155,18 @@ class TrialScorer:
         }
 
     def _downstream(
-        self, real: Reference, baseline: Baseline, samples: ImageSet, config: TrialConfig, shares: Shares
+        self, real: Reference, baseline: Baseline, samples: ImageSet | None, config: TrialConfig, shares: Shares
     ) -> dict[str, float]:
+        """What detectors gain by `samples`; None: samples without a label, from which none learns."""
+        real_only = detection_scores(baseline.probabilities, real.val.labels, real.positive)
+        if samples is None:
+            return _compared(real_only, real_only)
         agrees = predict(baseline.detectors, samples.images, self.device).mean(0).argmax(1) == samples.labels
         by_class = [agrees[samples.labels == c].double().mean() for c in samples.labels.unique()]
         if config.sample_filter == "detector_agrees":
             samples = ImageSet(samples.images[agrees], samples.labels[agrees])
         probabilities = self._with_samples(real, baseline, samples, synthetic_share(config.synthetic_ratio), shares)
         with_samples = detection_scores(probabilities, real.val.labels, real.positive)
-        real_only = detection_scores(baseline.probabilities, real.val.labels, real.positive)
         return _compared(with_samples, real_only) | {"lesion_fidelity": float(torch.stack(by_class).mean())}
 
     def _with_samples(
