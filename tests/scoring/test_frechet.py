@@ -8,6 +8,7 @@ import scipy.linalg
 import torch
 from torchmetrics.image.fid import FrechetInceptionDistance
 
+from gansweep.errors import CohortError
 from gansweep.scoring.frechet import Moments, frechet_distance, frechet_from_moments
 
 
@@ -88,3 +89,12 @@ def test_it_is_biased_for_few_samples() -> None:
     """The documented trap: two draws of the same distribution are apart, and the more so the fewer they are."""
     few, many = (frechet_distance(drawn(n, 64, 0), drawn(n, 64, 1)) for n in (40, 400))
     assert few > 3 * many > 0
+
+
+def test_a_single_image_is_refused_in_one_line() -> None:
+    x = torch.randn(10, 5)
+    for pair in ((x, x[:1]), (x[:1], x)):
+        with pytest.raises(
+            CohortError, match=r"a Fréchet distance from or to 1 image\(s\); each set needs at least two"
+        ):
+            frechet_distance(*pair)

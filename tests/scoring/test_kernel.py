@@ -8,6 +8,7 @@ import pytest
 import torch
 from torchmetrics.image.kid import poly_mmd
 
+from gansweep.errors import CohortError
 from gansweep.scoring.kernel import kernel_distance, kernel_distance_interval
 
 
@@ -46,3 +47,12 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
         low, high = kernel_distance_interval(drawn(40, 2 * i), drawn(40, 2 * i + 1, 0.4), replicates=200, seed=i)
         inside += low <= truth <= high
     assert inside >= 50
+
+
+def test_a_single_image_is_refused_in_one_line() -> None:
+    x = torch.randn(10, 5)
+    for pair in ((x, x[:1]), (x[:1], x)):
+        with pytest.raises(
+            CohortError, match=r"a kernel distance from or to 1 image\(s\); each set needs at least two"
+        ):
+            kernel_distance(*pair)

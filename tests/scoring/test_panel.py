@@ -84,6 +84,14 @@ def test_the_floor_has_a_distance_of_as_many_images_beside_it(panel: dict[str, M
     assert (few["fid_matched"].n_fake, few["fid_floor"].n_fake) == (12, 12)
 
 
+def test_a_half_of_one_image_has_no_floor(features: Path) -> None:
+    real = replace(disc_set(8, 0), patients=("a",) * 7 + ("b",))
+    found = score_sets(real, disc_set(30, 5), features)
+    assert found["fid"].value is not None
+    for name in ("fid_floor", "kid_matched", "sliced_wasserstein_floor"):
+        assert (found[name].value, found[name].reason) == (None, "a half of the real images holds a single one")
+
+
 def test_a_fault_that_the_floor_would_let_pass_shows_when_matched(
     features: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

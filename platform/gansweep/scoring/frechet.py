@@ -16,6 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gansweep.errors import CohortError
+
 __all__ = ["Moments", "frechet_distance", "frechet_from_moments"]
 
 RESOLVED = 1e-12
@@ -34,7 +36,12 @@ def frechet_distance(real: Tensor, fake: Tensor) -> float:
 
     Source:
         Heusel et al. 2017, "GANs Trained by a Two Time-Scale Update Rule", eq. 6; unbiased covariances (n - 1).
+
+    Raises:
+        CohortError: a set of fewer than two.
     """
+    if (least := min(len(real), len(fake))) < 2:
+        raise CohortError(f"a Fréchet distance from or to {least} image(s)", fix="each set needs at least two")
     (mean_1, trace_1, factor_1), (mean_2, trace_2, factor_2) = _fitted(real.double()), _fitted(fake.double())
     return _combine(mean_1 - mean_2, trace_1 + trace_2, factor_1, factor_2)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from gansweep.errors import CohortError
+
 __all__ = ["kernel_distance", "kernel_distance_interval"]
 
 
@@ -21,7 +23,12 @@ def kernel_distance(real: Tensor, fake: Tensor) -> float:
 
     Source:
         Bińkowski et al. 2018, "Demystifying MMD GANs", section 4; Gretton et al. 2012, eq. 3.
+
+    Raises:
+        CohortError: a set of fewer than two.
     """
+    if (least := min(len(real), len(fake))) < 2:
+        raise CohortError(f"a kernel distance from or to {least} image(s)", fix="each set needs at least two")
     return float(_weighted(real.double(), fake.double(), None)[0])
 
 

@@ -124,6 +124,9 @@ def beside_floor(
     def between(one: Sample, other: Sample, reason: str) -> MetricValue:
         return of_resampled(jackknifed(compute, one, other, bounds, seed), len(one), len(other), features, reason)
 
+    if min(n, len(first)) < 2:
+        alone = MetricValue(None, None, None, len(first), n, reason="a half of the real images holds a single one")
+        return {name: between(real, fake, reason), f"{name}_matched": alone, f"{name}_floor": alone}
     matched = f"half of the real images against {n} fake ones: to be held against the floor"
     floor = "half of the real images against the other half's patients"
     return {
