@@ -88,6 +88,14 @@ def test_the_study_is_worked_on_locally_and_mirrored(remote, tmp_path, monkeypat
     assert len(Store.open(remote.uri).load_study().trials) == 3, "another machine's newer mirror wins"
 
 
+def test_a_deleted_sweep_does_not_come_back_to_life(remote, storage, info):
+    remote.create_study().add_trial(optuna.create_trial(values=[1.0, 0.5]))
+    remote.sync_study()
+    files = Files(remote.uri)
+    files.filesystem.delete_dir_contents(files.root)
+    assert Store.create(storage, "first", info).create_study().trials == []
+
+
 def test_an_upload_that_fails_costs_no_trial(remote, monkeypatch):
     study = remote.create_study()
     remote.sync_study()

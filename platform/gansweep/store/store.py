@@ -57,6 +57,7 @@ class Store:
             return store
         # sweep.json last: a folder is a store only when it is complete.
         store = cls(files, info)
+        store._study.forget()
         store._trials.create()
         store._reports.create()
         store._write_info(info)

@@ -52,6 +52,12 @@ class StudyFile:
         Files(str(self.path.parent)).write_bytes(_NAME, mirror)
         self._note_mirrored(_digest(mirror))
 
+    def forget(self) -> None:
+        """Drops the working copy of a store that is gone: a new one at its place must not go on with its trials."""
+        if self._files.local is None:
+            self.path.unlink(missing_ok=True)
+            self._note.unlink(missing_ok=True)
+
     def sync(self) -> None:
         """Mirrors the study to the store; does nothing where the store is local.
 
