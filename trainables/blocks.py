@@ -166,13 +166,15 @@ def attention_at(
 ) -> nn.ModuleList:
     """One module per feature map: attention at the largest that is not above `largest`, the identity elsewhere.
 
+    Where all are above it, attention is at the smallest: whoever asked for it must not go without.
+
     Args:
         attention: makes the attention module for so many channels.
         sizes: heights of the feature maps, in pixels.
         widths: their channels.
         largest: pixels.
     """
-    chosen = max((size for size in sizes if size <= largest), default=None)
+    chosen = max((size for size in sizes if size <= largest), default=min(sizes, default=None))
     return nn.ModuleList(
         attention(width) if size == chosen else nn.Identity() for size, width in zip(sizes, widths, strict=True)
     )

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from trainables import ATTENTIONS
+from trainables.attention import SelfAttention
+from trainables.blocks import attention_at
 
 
 @pytest.mark.parametrize("name", sorted(ATTENTIONS))
@@ -33,3 +35,10 @@ def test_block_attention_only_ever_attenuates():
     module = ATTENTIONS["cbam"](16)
     x = torch.randn(2, 16, 8, 8, generator=torch.Generator().manual_seed(0))
     assert (module(x).abs() <= x.abs()).all()
+
+
+@pytest.mark.parametrize(("largest", "where"), [(16, 8), (8, 8), (24, 24), (4, 6)])
+def test_attention_is_at_the_largest_map_allowed_and_else_at_the_smallest(largest, where):
+    sizes = [6, 8, 24]
+    modules = attention_at(SelfAttention, sizes, [8, 8, 8], largest)
+    assert [size for size, module in zip(sizes, modules, strict=True) if isinstance(module, SelfAttention)] == [where]
