@@ -10,13 +10,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from gansweep.cohort.dataset import Cohort
 from gansweep.cohort.ingest import IngestSettings, ingest
 from gansweep.cohort.phantom import write_phantom
 from gansweep.errors import CohortError, ConfigError, ExportError
 from gansweep.experiment import TrialConfig
 from gansweep.export.best import export_best
 from gansweep.export.config_file import config_yaml, read_config
+from gansweep.export.evidence import search_evidence
 from gansweep.export.loading import load_generator
+from gansweep.store.schema import TrialRow
 from gansweep.store.store import Store
 from trainables import TRAINABLES
 
@@ -63,6 +66,17 @@ def test_the_evidence_has_scores_sizes_seeds_and_their_source(exported: Path) ->
         "objectives": ["fid minimize", "accuracy maximize"],
     }
     assert evidence["versions"]["torch"] == torch.__version__
+
+
+def test_the_evidence_counts_the_time_of_every_attempt(sweep: Sweep, tmp_path: Path) -> None:
+    assert sweep.store.local is not None
+    store = Store.open(str(shutil.copytree(sweep.store.local, tmp_path / "tiny")))
+    config = store.config("0001")
+    store.write_trial(TrialRow("0001", 0, "interrupted", config, seconds=30.0, gpu_seconds=60.0))
+    store.write_trial(TrialRow("0001", 1, "completed", config, seconds=12.0, gpu_seconds=24.0))
+    row = store.latest_trials().set_index("trial_id", drop=False).loc["0001"]
+    budget = search_evidence(store, row, config, Cohort.open(sweep.cohort), 1, "by rank").budget
+    assert (budget.seconds, budget.gpu_seconds) == (42.0, 84.0)
 
 
 def test_the_card_states_numbers_with_n_the_floor_and_the_limits(exported: Path) -> None:

@@ -1,6 +1,6 @@
 import os
 import pickle
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import duckdb
 import optuna
@@ -154,6 +154,19 @@ def test_running_rows_of_a_dead_sweep_become_interrupted(store, trial):
     assert rows["status"].tolist() == ["interrupted", "completed"]
     assert rows["kid"][0] == 0.5
     assert rows["ended"].notna()[0]
+
+
+def test_an_interrupted_attempt_took_the_time_up_to_its_last_report(store, trial, report):
+    store.update_info(workers_per_trial=2, gpus_per_worker=0.5)
+    start = datetime(2026, 1, 2, tzinfo=UTC)
+    for number in range(2):
+        store.write_trial(trial(number, status="running", started=start))
+    for index in range(2):
+        store.write_report(report(0, index, time=start + timedelta(seconds=30 * (index + 1))))
+    store.interrupt_running("the driver ended")
+    rows = store.trials()
+    assert rows["seconds"].tolist() == rows["gpu_seconds"].tolist() == [60.0, 0.0]
+    assert (rows["ended"] - rows["started"]).dt.total_seconds().tolist() == [60.0, 0.0]
 
 
 def test_compaction_changes_no_row_whatever_is_written_after(store, trial, report):

@@ -55,7 +55,7 @@ class CohortFacts(Frozen):
 
 
 class Budget(Frozen):
-    """What training took."""
+    """What training took, over all its attempts."""
 
     iterations: int
     images_seen: int
@@ -157,7 +157,8 @@ def search_evidence(
         chosen: who chose it.
     """
     info, facts = store.info, cohort_facts(cohort)
-    scores = _scores(row)
+    scores, attempts = _scores(row), store.trials()
+    spent = attempts.loc[attempts["trial_id"] == row["trial_id"], ["seconds", "gpu_seconds"]].sum()
     return Evidence(
         evaluated_on="validation patients, never trained on but used to choose among trials",
         scores={name: value for name, value in scores.items() if not name.endswith(("_low", "_high"))},
@@ -179,8 +180,8 @@ def search_evidence(
         budget=Budget(
             iterations=int(row["iterations"]),
             images_seen=int(row["images_seen"]),
-            seconds=float(row["seconds"]),
-            gpu_seconds=float(row["gpu_seconds"]),
+            seconds=float(spent["seconds"]),
+            gpu_seconds=float(spent["gpu_seconds"]),
             workers=int(row["workers"]),
         ),
         cohort=facts,

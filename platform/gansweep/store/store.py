@@ -163,13 +163,22 @@ class Store:
         return validated(TrialConfig, json.loads(found.iloc[0]), where=f"{self.label} trial {trial_id}")
 
     def interrupt_running(self, reason: str) -> tuple[str, ...]:
-        """Marks attempts left `running` by a sweep that died as interrupted; returns their trials. For the resumer."""
+        """Marks attempts left `running` by a sweep that died as interrupted; returns their trials. For the resumer.
+
+        What they had trained since their last report is lost, so they ended with that report.
+        """
         rows = self.trials()
         left = rows.loc[rows["status"] == "running", ["trial_id", "attempt"]].itertuples(index=False)
-        changes = {"status": "interrupted", "reason": reason, "ended": datetime.now(UTC)}
+        gpus = self._info.workers_per_trial * self._info.gpus_per_worker
         for trial_id, attempt in left:
             key = f"{trial_id}.{attempt}"
-            self._trials.put(key, [{**record, **changes} for record in self._trials.get(key)])
+            times = [report["time"] for report in self._reports.get(key)]
+            for record in self._trials.get(key):
+                started = record["started"] or datetime.now(UTC)
+                ended = max([started, *times])
+                seconds = (ended - started).total_seconds()
+                spent = {"ended": ended, "seconds": seconds, "gpu_seconds": seconds * gpus}
+                self._trials.put(key, [{**record, "status": "interrupted", "reason": reason, **spent}])
         return tuple(rows.loc[rows["status"] == "running", "trial_id"])
 
     def compact(self) -> None:
