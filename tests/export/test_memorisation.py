@@ -220,7 +220,7 @@ def test_production_training_keeps_what_it_refuses_to_export(
 ) -> None:
     monkeypatch.setattr(production, "_train", lambda run, *_: train_run(run, torch.device("cpu")))
     monkeypatch.setattr("ray.init", lambda **_: None)
-    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 2.0})
+    monkeypatch.setattr("ray.nodes", lambda: [{"Alive": True, "Resources": {"CPU": 2.0}}])
     monkeypatch.setattr("ray.shutdown", lambda: None)
 
     def produce(*, allow: bool) -> Path:

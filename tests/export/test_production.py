@@ -33,7 +33,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trains here instead of under Ray, which the acceptance tests start."""
     monkeypatch.setattr(production, "_train", lambda run, *_: train_run(run, torch.device("cpu")))
     monkeypatch.setattr("ray.init", lambda **_: None)
-    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 2.0})
+    monkeypatch.setattr("ray.nodes", lambda: [{"Alive": True, "Resources": {"CPU": 2.0}}])
     monkeypatch.setattr("ray.shutdown", lambda: None)
 
 
