@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
 
-from gansweep.errors import ConfigError
+from gansweep.errors import CohortError, ConfigError
 from gansweep.scoring.encoder import degraded, extractor_of, train_encoder
 from gansweep.scoring.extractors import InputFormat, load_extractor
 from gansweep.scoring.frechet import frechet_distance
@@ -167,3 +168,11 @@ def test_degradation_leaves_half_of_each_amount_at_zero() -> None:
     flat = torch.zeros(1, 1, 8, 8)
     clean = [seed for seed in range(40) if not degraded(flat, torch.Generator().manual_seed(seed))[1].any()]
     assert torch.equal(degraded(flat, torch.Generator().manual_seed(clean[0]))[0], flat)
+
+
+@pytest.mark.parametrize("value", [-1.0, 0.3])
+def test_equal_images_have_no_spread_to_measure_in(value: float) -> None:
+    alike = disc_set(20, 0)
+    alike = replace(alike, images=torch.full_like(alike.images, value))
+    with pytest.raises(CohortError, match="all 20 real images look the same"):
+        train_encoder(alike, 2, 5, CPU)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gansweep.errors import CohortError
 from gansweep.scoring.augmentation import augmented
 from gansweep.scoring.extractors import Extractor, content_hash
 
@@ -28,6 +29,8 @@ BATCH = 32
 DAMAGE_WEIGHT = 10.0
 """With a weight of 1 the distance on real head CT did not rise at all under noise of a tenth of the grey range."""
 WIDTHS = (16, 32, 64)
+LEAST_SPREAD = 1e-6
+"""Of features of order one; images that differ by a thousandth of the range have ten times that."""
 
 
 class Encoder(nn.Module):
@@ -56,7 +59,11 @@ class Encoder(nn.Module):
 
     @torch.no_grad()
     def standardise(self, images: Tensor) -> None:
-        """Fits shift and scale to `images`."""
+        """Fits shift and scale to `images`.
+
+        Raises:
+            CohortError: all of them look the same.
+        """
         self.shift.zero_()
         self.scale.fill_(1)
         features = torch.cat([self(batch) for batch in images.split(256)])
@@ -64,7 +71,13 @@ class Encoder(nn.Module):
         start = 0
         for width in WIDTHS:
             stage = slice(start, start := start + width)
-            self.scale[stage] = features[:, stage].var(0).mean().sqrt().clamp(min=1e-6)
+            spread = features[:, stage].var(0).mean().sqrt()
+            if not spread > LEAST_SPREAD:
+                raise CohortError(
+                    f"all {len(images)} real images look the same, so an encoder has no unit of distance",
+                    fix="look at the images, or name another feature extractor",
+                )
+            self.scale[stage] = spread
 
 
 def _stage(inputs: int, outputs: int) -> nn.Sequential:
