@@ -17,7 +17,7 @@ from gansweep.errors import ConfigError
 from gansweep.experiment import validated
 from trainables import dcgan
 from trainables.adversarial import AdversarialGan
-from trainables.blocks import initialise
+from trainables.blocks import initialise, stages_for
 from trainables.checks import check_critic, halvings
 from trainables.conditioning import classes_told
 from trainables.dcgan import DcganCritic, DcganGenerator
@@ -34,7 +34,7 @@ class Architecture(dcgan.Architecture):
     """The networks of `lapgan`: dcgan's for the coarsest level and for every critic, and convolutions for detail.
 
     Args:
-        coarsest: pixels of the coarsest level, at most; levels double from there.
+        coarsest: pixels of the coarsest level, at most, where the size can be halved so far; levels double from there.
         layers: convolutions of a detail generator.
     """
 
@@ -47,7 +47,7 @@ class Lapgan:
 
     Args:
         config: the trial.
-        spec: images whose size is a power of two times the coarsest level's.
+        spec: images of 8 to 1024 pixels whose size can be halved.
         trainables: losses, penalties and the rest.
     """
 
@@ -206,17 +206,16 @@ def _resized(masks: Tensor | None, size: int) -> Tensor | None:
 
 
 def _sizes(spec: ImageSpec, shape: Architecture) -> list[int]:
-    """Of the levels, from the coarsest on."""
+    """Of the levels, from the coarsest on; halving ends where half could be halved no further."""
     sizes = [spec.size]
-    while sizes[0] > shape.coarsest:
-        half, rest = divmod(sizes[0], 2)
-        if rest or half < 8:
-            raise ConfigError(
-                f"images of {spec.size} pixels cannot be halved to {shape.coarsest} pixels or fewer, but at least 8",
-                where="lapgan",
-                fix="choose another architecture.coarsest, or a size such as 32, 64, 128 or 256 (data.size)",
-            )
-        sizes.insert(0, half)
+    while sizes[0] > shape.coarsest and sizes[0] % 2 == 0 and sizes[0] >= 16 and stages_for(sizes[0] // 2, 0):
+        sizes.insert(0, sizes[0] // 2)
+    if len(sizes) == 1 and spec.size > shape.coarsest:
+        raise ConfigError(
+            f"images of {spec.size} pixels cannot be halved, and so make no pyramid",
+            where="lapgan",
+            fix="choose a size such as 32, 48, 64, 96, 128 or 256 (data.size)",
+        )
     return sizes
 
 

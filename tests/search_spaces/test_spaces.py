@@ -28,7 +28,7 @@ def asked(experiment, count, first=()):
 
 
 @pytest.mark.parametrize("space", SPACES, ids=lambda space: space.__name__)
-@pytest.mark.parametrize("size", [64, 128])
+@pytest.mark.parametrize("size", [48, 64, 96, 128])
 def test_no_refused_combination_is_proposed(space, size):
     spec = ImageSpec(size, 1, ("control", "case"))
     experiment = space()

@@ -66,6 +66,17 @@ def test_lapgan_levels_are_the_images_pyramid():
     torch.testing.assert_close(levels[0], F.avg_pool2d(images, 4))
 
 
+@pytest.mark.parametrize(
+    ("size", "levels"),
+    [(8, [8]), (32, [8, 16, 32]), (48, [12, 24, 48]), (96, [12, 24, 48, 96]), (80, [10, 20, 40, 80])],
+)
+def test_lapgan_halves_as_far_as_the_size_allows(size, levels):
+    gan = built("lapgan", ImageSpec(size, 1, ("control", "case")))
+    assert [level.spec.size for level in gan.levels] == levels
+    images = gan.sample(2, Condition(torch.tensor([0, 1])), torch.Generator().manual_seed(0))
+    assert images.shape == (2, 1, size, size)
+
+
 def test_lapgan_adds_detail_to_the_level_below():
     gan = built("lapgan")
     finest = gan.levels[-1]
