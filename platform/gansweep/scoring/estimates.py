@@ -93,7 +93,7 @@ def estimate(metric: str, arm: Predictions, base: Predictions | None = None, *, 
     measure = _MEASURES[metric]
     groups = _Patients(arm)
     about = [groups.share(images) for images in _about(metric, arm)]
-    if not groups.strata or any((share > 0).sum() < 2 for share in about):
+    if 1 in groups.sides or any((share > 0).sum() < 2 for share in about):
         what = f"fewer than two test patients in a class, too few for {metric}"
         raise ConfigError(what, fix="a verdict needs more patients")
 
@@ -145,7 +145,9 @@ class _Patients:
         names, self.of_image = np.unique(np.asarray(predictions.patients), return_inverse=True)
         self.number = len(names)
         positive = predictions.labels == predictions.positive
-        kinds = 2 * (self.share(positive) > 0) + (self.share(~positive) > 0)
+        has = [self.share(images) > 0 for images in (positive, ~positive)]
+        self.sides = [int(side.sum()) for side in has]  # patients with a positive image, and with another
+        kinds = 2 * has[0] + has[1]
         groupings = ([np.flatnonzero(np.isin(kinds, kind)) for kind in grouping] for grouping in _GROUPINGS)
         filled = ([rows for rows in grouping if len(rows)] for grouping in groupings)
         self.strata = next((strata for strata in filled if all(len(rows) > 1 for rows in strata)), [])
@@ -169,6 +171,7 @@ _GROUPINGS = (
     ((_POSITIVE,), (_BOTH,), (_NEGATIVE,)),
     ((_POSITIVE, _BOTH), (_NEGATIVE,)),
     ((_POSITIVE,), (_BOTH, _NEGATIVE)),
+    ((_POSITIVE, _BOTH, _NEGATIVE),),
 )
 """Kinds of patients that form strata together, finest first: a patient alone in a stratum has no variance."""
 

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["RESULT", "ConfirmSettings", "confirm", "same_cohort"]
 
 RESULT = "confirm.json"
+LEAST_PATIENTS = 2
+"""With the disease, and without: below that no variance between patients can be told."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,9 @@ def confirm(
 
     Raises:
         StoreError: no completed trial, or the test patients were opened before and no reason is given.
-        CohortError: another cohort than the sweep's, or one without test patients of every class.
-        ConfigError: too few trainings.
+        CohortError: another cohort than the sweep's, or one with fewer than two test patients with the disease, or
+            without it.
+        ConfigError: too few trainings, or a leader that makes no samples with labels.
     """
     settings = settings or ConfirmSettings()
     if settings.gan_seeds < LEAST_TRAININGS:
@@ -94,7 +97,9 @@ def confirm(
         )
     _may_open(store, reason)
     scans = same_cohort(store, cohort)
+    _can_judge(scans)
     leaders = _leaders(store, settings.leaders)
+    _can_help(leaders, trainables, scans)
     with ray_cluster() as resources:
         footprint = Footprint(workers, 1.0, gpus_per_worker)
         check_capacity(footprint, resources)
@@ -118,6 +123,29 @@ def _may_open(store: Store, reason: str) -> None:
             where=store.label,
             fix="each further look makes their evidence weaker: give --reason, which every report will show",
         )
+
+
+def _can_judge(cohort: Cohort) -> None:
+    """By the manifest alone: no test image is read for it, and nothing has been trained yet."""
+    test = cohort.manifest[cohort.manifest["split"] == "test"]
+    diseased = test["label"] == cohort.info.positive_class
+    for rows, what in ((test[diseased], "with"), (test[~diseased], "without")):
+        if (count := rows["patient"].nunique()) < LEAST_PATIENTS:
+            raise CohortError(
+                f"{count} test patient(s) {what} {cohort.info.positive_class}, and a verdict needs {LEAST_PATIENTS}",
+                where=str(cohort.path),
+                fix="ingest with a --split that leaves more for the test, and sweep again",
+            )
+
+
+def _can_help(leaders: dict[str, TrialConfig], trainables: Trainables, cohort: Cohort) -> None:
+    for trial_id, config in leaders.items():
+        if not trainables.classes_labelled(config, cohort.spec(config.data)):
+            raise ConfigError(
+                f"trial {trial_id} makes samples without labels, which no detector can be trained with",
+                where=f"family {config.family}, conditioning {config.conditioning}",
+                fix="sweep with a conditioning",
+            )
 
 
 def same_cohort(store: Store, cohort: str | Path | None) -> Cohort:
