@@ -69,7 +69,7 @@ def all_families() -> Experiment:
         reports=5,
         # A growing generator shows small images at first: two reports before it can be stopped.
         scheduler=SchedulerSettings(grace=2),
-        scoring=ScoringSettings(detector_seeds=3, detector_steps=400),
+        scoring=ScoringSettings(detector_seeds=3),
     )
 
 

@@ -21,7 +21,7 @@ def brain_mri() -> Experiment:
         space=_space,
         trainables=TRAINABLES,
         reports=5,
-        scoring=ScoringSettings(detector_seeds=3, detector_steps=400),
+        scoring=ScoringSettings(detector_seeds=3),
     )
 
 

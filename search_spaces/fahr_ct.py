@@ -46,7 +46,7 @@ def fahr_ct() -> Experiment:
         first_trials=(_PAPER,),
         reports=5,
         scheduler=SchedulerSettings(reduction_factor=3),
-        scoring=ScoringSettings(detector_seeds=3, detector_steps=400),
+        scoring=ScoringSettings(detector_seeds=3),
     )
 
 

@@ -43,7 +43,7 @@ def lesion_painter() -> Experiment:
             Objective(name="accuracy", direction="maximize"),
         ),
         reports=5,
-        scoring=ScoringSettings(detector_seeds=3, detector_steps=400),
+        scoring=ScoringSettings(detector_seeds=3),
     )
 
 

@@ -21,6 +21,7 @@ def smoke() -> Experiment:
         trainables=TRAINABLES,
         reports=2,
         scheduler=SchedulerSettings(reduction_factor=2),
+        # Too few updates to show what samples are worth: a gain is not looked for here.
         scoring=ScoringSettings(samples=128, encoder_steps=60, detector_steps=60, detector_seeds=2),
     )
 

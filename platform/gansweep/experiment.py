@@ -199,7 +199,8 @@ class ScoringSettings(Frozen):
         features: a TorchScript file to extract features with; None: the cohort's own encoder.
         encoder_steps: updates the cohort's own encoder is trained for.
         detector: a key of `DETECTORS`.
-        detector_steps: updates of each detector, the same in every arm.
+        detector_steps: updates of each detector, the same in every arm. With fewer, a detector of few patients lacks
+            training rather than images, and good samples show no gain.
         detector_batch: images per update, the same in every arm.
         detector_seeds: detectors (and segmenters) trained per arm; scores are their means.
         segmenter: a key of `SEGMENTERS`, trained where a family draws masks.
@@ -210,7 +211,7 @@ class ScoringSettings(Frozen):
     features: str | None = None
     encoder_steps: int = Field(600, ge=1)
     detector: str = "small_cnn"
-    detector_steps: int = Field(300, ge=1)
+    detector_steps: int = Field(1200, ge=1)
     detector_batch: int = Field(32, ge=2)
     detector_seeds: int = Field(3, ge=1)
     segmenter: str = "unet"

@@ -41,7 +41,7 @@ def dcgan_brain_mri() -> Experiment:
         trainables=TRAINABLES,
         first_trials=(_PAPER,),
         reports=5,
-        scoring=ScoringSettings(detector_seeds=3, detector_steps=400),
+        scoring=ScoringSettings(detector_seeds=3),
     )
 
 

@@ -45,7 +45,7 @@ def fahr_wgan_gp() -> Experiment:
         trainables=TRAINABLES,
         first_trials=(_PAPER,),
         reports=5,
-        scoring=ScoringSettings(detector_seeds=3, detector_steps=400),
+        scoring=ScoringSettings(detector_seeds=3),
     )
 
 

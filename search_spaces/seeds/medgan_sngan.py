@@ -44,7 +44,7 @@ def medgan_sngan() -> Experiment:
         trainables=TRAINABLES,
         first_trials=(_PAPER,),
         reports=5,
-        scoring=ScoringSettings(samples=256, detector_seeds=3, detector_steps=400),
+        scoring=ScoringSettings(samples=256, detector_seeds=3),
     )
 
 
