@@ -14,7 +14,7 @@ from trainables.precision import full_precision
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["PixelNorm", "SynchronisedBatchNorm", "norm_layer"]
+__all__ = ["PixelNorm", "SynchronisedBatchNorm", "groups_for", "norm_layer"]
 
 _TINY = 1e-12
 """Keeps the deviation of a constant channel finite."""
@@ -87,6 +87,14 @@ class PixelNorm(nn.Module):
         return x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + 1e-8)
 
 
+def groups_for(channels: int) -> int:
+    """Groups of equally many channels for group normalisation: up to 8, none of one channel.
+
+    A group of one channel is instance normalisation, which is far worse (Wu & He 2018, table 3).
+    """
+    return max((groups for groups in range(2, 9) if channels % groups == 0 and channels > groups), default=1)
+
+
 def norm_layer(name: str, channels: int) -> nn.Module:
     """The layer called `name` for `channels` channels; `spectral` is none, for it belongs to the weights."""
     return _LAYERS[name](channels)
@@ -94,7 +102,7 @@ def norm_layer(name: str, channels: int) -> nn.Module:
 
 _LAYERS: dict[str, Callable[[int], nn.Module]] = {
     "batch": SynchronisedBatchNorm,
-    "group": lambda channels: nn.GroupNorm(next(g for g in (8, 4, 2, 1) if channels % g == 0), channels),
+    "group": lambda channels: nn.GroupNorm(groups_for(channels), channels),
     "layer": lambda channels: nn.GroupNorm(1, channels),
     "instance": lambda channels: nn.InstanceNorm2d(channels, affine=True),
     "pixel": lambda _: PixelNorm(),

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from trainables.blocks import initialise, spectrally_normalised, upsampler
 from trainables.double_backward import Conv2d, LeakyReLU
 from trainables.losses import Judgement
-from trainables.norms import norm_layer
+from trainables.norms import groups_for, norm_layer
 from trainables.precision import full_precision
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ class PatchCritic(nn.Module):
             channels=width,
             in_channels=channels,
             num_layers_d=layers,
-            norm=_MONAI_NORMS[norm],
+            norm=_monai_norm(norm, 2 * width),
             bias=norm in {"none", "spectral"},
         )
         if norm == "spectral":
@@ -293,9 +293,12 @@ def _activated(norm: str, channels: int) -> tuple[nn.Module, nn.Module]:
     return norm_layer(norm, channels), nn.ReLU()
 
 
-_MONAI_NORMS: dict[str, object] = {
-    "instance": ("instance", {"affine": True}),
-    "group": ("group", {"num_groups": 4}),
-    "none": None,
-    "spectral": None,
-}
+def _monai_norm(name: str, channels: int) -> tuple[str, dict[str, object]] | None:
+    """MONAI's layer for `channels` channels or a multiple of them; the image itself is not normalised."""
+    match name:
+        case "instance":
+            return "instance", {"affine": True}
+        case "group":
+            return "group", {"num_groups": groups_for(channels)}
+        case _:
+            return None
