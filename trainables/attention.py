@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,6 +20,9 @@ class SelfAttention(nn.Module):
     Args:
         channels: of the feature map.
     """
+
+    largest: ClassVar[int] = 64
+    """Pixels of a map it is meant for: at H x W every image takes a matrix of HW x HW / 4 numbers."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

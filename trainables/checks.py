@@ -8,12 +8,12 @@ from gansweep.errors import ConfigError
 from trainables.blocks import stages_for
 
 if TYPE_CHECKING:
-    from gansweep.contracts import ImageSpec
+    from gansweep.contracts import ImageSpec, Trainables
     from gansweep.experiment import TrialConfig
     from trainables.losses import Loss
     from trainables.penalties import Penalty
 
-__all__ = ["check_critic", "halvings"]
+__all__ = ["check_attention", "check_critic", "halvings"]
 
 
 def check_critic(
@@ -64,6 +64,26 @@ def check_critic(
         )
     if blocks is not None and config.penalty.layer > blocks:
         raise ConfigError(f"penalty.layer = {config.penalty.layer}, but the critic has {blocks} blocks")
+
+
+def check_attention(config: TrialConfig, trainables: Trainables, size: int) -> None:
+    """Refuses attention over a larger map than it is meant for.
+
+    Args:
+        config: the trial.
+        trainables: what names refer to.
+        size: pixels of the map at which the family attends, one side.
+
+    Raises:
+        ConfigError: with the reason.
+    """
+    largest = getattr(trainables.attentions[config.attention], "largest", size)
+    if size > largest:
+        raise ConfigError(
+            f"attention = {config.attention!r}: {config.family} would attend over {size}x{size} pixels, and memory, which "
+            f"grows with their square, sets the limit at {largest}x{largest}",
+            fix="set attention = 'cbam' or 'none', or a smaller data.size",
+        )
 
 
 def halvings(spec: ImageSpec, depth: int, family: str) -> tuple[int, int]:

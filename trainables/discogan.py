@@ -83,9 +83,8 @@ class DiscoGan(CyclicGan):
     @classmethod
     def check(cls, config: TrialConfig, spec: ImageSpec | None, trainables: Trainables) -> None:
         """Refuses sizes that cannot be halved down to 4 to 7 pixels, and what CycleGAN refuses."""
-        check_translation(config, spec, trainables, cls.shape(config))
-        if spec is not None:
-            halvings(spec, 0, "discogan")
+        stages = 2 if spec is None else halvings(spec, 0, "discogan")[0]
+        check_translation(config, spec, trainables, cls.shape(config), factor=2**stages)
 
     def reconstruction(self, images: Tensor, cycled: Tensor) -> Tensor:
         """Mean squared error (equation 4)."""

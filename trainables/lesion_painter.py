@@ -20,7 +20,7 @@ from gansweep.experiment import Frozen, TrialConfig, validated
 from gansweep.training.world import mean_over_workers
 from trainables.adversary import Adversary, SomeRows, adversarial_phases, joined
 from trainables.blocks import stages_for
-from trainables.checks import check_critic, halvings
+from trainables.checks import check_attention, check_critic, halvings
 from trainables.mask_model import MaskModel, displaced
 from trainables.masks import check_masks, masked_images, needed_masks
 from trainables.painter import Painter
@@ -126,6 +126,7 @@ class LesionPainter:
                 )
             blocks = min(halvings(spec, 0, config.family)[0], _window(shape, spec)[1])
             _check_sizes(config, shape, spec)
+            check_attention(config, trainables, spec.size // 2**shape.depth)
         check_critic(
             config,
             trainables.losses[config.loss.kind],

@@ -13,7 +13,7 @@ from gansweep.contracts import Condition, PairedTask, Phase
 from gansweep.errors import ConfigError
 from gansweep.experiment import Frozen, validated
 from trainables.adversary import Adversary, adversarial_phases
-from trainables.checks import check_critic, halvings
+from trainables.checks import check_attention, check_critic, halvings
 from trainables.image_losses import perceptual_distance
 from trainables.translation import no_class_conditioning, of_the_same_class
 from trainables.translators import ImageCritic, SubPixelResnet
@@ -115,6 +115,8 @@ class SrGan:
                 where="srgan",
                 fix=f"set data.size to a multiple of {shape.scale}",
             )
+        if spec is not None:
+            check_attention(config, trainables, spec.size // shape.scale)
 
     @classmethod
     def paired_task(cls, config: TrialConfig, data: ImageSet) -> PairedTask:

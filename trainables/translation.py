@@ -14,7 +14,7 @@ from gansweep.errors import ConfigError
 from gansweep.experiment import Frozen
 from gansweep.training.sampling import condition_for
 from trainables.adversary import SomeRows
-from trainables.checks import check_critic
+from trainables.checks import check_attention, check_critic
 
 if TYPE_CHECKING:
     from gansweep.contracts import Batch, Draws, ImageSet, ImageSpec, Trainables
@@ -204,7 +204,7 @@ def check_translation(
         trainables: what names refer to.
         shape: the family's architecture.
         kinds: the domains it knows.
-        factor: what the image size must be a multiple of.
+        factor: how much smaller the map is at which the generators attend; the image size must be a multiple of it.
 
     Raises:
         ConfigError: with the reason.
@@ -225,6 +225,7 @@ def check_translation(
             f"images of {spec.size} pixels, and {config.family} halves them {factor.bit_length() - 1} times",
             fix=f"set data.size to a multiple of {factor}",
         )
+    check_attention(config, trainables, spec.size // factor)
     if spec.size // 2**shape.critic_layers < 3:
         raise ConfigError(
             f"architecture.critic_layers = {shape.critic_layers} leave no patch of {spec.size} pixels to judge",

@@ -124,7 +124,7 @@ class FullyConvolutional(nn.Module):
         out: channels of the target.
         width: channels of the outer layers; twice as many in the middle ones.
         norm: a name of `norms`.
-        attention: makes the attention module in the middle; at full resolution, so choose `cbam`.
+        attention: makes the attention module in the middle, at full resolution.
     """
 
     def __init__(

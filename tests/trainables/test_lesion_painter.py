@@ -191,6 +191,7 @@ def test_it_makes_the_diseased_class_wherever_that_stands() -> None:
         (SPEC, {"conditioning": "lesion_mask"}, "is given every mask anyway"),
         (SPEC, {"conditioning": "concat"}, "set conditioning = 'none'"),
         (SPEC, {"architecture.depth": 6}, "cannot be halved architecture.depth = 6 times"),
+        (replace(SPEC, size=256), {"architecture.depth": 1, "attention": "self_attention"}, "over 128x128 pixels"),
     ],
 )
 def test_what_it_refuses(spec: ImageSpec, changes: dict[str, object], message: str) -> None:

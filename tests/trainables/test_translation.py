@@ -95,7 +95,18 @@ def test_three_channels():
         (small("kgan", architecture__domains="fusion"), replace(SPEC, paired_channels=3), "cannot be fused"),
         (small("cyclegan"), replace(SPEC, size=18), "multiple of 4"),
         (small("cyclegan", architecture__critic_layers=3), SPEC, "no patch"),
-        (small("discogan"), replace(SPEC, size=20 + 2), "multiple of 4"),
+        (small("discogan"), replace(SPEC, size=20 + 2), "cannot be halved"),
+        *(
+            (small(family, attention="self_attention"), replace(SPEC, size=size), f"over {over}x{over} pixels")
+            for family, size, over in (
+                ("auto_context", 128, 128),
+                ("cyclegan", 512, 128),
+                ("csgan", 512, 128),
+                ("dc2anet", 512, 128),
+                ("kgan", 512, 128),
+                ("srgan", 256, 128),
+            )
+        ),
         (small("srgan", architecture__scale=4), replace(SPEC, size=50), "halved|reduced 4 times"),
         (small("kgan", architecture__teacher_until=0.0), SPEC, "without a teacher"),
         (small("kgan", architecture__soft=0.0, architecture__hard=0.0), SPEC, "nothing that ties"),
@@ -108,6 +119,20 @@ def test_refused_with_the_reason(config, spec, reason):
     with pytest.raises(ConfigError, match=reason) as caught:
         check_config(config, spec, TRAINABLES)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("family", "attention", "size"),
+    [
+        ("auto_context", "self_attention", 64),
+        ("auto_context", "cbam", 512),
+        ("cyclegan", "self_attention", 256),
+        ("discogan", "self_attention", 512),
+        ("srgan", "self_attention", 128),
+    ],
+)
+def test_attends_where_it_fits(family, attention, size):
+    check_config(small(family, attention=attention), replace(SPEC, size=size), TRAINABLES)
 
 
 def test_checks_what_it_can_without_a_cohort():
