@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import io
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 
+from gansweep.cohort.dataset import Cohort
 from gansweep.contracts import Condition, ImageSet, ImageSpec
-from gansweep.experiment import TrialConfig
-from gansweep.search.confirmed_arms import samples_of
+from gansweep.experiment import ScoringSettings, TrialConfig
+from gansweep.search import confirmed_arms
+from gansweep.search.confirm import ConfirmSettings
+from gansweep.search.confirmed_arms import arms_of, samples_of
 from gansweep.training.build import build_gan
 from gansweep.training.loop import train
 from gansweep.training.reporters import MemoryReporter
 from trainables import TRAINABLES
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gansweep.contracts import Sampler
 
 CPU = torch.device("cpu")
@@ -65,3 +72,37 @@ def test_samples_are_those_of_the_training_loop(family: str) -> None:
     samples = samples_of(state, data, SPEC, TRAINABLES, n, CPU)
     assert torch.equal(samples.labels, labels)
     assert torch.equal(samples.images, scored[0])
+
+
+@pytest.mark.parametrize(
+    ("its_own", "ratios", "classes"),
+    [
+        ({"synthetic_ratio": 2.0, "sample_filter": "detector_agrees"}, [0.5, 1.0, 2.0], {1}),
+        ({"synthetic_ratio": 0.5}, [0.5, 1.0], {0, 1}),
+        ({"synthetic_ratio": 0.0}, [0.5, 1.0], {0, 1}),
+    ],
+)
+def test_samples_are_used_as_the_search_used_them(
+    its_own: dict[str, Any],
+    ratios: list[float],
+    classes: set[int],
+    cohort_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Filtered as the leader's configuration says, and at its ratio besides those asked for."""
+    cohort, reporter = Cohort.open(cohort_path), MemoryReporter()
+    config, spec = CONFIGS["dcgan"].derive(its_own), cohort.spec()
+    gan = build_gan(config, spec, TRAINABLES)
+    train(config, gan, cohort.load("train"), reporter, lambda *_: {}, reports=1, device=CPU)
+    checkpoint = io.BytesIO()
+    torch.save(reporter.state, checkpoint)
+    store: Any = SimpleNamespace(read_bytes=lambda _: checkpoint.getvalue())
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(confirmed_arms, "recognised", lambda _detectors, samples, _device: samples.labels == 1)
+    monkeypatch.setattr(
+        confirmed_arms, "run_arms", lambda *sets, ratios, **_: given.update(samples=sets[2], ratios=list(ratios)) or {}
+    )
+    settings = ConfirmSettings(detector_seeds=1, ratios=(0.5, 1.0), samples=8)
+    arms_of(store, TRAINABLES, cohort_path, "x", ScoringSettings(detector_steps=2), settings, 0)
+    assert given["ratios"] == ratios
+    assert set(given["samples"].labels.tolist()) == classes

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from gansweep.contracts import ImageSet
 
-__all__ = ["VERSION", "Batches", "Recipe", "predict", "synthetic_share", "train_detector"]
+__all__ = ["VERSION", "Batches", "Recipe", "predict", "recognised", "synthetic_share", "train_detector"]
 
 VERSION = 1
 """Part of the cache key; to be raised with every change of what training gives."""
@@ -63,7 +63,8 @@ def train_detector(
     Args:
         recipe: the same in every arm.
         real: training images.
-        synthetic: samples to mix in, or None. A class of which there is no sample is filled up with real images.
+        synthetic: samples to mix in, or None. A class of which there is no sample is filled up with real images, all
+            classes where the set is empty.
         share: of the batch that is synthetic, in [0, 1]; 1 trains on synthetic images alone.
         seed: of initialisation, batches and augmentation.
         device: where it trains and stays.
@@ -94,6 +95,11 @@ def predict(detectors: Sequence[nn.Module], images: Tensor, device: torch.device
     return torch.cat(chunks, 1).cpu()
 
 
+def recognised(detectors: Sequence[nn.Module], samples: ImageSet, device: torch.device) -> Tensor:
+    """In which samples the detectors, on average, see the class that was asked for; `[n]` bool."""
+    return predict(detectors, samples.images, device).mean(0).argmax(1) == samples.labels
+
+
 class Batches:
     """The training batches of one detector, by step.
 
@@ -103,8 +109,8 @@ class Batches:
 
     def __init__(self, recipe: Recipe, real: ImageSet, synthetic: ImageSet | None, share: float, seed: int) -> None:
         self.recipe = recipe
-        self.pools = (_Pool(real, recipe), _Pool(synthetic, recipe) if synthetic is not None else None)
-        self.real = recipe.batch - (round(share * recipe.batch) if synthetic is not None else 0)
+        self.pools = (_Pool(real, recipe), _Pool(synthetic, recipe) if synthetic else None)
+        self.real = recipe.batch - (round(share * recipe.batch) if synthetic else 0)
         self.generators = tuple(torch.Generator().manual_seed(2 * seed + i) for i in range(2))
 
     def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:

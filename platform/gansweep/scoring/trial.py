@@ -18,7 +18,7 @@ from gansweep.contracts import AnswersPairs, Condition, ImageSet, Sampler
 from gansweep.errors import Diverged
 from gansweep.experiment import DataView, ScoringSettings, TrialConfig
 from gansweep.scoring.classification import Detection, detection_scores
-from gansweep.scoring.detection import predict, synthetic_share, train_detector
+from gansweep.scoring.detection import predict, recognised, synthetic_share, train_detector
 from gansweep.scoring.frechet import frechet_distance
 from gansweep.scoring.kernel import kernel_distance
 from gansweep.scoring.reference import Baseline, Reference, ReferenceMaker, ScoredCohort
@@ -161,7 +161,7 @@ class TrialScorer:
         real_only = detection_scores(baseline.probabilities, real.val.labels, real.positive)
         if samples is None:
             return _compared(real_only, real_only)
-        agrees = predict(baseline.detectors, samples.images, self.device).mean(0).argmax(1) == samples.labels
+        agrees = recognised(baseline.detectors, samples, self.device)
         by_class = [agrees[samples.labels == c].double().mean() for c in samples.labels.unique()]
         if config.sample_filter == "detector_agrees":
             samples = ImageSet(samples.images[agrees], samples.labels[agrees])

@@ -46,7 +46,7 @@ class ConfirmSettings:
         leaders: how many of the best trials to confirm.
         gan_seeds: generators trained of each; without a spread over trainings there is no verdict.
         detector_seeds: detectors per generator and arm.
-        ratios: synthetic images per real one, an arm each.
+        ratios: synthetic images per real one, an arm each; a leader's own is added.
         samples: drawn from each generator.
         seed: the first fresh seed; trainings take it and those that follow.
     """

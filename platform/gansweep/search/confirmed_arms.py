@@ -1,6 +1,7 @@
 """What detectors trained with and without one fresh generator's samples say of the test patients: a task of `confirm`.
 
-The generator samples as it did when the search scored it: from its checkpoint's averaged weights and its state.
+The generator samples as it did when the search scored it: from its checkpoint's averaged weights and its state. And
+its samples are used as the search used them: filtered as its configuration says, and at its own synthetic ratio too.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from gansweep.cohort.dataset import Cohort
 from gansweep.contracts import Condition, ImageSet
 from gansweep.experiment import ScoringSettings, TrialConfig
 from gansweep.scoring.arms import run_arms
-from gansweep.scoring.detection import Recipe
+from gansweep.scoring.detection import Recipe, recognised, train_detector
 from gansweep.training.restore import restore_gan
 from gansweep.training.sampling import make_sampler
 
@@ -49,7 +50,7 @@ def arms_of(
         cohort_path: the sweep's cohort.
         checkpoint: name of the fresh training's.
         scoring: how the sweep's detectors are trained.
-        settings: how much evidence to gather.
+        settings: how much evidence to gather; the configuration's own ratio is added to its ratios.
         number: which of its leader's trainings this is.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -69,7 +70,12 @@ def arms_of(
     )
     # Other detector seeds for each training: its chance must be its own.
     seeds = [settings.seed + number * settings.detector_seeds + s for s in range(settings.detector_seeds)]
-    return run_arms(recipe, real, samples, test.images, ratios=settings.ratios, seeds=seeds, device=device)
+    if config.sample_filter == "detector_agrees":
+        judges = [train_detector(recipe, real, None, 0.0, seed, device) for seed in seeds]
+        agreed = recognised(judges, samples, device)
+        samples = ImageSet(samples.images[agreed], samples.labels[agreed])
+    ratios = sorted({*settings.ratios, config.synthetic_ratio} - {0.0})  # with a ratio of 0 an arm is the base itself
+    return run_arms(recipe, real, samples, test.images, ratios=ratios, seeds=seeds, device=device)
 
 
 def samples_of(
