@@ -80,7 +80,7 @@ def check_attention(config: TrialConfig, trainables: Trainables, size: int) -> N
     largest = getattr(trainables.attentions[config.attention], "largest", size)
     if size > largest:
         raise ConfigError(
-            f"attention = {config.attention!r}: {config.family} would attend over {size}x{size} pixels, and memory, which "
+            f"attention = {config.attention!r}: {config.family} would attend over {size}x{size} pixels; memory, which "
             f"grows with their square, sets the limit at {largest}x{largest}",
             fix="set attention = 'cbam' or 'none', or a smaller data.size",
         )
