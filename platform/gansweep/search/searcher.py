@@ -18,7 +18,10 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
+from ray.tune.stopper import Stopper
 
+from gansweep.errors import GansweepError
+from gansweep.search.spaces import users_code
 from gansweep.store.artifacts import attach_sheet
 from gansweep.store.schema import Status, TrialRow
 
@@ -26,7 +29,17 @@ if TYPE_CHECKING:
     from gansweep.experiment import Experiment, TrialConfig
     from gansweep.store.store import Store
 
-__all__ = ["Say", "StudySearcher", "ended", "make_sampler", "requeue_orphans", "tell", "trial_name"]
+__all__ = [
+    "MistakeStopper",
+    "Say",
+    "StudySearcher",
+    "ended",
+    "make_sampler",
+    "requeue_orphans",
+    "spent",
+    "tell",
+    "trial_name",
+]
 
 _ATTEMPTS = "attempts"  # user attribute: how often a trial was started
 
@@ -75,22 +88,24 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._experiment, self._study, self._store, self._check, self._say = experiment, study, store, check, say
         self._objectives = [objective.name for objective in experiment.objectives]
         self._asked: dict[str, TrialRow] = {}
-        self.mistake: Exception | None = None
+        self.mistake: GansweepError | None = None
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:
         """The next configuration; trials that wait in the study come first.
 
-        A space that raises ends the search: the error is kept in `mistake`, because Tune would bury it in its own.
+        A space that raises ends the search, and the trial is not spent: the error is kept in `mistake`, because Tune
+        would bury it in its own.
         """
         trial = self._study.ask()
         attempt = int(trial.user_attrs.get(_ATTEMPTS, 0))
         try:
-            config = self._experiment.config(trial)
-            self._check(config)
-        except Exception as error:
-            trial.set_user_attr("reason", f"{type(error).__name__}: {error}")
-            self._study.tell(trial, state=TrialState.FAIL)
-            self.mistake = error
+            with users_code(f"space {self._store.info.space}"):
+                config = self._experiment.config(trial)
+                self._check(config)
+        except GansweepError as mistake:
+            self.mistake = mistake
+            if not attempt:
+                self._drop(trial)
             return str(Searcher.FINISHED)
         trial.set_user_attr(_ATTEMPTS, attempt + 1)
         row = TrialRow(trial_name(trial.number), attempt, "running", config, started=datetime.now(UTC))
@@ -129,10 +144,36 @@ class StudySearcher(Searcher):  # type: ignore[misc]
     def restore(self, checkpoint_path: str) -> None:
         """Nothing: the study is the state."""
 
+    def _drop(self, trial: optuna.Trial) -> None:
+        """Ends a trial that never became a configuration; one of `first_trials` is asked for again."""
+        dropped = self._study.tell(trial, state=TrialState.FAIL)
+        if parameters := dropped.system_attrs.get("fixed_params"):
+            self._study.enqueue_trial(parameters)
+        self._store.sync_study()
+
     def _described(self, result: Mapping[str, Any]) -> str:
         progress = json.loads(result["progress"])
         scores = ", ".join(f"{name} {_brief(result.get(name))}" for name in self._objectives)
         return f"report {progress['index'] + 1}/{self._experiment.reports}: {scores} ({result['seconds']:.0f} s)"
+
+
+class MistakeStopper(Stopper):  # type: ignore[misc]
+    """Ends the search with the searcher's mistake. Trials under way are no worse off than after Ctrl-C.
+
+    Args:
+        searcher: whose mistake.
+    """
+
+    def __init__(self, searcher: StudySearcher) -> None:
+        self._searcher = searcher
+
+    def __call__(self, *_: Any) -> bool:
+        """No trial is stopped for its results: that is the scheduler's part."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether the search has met a mistake of the user's."""
+        return self._searcher.mistake is not None
 
 
 def ended(row: TrialRow, result: Mapping[str, Any] | None, error: bool) -> TrialRow:
@@ -188,6 +229,11 @@ def tell(study: optuna.Study, row: TrialRow, objectives: Sequence[str]) -> None:
         study.tell(number, values)
     else:
         study.tell(number, state=TrialState.FAIL)
+
+
+def spent(study: optuna.Study) -> int:
+    """How many trials have ended as `tell` told; one that the space made no configuration for is none of them."""
+    return sum("status" in trial.user_attrs for trial in study.get_trials(deepcopy=False) if trial.state.is_finished())
 
 
 def requeue_orphans(study: optuna.Study, store: Store, objectives: Sequence[str], reason: str) -> int:

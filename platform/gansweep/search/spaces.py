@@ -6,17 +6,21 @@ import importlib
 import importlib.util
 import pkgutil
 import sys
+import sysconfig
+import traceback
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gansweep.errors import ConfigError
+from gansweep.errors import ConfigError, GansweepError
 from gansweep.experiment import Experiment
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import ModuleType
 
-__all__ = ["known_spaces", "load_space"]
+__all__ = ["known_spaces", "load_space", "users_code"]
 
 _PACKAGE = "search_spaces"
 
@@ -37,7 +41,7 @@ def load_space(reference: str) -> Experiment:
             its file's name.
 
     Raises:
-        ConfigError: no such space, file or function, or one that does not return an Experiment.
+        ConfigError: no such space, file or function, one that raises, or one that does not return an Experiment.
     """
     path, colon, function = reference.partition(":")
     if colon or path.endswith(".py"):
@@ -52,10 +56,33 @@ def load_space(reference: str) -> Experiment:
     build = getattr(module, function, None)
     if not callable(build):
         raise ConfigError(f"no function {function!r}", where=path, fix="name it as file.py:function")
-    experiment = build()
+    with users_code(f"space {reference}"):
+        experiment = build()
     if not isinstance(experiment, Experiment):
         raise ConfigError(f"{function} returned {type(experiment).__name__}, not an Experiment", where=path)
     return experiment
+
+
+@contextmanager
+def users_code(where: str) -> Iterator[None]:
+    """Whatever a user's code raises while this lasts becomes one line; our own errors say by themselves what is wrong.
+
+    Args:
+        where: what is being run.
+
+    Raises:
+        ConfigError: names the error and the user's line that it passed last.
+    """
+    try:
+        yield
+    except GansweepError:
+        raise
+    except Exception as error:
+        ours = (str(Path(__file__).parents[1]), sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), "<")
+        theirs = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(ours)]
+        line = f" ({theirs[-1].filename}, line {theirs[-1].lineno})" if theirs else ""
+        what = ": ".join(filter(None, (type(error).__name__, str(error))))
+        raise ConfigError(what, where=f"{where}{line}") from error
 
 
 def _user_module(path: Path, reference: str) -> ModuleType:
@@ -68,12 +95,8 @@ def _user_module(path: Path, reference: str) -> ModuleType:
         raise ConfigError("not a Python file", where=reference)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    try:
+    with users_code(f"space {reference}"):
         spec.loader.exec_module(module)
-    except ConfigError:
-        raise
-    except Exception as error:
-        raise ConfigError(f"{type(error).__name__}: {error}", where=str(path)) from error
     from ray import cloudpickle
 
     cloudpickle.register_pickle_by_value(module)

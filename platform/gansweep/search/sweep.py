@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gansweep.cohort.dataset import Cohort
 from gansweep.errors import ClusterError, ConfigError
 from gansweep.search.capacity import Footprint, check_capacity, grown, node_resources, total
-from gansweep.search.searcher import Say, StudySearcher, make_sampler, requeue_orphans
+from gansweep.search.searcher import MistakeStopper, Say, StudySearcher, make_sampler, requeue_orphans, spent
 from gansweep.search.worker import GangSettings
 from gansweep.store.provenance import describe_sweep
 from gansweep.store.store import Store
@@ -69,7 +69,7 @@ def sweep(
     Raises:
         CohortError: no cohort there.
         ClusterError: a trial does not fit the cluster.
-        ConfigError: the space makes a configuration that cannot be built.
+        ConfigError: the space raises, or makes a configuration that cannot be built.
         StoreError: the storage cannot be written, or has such a sweep and `resume` is not set, or has one of another
             cohort, another space or other settings.
         KeyboardInterrupt: Ctrl-C; the store can be resumed.
@@ -108,7 +108,7 @@ def sweep(
         elif not study.trials:
             for parameters in experiment.first_trials:
                 study.enqueue_trial(parameters)
-        told = sum(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
+        told = spent(study)
         # Another stream after each resumption, or the sampler would repeat its first random trials.
         study.sampler = make_sampler(experiment.sampler, seed + told, _STARTUP_TRIALS)
         searcher = StudySearcher(experiment, study, store, _checker(experiment, scans), say)
@@ -161,6 +161,7 @@ def _search(
             run_config=tune.RunConfig(
                 name=store.info.name,
                 storage_path=scratch,
+                stop=MistakeStopper(searcher),
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=2),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),

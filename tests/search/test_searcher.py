@@ -1,0 +1,97 @@
+"""The searcher between a user's space and Optuna's study, without Tune."""
+
+from pathlib import Path
+
+import pytest
+from optuna.trial import TrialState
+
+from gansweep.cohort.dataset import Cohort
+from gansweep.errors import ConfigError
+from gansweep.experiment import Experiment, TrialConfig
+from gansweep.search.searcher import MistakeStopper, StudySearcher, requeue_orphans, spent
+from gansweep.search.spaces import load_space
+from gansweep.store.provenance import describe_sweep
+from gansweep.store.store import Store
+
+SPACE = """
+from gansweep.experiment import Experiment, TrialConfig
+from trainables import TRAINABLES
+
+SIZES = {"small": 8}
+
+def mine():
+    return Experiment(name="mine", space=_space, trainables=TRAINABLES, first_trials=({"width": "large"},))
+
+def _space(trial):
+    return TrialConfig(batch_size=SIZES[trial.suggest_categorical("width", ["small", "large"])])
+
+def unbuilt():
+    return SIZES["medium"]
+"""
+
+
+@pytest.fixture
+def reference(tmp_path: Path) -> str:
+    (tmp_path / "mine.py").write_text(SPACE)
+    return f"{tmp_path / 'mine.py'}:mine"
+
+
+def _started(reference: str, cohort_path: Path, folder: Path) -> tuple[Experiment, Store]:
+    experiment = load_space(reference)
+    info = describe_sweep(experiment, Cohort.open(cohort_path), name="s", space=reference, seed=0)
+    return experiment, Store.create(str(folder / "runs"), "s", info)
+
+
+def test_a_space_that_raises_ends_the_search_with_its_own_line_and_spends_no_trial(
+    reference: str, cohort_path: Path, tmp_path: Path
+) -> None:
+    experiment, store = _started(reference, cohort_path, tmp_path)
+    study = store.create_study()
+    study.enqueue_trial(experiment.first_trials[0])
+    searcher = StudySearcher(experiment, study, store, lambda _: None, print)
+    assert not MistakeStopper(searcher).stop_all()
+    assert searcher.suggest("a") == StudySearcher.FINISHED
+    line = SPACE.splitlines().index(
+        '    return TrialConfig(batch_size=SIZES[trial.suggest_categorical("width", ["small", "large"])])'
+    )
+    assert isinstance(searcher.mistake, ConfigError)
+    assert str(searcher.mistake) == f"space {reference} ({tmp_path / 'mine.py'}, line {line + 1}): KeyError: 'large'"
+    assert MistakeStopper(searcher).stop_all()
+    assert spent(study) == 0
+    assert not study.get_trials(states=(TrialState.RUNNING,))
+    # Put right, the first trial is asked for again.
+    mended = experiment.model_copy(update={"space": lambda trial: TrialConfig(batch_size=2 + len(_width(trial)))})
+    again = StudySearcher(mended, study, store, lambda _: None, print).suggest("b")
+    assert isinstance(again, dict)
+    assert again["config"]["batch_size"] == 2 + len("large")
+
+
+def test_a_trial_that_had_begun_waits_for_its_space_to_be_put_right(
+    reference: str, cohort_path: Path, tmp_path: Path
+) -> None:
+    experiment, store = _started(reference, cohort_path, tmp_path)
+    study = store.create_study()
+    study.enqueue_trial({"width": "small"})
+    StudySearcher(experiment, study, store, lambda _: None, print).suggest("a")
+    requeue_orphans(study, store, [], "the driver died")
+
+    def refuse(_: TrialConfig) -> None:
+        raise ConfigError("no longer")
+
+    StudySearcher(experiment, study, store, refuse, print).suggest("b")
+    assert requeue_orphans(study, store, [], "the sweep was interrupted") == 1
+    assert [trial.state for trial in study.trials] == [TrialState.WAITING]
+
+
+@pytest.mark.parametrize("function", ["unbuilt", "mine"])
+def test_a_function_or_a_file_that_raises_is_told_with_its_line(function: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(SPACE if function == "unbuilt" else f"{SPACE}\nunbuilt()\n")
+    line = SPACE.splitlines().index('    return SIZES["medium"]') + 1
+    with pytest.raises(ConfigError) as told:
+        load_space(f"{path}:{function}")
+    assert str(told.value) == f"space {path}:{function} ({path}, line {line}): KeyError: 'medium'"
+
+
+def _width(trial) -> str:  # type: ignore[no-untyped-def]
+    return str(trial.suggest_categorical("width", ["small", "large"]))
