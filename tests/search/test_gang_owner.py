@@ -8,6 +8,7 @@ import ray
 from ray.train import ControllerError, WorkerGroupError
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 
+from gansweep.errors import CohortError
 from gansweep.experiment import ScoringSettings
 from gansweep.search.capacity import Footprint
 from gansweep.search.desk import Job, Outcome
@@ -59,3 +60,11 @@ def test_a_gang_that_finds_no_room_waits_as_long_as_it_takes() -> None:
 def test_a_gang_that_dies_too_often_fails_its_trial_with_the_last_reason() -> None:
     outcome = _Gang(*[WorkerGroupError("no space left on /dev/shm", {})] * 2, ValueError("why"), None).outcome(0)
     assert (outcome.ending, outcome.reason) == ("failed", "its gang died 3 times: why")
+
+
+def test_a_trial_that_its_node_refused_is_no_outcome() -> None:
+    gang = _Gang(None)
+    mistake = CohortError("is another one", where="/data/cohort")
+    gang._desk = SimpleNamespace(outcome=SimpleNamespace(remote=lambda *_: Outcome(mistake=mistake)))
+    with pytest.raises(CohortError, match="/data/cohort: is another one"):
+        gang.outcome(0)

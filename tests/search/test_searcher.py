@@ -83,6 +83,21 @@ def test_a_trial_that_had_begun_waits_for_its_space_to_be_put_right(
     assert [trial.state for trial in study.trials] == [TrialState.WAITING]
 
 
+def test_a_trial_that_its_node_refused_ends_the_search_and_is_not_spent(
+    reference: str, cohort_path: Path, tmp_path: Path
+) -> None:
+    experiment, store = _started(reference, cohort_path, tmp_path)
+    study = store.create_study()
+    study.enqueue_trial({"width": "small"})
+    searcher = StudySearcher(experiment, study, store, lambda _: None, print)
+    searcher.suggest("a")
+    searcher.on_trial_complete("a", {"status": "refused", "reason": "/data/cohort: is another one"})
+    assert str(searcher.mistake) == "/data/cohort: is another one"
+    assert requeue_orphans(study, store, [], "the sweep was interrupted") == 1
+    assert spent(study) == 0
+    assert list(store.trials()["status"]) == ["interrupted"]
+
+
 @pytest.mark.parametrize("function", ["unbuilt", "mine"])
 def test_a_function_or_a_file_that_raises_is_told_with_its_line(function: str, tmp_path: Path) -> None:
     path = tmp_path / "mine.py"

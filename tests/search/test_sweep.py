@@ -17,7 +17,8 @@ import pytest
 import torch
 from optuna.trial import TrialState
 
-from gansweep.errors import ClusterError, ConfigError, StoreError
+from gansweep.cohort.dataset import Cohort
+from gansweep.errors import ClusterError, CohortError, ConfigError, StoreError
 from gansweep.report.status import sweep_status
 from gansweep.search.spaces import known_spaces, load_space
 from gansweep.search.sweep import ray_cluster, sweep
@@ -171,6 +172,18 @@ def test_more_workers_than_the_cluster_has_are_refused_at_once(cohort_path: Path
 def test_a_space_that_cannot_be_built_ends_the_sweep_with_its_reason(cohort_path: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="unheard_of"):
         sweep(load_space(f"{SPACE}:wrong"), cohort=cohort_path, storage=str(tmp_path), name="s", trials=2)
+
+
+def test_another_cohort_on_a_node_ends_the_sweep_in_one_line(
+    cohort_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver's hash is not that of what the workers open."""
+    monkeypatch.setattr(Cohort, "content_hash", "ab" * 32)
+    with pytest.raises(CohortError, match="the sweep's is abababababab"):
+        sweep(load_space(f"{SPACE}:slow"), cohort=cohort_path, storage=str(tmp_path), name="s", trials=3)
+    store = Store.open(str(tmp_path / "s"))
+    assert set(store.latest_trials()["status"]) == {"interrupted"}
+    assert {trial.state for trial in store.load_study().trials} == {TrialState.WAITING}
 
 
 @pytest.mark.parametrize(

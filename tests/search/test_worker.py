@@ -1,31 +1,43 @@
 """What a gang's worker does with each kind of error, without a gang."""
 
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from gansweep.cohort.dataset import Cohort
 from gansweep.errors import CohortError, ConfigError, Diverged, StoreError
 from gansweep.search.desk import Job
 from gansweep.search.worker import _Worker
 
 
-def _run(error: Exception) -> list[tuple[Any, ...]]:
-    asked: list[tuple[Any, ...]] = []
+class _Asking(_Worker):
+    """Notes what it would ask the desk."""
 
-    class Failing(_Worker):
-        def __init__(self) -> None: ...
+    def __init__(self) -> None:
+        self.asked: list[tuple[Any, ...]] = []
+
+    def ask(self, method: str, *args: Any) -> None:
+        self.asked.append((method, *args))
+
+
+def _run(error: Exception) -> list[tuple[Any, ...]]:
+    class Failing(_Asking):
+        cohort = None  # type: ignore[assignment]
 
         def _train(self, _: Job) -> None:
             raise error
 
-        def ask(self, method: str, *args: Any) -> None:
-            asked.append((method, *args))
+    return _asked(Failing(), type(error))
 
+
+def _asked(worker: _Asking, error: type[Exception]) -> list[tuple[Any, ...]]:
     try:
-        Failing().run(Job(7, "0000", {}))
-    except type(error):
-        asked.append(("raised",))
-    return [call for call in asked if call[0] != "memory"]
+        worker.run(Job(7, "0000", {}))
+    except error:
+        worker.asked.append(("raised",))
+    return [call for call in worker.asked if call[0] != "memory"]
 
 
 @pytest.mark.parametrize(
@@ -45,3 +57,17 @@ def test_a_store_that_cannot_be_written_for_a_moment_costs_a_restart() -> None:
 def test_a_cohort_that_is_bad_on_one_node_ends_the_trial_and_its_gang() -> None:
     error = CohortError("images.npy is damaged")
     assert _run(error) == [("end", 7, "failed", str(error)), ("raised",)]
+
+
+@pytest.mark.parametrize("there", ["another cohort", "nothing"])
+def test_a_node_without_the_sweeps_cohort_refuses_the_trial(there: str, cohort_path: Path, tmp_path: Path) -> None:
+    """An old copy at the same path would train and score on other images, or on test patients."""
+    worker = _Asking()
+    worker.settings = SimpleNamespace(cohort=str(cohort_path if there == "another cohort" else tmp_path / "nowhere"))
+    worker.store = SimpleNamespace(info=SimpleNamespace(cohort=SimpleNamespace(content_hash="ab" * 32)))
+    (method, ticket, mistake), raised = _asked(worker, CohortError)
+    assert (method, ticket, raised) == ("refuse", 7, ("raised",))
+    held = (
+        f"is cohort {Cohort.open(cohort_path).content_hash[:12]} on one of the nodes, and the sweep's is abababababab"
+    )
+    assert (held if there == "another cohort" else "no such folder") in str(mistake)

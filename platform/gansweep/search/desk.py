@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from gansweep.errors import CohortError
 
 __all__ = ["CALLS_AT_ONCE", "Desk", "Job", "Outcome"]
 
@@ -39,11 +42,15 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the gang's owner gets back from one step of a trial: a report, or an ending without one."""
+    """What the gang's owner gets back from one step of a trial: a report, or an ending without one.
+
+    `mistake` is an ending that is not the trial's: its node cannot train any.
+    """
 
     report: dict[str, Any] | None = None
     ending: Ending | None = None
     reason: str = ""
+    mistake: CohortError | None = None
 
 
 @dataclass
@@ -149,11 +156,11 @@ class Desk:
 
     async def end(self, ticket: int, ending: Ending, reason: str) -> None:
         """A trial's end without a report."""
-        async with self._changed:
-            trial = self._current(ticket)
-            if trial is not None and trial.ending is None:
-                trial.ending = Outcome(ending=ending, reason=reason)
-                self._changed.notify_all()
+        await self._end(ticket, Outcome(ending=ending, reason=reason))
+
+    async def refuse(self, ticket: int, mistake: CohortError) -> None:
+        """A worker's node cannot train this trial or any other."""
+        await self._end(ticket, Outcome(mistake=mistake))
 
     async def memory(self, rss: int) -> None:
         """Bytes of resident memory of a worker after a trial."""
@@ -163,6 +170,13 @@ class Desk:
         """A worker is about to die of `reason`; the trial may be started again."""
         if (trial := self._current(ticket)) is not None:
             trial.fault = trial.fault or reason
+
+    async def _end(self, ticket: int, outcome: Outcome) -> None:
+        async with self._changed:
+            trial = self._current(ticket)
+            if trial is not None and trial.ending is None:
+                trial.ending = outcome
+                self._changed.notify_all()
 
     def _current(self, ticket: int) -> _Trial | None:
         return self._trial if self._trial is not None and self._trial.job.ticket == ticket else None

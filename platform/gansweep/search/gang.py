@@ -57,6 +57,9 @@ class Gang:
 
         A gang that died beyond Ray Train's repair is replaced, and the trial goes on from its checkpoint. One that
         found no room did not die: the cluster could hold it when the sweep began, so it waits until it can again.
+
+        Raises:
+            CohortError: a node has not the sweep's cohort at its path, so that no trial can be trained there.
         """
         import ray
 
@@ -66,7 +69,10 @@ class Gang:
             reference = self._desk.outcome.remote(self._job.ticket, index)
             while self._thread.is_alive():
                 if ray.wait([reference], timeout=_POLL_S)[0]:
-                    return ray.get(reference)  # type: ignore[no-any-return]
+                    outcome: Outcome = ray.get(reference)
+                    if outcome.mistake is not None:
+                        raise outcome.mistake
+                    return outcome
             job, error = self._job, self._error or error
             if _found_no_room(self._error):
                 log.warning("trial %s waits for room on the cluster", job.trial_id)

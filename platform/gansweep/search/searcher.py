@@ -20,7 +20,7 @@ from optuna.trial import TrialState
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
-from gansweep.errors import GansweepError
+from gansweep.errors import CohortError, GansweepError
 from gansweep.search.spaces import users_code
 from gansweep.store.artifacts import attach_sheet
 from gansweep.store.schema import Status, TrialRow
@@ -123,7 +123,10 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._say(f"trial {self._asked[trial_id].trial_id} {self._described(result)}")
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Writes the attempt's row, then tells the study."""
+        """Writes the attempt's row, then tells the study. A trial that a node refused ends the search, not itself."""
+        if result and result.get("status") == "refused":
+            self.mistake = CohortError(result["reason"])
+            return
         row = ended(self._asked.pop(trial_id), result, error)
         # First the files, last the study: what the study calls finished is complete in the store.
         self._store.write_trial(row)

@@ -67,7 +67,7 @@ def sweep(
         say: gets one line for each event.
 
     Raises:
-        CohortError: no cohort there.
+        CohortError: no cohort there, or on another node not this one.
         ClusterError: a trial does not fit the cluster.
         ConfigError: the space raises, or makes a configuration that cannot be built.
         StoreError: the storage cannot be written, or has such a sweep and `resume` is not set, or has one of another

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ray.tune import Trainable
 
 from gansweep.contracts import Progress
+from gansweep.errors import CohortError
 from gansweep.search.gang import Gang
 from gansweep.store.schema import ReportRow
 from gansweep.store.store import Store
@@ -53,7 +54,11 @@ class GangTrial(Trainable):  # type: ignore[misc]
 
     def step(self) -> dict[str, Any]:
         """Waits for the trial's next report, or for its end without one."""
-        outcome = self._gang.outcome(self._reported)
+        try:
+            outcome = self._gang.outcome(self._reported)
+        except CohortError as mistake:
+            # Raised, Tune would take it for a crash and try again.
+            return self._result(status="refused", reason=str(mistake))
         if outcome.report is None:
             return self._result(status=outcome.ending or "failed", reason=outcome.reason)
         progress, features = Progress(**outcome.report["progress"]), outcome.report["fid_features"]

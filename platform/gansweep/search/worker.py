@@ -15,7 +15,7 @@ import psutil
 
 from gansweep.cohort.dataset import Cohort
 from gansweep.contracts import Condition, Progress, Sampler, Trainables
-from gansweep.errors import ConfigError, Diverged, GansweepError, StoreError
+from gansweep.errors import CohortError, ConfigError, Diverged, GansweepError, StoreError
 from gansweep.experiment import ScoringSettings, TrialConfig, validated
 from gansweep.store.artifacts import sheet_path
 from gansweep.store.sheet import sheet_png
@@ -83,7 +83,14 @@ class _Worker:
 
     @cached_property
     def cohort(self) -> Cohort:
-        return Cohort.open(self.settings.cohort)
+        found, wanted = Cohort.open(self.settings.cohort), self.store.info.cohort.content_hash
+        if found.content_hash != wanted:
+            raise CohortError(
+                f"is cohort {found.content_hash[:12]} on one of the nodes, and the sweep's is {wanted[:12]}",
+                where=self.settings.cohort,
+                fix="share one folder among the nodes",
+            )
+        return found
 
     @cached_property
     def scorer(self) -> TrialScorer:
@@ -98,6 +105,11 @@ class _Worker:
         """Trains one trial to its end, whatever that is; raises only what should restart the gang."""
         import torch
 
+        try:
+            self.cohort  # noqa: B018 (opened here, where no configuration can be what is wrong)
+        except CohortError as mistake:
+            self.ask("refuse", job.ticket, mistake)
+            raise
         try:
             self._train(job)
         except Diverged as divergence:
