@@ -11,7 +11,7 @@ from trainables import TRAINABLES
 if TYPE_CHECKING:
     import optuna
 
-__all__ = ["fahr_ct"]
+__all__ = ["fahr_ct", "suggest_wgan_gp"]
 
 _PAPER = {
     "lr_d": 2e-4,
@@ -41,7 +41,7 @@ def fahr_ct() -> Experiment:
     """64 pixels, 10,000 generator iterations of batch 64 as in the paper; `--set iterations=2000` for a first look."""
     return Experiment(
         name="fahr_ct",
-        space=_space,
+        space=suggest_wgan_gp,
         trainables=TRAINABLES,
         first_trials=(_PAPER,),
         reports=5,
@@ -50,12 +50,15 @@ def fahr_ct() -> Experiment:
     )
 
 
-def _space(trial: optuna.Trial) -> TrialConfig:
+def suggest_wgan_gp(
+    trial: optuna.Trial, conditionings: tuple[str, ...] = ("concat", "projection", "auxiliary")
+) -> TrialConfig:
+    """WGAN-GP in every direction, told the class, or what `conditionings` tell."""
     choices: dict[str, Any] = {
         **suggest_rates(trial),
         **_penalty(trial),
         **suggest_architecture(trial, critic_norms=("none", "layer", "instance", "spectral")),
-        "conditioning": trial.suggest_categorical("conditioning", ["concat", "projection", "auxiliary"]),
+        "conditioning": trial.suggest_categorical("conditioning", list(conditionings)),
         "augmentation.kind": trial.suggest_categorical("augmentation", ["none", "diffaugment"]),
         "synthetic_ratio": trial.suggest_categorical("synthetic_ratio", [0.25, 0.5, 1.0]),
     }
