@@ -43,8 +43,9 @@ def suggest_patch_critic(trial: optuna.Trial) -> dict[str, Any]:
 
 
 def suggest_generator(trial: optuna.Trial) -> dict[str, Any]:
-    """Width and normalisation."""
+    """Width and normalisation, and whether left and right are alike in what the generator learns from."""
     return {
+        "flips": trial.suggest_categorical("flips", [False, True]),
         "width": trial.suggest_categorical("width", [16, 32, 64]),
         "generator_norm": trial.suggest_categorical("generator_norm", ["instance", "batch", "group"]),
     }

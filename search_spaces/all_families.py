@@ -21,6 +21,7 @@ _COMMON = {
     "latent": 128,
     "conditioning": "concat",
     "augmentation": "diffaugment",
+    "policy": "flip translation",
     "synthetic_ratio": 0.5,
 }
 _RELATIVISTIC = _COMMON | {
@@ -43,7 +44,7 @@ _R1 = _COMMON | {
 }
 _CONVOLUTIONAL = {"residual": False, "generator_norm": "batch", "upsampling": "nearest", "attention": "none"}
 _FIRST = (
-    _WASSERSTEIN | {"family": "fcgan", "fcgan_layers": 3, "width": 64},
+    _WASSERSTEIN | {"family": "fcgan", "fcgan_layers": 3, "fcgan_norm": "batch", "width": 64},
     _WASSERSTEIN | _CONVOLUTIONAL | {"family": "dcgan", "critic_norm": "none", "n_critic": 5},
     _COMMON | _CONVOLUTIONAL | {"family": "sngan", "loss": "hinge", "hinge_penalty": "none", "residual": True},
     _RELATIVISTIC | _CONVOLUTIONAL | {"family": "lapgan", "critic_norm": "none", "lapgan_layers": 3, "coarsest": 8},
@@ -83,11 +84,10 @@ def _space(trial: optuna.Trial) -> TrialConfig:
         "n_critic": trial.suggest_int("n_critic", 1, 5),
         "ema_half_life": trial.suggest_categorical("ema_half_life", [0.5, 2.0, 10.0]),
         **_objective(trial),
+        **_augmentation(trial),
         "architecture.width": trial.suggest_categorical("width", [16, 32, 64]),
         "architecture.latent": trial.suggest_categorical("latent", [64, 128, 256]),
         **_ARCHITECTURES[family](trial),
-        "conditioning": trial.suggest_categorical("conditioning", ["concat", "projection", "auxiliary"]),
-        "augmentation.kind": trial.suggest_categorical("augmentation", ["none", "diffaugment", "ada"]),
         "synthetic_ratio": trial.suggest_categorical("synthetic_ratio", [0.25, 0.5, 1.0]),
     }
     return TrialConfig(batch_size=32, iterations=10_000).derive(choices)
@@ -96,7 +96,8 @@ def _space(trial: optuna.Trial) -> TrialConfig:
 _PENALTIES = {
     "wasserstein": ["gradient_penalty", "r1", "r1_r2"],  # without a bound on its slope this loss has no optimum
     "hinge": ["none", "gradient_penalty", "r1", "lecam"],
-    "non_saturating": ["none", "r1", "r1_r2", "lecam"],
+    "multi_class_hinge": ["none", "gradient_penalty", "r1", "lecam"],
+    "non_saturating": ["none", "r1", "r2", "r1_r2", "lecam"],
     "least_squares": ["none", "gradient_penalty", "r1"],
     "relativistic": ["r1", "r1_r2"],
 }
@@ -105,15 +106,28 @@ _PENALTIES = {
 def _objective(trial: optuna.Trial) -> dict[str, Any]:
     loss = trial.suggest_categorical("loss", sorted(_PENALTIES))
     penalty = trial.suggest_categorical(f"{loss}_penalty", _PENALTIES[loss])
-    choices: dict[str, Any] = {"loss.kind": loss, "penalty.kind": penalty}
+    choices: dict[str, Any] = {"loss.kind": loss, "penalty.kind": penalty, "conditioning": "projection"}
+    if loss != "multi_class_hinge":  # defined on the projection critic alone
+        choices["conditioning"] = trial.suggest_categorical("conditioning", ["concat", "projection", "auxiliary"])
     if penalty != "none":
         choices["penalty.lambda"] = trial.suggest_float("penalty_lambda", 0.05, 50.0, log=True)
         choices["penalty.interval"] = trial.suggest_categorical("penalty_interval", [1, 4, 8])
     return choices
 
 
+def _augmentation(trial: optuna.Trial) -> dict[str, Any]:
+    kind = trial.suggest_categorical("augmentation", ["none", "diffaugment", "ada"])
+    if kind == "none":
+        return {"augmentation.kind": kind}
+    policy = trial.suggest_categorical("policy", ["flip translation", "flip translation cutout"])
+    return {"augmentation.kind": kind, "augmentation.policy": policy.split()}
+
+
 def _fcgan(trial: optuna.Trial) -> dict[str, Any]:
-    return {"architecture.layers": trial.suggest_int("fcgan_layers", 2, 4)}
+    return {
+        "architecture.layers": trial.suggest_int("fcgan_layers", 2, 4),
+        "architecture.generator_norm": trial.suggest_categorical("fcgan_norm", ["batch", "layer", "none"]),
+    }
 
 
 def _sngan(trial: optuna.Trial) -> dict[str, Any]:

@@ -15,7 +15,7 @@ __all__ = ["brain_mri"]
 
 
 def brain_mri() -> Experiment:
-    """64 pixels; Wasserstein, hinge or relativistic, each with the penalties that suit it."""
+    """64 pixels; Wasserstein (penalised or clipped), hinge or relativistic, each with what suits it."""
     return Experiment(
         name="brain_mri",
         space=_space,
@@ -40,6 +40,9 @@ def _space(trial: optuna.Trial) -> TrialConfig:
 def _objective(trial: optuna.Trial) -> dict[str, Any]:
     loss = trial.suggest_categorical("loss", ["wasserstein", "hinge", "relativistic"])
     if loss == "wasserstein":
+        if trial.suggest_categorical("lipschitz", ["gradient_penalty", "clipping"]) == "clipping":
+            clip = trial.suggest_float("clip", 3e-3, 0.1, log=True)
+            return {"loss.kind": loss, "loss.clip": clip, "penalty.kind": "none"}
         return {
             "loss.kind": loss,
             "penalty.kind": "gradient_penalty",

@@ -28,6 +28,7 @@ _COMMON = {
 _CYCLEGAN = _COMMON | {
     "family": "cyclegan",
     "loss": "least_squares",
+    "flips": True,
     "generator_norm": "instance",
     "blocks": 0,
     "upsampling": "transposed",
@@ -38,6 +39,7 @@ _CYCLEGAN = _COMMON | {
 _DISCOGAN = _COMMON | {
     "family": "discogan",
     "loss": "non_saturating",
+    "flips": False,
     "generator_norm": "batch",
     "reconstruction": 1.0,
     "warm_up_until": 0.0,

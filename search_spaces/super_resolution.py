@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gansweep.experiment import Experiment, Objective, SchedulerSettings, ScoringSettings, TrialConfig
-from search_spaces._translation import suggest_game
+from search_spaces._translation import suggest_game, suggest_generator
 from trainables import TRAINABLES
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ _PAPER = {
     "penalty": "none",
     "augmentation": "none",
     "attention": "none",
+    "flips": True,
     "width": 64,
     "blocks": 16,
     "generator_norm": "batch",
@@ -63,9 +64,8 @@ def _space(trial: optuna.Trial) -> TrialConfig:
 def _architecture(trial: optuna.Trial) -> dict[str, Any]:
     return {
         "scale": 4,
-        "width": trial.suggest_categorical("width", [16, 32, 64]),
+        **suggest_generator(trial),
         "blocks": trial.suggest_categorical("blocks", [4, 8, 16]),
-        "generator_norm": trial.suggest_categorical("generator_norm", ["batch", "instance", "group", "none"]),
         "critic_width": trial.suggest_categorical("critic_width", [16, 32, 64]),
         "critic_norm": trial.suggest_categorical("critic_norm", ["instance", "layer", "group", "spectral", "none"]),
         "content_until": trial.suggest_float("content_until", 0.1, 0.9),

@@ -31,13 +31,14 @@ _COMMON = {
 }
 _RESNET = _COMMON | {
     "loss": "least_squares",
+    "flips": True,
     "width": 64,
     "generator_norm": "instance",
     "blocks": 0,
     "upsampling": "transposed",
     "cycle": 10.0,
 }
-_LIKELIHOOD = _COMMON | {"loss": "non_saturating", "generator_norm": "batch"}
+_LIKELIHOOD = _COMMON | {"loss": "non_saturating", "flips": False, "generator_norm": "batch"}
 _FIRST = (
     _RESNET | {"family": "cyclegan", "identity": 0.0, "pool": 50},
     _RESNET | {"family": "csgan", "synthesized": 30.0},

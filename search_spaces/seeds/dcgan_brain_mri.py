@@ -81,8 +81,12 @@ def _architecture(trial: optuna.Trial) -> dict[str, Any]:
 
 
 def _losses(trial: optuna.Trial) -> dict[str, Any]:
-    return {
+    """Squares can be minimised by a critic that ends in a sigmoid; cross-entropy has a sigmoid of its own."""
+    choices = {
         "loss.kind": trial.suggest_categorical("loss", ["non_saturating", "minimax", "least_squares"]),
         "loss.label_smoothing": trial.suggest_categorical("label_smoothing", [0.0, 0.1]),
         "loss.feature_matching": trial.suggest_categorical("feature_matching", [0.0, 1.0, 10.0]),
     }
+    if choices["loss.kind"] == "least_squares":
+        choices["architecture.critic_output"] = trial.suggest_categorical("critic_output", ["linear", "sigmoid"])
+    return choices
