@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gansweep.cohort.dataset import Cohort
-from gansweep.errors import ClusterError, ConfigError
+from gansweep.errors import ClusterError
 from gansweep.search.capacity import Footprint, check_capacity, grown, node_resources, total
+from gansweep.search.prechecks import config_checker, precheck
 from gansweep.search.searcher import MistakeStopper, Say, StudySearcher, make_sampler, requeue_orphans, spent
 from gansweep.search.worker import GangSettings
 from gansweep.store.provenance import describe_sweep
@@ -20,7 +21,7 @@ from gansweep.store.store import Store
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gansweep.experiment import Experiment, SchedulerSettings, TrialConfig
+    from gansweep.experiment import Experiment, SchedulerSettings
 
 __all__ = ["cache_folder", "ray_cluster", "sweep"]
 
@@ -69,7 +70,8 @@ def sweep(
     Raises:
         CohortError: no cohort there, or on another node not this one.
         ClusterError: a trial does not fit the cluster.
-        ConfigError: the space raises, or makes a configuration that cannot be built.
+        ConfigError: the space raises, or makes a configuration that cannot be trained; what trials are scored with is
+            not there; the scheduler ranks by something else than an objective.
         StoreError: the storage cannot be written, or has such a sweep and `resume` is not set, or has one of another
             cohort, another space or other settings.
         KeyboardInterrupt: Ctrl-C; the store can be resumed.
@@ -78,6 +80,8 @@ def sweep(
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     scans = Cohort.open(cohort)
+    check = config_checker(experiment, scans, workers_per_trial)
+    precheck(experiment, scans, check, space=space or experiment.name)
     footprint = Footprint(workers_per_trial, cpus_per_worker, gpus_per_worker)
     objectives = [objective.name for objective in experiment.objectives]
     with ray_cluster():
@@ -111,7 +115,7 @@ def sweep(
         told = spent(study)
         # Another stream after each resumption, or the sampler would repeat its first random trials.
         study.sampler = make_sampler(experiment.sampler, seed + told, _STARTUP_TRIALS)
-        searcher = StudySearcher(experiment, study, store, _checker(experiment, scans), say)
+        searcher = StudySearcher(experiment, study, store, check, say)
         if told < trials:
             _search(experiment, searcher, store, scans, footprint, trials - told, at_once)
     unfinished = requeue_orphans(study, store, objectives, "the sweep was interrupted")
@@ -175,10 +179,6 @@ def _scheduler(settings: SchedulerSettings, experiment: Experiment) -> Any:
     if settings.kind == "none" or experiment.reports <= settings.grace:
         return FIFOScheduler()
     directions = {objective.name: objective.direction for objective in experiment.objectives}
-    if settings.metric not in directions:
-        raise ConfigError(
-            f"scheduler.metric = {settings.metric!r} is no objective", fix=f"objectives: {', '.join(directions)}"
-        )
     return ASHAScheduler(
         # The trial's own count of reports: Tune's starts again at 0 when it retries a trial.
         time_attr="reported",
@@ -220,15 +220,6 @@ def ray_cluster() -> Iterator[list[dict[str, float]]]:
     finally:
         if ours:
             ray.shutdown()
-
-
-def _checker(experiment: Experiment, cohort: Cohort) -> Any:
-    from gansweep.training.build import check_config
-
-    def check(config: TrialConfig) -> None:
-        check_config(config, cohort.spec(config.data), experiment.trainables)
-
-    return check
 
 
 def cache_folder() -> Path:

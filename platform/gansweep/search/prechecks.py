@@ -1,0 +1,93 @@
+"""What can be known to be wrong with a sweep before anything is created or trained."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gansweep.errors import ConfigError
+from gansweep.search.spaces import users_code
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from gansweep.cohort.dataset import Cohort
+    from gansweep.experiment import Experiment, TrialConfig
+
+__all__ = ["config_checker", "precheck"]
+
+
+def config_checker(experiment: Experiment, cohort: Cohort, workers: int) -> Callable[[TrialConfig], None]:
+    """A check of configurations that `workers` workers are to train on `cohort`; it raises ConfigError."""
+    from gansweep.training.build import check_config
+
+    def check(config: TrialConfig) -> None:
+        check_config(config, cohort.spec(config.data), experiment.trainables)
+        if config.iterations < experiment.reports:
+            raise ConfigError(
+                f"iterations = {config.iterations} is less than the {experiment.reports} reports a trial makes",
+                fix="set more iterations or fewer reports",
+            )
+        if config.batch_size % workers:
+            raise ConfigError(
+                f"batch_size = {config.batch_size} cannot be shared equally by {workers} workers",
+                fix=f"choose a multiple of {workers}",
+            )
+
+    return check
+
+
+def precheck(experiment: Experiment, cohort: Cohort, check: Callable[[TrialConfig], None], *, space: str) -> None:
+    """Checks what all trials have in common, then the first configurations and one that the space draws.
+
+    Args:
+        experiment: what is to be searched.
+        cohort: on what.
+        check: of a configuration.
+        space: what the user called the space.
+
+    Raises:
+        ConfigError: an unknown detector or segmenter, a feature extractor that cannot be loaded, a scheduler's metric
+            that is no objective, a space that raises, or a configuration that cannot be trained.
+    """
+    _check_scoring(experiment, cohort)
+    _check_scheduler(experiment)
+    _rehearse(experiment, check, space)
+
+
+def _check_scoring(experiment: Experiment, cohort: Cohort) -> None:
+    import torch
+
+    from gansweep.scoring.extractors import load_extractor
+
+    scoring, trainables = experiment.scoring, experiment.trainables
+    _check_known("detector", scoring.detector, trainables.detectors)
+    if cohort.spec().mask_channels and scoring.segmenter_steps:
+        _check_known("segmenter", scoring.segmenter, trainables.segmenters)
+    if scoring.features is not None:
+        load_extractor(scoring.features, torch.device("cpu"))
+
+
+def _check_known(kind: str, name: str, registry: Mapping[str, object]) -> None:
+    if name not in registry:
+        known = ", ".join(sorted(registry)) or "none"
+        raise ConfigError(f"unknown {kind} {name!r}", where=f"scoring.{kind}", fix=f"known: {known}")
+
+
+def _check_scheduler(experiment: Experiment) -> None:
+    scheduler, objectives = experiment.scheduler, [objective.name for objective in experiment.objectives]
+    if scheduler.kind != "none" and scheduler.metric not in objectives:
+        raise ConfigError(
+            f"scheduler.metric = {scheduler.metric!r} is no objective", fix=f"objectives: {', '.join(objectives)}"
+        )
+
+
+def _rehearse(experiment: Experiment, check: Callable[[TrialConfig], None], space: str) -> None:
+    import optuna
+
+    directions = [objective.direction for objective in experiment.objectives]
+    study = optuna.create_study(directions=directions, sampler=optuna.samplers.RandomSampler(seed=0))
+    for parameters in experiment.first_trials:
+        study.enqueue_trial(parameters)
+    for _ in (*experiment.first_trials, "one of the sampler's"):
+        with users_code(f"space {space}"):
+            check(experiment.config(study.ask()))

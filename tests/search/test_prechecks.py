@@ -1,0 +1,69 @@
+"""What is wrong with a sweep is told before a cluster is started and a store is created."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gansweep.errors import ConfigError
+from gansweep.search import sweep as module
+from gansweep.search.spaces import load_space
+
+SPACE = Path(__file__).with_name("tiny_space.py")
+
+
+class StartedError(Exception):
+    """Nothing was found wrong."""
+
+
+@contextmanager
+def _no_cluster() -> Iterator[None]:
+    raise StartedError
+    yield
+
+
+@pytest.fixture(autouse=True)
+def _sweep_ends_where_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ray_cluster", _no_cluster)
+
+
+@pytest.mark.parametrize(
+    ("settings", "workers", "says"),
+    [
+        ({"iterations": 2}, 1, "iterations = 2 is less than the 3 reports a trial makes"),
+        ({"batch_size": 10}, 4, "batch_size = 10 cannot be shared equally by 4 workers; choose a multiple of 4"),
+        ({"scoring.detector": "resnet"}, 1, "scoring.detector: unknown detector 'resnet'; known: "),
+        ({"scoring.features": "nowhere.pt"}, 1, "nowhere.pt"),
+        ({"scoring.features": str(SPACE)}, 1, "tiny_space.py"),
+        ({"scheduler.kind": "asha", "scheduler.metric": "fad"}, 1, "scheduler.metric = 'fad' is no objective"),
+        ({"family": "unheard_of"}, 1, "unheard_of"),
+    ],
+)
+def test_a_mistake_is_told_before_anything_starts(
+    settings: dict[str, Any], workers: int, says: str, cohort_path: Path, tmp_path: Path
+) -> None:
+    experiment = load_space(f"{SPACE}:tiny").with_settings(settings)
+    with pytest.raises(ConfigError) as told:
+        module.sweep(
+            experiment,
+            cohort=cohort_path,
+            storage=str(tmp_path / "runs"),
+            name="s",
+            trials=1,
+            workers_per_trial=workers,
+        )
+    assert says in str(told.value)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_sound_experiment_passes(cohort_path: Path, tmp_path: Path) -> None:
+    with pytest.raises(StartedError):
+        module.sweep(load_space(f"{SPACE}:tiny"), cohort=cohort_path, storage=str(tmp_path), name="s", trials=1)
+
+
+def test_a_space_that_raises_is_told_with_its_name_before_anything_starts(cohort_path: Path, tmp_path: Path) -> None:
+    experiment = load_space(f"{SPACE}:tiny").model_copy(update={"space": lambda trial: trial.nothing()})
+    with pytest.raises(ConfigError, match=rf"space mine.py:mine \({__file__}, line \d+\): AttributeError: "):
+        module.sweep(experiment, cohort=cohort_path, storage=str(tmp_path), name="s", trials=1, space="mine.py:mine")
