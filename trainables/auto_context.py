@@ -47,6 +47,9 @@ class Architecture(TranslationArchitecture):
 class AutoContext:
     """Stage k is trained in its own part of the budget, with the stages before it frozen.
 
+    Departures: two dimensions and whole images, where the paper trains on patches of 32x32x32 voxels; and the critics
+    judge patches, where the paper's give each input one score.
+
     Args:
         config: the trial.
         spec: paired images.

@@ -55,6 +55,9 @@ class Architecture(ResnetArchitecture):
 class CycleGan(CyclicGan):
     """Zhu et al. 2017, with every loss and penalty open; the paper's is `least_squares` with a pool.
 
+    Departures: learning rates are constant, where the paper's fall to zero over the second half of the training; and
+    the generators start from He's initialisation, not from N(0, 0.02).
+
     Args:
         config: the trial.
         spec: images of two classes, or paired images.

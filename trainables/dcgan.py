@@ -65,6 +65,8 @@ class Architecture(Frozen):
 class Dcgan(AdversarialGan):
     """Radford et al. 2016, with every later choice open.
 
+    Departure: weights start from He's initialisation, not from N(0, 0.02).
+
     What the field calls by other names are settings of this family, and of any other from noise to image:
 
     - cGAN: `conditioning = "concat"`; AC-GAN: `"auxiliary"`; projection critic: `"projection"`;

@@ -44,6 +44,8 @@ class Architecture(TranslationArchitecture):
 class DiscoGan(CyclicGan):
     """Encoder-decoders without skips, the round trip in squared error; the paper's loss is `non_saturating`.
 
+    Departures: the critics judge patches, where the paper's give one score per image; and weights do not decay.
+
     Args:
         config: the trial.
         spec: images of two classes, or paired images.

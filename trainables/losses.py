@@ -206,7 +206,10 @@ class MultiClassHinge(Hinge):
 
 
 class Wasserstein(Loss):
-    """Arjovsky et al. 2017, equation 3; its Lipschitz constraint comes from a penalty, clipping or spectral norm."""
+    """Arjovsky et al. 2017, equation 3; its Lipschitz constraint comes from a penalty, clipping or spectral norm.
+
+    Departure: with clipping the networks are trained by Adam as everywhere here, where the paper uses RMSProp.
+    """
 
     unbounded = True
 

@@ -56,6 +56,9 @@ class Architecture(Frozen):
 class Progan(AdversarialGan):
     """Equalised learning rates, pixel norm, minibatch deviation, and growth with fading in.
 
+    Departures: no drift term (0.001 times the mean squared score of real images, appendix A.1), and one batch size at
+    all resolutions.
+
     Args:
         config: the trial.
         spec: images of 8 to 1024 pixels, of any number of channels.

@@ -48,6 +48,10 @@ class Architecture(Frozen):
 class Stylegan2(AdversarialGan):
     """Skip generator, residual critic; the path length regularisation is a lazy phase of the generator's.
 
+    Departures: a lazy phase leaves Adam's rates as they are, where the paper multiplies the learning rate by c and
+    raises the betas to its power, c = k / (k + 1) at interval k (appendix B); and the critic sees the deviation of the
+    whole batch, where the published code has groups of four images.
+
     Args:
         config: the trial.
         spec: images of 8 to 1024 pixels, of any number of channels.
