@@ -42,13 +42,15 @@ _LIKELIHOOD = _COMMON | {"loss": "non_saturating", "flips": False, "generator_no
 _FIRST = (
     _RESNET | {"family": "cyclegan", "identity": 0.0, "pool": 50},
     _RESNET | {"family": "csgan", "synthesized": 30.0},
-    _RESNET | {"family": "dc2anet", "voxel": 10.0, "gradient": 1.0, "perceptual": 1.0, "structural": 1.0},
+    _RESNET
+    | {"family": "dc2anet", "loss": "non_saturating"}
+    | {"voxel": 100.0, "gradient": 100.0, "perceptual": 1.0, "structural": 0.05},
     _LIKELIHOOD | {"family": "discogan", "width": 64, "reconstruction": 1.0, "warm_up_until": 0.0},
     _LIKELIHOOD
     | {"family": "auto_context", "width": 32, "stages": 2, "adversarial_weight": 0.5, "gradient_weight": 1.0},
 )
-"""Each family once: its paper's generators, loss and weights (DC2Anet's weights are ours). All have CycleGAN's critics
-and learning rates."""
+"""Each family once: its paper's generators, loss and weights (DC2Anet's are those of its authors' published code). All
+have CycleGAN's critics and learning rates."""
 
 
 def translation() -> Experiment:
@@ -85,10 +87,10 @@ def _csgan(trial: optuna.Trial) -> dict[str, Any]:
 def _dc2anet(trial: optuna.Trial) -> dict[str, Any]:
     return {
         **suggest_resnet(trial),
-        "voxel": trial.suggest_float("voxel", 1.0, 100.0, log=True),
-        "gradient": trial.suggest_float("gradient", 0.1, 10.0, log=True),
+        "voxel": trial.suggest_float("voxel", 1.0, 200.0, log=True),
+        "gradient": trial.suggest_float("gradient", 0.1, 200.0, log=True),
         "perceptual": trial.suggest_float("perceptual", 0.1, 10.0, log=True),
-        "structural": trial.suggest_float("structural", 0.1, 10.0, log=True),
+        "structural": trial.suggest_float("structural", 0.01, 10.0, log=True),
     }
 
 

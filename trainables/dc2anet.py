@@ -48,6 +48,8 @@ class Dc2anet(CyclicGan):
     The paper feeds the unsupervised cycle with unaligned images. Here both cycles see the same images; the critics of
     single images make no use of the pairing, so that the cycle they hold is the unsupervised one.
 
+    The default weights are ours; the authors' code has 100 for `voxel` and `gradient`, and 0.05 for `structural`.
+
     Args:
         config: the trial.
         spec: paired images.

@@ -61,3 +61,7 @@ def test_each_family_brings_its_papers_weights():
     assert (csgan["cycle"], csgan["synthesized"]) == (10.0, 30.0)
     assert (cascade["adversarial"], cascade["gradient"]) == (0.5, 1.0)
     assert shapes["discogan"].loss.kind == "non_saturating"
+    assert shapes["dc2anet"].loss.kind == "non_saturating"
+    dc2anet = shapes["dc2anet"].architecture
+    weights = [dc2anet[name] for name in ("cycle", "voxel", "gradient", "perceptual", "structural")]
+    assert weights == [10.0, 100.0, 100.0, 1.0, 0.05]
