@@ -38,7 +38,8 @@ def demo(
     (out / _MARKER).write_text("".join(f"gansweep {shlex.join(words)}\n" for words in commands))
     for number, words in enumerate(commands, start=1):
         note(f"\n[{number}/{len(commands)}, {time.monotonic() - began:.0f} s] $ gansweep {shlex.join(words)}")
-        app(words, prog_name="gansweep", standalone_mode=False)
+        if status := app(words, prog_name="gansweep", standalone_mode=False):
+            raise typer.Exit(status)
     places = _places(out)
     seconds = time.monotonic() - began
     shown = "\n".join(f"  {what:<22}{where}" for what, where in places.items())

@@ -1,5 +1,6 @@
 """Verbs that search: sweep here, submit to a cluster."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -55,7 +56,10 @@ def sweep(
     wait_for_nodes: WaitForNodes = 0.0,
     as_json: Json = False,
 ) -> None:
-    """Search a space: train many GANs, score each on validation patients, keep every number."""
+    """Search a space: train many GANs, score each on validation patients, keep every number.
+
+    Exit status 1 if no trial ended with a generator.
+    """
     from gansweep.report.status import sweep_status
     from gansweep.search.sweep import sweep as run
 
@@ -79,13 +83,16 @@ def sweep(
     except KeyboardInterrupt:
         note("stopped; the same command with --resume goes on from here")
         raise
-    counts = dict(sweep_status(store).counts)
-    ended = ", ".join(f"{count} {status}" for status, count in counts.items())
+    found = sweep_status(store)
+    ended = ", ".join(f"{count} {status}" for status, count in found.counts.items())
     emit(
-        {"store": store.uri, "trials": counts},
-        f"{ended}; next: gansweep leaderboard {store.uri}",
+        {"store": store.label, "trials": found.counts},
+        f"{ended}; next: gansweep leaderboard {shlex.quote(store.label)}",
         as_json=as_json,
     )
+    if not found.counts.keys() & {"completed", "stopped"}:
+        note(f"no trial ended with a generator; most often {next(iter(found.failures))}")
+        raise typer.Exit(1)
 
 
 def submit(
