@@ -1,15 +1,16 @@
 """What is wrong with a sweep is told before a cluster is started and a store is created."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gansweep.errors import ConfigError
+from gansweep.errors import ConfigError, StoreError
 from gansweep.search import sweep as module
 from gansweep.search.spaces import load_space
+from gansweep.store.store import Store
 
 SPACE = Path(__file__).with_name("tiny_space.py")
 
@@ -67,3 +68,22 @@ def test_a_space_that_raises_is_told_with_its_name_before_anything_starts(cohort
     experiment = load_space(f"{SPACE}:tiny").model_copy(update={"space": lambda trial: trial.nothing()})
     with pytest.raises(ConfigError, match=rf"space mine.py:mine \({__file__}, line \d+\): AttributeError: "):
         module.sweep(experiment, cohort=cohort_path, storage=str(tmp_path), name="s", trials=1, space="mine.py:mine")
+
+
+def test_a_sweep_that_another_process_runs_is_left_alone(
+    cohort_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "ray_cluster", nullcontext)
+    monkeypatch.setattr(module, "grown", lambda *_: [{"CPU": 2.0}])
+    experiment = load_space(f"{SPACE}:tiny")
+
+    def sweep(**options: Any) -> Store:
+        return module.sweep(experiment, cohort=cohort_path, storage=str(tmp_path), name="s", trials=1, **options)
+
+    def search(*_: Any) -> None:
+        with pytest.raises(StoreError, match="runs this sweep"):
+            sweep(resume=True)
+
+    monkeypatch.setattr(module, "_search", search)
+    sweep()
+    sweep(resume=True)

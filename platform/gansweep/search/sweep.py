@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +73,7 @@ def sweep(
         ConfigError: the space raises, or makes a configuration that cannot be trained; what trials are scored with is
             not there; the scheduler ranks by something else than an objective.
         StoreError: the storage cannot be written, or has such a sweep and `resume` is not set, or has one of another
-            cohort, another space or other settings.
+            cohort, another space or other settings, or one that another process is running (see `Store.driven`).
         KeyboardInterrupt: Ctrl-C; the store can be resumed.
     """
     import optuna
@@ -84,42 +84,44 @@ def sweep(
     precheck(experiment, scans, check, space=space or experiment.name)
     footprint = Footprint(workers_per_trial, cpus_per_worker, gpus_per_worker)
     objectives = [objective.name for objective in experiment.objectives]
-    with ray_cluster():
-        nodes = grown(footprint, concurrent or 1, wait_for_nodes_s)
-        at_once = check_capacity(footprint, nodes, concurrent)
-        info = describe_sweep(
-            experiment,
-            scans,
-            name=name,
-            space=space or experiment.name,
-            seed=seed,
-            trials=trials,
-            workers_per_trial=workers_per_trial,
-            gpus_per_worker=gpus_per_worker,
-            concurrent=at_once,
-            resources=total(nodes),
-        )
-        store = Store.create(storage, name, info, exist_ok=resume)
-        study = store.create_study()
-        if resume:
-            requeue_orphans(study, store, objectives, "the sweep ended under it")
-            store.update_info(
-                trials=max(trials, store.info.trials),
-                concurrent=at_once,
+    with ExitStack() as driving:
+        with ray_cluster():
+            nodes = grown(footprint, concurrent or 1, wait_for_nodes_s)
+            at_once = check_capacity(footprint, nodes, concurrent)
+            info = describe_sweep(
+                experiment,
+                scans,
+                name=name,
+                space=space or experiment.name,
+                seed=seed,
+                trials=trials,
                 workers_per_trial=workers_per_trial,
                 gpus_per_worker=gpus_per_worker,
+                concurrent=at_once,
+                resources=total(nodes),
             )
-        elif not study.trials:
-            for parameters in experiment.first_trials:
-                study.enqueue_trial(parameters)
-        told = spent(study)
-        # Another stream after each resumption, or the sampler would repeat its first random trials.
-        study.sampler = make_sampler(experiment.sampler, seed + told, _STARTUP_TRIALS)
-        searcher = StudySearcher(experiment, study, store, check, say)
-        if told < trials:
-            _search(experiment, searcher, store, scans, footprint, trials - told, at_once)
-    unfinished = requeue_orphans(study, store, objectives, "the sweep was interrupted")
-    store.compact()
+            store = Store.create(storage, name, info, exist_ok=resume)
+            driving.enter_context(store.driven())
+            study = store.create_study()
+            if resume:
+                requeue_orphans(study, store, objectives, "the sweep ended under it")
+                store.update_info(
+                    trials=max(trials, store.info.trials),
+                    concurrent=at_once,
+                    workers_per_trial=workers_per_trial,
+                    gpus_per_worker=gpus_per_worker,
+                )
+            elif not study.trials:
+                for parameters in experiment.first_trials:
+                    study.enqueue_trial(parameters)
+            told = spent(study)
+            # Another stream after each resumption, or the sampler would repeat its first random trials.
+            study.sampler = make_sampler(experiment.sampler, seed + told, _STARTUP_TRIALS)
+            searcher = StudySearcher(experiment, study, store, check, say)
+            if told < trials:
+                _search(experiment, searcher, store, scans, footprint, trials - told, at_once)
+        unfinished = requeue_orphans(study, store, objectives, "the sweep was interrupted")
+        store.compact()
     if searcher.mistake is not None:
         raise searcher.mistake
     if unfinished:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import re
 import secrets
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -139,6 +141,39 @@ class Files:
                 self.local.mkdir(parents=True, exist_ok=True)
                 lock = stack.enter_context((self.local / ".lock").open("a"))
                 fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    @contextlib.contextmanager
+    def claimed(self, rel: str, what: str) -> Iterator[None]:
+        """Keeps `rel` for this process alone while the block runs; does nothing where the file system has no locks.
+
+        The file says who holds it. What a killed process held is free: its locks end with it.
+
+        Args:
+            rel: a file, made if missing.
+            what: what its holder does, for the message.
+
+        Raises:
+            StoreError: another process holds it, or the folder cannot be written.
+        """
+        if self.local is None:
+            yield
+            return
+        import fcntl
+
+        with contextlib.ExitStack() as stack:
+            with _explained(f"{self.label}/{rel}", "write"):
+                claim = stack.enter_context((self.local / rel).open("a+"))
+                try:
+                    fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    claim.seek(0)
+                    holder = claim.read() or "another process"
+                    raise StoreError(f"{holder} {what}", where=self.label, fix="wait for it, or end it first") from None
+                since = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+                claim.truncate(0)
+                claim.write(f"process {os.getpid()} on {platform.node()}, since {since},")
+                claim.flush()
             yield
 
     def remove_leftovers(self) -> None:

@@ -15,6 +15,7 @@ from gansweep.store.study import StudyFile
 from gansweep.store.table import Table
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     import optuna
@@ -185,6 +186,14 @@ class Store:
         """Copies each table into one file beside its folder (`trials.parquet`), for fast reading of large sweeps."""
         self._trials.compact()
         self._reports.compact()
+
+    def driven(self) -> AbstractContextManager[None]:
+        """While it lasts no other process can drive the sweep; on an object store, which has no locks, one could.
+
+        Raises:
+            StoreError: another process does.
+        """
+        return self._files.claimed(".driver", "runs this sweep")
 
     # Study -----------------------------------------------------------------------------------------------------------
 
