@@ -30,6 +30,9 @@ __all__ = ["FileEntry", "Files", "without_credentials"]
 _UPLOADS_WHOLE = frozenset({"s3", "gcs", "abfs"})
 """pyarrow file systems where an object is visible only once its upload is complete."""
 
+_CREDENTIALS = re.compile(r"(?<=://)([^/]*|[^/:]*:(?!\d*(/|$)).*)@")
+"""Before the host: up to the last @ of what the first slash ends, or of all where the colon there is no port's."""
+
 _LEFTOVER_SECONDS = 3600.0
 """No write takes so long: a temporary file of this age has lost its writer."""
 
@@ -56,7 +59,7 @@ class Files:
     def __init__(self, uri: str) -> None:
         self.uri = uri if "://" in uri else str(Path(uri).expanduser().absolute())
         self.label = without_credentials(self.uri)
-        with _explained(self.label, "read"):
+        with _explained(self.label, "read", uri=self.uri):
             self.filesystem, self.root = _open(self.uri)
         is_local = isinstance(self.filesystem, fs.LocalFileSystem)
         self.local: Path | None = Path(self.root) if is_local else None
@@ -196,8 +199,11 @@ class Files:
 
 
 def without_credentials(uri: str) -> str:
-    """`uri` without user, password and query, fit for messages and logs."""
-    return re.sub(r"(?<=://)[^/@]*@", "", uri).partition("?")[0] if "://" in uri else uri
+    """`uri` without user, password and query, fit for messages and logs.
+
+    Also where an @ or a slash of the password is not escaped, as object stores' secrets have them.
+    """
+    return _CREDENTIALS.sub("", uri).partition("?")[0] if "://" in uri else uri
 
 
 def _open(uri: str) -> tuple[fs.FileSystem, str]:
@@ -239,12 +245,13 @@ def _replace_local(target: Path, data: bytes) -> None:
 
 
 @contextlib.contextmanager
-def _explained(where: str, verb: str) -> Iterator[None]:
-    """Turns a file system's complaint into one line."""
+def _explained(where: str, verb: str, uri: str = "") -> Iterator[None]:
+    """Turns a file system's complaint into one line, without the credentials that `uri` holds."""
     try:
         yield
     except (OSError, ValueError, ImportError) as error:
-        detail = re.search(r"\[errno \d+\] ([^\n]+)", str(error), re.IGNORECASE)
-        reason = detail.group(1) if detail else str(error).partition("\n")[0][:200] or type(error).__name__
+        text = str(error).replace(uri, where) if uri else str(error)
+        detail = re.search(r"\[errno \d+\] ([^\n]+)", text, re.IGNORECASE)
+        reason = detail.group(1) if detail else text.partition("\n")[0][:200] or type(error).__name__
         fixes = {"write": "choose a storage that can be written", "read": "check the path and the permissions"}
         raise StoreError(f"cannot {verb}: {reason}", where=where, fix=fixes.get(verb, "")) from error
