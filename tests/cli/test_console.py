@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.table import Table
 
 from gansweep.cli.console import Ticker, emit, results_only, to_json
 
@@ -52,3 +53,15 @@ def test_a_log_gets_the_last_progress_line(capfd):
     lines = capfd.readouterr().err.splitlines()
     assert lines[-1] == "reading: 3/3"
     assert len(lines) <= 2  # the first may be due; the two between are not
+
+
+def test_a_users_words_are_shown_as_they_are(capfd):
+    words = "[red]runs[/] [/] :smile: " + "x" * 200
+    table = Table(title="[/red] of title")
+    table.add_row("[bold]cell :smile:")
+    emit(None, words, as_json=False)
+    emit(None, table, as_json=False)
+    out = capfd.readouterr().out
+    assert out.startswith(f"{words}\n")
+    assert "[/red] of title" in out
+    assert "[bold]cell :smile:" in out

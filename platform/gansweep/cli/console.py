@@ -51,7 +51,8 @@ def emit(data: Any, shown: RenderableType, *, as_json: bool) -> None:
     if as_json:
         stream.write(to_json(data) + "\n")
     else:
-        _console(stream).print(shown)
+        # A line may hold a path or a command to be copied: it must not be folded.
+        _console(stream).print(shown, soft_wrap=isinstance(shown, str))
     stream.flush()
 
 
@@ -97,8 +98,10 @@ class Ticker:
 def _console(stream: TextIO) -> Console:
     from rich.console import Console
 
-    # A table in a pipe must not be folded at 80 columns: what reads it there is a program or a log.
-    return Console(file=stream, width=None if stream.isatty() else 200, soft_wrap=False, highlight=False)
+    # A table in a pipe must not be folded at 80 columns: what reads it there is a program or a log. Names, reasons and
+    # paths are the user's: a [red] or a :smile: in them is what they are called.
+    width = None if stream.isatty() else 200
+    return Console(file=stream, width=width, soft_wrap=False, highlight=False, markup=False, emoji=False)
 
 
 def _plain(value: Any) -> Any:

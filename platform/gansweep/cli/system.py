@@ -9,7 +9,7 @@ from gansweep.cli.options import AddressOption, CpusOption, GpusOption, Json, Wo
 
 __all__ = ["doctor", "trainables"]
 
-_MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "problem": "[red]problem[/]"}
+_COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
 
 
 def doctor(
@@ -22,6 +22,7 @@ def doctor(
 ) -> None:
     """Say what is installed, what is reachable, and what a sweep would use. Exit status 1 if something is wrong."""
     from rich.table import Table
+    from rich.text import Text
 
     from gansweep.cluster.doctor import examine
     from gansweep.search.capacity import Footprint
@@ -30,7 +31,7 @@ def doctor(
     findings = examine(footprint, storage=storage, address=address)
     table = Table("what", "verdict", "found", box=None)
     for finding in findings:
-        table.add_row(finding.name, _MARKS[finding.verdict], finding.detail)
+        table.add_row(finding.name, Text(finding.verdict, style=_COLOURS[finding.verdict]), finding.detail)
     emit(findings, table, as_json=as_json)
     if any(finding.verdict == "problem" for finding in findings):
         raise typer.Exit(1)
