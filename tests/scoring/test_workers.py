@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gansweep.contracts import Trainables
-from gansweep.errors import ConfigError
+from gansweep.errors import ConfigError, Diverged
 from gansweep.experiment import ScoringSettings, TrialConfig
 from gansweep.scoring.frechet import Moments, frechet_distance, frechet_from_moments
 from gansweep.scoring.shares import Shares
@@ -18,6 +18,7 @@ from tests.scoring.discs import DiscCohort, oracle
 from trainables.detectors import SmallCnn
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 CPU = torch.device("cpu")
@@ -41,27 +42,62 @@ def moments(found: torch.Tensor) -> Moments:
     return total
 
 
+def failures(shares: Shares, folder: Path) -> list[str]:
+    """What this worker gets where another one fails; what comes after works."""
+
+    def fails(rank: int, error: Exception) -> int:
+        if shares.rank == rank:
+            raise error
+        return rank
+
+    def parts(error: Exception) -> Iterator[tuple[int, torch.Tensor]]:
+        yield shares.rank, torch.ones(1)
+        fails(1, error)
+
+    folder.mkdir(exist_ok=True)
+    (folder / "file").write_text("no folder")
+    attempts: list[Callable[[], object]] = [
+        lambda: shares.checked(lambda: fails(1, ConfigError("a mistake"))),
+        lambda: shares.checked(lambda: fails(1, KeyError("unexpected"))),
+        lambda: shares.cached(folder / "a.pt", lambda: fails(0, ConfigError("one makes it"))),
+        lambda: shares.cached(folder / "a.pt", lambda: fails(0, KeyError("unexpected"))),
+        lambda: shares.cached(folder / "a.pt", lambda: fails(1, ConfigError("all make it")), together=True),
+        lambda: shares.cached(folder / "file" / "a.pt", lambda: 1),
+        lambda: shares.gathered(parts(Diverged("a part")), torch.zeros(2)),
+    ]
+    return [_told(attempt) for attempt in attempts]
+
+
+def _told(attempt: Callable[[], object]) -> str:
+    try:
+        attempt()
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
 def work(folder: Path) -> dict[str, object]:
     shares = Shares.current(CPU)
-    try:
-        shares.checked(lambda: _fails() if shares.rank == 1 else None)
-        mistake = ""
-    except ConfigError as error:
-        mistake = str(error)
     real, fake = moments(features(0, 101)[shares.rank :: 2]), moments(features(1, 80)[shares.rank :: 2])
     real.all_reduce()
     fake.all_reduce()
-    return {"mistake": mistake, "frechet": frechet_from_moments(real, fake), "scores": scored(folder)}
-
-
-def _fails() -> None:
-    raise ConfigError("only this worker sees it")
+    told = failures(shares, folder)
+    return {"told": told, "frechet": frechet_from_moments(real, fake), "scores": scored(folder)}
 
 
 def test_two_workers_are_one(tmp_path: Path) -> None:
     first, second = run_workers(work, tmp_path / "two")
     assert first == second
-    assert first["mistake"] == "only this worker sees it"
+    *told, unwritable, of_a_part = first["told"]
+    assert told == [
+        "ConfigError: a mistake",
+        "RuntimeError: KeyError: 'unexpected'",
+        "ConfigError: one makes it",
+        "RuntimeError: KeyError: 'unexpected'",
+        "ConfigError: all make it",
+    ]
+    assert unwritable.startswith("RuntimeError: FileExistsError")
+    assert of_a_part == "Diverged: a part"
     assert first["frechet"] == pytest.approx(frechet_distance(features(0, 101), features(1, 80)), rel=1e-9)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -211,7 +211,9 @@ class ReferenceMaker:
 
         def make() -> dict[str, Any]:
             log.info("training %d real-only detectors, once per cohort and view", len(seeds))
-            trained = {s: train_detector(recipe, train, None, 0.0, s, self.device) for s in shares.mine(seeds)}
+            trained = shares.checked(
+                lambda: {s: train_detector(recipe, train, None, 0.0, s, self.device) for s in shares.mine(seeds)}
+            )
             parts = ((s, predict([d], val.images, self.device)) for s, d in trained.items())
             like = torch.zeros(len(seeds), len(val), recipe.classes)
             states = shares.merged({s: _on_cpu(d) for s, d in trained.items()})

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch import Tensor, distributed
 
-from gansweep.errors import GansweepError
+from gansweep.errors import Diverged, GansweepError
 from gansweep.scoring.cache import locked, read, write
 
 if TYPE_CHECKING:
@@ -50,11 +50,16 @@ class Shares:
     def gathered(self, parts: Iterable[tuple[int, Tensor]], like: Tensor) -> Tensor:
         """A tensor shaped `like`, its rows (slices from an offset on) computed by different workers.
 
-        Each worker fills in its rows and leaves zeros elsewhere; the sum over workers is then exact.
+        Each worker fills in its rows and leaves zeros elsewhere; the sum over workers is then exact. What computing a
+        part raises, every worker gets, as from `checked`.
         """
         whole = torch.zeros_like(like)
-        for offset, part in parts:
-            whole[offset : offset + len(part)] = part
+
+        def fill() -> None:
+            for offset, part in parts:
+                whole[offset : offset + len(part)] = part
+
+        self.checked(fill)
         if self.size == 1:
             return whole
         whole = whole.to(self.device)
@@ -68,31 +73,39 @@ class Shares:
             path: a file of tensors; only the first worker reads or writes it.
             make: computes the content, on the CPU.
             together: whether `make` needs every worker; otherwise only the first calls it.
+
+        Raises:
+            Exception: what `make`, reading or writing raised, on every worker, as from `checked`.
         """
-        lead = self.rank == 0
-        with locked(path) if lead else nullcontext():
-            found = self.broadcast(read(path) if lead else None)
-            if found is not None:
-                return found
-            made = self.broadcast(make() if lead or together else None)
-            if lead:
-                write(path, made)
-        return made
+        with ExitStack() as lock:
+
+            def look() -> Any:
+                lock.enter_context(locked(path))
+                return read(path)
+
+            found = self._first(look)
+            if found is None:
+                found = self.broadcast(self.checked(make)) if together else self._first(make)
+                self._first(lambda: write(path, found))
+        return found
 
     def checked(self, make: Callable[[], Item]) -> Item:
         """What `make` returns on this worker.
 
         Raises:
-            GansweepError: on every worker, if any worker's `make` raised it; the others would wait for it for ever.
+            Exception: on every worker, what any worker's `make` raised, of unknown kinds as RuntimeError: the others
+                would wait for it for ever.
         """
+        if self.size == 1:
+            return make()
         made, error = None, None
         try:
             made = make()
-        except GansweepError as raised:
+        except Exception as raised:
             error = raised
-        for found in self._every(error):
+        for found in self._every(_sendable(error)):
             if found is not None:
-                raise found
+                raise found from error
         return cast("Item", made)
 
     def merged(self, part: dict[Any, Item]) -> dict[Any, Item]:
@@ -107,6 +120,10 @@ class Shares:
         distributed.broadcast_object_list(box, src=0, device=self.device)
         return box[0]
 
+    def _first(self, make: Callable[[], Item]) -> Item:
+        """What `make` returns on the first worker, which alone calls it."""
+        return cast("Item", self.broadcast(self.checked(lambda: make() if self.rank == 0 else None)))
+
     def _every(self, value: Item) -> list[Item]:
         """The values of all workers."""
         if self.size == 1:
@@ -114,3 +131,10 @@ class Shares:
         box: list[Any] = [None] * self.size
         distributed.all_gather_object(box, value)
         return box
+
+
+def _sendable(error: Exception | None) -> Exception | None:
+    """The error as it can be pickled, which those of other libraries need not be."""
+    if error is None or isinstance(error, GansweepError | Diverged | torch.OutOfMemoryError):
+        return error
+    return RuntimeError(f"{type(error).__name__}: {error}")

@@ -125,10 +125,8 @@ class TrialScorer:
     def _draw(self, sampler: Sampler, labels: Tensor, seeds: _Seeds, real: Reference, shares: Shares) -> ImageSet:
         """Samples for `labels`, with masks where the family draws them beside the image."""
         spec = real.spec
-        parts = [
-            (start, sampler(Condition(labels[start : start + CHUNK]), seeds[start]))
-            for start in shares.mine(range(0, len(labels), CHUNK))
-        ]
+        starts = shares.mine(range(0, len(labels), CHUNK))
+        parts = shares.checked(lambda: [(s, sampler(Condition(labels[s : s + CHUNK]), seeds[s])) for s in starts])
         # The first worker always has a part; others may have none.
         channels = shares.broadcast(parts[0][1].shape[1] if parts else 0)
         drawn = shares.gathered(parts, torch.zeros(len(labels), channels, spec.size, spec.size))
