@@ -30,6 +30,8 @@ def test_the_document_is_one_list_of_flat_trials(finished):
     assert list(first)[:3] == ["trial_id", "status", "rank"]
     assert {"fid", "fid_features", "accuracy", "accuracy_real_only", "accuracy_difference", "config"} <= first.keys()
     assert first["fid_features"] == "cohort:0123456789ab"
+    assert document[-1]["status"] == "diverged"
+    assert (document[-1]["fid"], document[-1]["accuracy"]) == (None, None)
     assert first["config"]["penalty"]["lambda"] == 10.0
     assert first["stopped_at"] is None
     assert next(item for item in document if item["status"] == "stopped")["stopped_at"] == 200

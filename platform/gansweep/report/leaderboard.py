@@ -95,6 +95,8 @@ def leaderboard(store: Store) -> list[LeaderboardRow]:
 def as_document(rows: Sequence[LeaderboardRow]) -> list[dict[str, Any]]:
     """Plain values for JSON: a list, best first, each with its scores beside `trial_id`, `status` and `rank`.
 
+    `fid` and `accuracy` are always there, None where they were not measured.
+
     `mean`, `spread` and `trainings` are those of the trial's whole configuration, over the trainings that count.
     """
     of_configuration = {(row.rank, row.status): row for row in folded(rows)}
@@ -103,6 +105,8 @@ def as_document(rows: Sequence[LeaderboardRow]) -> list[dict[str, Any]]:
             "trial_id": row.trial_id,
             "status": row.status,
             "rank": row.rank,
+            "fid": None,
+            "accuracy": None,
             **row.scores,
             "fid_features": row.fid_features,
             "front": row.front,
