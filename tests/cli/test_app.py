@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -147,6 +148,12 @@ def test_as_a_process_json_is_the_whole_of_stdout(tmp_path):
     assert ran.returncode == 0, ran.stderr
     assert json.loads(ran.stdout)["images"] == 4
     assert "Traceback" not in ran.stderr
+
+
+def test_the_next_command_can_be_pasted(tmp_path, capfd):
+    scans = tmp_path / "my scans [1]"
+    assert main(["phantom", str(scans), "--patients=4", "--slices=1", "--size=64"]) == 0
+    assert shlex.split(capfd.readouterr().out.partition("next: ")[2]) == ["gansweep", "ingest", str(scans), "COHORT"]
 
 
 def test_as_a_process_a_mistake_exits_with_two(tmp_path):

@@ -1,5 +1,6 @@
 """Verbs that make sets of images: phantom, ingest."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -30,7 +31,7 @@ def phantom(
     images = patients * (slices + fossa)
     emit(
         {"out": out, "labels": out / "labels.csv", "patients": patients, "images": images, "seed": seed},
-        f"{patients} patients, {images} images in {out}; next: gansweep ingest {out} COHORT",
+        f"{patients} patients, {images} images in {out}; next: gansweep ingest {shlex.quote(str(out))} COHORT",
         as_json=as_json,
     )
 

@@ -83,5 +83,5 @@ def _places(out: Path) -> dict[str, str]:
         "best configuration": str(out / "best" / "config.yaml"),
         "model card": str(out / "best" / "MODEL_CARD.md"),
         "synthetic scans": str(out / "synthetic"),
-        "trials in the browser": f"gansweep dashboard {out}/runs/demo",
+        "trials in the browser": f"gansweep dashboard {shlex.quote(f'{out}/runs/demo')}",
     }

@@ -1,5 +1,6 @@
 """Verbs that use a sweep's result: export, train, generate."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -57,7 +58,7 @@ def export(
     files = sorted(str(path.relative_to(made)) for path in made.rglob("*") if path.is_file())
     emit(
         {"out": made, "files": files},
-        f"{', '.join(files)} in {made}; next: gansweep generate {made} --n 100 --out synthetic",
+        f"{', '.join(files)} in {made}; next: gansweep generate {shlex.quote(str(made))} --n 100 --out synthetic",
         as_json=as_json,
     )
 
@@ -117,4 +118,8 @@ def train(
     except KeyboardInterrupt:
         note("stopped; the same command goes on from here")
         raise
-    emit({"out": made}, f"trained; next: gansweep generate {made} --n 100 --out synthetic", as_json=as_json)
+    emit(
+        {"out": made},
+        f"trained; next: gansweep generate {shlex.quote(str(made))} --n 100 --out synthetic",
+        as_json=as_json,
+    )
