@@ -222,7 +222,7 @@ def test_every_family_says_what_it_can_be_asked_on_held_out_images():
 LEARNING = {
     "cyclegan": (400, {"loss__kind": "least_squares", "architecture__critic_width": 16}),
     "discogan": (400, {"loss__kind": "non_saturating", "architecture__critic_width": 16}),
-    "csgan": (200, {"loss__kind": "least_squares"}),
+    "csgan": (200, {"loss__kind": "least_squares", "architecture__synthesized": 10.0}),
     "dc2anet": (150, {"loss__kind": "least_squares"}),
     "srgan": (200, {"loss__kind": "non_saturating"}),
     "auto_context": (200, {"loss__kind": "non_saturating"}),
