@@ -13,13 +13,6 @@ import pytest
 from gansweep.errors import ConfigError, StoreError
 from gansweep.report.dashboard import serve_dashboard
 
-SERVE = """
-import sys
-from gansweep.report.dashboard import serve_dashboard
-from gansweep.store.store import Store
-serve_dashboard(Store.open(sys.argv[1]), port=0, say=lambda line: print(line, flush=True))
-"""
-
 
 @pytest.fixture(scope="module")
 def served(finished, tmp_path_factory):
@@ -27,15 +20,17 @@ def served(finished, tmp_path_factory):
     copy = tmp_path_factory.mktemp("copy") / "fahr"
     shutil.copytree(finished.local, copy)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-c", SERVE, str(copy)]
+    command = [sys.executable, "-m", "gansweep.cli", "dashboard", str(copy), "--port=0", "--json"]
     # A shell's background jobs, and so their children, ignore SIGINT until told otherwise.
     heard = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, preexec_fn=heard)
-    line = server.stdout.readline()
-    assert "no authentication" in line
-    yield next(word for word in line.split() if word.startswith("http")).rstrip("/")
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    server = subprocess.Popen(command, env=environment, preexec_fn=heard, **pipes)
+    document = "".join(server.stdout.readline() for _ in range(3))
+    yield json.loads(document)["url"].rstrip("/")
     server.send_signal(signal.SIGINT)
-    assert server.wait(timeout=120) == 0
+    rest, said = server.communicate(timeout=120)
+    assert (server.returncode, rest) == (0, "")
+    assert said.splitlines()[-1] == "dashboard ended"
 
 
 def _get(url):
@@ -76,11 +71,11 @@ def test_an_address_that_cannot_be_used_is_told_in_one_line(finished):
         taken.listen()
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=f"port {port} of 127.0.0.1 is taken; choose another with --port"):
-            serve_dashboard(finished, port=port, say=print)
+            serve_dashboard(finished, port=port, ready=print)
     with pytest.raises(ConfigError, match="port 99999 does not exist"):
-        serve_dashboard(finished, port=99999, say=print)
+        serve_dashboard(finished, port=99999, ready=print)
 
 
 def test_a_sweep_without_a_study_has_no_dashboard(empty):
     with pytest.raises(StoreError, match="no Optuna study here yet"):
-        serve_dashboard(empty, port=0, say=print)
+        serve_dashboard(empty, port=0, ready=print)

@@ -55,16 +55,19 @@ def report(
 
 def dashboard(
     store: StoreArgument,
-    port: Annotated[int, typer.Option(help="On this machine's loopback address.")] = 8080,
+    port: Annotated[int, typer.Option(min=0, help="On this machine's loopback address; 0: any free one.")] = 8080,
     as_json: Json = False,
 ) -> None:
     """Serve Optuna's dashboard on this machine, with each trial's sample sheet, until Ctrl-C."""
     from gansweep.report.dashboard import serve_dashboard
     from gansweep.store.store import Store
 
-    def say(line: str) -> None:
-        note(line)
-        if as_json:
-            emit({"url": f"http://127.0.0.1:{port}/"}, "", as_json=True)
+    opened = Store.open(store)
 
-    serve_dashboard(Store.open(store), port=port, say=say)
+    def ready(url: str) -> None:
+        note(f"dashboard of {opened.info.name}: {url} (no authentication; Ctrl-C ends it)")
+        if as_json:
+            emit({"url": url}, "", as_json=True)
+
+    serve_dashboard(opened, port=port, ready=ready)
+    note("dashboard ended")

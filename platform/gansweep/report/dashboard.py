@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import threading
 from socketserver import ThreadingMixIn
@@ -34,7 +35,7 @@ class _Quiet(WSGIRequestHandler):
         """Nothing: a line for every request would bury what the user should read."""
 
 
-def serve_dashboard(store: Store, *, host: str = "127.0.0.1", port: int = 8080, say: Callable[[str], None]) -> None:
+def serve_dashboard(store: Store, *, host: str = "127.0.0.1", port: int = 8080, ready: Callable[[str], None]) -> None:
     """Serves the dashboard until interrupted; sheets and figures of a live sweep are renewed every half minute.
 
     The dashboard has no authentication, and whoever reaches it can change the study: keep it on this machine and come
@@ -44,7 +45,7 @@ def serve_dashboard(store: Store, *, host: str = "127.0.0.1", port: int = 8080, 
         store: the sweep's.
         host: address to listen on.
         port: likewise; 0 for any free one.
-        say: gets a line for the user once the dashboard answers.
+        ready: gets the dashboard's address, once, when it answers.
 
     Raises:
         StoreError: the sweep has no study yet.
@@ -55,13 +56,12 @@ def serve_dashboard(store: Store, *, host: str = "127.0.0.1", port: int = 8080, 
     with _listening(host, port) as server:
         prepare_dashboard(store)
         server.set_app(wsgi(store.study_storage(), artifact_store=StoreArtifacts(store)))
-        say(f"dashboard of {store.info.name}: http://{host}:{server.server_port}/ (no authentication; Ctrl-C ends it)")
+        ready(f"http://{host}:{server.server_port}/")
         over = threading.Event()
         threading.Thread(target=_keep_current, args=(store, over), daemon=True).start()
         try:
-            server.serve_forever()
-        except KeyboardInterrupt:
-            say("dashboard ended")
+            with contextlib.suppress(KeyboardInterrupt):
+                server.serve_forever()
         finally:
             over.set()
 
