@@ -12,11 +12,13 @@ from gansweep.cli.options import (
     CpusOption,
     GpusOption,
     Json,
+    OwnSpaceOption,
     SeedOption,
     SetOption,
     StoreArgument,
     SweptSpaceOption,
     parse_settings,
+    space_trainables,
     swept_trainables,
 )
 
@@ -58,7 +60,7 @@ def export(
     files = sorted(str(path.relative_to(made)) for path in made.rglob("*") if path.is_file())
     emit(
         {"out": made, "files": files},
-        f"{', '.join(files)} in {made}; next: gansweep generate {shlex.quote(str(made))} --n 100 --out synthetic",
+        f"{', '.join(files)} in {made}; next: {_next(made, space or opened.info.space)}",
         as_json=as_json,
     )
 
@@ -75,13 +77,23 @@ def generate(
     cohort: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Real images, for families that start from them.")
     ] = None,
+    space: OwnSpaceOption = None,
     as_json: Json = False,
 ) -> None:
     """Draw synthetic images, with a labels.csv that `gansweep ingest` reads."""
     from gansweep.export.generate import generate as run
-    from trainables import TRAINABLES
 
-    made = run(folder, n, out, TRAINABLES, format=file_format, label=label, seed=seed, cohort=cohort, progress=Ticker())
+    made = run(
+        folder,
+        n,
+        out,
+        space_trainables(space),
+        format=file_format,
+        label=label,
+        seed=seed,
+        cohort=cohort,
+        progress=Ticker(),
+    )
     emit({"out": made, "images": n, "format": file_format, "seed": seed}, f"{n} images in {made}", as_json=as_json)
 
 
@@ -93,6 +105,7 @@ def train(
     gpus_per_worker: GpusOption = 0.0,
     cpus_per_worker: CpusOption = 1,
     settings: SetOption = None,
+    space: OwnSpaceOption = None,
     reports: Annotated[int, typer.Option(min=1, help="How often progress is told and kept.")] = 20,
     allow_memorised: AllowOption = False,
     as_json: Json = False,
@@ -100,14 +113,13 @@ def train(
     """Train one configuration to its full budget, and export the result. The same command goes on after Ctrl-C."""
     from gansweep.export.config_file import read_config
     from gansweep.export.production import train_production
-    from trainables import TRAINABLES
 
     try:
         made = train_production(
             read_config(config).derive(parse_settings(settings)),
             cohort,
             out,
-            TRAINABLES,
+            space_trainables(space),
             workers=workers,
             cpus_per_worker=cpus_per_worker,
             gpus_per_worker=gpus_per_worker,
@@ -118,8 +130,10 @@ def train(
     except KeyboardInterrupt:
         note("stopped; the same command goes on from here")
         raise
-    emit(
-        {"out": made},
-        f"trained; next: gansweep generate {shlex.quote(str(made))} --n 100 --out synthetic",
-        as_json=as_json,
-    )
+    emit({"out": made}, f"trained; next: {_next(made, space)}", as_json=as_json)
+
+
+def _next(made: Path, space: str | None) -> str:
+    """What to do with a generator; one of a user's own family needs its file again."""
+    own = ["--space", space] if space and ":" in space else []
+    return shlex.join(["gansweep", "generate", str(made), "--n", "100", "--out", "synthetic", *own])

@@ -18,6 +18,7 @@ __all__ = [
     "CpusOption",
     "GpusOption",
     "Json",
+    "OwnSpaceOption",
     "SeedOption",
     "SetOption",
     "StoreArgument",
@@ -25,6 +26,7 @@ __all__ = [
     "WorkersOption",
     "parse_fractions",
     "parse_settings",
+    "space_trainables",
     "swept_trainables",
 ]
 
@@ -43,6 +45,9 @@ GpusOption = Annotated[float, typer.Option("--gpus-per-worker", min=0.0, help="G
 CpusOption = Annotated[float, typer.Option("--cpus-per-worker", min=0.1, help="CPU cores each.")]
 SweptSpaceOption = Annotated[
     str | None, typer.Option("--space", metavar="SPACE", help="The sweep's space, if its file has moved.")
+]
+OwnSpaceOption = Annotated[
+    str | None, typer.Option("--space", metavar="SPACE", help="Whose families it is of, if they are your own.")
 ]
 StoreArgument = Annotated[str, typer.Argument(metavar="STORE", help="A sweep's store: <storage>/<name>.")]
 
@@ -69,6 +74,18 @@ def swept_trainables(space: str | None, recorded: str) -> "Trainables":
             raise
         what = f"the sweep's space cannot be found: {error.what}"
         raise ConfigError(what, where=recorded, fix="say with --space where it is now") from None
+
+
+def space_trainables(space: str | None) -> "Trainables":
+    """What a configuration may name: what `space` brings, or what comes with gansweep.
+
+    Raises:
+        ConfigError: no such space.
+    """
+    from gansweep.search.spaces import load_space
+    from trainables import TRAINABLES
+
+    return load_space(space).trainables if space else TRAINABLES
 
 
 def parse_settings(pairs: Iterable[str] | None) -> dict[str, Any]:
