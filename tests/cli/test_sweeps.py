@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from gansweep.cli import main
+from gansweep.cluster.submit import JobEnd
 from gansweep.experiment import Objective, TrialConfig
 from gansweep.store.schema import CohortReference, SweepInfo, TrialRow
 from gansweep.store.store import Store
@@ -50,3 +51,49 @@ def test_one_usable_trial_is_a_success_and_the_next_command_can_be_pasted(swept,
     out, err = capfd.readouterr()
     assert err == ""
     assert shlex.split(out.partition("next: ")[2]) == ["gansweep", "leaderboard", str(store.local)]
+
+
+@pytest.fixture
+def submitted(monkeypatch):
+    """Runs `submit`, whose job ends like this."""
+
+    def run(end, *words):
+        def follow(*_args, **_options):
+            if isinstance(end, JobEnd):
+                return end
+            raise end
+
+        monkeypatch.setattr("gansweep.cluster.submit.submit_sweep", lambda *_args, **_options: "raysubmit_1")
+        monkeypatch.setattr("gansweep.cluster.submit.follow", follow)
+        storage = "--storage=s3://KEY:secret@bucket/my runs?region=x"
+        return main(["submit", "smoke", "--cohort=c", storage, "--name=s", "--trials=3", *words])
+
+    return run
+
+
+def test_a_submitted_job_is_told_how_to_be_watched(submitted, capfd):
+    assert submitted(None, "--no-wait", "--address=http://head:8265") == 0
+    assert capfd.readouterr().out == (
+        "raysubmit_1 runs; watch it: gansweep status 's3://bucket/my runs/s', "
+        "or ray job logs --follow --address=http://head:8265 raysubmit_1\n"
+    )
+
+
+def test_a_job_that_is_no_longer_followed_is_told_how_to_be_watched_ended_and_resumed(submitted, capfd):
+    assert submitted(KeyboardInterrupt()) == 130
+    said = capfd.readouterr().err
+    assert "raysubmit_1 goes on; watch it: gansweep status 's3://bucket/my runs/s'" in said
+    assert "ray job stop raysubmit_1 ends it, and the same submit with --resume goes on from there" in said
+
+
+@pytest.mark.parametrize(
+    ("end", "status", "says"),
+    [
+        (JobEnd("SUCCEEDED", 0, ""), 0, "succeeded; next: gansweep leaderboard 's3://bucket/my runs/s'"),
+        (JobEnd("FAILED", 2, ""), 2, "failed; once put right, the same submit with --resume goes on"),
+        (JobEnd("STOPPED", None, ""), 1, "stopped; once put right, the same submit with --resume goes on"),
+    ],
+)
+def test_an_ended_job_is_told_what_comes_next(end, status, says, submitted, capfd):
+    assert submitted(end) == status
+    assert capfd.readouterr().out == f"raysubmit_1 {says}\n"

@@ -120,6 +120,7 @@ def submit(
     Relative paths are taken from the current directory, as places that every node of the cluster sees.
     """
     from gansweep.cluster.submit import follow, submit_sweep
+    from gansweep.store.files import without_credentials
 
     # A wrong name or value is better told now than by a job's log.
     experiment_of(space, settings, sampler, scheduler)
@@ -141,16 +142,25 @@ def submit(
     words += [f"--set={pair}" for pair in settings or ()] + (["--resume"] if resume else [])
     job = submit_sweep(space, words, address=address)
     note(f"submitted {job}")
+    store = shlex.quote(f"{without_credentials(str(chosen['--storage'])).rstrip('/')}/{name}")
+    there = shlex.join([f"--address={address}", job] if address else [job])
+    watch = f"watch it: gansweep status {store}, or ray job logs --follow {there}"
     if not wait:
-        emit({"job": job, "status": "SUBMITTED"}, f"{job} runs; its log: ray job logs --follow {job}", as_json=as_json)
+        emit({"job": job, "status": "SUBMITTED"}, f"{job} runs; {watch}", as_json=as_json)
         return
     try:
         end = follow(job, sys.stderr.write, address=address)
     except KeyboardInterrupt:
-        note(f"no longer following; {job} goes on (ray job stop {job} ends it, a submit with --resume continues it)")
+        note(
+            f"{job} goes on; {watch}; ray job stop {there} ends it, and the same submit with --resume goes on from there"
+        )
         raise
-    emit({"job": job, **vars(end)}, f"{job} {end.status.lower()}", as_json=as_json)
-    if end.status != "SUCCEEDED":
+    succeeded = end.status == "SUCCEEDED"
+    then = (
+        f"next: gansweep leaderboard {store}" if succeeded else "once put right, the same submit with --resume goes on"
+    )
+    emit({"job": job, **vars(end)}, f"{job} {end.status.lower()}; {then}", as_json=as_json)
+    if not succeeded:
         raise typer.Exit(end.exit_code or 1)
 
 
