@@ -83,15 +83,15 @@ def test_a_job_that_is_no_longer_followed_is_told_how_to_be_watched_ended_and_re
     assert submitted(KeyboardInterrupt()) == 130
     said = capfd.readouterr().err
     assert "raysubmit_1 goes on; watch it: gansweep status 's3://bucket/my runs/s'" in said
-    assert "ray job stop raysubmit_1 ends it, and the same submit with --resume goes on from there" in said
+    assert "ray job stop raysubmit_1 ends it, the same submit with --resume goes on from there" in said
 
 
 @pytest.mark.parametrize(
     ("end", "status", "says"),
     [
         (JobEnd("SUCCEEDED", 0, ""), 0, "succeeded; next: gansweep leaderboard 's3://bucket/my runs/s'"),
-        (JobEnd("FAILED", 2, ""), 2, "failed; once put right, the same submit with --resume goes on"),
-        (JobEnd("STOPPED", None, ""), 1, "stopped; once put right, the same submit with --resume goes on"),
+        (JobEnd("FAILED", 2, ""), 2, "failed; the same submit with --resume goes on from there"),
+        (JobEnd("STOPPED", None, ""), 1, "stopped; the same submit with --resume goes on from there"),
     ],
 )
 def test_an_ended_job_is_told_what_comes_next(end, status, says, submitted, capfd):

@@ -144,6 +144,7 @@ def submit(
     note(f"submitted {job}")
     store = shlex.quote(f"{without_credentials(str(chosen['--storage'])).rstrip('/')}/{name}")
     there = shlex.join([f"--address={address}", job] if address else [job])
+    again = "the same submit with --resume goes on from there"
     watch = f"watch it: gansweep status {store}, or ray job logs --follow {there}"
     if not wait:
         emit({"job": job, "status": "SUBMITTED"}, f"{job} runs; {watch}", as_json=as_json)
@@ -151,14 +152,10 @@ def submit(
     try:
         end = follow(job, sys.stderr.write, address=address)
     except KeyboardInterrupt:
-        note(
-            f"{job} goes on; {watch}; ray job stop {there} ends it, and the same submit with --resume goes on from there"
-        )
+        note(f"{job} goes on; {watch}; ray job stop {there} ends it, {again}")
         raise
     succeeded = end.status == "SUCCEEDED"
-    then = (
-        f"next: gansweep leaderboard {store}" if succeeded else "once put right, the same submit with --resume goes on"
-    )
+    then = f"next: gansweep leaderboard {store}" if succeeded else again
     emit({"job": job, **vars(end)}, f"{job} {end.status.lower()}; {then}", as_json=as_json)
     if not succeeded:
         raise typer.Exit(end.exit_code or 1)
