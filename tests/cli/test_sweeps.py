@@ -53,6 +53,13 @@ def test_one_usable_trial_is_a_success_and_the_next_command_can_be_pasted(swept,
     assert shlex.split(out.partition("next: ")[2]) == ["gansweep", "leaderboard", str(store.local)]
 
 
+def test_the_demo_ends_with_a_sweep_that_failed(store, swept, tmp_path, monkeypatch):
+    assert swept("failed") == 1  # from here on the search leaves no generator
+    words = ["sweep", "smoke", "--cohort=c", f"--storage={store.local.parent}", "--name=s", "--trials=1"]
+    monkeypatch.setattr("gansweep.cli.demo._commands", lambda *_: [words, ["never", "reached"]])
+    assert main(["demo", f"--out={tmp_path / 'demo'}"]) == 1
+
+
 @pytest.fixture
 def submitted(monkeypatch):
     """Runs `submit`, whose job ends like this."""
