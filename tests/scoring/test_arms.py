@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from functools import partial
 
 import pytest
@@ -40,6 +42,29 @@ def test_a_better_view_of_the_images_is_no_gain_from_synthetic_ones() -> None:
                 gain = kind.arms[name][metric][0] - kind.arms[BASE][metric][0]
                 assert by_metric[metric].difference == pytest.approx(gain)
     assert judged["good"].comparisons["synthetic only"]["accuracy"].verdict == "harms"
+
+
+@pytest.mark.parametrize("undefined", [BASE, "real + 1 synthetic"])
+def test_what_an_arm_does_not_define_is_absent_with_the_reason_and_the_rest_is_there(undefined: str) -> None:
+    """One training's detectors of one arm went to NaN; of NaN an argmax still names a class."""
+    test = ImageSet(torch.zeros(60, 1, 8, 8), torch.arange(60) % 2, None, tuple(map(str, range(60))))
+    runs, others = said(0.8, 3, 0), said(0.8, 3, 1)
+    runs[1][undefined] = torch.full_like(runs[1][undefined], torch.nan)
+    judged = judge_arms({"broken": runs, "whole": others}, test, 1)
+    reason = "its detectors give probabilities that are not finite"
+    broken, compared = judged["broken"], {"real + 1 synthetic", "synthetic only"}
+    lost = compared if undefined == BASE else {undefined}
+    assert broken.arms[undefined] == {}
+    assert broken.absent[undefined] == dict.fromkeys(METRICS, reason)
+    for name in compared:
+        assert set(broken.comparisons[name]) == (set() if name in lost else set(METRICS))
+        assert set(broken.absent[name]) == (set(METRICS) if name in lost else set())
+    if undefined == BASE:
+        assert set(broken.absent["synthetic only"].values()) == {f"real: {reason}"}
+        assert set(broken.arms["synthetic only"]) == set(METRICS)
+    assert set(judged["whole"].comparisons["synthetic only"]) == set(METRICS)
+    assert not any(judged["whole"].absent.values())
+    json.dumps({kind: asdict(arms) for kind, arms in judged.items()}, allow_nan=False)
 
 
 def test_the_parts_of_a_comparison_are_the_whole() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -82,6 +83,13 @@ def test_a_class_without_samples_is_filled_with_real_images() -> None:
     images, labels = Batches(replace(RECIPE, batch=12), marked(30, 0.0), none, 1.0, 0)[0]
     assert images.max() < 5
     assert torch.bincount(labels).tolist() == [6, 6]
+
+
+def test_probabilities_that_are_none_have_no_score() -> None:
+    """Of NaN an argmax still names a class."""
+    probabilities = torch.full((2, 6, 2), 0.5)
+    probabilities[1, 3] = torch.nan
+    assert all(math.isnan(score) for score in detection_scores(probabilities, torch.arange(6) % 2, 1))
 
 
 def test_shares_of_ratios() -> None:

@@ -12,6 +12,7 @@ from benchmarks.false_alarms import Design, crossed
 from gansweep.errors import ConfigError
 from gansweep.scoring.statistics import (
     Predictions,
+    UndefinedError,
     bootstrap_mean,
     compare,
     compare_arms,
@@ -95,10 +96,16 @@ def test_a_metric_that_is_not_defined_has_no_verdict(positives: int) -> None:
             interval(base, metric)
 
 
-def test_probabilities_that_are_none_have_no_verdict() -> None:
-    base = said([np.nan] * 8, [0, 1] * 4, "abcdefgh")
-    with pytest.raises(ConfigError, match="auroc is not finite"):
-        compare(base, base, "auroc")
+@pytest.mark.parametrize("metric", ["accuracy", "sensitivity", "specificity", "auroc"])
+def test_probabilities_that_are_none_have_no_verdict(metric: str) -> None:
+    base = said(list(np.linspace(0.1, 0.9, 8)), [0, 1] * 4, "abcdefgh")
+    none = said([np.nan] * 8, [0, 1] * 4, "abcdefgh")
+    with pytest.raises(UndefinedError, match="its detectors give probabilities that are not finite"):
+        compare(base, none, metric)
+    with pytest.raises(UndefinedError, match="the base's detectors give probabilities that are not finite"):
+        compare(none, base, metric)
+    with pytest.raises(UndefinedError):
+        interval(none, metric)
 
 
 def test_a_real_gain_helps_and_a_real_loss_harms() -> None:

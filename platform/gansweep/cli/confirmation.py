@@ -54,16 +54,29 @@ def _as_table(result: dict[str, Any]) -> "Table":
     table = Table(
         title=f"{result['patients']} test patients, {result['images']} images; 95 % intervals; base: {result['base']}"
     )
-    for column in ("trial", "arm", "accuracy", "sensitivity", "specificity", "difference in accuracy", "verdict"):
+    for column in (
+        "trial",
+        "arm",
+        "accuracy",
+        "sensitivity",
+        "specificity",
+        "difference in accuracy",
+        "verdict",
+        "absent",
+    ):
         table.add_column(column)
     for leader in result["leaders"]:
         for arm, scores in leader["arms"].items():
-            claim = leader["comparisons"].get(arm)
+            claim = leader["comparisons"].get(arm, {}).get("accuracy")
             table.add_row(
                 leader["trial_id"],
                 arm,
-                *(_percent(*scores[metric]) for metric in ("accuracy", "sensitivity", "specificity")),
-                *(_claimed(claim["accuracy"]) if claim else ("", "")),
+                *(
+                    _percent(*scores[metric]) if metric in scores else "-"
+                    for metric in ("accuracy", "sensitivity", "specificity")
+                ),
+                *(_claimed(claim) if claim else ("", "")),
+                "; ".join(f"{metric}: {reason}" for metric, reason in leader["absent"][arm].items()),
             )
     return table
 

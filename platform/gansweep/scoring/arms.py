@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from gansweep.scoring.detection import Recipe, predict, synthetic_share, train_detector
-from gansweep.scoring.statistics import Comparison, Predictions, compare_arms, interval
+from gansweep.scoring.statistics import Comparison, Predictions, UndefinedError, compare_arms, interval
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,6 +28,9 @@ BASE = "real"
 
 METRICS = ("accuracy", "sensitivity", "specificity", "auroc")
 """What arms are compared by."""
+
+Interval = tuple[float, float, float]
+"""Value, low and high."""
 
 _REAL_ARMS: dict[str, dict[str, Any]] = {
     BASE: {},
@@ -116,13 +119,15 @@ class JudgedArms:
 
     Args:
         trainings: generators behind each figure.
-        arms: value, low and high of each of `METRICS`, by arm; 95 % intervals over patients.
+        arms: value, low and high of each of `METRICS` that is defined, by arm; 95 % intervals over patients.
         comparisons: with `BASE`, by arm with synthetic images and metric.
+        absent: why a metric or its comparison is missing, by arm and metric.
     """
 
     trainings: int
-    arms: Mapping[str, Mapping[str, tuple[float, float, float]]]
+    arms: Mapping[str, Mapping[str, Interval]]
     comparisons: Mapping[str, Mapping[str, Comparison]]
+    absent: Mapping[str, Mapping[str, str]]
 
 
 def judge_arms(
@@ -131,7 +136,8 @@ def judge_arms(
     """Every arm with synthetic images against its own kind's real one.
 
     P-values and verdicts are corrected, metric by metric, over every claim that is made of these patients. Each kind
-    has its own base: where views differ (size, crop), so do the real images, and a gain must not be due to that.
+    has its own base: where views differ (size, crop), so do the real images, and a gain must not be due to that. A
+    metric that an arm does not define is absent there, and with a base's so are the comparisons with it.
 
     Args:
         kinds: what `run_arms` gave for each training of each kind.
@@ -140,7 +146,7 @@ def judge_arms(
         seed: of the bootstrap.
 
     Raises:
-        ConfigError: too few trainings, or fewer than two test patients in a class.
+        ConfigError: too few trainings.
     """
 
     def predictions(its_arms: Sequence[Mapping[str, Tensor]], name: str) -> Predictions:
@@ -149,16 +155,49 @@ def judge_arms(
         return Predictions(mean.numpy(), test.labels.numpy(), test.patients, positive)
 
     found = {kind: {name: predictions(its_arms, name) for name in its_arms[0]} for kind, its_arms in kinds.items()}
+    measured = {kind: {name: _measured(arm, seed) for name, arm in arms.items()} for kind, arms in found.items()}
+    absent = {kind: _absent({name: reasons for name, (_, reasons) in arms.items()}) for kind, arms in measured.items()}
     claimed = {kind: [name for name in arms if name not in _REAL_ARMS] for kind, arms in found.items()}
-    claims = {
-        f"{kind}/{name}": (found[kind][BASE], found[kind][name]) for kind, names in claimed.items() for name in names
+    verdicts = {
+        metric: compare_arms(
+            {
+                f"{kind}/{name}": (found[kind][BASE], found[kind][name])
+                for kind, names in claimed.items()
+                for name in names
+                if metric not in absent[kind][name]
+            },
+            metric,
+            seed=seed,
+        )
+        for metric in METRICS
     }
-    verdicts = {metric: compare_arms(claims, metric, seed=seed) for metric in METRICS}
     return {
         kind: JudgedArms(
             len(kinds[kind]),
-            {name: {metric: interval(arm, metric, seed=seed) for metric in METRICS} for name, arm in arms.items()},
-            {name: {metric: verdicts[metric][f"{kind}/{name}"] for metric in METRICS} for name in claimed[kind]},
+            {name: intervals for name, (intervals, _) in arms.items()},
+            {
+                name: {m: verdicts[m][f"{kind}/{name}"] for m in METRICS if m not in absent[kind][name]}
+                for name in claimed[kind]
+            },
+            absent[kind],
         )
-        for kind, arms in found.items()
+        for kind, arms in measured.items()
     }
+
+
+def _measured(arm: Predictions, seed: int) -> tuple[dict[str, Interval], dict[str, str]]:
+    """Each metric with its interval, and why there is none of the others."""
+    intervals: dict[str, Interval] = {}
+    reasons: dict[str, str] = {}
+    for metric in METRICS:
+        try:
+            intervals[metric] = interval(arm, metric, seed=seed)
+        except UndefinedError as undefined:
+            reasons[metric] = undefined.what
+    return intervals, reasons
+
+
+def _absent(reasons: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
+    """Why an arm's metric or its comparison is missing: it is not defined there or, with that reason, in the base."""
+    of_base = {metric: f"{BASE}: {reason}" for metric, reason in reasons[BASE].items()}
+    return {name: dict(own) if name in _REAL_ARMS else {**of_base, **own} for name, own in reasons.items()}

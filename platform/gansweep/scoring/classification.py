@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -20,13 +21,15 @@ class Detection(NamedTuple):
 
 
 def detection_scores(probabilities: Tensor, labels: Tensor, positive: int) -> Detection:
-    """All four scores, each the mean over the detectors.
+    """All four scores, each the mean over the detectors; all NaN where a probability is not finite.
 
     Args:
         probabilities: `[s, n, k]` class probabilities of s detectors for n images, or `[n, k]` of one.
         labels: `[n]` true classes.
         positive: the class that sensitivity, specificity and AUROC are about; all others count as negative.
     """
+    if not probabilities.isfinite().all():
+        return Detection(*[math.nan] * 4)  # of NaN an argmax still names a class
     return Detection(
         float(accuracy(probabilities, labels).mean()),
         float(sensitivity(probabilities, labels, positive).mean()),

@@ -18,11 +18,15 @@ from gansweep.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["Estimate", "Predictions", "estimate"]
+__all__ = ["Estimate", "Predictions", "UndefinedError", "estimate"]
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 REPLICATES = 2000
+
+
+class UndefinedError(ConfigError):
+    """A metric that has no value or no variance with these patients and detectors."""
 
 
 @dataclass(frozen=True)
@@ -87,22 +91,25 @@ def estimate(metric: str, arm: Predictions, base: Predictions | None = None, *, 
         seed: of the bootstrap.
 
     Raises:
-        ConfigError: a single patient has, or fewer than two have, an image of a class that the metric is about; or
-            what it gives is not finite.
+        UndefinedError: a single patient has, or fewer than two have, an image of a class that the metric is about; or
+            probabilities are not finite.
     """
+    for one, whose in ((arm, "its"), (base, "the base's")):
+        # Not left to the metric: of NaN an argmax still names a class.
+        if one is not None and not np.isfinite(one.probabilities).all():
+            what = f"{whose} detectors give probabilities that are not finite"
+            raise UndefinedError(what, fix="train them for fewer updates, or others")
     measure = _MEASURES[metric]
     groups = _Patients(arm)
     about = [groups.share(images) for images in _about(metric, arm)]
     if 1 in groups.sides or any((share > 0).sum() < 2 for share in about):
         what = f"fewer than two test patients in a class, too few for {metric}"
-        raise ConfigError(what, fix="a verdict needs more patients")
+        raise UndefinedError(what, fix="a verdict needs more patients")
 
     def measured(weights: Floats) -> Floats:
         return measure(arm, weights) - (measure(base, weights) if base else 0.0)
 
     by_training = measured(np.ones((1, len(arm.labels))))[0]
-    if not np.isfinite(by_training).all():
-        raise ConfigError(f"{metric} is not finite", fix="look at the detectors' probabilities")
     trainings, parts, within = len(by_training), [], 0.0
     for rows, weights in groups.resampled(REPLICATES, np.random.default_rng(seed)):
         found = measured(weights)

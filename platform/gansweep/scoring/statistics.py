@@ -12,7 +12,7 @@ import numpy as np
 from scipy import stats
 
 from gansweep.errors import ConfigError
-from gansweep.scoring.estimates import REPLICATES, Floats, Predictions, estimate
+from gansweep.scoring.estimates import REPLICATES, Floats, Predictions, UndefinedError, estimate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Comparison",
     "Predictions",
+    "UndefinedError",
     "Verdict",
     "bootstrap_mean",
     "compare",
@@ -85,8 +86,8 @@ def compare(
         seed: of the bootstrap.
 
     Raises:
-        ConfigError: arms that are not about the same images, or have fewer than three trainings, or a metric that is
-            not defined or rests on fewer than two patients.
+        ConfigError: arms that are not about the same images, or have fewer than three trainings.
+        UndefinedError: a metric that is not defined or rests on fewer than two patients.
     """
     _check(base, arm)
     found = estimate(metric, arm, base, seed=seed)
@@ -159,7 +160,7 @@ def interval(
     and nothing of other trainings.
 
     Raises:
-        ConfigError: a metric that is not defined or rests on fewer than two patients.
+        UndefinedError: a metric that is not defined or rests on fewer than two patients.
     """
     found = estimate(metric, predictions, seed=seed)
     value, n = found.value, float(found.patients)
