@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from gansweep.errors import ConfigError, StoreError
 from gansweep.search import sweep as module
@@ -56,6 +57,19 @@ def test_a_mistake_is_told_before_anything_starts(
             workers_per_trial=workers,
         )
     assert says in str(told.value)
+    assert not (tmp_path / "runs").exists()
+
+
+class PerImage(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mean((1, 2, 3))
+
+
+def test_an_extractor_is_tried_before_anything_starts(cohort_path: Path, tmp_path: Path) -> None:
+    torch.jit.save(torch.jit.script(PerImage()), tmp_path / "net.pt")
+    experiment = load_space(f"{SPACE}:tiny").with_settings({"scoring.features": str(tmp_path / "net.pt")})
+    with pytest.raises(ConfigError, match=r"extractor net:.*gives shape \(2,\) for 2 images; it must return one"):
+        module.sweep(experiment, cohort=cohort_path, storage=str(tmp_path / "runs"), name="s", trials=1)
     assert not (tmp_path / "runs").exists()
 
 

@@ -46,7 +46,7 @@ def precheck(experiment: Experiment, cohort: Cohort, check: Callable[[TrialConfi
         space: what the user called the space.
 
     Raises:
-        ConfigError: an unknown detector or segmenter, a feature extractor that cannot be loaded, a scheduler's metric
+        ConfigError: an unknown detector or segmenter, a feature extractor that cannot be used, a scheduler's metric
             that is no objective, a space that raises, or a configuration that cannot be trained.
     """
     _check_scoring(experiment, cohort)
@@ -64,7 +64,9 @@ def _check_scoring(experiment: Experiment, cohort: Cohort) -> None:
     if cohort.spec().mask_channels and scoring.segmenter_steps:
         _check_known("segmenter", scoring.segmenter, trainables.segmenters)
     if scoring.features is not None:
-        load_extractor(scoring.features, torch.device("cpu"))
+        spec = cohort.spec()
+        images = torch.linspace(-1, 1, 2 * spec.channels * spec.size**2).view(2, spec.channels, spec.size, spec.size)
+        load_extractor(scoring.features, torch.device("cpu")).features(images)
 
 
 def _check_known(kind: str, name: str, registry: Mapping[str, object]) -> None:
