@@ -170,7 +170,10 @@ def test_a_score_that_the_tested_half_cannot_give_is_absent_and_the_rest_is_ther
 def test_a_set_of_its_own_gets_an_encoder_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gansweep.scoring.panel.ENCODER_STEPS", 10)
     monkeypatch.setattr("gansweep.scoring.resampling.HALVES", 4)
-    assert score_sets(disc_set(24, 0), disc_set(16, 5))["fid"].features.startswith("cohort-encoder:")
+    told: list[tuple[str, int, int]] = []
+    found = score_sets(disc_set(24, 0), disc_set(16, 5), progress=lambda *step: told.append(step))
+    assert found["fid"].features.startswith("cohort-encoder:")
+    assert told == [("training an encoder", done, 10) for done in range(1, 11)]
 
 
 def test_halves_share_no_patient_and_both_have_every_class() -> None:

@@ -71,6 +71,7 @@ def score(
         training=seen,
         held_out=unseen,
         window=_hounsfield_window(info),
+        progress=Ticker(),
     )
     emit({name: metric.as_dict() for name, metric in found.items()}, _table(found), as_json=as_json)
 

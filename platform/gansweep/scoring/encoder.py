@@ -18,6 +18,8 @@ from gansweep.scoring.augmentation import augmented
 from gansweep.scoring.extractors import Extractor, content_hash
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gansweep.contracts import ImageSet
 
 __all__ = ["VERSION", "Encoder", "degraded", "extractor_of", "train_encoder"]
@@ -107,7 +109,13 @@ def degraded(images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor
     return (mixed - centre) * (1 - 0.5 * contrast) + centre + 0.2 * grain * noise.to(images.device), amounts
 
 
-def train_encoder(real: ImageSet, classes: int, steps: int, device: torch.device) -> Encoder:
+def train_encoder(
+    real: ImageSet,
+    classes: int,
+    steps: int,
+    device: torch.device,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Encoder:
     """An encoder trained on `real` for `steps` updates of 32 images; the same one every time on the same machine.
 
     Args:
@@ -115,6 +123,10 @@ def train_encoder(real: ImageSet, classes: int, steps: int, device: torch.device
         classes: number of classes; 1 leaves the supervised part out.
         steps: updates.
         device: where it trains and stays.
+        progress: called with (what, updates done, updates in all); with large images on a CPU they take minutes.
+
+    Raises:
+        CohortError: all images look the same.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -132,7 +144,7 @@ def train_encoder(real: ImageSet, classes: int, steps: int, device: torch.device
     optimiser = torch.optim.AdamW(parameters, lr=2e-3, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=2e-3, total_steps=steps)
     generator = torch.Generator().manual_seed(0)
-    for _ in range(steps):
+    for step in range(steps):
         rows = torch.randint(len(real), (BATCH,), generator=generator)
         images, labels = real.images[rows].to(device), real.labels[rows].to(device)
         damaged, amounts = degraded(images, generator)
@@ -146,6 +158,8 @@ def train_encoder(real: ImageSet, classes: int, steps: int, device: torch.device
         loss.backward()
         optimiser.step()
         schedule.step()
+        if progress:
+            progress("training an encoder", step + 1, steps)
     encoder.eval().requires_grad_(requires_grad=False)
     encoder.standardise(real.images.to(device))
     return encoder

@@ -24,6 +24,8 @@ from gansweep.scoring.resampling import Sample, jackknifed
 from gansweep.scoring.statistics import Predictions, interval, wilson
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gansweep.cohort.intensity import Window
     from gansweep.contracts import ImageSet
 
@@ -45,6 +47,7 @@ def score_sets(
     held_out: ImageSet | None = None,
     window: Window | None = None,
     device: torch.device | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> dict[str, MetricValue]:
     """Every metric of `METRICS` between real and synthetic images, floors beside distances, and what labels allow.
 
@@ -74,6 +77,7 @@ def score_sets(
         held_out: real images that it was not trained on.
         window: of CT, how Hounsfield units became [0, 1]; without it, figures in HU are absent.
         device: where to extract features; the CPU by default.
+        progress: called with (what, steps done, steps in all) while an encoder is trained.
 
     Raises:
         CohortError: too few images, values not finite, sets of different size or channels, pairs of unequal number.
@@ -83,7 +87,8 @@ def score_sets(
     for images, what in ((training, "training"), (held_out, "held-out")):
         _check_shape(real if images is None else images, what, fake)
     halves = _halves(real, seed)
-    extractor = _extractor(features, real, halves[0], device or torch.device("cpu"))
+    device = device or torch.device("cpu")
+    extractor = load_extractor(features, device) if features else _encoder(real, halves[0], device, progress)
     of_real, of_fake = extractor.features(real.images), extractor.features(fake.images)
     sets = Sets(real, fake, of_real, of_fake, halves, extractor.name, paired, seed)
     found: dict[str, MetricValue] = {}
@@ -127,11 +132,11 @@ def _halves(real: ImageSet, seed: int) -> tuple[Tensor, Tensor]:
     return torch.tensor(first), torch.tensor(second)
 
 
-def _extractor(features: str | Path | None, real: ImageSet, rows: Tensor, device: torch.device) -> Extractor:
-    if features is not None:
-        return load_extractor(features, device)
+def _encoder(
+    real: ImageSet, rows: Tensor, device: torch.device, progress: Callable[[str, int, int], None] | None
+) -> Extractor:
     train = replace(real, images=real.images[rows], labels=real.labels[rows], masks=None, patients=())
-    encoder = train_encoder(train, int(real.labels.max()) + 1, ENCODER_STEPS, device)
+    encoder = train_encoder(train, int(real.labels.max()) + 1, ENCODER_STEPS, device, progress)
     return extractor_of(encoder.state_dict(), device)
 
 
