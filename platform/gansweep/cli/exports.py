@@ -80,7 +80,7 @@ def generate(
     space: OwnSpaceOption = None,
     as_json: Json = False,
 ) -> None:
-    """Draw synthetic images, with a labels.csv that `gansweep ingest` reads."""
+    """Draw synthetic images, with a labels.csv that `gansweep ingest` reads (npy is for your own code)."""
     from gansweep.export.generate import generate as run
 
     made = run(

@@ -132,7 +132,8 @@ def _data(facts: CohortFacts) -> str:
         f"split by patient with seed {facts.split_seed}: {splits}",
     ]
     if not facts.patients_known:
-        lines.append("no patients were known: every image counts as one, so near-duplicates may cross the split")
+        unknown = "no patients were known: every image, volume or study counts as one"
+        lines.append(f"{unknown}, so several of one patient may cross the split")
     return _bullets([*lines, *facts.warnings])
 
 

@@ -1,4 +1,4 @@
-"""Synthetic images as files that `gansweep ingest` reads back."""
+"""Synthetic images as files, which `gansweep ingest` reads back (NumPy's are for the user's own code)."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def generate(
     """Draws synthetic images and writes them with a `labels.csv`, one row per image in the order drawn.
 
     `png` shows what the training window shows, 8 bits a channel. `npy`, `nifti` and `dicom` hold the images' own
-    values, Hounsfield units for CT; NIfTI does not say so, hence `gansweep ingest --modality CT`. Families that draw
-    masks write them into `masks/`.
+    values, Hounsfield units for CT; NIfTI does not say so, hence the `_ct` in its name. Families that draw masks write
+    them into `masks/`.
 
     Args:
         folder: an export or a bundle.
