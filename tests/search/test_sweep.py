@@ -158,7 +158,7 @@ def test_more_workers_than_the_cluster_has_are_refused_at_once(cohort_path: Path
     started = time.monotonic()
     with pytest.raises(ClusterError, match="64 workers"):
         sweep(
-            load_space(f"{SPACE}:tiny"),
+            load_space(f"{SPACE}:tiny").with_settings({"batch_size": 64}),
             cohort=cohort_path,
             storage=str(tmp_path),
             name="s",
