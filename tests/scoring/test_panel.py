@@ -167,6 +167,23 @@ def test_a_score_that_the_tested_half_cannot_give_is_absent_and_the_rest_is_ther
         assert found["accuracy"].value is not None
 
 
+def test_a_metric_that_fails_is_absent_with_the_reason_and_the_rest_is_there(
+    features: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> float:
+        raise RuntimeError("linalg.svd: failed\nto converge")
+
+    for name, compute in (("fid", fails), ("precision", fails), ("kid", lambda *_: float("nan"))):
+        monkeypatch.setitem(METRICS, name, replace(METRICS[name], compute=compute))
+    monkeypatch.setattr("gansweep.scoring.panel.Probe.fit", fails)
+    found = score_sets(disc_set(20, 0), disc_set(12, 5), features)
+    for name in ("fid", "fid_floor", "fid_matched", "precision", "lesion_fidelity", "auroc_real_only"):
+        assert (found[name].value, found[name].reason) == (None, "not computable: linalg.svd: failed to converge"), name
+    assert (found["kid"].value, found["kid"].low, found["kid"].reason) == (None, None, "not finite")
+    assert found["recall"].value is not None
+    json.dumps({name: metric.as_dict() for name, metric in found.items()}, allow_nan=False)
+
+
 def test_a_set_of_its_own_gets_an_encoder_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gansweep.scoring.panel.ENCODER_STEPS", 10)
     monkeypatch.setattr("gansweep.scoring.resampling.HALVES", 4)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from gansweep.errors import ConfigError
+from gansweep.errors import GansweepError
 from gansweep.scoring.resampling import Sample, jackknifed, ratio
 
 if TYPE_CHECKING:
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
     from gansweep.scoring.metrics import Metric
     from gansweep.scoring.resampling import Resampled
 
-__all__ = ["MEASURED", "MetricValue", "Sets", "beside_floor", "mean_of", "of_resampled"]
+__all__ = ["MEASURED", "MetricValue", "Sets", "attempted", "beside_floor", "mean_of", "of_resampled"]
+
+FAILURES = (GansweepError, ArithmeticError, RuntimeError, ValueError)
+"""What odd images make arithmetic raise; of other kinds are our own faults, which no reason should cover up."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +84,24 @@ class Sets:
         return mean_of(pairs, self, len(self.real), len(self.fake))
 
 
+def attempted(
+    names: Sequence[str], sets: Sets, compute: Callable[[], dict[str, MetricValue]]
+) -> dict[str, MetricValue]:
+    """What `compute` gives; where it fails, `names` are absent with the reason, and the rest of a panel is not lost."""
+    try:
+        return compute()
+    except FAILURES as error:
+        return dict.fromkeys(names, sets.absent(_why(error)))
+
+
+def _why(error: Exception) -> str:
+    return error.what if isinstance(error, GansweepError) else f"not computable: {' '.join(str(error).split())}"
+
+
 def of_resampled(found: Resampled, n_real: int, n_fake: int, features: str = "", reason: str = "") -> MetricValue:
-    """A resampled value with what was behind it."""
+    """A resampled value with what was behind it; absent where it is not finite."""
+    if not math.isfinite(found.value):
+        return MetricValue(None, None, None, n_real, n_fake, reason="not finite")
     said = "; ".join(part for part in (reason, found.reason) if part)
     return MetricValue(*found[:3], n_real, n_fake, features, said)
 
@@ -122,7 +142,11 @@ def beside_floor(
     n = min(len(second), len(fake))
 
     def between(one: Sample, other: Sample, reason: str) -> MetricValue:
-        return of_resampled(jackknifed(compute, one, other, bounds, seed), len(one), len(other), features, reason)
+        try:
+            found = jackknifed(compute, one, other, bounds, seed)
+        except FAILURES as error:
+            return MetricValue(None, None, None, len(one), len(other), reason=_why(error))
+        return of_resampled(found, len(one), len(other), features, reason)
 
     if min(n, len(first)) < 2:
         alone = MetricValue(None, None, None, len(first), n, reason="a half of the real images holds a single one")
@@ -149,10 +173,7 @@ def _of_features(name: str, metric: Metric, sets: Sets) -> dict[str, MetricValue
 def _of_pairs(name: str, metric: Metric, sets: Sets) -> dict[str, MetricValue]:
     if not sets.paired:
         return {name: sets.absent("the sets are not paired")}
-    try:
-        return {name: sets.mean_of_pairs(metric.compute(sets.real.images, sets.fake.images))}
-    except ConfigError as error:
-        return {name: sets.absent(error.what)}
+    return {name: sets.mean_of_pairs(metric.compute(sets.real.images, sets.fake.images))}
 
 
 def _of_images(name: str, metric: Metric, sets: Sets) -> dict[str, MetricValue]:

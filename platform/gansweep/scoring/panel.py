@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,12 +11,11 @@ import torch
 from torch import Tensor
 
 from gansweep.errors import CohortError, ConfigError
+from gansweep.scoring import hounsfield, lesions
 from gansweep.scoring.classification import Detection, inception_score
 from gansweep.scoring.encoder import extractor_of, train_encoder
 from gansweep.scoring.extractors import Extractor, load_extractor
-from gansweep.scoring.hounsfield import hounsfield_values
-from gansweep.scoring.lesions import lesion_distances
-from gansweep.scoring.measured import MEASURED, MetricValue, Sets, of_resampled
+from gansweep.scoring.measured import MEASURED, MetricValue, Sets, attempted, of_resampled
 from gansweep.scoring.memorisation import FIGURES, assess
 from gansweep.scoring.metrics import METRICS
 from gansweep.scoring.paired import lpips as perceptual_distance
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["MetricValue", "score_sets"]
 
 ENCODER_STEPS = 600
+LABELLED = ("lesion_fidelity", "inception_score", *Detection._fields, *(f"{n}_real_only" for n in Detection._fields))
+"""Names of the metrics that need labels."""
 
 
 def score_sets(
@@ -54,7 +56,8 @@ def score_sets(
     Real images are split by patient into halves. The cohort's own encoder, where no extractor is named, is trained on
     the first alone. Distances are from all real images to the fake ones; a `_floor` is the distance between the two
     halves, what real images of other patients get, and `_matched` is that of the first half to as many fake images.
-    Only these two may be compared: a distance of more images is less, whatever is in them.
+    Only these two may be compared: a distance of more images is less, whatever is in them. What cannot be computed of
+    these images is absent with the reason.
 
     With labels: `lesion_fidelity`, the share of fake images in which a linear classifier on the features of the first
     half sees the class they claim; `inception_score` by its probabilities; and `accuracy`, `sensitivity`,
@@ -93,10 +96,12 @@ def score_sets(
     sets = Sets(real, fake, of_real, of_fake, halves, extractor.name, paired, seed)
     found: dict[str, MetricValue] = {}
     for name, metric in METRICS.items():
-        found |= MEASURED[metric.of](name, metric, sets)
-    found |= {"lpips": _lpips(sets, lpips)} | _labelled(sets, positive)
-    found |= lesion_distances(sets, extractor) | hounsfield_values(sets, window, positive)
-    return found | _memorisation(sets, training, held_out, extractor)
+        found |= attempted([name], sets, partial(MEASURED[metric.of], name, metric, sets))
+    found["lpips"] = _lpips(sets, lpips)
+    found |= attempted(LABELLED, sets, partial(_labelled, sets, positive))
+    found |= attempted(lesions.NAMES, sets, partial(lesions.lesion_distances, sets, extractor))
+    found |= attempted(hounsfield.NAMES, sets, partial(hounsfield.hounsfield_values, sets, window, positive))
+    return found | attempted(FIGURES, sets, partial(_memorisation, sets, training, held_out, extractor))
 
 
 def _check(real: ImageSet, fake: ImageSet, *, paired: bool) -> None:
@@ -161,8 +166,7 @@ def _labelled(sets: Sets, positive: int) -> dict[str, MetricValue]:
     a, b = sets.halves
     for labels, what in ((sets.real.labels[a], "real"), (sets.real.labels[b], "real"), (sets.fake.labels, "fake")):
         if len(labels.unique()) < 2:
-            names = ("lesion_fidelity", "inception_score", *Detection._fields)
-            return dict.fromkeys(names, sets.absent(f"the {what} images, or a half of them, are of one class only"))
+            return dict.fromkeys(LABELLED, sets.absent(f"the {what} images, or a half of them, are of one class only"))
     classes = int(torch.cat([sets.real.labels, sets.fake.labels]).max()) + 1
     of_real = Probe.fit(sets.of_real[a], sets.real.labels[a], classes)
     of_fake = Probe.fit(sets.of_fake, sets.fake.labels, classes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -88,7 +89,8 @@ def jackknifed(
     half drawn without replacement does not, and the spread of its values is the standard error of the whole sample's
     (the delete-d jackknife with d = n / 2: Shao & Wu 1989). Whole patients are left out: with four alike slices of each
     of 25, halves of the slices said a third to a half of the true error. The interval is for chance alone: a bias that
-    depends on n, as the Fréchet distance has, stays in it. None with fewer than four patients in a sample.
+    depends on n, as the Fréchet distance has, stays in it. None with fewer than four patients in a sample, or where a
+    half has no finite value.
     """
     value = compute(real.values, fake.values)
     if reason := _too_few(real, fake):
@@ -96,6 +98,8 @@ def jackknifed(
     generator = torch.Generator().manual_seed(seed)
     values = [compute(real.half(generator), fake.half(generator)) for _ in range(HALVES)]
     error = float(torch.tensor(values, dtype=torch.float64).std())
+    if not math.isfinite(error):
+        return Resampled(value, None, None, "no interval: half-samples have no finite value")
     return Resampled(value, max(float(bounds[0]), value - 1.96 * error), min(float(bounds[1]), value + 1.96 * error))
 
 
