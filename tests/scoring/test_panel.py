@@ -167,6 +167,39 @@ def test_a_score_that_the_tested_half_cannot_give_is_absent_and_the_rest_is_ther
         assert found["accuracy"].value is not None
 
 
+def test_a_positive_class_that_was_not_trained_on_leaves_out_what_is_about_it(features: Path) -> None:
+    """Of three classes the fake images have two: a sensitivity of 0 would be nobody's fault but the labels'."""
+    real = replace(disc_set(36, 0), labels=torch.arange(36) % 3, patients=())
+    found = score_sets(real, disc_set(12, 5), features, positive=2)
+    for name in ("sensitivity", "specificity", "auroc"):
+        assert found[name].value is None
+        assert found[name].reason == "none of the 12 fake images trained on is of the positive class"
+        assert found[f"{name}_real_only"].value is not None
+    assert found["accuracy"].value is not None
+
+
+def test_lesion_fidelity_counts_patients(features: Path) -> None:
+    real, once = disc_set(40, 0), replace(disc_set(6, 5), patients=())
+    slices = ImageSet(
+        once.images.repeat_interleave(10, 0),
+        once.labels.repeat_interleave(10),
+        patients=tuple(f"p{i // 10}" for i in range(60)),
+    )
+    of_patients, of_images, of_three = (
+        score_sets(real, fake, features)["lesion_fidelity"]
+        for fake in (slices, replace(slices, patients=()), ImageSet(once.images[:3], once.labels[:3]))
+    )
+    assert of_patients.high - of_patients.low > 2 * (of_images.high - of_images.low)
+    assert of_three.value is not None
+    assert (of_three.low, of_three.reason) == (None, "no interval: 3 images, 4 are needed")
+
+
+def test_images_that_are_all_alike_have_an_inception_score_of_one(features: Path) -> None:
+    fake = ImageSet(torch.zeros(10, 1, 32, 32), torch.arange(10) % 2)
+    found = score_sets(disc_set(20, 0), fake, features)["inception_score"]
+    assert (found.value, found.low, found.high) == (1.0, 1.0, 1.0)
+
+
 def test_a_metric_that_fails_is_absent_with_the_reason_and_the_rest_is_there(
     features: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

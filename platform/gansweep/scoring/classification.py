@@ -82,4 +82,5 @@ def inception_score(probabilities: Tensor) -> float:
     """
     p = probabilities.double()
     entropy = torch.special.entr(p).sum(1).mean()
-    return float((torch.special.entr(p.mean(0)).sum() - entropy).exp())
+    information = torch.special.entr(p.mean(0)).sum() - entropy
+    return float(information.clamp(min=0).exp())  # of images all alike rounding may leave it below 0

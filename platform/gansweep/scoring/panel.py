@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from gansweep.errors import CohortError, ConfigError
+from gansweep.errors import CohortError
 from gansweep.scoring import hounsfield, lesions
 from gansweep.scoring.classification import Detection, inception_score
 from gansweep.scoring.encoder import extractor_of, train_encoder
@@ -20,11 +20,14 @@ from gansweep.scoring.memorisation import FIGURES, assess
 from gansweep.scoring.metrics import METRICS
 from gansweep.scoring.paired import lpips as perceptual_distance
 from gansweep.scoring.probe import Probe
-from gansweep.scoring.resampling import Sample, jackknifed
-from gansweep.scoring.statistics import Predictions, interval, wilson
+from gansweep.scoring.resampling import Sample, jackknifed, too_few
+from gansweep.scoring.statistics import Predictions, UndefinedError, interval
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from gansweep.cohort.intensity import Window
     from gansweep.contracts import ImageSet
@@ -180,8 +183,12 @@ def _labelled(sets: Sets, positive: int) -> dict[str, MetricValue]:
 
 
 def _fidelity(sets: Sets, judged: Tensor) -> MetricValue:
-    right, n = int((judged.argmax(1) == sets.fake.labels).sum()), len(judged)
-    return MetricValue(right / n, *wilson(right, n), len(sets.halves[0]), n, sets.extractor)
+    right, counts = (judged.argmax(1) == sets.fake.labels).double(), (len(sets.halves[0]), len(judged))
+    if reason := too_few(Sample.of(right, sets.fake)):
+        return MetricValue(float(right.mean()), None, None, *counts, sets.extractor, reason)
+    # No class is the positive one, which would have to have two patients.
+    said = _said(judged.numpy(), sets.fake, torch.arange(len(judged)), positive=-1)
+    return MetricValue(*interval(said, "accuracy", seed=sets.seed), *counts, sets.extractor)
 
 
 def _inception(sets: Sets, judged: Tensor) -> MetricValue:
@@ -193,24 +200,33 @@ def _inception(sets: Sets, judged: Tensor) -> MetricValue:
 
 def _transferred(sets: Sets, probe: Probe, positive: int, suffix: str) -> dict[str, MetricValue]:
     """Scores, on the second half of the real images, of a classifier trained elsewhere."""
-    rows = sets.halves[1]
-    patients = (
-        [sets.real.patients[row] for row in rows.tolist()] if sets.real.patients else [str(r) for r in rows.tolist()]
-    )
-    said = Predictions(
-        probe.probabilities(sets.of_real[rows])[None], sets.real.labels[rows].numpy(), patients, positive
-    )
-    trained_on = len(sets.halves[0]) if suffix else len(sets.fake)
-    reason = f"trained on {trained_on} {'real' if suffix else 'fake'} images, tested on {len(rows)} real ones"
-    n_fake = 0 if suffix else len(sets.fake)
-    found: dict[str, MetricValue] = {}
-    for name in Detection._fields:
-        try:
-            # The half that is tested on has at least two classes; of three, neither need be the positive one.
-            if name in {"sensitivity", "auroc"} and not (said.labels == positive).any():
-                raise ConfigError(f"none of the {len(rows)} real images tested on is of the positive class")
-            value = interval(said, name, seed=sets.seed)
-            found[name + suffix] = MetricValue(*value, len(rows), n_fake, sets.extractor, reason)
-        except ConfigError as error:
-            found[name + suffix] = sets.absent(error.what)
-    return found
+    rows, learnt = sets.halves[1], sets.real.labels[sets.halves[0]] if suffix else sets.fake.labels
+    said = _said(probe.probabilities(sets.of_real[rows]), sets.real, rows, positive)
+    kind, counts = ("real", (len(rows), 0)) if suffix else ("fake", (len(rows), len(sets.fake)))
+    reason = f"trained on {len(learnt)} {kind} images, tested on {len(rows)} real ones"
+    found = {name: _judged(sets, said, name, counts, reason) for name in Detection._fields}
+    # Both sets have at least two classes; of three, neither need be the positive one.
+    if not (learnt == positive).any():
+        none = sets.absent(f"none of the {len(learnt)} {kind} images trained on is of the positive class")
+        found |= {"sensitivity": none, "specificity": none, "auroc": none}
+    if not (said.labels == positive).any():
+        none = sets.absent(f"none of the {len(rows)} real images tested on is of the positive class")
+        found |= {"sensitivity": none, "auroc": none}
+    return {name + suffix: value for name, value in found.items()}
+
+
+def _said(probabilities: NDArray[np.float64], images: ImageSet, rows: Tensor, positive: int) -> Predictions:
+    """Probabilities `[n, classes]` of those rows of the images; images of unknown patients are each its own."""
+    patients = images.patients or range(len(images))
+    return Predictions(probabilities[None], images.labels[rows].numpy(), [str(patients[r]) for r in rows], positive)
+
+
+def _judged(sets: Sets, said: Predictions, metric: str, counts: tuple[int, int], reason: str) -> MetricValue:
+    """The metric with its interval over the patients tested on."""
+    try:
+        value, low, high = interval(said, metric, seed=sets.seed)
+    except UndefinedError as undefined:
+        return sets.absent(undefined.what)
+    if few := too_few(Sample.of(sets.of_real, sets.real, sets.halves[1])):
+        return MetricValue(value, None, None, *counts, sets.extractor, f"{reason}; {few}")
+    return MetricValue(value, low, high, *counts, sets.extractor, reason)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from gansweep.contracts import ImageSet
 
-__all__ = ["Resampled", "Sample", "jackknifed", "ratio"]
+__all__ = ["Resampled", "Sample", "jackknifed", "ratio", "too_few"]
 
 HALVES = 40
 """Half-samples behind the interval of a metric of features."""
@@ -93,7 +93,7 @@ def jackknifed(
     half has no finite value.
     """
     value = compute(real.values, fake.values)
-    if reason := _too_few(real, fake):
+    if reason := too_few(real, fake):
         return Resampled(value, None, None, reason)
     generator = torch.Generator().manual_seed(seed)
     values = [compute(real.half(generator), fake.half(generator)) for _ in range(HALVES)]
@@ -114,7 +114,7 @@ def ratio(over: Sample, under: Tensor, seed: int) -> Resampled:
     whose = over.owners.unique(return_inverse=True)[1].numpy()
     sums, counts = (np.bincount(whose, x.double().numpy()) for x in (over.values, under))
     value = float(sums.sum() / counts.sum())
-    if reason := _too_few(over):
+    if reason := too_few(over):
         return Resampled(value, None, None, reason)
     if np.allclose(sums, value * counts, rtol=1e-12, atol=0):  # all patients agree, and BCa divides by their spread
         return Resampled(value, value, value)
@@ -128,7 +128,7 @@ def ratio(over: Sample, under: Tensor, seed: int) -> Resampled:
     return Resampled(value, float(found.confidence_interval.low), float(found.confidence_interval.high))
 
 
-def _too_few(*samples: Sample) -> str:
+def too_few(*samples: Sample) -> str:
     """Why there is no interval; empty where there is one."""
     least = min(samples, key=lambda sample: sample.patients)
     if least.patients >= LEAST:
