@@ -29,6 +29,11 @@ class OneNumber(torch.nn.Module):
         return x.mean()
 
 
+class PerImage(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mean((1, 2, 3))
+
+
 class Undefined(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x[:, :1].flatten(1) / 0.0 * 0.0
@@ -67,9 +72,16 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         made[window] = ingest(base / "heads", base / window, IngestSettings(size=16, window=window)).path
     for window in ("percentile", "0,1000"):
         made[window] = ingest(mr_volumes(base / "mr"), base / window, IngestSettings(size=16, window=window)).path
-    for module in (Pooled(), OneNumber(), Undefined()):
+    for module in (Pooled(), OneNumber(), PerImage(), Undefined()):
         made[type(module).__name__] = base / f"{type(module).__name__}.pt"
         torch.jit.save(torch.jit.script(module), made[type(module).__name__])
+    made["no such size"] = base / "sized.pt"
+    torch.jit.save(torch.jit.script(Pooled()), made["no such size"], _extra_files={"gansweep.json": '{"size": 0}'})
+    made["black"] = base / "black"
+    for name in "wi":
+        (base / "black" / name).mkdir(parents=True)
+        for row in range(6):
+            Image.fromarray(np.zeros((16, 16), np.uint8)).save(base / "black" / name / f"{row}.png")
     torch.save({"weights": torch.zeros(3)}, base / "state.pt")
     return {name: str(path) for name, path in made.items()} | {"weights": str(base / "state.pt")}
 
@@ -97,6 +109,8 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         ("lesion", "percentile", "Pooled", "percentile: holds MR, REAL CT; compare like with like"),
         ("real", "fake", "weights", "not a TorchScript file; save it with torch.jit.save, not torch.save"),
         ("real", "fake", "OneNumber", "gives shape () for 16 images; it must return one feature vector per image"),
+        ("real", "fake", "PerImage", "gives shape (16,) for 16 images; it must return one feature vector per image"),
+        ("real", "fake", "no such size", "sized.pt: size = 0"),
         ("real", "fake", "Undefined", "gives values that are not finite"),
         ("real", "fake", "nothing there", "no such file"),
     ],
@@ -111,6 +125,19 @@ def test_it_is_refused_in_one_line(
     assert len(told) == 1
     assert line in told[0]
     assert "Traceback" not in err
+
+
+def test_constant_images(
+    given: dict[str, str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As fake ones they get their numbers; an encoder cannot be trained on them."""
+    assert main(["score", given["real"], given["black"], "--features", given["Pooled"], "--size=16", "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["fid"]["value"] > 0
+    monkeypatch.setattr("gansweep.scoring.panel.ENCODER_STEPS", 3)
+    assert main(["score", given["black"], given["real"], "--size=16", "--json"]) == 2
+    told = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(told) == 1
+    assert "real images look the same" in told[0]
 
 
 def test_one_class_only_leaves_out_what_needs_two_and_says_so(
