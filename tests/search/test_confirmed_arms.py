@@ -11,6 +11,7 @@ import torch
 
 from gansweep.cohort.dataset import Cohort
 from gansweep.contracts import Condition, ImageSet, ImageSpec
+from gansweep.errors import CohortError
 from gansweep.experiment import ScoringSettings, TrialConfig
 from gansweep.search import confirmed_arms
 from gansweep.search.confirm import ConfirmSettings
@@ -96,7 +97,7 @@ def test_samples_are_used_as_the_search_used_them(
     train(config, gan, cohort.load("train"), reporter, lambda *_: {}, reports=1, device=CPU)
     checkpoint = io.BytesIO()
     torch.save(reporter.state, checkpoint)
-    store: Any = SimpleNamespace(read_bytes=lambda _: checkpoint.getvalue())
+    store = sweep_of(cohort.content_hash, checkpoint.getvalue())
     given: dict[str, Any] = {}
     monkeypatch.setattr(confirmed_arms, "recognised", lambda _detectors, samples, _device: samples.labels == 1)
     monkeypatch.setattr(
@@ -106,3 +107,15 @@ def test_samples_are_used_as_the_search_used_them(
     arms_of(store, TRAINABLES, cohort_path, "x", ScoringSettings(detector_steps=2), settings, 0)
     assert given["ratios"] == ratios
     assert set(given["samples"].labels.tolist()) == classes
+
+
+def test_another_cohort_at_the_path_is_refused(cohort_path: Path) -> None:
+    store = sweep_of("0" * 64, b"")
+    with pytest.raises(CohortError, match="not the cohort of this sweep"):
+        arms_of(store, TRAINABLES, cohort_path, "x", ScoringSettings(), ConfirmSettings(), 0)
+
+
+def sweep_of(content_hash: str, checkpoint: bytes) -> Any:
+    """What `arms_of` asks a store for."""
+    info = SimpleNamespace(cohort=SimpleNamespace(content_hash=content_hash))
+    return SimpleNamespace(info=info, read_bytes=lambda _: checkpoint)

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from gansweep.cohort.dataset import Cohort
-from gansweep.errors import CohortError, ConfigError, StoreError
+from gansweep.errors import CohortError, ConfigError, GansweepError, StoreError
 from gansweep.experiment import ScoringSettings, TrialConfig
 from gansweep.scoring.arms import BASE, judge_arms
 from gansweep.scoring.statistics import LEAST_TRAININGS
@@ -225,7 +225,11 @@ def _run_arms(
         ]
         for trial_id, names in trained.items()
     }
-    return {trial_id: ray.get(references) for trial_id, references in pending.items()}
+    try:
+        return {trial_id: ray.get(references) for trial_id, references in pending.items()}
+    except ray.exceptions.RayTaskError as error:
+        # Ray's own error prints the whole traceback where the cause has one line.
+        raise error.cause if isinstance(error.cause, GansweepError) else error from None
 
 
 def _judged(

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gansweep.cohort.dataset import Cohort
 from gansweep.contracts import Condition, ImageSet
 from gansweep.experiment import ScoringSettings, TrialConfig
 from gansweep.scoring.arms import run_arms
 from gansweep.scoring.detection import Recipe, recognised, train_detector
+from gansweep.search.confirm import same_cohort
 from gansweep.training.restore import restore_gan
 from gansweep.training.sampling import make_sampler
 
@@ -52,13 +52,16 @@ def arms_of(
         scoring: how the sweep's detectors are trained.
         settings: how much evidence to gather; the configuration's own ratio is added to its ratios.
         number: which of its leader's trainings this is.
+
+    Raises:
+        CohortError: this machine has another cohort there, or none.
     """
+    cohort = same_cohort(store, cohort_path)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     state = torch.load(
         io.BytesIO(store.read_bytes(f"checkpoints/{checkpoint}.pt")), map_location="cpu", weights_only=True
     )
     config = TrialConfig.model_validate(state["config"])
-    cohort = Cohort.open(cohort_path)
     spec = cohort.spec(config.data)
     real, test = cohort.load("train", config.data), cohort.load_test(config.data)
     samples = samples_of(state, real, spec, trainables, settings.samples, device)
