@@ -48,7 +48,9 @@ def test_generate_takes_the_users_space(
     assert "2 images in " in capfd.readouterr().out
 
 
+@pytest.mark.parametrize("needs", [[], ["images"]])
 def test_train_takes_the_users_space_and_passes_it_on(
+    needs: list[str],
     of_mine: Path,
     space: str,
     cohort: Path,
@@ -56,9 +58,13 @@ def test_train_takes_the_users_space_and_passes_it_on(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
+    out = shutil.copytree(of_mine, tmp_path / "out")
+    record = json.loads((out / "generator.json").read_text())
+    (out / "generator.json").write_text(json.dumps(record | {"needs": needs}))
     monkeypatch.setattr(production, "_begin", lambda *_: True)
-    words = ["train", str(of_mine / "config.yaml"), f"--cohort={cohort}", f"--out={tmp_path / 'out'}"]
+    words = ["train", str(of_mine / "config.yaml"), f"--cohort={cohort}", f"--out={out}"]
     assert main(words) == 2
     assert "family = 'mine' is not known" in capfd.readouterr().err
     assert main([*words, f"--space={space}"]) == 0
-    assert capfd.readouterr().out.endswith(f"--out synthetic --space '{space}'\n")
+    real = f" --cohort {cohort}" if needs else ""
+    assert capfd.readouterr().out.endswith(f"--out synthetic{real} --space '{space}'\n")

@@ -58,9 +58,10 @@ def export(
         say=note,
     )
     files = sorted(str(path.relative_to(made)) for path in made.rglob("*") if path.is_file())
+    command = _next(made, cohort or opened.info.cohort.path, space or opened.info.space)
     emit(
         {"out": made, "files": files},
-        f"{', '.join(files)} in {made}; next: {_next(made, space or opened.info.space)}",
+        f"{', '.join(files)} in {made}; next: {command}",
         as_json=as_json,
     )
 
@@ -130,10 +131,13 @@ def train(
     except KeyboardInterrupt:
         note("stopped; the same command goes on from here")
         raise
-    emit({"out": made}, f"trained; next: {_next(made, space)}", as_json=as_json)
+    emit({"out": made}, f"trained; next: {_next(made, cohort, space)}", as_json=as_json)
 
 
-def _next(made: Path, space: str | None) -> str:
-    """What to do with a generator; one of a user's own family needs its file again."""
+def _next(made: Path, cohort: str | Path, space: str | None) -> str:
+    """What to do with a generator; one that starts from real images needs them, a user's own family its file."""
+    from gansweep.export.record import read_record
+
+    real = ["--cohort", str(cohort)] if read_record(made).needs else []
     own = ["--space", space] if space and ":" in space else []
-    return shlex.join(["gansweep", "generate", str(made), "--n", "100", "--out", "synthetic", *own])
+    return shlex.join(["gansweep", "generate", str(made), "--n", "100", "--out", "synthetic", *real, *own])
