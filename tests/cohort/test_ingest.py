@@ -78,6 +78,19 @@ def test_one_folder_per_class(tmp_path: Path, colour: bool) -> None:
     assert abs(float(stored.mean()) - float(first.mean())) < 0.01
 
 
+def test_a_few_images_in_colour_can_be_made_grey(tmp_path: Path) -> None:
+    source = class_folders(tmp_path / "source", {"a": 4, "b": 4})
+    picture(source / "a" / "00.png", 99, colour=True, size=16)
+    mixed = ingest(source, tmp_path / "mixed", IngestSettings(size=16)).info
+    assert mixed.channels == 3
+    assert "1 of 8 images in colour: all get three channels, with --grey one" in mixed.warnings
+    summary = ingest(source, tmp_path / "grey", IngestSettings(size=16, grey=True))
+    assert summary.info.channels == 1
+    assert not any("colour" in warning for warning in summary.info.warnings)
+    grey = np.asarray(Image.open(source / "a" / "00.png").convert("L"), np.float32) / 255  # Pillow's are BT.601 too
+    np.testing.assert_allclose(Cohort.open(summary.path).images[0, 0] / summary.info.scale, grey, atol=1 / 255)
+
+
 def test_the_positive_class_can_be_chosen(tmp_path: Path) -> None:
     source = class_folders(tmp_path / "source", {"a": 3, "b": 3})
     assert ingest(source, tmp_path / "out", IngestSettings(size=16, positive="a")).info.positive_class == "a"

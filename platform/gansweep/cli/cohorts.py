@@ -61,6 +61,7 @@ def ingest(
     resplit: Annotated[bool, typer.Option("--resplit", help="Ignore the split that the CSV gives.")] = False,
     plane: Annotated[Literal["axial", "coronal", "sagittal"], typer.Option(help="How volumes are cut.")] = "axial",
     slices: Annotated[int | None, typer.Option(help="At most so many of each volume or series.")] = None,
+    grey: Annotated[bool, typer.Option("--grey", help="Make colour images grey.")] = False,
     as_json: Json = False,
 ) -> None:
     """Turn DICOM, NIfTI, BIDS or PNG files into a cohort, split by patient."""
@@ -87,6 +88,7 @@ def ingest(
         "resplit": resplit,
         "plane": plane,
         "slices": slices,
+        "grey": grey,
     }
     summary = run(source, out, validated(IngestSettings, chosen, where="ingest"), progress=Ticker())
     emit(_as_data(summary), _as_text(summary), as_json=as_json)

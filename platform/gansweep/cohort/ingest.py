@@ -168,6 +168,9 @@ def _info(
     warnings = list(made.warnings)
     if len(classes) == 1:
         warnings.append(f"only one class ({classes[0]}): nothing to detect, so only realism can be scored")
+    colour = sum(picture.pixels.shape[0] == 3 for picture in made.pictures)
+    if 0 < colour < len(made.pictures):
+        warnings.append(f"{colour} of {len(made.pictures)} images in colour: all get three channels, with --grey one")
     brightest = max(int(picture.pixels.max()) for picture in made.pictures) / FULL_SCALE
     if brightest < DARK:
         warnings.append(f"no pixel reaches more than {brightest:.1%} of the range: choose another --window")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -144,7 +144,7 @@ def _read(source: Source, settings: IngestSettings) -> list[Slice]:
     if kind == "nifti":
         bids = "CT" if source.name.removesuffix(".gz").endswith("_ct.nii") else ""
         return read_nifti(source.path, settings.plane, settings.modality or bids, mask)
-    slices = read_dicom(source.path) if kind == "dicom" else read_raster(source.path)
+    slices = _read_image(source.path, settings)
     if mask is None:
         return slices
     masks = mask[None] if mask.ndim == 2 else mask
@@ -154,9 +154,20 @@ def _read(source: Source, settings: IngestSettings) -> list[Slice]:
     return [_with_mask(part, drawn) for part, drawn in zip(slices, masks, strict=True)]
 
 
-def _with_mask(part: Slice, mask: Any) -> Slice:
-    from dataclasses import replace
+def _read_image(path: Path, settings: IngestSettings) -> list[Slice]:
+    slices = read_dicom(path) if format_of(path) == "dicom" else read_raster(path)
+    return [replace(part, pixels=_luma(part.pixels)) for part in slices] if settings.grey else slices
 
+
+def _luma(pixels: Array) -> Array:
+    """`[1, H, W]` brightness of `[C, H, W]` grey or RGB pixels (ITU-R BT.601)."""
+    if pixels.shape[0] == 1:
+        return pixels
+    weights = np.array([0.299, 0.587, 0.114], pixels.dtype)
+    return np.tensordot(weights, pixels, axes=1)[None]
+
+
+def _with_mask(part: Slice, mask: Any) -> Slice:
     return replace(part, mask=np.asarray(mask, bool))
 
 
@@ -233,7 +244,7 @@ def _paired(path: Path, settings: IngestSettings) -> NDArray[np.uint16]:
         ScanError: it cannot be read.
     """
     try:
-        slices = read_dicom(path) if format_of(path) == "dicom" else read_raster(path)
+        slices = _read_image(path, settings)
     except (ScanError, UnneededError) as error:
         raise ScanError(f"its pair: {error.what}", where=path.name) from None
     pixels = _fitted(slices[0], _window_of(slices[:1], None), settings.size)

@@ -36,6 +36,7 @@ class IngestSettings(Frozen):
         resplit: ignore the split that the CSV gives.
         plane: how volumes are cut.
         slices: at most so many from each volume or series; None: see `selection`.
+        grey: colour images become grey; one of them would give all the cohort's images three channels.
     """
 
     size: int = Field(64, ge=8, le=1024)
@@ -56,6 +57,7 @@ class IngestSettings(Frozen):
     resplit: bool = False
     plane: Literal["axial", "coronal", "sagittal"] = "axial"
     slices: int | None = Field(None, ge=1)
+    grey: bool = False
 
     @field_validator("split")
     @classmethod
