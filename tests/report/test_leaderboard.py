@@ -59,8 +59,8 @@ def test_searched_keys_are_those_that_differ(finished):
 
 
 def test_names_that_end_alike_stay_whole():
-    keys = ["loss.kind", "penalty.kind", "architecture.width"]
-    assert list(short_names(keys).values()) == ["loss.kind", "penalty.kind", "width"]
+    keys = ["loss.kind", "penalty.norm", "loss.norm", "architecture.width"]
+    assert list(short_names(keys).values()) == ["loss", "penalty.norm", "loss.norm", "width"]
 
 
 @pytest.mark.parametrize(

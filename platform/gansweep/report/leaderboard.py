@@ -186,8 +186,8 @@ def searched_keys(rows: Sequence[LeaderboardRow]) -> list[str]:
 
 
 def short_names(keys: Sequence[str]) -> dict[str, str]:
-    """Each dotted key with its last part, or whole where two keys end alike (`loss.kind`, `penalty.kind`)."""
-    ends = {key: key.rpartition(".")[2] for key in keys}
+    """Each dotted key with its last part (`loss` for `loss.kind`), or whole where two keys end alike."""
+    ends = {key: key.removesuffix(".kind").rpartition(".")[2] for key in keys}
     counts = Counter(ends.values())
     return {key: end if counts[end] == 1 else key for key, end in ends.items()}
 
