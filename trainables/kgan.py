@@ -79,14 +79,15 @@ class KGan:
         "critic_width": 8,
         "critic_layers": 2,
     }
-    averaged = ("student",)
 
     def __init__(self, config: TrialConfig, spec: ImageSpec, trainables: Trainables) -> None:
         self.config, self._shape = config, _architecture(config)
         self.domains = Domains.of(self._shape, spec)
         self.networks: dict[str, nn.Module] = {}
         self.adversaries: dict[str, Adversary] = {}
-        for role in ROLES if self._shape.teacher_until else ROLES[1:]:
+        # Samples come from either: a trial may end before its student begins.
+        self.averaged = ROLES if self._shape.teacher_until else ROLES[1:]
+        for role in self.averaged:
             self.networks[role] = self._generator(role, trainables)
             self.networks[f"{role}_critic"] = self._critic(role)
             self.adversaries[role] = Adversary(config, trainables, self.networks[f"{role}_critic"])

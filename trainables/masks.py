@@ -44,7 +44,7 @@ def needed_masks(masks: Tensor | None) -> Tensor:
 
 
 def check_masks(config: TrialConfig, spec: ImageSpec | None, trainables: Trainables, *, given: bool) -> None:
-    """Refuses a cohort without masks, and a conditioning on what the family knows or draws by itself.
+    """Refuses a cohort without masks, a conditioning on what the family knows or draws by itself, and brighter masks.
 
     Args:
         config: the trial.
@@ -64,4 +64,10 @@ def check_masks(config: TrialConfig, spec: ImageSpec | None, trainables: Trainab
         why = "is given every mask anyway" if given else "draws the masks itself"
         raise ConfigError(
             f"conditioning = {config.conditioning!r}: {config.family} {why}", fix="condition on the class"
+        )
+    if config.augmentation.kind != "none" and "intensity" in config.augmentation.policy:
+        raise ConfigError(
+            f"augmentation.policy with 'intensity': {config.family}'s critic sees the mask as a channel of the image, "
+            "and it would be brightened too",
+            fix="leave 'intensity' out",
         )

@@ -48,6 +48,9 @@ def test_masks_are_needed_and_not_twice(family):
         check_config(config, replace(SPEC, mask_channels=0), TRAINABLES)
     with pytest.raises(ConfigError, match="condition on the class"):
         check_config(config.derive({"conditioning": "lesion_mask"}), SPEC, TRAINABLES)
+    brightened = {"augmentation.kind": "ada", "augmentation.policy": ["flip", "intensity"]}
+    with pytest.raises(ConfigError, match="leave 'intensity' out"):
+        check_config(config.derive(brightened), SPEC, TRAINABLES)
 
 
 def test_keys_the_base_does_not_know_are_refused():

@@ -16,6 +16,8 @@ from gansweep.training.build import build_gan
 from gansweep.training.draws import StepDraws
 from gansweep.training.loop import train
 from gansweep.training.reporters import MemoryReporter
+from gansweep.training.restore import restore_gan
+from gansweep.training.sampling import make_sampler
 from gansweep.training.world import World
 from trainables import TRAINABLES
 from trainables.kgan import KGan
@@ -54,7 +56,7 @@ def test_the_teacher_is_trained_first_and_the_student_after_it():
     condition = Condition(torch.zeros(3, dtype=torch.int64), DATA.paired[:3])
 
     def score(sampler: Any, _iteration: int) -> dict[str, float]:
-        kept.append(reporter.state["networks"])
+        kept.append({**reporter.state["networks"], "teacher_ema": reporter.state["ema"]["teacher"]})
         samples.append(sampler(condition, 0))
         return {}
 
@@ -74,16 +76,28 @@ def test_the_teacher_is_trained_first_and_the_student_after_it():
         assert not same(name, half, end)
     # Half way there is only the teacher to ask.
     teacher = build_gan(config(), SPEC, TRAINABLES).networks["teacher"]
-    teacher.load_state_dict(half["teacher"])
+    teacher.load_state_dict(half["teacher_ema"])
     torch.testing.assert_close(samples[0], teacher(DATA.paired[:3]).detach())
     assert not torch.allclose(samples[1], samples[0])
 
 
-def test_a_generator_that_was_never_trained_samples_from_its_student():
-    """As an exported one does: it holds the student's weights alone."""
+def test_a_trial_that_ends_with_its_teacher_can_be_restored():
+    reporter = MemoryReporter(proceed=lambda _: False)
+    scored: list[torch.Tensor] = []
+    condition = Condition(torch.zeros(3, dtype=torch.int64), DATA.paired[:3])
+
+    def score(sampler: Any, _iteration: int) -> dict[str, float]:
+        scored.append(sampler(condition, 0))
+        return {}
+
+    early = config(teacher_until=0.5)
+    train(early, build_gan(early, SPEC, TRAINABLES), DATA, reporter, score, reports=3, device=CPU)
+    restored = restore_gan(early, SPEC, TRAINABLES, reporter.state["ema"], reporter.state["gan_state"], CPU)
+    assert torch.equal(make_sampler(restored, None, DATA, CPU)(condition, 0), scored[-1])
+
+
+def test_samples_come_from_the_student_unless_training_says_otherwise():
     gan = build_gan(config(), SPEC, TRAINABLES)
-    gan.networks["teacher"] = None
-    assert gan.averaged == ("student",)
     images = gan.sample(2, Condition(DATA.labels[:2], DATA.paired[:2]), torch.Generator())
     assert torch.equal(images, gan.networks["student"](DATA.paired[:2]))
 
