@@ -114,7 +114,8 @@ def train(  # noqa: C901 (one loop, read top to bottom)
                         images_seen += config.batch_size
                         _clip_weights(parameters, config.loss.clip)
                     watch.add(phase.name, loss, scalars)
-                    if checking:
+                    # A lazy phase only regularises: where its constraint holds, it rightly has no gradient.
+                    if checking and phase.interval == 1:
                         watch.add_gradients(phase.name, gradients)
 
             iteration += 1
