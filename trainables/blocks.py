@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -129,14 +130,17 @@ def initialise(module: nn.Module) -> None:
     """He initialisation of every convolution and linear layer, biases at zero; normalisations keep theirs."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            nn.init.kaiming_normal_(layer.weight, a=0.2, mode=_mode(layer), nonlinearity="leaky_relu")
+            std = nn.init.calculate_gain("leaky_relu", 0.2) / _fan_in(layer) ** 0.5
+            nn.init.normal_(layer.weight, std=std)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
 
 
-def _mode(layer: nn.Module) -> Literal["fan_in", "fan_out"]:
-    """A stride-2 transposed convolution sums over a quarter of its taps: its fan-in is torch's fan-out, over four."""
-    return "fan_out" if isinstance(layer, nn.ConvTranspose2d) else "fan_in"
+def _fan_in(layer: nn.Conv2d | nn.ConvTranspose2d | nn.Linear) -> int:
+    """Over how many products a result sums; of a transposed convolution's taps, one in stride² meets a pixel."""
+    if isinstance(layer, nn.ConvTranspose2d):
+        return layer.weight[:, 0].numel() // math.prod(layer.stride)
+    return layer.weight[0].numel()
 
 
 def spectrally_normalised(module: nn.Module) -> None:

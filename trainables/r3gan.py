@@ -18,7 +18,7 @@ from trainables.adversarial import AdversarialGan
 from trainables.blocks import CriticHead, attention_at, with_map
 from trainables.checks import check_critic, halvings
 from trainables.double_backward import Conv2d, leaky_relu
-from trainables.equalised import SLOPE
+from trainables.equalised import GAIN, SLOPE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,7 +112,7 @@ class ResidualBlock(nn.Module):
         super().__init__()
         groups = inner // group if inner % group == 0 else 1
         # Fix-up (Zhang et al. 2019): m layers in each of L branches start at L^(-1 / (2m - 2)), and the last at zero.
-        gain = depth**-0.25
+        gain = GAIN * depth**-0.25
         self.first = _started(Conv2d(channels, inner, 1), gain)
         self.grouped = _started(Conv2d(inner, inner, 3, padding=1, groups=groups), gain)
         self.last = _started(Conv2d(inner, channels, 1, bias=False), 0.0)
@@ -219,7 +219,7 @@ def _widths(shape: Architecture, stages: int) -> list[int]:
 
 @torch.no_grad()
 def _started(layer: Layer, gain: float) -> Layer:
-    """He's initialisation times `gain`."""
+    """Keeps the mean square of independent inputs, times `gain` squared."""
     fan_in = layer.weight[0].numel()
     nn.init.normal_(layer.weight, std=gain / math.sqrt(fan_in))
     if layer.bias is not None:
