@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gansweep.contracts import Batch, Condition, ImageSpec, Phase, Scalars, Trainables
+from trainables.adversary import adversarial_phases, score_summary
 from trainables.conditioning import classes_told
 from trainables.losses import Judgement, Loss, feature_matching
 from trainables.masks import masked_images, needed_masks
@@ -20,6 +20,7 @@ from trainables.penalties import Penalty, View
 from trainables.precision import full_precision
 
 if TYPE_CHECKING:
+    from gansweep.contracts import Batch, Condition, ImageSpec, Scalars, Trainables
     from gansweep.experiment import TrialConfig
     from trainables.augmentation import Augmentation
     from trainables.conditioning import Conditioning
@@ -66,15 +67,9 @@ class AdversarialGan:
         # A penalty in every step shares the critic's backward; a lazy one has a phase of its own.
         self._folded = self.penalty.active and config.penalty.interval == 1
         self._mixes_images = mixes_images
-        self.phases = self._phases()
-
-    def _phases(self) -> tuple[Phase, ...]:
-        n_critic, interval = self.config.n_critic, self.config.penalty.interval
-        critic = Phase("critic", ("critic",), "critic", repeats=n_critic)
-        generator = Phase("generator", ("generator",), "generator")
-        if not self.penalty.active or self._folded:
-            return critic, generator
-        return critic, Phase("penalty", ("critic",), "critic", repeats=n_critic, interval=interval), generator
+        self.phases = adversarial_phases(
+            config, critics=("critic",), generators=("generator",), penalised=self.penalty.active
+        )
 
     @classmethod
     def makes(cls, config: TrialConfig, spec: ImageSpec) -> tuple[int, ...]:
@@ -118,7 +113,7 @@ class AdversarialGan:
         with torch.autocast(fake.device.type, enabled=torch.is_autocast_enabled(fake.device.type) and not inputs):
             judged_real, judged_fake = self._judge_both(real, fake, batch, together=len(inputs) != 1)
         loss = self.adversarial.critic(judged_real, judged_fake, batch.labels).mean()
-        scalars = _score_summary(judged_real.scores, judged_fake.scores)
+        scalars = score_summary(judged_real.scores, judged_fake.scores)
         if self.conditioning.classifies:
             # On real images only: while fakes are poor, they would teach the classifier nonsense.
             assert judged_real.classes is not None
@@ -220,10 +215,3 @@ class AdversarialGan:
         critic = partial(self._judge_seen, labels=batch.labels)
         progress = step / self.config.iterations
         return View(critic, real, fake, batch.draws, progress, judged_real, judged_fake)
-
-
-def _score_summary(real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-    real, fake = real.detach(), fake.detach()
-    scores = torch.cat([real, fake])
-    spread = scores.std() / (scores.abs().mean() + 1e-3)
-    return {"critic_real": real.mean(), "critic_fake": fake.mean(), "critic_spread": spread}

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gansweep.experiment import TrialConfig
     from trainables.augmentation import Augmentation
 
-__all__ = ["Adversary", "SomeRows", "adversarial_phases", "joined"]
+__all__ = ["Adversary", "SomeRows", "adversarial_phases", "joined", "score_summary"]
 
 
 class SomeRows:
@@ -92,7 +92,7 @@ class Adversary:
             judged_real, judged_fake = self._judge_both(real, fake)
         loss = self.adversarial.critic(judged_real, judged_fake, batch.labels).mean()
         self.augmentation.observe(self.adversarial.confidence(judged_real, judged_fake).detach(), batch.total)
-        scalars = _summary(judged_real.scores, judged_fake.scores)
+        scalars = score_summary(judged_real.scores, judged_fake.scores)
         if self._folded:
             with torch.autocast(fake.device.type, enabled=False):
                 view = View(
@@ -184,14 +184,15 @@ def joined(logs: Sequence[Scalars]) -> dict[str, Tensor]:
     return {name: values.amin() if name == "critic_spread" else values.mean() for name, values in together.items()}
 
 
-def _per_image(judgement: Judgement) -> Judgement:
-    """Penalties differentiate one score per image: the mean over its patches."""
-    scores = judgement.scores
-    return judgement if scores.ndim == 1 else replace(judgement, scores=scores.mean(dim=1))
-
-
-def _summary(real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+def score_summary(real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+    """Mean scores, and the scores' spread relative to their size."""
     real, fake = real.detach(), fake.detach()
     scores = torch.cat([real, fake])
     spread = scores.std() / (scores.abs().mean() + 1e-3)
     return {"critic_real": real.mean(), "critic_fake": fake.mean(), "critic_spread": spread}
+
+
+def _per_image(judgement: Judgement) -> Judgement:
+    """Penalties differentiate one score per image: the mean over its patches."""
+    scores = judgement.scores
+    return judgement if scores.ndim == 1 else replace(judgement, scores=scores.mean(dim=1))

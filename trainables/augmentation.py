@@ -145,7 +145,8 @@ def _cut_out(images: Tensor, probability: Tensor | float, draws: Draws) -> Tenso
     half = max(round(size * CUTOUT / 2), 1)
     centre = draws.integers(size, 2)
     place = torch.arange(size, device=images.device)
-    rows, columns = ((place - centre[:, axis, None]).abs() < half for axis in (0, 1))
+    offsets = (place - centre[:, axis, None] for axis in (0, 1))
+    rows, columns = ((offset >= -half) & (offset < half) for offset in offsets)
     inside = rows[:, None, :, None] & columns[:, None, None, :]
     chosen = draws.uniform(1, 1, 1) < probability
     return torch.where(inside & chosen, images.new_tensor(-1.0), images)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from trainables.losses import Loss
     from trainables.penalties import Penalty
 
-__all__ = ["check_attention", "check_critic", "halvings"]
+__all__ = ["check_attention", "check_critic", "check_halved_attention", "halvings"]
 
 
 def check_critic(
@@ -24,6 +24,7 @@ def check_critic(
     norm: str,
     blocks: int | None,
     sigmoid: bool = False,
+    equalised: bool = False,
 ) -> None:
     """Holds the critic against the objective.
 
@@ -34,6 +35,7 @@ def check_critic(
         norm: the critic's normalisation.
         blocks: how many blocks it has; None: unknown yet.
         sigmoid: whether it ends in a sigmoid.
+        equalised: whether its weights are scaled down in every forward (`trainables.equalised`).
 
     Raises:
         ConfigError: with the reason.
@@ -53,6 +55,11 @@ def check_critic(
         )
     if "spectral" in norm and config.loss.clip is not None:
         raise ConfigError("loss.clip with spectral normalisation: both bound the same weights", fix="keep one")
+    if equalised and config.loss.clip is not None:
+        raise ConfigError(
+            f"loss.clip in {config.family}, whose layers scale weights of unit size down: clipped, they say nothing",
+            fix="use a penalty, or another family",
+        )
     # Below the layer at which a penalty holds the slope, weights are free: any scale of the score can come from there.
     bounds = penalty.lipschitz and config.penalty.layer == 0 and config.penalty.lambda_ > 0
     if loss.unbounded and not (bounds or norm == "spectral" or config.loss.clip is not None):
@@ -82,8 +89,23 @@ def check_attention(config: TrialConfig, trainables: Trainables, size: int) -> N
         raise ConfigError(
             f"attention = {config.attention!r}: {config.family} would attend over {size}x{size} pixels; memory, which "
             f"grows with their square, sets the limit at {largest}x{largest}",
-            fix="set attention = 'cbam' or 'none', or a smaller data.size",
+            fix="set attention = 'cbam' or 'none', a smaller data.size or, where there is one, more architecture.depth",
         )
+
+
+def check_halved_attention(config: TrialConfig, trainables: Trainables, stages: int, base: int) -> None:
+    """As `check_attention`, for a generator and a critic of so many halvings that attend where `attention_at` says.
+
+    Args:
+        config: the trial.
+        trainables: what names refer to.
+        stages: halvings.
+        base: pixels that are left; the generator's smallest map but its first has twice as many.
+
+    Raises:
+        ConfigError: all maps are too large.
+    """
+    check_attention(config, trainables, 2 * base if stages > 1 else base)
 
 
 def halvings(spec: ImageSpec, depth: int, family: str) -> tuple[int, int]:

@@ -20,7 +20,7 @@ from trainables.blocks import (
     upsampler,
     with_map,
 )
-from trainables.checks import check_critic, halvings
+from trainables.checks import check_critic, check_halved_attention, halvings
 from trainables.double_backward import Conv2d, LeakyReLU, leaky_relu
 from trainables.norms import norm_layer
 
@@ -102,6 +102,8 @@ class Dcgan(AdversarialGan):
     def check(cls, config: TrialConfig, spec: ImageSpec | None, trainables: Trainables) -> None:
         """Refuses what the networks cannot be built for, and objectives that the critic cannot serve."""
         shape = _architecture(cls, config)
+        if spec is not None:
+            check_halved_attention(config, trainables, *halvings(spec, shape.depth, config.family))
         check_critic(
             config,
             trainables.losses[config.loss.kind],

@@ -17,8 +17,9 @@ from gansweep.errors import ConfigError
 from gansweep.experiment import validated
 from trainables import dcgan
 from trainables.adversarial import AdversarialGan
+from trainables.adversary import joined
 from trainables.blocks import initialise, stages_for
-from trainables.checks import check_critic, halvings
+from trainables.checks import check_attention, check_critic, check_halved_attention, halvings
 from trainables.conditioning import classes_told
 from trainables.dcgan import DcganCritic, DcganGenerator
 
@@ -79,7 +80,11 @@ class Lapgan:
         shape = _architecture(config)
         blocks = shape.depth or None
         if spec is not None:
-            blocks = min(halvings(replace(spec, size=size), shape.depth, "lapgan")[0] for size in _sizes(spec, shape))
+            halved = [halvings(replace(spec, size=size), shape.depth, "lapgan") for size in _sizes(spec, shape)]
+            blocks = min(stages for stages, _ in halved)
+            check_halved_attention(config, trainables, *halved[0])
+            for _, base in halved[1:]:  # detail generators have nothing that attends
+                check_attention(config, trainables, base)
         loss, penalty = trainables.losses[config.loss.kind], trainables.penalties[config.penalty.kind]
         sigmoid = shape.critic_output == "sigmoid"
         check_critic(config, loss, penalty, norm=shape.critic_norm, blocks=blocks, sigmoid=sigmoid)
@@ -98,9 +103,7 @@ class Lapgan:
             loss, log = level.loss(phase, at_level(batch, images[index], below), step)
             losses.append(loss)
             logs.append(log)
-        merged = {name: torch.stack([log[name] for log in logs]) for name in logs[0]}
-        scalars = {name: values.amin() if name == "critic_spread" else values.mean() for name, values in merged.items()}
-        return torch.stack(losses).sum(), scalars
+        return torch.stack(losses).sum(), joined(logs)
 
     def sample(self, n: int, condition: Condition, generator: torch.Generator) -> Tensor:
         """`[n, C, H, W]`, from the coarsest level up."""

@@ -6,6 +6,7 @@ a trial that is stopped early leaves a generator of lower resolution, whose imag
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
@@ -100,7 +101,7 @@ class Progan(AdversarialGan):
                 fix="set penalty.layer = 0",
             )
         loss, penalty = trainables.losses[config.loss.kind], trainables.penalties[config.penalty.kind]
-        check_critic(config, loss, penalty, norm="none", blocks=None)
+        check_critic(config, loss, penalty, norm="none", blocks=None, equalised=True)
 
     def loss(self, phase: str, batch: Batch, step: int) -> tuple[Tensor, Scalars]:
         """As every adversarial family, at the resolution of the day; real images are blended as fakes are."""
@@ -205,11 +206,10 @@ class _Critic(nn.Module):
         super().__init__()
         channels = spec.channels + conditioning.plane_channels
         self.ins = nn.ModuleList(EqualConv2d(channels, width, 1, activated=True) for width in widths)
-        self.blocks = nn.ModuleList(
-            _Down(width, widths[max(stage - 1, 0)], last=stage == 0) for stage, width in enumerate(widths)
-        )
+        halving = [_Down(width, below) for below, width in itertools.pairwise(widths)]
+        self.blocks = nn.ModuleList([_Last(widths[0], sizes[0]), *halving])
         self.attentions = attention_at(attention, sizes, widths, shape.attention_size)
-        self.head = CriticHead(widths[0], sizes[0], conditioning, classifies=classifies, linear=EqualLinear)
+        self.head = CriticHead(widths[0], 1, conditioning, classifies=classifies, linear=EqualLinear)
 
     def forward(self, images: Tensor, labels: Tensor, level: float) -> Judgement:
         top = math.ceil(level)
@@ -240,18 +240,29 @@ class _Up(nn.Module):
 
 
 class _Down(nn.Module):
-    """Two convolutions and a halving; the last block sees the batch's deviation and halves nothing."""
+    """Two convolutions and a halving."""
 
-    def __init__(self, channels: int, out: int, *, last: bool) -> None:
+    def __init__(self, channels: int, out: int) -> None:
         super().__init__()
-        self.deviation = MinibatchDeviation() if last else nn.Identity()
-        self.first = EqualConv2d(channels + last, channels, 3, activated=True)
+        self.first = EqualConv2d(channels, channels, 3, activated=True)
         self.second = EqualConv2d(channels, out, 3, activated=True)
-        self.shrink = nn.Identity() if last else nn.AvgPool2d(2)
 
     def forward(self, x: Tensor) -> Tensor:
-        shrunk: Tensor = self.shrink(self.second(self.first(self.deviation(x))))
-        return shrunk
+        return F.avg_pool2d(self.second(self.first(x)), 2)
+
+
+class _Last(nn.Module):
+    """The batch's deviation, a convolution, and one that covers the whole map (table 2)."""
+
+    def __init__(self, channels: int, size: int) -> None:
+        super().__init__()
+        self.deviation = MinibatchDeviation()
+        self.first = EqualConv2d(channels + 1, channels, 3, activated=True)
+        self.second = EqualLinear(channels * size**2, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[b, C, size, size]` to `[b, C, 1, 1]`."""
+        return activated(self.second(self.first(self.deviation(x)).flatten(1)))[:, :, None, None]
 
 
 def _blended(images: Tensor, level: float) -> Tensor:

@@ -14,7 +14,7 @@ from gansweep.experiment import Frozen, TrialConfig, validated
 from trainables import dcgan
 from trainables.adversarial import AdversarialGan
 from trainables.blocks import attention_at, initialise, upsampler
-from trainables.checks import check_critic, halvings
+from trainables.checks import check_critic, check_halved_attention, halvings
 from trainables.dcgan import DcganCritic
 from trainables.masks import check_masks, masked_batch, masked_images, masked_spec, needed_masks
 from trainables.precision import full_precision
@@ -80,6 +80,8 @@ class Spade(AdversarialGan):
         """Refuses a cohort without masks, and what dcgan refuses."""
         shape = _architecture(config)
         check_masks(config, spec, trainables, given=True)
+        if spec is not None:
+            check_halved_attention(config, trainables, *halvings(spec, shape.depth, "spade"))
         check_critic(
             config,
             trainables.losses[config.loss.kind],

@@ -98,7 +98,7 @@ class Stylegan2(AdversarialGan):
         _architecture(config)
         blocks = None if spec is None else halvings(spec, 0, config.family)[0] + 1
         loss, penalty = trainables.losses[config.loss.kind], trainables.penalties[config.penalty.kind]
-        check_critic(config, loss, penalty, norm="none", blocks=blocks)
+        check_critic(config, loss, penalty, norm="none", blocks=blocks, equalised=True)
 
     def loss(self, phase: str, batch: Batch, step: int) -> tuple[Tensor, Scalars]:
         """As every adversarial family; and the path length regularisation."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from gansweep.contracts import Condition, PairedTask
 from gansweep.errors import ConfigError
 from gansweep.experiment import Frozen
-from gansweep.training.sampling import condition_for
+from gansweep.training.sampling import choose, condition_for
 from trainables.adversary import SomeRows
 from trainables.checks import check_attention, check_critic
 
@@ -182,9 +182,7 @@ def kind_of(domains: Literal["auto", "classes", "pairs", "fusion"], paired_chann
 
 def of_the_same_class(labels: Tensor, data: ImageSet, generator: torch.Generator) -> Tensor:
     """Indices `[n]` of random images in `data` of the wanted `labels`; of any where a class has none."""
-    same = (labels[:, None] == data.labels[None]).double()
-    same[same.sum(1) == 0] = 1.0
-    return torch.multinomial(same, 1, generator=generator).squeeze(1)
+    return choose(labels[:, None] == data.labels[None], generator)
 
 
 def check_translation(

@@ -24,6 +24,8 @@ ONE_CLASS = ImageSpec(32, 1, ("fahr",))
         ({"loss.clip": 0.01}, "both bound the same slope"),
         ({"loss.clip": 0.01, "loss.kind": "hinge", "penalty.kind": "none"}, "belongs to the Wasserstein critic"),
         ({"loss.clip": 0.01, "penalty.kind": "none", "architecture.critic_norm": "spectral"}, "both bound the same"),
+        ({"loss.clip": 0.01, "penalty.kind": "none", "family": "progan"}, "clipped, they say nothing"),
+        ({"loss.clip": 0.01, "penalty.kind": "none", "family": "stylegan2"}, "clipped, they say nothing"),
         ({"penalty.kind": "none"}, "no Lipschitz constraint"),
         ({"penalty.kind": "lecam"}, "no Lipschitz constraint"),
         ({"penalty.kind": "lecam", "loss.kind": "hinge", "penalty.adaptive": "norm"}, "no gradient norm"),
@@ -57,6 +59,17 @@ def test_one_class_has_nothing_to_condition_on(conditioning):
     with pytest.raises(ConfigError, match="at least two classes"):
         check_config(TrialConfig(conditioning=conditioning), ONE_CLASS, TRAINABLES)
     check_config(TrialConfig(), ONE_CLASS, TRAINABLES)
+
+
+@pytest.mark.parametrize("family", ["dcgan", "sngan", "vaegan", "spade", "lapgan"])
+def test_attention_over_too_large_a_map_is_refused(family):
+    spec = ImageSpec(512, 1, ("control", "fahr"), mask_channels=1)
+    config = TrialConfig(family=family, loss={"kind": "hinge"}, penalty={"kind": "none"}, attention="self_attention")
+    if family == "lapgan":  # levels of 64, 128, 256 and 512 pixels
+        config = config.derive({"architecture.coarsest": 64})
+    with pytest.raises(ConfigError, match=r"would attend over (128x128|256x256) pixels"):
+        check_config(config.derive({"architecture.depth": 1}), spec, TRAINABLES)
+    check_config(config.derive({"architecture.depth": 4}), spec, TRAINABLES)
 
 
 @pytest.mark.parametrize("size", [32, 48, 64, 80, 96, 128, 256])

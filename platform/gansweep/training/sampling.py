@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from gansweep.training.ema import Averages
 
-__all__ = ["condition_for", "make_sampler"]
+__all__ = ["choose", "condition_for", "make_sampler"]
 
 CHUNK = 32
 """Images generated at once. Every chunk is filled up, so that an image does not depend on how many are asked for."""
@@ -63,13 +63,13 @@ def condition_for(labels: Tensor, data: ImageSet, generator: torch.Generator) ->
         masks those of random training images of the wanted class, where the cohort has masks.
     """
     same = labels[:, None] == data.labels[None]
-    sources = data.images[_choose(~same, generator)]
-    masks = None if data.masks is None else data.masks[_choose(same, generator)]
+    sources = data.images[choose(~same, generator)]
+    masks = None if data.masks is None else data.masks[choose(same, generator)]
     return Condition(labels, sources, masks)
 
 
-def _choose(allowed: Tensor, generator: torch.Generator) -> Tensor:
-    """One column index per row among the allowed ones; among all where none is."""
+def choose(allowed: Tensor, generator: torch.Generator) -> Tensor:
+    """One column index `[n]` per row of `allowed` `[n, m]` bool among the allowed ones; among all where none is."""
     weights = allowed.double()
     weights[weights.sum(1) == 0] = 1.0
     return torch.multinomial(weights, 1, generator=generator).squeeze(1)
