@@ -203,9 +203,10 @@ def test_skip_bad_lists_what_was_left_out(source: Path, tmp_path: Path) -> None:
     (source / table["path"][1]).write_text("not an image")
     summary = ingest(source, tmp_path / "out", IngestSettings(size=16, skip_bad=True))
     rejected = pd.read_parquet(summary.path / "rejected.parquet").set_index("path")["reason"]
+    rejected.index = rejected.index.str.replace(r"[0-9a-f]{16}", "#", regex=True)
     assert summary.rejected == len(rejected) == 3
     assert "not there" in rejected["images/gone.dcm"]
-    assert "DICOM" in rejected[table["path"][1]]
+    assert sorted(rejected["images/#.dcm"].str.contains("DICOM")) == [False, True]
     assert sum(summary.info.images.values()) == 22
     assert not Path(summary.path / "labels.csv").exists()
 

@@ -73,6 +73,48 @@ def test_paths_of_files_left_out_name_nobody(tmp_path: Path) -> None:
     assert not any(word in file.read_bytes() for file in out.iterdir() for word in (b"DOE", b"Doe", b"4711"))
 
 
+def people_in_folders(source: Path) -> pd.DataFrame:
+    """Pictures of eight patients whose names are the folders, each also with one that cannot be read; their rows."""
+    rows = []
+    for number in range(8):
+        person = f"DOE_JOHN_{number}"
+        write_picture(source / person / "scan.png", number)
+        (source / person / "bad.png").write_text("no picture")
+        (source / person / "john.png").write_text("forgotten")
+        rows += [(f"{person}/{name}.png", CLASSES[number % 2], person) for name in ("scan", "bad", "gone")]
+    return pd.DataFrame(rows, columns=["path", "label", "patient_id"])
+
+
+def test_identifiers_of_the_owner_are_hashed_in_paths(tmp_path: Path) -> None:
+    people_in_folders(tmp_path / "source").to_csv(tmp_path / "source/labels.csv", index=False)
+    out = ingest(tmp_path / "source", tmp_path / "out", IngestSettings(size=16, skip_bad=True)).path
+    paths = pd.read_parquet(out / "rejected.parquet")["path"].str.split("/", expand=True)
+    assert sorted(paths[1]) == ["bad.png"] * 8 + ["gone.png"] * 8 + ["john.png"] * 8
+    assert set(paths[0]) == set(pd.read_parquet(out / "manifest.parquet")["patient"])
+
+
+def test_patients_folders_below_a_class_are_hashed_in_paths(tmp_path: Path) -> None:
+    people_in_folders(tmp_path / "made")
+    for number in range(8):
+        (tmp_path / "source" / CLASSES[number % 2]).mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"made/DOE_JOHN_{number}").rename(tmp_path / f"source/{CLASSES[number % 2]}/DOE_JOHN_{number}")
+    out = ingest(tmp_path / "source", tmp_path / "out", IngestSettings(size=16, skip_bad=True)).path
+    rejected = pd.read_parquet(out / "rejected.parquet")["path"]
+    assert len(rejected) == 16
+    assert not rejected.str.contains("DOE").any()
+
+
+def test_subjects_are_hashed_in_paths(tmp_path: Path) -> None:
+    for number in range(9):
+        write_volume(tmp_path / f"source/sub-doe{number}/anat/sub-doe{number}_T1w.nii.gz", number)
+    (tmp_path / "source/sub-doe0/anat/sub-doe0_T1w.nii.gz").write_text("no volume")
+    table = pd.DataFrame({"participant_id": [f"sub-doe{number}" for number in range(8)], "group": CLASSES * 4})
+    table.to_csv(tmp_path / "source/participants.tsv", sep="\t", index=False)
+    out = ingest(tmp_path / "source", tmp_path / "out", IngestSettings(size=16, skip_bad=True)).path
+    paths = pd.read_parquet(out / "rejected.parquet")["path"].str.replace(r"[0-9a-f]{16}", "#", regex=True)
+    assert paths.tolist() == ["#/anat/#.gz", "#/anat/#.gz"]
+
+
 def test_a_reason_holds_no_path(tmp_path: Path) -> None:
     for number in range(6):
         write_picture(tmp_path / "source" / CLASSES[number % 2] / f"{number}.png", number)

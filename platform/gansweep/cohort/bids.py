@@ -47,7 +47,7 @@ def find_bids(root: Path, label_column: str | None, labelled: bool) -> tuple[lis
             continue
         name = str(image.relative_to(root))
         if labelled and not labels.get(subject):
-            rejected.append(Rejected(name, "its subject has no label in participants.tsv"))
+            rejected.append(Rejected(name, "its subject has no label in participants.tsv", patient=subject))
             continue
         sources.append(Source(image, name, labels.get(subject, ""), subject, mask=_mask(root, folder)))
     if not sources and not rejected:

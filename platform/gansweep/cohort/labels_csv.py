@@ -38,7 +38,8 @@ def sources_of_csv(
         reason = _fault(row, files, label if labelled else None, where)
         name = row.get("path", "") or f"line {number}"
         if reason or files["path"] is None:
-            rejected.append(Rejected(name, reason, path=files["path"]))
+            whose = row.get("patient_id", "") or subject_in(name)
+            rejected.append(Rejected(name, reason, path=files["path"], patient=whose))
             continue
         sources.append(
             Source(

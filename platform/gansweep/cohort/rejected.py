@@ -25,16 +25,18 @@ __all__ = ["rejected_table"]
 def rejected_table(rejected: Sequence[Rejected], made: Assignment, pseudonyms: Pseudonyms) -> pd.DataFrame:
     """One row per file: its path relative to the source folder, and the reason.
 
-    A part of a path that holds the PatientID in the file or a part of the PatientName, or that is the PatientID in a
-    file of the cohort, is replaced by the patient's hash.
+    A part of a path that holds the file's own identifier (of the owner's, its folder, or its PatientID) or a part of
+    its PatientName, or that is the identifier of another patient, is replaced by the patient's hash.
     """
     import pandas as pd
 
-    named = {
+    named = {_letters(item.patient): pseudonyms.of(item.patient) for item in rejected}
+    named |= {
         _letters(picture.patient): patient
         for picture, patient in zip(made.pictures, made.patients, strict=True)
-        if format_of(picture.source.path) == "dicom" and not picture.source.patient and _letters(picture.patient)
+        if picture.source.patient or format_of(picture.source.path) == "dicom"
     }
+    named.pop("", None)
     # A file system may hold names that are not UTF-8, which Parquet cannot.
     paths = [_nameless_path(item, named, pseudonyms).encode("utf-8", "backslashreplace") for item in rejected]
     table = {"path": [path.decode() for path in paths], "reason": [item.reason for item in rejected]}
@@ -43,9 +45,12 @@ def rejected_table(rejected: Sequence[Rejected], made: Assignment, pseudonyms: P
 
 def _nameless_path(item: Rejected, named: Mapping[str, str], pseudonyms: Pseudonyms) -> str:
     header = _header_of(item)
-    names = [header.patient, *re.findall(r"[^\W\d_]{3,}", header.name)] if header else []
-    words = {_letters(name) for name in names} - {""}
-    own = named.get(_letters(names[0])) or pseudonyms.of(names[0] or names[-1]) if words else ""
+    names = [item.patient]
+    if header:
+        names += [header.patient, *re.findall(r"[^\W\d_]{3,}", header.name)]
+    names = [name for name in names if _letters(name)]
+    words = {_letters(name) for name in names}
+    own = named.get(_letters(names[0])) or pseudonyms.of(names[0]) if names else ""
     return "".join(_nameless(part, words, own, named) for part in re.split(r"([/\\])", item.name))
 
 

@@ -63,17 +63,19 @@ class Rejected:
         reason: why; names nobody.
         bad: it should have been in the cohort, so that without `skip_bad` ingest stops.
         path: the file, or None where there is none.
+        patient: whose it is, as the owner or the folder says, "" where neither does. Never written out.
     """
 
     name: str
     reason: str
     bad: bool = True
     path: Path | None = None
+    patient: str = field(default="", repr=False)
 
     @classmethod
     def of(cls, source: Source, reason: str, *, bad: bool = True) -> Rejected:
         """A source that is left out."""
-        return cls(source.name, reason, bad, source.path)
+        return cls(source.name, reason, bad, source.path, source.patient or source.folder)
 
 
 def find_sources(
