@@ -123,18 +123,61 @@ def test_copies_and_near_copies_of_unknown_patients_share_a_split(tmp_path: Path
     assert "16 images have near-duplicates" in summary.info.warnings[0]
 
 
+def test_a_copy_of_nobody_stays_with_the_patient_it_shows(tmp_path: Path) -> None:
+    rows = []
+    for number in range(12):
+        label = "ab"[number % 2]
+        picture(tmp_path / "source" / f"{number}.png", number)
+        Image.open(tmp_path / "source" / f"{number}.png").resize((48, 48)).save(tmp_path / "source" / f"{number}.jpg")
+        rows += [
+            {"path": f"{number}.png", "label": label, "patient_id": f"P{number}"},
+            {"path": f"{number}.jpg", "label": label, "patient_id": ""},
+        ]
+    picture(tmp_path / "source" / "12.png", 0, size=48)
+    rows.append({"path": "12.png", "label": "a", "patient_id": "P12"})
+    write_csv(tmp_path / "source", rows)
+    made = ingest(tmp_path / "source", tmp_path / "out", IngestSettings(size=16))
+    manifest = Cohort.open(made.path).manifest
+    assert manifest["patient"].nunique() == 13, "nobody's image is the patient's whom it shows, and known ones stay two"
+    assert (manifest.groupby("patient")["split"].nunique() == 1).all()
+    assert manifest.loc[[0, 1, 24], "split"].nunique() == 1, "a copy of two patients keeps them together"
+    assert made.info.warnings[:3] == (
+        "25 images have near-duplicates (kept in one split)",
+        "2 images have near-duplicates (of different patients)",
+        "patients are not known for 12 of 25 images: every image counts as its own, near-duplicates as one",
+    )
+
+
 def write_csv(root: Path, rows: list[dict[str, str]]) -> None:
     pd.DataFrame(rows).to_csv(root / "labels.csv", index=False)
 
 
-def test_a_given_split_is_kept_and_completed(tmp_path: Path) -> None:
-    source = class_folders(tmp_path / "source", {"a": 10, "b": 10})
-    rows = [
+def tested_and_trained() -> list[dict[str, str]]:
+    """Rows of ten pictures of each class, of which the first three are tested on and none validated."""
+    return [
         {"path": f"{label}/{n:02d}.png", "label": label, "split": "testing" if n < 3 else "Train"}
         for label in "ab"
         for n in range(10)
     ]
+
+
+def test_a_given_split_is_completed_and_no_copies_are_parted(tmp_path: Path) -> None:
+    source, rows = class_folders(tmp_path / "source", {"a": 10, "b": 10}), tested_and_trained()
+    for row in rows[3:10] + rows[13:]:
+        path = source / row["path"]
+        shutil.copy(path, path.with_name(f"{path.stem} copy.png"))
+        Image.open(path).resize((48, 48)).save(path.with_name(f"{path.stem} near.jpg"))
+        rows += [{**row, "path": row["path"].replace(".png", end)} for end in (" copy.png", " near.jpg")]
     write_csv(source, rows)
+    made = ingest(source, tmp_path / "out", IngestSettings(size=16))
+    assert made.info.images == {"train": 30, "val": 12, "test": 6}
+    assert not any("near-duplicate" in warning for warning in made.info.warnings), "none is in another split"
+    assert (Cohort.open(made.path).manifest.groupby("source_sha256")["split"].nunique() == 1).all()
+
+
+def test_a_given_split_is_kept_and_completed(tmp_path: Path) -> None:
+    source = class_folders(tmp_path / "source", {"a": 10, "b": 10})
+    write_csv(source, tested_and_trained())
     summary = ingest(source, tmp_path / "out", IngestSettings(size=16))
     assert summary.info.split == "given"
     assert summary.info.images == {"train": 10, "val": 4, "test": 6}

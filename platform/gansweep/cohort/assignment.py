@@ -32,7 +32,7 @@ class Assignment:
 
     Args:
         pictures: those that stay.
-        patients: salted hash of each; near-duplicates of unknown patients share one.
+        patients: salted hash of each; an image of an unknown patient has that of what it nearly duplicates.
         splits: of each.
         rejected: what was left out.
         given: whether the split is the user's.
@@ -80,35 +80,61 @@ def _drawn(
     pictures: list[Picture], hashes: list[str], settings: IngestSettings
 ) -> tuple[list[str], list[str], list[str]]:
     """(splits, patients, warnings) where the user gives no split."""
-    near = _near(pictures, hashes)
-    # Known patients may look alike; unknown ones who do are taken for one, lest a copy be tested on.
-    alone = [not (picture.patient or picture.study or picture.volume) for picture in pictures]
-    known = all(picture.patient for picture in pictures)
-    binding = exact_pairs(pictures) + [(i, j) for i, j in near if alone[i] and alone[j]]
-    groups = join(hashes, binding)
+    near, alone = _near(pictures, hashes), _alone(pictures)
+    groups = join(hashes, _binding(pictures, near))
+    bound = [(i, j) for i, j in near if alone[i] or alone[j]]
+    others = [(i, j) for i, j in near if not (alone[i] or alone[j])]
+    sure = all(pictures[i].patient for pair in others for i in pair)
     warnings = []
-    if near:
-        kept = "kept in one split" if any(alone) else f"{'' if known else 'perhaps '}of different patients"
-        warnings.append(f"{len({i for pair in near for i in pair})} images have near-duplicates ({kept})")
-    if any(alone):
-        first: dict[int, str] = {}
-        hashes = [first.setdefault(group, value) for group, value in zip(groups, hashes, strict=True)]
-        warnings.append("patients are not known: every image counts as its own, near-duplicates as one")
-    elif not known:
-        warnings.append("patients are not known: every volume or study counts as its own; give patient_id in a CSV")
+    for pairs, whose in (
+        (bound, "kept in one split"),
+        (others, "of different patients" if sure else "perhaps of different patients"),
+    ):
+        if pairs:
+            warnings.append(f"{len({i for pair in pairs for i in pair})} images have near-duplicates ({whose})")
+    volumes = [not (picture.patient or lone) for picture, lone in zip(pictures, alone, strict=True)]
+    for unknown, counted in (
+        (alone, "every image counts as its own, near-duplicates as one"),
+        (volumes, "every volume or study counts as its own; give patient_id in a CSV"),
+    ):
+        if any(unknown):
+            of = "" if all(unknown) else f" for {sum(unknown)} of {len(unknown)} images"
+            warnings.append(f"patients are not known{of}: {counted}")
     labels = [picture.label for picture in pictures]
-    return draw_split(groups, labels, settings.split, settings.seed), hashes, warnings
+    return draw_split(groups, labels, settings.split, settings.seed), _shared(hashes, groups, alone), warnings
+
+
+def _alone(pictures: Sequence[Picture]) -> list[bool]:
+    """Which images nobody and nothing puts together with others: no patient, no study, no volume."""
+    return [not (picture.patient or picture.study or picture.volume) for picture in pictures]
+
+
+def _binding(pictures: Sequence[Picture], near: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Pairs that no split may part: equal images, and near-duplicates of which one is of nobody known.
+
+    Known patients may look alike; an unknown one who does is taken for the same, lest a copy be tested on.
+    """
+    alone = _alone(pictures)
+    return exact_pairs(pictures) + [(i, j) for i, j in near if alone[i] or alone[j]]
+
+
+def _shared(hashes: Sequence[str], groups: Sequence[int], alone: Sequence[bool]) -> list[str]:
+    """Patients, with each lone image given to the first known patient of its group, or to its first image."""
+    first: dict[int, str] = {}
+    for index in sorted(range(len(groups)), key=alone.__getitem__):
+        first.setdefault(groups[index], hashes[index])
+    return [first[group] if lone else value for group, value, lone in zip(groups, hashes, alone, strict=True)]
 
 
 def _given(pictures: list[Picture], hashes: list[str], settings: IngestSettings) -> tuple[list[str], list[str]]:
     """(splits, warnings) where the user gives one; val or test are drawn from train where it has none."""
     asked = [picture.source.split for picture in pictures]
-    splits = _completed(asked, hashes, [picture.label for picture in pictures], settings)
+    near = _near(pictures, hashes)
+    splits = _completed(pictures, hashes, _binding(pictures, near), settings)
     warnings = []
     if splits != asked:
         made = " and ".join(sorted(set(splits) - set(asked)))
         warnings.append(f"the split given has no {made}: drawn from its training patients")
-    near = _near(pictures, hashes)
     crossing = {i for pair in near for i in pair if splits[pair[0]] != splits[pair[1]]}
     held_out = sum(splits[index] != "train" for index in crossing)
     if held_out:
@@ -149,17 +175,20 @@ def _shared_folders(pictures: Sequence[Picture], settings: IngestSettings) -> li
     return [f"{shared} folders under different classes have one name and count as different patients; {hint}"]
 
 
-def _completed(given: list[str], hashes: list[str], labels: list[str], settings: IngestSettings) -> list[str]:
-    """A given split that lacks val or test gets them from its training patients."""
+def _completed(
+    pictures: Sequence[Picture], hashes: Sequence[str], binding: Sequence[tuple[int, int]], settings: IngestSettings
+) -> list[str]:
+    """A given split that lacks val or test gets them from its training patients, none of the `binding` pairs parted."""
+    given = [picture.source.split for picture in pictures]
     missing = [name for name, share in zip(SPLITS, settings.split, strict=True) if share and name not in given]
     if not missing:
         return given
     train = [index for index, split in enumerate(given) if split == "train"]
     shares = [s if name in {"train", *missing} else 0.0 for name, s in zip(SPLITS, settings.split, strict=True)]
     fractions = (shares[0] / sum(shares), shares[1] / sum(shares), shares[2] / sum(shares))
-    groups = join([hashes[index] for index in train], [])
-    drawn = draw_split(groups, [labels[index] for index in train], fractions, settings.seed)
-    completed = list(given)
+    row = {index: number for number, index in enumerate(train)}
+    groups = join([hashes[index] for index in train], [(row[i], row[j]) for i, j in binding if i in row and j in row])
+    drawn = draw_split(groups, [pictures[index].label for index in train], fractions, settings.seed)
     for index, split in zip(train, drawn, strict=True):
-        completed[index] = split
-    return completed
+        given[index] = split
+    return given
