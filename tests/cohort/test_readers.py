@@ -107,6 +107,23 @@ def test_monochrome1_is_turned_where_units_are_arbitrary(ct: Path, hu: np.ndarra
     np.testing.assert_array_equal(turned.pixels[0], stored.max() + stored.min() - stored)
 
 
+@pytest.mark.parametrize("modality", ["CR", "DX", "US"])
+def test_monochrome1_of_eight_bits_is_turned(ct: Path, modality: str) -> None:
+    stored = np.arange(40 * 36).reshape(40, 36).astype(np.uint8)
+    change(
+        ct,
+        Modality=modality,
+        PhotometricInterpretation="MONOCHROME1",
+        PixelData=stored.tobytes(),
+        BitsAllocated=8,
+        BitsStored=8,
+        HighBit=7,
+    )
+    (part,) = read_dicom(ct)
+    assert part.modality == "raster"
+    np.testing.assert_allclose(part.pixels[0], 1 - stored / 255, atol=1e-6)
+
+
 def test_padding_becomes_air(ct: Path, hu: np.ndarray) -> None:
     stored = int(hu[3, 4]) + 1024
     dataset = pydicom.dcmread(ct)
@@ -137,6 +154,19 @@ def test_attributes_may_be_missing(ct: Path, hu: np.ndarray) -> None:
 def test_ct_without_rescale_is_not_guessed(ct: Path) -> None:
     with pytest.raises(ScanError, match="Hounsfield units are unknown"):
         read_dicom(change(ct, RescaleSlope=None, RescaleIntercept=None))
+    padded = pydicom.dcmread(ct)
+    stored = padded.pixel_array.astype(np.int16)
+    stored[:3] = -2000  # outside the field of view
+    padded.PixelRepresentation, padded.PixelData = 1, stored.tobytes()
+    padded.BitsStored, padded.HighBit = 16, 15
+    padded.add_new("PixelPaddingValue", "SS", -2000)
+    padded.save_as(ct)
+    with pytest.raises(ScanError, match="Hounsfield units are unknown"):
+        read_dicom(ct)
+    stored[3] = -1000  # air
+    padded.PixelData = stored.tobytes()
+    padded.save_as(ct)
+    np.testing.assert_array_equal(read_dicom(ct)[0].pixels[0], stored.clip(-1000))
 
 
 def test_files_without_preamble_are_read(ct: Path, hu: np.ndarray) -> None:

@@ -87,11 +87,13 @@ def _slice(dataset: Dataset, stored: Any, number: int, path: Path) -> Slice:
         pixels = np.moveaxis(stored.astype(np.float32), -1, 0) / np.iinfo(stored.dtype).max
         modality = "raster"
     else:
-        pixels = _rescaled(dataset, stored, number, modality, path)[None]
-        if dataset.get("PhotometricInterpretation") == "MONOCHROME1" and modality != "CT":
-            pixels = pixels.max() + pixels.min() - pixels
+        turned = dataset.get("PhotometricInterpretation") == "MONOCHROME1" and modality != "CT"
         if picture:  # screenshots, ultrasound: grey levels as they are shown
             pixels, modality = stored[None] / np.float32(255), "raster"
+            pixels = 1 - pixels if turned else pixels
+        else:
+            pixels = _rescaled(dataset, stored, padding, number, modality, path)[None]
+            pixels = pixels.max() + pixels.min() - pixels if turned else pixels
     if padding is not None:
         pixels = np.where(padding, AIR_HU if modality == "CT" else _smallest(pixels, padding), pixels)
     if not np.isfinite(pixels).all():
@@ -109,8 +111,12 @@ def _slice(dataset: Dataset, stored: Any, number: int, path: Path) -> Slice:
     )
 
 
-def _rescaled(dataset: Dataset, stored: Any, number: int, modality: str, path: Path) -> Array:
-    """The modality transformation (PS3.3 C.11.1): a lookup table, or slope and intercept of the frame or the file."""
+def _rescaled(dataset: Dataset, stored: Any, padding: Any, number: int, modality: str, path: Path) -> Array:
+    """The modality transformation (PS3.3 C.11.1): a lookup table, or slope and intercept of the frame or the file.
+
+    CT without either is taken for Hounsfield units where it has air, which no padding can stand for: `[1, H, W]` or
+    None.
+    """
     from pydicom.pixels.processing import apply_modality_lut
 
     group = _group(dataset, number, "PixelValueTransformationSequence")
@@ -120,7 +126,8 @@ def _rescaled(dataset: Dataset, stored: Any, number: int, modality: str, path: P
             return np.asarray(apply_modality_lut(stored, source), np.float32)
         slope, intercept = float(source.get("RescaleSlope", 1) or 1), float(source.get("RescaleIntercept", 0) or 0)
         return np.asarray(stored * np.float64(slope) + intercept, np.float32)
-    if modality == "CT" and float(stored.min()) > -500:
+    seen = stored if padding is None else stored[~padding[0]]
+    if modality == "CT" and float(seen.min()) > -500:
         raise ScanError(
             "CT without RescaleSlope and RescaleIntercept, so its Hounsfield units are unknown", where=path.name
         )
