@@ -81,6 +81,25 @@ def test_a_column_that_was_asked_for_must_be_there(root: Path, option: str, flag
         find_sources(root, **{option: "Fold"})
 
 
+@pytest.mark.parametrize("name", ["x" * 300 + ".png", "a\0.png"])
+@pytest.mark.parametrize("column", ["path", "mask", "paired"])
+def test_a_name_that_no_file_can_have_is_not_there(root: Path, name: str, column: str) -> None:
+    last = (name, CLASSES[1], "") if column == "path" else (*ROWS[8], name)
+    write_rows(root, [(*ROWS[0], "mask" if column == "path" else column), *((*row, "") for row in ROWS[1:8]), last])
+    if column == "path":
+        (root / ROWS[8][0]).unlink()
+    sources, rejected = find_sources(root)
+    assert len(sources) == 7
+    assert [item.reason for item in rejected] == [f"labels.csv line 9 names a file that is not there ({column})"]
+    if column == "path":
+        assert len(cohort_of(root, root / "out", skip_bad=True).manifest) == 7  # and its path is written
+
+
+def test_a_remark_may_hold_anything(root: Path) -> None:
+    write_rows(root, [("path", "label", "remark"), *((*row, "a\0" + "y" * 5000) for row in ROWS[1:])])
+    assert found(root, root) == ROWS[1:]
+
+
 def test_two_columns_of_one_name(root: Path) -> None:
     write_rows(root, [("path", "label", "Label "), *((*row, "other") for row in ROWS[1:])])
     with pytest.raises(CohortError, match="two columns called 'label'"):

@@ -39,7 +39,8 @@ def sources_of_csv(
         name = row.get("path", "") or f"line {number}"
         if reason or files["path"] is None:
             whose = row.get("patient_id", "") or subject_in(name)
-            rejected.append(Rejected(name, reason, path=files["path"], patient=whose))
+            there = files["path"] if files["path"] and _exists(files["path"]) else None
+            rejected.append(Rejected(name, reason, path=there, patient=whose))
             continue
         sources.append(
             Source(
@@ -91,7 +92,15 @@ def _locate(root: Path, table: Path, cell: str) -> Path | None:
     if not cell:
         return None
     places = _places(root, table, cell)
-    return next((place for place in places if place.exists()), places[0])
+    return next((place for place in places if _exists(place)), places[0])
+
+
+def _exists(path: Path) -> bool:
+    """Whether there is such a file or folder; there is none of a name that cannot be one (too long, with a NUL)."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def _fault(row: dict[str, str], files: dict[str, Path | None], label: str | None, where: str) -> str:
@@ -99,14 +108,14 @@ def _fault(row: dict[str, str], files: dict[str, Path | None], label: str | None
         return f"{where} has no path"
     if label and not row.get(label):
         return f"{where} has no label"
-    missing = [key for key, path in files.items() if path is not None and not path.is_file()]
+    missing = [key for key, path in files.items() if path and not (_exists(path) and path.is_file())]
     return f"{where} names a file that is not there ({', '.join(missing)})" if missing else ""
 
 
 def _unlisted(root: Path, table: Path, rows: list[dict[str, str]], sources: list[Source]) -> list[Rejected]:
     """Images that lie beside listed ones and have no row: somebody forgot their label."""
     cells = {cell for row in rows for cell in row.values() if cell}
-    known = {place.resolve() for cell in cells for place in _places(root, table, cell)}
+    known = {place.resolve() for cell in cells for place in _places(root, table, cell) if _exists(place)}
     folders = {source.path.parent for source in sources}
     beside = (path for folder in sorted(folders) for path in sorted(folder.iterdir()))
     return [
