@@ -37,13 +37,40 @@ def test_shuffled_labels_teach_nothing() -> None:
     assert 0.3 < accuracy(replace(real, labels=real.labels[order])) < 0.7
 
 
-def test_training_repeats_itself_and_touches_no_other_random_numbers() -> None:
-    real, recipe = disc_set(40, 0), replace(RECIPE, steps=5)
-    state = torch.random.get_rng_state()
-    one, two, other = (train_detector(recipe, real, None, 0.0, seed, CPU).state_dict() for seed in (3, 3, 4))
-    assert torch.equal(torch.random.get_rng_state(), state)
+class Forgetful(SmallCnn):
+    """Draws random numbers of its own in training."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return super().forward(torch.nn.functional.dropout(images, 0.3, self.training))
+
+
+@pytest.mark.parametrize("kind", [SmallCnn, Forgetful])
+def test_training_repeats_itself_and_touches_no_other_random_numbers(kind: type[SmallCnn]) -> None:
+    real, recipe = disc_set(40, 0), replace(RECIPE, build=lambda: kind(SPEC), steps=5)
+    found = []
+    for seed in (3, 3, 4):
+        torch.rand(3)  # other users of torch's own random numbers
+        state = torch.random.get_rng_state()
+        found.append(train_detector(recipe, real, None, 0.0, seed, CPU).state_dict())
+        assert torch.equal(torch.random.get_rng_state(), state)
+    one, two, other = found
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert not torch.equal(one["head.weight"], other["head.weight"])
+
+
+def test_batches_and_augmentation_do_not_share_their_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor do two seeds: the image that stands in a place says nothing of how it is turned."""
+    drawn = []
+
+    def spied(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        drawn.append(generator.initial_seed())
+        return augmented(images, generator)
+
+    monkeypatch.setattr("gansweep.scoring.detection.augmented", spied)
+    for seed in range(4):
+        train_detector(replace(RECIPE, steps=1), disc_set(40, 0), None, 0.0, seed, CPU)
+        drawn += [one.initial_seed() for one in Batches(RECIPE, disc_set(40, 0), None, 0.0, seed).generators]
+    assert len(set(drawn)) == len(drawn) == 12
 
 
 def marked(n: int, mark: float, labels: torch.Tensor | None = None) -> ImageSet:

@@ -93,6 +93,18 @@ def test_the_same_seed_trains_the_same_segmenter_and_arms_share_their_real_image
     assert not torch.equal(weights[0], weights[2])
 
 
+def test_a_segmenter_that_draws_random_numbers_repeats_itself_and_touches_no_others() -> None:
+    recipe = replace(RECIPE, build=lambda: torch.nn.Sequential(torch.nn.Dropout(0.3), UNet(SPEC, width=8)), steps=3)
+    found = []
+    for _ in range(2):
+        torch.rand(3)  # other users of torch's own random numbers
+        state = torch.random.get_rng_state()
+        trained = train_segmenter(recipe, pairs(8, 1), None, 0.0, 0, CPU)
+        assert torch.equal(torch.random.get_rng_state(), state)
+        found.append(torch.cat([p.flatten() for p in trained.parameters()]))
+    assert torch.equal(*found)
+
+
 def test_dice_is_taken_on_images_with_a_lesion() -> None:
     found = pairs(10, 1)
     assert with_lesion(found).tolist() == [bool(label) for label in found.labels]

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gansweep.scoring.augmentation import augmented
+from gansweep.scoring.seeding import seeded, stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["VERSION", "Batches", "Recipe", "predict", "recognised", "synthetic_share", "train_detector"]
 
-VERSION = 1
+VERSION = 2
 """Part of the cache key; to be raised with every change of what training gives."""
 
 
@@ -66,25 +67,23 @@ def train_detector(
         synthetic: samples to mix in, or None. A class of which there is no sample is filled up with real images, all
             classes where the set is empty.
         share: of the batch that is synthetic, in [0, 1]; 1 trains on synthetic images alone.
-        seed: of initialisation, batches and augmentation.
+        seed: of initialisation, batches, augmentation, and what the detector itself draws, as for dropout.
         device: where it trains and stays.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    batches, generator = Batches(recipe, real, synthetic, share, seed), stream(seed, "augmentation")
+    with seeded(seed, device):
         detector = recipe.build().to(device).train()
-    optimiser = torch.optim.AdamW(detector.parameters(), lr=recipe.lr, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=recipe.lr, total_steps=recipe.steps)
-    batches = Batches(recipe, real, synthetic, share, seed)
-    generator = torch.Generator().manual_seed(seed)
-    for step in range(recipe.steps):
-        images, labels = (x.to(device) for x in batches[step])
-        if recipe.augment:
-            images = augmented(images, generator)
-        loss = functional.cross_entropy(detector(images), labels)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        schedule.step()
+        optimiser = torch.optim.AdamW(detector.parameters(), lr=recipe.lr, weight_decay=1e-2)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=recipe.lr, total_steps=recipe.steps)
+        for step in range(recipe.steps):
+            images, labels = (x.to(device) for x in batches[step])
+            if recipe.augment:
+                images = augmented(images, generator)
+            loss = functional.cross_entropy(detector(images), labels)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            schedule.step()
     return detector.eval()
 
 
@@ -111,7 +110,7 @@ class Batches:
         self.recipe = recipe
         self.pools = (_Pool(real, recipe), _Pool(synthetic, recipe) if synthetic else None)
         self.real = recipe.batch - (round(share * recipe.batch) if synthetic else 0)
-        self.generators = tuple(torch.Generator().manual_seed(2 * seed + i) for i in range(2))
+        self.generators = stream(seed, "real images"), stream(seed, "synthetic images")
 
     def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
         places = torch.arange(self.recipe.batch)

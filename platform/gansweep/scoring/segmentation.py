@@ -16,6 +16,7 @@ from gansweep.errors import CohortError
 from gansweep.scoring.augmentation import augmented
 from gansweep.scoring.detection import Batches, Recipe
 from gansweep.scoring.overlap import dice
+from gansweep.scoring.seeding import seeded, stream
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["VERSION", "dice_of", "train_segmenter", "with_lesion"]
 
-VERSION = 1
+VERSION = 2
 """Part of the cache key; to be raised with every change of what training gives."""
 
 
@@ -38,29 +39,28 @@ def train_segmenter(
         real: training images with masks.
         synthetic: samples with masks to mix in, or None. A class without a sample is filled up with real images.
         share: of the batch that is synthetic, in [0, 1].
-        seed: of initialisation, batches and augmentation.
+        seed: of initialisation, batches, augmentation, and what the segmenter itself draws, as for dropout.
         device: where it trains and stays.
     """
     from monai.losses import DiceCELoss
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        segmenter = _FromPrior(recipe.build(), _masks(real).mean()).to(device).train()
-    optimiser = torch.optim.AdamW(segmenter.parameters(), lr=recipe.lr, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=recipe.lr, total_steps=recipe.steps)
     # Over the batch: the Dice loss of an image without a lesion says nothing of how wrong its segmentation is.
     objective = DiceCELoss(sigmoid=True, batch=True)
     batches = Batches(recipe, _joined(real), None if synthetic is None else _joined(synthetic), share, seed)
-    generator = torch.Generator().manual_seed(seed)
-    for step in range(recipe.steps):
-        pairs = batches[step][0].to(device)
-        if recipe.augment:
-            pairs = augmented(pairs, generator)
-        loss = objective(segmenter(pairs[:, :-1]), (pairs[:, -1:] >= 0.5).float())
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        schedule.step()
+    generator = stream(seed, "augmentation")
+    with seeded(seed, device):
+        segmenter = _FromPrior(recipe.build(), _masks(real).mean()).to(device).train()
+        optimiser = torch.optim.AdamW(segmenter.parameters(), lr=recipe.lr, weight_decay=1e-2)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=recipe.lr, total_steps=recipe.steps)
+        for step in range(recipe.steps):
+            pairs = batches[step][0].to(device)
+            if recipe.augment:
+                pairs = augmented(pairs, generator)
+            loss = objective(segmenter(pairs[:, :-1]), (pairs[:, -1:] >= 0.5).float())
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            schedule.step()
     return segmenter.eval()
 
 
