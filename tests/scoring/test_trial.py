@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from torch.nn import functional
 
 from gansweep.contracts import Condition, ImageSpec, Trainables
 from gansweep.errors import CohortError, ConfigError, Diverged
@@ -16,6 +17,7 @@ from tests.scoring.discs import SIZE, DiscCohort, noise, oracle
 from trainables.detectors import SmallCnn
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 FAST = ScoringSettings(samples=64, encoder_steps=25, detector_steps=40, detector_batch=16, detector_seeds=2)
@@ -72,14 +74,50 @@ def test_a_second_scorer_trains_nothing(warm: Path, caplog: pytest.LogCaptureFix
     assert again == scorer(warm).score(oracle, TrialConfig())
 
 
+class Own(torch.nn.Module):
+    """A detector of the user's."""
+
+    def __init__(self, spec: ImageSpec) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(spec.channels, len(spec.classes))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.layer(images.square().mean((2, 3)))
+
+
+def other_features(self: Own, images: torch.Tensor) -> torch.Tensor:
+    return self.layer(images.mean((2, 3)))
+
+
+def dropped_in_training(self: Own, images: torch.Tensor) -> torch.Tensor:
+    return self.layer(functional.dropout(images.square(), 0.3, self.training).mean((2, 3)))
+
+
+def other_classes(self: Own, images: torch.Tensor) -> torch.Tensor:
+    return self.layer(images.square().mean((2, 3))).flip(1)
+
+
+@pytest.mark.parametrize("forward", [other_features, dropped_in_training, other_classes])
+def test_a_detector_that_computes_something_else_is_trained_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forward: Callable[..., torch.Tensor]
+) -> None:
+    own = Trainables(detectors={"small_cnn": Own})
+    for seed in range(2):
+        TrialScorer(DiscCohort(), FAST, own, tmp_path, CPU).score(oracle, TrialConfig(), seed)
+    assert len(list(tmp_path.glob("baseline-*.pt"))) == 1
+    monkeypatch.setattr(Own, "forward", forward)
+    TrialScorer(DiscCohort(), FAST, own, tmp_path, CPU).score(oracle, TrialConfig())
+    assert len(list(tmp_path.glob("baseline-*.pt"))) == 2
+
+
 def test_a_cut_file_in_the_cache_is_made_again(warm: Path, tmp_path: Path) -> None:
     for path in warm.glob("*.pt"):
         (tmp_path / path.name).write_bytes(path.read_bytes()[:100])
     assert scorer(tmp_path).score(oracle, TrialConfig()) == scorer(warm).score(oracle, TrialConfig())
 
 
-def test_the_filter_shows_the_detector_only_samples_that_carry_their_label(warm: Path) -> None:
-    """Samples whose labels are swapped teach the opposite; the filter drops them all."""
+def test_the_filter_shows_the_detector_only_samples_that_carry_their_label(tmp_path: Path) -> None:
+    """Samples whose labels are swapped teach the opposite; the filter of detectors that know better drops them all."""
 
     def swapped(condition: Condition, seed: int) -> torch.Tensor:
         return oracle(replace(condition, labels=1 - condition.labels), seed)
@@ -88,7 +126,7 @@ def test_the_filter_shows_the_detector_only_samples_that_carry_their_label(warm:
         TrialConfig(synthetic_ratio=4.0),
         TrialConfig(synthetic_ratio=4.0, sample_filter="detector_agrees"),
     )
-    judge = scorer(warm)
+    judge = scorer(tmp_path, settings=FAST.model_copy(update={"detector_steps": 80}))
     assert judge.score(swapped, harmful)["accuracy_difference"] < -0.3
     assert judge.score(swapped, filtered)["accuracy_difference"] > -0.1
     assert judge.score(swapped, harmful)["lesion_fidelity"] < 0.2

@@ -19,6 +19,7 @@ from gansweep.scoring import detection, encoder, segmentation
 from gansweep.scoring.cache import key
 from gansweep.scoring.detection import Recipe, predict, train_detector
 from gansweep.scoring.extractors import Extractor, content_hash, load_extractor
+from gansweep.scoring.seeding import seeded
 from gansweep.scoring.segmentation import dice_of, train_segmenter, with_lesion
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ class ReferenceMaker:
         recipe = Recipe(build, len(real.spec.classes), settings.segmenter_steps, settings.detector_batch)
         seeds = range(settings.detector_seeds)
         base = {"cohort": self.cohort.content_hash, "view": view.model_dump(), "batch": settings.detector_batch}
-        network = {"network": _network(recipe), "steps": recipe.steps, "seeds": len(seeds)}
+        network = {"network": _network(recipe, real.spec), "steps": recipe.steps, "seeds": len(seeds)}
 
         def make() -> Tensor:
             log.info("training %d real-only segmenters, once per cohort and view", len(seeds))
@@ -219,26 +220,36 @@ class ReferenceMaker:
             states = shares.merged({s: _on_cpu(d) for s, d in trained.items()})
             return {"states": states, "probabilities": shares.gathered(parts, like)}
 
-        path = self.cache / f"baseline-{key(**base, **self._detector_key(recipe))}.pt"
+        path = self.cache / f"baseline-{key(**base, **self._detector_key(recipe, spec))}.pt"
         found = shares.cached(path, make, together=True)
         detectors = tuple(_restored(recipe, found["states"][s], self.device) for s in seeds)
         return Baseline(recipe, detectors, found["probabilities"])
 
-    def _detector_key(self, recipe: Recipe) -> dict[str, Any]:
+    def _detector_key(self, recipe: Recipe, spec: ImageSpec) -> dict[str, Any]:
         settings = self.scoring.model_dump(include={"detector_steps", "detector_batch", "detector_seeds"})
-        return {**settings, "network": _network(recipe), "version": detection.VERSION}
+        return {**settings, "network": _network(recipe, spec), "version": detection.VERSION}
 
 
-def _network(recipe: Recipe) -> str:
-    """Names what is trained: a name alone does not tell a user's network from an earlier one of the same name."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+@torch.no_grad()
+def _network(recipe: Recipe, spec: ImageSpec) -> str:
+    """Names what is trained: a name alone does not tell a user's network from an earlier one of the same name.
+
+    The weights do not tell what is done with them. So the name also has what the untrained network says of two images,
+    at rest and in training, along two random directions; in three digits, for other numbers of threads add up in
+    another order.
+    """
+    with seeded(0, torch.device("cpu")):
         untrained = recipe.build()
-    return f"{untrained} {content_hash(untrained.state_dict())}"
+        weights = content_hash(untrained.state_dict())
+        images = torch.rand(2, spec.channels, spec.size, spec.size) * 2 - 1
+        said = torch.stack([untrained.train(training)(images).flatten(1) for training in (False, True)])
+        shown = " ".join(f"{value:.2e}" for value in (said @ torch.randn(said.shape[-1], 2)).flatten().tolist())
+    return f"{untrained} {weights} {shown}"
 
 
 def _restored(recipe: Recipe, state: dict[str, Tensor], device: torch.device) -> nn.Module:
-    detector = recipe.build()
+    with seeded(0, torch.device("cpu")):
+        detector = recipe.build()
     detector.load_state_dict(state)
     return detector.to(device).eval()
 
