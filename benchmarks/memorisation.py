@@ -26,7 +26,7 @@ from gansweep.cohort.dataset import Cohort
 from gansweep.cohort.ingest import IngestSettings, ingest
 from gansweep.cohort.phantom import write_phantom
 from gansweep.contracts import Condition, ImageSet, ImageSpec, Sampler
-from gansweep.experiment import DataView, TrialConfig
+from gansweep.experiment import DataView, ScoringSettings, TrialConfig
 from gansweep.scoring.encoder import extractor_of, train_encoder
 from gansweep.scoring.memorisation import Memorisation, assess
 from gansweep.training.build import build_gan
@@ -118,7 +118,7 @@ def main() -> None:
     parser.add_argument("--patients", type=int, default=60)
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--size", type=int, default=64)
-    parser.add_argument("--encoder-steps", type=int, default=100)
+    parser.add_argument("--encoder-steps", type=int, default=ScoringSettings().encoder_steps)
     parser.add_argument("--gan-iterations", type=int, default=400)
     wanted = parser.parse_args()
     torch.set_num_threads(1)

@@ -131,6 +131,7 @@ def test_memorisation_is_measured_against_what_the_generator_saw(features: Path,
     assert set(FIGURES) < set(found)
     assert found["copies_features"].value == 1.0
     assert found["copies_features"].features.startswith("pooled:")
+    assert found["memorisation_excess_features"].value is not None
     assert (found["copies_pixels"].n_real, found["copies_pixels"].n_fake) == (70, 40)
     alone = score_sets(disc_set(40, 3), disc_set(40, 4), features, training=training)
     assert alone["copies_pixels"].value is not None
@@ -224,6 +225,10 @@ def test_a_set_of_its_own_gets_an_encoder_of_its_own(monkeypatch: pytest.MonkeyP
     found = score_sets(disc_set(24, 0), disc_set(16, 5), progress=lambda *step: told.append(step))
     assert found["fid"].features.startswith("cohort-encoder:")
     assert told == [("training an encoder", done, 10) for done in range(1, 11)]
+    seen = score_sets(disc_set(24, 0), disc_set(16, 5), training=disc_set(20, 1), held_out=disc_set(10, 2))
+    absent = seen["memorisation_excess_features"]
+    assert (absent.value, absent.reason) == (None, "the extractor was trained on half of the real images")
+    assert seen["membership_auc_features"].value is not None
 
 
 def test_halves_share_no_patient_and_both_have_every_class() -> None:

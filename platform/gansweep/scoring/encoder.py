@@ -16,6 +16,7 @@ from torch.nn import functional
 from gansweep.errors import CohortError
 from gansweep.scoring.augmentation import augmented
 from gansweep.scoring.extractors import Extractor, content_hash
+from gansweep.scoring.seeding import seeded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,8 +129,7 @@ def train_encoder(
     Raises:
         CohortError: all images look the same.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with seeded(0, torch.device("cpu")):
         encoder = Encoder(real.images.shape[1])
         heads = nn.ModuleDict(
             {
@@ -177,8 +177,10 @@ def _vicreg(one: Tensor, two: Tensor) -> Tensor:
     return loss
 
 
-def extractor_of(state: dict[str, Tensor], device: torch.device) -> Extractor:
+def extractor_of(
+    state: dict[str, Tensor], device: torch.device, trained_on: str = "the training patients"
+) -> Extractor:
     """The extractor of a trained encoder's weights."""
     module = Encoder(state["stages.0.0.weight"].shape[1])
     module.load_state_dict(state)
-    return Extractor(f"cohort-encoder:{content_hash(state)}", module.to(device).eval(), None, device)
+    return Extractor(f"cohort-encoder:{content_hash(state)}", module.to(device).eval(), None, device, trained_on)

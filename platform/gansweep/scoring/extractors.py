@@ -72,12 +72,14 @@ class Extractor:
         module: prepared images to `[b, d]`.
         format: how images are prepared; None: as they are.
         device: where it runs.
+        trained_on: the real images that it was trained on here, in words; "" for one that the user names.
     """
 
     name: str
     module: Callable[[Tensor], Tensor]
     format: InputFormat | None
     device: torch.device
+    trained_on: str = ""
 
     @torch.no_grad()
     def features(self, images: Tensor, batch: int = 64) -> Tensor:

@@ -105,6 +105,12 @@ def assess(
     `memorisation_excess_pixels`, `closer_than_held_out_pixels`, `copies_pixels` with `copies_pixels_floor`,
     `membership_auc_pixels`, and so on. `copies` and `membership_auc` make the verdict.
 
+    `memorisation_excess_features` is absent where the extractor was trained on real images of the cohort. Such an
+    encoder spreads the patients that it was trained on, fresh images come to lie nearer to the others, and the value of
+    a generator that knows nobody is no longer 0: its mean was -0.41 (95 %: -0.50 to -0.32; 12 cohorts of 60 training
+    and 60 held-out patients, one image of 16 pixels each, 600 steps), and -0.02 (-0.08 to 0.04) with an encoder trained
+    on third patients (`test_an_encoder_that_saw_the_training_patients_moves_the_excess`).
+
     Held-out images that are equal to a training image are left out, with a remark.
 
     Args:
@@ -131,6 +137,9 @@ def assess(
         unseen = extractor.features(sets.held_out) if len(sets.held_out) else real[:0]
         spaces.append(space_of(sets, torch.cdist, fake, real, unseen))
         figures |= _named(spaces[1], "features", sets.remark, extractor.name)
+        if extractor.trained_on:
+            reason = f"the extractor was trained on {extractor.trained_on}"
+            figures["memorisation_excess_features"] = replace(sets.absent(reason), features=extractor.name)
     limits = limits or MemorisationLimits()
     over = [line for name, space in zip(SPACES, spaces, strict=False) for line in _over(space, name, limits)]
     return Memorisation(figures, bool(over), "; ".join(over), sets.counts, _closest(spaces, sets.rows, pairs))

@@ -69,7 +69,8 @@ def score_sets(
 
     With masks: `gansweep.scoring.lesions`. Of CT, with its `window`: `gansweep.scoring.hounsfield`.
 
-    With `training`: the figures of `gansweep.scoring.memorisation`.
+    With `training`: the figures of `gansweep.scoring.memorisation`; the excess in features needs an extractor that is
+    named, for the cohort's own encoder has seen some of the patients.
 
     Args:
         real: at least eight images, in [-1, 1].
@@ -145,7 +146,7 @@ def _encoder(
 ) -> Extractor:
     train = replace(real, images=real.images[rows], labels=real.labels[rows], masks=None, patients=())
     encoder = train_encoder(train, int(real.labels.max()) + 1, ENCODER_STEPS, device, progress)
-    return extractor_of(encoder.state_dict(), device)
+    return extractor_of(encoder.state_dict(), device, "half of the real images")
 
 
 def _memorisation(
