@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from gansweep.errors import CohortError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Array", "Mask", "Reader", "ScanError", "Slice", "UnneededError", "reason_of"]
+__all__ = ["Array", "Mask", "ScanError", "Slice", "UnneededError", "reason_of"]
 
 Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -60,15 +60,3 @@ def reason_of(error: Exception, path: Path) -> str:
     for written in (repr(str(path)), f'"{path}"', str(path)):
         text = text.replace(written, "")
     return (" ".join(text.split()) or type(error).__name__)[:160]
-
-
-class Reader(Protocol):
-    """Reads one file. A new format is one function and one line in `READERS`."""
-
-    def __call__(self, path: Path, /) -> list[Slice]:
-        """All slices of the file.
-
-        Raises:
-            ScanError: the file cannot be read.
-            UnneededError: the file is no image to learn from.
-        """

@@ -22,7 +22,6 @@ def draw_split(
     labels: Sequence[str],
     fractions: tuple[float, float, float],
     seed: int,
-    fixed: Sequence[str] | None = None,
 ) -> list[str]:
     """A split for every image.
 
@@ -34,7 +33,6 @@ def draw_split(
         labels: `[N]` class names.
         fractions: of train, val and test; a split with 0 stays empty.
         seed: of the order.
-        fixed: `[N]` splits given already, "" where to be drawn (only a whole group at a time).
 
     Raises:
         CohortError: a class has fewer groups than there are splits to fill.
@@ -47,9 +45,8 @@ def draw_split(
         members[group].append(index)
     strata: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for group, indices in members.items():
-        if fixed is None or not fixed[indices[0]]:
-            strata[tuple(sorted({labels[index] for index in indices}))].append(group)
-    chosen = list(fixed) if fixed is not None else [""] * len(groups)
+        strata[tuple(sorted({labels[index] for index in indices}))].append(group)
+    chosen = [""] * len(groups)
     for stratum in sorted(strata):
         order = [strata[stratum][place] for place in rng.permutation(len(strata[stratum]))]
         order.sort(key=lambda group: -len(members[group]))

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import stats
 
 from gansweep.errors import ConfigError
-from gansweep.scoring.estimates import REPLICATES, Floats, Predictions, UndefinedError, estimate
+from gansweep.scoring.estimates import Predictions, UndefinedError, estimate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,12 +22,10 @@ __all__ = [
     "Predictions",
     "UndefinedError",
     "Verdict",
-    "bootstrap_mean",
     "compare",
     "compare_arms",
     "holm",
     "interval",
-    "patients_needed",
     "wilson",
 ]
 
@@ -139,16 +137,6 @@ def wilson(successes: int, n: int, *, confidence: float = 0.95) -> tuple[float, 
     return float(interval.low), float(interval.high)
 
 
-def bootstrap_mean(values: Floats, *, confidence: float = 0.95, seed: int = 0) -> tuple[float, float]:
-    """The BCa bootstrap interval (Efron 1987) of the mean of independent `values` `[n]`."""
-    if np.ptp(values) == 0:
-        return float(values[0]), float(values[0])
-    found = stats.bootstrap(
-        (values,), np.mean, confidence_level=confidence, n_resamples=REPLICATES, rng=np.random.default_rng(seed)
-    )
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
-
-
 def interval(
     predictions: Predictions, metric: str, *, confidence: float = 0.95, seed: int = 0
 ) -> tuple[float, float, float]:
@@ -168,15 +156,6 @@ def interval(
         n = min(n, value * (1 - value) / found.variance)
     low, high = _wilson(value, n, float(stats.t(found.freedom).ppf((1 + confidence) / 2)))
     return value, low, high
-
-
-def patients_needed(difference: float, comparison: Comparison) -> int:
-    """How many test patients would find a true `difference` four times out of five, other things equal.
-
-    The detectable difference shrinks with the root of the number of patients; where few trainings, not few patients,
-    are what limits it, this is too few.
-    """
-    return int(np.ceil(comparison.patients * (comparison.detectable / abs(difference)) ** 2))
 
 
 def _wilson(share: float, n: float, z: float) -> tuple[float, float]:
