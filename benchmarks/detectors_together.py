@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from gansweep.scoring.augmentation import augmented
 from gansweep.scoring.detection import Batches, Recipe, predict, train_detector
+from gansweep.scoring.seeding import stream
 from gansweep.testing.images import shapes
 from trainables import DETECTORS
 
@@ -48,7 +49,7 @@ def together(recipe: Recipe, real: ImageSet, seeds: list[int], device: torch.dev
     optimiser = torch.optim.AdamW(weights.values(), lr=recipe.lr, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=recipe.lr, total_steps=recipe.steps)
     batches = [Batches(recipe, real, None, 0.0, seed) for seed in seeds]
-    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    generators = [stream(seed, "augmentation") for seed in seeds]
     for number in range(recipe.steps):
         drawn = [batch[number] for batch in batches]
         images = torch.stack(
