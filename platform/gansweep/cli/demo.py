@@ -15,6 +15,10 @@ from gansweep.errors import CohortError
 __all__ = ["demo"]
 
 _MARKER = "commands.txt"
+"""Holds the demo's commands, and is how an earlier demo's folder is known."""
+
+_MAKES = ("scans", "cohort", "runs/demo", "best", "synthetic", "report.html", _MARKER)
+"""What the commands and the demo write; the marker last, so that a removal cut short can be taken up again."""
 
 
 def demo(
@@ -47,16 +51,27 @@ def demo(
 
 
 def _make_room(out: Path) -> None:
-    """An empty folder, in place of an earlier demo's.
+    """A folder without an earlier demo's results; what else is in it stays.
 
     Raises:
         CohortError: there is something else.
     """
-    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / _MARKER).is_file()):
+    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not _is_demo(out)):
         raise CohortError("is no demo's folder", where=str(out), fix="choose another with --out")
-    if out.is_dir():
-        shutil.rmtree(out)
-    out.mkdir(parents=True)
+    for entry in (out / name for name in _MAKES):
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink(missing_ok=True)
+    out.mkdir(parents=True, exist_ok=True)
+
+
+def _is_demo(out: Path) -> bool:
+    """Whether the marker is one that a demo wrote: people have files of that name too."""
+    if not (out / _MARKER).is_file():
+        return False
+    lines = (out / _MARKER).read_text(errors="replace").splitlines()
+    return " ".join(lines[:1]).startswith("gansweep phantom ") and all(line.startswith("gansweep ") for line in lines)
 
 
 def _commands(out: Path, trials: int, workers: int, seed: int) -> list[list[str]]:
