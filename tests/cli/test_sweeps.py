@@ -46,6 +46,11 @@ def test_a_sweep_without_a_usable_trial_says_why_and_exits_with_one(swept, capfd
     assert capfd.readouterr().err == ("no trial ended with a generator; most often failed: out of device memory\n")
 
 
+def test_a_sweep_without_any_trial_is_no_fault_of_ours(swept, capfd):
+    assert swept() == 1
+    assert capfd.readouterr().err == "no trial ended with a generator\n"
+
+
 def test_one_usable_trial_is_a_success_and_the_next_command_can_be_pasted(swept, store, capfd):
     assert swept("failed", "stopped") == 0
     out, err = capfd.readouterr()

@@ -1,6 +1,6 @@
 """What is wrong with a sweep is told before a cluster is started and a store is created."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import torch
 
 from gansweep.errors import ConfigError, StoreError
 from gansweep.search import sweep as module
+from gansweep.search.searcher import StudySearcher
 from gansweep.search.spaces import load_space
 from gansweep.store.store import Store
 
@@ -84,20 +85,41 @@ def test_a_space_that_raises_is_told_with_its_name_before_anything_starts(cohort
         module.sweep(experiment, cohort=cohort_path, storage=str(tmp_path), name="s", trials=1, space="mine.py:mine")
 
 
-def test_a_sweep_that_another_process_runs_is_left_alone(
-    cohort_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def swept(cohort_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Store]:
+    """Runs a sweep of two trials with this in the place of Ray's part."""
     monkeypatch.setattr(module, "ray_cluster", nullcontext)
     monkeypatch.setattr(module, "grown", lambda *_: [{"CPU": 2.0}])
     experiment = load_space(f"{SPACE}:tiny")
 
-    def sweep(**options: Any) -> Store:
-        return module.sweep(experiment, cohort=cohort_path, storage=str(tmp_path), name="s", trials=1, **options)
+    def sweep(search: Callable[[StudySearcher], None], **options: Any) -> Store:
+        monkeypatch.setattr(module, "_search", lambda _, searcher, *__: search(searcher))
+        return module.sweep(experiment, cohort=cohort_path, storage=str(tmp_path), name="s", trials=2, **options)
 
-    def search(*_: Any) -> None:
+    return sweep
+
+
+def _one_trial(searcher: StudySearcher) -> None:
+    searcher.suggest("a")
+    searcher.on_trial_complete("a", {"status": "diverged", "reason": "the critic died"})
+
+
+def test_a_sweep_that_another_process_runs_is_left_alone(swept: Callable[..., Store]) -> None:
+    def search(searcher: StudySearcher) -> None:
         with pytest.raises(StoreError, match="runs this sweep"):
-            sweep(resume=True)
+            swept(_one_trial, resume=True)
+        for _ in range(2):
+            _one_trial(searcher)
 
-    monkeypatch.setattr(module, "_search", search)
-    sweep()
-    sweep(resume=True)
+    swept(search)
+    swept(search, resume=True)
+
+
+def test_a_search_that_ends_between_two_trials_was_interrupted(swept: Callable[..., Store]) -> None:
+    """Tune returns from Ctrl-C as it does from a finished search, and no trial need be under way then."""
+    with pytest.raises(KeyboardInterrupt):
+        swept(lambda _: None)
+    with pytest.raises(KeyboardInterrupt):
+        swept(_one_trial, resume=True)
+    store = swept(_one_trial, resume=True)
+    assert store.latest_trials()["status"].tolist() == ["diverged", "diverged"]

@@ -91,7 +91,8 @@ def sweep(
         as_json=as_json,
     )
     if not found.counts.keys() & {"completed", "stopped"}:
-        note(f"no trial ended with a generator; most often {next(iter(found.failures))}")
+        most = next(iter(found.failures), "")
+        note("no trial ended with a generator" + (f"; most often {most}" if most else ""))
         raise typer.Exit(1)
 
 

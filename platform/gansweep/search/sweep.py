@@ -120,11 +120,12 @@ def sweep(
             searcher = StudySearcher(experiment, study, store, check, say)
             if told < trials:
                 _search(experiment, searcher, store, scans, footprint, trials - told, at_once)
-        unfinished = requeue_orphans(study, store, objectives, "the sweep was interrupted")
+        requeue_orphans(study, store, objectives, "the sweep was interrupted")
         store.compact()
     if searcher.mistake is not None:
         raise searcher.mistake
-    if unfinished:
+    if spent(study) < trials:
+        # Tune swallows Ctrl-C and returns, whether or not a trial was under way just then.
         raise KeyboardInterrupt
     return store
 
