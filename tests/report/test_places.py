@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
+from gansweep.cli import main
 from gansweep.experiment import TrialConfig
 from gansweep.report.figures import figures
 from gansweep.report.html import conclusions, report_html
@@ -94,6 +95,16 @@ def test_text_json_and_page_say_it(repeated: Store) -> None:
     assert "0000 (4 trainings) less 0001 (4 trainings)" in page
     points = figures(repeated, rows, None)["Repeated trainings"].data
     assert [len(trace.x) for trace in points] == [8, 2, 2] * 2
+
+
+@pytest.mark.parametrize(("top", "trainings"), [(1, 5), (2, 10), (3, 11), (9, 11)])
+def test_the_first_so_many_are_configurations_with_all_their_trainings(
+    repeated: Store, capfd: pytest.CaptureFixture[str], top: int, trainings: int
+) -> None:
+    assert main(["leaderboard", repeated.uri, "--json"]) == 0
+    whole = json.loads(capfd.readouterr().out)
+    assert main(["leaderboard", repeated.uri, f"--top={top}", "--json"]) == 0
+    assert json.loads(capfd.readouterr().out) == whole[:trainings]
 
 
 def test_repeats_are_no_trials_of_the_sweep(repeated: Store) -> None:

@@ -22,7 +22,7 @@ def status(store: StoreArgument, as_json: Json = False) -> None:
 
 def leaderboard(
     store: StoreArgument,
-    top: Annotated[int | None, typer.Option(min=1, help="Show only the first so many.")] = None,
+    top: Annotated[int | None, typer.Option(min=1, help="Show only the first so many configurations.")] = None,
     as_json: Json = False,
 ) -> None:
     """List the trials, best first."""
@@ -32,7 +32,7 @@ def leaderboard(
 
     opened = Store.open(store)
     rows = ranked(opened)
-    emit(as_document(rows[:top]), as_table(rows, opened.info, top), as_json=as_json)
+    emit(as_document(rows, top), as_table(rows, opened.info, top), as_json=as_json)
 
 
 def report(

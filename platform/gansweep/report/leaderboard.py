@@ -92,12 +92,16 @@ def leaderboard(store: Store) -> list[LeaderboardRow]:
     return compared([_row(record, spent.loc[record["trial_id"]]) for record in ranked], store.info)
 
 
-def as_document(rows: Sequence[LeaderboardRow]) -> list[dict[str, Any]]:
+def as_document(rows: Sequence[LeaderboardRow], top: int | None = None) -> list[dict[str, Any]]:
     """Plain values for JSON: a list, best first, each with its scores beside `trial_id`, `status` and `rank`.
 
     `fid` and `accuracy` are always there, None where they were not measured.
 
     `mean`, `spread` and `trainings` are those of the trial's whole configuration, over the trainings that count.
+
+    Args:
+        rows: as `leaderboard` gives them, all of them: a part would give means of a part.
+        top: how many configurations to list, each with all its trainings; None for all.
     """
     of_configuration = {(row.rank, row.status): row for row in folded(rows)}
     return [
@@ -125,6 +129,7 @@ def as_document(rows: Sequence[LeaderboardRow]) -> list[dict[str, Any]]:
             "config": row.config.as_dict(),
         }
         for row in rows
+        if top is None or row.rank <= top
     ]
 
 
@@ -134,7 +139,7 @@ def as_table(rows: Sequence[LeaderboardRow], info: SweepInfo, top: int | None = 
     Args:
         rows: as `leaderboard` gives them.
         info: of their sweep.
-        top: how many rows to show; None for all.
+        top: how many configurations to show; None for all.
     """
     from rich.table import Table
 
