@@ -3,19 +3,23 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import optuna
+import pandas as pd
 import pytest
 
+from gansweep.cli import main
 from gansweep.cohort.dataset import Cohort
-from gansweep.errors import StoreError
+from gansweep.errors import ConfigError, StoreError
 from gansweep.experiment import Experiment, TrialConfig
 from gansweep.report.leaderboard import folded, leaderboard
+from gansweep.search import repeat as module
 from gansweep.search.repeat import FIRST_SEED, _wanted, repeat
 from gansweep.search.spaces import load_space
 from gansweep.search.sweep import ray_cluster
 from gansweep.store.provenance import describe_sweep
-from gansweep.store.schema import TrialRow
+from gansweep.store.schema import Status, TrialRow
 from gansweep.store.store import Store
 
 SPACE = Path(__file__).with_name("tiny_space.py")
@@ -59,6 +63,10 @@ def test_what_is_missing_is_trained_and_no_more(store: Store) -> None:
     store.write_trial(begun[2])  # its driver died under it
     assert wanted(1, 3) == [("0001-20002", 1, 20_002)]
     assert wanted(1, 4) == [("0001-20002", 1, 20_002), ("0001-20003", 0, 20_003)]
+    # What failed or was interrupted is made good, and no more of it than is missing.
+    store.write_trial(replace(begun[0], status="failed", reason="out of device memory"))
+    assert wanted(1, 2) == [("0001-20002", 1, 20_002)]
+    assert wanted(1, 3) == [("0001-20002", 1, 20_002), ("0001-20000", 1, 20_000)]
     # By its fresh training 0001 still leads; by a worse one it would not, and the next in line would be trained.
     store.write_trial(replace(begun[0], status="completed", scores={"fid": 8.0, "accuracy": 0.5}))
     assert [name for name, *_ in wanted(1, 2)] == ["0002-20000", "0002-20001"]
@@ -70,6 +78,40 @@ def test_without_a_completed_trial_there_is_nothing_to_repeat(
     empty = Store.create(str(tmp_path), "empty", store.info)
     with pytest.raises(StoreError, match="no completed trial to repeat"):
         repeat(empty, experiment.trainables, cache=tmp_path / "cache")
+
+
+def test_a_mistake_is_told_before_anything_starts(
+    store: Store, experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "ray_cluster", lambda: pytest.fail("a cluster was started"))
+    before = store.trials()
+    with pytest.raises(ConfigError, match="batch_size = 8 cannot be shared equally by 3 workers"):
+        repeat(store, experiment.trainables, cache=tmp_path / "cache", workers=3)
+    pd.testing.assert_frame_equal(store.trials(), before)
+
+
+def test_with_nothing_missing_it_says_so(store: Store, experiment: Experiment, tmp_path: Path) -> None:
+    for row in list(_wanted(store, 1, 2, FIRST_SEED)):
+        store.write_trial(replace(row, status="completed", scores={"fid": 1.0, "accuracy": 0.99}))
+    said: list[str] = []
+    assert not repeat(store, experiment.trainables, cache=tmp_path / "cache", leaders=1, repeats=2, say=said.append)
+    assert said == ["nothing to train: the leaders have 2 fresh trainings each"]
+
+
+@pytest.mark.parametrize(("status", "exits"), [("completed", 0), ("diverged", 0), ("failed", 1)])
+def test_the_command_fails_where_a_training_failed(
+    status: Status, exits: int, store: Store, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def run(*_: Any, **__: Any) -> list[str]:
+        rows = list(_wanted(store, 1, 2, FIRST_SEED))
+        for row, how in zip(rows, ("completed", status), strict=True):
+            store.write_trial(replace(row, status=how, scores={"fid": 1.0, "accuracy": 0.9}))
+        return [row.trial_id for row in rows]
+
+    monkeypatch.setattr("gansweep.search.repeat.repeat", run)
+    assert main(["repeat", store.uri, "--space=smoke"]) == exits
+    said = capfd.readouterr().err
+    assert said == ("1 of 2 trainings failed; the same command trains them again\n" if exits else "")
 
 
 @pytest.mark.ray

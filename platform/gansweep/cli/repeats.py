@@ -24,7 +24,10 @@ def repeat(
     gpus_per_worker: Annotated[float | None, typer.Option(min=0.0, help="GPUs each; default: the sweep's.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Train the leaders again with fresh seeds, scored on validation patients: is the first place more than luck?"""
+    """Train the leaders again with fresh seeds, scored on validation patients: is the first place more than luck?
+
+    Exit status 1 if a training failed; the same command trains it again.
+    """
     from gansweep.report.leaderboard import as_document, as_table, leaderboard
     from gansweep.search.repeat import repeat as run
     from gansweep.search.sweep import cache_folder
@@ -45,3 +48,7 @@ def repeat(
     )
     rows = leaderboard(opened)
     emit({"trained": made, "leaderboard": as_document(rows)}, as_table(rows, opened.info, top=10), as_json=as_json)
+    trials = opened.latest_trials()
+    if failed := int((trials["trial_id"].isin(made) & (trials["status"] == "failed")).sum()):
+        note(f"{failed} of {len(made)} trainings failed; the same command trains them again")
+        raise typer.Exit(1)

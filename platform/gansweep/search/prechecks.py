@@ -11,26 +11,29 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from gansweep.cohort.dataset import Cohort
+    from gansweep.contracts import Trainables
     from gansweep.experiment import Experiment, TrialConfig
 
 __all__ = ["config_checker", "precheck"]
 
 
-def config_checker(experiment: Experiment, cohort: Cohort, workers: int) -> Callable[[TrialConfig], None]:
+def config_checker(
+    trainables: Trainables, cohort: Cohort, *, workers: int, reports: int
+) -> Callable[[TrialConfig], None]:
     """A check of configurations that `workers` workers are to train on `cohort`; it raises ConfigError."""
     from gansweep.training.build import check_config
 
     def check(config: TrialConfig) -> None:
-        check_config(config, cohort.spec(config.data), experiment.trainables)
-        if config.iterations < experiment.reports:
+        check_config(config, cohort.spec(config.data), trainables)
+        if config.iterations < reports:
             raise ConfigError(
-                f"iterations = {config.iterations} is less than the {experiment.reports} reports a trial makes",
+                f"iterations = {config.iterations} is less than the {reports} reports a trial makes",
                 fix="set more iterations or fewer reports",
             )
         if config.batch_size % workers:
             raise ConfigError(
                 f"batch_size = {config.batch_size} cannot be shared equally by {workers} workers",
-                fix=f"choose a multiple of {workers}",
+                fix=f"choose a multiple of {workers}, or another number of workers",
             )
 
     return check

@@ -19,6 +19,7 @@ from gansweep.experiment import ScoringSettings, TrialConfig
 from gansweep.search.capacity import Footprint, check_capacity
 from gansweep.search.confirm import same_cohort
 from gansweep.search.gang import Gang
+from gansweep.search.prechecks import config_checker
 from gansweep.search.sweep import ray_cluster
 from gansweep.search.worker import GangSettings
 from gansweep.store.ranking import rank_trials
@@ -38,6 +39,8 @@ __all__ = ["FIRST_SEED", "repeat"]
 FIRST_SEED = 20_000
 """Away from the seeds of `confirm` (from 10 000): what it trains must be fresh again."""
 
+_REPORTS = 1  # a score depends on the generator and its iteration, not on how many reports came before
+
 
 def repeat(
     store: Store,
@@ -54,8 +57,8 @@ def repeat(
 ) -> list[str]:
     """Trains the first configurations of the leaderboard again until each has `repeats` fresh trainings.
 
-    Means over fresh trainings may put another configuration among the first; calling it again trains that one. A call
-    that was interrupted can be repeated: what has ended is not trained twice.
+    Means over fresh trainings may put another configuration among the first; calling it again trains that one. It also
+    goes on with a call that was interrupted and makes good trainings that failed; others are not trained twice.
 
     Args:
         store: a sweep that has completed trials.
@@ -63,7 +66,7 @@ def repeat(
         cohort: the sweep's cohort, if it has moved.
         cache: folder for features and baselines.
         leaders: how many configurations.
-        repeats: fresh trainings of each; diverged ones count.
+        repeats: fresh trainings of each; diverged ones count, failed ones do not.
         seed: the first fresh seed; trainings take it and those that follow.
         workers: Ray Train workers per training; None: as many as the sweep had.
         gpus_per_worker: GPUs of each; None: as the sweep had.
@@ -75,22 +78,26 @@ def repeat(
     Raises:
         StoreError: no completed trial.
         CohortError: another cohort than the sweep's.
+        ConfigError: a configuration that these trainables or so many workers cannot train.
         ClusterError: a training does not fit the cluster.
     """
     scans = same_cohort(store, cohort)
     wanted = list(_wanted(store, leaders, repeats, seed))
     if not wanted:
+        say(f"nothing to train: the leaders have {repeats} fresh trainings each")
         return []
     info = store.info
     footprint = Footprint(
         workers or info.workers_per_trial, 1.0, info.gpus_per_worker if gpus_per_worker is None else gpus_per_worker
     )
+    check = config_checker(trainables, scans, workers=footprint.workers, reports=_REPORTS)
+    for row in wanted:
+        check(row.config)
     scoring = ScoringSettings.model_validate(info.experiment["scoring"])
     made = []
     with ray_cluster() as resources:
         check_capacity(footprint, resources)
-        # One report: a score depends on the generator and its iteration, not on how many reports came before.
-        settings = GangSettings(store.uri, str(scans.path.resolve()), str(cache), trainables, scoring, reports=1)
+        settings = GangSettings(store.uri, str(scans.path.resolve()), str(cache), trainables, scoring, reports=_REPORTS)
         gang = Gang(settings, footprint)
         try:
             for row in wanted:
@@ -113,13 +120,16 @@ def _wanted(store: Store, leaders: int, repeats: int, seed: int) -> Iterator[Tri
         rows = ranked[ranked["configuration"] == name]
         used = {store.config(trial_id).seed for trial_id in rows["trial_id"]}
         fresh = rows[rows["repeat_of"].fillna("") != ""]
-        over = fresh["status"].isin(["completed", "diverged", "failed"])
-        for row in fresh[~over].itertuples():
-            # Left by a call that was interrupted: trained anew from its start.
+        # Divergence is what that seed makes of the configuration. What failed (memory, a dead gang) or was interrupted
+        # says nothing of it, and is trained anew from its start.
+        over = fresh["status"].isin(["completed", "diverged"])
+        missing = max(0, repeats - int(over.sum()))
+        again = fresh[~over].head(missing)
+        for row in again.itertuples():
             yield _begun(str(row.trial_id), int(row.attempt) + 1, name, store.config(str(row.trial_id)))
         free = (number for number in range(seed, seed + repeats + len(used)) if number not in used)
         config = store.config(name)
-        for _ in range(repeats - len(fresh)):
+        for _ in range(missing - len(again)):
             number = next(free)
             yield _begun(f"{name}-{number}", 0, name, config.derive({"seed": number}))
 

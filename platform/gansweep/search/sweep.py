@@ -80,7 +80,7 @@ def sweep(
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     scans = Cohort.open(cohort)
-    check = config_checker(experiment, scans, workers_per_trial)
+    check = config_checker(experiment.trainables, scans, workers=workers_per_trial, reports=experiment.reports)
     precheck(experiment, scans, check, space=space or experiment.name)
     footprint = Footprint(workers_per_trial, cpus_per_worker, gpus_per_worker)
     objectives = [objective.name for objective in experiment.objectives]
