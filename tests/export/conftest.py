@@ -67,7 +67,7 @@ def sweep(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     store = Store.create(str(tmp_path_factory.mktemp("runs")), "tiny", info)
     states = {}
     for trial_id, (fid, accuracy) in SCORES.items():
-        config = CONFIG.derive({"seed": int(trial_id)})
+        config = CONFIG.derive({"seed": int(trial_id), "lr_d": 1e-4 * (int(trial_id) + 1)})
         reporter = MemoryReporter()
         gan = build_gan(config, opened.spec(config.data), TRAINABLES)
         data = opened.load("train", config.data)

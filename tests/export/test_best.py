@@ -118,6 +118,23 @@ def test_a_trial_can_be_chosen(sweep: Sweep, tmp_path: Path) -> None:
     assert "Number 2 of the 4 trials" in (out / "MODEL_CARD.md").read_text()
 
 
+def test_repeats_are_no_trials_that_the_search_tried(sweep: Sweep, tmp_path: Path) -> None:
+    assert sweep.store.local is not None
+    store = Store.open(str(shutil.copytree(sweep.store.local, tmp_path / "tiny")))
+    for seed, fid in enumerate((24.0, 26.0, 25.0), start=20_000):
+        name, config = f"0001-{seed}", store.config("0001").derive({"seed": seed})
+        shutil.copyfile(store.local / "checkpoints" / "0001.pt", store.local / "checkpoints" / f"{name}.pt")
+        store.write_trial(
+            TrialRow(name, 0, "completed", config, scores={"fid": fid, "accuracy": 0.78}, repeat_of="0001")
+        )
+    for trial_id, rank, said in ((None, 1, "The best"), ("0001-20001", 1, "Number 1"), ("0002", 2, "Number 2")):
+        out = export_best(store, tmp_path / str(trial_id), TRAINABLES, trial_id=trial_id, cache=sweep.cache)
+        selection = json.loads((out / "evidence.json").read_text())["selection"]
+        assert (selection["rank"], selection["trials"]) == (rank, 4)
+        assert f"{said} of the 4 trials" in (out / "MODEL_CARD.md").read_text()
+        assert f", number {rank} of 4." in (out / "config.yaml").read_text()
+
+
 def test_mistakes_are_one_line_and_leave_nothing(sweep: Sweep, tmp_path: Path) -> None:
     store = sweep.store
     (tmp_path / "used").mkdir()

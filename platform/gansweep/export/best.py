@@ -10,7 +10,7 @@ from gansweep.cohort.dataset import Cohort
 from gansweep.cohort.files import new_folder
 from gansweep.errors import CohortError, ExportError
 from gansweep.experiment import ScoringSettings
-from gansweep.export.evidence import search_evidence
+from gansweep.export.evidence import search_evidence, tried
 from gansweep.store.ranking import rank_trials
 
 if TYPE_CHECKING:
@@ -68,12 +68,12 @@ def export_best(
     ranked = rank_trials(store.latest_trials(), store.info.objectives).reset_index(drop=True)
     place = _chosen(ranked, trial_id, store)
     row = ranked.iloc[place]
-    name = str(row["trial_id"])
+    name, rank = str(row["trial_id"]), int(row["rank"])
     state = _checkpoint(store, name)
     images, config = _cohort(store, cohort), store.config(name)
-    evidence = search_evidence(store, row, config, images, place + 1, "by rank" if trial_id is None else "by name")
+    evidence = search_evidence(store, row, config, images, rank, "by rank" if trial_id is None else "by name")
     header = [
-        f"Trial {name} of sweep {store.info.name}, number {place + 1} of {len(ranked)}.",
+        f"Trial {name} of sweep {store.info.name}, number {rank} of {tried(ranked)}.",
         f"Trained on cohort {images.content_hash}.",
         "Run it in full: gansweep train config.yaml --cohort COHORT --out production",
     ]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gansweep.experiment import TrialConfig
     from gansweep.store.store import Store
 
-__all__ = ["Budget", "CohortFacts", "Evidence", "Selection", "cohort_facts", "search_evidence"]
+__all__ = ["Budget", "CohortFacts", "Evidence", "Selection", "cohort_facts", "search_evidence", "tried"]
 
 _NO_INTERVALS = (
     "a search keeps point estimates on validation patients; `gansweep confirm` retrains with fresh seeds and gives "
@@ -70,7 +70,7 @@ class Selection(Frozen):
     Args:
         sweep: its name.
         trials: how many the search tried; the best of many looks better than it is.
-        rank: of this trial, 1 for the best.
+        rank: of this trial's configuration in the leaderboard, 1 for the best.
         chosen: by the ranking, or by the user.
         status: how the trial ended.
         objectives: `name direction`, in order.
@@ -153,7 +153,7 @@ def search_evidence(
         row: the trial's last attempt.
         config: what it trained.
         cohort: what it saw.
-        rank: among all trials, from 1.
+        rank: of its configuration in the leaderboard, from 1.
         chosen: who chose it.
     """
     info, facts = store.info, cohort_facts(cohort)
@@ -170,7 +170,7 @@ def search_evidence(
         test_patients=_test_patients(store),
         selection=Selection(
             sweep=info.name,
-            trials=len(store.latest_trials()),
+            trials=tried(store.latest_trials()),
             rank=rank,
             chosen=chosen,
             status=str(row["status"]),
@@ -188,6 +188,15 @@ def search_evidence(
         code_revision=info.code_revision or code_revision(),
         versions=info.packages or package_versions(),
     )
+
+
+def tried(trials: pd.DataFrame) -> int:
+    """How many trials the search tried; `gansweep repeat` trains what it found again and tries nothing new.
+
+    Args:
+        trials: one row per trial.
+    """
+    return int((trials["repeat_of"].fillna("") == "").sum())
 
 
 def intervals_of(scores: dict[str, float]) -> dict[str, tuple[float, float]]:
