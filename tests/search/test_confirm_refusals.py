@@ -9,11 +9,11 @@ import pytest
 
 from gansweep.cohort.dataset import Cohort
 from gansweep.cohort.ingest import IngestSettings, ingest
-from gansweep.errors import CohortError, ConfigError
+from gansweep.errors import CohortError, ConfigError, StoreError
 from gansweep.experiment import Experiment, TrialConfig
 from gansweep.search.confirm import confirm
 from gansweep.store.provenance import describe_sweep
-from gansweep.store.schema import TrialRow
+from gansweep.store.schema import TestOpening, TrialRow
 from gansweep.store.store import Store
 from trainables import TRAINABLES
 
@@ -51,3 +51,16 @@ def test_a_leader_without_labelled_samples(cohort_path: Path, tmp_path: Path) ->
     with pytest.raises(ConfigError, match="trial 0000 makes samples without labels"):
         confirm(store, TRAINABLES, cache=tmp_path / "cache")
     assert not Store.open(store.uri).info.test_openings
+
+
+def test_a_sweep_that_another_process_works_on(cohort_path: Path, tmp_path: Path) -> None:
+    store = swept(cohort_path, tmp_path)
+    with store.driven(), pytest.raises(StoreError, match="is at work on this sweep"):
+        confirm(store, TRAINABLES, cache=tmp_path / "cache")
+
+
+def test_test_patients_that_were_opened_since_the_store_was_read(cohort_path: Path, tmp_path: Path) -> None:
+    store = swept(cohort_path, tmp_path)
+    Store.open(store.uri).update_info(test_openings=(TestOpening(opened=datetime.now(UTC)),))
+    with pytest.raises(StoreError, match="its test patients were opened on"):
+        confirm(store, TRAINABLES, cache=tmp_path / "cache")

@@ -106,7 +106,7 @@ def _one_trial(searcher: StudySearcher) -> None:
 
 def test_a_sweep_that_another_process_runs_is_left_alone(swept: Callable[..., Store]) -> None:
     def search(searcher: StudySearcher) -> None:
-        with pytest.raises(StoreError, match="runs this sweep"):
+        with pytest.raises(StoreError, match="is at work on this sweep"):
             swept(_one_trial, resume=True)
         for _ in range(2):
             _one_trial(searcher)

@@ -1,8 +1,10 @@
 """Training a leader again: fresh seeds, the same validation patients, rows of its own, a study that knows nothing."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -11,10 +13,11 @@ import pytest
 
 from gansweep.cli import main
 from gansweep.cohort.dataset import Cohort
-from gansweep.errors import ConfigError, StoreError
+from gansweep.errors import CohortError, ConfigError, StoreError
 from gansweep.experiment import Experiment, TrialConfig
 from gansweep.report.leaderboard import folded, leaderboard
 from gansweep.search import repeat as module
+from gansweep.search.capacity import Footprint
 from gansweep.search.repeat import FIRST_SEED, _wanted, repeat
 from gansweep.search.spaces import load_space
 from gansweep.search.sweep import ray_cluster
@@ -96,6 +99,48 @@ def test_with_nothing_missing_it_says_so(store: Store, experiment: Experiment, t
     said: list[str] = []
     assert not repeat(store, experiment.trainables, cache=tmp_path / "cache", leaders=1, repeats=2, say=said.append)
     assert said == ["nothing to train: the leaders have 2 fresh trainings each"]
+
+
+def test_a_sweep_that_another_process_works_on_is_left_alone(
+    store: Store, experiment: Experiment, tmp_path: Path
+) -> None:
+    with store.driven(), pytest.raises(StoreError, match="is at work on this sweep"):
+        repeat(store, experiment.trainables, cache=tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [(KeyboardInterrupt(), "the repeats were interrupted"), (CohortError("another one"), "another one")],
+)
+def test_no_row_is_left_running(
+    end: BaseException,
+    reason: str,
+    store: Store,
+    experiment: Experiment,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Ending(SimpleNamespace):
+        footprint = Footprint(2, 1.0, 0.5)
+
+        def assign(self, *_: Any, **__: Any) -> None:
+            assert store.latest_trials()["status"].tolist()[-3:] == ["completed", "running", "completed"]
+
+        def outcome(self, _: int) -> None:
+            raise end
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr(module, "Gang", lambda *_: Ending())
+    monkeypatch.setattr(module, "ray_cluster", lambda: nullcontext([{"CPU": 2.0}]))
+    with pytest.raises(type(end)):
+        repeat(store, experiment.trainables, cache=tmp_path / "cache", say=lambda _: None)
+    row = store.latest_trials().set_index("trial_id").loc[f"0001-{FIRST_SEED}"]
+    assert (row["status"], row["reason"]) == ("interrupted", reason)
+    assert row["ended"] > row["started"]
+    assert row["gpu_seconds"] == row["seconds"] > 0
+    assert next(_wanted(store, 2, 3, FIRST_SEED)).attempt == 1
 
 
 @pytest.mark.parametrize(("status", "exits"), [("completed", 0), ("diverged", 0), ("failed", 1)])

@@ -29,7 +29,8 @@ def driver(store):
 
 
 def test_a_second_driver_is_told_of_the_first(store, driver):
-    said = rf"first: process {driver.pid} on \S+, since \d{{4}}-\d\d-\d\d \d\d:\d\d UTC, runs this sweep; wait for it"
+    since = r"since \d{4}-\d\d-\d\d \d\d:\d\d UTC"
+    said = rf"first: process {driver.pid} on \S+, {since}, is at work on this sweep; wait for it"
     with pytest.raises(StoreError, match=said), store.driven():
         pass
 

@@ -34,18 +34,22 @@ def repeat(
     from gansweep.store.store import Store
 
     opened = Store.open(store)
-    made = run(
-        opened,
-        swept_trainables(space, opened.info.space),
-        cohort=cohort,
-        cache=cache_folder(),
-        leaders=leaders,
-        repeats=repeats,
-        seed=seed,
-        workers=workers,
-        gpus_per_worker=gpus_per_worker,
-        say=note,
-    )
+    try:
+        made = run(
+            opened,
+            swept_trainables(space, opened.info.space),
+            cohort=cohort,
+            cache=cache_folder(),
+            leaders=leaders,
+            repeats=repeats,
+            seed=seed,
+            workers=workers,
+            gpus_per_worker=gpus_per_worker,
+            say=note,
+        )
+    except KeyboardInterrupt:
+        note("stopped; the same command trains what is missing")
+        raise
     rows = leaderboard(opened)
     emit({"trained": made, "leaderboard": as_document(rows)}, as_table(rows, opened.info, top=10), as_json=as_json)
     trials = opened.latest_trials()

@@ -23,13 +23,13 @@ from gansweep.search.sweep import ray_cluster
 from gansweep.search.worker import GangSettings
 from gansweep.store.ranking import rank_trials
 from gansweep.store.schema import TestOpening
+from gansweep.store.store import Store
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from gansweep.contracts import Trainables
     from gansweep.search.searcher import Say
-    from gansweep.store.store import Store
 
 __all__ = ["RESULT", "ConfirmSettings", "confirm", "same_cohort"]
 
@@ -85,7 +85,8 @@ def confirm(
         say: gets one line for each event.
 
     Raises:
-        StoreError: no completed trial, or the test patients were opened before and no reason is given.
+        StoreError: no completed trial, the test patients were opened before and no reason is given, or another process
+            is at work on the sweep (see `Store.driven`).
         CohortError: another cohort than the sweep's, or one with fewer than two test patients with the disease, or
             without it.
         ConfigError: too few trainings, or a leader that makes no samples with labels.
@@ -95,22 +96,25 @@ def confirm(
         raise ConfigError(
             f"{settings.gan_seeds} trainings have no spread to judge by", fix=f"--gan-seeds {LEAST_TRAININGS} or more"
         )
-    _may_open(store, reason)
-    scans = same_cohort(store, cohort)
-    _can_judge(scans)
-    leaders = _leaders(store, settings.leaders)
-    _can_help(leaders, trainables, scans)
-    with ray_cluster() as resources:
-        footprint = Footprint(workers, 1.0, gpus_per_worker)
-        check_capacity(footprint, resources)
-        trained = _train(store, trainables, scans, cache, leaders, settings, footprint, say)
-        # From here on the test patients are used: recorded before, so that a crash cannot hide it.
-        opening = TestOpening(opened=datetime.now(UTC), reason=reason)
-        store.update_info(test_openings=(*store.info.test_openings, opening))
-        say(f"opening the test patients of {scans.path.name}")
-        arms = _run_arms(store, trainables, scans, trained, settings, footprint)
-    result = _judged(scans, leaders, arms, settings, opening)
-    store.write_bytes(RESULT, json.dumps(result, indent=2).encode())
+    with store.driven():
+        # Read again: a confirmation that has just ended may have opened the test patients since.
+        store = Store.open(store.uri)
+        _may_open(store, reason)
+        scans = same_cohort(store, cohort)
+        _can_judge(scans)
+        leaders = _leaders(store, settings.leaders)
+        _can_help(leaders, trainables, scans)
+        with ray_cluster() as resources:
+            footprint = Footprint(workers, 1.0, gpus_per_worker)
+            check_capacity(footprint, resources)
+            trained = _train(store, trainables, scans, cache, leaders, settings, footprint, say)
+            # From here on the test patients are used: recorded before, so that a crash cannot hide it.
+            opening = TestOpening(opened=datetime.now(UTC), reason=reason)
+            store.update_info(test_openings=(*store.info.test_openings, opening))
+            say(f"opening the test patients of {scans.path.name}")
+            arms = _run_arms(store, trainables, scans, trained, settings, footprint)
+        result = _judged(scans, leaders, arms, settings, opening)
+        store.write_bytes(RESULT, json.dumps(result, indent=2).encode())
     return result
 
 

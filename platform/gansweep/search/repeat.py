@@ -9,6 +9,7 @@ densely good as it was often looked at.
 from __future__ import annotations
 
 import math
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -76,37 +77,37 @@ def repeat(
         The ids of the trainings made.
 
     Raises:
-        StoreError: no completed trial.
+        StoreError: no completed trial, or another process is at work on the sweep (see `Store.driven`).
         CohortError: another cohort than the sweep's.
         ConfigError: a configuration that these trainables or so many workers cannot train.
         ClusterError: a training does not fit the cluster.
+        KeyboardInterrupt: Ctrl-C; the row of the training under way says so.
     """
     scans = same_cohort(store, cohort)
-    wanted = list(_wanted(store, leaders, repeats, seed))
-    if not wanted:
-        say(f"nothing to train: the leaders have {repeats} fresh trainings each")
-        return []
     info = store.info
     footprint = Footprint(
         workers or info.workers_per_trial, 1.0, info.gpus_per_worker if gpus_per_worker is None else gpus_per_worker
     )
-    check = config_checker(trainables, scans, workers=footprint.workers, reports=_REPORTS)
-    for row in wanted:
-        check(row.config)
     scoring = ScoringSettings.model_validate(info.experiment["scoring"])
+    settings = GangSettings(store.uri, str(scans.path.resolve()), str(cache), trainables, scoring, reports=_REPORTS)
+    check = config_checker(trainables, scans, workers=footprint.workers, reports=_REPORTS)
     made = []
-    with ray_cluster() as resources:
-        check_capacity(footprint, resources)
-        settings = GangSettings(store.uri, str(scans.path.resolve()), str(cache), trainables, scoring, reports=_REPORTS)
-        gang = Gang(settings, footprint)
-        try:
-            for row in wanted:
-                say(f"trial {row.repeat_of}, once more with seed {row.config.seed}")
-                _train(store, gang, row, say)
-                made.append(row.trial_id)
-        finally:
-            gang.close()
-    store.compact()
+    # Two at once would each train what is missing, and into the same checkpoints.
+    with store.driven():
+        wanted = list(_wanted(store, leaders, repeats, seed))
+        if not wanted:
+            say(f"nothing to train: the leaders have {repeats} fresh trainings each")
+            return []
+        for row in wanted:
+            check(row.config)
+        with ray_cluster() as resources:
+            check_capacity(footprint, resources)
+            with closing(Gang(settings, footprint)) as gang:
+                for row in wanted:
+                    say(f"trial {row.repeat_of}, once more with seed {row.config.seed}")
+                    _train(store, gang, row, say)
+                    made.append(row.trial_id)
+        store.compact()
     return made
 
 
@@ -141,26 +142,33 @@ def _begun(trial_id: str, attempt: int, of: str, config: TrialConfig) -> TrialRo
 def _train(store: Store, gang: Gang, row: TrialRow, say: Say) -> None:
     row = replace(row, started=datetime.now(UTC), workers=gang.footprint.workers)
     store.write_trial(row)
-    store.delete(f"checkpoints/{row.trial_id}.pt")
-    gang.assign(row.trial_id, row.config.as_dict(), attempt=row.attempt)
-    row = _ended(store, row, gang.outcome(0), gang.footprint)
+    try:
+        store.delete(f"checkpoints/{row.trial_id}.pt")
+        gang.assign(row.trial_id, row.config.as_dict(), attempt=row.attempt)
+        outcome = gang.outcome(0)
+    except BaseException as end:
+        # Ctrl-C, or a node without the cohort: no one would ever say that this row no longer runs.
+        reason = "the repeats were interrupted" if isinstance(end, KeyboardInterrupt) else str(end)
+        store.write_trial(replace(_over(row, gang.footprint), status="interrupted", reason=reason))
+        raise
+    row = _ended(store, _over(row, gang.footprint), outcome)
     store.write_trial(row)
     aims = ", ".join(f"{item.name} {row.scores[item.name]:.4g}" for item in store.info.objectives if row.scores)
     say(f"trial {row.trial_id} {row.status}: {aims or row.reason} ({row.seconds:.0f} s)")
 
 
-def _ended(store: Store, row: TrialRow, outcome: Outcome, footprint: Footprint) -> TrialRow:
+def _over(row: TrialRow, footprint: Footprint) -> TrialRow:
+    """The row with the time that the training took until now."""
     assert row.started is not None
     ended = datetime.now(UTC)
     seconds = (ended - row.started).total_seconds()
-    row = replace(
-        row,
-        ended=ended,
-        seconds=seconds,
-        gpu_seconds=seconds * footprint.workers * footprint.gpus_per_worker,
-        status=outcome.ending or "failed",
-        reason=outcome.reason,
+    return replace(
+        row, ended=ended, seconds=seconds, gpu_seconds=seconds * footprint.workers * footprint.gpus_per_worker
     )
+
+
+def _ended(store: Store, row: TrialRow, outcome: Outcome) -> TrialRow:
+    row = replace(row, status=outcome.ending or "failed", reason=outcome.reason)
     if outcome.report is None:
         return row
     progress, features = Progress(**outcome.report["progress"]), outcome.report["fid_features"]

@@ -188,12 +188,12 @@ class Store:
         self._reports.compact()
 
     def driven(self) -> AbstractContextManager[None]:
-        """While it lasts no other process can drive the sweep; on an object store, which has no locks, one could.
+        """While it lasts no other process can sweep, repeat or confirm; on an object store, without locks, one could.
 
         Raises:
             StoreError: another process does.
         """
-        return self._files.claimed(".driver", "runs this sweep")
+        return self._files.claimed(".driver", "is at work on this sweep")
 
     # Study -----------------------------------------------------------------------------------------------------------
 
