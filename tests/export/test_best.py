@@ -16,9 +16,11 @@ from gansweep.cohort.phantom import write_phantom
 from gansweep.errors import CohortError, ConfigError, ExportError
 from gansweep.experiment import TrialConfig
 from gansweep.export.best import export_best
+from gansweep.export.card import model_card
 from gansweep.export.config_file import config_yaml, read_config
-from gansweep.export.evidence import search_evidence
+from gansweep.export.evidence import Evidence, search_evidence
 from gansweep.export.loading import load_generator
+from gansweep.export.record import read_record
 from gansweep.store.schema import TrialRow
 from gansweep.store.store import Store
 from trainables import TRAINABLES
@@ -89,6 +91,16 @@ def test_the_card_states_numbers_with_n_the_floor_and_the_limits(exported: Path)
         "not looked",
     ):
         assert said in card
+
+
+def test_the_card_explains_the_segmenters_overlap(exported: Path) -> None:
+    record, evidence = read_record(exported), Evidence.model_validate_json((exported / "evidence.json").read_text())
+    scores = {"dice_real_only": 0.5, "dice": 0.6, "fid": 20.0, "accuracy_real_only": 0.7}
+    card = model_card(record, evidence.model_copy(update={"scores": scores}), record.classes)
+    assert "| dice | 0.6 | none | overlap with the lesion masks, 1 at best, of a segmenter trained on real and" in card
+    assert "| dice_real_only | 0.5 | none | dice of the same segmenter trained on real images alone |" in card
+    assert "| accuracy_real_only | 0.7 | none | accuracy of the same detector trained on real images alone |" in card
+    assert card.index("| dice |") < card.index("| dice_real_only |")
 
 
 def test_nothing_in_an_export_names_a_place_or_a_patient(sweep: Sweep, exported: Path) -> None:

@@ -216,6 +216,10 @@ class Painter(nn.Module):
     def check(*_: object) -> None:
         """Any configuration will do."""
 
+    @classmethod
+    def makes(cls, _config: TrialConfig, spec: ImageSpec) -> tuple[int, ...]:
+        return (spec.positive,)
+
     def sample(self, n: int, condition: Condition, generator: torch.Generator) -> torch.Tensor:
         noise = torch.randn(n, 1, *condition.sources.shape[2:], generator=generator)
         mask = (self.networks["painter"](condition.sources) + noise).sign() * self.state.strength
@@ -254,6 +258,8 @@ def test_a_family_that_paints_into_real_images(painter: Any, sweep: Any, tmp_pat
     generator = load_generator(folder, own)
     assert float(generator.gan.state.strength) == 3.0
 
+    with pytest.raises(ExportError, match=r"it makes 1 \(fahr\)"):
+        generate(folder, 2, tmp_path / "out", own, cohort=sweep.cohort, label="control")
     out = generate(folder, 4, tmp_path / "out", own, cohort=sweep.cohort, format="dicom")
     dataset = pydicom.dcmread(next((out / "images").iterdir()))
     assert "made from real de-identified images" in dataset.DerivationDescription
@@ -280,3 +286,17 @@ def _content(path: Path) -> bytes:
     if path.name.endswith(".nii.gz"):
         return bytes(nibabel.load(path).get_fdata().tobytes())  # gzip keeps the time of writing
     return path.read_bytes()
+
+
+def test_card_and_bundle_name_the_classes_that_a_painter_makes(painter: Any) -> None:
+    folder, _ = painter
+    card = (folder / "MODEL_CARD.md").read_text()
+    assert card.startswith("# painter generator of synthetic CT images: fahr\n")
+    assert "1 x 16 x 16, classes fahr and none of control, each with its lesion mask" in card
+    metadata = json.loads((folder / "bundle" / "configs" / "metadata.json").read_text())
+    assert metadata["name"] == "Synthetic CT: fahr"
+    assert metadata["task"].endswith("of the classes fahr")
+    assert metadata["image_classes"] == "fahr"
+    wanted = metadata["network_data_format"]["inputs"]["image"]
+    assert wanted["value_range"] == [1, 1]
+    assert wanted["channel_def"] == {"0": "index of the wanted class: 1 fahr"}

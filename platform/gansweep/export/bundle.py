@@ -112,12 +112,19 @@ class GeneratorNetwork(nn.Module):
         return self._generator.record
 
 
-def write_bundle(export: Path, record: GeneratorRecord, evidence: Evidence) -> None:
-    """Writes `bundle/` into a folder that holds the rest of the export."""
+def write_bundle(export: Path, record: GeneratorRecord, evidence: Evidence, made: tuple[str, ...]) -> None:
+    """Writes `bundle/` into a folder that holds the rest of the export.
+
+    Args:
+        export: that folder.
+        record: the generator.
+        evidence: what is known of it.
+        made: the classes it can be asked for.
+    """
     bundle = export / "bundle"
     for name in ("configs", "models", "docs"):
         (bundle / name).mkdir(parents=True)
-    metadata = json.dumps(_metadata(record, evidence), indent=2)
+    metadata = json.dumps(_metadata(record, evidence, made), indent=2)
     (bundle / "configs" / "metadata.json").write_text(metadata + "\n", encoding="utf-8")
     (bundle / "configs" / "inference.yaml").write_text(_INFERENCE, encoding="utf-8")
     (bundle / "configs" / "train.yaml").write_text(_TRAIN, encoding="utf-8")
@@ -137,9 +144,9 @@ def _save_state_dict(weights: Path, record: GeneratorRecord, path: Path) -> None
     torch.save({f"networks.{key}": value for key, value in flat.items() if key.startswith(own)}, path)
 
 
-def _metadata(record: GeneratorRecord, evidence: Evidence) -> dict[str, Any]:
+def _metadata(record: GeneratorRecord, evidence: Evidence, made: tuple[str, ...]) -> dict[str, Any]:
     origin = f"trial {record.trial_id} of a search" if record.trial_id else "production training"
-    classes = ", ".join(record.classes)
+    classes = ", ".join(made)
     return {
         "schema": _SCHEMA,
         "version": "1.0.0",
@@ -159,21 +166,25 @@ def _metadata(record: GeneratorRecord, evidence: Evidence) -> dict[str, Any]:
         "image_classes": classes,
         "eval_metrics": evidence.scores,
         "intended_use": "Augmenting training data. Not for diagnosis, not for evaluation.",
-        "network_data_format": {"inputs": {"image": _input(record)}, "outputs": {"pred": _output(record)}},
+        "network_data_format": {"inputs": {"image": _input(record, made)}, "outputs": {"pred": _output(record)}},
     }
 
 
-def _input(record: GeneratorRecord) -> dict[str, Any]:
+def _input(record: GeneratorRecord, made: tuple[str, ...]) -> dict[str, Any]:
     """MONAI's tools look for an input of the name `image`; here it is the wanted class."""
+    labels = [record.classes.index(name) for name in made]
     return {
         "type": "label",
         "format": "classes",
         "num_channels": 1,
         "spatial_shape": [],
         "dtype": "float32",
-        "value_range": [0, len(record.classes) - 1],
+        "value_range": [min(labels), max(labels)],
         "is_patch_data": False,
-        "channel_def": {"0": "index of the wanted class"},
+        "channel_def": {
+            "0": "index of the wanted class: "
+            + ", ".join(f"{label} {name}" for label, name in zip(labels, made, strict=True))
+        },
     }
 
 

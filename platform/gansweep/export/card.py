@@ -63,6 +63,7 @@ _MEANING = {
     "sensitivity": "likewise",
     "specificity": "likewise",
     "auroc": "likewise",
+    "dice": "overlap with the lesion masks, 1 at best, of a segmenter trained on real and synthetic images",
     "lesion_fidelity": "share of samples in which detectors trained on real images see the class asked for",
 }
 
@@ -80,15 +81,21 @@ _MEMORISATION = """\
 A check like this finds copies of whole images. It does not prove that nothing of a patient can be got out."""
 
 
-def model_card(record: GeneratorRecord, evidence: Evidence) -> str:
-    """`MODEL_CARD.md`, in GitHub's Markdown."""
+def model_card(record: GeneratorRecord, evidence: Evidence, made: tuple[str, ...]) -> str:
+    """`MODEL_CARD.md`, in GitHub's Markdown.
+
+    Args:
+        record: the generator.
+        evidence: what is known of it.
+        made: the classes it can be asked for: of its cohort's, a painter of lesions makes one.
+    """
     config = record.config
     return _CARD.format(
         family=config.family,
         modality=record.modality,
-        classes=", ".join(record.classes),
+        classes=", ".join(made),
         summary=_summary(evidence.selection),
-        what=_what(record),
+        what=_what(record, made),
         data=_data(evidence.cohort),
         budget=_budget(evidence.budget),
         evidence=_evidence(evidence),
@@ -107,13 +114,14 @@ def _summary(selection: Selection | None) -> str:
     return f"{how.capitalize()} of the {selection.trials} trials of the sweep `{selection.sweep}` ({selection.status})."
 
 
-def _what(record: GeneratorRecord) -> str:
-    config = record.config
+def _what(record: GeneratorRecord, made: tuple[str, ...]) -> str:
+    config, others = record.config, [name for name in record.classes if name not in made]
     lines = [
         f"family `{config.family}`, conditioning `{config.conditioning}`, attention `{config.attention}`",
         f"loss `{config.loss.kind}`, penalty `{config.penalty.kind}` (lambda {config.penalty.lambda_:g})",
         "every other setting: `config.yaml`",
-        f"images: {record.channels} x {record.size} x {record.size}, classes {', '.join(record.classes)}"
+        f"images: {record.channels} x {record.size} x {record.size}, classes {', '.join(made)}"
+        + (f" and none of {', '.join(others)}" if others else "")
         + (", each with its lesion mask" if record.draws_masks else ""),
         f"weights: moving averages of {', '.join(record.networks)}; SHA-256 `{record.weights_sha256}`",
     ]
@@ -167,7 +175,8 @@ def _row(name: str, evidence: Evidence) -> str:
 
 def _meaning(name: str) -> str:
     if name.endswith("_real_only"):
-        return f"{name.removesuffix('_real_only')} of the same detector trained on real images alone"
+        base = name.removesuffix("_real_only")
+        return f"{base} of the same {'segmenter' if base == 'dice' else 'detector'} trained on real images alone"
     if name.endswith("_difference"):
         return f"{name.removesuffix('_difference')}: with synthetic images minus real images alone"
     return _MEANING.get(name, "")

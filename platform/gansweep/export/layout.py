@@ -76,15 +76,16 @@ def write_export(
     )
     record = record.model_copy(update={"needs": needs, "draws_masks": draws_masks})
     memorisation = gate.passed(replace(generator, record=record), trained.cohort)
+    made = tuple(record.classes[label] for label in generator.classes)
     evidence = trained.evidence.model_copy(update={"memorisation": memorisation})
     for name, text in {
         RECORD: record.to_json(),
         "config.yaml": config_yaml(trained.config, header),
         "evidence.json": evidence.to_json(),
-        "MODEL_CARD.md": model_card(record, evidence),
+        "MODEL_CARD.md": model_card(record, evidence, made),
     }.items():
         (folder / name).write_text(text, encoding="utf-8")
-    write_bundle(folder, record, evidence)
+    write_bundle(folder, record, evidence, made)
 
 
 def _record(trained: Trained, sha256: str, trainables: Trainables) -> GeneratorRecord:
