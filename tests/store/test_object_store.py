@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from threading import Thread
 
 import boto3
 import optuna
@@ -86,6 +87,45 @@ def test_the_study_is_worked_on_locally_and_mirrored(remote, tmp_path, monkeypat
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert len(Store.open(remote.uri).load_study().trials) == 3, "another machine's newer mirror wins"
+
+
+def test_a_reader_beside_the_driver_leaves_its_study_alone(remote, monkeypatch):
+    study = remote.create_study()
+
+    def end_a_trial():
+        study.add_trial(optuna.create_trial(values=[1.0, 0.5]))
+        remote.sync_study()
+
+    end_a_trial()
+    reader, read, trials_end = Store.open(remote.uri), Files.read_bytes, []
+
+    def slow(files, rel):
+        content = read(files, rel)
+        trials_end.append(Thread(target=lambda: [end_a_trial() for _ in range(3)]))
+        trials_end[0].start()
+        trials_end[0].join(2.0)
+        assert trials_end[0].is_alive(), "the driver waits for a reader that may replace its study"
+        return content
+
+    with monkeypatch.context() as slowed:
+        slowed.setattr(Files, "read_bytes", slow)
+        reader.load_study()
+    trials_end[0].join()
+    end_a_trial()
+    assert len(study.trials) == len(Store.open(remote.uri).load_study().trials) == 5
+    monkeypatch.setenv("XDG_CACHE_HOME", os.environ["XDG_CACHE_HOME"] + " of another machine")
+    assert len(Store.open(remote.uri).load_study().trials) == 5
+
+
+def test_no_earlier_mirror_replaces_the_working_copy(remote):
+    study, mirrors = remote.create_study(), []
+    for _ in range(4):
+        study.add_trial(optuna.create_trial(values=[1.0, 0.5]))
+        remote.sync_study()
+        mirrors.append(remote.read_bytes("studies.db"))
+    for earlier in mirrors:
+        remote.write_bytes("studies.db", earlier)  # as a download that began before the later trials ended gives it
+        assert len(Store.open(remote.uri).load_study().trials) == 4
 
 
 def test_a_deleted_sweep_does_not_come_back_to_life(remote, storage, info):

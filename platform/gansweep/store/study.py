@@ -25,6 +25,8 @@ __all__ = ["StudyFile"]
 
 _NAME = "studies.db"
 _LOCK_SECONDS = 60.0
+_REMEMBERED = 500
+"""Digests of mirrors that are kept. A reader may hold a mirror as old as its download is slow: one is too few."""
 
 
 class StudyFile:
@@ -46,11 +48,13 @@ class StudyFile:
         """Brings the mirrored study here, unless the working copy here already stems from it."""
         if self._files.local is not None or not self._files.exists(_NAME):
             return
-        mirror = self._files.read_bytes(_NAME)
-        if self.path.exists() and _digest(mirror) in self._mirrored():
-            return  # same or ahead: this machine wrote the mirror, and may have crashed before the next sync
-        Files(str(self.path.parent)).write_bytes(_NAME, mirror)
-        self._note_mirrored(_digest(mirror))
+        # Locked from the download on: no other process may bring a newer mirror that this one then replaces.
+        with self._beside.locked():
+            mirror = self._files.read_bytes(_NAME)
+            if self.path.exists() and _digest(mirror) in self._mirrored():
+                return  # same or ahead: this machine wrote the mirror, and may have crashed before the next sync
+            self._beside.write_bytes(_NAME, mirror)
+            self._note_mirrored(_digest(mirror))
 
     def forget(self) -> None:
         """Drops the working copy of a store that is gone: a new one at its place must not go on with its trials."""
@@ -66,11 +70,12 @@ class StudyFile:
         """
         if self._files.local is not None or not self.path.exists():
             return
-        content = _snapshot(self.path)
-        # Both, until the upload is done: a crash in between must not let an old mirror replace the working copy.
-        self._note_mirrored(_digest(content), *self._mirrored()[:1])
-        self._files.write_bytes(_NAME, content)
-        self._note_mirrored(_digest(content))
+        with self._beside.locked():
+            content = _snapshot(self.path)
+            # Before the upload, and the earlier ones stay: neither a crash in between nor a download that began before
+            # may let an old mirror replace the working copy.
+            self._note_mirrored(_digest(content))
+            self._files.write_bytes(_NAME, content)
 
     def storage(self) -> optuna.storages.RDBStorage:
         """Optuna's storage on the working copy, made if missing."""
@@ -114,6 +119,11 @@ class StudyFile:
         return study
 
     @property
+    def _beside(self) -> Files:
+        """The folder of the working copy."""
+        return Files(str(self.path.parent))
+
+    @property
     def _note(self) -> Path:
         return self.path.with_name(f"{_NAME}.mirrored")
 
@@ -121,8 +131,9 @@ class StudyFile:
         """Digests of the mirrors that the working copy stems from or was the source of, newest first."""
         return self._note.read_text().split() if self._note.exists() else []
 
-    def _note_mirrored(self, *digests: str) -> None:
-        Files(str(self._note.parent)).write_bytes(self._note.name, "\n".join(digests).encode())
+    def _note_mirrored(self, digest: str) -> None:
+        earlier = [other for other in self._mirrored() if other != digest]
+        self._beside.write_bytes(self._note.name, "\n".join([digest, *earlier][:_REMEMBERED]).encode())
 
 
 def _digest(content: bytes) -> str:
