@@ -3,6 +3,7 @@
 import io
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -149,7 +150,12 @@ def test_population_based_training_clones_trials_through_tunes_checkpoints(
     )
     results = tune.Tuner(
         tune.with_resources(trainable, tune.PlacementGroupFactory([{"CPU": 0, "memory": 2**28}])),
-        param_space={"trial_id": tune.grid_search(["0100", "0101"]), "attempt": 0, "config": configuration(1e-3)},
+        param_space={
+            "trial_id": tune.grid_search(["0100", "0101"]),
+            "attempt": 0,
+            "started": time.time(),
+            "config": configuration(1e-3),
+        },
         tune_config=tune.TuneConfig(
             reuse_actors=True,
             scheduler=PopulationBasedTraining(

@@ -1,5 +1,7 @@
 """A trial between Tune and its gang, with a gang that only notes what it is given."""
 
+import json
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,7 +32,11 @@ class _Gang:
 
     def outcome(self, index: int) -> Outcome:
         assert index in range(self.asked[0], self.settings.reports), "no worker will ever hand this report in"
-        progress = {"index": index, "final": index + 1 == self.settings.reports, "scores": {"fid": 1.0}}
+        progress = {
+            "index": index,
+            "final": index + 1 == self.settings.reports,
+            "scores": {"fid": 1.0, "accuracy": 0.5},
+        }
         rest = {"iteration": 9, "images_seen": 9, "losses": {}, "seconds_training": 0.0, "seconds_scoring": 0.0}
         return Outcome({"progress": {**progress, **rest}, "fid_features": "f"})
 
@@ -41,6 +47,14 @@ def store(cohort_path, tmp_path):
     return Store.create(str(tmp_path), "s", info)
 
 
+def _set_up(store, reports, started=0.0):
+    trial = object.__new__(GangTrial)
+    settings = GangSettings(store.uri, "", "", TRAINABLES, ScoringSettings(), reports=reports)
+    config = {"trial_id": "0000", "attempt": 1, "started": started, "config": TrialConfig().as_dict()}
+    trial.setup(config, settings, Footprint(2, 1.0, 0.5), {"fid": "minimize", "accuracy": "maximize"})
+    return trial
+
+
 @pytest.mark.parametrize("reported", [0, 1, 2])
 def test_a_trial_goes_on_after_any_number_of_stored_reports(store, reported, monkeypatch):
     """Also when it died between its last report and being told that this was its end."""
@@ -48,10 +62,30 @@ def test_a_trial_goes_on_after_any_number_of_stored_reports(store, reported, mon
     store.write_bytes("checkpoints/0000.pt", b"weights")
     for index in range(reported):
         store.write_report(ReportRow("0000", 0, index, index == 1, 5, 5, losses={}, scores={}))
-    trial = object.__new__(GangTrial)
-    settings = GangSettings(store.uri, "", "", TRAINABLES, ScoringSettings(), reports=2)
-    config = {"trial_id": "0000", "attempt": 1, "config": TrialConfig().as_dict()}
-    trial.setup(config, settings, Footprint(), {"fid": "minimize"})
+    trial = _set_up(store, reports=2)
     statuses = [trial.step()["status"] for _ in range(max(1, 2 - reported))]
     assert statuses[-1] == "completed"
     assert store.latest_reports()["index"].tolist() == [0, 1]
+
+
+def test_a_retry_by_tune_forgets_neither_the_attempts_time_nor_its_best(store, monkeypatch):
+    monkeypatch.setattr(module, "Gang", _Gang)
+    store.write_bytes("checkpoints/0000.pt", b"weights")
+    for index, (attempt, fid, accuracy) in enumerate([(0, 0.5, 0.9), (1, 2.0, 0.4), (1, float("nan"), 0.4)]):
+        scores = {"fid": fid, "accuracy": accuracy}
+        store.write_report(ReportRow("0000", attempt, index, False, 5, 5, losses={}, scores=scores))
+    result = _set_up(store, reports=4, started=time.time() - 100).step()
+    assert result["reported"] == 4
+    assert json.loads(result["best"]) == {"fid": 0.5, "accuracy": 0.9}
+    assert 100 <= result["seconds"] < 130
+    assert result["gpu_seconds"] == result["seconds"]
+
+
+def test_a_trial_without_a_checkpoint_starts_anew(store, monkeypatch):
+    """On a node whose clock is behind."""
+    monkeypatch.setattr(module, "Gang", _Gang)
+    store.write_report(ReportRow("0000", 1, 0, False, 5, 5, losses={}, scores={"fid": 0.5, "accuracy": 0.9}))
+    result = _set_up(store, reports=4, started=time.time() + 100).step()
+    assert result["reported"] == 1
+    assert json.loads(result["best"]) == {"fid": 1.0, "accuracy": 0.5}
+    assert 0 <= result["seconds"] < 30

@@ -130,11 +130,13 @@ def test_writing_again_replaces_and_attempts_stay_apart(store, trial, report):
     assert store.latest_reports()[["attempt", "index"]].to_numpy().tolist() == [[0, 0], [1, 1]]
 
 
-def test_reports_are_counted_over_attempts(store, report):
+def test_a_trials_reports_go_on_over_attempts(store, report):
     for attempt, index in ((0, 0), (0, 1), (2, 2), (3, 3)):
         store.write_report(report(0, index, attempt=attempt))
-    assert [store.reported("0000", attempt) for attempt in range(4)] == [2, 2, 3, 4]
-    assert store.reported("0001", 0) == 0
+    found = [store.reports_of("0000", attempt) for attempt in range(4)]
+    assert [[row["index"] for row in rows] for rows in found] == [[0, 1], [0, 1], [0, 1, 2], [0, 1, 2, 3]]
+    assert found[0][1]["fid"] == 19.0
+    assert store.reports_of("0001", 0) == []
 
 
 def test_only_trials_that_came_to_an_end_count_as_ended(store, trial):

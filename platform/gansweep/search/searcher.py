@@ -108,7 +108,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
                 self._drop(trial)
             return str(Searcher.FINISHED)
         trial.set_user_attr(_ATTEMPTS, attempt + 1)
-        row = TrialRow(trial_name(trial.number), attempt, "running", config, started=datetime.now(UTC))
+        started = datetime.now(UTC)
+        row = TrialRow(trial_name(trial.number), attempt, "running", config, started=started)
         self._store.write_trial(row)
         self._store.sync_study()
         self._asked[trial_id] = row
@@ -116,7 +117,12 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         fixed = {key.rpartition(".")[2] for key in self._experiment.overrides}
         values = ", ".join(f"{name} {_brief(value)}" for name, value in trial.params.items() if name not in fixed)
         self._say(f"trial {row.trial_id} {'goes on' if attempt else 'starts'}: {values or 'no free parameters'}")
-        return {"trial_id": row.trial_id, "attempt": attempt, "config": config.as_dict()}
+        return {
+            "trial_id": row.trial_id,
+            "attempt": attempt,
+            "started": started.timestamp(),
+            "config": config.as_dict(),
+        }
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Shows a report."""

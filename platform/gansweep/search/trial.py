@@ -22,6 +22,8 @@ from gansweep.store.schema import ReportRow
 from gansweep.store.store import Store
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gansweep.search.capacity import Footprint
     from gansweep.search.worker import GangSettings
 
@@ -31,9 +33,9 @@ __all__ = ["GangTrial"]
 class GangTrial(Trainable):  # type: ignore[misc]
     """One trial at a time on a warm gang.
 
-    Tune's configuration is `{"trial_id", "attempt", "config"}`, with `config` a TrialConfig as plain values, and
-    `"workers"` where trials differ in world size. A result has `status`, `reason`, `reported` and, if the trial
-    reported, its scores by name and the report as JSON.
+    Tune's configuration is `{"trial_id", "attempt", "started", "config"}`, with `started` the attempt's start in
+    seconds since the epoch, `config` a TrialConfig as plain values, and `"workers"` where trials differ in world size.
+    A result has `status`, `reason`, `reported` and, if the trial reported, its scores by name and the report as JSON.
     """
 
     def setup(
@@ -68,7 +70,7 @@ class GangTrial(Trainable):  # type: ignore[misc]
         undefined = [name for name in self._objectives if not math.isfinite(progress.scores.get(name, math.nan))]
         if undefined:
             return self._result(status="diverged", reason=f"not finite: {', '.join(undefined)}")
-        self._keep_best(progress)
+        self._keep_best(progress.scores)
         status = "completed" if progress.final else "running"
         return self._result(status=status, progress=progress, fid_features=features)
 
@@ -96,21 +98,25 @@ class GangTrial(Trainable):  # type: ignore[misc]
         self._values = config["config"]
         # A retry goes on from the store's checkpoint, so it must not hand Tune the reports of before again.
         resumes = self._store.exists(f"checkpoints/{self._trial}.pt")
-        self._reported = self._store.reported(self._trial, self._attempt) if resumes else 0
+        reports = self._store.reports_of(self._trial, self._attempt) if resumes else []
+        self._reported = max((report["index"] + 1 for report in reports), default=0)
         self._best: dict[str, float] = {}
+        for report in reports:
+            self._keep_best(report)
+        # A retry belongs to the same attempt, whose row counts the time of all that was tried.
+        self._clock = time.monotonic() - max(0.0, time.time() - config["started"])
         self._assign()
 
     def _assign(self) -> None:
         # Where its last report is stored and its end is not, the last report again: nothing else would ever come.
         self._reported = min(self._reported, self._reports - 1)
-        self._clock = time.monotonic()
         self._gang.assign(self._trial, self._values, attempt=self._attempt, reported=self._reported)
 
-    def _keep_best(self, progress: Progress) -> None:
+    def _keep_best(self, scores: Mapping[str, Any]) -> None:
         for name, direction in self._objectives.items():
-            value, best = progress.scores[name], self._best.get(name)
-            better = best is None or (value < best if direction == "minimize" else value > best)
-            self._best[name] = value if better else self._best[name]
+            if (value := scores.get(name)) is not None and math.isfinite(value):
+                best = self._best.get(name, value)
+                self._best[name] = min(value, best) if direction == "minimize" else max(value, best)
 
     def _wanted_footprint(self, config: dict[str, Any]) -> Footprint:
         return replace(self._footprint, workers=config.get("workers", self._footprint.workers))

@@ -140,10 +140,10 @@ class Store:
         rows = self.reports().sort_values(["trial_id", "index", "attempt"], kind="stable")
         return rows.drop_duplicates(["trial_id", "index"], keep="last").reset_index(drop=True)
 
-    def reported(self, trial_id: str, attempt: int) -> int:
-        """How many reports a trial has made up to and including `attempt`; each went on where the last left off."""
+    def reports_of(self, trial_id: str, attempt: int) -> list[dict[str, Any]]:
+        """A trial's reports up to and including `attempt`, as dicts by column; each went on where the last left off."""
         keys = (f"{trial_id}.{number}" for number in range(attempt + 1))
-        return max((record["index"] + 1 for key in keys for record in self._reports.get(key)), default=0)
+        return [record for key in keys for record in self._reports.get(key)]
 
     def ended_trials(self) -> tuple[TrialRow, ...]:
         """The last attempt of each trial whose row says how it ended."""
