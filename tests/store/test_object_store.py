@@ -128,6 +128,23 @@ def test_no_earlier_mirror_replaces_the_working_copy(remote):
         assert len(Store.open(remote.uri).load_study().trials) == 4
 
 
+def test_a_storage_that_is_served_shows_what_a_later_mirror_brings(remote, monkeypatch):
+    study = remote.create_study()
+    study.add_trial(optuna.create_trial(values=[1.0, 0.5]))
+    remote.sync_study()
+    monkeypatch.setenv("XDG_CACHE_HOME", os.environ["XDG_CACHE_HOME"] + " of another machine")
+    elsewhere = Store.open(remote.uri)
+    served = elsewhere.study_storage()
+    number = served.get_study_id_from_name("first")
+    assert len(served.get_all_trials(number)) == 1
+    for known in (2, 3):
+        study.add_trial(optuna.create_trial(values=[1.0, 0.5]))
+        remote.sync_study()
+        elsewhere.load_study().set_user_attr("shown", known)
+        assert len(served.get_all_trials(number)) == known
+        assert served.get_study_user_attrs(number) == {"shown": known}
+
+
 def test_a_deleted_sweep_does_not_come_back_to_life(remote, storage, info):
     remote.create_study().add_trial(optuna.create_trial(values=[1.0, 0.5]))
     remote.sync_study()

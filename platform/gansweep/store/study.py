@@ -9,7 +9,7 @@ import sqlite3
 import tempfile
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gansweep.errors import StoreError
 from gansweep.store.files import Files
@@ -78,13 +78,20 @@ class StudyFile:
             self._files.write_bytes(_NAME, content)
 
     def storage(self) -> optuna.storages.RDBStorage:
-        """Optuna's storage on the working copy, made if missing."""
+        """Optuna's storage on the working copy, made if missing.
+
+        What reads it goes on with what a later `fetch` brings.
+        """
         import optuna
-        from sqlalchemy import URL
+        from sqlalchemy import URL, NullPool
 
         url = URL.create("sqlite", database=str(self.path)).render_as_string()
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        return optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": _LOCK_SECONDS}})
+        options: dict[str, Any] = {"connect_args": {"timeout": _LOCK_SECONDS}}
+        if self._files.local is None:
+            # A mirror takes the working copy's place; a connection kept open would go on with the file that is gone.
+            options["poolclass"] = NullPool
+        return optuna.storages.RDBStorage(url, engine_kwargs=options)
 
     def load(self, sampler: optuna.samplers.BaseSampler | None = None) -> optuna.Study:
         """The study, to read or to go on with.
