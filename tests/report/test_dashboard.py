@@ -5,12 +5,14 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import urllib.request
 from functools import partial
 
 import pytest
 
 from gansweep.errors import ConfigError, StoreError
+from gansweep.report import dashboard
 from gansweep.report.dashboard import serve_dashboard
 
 
@@ -74,6 +76,26 @@ def test_an_address_that_cannot_be_used_is_told_in_one_line(finished):
             serve_dashboard(finished, port=port, ready=print)
     with pytest.raises(ConfigError, match="port 99999 does not exist"):
         serve_dashboard(finished, port=99999, ready=print)
+
+
+def test_an_error_does_not_end_the_renewing_and_is_told_once_until_it_is_over(finished, monkeypatch):
+    over, said = threading.Event(), []
+    down, locked = StoreError("cannot read: network is down", where="s3://bucket/fahr"), ValueError()
+    results = [None, down, down, None, locked, down]
+
+    def prepare(_):
+        result = results.pop(0)
+        if not results:
+            over.set()
+        if result is not None:
+            raise result
+
+    monkeypatch.setattr(dashboard, "_REFRESH_SECONDS", 0.0)
+    monkeypatch.setattr(dashboard, "prepare_dashboard", prepare)
+    dashboard._keep_current(finished, over, said.append)
+    earlier = "the dashboard shows an earlier state until this is over: "
+    assert said == [f"{earlier}s3://bucket/fahr: cannot read: network is down", f"{earlier}ValueError"]
+    assert results == []
 
 
 def test_a_sweep_without_a_study_has_no_dashboard(empty):

@@ -35,8 +35,15 @@ class _Quiet(WSGIRequestHandler):
         """Nothing: a line for every request would bury what the user should read."""
 
 
-def serve_dashboard(store: Store, *, host: str = "127.0.0.1", port: int = 8080, ready: Callable[[str], None]) -> None:
-    """Serves the dashboard until interrupted; sheets and figures of a live sweep are renewed every half minute.
+def serve_dashboard(
+    store: Store,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    ready: Callable[[str], None],
+    say: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Serves the dashboard until interrupted; what it shows of a live sweep is renewed every half minute.
 
     The dashboard has no authentication, and whoever reaches it can change the study: keep it on this machine and come
     to it through a tunnel (`ssh -L 8080:127.0.0.1:8080 HOST`).
@@ -46,6 +53,7 @@ def serve_dashboard(store: Store, *, host: str = "127.0.0.1", port: int = 8080, 
         host: address to listen on.
         port: likewise; 0 for any free one.
         ready: gets the dashboard's address, once, when it answers.
+        say: told in one line why what is shown is not renewed, once until it is again.
 
     Raises:
         StoreError: the sweep has no study yet.
@@ -58,7 +66,7 @@ def serve_dashboard(store: Store, *, host: str = "127.0.0.1", port: int = 8080, 
         server.set_app(wsgi(store.study_storage(), artifact_store=StoreArtifacts(store)))
         ready(f"http://{host}:{server.server_port}/")
         over = threading.Event()
-        threading.Thread(target=_keep_current, args=(store, over), daemon=True).start()
+        threading.Thread(target=_keep_current, args=(store, over, say), daemon=True).start()
         try:
             with contextlib.suppress(KeyboardInterrupt):
                 server.serve_forever()
@@ -81,9 +89,19 @@ def prepare_dashboard(store: Store) -> None:
         save_plotly_graph_object(study, figure, graph_object_id=title.lower().replace(" ", "-"))
 
 
-def _keep_current(store: Store, over: threading.Event) -> None:
+def _keep_current(store: Store, over: threading.Event, say: Callable[[str], None]) -> None:
+    told = False
     while not over.wait(_REFRESH_SECONDS):
-        prepare_dashboard(store)
+        try:
+            prepare_dashboard(store)
+        except Exception as error:
+            # Whatever it is (a network that is down, a file that a writer holds), the next time it may be over.
+            if not told:
+                reason = " ".join(str(error).split())[:300] or type(error).__name__
+                say(f"the dashboard shows an earlier state until this is over: {reason}")
+            told = True
+        else:
+            told = False
 
 
 def _listening(host: str, port: int) -> _Server:
