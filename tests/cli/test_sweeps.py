@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from gansweep.cli import main
+from gansweep.cli.options import parse_settings
 from gansweep.cluster.submit import JobEnd
 from gansweep.experiment import Objective, TrialConfig
 from gansweep.store.schema import CohortReference, SweepInfo, TrialRow
@@ -75,7 +76,11 @@ def submitted(monkeypatch):
                 return end
             raise end
 
-        monkeypatch.setattr("gansweep.cluster.submit.submit_sweep", lambda *_args, **_options: "raysubmit_1")
+        def submit(_space, options, **_options):
+            run.options = options
+            return "raysubmit_1"
+
+        monkeypatch.setattr("gansweep.cluster.submit.submit_sweep", submit)
         monkeypatch.setattr("gansweep.cluster.submit.follow", follow)
         storage = "--storage=s3://KEY:secret@bucket/my runs?region=x"
         return main(["submit", "smoke", "--cohort=c", storage, "--name=s", "--trials=3", *words])
@@ -109,3 +114,28 @@ def test_a_job_that_is_no_longer_followed_is_told_how_to_be_watched_ended_and_re
 def test_an_ended_job_is_told_what_comes_next(end, status, says, submitted, capfd):
     assert submitted(end) == status
     assert capfd.readouterr().out == f"raysubmit_1 {says}\n"
+
+
+@pytest.mark.parametrize("verb", ["sweep", "submit"])
+@pytest.mark.parametrize("name", ["", "..", "../esc", "s?region=x"])
+def test_a_name_that_leads_out_of_the_storage_is_refused(verb, name, capfd):
+    assert main([verb, "smoke", "--cohort=c", "--storage=s", f"--name={name}", "--trials=3"]) == 2
+    fix = "choose a folder's name, without any of / \\ ? # %"
+    assert capfd.readouterr().err == f"error: --name: {name!r} cannot name a sweep; {fix}\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "path"),
+    [("f.pt", "f.pt"), ("'my: #1.pt'", "my: #1.pt"), ("/nets/f.pt", "/nets/f.pt")],
+)
+def test_a_submitted_sweep_finds_its_extractor_from_any_directory(given, path, submitted, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert submitted(None, "--no-wait", f"--set=scoring.features={given}", "--set=lr_d=2e-4") == 0
+    settings = [word.removeprefix("--set=") for word in submitted.options if word.startswith("--set=")]
+    assert parse_settings(settings) == {"scoring.features": str(tmp_path / path), "lr_d": 2e-4}
+
+
+@pytest.mark.parametrize("given", ["null", ""])
+def test_no_extractor_is_no_path(given, submitted):
+    assert submitted(None, "--no-wait", f"--set=scoring.features={given}") == 0
+    assert f"--set=scoring.features={given}" in submitted.options

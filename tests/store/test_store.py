@@ -352,3 +352,15 @@ def test_a_study_path_may_hold_any_character(tmp_path, info):
     store.create_study().add_trial(optuna.create_trial(values=[1.0, 2.0]))
     assert store.study_path.is_file()
     assert len(Store.open(store.uri).load_study().trials) == 1
+
+
+@pytest.mark.parametrize("storage", ["{}/runs", "memory://runs"])
+@pytest.mark.parametrize("name", ["", " ", ".", "..", "../first", "a/b", "a\\b", "/abs", "a?b", "a#b", "a%2fb", "a\nb"])
+def test_a_store_lies_in_its_storage(storage, name, tmp_path, info):
+    with pytest.raises(ConfigError, match=r"--name: .* cannot name a sweep; choose"):
+        Store.create(storage.format(tmp_path), name, info)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_name_may_have_spaces_and_dots(tmp_path, info):
+    assert Store.create(str(tmp_path), "fahr v1.2 (ü)", info).local == tmp_path / "fahr v1.2 (ü)"

@@ -1,5 +1,6 @@
 """Verbs that search: sweep here, submit to a cluster."""
 
+import json
 import shlex
 import sys
 from pathlib import Path
@@ -25,9 +26,17 @@ if TYPE_CHECKING:
 
 __all__ = ["experiment_of", "submit", "sweep"]
 
+
+def _checked_name(name: str) -> str:
+    from gansweep.store.store import check_name
+
+    check_name(name)
+    return name
+
+
 Space = Annotated[str, typer.Argument(metavar="SPACE", help="A name of `gansweep trainables`, or file.py:function.")]
 Storage = Annotated[str, typer.Option("--storage", metavar="URI", help="A folder, or s3://bucket/path.")]
-Name = Annotated[str, typer.Option("--name", help="The sweep's store is <storage>/<name>.")]
+Name = Annotated[str, typer.Option("--name", callback=_checked_name, help="The sweep's store is <storage>/<name>.")]
 Trials = Annotated[int, typer.Option("--trials", min=1, help="Trials in all, resumed ones included.")]
 Concurrent = Annotated[int | None, typer.Option("--concurrent", min=1, help="Trials at once; default: what fits.")]
 Sampler = Annotated[Literal["tpe", "random", "nsga2"] | None, typer.Option("--sampler", help="Overrides the space's.")]
@@ -140,7 +149,7 @@ def submit(
         "--wait-for-nodes": wait_for_nodes,
     }
     words = [f"{option}={value}" for option, value in chosen.items() if value is not None]
-    words += [f"--set={pair}" for pair in settings or ()] + (["--resume"] if resume else [])
+    words += [f"--set={_from_here(pair)}" for pair in settings or ()] + (["--resume"] if resume else [])
     job = submit_sweep(space, words, address=address)
     note(f"submitted {job}")
     store = shlex.quote(f"{without_credentials(str(chosen['--storage'])).rstrip('/')}/{name}")
@@ -170,3 +179,12 @@ def experiment_of(space: str, settings: list[str] | None, sampler: str | None, s
     return load_space(space).with_settings(
         parse_settings(settings) | {key: value for key, value in chosen.items() if value is not None}
     )
+
+
+def _from_here(pair: str) -> str:
+    """A KEY=VALUE with the path in it, if it is one, made absolute."""
+    (key, value), *_ = parse_settings([pair]).items()
+    if key != "scoring.features" or not isinstance(value, str) or "://" in value:
+        return pair
+    # Quoted as YAML: a path may hold what YAML reads otherwise.
+    return f"{key}={json.dumps(str(Path(value).absolute()), ensure_ascii=False)}"

@@ -21,9 +21,21 @@ if TYPE_CHECKING:
     import optuna
     import pandas as pd
 
-__all__ = ["Store"]
+__all__ = ["Store", "check_name"]
 
 _SWEEP = "sweep.json"
+
+
+def check_name(name: str) -> None:
+    """Refuses what is no single folder's name: a sweep's store must be a folder of its own inside the storage.
+
+    Raises:
+        ConfigError: the name is empty, leads elsewhere, or holds what a URI or a terminal reads otherwise.
+    """
+    if not name.strip() or name in (".", "..") or not name.isprintable() or set(name) & set("/\\?#%"):
+        raise ConfigError(
+            f"{name!r} cannot name a sweep", where="--name", fix="choose a folder's name, without any of / \\ ? # %"
+        )
 
 
 class Store:
@@ -44,9 +56,11 @@ class Store:
         """Starts the store `<storage>/<name>`, or with `exist_ok` goes on with the one that is there.
 
         Raises:
+            ConfigError: a name that is no folder's.
             StoreError: the destination cannot be written; a store is there already; with `exist_ok`, the store there is
                 of another cohort or space, or has other objectives or settings.
         """
+        check_name(name)
         files = Files(storage).child(name)
         if files.exists(_SWEEP):
             if not exist_ok:
