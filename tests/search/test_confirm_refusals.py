@@ -53,6 +53,12 @@ def test_a_leader_without_labelled_samples(cohort_path: Path, tmp_path: Path) ->
     assert not Store.open(store.uri).info.test_openings
 
 
+def test_a_leader_that_so_many_workers_cannot_train(cohort_path: Path, tmp_path: Path) -> None:
+    store = swept(cohort_path, tmp_path)
+    with pytest.raises(ConfigError, match="cannot be shared equally by 3 workers"):
+        confirm(store, TRAINABLES, cache=tmp_path / "cache", workers=3)
+
+
 def test_a_sweep_that_another_process_works_on(cohort_path: Path, tmp_path: Path) -> None:
     store = swept(cohort_path, tmp_path)
     with store.driven(), pytest.raises(StoreError, match="is at work on this sweep"):

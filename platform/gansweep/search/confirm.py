@@ -19,6 +19,7 @@ from gansweep.scoring.arms import BASE, judge_arms
 from gansweep.scoring.statistics import LEAST_TRAININGS
 from gansweep.search.capacity import Footprint, check_capacity
 from gansweep.search.gang import Gang
+from gansweep.search.prechecks import config_checker
 from gansweep.search.sweep import ray_cluster
 from gansweep.search.worker import GangSettings
 from gansweep.store.ranking import rank_trials
@@ -36,6 +37,8 @@ __all__ = ["RESULT", "ConfirmSettings", "confirm", "same_cohort"]
 RESULT = "confirm.json"
 LEAST_PATIENTS = 2
 """With the disease, and without: below that no variance between patients can be told."""
+
+_REPORTS = 1  # only the end of each training is looked at
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,8 @@ def confirm(
             is at work on the sweep (see `Store.driven`).
         CohortError: another cohort than the sweep's, or one with fewer than two test patients with the disease, or
             without it.
-        ConfigError: too few trainings, or a leader that makes no samples with labels.
+        ConfigError: too few trainings, or a leader that makes no samples with labels or that these trainables or so
+            many workers cannot train.
     """
     settings = settings or ConfirmSettings()
     if settings.gan_seeds < LEAST_TRAININGS:
@@ -103,6 +107,9 @@ def confirm(
         scans = same_cohort(store, cohort)
         _can_judge(scans)
         leaders = _leaders(store, settings.leaders)
+        check = config_checker(trainables, scans, workers=workers, reports=_REPORTS)
+        for config in leaders.values():
+            check(config)
         _can_help(leaders, trainables, scans)
         with ray_cluster() as resources:
             footprint = Footprint(workers, 1.0, gpus_per_worker)
@@ -185,7 +192,8 @@ def _train(
     """Names of the checkpoints of each leader's fresh trainings."""
     scoring = ScoringSettings.model_validate(store.info.experiment["scoring"])
     gang = Gang(
-        GangSettings(store.uri, str(cohort.path.resolve()), str(cache), trainables, scoring, reports=1), footprint
+        GangSettings(store.uri, str(cohort.path.resolve()), str(cache), trainables, scoring, reports=_REPORTS),
+        footprint,
     )
     trained: dict[str, list[str]] = {}
     try:
