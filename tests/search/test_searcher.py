@@ -1,5 +1,6 @@
 """The searcher between a user's space and Optuna's study, without Tune."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,21 @@ def test_a_trial_that_had_begun_waits_for_its_space_to_be_put_right(
     StudySearcher(experiment, study, store, refuse, print).suggest("b")
     assert requeue_orphans(study, store, [], "the sweep was interrupted") == 1
     assert [trial.state for trial in study.trials] == [TrialState.WAITING]
+
+
+def test_a_trial_whose_process_died_has_taken_its_time(reference: str, cohort_path: Path, tmp_path: Path) -> None:
+    experiment, store = _started(reference, cohort_path, tmp_path)
+    store.update_info(workers_per_trial=2, gpus_per_worker=1.0)
+    study = store.create_study()
+    study.enqueue_trial({"width": "small"})
+    searcher = StudySearcher(experiment, study, store, lambda _: None, print)
+    searcher.suggest("a")
+    time.sleep(0.05)
+    searcher.on_trial_complete("a", None, error=True)
+    row = store.trials().iloc[0]
+    assert (row["status"], row["reason"]) == ("failed", "its process died")
+    assert row["seconds"] >= 0.05
+    assert row["gpu_seconds"] == pytest.approx(2 * row["seconds"])
 
 
 def test_a_trial_that_its_node_refused_ends_the_search_and_is_not_spent(

@@ -133,7 +133,9 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         if result and result.get("status") == "refused":
             self.mistake = CohortError(result["reason"])
             return
-        row = ended(self._asked.pop(trial_id), result, error)
+        info = self._store.info
+        gpus = info.workers_per_trial * info.gpus_per_worker
+        row = ended(self._asked.pop(trial_id), result, error, gpus)
         # First the files, last the study: what the study calls finished is complete in the store.
         self._store.write_trial(row)
         attach_sheet(self._store, self._study, int(row.trial_id))
@@ -185,15 +187,18 @@ class MistakeStopper(Stopper):  # type: ignore[misc]
         return self._searcher.mistake is not None
 
 
-def ended(row: TrialRow, result: Mapping[str, Any] | None, error: bool) -> TrialRow:
+def ended(row: TrialRow, result: Mapping[str, Any] | None, error: bool, gpus: float) -> TrialRow:
     """The running attempt's row, now that it is over.
 
     Args:
         row: as written when the attempt began.
         result: Tune's last result of it; None if there is none.
         error: whether the trial's process raised or died.
+        gpus: over all workers, for a trial that did not live to tell its time.
     """
     result = result or {}
+    now = datetime.now(UTC)
+    lasted = (now - (row.started or now)).total_seconds()
     status: Status = "failed" if error else result.get("status", "failed")
     reason = "its process died" if error else str(result.get("reason", ""))
     progress: dict[str, Any] = json.loads(result.get("progress") or "{}")
@@ -213,12 +218,12 @@ def ended(row: TrialRow, result: Mapping[str, Any] | None, error: bool) -> Trial
         reports=int(result.get("reported", 0)),
         iterations=int(progress.get("iteration", 0)),
         images_seen=int(progress.get("images_seen", 0)),
-        seconds=float(result.get("seconds", 0.0)),
+        seconds=float(result.get("seconds", lasted)),
         seconds_training=float(progress.get("seconds_training", 0.0)),
         seconds_scoring=float(progress.get("seconds_scoring", 0.0)),
-        gpu_seconds=float(result.get("gpu_seconds", 0.0)),
+        gpu_seconds=float(result.get("gpu_seconds", lasted * gpus)),
         workers=int(result.get("workers", 1)),
-        ended=datetime.now(UTC),
+        ended=now,
     )
 
 
