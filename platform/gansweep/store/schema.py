@@ -133,7 +133,8 @@ class TrialRow:
         fid_features: name and hash of the feature extractor.
         reports: received, over all attempts.
         iterations, images_seen: trained, over all attempts.
-        seconds, seconds_training, seconds_scoring: of this attempt.
+        seconds: of this attempt.
+        seconds_training, seconds_scoring: of it, since its workers last started.
         gpu_seconds: of this attempt, over all workers; 0 on CPUs.
         workers: of the gang.
         started, ended: UTC.
