@@ -14,7 +14,7 @@ from trainables.precision import full_precision
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["PixelNorm", "SynchronisedBatchNorm", "groups_for", "norm_layer"]
+__all__ = ["InstanceNorm", "PixelNorm", "SynchronisedBatchNorm", "groups_for", "norm_layer"]
 
 _TINY = 1e-12
 """Keeps the deviation of a constant channel finite."""
@@ -79,6 +79,19 @@ def _global_moments(own_variance: Tensor, own_mean: Tensor, world: World) -> tup
     return (variances + (means - mean).square()).mean(dim=0), mean
 
 
+class InstanceNorm(nn.InstanceNorm2d):
+    """Instance norm that keeps the layout of what it normalises.
+
+    torch's returns plain layout, and everything up to the next convolution, forth and back, then mixes both: a tenth of
+    a CycleGAN's step on a CPU.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalises `[b, C, H, W]`."""
+        normalised: Tensor = super().forward(x)
+        return normalised.contiguous(memory_format=torch.channels_last) if _channels_last(x) else normalised
+
+
 class PixelNorm(nn.Module):
     """Unit mean square over channels at each pixel (ProGAN, Karras et al. 2018, section 4.2)."""
 
@@ -95,6 +108,11 @@ def groups_for(channels: int) -> int:
     return max((groups for groups in range(2, 9) if channels % groups == 0 and channels > groups), default=1)
 
 
+def _channels_last(x: Tensor) -> bool:
+    """Of one channel or of one pixel the two layouts are the same, and plain is what torch calls it."""
+    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+
+
 def norm_layer(name: str, channels: int) -> nn.Module:
     """The layer called `name` for `channels` channels; `spectral` is none, for it belongs to the weights."""
     return _LAYERS[name](channels)
@@ -104,7 +122,7 @@ _LAYERS: dict[str, Callable[[int], nn.Module]] = {
     "batch": SynchronisedBatchNorm,
     "group": lambda channels: nn.GroupNorm(groups_for(channels), channels),
     "layer": lambda channels: nn.GroupNorm(1, channels),
-    "instance": lambda channels: nn.InstanceNorm2d(channels, affine=True),
+    "instance": lambda channels: InstanceNorm(channels, affine=True),
     "pixel": lambda _: PixelNorm(),
     "spectral": lambda _: nn.Identity(),
     "spectral_batch": SynchronisedBatchNorm,

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from trainables.blocks import initialise, spectrally_normalised, upsampler
 from trainables.double_backward import Conv2d, LeakyReLU
 from trainables.losses import Judgement
-from trainables.norms import groups_for, norm_layer
+from trainables.norms import InstanceNorm, groups_for, norm_layer
 from trainables.precision import full_precision
 
 if TYPE_CHECKING:
@@ -297,7 +297,10 @@ def _monai_norm(name: str, channels: int) -> tuple[str, dict[str, object]] | Non
     """MONAI's layer for `channels` channels or a multiple of them; the image itself is not normalised."""
     match name:
         case "instance":
-            return "instance", {"affine": True}
+            from monai.networks.layers.factories import Norm
+
+            Norm.add_factory_class("laid_out_instance", InstanceNorm)  # theirs is torch's
+            return "laid_out_instance", {"affine": True}
         case "group":
             return "group", {"num_groups": groups_for(channels)}
         case _:

@@ -36,3 +36,11 @@ def test_translators_and_their_critics_take_any_width(width):
     groups = [layer for layer in critic.modules() if isinstance(layer, nn.GroupNorm)]
     assert groups
     assert all(layer.num_channels // layer.num_groups > 1 for layer in groups)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_instance_norm_is_torchs_and_keeps_the_layout(layout):
+    images = torch.randn(3, 4, 6, 6, generator=torch.Generator().manual_seed(0)).to(memory_format=layout)
+    normalised = norm_layer("instance", 4)(images)
+    assert torch.equal(normalised, torch.nn.functional.instance_norm(images))
+    assert normalised.stride() == images.stride()
