@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from gansweep.experiment import validated
 from trainables.adversary import Adversary, adversarial_phases, joined
 from trainables.image_pool import ImagePool
+from trainables.last_made import LastMade
 from trainables.translation import Domains, Side, TranslationArchitecture, check_translation
 
 if TYPE_CHECKING:
@@ -44,12 +45,15 @@ class Tour:
 class CyclicGan:
     """The shared algorithm. A family names its networks and adds its terms.
 
+    The critics judge the translations of the generators' last step, as in CycleGAN's own code: fresh ones would cost
+    two more passes. Only with several critic steps to one of the generators are they made anew for each.
+
     Args:
         config: the trial.
         spec: the images.
         trainables: losses, penalties and the rest.
         generators: from A to B and from B to A.
-        critics: of A and of B; a family may add more, and then extends `_games`.
+        critics: of A and of B; a family may add more, and then extends `_reals` and `_fakes`.
         shape: the family's architecture.
         pool: earlier translations kept for each critic.
     """
@@ -82,8 +86,10 @@ class CyclicGan:
         self.pools = {
             f"critic_{domain}": ImagePool(pool, rows, (channels[domain], spec.size, spec.size)) for domain in "ab"
         }
+        nothing = [torch.zeros(rows, channels[domain], spec.size, spec.size) for domain in "ab"]
+        self._made = LastMade(self._fakes(*nothing, *nothing))
         states = {name: adversary.state for name, adversary in self.adversaries.items()}
-        self.state = nn.ModuleDict({**states, "history": nn.ModuleDict(self.pools)})
+        self.state = nn.ModuleDict({**states, "history": nn.ModuleDict({**self.pools, "made": self._made})})
         # Only what sampling uses is averaged and exported: both ways between classes, one way otherwise.
         self.averaged = ("generator_ab", "generator_ba") if self.domains.stratified else ("generator_ab",)
         self.phases: tuple[Phase, ...] = adversarial_phases(
@@ -112,13 +118,21 @@ class CyclicGan:
     def loss(self, phase: str, batch: Batch, step: int) -> tuple[Tensor, Scalars]:
         """The critics', their penalties' or the generators' objective."""
         a, b = self.domains.split(batch)
+        reals = self._reals(a, b)
         if phase == "generator":
-            return self._generator_loss(self._tour(a, b), batch, step)
-        with torch.no_grad():
-            fake_b, fake_a = self.networks["generator_ab"](a.images), self.networks["generator_ba"](b.images)
+            tour = self._tour(a, b)
+            fakes = self._fakes(a.images, b.images, tour.fake_a, tour.fake_b)
+            self._made.keep(fakes)
+            return self._generator_loss(tour, reals, fakes, batch, step)
+        if step and self.config.n_critic == 1:
+            fakes = self._made.mine()
+        else:
+            with torch.no_grad():
+                fake_b, fake_a = self.networks["generator_ab"](a.images), self.networks["generator_ba"](b.images)
+            fakes = self._fakes(a.images, b.images, fake_a, fake_b)
         losses, logs = [], []
-        for name, real, fake in self._games(a, b, fake_a, fake_b):
-            adversary = self.adversaries[name]
+        for name, real in reals.items():
+            adversary, fake = self.adversaries[name], fakes[name]
             if phase == "penalty":
                 loss, log = adversary.penalty_loss(real.images, fake, real.draws, step)
             else:
@@ -153,20 +167,26 @@ class CyclicGan:
         """The family's further terms, by name: weight and value."""
         return {}
 
-    def _games(self, a: Side, b: Side, fake_a: Tensor, fake_b: Tensor) -> list[tuple[str, Side, Tensor]]:
-        """For each critic what is real and what is fake."""
-        return [("critic_a", a, fake_a), ("critic_b", b, fake_b)]
+    def _reals(self, a: Side, b: Side) -> dict[str, Side]:
+        """What is real to each critic."""
+        return {"critic_a": a, "critic_b": b}
+
+    def _fakes(self, a: Tensor, b: Tensor, fake_a: Tensor, fake_b: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
+        """What is fake to each critic: of the translations, and where it judges pairs of what they are translations."""
+        return {"critic_a": fake_a, "critic_b": fake_b}
 
     def _tour(self, a: Side, b: Side) -> Tour:
         forth, back = self.networks["generator_ab"], self.networks["generator_ba"]
         fake_b, fake_a = forth(a.images), back(b.images)
         return Tour(a, b, fake_a, fake_b, back(fake_b), forth(fake_a))
 
-    def _generator_loss(self, tour: Tour, batch: Batch, step: int) -> tuple[Tensor, Scalars]:
+    def _generator_loss(
+        self, tour: Tour, reals: Mapping[str, Side], fakes: Mapping[str, Tensor], batch: Batch, step: int
+    ) -> tuple[Tensor, Scalars]:
         adversarial = torch.stack(
             [
-                self.adversaries[name].generator_loss(real.images, fake, batch, real.draws)
-                for name, real, fake in self._games(tour.a, tour.b, tour.fake_a, tour.fake_b)
+                self.adversaries[name].generator_loss(real.images, fakes[name], batch, real.draws)
+                for name, real in reals.items()
             ]
         ).sum()
         cycle = self.reconstruction(tour.a.images, tour.cycled_a) + self.reconstruction(tour.b.images, tour.cycled_b)

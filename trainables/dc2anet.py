@@ -103,10 +103,13 @@ class Dc2anet(CyclicGan):
         critic = self.networks[f"critic_{domain}"]
         return perceptual_distance(critic(fake), critic(real))
 
-    def _games(self, a: Side, b: Side, fake_a: Tensor, fake_b: Tensor) -> list[tuple[str, Side, Tensor]]:
-        pairs = Side(torch.cat([a.images, b.images], dim=1), a.draws)
-        return [
-            *super()._games(a, b, fake_a, fake_b),
-            ("pair_critic_a", pairs, torch.cat([fake_a, b.images], dim=1)),
-            ("pair_critic_b", pairs, torch.cat([a.images, fake_b], dim=1)),
-        ]
+    def _reals(self, a: Side, b: Side) -> dict[str, Side]:
+        pair = Side(torch.cat([a.images, b.images], dim=1), a.draws)
+        return {**super()._reals(a, b), "pair_critic_a": pair, "pair_critic_b": pair}
+
+    def _fakes(self, a: Tensor, b: Tensor, fake_a: Tensor, fake_b: Tensor) -> dict[str, Tensor]:
+        return {
+            **super()._fakes(a, b, fake_a, fake_b),
+            "pair_critic_a": torch.cat([fake_a, b], dim=1),
+            "pair_critic_b": torch.cat([a, fake_b], dim=1),
+        }

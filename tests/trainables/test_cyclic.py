@@ -123,8 +123,8 @@ def test_dc2anet_leaves_out_what_weighs_nothing():
     assert set(found) == {"adversarial", "cycle"}
 
 
-def test_dc2anet_judges_pairs_as_pairs():
-    gan = planted("dc2anet", -1.0, -1.0)
+def shown(gan: Any, step: int) -> dict[str, torch.Tensor]:
+    """What each critic is given in a step: real images, then fakes."""
     seen: dict[str, torch.Tensor] = {}
     for name, adversary in gan.adversaries.items():
 
@@ -133,7 +133,12 @@ def test_dc2anet_judges_pairs_as_pairs():
             return Judgement(images.mean(dim=(1, 2, 3)))
 
         adversary.critic = judge
-    gan.loss("critic", batch(), 0)
+    gan.loss("critic", batch(), step)
+    return seen
+
+
+def test_dc2anet_judges_pairs_as_pairs():
+    seen = shown(planted("dc2anet", -1.0, -1.0), 0)
     assert {name: tuple(images.shape) for name, images in seen.items()} == {
         "critic_a": (16, 1, 16, 16),
         "critic_b": (16, 1, 16, 16),
@@ -142,6 +147,22 @@ def test_dc2anet_judges_pairs_as_pairs():
     }
     # Right translations: real and fake pairs are the same, source first.
     assert torch.equal(seen["pair_critic_b"], torch.cat([torch.cat([A, B], 1)] * 2))
+
+
+@pytest.mark.parametrize("n_critic", [1, 2])
+def test_critics_judge_what_the_generators_last_made(n_critic):
+    """Known by the factor they had then; several critic steps to one of the generators have fresh translations."""
+    gan = planted("dc2anet", 0.5, 0.25)
+    gan.config = gan.config.derive({"n_critic": n_critic})
+    gan.loss("generator", batch(), 0)
+    gan.networks |= {"generator_ab": Scaled(3.0), "generator_ba": Scaled(2.0)}
+    forth, back = (0.5, 0.25) if n_critic == 1 else (3.0, 2.0)
+    for step, (by, on) in ((0, (3.0, 2.0)), (1, (forth, back))):
+        fakes = {name: images[8:] for name, images in shown(gan, step).items()}
+        assert torch.equal(fakes["critic_b"], by * A)
+        assert torch.equal(fakes["critic_a"], on * B)
+        assert torch.equal(fakes["pair_critic_b"], torch.cat([A, by * A], dim=1))
+        assert torch.equal(fakes["pair_critic_a"], torch.cat([on * B, B], dim=1))
 
 
 def test_critics_see_no_gradient_into_generators():
