@@ -13,6 +13,7 @@ from gansweep.testing.gan_contract import (
     admissible,
     check_gan,
     check_resume,
+    check_two_trainings,
     check_two_workers,
     describe,
     variations,
@@ -56,6 +57,16 @@ def test_two_workers_get_the_gradients_of_one():
     check_two_workers(exact, SPEC, DATA, TRAINABLES, tolerance=1e-8)
 
 
+def test_two_workers_end_where_one_does():
+    """What the families keep from step to step is put together from both workers too."""
+    changed = [
+        next(config for config in VARIATIONS[family] if config.n_critic == n_critic)
+        for family in GANS
+        for n_critic in (1, 2)
+    ]
+    check_two_trainings(changed, SPEC, DATA, TRAINABLES)
+
+
 def test_three_channels():
     data, spec = shapes(count=12, size=16, channels=3)
     check_gan(admissible("dcgan", spec, TRAINABLES)[0], spec, data, TRAINABLES)
@@ -71,3 +82,4 @@ def test_the_whole_product(family):
         check_resume(config, SPEC, DATA, TRAINABLES)
     exact = [config for config in configs if config.precision == "float32"]
     check_two_workers(exact, SPEC, DATA, TRAINABLES, tolerance=1e-8)
+    check_two_trainings(exact, SPEC, DATA, TRAINABLES)

@@ -7,11 +7,14 @@ A family of your own needs no more than this:
     def test_contract(config): check_gan(config, SPEC, DATA, TRAINABLES)
 
     def test_two_workers(): check_two_workers(admissible("mine", SPEC, TRAINABLES), SPEC, DATA, TRAINABLES)
+
+    def test_two_trainings(): check_two_trainings(admissible("mine", SPEC, TRAINABLES), SPEC, DATA, TRAINABLES)
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import product
 from typing import Any
 
@@ -30,7 +33,16 @@ from gansweep.training.restore import restore_gan
 from gansweep.training.sampling import condition_for, make_sampler
 from gansweep.training.world import World
 
-__all__ = ["admissible", "assert_equal", "check_gan", "check_resume", "check_two_workers", "describe", "variations"]
+__all__ = [
+    "admissible",
+    "assert_equal",
+    "check_gan",
+    "check_resume",
+    "check_two_trainings",
+    "check_two_workers",
+    "describe",
+    "variations",
+]
 
 CPU = torch.device("cpu")
 
@@ -137,21 +149,39 @@ def check_two_workers(
                 assert error <= tolerance, f"{describe(config)}, {phase}: worker {rank} of 2 is off by {error:.1e}"
 
 
+def check_two_trainings(
+    configs: Sequence[TrialConfig], spec: ImageSpec, data: ImageSet, trainables: Trainables, tolerance: float = 1e-7
+) -> None:
+    """Two gloo workers end the training of each configuration where one worker ends it: networks, averages and state.
+
+    In float64, and absolute: a thousandth of one step of Adam. It is not less because Adam blows up the rounding of a
+    gradient that is zero, such as that of a bias before a normalisation.
+    """
+    alone = all_trainings(configs, spec, data, trainables)
+    for rank, together in enumerate(run_workers(all_trainings, configs, spec, data, trainables)):
+        for config, one, two in zip(configs, alone, together, strict=True):
+            assert one.keys() == two.keys(), f"{describe(config)}: worker {rank} of 2 ends with other tensors"
+            for name, tensor in one.items():
+                error = (tensor.double() - two[name].double()).abs()
+                assert (error <= tolerance).all(), (
+                    f"{describe(config)}, {name}: worker {rank} of 2 is off by {float(error.max()):.1e}"
+                )
+
+
 def all_gradients(
     configs: Sequence[TrialConfig], spec: ImageSpec, data: ImageSet, trainables: Trainables
 ) -> list[dict[str, list[Tensor | None]]]:
     """For each configuration the averaged gradients of each phase, in float64."""
-    torch.set_default_dtype(torch.float64)
-    try:
-        exact = ImageSet(
-            data.images.double(),
-            data.labels,
-            None if data.masks is None else data.masks.double(),
-            paired=None if data.paired is None else data.paired.double(),
-        )
+    with _in_float64(data) as exact:
         return [phase_gradients(build_gan(config, spec, trainables), config, exact) for config in configs]
-    finally:
-        torch.set_default_dtype(torch.float32)
+
+
+def all_trainings(
+    configs: Sequence[TrialConfig], spec: ImageSpec, data: ImageSet, trainables: Trainables
+) -> list[dict[str, Tensor]]:
+    """For each configuration the tensors that its training ends with, by name, in float64."""
+    with _in_float64(data) as exact:
+        return [_trained(config, spec, exact, trainables) for config in configs]
 
 
 def phase_gradients(gan: Gan, config: TrialConfig, data: ImageSet) -> dict[str, list[Tensor | None]]:
@@ -225,6 +255,37 @@ def _check_samples(gan: Gan, spec: ImageSpec, data: ImageSet) -> None:
     choose = gan.condition if isinstance(gan, ChoosesConditions) else condition_for
     full = choose(condition.labels, data, generator)
     assert sampler(full, 1).shape == images.shape
+
+
+@contextmanager
+def _in_float64(data: ImageSet) -> Iterator[ImageSet]:
+    """The images so, and what is built meanwhile."""
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield ImageSet(
+            data.images.double(),
+            data.labels,
+            None if data.masks is None else data.masks.double(),
+            paired=None if data.paired is None else data.paired.double(),
+        )
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def _trained(config: TrialConfig, spec: ImageSpec, data: ImageSet, trainables: Trainables) -> dict[str, Tensor]:
+    reporter = MemoryReporter()
+    gan = build_gan(config, spec, trainables)
+    train(config, gan, data, reporter, lambda _sampler, _iteration: {}, reports=1, device=CPU)
+    assert reporter.state is not None
+    owners = {
+        **reporter.state["networks"],
+        **{f"averaged {key}": value for key, value in reporter.state["ema"].items()},
+    }
+    return {
+        f"{owner}.{name}": tensor
+        for owner, tensors in {**owners, "state": reporter.state["gan_state"]}.items()
+        for name, tensor in tensors.items()
+    }
 
 
 def _weights(gan: Gan) -> dict[str, Any]:
