@@ -7,6 +7,7 @@ import pytest
 
 from gansweep.cli import main
 from gansweep.cli.options import parse_settings
+from gansweep.cli.sweeps import experiment_of
 from gansweep.cluster.submit import JobEnd
 from gansweep.experiment import Objective, TrialConfig
 from gansweep.store.schema import CohortReference, SweepInfo, TrialRow
@@ -133,6 +134,11 @@ def test_a_submitted_sweep_finds_its_extractor_from_any_directory(given, path, s
     assert submitted(None, "--no-wait", f"--set=scoring.features={given}", "--set=lr_d=2e-4") == 0
     settings = [word.removeprefix("--set=") for word in submitted.options if word.startswith("--set=")]
     assert parse_settings(settings) == {"scoring.features": str(tmp_path / path), "lr_d": 2e-4}
+
+
+def test_a_sweep_records_where_its_extractor_lies(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert experiment_of("smoke", ["scoring.features=f.pt"], None, None).scoring.features == str(tmp_path / "f.pt")
 
 
 @pytest.mark.parametrize("given", ["null", ""])

@@ -177,7 +177,8 @@ def experiment_of(space: str, settings: list[str] | None, sampler: str | None, s
 
     chosen: dict[str, Any] = {"sampler": sampler, "scheduler.kind": scheduler}
     return load_space(space).with_settings(
-        parse_settings(settings) | {key: value for key, value in chosen.items() if value is not None}
+        parse_settings([_from_here(pair) for pair in settings or ()])
+        | {key: value for key, value in chosen.items() if value is not None}
     )
 
 
