@@ -46,7 +46,8 @@ class CyclicGan:
     """The shared algorithm. A family names its networks and adds its terms.
 
     The critics judge the translations of the generators' last step, as in CycleGAN's own code: fresh ones would cost
-    two more passes. Only with several critic steps to one of the generators are they made anew for each.
+    two more passes. They are made anew with several critic steps to one of the generators, and where a family learns
+    better from them (`fresh`).
 
     Args:
         config: the trial.
@@ -60,6 +61,7 @@ class CyclicGan:
 
     Architecture: ClassVar[type[TranslationArchitecture]]
     smallest: ClassVar[Mapping[str, bool | int | float | str]] = {}
+    fresh: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -87,9 +89,10 @@ class CyclicGan:
             f"critic_{domain}": ImagePool(pool, rows, (channels[domain], spec.size, spec.size)) for domain in "ab"
         }
         nothing = [torch.zeros(rows, channels[domain], spec.size, spec.size) for domain in "ab"]
-        self._made = LastMade(self._fakes(*nothing, *nothing))
+        self._made = None if self.fresh or config.n_critic > 1 else LastMade(self._fakes(*nothing, *nothing))
         states = {name: adversary.state for name, adversary in self.adversaries.items()}
-        self.state = nn.ModuleDict({**states, "history": nn.ModuleDict({**self.pools, "made": self._made})})
+        history = self.pools if self._made is None else {**self.pools, "made": self._made}
+        self.state = nn.ModuleDict({**states, "history": nn.ModuleDict(history)})
         # Only what sampling uses is averaged and exported: both ways between classes, one way otherwise.
         self.averaged = ("generator_ab", "generator_ba") if self.domains.stratified else ("generator_ab",)
         self.phases: tuple[Phase, ...] = adversarial_phases(
@@ -122,9 +125,10 @@ class CyclicGan:
         if phase == "generator":
             tour = self._tour(a, b)
             fakes = self._fakes(a.images, b.images, tour.fake_a, tour.fake_b)
-            self._made.keep(fakes)
+            if self._made is not None:
+                self._made.keep(fakes)
             return self._generator_loss(tour, reals, fakes, batch, step)
-        if step and self.config.n_critic == 1:
+        if step and self._made is not None:
             fakes = self._made.mine()
         else:
             with torch.no_grad():

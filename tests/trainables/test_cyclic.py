@@ -44,11 +44,11 @@ class Mean(nn.Module):
         return Judgement(images.mean(dim=(1, 2, 3)) * 1.0, None, [images])
 
 
-def planted(family: str, forth: float, back: float, **architecture: Any) -> Any:
+def planted(family: str, forth: float, back: float, n_critic: int = 1, **architecture: Any) -> Any:
     """A family whose generators multiply and whose critics average."""
     values = {**GANS[family].smallest, "flips": False, "domains": "pairs", **architecture}
     config = TrialConfig(family=family, architecture=values, conditioning="none", batch_size=8)
-    config = config.derive({"loss.kind": "least_squares", "penalty.kind": "none"})
+    config = config.derive({"loss.kind": "least_squares", "penalty.kind": "none", "n_critic": n_critic})
     gan = build_gan(config, SPEC, TRAINABLES)
     gan.networks |= {"generator_ab": Scaled(forth), "generator_ba": Scaled(back)}
     for name, adversary in gan.adversaries.items():
@@ -152,8 +152,7 @@ def test_dc2anet_judges_pairs_as_pairs():
 @pytest.mark.parametrize("n_critic", [1, 2])
 def test_critics_judge_what_the_generators_last_made(n_critic):
     """Known by the factor they had then; several critic steps to one of the generators have fresh translations."""
-    gan = planted("dc2anet", 0.5, 0.25)
-    gan.config = gan.config.derive({"n_critic": n_critic})
+    gan = planted("dc2anet", 0.5, 0.25, n_critic=n_critic)
     gan.loss("generator", batch(), 0)
     gan.networks |= {"generator_ab": Scaled(3.0), "generator_ba": Scaled(2.0)}
     forth, back = (0.5, 0.25) if n_critic == 1 else (3.0, 2.0)
@@ -163,6 +162,13 @@ def test_critics_judge_what_the_generators_last_made(n_critic):
         assert torch.equal(fakes["critic_a"], on * B)
         assert torch.equal(fakes["pair_critic_b"], torch.cat([A, by * A], dim=1))
         assert torch.equal(fakes["pair_critic_a"], torch.cat([on * B, B], dim=1))
+
+
+def test_discogans_critics_judge_fresh_translations():
+    gan = planted("discogan", 0.5, 0.25)
+    gan.loss("generator", batch(), 0)
+    gan.networks |= {"generator_ab": Scaled(3.0)}
+    assert torch.equal(shown(gan, 1)["critic_b"][8:], 3.0 * A)
 
 
 def test_critics_see_no_gradient_into_generators():
