@@ -59,11 +59,7 @@ def test_two_workers_get_the_gradients_of_one():
 
 def test_two_workers_end_where_one_does():
     """What the families keep from step to step is put together from both workers too."""
-    changed = [
-        next(config for config in VARIATIONS[family] if config.n_critic == n_critic)
-        for family in GANS
-        for n_critic in (1, 2)
-    ]
+    changed = [next(config for config in VARIATIONS[family] if config.n_critic == 1) for family in GANS]
     check_two_trainings(changed, SPEC, DATA, TRAINABLES)
 
 
