@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, stack_module_state, vmap
 from torch.nn import functional
 
-from gansweep.scoring.augmentation import augmented
-from gansweep.scoring.detection import Batches, Recipe, predict, train_detector
-from gansweep.scoring.seeding import stream
+from gansweep.scoring.networks.augmentation import augmented
+from gansweep.scoring.networks.detection import Batches, Recipe, predict, train_detector
+from gansweep.seeds import stream
 from gansweep.testing.images import shapes
 from trainables import DETECTORS
 

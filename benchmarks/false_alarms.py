@@ -26,8 +26,8 @@ from scipy import stats
 
 from gansweep.contracts import ImageSet, ImageSpec
 from gansweep.scoring.arms import BASE, METRICS, judge_arms
-from gansweep.scoring.detection import Recipe, predict, synthetic_share, train_detector
-from gansweep.scoring.statistics import Predictions, compare, interval, wilson
+from gansweep.scoring.networks.detection import Recipe, fraction_of_ratio, predict, train_detector
+from gansweep.scoring.statistics.verdicts import Predictions, compare, interval, wilson
 from trainables import DETECTORS
 
 if TYPE_CHECKING:
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from gansweep.scoring.statistics import Comparison
+    from gansweep.scoring.statistics.verdicts import Comparison
 
 SIZE, STEPS, BATCH = 24, 60, 16
 REAL, SAMPLES, TEST, IMAGES = 8, 60, 50, 3  # training patients, samples, test patients, images of each
-ARM, SHARE = "real + 1 synthetic", synthetic_share(1.0)
+ARM, SHARE = "real + 1 synthetic", fraction_of_ratio(1.0)
 CPU = torch.device("cpu")
 SHARED, OWN, GRAIN = 0.5, 0.7, 0.5  # spreads of the opinions that arms share and do not share, and between images
 

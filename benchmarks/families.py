@@ -25,16 +25,16 @@ import torch
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
+from gansweep.config import TrialConfig
 from gansweep.contracts import Batch, ImageSet, ImageSpec
-from gansweep.experiment import TrialConfig
+from gansweep.distributed import World
 from gansweep.testing.images import shapes
 from gansweep.training.build import build_gan
-from gansweep.training.draws import StepDraws
 from gansweep.training.loop import train
+from gansweep.training.random import SeededStepRandom
 from gansweep.training.reporters import MemoryReporter
-from gansweep.training.world import World
 from trainables import GANS, TRAINABLES, double_backward
-from trainables.lapgan import at_level, enlarged, pyramid
+from trainables.gans.lapgan import at_level, enlarged, pyramid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -269,7 +269,7 @@ def _exchanged(pool: list[torch.Tensor], image: torch.Tensor) -> torch.Tensor:
 
 def _batch(images: torch.Tensor, config: TrialConfig, step: int) -> Batch:
     labels = torch.zeros(len(images), dtype=torch.int64)
-    draws = StepDraws((config.seed, "textbook", step, 0), len(images), World(), CPU)
+    draws = SeededStepRandom((config.seed, "textbook", step, 0), len(images), World(), CPU)
     return Batch(images, labels, None, draws, total=len(images))
 
 

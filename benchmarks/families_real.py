@@ -25,10 +25,10 @@ import torch
 from learning import FAMILIES, RELATIVISTIC
 
 from gansweep.cohort.dataset import Cohort
+from gansweep.config import ScoringSettings, TrialConfig
 from gansweep.contracts import Condition, ImageSet
-from gansweep.experiment import ScoringSettings, TrialConfig
-from gansweep.scoring.detection import predict, synthetic_share, train_detector
-from gansweep.scoring.statistics import Predictions, compare
+from gansweep.scoring.networks.detection import fraction_of_ratio, predict, train_detector
+from gansweep.scoring.statistics.verdicts import Predictions, compare
 from gansweep.scoring.trial import TrialScorer
 from gansweep.store.sheet import sheet_png
 from gansweep.training.build import build_gan
@@ -156,7 +156,7 @@ def _difference(samples: ImageSet, real: Reference) -> dict[str, float]:
     """In accuracy on the validation images, of detectors trained with the samples from those trained without."""
     assert real.baseline is not None
     recipe, alone = real.baseline.recipe, real.baseline.probabilities
-    share = synthetic_share(RATIO)
+    share = fraction_of_ratio(RATIO)
     detectors = [train_detector(recipe, real.train, samples, share, seed, CPU) for seed in range(len(alone))]
     with_samples = predict(detectors, real.val.images, CPU)
     base, arm = (_predictions(probabilities, real) for probabilities in (alone, with_samples))

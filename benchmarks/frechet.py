@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 from torchmetrics.image.fid import FrechetInceptionDistance
 
-from gansweep.scoring.frechet import Moments, frechet_distance, frechet_from_moments
+from gansweep.scoring.metrics.frechet import Moments, frechet_distance, frechet_from_moments
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -23,9 +23,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gansweep.config import TrialConfig
 from gansweep.contracts import Condition, ImageSet, ImageSpec, Sampler
-from gansweep.experiment import TrialConfig
-from gansweep.scoring.frechet import frechet_distance
+from gansweep.scoring.metrics.frechet import frechet_distance
 from gansweep.training.build import build_gan
 from gansweep.training.loop import train
 from gansweep.training.reporters import MemoryReporter

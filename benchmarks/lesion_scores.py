@@ -19,10 +19,10 @@ import numpy as np
 import torch
 
 from gansweep.cohort.intensity import WINDOWS
-from gansweep.cohort.phantom import draw_phantom
-from gansweep.cohort.resample import fit_mask, fit_pixels
+from gansweep.cohort.phantom.scans import draw_phantom
+from gansweep.cohort.readers.resample import fit_mask, fit_pixels
 from gansweep.contracts import ImageSet
-from gansweep.scoring.encoder import train_encoder
+from gansweep.scoring.networks.encoder import train_encoder
 from gansweep.scoring.panel import score_sets
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from gansweep.scoring.measured import MetricValue
+    from gansweep.scoring.metrics.value import MetricValue
 
 LESION = WINDOWS["lesion"]
 SHOWN = (

@@ -23,12 +23,12 @@ import torch
 from scipy import ndimage, stats
 from sklearn.metrics import roc_auc_score
 
-from gansweep.cohort.dicom import read_dicom
 from gansweep.cohort.intensity import WINDOWS, Window
-from gansweep.cohort.phantom_anatomy import NUCLEI, Canvas, draw_head, paint_head
-from gansweep.cohort.phantom_calcification import Deposit, paint_deposits
-from gansweep.cohort.phantom_scanner import PIXELS_ACROSS, scan
-from gansweep.cohort.resample import fit_mask, fit_pixels
+from gansweep.cohort.phantom.anatomy import NUCLEI, Canvas, draw_head, paint_head
+from gansweep.cohort.phantom.calcification import Deposit, paint_deposits
+from gansweep.cohort.phantom.scanner import PIXELS_ACROSS, scan
+from gansweep.cohort.readers.dicom import read_dicom
+from gansweep.cohort.readers.resample import fit_mask, fit_pixels
 
 NATIVE, SHOWN, SEARCH_MM = 256, 64, 14.0
 VIEWS: dict[str, tuple[Window, bool]] = {

@@ -23,12 +23,12 @@ import torch
 from torch import Tensor
 
 from gansweep.cohort.dataset import Cohort
-from gansweep.cohort.ingest import IngestSettings, ingest
-from gansweep.cohort.phantom import write_phantom
+from gansweep.cohort.ingest.run import IngestSettings, ingest
+from gansweep.cohort.phantom.scans import write_phantom
+from gansweep.config import DataView, ScoringSettings, TrialConfig
 from gansweep.contracts import Condition, ImageSet, ImageSpec, Sampler
-from gansweep.experiment import DataView, ScoringSettings, TrialConfig
-from gansweep.scoring.encoder import extractor_of, train_encoder
-from gansweep.scoring.memorisation import Memorisation, assess
+from gansweep.scoring.memorisation.examination import Memorisation, assess
+from gansweep.scoring.networks.encoder import extractor_of, train_encoder
 from gansweep.training.build import build_gan
 from gansweep.training.loop import train
 from gansweep.training.reporters import MemoryReporter

@@ -20,8 +20,8 @@ import optuna
 import torch
 
 from gansweep.cohort.dataset import Cohort
-from gansweep.cohort.ingest import IngestSettings, ingest
-from gansweep.cohort.phantom import write_phantom
+from gansweep.cohort.ingest.run import IngestSettings, ingest
+from gansweep.cohort.phantom.scans import write_phantom
 from gansweep.scoring.trial import TrialScorer
 from gansweep.search.spaces import load_space
 from gansweep.training.build import build_gan

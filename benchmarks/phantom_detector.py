@@ -20,9 +20,9 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from gansweep.cohort.dataset import Cohort
-from gansweep.cohort.ingest import IngestSettings, ingest
-from gansweep.cohort.phantom import write_phantom
-from gansweep.scoring.detection import Recipe, predict, train_detector
+from gansweep.cohort.ingest.run import IngestSettings, ingest
+from gansweep.cohort.phantom.scans import write_phantom
+from gansweep.scoring.networks.detection import Recipe, predict, train_detector
 from trainables import DETECTORS
 
 TRAIN, TEST, STEPS, BATCH = 40, 100, 300, 32

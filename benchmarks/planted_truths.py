@@ -29,15 +29,15 @@ import numpy as np
 import torch
 
 from gansweep.cohort.dataset import Cohort
-from gansweep.cohort.ingest import IngestSettings, ingest
+from gansweep.cohort.ingest.run import IngestSettings, ingest
 from gansweep.cohort.intensity import window_named
-from gansweep.cohort.phantom import draw_phantom, write_phantom
-from gansweep.cohort.resample import fit_pixels
+from gansweep.cohort.phantom.scans import draw_phantom, write_phantom
+from gansweep.cohort.readers.resample import fit_pixels
+from gansweep.config import ScoringSettings, TrialConfig
 from gansweep.contracts import Condition, ImageSet, Sampler
-from gansweep.experiment import ScoringSettings, TrialConfig
 from gansweep.scoring.arms import JudgedArms, judge_arms, real_arms, synthetic_arms
-from gansweep.scoring.detection import Recipe
-from gansweep.scoring.statistics import wilson
+from gansweep.scoring.networks.detection import Recipe
+from gansweep.scoring.statistics.verdicts import wilson
 from gansweep.scoring.trial import TrialScorer
 from trainables import TRAINABLES
 

@@ -34,17 +34,17 @@ from sklearn.cluster import KMeans
 from torch.nn import functional
 
 from gansweep.cohort.dataset import Cohort
-from gansweep.cohort.ingest import IngestSettings, ingest
+from gansweep.cohort.ingest.run import IngestSettings, ingest
 from gansweep.contracts import ImageSet
-from gansweep.scoring.encoder import extractor_of, train_encoder
-from gansweep.scoring.metrics import METRICS
+from gansweep.scoring.metrics.registry import METRICS
+from gansweep.scoring.networks.encoder import extractor_of, train_encoder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
-    from gansweep.scoring.extractors import Extractor
+    from gansweep.scoring.networks.extractors import Extractor
 
 SETS = {"head_ct_hemorrhage200": 100, "br35h_tumour_masks": 200}  # images in each half
 SIZE, STEPS = 48, 600  # pixels; updates of the encoder

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from gansweep.experiment import TrialConfig
+from gansweep.config import TrialConfig
 from gansweep.testing.images import shapes
 from gansweep.testing.workers import run_workers
 from gansweep.training.build import build_gan

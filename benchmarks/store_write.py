@@ -19,7 +19,8 @@ import duckdb
 import pandas as pd
 import pyarrow.parquet as pq
 
-from gansweep.experiment import Objective, TrialConfig
+from gansweep.config import Objective, TrialConfig
+from gansweep.contracts import Progress, Report
 from gansweep.store.columns import config_columns
 from gansweep.store.schema import CohortReference, ReportRow, SweepInfo, TrialRow
 from gansweep.store.store import Store
@@ -96,7 +97,9 @@ def _row(number: int) -> TrialRow:
 
 
 def _report(trial_id: str, index: int) -> ReportRow:
-    return ReportRow(trial_id, 0, index, index == 3, index * 100, 0, {"critic": 0.5}, dict.fromkeys(_SCORES, 0.5))
+    scores = dict.fromkeys(_SCORES, 0.5)
+    progress = Progress(index, index == 3, index * 100, 0, {"critic": 0.5}, scores, 0.0, 0.0)
+    return ReportRow(trial_id, 0, Report(progress))
 
 
 def _append_lines(path: Path, rows: list[TrialRow]) -> None:

@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from gansweep.cohort.dataset import Cohort
-from gansweep.cohort.ingest import IngestSettings, ingest
+from gansweep.cohort.ingest.run import IngestSettings, ingest
+from gansweep.config import TrialConfig
 from gansweep.errors import Diverged
-from gansweep.experiment import TrialConfig
-from gansweep.scoring.translation import paired_scores
+from gansweep.scoring.trial import paired_scores
 from gansweep.training.build import build_gan
 from gansweep.training.loop import train
 from gansweep.training.reporters import MemoryReporter

@@ -1,4 +1,4 @@
-"""What one more two-worker trial costs: the warm gang against a TorchTrainer per trial (Ray's documented pattern).
+"""What one more two-worker trial costs: a warm worker group against Ray's documented TorchTrainer per trial.
 
 Both run the same body (the same training loop, the same scoring, one report) in the same Ray cluster. The marginal cost
 is the time from one trial's end to the next one's, once everything is warm.
@@ -22,11 +22,13 @@ from ray.train import RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
 from gansweep.cohort.dataset import Cohort
-from gansweep.cohort.ingest import IngestSettings, ingest
-from gansweep.cohort.phantom import write_phantom
-from gansweep.experiment import Experiment, SchedulerSettings, ScoringSettings, TrialConfig
+from gansweep.cohort.ingest.run import IngestSettings, ingest
+from gansweep.cohort.phantom.scans import write_phantom
+from gansweep.config import SchedulerSettings, ScoringSettings, SweepOptions, TrialConfig
+from gansweep.experiment import Experiment
 from gansweep.scoring.trial import TrialScorer
-from gansweep.search.sweep import ray_cluster, sweep
+from gansweep.search.cluster import ray_cluster
+from gansweep.search.sweep import sweep
 from gansweep.training.build import build_gan
 from gansweep.training.loop import train as train_gan
 from gansweep.training.reporters import MemoryReporter
@@ -108,12 +110,7 @@ def warm(cohort: Path, folder: Path, trials: int) -> list[float]:
     )
     store = sweep(
         experiment,
-        cohort=cohort,
-        storage=str(folder),
-        name="warm",
-        trials=trials,
-        workers_per_trial=WORKERS,
-        say=lambda _: None,
+        SweepOptions(cohort=cohort, storage=str(folder), name="warm", trials=trials, workers_per_trial=WORKERS),
     )
     return [ended.timestamp() for ended in store.trials()["ended"]]
 
@@ -124,7 +121,7 @@ def gaps(ends: list[float]) -> list[float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--warm", type=int, default=9, help="trials on the warm gang")
+    parser.add_argument("--warm", type=int, default=9, help="trials on the warm worker group")
     parser.add_argument("--documented", type=int, default=4, help="trials with a TorchTrainer each")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, ray_cluster():
@@ -136,7 +133,7 @@ def main() -> None:
         theirs = gaps(documented(folder / "cohort", folder, arguments.documented))
     mine, rival = statistics.median(ours), statistics.median(theirs)
     print(f"{'':24}{'median s':>10}{'min':>8}{'max':>8}{'n':>4}")
-    for label, values in (("warm gang", ours), ("TorchTrainer per trial", theirs)):
+    for label, values in (("warm worker group", ours), ("TorchTrainer per trial", theirs)):
         print(f"{label:24}{statistics.median(values):10.2f}{min(values):8.2f}{max(values):8.2f}{len(values):4}")
     print(f"ratio {mine / rival:.3f} (goal: at most 0.05)")
     print(json.dumps({"benchmark": "trial_cost", "warm_s": mine, "documented_s": rival, "ratio": mine / rival}))

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from gansweep.experiment import TrialConfig
+from gansweep.config import TrialConfig
 from gansweep.testing.images import shapes
 from gansweep.training.build import build_gan
 from trainables import TRAINABLES

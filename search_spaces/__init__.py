@@ -1,1 +1,1 @@
-"""What is searched: one small file per experiment, whose function of the same name returns an Experiment."""
+"""Search spaces: one file per experiment, with a function of the same name that returns an `Experiment`."""

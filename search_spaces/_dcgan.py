@@ -1,4 +1,4 @@
-"""Choices of the convolutional family that several spaces share."""
+"""Parameters of the convolutional family, shared by several search spaces."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["suggest_architecture", "suggest_rates"]
 
 
 def suggest_rates(trial: optuna.Trial) -> dict[str, Any]:
-    """Learning rates of both networks, two time-scales included, and critic steps per generator step."""
+    """Learning rates of critic and generator, and critic steps per generator step."""
     return {
         "lr_d": trial.suggest_float("lr_d", 3e-5, 1e-3, log=True),
         "lr_g": trial.suggest_float("lr_g", 3e-5, 2e-3, log=True),
@@ -20,11 +20,14 @@ def suggest_rates(trial: optuna.Trial) -> dict[str, Any]:
 
 
 def suggest_architecture(trial: optuna.Trial, *, critic_norms: tuple[str, ...]) -> dict[str, Any]:
-    """Width, blocks, normalisation, upsampling and attention, under the dotted keys of a trial configuration.
+    """Width, blocks, normalisation, upsampling and attention.
 
     Args:
-        trial: asked.
-        critic_norms: normalisations the critic may have under the penalty in use.
+        trial: the trial that suggests values.
+        critic_norms: normalisations of the critic that are allowed with the penalty in use.
+
+    Returns:
+        Values by the dotted keys of a trial configuration.
     """
     choices: dict[str, Any] = {
         "architecture.width": trial.suggest_categorical("width", [16, 32, 48]),

@@ -1,4 +1,4 @@
-"""Choices of the families from image to image that several spaces share."""
+"""Parameters of image-to-image families, shared by several search spaces."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ __all__ = [
 
 
 def suggest_game(trial: optuna.Trial) -> dict[str, Any]:
-    """Learning rates, loss, penalty, augmentation and attention, under the dotted keys of a trial configuration."""
+    """Learning rates, loss, penalty, augmentation and attention, by the dotted keys of a trial configuration."""
     choices: dict[str, Any] = {
         "lr_d": trial.suggest_float("lr_d", 3e-5, 1e-3, log=True),
         "lr_g": trial.suggest_float("lr_g", 3e-5, 2e-3, log=True),
         "loss.kind": trial.suggest_categorical("loss", ["non_saturating", "least_squares", "hinge", "relativistic"]),
         "penalty.kind": trial.suggest_categorical("penalty", ["none", "r1"]),
         "augmentation.kind": trial.suggest_categorical("augmentation", ["none", "diffaugment"]),
-        # Self-attention is refused where the images are too large for it.
+        # Not self-attention, which is rejected for large images.
         "attention": trial.suggest_categorical("attention", ["none", "cbam"]),
     }
     if choices["penalty.kind"] != "none":
@@ -35,7 +35,7 @@ def suggest_game(trial: optuna.Trial) -> dict[str, Any]:
 
 
 def suggest_patch_critic(trial: optuna.Trial) -> dict[str, Any]:
-    """Width and normalisation."""
+    """Width and normalisation of patch critics, by keys of `architecture`."""
     return {
         "critic_width": trial.suggest_categorical("critic_width", [16, 32, 64]),
         "critic_norm": trial.suggest_categorical("critic_norm", ["instance", "group", "spectral", "none"]),
@@ -43,7 +43,7 @@ def suggest_patch_critic(trial: optuna.Trial) -> dict[str, Any]:
 
 
 def suggest_generator(trial: optuna.Trial) -> dict[str, Any]:
-    """Width and normalisation, and whether left and right are alike in what the generator learns from."""
+    """Width and normalisation of generators, and whether images are flipped, by keys of `architecture`."""
     return {
         "flips": trial.suggest_categorical("flips", [False, True]),
         "width": trial.suggest_categorical("width", [16, 32, 64]),
@@ -52,7 +52,7 @@ def suggest_generator(trial: optuna.Trial) -> dict[str, Any]:
 
 
 def suggest_resnet(trial: optuna.Trial) -> dict[str, Any]:
-    """Residual generators; 0 blocks are CycleGAN's own number for the images' size."""
+    """Residual generators, by keys of `architecture`; 0 blocks stands for CycleGAN's number at the images' size."""
     return {
         **suggest_generator(trial),
         "blocks": trial.suggest_categorical("blocks", [0, 3, 6, 9]),
@@ -62,7 +62,7 @@ def suggest_resnet(trial: optuna.Trial) -> dict[str, Any]:
 
 
 def suggest_cyclegan(trial: optuna.Trial) -> dict[str, Any]:
-    """CycleGAN's own."""
+    """Parameters of `cyclegan`, by keys of `architecture`."""
     return {
         **suggest_resnet(trial),
         "identity": trial.suggest_categorical("identity", [0.0, 0.5]),
@@ -71,7 +71,7 @@ def suggest_cyclegan(trial: optuna.Trial) -> dict[str, Any]:
 
 
 def suggest_discogan(trial: optuna.Trial) -> dict[str, Any]:
-    """DiscoGAN's own."""
+    """Parameters of `discogan`, by keys of `architecture`."""
     choices = {
         **suggest_generator(trial),
         "reconstruction": trial.suggest_float("reconstruction", 0.1, 100.0, log=True),

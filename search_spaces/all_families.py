@@ -1,4 +1,4 @@
-"""Which family from noise to image suits a cohort: all of them at one budget, each with its own parameters."""
+"""Compares all families from noise to image at the same budget, each with its own parameters."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["all_families"]
 
+# The first trials are built from these parts: what all share, a loss with its penalty, and the architecture.
 _COMMON = {
     "lr_d": 2e-4,
     "lr_g": 2e-4,
@@ -57,18 +58,18 @@ _FIRST = (
     | {"family": "vaegan", "critic_norm": "none", "reconstruction": 1.0, "prior": 1.0, "likeness_layer": 2},
     _RELATIVISTIC | {"family": "r3gan", "r3gan_blocks": 1, "expansion": 2, "attention": "none"},
 )
-"""Each family once, with the objective it was published with, or else relativistic pairing."""
+"""Each family once, with the loss and penalty of its paper, or with the relativistic pairing loss."""
 
 
 def all_families() -> Experiment:
-    """64 pixels; every family is tried once before the sampler chooses."""
+    """Images of 64 pixels; the first trials run every family once."""
     return Experiment(
         name="all_families",
         space=_space,
         trainables=TRAINABLES,
         first_trials=_FIRST,
         reports=5,
-        # A growing generator shows small images at first: two reports before it can be stopped.
+        # A growing generator starts with small images, so no trial is stopped before its second report.
         scheduler=SchedulerSettings(grace=2),
         scoring=ScoringSettings(detector_seeds=3),
     )
@@ -78,7 +79,7 @@ def _space(trial: optuna.Trial) -> TrialConfig:
     family = trial.suggest_categorical("family", sorted(_ARCHITECTURES))
     choices: dict[str, Any] = {
         "family": family,
-        # Up to what equalised layers (progan, stylegan2) need in a short run.
+        # The range includes the high rates that equalised layers (progan, stylegan2) need in a short training.
         "lr_d": trial.suggest_float("lr_d", 3e-5, 1e-2, log=True),
         "lr_g": trial.suggest_float("lr_g", 3e-5, 1e-2, log=True),
         "n_critic": trial.suggest_int("n_critic", 1, 5),
@@ -93,8 +94,9 @@ def _space(trial: optuna.Trial) -> TrialConfig:
     return TrialConfig(batch_size=32, iterations=10_000).derive(choices)
 
 
+# The penalties that are searched with each loss.
 _PENALTIES = {
-    "wasserstein": ["gradient_penalty", "r1", "r1_r2"],  # without a bound on its slope this loss has no optimum
+    "wasserstein": ["gradient_penalty", "r1", "r1_r2"],  # this loss needs a Lipschitz constraint
     "hinge": ["none", "gradient_penalty", "r1", "lecam"],
     "multi_class_hinge": ["none", "gradient_penalty", "r1", "lecam"],
     "non_saturating": ["none", "r1", "r2", "r1_r2", "lecam"],
@@ -105,9 +107,10 @@ _PENALTIES = {
 
 def _objective(trial: optuna.Trial) -> dict[str, Any]:
     loss = trial.suggest_categorical("loss", sorted(_PENALTIES))
+    # The parameter is named after the loss, because Optuna allows only one set of choices per name.
     penalty = trial.suggest_categorical(f"{loss}_penalty", _PENALTIES[loss])
     choices: dict[str, Any] = {"loss.kind": loss, "penalty.kind": penalty, "conditioning": "projection"}
-    if loss != "multi_class_hinge":  # defined on the projection critic alone
+    if loss != "multi_class_hinge":  # it is defined only for the projection critic
         choices["conditioning"] = trial.suggest_categorical("conditioning", ["concat", "projection", "auxiliary"])
     if penalty != "none":
         choices["penalty.lambda"] = trial.suggest_float("penalty_lambda", 0.05, 50.0, log=True)
@@ -140,7 +143,7 @@ def _sngan(trial: optuna.Trial) -> dict[str, Any]:
 
 
 def _dcgan(trial: optuna.Trial) -> dict[str, Any]:
-    """What sngan may choose, and the critic's normalisation."""
+    """Parameters of `sngan`, and the critic's normalisation."""
     return {
         **_sngan(trial),
         "architecture.critic_norm": trial.suggest_categorical("critic_norm", ["none", "layer", "instance"]),

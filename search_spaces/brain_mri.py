@@ -1,4 +1,4 @@
-"""Brain MRI with and without tumours: the loss is a choice too, and its penalty follows from it."""
+"""Brain MRI with and without tumours: the loss is a parameter too, and determines the penalty."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["brain_mri"]
 
 
 def brain_mri() -> Experiment:
-    """64 pixels; Wasserstein (penalised or clipped), hinge or relativistic, each with what suits it."""
+    """Images of 64 pixels; Wasserstein (with penalty or clipping), hinge or relativistic loss with its penalty."""
     return Experiment(
         name="brain_mri",
         space=_space,

@@ -1,4 +1,4 @@
-"""Images of one class made into images of the other, without pairs: new patients' lesions from the healthy, say."""
+"""Unpaired translation between two classes, for example from healthy images to images with lesions."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _FAMILIES = {"cyclegan": suggest_cyclegan, "discogan": suggest_discogan}
 
 
 def class_translation() -> Experiment:
-    """For a cohort of two classes; each family first as published, but in batches of 8 images of either class."""
+    """For a cohort of two classes; each family first as published, but with batches of 8 images of each class."""
     return Experiment(
         name="class_translation",
         space=_space,
@@ -70,7 +70,7 @@ def _space(trial: optuna.Trial) -> TrialConfig:
         batch_size=16,
         iterations=10_000,
         synthetic_ratio=trial.suggest_categorical("synthetic_ratio", [0.25, 0.5, 1.0]),
-        # What was not translated far enough carries the wrong label.
+        # An image that was not translated far enough has the wrong label; the filter removes it.
         sample_filter=trial.suggest_categorical("sample_filter", ["none", "detector_agrees"]),
     )
     architecture = {**suggest_patch_critic(trial), **_FAMILIES[family](trial), "domains": "classes"}

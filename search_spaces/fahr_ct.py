@@ -1,4 +1,4 @@
-"""Small bright lesions on few head-CT scans: the founding case, WGAN-GP in every direction that matters."""
+"""Small bright lesions in few head CT scans: WGAN-GP with all its main parameters."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ _PAPER = {
     "augmentation": "none",
     "synthetic_ratio": 1.0,
 }
-"""Penalty weight, learning rates and critic steps as Henchiri's Fahr-CT paper gives them; where it is silent, ours."""
+"""Penalty weight, learning rates and critic steps are those of Henchiri's Fahr CT paper; other values are our own."""
 
 
 def fahr_ct() -> Experiment:
-    """64 pixels, 10,000 generator iterations of batch 64 as in the paper; `--set iterations=2000` for a first look."""
+    """64 pixels, and 10,000 iterations of batch size 64 as in the paper; try `--set iterations=2000` first."""
     return Experiment(
         name="fahr_ct",
         space=suggest_wgan_gp,
@@ -53,7 +53,12 @@ def fahr_ct() -> Experiment:
 def suggest_wgan_gp(
     trial: optuna.Trial, conditionings: tuple[str, ...] = ("concat", "projection", "auxiliary")
 ) -> TrialConfig:
-    """WGAN-GP in every direction, told the class, or what `conditionings` tell."""
+    """The search space of WGAN-GP.
+
+    Args:
+        trial: the trial that suggests values.
+        conditionings: the conditionings to choose from.
+    """
     choices: dict[str, Any] = {
         **suggest_rates(trial),
         **_penalty(trial),
@@ -66,7 +71,7 @@ def suggest_wgan_gp(
 
 
 def _penalty(trial: optuna.Trial) -> dict[str, Any]:
-    """The gradient penalty with the variants of the paper's table 1."""
+    """The gradient penalty with variants of the paper's table 1."""
     return {
         "penalty.lambda": trial.suggest_float("lambda", 0.5, 50.0, log=True),
         "penalty.interpolation": trial.suggest_categorical("interpolation", ["uniform", "convex", "local"]),

@@ -1,4 +1,4 @@
-"""`fahr_ct` for a cohort with masks: beside the class, both networks are told the lesion's size, or where it is."""
+"""`fahr_ct` for a cohort with masks: conditioned on the class and on the lesion's size or mask."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ if TYPE_CHECKING:
 
 __all__ = ["fahr_ct_masks"]
 
-_TOLD = ("lesion_burden", "lesion_mask")
+_CONDITIONINGS = ("lesion_burden", "lesion_mask")
 
 
 def fahr_ct_masks() -> Experiment:
-    """The paper's training first, with either conditioning: it names a lesion-specific one and does not say which."""
+    """The first trials are the paper's with both conditionings: it mentions lesion conditioning without details."""
     plain = fahr_ct()
-    first = tuple({**paper, "conditioning": told} for told in _TOLD for paper in plain.first_trials)
+    first = tuple(
+        {**paper, "conditioning": conditioning} for conditioning in _CONDITIONINGS for paper in plain.first_trials
+    )
     return plain.model_copy(update={"name": "fahr_ct_masks", "space": _space, "first_trials": first})
 
 
 def _space(trial: optuna.Trial) -> TrialConfig:
-    return suggest_wgan_gp(trial, _TOLD)
+    return suggest_wgan_gp(trial, _CONDITIONINGS)

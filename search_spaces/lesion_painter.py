@@ -1,4 +1,4 @@
-"""Lesions painted into real images without one: the data-efficient way, for cohorts with masks and two classes."""
+"""Lesions painted into real images without one: data-efficient, for cohorts with masks and two classes."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _FIRST = {
     "augmentation": "diffaugment",
     "synthetic_ratio": 0.5,
 }
-"""No paper's, for the painter is ours: R3GAN's objective, and as much of each term as of the other."""
+"""The painter has no paper. This is R3GAN's loss and penalty, with equal weights of both critics."""
 
 
 def lesion_painter() -> Experiment:
-    """64 pixels; few iterations, for only the lesion is to be learned."""
+    """Images of 64 pixels; few iterations, because only the lesion has to be learned."""
     return Experiment(
         name="lesion_painter",
         space=_space,
@@ -65,9 +65,11 @@ def _space(trial: optuna.Trial) -> TrialConfig:
 
 
 def _objective(trial: optuna.Trial) -> dict[str, Any]:
-    """A loss, and the penalty that suits it."""
+    """A loss, and the penalty that fits it."""
     loss = trial.suggest_categorical("loss", ["relativistic", "hinge", "wasserstein"])
     penalty = {"relativistic": "r1_r2", "hinge": "r1", "wasserstein": "gradient_penalty"}[loss]
+    # A gradient penalty works with larger weights than R1. The parameter is named after the penalty, because Optuna
+    # allows only one range per name.
     low, high = (1.0, 50.0) if penalty == "gradient_penalty" else (0.05, 20.0)
     weight = trial.suggest_float(f"{penalty}_lambda", low, high, log=True)
     return {"loss.kind": loss, "penalty.kind": penalty, "penalty.lambda": weight}

@@ -1,4 +1,4 @@
-"""A search of seconds per trial on a CPU: to see every part work, not to find a good GAN."""
+"""A search with seconds per trial on a CPU, to check that everything works. It does not find a good GAN."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["smoke"]
 
 
 def smoke() -> Experiment:
-    """WGAN-GP on 32 pixels, a few dozen iterations."""
+    """WGAN-GP at 32 pixels with a few dozen iterations."""
     return Experiment(
         name="smoke",
         space=_space,
         trainables=TRAINABLES,
         reports=2,
         scheduler=SchedulerSettings(reduction_factor=2),
-        # Too few updates to show what samples are worth: a gain is not looked for here.
+        # Few updates: the scores only have to be computed, not to be meaningful.
         scoring=ScoringSettings(samples=128, encoder_steps=60, detector_steps=60, detector_seeds=2),
     )
 

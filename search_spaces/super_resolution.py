@@ -1,4 +1,4 @@
-"""Images restored from a quarter of their resolution: SRGAN, in every direction that matters."""
+"""Super-resolution from a quarter of the resolution: SRGAN with all its main parameters."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _PAPER = {
     "adversarial": 1e-3,
     "perceptual": 0.0,
 }
-"""SRGAN-MSE (Ledig et al. 2017, section 3.2) but for the critic's normalisation, the content loss alone first."""
+"""SRGAN-MSE (Ledig et al. 2017, section 3.2), except for the critic's normalisation; the content loss comes first."""
 
 
 def super_resolution() -> Experiment:
-    """Four times the resolution; `--set architecture.scale=2` for twice."""
+    """Four times the resolution; use `--set architecture.scale=2` for twice."""
     return Experiment(
         name="super_resolution",
         space=_space,
@@ -42,7 +42,7 @@ def super_resolution() -> Experiment:
         first_trials=(_PAPER,),
         objectives=(Objective(name="ssim", direction="maximize"), Objective(name="fid", direction="minimize")),
         reports=5,
-        # The adversary begins late, and what it gives shows later still: no trial is judged before the end.
+        # Adversarial training starts late, and its effect shows even later, so no trial is stopped early.
         scheduler=SchedulerSettings(kind="none", metric="ssim"),
         scoring=ScoringSettings(samples=256),
     )
@@ -52,6 +52,7 @@ def _space(trial: optuna.Trial) -> TrialConfig:
     base = TrialConfig(
         family="srgan",
         conditioning="none",
+        # The paper's Adam.
         beta1=0.9,
         beta2=0.999,
         n_critic=1,

@@ -1,4 +1,4 @@
-"""Which translator suits a cohort of pairs (CT from MR, say): all at one budget, each with its own parameters."""
+"""Compares all paired translation families (from MR to CT, for example) at the same budget."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["translation"]
 
+# The first trials are built from these parts.
 _COMMON = {
     "lr_d": 2e-4,
     "lr_g": 2e-4,
@@ -49,14 +50,14 @@ _FIRST = (
     _LIKELIHOOD
     | {"family": "auto_context", "width": 32, "stages": 2, "adversarial_weight": 0.5, "gradient_weight": 1.0},
 )
-"""Each family once: its paper's generators, loss and weights (DC2Anet's are those of its authors' published code). All
-have CycleGAN's critics and learning rates."""
+"""Each family once, with the generators, loss and weights of its paper (DC2Anet: of its authors' published code). All
+use CycleGAN's critics and learning rates."""
 
 
 def translation() -> Experiment:
-    """For a cohort with paired images; every family is tried once before the sampler chooses.
+    """For a cohort with paired images; the first trials run every family once.
 
-    Batches are of 8, which workers can share, where most of the papers train on single images.
+    Batches have 8 images, which can be divided among workers; most of the papers train with single images.
     """
     return Experiment(
         name="translation",
@@ -65,7 +66,7 @@ def translation() -> Experiment:
         first_trials=_FIRST,
         objectives=(Objective(name="ssim", direction="maximize"), Objective(name="fid", direction="minimize")),
         reports=5,
-        # The later stages of a cascade have not begun at first: two reports before it can be stopped.
+        # The later stages of a cascade start late, so no trial is stopped before its second report.
         scheduler=SchedulerSettings(metric="ssim", grace=2),
         scoring=ScoringSettings(samples=256),
     )
@@ -95,7 +96,7 @@ def _dc2anet(trial: optuna.Trial) -> dict[str, Any]:
 
 
 def _auto_context(trial: optuna.Trial) -> dict[str, Any]:
-    """The weights beside that of the squared distance, which stays at one."""
+    """Parameters of `auto_context`; the weight of the squared distance stays at 1."""
     return {
         **suggest_generator(trial),
         "stages": trial.suggest_int("stages", 1, 3),

@@ -1,24 +1,35 @@
-"""What can be trained, whole and by name. Add yours: one file, and one line here."""
+"""The registries: every name that a trial configuration can choose.
+
+To add your own part, write it in one file and add one line here.
+"""
 
 from torch.nn import Identity
 
 from gansweep.contracts import Trainables
-from trainables.attention import BlockAttention, SelfAttention
-from trainables.augmentation import AdaptiveAugment, Augmentation, DiffAugment
-from trainables.auto_context import AutoContext
-from trainables.conditioning import Auxiliary, Concat, Conditioning, LesionBurden, LesionMask, Projection
-from trainables.csgan import CsGan
-from trainables.cyclegan import CycleGan
-from trainables.dc2anet import Dc2anet
-from trainables.dcgan import Dcgan
-from trainables.detectors import DenseNetDetector, SmallCnn
-from trainables.discogan import DiscoGan
-from trainables.fcgan import Fcgan
-from trainables.joint import Joint
-from trainables.kgan import KGan
-from trainables.lapgan import Lapgan
-from trainables.lesion_painter import LesionPainter
-from trainables.losses import (
+from trainables.conditioning.conditionings import Auxiliary, Concat, Conditioning, LesionBurden, LesionMask, Projection
+from trainables.downstream.detectors import DenseNetDetector, SmallCnn
+from trainables.downstream.segmenters import DruNet, UNet
+from trainables.gans.auto_context import AutoContext
+from trainables.gans.csgan import CsGan
+from trainables.gans.cyclegan import CycleGan
+from trainables.gans.dc2anet import Dc2anet
+from trainables.gans.dcgan import Dcgan
+from trainables.gans.discogan import DiscoGan
+from trainables.gans.fcgan import Fcgan
+from trainables.gans.joint import Joint
+from trainables.gans.kgan import KGan
+from trainables.gans.lapgan import Lapgan
+from trainables.gans.lesion_painter import LesionPainter
+from trainables.gans.progan import Progan
+from trainables.gans.r3gan import R3gan
+from trainables.gans.sngan import Sngan
+from trainables.gans.spade import Spade
+from trainables.gans.srgan import SrGan
+from trainables.gans.stylegan2 import Stylegan2
+from trainables.gans.vaegan import Vaegan
+from trainables.layers.attention import BlockAttention, SelfAttention
+from trainables.objectives.augmentation import AdaptiveAugment, Augmentation, DiffAugment
+from trainables.objectives.losses import (
     Hinge,
     LeastSquares,
     Minimax,
@@ -27,16 +38,9 @@ from trainables.losses import (
     Relativistic,
     Wasserstein,
 )
-from trainables.penalties import R1, R2, GradientPenalty, LeCam, NoPenalty, R1AndR2
-from trainables.progan import Progan
-from trainables.r3gan import R3gan
-from trainables.segmenters import DruNet, UNet
-from trainables.sngan import Sngan
-from trainables.spade import Spade
-from trainables.srgan import SrGan
-from trainables.stylegan2 import Stylegan2
-from trainables.vaegan import Vaegan
+from trainables.objectives.penalties import R1, R2, GradientPenalty, LeCam, NoPenalty, R1AndR2
 
+# Families: networks and their training algorithm.
 GANS = {
     "fcgan": Fcgan,
     "dcgan": Dcgan,
@@ -58,6 +62,7 @@ GANS = {
     "lesion_painter": LesionPainter,
 }
 
+# Adversarial losses.
 LOSSES = {
     "minimax": Minimax,
     "non_saturating": NonSaturating,
@@ -68,6 +73,7 @@ LOSSES = {
     "relativistic": Relativistic,
 }
 
+# Regularisers of the critic.
 PENALTIES = {
     "none": NoPenalty,
     "gradient_penalty": GradientPenalty,
@@ -77,12 +83,14 @@ PENALTIES = {
     "lecam": LeCam,
 }
 
+# Augmentations of the critic's inputs; the base class does nothing.
 AUGMENTATIONS = {
     "none": Augmentation,
     "diffaugment": DiffAugment,
     "ada": AdaptiveAugment,
 }
 
+# How generator and critic are conditioned on a class or a lesion.
 CONDITIONINGS = {
     "none": Conditioning,
     "concat": Concat,
@@ -92,17 +100,20 @@ CONDITIONINGS = {
     "lesion_mask": LesionMask,
 }
 
+# Attention modules for feature maps.
 ATTENTIONS = {
     "none": Identity,
     "self_attention": SelfAttention,
     "cbam": BlockAttention,
 }
 
+# Classifiers that score synthetic images.
 DETECTORS = {
     "small_cnn": SmallCnn,
     "densenet": DenseNetDetector,
 }
 
+# Segmentation networks that score synthetic images with masks.
 SEGMENTERS = {
     "unet": UNet,
     "dru_net": DruNet,

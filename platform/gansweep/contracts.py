@@ -6,7 +6,8 @@ starts without them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
@@ -15,14 +16,13 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from torch import Tensor, nn
 
-    from gansweep.experiment import TrialConfig
+    from gansweep.config import TrialConfig
 
 __all__ = [
     "AnswersPairs",
     "Batch",
     "ChoosesConditions",
     "Condition",
-    "Draws",
     "Gan",
     "GanFamily",
     "ImageSet",
@@ -31,11 +31,13 @@ __all__ = [
     "PairedTask",
     "Phase",
     "Progress",
+    "Report",
     "Reporter",
     "Role",
     "Sampler",
     "Scalars",
     "Score",
+    "StepRandom",
     "Trainables",
 ]
 
@@ -95,7 +97,7 @@ class ImageSet:
         return replace(self, images=self.images.to(device), labels=self.labels.to(device), masks=masks, paired=paired)
 
 
-class Draws(Protocol):
+class StepRandom(Protocol):
     """The random numbers of one phase of one step.
 
     Every draw makes the numbers of the *global* batch from (seed, iteration, phase) and keeps this worker's rows, so
@@ -129,7 +131,7 @@ class Batch:
     images: Tensor
     labels: Tensor
     masks: Tensor | None
-    draws: Draws
+    draws: StepRandom
     total: int
     paired: Tensor | None = None
 
@@ -320,6 +322,24 @@ class Progress:
     scores: Mapping[str, float]
     seconds_training: float
     seconds_scoring: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """One report of a trial as it travels from the training loop to the leaderboard.
+
+    Args:
+        progress: what the loop tells.
+        fid_features: name and hash of the feature extractor behind `fid` and `kid`; empty where nothing was scored.
+    """
+
+    progress: Progress
+    fid_features: str = ""
+
+    def undefined(self, objectives: Iterable[str]) -> list[str]:
+        """The objectives that have no finite value."""
+        scores = self.progress.scores
+        return [name for name in objectives if not math.isfinite(scores.get(name, math.nan))]
 
 
 @runtime_checkable

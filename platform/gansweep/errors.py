@@ -12,7 +12,22 @@ Diverged                 not a user's mistake: a trial that ended without a usab
 
 from __future__ import annotations
 
-__all__ = ["ClusterError", "CohortError", "ConfigError", "Diverged", "ExportError", "GansweepError", "StoreError"]
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = [
+    "ClusterError",
+    "CohortError",
+    "ConfigError",
+    "Diverged",
+    "ExportError",
+    "GansweepError",
+    "StoreError",
+    "unknown_name",
+]
 
 
 class GansweepError(Exception):
@@ -25,7 +40,9 @@ class GansweepError(Exception):
     """
 
     def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
-        self.what, self.where, self.fix = what, where, fix
+        self.what = what
+        self.where = where
+        self.fix = fix
         super().__init__(str(self))
 
     def __str__(self) -> str:
@@ -63,3 +80,21 @@ class ExportError(GansweepError):
 
 class Diverged(Exception):
     """A trial ended without a usable generator: a non-finite loss, a dead critic, collapsed samples."""
+
+
+def unknown_name(
+    kind: str, name: str, known: Iterable[str], *, where: str = "", error: type[GansweepError] = ConfigError
+) -> GansweepError:
+    """The error for a name that no registry has, with the closest known name and all the others.
+
+    Args:
+        kind: what the name is of: `detector`, `search space`.
+        name: what the user gave.
+        known: the names there are.
+        where: the key or option it was given for.
+        error: its class.
+    """
+    names = sorted(known)
+    close = get_close_matches(name, names, n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    return error(f"unknown {kind} {name!r}", where=where, fix=f"{hint}known: {', '.join(names) or 'none'}")

@@ -1,1 +1,1 @@
-"""The experiments of published work, each tried first as published and then searched around."""
+"""Search spaces around published experiments; the first trial of each has the published configuration."""

@@ -1,4 +1,4 @@
-"""Image and mask drawn together for a U-Net to learn from: conditional WGAN-GP, with ProGAN and SPADE beside it."""
+"""Images with masks for training a U-Net: conditional WGAN-GP over image and mask, with ProGAN and SPADE as rivals."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ _PAPER = {
     "generator_norm": "batch",
     "synthetic_ratio": 1.0,
 }
-"""Labels beside the noise, image and mask as channels, WGAN-GP; the report gives no numbers, so they are those of the
-WGAN-GP paper (Gulrajani et al. 2017, algorithm 1)."""
+"""Conditional WGAN-GP with image and mask as channels. The report gives no numbers; these are those of the WGAN-GP
+paper (Gulrajani et al. 2017, algorithm 1)."""
 _TRICKS = {**_PAPER, "feature_matching": 1.0, "augmentation": "diffaugment"}
-"""With the report's training tricks. Label smoothing is none of them: the Wasserstein loss has no targets to smooth."""
+"""With the report's training tricks, except label smoothing: the Wasserstein loss has no targets to smooth."""
 _PROGAN = {
     **{name: value for name, value in _PAPER.items() if name not in {"critic_norm", "generator_norm"}},
     "family": "progan",
@@ -47,7 +47,7 @@ _SPADE = {**{name: value for name, value in _PAPER.items() if name != "generator
 
 
 def cwgan_gp_unet() -> Experiment:
-    """For a cohort with masks. The report's 10,000 samples are `--set scoring.samples=10000`."""
+    """For a cohort with masks. Use `--set scoring.samples=10000` for the report's 10,000 samples."""
     return Experiment(
         name="cwgan_gp_unet",
         space=_space,
@@ -58,7 +58,7 @@ def cwgan_gp_unet() -> Experiment:
             Objective(name="dice", direction="maximize"),
         ),
         reports=5,
-        # Half way a progressive generator has not seen the full resolution: no trial is judged before the end.
+        # Half-way, a growing generator has not reached the full resolution, so no trial is stopped early.
         scheduler=SchedulerSettings(kind="none"),
         scoring=ScoringSettings(segmenter="unet", segmenter_steps=400),
     )
@@ -66,6 +66,7 @@ def cwgan_gp_unet() -> Experiment:
 
 def _space(trial: optuna.Trial) -> TrialConfig:
     family = trial.suggest_categorical("family", ["dcgan", "progan", "spade"])
+    # SPADE takes the mask as input. The other two generate it: they are bases of the family `joint`.
     base = TrialConfig(
         family="spade" if family == "spade" else "joint",
         conditioning=trial.suggest_categorical("conditioning", ["concat", "projection", "auxiliary"]),

@@ -28,13 +28,13 @@ _PAPER = {
     "conditioning": "concat",
     "synthetic_ratio": 1.0,
 }
-"""Architecture, losses and kinds of augmentation are the paper's; it gives no numbers, these are DCGAN's (Radford et
-al. 2016). Its L1 term is left out, for noise has no image it belongs to, and both networks are told the class, without
-which a synthetic image could not teach a detector."""
+"""Architecture, losses and kinds of augmentation are the paper's. It gives no numbers; these are DCGAN's (Radford et
+al. 2016). The paper's L1 term is left out, because noise has no target image. Both networks are conditioned on the
+class, because a detector cannot learn from images without labels."""
 
 
 def dcgan_brain_mri() -> Experiment:
-    """What the paper says it tuned: learning rates, batch size, architecture; and the losses."""
+    """Searches what the paper reports as tuned (learning rates, batch size, architecture), and the losses."""
     return Experiment(
         name="dcgan_brain_mri",
         space=_space,
@@ -46,7 +46,7 @@ def dcgan_brain_mri() -> Experiment:
 
 
 def _space(trial: optuna.Trial) -> TrialConfig:
-    # Flips, rotations and colour jitter.
+    # The paper's flips, rotations and colour jitter.
     augmentation = AugmentationSettings(policy=("flip", "rotation", "intensity"))
     choices: dict[str, Any] = {
         "lr_d": trial.suggest_float("lr_d", 3e-5, 1e-3, log=True),
@@ -63,7 +63,7 @@ def _space(trial: optuna.Trial) -> TrialConfig:
 
 
 def _architecture(trial: optuna.Trial) -> dict[str, Any]:
-    """Batch normalisation in the critic rules out a gradient per image, and so a gradient penalty."""
+    """Architecture and penalty; a critic with batch normalisation has no gradient per image, so it gets no penalty."""
     critic_norm = trial.suggest_categorical("critic_norm", ["batch", "instance", "none", "spectral"])
     choices = {
         "architecture.width": trial.suggest_categorical("width", [32, 48, 64]),
@@ -81,7 +81,7 @@ def _architecture(trial: optuna.Trial) -> dict[str, Any]:
 
 
 def _losses(trial: optuna.Trial) -> dict[str, Any]:
-    """Squares can be minimised by a critic that ends in a sigmoid; cross-entropy has a sigmoid of its own."""
+    """Losses; only least squares allows a critic with a sigmoid, because cross-entropy has its own."""
     choices = {
         "loss.kind": trial.suggest_categorical("loss", ["non_saturating", "minimax", "least_squares"]),
         "loss.label_smoothing": trial.suggest_categorical("label_smoothing", [0.0, 0.1]),

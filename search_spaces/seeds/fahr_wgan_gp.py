@@ -1,4 +1,4 @@
-"""WGAN-GP for CT of Fahr disease (Henchiri): the paper's training, and every variation of its table 1."""
+"""WGAN-GP for CT of Fahr disease (Henchiri): the paper's training, and all variants of its table 1."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _PAPER = {
     "conditioning": "concat",
     "synthetic_ratio": 1.0,
 }
-"""The paper gives learning rates, critic steps, batch, budget and lambda, and names attention and conditioning; widths,
-normalisation and Adam's decay rates are ours (the latter WGAN-GP's 0 and 0.9)."""
+"""The paper gives learning rates, critic steps, batch size, budget and lambda, and mentions attention and conditioning.
+Widths and normalisation are our own; Adam's decay rates are WGAN-GP's, 0 and 0.9."""
 
 
 def fahr_wgan_gp() -> Experiment:
-    """Batch 64 and 10,000 generator iterations, as in the paper, looked at five times on the way."""
+    """Batch size 64 and 10,000 generator iterations, as in the paper, with five reports."""
     return Experiment(
         name="fahr_wgan_gp",
         space=_space,
@@ -58,13 +58,13 @@ def _space(trial: optuna.Trial) -> TrialConfig:
         "synthetic_ratio": trial.suggest_categorical("synthetic_ratio", [0.25, 0.5, 1.0]),
     }
     if choices["architecture.critic_norm"] == "spectral":
-        # A penalty inside the critic leaves the blocks before it free; only their spectral norms bound this loss then.
+        # A penalty at layer k does not constrain the blocks before it; spectral normalisation makes them Lipschitz.
         choices["penalty.layer"] = trial.suggest_int("layer", 0, 2)
     return TrialConfig(batch_size=64, iterations=10_000).derive(choices)
 
 
 def _penalty(trial: optuna.Trial) -> dict[str, Any]:
-    """Table 1, row by row, but for the layer; exact higher-order gradients are not a choice here."""
+    """The rows of table 1, except for the layer. Higher-order gradients are always exact here."""
     return {
         "penalty.lambda": trial.suggest_float("lambda", 0.5, 50.0, log=True),
         "penalty.interpolation": trial.suggest_categorical(

@@ -1,4 +1,4 @@
-"""Fusion of CT and MR by a distilled GAN, with CycleGAN and CSGAN beside it: the table of the KGAN paper."""
+"""Fusion of CT and MR by a distilled GAN, compared with CycleGAN and CSGAN as in the KGAN paper."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ _PAPER = {
     "hard": 0.5,
     "adversarial": 0.01,
 }
-"""The losses of equations 7 to 9, a student lighter than its teacher, random flips; the rest the paper does not say."""
+"""From the paper: the losses of equations 7 to 9, a smaller student, and random flips. The rest is our own."""
 _CYCLEGAN = {**_COMMON, "loss": "least_squares", "family": "cyclegan", "width": 64, "cycle": 10.0, "pool": 50}
 _CSGAN = {**_COMMON, "loss": "least_squares", "family": "csgan", "width": 64, "cycle": 10.0, "synthesized": 30.0}
 
 
 def kgan_fusion() -> Experiment:
-    """For a cohort with paired images; `gansweep ingest --size 256` for the paper's size."""
+    """For a cohort with paired images; use `gansweep ingest --size 256` for the paper's size."""
     return Experiment(
         name="kgan_fusion",
         space=_space,
@@ -56,7 +56,7 @@ def kgan_fusion() -> Experiment:
         first_trials=(_PAPER, _CYCLEGAN, _CSGAN),
         objectives=(Objective(name="scd", direction="maximize"), Objective(name="ssim", direction="maximize")),
         reports=5,
-        # Half way a distilled trial shows its teacher, and the student begins anew: no trial is judged before the end.
+        # Half-way, samples come from the teacher and the student has only started, so no trial is stopped early.
         scheduler=SchedulerSettings(kind="none", metric="scd"),
         scoring=ScoringSettings(samples=256),
     )

@@ -1,4 +1,4 @@
-"""MedGAN (Ashraf et al.): a spectrally normalised GAN of 128 pixels, for a hundred-odd images of skin or chest."""
+"""MedGAN (Ashraf et al.): a spectrally normalised GAN at 128 pixels, for about a hundred images of skin or chest."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _PAPER = {
     "augmentation": "none",
     "conditioning": "none",
 }
-"""Size, both networks and the critic's sigmoid (here part of the loss) are the paper's; it gives no numbers, these are
-DCGAN's. It crops to 128 pixels what it has resized to 128, so nothing is cut off."""
+"""Image size, networks and the critic's sigmoid (here part of the loss) are the paper's. It gives no numbers; these are
+DCGAN's. The paper crops images to 128 pixels after resizing them to 128, so nothing is cut off (crop 1.0)."""
 
 
 def medgan_sngan() -> Experiment:
-    """Trained unconditionally at first, as in the paper; for a cohort of one class aim at `fid` alone.
+    """The first trial is unconditional, as in the paper; for a cohort of one class use `fid` as the only objective.
 
-    Told no class, a generator's samples have none, and no detector can learn from them: in a cohort of several classes
-    the accuracy of such a trial is that of real images alone, and only its distances say anything of it.
+    Samples of an unconditional generator have no labels, so no detector can learn from them. In a cohort of several
+    classes, the accuracy of such a trial is that of real images alone; judge it by its distances.
     """
     return Experiment(
         name="medgan_sngan",

@@ -15,7 +15,7 @@ from gansweep.cli import main
 from gansweep.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
-VERBS = [function.__name__ for _, function, _ in module._VERBS]
+VERBS = [function.__name__ for _, function, _ in module._COMMANDS]
 
 
 def gansweep(*words, **options):
@@ -49,10 +49,10 @@ def test_help_has_an_example_and_json(verb, capfd):
     assert "--json" in shown
 
 
-@pytest.mark.parametrize("function", [function for _, function, _ in module._VERBS], ids=VERBS)
+@pytest.mark.parametrize("function", [function for _, function, _ in module._COMMANDS], ids=VERBS)
 def test_examples_parse(function):
     """Every example in the help is a command line that the verb accepts."""
-    example = next(example for _, verb, example in module._VERBS if verb is function)
+    example = next(example for _, verb, example in module._COMMANDS if verb is function)
     words = example.split()
     assert words[:2] == ["gansweep", function.__name__]
     group = module.typer.main.get_command(module.app)
@@ -104,7 +104,7 @@ def test_an_error_of_the_users_is_one_line_and_two(capfd, monkeypatch):
     def refuse(*_args, **_options):
         raise ConfigError("lr_d = -1.0: input should be greater than 0", where="trial configuration")
 
-    monkeypatch.setattr("gansweep.cohort.phantom.write_phantom", refuse)
+    monkeypatch.setattr("gansweep.cohort.phantom.scans.write_phantom", refuse)
     assert mistake(capfd, "phantom", "x") == "error: trial configuration: lr_d = -1.0: input should be greater than 0\n"
 
 
@@ -112,7 +112,7 @@ def test_a_fault_of_ours_is_one_line_and_the_traceback_is_kept(capfd, monkeypatc
     def break_down(*_args, **_options):
         raise ZeroDivisionError("in the middle of it")
 
-    monkeypatch.setattr("gansweep.cohort.phantom.write_phantom", break_down)
+    monkeypatch.setattr("gansweep.cohort.phantom.scans.write_phantom", break_down)
     monkeypatch.delenv("GANSWEEP_DEBUG", raising=False)
     assert main(["phantom", "x"]) == 1
     out, err = capfd.readouterr()
@@ -130,7 +130,7 @@ def test_what_the_file_system_refuses_is_no_fault_of_ours(capfd, monkeypatch):
     def refuse(*_args, **_options):
         raise PermissionError(13, "Permission denied", "/readonly/x")
 
-    monkeypatch.setattr("gansweep.cohort.phantom.write_phantom", refuse)
+    monkeypatch.setattr("gansweep.cohort.phantom.scans.write_phantom", refuse)
     assert mistake(capfd, "phantom", "x") == "error: /readonly/x: Permission denied\n"
 
 
@@ -138,7 +138,7 @@ def test_ctrl_c(capfd, monkeypatch):
     def interrupt(*_args, **_options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("gansweep.cohort.phantom.write_phantom", interrupt)
+    monkeypatch.setattr("gansweep.cohort.phantom.scans.write_phantom", interrupt)
     assert main(["phantom", "x"]) == 130
     assert capfd.readouterr().err == "interrupted\n"
 

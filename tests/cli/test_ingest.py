@@ -12,7 +12,8 @@ import pytest
 
 from gansweep.cli import main
 from gansweep.cohort.dataset import Cohort
-from gansweep.export.formats import WRITERS, Draw, write_mask
+from gansweep.export.draw import Draw
+from gansweep.export.formats import WRITERS, write_mask
 from tests.cohort.scans import write_picture
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def test_generated_nifti_that_holds_no_hounsfield_units_is_not_called_ct(
 def test_arrays_are_refused_with_what_to_do(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     generated(tmp_path / "source", "npy")
     assert main(["ingest", str(tmp_path / "source"), str(tmp_path / "out")]) == 2
-    assert "images/images.npy: an array and no image; save DICOM, NIfTI or PNG" in capfd.readouterr().err
+    assert "images/images.npy: is an array, not an image; save DICOM, NIfTI or PNG" in capfd.readouterr().err
 
 
 def test_volumes_of_two_guessed_modalities(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -80,7 +81,7 @@ def test_volumes_of_two_guessed_modalities(tmp_path: Path, capfd: pytest.Capture
         values = np.random.default_rng(number).uniform(-1000 if number < 3 else 0, 80, (8, 8, 8)).astype(np.float32)
         nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), path)
     assert main(["ingest", str(tmp_path / "source"), str(tmp_path / "out"), "--slices=1"]) == 2
-    assert "name the true one with gansweep ingest --modality" in capfd.readouterr().err
+    assert "give the true one with gansweep ingest --modality" in capfd.readouterr().err
     words = ["--slices=1", "--size=16", "--modality=CT"]
     assert main(["ingest", str(tmp_path / "source"), str(tmp_path / "out"), *words]) == 0
 
@@ -89,8 +90,8 @@ def test_volumes_of_two_guessed_modalities(tmp_path: Path, capfd: pytest.Capture
     ("words", "line"),
     [
         (["--split=60,20,20"], "ingest: split = (60.0, 20.0, 20.0): value error, the split must be three fractions"),
-        (["--label-from=mask", "--classes=lesion"], "classes cannot be chosen where each mask decides"),
-        (["--classes=a,c"], "no images are labelled 'c'; choose among a, b"),
+        (["--label-from=mask", "--classes=lesion"], "classes cannot be selected when masks give the labels"),
+        (["--classes=a,c"], "no images are labelled 'c'; choose from a, b"),
     ],
 )
 def test_mistakes(words: list[str], line: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from gansweep.cli import main
 from gansweep.cohort.dataset import Cohort
-from gansweep.cohort.ingest import IngestSettings, ingest
+from gansweep.cohort.ingest.run import IngestSettings, ingest
 
 if TYPE_CHECKING:
     from pathlib import Path

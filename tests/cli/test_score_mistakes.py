@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from gansweep.cli import main
-from gansweep.cohort.ingest import IngestSettings, ingest
-from gansweep.cohort.phantom import write_phantom
+from gansweep.cohort.ingest.run import IngestSettings, ingest
+from gansweep.cohort.phantom.scans import write_phantom
 
 if TYPE_CHECKING:
     from pathlib import Path

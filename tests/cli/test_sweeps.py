@@ -6,12 +6,13 @@ from datetime import UTC, datetime
 import pytest
 
 from gansweep.cli import main
-from gansweep.cli.options import parse_settings
+from gansweep.cli.app import app
 from gansweep.cli.sweeps import experiment_of
 from gansweep.cluster.submit import JobEnd
-from gansweep.experiment import Objective, TrialConfig
+from gansweep.config import Objective, TrialConfig, as_words
 from gansweep.store.schema import CohortReference, SweepInfo, TrialRow
 from gansweep.store.store import Store
+from tests.values import sweep_options
 
 
 @pytest.fixture
@@ -132,16 +133,43 @@ def test_a_name_that_leads_out_of_the_storage_is_refused(verb, name, capfd):
 def test_a_submitted_sweep_finds_its_extractor_from_any_directory(given, path, submitted, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert submitted(None, "--no-wait", f"--set=scoring.features={given}", "--set=lr_d=2e-4") == 0
-    settings = [word.removeprefix("--set=") for word in submitted.options if word.startswith("--set=")]
-    assert parse_settings(settings) == {"scoring.features": str(tmp_path / path), "lr_d": 2e-4}
+    assert submitted.options.settings == {"scoring.features": str(tmp_path / path), "lr_d": 2e-4}
 
 
 def test_a_sweep_records_where_its_extractor_lies(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert experiment_of("smoke", ["scoring.features=f.pt"], None, None).scoring.features == str(tmp_path / "f.pt")
+    options = sweep_options(set={"scoring.features": "f.pt"})
+    assert experiment_of("smoke", options).scoring.features == str(tmp_path / "f.pt")
+    assert options.recorded()["set"] == {"scoring.features": str(tmp_path / "f.pt")}
 
 
 @pytest.mark.parametrize("given", ["null", ""])
 def test_no_extractor_is_no_path(given, submitted):
     assert submitted(None, "--no-wait", f"--set=scoring.features={given}") == 0
-    assert f"--set=scoring.features={given}" in submitted.options
+    assert submitted.options.settings == {"scoring.features": None}
+
+
+def test_the_job_reads_the_options_that_were_submitted(tmp_path, monkeypatch):
+    """Every field that is not at its default travels, whatever its type."""
+    seen = []
+    monkeypatch.setattr("gansweep.search.sweep.sweep", lambda _experiment, options, **_: seen.append(options))
+    given = sweep_options(
+        cohort=tmp_path / "my cohort",
+        storage="s3://bucket/runs",
+        trials=7,
+        workers_per_trial=2,
+        gpus_per_worker=0.5,
+        cpus_per_worker=2.5,
+        concurrent=3,
+        sampler="nsga2",
+        scheduler="none",
+        set={"lr_d": 2e-4, "augmentation.policy": ["flip", "cutout"], "scoring.features": None, "family": "dcgan"},
+        seed=4,
+        resume=True,
+        wait_for_nodes=60.0,
+    )
+    changed = {name for name in type(given).model_fields if getattr(given, name) != getattr(sweep_options(), name)}
+    assert changed == set(type(given).model_fields) - {"name"}, "a new field needs a value here"
+    with pytest.raises(AttributeError):  # the search gave no store back
+        app(["sweep", "smoke", *as_words(given)], standalone_mode=False)
+    assert seen == [given]

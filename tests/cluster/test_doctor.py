@@ -3,7 +3,7 @@
 import pytest
 
 from gansweep.cluster.doctor import examine
-from gansweep.search.capacity import Footprint
+from gansweep.search.cluster import Footprint
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gansweep.cohort.ingest import IngestSettings, ingest
-from gansweep.cohort.phantom import write_phantom
+from gansweep.cohort.ingest.run import IngestSettings, ingest
+from gansweep.cohort.phantom.scans import write_phantom
 
 if TYPE_CHECKING:
     from pathlib import Path

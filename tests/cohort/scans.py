@@ -9,9 +9,9 @@ import numpy as np
 import pydicom
 from PIL import Image
 
-from gansweep.cohort.ct_writer import CtSlice, write_ct
 from gansweep.cohort.dataset import Cohort
-from gansweep.cohort.ingest import IngestSettings, ingest
+from gansweep.cohort.ingest.run import IngestSettings, ingest
+from gansweep.cohort.phantom.ct_writer import CtSlice, write_ct
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,8 +11,8 @@ import pydicom
 import pytest
 from PIL import Image
 
-from gansweep.cohort.ingest import IngestSettings, ingest
-from gansweep.cohort.phantom import write_phantom
+from gansweep.cohort.ingest.run import IngestSettings, ingest
+from gansweep.cohort.phantom.scans import write_phantom
 from gansweep.errors import CohortError
 
 SMALL = IngestSettings(size=16)
@@ -123,7 +123,7 @@ def test_a_file_that_is_not_there(source: Path, tmp_path: Path) -> None:
     edited(source, path="images/gone.dcm")
     message = refused(source, tmp_path / "out")
     assert "images/gone.dcm" in message
-    assert "not there" in message
+    assert "does not exist" in message
 
 
 def test_a_patient_with_two_labels(source: Path, tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_skip_bad_lists_what_was_left_out(source: Path, tmp_path: Path) -> None:
     rejected = pd.read_parquet(summary.path / "rejected.parquet").set_index("path")["reason"]
     rejected.index = rejected.index.str.replace(r"[0-9a-f]{16}", "#", regex=True)
     assert summary.rejected == len(rejected) == 3
-    assert "not there" in rejected["images/gone.dcm"]
+    assert "does not exist" in rejected["images/gone.dcm"]
     assert sorted(rejected["images/#.dcm"].str.contains("DICOM")) == [False, True]
     assert sum(summary.info.images.values()) == 22
     assert not Path(summary.path / "labels.csv").exists()

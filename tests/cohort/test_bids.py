@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from gansweep.cohort.dataset import Cohort
-from gansweep.cohort.ingest import IngestSettings, ingest
-from gansweep.cohort.sources import find_sources
+from gansweep.cohort.ingest.run import IngestSettings, ingest
+from gansweep.cohort.sources.find import find_sources
 from gansweep.errors import CohortError
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gansweep.cohort.settings import is_guess, ordered_classes, positive_of
+from gansweep.cohort.ingest.settings import is_guess, ordered_classes, positive_of
 from tests.cohort.scans import cohort_of, write_picture
 
 if TYPE_CHECKING:

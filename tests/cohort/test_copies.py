@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from gansweep.cohort.ingest import IngestSettings, ingest
+from gansweep.cohort.ingest.run import IngestSettings, ingest
 from tests.cohort.scans import CLASSES, cohort_of, write_picture, write_slice
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ def test_a_series_of_one_patient_has_one_window(tmp_path: Path) -> None:
 def left_out(source: Path, out: Path, **settings: Any) -> list[str]:
     made = ingest(source, out, IngestSettings(size=16, **settings))
     rejected = pd.read_parquet(made.path / "rejected.parquet")
-    assert set(rejected["reason"]) <= {"a copy of an image already taken"}
-    told = f"{len(rejected)} images left out: copies of others of the same patient"
+    assert set(rejected["reason"]) <= {"a copy of an image that is already in the cohort"}
+    told = f"{len(rejected)} images left out: copies of other images of the same patient"
     assert (told in made.info.warnings) == bool(len(rejected))
     return rejected["path"].tolist()
 

@@ -2,16 +2,18 @@ from __future__ import annotations
 
 import shutil
 from typing import TYPE_CHECKING
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from gansweep.cohort.dataset import Cohort, file_hash
-from gansweep.cohort.ingest import IngestSettings, ingest
+from gansweep.cohort.dataset import Cohort
+from gansweep.cohort.ingest.run import IngestSettings, ingest
+from gansweep.config import DataView
 from gansweep.errors import CohortError
-from gansweep.experiment import DataView
+from gansweep.files import sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,7 +98,7 @@ def test_open_refuses_changed_files_and_leaks(cohort_path: Path, tmp_path: Path)
         folder = shutil.copytree(cohort_path, tmp_path / name)
         manifest = pd.read_parquet(folder / "manifest.parquet")
         manifest.assign(split=splits(manifest)).to_parquet(folder / "manifest.parquet", index=False)
-        old, new = (file_hash(path / "manifest.parquet") for path in (cohort_path, folder))
+        old, new = (sha256_of(path / "manifest.parquet") for path in (cohort_path, folder))
         (folder / "cohort.json").write_text((folder / "cohort.json").read_text().replace(old, new))
         return folder
 
@@ -104,8 +106,37 @@ def test_open_refuses_changed_files_and_leaks(cohort_path: Path, tmp_path: Path)
     with pytest.raises(CohortError, match="in two splits"):
         Cohort.open(split_anew("leaking", lambda m: m["split"].where(m.index > 0, m["split"].map(other))))
     # No patient leaks, but under the old hash a sweep's training patients would now be test patients.
-    with pytest.raises(CohortError, match="not those it was ingested with"):
+    with pytest.raises(CohortError, match="have changed since the ingest"):
         Cohort.open(split_anew("exchanged", lambda m: m["split"].map(other)))
+
+
+def test_a_notebook_shows_counts_and_no_patients(cohort_path: Path) -> None:
+    cohort = Cohort.open(cohort_path)
+    page = cohort._repr_html_()
+    root = ElementTree.fromstring(page)  # well-formed, so it cannot break the page around it
+    rows = [[cell.text for cell in row] for row in root.iter("tr")]
+    splits = [f"{split}: images (patients)" for split in ("train", "val", "test")]
+    assert rows == [
+        ["class", *splits],
+        ["control", "8 (4)", "2 (1)", "2 (1)"],
+        ["fahr", "8 (4)", "2 (1)", "2 (1)"],
+        ["all classes", "16 (8)", "4 (2)", "4 (2)"],
+    ]
+    assert root.findtext("caption") == (
+        f"Cohort: size 1 x 32 x 32, modality CT, window lesion, content hash {cohort.content_hash[:12]}"
+    )
+    assert cohort.content_hash[:13] not in page
+    assert not any(name in page for name in [*cohort.manifest["patient"], "PHANTOM", str(cohort_path)])
+
+
+def test_a_notebook_escapes_class_names(cohort_path: Path) -> None:
+    cohort = Cohort.open(cohort_path)
+    info = cohort.info.model_copy(update={"classes": ("<b>control</b>", "fahr"), "window": "<script>"})
+    manifest = cohort.manifest.assign(label=cohort.manifest["label"].replace("control", "<b>control</b>"))
+    page = Cohort(cohort.path, info, manifest)._repr_html_()
+    assert "&lt;b&gt;control&lt;/b&gt;</th><td>8 (4)</td>" in page
+    assert "<b>" not in page
+    assert "<script>" not in page
 
 
 @pytest.mark.parametrize("present", [False, True])

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from gansweep.cohort.dataset import Cohort
-from gansweep.cohort.ingest import IngestSettings, ingest
+from gansweep.cohort.ingest.run import IngestSettings, ingest
 from gansweep.errors import CohortError
 
 CONTRACT = [
@@ -83,7 +83,7 @@ def test_a_few_images_in_colour_can_be_made_grey(tmp_path: Path) -> None:
     picture(source / "a" / "00.png", 99, colour=True, size=16)
     mixed = ingest(source, tmp_path / "mixed", IngestSettings(size=16)).info
     assert mixed.channels == 3
-    assert "1 of 8 images in colour: all get three channels, with --grey one" in mixed.warnings
+    assert "1 of 8 images are in colour: all get three channels (--grey: one)" in mixed.warnings
     summary = ingest(source, tmp_path / "grey", IngestSettings(size=16, grey=True))
     assert summary.info.channels == 1
     assert not any("colour" in warning for warning in summary.info.warnings)
@@ -94,7 +94,7 @@ def test_a_few_images_in_colour_can_be_made_grey(tmp_path: Path) -> None:
 def test_the_positive_class_can_be_chosen(tmp_path: Path) -> None:
     source = class_folders(tmp_path / "source", {"a": 3, "b": 3})
     assert ingest(source, tmp_path / "out", IngestSettings(size=16, positive="a")).info.positive_class == "a"
-    with pytest.raises(CohortError, match="is none of a, b"):
+    with pytest.raises(CohortError, match="is not one of a, b"):
         ingest(source, tmp_path / "other", IngestSettings(size=16, positive="c"))
     only = ingest(source, tmp_path / "only", IngestSettings(size=16, classes=("a",)))
     assert only.info.classes == ("a",)
@@ -141,10 +141,11 @@ def test_a_copy_of_nobody_stays_with_the_patient_it_shows(tmp_path: Path) -> Non
     assert manifest["patient"].nunique() == 13, "nobody's image is the patient's whom it shows, and known ones stay two"
     assert (manifest.groupby("patient")["split"].nunique() == 1).all()
     assert manifest.loc[[0, 1, 24], "split"].nunique() == 1, "a copy of two patients keeps them together"
+    counted = "every image counts as a patient of its own, near-duplicates as one"
     assert made.info.warnings[:3] == (
         "25 images have near-duplicates (kept in one split)",
         "2 images have near-duplicates (of different patients)",
-        "patients are not known for 12 of 25 images: every image counts as its own, near-duplicates as one",
+        f"patients are not known for 12 of 25 images: {counted}",
     )
 
 
@@ -183,7 +184,7 @@ def test_a_given_split_is_kept_and_completed(tmp_path: Path) -> None:
     assert summary.info.images == {"train": 10, "val": 4, "test": 6}
     assert any("has no val" in warning for warning in summary.info.warnings)
     (source / "a" / "09.png").write_bytes((source / "a" / "00.png").read_bytes())
-    with pytest.raises(CohortError, match="1 images stand in two splits"):
+    with pytest.raises(CohortError, match="1 images are in two splits"):
         ingest(source, tmp_path / "leak", IngestSettings(size=16))
     kept = ingest(source, tmp_path / "kept", IngestSettings(size=16, skip_bad=True))
     assert kept.info.images["test"] == 6

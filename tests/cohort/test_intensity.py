@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gansweep.cohort.intensity import WINDOWS, percentile_window, window_named
-from gansweep.cohort.resample import fit_mask, fit_pixels, make_square
+from gansweep.cohort.readers.resample import fit_mask, fit_pixels, make_square
 
 
 @pytest.mark.parametrize("name", ["lesion", "brain", "bone", "20,60"])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gansweep.cohort.sources import find_sources
+from gansweep.cohort.sources.find import find_sources
 from gansweep.errors import CohortError
 from tests.cohort.scans import CLASSES, cohort_of, write_picture, write_slice
 
@@ -90,7 +90,7 @@ def test_a_name_that_no_file_can_have_is_not_there(root: Path, name: str, column
         (root / ROWS[8][0]).unlink()
     sources, rejected = find_sources(root)
     assert len(sources) == 7
-    assert [item.reason for item in rejected] == [f"labels.csv line 9 names a file that is not there ({column})"]
+    assert [item.reason for item in rejected] == [f"labels.csv line 9 names a file that does not exist ({column})"]
     if column == "path":
         assert len(cohort_of(root, root / "out", skip_bad=True).manifest) == 7  # and its path is written
 

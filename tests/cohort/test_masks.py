@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gansweep.cohort.raster import read_mask
+from gansweep.cohort.readers.raster import read_mask
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -87,7 +87,7 @@ def test_one_patients_folders_under_two_classes(tmp_path: Path, name: str) -> No
     assert by_image.info.warnings == ()
     by_patient = cohort_of(tmp_path / "source", tmp_path / "patient")
     assert sizes(by_patient) == [2] * 16
-    assert "8 folders under different classes have one name" in by_patient.info.warnings[0]
+    assert "8 folder names occur under several classes" in by_patient.info.warnings[0]
 
 
 def test_a_csv_that_gives_a_subject_two_labels_is_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from highdicom._standard_utils import get_iod_module_map, get_module_attribute_m
 from PIL import Image
 from scipy import ndimage
 
-from gansweep.cohort.phantom import draw_phantom, write_phantom
+from gansweep.cohort.phantom.scans import draw_phantom, write_phantom
 
 if TYPE_CHECKING:
     from pathlib import Path

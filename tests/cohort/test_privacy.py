@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pytest
 
-from gansweep.cohort.ingest import IngestSettings, ingest
+from gansweep.cohort.ingest.run import IngestSettings, ingest
 from gansweep.errors import CohortError
 from tests.cohort.scans import CLASSES, cohort_of, write_picture, write_slice, write_volume
 
@@ -131,6 +131,6 @@ def test_a_picture_with_text_burned_in_is_left_out(tmp_path: Path) -> None:
     for patient in range(6):
         path = tmp_path / "source" / CLASSES[patient % 2] / f"{patient}.dcm"
         write_slice(path, patient, 1, BurnedInAnnotation="YES" if patient == 5 else "NO")
-    assert "text burned into the picture may name the patient" in refused(tmp_path / "source", tmp_path / "out")
+    assert "text burned into the image may name the patient" in refused(tmp_path / "source", tmp_path / "out")
     kept = cohort_of(tmp_path / "source", tmp_path / "out", skip_bad=True, split=(1, 0, 0))
     assert len(kept.manifest) == 5

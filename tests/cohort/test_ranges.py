@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gansweep.cohort.ingest import IngestSettings, ingest
-from gansweep.cohort.raster import read_mask, read_raster
-from gansweep.cohort.scan import ScanError
+from gansweep.cohort.ingest.run import IngestSettings, ingest
+from gansweep.cohort.readers.raster import read_mask, read_raster
+from gansweep.cohort.readers.slices import ScanError
 from gansweep.errors import CohortError
 from tests.cohort.scans import CLASSES, cohort_of, write_picture
 
@@ -56,7 +56,7 @@ def test_pages_are_not_left_unread(tmp_path: Path) -> None:
 def test_windows_beyond_the_range_of_pictures(tmp_path: Path, window: str) -> None:
     for number in range(8):
         write_picture(tmp_path / "source" / CLASSES[number % 2] / f"{number}.png", number)
-    with pytest.raises(CohortError, match=r"leaves \[0, 1\], to which pictures of 8 and of 16 bits are scaled"):
+    with pytest.raises(CohortError, match=r"leaves \[0, 1\], the range to which 8-bit and 16-bit pictures are scaled"):
         ingest(tmp_path / "source", tmp_path / "out", IngestSettings(size=16, window=window))
     assert cohort_of(tmp_path / "source", tmp_path / "out", window="0.1,0.9").info.window == "0.1,0.9"
 

@@ -22,12 +22,12 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from gansweep.cohort.ct_writer import CtSlice, write_ct
-from gansweep.cohort.dicom import read_dicom
-from gansweep.cohort.nifti import read_nifti
-from gansweep.cohort.raster import read_mask, read_raster
-from gansweep.cohort.scan import ScanError, UnneededError
-from gansweep.cohort.sources import find_sources
+from gansweep.cohort.phantom.ct_writer import CtSlice, write_ct
+from gansweep.cohort.readers.dicom import read_dicom
+from gansweep.cohort.readers.nifti import read_nifti
+from gansweep.cohort.readers.raster import read_mask, read_raster
+from gansweep.cohort.readers.slices import ScanError, UnneededError
+from gansweep.cohort.sources.find import find_sources
 
 PLACE = CtSlice("NOBODY-1", "test", 1, 12.5, 0.5, 5.0, "test")
 

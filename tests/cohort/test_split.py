@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gansweep.cohort.duplicates import content_key, join, near_pairs, thumbnail_code
-from gansweep.cohort.split import SPLITS, check_given, draw_split
+from gansweep.cohort.ingest.duplicates import content_key, join, near_pairs, thumbnail_code
+from gansweep.cohort.ingest.split import SPLITS, check_given, draw_split
 from gansweep.errors import CohortError
 
 HASH = "0123456789abcdef"
@@ -46,7 +46,7 @@ def test_a_given_split_must_not_leak() -> None:
     check_given(["train", "train", "test"], ["p", "p", "q"])
     with pytest.raises(CohortError, match=HASH):
         check_given(["train", "test"], [HASH, HASH])
-    with pytest.raises(CohortError, match="is none of train"):
+    with pytest.raises(CohortError, match="is not one of train"):
         check_given(["train", "holdout"], ["p", "q"])
 
 
@@ -61,7 +61,7 @@ def blurred(seed: int) -> np.ndarray:
 
 
 def test_recompressed_and_resized_copies_are_near_and_others_are_not() -> None:
-    from gansweep.cohort.resample import fit_pixels
+    from gansweep.cohort.readers.resample import fit_pixels
 
     images = [blurred(seed) for seed in range(6)]
     copy = images[2] * 0.8 + 0.1 + np.random.default_rng(9).normal(0, 0.002, images[2].shape)

@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from gansweep.cohort.dataset import Cohort
-from gansweep.cohort.ingest import IngestSettings, ingest
-from gansweep.cohort.phantom import write_phantom
-from gansweep.experiment import DataView, Experiment, ScoringSettings, TrialConfig
+from gansweep.cohort.ingest.run import IngestSettings, ingest
+from gansweep.cohort.phantom.scans import write_phantom
+from gansweep.config import DataView, ScoringSettings, TrialConfig
+from gansweep.experiment import Experiment
 from gansweep.export.best import export_best
 from gansweep.store.provenance import describe_sweep
 from gansweep.store.schema import TrialRow
@@ -21,6 +22,7 @@ from gansweep.store.store import Store
 from gansweep.training.build import build_gan
 from gansweep.training.loop import train
 from gansweep.training.reporters import MemoryReporter
+from tests.values import sweep_options
 from trainables import TRAINABLES
 
 if TYPE_CHECKING:
@@ -63,7 +65,9 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sweep(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     opened = Cohort.open(cohort)
     experiment = Experiment(name="tiny", space=lambda _trial: CONFIG, trainables=TRAINABLES, scoring=SCORING)
-    info = describe_sweep(experiment, opened, name="tiny", space="tiny", seed=3, fid_features="cohort-encoder:abc")
+    info = describe_sweep(
+        experiment, opened, sweep_options(name="tiny", seed=3), space="tiny", fid_features="cohort-encoder:abc"
+    )
     store = Store.create(str(tmp_path_factory.mktemp("runs")), "tiny", info)
     states = {}
     for trial_id, (fid, accuracy) in SCORES.items():

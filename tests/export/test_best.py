@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file
 
 from gansweep.cohort.dataset import Cohort
-from gansweep.cohort.ingest import IngestSettings, ingest
-from gansweep.cohort.phantom import write_phantom
+from gansweep.cohort.ingest.run import IngestSettings, ingest
+from gansweep.cohort.phantom.scans import write_phantom
+from gansweep.config import TrialConfig
 from gansweep.errors import CohortError, ConfigError, ExportError
-from gansweep.experiment import TrialConfig
 from gansweep.export.best import export_best
 from gansweep.export.card import model_card
 from gansweep.export.config_file import config_yaml, read_config
@@ -87,7 +87,7 @@ def test_the_card_states_numbers_with_n_the_floor_and_the_limits(exported: Path)
         "Not for diagnosis",
         "| fid_floor | 4 |",
         "validation patients 2",
-        "chosen among 4 trials",
+        "selected from 4 trials",
         "not looked",
     ):
         assert said in card
@@ -97,7 +97,7 @@ def test_the_card_explains_the_segmenters_overlap(exported: Path) -> None:
     record, evidence = read_record(exported), Evidence.model_validate_json((exported / "evidence.json").read_text())
     scores = {"dice_real_only": 0.5, "dice": 0.6, "fid": 20.0, "accuracy_real_only": 0.7}
     card = model_card(record, evidence.model_copy(update={"scores": scores}), record.classes)
-    assert "| dice | 0.6 | none | overlap with the lesion masks, 1 at best, of a segmenter trained on real and" in card
+    assert "| dice | 0.6 | none | overlap with the lesion masks (at most 1) of a segmenter trained on real and" in card
     assert "| dice_real_only | 0.5 | none | dice of the same segmenter trained on real images alone |" in card
     assert "| accuracy_real_only | 0.7 | none | accuracy of the same detector trained on real images alone |" in card
     assert card.index("| dice |") < card.index("| dice_real_only |")
@@ -182,7 +182,7 @@ def test_a_sweep_without_a_finished_trial_is_refused(sweep: Sweep, tmp_path: Pat
         (lambda folder: (folder / "generator.safetensors").unlink(), "no generator.safetensors"),
         (lambda folder: (folder / "generator.safetensors").open("ab").write(b"x"), "SHA-256 differs"),
         (lambda folder: (folder / "generator.json").write_text("{}"), "Field required"),
-        (lambda folder: _edit(folder, family="vanished"), "family = 'vanished' is not known"),
+        (lambda folder: _edit(folder, family="vanished"), "family: unknown family 'vanished'"),
         (lambda folder: _edit(folder, architecture={"latent": 8, "width": 8}), "size mismatch"),
     ],
 )

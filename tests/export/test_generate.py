@@ -19,11 +19,11 @@ from pydicom.uid import SecondaryCaptureImageStorage
 from torch import nn
 
 from gansweep.cohort.dataset import FULL_SCALE, Cohort
-from gansweep.cohort.ingest import IngestSettings, ingest
+from gansweep.cohort.ingest.run import IngestSettings, ingest
 from gansweep.cohort.intensity import WINDOWS
+from gansweep.config import DataView, Frozen, ScoringSettings, TrialConfig
 from gansweep.contracts import Condition, ImageSpec, Trainables
 from gansweep.errors import CohortError, ExportError
-from gansweep.experiment import DataView, Frozen, ScoringSettings, TrialConfig
 from gansweep.export.evidence import Evidence
 from gansweep.export.formats import own_values
 from gansweep.export.generate import generate
@@ -112,7 +112,7 @@ def test_npy_holds_hounsfield_units_in_the_order_of_the_table(exported: Path, tm
 
 
 def test_nifti_shows_the_picture_upright(exported: Path, tmp_path: Path) -> None:
-    from gansweep.cohort.nifti import read_nifti
+    from gansweep.cohort.readers.nifti import read_nifti
 
     out = generate(exported, 1, tmp_path / "out", TRAINABLES, format="nifti")
     path = next((out / "images").iterdir())
@@ -242,7 +242,7 @@ def painter(exported: Path, sweep: Any, tmp_path: Path) -> tuple[Path, Trainable
     evidence = Evidence.model_validate_json((exported / "evidence.json").read_text())
     folder = tmp_path / "painter"
     folder.mkdir()
-    gate = MemorisationGate.of(cohort, config, SCORING, own, sweep.cache, keep=lambda _: "", say=print, allow=False)
+    gate = MemorisationGate.of(cohort, config, SCORING, own, sweep.cache, keep=lambda _: "", allow=False)
     write_export(folder, Trained(config, state, cohort, evidence), own, [], gate)
     return folder, own
 

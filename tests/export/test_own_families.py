@@ -11,7 +11,8 @@ from gansweep.export import production
 
 SPACE = """
 from dataclasses import replace
-from gansweep.experiment import Experiment, TrialConfig
+from gansweep.config import TrialConfig
+from gansweep.experiment import Experiment
 from trainables import GANS, TRAINABLES
 
 def space():
@@ -43,7 +44,7 @@ def test_generate_takes_the_users_space(
 ) -> None:
     words = ["generate", str(of_mine), "--n=2", f"--out={tmp_path / 'images'}", "--format=npy"]
     assert main(words) == 2
-    assert "family = 'mine' is not known" in capfd.readouterr().err
+    assert "family: unknown family 'mine'" in capfd.readouterr().err
     assert main([*words, f"--space={space}"]) == 0
     assert "2 images in " in capfd.readouterr().out
 
@@ -64,7 +65,7 @@ def test_train_takes_the_users_space_and_passes_it_on(
     monkeypatch.setattr(production, "_begin", lambda *_: True)
     words = ["train", str(of_mine / "config.yaml"), f"--cohort={cohort}", f"--out={out}"]
     assert main(words) == 2
-    assert "family = 'mine' is not known" in capfd.readouterr().err
+    assert "family: unknown family 'mine'" in capfd.readouterr().err
     assert main([*words, f"--space={space}"]) == 0
     real = f" --cohort {cohort}" if needs else ""
     assert capfd.readouterr().out.endswith(f"--out synthetic{real} --space '{space}'\n")

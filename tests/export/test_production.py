@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from gansweep.config import DataView, ScoringSettings, TrainOptions, TrialConfig
 from gansweep.errors import ClusterError, CohortError, ConfigError, ExportError
-from gansweep.experiment import DataView, ScoringSettings, TrialConfig
 from gansweep.export import production
 from gansweep.export.loading import load_generator
 from gansweep.export.production import train_production
@@ -38,7 +38,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def produce(cohort: Path, out: Path, config: TrialConfig = CONFIG, **changes: object) -> Path:
-    return train_production(config, cohort, out, TRAINABLES, reports=3, scoring=SCORING, **changes)  # type: ignore[arg-type]
+    return train_production(config, cohort, out, TRAINABLES, TrainOptions(**{"reports": 3, **changes}), SCORING)  # type: ignore[arg-type]
 
 
 @pytest.mark.usefixtures("in_this_process")
@@ -68,8 +68,9 @@ def test_an_interrupted_training_goes_on_to_the_same_generator(
 
 @pytest.mark.usefixtures("in_this_process")
 def test_the_result_is_an_export_with_evidence_of_its_own(
-    cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    cohort: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", "gansweep")
     out = produce(cohort, tmp_path / "out")
     evidence = json.loads((out / "evidence.json").read_text())
     assert evidence["selection"] is None
@@ -82,7 +83,7 @@ def test_the_result_is_an_export_with_evidence_of_its_own(
     assert not (out / "training" / "cache").exists()
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
     produce(cohort, out)
-    assert "finished already" in capsys.readouterr().out
+    assert "finished already" in caplog.text
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
 
 
@@ -93,7 +94,7 @@ def test_mistakes_are_one_line(cohort: Path, tmp_path: Path) -> None:
     produce(cohort, tmp_path / "done")
     for kind, change, said in [
         (CohortError, {"cohort": tmp_path / "none"}, "no such folder"),
-        (ConfigError, {"config": CONFIG.derive({"family": "vanished"})}, "is not known"),
+        (ConfigError, {"config": CONFIG.derive({"family": "vanished"})}, "unknown family 'vanished'"),
         (ExportError, {"out": tmp_path / "used"}, "no training of ours"),
         (ExportError, {"out": tmp_path / "done", "config": CONFIG.derive({"seed": 9})}, "holds another training"),
         (ClusterError, {"workers": 64}, "needs 64 workers"),
@@ -130,8 +131,8 @@ def test_ctrl_c_under_ray_loses_nothing(cohort: Path, tmp_path: Path) -> None:
         "from trainables import TRAINABLES\n"
         f"config = TrialConfig.model_validate({CONFIG.derive({'iterations': 1000}).as_dict()!r})\n"
         f"scoring = ScoringSettings.model_validate({SCORING.model_dump()!r})\n"
-        f"train_production(config, Path({str(cohort)!r}), Path(sys.argv[1]), TRAINABLES, workers=2, reports=20,\n"
-        "                 scoring=scoring)\n"
+        f"train_production(config, Path({str(cohort)!r}), Path(sys.argv[1]), TRAINABLES,\n"
+        "                 TrainOptions(workers=2, reports=20), scoring)\n"
     )
     path = os.pathsep.join([str(ROOT / "platform"), str(ROOT)])
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}

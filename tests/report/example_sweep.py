@@ -6,11 +6,12 @@ from datetime import UTC, datetime, timedelta
 import optuna
 import torch
 
+from gansweep.config import Objective, TrialConfig
 from gansweep.contracts import ImageSet
-from gansweep.experiment import Objective, TrialConfig
 from gansweep.store.artifacts import sheet_path
 from gansweep.store.schema import CohortReference, ReportRow, SweepInfo, TrialRow
 from gansweep.store.sheet import sheet_png
+from tests.values import report_of
 
 FEATURES = "cohort:0123456789ab"
 BEGAN = datetime(2026, 1, 2, 12, 0, tzinfo=UTC)
@@ -83,7 +84,9 @@ def run_trial(store, study, number_of_reports=4):
     for index in range(reports):
         scores, when = make_scores(number, (index + 1) / 4), started + timedelta(seconds=10 * (index + 1))
         store.write_report(
-            ReportRow(trial_id, 0, index, index == 3, 100 * (index + 1), 6400, {"critic": 1.0}, scores, time=when)
+            ReportRow(
+                trial_id, 0, report_of(index, index == 3, 100 * (index + 1), 6400, {"critic": 1.0}, scores), time=when
+            )
         )
     status = "diverged" if diverged else "stopped" if stopped else "completed"
     scores = {} if diverged else make_scores(number, reports / 4)

@@ -78,8 +78,8 @@ def test_an_address_that_cannot_be_used_is_told_in_one_line(finished):
         serve_dashboard(finished, port=99999, ready=print)
 
 
-def test_an_error_does_not_end_the_renewing_and_is_told_once_until_it_is_over(finished, monkeypatch):
-    over, said = threading.Event(), []
+def test_an_error_does_not_end_the_renewing_and_is_told_once_until_it_is_over(finished, monkeypatch, caplog):
+    over = threading.Event()
     down, locked = StoreError("cannot read: network is down", where="s3://bucket/fahr"), ValueError()
     results = [None, down, down, None, locked, down]
 
@@ -92,9 +92,9 @@ def test_an_error_does_not_end_the_renewing_and_is_told_once_until_it_is_over(fi
 
     monkeypatch.setattr(dashboard, "_REFRESH_SECONDS", 0.0)
     monkeypatch.setattr(dashboard, "prepare_dashboard", prepare)
-    dashboard._keep_current(finished, over, said.append)
+    dashboard._keep_current(finished, over)
     earlier = "the dashboard shows an earlier state until this is over: "
-    assert said == [f"{earlier}s3://bucket/fahr: cannot read: network is down", f"{earlier}ValueError"]
+    assert caplog.messages == [f"{earlier}s3://bucket/fahr: cannot read: network is down", f"{earlier}ValueError"]
     assert results == []
 
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from gansweep.errors import StoreError
-from gansweep.report.cautions import cautions
+from gansweep.report.caveats import caveats
 from gansweep.report.html import report_html, write_report
 from gansweep.report.leaderboard import leaderboard
 from gansweep.report.status import sweep_status
@@ -45,7 +45,7 @@ def test_names_are_escaped(page):
 
 def test_a_sweep_without_trials_has_a_page_too(empty):
     page = report_html(empty)
-    assert "No trial has begun." in page
+    assert "No trial has started." in page
     assert "Plotly" not in page
 
 
@@ -59,26 +59,26 @@ def test_writing_replaces_and_refuses_in_one_line(finished, tmp_path):
         write_report(finished, out / "below.html")
 
 
-def _cautions(store, **changes):
+def _caveats(store, **changes):
     info = make_info(**changes)
-    return " ".join(cautions(info, leaderboard(store), sweep_status(store)))
+    return " ".join(caveats(info, leaderboard(store), sweep_status(store)))
 
 
-def test_cautions_tell_what_a_number_is_worth(finished):
-    text = _cautions(finished)
+def test_caveats_say_what_a_number_is_worth(finished):
+    text = _caveats(finished)
     assert "test patients are unopened" in text
     assert "With 8 validation patients, an accuracy near 80 % is known to about ±28 points" in text
     assert "best of 12 trials on the same validation patients" in text
     assert "FID is on the features of cohort:0123456789ab" in text
     assert "score 12.5 (the floor): compare it with fid_matched" in text
-    assert "not over" not in text
+    assert "not finished" not in text
 
 
-def test_cautions_count_the_openings_of_the_test_set(finished):
+def test_caveats_count_the_openings_of_the_test_set(finished):
     first = TestOpening(opened=datetime(2026, 2, 3, 4, 5, tzinfo=UTC))
     again = TestOpening(opened=datetime(2026, 3, 3, 4, 5, tzinfo=UTC), reason="a reviewer asked")
-    assert "opened once: 2026-02-03 04:05 UTC" in _cautions(finished, test_openings=(first,))
-    text = _cautions(finished, test_openings=(first, again))
+    assert "opened once: 2026-02-03 04:05 UTC" in _caveats(finished, test_openings=(first,))
+    text = _caveats(finished, test_openings=(first, again))
     assert "opened 2 times" in text
     assert "(a reviewer asked)" in text
 

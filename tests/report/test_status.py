@@ -5,10 +5,11 @@ from datetime import timedelta
 import pytest
 from rich.console import Console
 
-from gansweep.experiment import TrialConfig
+from gansweep.config import TrialConfig
 from gansweep.report.status import as_document, as_text, sweep_status
 from gansweep.store.schema import ReportRow, TrialRow
 from tests.report.example_sweep import BEGAN
+from tests.values import report_of
 
 
 def _shown(status):
@@ -31,7 +32,7 @@ def live(empty):
     empty.write_trial(TrialRow("0002", 1, "running", TrialConfig(), started=BEGAN + timedelta(seconds=60)))
     for index in range(2):
         scores, when = {"fid": 50.0 - index, "kid": 0.1}, BEGAN + timedelta(seconds=70 + 10 * index)
-        empty.write_report(ReportRow("0002", 1, index, False, 100 * (index + 1), 0, {}, scores, time=when))
+        empty.write_report(ReportRow("0002", 1, report_of(index, False, 100 * (index + 1), 0, {}, scores), time=when))
     return empty
 
 
@@ -56,12 +57,12 @@ def test_a_live_sweep(live):
 def test_a_sweep_that_fell_silent_is_said_to_have_died(live):
     status = sweep_status(live, now=BEGAN + timedelta(hours=1))
     assert status.quiet
-    assert "go on with --resume" in _shown(status)
+    assert "continue it with --resume" in _shown(status)
 
 
 def test_long_pauses_between_reports_are_no_silence(live):
     later = BEGAN + timedelta(hours=2)
-    live.write_report(ReportRow("0002", 1, 2, False, 300, 0, {}, {}, time=later))
+    live.write_report(ReportRow("0002", 1, report_of(2, False, 300, 0, {}, {}), time=later))
     assert not sweep_status(live, now=later + timedelta(hours=3)).quiet
 
 

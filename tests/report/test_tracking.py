@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gansweep.experiment import TrialConfig
-from gansweep.report.leaderboard import LeaderboardRow
+from gansweep.config import TrialConfig
+from gansweep.report.rows import LeaderboardRow
 from gansweep.report.tracking import tracking
 
 

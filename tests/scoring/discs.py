@@ -11,7 +11,7 @@ import torch
 from gansweep.contracts import Condition, ImageSet, ImageSpec
 
 if TYPE_CHECKING:
-    from gansweep.experiment import DataView
+    from gansweep.config import DataView
 
 SIZE = 32
 

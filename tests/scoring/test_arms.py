@@ -11,9 +11,9 @@ import torch
 
 from gansweep.contracts import Condition, ImageSet
 from gansweep.scoring.arms import BASE, METRICS, arm_names, judge_arms, real_arms, run_arms, synthetic_arms
-from gansweep.scoring.detection import Recipe
+from gansweep.scoring.networks.detection import Recipe
 from tests.scoring.discs import DiscCohort, disc_set, oracle
-from trainables.detectors import SmallCnn
+from trainables.downstream.detectors import SmallCnn
 
 CPU = torch.device("cpu")
 

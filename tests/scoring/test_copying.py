@@ -10,8 +10,8 @@ import torch
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from gansweep.scoring.copying import closer_than_held_out, copies, membership_auc, memorisation_excess
-from gansweep.scoring.neighbours import (
+from gansweep.scoring.memorisation.copying import closer_than_held_out, copies, membership_auc, memorisation_excess
+from gansweep.scoring.memorisation.neighbours import (
     SHIFT,
     SIDE,
     by_patient,

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from gansweep.contracts import ImageSet, ImageSpec
-from gansweep.scoring.augmentation import augmented
-from gansweep.scoring.classification import detection_scores
-from gansweep.scoring.detection import Batches, Recipe, predict, synthetic_share, train_detector
+from gansweep.scoring.metrics.classification import detection_scores
+from gansweep.scoring.networks.augmentation import augmented
+from gansweep.scoring.networks.detection import Batches, Recipe, fraction_of_ratio, predict, train_detector
 from tests.scoring.discs import SIZE, disc_set
-from trainables.detectors import DenseNetDetector, SmallCnn
+from trainables.downstream.detectors import DenseNetDetector, SmallCnn
 
 CPU = torch.device("cpu")
 SPEC = ImageSpec(SIZE, 1, ("negative", "positive"))
@@ -66,7 +66,7 @@ def test_batches_and_augmentation_do_not_share_their_chance(monkeypatch: pytest.
         drawn.append(generator.initial_seed())
         return augmented(images, generator)
 
-    monkeypatch.setattr("gansweep.scoring.detection.augmented", spied)
+    monkeypatch.setattr("gansweep.scoring.networks.detection.augmented", spied)
     for seed in range(4):
         train_detector(replace(RECIPE, steps=1), disc_set(40, 0), None, 0.0, seed, CPU)
         drawn += [one.initial_seed() for one in Batches(RECIPE, disc_set(40, 0), None, 0.0, seed).generators]
@@ -83,7 +83,7 @@ def test_batches_are_balanced_and_share_their_real_images_between_arms() -> None
     scarce = torch.tensor([0] * 27 + [1] * 3)
     real, synthetic = marked(30, 0.0, scarce), marked(30, 5.0)
     recipe = replace(RECIPE, batch=12)
-    alone, mixed = Batches(recipe, real, None, 0.0, 1), Batches(recipe, real, synthetic, synthetic_share(0.5), 1)
+    alone, mixed = Batches(recipe, real, None, 0.0, 1), Batches(recipe, real, synthetic, fraction_of_ratio(0.5), 1)
     for step in range(5):
         (of_alone, labels_alone), (of_mixed, labels_mixed) = alone[step], mixed[step]
         made = of_mixed[:, 0, 0, 0] >= 5
@@ -120,7 +120,7 @@ def test_probabilities_that_are_none_have_no_score() -> None:
 
 
 def test_shares_of_ratios() -> None:
-    assert [synthetic_share(ratio) for ratio in (0.0, 0.5, 1.0, 3.0)] == pytest.approx([0, 1 / 3, 1 / 2, 3 / 4])
+    assert [fraction_of_ratio(ratio) for ratio in (0.0, 0.5, 1.0, 3.0)] == pytest.approx([0, 1 / 3, 1 / 2, 3 / 4])
 
 
 def test_augmentation_moves_pixels_and_keeps_intensities() -> None:

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from gansweep.errors import CohortError, ConfigError
-from gansweep.scoring.encoder import degraded, extractor_of, train_encoder
-from gansweep.scoring.extractors import InputFormat, load_extractor
-from gansweep.scoring.frechet import frechet_distance
+from gansweep.scoring.metrics.frechet import frechet_distance
+from gansweep.scoring.networks.encoder import degraded, extractor_of, train_encoder
+from gansweep.scoring.networks.extractors import InputFormat, load_extractor
 from tests.scoring.discs import disc_set
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import torch
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from gansweep.errors import CohortError
-from gansweep.scoring.frechet import Moments, frechet_distance, frechet_from_moments
+from gansweep.scoring.metrics.frechet import Moments, frechet_distance, frechet_from_moments
 
 
 def drawn(n: int, d: int, seed: int, shift: float = 0.0) -> torch.Tensor:

@@ -10,11 +10,19 @@ import torch
 from scipy import stats
 
 from gansweep.cohort.intensity import WINDOWS
-from gansweep.cohort.phantom import draw_phantom
+from gansweep.cohort.phantom.scans import draw_phantom
 from gansweep.contracts import ImageSet
-from gansweep.scoring.hounsfield import NAMES, calcified, hounsfield_values, inside_head, quantiles_of
-from gansweep.scoring.measured import Sets
-from gansweep.scoring.symmetry import asymmetry, mirror_line, sides
+from gansweep.scoring.ct.hounsfield import (
+    NAMES,
+    asymmetry,
+    calcified,
+    hounsfield_values,
+    inside_head,
+    mirror_line,
+    quantiles_of,
+    sides,
+)
+from gansweep.scoring.metrics.value import Sets
 
 LESION = WINDOWS["lesion"]
 SIZE = 64

@@ -13,9 +13,9 @@ from scipy.ndimage import convolve
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from gansweep.errors import ConfigError
-from gansweep.scoring.fusion import spatial_frequency, sum_of_correlations_of_differences
-from gansweep.scoring.overlap import dice
-from gansweep.scoring.paired import lpips, ms_gmsd, ms_ssim, psnr, ssim
+from gansweep.scoring.metrics.fusion import spatial_frequency, sum_of_correlations_of_differences
+from gansweep.scoring.metrics.paired import lpips, ms_gmsd, ms_ssim, psnr, ssim
+from gansweep.scoring.networks.segmentation import dice
 
 
 def pairs(size: int = 48, channels: int = 1) -> tuple[torch.Tensor, torch.Tensor]:

@@ -9,7 +9,7 @@ import torch
 from torchmetrics.image.kid import poly_mmd
 
 from gansweep.errors import CohortError
-from gansweep.scoring.kernel import kernel_distance
+from gansweep.scoring.metrics.kernel import kernel_distance
 
 
 def drawn(n: int, seed: int, shift: float = 0.0, d: int = 10) -> torch.Tensor:

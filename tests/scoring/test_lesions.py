@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from gansweep.contracts import ImageSet
-from gansweep.scoring.extractors import Extractor
-from gansweep.scoring.frechet import frechet_distance
-from gansweep.scoring.kernel import kernel_distance
-from gansweep.scoring.lesions import NAMES, lesion_crops, lesion_distances, lesion_side
-from gansweep.scoring.measured import Sets
+from gansweep.scoring.metrics.frechet import frechet_distance
+from gansweep.scoring.metrics.kernel import kernel_distance
+from gansweep.scoring.metrics.lesions import NAMES, lesion_crops, lesion_distances, lesion_side
+from gansweep.scoring.metrics.value import Sets
+from gansweep.scoring.networks.extractors import Extractor
 
 SIZE = 32
 POOLED = Extractor(

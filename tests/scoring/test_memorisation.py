@@ -11,12 +11,12 @@ import torch
 from torch.nn import functional
 
 from gansweep.contracts import ImageSet
-from gansweep.scoring.encoder import extractor_of, train_encoder
-from gansweep.scoring.memorisation import Memorisation, MemorisationLimits, assess
+from gansweep.scoring.memorisation.examination import Memorisation, MemorisationLimits, assess
+from gansweep.scoring.networks.encoder import extractor_of, train_encoder
 from tests.scoring.discs import SIZE, disc_set
 
 if TYPE_CHECKING:
-    from gansweep.scoring.extractors import Extractor
+    from gansweep.scoring.networks.extractors import Extractor
 
 CPU = torch.device("cpu")
 FIGURES = ("copies", "membership_auc", "memorisation_excess", "closer_than_held_out")

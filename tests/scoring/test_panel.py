@@ -11,15 +11,15 @@ import torch
 
 from gansweep.contracts import ImageSet
 from gansweep.errors import CohortError, ConfigError
-from gansweep.scoring.memorisation import FIGURES
-from gansweep.scoring.metrics import METRICS
+from gansweep.scoring.memorisation.examination import FIGURES
+from gansweep.scoring.metrics.registry import METRICS
 from gansweep.scoring.panel import _halves, score_sets
 from tests.scoring.discs import disc_set
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gansweep.scoring.measured import MetricValue
+    from gansweep.scoring.metrics.value import MetricValue
 
 
 class Pooled(torch.nn.Module):
@@ -96,7 +96,7 @@ def test_a_fault_that_the_floor_would_let_pass_shows_when_matched(
     features: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """400 images with 5 % less contrast: at three times the distance of faultless ones, and still below the floor."""
-    monkeypatch.setattr("gansweep.scoring.resampling.HALVES", 2)
+    monkeypatch.setattr("gansweep.scoring.statistics.resampling.HALVES", 2)
     sums = dict.fromkeys(("fid", "fid_matched", "fid_floor"), 0.0)
     for seed in range(6):
         fake = disc_set(400, 50 + seed)
@@ -220,7 +220,7 @@ def test_a_metric_that_fails_is_absent_with_the_reason_and_the_rest_is_there(
 
 def test_a_set_of_its_own_gets_an_encoder_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gansweep.scoring.panel.ENCODER_STEPS", 10)
-    monkeypatch.setattr("gansweep.scoring.resampling.HALVES", 4)
+    monkeypatch.setattr("gansweep.scoring.statistics.resampling.HALVES", 4)
     told: list[tuple[str, int, int]] = []
     found = score_sets(disc_set(24, 0), disc_set(16, 5), progress=lambda *step: told.append(step))
     assert found["fid"].features.startswith("cohort-encoder:")

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from gansweep.contracts import ImageSet
-from gansweep.scoring.frechet import frechet_distance
-from gansweep.scoring.kernel import kernel_distance
-from gansweep.scoring.resampling import Sample, jackknifed, ratio
-from gansweep.scoring.sliced import sliced_wasserstein
+from gansweep.scoring.metrics.frechet import frechet_distance
+from gansweep.scoring.metrics.kernel import kernel_distance
+from gansweep.scoring.metrics.sliced import sliced_wasserstein
+from gansweep.scoring.statistics.resampling import Sample, jackknifed, ratio
 
 
 def sample(values: torch.Tensor, slices: int = 1) -> Sample:

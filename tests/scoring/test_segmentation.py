@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from gansweep.config import ScoringSettings, TrialConfig
 from gansweep.contracts import Condition, ImageSet, ImageSpec, Trainables
 from gansweep.errors import CohortError, ConfigError
-from gansweep.experiment import ScoringSettings, TrialConfig
-from gansweep.scoring.detection import Recipe
-from gansweep.scoring.segmentation import dice_of, train_segmenter, with_lesion
+from gansweep.scoring.networks.detection import Recipe
+from gansweep.scoring.networks.segmentation import dice_of, train_segmenter, with_lesion
 from gansweep.scoring.trial import TrialScorer
 from tests.scoring.discs import SIZE, DiscCohort, disc_set, oracle
-from trainables.detectors import SmallCnn
-from trainables.segmenters import UNet
+from trainables.downstream.detectors import SmallCnn
+from trainables.downstream.segmenters import UNet
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gansweep.experiment import DataView
+    from gansweep.config import DataView
 
 CPU = torch.device("cpu")
 SPEC = ImageSpec(SIZE, 1, ("negative", "positive"), mask_channels=1)

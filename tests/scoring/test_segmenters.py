@@ -8,8 +8,8 @@ from torch.nn import functional
 
 from gansweep.contracts import ImageSpec
 from gansweep.errors import ConfigError
-from gansweep.scoring.overlap import dice
-from trainables.segmenters import DruNet, UNet
+from gansweep.scoring.networks.segmentation import dice
+from trainables.downstream.segmenters import DruNet, UNet
 
 
 @pytest.mark.parametrize("kind", [UNet, DruNet])

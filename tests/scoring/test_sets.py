@@ -7,9 +7,9 @@ import pytest
 import torch
 from torchmetrics.image.inception import InceptionScore
 
-from gansweep.scoring.classification import accuracy, auroc, inception_score, sensitivity, specificity
-from gansweep.scoring.manifold import coverage, density, precision, recall
-from gansweep.scoring.sliced import _squared, sliced_wasserstein
+from gansweep.scoring.metrics.classification import accuracy, auroc, inception_score, sensitivity, specificity
+from gansweep.scoring.metrics.manifold import coverage, density, precision, recall
+from gansweep.scoring.metrics.sliced import _squared, sliced_wasserstein
 
 
 def drawn(n: int, seed: int, d: int = 6) -> torch.Tensor:

@@ -10,7 +10,7 @@ from scipy import stats
 
 from benchmarks.false_alarms import Design, crossed
 from gansweep.errors import ConfigError
-from gansweep.scoring.statistics import (
+from gansweep.scoring.statistics.verdicts import (
     Predictions,
     UndefinedError,
     compare,
@@ -38,7 +38,7 @@ def said(positive: list[float], labels: list[int], patients: str, trainings: int
 @pytest.mark.parametrize(("metric", "trainings"), [("accuracy", 3), ("accuracy", 5), ("auroc", 5)])
 def test_false_alarms_are_rare(metric: str, trainings: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """300 null comparisons at 5 %: 15 alarms expected, more than 25 have a chance of one in a hundred."""
-    monkeypatch.setattr("gansweep.scoring.estimates.REPLICATES", 400)
+    monkeypatch.setattr("gansweep.scoring.statistics.estimates.REPLICATES", 400)
     rng = np.random.default_rng(0)
     verdicts = [compare(*arms(rng, trainings=trainings), metric, seed=i).verdict for i in range(300)]
     assert 1 <= 300 - verdicts.count("no evidence") <= 25
@@ -47,7 +47,7 @@ def test_false_alarms_are_rare(metric: str, trainings: int, monkeypatch: pytest.
 @pytest.mark.parametrize("metric", ["sensitivity", "auroc"])
 def test_false_alarms_are_rare_in_a_rare_disease(metric: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The five positives' degrees of freedom, not those of all patients: these gave 12 % alarms."""
-    monkeypatch.setattr("gansweep.scoring.estimates.REPLICATES", 200)
+    monkeypatch.setattr("gansweep.scoring.statistics.estimates.REPLICATES", 200)
     rng = np.random.default_rng(1)
     verdicts = [compare(*crossed(rng, RARE), metric, seed=i).verdict for i in range(200)]
     assert 200 - verdicts.count("no evidence") <= 18
@@ -116,7 +116,7 @@ def test_a_real_gain_helps_and_a_real_loss_harms() -> None:
 
 
 def test_the_detectable_difference_is_found_four_times_out_of_five(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gansweep.scoring.estimates.REPLICATES", 400)
+    monkeypatch.setattr("gansweep.scoring.statistics.estimates.REPLICATES", 400)
     rng = np.random.default_rng(1)
     found = [compare(*arms(rng, patients=80, luck=0.1, effect=0.42), seed=i) for i in range(100)]
     truth, claimed = np.mean([c.difference for c in found]), np.mean([c.detectable for c in found])
@@ -189,7 +189,7 @@ def test_the_interval_of_one_arm() -> None:
 @pytest.mark.parametrize("design", [Design(60, 60, trainings=3), Design(10, 10, trainings=3, luck=0.0, skill=3.0)])
 def test_the_interval_of_one_arm_covers(design: Design, metric: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Trainings of unlike luck, and detectors that are nearly always right: these were held in 33 and 47 %."""
-    monkeypatch.setattr("gansweep.scoring.estimates.REPLICATES", 200)
+    monkeypatch.setattr("gansweep.scoring.statistics.estimates.REPLICATES", 200)
     rng, inside = np.random.default_rng(0), 0
     for i in range(100):
         _, low, high = interval(crossed(rng, design)[0], metric, seed=i)

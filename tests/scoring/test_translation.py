@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from gansweep.config import DataView, ScoringSettings, TrialConfig
 from gansweep.contracts import Condition, ImageSet, ImageSpec, PairedTask, Trainables
-from gansweep.experiment import DataView, ScoringSettings, TrialConfig
-from gansweep.scoring.paired import ms_gmsd
-from gansweep.scoring.translation import paired_scores
-from gansweep.scoring.trial import TrialScorer
+from gansweep.scoring.metrics.paired import ms_gmsd
+from gansweep.scoring.trial import TrialScorer, paired_scores
 from gansweep.testing.images import shapes
-from trainables.detectors import SmallCnn
+from trainables.downstream.detectors import SmallCnn
 
 if TYPE_CHECKING:
     from pathlib import Path

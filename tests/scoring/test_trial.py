@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch.nn import functional
 
+from gansweep.config import ScoringSettings, TrialConfig
 from gansweep.contracts import Condition, ImageSpec, Trainables
 from gansweep.errors import CohortError, ConfigError, Diverged
-from gansweep.experiment import ScoringSettings, TrialConfig
 from gansweep.scoring.trial import TrialScorer
 from tests.scoring.discs import SIZE, DiscCohort, noise, oracle
-from trainables.detectors import SmallCnn
+from trainables.downstream.detectors import SmallCnn
 
 if TYPE_CHECKING:
     from collections.abc import Callable

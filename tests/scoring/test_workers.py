@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from gansweep.config import ScoringSettings, TrialConfig
 from gansweep.contracts import Trainables
+from gansweep.distributed import World
 from gansweep.errors import ConfigError, Diverged
-from gansweep.experiment import ScoringSettings, TrialConfig
-from gansweep.scoring.frechet import Moments, frechet_distance, frechet_from_moments
-from gansweep.scoring.shares import Shares
+from gansweep.scoring.metrics.frechet import Moments, frechet_distance, frechet_from_moments
 from gansweep.scoring.trial import TrialScorer
 from gansweep.testing.workers import run_workers
 from tests.scoring.discs import DiscCohort, oracle
-from trainables.detectors import SmallCnn
+from trainables.downstream.detectors import SmallCnn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,28 +42,28 @@ def moments(found: torch.Tensor) -> Moments:
     return total
 
 
-def failures(shares: Shares, folder: Path) -> list[str]:
+def failures(world: World, folder: Path) -> list[str]:
     """What this worker gets where another one fails; what comes after works."""
 
     def fails(rank: int, error: Exception) -> int:
-        if shares.rank == rank:
+        if world.rank == rank:
             raise error
         return rank
 
     def parts(error: Exception) -> Iterator[tuple[int, torch.Tensor]]:
-        yield shares.rank, torch.ones(1)
+        yield world.rank, torch.ones(1)
         fails(1, error)
 
     folder.mkdir(exist_ok=True)
     (folder / "file").write_text("no folder")
     attempts: list[Callable[[], object]] = [
-        lambda: shares.checked(lambda: fails(1, ConfigError("a mistake"))),
-        lambda: shares.checked(lambda: fails(1, KeyError("unexpected"))),
-        lambda: shares.cached(folder / "a.pt", lambda: fails(0, ConfigError("one makes it"))),
-        lambda: shares.cached(folder / "a.pt", lambda: fails(0, KeyError("unexpected"))),
-        lambda: shares.cached(folder / "a.pt", lambda: fails(1, ConfigError("all make it")), together=True),
-        lambda: shares.cached(folder / "file" / "a.pt", lambda: 1),
-        lambda: shares.gathered(parts(Diverged("a part")), torch.zeros(2)),
+        lambda: world.checked(lambda: fails(1, ConfigError("a mistake"))),
+        lambda: world.checked(lambda: fails(1, KeyError("unexpected"))),
+        lambda: world.cached(folder / "a.pt", lambda: fails(0, ConfigError("one makes it"))),
+        lambda: world.cached(folder / "a.pt", lambda: fails(0, KeyError("unexpected"))),
+        lambda: world.cached(folder / "a.pt", lambda: fails(1, ConfigError("all make it")), together=True),
+        lambda: world.cached(folder / "file" / "a.pt", lambda: 1),
+        lambda: world.assembled(parts(Diverged("a part")), torch.zeros(2)),
     ]
     return [_told(attempt) for attempt in attempts]
 
@@ -77,11 +77,11 @@ def _told(attempt: Callable[[], object]) -> str:
 
 
 def work(folder: Path) -> dict[str, object]:
-    shares = Shares.current(CPU)
-    real, fake = moments(features(0, 101)[shares.rank :: 2]), moments(features(1, 80)[shares.rank :: 2])
+    world = World.current(CPU)
+    real, fake = moments(features(0, 101)[world.rank :: 2]), moments(features(1, 80)[world.rank :: 2])
     real.all_reduce()
     fake.all_reduce()
-    told = failures(shares, folder)
+    told = failures(world, folder)
     return {"told": told, "frechet": frechet_from_moments(real, fake), "scores": scored(folder)}
 
 

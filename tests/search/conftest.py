@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from gansweep.cohort.ingest import IngestSettings, ingest
-from gansweep.cohort.phantom import write_phantom
+from gansweep.cohort.ingest.run import IngestSettings, ingest
+from gansweep.cohort.phantom.scans import write_phantom
 
 
 @pytest.fixture(scope="session")

@@ -5,11 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from gansweep.config import ConfirmOptions
 from gansweep.errors import ConfigError, StoreError
-from gansweep.search.confirm import ConfirmSettings, confirm
+from gansweep.search.cluster import ray_cluster
+from gansweep.search.confirm import confirm
 from gansweep.search.spaces import load_space
-from gansweep.search.sweep import ray_cluster, sweep
+from gansweep.search.sweep import sweep
 from gansweep.store.store import Store
+from tests.values import sweep_options
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
 
@@ -18,12 +21,12 @@ SPACE = Path(__file__).with_name("tiny_space.py")
 
 def test_the_test_patients_are_opened_once_and_on_record(cohort_path: Path, tmp_path: Path) -> None:
     experiment = load_space(f"{SPACE}:tiny").with_settings({"family": "dcgan"})
-    settings = ConfirmSettings(gan_seeds=3, detector_seeds=1, ratios=(0.5,), samples=32)
+    options = ConfirmOptions(gan_seeds=3, detector_seeds=1, ratios=(0.5,), samples=32)
     with ray_cluster():
-        store = sweep(experiment, cohort=cohort_path, storage=str(tmp_path), name="s", trials=1, say=lambda _: None)
-        arguments = {"cache": tmp_path / "cache", "settings": settings, "say": lambda _: None}
+        store = sweep(experiment, sweep_options(cohort=cohort_path, storage=str(tmp_path)))
+        arguments = {"cache": tmp_path / "cache", "options": options}
         with pytest.raises(ConfigError, match="no spread"):
-            confirm(store, experiment.trainables, **{**arguments, "settings": ConfirmSettings(gan_seeds=2)})
+            confirm(store, experiment.trainables, **{**arguments, "options": ConfirmOptions(gan_seeds=2)})
         assert not store.info.test_openings
         result = confirm(store, experiment.trainables, **arguments)
         with pytest.raises(StoreError, match="--reason"):

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gansweep.cohort.dataset import Cohort
-from gansweep.cohort.ingest import IngestSettings, ingest
+from gansweep.cohort.ingest.run import IngestSettings, ingest
+from gansweep.config import ConfirmOptions, TrialConfig
 from gansweep.errors import CohortError, ConfigError, StoreError
-from gansweep.experiment import Experiment, TrialConfig
+from gansweep.experiment import Experiment
 from gansweep.search.confirm import confirm
 from gansweep.store.provenance import describe_sweep
 from gansweep.store.schema import TestOpening, TrialRow
 from gansweep.store.store import Store
+from tests.values import sweep_options
 from trainables import TRAINABLES
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ EXPERIMENT = Experiment(name="tiny", space=lambda _: TrialConfig(), trainables=T
 
 def swept(cohort: Path, storage: Path, conditioning: str = "concat") -> Store:
     """A sweep of one completed trial."""
-    info = describe_sweep(EXPERIMENT, Cohort.open(cohort), name="s", space="tiny", seed=0, trials=1)
+    info = describe_sweep(EXPERIMENT, Cohort.open(cohort), sweep_options(), space="tiny")
     store = Store.create(str(storage), "s", info)
     config = TrialConfig().derive({"family": "dcgan", "conditioning": conditioning})
     scores = {"fid": 9.0, "accuracy": 0.6}
@@ -55,13 +57,13 @@ def test_a_leader_without_labelled_samples(cohort_path: Path, tmp_path: Path) ->
 
 def test_a_leader_that_so_many_workers_cannot_train(cohort_path: Path, tmp_path: Path) -> None:
     store = swept(cohort_path, tmp_path)
-    with pytest.raises(ConfigError, match="cannot be shared equally by 3 workers"):
-        confirm(store, TRAINABLES, cache=tmp_path / "cache", workers=3)
+    with pytest.raises(ConfigError, match="is not divisible by 3 workers"):
+        confirm(store, TRAINABLES, ConfirmOptions(workers_per_trial=3), cache=tmp_path / "cache")
 
 
 def test_a_sweep_that_another_process_works_on(cohort_path: Path, tmp_path: Path) -> None:
     store = swept(cohort_path, tmp_path)
-    with store.driven(), pytest.raises(StoreError, match="is at work on this sweep"):
+    with store.exclusive(), pytest.raises(StoreError, match="is at work on this sweep"):
         confirm(store, TRAINABLES, cache=tmp_path / "cache")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +9,10 @@ import pytest
 import torch
 
 from gansweep.cohort.dataset import Cohort
+from gansweep.config import ConfirmSettings, ScoringSettings, TrialConfig
 from gansweep.contracts import Condition, ImageSet, ImageSpec
 from gansweep.errors import CohortError
-from gansweep.experiment import ScoringSettings, TrialConfig
 from gansweep.search import confirmed_arms
-from gansweep.search.confirm import ConfirmSettings
 from gansweep.search.confirmed_arms import arms_of, samples_of
 from gansweep.training.build import build_gan
 from gansweep.training.loop import train
@@ -95,27 +93,26 @@ def test_samples_are_used_as_the_search_used_them(
     config, spec = CONFIGS["dcgan"].derive(its_own), cohort.spec()
     gan = build_gan(config, spec, TRAINABLES)
     train(config, gan, cohort.load("train"), reporter, lambda *_: {}, reports=1, device=CPU)
-    checkpoint = io.BytesIO()
-    torch.save(reporter.state, checkpoint)
-    store = sweep_of(cohort.content_hash, checkpoint.getvalue())
+    store = sweep_of(cohort.content_hash, reporter.state)
     given: dict[str, Any] = {}
     monkeypatch.setattr(confirmed_arms, "recognised", lambda _detectors, samples, _device: samples.labels == 1)
     monkeypatch.setattr(
         confirmed_arms, "run_arms", lambda *sets, ratios, **_: given.update(samples=sets[2], ratios=list(ratios)) or {}
     )
     settings = ConfirmSettings(detector_seeds=1, ratios=(0.5, 1.0), samples=8)
-    arms_of(store, TRAINABLES, cohort_path, "x", ScoringSettings(detector_steps=2), settings, 0)
+    arms_of(store, TRAINABLES, cohort_path, "x", settings, 0)
     assert given["ratios"] == ratios
     assert set(given["samples"].labels.tolist()) == classes
 
 
 def test_another_cohort_at_the_path_is_refused(cohort_path: Path) -> None:
-    store = sweep_of("0" * 64, b"")
+    store = sweep_of("0" * 64, None)
     with pytest.raises(CohortError, match="not the cohort of this sweep"):
-        arms_of(store, TRAINABLES, cohort_path, "x", ScoringSettings(), ConfirmSettings(), 0)
+        arms_of(store, TRAINABLES, cohort_path, "x", ConfirmSettings(), 0)
 
 
-def sweep_of(content_hash: str, checkpoint: bytes) -> Any:
+def sweep_of(content_hash: str, state: Any) -> Any:
     """What `arms_of` asks a store for."""
     info = SimpleNamespace(cohort=SimpleNamespace(content_hash=content_hash))
-    return SimpleNamespace(info=info, read_bytes=lambda _: checkpoint)
+    checkpoint = SimpleNamespace(read=lambda: state)
+    return SimpleNamespace(info=info, checkpoint=lambda _: checkpoint, scoring=ScoringSettings(detector_steps=2))

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from gansweep.cli import main
-from gansweep.cohort.dataset import Cohort, file_hash
+from gansweep.cohort.dataset import Cohort
+from gansweep.files import sha256_of
 from gansweep.store.schema import CohortReference, SweepInfo
 from gansweep.store.store import Store
 
@@ -21,11 +22,11 @@ def leaking(cohort_path: Path, tmp_path: Path) -> Path:
     """A test image of one patient counted as training, and the file's recorded hash put right."""
     folder = shutil.copytree(cohort_path, tmp_path / "leaking")
     path = folder / "manifest.parquet"
-    before, manifest = file_hash(path), pd.read_parquet(path)
+    before, manifest = sha256_of(path), pd.read_parquet(path)
     manifest.loc[manifest.index[manifest["split"] == "test"][0], "split"] = "train"
     manifest.to_parquet(path, index=False)
     info = (folder / "cohort.json").read_text()
-    (folder / "cohort.json").write_text(info.replace(before, file_hash(path)))
+    (folder / "cohort.json").write_text(info.replace(before, sha256_of(path)))
     return folder
 
 

@@ -10,9 +10,12 @@ import torch
 
 from gansweep.errors import ConfigError, StoreError
 from gansweep.search import sweep as module
+from gansweep.search.cluster import Footprint
 from gansweep.search.searcher import StudySearcher
 from gansweep.search.spaces import load_space
+from gansweep.search.trial import TrialResult
 from gansweep.store.store import Store
+from tests.values import sweep_options
 
 SPACE = Path(__file__).with_name("tiny_space.py")
 
@@ -36,8 +39,8 @@ def _sweep_ends_where_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     ("settings", "workers", "says"),
     [
         ({"iterations": 2}, 1, "iterations = 2 is less than the 3 reports a trial makes"),
-        ({"batch_size": 10}, 4, "batch_size = 10 cannot be shared equally by 4 workers; choose a multiple of 4"),
-        ({"scoring.detector": "resnet"}, 1, "scoring.detector: unknown detector 'resnet'; known: "),
+        ({"batch_size": 10}, 4, "batch_size = 10 is not divisible by 4 workers; choose a multiple of 4"),
+        ({"scoring.detector": "resnet"}, 1, "scoring.detector: unknown detector 'resnet'"),
         ({"scoring.features": "nowhere.pt"}, 1, "nowhere.pt"),
         ({"scoring.features": str(SPACE)}, 1, "tiny_space.py"),
         ({"scheduler.kind": "asha", "scheduler.metric": "fad"}, 1, "scheduler.metric = 'fad' is no objective"),
@@ -51,11 +54,7 @@ def test_a_mistake_is_told_before_anything_starts(
     with pytest.raises(ConfigError) as told:
         module.sweep(
             experiment,
-            cohort=cohort_path,
-            storage=str(tmp_path / "runs"),
-            name="s",
-            trials=1,
-            workers_per_trial=workers,
+            sweep_options(cohort=cohort_path, storage=str(tmp_path / "runs"), workers_per_trial=workers),
         )
     assert says in str(told.value)
     assert not (tmp_path / "runs").exists()
@@ -70,19 +69,19 @@ def test_an_extractor_is_tried_before_anything_starts(cohort_path: Path, tmp_pat
     torch.jit.save(torch.jit.script(PerImage()), tmp_path / "net.pt")
     experiment = load_space(f"{SPACE}:tiny").with_settings({"scoring.features": str(tmp_path / "net.pt")})
     with pytest.raises(ConfigError, match=r"extractor net:.*gives shape \(2,\) for 2 images; it must return one"):
-        module.sweep(experiment, cohort=cohort_path, storage=str(tmp_path / "runs"), name="s", trials=1)
+        module.sweep(experiment, sweep_options(cohort=cohort_path, storage=str(tmp_path / "runs")))
     assert not (tmp_path / "runs").exists()
 
 
 def test_a_sound_experiment_passes(cohort_path: Path, tmp_path: Path) -> None:
     with pytest.raises(StartedError):
-        module.sweep(load_space(f"{SPACE}:tiny"), cohort=cohort_path, storage=str(tmp_path), name="s", trials=1)
+        module.sweep(load_space(f"{SPACE}:tiny"), sweep_options(cohort=cohort_path, storage=str(tmp_path)))
 
 
 def test_a_space_that_raises_is_told_with_its_name_before_anything_starts(cohort_path: Path, tmp_path: Path) -> None:
     experiment = load_space(f"{SPACE}:tiny").model_copy(update={"space": lambda trial: trial.nothing()})
     with pytest.raises(ConfigError, match=rf"space mine.py:mine \({__file__}, line \d+\): AttributeError: "):
-        module.sweep(experiment, cohort=cohort_path, storage=str(tmp_path), name="s", trials=1, space="mine.py:mine")
+        module.sweep(experiment, sweep_options(cohort=cohort_path, storage=str(tmp_path)), space="mine.py:mine")
 
 
 @pytest.fixture
@@ -94,14 +93,16 @@ def swept(cohort_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     def sweep(search: Callable[[StudySearcher], None], **options: Any) -> Store:
         monkeypatch.setattr(module, "_search", lambda _, searcher, *__: search(searcher))
-        return module.sweep(experiment, cohort=cohort_path, storage=str(tmp_path), name="s", trials=2, **options)
+        given = sweep_options(cohort=cohort_path, storage=str(tmp_path), trials=2, **options)
+        return module.sweep(experiment, given)
 
     return sweep
 
 
 def _one_trial(searcher: StudySearcher) -> None:
     searcher.suggest("a")
-    searcher.on_trial_complete("a", {"status": "diverged", "reason": "the critic died"})
+    result = TrialResult("diverged", "the critic died", None, {}, 0, 0.0, Footprint())
+    searcher.on_trial_complete("a", {"result": result})
 
 
 def test_a_sweep_that_another_process_runs_is_left_alone(swept: Callable[..., Store]) -> None:

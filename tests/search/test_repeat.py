@@ -13,18 +13,20 @@ import pytest
 
 from gansweep.cli import main
 from gansweep.cohort.dataset import Cohort
+from gansweep.config import RepeatOptions, TrialConfig
 from gansweep.errors import CohortError, ConfigError, StoreError
-from gansweep.experiment import Experiment, TrialConfig
+from gansweep.experiment import Experiment
 from gansweep.report.leaderboard import folded, leaderboard
 from gansweep.search import repeat as module
-from gansweep.search.capacity import Footprint
-from gansweep.search.repeat import FIRST_SEED, _wanted, repeat
+from gansweep.search.cluster import Footprint, ray_cluster
+from gansweep.search.repeat import _wanted, repeat
 from gansweep.search.spaces import load_space
-from gansweep.search.sweep import ray_cluster
 from gansweep.store.provenance import describe_sweep
 from gansweep.store.schema import Status, TrialRow
 from gansweep.store.store import Store
+from tests.values import sweep_options
 
+FIRST_SEED = RepeatOptions().seed
 SPACE = Path(__file__).with_name("tiny_space.py")
 
 
@@ -36,7 +38,7 @@ def experiment() -> Experiment:
 @pytest.fixture
 def store(experiment: Experiment, cohort_path: Path, tmp_path: Path) -> Store:
     """A sweep of three trials, the second the best, as a search would have left it."""
-    info = describe_sweep(experiment, Cohort.open(cohort_path), name="s", space="tiny", seed=0, trials=3)
+    info = describe_sweep(experiment, Cohort.open(cohort_path), sweep_options(trials=3), space="tiny")
     store = Store.create(str(tmp_path), "s", info)
     study = store.create_study()
     for number, (fid, accuracy) in enumerate([(9.0, 0.6), (4.0, 0.9), (5.0, 0.8)]):
@@ -51,7 +53,10 @@ def store(experiment: Experiment, cohort_path: Path, tmp_path: Path) -> Store:
 
 def test_what_is_missing_is_trained_and_no_more(store: Store) -> None:
     def wanted(leaders: int, repeats: int) -> list[tuple[str, int, int]]:
-        return [(row.trial_id, row.attempt, row.config.seed) for row in _wanted(store, leaders, repeats, FIRST_SEED)]
+        return [
+            (row.trial_id, row.attempt, row.config.seed)
+            for row in _wanted(store, RepeatOptions(leaders=leaders, repeats=repeats))
+        ]
 
     assert wanted(2, 2) == [
         ("0001-20000", 0, 20_000),
@@ -59,7 +64,7 @@ def test_what_is_missing_is_trained_and_no_more(store: Store) -> None:
         ("0002-20000", 0, 20_000),
         ("0002-20001", 0, 20_001),
     ]
-    begun = list(_wanted(store, 1, 3, FIRST_SEED))
+    begun = list(_wanted(store, RepeatOptions(leaders=1, repeats=3)))
     scores = {"fid": 5.5, "accuracy": 0.85}
     store.write_trial(replace(begun[0], status="completed", scores=scores))
     store.write_trial(replace(begun[1], status="diverged", reason="the critic died"))
@@ -88,23 +93,26 @@ def test_a_mistake_is_told_before_anything_starts(
 ) -> None:
     monkeypatch.setattr(module, "ray_cluster", lambda: pytest.fail("a cluster was started"))
     before = store.trials()
-    with pytest.raises(ConfigError, match="batch_size = 8 cannot be shared equally by 3 workers"):
-        repeat(store, experiment.trainables, cache=tmp_path / "cache", workers=3)
+    with pytest.raises(ConfigError, match="batch_size = 8 is not divisible by 3 workers"):
+        repeat(store, experiment.trainables, RepeatOptions(workers_per_trial=3), cache=tmp_path / "cache")
     pd.testing.assert_frame_equal(store.trials(), before)
 
 
-def test_with_nothing_missing_it_says_so(store: Store, experiment: Experiment, tmp_path: Path) -> None:
-    for row in list(_wanted(store, 1, 2, FIRST_SEED)):
+def test_with_nothing_missing_it_says_so(
+    store: Store, experiment: Experiment, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "gansweep")
+    for row in list(_wanted(store, RepeatOptions(leaders=1, repeats=2))):
         store.write_trial(replace(row, status="completed", scores={"fid": 1.0, "accuracy": 0.99}))
-    said: list[str] = []
-    assert not repeat(store, experiment.trainables, cache=tmp_path / "cache", leaders=1, repeats=2, say=said.append)
-    assert said == ["nothing to train: the leaders have 2 fresh trainings each"]
+    options = RepeatOptions(leaders=1, repeats=2)
+    assert not repeat(store, experiment.trainables, options, cache=tmp_path / "cache")
+    assert caplog.messages == ["nothing to train: the leaders have 2 fresh trainings each"]
 
 
 def test_a_sweep_that_another_process_works_on_is_left_alone(
     store: Store, experiment: Experiment, tmp_path: Path
 ) -> None:
-    with store.driven(), pytest.raises(StoreError, match="is at work on this sweep"):
+    with store.exclusive(), pytest.raises(StoreError, match="is at work on this sweep"):
         repeat(store, experiment.trainables, cache=tmp_path / "cache")
 
 
@@ -132,15 +140,15 @@ def test_no_row_is_left_running(
         def close(self) -> None:
             pass
 
-    monkeypatch.setattr(module, "Gang", lambda *_: Ending())
+    monkeypatch.setattr(module, "retraining_group", lambda *_: Ending())
     monkeypatch.setattr(module, "ray_cluster", lambda: nullcontext([{"CPU": 2.0}]))
     with pytest.raises(type(end)):
-        repeat(store, experiment.trainables, cache=tmp_path / "cache", say=lambda _: None)
+        repeat(store, experiment.trainables, cache=tmp_path / "cache")
     row = store.latest_trials().set_index("trial_id").loc[f"0001-{FIRST_SEED}"]
     assert (row["status"], row["reason"]) == ("interrupted", reason)
     assert row["ended"] > row["started"]
     assert row["gpu_seconds"] == row["seconds"] > 0
-    assert next(_wanted(store, 2, 3, FIRST_SEED)).attempt == 1
+    assert next(_wanted(store, RepeatOptions(leaders=2, repeats=3))).attempt == 1
 
 
 @pytest.mark.parametrize(("status", "exits"), [("completed", 0), ("diverged", 0), ("failed", 1)])
@@ -148,7 +156,7 @@ def test_the_command_fails_where_a_training_failed(
     status: Status, exits: int, store: Store, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def run(*_: Any, **__: Any) -> list[str]:
-        rows = list(_wanted(store, 1, 2, FIRST_SEED))
+        rows = list(_wanted(store, RepeatOptions(leaders=1, repeats=2)))
         for row, how in zip(rows, ("completed", status), strict=True):
             store.write_trial(replace(row, status=how, scores={"fid": 1.0, "accuracy": 0.9}))
         return [row.trial_id for row in rows]
@@ -163,8 +171,8 @@ def test_the_command_fails_where_a_training_failed(
 @pytest.mark.timeout(400)
 def test_a_leader_is_trained_again_with_fresh_seeds(store: Store, experiment: Experiment, tmp_path: Path) -> None:
     with ray_cluster():
-        arguments = {"cache": tmp_path / "cache", "leaders": 1, "repeats": 2, "say": lambda _: None}
-        made = repeat(store, experiment.trainables, **arguments)
+        options = RepeatOptions(leaders=1, repeats=2)
+        made = repeat(store, experiment.trainables, options, cache=tmp_path / "cache")
     kept = Store.open(store.uri)
     rows = kept.trials().set_index("trial_id").loc[made]
     assert made == [f"0001-{FIRST_SEED}", f"0001-{FIRST_SEED + 1}"]

@@ -7,15 +7,20 @@ import pytest
 from optuna.trial import TrialState
 
 from gansweep.cohort.dataset import Cohort
+from gansweep.config import TrialConfig
 from gansweep.errors import ConfigError
-from gansweep.experiment import Experiment, TrialConfig
-from gansweep.search.searcher import MistakeStopper, StudySearcher, requeue_orphans, spent
+from gansweep.experiment import Experiment
+from gansweep.search.cluster import Footprint
+from gansweep.search.searcher import MistakeStopper, StudySearcher, count_ended, requeue_orphans
 from gansweep.search.spaces import load_space
+from gansweep.search.trial import TrialResult
 from gansweep.store.provenance import describe_sweep
 from gansweep.store.store import Store
+from tests.values import sweep_options
 
 SPACE = """
-from gansweep.experiment import Experiment, TrialConfig
+from gansweep.config import TrialConfig
+from gansweep.experiment import Experiment
 from trainables import TRAINABLES
 
 SIZES = {"small": 8}
@@ -39,7 +44,7 @@ def reference(tmp_path: Path) -> str:
 
 def _started(reference: str, cohort_path: Path, folder: Path) -> tuple[Experiment, Store]:
     experiment = load_space(reference)
-    info = describe_sweep(experiment, Cohort.open(cohort_path), name="s", space=reference, seed=0)
+    info = describe_sweep(experiment, Cohort.open(cohort_path), sweep_options(name="s", seed=0), space=reference)
     return experiment, Store.create(str(folder / "runs"), "s", info)
 
 
@@ -49,7 +54,7 @@ def test_a_space_that_raises_ends_the_search_with_its_own_line_and_spends_no_tri
     experiment, store = _started(reference, cohort_path, tmp_path)
     study = store.create_study()
     study.enqueue_trial(experiment.first_trials[0])
-    searcher = StudySearcher(experiment, study, store, lambda _: None, print)
+    searcher = StudySearcher(experiment, study, store, lambda _: None)
     assert not MistakeStopper(searcher).stop_all()
     assert searcher.suggest("a") == StudySearcher.FINISHED
     line = SPACE.splitlines().index(
@@ -58,11 +63,11 @@ def test_a_space_that_raises_ends_the_search_with_its_own_line_and_spends_no_tri
     assert isinstance(searcher.mistake, ConfigError)
     assert str(searcher.mistake) == f"space {reference} ({tmp_path / 'mine.py'}, line {line + 1}): KeyError: 'large'"
     assert MistakeStopper(searcher).stop_all()
-    assert spent(study) == 0
+    assert count_ended(study) == 0
     assert not study.get_trials(states=(TrialState.RUNNING,))
     # Put right, the first trial is asked for again.
     mended = experiment.model_copy(update={"space": lambda trial: TrialConfig(batch_size=2 + len(_width(trial)))})
-    again = StudySearcher(mended, study, store, lambda _: None, print).suggest("b")
+    again = StudySearcher(mended, study, store, lambda _: None).suggest("b")
     assert isinstance(again, dict)
     assert again["config"]["batch_size"] == 2 + len("large")
 
@@ -73,13 +78,13 @@ def test_a_trial_that_had_begun_waits_for_its_space_to_be_put_right(
     experiment, store = _started(reference, cohort_path, tmp_path)
     study = store.create_study()
     study.enqueue_trial({"width": "small"})
-    StudySearcher(experiment, study, store, lambda _: None, print).suggest("a")
+    StudySearcher(experiment, study, store, lambda _: None).suggest("a")
     requeue_orphans(study, store, [], "the driver died")
 
     def refuse(_: TrialConfig) -> None:
         raise ConfigError("no longer")
 
-    StudySearcher(experiment, study, store, refuse, print).suggest("b")
+    StudySearcher(experiment, study, store, refuse).suggest("b")
     assert requeue_orphans(study, store, [], "the sweep was interrupted") == 1
     assert [trial.state for trial in study.trials] == [TrialState.WAITING]
 
@@ -89,7 +94,7 @@ def test_a_trial_whose_process_died_has_taken_its_time(reference: str, cohort_pa
     store.update_info(workers_per_trial=2, gpus_per_worker=1.0)
     study = store.create_study()
     study.enqueue_trial({"width": "small"})
-    searcher = StudySearcher(experiment, study, store, lambda _: None, print)
+    searcher = StudySearcher(experiment, study, store, lambda _: None)
     searcher.suggest("a")
     time.sleep(0.05)
     searcher.on_trial_complete("a", None, error=True)
@@ -105,12 +110,13 @@ def test_a_trial_that_its_node_refused_ends_the_search_and_is_not_spent(
     experiment, store = _started(reference, cohort_path, tmp_path)
     study = store.create_study()
     study.enqueue_trial({"width": "small"})
-    searcher = StudySearcher(experiment, study, store, lambda _: None, print)
+    searcher = StudySearcher(experiment, study, store, lambda _: None)
     searcher.suggest("a")
-    searcher.on_trial_complete("a", {"status": "refused", "reason": "/data/cohort: is another one"})
+    refused = TrialResult("refused", "/data/cohort: is another one", None, {}, 0, 0.0, Footprint())
+    searcher.on_trial_complete("a", {"result": refused})
     assert str(searcher.mistake) == "/data/cohort: is another one"
     assert requeue_orphans(study, store, [], "the sweep was interrupted") == 1
-    assert spent(study) == 0
+    assert count_ended(study) == 0
     assert list(store.trials()["status"]) == ["interrupted"]
 
 

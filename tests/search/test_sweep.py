@@ -1,6 +1,5 @@
 """Whole sweeps: real Ray, real workers under gloo, real Optuna, real Parquet."""
 
-import io
 import json
 import os
 import signal
@@ -14,26 +13,32 @@ from pathlib import Path
 import optuna
 import pandas as pd
 import pytest
-import torch
 from optuna.trial import TrialState
 
 from gansweep.cohort.dataset import Cohort
 from gansweep.errors import ClusterError, CohortError, ConfigError, StoreError
 from gansweep.report.status import sweep_status
+from gansweep.search.cluster import ray_cluster
 from gansweep.search.spaces import known_spaces, load_space
-from gansweep.search.sweep import ray_cluster, sweep
+from gansweep.search.sweep import sweep
 from gansweep.store.store import Store
+from tests.values import sweep_options
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
 
 SPACE = Path(__file__).with_name("tiny_space.py")
 DRIVER = """
 import sys
+import logging
+from gansweep.config import SweepOptions
 from gansweep.search.spaces import load_space
 from gansweep.search.sweep import sweep
+logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
 space, cohort, storage, resume = sys.argv[1:]
-sweep(load_space(space), cohort=cohort, storage=storage, name="s", trials=3, workers_per_trial=2,
-      resume=resume == "resume", say=lambda line: print(line, flush=True))
+options = SweepOptions(
+    cohort=cohort, storage=storage, name="s", trials=3, workers_per_trial=2, resume=resume == "resume"
+)
+sweep(load_space(space), options)
 """
 
 
@@ -47,15 +52,8 @@ def _cluster() -> Iterator[None]:
 def store(cohort_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
     storage = tmp_path_factory.mktemp("storage")
     experiment = load_space(f"{SPACE}:tiny")
-    return sweep(
-        experiment,
-        cohort=cohort_path,
-        storage=str(storage),
-        name="s",
-        trials=4,
-        workers_per_trial=2,
-        say=lambda _: None,
-    )
+    options = sweep_options(cohort=cohort_path, storage=str(storage), trials=4, workers_per_trial=2)
+    return sweep(experiment, options)
 
 
 def test_every_trial_has_its_row_its_reports_and_its_end_in_the_study(store: Store) -> None:
@@ -83,10 +81,10 @@ def test_a_diverged_trial_says_why_and_is_told_as_failed(store: Store) -> None:
     assert trial.user_attrs["reason"] == row["reason"]
 
 
-def test_one_gang_serves_all_trials(store: Store) -> None:
-    # Each gang leaves one folder of Ray Train's; starting one per trial is what the warm gang is for.
+def test_one_group_serves_all_trials(store: Store) -> None:
+    # Each worker group leaves one folder of Ray Train's; starting one per trial is what the warm worker group is for.
     assert store.local is not None
-    assert len(list((store.local / "ray").glob("gang-*"))) == 1
+    assert len(list((store.local / "ray").glob("workers-*"))) == 1
 
 
 def test_plain_pandas_reads_the_rows_and_the_sheet_is_a_picture(store: Store) -> None:
@@ -99,30 +97,32 @@ def test_plain_pandas_reads_the_rows_and_the_sheet_is_a_picture(store: Store) ->
 def test_a_larger_number_of_trials_extends_a_finished_sweep(store: Store, cohort_path: Path) -> None:
     assert store.local is not None
     experiment = load_space(f"{SPACE}:tiny")
-    arguments = {"cohort": cohort_path, "storage": str(store.local.parent), "name": "s", "say": lambda _: None}
+    options = sweep_options(cohort=cohort_path, storage=str(store.local.parent), trials=5)
     with pytest.raises(StoreError, match="--resume"):
-        sweep(experiment, trials=5, **arguments)
+        sweep(experiment, options)
     before = store.trials()
-    again = sweep(experiment, trials=5, resume=True, **arguments)
+    again = sweep(experiment, options.model_copy(update={"resume": True}))
     assert sweep_status(Store.open(again.uri)).ended == Store.open(again.uri).info.trials == 5
     assert list(again.latest_trials()["trial_id"]) == ["0000", "0001", "0002", "0003", "0004"]
     pd.testing.assert_frame_equal(again.trials().iloc[:4][before.columns], before)
 
 
-def test_a_stopped_trial_trains_no_further_than_its_report(cohort_path: Path, tmp_path: Path) -> None:
+def test_a_stopped_trial_trains_no_further_than_its_report(
+    cohort_path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     experiment = load_space(f"{SPACE}:tiny").with_settings(
         {"scheduler.kind": "asha", "scheduler.reduction_factor": 2, "family": "dcgan", "iterations": 30}
     )
     experiment = experiment.model_copy(update={"first_trials": ()})
-    said: list[str] = []
-    store = sweep(experiment, cohort=cohort_path, storage=str(tmp_path), name="a", trials=6, say=said.append)
-    starts = [line for line in said if " starts: " in line]
+    caplog.set_level("INFO", "gansweep")
+    store = sweep(experiment, sweep_options(cohort=cohort_path, storage=str(tmp_path), name="a", trials=6))
+    starts = [line for line in caplog.messages if " starts: " in line]
     assert len(starts) == 6
     assert all("lr " in line and "family" not in line for line in starts)  # what is fixed is not what varies
     stopped = store.latest_trials().query("status == 'stopped'")
     assert len(stopped) > 0
     for row in stopped.itertuples():
-        state = torch.load(io.BytesIO(store.read_bytes(f"checkpoints/{row.trial_id}.pt")), weights_only=True)
+        state = store.checkpoint(str(row.trial_id)).read()
         assert state["iteration"] == row.stopped_at == row.iterations < 30
         assert store.load_study().trials[int(row.trial_id)].state == TrialState.COMPLETE
 
@@ -159,11 +159,7 @@ def test_more_workers_than_the_cluster_has_are_refused_at_once(cohort_path: Path
     with pytest.raises(ClusterError, match="64 workers"):
         sweep(
             load_space(f"{SPACE}:tiny").with_settings({"batch_size": 64}),
-            cohort=cohort_path,
-            storage=str(tmp_path),
-            name="s",
-            trials=1,
-            workers_per_trial=64,
+            sweep_options(cohort=cohort_path, storage=str(tmp_path), workers_per_trial=64),
         )
     assert time.monotonic() - started < 30
     assert not (tmp_path / "s").exists()
@@ -171,7 +167,7 @@ def test_more_workers_than_the_cluster_has_are_refused_at_once(cohort_path: Path
 
 def test_a_space_that_cannot_be_built_ends_the_sweep_with_its_reason(cohort_path: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="unheard_of"):
-        sweep(load_space(f"{SPACE}:wrong"), cohort=cohort_path, storage=str(tmp_path), name="s", trials=2)
+        sweep(load_space(f"{SPACE}:wrong"), sweep_options(cohort=cohort_path, storage=str(tmp_path), trials=2))
 
 
 def test_another_cohort_on_a_node_ends_the_sweep_in_one_line(
@@ -180,7 +176,7 @@ def test_another_cohort_on_a_node_ends_the_sweep_in_one_line(
     """The driver's hash is not that of what the workers open."""
     monkeypatch.setattr(Cohort, "content_hash", "ab" * 32)
     with pytest.raises(CohortError, match="the sweep's is abababababab"):
-        sweep(load_space(f"{SPACE}:slow"), cohort=cohort_path, storage=str(tmp_path), name="s", trials=3)
+        sweep(load_space(f"{SPACE}:slow"), sweep_options(cohort=cohort_path, storage=str(tmp_path), trials=3))
     store = Store.open(str(tmp_path / "s"))
     assert set(store.latest_trials()["status"]) == {"interrupted"}
     assert {trial.state for trial in store.load_study().trials} == {TrialState.WAITING}

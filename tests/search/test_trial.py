@@ -1,6 +1,5 @@
-"""A trial between Tune and its gang, with a gang that only notes what it is given."""
+"""A trial between Tune and its worker group, with a worker group that only notes what it is given."""
 
-import json
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,22 +7,23 @@ from typing import Any
 import pytest
 
 from gansweep.cohort.dataset import Cohort
-from gansweep.experiment import ScoringSettings, TrialConfig
+from gansweep.config import ScoringSettings, TrialConfig
 from gansweep.search import trial as module
-from gansweep.search.capacity import Footprint
-from gansweep.search.desk import Outcome
-from gansweep.search.trial import GangTrial
-from gansweep.search.worker import GangSettings
+from gansweep.search.cluster import Footprint
+from gansweep.search.mailbox import Outcome
+from gansweep.search.trial import WorkerGroupTrial
+from gansweep.search.worker import WorkerGroupSettings
 from gansweep.store.provenance import describe_sweep
 from gansweep.store.schema import ReportRow
 from gansweep.store.store import Store
 from search_spaces.smoke import smoke
+from tests.values import report_of, sweep_options
 from trainables import TRAINABLES
 
 
 @dataclass
-class _Gang:
-    settings: GangSettings
+class _Group:
+    settings: WorkerGroupSettings
     footprint: Footprint
     asked: list[int] = field(default_factory=list)
 
@@ -32,24 +32,19 @@ class _Gang:
 
     def outcome(self, index: int) -> Outcome:
         assert index in range(self.asked[0], self.settings.reports), "no worker will ever hand this report in"
-        progress = {
-            "index": index,
-            "final": index + 1 == self.settings.reports,
-            "scores": {"fid": 1.0, "accuracy": 0.5},
-        }
-        rest = {"iteration": 9, "images_seen": 9, "losses": {}, "seconds_training": 0.0, "seconds_scoring": 0.0}
-        return Outcome({"progress": {**progress, **rest}, "fid_features": "f"})
+        final = index + 1 == self.settings.reports
+        return Outcome(report_of(index, final, 9, 9, scores={"fid": 1.0, "accuracy": 0.5}, fid_features="f"))
 
 
 @pytest.fixture
 def store(cohort_path, tmp_path):
-    info = describe_sweep(smoke(), Cohort.open(cohort_path), name="s", space="smoke", seed=0)
+    info = describe_sweep(smoke(), Cohort.open(cohort_path), sweep_options(name="s", seed=0), space="smoke")
     return Store.create(str(tmp_path), "s", info)
 
 
 def _set_up(store, reports, started=0.0):
-    trial = object.__new__(GangTrial)
-    settings = GangSettings(store.uri, "", "", TRAINABLES, ScoringSettings(), reports=reports)
+    trial = object.__new__(WorkerGroupTrial)
+    settings = WorkerGroupSettings(store.uri, "", "", TRAINABLES, ScoringSettings(), reports=reports)
     config = {"trial_id": "0000", "attempt": 1, "started": started, "config": TrialConfig().as_dict()}
     trial.setup(config, settings, Footprint(2, 1.0, 0.5), {"fid": "minimize", "accuracy": "maximize"})
     return trial
@@ -58,34 +53,34 @@ def _set_up(store, reports, started=0.0):
 @pytest.mark.parametrize("reported", [0, 1, 2])
 def test_a_trial_goes_on_after_any_number_of_stored_reports(store, reported, monkeypatch):
     """Also when it died between its last report and being told that this was its end."""
-    monkeypatch.setattr(module, "Gang", _Gang)
+    monkeypatch.setattr(module, "WorkerGroup", _Group)
     store.write_bytes("checkpoints/0000.pt", b"weights")
     for index in range(reported):
-        store.write_report(ReportRow("0000", 0, index, index == 1, 5, 5, losses={}, scores={}))
+        store.write_report(ReportRow("0000", 0, report_of(index, index == 1, 5, 5)))
     trial = _set_up(store, reports=2)
-    statuses = [trial.step()["status"] for _ in range(max(1, 2 - reported))]
+    statuses = [trial.step()["result"].status for _ in range(max(1, 2 - reported))]
     assert statuses[-1] == "completed"
     assert store.latest_reports()["index"].tolist() == [0, 1]
 
 
 def test_a_retry_by_tune_forgets_neither_the_attempts_time_nor_its_best(store, monkeypatch):
-    monkeypatch.setattr(module, "Gang", _Gang)
+    monkeypatch.setattr(module, "WorkerGroup", _Group)
     store.write_bytes("checkpoints/0000.pt", b"weights")
     for index, (attempt, fid, accuracy) in enumerate([(0, 0.5, 0.9), (1, 2.0, 0.4), (1, float("nan"), 0.4)]):
         scores = {"fid": fid, "accuracy": accuracy}
-        store.write_report(ReportRow("0000", attempt, index, False, 5, 5, losses={}, scores=scores))
-    result = _set_up(store, reports=4, started=time.time() - 100).step()
-    assert result["reported"] == 4
-    assert json.loads(result["best"]) == {"fid": 0.5, "accuracy": 0.9}
-    assert 100 <= result["seconds"] < 130
-    assert result["gpu_seconds"] == result["seconds"]
+        store.write_report(ReportRow("0000", attempt, report_of(index, False, 5, 5, scores=scores)))
+    result = _set_up(store, reports=4, started=time.time() - 100).step()["result"]
+    assert result.reported == 4
+    assert result.best == {"fid": 0.5, "accuracy": 0.9}
+    assert 100 <= result.seconds < 130
+    assert result.footprint.gpus == 1.0
 
 
 def test_a_trial_without_a_checkpoint_starts_anew(store, monkeypatch):
     """On a node whose clock is behind."""
-    monkeypatch.setattr(module, "Gang", _Gang)
-    store.write_report(ReportRow("0000", 1, 0, False, 5, 5, losses={}, scores={"fid": 0.5, "accuracy": 0.9}))
-    result = _set_up(store, reports=4, started=time.time() + 100).step()
-    assert result["reported"] == 1
-    assert json.loads(result["best"]) == {"fid": 1.0, "accuracy": 0.5}
-    assert 0 <= result["seconds"] < 30
+    monkeypatch.setattr(module, "WorkerGroup", _Group)
+    store.write_report(ReportRow("0000", 1, report_of(0, False, 5, 5, scores={"fid": 0.5, "accuracy": 0.9})))
+    result = _set_up(store, reports=4, started=time.time() + 100).step()["result"]
+    assert result.reported == 1
+    assert result.best == {"fid": 1.0, "accuracy": 0.5}
+    assert 0 <= result.seconds < 30

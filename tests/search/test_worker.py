@@ -1,4 +1,4 @@
-"""What a gang's worker does with each kind of error, without a gang."""
+"""What a worker group's worker does with each kind of error, without a worker group."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,12 +8,12 @@ import pytest
 
 from gansweep.cohort.dataset import Cohort
 from gansweep.errors import CohortError, ConfigError, Diverged, StoreError
-from gansweep.search.desk import Job
+from gansweep.search.mailbox import Job
 from gansweep.search.worker import _Worker
 
 
 class _Asking(_Worker):
-    """Notes what it would ask the desk."""
+    """Notes what it would ask the mailbox."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[Any, ...]] = []
@@ -44,17 +44,17 @@ def _asked(worker: _Asking, error: type[Exception]) -> list[tuple[Any, ...]]:
     ("error", "ending"),
     [(Diverged("the critic is dead"), "diverged"), (ConfigError("lr_d = -1"), "failed")],
 )
-def test_what_every_rank_meets_alike_ends_the_trial_and_keeps_the_gang(error: Exception, ending: str) -> None:
+def test_what_every_rank_meets_alike_ends_the_trial_and_keeps_the_group(error: Exception, ending: str) -> None:
     assert _run(error) == [("end", 7, ending, str(error))]
 
 
 def test_a_store_that_cannot_be_written_for_a_moment_costs_a_restart() -> None:
-    """Rank 0's alone: kept, its gang would leave the other ranks in a collective, and the next trial with them."""
+    """Rank 0's alone: kept, its group would leave the other ranks in a collective, and the next trial with them."""
     error = StoreError("cannot write: disk is full")
     assert _run(error) == [("fault", 7, str(error)), ("raised",)]
 
 
-def test_a_cohort_that_is_bad_on_one_node_ends_the_trial_and_its_gang() -> None:
+def test_a_cohort_that_is_bad_on_one_node_ends_the_trial_and_its_group() -> None:
     error = CohortError("images.npy is damaged")
     assert _run(error) == [("end", 7, "failed", str(error)), ("raised",)]
 

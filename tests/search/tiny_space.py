@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from gansweep.experiment import Experiment, SchedulerSettings, ScoringSettings, TrialConfig
 from trainables import GANS, TRAINABLES
-from trainables.dcgan import Dcgan
+from trainables.gans.dcgan import Dcgan
 
 
 class Exploding(Dcgan):

@@ -10,7 +10,7 @@ import optuna
 import pytest
 from pydantic import BaseModel
 
-from gansweep.experiment import TrialConfig
+from gansweep.config import TrialConfig
 from gansweep.search.spaces import known_spaces, load_space
 from trainables import TRAINABLES
 

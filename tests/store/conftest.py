@@ -2,9 +2,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from gansweep.experiment import Objective, TrialConfig
+from gansweep.config import Objective, TrialConfig
 from gansweep.store.schema import CohortReference, ReportRow, SweepInfo, TrialRow
 from gansweep.store.store import Store
+from tests.values import report_of
 
 
 @pytest.fixture
@@ -36,8 +37,9 @@ def trial():
 
 @pytest.fixture
 def report():
-    def make(number, index, attempt=0, **changes):
+    def make(number, index, attempt=0, time=None, **changes):
         values = {"losses": {"critic": 1.5}, "scores": {"fid": 20.0 - index, "accuracy": 0.5}, **changes}
-        return ReportRow(f"{number:04d}", attempt, index, index == 3, 100 * (index + 1), 6400, **values)
+        report = report_of(index, index == 3, 100 * (index + 1), 6400, **values)
+        return ReportRow(f"{number:04d}", attempt, report, **({} if time is None else {"time": time}))
 
     return make

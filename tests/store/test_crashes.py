@@ -14,7 +14,8 @@ from gansweep.store.store import Store
 # Two rows and two reports per trial; says of each trial when it is done. Every writer has a column of its own.
 WRITER = """
 import sys
-from gansweep.experiment import TrialConfig
+from gansweep.config import TrialConfig
+from gansweep.contracts import Progress, Report
 from gansweep.store.schema import ReportRow, TrialRow
 from gansweep.store.store import Store
 uri, first, count, column = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
@@ -23,7 +24,8 @@ for number in range(first, first + count):
     trial, scores = f"{number:04d}", {"fid": 1.0, column: float(number)}
     store.write_trial(TrialRow(trial, 0, "running", TrialConfig()))
     for index in range(2):
-        store.write_report(ReportRow(trial, 0, index, index == 1, index, 0, {f"loss_{column}": 1.0}, scores))
+        progress = Progress(index, index == 1, index, 0, {f"loss_{column}": 1.0}, scores, 0.0, 0.0)
+        store.write_report(ReportRow(trial, 0, Report(progress)))
     store.write_trial(TrialRow(trial, 0, "completed", TrialConfig(), scores=scores))
     print(number, flush=True)
 """

@@ -3,7 +3,7 @@
 import pytest
 
 from gansweep.errors import StoreError
-from gansweep.store.files import Files, without_credentials
+from gansweep.store.filesystem import Files, without_credentials
 
 
 @pytest.mark.parametrize(

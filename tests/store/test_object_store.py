@@ -11,7 +11,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from gansweep.errors import StoreError
-from gansweep.store.files import Files, without_credentials
+from gansweep.store.filesystem import Files, without_credentials
 from gansweep.store.store import Store
 
 

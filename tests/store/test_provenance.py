@@ -3,10 +3,12 @@ from types import SimpleNamespace
 import pandas as pd
 from pydantic import BaseModel
 
+from gansweep.config import TrialConfig
 from gansweep.contracts import Trainables
-from gansweep.experiment import Experiment, TrialConfig
+from gansweep.experiment import Experiment
 from gansweep.store.provenance import code_revision, describe_sweep, package_versions
 from gansweep.store.store import Store
+from tests.values import sweep_options
 
 
 class Family:
@@ -31,10 +33,8 @@ def test_a_sweep_is_described_and_kept(tmp_path):
     info = describe_sweep(
         experiment.with_settings({"reports": 2, "lr_d": 0.001}),
         _cohort(),
-        name="s",
+        sweep_options(seed=7, trials=5),
         space="smoke",
-        seed=7,
-        trials=5,
         resources={"CPU": 2.0},
     )
     assert info.cohort.patients == {"train": 2, "val": 1}

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pandas as pd
 
-from gansweep.experiment import Objective
+from gansweep.config import Objective
 from gansweep.store.ranking import rank_trials
 
 FID, ACCURACY = Objective(name="fid", direction="minimize"), Objective(name="accuracy", direction="maximize")

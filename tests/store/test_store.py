@@ -9,9 +9,9 @@ import pyarrow.dataset as ds
 import pytest
 from pydantic import BaseModel
 
+from gansweep.config import Objective, TrialConfig
 from gansweep.contracts import Trainables
 from gansweep.errors import ConfigError, StoreError
-from gansweep.experiment import Objective, TrialConfig
 from gansweep.store.columns import config_columns
 from gansweep.store.schema import CohortReference, TestOpening
 from gansweep.store.store import Store

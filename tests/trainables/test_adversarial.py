@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from gansweep.config import TrialConfig
 from gansweep.contracts import Phase
-from gansweep.experiment import TrialConfig
+from gansweep.distributed import World
 from gansweep.testing.images import shapes
 from gansweep.training.batches import Batches
 from gansweep.training.build import build_gan
-from gansweep.training.world import World
 from trainables import TRAINABLES
 
 DATA, SPEC = shapes(count=24, size=16)
@@ -147,7 +147,7 @@ def test_the_critic_sees_each_mask_where_its_lesion_lies():
 def test_the_mask_is_no_direction_of_the_penalised_slope():
     gan, given = built(conditioning="lesion_burden", penalty__kind="r1_r2"), batch()
     _, log = gan.loss("critic", given, 0)
-    gan._seen = lambda images, _batch: images.detach()
-    gan._judge_seen = lambda seen, labels: gan.judge(seen, labels, given.masks.repeat(len(labels) // 12, 1, 1, 1))
+    gan._augmented = lambda images, _batch: images.detach()
+    gan._judge_augmented = lambda seen, labels: gan.judge(seen, labels, given.masks.repeat(len(labels) // 12, 1, 1, 1))
     _, in_the_image_alone = gan.loss("critic", batch(), 0)
     torch.testing.assert_close(log["gradient_norm"], in_the_image_alone["gradient_norm"])

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from trainables import ATTENTIONS
-from trainables.attention import SelfAttention
-from trainables.blocks import attention_at
+from trainables.layers.attention import SelfAttention
+from trainables.layers.blocks import attention_at
 
 
 @pytest.mark.parametrize("name", sorted(ATTENTIONS))

@@ -5,21 +5,21 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gansweep.experiment import AugmentationSettings, TrialConfig
+from gansweep.config import AugmentationSettings, TrialConfig
+from gansweep.distributed import World
 from gansweep.testing.images import shapes
 from gansweep.training.batches import Batches
 from gansweep.training.build import build_gan
-from gansweep.training.draws import StepDraws
-from gansweep.training.world import World
+from gansweep.training.random import SeededStepRandom
 from trainables import GANS, TRAINABLES
-from trainables.augmentation import AdaptiveAugment, Augmentation, DiffAugment
+from trainables.objectives.augmentation import AdaptiveAugment, Augmentation, DiffAugment
 
 DATA, SPEC = shapes(count=32, size=16)
 IMAGES = DATA.images
 
 
 def draws(seed=0):
-    return StepDraws((seed, "augmentation"), len(IMAGES), World(), torch.device("cpu"))
+    return SeededStepRandom((seed, "augmentation"), len(IMAGES), World(), torch.device("cpu"))
 
 
 def augmented(*policy, probability=1.0, images=IMAGES, seed=0):

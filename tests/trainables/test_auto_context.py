@@ -8,14 +8,14 @@ from typing import Any
 
 import torch
 
+from gansweep.config import TrialConfig
 from gansweep.contracts import Condition
-from gansweep.experiment import TrialConfig
 from gansweep.testing.images import shapes
 from gansweep.training.build import build_gan
 from gansweep.training.loop import train
 from gansweep.training.reporters import MemoryReporter
 from trainables import TRAINABLES
-from trainables.auto_context import AutoContext
+from trainables.gans.auto_context import AutoContext
 
 CPU = torch.device("cpu")
 DATA, PLAIN = shapes(count=8, size=16)

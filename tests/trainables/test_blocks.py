@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from trainables.blocks import NearestConv2d, initialise, upsampled_and_convolved, upsampler
+from trainables.layers.blocks import NearestConv2d, initialise, upsample_conv2d, upsampler
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 5, 7), (1, 4, 1, 1), (3, 1, 8, 8)], ids=str)
@@ -16,7 +16,7 @@ def test_upsampling_and_convolving_in_one_step_is_both_steps_with_their_gradient
     weight = torch.randn(4, shape[1], 3, 3, dtype=torch.float64, requires_grad=True)
     bias = torch.randn(4, dtype=torch.float64, requires_grad=True)
     parts = (x, weight, bias)
-    one, two = upsampled_and_convolved(*parts), F.conv2d(F.interpolate(x, scale_factor=2.0), weight, bias, padding=1)
+    one, two = upsample_conv2d(*parts), F.conv2d(F.interpolate(x, scale_factor=2.0), weight, bias, padding=1)
     torch.testing.assert_close(one, two)
     ahead = torch.randn_like(one)
     gradients = (torch.autograd.grad(result, parts, ahead) for result in (one, two))

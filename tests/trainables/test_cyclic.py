@@ -10,15 +10,15 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from gansweep.config import TrialConfig
 from gansweep.contracts import Batch
-from gansweep.experiment import TrialConfig
+from gansweep.distributed import World
 from gansweep.export.loading import flat_weights
 from gansweep.testing.images import shapes
 from gansweep.training.build import build_gan
-from gansweep.training.draws import StepDraws
-from gansweep.training.world import World
+from gansweep.training.random import SeededStepRandom
 from trainables import GANS, TRAINABLES
-from trainables.losses import Judgement
+from trainables.layers.critic_output import CriticOutput
 
 CPU = torch.device("cpu")
 FOUND, PLAIN = shapes(count=8, size=16)
@@ -40,8 +40,8 @@ class Scaled(nn.Module):
 class Mean(nn.Module):
     """A critic that scores an image by its mean."""
 
-    def forward(self, images: torch.Tensor) -> Judgement:
-        return Judgement(images.mean(dim=(1, 2, 3)) * 1.0, None, [images])
+    def forward(self, images: torch.Tensor) -> CriticOutput:
+        return CriticOutput(images.mean(dim=(1, 2, 3)) * 1.0, None, [images])
 
 
 def planted(family: str, forth: float, back: float, n_critic: int = 1, **architecture: Any) -> Any:
@@ -51,13 +51,13 @@ def planted(family: str, forth: float, back: float, n_critic: int = 1, **archite
     config = config.derive({"loss.kind": "least_squares", "penalty.kind": "none", "n_critic": n_critic})
     gan = build_gan(config, SPEC, TRAINABLES)
     gan.networks |= {"generator_ab": Scaled(forth), "generator_ba": Scaled(back)}
-    for name, adversary in gan.adversaries.items():
-        gan.networks[name] = adversary.critic = Mean()
+    for name, objective in gan.objectives.items():
+        gan.networks[name] = objective.critic = Mean()
     return gan
 
 
 def batch() -> Batch:
-    draws = StepDraws((0,), 8, World(), CPU)
+    draws = SeededStepRandom((0,), 8, World(), CPU)
     return Batch(DATA.images, DATA.labels, None, draws, 8, DATA.paired)
 
 
@@ -126,13 +126,13 @@ def test_dc2anet_leaves_out_what_weighs_nothing():
 def shown(gan: Any, step: int) -> dict[str, torch.Tensor]:
     """What each critic is given in a step: real images, then fakes."""
     seen: dict[str, torch.Tensor] = {}
-    for name, adversary in gan.adversaries.items():
+    for name, objective in gan.objectives.items():
 
-        def judge(images: torch.Tensor, name: str = name) -> Judgement:
+        def judge(images: torch.Tensor, name: str = name) -> CriticOutput:
             seen[name] = images
-            return Judgement(images.mean(dim=(1, 2, 3)))
+            return CriticOutput(images.mean(dim=(1, 2, 3)))
 
-        adversary.critic = judge
+        objective.critic = judge
     gan.loss("critic", batch(), step)
     return seen
 

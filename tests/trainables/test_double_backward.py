@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from trainables.double_backward import Conv2d, LeakyReLU, convolved, leaky_relu, without_weight_gradients
+from trainables.layers.double_backward import Conv2d, LeakyReLU, convolved, leaky_relu, without_weight_gradients
 
 SHAPES = [
     {"kernel": 1},

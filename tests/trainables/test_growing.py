@@ -6,17 +6,17 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from gansweep.config import TrialConfig
 from gansweep.contracts import Condition, Phase
-from gansweep.experiment import TrialConfig
+from gansweep.distributed import World
 from gansweep.testing.images import shapes
 from gansweep.training.batches import Batches
 from gansweep.training.build import build_gan
 from gansweep.training.loop import train
 from gansweep.training.reporters import MemoryReporter
 from gansweep.training.sampling import make_sampler
-from gansweep.training.world import World
 from trainables import TRAINABLES
-from trainables.progan import Architecture, level_at
+from trainables.gans.progan import Architecture, level_at
 
 CPU = torch.device("cpu")
 DATA, SPEC = shapes(count=16, size=32)

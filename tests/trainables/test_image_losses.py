@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from skimage.metrics import structural_similarity
 
-from trainables.image_losses import (
+from trainables.layers.critic_output import CriticOutput
+from trainables.objectives.image_losses import (
     brightness_cross_entropy,
     gradient_difference,
     perceptual_distance,
     structural_distance,
 )
-from trainables.losses import Judgement
 
 
 def noise(seed: int) -> torch.Tensor:
@@ -66,7 +66,7 @@ def test_perceptual_distance_averages_layers_and_spares_the_target():
     ours = [torch.ones(2, 3, requires_grad=True), torch.zeros(2, 5, requires_grad=True)]
     theirs = [torch.zeros(2, 3, requires_grad=True), torch.full((2, 5), 3.0, requires_grad=True)]
     scores = torch.zeros(2)
-    distance = perceptual_distance(Judgement(scores, None, ours), Judgement(scores, None, theirs))
+    distance = perceptual_distance(CriticOutput(scores, None, ours), CriticOutput(scores, None, theirs))
     assert distance == 2.0
     gradients = torch.autograd.grad(distance, [*ours, *theirs], allow_unused=True)
     assert [gradient is None for gradient in gradients] == [False, False, True, True]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
+from gansweep.distributed import World
 from gansweep.testing.workers import run_workers
-from gansweep.training.draws import StepDraws
-from gansweep.training.world import World
-from trainables.image_pool import ImagePool
+from gansweep.training.random import SeededStepRandom
+from trainables.algorithms.image_pool import ImagePool
 
 CPU = torch.device("cpu")
 BATCH, PLACES = 4, 3
@@ -23,7 +23,7 @@ def exchanged(steps: int, pool: ImagePool | None = None) -> tuple[list[torch.Ten
     world = World.current()
     pool = pool or ImagePool(BATCH * PLACES - 1, BATCH, (1, 2, 2))
     shown = [
-        pool.exchange(numbered(step)[world.rows(BATCH)], StepDraws((7, step), BATCH, world, CPU))[:, 0, 0, 0]
+        pool.exchange(numbered(step)[world.rows(BATCH)], SeededStepRandom((7, step), BATCH, world, CPU))[:, 0, 0, 0]
         for step in range(steps)
     ]
     return shown, pool.state_dict()

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from gansweep.config import TrialConfig
 from gansweep.contracts import Batch, Condition, ImageSet
 from gansweep.errors import ConfigError
-from gansweep.experiment import TrialConfig
 from gansweep.testing.gan_contract import admissible, check_gan
 from gansweep.testing.images import shapes
 from gansweep.training.build import build_gan, check_config
@@ -17,7 +17,7 @@ from gansweep.training.loop import train
 from gansweep.training.reporters import MemoryReporter
 from gansweep.training.sampling import make_sampler
 from trainables import GANS, TRAINABLES
-from trainables.masks import masked_batch
+from trainables.conditioning.masks import masked_batch
 
 DATA, SPEC = shapes(count=20, size=16)
 BASES = ["fcgan", "dcgan", "sngan", "lapgan", "progan", "stylegan2", "vaegan", "r3gan"]
@@ -36,7 +36,7 @@ def test_every_family_from_noise_draws_masks_too(base):
 @pytest.mark.parametrize("base", sorted({*GANS, "unknown"} - set(BASES)))
 def test_no_other_family_is_a_base(base):
     config = TrialConfig(family="joint", architecture={"base": base})
-    with pytest.raises(ConfigError, match=f"architecture.base = '{base}' is no family from noise to image"):
+    with pytest.raises(ConfigError, match=f"architecture.base = '{base}' is not a family from noise to image"):
         check_config(config, SPEC, TRAINABLES)
 
 
@@ -44,7 +44,7 @@ def test_no_other_family_is_a_base(base):
 def test_masks_are_needed_and_not_twice(family):
     config = TrialConfig(family=family, architecture=dict(GANS[family].smallest))
     check_config(config, SPEC, TRAINABLES)
-    with pytest.raises(ConfigError, match="needs lesion masks, and the cohort has none"):
+    with pytest.raises(ConfigError, match="needs lesion masks, but the cohort has none"):
         check_config(config, replace(SPEC, mask_channels=0), TRAINABLES)
     with pytest.raises(ConfigError, match="condition on the class"):
         check_config(config.derive({"conditioning": "lesion_mask"}), SPEC, TRAINABLES)

@@ -9,18 +9,18 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from gansweep.config import TrialConfig
 from gansweep.contracts import Batch, Condition
-from gansweep.experiment import TrialConfig
+from gansweep.distributed import World
 from gansweep.testing.images import shapes
 from gansweep.training.build import build_gan
-from gansweep.training.draws import StepDraws
 from gansweep.training.loop import train
+from gansweep.training.random import SeededStepRandom
 from gansweep.training.reporters import MemoryReporter
 from gansweep.training.restore import restore_gan
 from gansweep.training.sampling import make_sampler
-from gansweep.training.world import World
 from trainables import TRAINABLES
-from trainables.kgan import KGan
+from trainables.gans.kgan import KGan
 
 CPU = torch.device("cpu")
 DATA, PLAIN = shapes(count=20, size=16)
@@ -45,7 +45,7 @@ def config(**architecture: Any) -> TrialConfig:
 
 
 def batch() -> Batch:
-    draws = StepDraws((0,), 4, World(), CPU)
+    draws = SeededStepRandom((0,), 4, World(), CPU)
     return Batch(DATA.images[:4], DATA.labels[:4], None, draws, 4, DATA.paired[:4])
 
 

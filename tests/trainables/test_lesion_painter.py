@@ -9,18 +9,18 @@ import pytest
 import torch
 from torch.nn import functional
 
-from gansweep.cohort.phantom import draw_phantom
+from gansweep.cohort.phantom.scans import draw_phantom
+from gansweep.config import TrialConfig
 from gansweep.contracts import Condition, ImageSet, ImageSpec
 from gansweep.errors import ConfigError
-from gansweep.experiment import TrialConfig
 from gansweep.training.build import build_gan, check_config
 from gansweep.training.loop import train
 from gansweep.training.reporters import MemoryReporter
 from gansweep.training.sampling import make_sampler
 from trainables import TRAINABLES
-from trainables.lesion_painter import LesionPainter, neighbourhoods
-from trainables.mask_model import MaskModel, displaced, inside_of_heads
-from trainables.painter import soft_neighbourhood
+from trainables.conditioning.mask_model import MaskModel, displace, head_interior
+from trainables.gans.lesion_painter import LesionPainter, lesion_windows
+from trainables.layers.painter import soft_neighbourhood
 
 SIZE = 32
 SPEC = ImageSpec(SIZE, 1, ("control", "fahr"), mask_channels=1, positive=1)
@@ -124,7 +124,7 @@ def test_drawn_masks_lie_inside_the_head_and_have_training_sizes() -> None:
     onto = heads(80, seed=7).images[::2]
     drawn = model.draw(onto, torch.Generator().manual_seed(0))
     assert set(drawn.unique().tolist()) == {0.0, 1.0}
-    assert ((drawn * inside_of_heads(onto)).sum((1, 2, 3)) == drawn.sum((1, 2, 3))).all()
+    assert ((drawn * head_interior(onto)).sum((1, 2, 3)) == drawn.sum((1, 2, 3))).all()
     areas, real = drawn.sum((1, 2, 3)), masks.sum((1, 2, 3))
     real = real[real > 0]
     # Sizes are relative to the head, whose scale varies by a tenth or two.
@@ -142,18 +142,18 @@ def test_a_lesion_keeps_its_place_in_a_smaller_head() -> None:
     large[..., 4:60, 12:52], small[..., 20:48, 16:36] = 0.0, 0.0
     mask = torch.zeros(1, 1, 64, 64)
     mask[..., 30:38, 18:26] = 1.0  # a quarter of the way in from the left, half-way down
-    moved = displaced(mask, large, small, torch.zeros(1, 3), torch.ones(1))
+    moved = displace(mask, large, small, torch.zeros(1, 3), torch.ones(1))
     rows, columns = moved[0, 0].nonzero().double().mean(0) + 0.5
     assert float(rows) == pytest.approx(34.0, abs=1.0)
     assert float(columns) == pytest.approx(21.0, abs=1.0)
     assert 12 <= float(moved.sum()) <= 20  # a quarter of 64
-    mirrored = displaced(mask, large, small, torch.zeros(1, 3), torch.zeros(1))
+    mirrored = displace(mask, large, small, torch.zeros(1, 3), torch.zeros(1))
     assert float(mirrored[0, 0].nonzero().double().mean(0)[1] + 0.5) == pytest.approx(31.0, abs=1.0)
 
 
 def test_an_empty_mask_stays_empty_and_changes_nothing(painter: LesionPainter) -> None:
     sources, masks = DATA.images[WELL][:4], torch.zeros(4, 1, SIZE, SIZE)
-    assert not displaced(masks, sources, sources, torch.randn(4, 3), torch.rand(4)).any()
+    assert not displace(masks, sources, sources, torch.randn(4, 3), torch.rand(4)).any()
     with torch.no_grad():
         images = painter.painter(sources, masks, torch.zeros(4, 1), torch.randn(4, 1, SIZE, SIZE))
     assert torch.equal(images, sources)
@@ -162,7 +162,7 @@ def test_an_empty_mask_stays_empty_and_changes_nothing(painter: LesionPainter) -
 def test_windows_are_about_the_lesion_and_inside_the_image() -> None:
     masks = torch.zeros(3, 1, SIZE, SIZE)
     masks[0, 0, 0, 0] = masks[1, 0, 20, 12] = 1.0
-    windows = neighbourhoods(masks, masks, 8)
+    windows = lesion_windows(masks, masks, 8)
     assert windows.shape == (3, 1, 8, 8)
     assert windows.sum((1, 2, 3)).tolist() == [1.0, 1.0, 0.0]
     assert windows[0, 0, 0, 0] == 1.0
@@ -185,10 +185,10 @@ def test_it_makes_the_diseased_class_wherever_that_stands() -> None:
 @pytest.mark.parametrize(
     ("spec", "changes", "message"),
     [
-        (replace(SPEC, mask_channels=0), {}, "needs lesion masks, and the cohort has none"),
-        (replace(SPEC, classes=("fahr",)), {}, "paints from one class into another, and the cohort has 1"),
-        (SPEC, {"batch_size": 7}, "half of each batch is of either class"),
-        (SPEC, {"conditioning": "lesion_mask"}, "is given every mask anyway"),
+        (replace(SPEC, mask_channels=0), {}, "needs lesion masks, but the cohort has none"),
+        (replace(SPEC, classes=("fahr",)), {}, "paints lesions of one class into another, but the cohort has 1"),
+        (SPEC, {"batch_size": 7}, "each class fills half of a batch"),
+        (SPEC, {"conditioning": "lesion_mask"}, "already takes the mask as input"),
         (SPEC, {"conditioning": "concat"}, "set conditioning = 'none'"),
         (SPEC, {"architecture.depth": 6}, "cannot be halved architecture.depth = 6 times"),
         (replace(SPEC, size=256), {"architecture.depth": 1, "attention": "self_attention"}, "over 128x128 pixels"),

@@ -7,9 +7,10 @@ import math
 import pytest
 import torch
 
-from gansweep.experiment import LossSettings
+from gansweep.config import LossSettings
 from trainables import LOSSES
-from trainables.losses import Judgement, feature_matching
+from trainables.layers.critic_output import CriticOutput
+from trainables.objectives.losses import feature_matching
 
 REAL, FAKE = 0.3, -0.4
 LABELS = torch.zeros(1, dtype=torch.int64)
@@ -20,7 +21,7 @@ def softplus(x):
 
 
 def judged(score, classes=None):
-    return Judgement(torch.tensor([score]), None if classes is None else torch.tensor([classes]))
+    return CriticOutput(torch.tensor([score]), None if classes is None else torch.tensor([classes]))
 
 
 @pytest.mark.parametrize(
@@ -56,9 +57,9 @@ def test_class_hinge_wants_a_margin_over_the_best_other_class():
 
 
 def test_feature_matching_compares_means():
-    real = Judgement(torch.zeros(2), features=[torch.tensor([[0.0, 2.0], [2.0, 2.0]])])
-    same_mean = Judgement(torch.zeros(2), features=[torch.tensor([[1.0, 1.0], [1.0, 3.0]])])
-    other = Judgement(torch.zeros(2), features=[torch.tensor([[2.0, 2.0], [2.0, 2.0]])])
+    real = CriticOutput(torch.zeros(2), features=[torch.tensor([[0.0, 2.0], [2.0, 2.0]])])
+    same_mean = CriticOutput(torch.zeros(2), features=[torch.tensor([[1.0, 1.0], [1.0, 3.0]])])
+    other = CriticOutput(torch.zeros(2), features=[torch.tensor([[2.0, 2.0], [2.0, 2.0]])])
     assert feature_matching(real, same_mean).item() == pytest.approx(0.0)
     assert feature_matching(real, other).item() == pytest.approx(0.5)
 
@@ -66,6 +67,6 @@ def test_feature_matching_compares_means():
 @pytest.mark.parametrize("kind", sorted(LOSSES))
 def test_confidence_is_one_when_the_critic_knows(kind):
     loss = LOSSES[kind](LossSettings(kind=kind))
-    sure = Judgement(torch.tensor([2.0, 3.0])), Judgement(torch.tensor([-2.0, -1.0]))
+    sure = CriticOutput(torch.tensor([2.0, 3.0])), CriticOutput(torch.tensor([-2.0, -1.0]))
     assert loss.confidence(*sure).tolist() == [1.0, 1.0]
-    assert loss.confidence(Judgement(-sure[0].scores), sure[1]).tolist()[1] == -1.0
+    assert loss.confidence(CriticOutput(-sure[0].scores), sure[1]).tolist()[1] == -1.0

@@ -6,19 +6,19 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from gansweep.config import TrialConfig
 from gansweep.contracts import Condition, ImageSpec, Phase
+from gansweep.distributed import World
 from gansweep.errors import ConfigError
-from gansweep.experiment import TrialConfig
 from gansweep.testing.images import shapes
 from gansweep.training.batches import Batches
 from gansweep.training.build import build_gan, check_config
-from gansweep.training.world import World
 from trainables import GANS, TRAINABLES
-from trainables.double_backward import leaky_relu
-from trainables.equalised import SLOPE
-from trainables.lapgan import at_level, enlarged, pyramid
-from trainables.r3gan import ResidualBlock
-from trainables.vaegan import divergence
+from trainables.gans.lapgan import at_level, enlarged, pyramid
+from trainables.gans.r3gan import ResidualBlock
+from trainables.gans.vaegan import divergence
+from trainables.layers.double_backward import leaky_relu
+from trainables.layers.equalised import SLOPE
 
 CPU = torch.device("cpu")
 DATA, SPEC = shapes(count=16, size=32)

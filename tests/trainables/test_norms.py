@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from trainables.norms import groups_for, norm_layer
-from trainables.translators import ConvTranslator, PatchCritic, ResnetTranslator
+from trainables.layers.norms import groups_for, norm_layer
+from trainables.layers.translators import ConvTranslator, PatchCritic, ResnetTranslator
 
 
 @pytest.mark.parametrize("channels", range(2, 257))

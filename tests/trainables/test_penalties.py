@@ -7,11 +7,11 @@ import math
 import pytest
 import torch
 
-from gansweep.experiment import PenaltySettings
-from gansweep.training.draws import StepDraws
-from gansweep.training.world import World
-from trainables.losses import Judgement
-from trainables.penalties import R1, R2, GradientPenalty, LeCam, R1AndR2, View
+from gansweep.config import PenaltySettings
+from gansweep.distributed import World
+from gansweep.training.random import SeededStepRandom
+from trainables.layers.critic_output import CriticOutput
+from trainables.objectives.penalties import R1, R2, GradientPenalty, LeCam, PenaltyContext, R1AndR2
 
 B, SHAPE = 6, (2, 4, 4)
 
@@ -27,17 +27,17 @@ def view(critic, progress=0.0, real=None, fake=None):
     generator = torch.Generator().manual_seed(3)
     real = torch.randn(B, *SHAPE, generator=generator) if real is None else real
     fake = torch.randn(B, *SHAPE, generator=generator) if fake is None else fake
-    draws = StepDraws((0, "test"), B, World(), torch.device("cpu"))
-    return View(critic, real.requires_grad_(), fake.requires_grad_(), draws, progress)
+    draws = SeededStepRandom((0, "test"), B, World(), torch.device("cpu"))
+    return PenaltyContext(critic, real.requires_grad_(), fake.requires_grad_(), draws, progress)
 
 
 def linear(weight):
-    return lambda images: Judgement((images * weight).flatten(1).sum(1))
+    return lambda images: CriticOutput((images * weight).flatten(1).sum(1))
 
 
 def quadratic(images):
     """Gradient: the image itself."""
-    return Judgement(0.5 * images.square().flatten(1).sum(1))
+    return CriticOutput(0.5 * images.square().flatten(1).sum(1))
 
 
 WEIGHT = torch.randn(SHAPE, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -79,7 +79,7 @@ def test_penalties_are_per_image():
 
 def test_r1_shares_the_forward_of_the_loss():
     seen = view(None)
-    judged = View(None, seen.real, seen.fake, seen.draws, 0.0, quadratic(seen.real), quadratic(seen.fake))
+    judged = PenaltyContext(None, seen.real, seen.fake, seen.draws, 0.0, quadratic(seen.real), quadratic(seen.fake))
     penalties, _ = R1AndR2(PenaltySettings(kind="r1_r2")).penalties(judged)
     torch.testing.assert_close(penalties, 0.5 * (seen.real.square() + seen.fake.square()).flatten(1).sum(1))
 
@@ -140,7 +140,7 @@ def test_layer_takes_the_gradient_at_a_blocks_output():
     # score = sum(3 * (2 x)): with respect to the block's output 2x the gradient is 3 everywhere.
     def critic(images):
         hidden = 2.0 * images
-        return Judgement((3.0 * hidden).flatten(1).sum(1), features=[hidden])
+        return CriticOutput((3.0 * hidden).flatten(1).sum(1), features=[hidden])
 
     _, norms = GradientPenalty(PenaltySettings(layer=1)).penalties(view(critic))
     torch.testing.assert_close(norms, torch.full((B,), 3.0 * math.sqrt(math.prod(SHAPE))))
@@ -164,7 +164,7 @@ def test_norms_move_lambda(length, direction):
 
 def test_lecam_draws_to_the_others_average():
     penalty = LeCam(PenaltySettings(kind="lecam"))
-    mean = lambda images: Judgement(images.flatten(1).mean(1))  # noqa: E731
+    mean = lambda images: CriticOutput(images.flatten(1).mean(1))  # noqa: E731
     real, fake = torch.full((B, *SHAPE), 2.0), torch.full((B, *SHAPE), -1.0)
     penalties, _ = penalty.penalties(view(mean, real=real, fake=fake))
     torch.testing.assert_close(penalties, torch.full((B,), 18.0))  # (2 - -1)^2 twice

@@ -7,16 +7,16 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
+from gansweep.config import TrialConfig
 from gansweep.contracts import Batch, Condition
-from gansweep.experiment import TrialConfig
+from gansweep.distributed import World
 from gansweep.testing.images import shapes
 from gansweep.training.build import build_gan
-from gansweep.training.draws import StepDraws
 from gansweep.training.loop import train
+from gansweep.training.random import SeededStepRandom
 from gansweep.training.reporters import MemoryReporter
-from gansweep.training.world import World
 from trainables import TRAINABLES
-from trainables.srgan import SrGan, enlarged, reduced
+from trainables.gans.srgan import SrGan, enlarged, reduced
 
 CPU = torch.device("cpu")
 DATA, SPEC = shapes(count=8, size=16)
@@ -60,7 +60,7 @@ def test_content_is_learned_alone_until_the_game_begins():
 
 def test_the_generator_minimises_content_and_a_little_of_the_game():
     gan = build_gan(config(adversarial=0.01, generator_norm="none"), SPEC, TRAINABLES)
-    draws = StepDraws((0,), 4, World(), CPU)
+    draws = SeededStepRandom((0,), 4, World(), CPU)
     batch = Batch(DATA.images[:4], DATA.labels[:4], None, draws, 4)
     loss, _ = gan.loss("generator", batch, 0)
     restored = gan.networks["generator"](reduced(batch.images, 2))

@@ -5,16 +5,16 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
+from gansweep.config import TrialConfig
 from gansweep.contracts import Phase
-from gansweep.experiment import TrialConfig
+from gansweep.distributed import World
 from gansweep.testing.images import shapes
 from gansweep.training.batches import Batches
 from gansweep.training.build import build_gan
-from gansweep.training.world import World
 from trainables import TRAINABLES
-from trainables.equalised import EqualConv2d, EqualLinear, MinibatchDeviation, activated
-from trainables.stylegan2 import path_lengths
-from trainables.stylegan2_networks import ModulatedConv, halved
+from trainables.gans.stylegan2 import path_lengths
+from trainables.layers.equalised import EqualConv2d, EqualLinear, MinibatchDeviation, activated
+from trainables.layers.stylegan2_networks import ModulatedConv, halved
 
 DATA, SPEC = shapes(count=16, size=16)
 
@@ -72,7 +72,7 @@ def test_noise_reaches_the_image_once_it_has_strength():
 
 
 def painted(gan, styles, noise):
-    return gan._paint(styles, None, lambda size: torch.full((8, 1, size, size), noise))
+    return gan._images_from_styles(styles, None, lambda size: torch.full((8, 1, size, size), noise))
 
 
 def test_path_length_phase_is_lazy_and_optional():

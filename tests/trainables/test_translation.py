@@ -11,19 +11,19 @@ from typing import Any
 import pytest
 import torch
 
+from gansweep.config import TrialConfig
 from gansweep.contracts import AnswersPairs, Batch, Condition, ImageSpec
+from gansweep.distributed import World
 from gansweep.errors import ConfigError
-from gansweep.experiment import TrialConfig
-from gansweep.scoring.translation import paired_scores
+from gansweep.scoring.trial import paired_scores
 from gansweep.testing.gan_contract import check_gan, check_resume, check_two_workers, describe
 from gansweep.testing.images import shapes
 from gansweep.training.build import build_gan, check_config
-from gansweep.training.draws import StepDraws
 from gansweep.training.loop import train
+from gansweep.training.random import SeededStepRandom
 from gansweep.training.reporters import MemoryReporter
-from gansweep.training.world import World
 from trainables import GANS, TRAINABLES
-from trainables.translation import Domains, TranslationArchitecture
+from trainables.algorithms.translation import Domains, TranslationArchitecture
 
 CPU = torch.device("cpu")
 FAMILIES = ("cyclegan", "discogan", "csgan", "dc2anet", "srgan", "auto_context", "kgan")
@@ -90,11 +90,11 @@ def test_three_channels():
         (small("csgan"), PLAIN, "ingest with paired images"),
         (small("dc2anet", architecture__domains="classes"), SPEC, "learns from pairs"),
         (small("cyclegan", architecture__domains="pairs"), PLAIN, "no paired images"),
-        (small("cyclegan"), replace(PLAIN, classes=("a", "b", "c")), "translation is between two"),
-        (small("cyclegan", batch_size=5), PLAIN, "use an even one"),
+        (small("cyclegan"), replace(PLAIN, classes=("a", "b", "c")), "translation needs exactly two"),
+        (small("cyclegan", batch_size=5), PLAIN, "use an even size"),
         (small("kgan", architecture__domains="fusion"), replace(SPEC, paired_channels=3), "cannot be fused"),
         (small("cyclegan"), replace(SPEC, size=18), "multiple of 4"),
-        (small("cyclegan", architecture__critic_layers=3), SPEC, "no patch"),
+        (small("cyclegan", architecture__critic_layers=3), SPEC, "is too many for images"),
         (small("discogan"), replace(SPEC, size=20 + 2), "cannot be halved"),
         *(
             (small(family, attention="self_attention"), replace(SPEC, size=size), f"over {over}x{over} pixels")
@@ -109,7 +109,7 @@ def test_three_channels():
         ),
         (small("srgan", architecture__scale=4), replace(SPEC, size=50), "halved|reduced 4 times"),
         (small("kgan", architecture__teacher_until=0.0), SPEC, "without a teacher"),
-        (small("kgan", architecture__soft=0.0, architecture__hard=0.0), SPEC, "nothing that ties"),
+        (small("kgan", architecture__soft=0.0, architecture__hard=0.0), SPEC, "no loss that ties"),
         (small("cyclegan", penalty__kind="none"), SPEC, "no Lipschitz constraint"),
         (small("cyclegan", loss__kind="hinge", penalty__layer=4), SPEC, "has 3 blocks"),
         (small("cyclegan", architecture__widht=4), SPEC, "unknown key 'widht'"),
@@ -141,18 +141,18 @@ def test_checks_what_it_can_without_a_cohort():
 
 
 def batch_of(rows: slice = slice(0, 8), **changes: Any) -> Batch:
-    draws = StepDraws((0,), 8, World(), CPU)
+    draws = SeededStepRandom((0,), 8, World(), CPU)
     whole = {"images": DATA.images[rows], "labels": DATA.labels[rows], "masks": None, "paired": DATA.paired[rows]}
     return Batch(**{**whole, **changes}, draws=draws, total=8)
 
 
 def domains(kind: Any, *, flips: bool = False) -> Domains:
-    return Domains.of(TranslationArchitecture(domains=kind, flips=flips), SPEC)
+    return Domains.from_spec(TranslationArchitecture(domains=kind, flips=flips), SPEC)
 
 
 def test_auto_means_pairs_where_there_are_any():
-    assert Domains.of(TranslationArchitecture(), SPEC).kind == "pairs"
-    assert Domains.of(TranslationArchitecture(), PLAIN).kind == "classes"
+    assert Domains.from_spec(TranslationArchitecture(), SPEC).kind == "pairs"
+    assert Domains.from_spec(TranslationArchitecture(), PLAIN).kind == "classes"
 
 
 def test_pairs_lead_from_the_other_kind_to_the_cohorts_own_and_are_flipped_together():
@@ -197,7 +197,7 @@ def test_samples_between_classes_come_from_the_other_class_by_the_way_that_leads
 
 def test_sources_of_the_wrong_kind_are_refused():
     gan = build_gan(small("kgan", architecture__domains="fusion"), SPEC, TRAINABLES)
-    with pytest.raises(ConfigError, match="2 channels, and was given 1"):
+    with pytest.raises(ConfigError, match="2 channels, but was given images of 1"):
         gan.sample(2, Condition(torch.zeros(2, dtype=torch.int64), DATA.images[:2]), torch.Generator())
     with pytest.raises(ConfigError, match="given none"):
         gan.sample(2, Condition(torch.zeros(2, dtype=torch.int64)), torch.Generator())

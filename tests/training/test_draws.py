@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from gansweep.contracts import Phase
+from gansweep.distributed import World
 from gansweep.errors import ConfigError
+from gansweep.seeds import seed_from
 from gansweep.testing.images import shapes
 from gansweep.training.batches import Batches
-from gansweep.training.draws import StepDraws, seed_from
-from gansweep.training.world import World
+from gansweep.training.random import SeededStepRandom
 
 CPU = torch.device("cpu")
 DATA, _ = shapes(count=10, size=8)
@@ -18,7 +19,7 @@ CRITIC = Phase("critic", ("critic",), "critic", repeats=3)
 
 
 def draws(world=World(), place=(0, "critic", 5, 1)):  # noqa: B008
-    return StepDraws(place, 8, world, CPU)
+    return SeededStepRandom(place, 8, world, CPU)
 
 
 @pytest.mark.parametrize("workers", [2, 4, 8])
@@ -47,7 +48,7 @@ def test_steps_phases_and_draws_differ():
 
 
 def test_numbers_are_what_they_are_called():
-    many = StepDraws((0,), 20_000, World(), CPU)
+    many = SeededStepRandom((0,), 20_000, World(), CPU)
     normal, uniform, integers = many.normal(), many.uniform(), many.integers(3)
     assert abs(normal.mean()) < 0.03
     assert abs(normal.std() - 1) < 0.03

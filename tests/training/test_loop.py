@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from gansweep.config import TrialConfig
 from gansweep.contracts import Batch, Condition, Phase
 from gansweep.errors import ConfigError, Diverged
-from gansweep.experiment import TrialConfig
 from gansweep.testing.images import shapes
 from gansweep.testing.workers import run_workers
 from gansweep.training.build import build_gan
@@ -171,7 +171,7 @@ def test_two_workers_train_the_generator_of_one(workers):
 def test_workers_decide_alike(workers):
     (_, refused, diverged), (_, *other) = workers
     assert other == [refused, diverged]
-    assert "batch_size = 7 cannot be shared equally by 2 workers; choose a multiple of 2" in refused
+    assert "batch_size = 7 is not divisible by 2 workers; choose a multiple of 2, or" in refused
     assert "non-finite" in diverged
 
 

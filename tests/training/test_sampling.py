@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
+from gansweep.config import TrialConfig
 from gansweep.contracts import Condition
-from gansweep.experiment import TrialConfig
 from gansweep.testing.images import shapes
 from gansweep.training.build import build_gan
-from gansweep.training.ema import Averages
+from gansweep.training.ema import Ema
 from gansweep.training.sampling import condition_for, make_sampler
 from trainables import TRAINABLES
 
@@ -29,15 +29,15 @@ def test_an_image_depends_on_seed_and_place_alone():
 
 
 def test_samples_come_from_the_average_and_training_goes_on_undisturbed():
-    averages = Averages({"generator": GAN.networks["generator"]}, 1.0, 4)
-    for parameter in averages.networks["generator"].parameters():
+    ema = Ema({"generator": GAN.networks["generator"]}, 1.0, 4)
+    for parameter in ema.networks["generator"].parameters():
         parameter.mul_(0.5)
     GAN.networks["generator"].train()
     before = {name: value.clone() for name, value in GAN.networks["generator"].state_dict().items()}
-    averaged = make_sampler(GAN, averages, DATA, CPU)(Condition(LABELS), 0)
+    averaged = make_sampler(GAN, ema, DATA, CPU)(Condition(LABELS), 0)
     live = make_sampler(GAN, None, DATA, CPU)(Condition(LABELS), 0)
     assert not torch.equal(averaged, live)
-    GAN.networks["generator"].load_state_dict(averages.networks["generator"].state_dict())
+    GAN.networks["generator"].load_state_dict(ema.networks["generator"].state_dict())
     assert torch.equal(averaged, make_sampler(GAN, None, DATA, CPU)(Condition(LABELS), 0))
     GAN.networks["generator"].load_state_dict(before)
     assert torch.equal(live, make_sampler(GAN, None, DATA, CPU)(Condition(LABELS), 0))
@@ -45,12 +45,12 @@ def test_samples_come_from_the_average_and_training_goes_on_undisturbed():
 
 
 def test_an_error_while_sampling_puts_the_weights_back():
-    averages = Averages({"generator": GAN.networks["generator"]}, 1.0, 4)
-    for parameter in averages.networks["generator"].parameters():
+    ema = Ema({"generator": GAN.networks["generator"]}, 1.0, 4)
+    for parameter in ema.networks["generator"].parameters():
         parameter.zero_()
     before = [parameter.clone() for parameter in GAN.networks["generator"].parameters()]
     try:
-        make_sampler(GAN, averages, DATA, CPU)(Condition(torch.tensor([99])), 0)  # no such class
+        make_sampler(GAN, ema, DATA, CPU)(Condition(torch.tensor([99])), 0)  # no such class
     except (RuntimeError, IndexError):
         pass
     else:

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from gansweep.config import TrialConfig
 from gansweep.contracts import Batch, Condition, ImageSet, Phase, Scalars
+from gansweep.distributed import World
 from gansweep.errors import ConfigError
-from gansweep.experiment import TrialConfig
 from gansweep.training.batches import Batches
 from gansweep.training.loop import train
 from gansweep.training.reporters import MemoryReporter
-from gansweep.training.world import World
 
 CPU = torch.device("cpu")
 PHASE = Phase("critic", ("critic",), "critic", repeats=2, stratified=True)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from gansweep import __version__
+from gansweep._version import __version__
 from gansweep.cli import cohorts, confirmation, demo, exports, repeats, results, score, sweeps, system
-from gansweep.cli.console import note, results_only
+from gansweep.cli.console import log_as_notes, note, results_only
 from gansweep.errors import GansweepError
 
 if TYPE_CHECKING:
@@ -26,12 +26,12 @@ __all__ = ["app", "main"]
 _REFUSALS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOTDIR}
 
 
-class Verb(TyperCommand):
+class Command(TyperCommand):
     """A verb whose stdout holds its result and nothing else."""
 
     def invoke(self, ctx: Any) -> Any:
         """Runs the verb. Ctrl-C is an exit status, not an error: what can be resumed has been left so."""
-        with results_only():
+        with results_only(), log_as_notes():
             try:
                 return super().invoke(ctx)
             except KeyboardInterrupt:
@@ -47,7 +47,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-_VERBS: tuple[tuple[str, Callable[..., None], str], ...] = (
+_COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
     ("Start here", demo.demo, "gansweep demo --out demo"),
     ("Start here", system.doctor, "gansweep doctor --workers-per-trial 2"),
     ("Start here", system.trainables, "gansweep trainables --json"),
@@ -74,8 +74,8 @@ _VERBS: tuple[tuple[str, Callable[..., None], str], ...] = (
     ("Use", exports.train, "gansweep train best/config.yaml --cohort cohort --out production --workers 2"),
     ("Use", exports.generate, "gansweep generate best --n 100 --out synthetic --format dicom"),
 )
-for panel, function, example in _VERBS:
-    app.command(cls=Verb, rich_help_panel=panel, epilog=f"Example: {example}")(function)
+for panel, function, example in _COMMANDS:
+    app.command(cls=Command, rich_help_panel=panel, epilog=f"Example: {example}")(function)
 
 
 def _print_version(wanted: bool) -> None:
@@ -110,7 +110,7 @@ def main(args: Sequence[str] | None = None) -> int:
     except GansweepError as error:
         return _refused(str(error), error)
     except typer.TyperException as error:
-        return _refused(f"{' '.join(error.format_message().split())} (see gansweep {_verb(words)}--help)", error)
+        return _refused(f"{' '.join(error.format_message().split())} (see gansweep {_command(words)}--help)", error)
     except (typer.Abort, KeyboardInterrupt):
         return 130
     except BrokenPipeError:
@@ -124,7 +124,7 @@ def main(args: Sequence[str] | None = None) -> int:
     return status if isinstance(status, int) else 0
 
 
-def _verb(words: Sequence[str]) -> str:
+def _command(words: Sequence[str]) -> str:
     return next((f"{word} " for word in words if not word.startswith("-")), "")
 
 

@@ -1,12 +1,11 @@
 """The verb that opens the test patients."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from gansweep.cli.console import emit, note
-from gansweep.cli.options import GpusOption, Json, StoreArgument, SweptSpaceOption, WorkersOption, swept_trainables
+from gansweep.cli.console import emit
+from gansweep.cli.model_options import with_model_options
+from gansweep.cli.options import Json, StoreArgument, SweptSpaceOption
+from gansweep.config import ConfirmOptions
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -14,37 +13,17 @@ if TYPE_CHECKING:
 __all__ = ["confirm"]
 
 
+@with_model_options
 def confirm(
-    store: StoreArgument,
-    cohort: Annotated[Path | None, typer.Option(metavar="DIR", help="The sweep's cohort, if it has moved.")] = None,
-    space: SweptSpaceOption = None,
-    leaders: Annotated[int, typer.Option(min=1, help="How many of the best trials.")] = 1,
-    gan_seeds: Annotated[int, typer.Option(min=3, help="Fresh trainings of each.")] = 3,
-    detector_seeds: Annotated[int, typer.Option(min=1, help="Detectors per training and arm.")] = 3,
-    seed: Annotated[int, typer.Option(min=0, help="The first fresh seed.")] = 10_000,
-    workers: WorkersOption = 1,
-    gpus_per_worker: GpusOption = 0.0,
-    reason: Annotated[str, typer.Option(help="Why the test patients are opened again.")] = "",
-    as_json: Json = False,
+    store: StoreArgument, options: ConfirmOptions, space: SweptSpaceOption = None, as_json: Json = False
 ) -> None:
     """Retrain the leaders with fresh seeds and score them, once, on the test patients."""
-    from gansweep.search.confirm import ConfirmSettings
     from gansweep.search.confirm import confirm as run
-    from gansweep.search.sweep import cache_folder
+    from gansweep.search.spaces import swept_trainables
     from gansweep.store.store import Store
 
     opened = Store.open(store)
-    result = run(
-        opened,
-        swept_trainables(space, opened.info.space),
-        cohort=cohort,
-        cache=cache_folder(),
-        settings=ConfirmSettings(leaders=leaders, gan_seeds=gan_seeds, detector_seeds=detector_seeds, seed=seed),
-        workers=workers,
-        gpus_per_worker=gpus_per_worker,
-        reason=reason,
-        say=note,
-    )
+    result = run(opened, swept_trainables(space, opened.info.space), options)
     emit(result, _as_table(result), as_json=as_json)
 
 

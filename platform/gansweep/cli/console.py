@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console, RenderableType
 
-__all__ = ["Ticker", "emit", "note", "results_only", "to_json"]
+__all__ = ["Ticker", "emit", "log_as_notes", "note", "results_only", "to_json"]
 
 _reserved: TextIO | None = None
 
@@ -26,15 +27,18 @@ def results_only() -> Iterator[None]:
     some of it below Python, so file descriptor 1 itself is turned.
     """
     global _reserved
-    python_stdout, outer = sys.stdout, _reserved
+    python_stdout = sys.stdout
+    outer = _reserved
     python_stdout.flush()
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as stream:
         os.dup2(2, 1)
-        sys.stdout, _reserved = sys.stderr, stream
+        sys.stdout = sys.stderr
+        _reserved = stream
         try:
             yield
         finally:
-            sys.stdout, _reserved = python_stdout, outer
+            sys.stdout = python_stdout
+            _reserved = outer
             sys.stderr.flush()
             os.dup2(stream.fileno(), 1)
 
@@ -61,6 +65,30 @@ def note(line: str) -> None:
     print(line, file=sys.stderr, flush=True)  # noqa: T201
 
 
+class _Notes(logging.Handler):
+    """Prints the platform's log as notes: one line each, warnings marked."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Prints one record; a traceback stays out, for whoever asked for it has `--debug`."""
+        mark = "warning: " if record.levelno >= logging.WARNING else ""
+        note(f"{mark}{record.getMessage()}")
+
+
+@contextmanager
+def log_as_notes() -> Iterator[None]:
+    """While it lasts, what the platform logs appears on stderr; the library itself installs no handler."""
+    logger = logging.getLogger("gansweep")
+    handler = _Notes()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
 def to_json(data: Any) -> str:
     """`data` as JSON. Numbers that JSON has no word for (NaN, infinities) become null."""
     from pydantic_core import to_json
@@ -77,7 +105,8 @@ class Ticker:
     def __init__(self, every_s: float = 5.0) -> None:
         self._every_s = every_s
         self._terminal = sys.stderr.isatty()
-        self._last, self._width = 0.0, 0
+        self._last = 0.0
+        self._width = 0
 
     def __call__(self, what: str, done: int, total: int) -> None:
         """Shows that `done` of `total` are done of `what`."""

@@ -22,6 +22,7 @@ _MAKES = ("scans", "cohort", "runs/demo", "best", "synthetic", "report.html", _M
 
 
 def demo(
+    context: typer.Context,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="A new folder, or an earlier demo's.")] = Path(
         "demo"
     ),
@@ -34,15 +35,14 @@ def demo(
 
     Minutes on two cores. It shows every part at work; trainings this short make no good GAN.
     """
-    from gansweep.cli.app import app
-
     _make_room(out)
     began = time.monotonic()
     commands = _commands(out, trials, workers_per_trial, seed)
     (out / _MARKER).write_text("".join(f"gansweep {shlex.join(words)}\n" for words in commands))
     for number, words in enumerate(commands, start=1):
         note(f"\n[{number}/{len(commands)}, {time.monotonic() - began:.0f} s] $ gansweep {shlex.join(words)}")
-        if status := app(words, prog_name="gansweep", standalone_mode=False):
+        # The application runs itself: importing it here would close a circle.
+        if status := context.find_root().command.main(words, prog_name="gansweep", standalone_mode=False):
             raise typer.Exit(status)
     places = _places(out)
     seconds = time.monotonic() - began

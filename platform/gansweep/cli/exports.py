@@ -7,10 +7,9 @@ from typing import Annotated, Literal
 import typer
 
 from gansweep.cli.console import Ticker, emit, note
+from gansweep.cli.model_options import with_model_options
 from gansweep.cli.options import (
     CohortOption,
-    CpusOption,
-    GpusOption,
     Json,
     OwnSpaceOption,
     SeedOption,
@@ -18,9 +17,8 @@ from gansweep.cli.options import (
     StoreArgument,
     SweptSpaceOption,
     parse_settings,
-    space_trainables,
-    swept_trainables,
 )
+from gansweep.config import TrainOptions
 
 __all__ = ["export", "generate", "train"]
 
@@ -45,6 +43,7 @@ def export(
     it in the store's artifacts, not in the export.
     """
     from gansweep.export.best import export_best
+    from gansweep.search.spaces import swept_trainables
     from gansweep.store.store import Store
 
     opened = Store.open(store)
@@ -55,7 +54,6 @@ def export(
         trial_id=trial,
         cohort=cohort,
         allow_memorised=allow_memorised,
-        say=note,
     )
     files = sorted(str(path.relative_to(made)) for path in made.rglob("*") if path.is_file())
     command = _next(made, cohort or opened.info.cohort.path, space or opened.info.space)
@@ -83,6 +81,7 @@ def generate(
 ) -> None:
     """Draw synthetic images, with a labels.csv that `gansweep ingest` reads (npy is for your own code)."""
     from gansweep.export.generate import generate as run
+    from gansweep.search.spaces import space_trainables
 
     made = run(
         folder,
@@ -98,35 +97,24 @@ def generate(
     emit({"out": made, "images": n, "format": file_format, "seed": seed}, f"{n} images in {made}", as_json=as_json)
 
 
+@with_model_options
 def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="config.yaml of an export.")],
     cohort: CohortOption,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="A new folder, or an interrupted training's.")],
-    workers: Annotated[int, typer.Option(min=1, help="Workers that share every batch.")] = 1,
-    gpus_per_worker: GpusOption = 0.0,
-    cpus_per_worker: CpusOption = 1,
+    options: TrainOptions,
     settings: SetOption = None,
     space: OwnSpaceOption = None,
-    reports: Annotated[int, typer.Option(min=1, help="How often progress is told and kept.")] = 20,
-    allow_memorised: AllowOption = False,
     as_json: Json = False,
 ) -> None:
     """Train one configuration to its full budget, and export the result. The same command goes on after Ctrl-C."""
     from gansweep.export.config_file import read_config
     from gansweep.export.production import train_production
+    from gansweep.search.spaces import space_trainables
 
     try:
         made = train_production(
-            read_config(config).derive(parse_settings(settings)),
-            cohort,
-            out,
-            space_trainables(space),
-            workers=workers,
-            cpus_per_worker=cpus_per_worker,
-            gpus_per_worker=gpus_per_worker,
-            reports=reports,
-            allow_memorised=allow_memorised,
-            say=note,
+            read_config(config).derive(parse_settings(settings)), cohort, out, space_trainables(space), options
         )
     except KeyboardInterrupt:
         note("stopped; the same command goes on from here")

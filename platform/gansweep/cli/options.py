@@ -3,14 +3,11 @@
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from gansweep.errors import ConfigError
-
-if TYPE_CHECKING:
-    from gansweep.contracts import Trainables
 
 __all__ = [
     "AddressOption",
@@ -25,9 +22,8 @@ __all__ = [
     "SweptSpaceOption",
     "WorkersOption",
     "parse_fractions",
+    "parse_names",
     "parse_settings",
-    "space_trainables",
-    "swept_trainables",
 ]
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout; all else goes to stderr.")]
@@ -53,39 +49,6 @@ StoreArgument = Annotated[str, typer.Argument(metavar="STORE", help="A sweep's s
 
 # YAML 1.1 reads 2e-4 as a word, because it wants a dot in every float.
 _EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
-
-
-def swept_trainables(space: str | None, recorded: str) -> "Trainables":
-    """What a sweep's configurations may name: what its space brings, which may be a file of the user's own.
-
-    Args:
-        space: what the user gave, if anything.
-        recorded: what the sweep's record calls its space.
-
-    Raises:
-        ConfigError: no such space.
-    """
-    from gansweep.search.spaces import load_space
-
-    try:
-        return load_space(space or recorded).trainables
-    except ConfigError as error:
-        if space:
-            raise
-        what = f"the sweep's space cannot be found: {error.what}"
-        raise ConfigError(what, where=recorded, fix="say with --space where it is now") from None
-
-
-def space_trainables(space: str | None) -> "Trainables":
-    """What a configuration may name: what `space` brings, or what comes with gansweep.
-
-    Raises:
-        ConfigError: no such space.
-    """
-    from gansweep.search.spaces import load_space
-    from trainables import TRAINABLES
-
-    return load_space(space).trainables if space else TRAINABLES
 
 
 def parse_settings(pairs: Iterable[str] | None) -> dict[str, Any]:
@@ -115,6 +78,11 @@ def parse_fractions(text: str) -> tuple[float, ...]:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
         raise ConfigError(f"{text!r} is not TRAIN,VAL,TEST", where="--split", fix="for example 0.6,0.2,0.2") from None
+
+
+def parse_names(text: str) -> tuple[str, ...]:
+    """`"control, fahr"` as its names."""
+    return tuple(name.strip() for name in text.split(","))
 
 
 def _value(text: str, pair: str) -> Any:

@@ -69,5 +69,5 @@ def dashboard(
         if as_json:
             emit({"url": url}, "", as_json=True)
 
-    serve_dashboard(opened, port=port, ready=ready, say=note)
+    serve_dashboard(opened, port=port, ready=ready)
     note("dashboard ended")

@@ -1,226 +1,39 @@
-"""The verb that compares two sets of images: score."""
+"""The command that compares two sets of images: score."""
 
-from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gansweep.cli.console import Ticker, emit
-from gansweep.cli.options import Json, SeedOption
+from gansweep.cli.model_options import with_model_options
+from gansweep.cli.options import Json
+from gansweep.config import ScoreOptions
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from gansweep.cohort.dataset import Cohort, CohortInfo
-    from gansweep.cohort.intensity import Window
-    from gansweep.contracts import ImageSet
-    from gansweep.scoring.panel import MetricValue
+    from gansweep.scoring.metrics.value import MetricValue
 
 __all__ = ["score"]
 
-Split = Literal["train", "val"]
 Images = Annotated[Path, typer.Argument(help="A cohort, or a folder that `gansweep ingest` could read.")]
 
 
-def score(
-    real: Images,
-    fake: Images,
-    features: Annotated[
-        Path | None, typer.Option(metavar="FILE.pt", help="A TorchScript extractor; default: an encoder of REAL's own.")
-    ] = None,
-    lpips: Annotated[Path | None, typer.Option(metavar="FILE.pt", help="LPIPS weights, with --paired.")] = None,
-    paired: Annotated[
-        bool, typer.Option("--paired", help="Image i of FAKE was made for image i of REAL (test images left out).")
-    ] = False,
-    training: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="What FAKE's generator was trained on, for memorisation; default: the training patients of REAL.",
-        ),
-    ] = None,
-    size: Annotated[int, typer.Option(help="Pixels, where REAL is a folder; a cohort has a size.")] = 64,
-    seed: SeedOption = 0,
-    as_json: Json = False,
-) -> None:
+@with_model_options
+def score(real: Images, fake: Images, options: ScoreOptions, as_json: Json = False) -> None:
     """Compute every metric between two sets of images, with intervals and the real-against-real floor.
 
-    Hold a distance's _matched against its _floor: both are of as many images. The distance itself is of more, and less.
+    Compare a distance's _matched with its _floor: both use the same number of images. The distance itself uses more
+    images and is smaller.
 
     Of a cohort the training and validation images are used; its test patients stay unseen. Memorisation is judged by
     REAL's validation patients, or with --training by all of REAL that is not among it.
     """
-    from gansweep.scoring.panel import score_sets
+    from gansweep.scoring.compare import compare
 
-    if paired:
-        _refuse_unlike_pairs(real, fake)
-    real_images, info = _load(real, size=size)
-    fake_images = _drawn_apart(*_load(fake, size=info.size, like=info))
-    positive = info.classes.index(info.positive_class)
-    seen, unseen = _seen_and_unseen(real, real_images, training, info)
-    found = score_sets(
-        real_images,
-        fake_images,
-        features,
-        seed,
-        paired=paired,
-        lpips=lpips,
-        positive=positive,
-        training=seen,
-        held_out=unseen,
-        window=_hounsfield_window(info),
-        progress=Ticker(),
-    )
+    found = compare(real, fake, options, progress=Ticker())
     emit({name: metric.as_dict() for name, metric in found.items()}, _table(found), as_json=as_json)
-
-
-def _drawn_apart(images: "ImageSet", info: "CohortInfo") -> "ImageSet":
-    """Fake images, each its own unless the files say whose they are.
-
-    Ingest takes pictures of unknown patients that look alike for one patient's, lest a copy be tested on. Samples that
-    look alike were still drawn one by one.
-    """
-    return images if info.patients_known or info.modality != "raster" else replace(images, patients=())
-
-
-def _hounsfield_window(info: "CohortInfo") -> "Window | None":
-    """How HU became intensities; None where the images are not CT, or each has a window of its own."""
-    from gansweep.cohort.intensity import window_named
-
-    return window_named(info.window) if info.modality == "CT" and info.window not in ("percentile", "full") else None
-
-
-def _seen_and_unseen(
-    real: Path, real_images: "ImageSet", training: Path | None, info: "CohortInfo"
-) -> "tuple[ImageSet | None, ImageSet | None]":
-    """What the generator is taken to have been trained on, and real images that it was not."""
-    if training is not None:
-        return _load(training, size=info.size, like=info, splits=("train",))[0], real_images
-    if not (real / "cohort.json").is_file():
-        return None, None
-    from gansweep.cohort.dataset import Cohort
-
-    cohort = Cohort.open(real)
-    return _of(cohort, ("train",)), _of(cohort, ("val",)) if cohort.info.images.get("val") else None
-
-
-def _load(
-    path: Path, *, size: int, like: "CohortInfo | None" = None, splits: "tuple[Split, ...]" = ("train", "val")
-) -> "tuple[ImageSet, CohortInfo]":
-    """The images at `path`: those splits of a cohort, or all of a folder, read as `like` was where that is given."""
-    from gansweep.cohort.dataset import Cohort
-
-    if (path / "cohort.json").is_file():
-        cohort = Cohort.open(path)
-        _refuse_other_intensities(cohort.info, like, path)
-        return _labelled_as(_of(cohort, splits), cohort.info, like, path), cohort.info
-    reading = _reading(path, size, like)
-    with TemporaryDirectory(prefix="gansweep-score-") as scratch:
-        cohort = _ingested(path, Path(scratch) / "a", reading)
-        if like is not None and like.modality == cohort.info.modality and like.window != cohort.info.window:
-            cohort = _ingested(path, Path(scratch) / "b", reading | {"window": like.window})
-        _refuse_other_intensities(cohort.info, like, path)
-        return _labelled_as(_of(cohort, ("train",)), cohort.info, like, path), cohort.info
-
-
-def _refuse_other_intensities(info: "CohortInfo", like: "CohortInfo | None", path: Path) -> None:
-    """Two scanners' units or two windows make two images of one head differ, whatever generated them.
-
-    Raises:
-        CohortError: `info` and `like` are of different scanners, or of one and another window.
-    """
-    from gansweep.errors import CohortError
-
-    if like is None:
-        return
-    if info.modality != like.modality and {info.modality, like.modality} <= {"CT", "MR"}:
-        raise CohortError(f"holds {info.modality}, REAL {like.modality}", where=str(path), fix="compare like with like")
-    if info.modality == like.modality and info.window != like.window:
-        raise CohortError(
-            f"was ingested with window {info.window}, REAL with {like.window}",
-            where=str(path),
-            fix=f"ingest it with --window={like.window}",
-        )
-
-
-def _reading(source: Path, size: int, like: "CohortInfo | None") -> dict[str, object]:
-    """The settings a folder is read with: with `like`, cut as that was, and of its modality where files say none."""
-    chosen = {"size": size, "split": (1.0, 0.0, 0.0), "resplit": True, "label_per": "image"}
-    if like is None:
-        return chosen
-    modality = like.modality if like.modality != "raster" and any(source.rglob("*.nii*")) else None
-    return chosen | {name: like.settings[name] for name in ("plane", "slices")} | {"modality": modality}
-
-
-def _ingested(source: Path, out: Path, reading: dict[str, object]) -> "Cohort":
-    from gansweep.cohort.dataset import Cohort
-    from gansweep.cohort.ingest import IngestSettings, ingest
-    from gansweep.experiment import validated
-
-    ingest(source, out, validated(IngestSettings, reading, where="score"), progress=Ticker())
-    return Cohort.open(out)
-
-
-def _of(cohort: "Cohort", splits: "tuple[Split, ...]") -> "ImageSet":
-    """The images of some splits in one set, in the manifest's order, which pairs go by; an empty split adds none."""
-    import numpy as np
-    import torch
-
-    from gansweep.contracts import ImageSet
-
-    there = [split for split in splits if split == "train" or cohort.info.images.get(split)]
-    parts = [cohort.load(split) for split in there]
-    of_split = cohort.manifest["split"].to_numpy()
-    order = np.argsort(np.concatenate([np.flatnonzero(of_split == split) for split in there]))
-    images, labels = (torch.cat([getattr(part, name) for part in parts])[order] for name in ("images", "labels"))
-    masks = [part.masks for part in parts if part.masks is not None]
-    patients = [name for part in parts for name in part.patients]
-    return ImageSet(images, labels, torch.cat(masks)[order] if masks else None, tuple(patients[row] for row in order))
-
-
-def _refuse_unlike_pairs(real: Path, fake: Path) -> None:
-    """The test images of a cohort are left out; pairs go wrong where those of the other are others.
-
-    Raises:
-        CohortError: both are cohorts, and FAKE's test images do not stand where REAL's do.
-    """
-    from gansweep.cohort.dataset import Cohort
-    from gansweep.errors import CohortError
-
-    if not all((path / "cohort.json").is_file() for path in (real, fake)):
-        return
-    tested, others = ([split == "test" for split in Cohort.open(path).manifest["split"]] for path in (real, fake))
-    if any(others) and others != tested:
-        raise CohortError(
-            "its test images, which are left out, are not the counterparts of REAL's",
-            where=str(fake),
-            fix="name the folder of FAKE's images, or ingest them with --split=1,0,0",
-        )
-
-
-def _labelled_as(images: "ImageSet", info: "CohortInfo", like: "CohortInfo | None", path: Path) -> "ImageSet":
-    """The images at `path` with labels as indices into the classes of `like`, which may have more of them.
-
-    Raises:
-        CohortError: a class that `like` does not have.
-    """
-    import torch
-
-    from gansweep.errors import CohortError
-
-    if like is None:
-        return images
-    unknown = sorted(set(info.classes) - set(like.classes))
-    if unknown:
-        raise CohortError(
-            f"has class {unknown[0]!r}, REAL has {', '.join(like.classes)}",
-            where=str(path),
-            fix="use the same class names",
-        )
-    index = torch.tensor([like.classes.index(name) for name in info.classes])
-    return replace(images, labels=index[images.labels])
 
 
 def _table(found: "dict[str, MetricValue]") -> "Table":

@@ -25,7 +25,7 @@ def doctor(
     from rich.text import Text
 
     from gansweep.cluster.doctor import examine
-    from gansweep.search.capacity import Footprint
+    from gansweep.search.cluster import Footprint
 
     footprint = Footprint(workers_per_trial, cpus_per_worker, gpus_per_worker)
     findings = examine(footprint, storage=storage, address=address)

@@ -1,1 +1,1 @@
-"""Sweeps as Ray jobs on a cluster, and what a machine or a cluster has to offer."""
+"""Submits sweeps to a cluster as Ray jobs, and examines machines and clusters."""

@@ -1,4 +1,4 @@
-"""What is installed, what is reachable, and what a sweep would use."""
+"""Examines the installation and the cluster, and what a sweep would use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from gansweep.cluster.submit import connect, use_token
 from gansweep.errors import GansweepError
-from gansweep.search.capacity import Footprint, gangs_that_fit, total
+from gansweep.search.cluster import Footprint, groups_that_fit, total
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,12 +26,12 @@ _PACKAGES = ("ray", "torch", "optuna", "monai", "pydicom", "highdicom", "nibabel
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at.
+    """The result of one check.
 
     Args:
-        name: what was looked at.
-        verdict: `ok`, `warning` (a sweep runs, though not as it might) or `problem` (it does not).
-        detail: what was found, and where it is not well, what to do.
+        name: what was checked.
+        verdict: `ok`, `warning` (a sweep runs, but not optimally) or `problem` (it does not run).
+        detail: what was found, and what to do about a warning or problem.
     """
 
     name: str
@@ -40,12 +40,12 @@ class Finding:
 
 
 def examine(footprint: Footprint, *, storage: str | None = None, address: str | None = None) -> list[Finding]:
-    """Looks at everything a sweep depends on, by trying it; never raises for what it finds.
+    """Tries everything that a sweep depends on. Problems become findings, not exceptions.
 
     Args:
-        footprint: what one trial would occupy.
-        storage: a storage URI to write to; None leaves that out.
-        address: a cluster's job server; None starts or joins Ray as a sweep here would.
+        footprint: the resources of one trial.
+        storage: a storage URI to write to; None: skip this check.
+        address: the job server of a cluster; None: start or join Ray as a sweep would.
     """
     use_token()
     found = [_tried("python", _python), _tried("packages", _packages), _tried("torch devices", _devices)]
@@ -61,7 +61,7 @@ def _tried(name: str, check: Callable[[], tuple[Verdict, str]]) -> Finding:
 
 
 def _problem(name: str, error: Exception) -> Finding:
-    """Whatever a broken installation raises is what the user came to see."""
+    """The finding for an exception of any kind: a broken installation may raise anything."""
     kind = "" if isinstance(error, GansweepError) else f"{type(error).__name__}: "
     return Finding(name, "problem", kind + " ".join(str(error).split()))
 
@@ -96,7 +96,7 @@ def _devices() -> tuple[Verdict, str]:
 
 
 def _ray_and_room(footprint: Footprint, address: str | None) -> list[Finding]:
-    """The cluster, and how many trials it would run at once."""
+    """The resources of the cluster, and the number of trials it would run at once."""
     try:
         nodes = _cluster_here() if address is None else _cluster_at(address)
     except Exception as error:
@@ -107,7 +107,7 @@ def _ray_and_room(footprint: Footprint, address: str | None) -> list[Finding]:
 
 
 def _cluster_here() -> list[dict[str, float]]:
-    from gansweep.search.sweep import ray_cluster
+    from gansweep.search.cluster import ray_cluster
 
     with ray_cluster() as nodes:
         return nodes
@@ -122,7 +122,7 @@ def _cluster_at(address: str) -> list[dict[str, float]]:
 
 
 def _room(footprint: Footprint, nodes: list[dict[str, float]]) -> tuple[Verdict, str]:
-    at_once = gangs_that_fit(footprint, nodes)
+    at_once = groups_that_fit(footprint, nodes)
     each = f"{footprint.workers} x ({footprint.cpus_per_worker:g} CPUs, {footprint.gpus_per_worker:g} GPUs)"
     if at_once < 1:
         return "problem", f"no trial of {each} fits; ask for fewer workers or add nodes"
@@ -136,8 +136,8 @@ def _amounts(resources: dict[str, float]) -> str:
 
 
 def _storage(storage: str) -> tuple[Verdict, str]:
-    """Whether files can be written, read and deleted there, by doing it."""
-    from gansweep.store.files import Files
+    """Writes and deletes a file in the storage."""
+    from gansweep.store.filesystem import Files
 
     files = Files(storage)
     name = f".gansweep-doctor-{uuid4().hex}"

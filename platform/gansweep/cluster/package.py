@@ -1,6 +1,6 @@
-"""The code a job takes along: the platform, the trainables, the spaces and the user's own space file.
+"""Collects the code of a job: the platform, the trainables, the search spaces and the user's space file.
 
-Only code travels. The user's working directory is not uploaded, because scans may lie in it.
+Only code is uploaded. The user's working directory is not, because it may contain scans.
 """
 
 from __future__ import annotations
@@ -14,25 +14,26 @@ from gansweep.errors import ClusterError, ConfigError
 __all__ = ["PACKAGES", "stage_code"]
 
 PACKAGES = ("gansweep", "trainables", "search_spaces")
+# Caches and hidden files are not code.
 _IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
 
 
 def stage_code(space: str, into: Path) -> str:
-    """Copies the code of a job into the empty folder `into`, which becomes the job's working directory.
+    """Copies the code of a job into a folder, which becomes the job's working directory.
 
-    A repository and an installed wheel give the same folder, so that the code that runs is the code submitted, whatever
-    version the cluster's nodes have installed.
+    A repository and an installed wheel give the same folder. The job runs this code, whatever version of gansweep is
+    installed on the nodes.
 
     Args:
-        space: a space's name or `path/file.py:function`.
-        into: an existing folder.
+        space: name of a search space, or `path/file.py:function`.
+        into: an existing, empty folder.
 
     Returns:
-        `space` as the job has to spell it.
+        The argument `space` for the job.
 
     Raises:
-        ConfigError: a space file that does not exist.
-        ClusterError: a package that cannot be found as files.
+        ConfigError: the space file does not exist.
+        ClusterError: a package is not installed as files.
     """
     for name in PACKAGES:
         shutil.copytree(_folder_of(name), into / name, ignore=_IGNORED)

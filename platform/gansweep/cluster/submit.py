@@ -1,4 +1,4 @@
-"""Runs a command of gansweep as a Ray job, with its log streamed and its exit status handed back."""
+"""Runs a gansweep command as a Ray job: streams its log and returns its exit status."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,18 +15,21 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from gansweep.cluster.package import stage_code
+from gansweep.config import as_words
 from gansweep.errors import ClusterError
 from gansweep.store.provenance import REVISION_VARIABLE, code_revision
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
+    from gansweep.config import SweepOptions
+
 __all__ = ["JobEnd", "connect", "follow", "submit_sweep", "use_token"]
 
 Log = Callable[[str], object]
 
 _POLL_S = 2.0
-_LOST_LOGS = 5  # reconnections to a job's log before only its status is watched
+_LOST_LOGS = 5  # after this many lost connections to the log, only the status of the job is polled
 _ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 
 
@@ -35,8 +38,8 @@ class JobEnd:
     """How a job ended.
 
     Args:
-        status: Ray's word for it: SUCCEEDED, FAILED or STOPPED.
-        exit_code: of the job's command; None where it never ran or was killed.
+        status: Ray's status: SUCCEEDED, FAILED or STOPPED.
+        exit_code: exit code of the command; None if it never ran or was killed.
         message: Ray's explanation.
     """
 
@@ -45,25 +48,27 @@ class JobEnd:
     message: str
 
 
-def submit_sweep(space: str, options: Sequence[str], *, address: str | None = None) -> str:
+def submit_sweep(space: str, options: SweepOptions, *, address: str | None = None) -> str:
     """Starts `gansweep sweep SPACE OPTIONS...` as a job.
 
     Args:
         space: a space's name or `file.py:function`.
-        options: the sweep's other words, with paths as the cluster's nodes see them.
-        address: the cluster's dashboard, `http://127.0.0.1:8265`; None asks Ray (RAY_ADDRESS, or a cluster here).
+        options: options of the sweep. Relative paths are resolved here and must be valid on every node.
+        address: URL of the cluster's dashboard, `http://127.0.0.1:8265`; None: Ray's default (RAY_ADDRESS, or a local
+            cluster).
 
     Returns:
         The job's id.
 
     Raises:
-        ConfigError: a space file that does not exist.
-        ClusterError: no cluster there, a token it does not accept, or a refused submission.
+        ConfigError: the space file does not exist.
+        ClusterError: there is no cluster, or it does not accept the token or the submission.
     """
     from ray.exceptions import AuthenticationError
 
     with TemporaryDirectory(prefix="gansweep-job-") as folder:
-        command = ["python", "-m", "gansweep.cli", "sweep", stage_code(space, Path(folder)), *options]
+        words = as_words(options.model_copy(update={"storage": options.storage_from_anywhere}))
+        command = ["python", "-m", "gansweep.cli", "sweep", stage_code(space, Path(folder)), *words]
         client = connect(address)
         try:
             environment = {"working_dir": folder, "env_vars": {REVISION_VARIABLE: code_revision()}}
@@ -73,10 +78,15 @@ def submit_sweep(space: str, options: Sequence[str], *, address: str | None = No
 
 
 def follow(job: str, log: Log, *, address: str | None = None) -> JobEnd:
-    """Hands a job's log to `log`, piece by piece, until the job has ended.
+    """Passes the log of a job to `log`, piece by piece, until the job has ended.
+
+    Args:
+        job: the job's id.
+        log: called with each piece of the log.
+        address: see `submit_sweep`.
 
     Raises:
-        ClusterError: the cluster went away.
+        ClusterError: the cluster became unreachable.
     """
     client = connect(address)
     for _ in range(_LOST_LOGS):
@@ -84,22 +94,25 @@ def follow(job: str, log: Log, *, address: str | None = None) -> JobEnd:
             asyncio.run(_tail(client, job, log))
             break
         except (RuntimeError, OSError):
-            # A connection dropped by a proxy says nothing about the job; its log is read again from the start.
+            # Proxies drop connections while the job runs on. Ray streams the log from its start again.
             log("[connection to the job's log lost; reading it again]\n")
             time.sleep(_POLL_S)
     return _end(client, job)
 
 
 def connect(address: str | None) -> JobSubmissionClient:
-    """A client of the cluster's job server.
+    """Connects to the job server of a cluster.
+
+    Args:
+        address: see `submit_sweep`.
 
     Raises:
-        ClusterError: no cluster there, or a token it does not accept.
+        ClusterError: there is no cluster, or it does not accept the token.
     """
     from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
 
-    # Ray's job client sends the token by itself only if RAY_AUTH_MODE said so before Ray was imported.
+    # Ray's job client sends the token itself only if RAY_AUTH_MODE was set before Ray was imported.
     headers = {"Authorization": f"Bearer {token}"} if (token := _token()) else None
     where = address or "the cluster Ray finds"
     try:
@@ -115,14 +128,14 @@ def connect(address: str | None) -> JobSubmissionClient:
 
 
 def use_token() -> None:
-    """Switches Ray's token mode on where this machine has a token; Ray reads the variable when it is imported."""
-    # Too late once Ray is there: the servers it then starts would want a token that its own client does not send.
+    """Enables Ray's token authentication if this machine has a token. Call it before Ray is imported."""
+    # Once Ray is imported it is too late: servers that it starts would require a token that its client does not send.
     if _token() and "ray" not in sys.modules:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
 def _token() -> str:
-    """This machine's token, from the places where Ray looks; empty where there is none."""
+    """The token of this machine, from the variables and file that Ray reads, or ""."""
     given = os.environ.get("RAY_AUTH_TOKEN", "").strip()
     path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", Path.home() / ".ray" / "auth_token"))
     return given or (path.read_text().strip() if path.is_file() else "")
@@ -130,7 +143,7 @@ def _token() -> str:
 
 @contextmanager
 def _address_wins(address: str | None) -> Iterator[None]:
-    """An address given on purpose counts more than one in the environment; in Ray's client it is the other way."""
+    """Gives an explicit address precedence over the environment; Ray's client does the opposite."""
     hidden = {} if address is None else {key: os.environ.pop(key) for key in _ADDRESS_VARIABLES if key in os.environ}
     try:
         yield

@@ -1,4 +1,4 @@
-"""A cohort on disk: images, labels and patients' splits, opened, checked and loaded."""
+"""Opens, checks and loads a cohort: images, labels and patient splits in one folder."""
 
 from __future__ import annotations
 
@@ -8,44 +8,45 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 from pydantic import ValidationError
 
+from gansweep.cohort.summary import html_summary
+from gansweep.config import DataView, Frozen
 from gansweep.contracts import ImageSet, ImageSpec
 from gansweep.errors import CohortError
-from gansweep.experiment import DataView, Frozen
+from gansweep.files import sha256_of
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     from torch import Tensor
 
-__all__ = ["FULL_SCALE", "Cohort", "CohortInfo", "content_hash_of", "file_hash"]
+__all__ = ["FULL_SCALE", "Cohort", "CohortInfo", "content_hash_of"]
 
-FULL_SCALE = 65535  # uint16 value of 1.0
-MASK_COVER = 0.25
+FULL_SCALE = 65535  # the stored uint16 value of intensity 1.0
 
 
 class CohortInfo(Frozen):
-    """What `cohort.json` says.
+    """The contents of `cohort.json`.
 
     Args:
-        classes: names in label order.
-        positive_class: the disease, for sensitivity and specificity.
-        size: pixels, height and width.
-        channels: 1 grey, 3 colour.
+        classes: class names; the position of a name is its label.
+        positive_class: the class with the disease: sensitivity is about it, specificity about the others.
+        size: height and width in pixels.
+        channels: 1 for grey images, 3 for colour.
         modality: CT, MR or raster.
-        window: how intensities became [0, 1] (see `intensity`).
-        scale: a stored value v is the intensity v / scale in [0, 1].
-        split: fractions of train, val and test aimed at, or "given".
-        seed: of the split.
-        settings: every setting of the ingest.
-        salt_fingerprint: of the salt the patients were hashed with.
-        tool_version: of gansweep.
-        content_hash: of images, masks, pairs, labels, patients (as groups) and splits; not of the salt.
+        window: name of the map from intensities to [0, 1] (see `intensity`).
+        scale: a stored value v stands for the intensity v / scale in [0, 1].
+        split: target fractions of train, val and test, or "given" if the user provided the split.
+        seed: seed of the split.
+        settings: all settings of the ingest.
+        salt_fingerprint: fingerprint of the salt in the patient hashes.
+        tool_version: version of gansweep that wrote the cohort.
+        content_hash: hash of images, masks, pairs, labels, patient groups and splits. It does not depend on the salt.
         files: SHA-256 of each data file.
-        images: how many, by split.
-        patients: how many, by split.
-        patients_known: False where an image, a volume or a study counts as a patient of its own.
+        images: number of images by split.
+        patients: number of patients by split.
+        patients_known: False if some images, volumes or studies count as patients of their own.
         warnings: what the user should know about the data.
     """
 
@@ -70,17 +71,29 @@ class CohortInfo(Frozen):
 
 
 class Cohort:
-    """A folder that `gansweep ingest` wrote. Open one with `Cohort.open`."""
+    """A folder written by `gansweep ingest`. Use `Cohort.open` to open one.
+
+    Args:
+        path: the folder.
+        info: the contents of its `cohort.json`.
+        manifest: one row per image, in the order of `images.npy`.
+    """
 
     def __init__(self, path: Path, info: CohortInfo, manifest: pd.DataFrame) -> None:
-        self.path, self.info, self.manifest = path, info, manifest
+        self.path = path
+        self.info = info
+        self.manifest = manifest
 
     @classmethod
     def open(cls, path: str | Path) -> Cohort:
         """Reads and checks a cohort.
 
+        Args:
+            path: a folder written by `gansweep ingest`.
+
         Raises:
-            CohortError: not a cohort, a file or the split changed since it was written, or a patient in two splits.
+            CohortError: the folder is not a cohort, a file or the split has changed since the ingest, or a patient is
+                in two splits.
         """
         import pandas as pd
 
@@ -90,52 +103,67 @@ class Cohort:
         try:
             info = CohortInfo.model_validate_json((path / "cohort.json").read_text())
             for name, expected in info.files.items():
-                if file_hash(path / name) != expected:
+                if sha256_of(path / name) != expected:
                     raise CohortError(f"{name} has changed since it was ingested", where=str(path), fix="ingest again")
             manifest = pd.read_parquet(path / "manifest.parquet")
         except (OSError, ValidationError, ValueError) as error:
             reason = f"{Path(error.filename).name} is missing" if isinstance(error, FileNotFoundError) else "unreadable"
             raise CohortError(f"not a cohort ({reason})", where=str(path), fix="gansweep ingest writes one") from None
-        _refuse_leaks(manifest, path)
-        # Sweeps know a cohort by this hash: with another split under the old one, training patients could become test.
+
+        _check_no_leaks(manifest, path)
+        # Sweeps identify a cohort by this hash. If the split changed under the old hash, a training patient of an
+        # earlier sweep could become a test patient.
         if content_hash_of(info.files, manifest) != info.content_hash:
             raise CohortError(
-                "its patients, labels or splits are not those it was ingested with", where=str(path), fix="ingest again"
+                "patients, labels or splits have changed since the ingest", where=str(path), fix="ingest again"
             )
         return cls(path, info, manifest)
 
     @property
     def content_hash(self) -> str:
-        """Names the data: equal hashes, equal images, labels, patients and splits."""
+        """Identifies the data: equal hashes mean equal images, labels, patients and splits."""
         return self.info.content_hash
 
     @cached_property
     def images(self) -> np.memmap[Any, Any]:
-        """`[N, C, H, W]` uint16, memory-mapped; divide by `info.scale` for [0, 1]."""
+        """All images, `[N, C, H, W]` uint16, memory-mapped. Divide by `info.scale` to get [0, 1]."""
+        import numpy as np
+
         images: np.memmap[Any, Any] = np.load(self.path / "images.npy", mmap_mode="r")
         return images
 
     def spec(self, view: DataView | None = None) -> ImageSpec:
-        """The shape of what `load` gives under `view`."""
+        """The shape of the images that `load` returns under `view` (None: as stored)."""
+        import numpy as np
+
         size = (view or DataView()).size or self.info.size
-        masks, paired = int("masks.npy" in self.info.files), 0
+        masks = int("masks.npy" in self.info.files)
+        paired = 0
         if "pairs.npy" in self.info.files:
             paired = np.load(self.path / "pairs.npy", mmap_mode="r").shape[1]
         positive = self.info.classes.index(self.info.positive_class)
         return ImageSpec(size, self.info.channels, self.info.classes, masks, paired, positive)
 
     def load(self, split: Literal["train", "val"], view: DataView | None = None) -> ImageSet:
-        """The training or validation images.
+        """Loads the training or validation images.
+
+        Args:
+            split: "train" or "val".
+            view: crop and size; None: as stored.
+
+        Returns:
+            Images `[N, C, H, W]` in [-1, 1] with labels, patients and, if the cohort has them, masks and pairs.
 
         Raises:
             CohortError: the split has no images.
+            ValueError: the split is neither "train" nor "val".
         """
         if split not in {"train", "val"}:
-            raise ValueError(f"load gives train or val, not {split!r}; test patients are for `confirm` alone")
+            raise ValueError(f"load returns train or val, not {split!r}; only `confirm` may use the test patients")
         return self._load(split, view)
 
     def load_test(self, view: DataView | None = None) -> ImageSet:
-        """The test images: for the one evaluation of `confirm`, and nothing before it.
+        """Loads the test images. Only the final evaluation by `confirm` may call this.
 
         Raises:
             CohortError: the cohort has no test images.
@@ -143,24 +171,41 @@ class Cohort:
         return self._load("test", view)
 
     def _load(self, split: str, view: DataView | None) -> ImageSet:
+        import numpy as np
         import torch
+
+        from gansweep.cohort.readers.resample import MASK_COVER
 
         rows = np.flatnonzero(self.manifest["split"].to_numpy() == split)
         if not len(rows):
             raise CohortError(f"no {split} images", where=str(self.path), fix="ingest with a --split that has some")
+
         chosen = self.manifest.iloc[rows]
         order = {name: index for index, name in enumerate(self.info.classes)}
         labels = torch.tensor([order[label] for label in chosen["label"]], dtype=torch.int64)
+
         view = view or DataView()
         size = self.spec(view).size
-        masks, pairs = self._array("masks.npy", rows, 1), self._array("pairs.npy", rows, self.info.scale)
+        masks = self._array("masks.npy", rows, 1)
+        pairs = self._array("pairs.npy", rows, self.info.scale)
+        # Stored intensities are in [0, 1]; generators end in tanh, so networks see [-1, 1].
         return ImageSet(
-            images=_viewed(self._intensities("images.npy", rows), view.crop, size) * 2 - 1,
+            images=_apply_view(self._intensities("images.npy", rows), view.crop, size) * 2 - 1,
             labels=labels,
-            masks=None if masks is None else (_viewed(masks, view.crop, size) >= MASK_COVER).float(),
+            masks=None if masks is None else (_apply_view(masks, view.crop, size) >= MASK_COVER).float(),
             patients=tuple(chosen["patient"]),
-            paired=None if pairs is None else _viewed(pairs, view.crop, size) * 2 - 1,
+            paired=None if pairs is None else _apply_view(pairs, view.crop, size) * 2 - 1,
         )
+
+    def _repr_html_(self) -> str:
+        """A summary for notebooks, without anything that identifies a patient."""
+        facts = {
+            "size": f"{self.info.channels} x {self.info.size} x {self.info.size}",
+            "modality": self.info.modality,
+            "window": self.info.window,
+            "content hash": self.content_hash[:12],
+        }
+        return html_summary(self.manifest, self.info.classes, tuple(self.info.images), facts)
 
     def _intensities(self, name: str, rows: np.ndarray[Any, Any]) -> Tensor:
         stored = self._array(name, rows, self.info.scale)
@@ -169,7 +214,8 @@ class Cohort:
         return stored
 
     def _array(self, name: str, rows: np.ndarray[Any, Any], scale: int) -> Tensor | None:
-        """Rows of a data file as float32 divided by `scale`, or None where the cohort has no such file."""
+        """Rows of a data file as float32, divided by `scale`; None if the cohort has no such file."""
+        import numpy as np
         import torch
 
         if name not in self.info.files:
@@ -178,36 +224,37 @@ class Cohort:
         return torch.from_numpy(stored.astype(np.float32) / scale)
 
 
-def _viewed(images: Tensor, crop: float, size: int) -> Tensor:
-    """Central crop, then area averaging down or bilinear interpolation up, `[N, C, size, size]`."""
+def _apply_view(images: Tensor, crop: float, size: int) -> Tensor:
+    """Crops the centre, then resizes to `[N, C, size, size]`: area averaging down, bilinear interpolation up."""
     from torch.nn import functional
 
     side = images.shape[-1]
-    kept = max(2, round(side * crop))
-    start = (side - kept) // 2
-    images = images[..., start : start + kept, start : start + kept]
-    if kept == size:
+    cropped = max(2, round(side * crop))
+    start = (side - cropped) // 2
+    images = images[..., start : start + cropped, start : start + cropped]
+    if cropped == size:
         return images.contiguous()
-    if kept > size:
+    if cropped > size:
         return functional.adaptive_avg_pool2d(images, size)
     return functional.interpolate(images, (size, size), mode="bilinear", align_corners=False)
 
 
-def _refuse_leaks(manifest: pd.DataFrame, path: Path) -> None:
+def _check_no_leaks(manifest: pd.DataFrame, path: Path) -> None:
     splits = manifest.groupby("patient")["split"].nunique()
     leaks = splits[splits > 1]
     if len(leaks):
         raise CohortError(f"patient {leaks.index[0]} is in two splits", where=str(path), fix="ingest again")
 
 
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def content_hash_of(files: dict[str, str], manifest: pd.DataFrame) -> str:
-    """The hash of what a cohort holds, without the salted names: patients count as groups only."""
+    """The hash of a cohort's contents.
+
+    Patients enter as group numbers, not as salted names, so the same data has the same hash under any salt.
+
+    Args:
+        files: SHA-256 of each data file, by name.
+        manifest: one row per image.
+    """
     arrays = {name: digest for name, digest in files.items() if name.endswith(".npy")}
     groups = manifest["patient"].factorize()[0].tolist()
     columns = [manifest[name].tolist() for name in ("label", "split", "source_sha256")]

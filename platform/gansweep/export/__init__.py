@@ -1,1 +1,1 @@
-"""What leaves a sweep: the best configuration, its generator with its evidence, production training, images."""
+"""Exports of a sweep: the best configuration, its generator with evidence, production training, and images."""

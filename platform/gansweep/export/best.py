@@ -1,21 +1,17 @@
-"""From a sweep's store to its best generator, with configuration and evidence."""
+"""Exports the best generator of a sweep, with its configuration and evidence."""
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gansweep.cohort.dataset import Cohort
-from gansweep.cohort.files import new_folder
 from gansweep.errors import CohortError, ExportError
-from gansweep.experiment import ScoringSettings
 from gansweep.export.evidence import search_evidence, tried
+from gansweep.files import new_folder
 from gansweep.store.ranking import rank_trials
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import pandas as pd
 
     from gansweep.contracts import Trainables
@@ -23,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["export_best"]
 
-_USABLE = ("completed", "stopped")
+_USABLE = ("completed", "stopped")  # the statuses of trials that have a checkpoint worth exporting
 
 
 def export_best(
@@ -35,56 +31,56 @@ def export_best(
     *,
     cache: Path | None = None,
     allow_memorised: bool = False,
-    say: Callable[[str], None] = lambda _: None,
 ) -> Path:
     """Writes the best trial's configuration, generator, MONAI bundle, evidence and model card.
 
-    The generator is examined for memorisation. The picture of the samples nearest to training images, which shows
-    patients' images, goes to the sweep's store, beside its sample sheets, and not into `out`.
+    The generator is examined for memorisation. The picture of the samples nearest to training images shows patients, so
+    it is written to the sweep's store beside the sample sheets, not to `out`.
 
     Args:
-        store: the sweep's.
+        store: the sweep.
         out: a new folder.
-        trainables: what configurations name.
-        trial_id: a certain trial; None: the first of the leaderboard.
-        cohort: where the sweep's cohort is now; None: where it was.
-        cache: where the cohort's encoder is kept; None: where sweeps keep it.
-        allow_memorised: exports a generator that memorised; the model card then says so.
-        say: told in one line what the examination found.
+        trainables: the registries of the names in configurations.
+        trial_id: the trial to export; None: the first usable one of the leaderboard.
+        cohort: path of the sweep's cohort; None: the path that the sweep recorded.
+        cache: folder of the cohort's encoder; None: the default of sweeps.
+        allow_memorised: export a generator even if it memorised; the model card then says so.
 
     Returns:
         `out`.
 
     Raises:
-        ExportError: no trial has a generator, `trial_id` is none of them, the cohort is another one, or the generator
+        ExportError: no trial has a generator, `trial_id` does not exist, the cohort is another one, or the generator
             memorised.
-        CohortError: `out` is not empty or cannot be written; `cohort` is none.
+        CohortError: `out` is not empty or cannot be written, or `cohort` is not a cohort.
     """
     from gansweep.export.layout import Trained, write_export
     from gansweep.export.memorisation import MemorisationGate
-    from gansweep.search.sweep import cache_folder
+    from gansweep.search.cluster import cache_folder
     from gansweep.store.artifacts import nearest_path
 
     ranked = rank_trials(store.latest_trials(), store.info.objectives).reset_index(drop=True)
     place = _chosen(ranked, trial_id, store)
     row = ranked.iloc[place]
-    name, rank = str(row["trial_id"]), int(row["rank"])
+    name = str(row["trial_id"])
+    rank = int(row["rank"])
     state = _checkpoint(store, name)
-    images, config = _cohort(store, cohort), store.config(name)
+    images = _cohort(store, cohort)
+    config = store.config(name)
     evidence = search_evidence(store, row, config, images, rank, "by rank" if trial_id is None else "by name")
     header = [
         f"Trial {name} of sweep {store.info.name}, number {rank} of {tried(ranked)}.",
         f"Trained on cohort {images.content_hash}.",
         "Run it in full: gansweep train config.yaml --cohort COHORT --out production",
     ]
-    scoring = ScoringSettings.model_validate(store.info.experiment["scoring"])
+    scoring = store.scoring
 
     def keep(picture: bytes) -> str:
         store.write_bytes(nearest_path(name), picture)
         return f"{store.label}/{nearest_path(name)}"
 
     gate = MemorisationGate.of(
-        images, config, scoring, trainables, cache or cache_folder(), keep=keep, say=say, allow=allow_memorised
+        images, config, scoring, trainables, cache or cache_folder(), keep=keep, allow=allow_memorised
     )
     with new_folder(Path(out), "export") as draft:
         write_export(draft, Trained(config, state, images, evidence), trainables, header, gate)
@@ -92,7 +88,7 @@ def export_best(
 
 
 def _chosen(ranked: pd.DataFrame, trial_id: str | None, store: Store) -> int:
-    """The place in the ranking of the trial to export."""
+    """The index of the trial to export in the ranking."""
     if trial_id is not None:
         found = ranked.index[ranked["trial_id"] == trial_id]
         if found.empty:
@@ -105,13 +101,10 @@ def _chosen(ranked: pd.DataFrame, trial_id: str | None, store: Store) -> int:
 
 
 def _checkpoint(store: Store, trial_id: str) -> dict[str, Any]:
-    import torch
-
-    path = f"checkpoints/{trial_id}.pt"
-    if not store.exists(path):
+    checkpoint = store.checkpoint(trial_id)
+    if not checkpoint.exists():
         raise ExportError(f"trial {trial_id} has no checkpoint", where=store.label, fix="choose another with --trial")
-    state: dict[str, Any] = torch.load(io.BytesIO(store.read_bytes(path)), map_location="cpu", weights_only=True)
-    return state
+    return checkpoint.read()
 
 
 def _cohort(store: Store, path: Path | None) -> Cohort:

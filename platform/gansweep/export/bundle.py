@@ -1,7 +1,7 @@
-"""An export as a MONAI Bundle: `python -m monai.bundle run` draws images with it and trains it anew.
+"""Writes an export as a MONAI Bundle: `python -m monai.bundle run` draws images with it or trains it again.
 
-The layout follows MONAI's bundle specification (configs/metadata.json, models/model.pt, docs/README.md); metadata.json
-follows its schema of 2024-07-25.
+The layout follows the MONAI bundle specification (configs/metadata.json, models/model.pt, docs/README.md), and
+metadata.json the schema of 2024-07-25.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from gansweep import __version__
+from gansweep._version import __version__
 from gansweep.export.loading import load_generator
 from gansweep.export.record import RECORD, WEIGHTS, GeneratorRecord
 
@@ -27,14 +27,16 @@ if TYPE_CHECKING:
 
 __all__ = ["GeneratorNetwork", "write_bundle"]
 
+# The address only identifies the schema; nothing is downloaded.
 _SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 
+# Packages that running the bundle needs beyond MONAI, PyTorch and NumPy.
 _PACKAGES = ("fire", "nibabel", "pydantic", "pydicom", "PyYAML", "ray", "safetensors")
 
 _INFERENCE = """\
 # Draws synthetic images:
 #   python -m monai.bundle run --bundle_root . --config_file configs/inference.yaml --n 64 --output_dir images
-# Your own trainables: import them here instead.
+# To use your own trainables, import them here instead.
 imports:
   - $from pathlib import Path
   - $from trainables import TRAINABLES
@@ -56,12 +58,13 @@ run:
 """
 
 _TRAIN = """\
-# Trains the same configuration from the beginning, for its full budget. Run it again to go on after an interruption:
+# Trains the same configuration from scratch for its full budget. After an interruption, run it again to continue:
 #   python -m monai.bundle run --bundle_root . --config_file configs/train.yaml --dataset_dir COHORT
-# Your own trainables: import them here instead.
+# To use your own trainables, import them here instead.
 imports:
   - $from pathlib import Path
   - $from trainables import TRAINABLES
+  - $from gansweep.config import TrainOptions
   - $from gansweep.export.config_file import read_config
   - $from gansweep.export.production import train_production
 bundle_root: .
@@ -70,40 +73,44 @@ output_dir: $@bundle_root + '/production'
 workers: 1
 gpus_per_worker: 0
 iterations: null       # null: the configuration's own
-allow_memorised: false # true: also a generator that copies training patients, and its card says so
+allow_memorised: false # true: export a generator even if it copies training patients; its card says so
 config: $read_config(Path(@bundle_root) / 'configs' / 'trial.yaml')
 run:
   - "$train_production(@config if @iterations is None else @config.derive({'iterations': @iterations}),
-    Path(@dataset_dir), Path(@output_dir), TRAINABLES, workers=@workers, gpus_per_worker=@gpus_per_worker,
-    allow_memorised=@allow_memorised)"
+    Path(@dataset_dir), Path(@output_dir), TRAINABLES, TrainOptions(workers=@workers,
+    gpus_per_worker=@gpus_per_worker, allow_memorised=@allow_memorised))"
 """
 
 
 class GeneratorNetwork(nn.Module):
-    """A generator as the kind of network MONAI knows: a tensor in, a tensor out. Draws without a seed of its own.
+    """A generator as a MONAI network: tensor in, tensor out. It draws with torch's global seed.
 
     Args:
         folder: an export or a bundle.
-        trainables: what its configuration names.
+        trainables: the registries of the names in its configuration.
     """
 
     def __init__(self, folder: Path, trainables: Trainables) -> None:
         super().__init__()
         self._generator = load_generator(folder, trainables, device=torch.device("cpu"))
+        # Registered as submodules, so that state_dict and .to() work as in any network.
         self.networks = nn.ModuleDict({name: self._generator.gan.networks[name] for name in self._record.networks})
 
     def forward(self, labels: Tensor) -> Tensor:
-        """Draws one image per row.
+        """Draws one image per row of `labels`.
 
         Args:
-            labels: `[n, 1]` wanted classes; others than it makes, and fractions, become the nearest that it makes.
+            labels: `[n, 1]` class labels. A fraction, or a class that it does not make, is rounded to the nearest class
+                that it makes.
 
         Returns:
             `[n, C (+ 1 for a mask), H, W]` in [-1, 1].
         """
+        # MONAI passes labels as float32; argmin finds the nearest class.
         made = torch.tensor(self._generator.classes, device=labels.device)
         wanted = made[(labels.reshape(-1, 1) - made).abs().argmin(dim=1)]
         seed = int(torch.randint(2**31, ()))
+        # The caller may have moved this module to another device.
         here = replace(self._generator, device=next(self.networks.parameters()).device)
         return here.sample(len(wanted), wanted.tolist(), seed).to(labels.device)
 
@@ -113,13 +120,13 @@ class GeneratorNetwork(nn.Module):
 
 
 def write_bundle(export: Path, record: GeneratorRecord, evidence: Evidence, made: tuple[str, ...]) -> None:
-    """Writes `bundle/` into a folder that holds the rest of the export.
+    """Writes `bundle/` into an otherwise complete export.
 
     Args:
-        export: that folder.
-        record: the generator.
-        evidence: what is known of it.
-        made: the classes it can be asked for.
+        export: the folder of the export.
+        record: the generator's record.
+        evidence: its evidence.
+        made: the classes that it makes.
     """
     bundle = export / "bundle"
     for name in ("configs", "models", "docs"):
@@ -136,9 +143,10 @@ def write_bundle(export: Path, record: GeneratorRecord, evidence: Evidence, made
 
 
 def _save_state_dict(weights: Path, record: GeneratorRecord, path: Path) -> None:
-    """The state dict of `GeneratorNetwork`, which the specification wants under this name."""
+    """Writes the state dict of `GeneratorNetwork`; the specification requires models/model.pt."""
     from safetensors.torch import load_file
 
+    # The weights file also holds `Gan.state`, which is not a network.
     own = tuple(f"{name}." for name in record.networks)
     flat = load_file(weights)
     torch.save({f"networks.{key}": value for key, value in flat.items() if key.startswith(own)}, path)
@@ -171,7 +179,7 @@ def _metadata(record: GeneratorRecord, evidence: Evidence, made: tuple[str, ...]
 
 
 def _input(record: GeneratorRecord, made: tuple[str, ...]) -> dict[str, Any]:
-    """MONAI's tools look for an input of the name `image`; here it is the wanted class."""
+    """The network's input. MONAI's tools require the name `image`, although it is a class label here."""
     labels = [record.classes.index(name) for name in made]
     return {
         "type": "label",

@@ -1,4 +1,4 @@
-"""The model card: what a reader must know before using a generator, with the numbers and their limits."""
+"""The model card: what a user must know about a generator, with its scores and their limits."""
 
 from __future__ import annotations
 
@@ -56,38 +56,38 @@ _COMPARABLE = "Values from other extractors, or from other numbers of images, ca
 _MEANING = {
     "fid": "Frechet distance of samples to the training images; lower is better, biased upwards for few images",
     "fid_matched": "the same with as many samples as the floor has images: compare these two",
-    "fid_floor": "real against real: validation images to training images, the least to hope for",
+    "fid_floor": "real against real: validation images to training images; the best value to expect",
     "kid": "kernel distance of samples to the training images; lower is better, unbiased",
     "kid_floor": "real against real: validation images to training images",
     "accuracy": "of a detector trained on real and synthetic images",
-    "sensitivity": "likewise",
-    "specificity": "likewise",
-    "auroc": "likewise",
-    "dice": "overlap with the lesion masks, 1 at best, of a segmenter trained on real and synthetic images",
-    "lesion_fidelity": "share of samples in which detectors trained on real images see the class asked for",
+    "sensitivity": "of the same detector",
+    "specificity": "of the same detector",
+    "auroc": "of the same detector",
+    "dice": "overlap with the lesion masks (at most 1) of a segmenter trained on real and synthetic images",
+    "lesion_fidelity": "fraction of samples in which detectors trained on real images see the requested class",
 }
 
 
 _MEMORISATION = """\
-- `memorisation_excess`: samples nearest to a training patient rather than a held-out one, beyond chance; 0 is the
-  value without memorisation, 1 that of a replay.
-- `copies`: share of samples that stand out as near to one training patient, more than real images of other patients do;
-  `_floor` is what fresh patients give.
-- `membership_auc`: how well the distance to the nearest sample tells training patients from held-out ones; 0.5 is
+- `memorisation_excess`: how many more samples than expected by chance are nearest to a training patient instead of a
+  held-out one; 0 without memorisation, 1 for a generator that replays its training images.
+- `copies`: fraction of samples that are conspicuously close to one training patient, more than real images of other
+  patients are; `_floor` is the value for new patients.
+- `membership_auc`: how well the distance to the nearest sample separates training patients from held-out ones; 0.5 is
   chance.
-- `closer_than_held_out`: chance that a sample lies nearer to the training images than a held-out image does; 0.5 for
-  the true distribution. Smooth images raise it without any copying, so it decides nothing.
+- `closer_than_held_out`: probability that a sample is closer to the training images than a held-out image is; 0.5 for
+  the true distribution. Smooth images raise it without any copying, so it is not part of the verdict.
 
-A check like this finds copies of whole images. It does not prove that nothing of a patient can be got out."""
+This check finds copies of whole images. It does not prove that no information about a patient can be extracted."""
 
 
 def model_card(record: GeneratorRecord, evidence: Evidence, made: tuple[str, ...]) -> str:
-    """`MODEL_CARD.md`, in GitHub's Markdown.
+    """The text of `MODEL_CARD.md` in GitHub-flavoured Markdown.
 
     Args:
-        record: the generator.
-        evidence: what is known of it.
-        made: the classes it can be asked for: of its cohort's, a painter of lesions makes one.
+        record: the generator's record.
+        evidence: its evidence.
+        made: the classes that it makes; a generator that paints lesions makes one of its cohort's classes.
     """
     config = record.config
     return _CARD.format(
@@ -115,7 +115,9 @@ def _summary(selection: Selection | None) -> str:
 
 
 def _what(record: GeneratorRecord, made: tuple[str, ...]) -> str:
-    config, others = record.config, [name for name in record.classes if name not in made]
+    config = record.config
+    # A generator that paints lesions into healthy images makes only some classes of its cohort.
+    others = [name for name in record.classes if name not in made]
     lines = [
         f"family `{config.family}`, conditioning `{config.conditioning}`, attention `{config.attention}`",
         f"loss `{config.loss.kind}`, penalty `{config.penalty.kind}` (lambda {config.penalty.lambda_:g})",
@@ -126,7 +128,7 @@ def _what(record: GeneratorRecord, made: tuple[str, ...]) -> str:
         f"weights: moving averages of {', '.join(record.networks)}; SHA-256 `{record.weights_sha256}`",
     ]
     if record.needs:
-        lines.append(f"starts from real {' and '.join(record.needs)}: what it returns contains parts of real images")
+        lines.append(f"starts from real {' and '.join(record.needs)}: its samples contain parts of real images")
     return _bullets(lines)
 
 
@@ -140,14 +142,14 @@ def _data(facts: CohortFacts) -> str:
         f"split by patient with seed {facts.split_seed}: {splits}",
     ]
     if not facts.patients_known:
-        unknown = "no patients were known: every image, volume or study counts as one"
-        lines.append(f"{unknown}, so several of one patient may cross the split")
+        unknown = "patients are unknown: every image, volume or study counts as one"
+        lines.append(f"{unknown}, so images of one patient may be in several splits")
     return _bullets([*lines, *facts.warnings])
 
 
 def _budget(budget: Budget) -> str:
     return (
-        f"{budget.iterations} generator iterations, {budget.images_seen} real images shown, {budget.workers} "
+        f"{budget.iterations} generator iterations, {budget.images_seen} real images seen, {budget.workers} "
         f"worker(s), {budget.seconds:.0f} s, {budget.gpu_seconds:.0f} GPU seconds."
     )
 
@@ -159,7 +161,7 @@ def _evidence(evidence: Evidence) -> str:
     rows = [_row(name, evidence) for name in _ordered(evidence.scores)]
     parts = [
         f"Evaluated on: {evidence.evaluated_on}. n: {sizes}.",
-        f"Features behind distances: `{evidence.fid_features or 'unknown'}`. {_COMPARABLE}",
+        f"Feature extractor of the distances: `{evidence.fid_features or 'unknown'}`. {_COMPARABLE}",
         "| score | value | interval | meaning |\n|---|---|---|---|\n" + "\n".join(rows),
     ]
     if set(evidence.scores) - set(evidence.intervals):
@@ -168,6 +170,7 @@ def _evidence(evidence: Evidence) -> str:
 
 
 def _row(name: str, evidence: Evidence) -> str:
+    # Four significant digits: more than any interval supports, enough to compare with the leaderboard.
     low, high = evidence.intervals.get(name, (None, None))
     interval = "none" if low is None else f"{low:.4g} to {high:.4g}"
     return f"| {name} | {evidence.scores[name]:.4g} | {interval} | {_meaning(name)} |"
@@ -183,7 +186,7 @@ def _meaning(name: str) -> str:
 
 
 def _ordered(scores: dict[str, float]) -> list[str]:
-    """Known scores first, in the order they are explained, each followed by its relatives."""
+    """Explained scores first, in the order of `_MEANING`, each followed by its variants."""
     known = list(_MEANING)
     base = {name: name.removesuffix("_real_only").removesuffix("_difference") for name in scores}
     return sorted(scores, key=lambda name: (known.index(base[name]) if base[name] in known else len(known), name))
@@ -192,39 +195,40 @@ def _ordered(scores: dict[str, float]) -> list[str]:
 def _limitations(record: GeneratorRecord, evidence: Evidence) -> list[str]:
     lines = [
         "Images are synthetic. A finding in one says nothing about any patient; anatomy and lesions can be impossible.",
-        "It knows only what its cohort shows: other scanners, protocols, ages and diseases are outside it.",
+        "It represents its cohort only, not other scanners, protocols, ages or diseases.",
         "Samples may resemble training images; no privacy guarantee is given.",
     ]
     if evidence.selection is not None and evidence.selection.trials > 1:
         lines.append(
-            f"It was chosen among {evidence.selection.trials} trials by scores on the same validation patients, so "
-            "these scores flatter it."
+            f"It was selected from {evidence.selection.trials} trials by scores on the same validation patients, so "
+            "these scores are too optimistic."
         )
     if evidence.selection is not None and evidence.selection.status == "stopped":
-        lines.append("The search stopped this trial early: it was trained for a part of its budget.")
+        lines.append("The search stopped this trial early, so it was trained for only a part of its budget.")
+    # The gain decides whether the generator is of use, so a missing or unproven gain must be stated.
     gain = evidence.scores.get("accuracy_difference")
     if gain is not None and gain <= 0:
         lines.append("Its images did NOT help the detector on validation patients.")
     if gain is not None and gain > 0 and "accuracy_difference" not in evidence.intervals:
-        lines.append("The gain of the detector has no interval yet: it may be chance.")
+        lines.append("The gain of the detector has no interval yet; it may be due to chance.")
     if not record.calibrated:
         lines.append("Grey values have no unit: the training images were normalised.")
     return lines
 
 
 def _warning(record: GeneratorRecord, found: MemorisationEvidence) -> str:
-    """What has to stand at the top of the card."""
+    """The warnings at the top of the card."""
     lines = []
     if found.memorised:
         lines.append(
-            "**WARNING: this generator memorised patients it was trained on. It was exported on demand all the same. "
-            f"Guard it and every image it makes like those patients' scans.** Found: {found.reason}."
+            "**WARNING: this generator memorised patients it was trained on. It was exported on request nevertheless. "
+            f"Protect it and every image it makes like those patients' scans.** Reason: {found.reason}."
         )
     if found.memorised is None:
-        lines.append(f"**Not checked for memorisation** ({found.reason}). Guard it like the scans it was trained on.")
+        lines.append(f"**Not checked for memorisation** ({found.reason}). Protect it like the scans it was trained on.")
     if record.needs:
         needs = " and ".join(record.needs)
-        lines.append(f"**Its samples are made from real {needs}: guard each like the patient's scan it started from.**")
+        lines.append(f"**Its samples are made from real {needs}: protect each like the scan it was made from.**")
     return "".join(f"\n{line}\n" for line in lines)
 
 
@@ -232,17 +236,18 @@ def _memorisation(found: MemorisationEvidence) -> str:
     if found.memorised is None:
         return f"Not checked: {found.reason}."
     counts = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in found.counts.items())
-    verdict = f"MEMORISED: {found.reason}." if found.memorised else "No figure is over its limit."
+    verdict = f"MEMORISED: {found.reason}." if found.memorised else "No figure exceeds its limit."
     limits = ", ".join(f"{name} {value:g}" for name, value in found.limits.items())
     parts = [f"{verdict} n: {counts}. Limits: {limits}. Features: `{found.features or 'none'}`."]
     if found.sources:
-        parts.append(f"The samples that were checked were made from images of {found.sources}.")
+        parts.append(f"The checked samples were made from images of {found.sources}.")
     rows = [_figure_row(name, figure) for name, figure in found.figures.items()]
     parts += ["| figure | value | 95 % interval | remark |\n|---|---|---|---|\n" + "\n".join(rows), _MEMORISATION]
     return "\n\n".join(parts)
 
 
 def _figure_row(name: str, figure: dict[str, Any]) -> str:
+    # A figure may be undefined, for example without held-out patients; its reason says so.
     if figure["value"] is None:
         return f"| {name} | absent | | {figure['reason']} |"
     return (

@@ -1,7 +1,7 @@
-"""Synthetic images as DICOM that says what it is.
+"""Writes synthetic images as DICOM that is clearly marked as synthetic.
 
-Secondary Capture, not CT or MR Image Storage: those describe an acquisition by a scanner, and there was none
-(DICOM PS3.3, A.8.1). Grey values keep their unit through the Modality LUT, which Secondary Capture allows.
+The SOP class is Secondary Capture (PS3.3, A.8.1), not CT or MR Image Storage, because those describe an acquisition by
+a scanner. Secondary Capture allows a Modality LUT, so grey values keep their unit.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gansweep import __version__
+from gansweep._version import __version__
 from gansweep.cohort.intensity import WINDOWS, window_named
 
 if TYPE_CHECKING:
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from pydicom.uid import UID
     from pydicom.valuerep import DSfloat
 
-    from gansweep.export.formats import Draw
+    from gansweep.export.draw import Draw
     from gansweep.export.record import GeneratorRecord
 
 __all__ = ["write_synthetic_dicom"]
 
 _STEPS = 2**16 - 1
-"""Stored values cover the window in 16 bits, so that quantisation stays far below a Hounsfield unit."""
+"""Stored values cover the window with 16 bits, so the quantisation error is far below one Hounsfield unit."""
 
 
 def write_synthetic_dicom(path: Path, values: NDArray[np.float32], draw: Draw) -> None:
@@ -35,8 +35,8 @@ def write_synthetic_dicom(path: Path, values: NDArray[np.float32], draw: Draw) -
 
     Args:
         path: the file.
-        values: `[H, W]` in the training images' own unit (in [0, 1] where they have none), or `[H, W, 3]` in [0, 1].
-        draw: what it is and what drew it.
+        values: `[H, W]` in the unit of the training images (in [0, 1] if they have none), or `[H, W, 3]` in [0, 1].
+        draw: the image's number, class and generator.
     """
     dataset = _envelope(draw)
     if values.ndim == 3:
@@ -47,6 +47,7 @@ def write_synthetic_dicom(path: Path, values: NDArray[np.float32], draw: Draw) -
 
 
 def _derivation(record: GeneratorRecord) -> str:
+    """DerivationDescription (PS3.3 C.7.6.1.1.3): how the image was made, and what its values mean."""
     origin = (
         f"made from real de-identified {' and '.join(record.needs)}, parts of which it may contain"
         if record.needs
@@ -61,19 +62,19 @@ def _derivation(record: GeneratorRecord) -> str:
     window = window_named(record.window)
     return (
         f"{text} It was trained in the intensity window {record.window!r}: values outside {window.low:g} to "
-        f"{window.high:g} cannot occur, and a value at either end stands for all beyond it."
+        f"{window.high:g} cannot occur, and a value at either end stands for all values beyond."
     )
 
 
 def _envelope(draw: Draw) -> FileDataset:
-    """Every attribute that is not pixels. Dates stay empty: nothing was acquired, and equal draws give equal files."""
+    """All attributes but the pixels. Dates are empty: nothing was acquired, and equal draws must give equal files."""
     from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
     record = draw.record
 
     def uid(kind: str) -> UID:
-        # Derived, so that the same image has the same identifiers whenever it is drawn.
+        # Derived UIDs: the same image has the same identifiers whenever it is drawn.
         return generate_uid(entropy_srcs=[record.weights_sha256, str(draw.seed), draw.label, draw.name, kind])
 
     meta = FileMetaDataset()
@@ -81,13 +82,16 @@ def _envelope(draw: Draw) -> FileDataset:
     meta.MediaStorageSOPInstanceUID = uid("instance")
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
-    dataset.SpecificCharacterSet = "ISO_IR 192"
-    dataset.SOPClassUID, dataset.SOPInstanceUID = SecondaryCaptureImageStorage, meta.MediaStorageSOPInstanceUID
-    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = uid("study"), uid("series")
+    dataset.SpecificCharacterSet = "ISO_IR 192"  # UTF-8
+    dataset.SOPClassUID = SecondaryCaptureImageStorage
+    dataset.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
+    dataset.StudyInstanceUID = uid("study")
+    dataset.SeriesInstanceUID = uid("series")
     dataset.ImageType = ["DERIVED", "SECONDARY", "SYNTHETIC"]
-    dataset.PatientName, dataset.PatientID = "SYNTHETIC^IMAGE", draw.name
+    dataset.PatientName = "SYNTHETIC^IMAGE"
+    dataset.PatientID = draw.name
     dataset.PatientIdentityRemoved = "YES"
-    # LO holds 64 characters. A family that starts from real images returns parts of them, and must not deny it.
+    # At most 64 characters (VR LO; PS3.5, 6.2). A family that starts from real images must not say "no patient".
     dataset.DeidentificationMethod = (
         "Pixels of de-identified images, changed by a neural network"
         if record.needs
@@ -97,18 +101,24 @@ def _envelope(draw: Draw) -> FileDataset:
         setattr(dataset, empty, "")
     dataset.ReferringPhysicianName = dataset.PatientOrientation = dataset.Laterality = ""
     dataset.StudyID = "SYNTHETIC"
-    dataset.Modality = record.modality if record.modality == "MR" or record.calibrated else "OT"  # CT is HU
+    dataset.Modality = record.modality if record.modality == "MR" or record.calibrated else "OT"  # CT implies HU
     dataset.ConversionType = "SYN"  # PS3.3, C.8.6.1: synthetic image
+
     dataset.StudyDescription = "SYNTHETIC - NOT FOR DIAGNOSIS"
     dataset.SeriesDescription = f"SYNTHETIC {draw.label}"[:64]
     dataset.SeriesNumber = dataset.InstanceNumber = "1"
-    dataset.Manufacturer, dataset.ManufacturerModelName = "gansweep", "gansweep generate"
+    dataset.Manufacturer = "gansweep"
+    dataset.ManufacturerModelName = "gansweep generate"
     dataset.SoftwareVersions = __version__
-    dataset.BurnedInAnnotation, dataset.LossyImageCompression = "NO", "00"
+    dataset.BurnedInAnnotation = "NO"
+    dataset.LossyImageCompression = "00"
     dataset.DerivationDescription = _derivation(record)[:1024]
+
+    # Contributing equipment: PS3.3 C.12.1.1.5, codes of CID 7005.
     equipment = Dataset()
     equipment.PurposeOfReferenceCodeSequence = [_code("109102", "DCM", "Processing Equipment")]
-    equipment.Manufacturer, equipment.ManufacturerModelName = "gansweep", "gansweep generate"
+    equipment.Manufacturer = "gansweep"
+    equipment.ManufacturerModelName = "gansweep generate"
     equipment.SoftwareVersions = __version__
     equipment.ContributionDescription = "Synthesised the image with a generative adversarial network"
     dataset.ContributingEquipmentSequence = [equipment]
@@ -118,33 +128,41 @@ def _envelope(draw: Draw) -> FileDataset:
 def _add_grey(dataset: FileDataset, values: NDArray[np.float32], record: GeneratorRecord) -> None:
     window = window_named(record.window) if record.calibrated else WINDOWS["full"]
     stored = np.rint((values - window.low) / (window.high - window.low) * _STEPS).clip(0, _STEPS).astype("<u2")
-    dataset.PhotometricInterpretation, dataset.SamplesPerPixel = "MONOCHROME2", 1
-    slope, intercept = 1.0, 0.0
+    dataset.PhotometricInterpretation = "MONOCHROME2"
+    dataset.SamplesPerPixel = 1
+    slope = 1.0
+    intercept = 0.0
     if record.calibrated:
-        slope, intercept = (window.high - window.low) / _STEPS, window.low
-        dataset.RescaleIntercept, dataset.RescaleSlope = _decimal(intercept), _decimal(slope)
+        slope = (window.high - window.low) / _STEPS
+        intercept = window.low
+        dataset.RescaleIntercept = _decimal(intercept)
+        dataset.RescaleSlope = _decimal(slope)
         dataset.RescaleType = "HU" if record.modality == "CT" else "US"
-    dataset.WindowCenter, dataset.WindowWidth = _decimal(intercept + slope * _STEPS / 2), _decimal(slope * _STEPS)
+    dataset.WindowCenter = _decimal(intercept + slope * _STEPS / 2)
+    dataset.WindowWidth = _decimal(slope * _STEPS)
     _add_pixels(dataset, stored, bits=16)
 
 
 def _add_colour(dataset: FileDataset, values: NDArray[np.float32]) -> None:
     stored = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
-    dataset.PhotometricInterpretation, dataset.SamplesPerPixel, dataset.PlanarConfiguration = "RGB", 3, 0
+    dataset.PhotometricInterpretation = "RGB"
+    dataset.SamplesPerPixel = 3
+    dataset.PlanarConfiguration = 0
     _add_pixels(dataset, stored, bits=8)
 
 
 def _add_pixels(dataset: FileDataset, stored: NDArray[np.unsignedinteger], bits: int) -> None:
     dataset.Rows, dataset.Columns = stored.shape[:2]
     dataset.BitsAllocated = dataset.BitsStored = bits
-    dataset.HighBit, dataset.PixelRepresentation = bits - 1, 0
+    dataset.HighBit = bits - 1
+    dataset.PixelRepresentation = 0
     data = stored.tobytes()
     dataset.PixelData = data + b"\0" * (len(data) % 2)  # PS3.5, 8.1.1: even length
     dataset["PixelData"].VR = "OW" if bits == 16 else "OB"
 
 
 def _decimal(value: float) -> DSfloat:
-    """A decimal string of at most 16 characters (PS3.5, 6.2)."""
+    """A decimal string (VR DS) of at most 16 characters (PS3.5, 6.2)."""
     from pydicom.valuerep import DSfloat
 
     return DSfloat(value, auto_format=True)
@@ -154,5 +172,7 @@ def _code(value: str, scheme: str, meaning: str) -> Dataset:
     from pydicom.dataset import Dataset
 
     code = Dataset()
-    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = value, scheme, meaning
+    code.CodeValue = value
+    code.CodingSchemeDesignator = scheme
+    code.CodeMeaning = meaning
     return code

@@ -1,4 +1,4 @@
-"""What is known of an exported generator: every number with where it comes from, or a reason why there is none."""
+"""The evidence for an exported generator: each score with its origin, or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from gansweep.experiment import Frozen
+from gansweep.config import Frozen
 from gansweep.export.memorisation import MemorisationEvidence
 from gansweep.store.provenance import code_revision, package_versions
 from gansweep.store.schema import TRIAL_COLUMNS
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from gansweep.cohort.dataset import Cohort
-    from gansweep.experiment import TrialConfig
+    from gansweep.config import TrialConfig
     from gansweep.store.store import Store
 
 __all__ = ["Budget", "CohortFacts", "Evidence", "Selection", "cohort_facts", "search_evidence", "tried"]
@@ -28,17 +28,17 @@ _NO_INTERVALS = (
 
 
 class CohortFacts(Frozen):
-    """The images a generator learnt from.
+    """The cohort that a generator was trained on.
 
     Args:
-        content_hash: names them.
-        classes: in label order.
-        positive_class: the disease.
-        modality, window, size: how the images were made.
-        patients, images: how many, by split.
-        patients_known: False where every image counts as its own patient.
-        split_seed: of the patient split.
-        warnings: of the ingest.
+        content_hash: identifies the cohort.
+        classes: class names in label order.
+        positive_class: the class with the disease.
+        modality, window, size: see `CohortInfo`.
+        patients, images: numbers by split.
+        patients_known: False if some images, volumes or studies count as patients of their own.
+        split_seed: seed of the patient split.
+        warnings: warnings of the ingest.
     """
 
     content_hash: str
@@ -55,7 +55,7 @@ class CohortFacts(Frozen):
 
 
 class Budget(Frozen):
-    """What training took, over all its attempts."""
+    """The cost of a training, over all its attempts."""
 
     iterations: int
     images_seen: int
@@ -65,15 +65,15 @@ class Budget(Frozen):
 
 
 class Selection(Frozen):
-    """How a search came to this trial.
+    """How a trial of a search was selected.
 
     Args:
-        sweep: its name.
-        trials: how many the search tried; the best of many looks better than it is.
-        rank: of this trial's configuration in the leaderboard, 1 for the best.
-        chosen: by the ranking, or by the user.
+        sweep: name of the sweep.
+        trials: number of trials; the best of many looks better than it is.
+        rank: rank of the trial's configuration in the leaderboard, 1 for the best.
+        chosen: whether the ranking or the user chose it.
         status: how the trial ended.
-        objectives: `name direction`, in order.
+        objectives: `name direction` of each, in order.
     """
 
     sweep: str
@@ -85,23 +85,23 @@ class Selection(Frozen):
 
 
 class Evidence(Frozen):
-    """`evidence.json`.
+    """The contents of `evidence.json`.
 
     Args:
-        evaluated_on: whose images the scores are about.
-        scores: by name; one that is not finite is absent.
-        intervals: (low, high) by score, where there are any.
-        intervals_note: why a score has none.
-        fid_features: name and hash of the extractor behind `fid` and `kid`.
-        n: sample sizes behind the scores.
-        seeds: of training, split and search.
-        test_patients: whether they were ever looked at.
-        selection: how a search chose it; None after production training.
+        evaluated_on: the patients that the scores are computed on.
+        scores: by name; scores that are not finite are left out.
+        intervals: (low, high) by score, if there are any.
+        intervals_note: why a score has no interval.
+        fid_features: name and hash of the feature extractor for `fid` and `kid`.
+        n: sample sizes of the scores.
+        seeds: seeds of training, split and search.
+        test_patients: whether the test patients were ever used.
+        selection: how the search selected it; None after production training.
         trial_id: the trial; empty after production training.
-        budget: what training took.
-        cohort: what it was trained on.
-        code_revision, versions: what computed it.
-        memorisation: whether it copies the patients it was trained on.
+        budget: the cost of the training.
+        cohort: the cohort that it was trained on.
+        code_revision, versions: code and packages that computed it.
+        memorisation: whether it copies training patients.
     """
 
     evaluated_on: str
@@ -121,12 +121,16 @@ class Evidence(Frozen):
     memorisation: MemorisationEvidence = Field(default_factory=MemorisationEvidence)
 
     def to_json(self) -> str:
-        """The content of `evidence.json`."""
+        """The text of `evidence.json`."""
         return self.model_dump_json(indent=2) + "\n"
 
 
 def cohort_facts(cohort: Cohort) -> CohortFacts:
-    """What evidence says of a cohort; nothing that names a patient or a place."""
+    """The facts about a cohort that an export may contain: no patient and no path.
+
+    Args:
+        cohort: the cohort.
+    """
     info = cohort.info
     return CohortFacts(
         content_hash=cohort.content_hash,
@@ -149,18 +153,22 @@ def search_evidence(
     """The evidence for one trial of a search.
 
     Args:
-        store: the sweep's.
+        store: the sweep.
         row: the trial's last attempt.
-        config: what it trained.
-        cohort: what it saw.
-        rank: of its configuration in the leaderboard, from 1.
-        chosen: who chose it.
+        config: the trial's configuration.
+        cohort: the cohort that it was trained on.
+        rank: rank of its configuration in the leaderboard, from 1.
+        chosen: whether the ranking or the user chose it.
     """
-    info, facts = store.info, cohort_facts(cohort)
-    scores, attempts = _scores(row), store.trials()
+    info = store.info
+    facts = cohort_facts(cohort)
+    scores = _scores(row)
+    # Interrupted attempts also cost time.
+    attempts = store.trials()
     spent = attempts.loc[attempts["trial_id"] == row["trial_id"], ["seconds", "gpu_seconds"]].sum()
     return Evidence(
         evaluated_on="validation patients, never trained on but used to choose among trials",
+        # Bounds are stored as scores `x_low` and `x_high`; here they become intervals.
         scores={name: value for name, value in scores.items() if not name.endswith(("_low", "_high"))},
         intervals=intervals_of(scores),
         intervals_note=_NO_INTERVALS,
@@ -191,7 +199,7 @@ def search_evidence(
 
 
 def tried(trials: pd.DataFrame) -> int:
-    """How many trials the search tried; `gansweep repeat` trains what it found again and tries nothing new.
+    """The number of trials of a search, without repeats: `gansweep repeat` tries nothing new.
 
     Args:
         trials: one row per trial.
@@ -200,24 +208,34 @@ def tried(trials: pd.DataFrame) -> int:
 
 
 def intervals_of(scores: dict[str, float]) -> dict[str, tuple[float, float]]:
-    """`x_low` and `x_high` as the interval of `x`."""
+    """The intervals among scores: (`x_low`, `x_high`) is the interval of `x`.
+
+    Args:
+        scores: by name.
+    """
     names = [name.removesuffix("_low") for name in scores if name.endswith("_low")]
     return {name: (scores[f"{name}_low"], scores[f"{name}_high"]) for name in names if f"{name}_high" in scores}
 
 
 def sample_sizes(facts: CohortFacts, scoring: dict[str, object]) -> dict[str, int]:
-    """How many real and synthetic images and detectors are behind the scores."""
+    """The numbers of images, patients, samples and detectors behind the scores.
+
+    Args:
+        facts: the cohort.
+        scoring: scoring settings by name; missing ones are left out.
+    """
     sizes = {
         "train_images": facts.images.get("train", 0),
         "train_patients": facts.patients.get("train", 0),
         "validation_images": facts.images.get("val", 0),
         "validation_patients": facts.patients.get("val", 0),
     }
-    named = {"synthetic_images_for_fid": "samples", "detectors_per_arm": "detector_seeds"}
-    return sizes | {name: int(str(scoring[key])) for name, key in named.items() if key in scoring}
+    settings = {"synthetic_images_for_fid": "samples", "detectors_per_arm": "detector_seeds"}
+    return sizes | {name: int(str(scoring[key])) for name, key in settings.items() if key in scoring}
 
 
 def _scores(row: pd.Series) -> dict[str, float]:
+    """The finite scores of a row: its columns but the fixed ones and configuration keys, which have a dot."""
     values = {str(name): value for name, value in row.items() if name not in TRIAL_COLUMNS and "." not in str(name)}
     return {
         name: float(value) for name, value in values.items() if isinstance(value, float | int) and math.isfinite(value)

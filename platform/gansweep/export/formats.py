@@ -1,8 +1,7 @@
-"""How one synthetic image is written: one function and one line in `WRITERS` per format."""
+"""The file formats of synthetic images: one function and one line in `WRITERS` for each."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -11,57 +10,38 @@ from gansweep.cohort.intensity import window_named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from gansweep.export.draw import Draw
     from gansweep.export.record import GeneratorRecord
 
-__all__ = ["CHANNELS", "WRITERS", "Draw", "Format", "own_values", "write_mask"]
+__all__ = ["CHANNELS", "WRITERS", "Format", "own_values", "write_mask"]
 
 Format = Literal["png", "npy", "nifti", "dicom"]
 
 CHANNELS: Mapping[str, tuple[int, ...]] = {"png": (1, 3), "nifti": (1,), "dicom": (1, 3)}
-"""The channel counts a format can hold; one that is not named holds any."""
-
-
-@dataclass(frozen=True)
-class Draw:
-    """One drawn image among all of a call.
-
-    Args:
-        folder: what the images are written into.
-        record: what drew it.
-        label: the class asked for.
-        index: its number, from 0.
-        total: how many are drawn.
-        seed: of the draw.
-    """
-
-    folder: Path
-    record: GeneratorRecord
-    label: str
-    index: int
-    total: int
-    seed: int
-
-    @property
-    def name(self) -> str:
-        """Names the image and its subject: each synthetic image is a subject of its own."""
-        return f"synthetic-{self.index:06d}"
+"""The channel counts that a format supports. A format that is not listed supports any."""
 
 
 def own_values(image: NDArray[np.float32], record: GeneratorRecord) -> NDArray[np.float32]:
-    """`[C, H, W]` in [-1, 1] as the values the training images had: Hounsfield units for CT, else [0, 1].
+    """Converts an image to the values of the training images: Hounsfield units for CT, else [0, 1].
 
-    Percentile normalisation differs from series to series, so there is nothing to go back to.
+    Percentile normalisation differs from series to series, so it cannot be undone.
+
+    Args:
+        image: `[C, H, W]` in [-1, 1].
+        record: the generator's record.
+
+    Returns:
+        `[C, H, W]` float32.
     """
-    shown = np.clip((image + 1.0) / 2.0, 0.0, 1.0)
+    shown = _shown(image)
     return window_named(record.window).invert(shown) if record.calibrated else shown.astype(np.float32)
 
 
 def write_mask(mask: NDArray[np.float32], draw: Draw) -> str:
-    """Writes a lesion mask `[H, W]` (positive: lesion) and returns its path below the folder."""
+    """Writes a lesion mask `[H, W]` (positive: lesion) and returns its path relative to the folder."""
     from PIL import Image
 
     path = f"masks/{draw.name}.png"
@@ -69,33 +49,40 @@ def write_mask(mask: NDArray[np.float32], draw: Draw) -> str:
     return path
 
 
+def _shown(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """`[C, H, W]` in [-1, 1] as values in [0, 1]."""
+    return np.asarray(np.clip((image + 1.0) / 2.0, 0.0, 1.0))
+
+
 def _png(image: NDArray[np.float32], draw: Draw) -> str:
-    """What the training window shows, 8 bits a channel."""
+    """The image in the training window, with 8 bits per channel."""
     from PIL import Image
 
-    shown = np.rint(np.clip((image + 1.0) / 2.0, 0.0, 1.0) * 255).astype(np.uint8)
+    shown = np.rint(_shown(image) * 255).astype(np.uint8)
     path = f"images/{draw.name}.png"
     Image.fromarray(shown[0] if len(shown) == 1 else np.moveaxis(shown, 0, -1)).save(draw.folder / path)
     return path
 
 
 def _npy(image: NDArray[np.float32], draw: Draw) -> str:
-    """Row `index` of one `[N, C, H, W]` float32 array, written in place: it may be larger than memory."""
+    """Row `index` of one `[N, C, H, W]` float32 array, which is memory-mapped because it may be larger than memory."""
     path = "images/images.npy"
     shape = (draw.total, *image.shape) if draw.index == 0 else None
     mode: Literal["r+", "w+"] = "r+" if shape is None else "w+"
+    # The first image creates the file with its final shape.
     stack = np.lib.format.open_memmap(draw.folder / path, mode, np.float32, shape)
     stack[draw.index] = own_values(image, draw.record)
     return path
 
 
 def _nifti(image: NDArray[np.float32], draw: Draw) -> str:
-    """One slice `[W, H, 1]` in RAS+; the picture's top left is the patient's front right.
+    """One axial slice `[W, H, 1]` in RAS+: the top left of the picture is the patient's front right.
 
-    NIfTI has no place for the modality; BIDS puts it into the name, and `gansweep ingest` looks for `_ct` there.
+    NIfTI does not record the modality. BIDS puts it into the name, where `gansweep ingest` looks for `_ct`.
     """
     import nibabel
 
+    # Reversing both axes and transposing turns rows and columns into x and y of RAS+.
     values = own_values(image, draw.record)[0]
     volume = nibabel.Nifti1Image(values[::-1, ::-1].T[..., None], np.eye(4))
     volume.header["descrip"] = b"SYNTHETIC - NOT FOR DIAGNOSIS"
@@ -121,4 +108,4 @@ WRITERS: Mapping[Format, Callable[[NDArray[np.float32], Draw], str]] = {
     "nifti": _nifti,
     "dicom": _dicom,
 }
-"""Each writes one image `[C, H, W]` in [-1, 1] and returns its path below the folder."""
+"""Each writes one image `[C, H, W]` in [-1, 1] and returns its path relative to the folder."""

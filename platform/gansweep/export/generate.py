@@ -1,14 +1,15 @@
-"""Synthetic images as files, which `gansweep ingest` reads back (NumPy's are for the user's own code)."""
+"""Draws synthetic images and writes them to files, which `gansweep ingest` can read (except for NumPy files)."""
 
 from __future__ import annotations
 
 import csv
 from typing import TYPE_CHECKING
 
-from gansweep.cohort.files import ProgressCallback, new_folder
-from gansweep.errors import ExportError
-from gansweep.export.formats import CHANNELS, WRITERS, Draw, Format, write_mask
+from gansweep.errors import ExportError, unknown_name
+from gansweep.export.draw import Draw
+from gansweep.export.formats import CHANNELS, WRITERS, Format, write_mask
 from gansweep.export.record import RECORD, GeneratorRecord, read_record
+from gansweep.files import ProgressCallback, new_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,34 +33,35 @@ def generate(
     cohort: Path | None = None,
     progress: ProgressCallback | None = None,
 ) -> Path:
-    """Draws synthetic images and writes them with a `labels.csv`, one row per image in the order drawn.
+    """Draws synthetic images and writes them with a `labels.csv`, which has one row per image in drawing order.
 
-    `png` shows what the training window shows, 8 bits a channel. `npy`, `nifti` and `dicom` hold the images' own
-    values, Hounsfield units for CT; NIfTI does not say so, hence the `_ct` in its name. Families that draw masks write
-    them into `masks/`.
+    `png` shows the image in the training window with 8 bits per channel. `npy`, `nifti` and `dicom` hold the values of
+    the training images: Hounsfield units for CT. NIfTI files of CT have `_ct` in their name, because NIfTI does not
+    record the modality. Families that draw masks write them to `masks/`.
 
     Args:
         folder: an export or a bundle.
-        n: how many.
+        n: number of images.
         out: a new folder.
-        trainables: what the generator's configuration names.
-        format: how to write them.
-        label: the class of all of them; None: each class in turn.
+        trainables: the registries of the names in the generator's configuration.
+        format: png, npy, nifti or dicom.
+        label: the class of all images; None: each class in turn.
         seed: equal seeds give equal files on a CPU.
-        cohort: real images for families that start from them; those of its training patients are used.
-        progress: told of each image written.
+        cohort: real images for families that start from them; its training patients are used.
+        progress: called with (stage, images written, total images).
 
     Returns:
         `out`.
 
     Raises:
-        ExportError: no generator there, an unknown class or format, real images needed and not given.
-        CohortError: `out` is not empty or cannot be written; `cohort` is none.
+        ExportError: `folder` has no generator, the class is unknown, or real images are needed but not given.
+        ConfigError: the format is unknown.
+        CohortError: `out` is not empty or cannot be written, or `cohort` is not a cohort.
     """
     from gansweep.export.loading import load_generator
 
     record = read_record(folder)
-    _check(record, n, format)
+    _check(record, n, format)  # before the weights and the cohort are loaded
     labels = None if label is None else [_class_index(record, label)] * n
     generator = load_generator(folder, trainables, data=_real_images(record, cohort))
     rows: list[dict[str, str]] = []
@@ -77,24 +79,26 @@ def generate(
             table = csv.DictWriter(file, list(rows[0]))
             table.writeheader()
             table.writerows(rows)
+        # The record says which generator made the images.
         (draft / RECORD).write_text(record.to_json(), encoding="utf-8")
     return out
 
 
 def _write(image: Tensor, draw: Draw, format: Format) -> dict[str, str]:  # noqa: A002
     """Writes `[C (+ 1), H, W]` and returns its row of `labels.csv`."""
-    values, channels = image.numpy(), draw.record.channels
+    values = image.numpy()
+    channels = draw.record.channels
     row = {"path": WRITERS[format](values[:channels], draw), "label": draw.label, "patient_id": draw.name}
     return {**row, "mask": write_mask(values[channels], draw)} if draw.record.draws_masks else row
 
 
 def _check(record: GeneratorRecord, n: int, format: str) -> None:  # noqa: A002
     if format not in WRITERS:
-        raise ExportError(f"unknown format {format!r}", fix=f"use one of {', '.join(WRITERS)}")
+        raise unknown_name("format", format, WRITERS, where="--format", error=ExportError)
     if record.channels not in CHANNELS.get(format, (record.channels,)):
-        raise ExportError(f"{format} cannot hold {record.channels} channels", fix="use --format npy")
+        raise ExportError(f"{format} does not support {record.channels} channels", fix="use --format npy")
     if n < 1:
-        raise ExportError(f"{n} images asked for", fix="ask for at least one")
+        raise ExportError(f"{n} images requested", fix="request at least one")
 
 
 def _class_index(record: GeneratorRecord, label: str) -> int:
@@ -109,6 +113,7 @@ def _real_images(record: GeneratorRecord, cohort: Path | None) -> ImageSet | Non
     from gansweep.cohort.dataset import Cohort
 
     opened = Cohort.open(cohort)
+    # Real images must have the size, channels and classes of the training images.
     if (spec := opened.spec(record.config.data)) != record.spec:
         raise ExportError(f"its images are {spec}, the generator's {record.spec}", where=str(cohort))
     return opened.load("train", record.config.data)

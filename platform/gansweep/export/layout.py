@@ -1,18 +1,18 @@
-"""The files of an export, whoever makes it: a search's best trial or production training."""
+"""Writes the files of an export, for the best trial of a search or for production training."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from gansweep import __version__
+from gansweep._version import __version__
 from gansweep.errors import ExportError
 from gansweep.export.bundle import write_bundle
 from gansweep.export.card import model_card
 from gansweep.export.config_file import config_yaml
-from gansweep.export.files import file_sha256
 from gansweep.export.loading import flat_weights, load_generator, sampling_traits
 from gansweep.export.record import RECORD, WEIGHTS, GeneratorRecord
+from gansweep.files import sha256_of
 from gansweep.training.build import build_gan
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gansweep.cohort.dataset import Cohort
+    from gansweep.config import TrialConfig
     from gansweep.contracts import Trainables
-    from gansweep.experiment import TrialConfig
     from gansweep.export.evidence import Evidence
     from gansweep.export.memorisation import MemorisationGate
 
@@ -30,13 +30,13 @@ __all__ = ["Trained", "write_export"]
 
 @dataclass(frozen=True)
 class Trained:
-    """A training's result.
+    """The result of a training.
 
     Args:
-        config: what was trained.
+        config: its configuration.
         state: its last checkpoint.
-        cohort: the images it saw.
-        evidence: what is known of it.
+        cohort: the cohort that it was trained on.
+        evidence: its evidence.
     """
 
     config: TrialConfig
@@ -48,34 +48,39 @@ class Trained:
 def write_export(
     folder: Path, trained: Trained, trainables: Trainables, header: list[str], gate: MemorisationGate
 ) -> None:
-    """Writes every file of an export into the empty `folder`; loads the generator back and examines it.
+    """Writes all files of an export, then loads the generator from them and examines it for memorisation.
 
     Args:
-        folder: where to.
-        trained: what to write.
-        trainables: what the configuration names.
+        folder: an empty folder.
+        trained: the training.
+        trainables: the registries of the names in its configuration.
         header: comment lines for `config.yaml`.
-        gate: what examines it for memorisation.
+        gate: examines the generator for memorisation.
 
     Raises:
         ExportError: the checkpoint has no averaged weights, they do not fit the configuration, or the generator
-            memorised and may not pass.
+            memorised training patients and the gate does not allow that.
     """
     from safetensors.torch import save
 
     if not trained.state.get("ema"):
         raise ExportError("the checkpoint has no averaged weights (ema)", fix="train again")
+
     weights = flat_weights(trained.state["ema"], trained.state.get("gan_state", {}))
-    # One entry of metadata: safetensors writes several in a random order, and equal exports are to have equal bytes.
+    # A single metadata entry: safetensors writes several in random order, and equal exports must have equal bytes.
     (folder / WEIGHTS).write_bytes(save(weights, metadata={"format": "pt"}))
-    record = _record(trained, file_sha256(folder / WEIGHTS), trainables)
+    record = _record(trained, sha256_of(folder / WEIGHTS), trainables)
     (folder / RECORD).write_text(record.to_json(), encoding="utf-8")
+
+    # Load what was written: the examination is about the files that will be passed on.
     generator = load_generator(folder, trainables)
     needs, draws_masks = sampling_traits(
         generator.gan, trained.cohort.load("train", trained.config.data), generator.device
     )
+    # Both traits are only known once the generator has drawn.
     record = record.model_copy(update={"needs": needs, "draws_masks": draws_masks})
     memorisation = gate.passed(replace(generator, record=record), trained.cohort)
+
     made = tuple(record.classes[label] for label in generator.classes)
     evidence = trained.evidence.model_copy(update={"memorisation": memorisation})
     for name, text in {
@@ -89,8 +94,10 @@ def write_export(
 
 
 def _record(trained: Trained, sha256: str, trainables: Trainables) -> GeneratorRecord:
-    config, info = trained.config, trained.cohort.info
+    config = trained.config
+    info = trained.cohort.info
     spec = trained.cohort.spec(config.data)
+    # A family may have changed since the training; its networks must still be those of the checkpoint.
     averaged = tuple(build_gan(config, spec, trainables).averaged)
     if set(averaged) != set(trained.state["ema"]):
         raise ExportError(

@@ -1,4 +1,4 @@
-"""A generator from its folder, ready to draw from."""
+"""Loads a generator from an export, ready to draw images."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch import Tensor
 
 from gansweep.contracts import Condition, Gan, ImageSet, ImageSpec, Trainables
 from gansweep.errors import ConfigError, ExportError
-from gansweep.export.files import file_sha256
 from gansweep.export.record import WEIGHTS, GeneratorRecord, Need, generator_home, read_record
-from gansweep.training.draws import seed_from
+from gansweep.files import sha256_of
+from gansweep.seeds import seed_from
 from gansweep.training.restore import HISTORY, restore_gan
 from gansweep.training.sampling import make_sampler
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["LoadedGenerator", "flat_weights", "load_generator", "sampling_traits"]
 
 BLOCK = 1024
-"""Images held in memory at once. Part of what a seed means, so that a long draw begins with the short one."""
+"""Number of images drawn at once. Each block has its own seed, so this value is part of what a seed means."""
 
 _STATE = "__state__"
-"""Where the weights file keeps `Gan.state`; no network can be called that."""
+"""Prefix of `Gan.state` in the weights file; no network can have this name."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ class LoadedGenerator:
     """A trained generator with its weights in place.
 
     Args:
-        record: what it is.
-        gan: the family, its sampling networks holding the averaged weights, in evaluation mode.
-        data: real training images to paint into or to translate, for families that need them.
-        device: where the networks are.
-        classes: labels it can be asked for; a painter of lesions makes no healthy image.
+        record: its record.
+        gan: the family; its sampling networks have the averaged weights and are in evaluation mode.
+        data: real training images, for families that paint into or translate them.
+        device: the device of the networks.
+        classes: the labels that it makes; a generator that paints lesions makes no healthy image.
     """
 
     record: GeneratorRecord
@@ -51,20 +51,29 @@ class LoadedGenerator:
         """Draws images.
 
         Args:
-            n: how many.
-            labels: wanted classes by index, n of them; None: each class it makes in turn.
-            seed: equal seeds give equal images on a CPU, and a longer draw begins with the shorter one.
+            n: number of images.
+            labels: `[n]`, class of each image; None: each class that it makes in turn.
+            seed: equal seeds give equal images on a CPU, and a longer draw begins with the images of a shorter one.
 
         Returns:
             `[n, C + mask_channels, H, W]` float32 in [-1, 1], on the CPU.
 
         Raises:
-            ExportError: the family changes real images and has none, or a label is no class that it makes.
+            ExportError: the family needs real images and has none, or it does not make the class of a label.
         """
         return torch.cat([images for images, _ in self.blocks(n, labels, seed)])
 
     def blocks(self, n: int, labels: Sequence[int] | None = None, seed: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """The images of `sample` with their labels, `BLOCK` at a time: long draws do not fit into memory."""
+        """Yields the images of `sample` and their labels in blocks, because a long draw may not fit into memory.
+
+        Args:
+            n: see `sample`.
+            labels: see `sample`.
+            seed: see `sample`.
+
+        Raises:
+            ExportError: see `sample`.
+        """
         wanted = self._labels(n, labels)
         if self.record.needs and self.data is None:
             needs = " and ".join(self.record.needs)
@@ -76,38 +85,40 @@ class LoadedGenerator:
 
     def _labels(self, n: int, labels: Sequence[int] | None) -> Tensor:
         if n < 1:
-            raise ExportError(f"{n} images asked for", fix="ask for at least one")
+            raise ExportError(f"{n} images requested", fix="request at least one")
+        # By default classes alternate, so that any number of images is balanced.
         made = torch.tensor(self.classes)
         wanted = made[torch.arange(n) % len(made)] if labels is None else torch.as_tensor(labels, dtype=torch.int64)
         if len(wanted) != n:
             raise ExportError(f"{len(wanted)} labels for {n} images")
         if not torch.isin(wanted, made).all():
             names = ", ".join(f"{label} ({self.record.classes[label]})" for label in self.classes)
-            raise ExportError(f"a label this generator does not make; it makes {names}")
+            raise ExportError(f"the generator does not make a requested class; it makes {names}")
         return wanted
 
 
 def load_generator(
     folder: Path, trainables: Trainables, *, data: ImageSet | None = None, device: torch.device | None = None
 ) -> LoadedGenerator:
-    """Rebuilds the generator that `folder` holds.
+    """Loads the generator in `folder`.
 
     Args:
         folder: an export, or the bundle inside one.
-        trainables: what its configuration names.
+        trainables: the registries of the names in its configuration.
         data: real training images, for families that need them.
-        device: where to put it; None: a GPU if there is one.
+        device: its device; None: a GPU if there is one.
 
     Raises:
-        ExportError: a file is missing, the weights are not those that were recorded, or they do not fit.
+        ExportError: a file is missing, the weights have changed since the export, or they do not fit the configuration.
     """
-    home, record = generator_home(folder), read_record(folder)
+    home = generator_home(folder)
+    record = read_record(folder)
     weights = home / WEIGHTS
     if not weights.is_file():
         raise ExportError(f"no {WEIGHTS}", where=str(home), fix="export again")
-    if file_sha256(weights) != record.weights_sha256:
+    if sha256_of(weights) != record.weights_sha256:
         raise ExportError(
-            "not the weights that were exported (SHA-256 differs)", where=str(weights), fix="export again"
+            "the weights have changed since the export (SHA-256 differs)", where=str(weights), fix="export again"
         )
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     gan = _rebuilt(record, weights, trainables, device)
@@ -116,7 +127,14 @@ def load_generator(
 
 
 def flat_weights(networks: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """State dicts as one flat dict, `<network>.<parameter>`, each tensor with memory of its own (safetensors' rule)."""
+    """Flattens state dicts to `<network>.<parameter>`.
+
+    Each tensor gets memory of its own, because safetensors refuses shared memory.
+
+    Args:
+        networks: state dict of each network.
+        state: `Gan.state`; the training history in it is left out.
+    """
     state = {key: tensor for key, tensor in state.items() if not key.startswith(HISTORY)}
     return {
         f"{name}.{key}": tensor.detach().cpu().contiguous().clone()
@@ -126,22 +144,24 @@ def flat_weights(networks: Mapping[str, Mapping[str, Tensor]], state: Mapping[st
 
 
 def sampling_traits(gan: Gan, data: ImageSet, device: torch.device) -> tuple[tuple[Need, ...], bool]:
-    """What a family's samples start from and bring along, found by trying: no family has to declare it.
+    """Which parts of real images the samples of a family depend on, and whether it draws masks.
+
+    This is found by experiment, so no family has to declare it: a part is needed if changing it changes the samples.
 
     Args:
         gan: with its networks in evaluation mode, as `load_generator` leaves them.
         data: real training images.
-        device: where the networks are.
+        device: the device of the networks.
 
     Returns:
-        The parts of real images that samples depend on (they change when the part does), and whether samples come with
-        masks.
+        (needed parts, whether samples have masks).
     """
     condition = Condition(data.labels.unique().cpu())
 
     def drawn(images: ImageSet) -> Tensor:
         return make_sampler(gan, None, images.to(device), device)(condition, 0)
 
+    # Equal seeds, one part changed at a time. Negation and inversion change every pixel that is not 0 or 0.5.
     others: dict[Need, ImageSet] = {"images": replace(data, images=-data.images)}
     if data.masks is not None:
         others["masks"] = replace(data, masks=1 - data.masks)
@@ -153,8 +173,9 @@ def sampling_traits(gan: Gan, data: ImageSet, device: torch.device) -> tuple[tup
 
 
 def _stand_in(spec: ImageSpec) -> ImageSet:
-    """What the sampler may choose from where the family looks at no real image: a blank one of each class."""
-    n, pixels = len(spec.classes), (spec.size, spec.size)
+    """Blank images, one of each class, for a sampler whose family does not look at real images."""
+    n = len(spec.classes)
+    pixels = (spec.size, spec.size)
     return ImageSet(
         images=torch.zeros(n, spec.channels, *pixels),
         labels=torch.arange(n),
@@ -172,7 +193,7 @@ def _rebuilt(record: GeneratorRecord, weights: Path, trainables: Trainables, dev
         for part in (*record.networks, _STATE)
     }
     state = parts.pop(_STATE)
-    try:
+    try:  # a configuration error means here that the weights do not fit
         return restore_gan(record.config, record.spec, trainables, parts, state, device)
     except ConfigError as error:
         where = ": ".join(part for part in (str(weights.parent), error.where) if part)

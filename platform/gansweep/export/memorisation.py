@@ -1,19 +1,20 @@
-"""The gate of every export: does the generator give away the patients it was trained on?"""
+"""Examines every generator for memorisation of training patients before it is exported."""
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from pydantic import Field
 
+from gansweep.config import Frozen
 from gansweep.contracts import ImageSet
+from gansweep.distributed import World
 from gansweep.errors import CohortError, ConfigError, ExportError, GansweepError
-from gansweep.experiment import Frozen
-from gansweep.scoring.memorisation import Memorisation, MemorisationLimits, assess
+from gansweep.scoring.memorisation.examination import Memorisation, MemorisationLimits, assess
 from gansweep.scoring.reference import ReferenceMaker
-from gansweep.scoring.shares import Shares
 from gansweep.store.sheet import nearest_png
 
 if TYPE_CHECKING:
@@ -23,29 +24,32 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from gansweep.cohort.dataset import Cohort
+    from gansweep.config import DataView, ScoringSettings, TrialConfig
     from gansweep.contracts import Trainables
-    from gansweep.experiment import DataView, ScoringSettings, TrialConfig
     from gansweep.export.loading import LoadedGenerator
-    from gansweep.scoring.extractors import Extractor
+    from gansweep.scoring.networks.extractors import Extractor
 
 __all__ = ["MemorisationEvidence", "MemorisationGate"]
 
-LEAST_SAMPLES, MOST_SAMPLES = 256, 1024
-"""Samples drawn: as many as there are training images, between these. Fewer could not show what many patients leak."""
-SEED = 0
+log = logging.getLogger(__name__)
+
+LEAST_SAMPLES = 256
+MOST_SAMPLES = 1024
+"""Bounds on the number of samples, which is that of the training images. Too few samples would miss rare copies."""
+SEED = 0  # fixed, so that the same generator always gets the same verdict
 
 
 class MemorisationEvidence(Frozen):
-    """What an export says about memorisation.
+    """The result of the examination, as `evidence.json` has it.
 
     Args:
-        memorised: whether a figure is over its limit; None: not checked.
-        reason: which figure is, or why it was not checked.
-        sources: whose images the samples that were checked were made from; empty where they come from noise.
-        limits: of the verdict.
-        counts: training and held-out images and patients, samples.
-        features: extractor behind the figures in features, `name:hash12`; empty without one.
-        figures: by name: value, interval, sizes, and the reason where one is absent.
+        memorised: whether a figure exceeds its limit; None: not checked.
+        reason: which figure does, or why it was not checked.
+        sources: the patients whose images the samples were made from; empty if they come from noise.
+        limits: the limits of the verdict.
+        counts: numbers of training and held-out images and patients, and of samples.
+        features: extractor of the figures in feature space, `name:hash12`; empty if there was none.
+        figures: value, interval and sizes by name, or the reason why a figure is absent.
     """
 
     memorised: bool | None = None
@@ -62,18 +66,16 @@ class MemorisationGate:
     """Examines a generator before it is exported, and stops one that memorised.
 
     Args:
-        extractor: the extractor of features, from the training images; where it raises ConfigError there are no figures
-            in features.
-        keep: puts the picture of the nearest pairs, which shows real patients' images, where such images may lie, and
-            says where that is. Never into the export, which is made to be passed on.
-        say: told the result in one line.
-        allow: exports a generator that memorised all the same.
-        limits: of the verdict.
+        extractor: makes the feature extractor from the training images. If it raises ConfigError, there are no figures
+            in feature space.
+        keep: stores the picture of the nearest pairs and returns its path. The picture shows real patients, so it must
+            not go into the export, which is meant to be shared.
+        allow: let a generator pass even if it memorised.
+        limits: the limits of the verdict.
     """
 
     extractor: Callable[[ImageSet], Extractor]
     keep: Callable[[bytes], str]
-    say: Callable[[str], None]
     allow: bool = False
     limits: MemorisationLimits = field(default_factory=MemorisationLimits)
 
@@ -87,48 +89,50 @@ class MemorisationGate:
         cache: Path,
         *,
         keep: Callable[[bytes], str],
-        say: Callable[[str], None],
         allow: bool,
     ) -> MemorisationGate:
-        """The gate that looks at features with the extractor that scores were computed with.
+        """The gate with the feature extractor that the scores were computed with.
 
         Args:
             cohort: the images.
-            config: whose data view they are looked at in.
+            config: the configuration, whose data view applies.
             scoring: names the extractor, or says how long the cohort's own encoder is trained.
-            trainables: what `scoring` names.
-            cache: where the encoder is kept; not there, it is trained again, and is the same.
+            trainables: the registries of the names in `scoring`.
+            cache: folder of the encoder. If it is not there, training gives the same encoder again.
             keep: see the class.
-            say: see the class.
             allow: see the class.
         """
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
         def extractor(train: ImageSet) -> Extractor:
             maker = ReferenceMaker(cohort, scoring, trainables, cache, device)
-            return maker.extractor(config.data, train, Shares.current(device))
+            return maker.extractor(config.data, train, World.current(device))
 
-        return cls(extractor, keep, say, allow)
+        return cls(extractor, keep, allow)
 
     def passed(self, generator: LoadedGenerator, cohort: Cohort) -> MemorisationEvidence:
-        """Draws from the generator and compares the samples with training and validation patients.
+        """Draws samples and compares them with training and validation patients.
 
-        A family that makes its samples from real images would be found to copy whatever it is given. It is given
-        images of one half of the validation patients, and judged against the other half: what it then shows of
-        training patients comes out of its weights.
+        A family that makes samples from real images copies parts of its inputs, which is not memorisation. It therefore
+        gets images of one half of the validation patients and is compared with the other half. What its samples then
+        show of training patients comes from its weights.
 
         Raises:
-            ExportError: it memorised, and this is not allowed.
+            ExportError: the generator memorised, and the gate does not allow that.
         """
-        view, needs = generator.record.config.data, generator.record.needs
-        training, held_out = cohort.load("train", view), _held_out(cohort, view)
+        view = generator.record.config.data
+        needs = generator.record.needs
+        training = cohort.load("train", view)
+        held_out = _held_out(cohort, view)
         sources = None
         if needs and held_out is not None:
+            # Inputs and comparison images must not share patients.
             sources, held_out = _dealt(held_out)
         try:
             samples = _drawn(generator, sources, min(MOST_SAMPLES, max(LEAST_SAMPLES, len(training))))
         except GansweepError as error:
-            found, place = Memorisation(reason=f"no samples from held-out images: {error.what}"), ""
+            found = Memorisation(reason=f"no samples from held-out images: {error.what}")
+            place = ""
         else:
             origins = None if sources is None else len(set(sources.patients))
             found = self._assessed(samples, training, held_out, origins)
@@ -148,9 +152,11 @@ class MemorisationGate:
         self, samples: Tensor, training: ImageSet, held_out: ImageSet | None, origins: int | None
     ) -> Memorisation:
         try:
-            extractor, missing = self.extractor(training), ""
+            extractor = self.extractor(training)
+            missing = ""
         except ConfigError as error:
-            extractor, missing = None, f"no feature extractor: {error.what}"
+            extractor = None
+            missing = f"no feature extractor: {error.what}"
         return assess(
             samples, training, held_out, extractor, missing=missing, origins=origins, limits=self.limits, seed=SEED
         )
@@ -163,11 +169,11 @@ class MemorisationGate:
                 fix="export another one, or this one all the same with --allow-memorised",
             )
         if found.memorised is None:
-            self.say(f"memorisation could not be checked: {found.reason}")
+            log.warning("memorisation could not be checked: %s", found.reason)
         elif found.memorised:
-            self.say(f"exported although it memorised training patients: {found.reason}; {looked}")
+            log.warning("exported although it memorised training patients: %s; %s", found.reason, looked)
         else:
-            self.say(f"no sign of memorisation in {found.counts['samples']} samples; {looked}")
+            log.info("no sign of memorisation in %d samples; %s", found.counts["samples"], looked)
 
 
 def _held_out(cohort: Cohort, view: DataView) -> ImageSet | None:
@@ -178,13 +184,14 @@ def _held_out(cohort: Cohort, view: DataView) -> ImageSet | None:
 
 
 def _drawn(generator: LoadedGenerator, sources: ImageSet | None, n: int) -> Tensor:
-    """`[n, C, H, W]` samples, without the masks that some families draw beside them."""
+    """Samples `[n, C, H, W]`, without the masks that some families draw."""
     data = None if sources is None else sources.to(generator.device)
     return replace(generator, data=data).sample(n, seed=SEED)[:, : generator.record.channels]
 
 
 def _dealt(images: ImageSet) -> tuple[ImageSet, ImageSet]:
-    """The images of every other patient, and of the rest; each class dealt out evenly."""
+    """Splits images into two halves by patient, with the classes divided evenly."""
+    # Sorted by class and hash, so that the halves do not depend on the order of images.
     label = dict(zip(images.patients, images.labels.tolist(), strict=True))
     first = set(sorted(label, key=lambda name: (label[name], name))[::2])
     mine = torch.tensor([name in first for name in images.patients])

@@ -1,40 +1,42 @@
-"""Production training: one configuration, its full budget, any number of workers, one folder that can be resumed."""
+"""Production training: one configuration for its full budget, with any number of workers; it can be resumed."""
 
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import signal
 import threading
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from gansweep.cohort.dataset import Cohort
+from gansweep.config import ScoringSettings, TrainOptions, TrialConfig
 from gansweep.errors import ConfigError, ExportError
-from gansweep.experiment import ScoringSettings, TrialConfig
 from gansweep.export.evidence import Budget, Evidence, cohort_facts, intervals_of, sample_sizes
-from gansweep.export.files import write_atomically
 from gansweep.export.production_worker import CHECKPOINT, ENDED, Run, progress_rows, work
 from gansweep.export.record import RECORD
-from gansweep.search.capacity import Footprint, check_capacity
-from gansweep.search.sweep import ray_cluster
+from gansweep.files import write_atomically
+from gansweep.search.cluster import Footprint, check_capacity, ray_cluster, torch_trainer
 from gansweep.store.provenance import code_revision, package_versions
 from gansweep.training.build import check_config
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from gansweep.contracts import Trainables
 
 __all__ = ["train_production"]
 
-_RUN, _NEAREST = "run.json", "nearest.png"
-_WORKER_RESTARTS = 3
+_RUN = "run.json"
+_NEAREST = "nearest.png"
+_WORKER_RESTARTS = 3  # by Ray Train, from the last checkpoint
 _POLL_SECONDS = 0.5
 _NOTE = "one training run, scored once: train with other seeds, or use `gansweep confirm` on a search, for intervals"
 
-Say = Callable[[str], None]
+log = logging.getLogger(__name__)
 
 
 def train_production(
@@ -42,45 +44,36 @@ def train_production(
     cohort: Path,
     out: Path,
     trainables: Trainables,
-    *,
-    workers: int = 1,
-    cpus_per_worker: float = 1.0,
-    gpus_per_worker: float = 0.0,
-    reports: int = 20,
+    options: TrainOptions | None = None,
     scoring: ScoringSettings | None = None,
-    allow_memorised: bool = False,
-    say: Say = print,
 ) -> Path:
     """Trains `config` for its full budget on the training patients, and exports the result into `out`.
 
-    Interrupted (Ctrl-C, a crash), the same call goes on from the last report; on a CPU with the result of an
-    uninterrupted run. `out/training/` holds checkpoint, `progress.jsonl`, sample sheets and the picture of the samples
-    nearest to training images. It shows patients' images: it is no part of what may be passed on.
+    After an interruption (Ctrl-C, a crash), the same call continues from the last report. On a CPU, the result equals
+    that of an uninterrupted run. `out/training/` holds the checkpoint, `progress.jsonl`, sample sheets and the picture
+    of the samples nearest to training images. It shows patients, so do not share it.
 
     Args:
-        config: what to train.
-        cohort: its folder, readable on every node.
-        out: a new folder, or one that an interrupted run of the same kind has left; on storage all nodes share.
-        trainables: what the configuration names.
-        workers: Ray Train workers that share every batch.
-        cpus_per_worker: CPU cores of each.
-        gpus_per_worker: GPUs of each; a fraction shares one.
-        reports: how often progress is told and kept, at equal fractions of the budget.
-        scoring: how the result is scored on validation patients; None: with the default settings.
-        allow_memorised: exports a generator that memorised; the model card then says so.
-        say: gets one line for each report, and what the examination for memorisation found.
+        config: the configuration.
+        cohort: folder of the cohort, readable on every node.
+        out: a new folder, or that of an interrupted run with the same settings; on storage that all nodes share.
+        trainables: the registries of the names in the configuration.
+        options: on how many workers, how often progress is told, and whether a generator that memorised is exported.
+            The model card then says that it memorised.
+        scoring: settings of the scores on validation patients; None: the defaults.
 
     Returns:
         `out`.
 
     Raises:
-        CohortError: no cohort there.
-        ConfigError: a configuration that cannot be trained.
-        ClusterError: the workers do not fit the cluster.
+        CohortError: `cohort` is not a cohort.
+        ConfigError: the configuration cannot be trained.
+        ClusterError: the workers do not fit on the cluster.
         ExportError: `out` holds something else, the training diverged, or its generator memorised: it is then kept
             in `out/training/`, and the same call with `allow_memorised` exports it without training again.
-        KeyboardInterrupt: Ctrl-C; the same call goes on.
+        KeyboardInterrupt: Ctrl-C; the same call continues.
     """
+    options = options or TrainOptions()
     images = Cohort.open(cohort)
     check_config(config, images.spec(config.data), trainables)
     run = Run(
@@ -90,23 +83,24 @@ def train_production(
         folder=str(Path(out).resolve() / "training"),
         trainables=trainables,
         scoring=scoring or ScoringSettings(),
-        reports=min(reports, config.iterations),
-        gpus_per_worker=gpus_per_worker,
+        reports=min(options.reports, config.iterations),
+        gpus_per_worker=options.gpus_per_worker,
     )
     if _begin(run, Path(out)):
-        say(f"{out}: finished already")
+        log.info("%s: finished already", out)
         return Path(out)
-    footprint = Footprint(workers, cpus_per_worker, gpus_per_worker)
+    footprint = Footprint(options.workers, options.cpus_per_worker, options.gpus_per_worker)
     with ray_cluster() as nodes:
         check_capacity(footprint, nodes)
-        _train(run, footprint, say)
-    _publish(run, images, Path(out), workers, allow_memorised=allow_memorised, say=say)
+        _train(run, footprint)
+    _publish(run, images, Path(out), options)
     return Path(out)
 
 
 def _begin(run: Run, out: Path) -> bool:
-    """Makes the folder, or finds the same run in it; whether that run has been finished."""
-    folder, identity = Path(run.folder), run.identity()
+    """Makes the folder, or checks that it holds the same run; returns whether that run has finished."""
+    folder = Path(run.folder)
+    identity = run.identity()
     if (folder / _RUN).is_file():
         if json.loads((folder / _RUN).read_text(encoding="utf-8")) != identity:
             raise ExportError("holds another training", where=str(out), fix="name a new folder, or repeat its settings")
@@ -121,10 +115,10 @@ def _begin(run: Run, out: Path) -> bool:
     return False
 
 
-def _train(run: Run, footprint: Footprint, say: Say) -> None:
+def _train(run: Run, footprint: Footprint) -> None:
     folder = Path(run.folder)
     (folder / ENDED).unlink(missing_ok=True)
-    with _told(run, say):
+    with _told(run):
         _fit(_trainer(run, footprint))
     shutil.rmtree(folder / "ray", ignore_errors=True)
     if (folder / ENDED).is_file():
@@ -146,19 +140,21 @@ def _fit(trainer: Any) -> None:
 
 
 @contextmanager
-def _told(run: Run, say: Say) -> Iterator[None]:
-    """Says a line for each report that appears while the block runs."""
-    folder, done = Path(run.folder), threading.Event()
+def _told(run: Run) -> Iterator[None]:
+    """Logs a line for each report that appears while the block runs."""
+    folder = Path(run.folder)
+    done = threading.Event()
     before = len(progress_rows(folder))
 
     def tell() -> None:
-        told, last = before, False
+        told = before
+        last = False
         while not last:
             last = done.wait(_POLL_SECONDS)
             rows = progress_rows(folder)
             for row in rows[told:]:
                 losses = ", ".join(f"{name} {value:.4g}" for name, value in row["losses"].items())
-                say(f"iteration {row['iteration']} of {run.config.iterations}: {losses}")
+                log.info("iteration %d of %d: %s", row["iteration"], run.config.iterations, losses)
             told = len(rows)
 
     thread = threading.Thread(target=tell, name="progress", daemon=True)
@@ -171,30 +167,19 @@ def _told(run: Run, say: Say) -> Iterator[None]:
 
 
 def _trainer(run: Run, footprint: Footprint) -> Any:
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
-
-    gpus = {"GPU": footprint.gpus_per_worker} if footprint.gpus_per_worker else {}
-    return TorchTrainer(
+    # Resuming is ours, by the checkpoint in the run's folder.
+    return torch_trainer(
         work,
-        train_loop_config={"run": run},
-        scaling_config=ScalingConfig(
-            num_workers=footprint.workers,
-            use_gpu=bool(gpus),
-            resources_per_worker={"CPU": footprint.cpus_per_worker, **gpus},
-        ),
-        run_config=RunConfig(
-            # A name of its own: Ray Train silently loads an old run's state found under the same name. Resuming is
-            # ours, by the checkpoint in the run's folder.
-            name=f"production-{uuid4().hex[:12]}",
-            storage_path=f"{run.folder}/ray",
-            failure_config=FailureConfig(max_failures=_WORKER_RESTARTS, controller_failure_limit=0),
-        ),
+        {"run": run},
+        footprint,
+        name=f"production-{uuid4().hex[:12]}",
+        storage=f"{run.folder}/ray",
+        max_failures=_WORKER_RESTARTS,
     )
 
 
-def _publish(run: Run, cohort: Cohort, out: Path, workers: int, *, allow_memorised: bool, say: Say) -> None:
-    """Writes the export beside the training; `generator.json`, which makes it one, comes last."""
+def _publish(run: Run, cohort: Cohort, out: Path, options: TrainOptions) -> None:
+    """Writes the export beside the training. `generator.json` comes last, because it marks the export as complete."""
     import torch
 
     from gansweep.export.layout import Trained, write_export
@@ -213,11 +198,10 @@ def _publish(run: Run, cohort: Cohort, out: Path, workers: int, *, allow_memoris
         run.trainables,
         folder / "cache",
         keep=keep,
-        say=say,
-        allow=allow_memorised,
+        allow=options.allow_memorised,
     )
     state: dict[str, Any] = torch.load(folder / CHECKPOINT, map_location="cpu", weights_only=True)
-    evidence = _evidence(run, cohort, progress_rows(folder)[-1], workers)
+    evidence = _evidence(run, cohort, progress_rows(folder)[-1], options.workers)
     header = ["Production training.", f"Trained on cohort {cohort.content_hash}."]
     draft = folder / "export"
     shutil.rmtree(draft, ignore_errors=True)
@@ -230,12 +214,13 @@ def _publish(run: Run, cohort: Cohort, out: Path, workers: int, *, allow_memoris
             path.replace(out / path.name)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    # Features of real images and detectors trained on them have done their work.
+    # Features of real images, and detectors trained on them, are no longer needed.
     shutil.rmtree(folder / "cache", ignore_errors=True)
 
 
 def _evidence(run: Run, cohort: Cohort, last: dict[str, Any], workers: int) -> Evidence:
-    facts, scores = cohort_facts(cohort), last["scores"]
+    facts = cohort_facts(cohort)
+    scores = last["scores"]
     return Evidence(
         evaluated_on="validation patients, never trained on; where a search on them chose the configuration, these "
         "scores flatter it",

@@ -1,4 +1,4 @@
-"""What each worker of a production training does, and the files it keeps."""
+"""The work of each worker in a production training, and the files it writes."""
 
 from __future__ import annotations
 
@@ -9,35 +9,36 @@ from typing import TYPE_CHECKING, Any
 
 from gansweep.contracts import Condition, Progress, Sampler, Trainables
 from gansweep.errors import CohortError, ConfigError, Diverged
-from gansweep.export.files import write_atomically
+from gansweep.files import write_atomically
 
 if TYPE_CHECKING:
     import torch
 
     from gansweep.cohort.dataset import Cohort
+    from gansweep.config import ScoringSettings, TrialConfig
     from gansweep.contracts import ImageSet
-    from gansweep.experiment import ScoringSettings, TrialConfig
 
 __all__ = ["CHECKPOINT", "ENDED", "Run", "progress_rows", "train_run", "work"]
 
-CHECKPOINT, ENDED = "checkpoint.pt", "ended.json"
+CHECKPOINT = "checkpoint.pt"
+ENDED = "ended.json"
 _PROGRESS = "progress.jsonl"
 _SHEET_IMAGES = 8
-"""Samples of each class on a sheet."""
+"""Number of samples of each class on a sheet."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A production training as its workers know it.
+    """The description of a production training that its workers get.
 
     Args:
-        config: what to train.
-        cohort, cohort_hash: the images' folder, and what must be in it.
-        folder: checkpoint, progress and sheets.
-        trainables: what the configuration names.
-        scoring: how the result is scored.
-        reports: at equal fractions of the budget.
-        gpus_per_worker: for the account.
+        config: the configuration.
+        cohort, cohort_hash: folder of the cohort, and its expected content hash.
+        folder: folder of checkpoint, progress and sample sheets.
+        trainables: the registries of the names in the configuration.
+        scoring: settings of the scores.
+        reports: number of reports, at equal fractions of the budget.
+        gpus_per_worker: to compute GPU seconds.
     """
 
     config: TrialConfig
@@ -50,7 +51,7 @@ class Run:
     gpus_per_worker: float
 
     def identity(self) -> dict[str, Any]:
-        """What must be equal for a run to be continued: all that its result depends on."""
+        """Everything that the result depends on. A run can only be continued with the same identity."""
         return {
             "config": self.config.as_dict(),
             "cohort_hash": self.cohort_hash,
@@ -67,12 +68,21 @@ def work(loop_config: dict[str, Any]) -> None:
 
 
 def train_run(run: Run, device: torch.device) -> None:
-    """Trains alone, or with the other workers of an initialised process group; goes on where the folder says."""
+    """Trains alone or with the other workers of an initialised process group, from the checkpoint if there is one.
+
+    Args:
+        run: the training.
+        device: the device of this worker.
+
+    Raises:
+        CohortError: this worker sees another cohort than the driver.
+    """
     from gansweep.cohort.dataset import Cohort
     from gansweep.training.build import build_gan
     from gansweep.training.loop import train
 
-    cohort, config = Cohort.open(run.cohort), run.config
+    cohort = Cohort.open(run.cohort)
+    config = run.config
     if cohort.content_hash != run.cohort_hash:
         raise CohortError("another cohort than the driver's", where=run.cohort, fix="share one folder among the nodes")
     data = cohort.load("train", config.data)
@@ -81,14 +91,18 @@ def train_run(run: Run, device: torch.device) -> None:
     try:
         train(config, gan, data, keeper, keeper.score, reports=run.reports, device=device)
     except (Diverged, ConfigError) as error:
-        # Every worker comes to the same end. Raised, it would be taken for a crash and tried again.
+        # All workers end alike. Ray Train would take an exception for a crash and restart the workers.
         if keeper.first:
             ended = {"kind": type(error).__name__, "reason": str(error)}
             write_atomically(Path(run.folder) / ENDED, json.dumps(ended).encode())
 
 
 def progress_rows(folder: Path) -> list[dict[str, Any]]:
-    """The reports so far, oldest first."""
+    """The reports so far, oldest first.
+
+    Args:
+        folder: the folder of a run.
+    """
     path = folder / _PROGRESS
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     return [json.loads(line) for line in lines]
@@ -98,10 +112,12 @@ class _Keeper:
     """The `Reporter` and the `Score` of a production training: files in one folder, written by the first worker."""
 
     def __init__(self, run: Run, cohort: Cohort, data: ImageSet, device: torch.device) -> None:
+        from gansweep.distributed import World
         from gansweep.scoring.trial import TrialScorer
-        from gansweep.training.world import World
 
-        self._run, self._cohort, self._data = run, cohort, data
+        self._run = run
+        self._cohort = cohort
+        self._data = data
         self._folder = Path(run.folder)
         self._world = World.current()
         self.first = self._world.rank == 0
@@ -111,16 +127,17 @@ class _Keeper:
         self._before = float(before["seconds"]), float(before["gpu_seconds"])
 
     def score(self, sampler: Sampler, iteration: int) -> dict[str, float]:
-        """Draws the sample sheet; the finished generator is scored on validation patients."""
+        """Draws the sample sheet. At the end of the training, also scores the generator on validation patients."""
         if self.first:
             (self._folder / "sheets").mkdir(exist_ok=True)
             write_atomically(self._folder / "sheets" / f"{iteration:08d}.png", self._sheet(sampler))
+        # Scoring takes long, and only the final scores are exported.
         if iteration < self._run.config.iterations:
             return {}
         return self._scorer.score(sampler, self._run.config, iteration)
 
     def restore(self) -> dict[str, Any] | None:
-        """The last checkpoint."""
+        """The last checkpoint, or None."""
         import torch
 
         path = self._folder / CHECKPOINT
@@ -134,12 +151,13 @@ class _Keeper:
         import torch
 
         if self.first:
+            # Written beside, then renamed: a crash must not leave half a checkpoint.
             draft = self._folder / f".{CHECKPOINT}"
             torch.save(state, draft)
             draft.replace(self._folder / CHECKPOINT)
 
     def reported(self) -> int:
-        """Reports in `progress.jsonl` when this worker started, and since."""
+        """Number of reports so far, including those of earlier attempts."""
         return len(self._rows)
 
     def report(self, progress: Progress) -> bool:

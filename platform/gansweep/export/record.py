@@ -1,4 +1,4 @@
-"""`generator.json`: everything but the weights that drawing images from a generator takes."""
+"""`generator.json`: everything that is needed to draw from a generator, except for its weights."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, ValidationError
 
+from gansweep.config import Frozen, TrialConfig
 from gansweep.contracts import ImageSpec
 from gansweep.errors import ExportError
-from gansweep.experiment import Frozen, TrialConfig
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,28 +17,31 @@ if TYPE_CHECKING:
 __all__ = ["RECORD", "WEIGHTS", "GeneratorRecord", "Need", "generator_home", "read_record"]
 
 Need = Literal["images", "masks", "paired"]
-"""A part of real training images that samples are made from."""
+"""A part of real training images that samples can be made from."""
 
-RECORD, WEIGHTS = "generator.json", "generator.safetensors"
+RECORD = "generator.json"
+WEIGHTS = "generator.safetensors"
 
 
 class GeneratorRecord(Frozen):
-    """What a generator is, beside its weights.
+    """The contents of `generator.json`.
 
     Args:
-        config: the trial's configuration.
-        size, channels, classes, mask_channels, paired_channels: the `ImageSpec` the networks are built with.
+        config: the configuration of the trial.
+        size, channels, classes, mask_channels, paired_channels: the `ImageSpec` that the networks are built for.
         positive_class: the class with the disease.
-        networks: the networks whose averaged weights are kept: those that sampling uses.
-        needs: what of real images samples are made from (`generate --cohort`); empty where they come from noise alone.
-        draws_masks: whether each image comes with its lesion mask.
+        networks: the networks that sampling uses; their averaged weights are exported.
+        needs: the parts of real images that samples are made from (`generate --cohort`); empty if samples come from
+            noise alone.
+        draws_masks: whether each image has a lesion mask.
         modality: DICOM modality of the training images, or `raster`.
-        window: the intensity window the images were normalised with, as in `cohort.json`.
-        weights_sha256: of `generator.safetensors`.
-        trial_id: the trial it comes from; empty after production training.
-        cohort_hash: content hash of the cohort it was trained on.
-        iteration, images_seen: how far it was trained.
-        gansweep_version: what wrote this.
+        window: the intensity window of the training images, as in `cohort.json`.
+        weights_sha256: hash of `generator.safetensors`.
+        trial_id: the trial; empty after production training.
+        cohort_hash: content hash of the cohort that it was trained on.
+        iteration, images_seen: length of the training.
+        gansweep_version: version that wrote this.
+        format: version of this format.
     """
 
     config: TrialConfig
@@ -63,7 +66,7 @@ class GeneratorRecord(Frozen):
 
     @property
     def spec(self) -> ImageSpec:
-        """The shape the networks are built for."""
+        """The image shape that the networks are built for."""
         positive = self.classes.index(self.positive_class)
         return ImageSpec(
             self.size, self.channels, self.classes, self.mask_channels, self.paired_channels, positive=positive
@@ -71,31 +74,39 @@ class GeneratorRecord(Frozen):
 
     @property
     def calibrated(self) -> bool:
-        """Whether the window leads back to the scanner's own units; percentiles and raster images have none."""
+        """Whether the window can be inverted to scanner units; percentiles and raster images have no unit."""
         return self.modality in {"CT", "MR"} and self.window not in {"percentile", "full"}
 
     def to_json(self) -> str:
-        """The content of `generator.json`."""
+        """The text of `generator.json`."""
         return json.dumps(self.model_dump(mode="json", by_alias=True), indent=2) + "\n"
 
 
 def generator_home(folder: Path) -> Path:
-    """Where an export, or the bundle inside one, keeps its generator."""
-    return next((place for place in (folder, folder / "models") if (place / RECORD).is_file()), folder)
+    """The folder with the generator's files: that of an export, or `models/` in a bundle.
+
+    Args:
+        folder: an export or a bundle.
+    """
+    return next((home for home in (folder, folder / "models") if (home / RECORD).is_file()), folder)
 
 
 def read_record(folder: Path) -> GeneratorRecord:
     """Reads the `generator.json` of an export or a bundle.
 
+    Args:
+        folder: an export or a bundle.
+
     Raises:
-        ExportError: it is missing or is not one.
+        ExportError: the file is missing or invalid.
     """
     path = generator_home(folder) / RECORD
     try:
         return GeneratorRecord.model_validate_json(path.read_text(encoding="utf-8"))
     except OSError:
-        raise ExportError(f"no {RECORD}", where=str(folder), fix="name a folder made by `gansweep export`") from None
+        raise ExportError(f"no {RECORD}", where=str(folder), fix="give a folder written by `gansweep export`") from None
     except ValidationError as error:
+        # The first problem is enough for a one-line message.
         first = error.errors(include_url=False)[0]
         key = ".".join(map(str, first["loc"]))
         raise ExportError(f"{key}: {first['msg']}" if key else first["msg"], where=str(path)) from None

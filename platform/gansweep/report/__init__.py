@@ -1,1 +1,1 @@
-"""What a sweep found: status, leaderboard, figures, a report in one HTML file, the dashboard."""
+"""Shows the results of a sweep: status, leaderboard, figures, an HTML report, and the dashboard."""

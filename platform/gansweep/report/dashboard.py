@@ -1,9 +1,10 @@
-"""Optuna's dashboard on a sweep's study, with each trial's sample sheet and the leaderboard's figures."""
+"""Serves Optuna's dashboard for a sweep, with sample sheets and the figures of the report."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import threading
 from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Any
@@ -21,18 +22,20 @@ if TYPE_CHECKING:
 
 __all__ = ["prepare_dashboard", "serve_dashboard"]
 
-_REFRESH_SECONDS = 30.0
+log = logging.getLogger(__name__)
+
+_REFRESH_SECONDS = 30.0  # figures of a large sweep take seconds to draw
 
 
 class _Server(ThreadingMixIn, WSGIServer):
-    """A thread per connection: browsers hold idle ones open, and one of those would stop a server with one thread."""
+    """One thread per connection: browsers keep idle connections open, which would block a single-threaded server."""
 
     daemon_threads = True
 
 
 class _Quiet(WSGIRequestHandler):
     def log_message(self, *_: Any) -> None:
-        """Nothing: a line for every request would bury what the user should read."""
+        """Logs nothing: a line per request would bury the messages for the user."""
 
 
 def serve_dashboard(
@@ -41,23 +44,21 @@ def serve_dashboard(
     host: str = "127.0.0.1",
     port: int = 8080,
     ready: Callable[[str], None],
-    say: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Serves the dashboard until interrupted; what it shows of a live sweep is renewed every half minute.
+    """Serves the dashboard until interrupted. For a running sweep, its contents are updated every half minute.
 
-    The dashboard has no authentication, and whoever reaches it can change the study: keep it on this machine and come
-    to it through a tunnel (`ssh -L 8080:127.0.0.1:8080 HOST`).
+    The dashboard has no authentication, and anyone who can reach it can change the study. Serve it on localhost and use
+    a tunnel (`ssh -L 8080:127.0.0.1:8080 HOST`).
 
     Args:
-        store: the sweep's.
+        store: the sweep.
         host: address to listen on.
-        port: likewise; 0 for any free one.
-        ready: gets the dashboard's address, once, when it answers.
-        say: told in one line why what is shown is not renewed, once until it is again.
+        port: port to listen on; 0: any free one.
+        ready: called once with the URL when the server accepts connections.
 
     Raises:
         StoreError: the sweep has no study yet.
-        ConfigError: the address cannot be used.
+        ConfigError: the address is taken or invalid.
     """
     from optuna_dashboard import wsgi
 
@@ -66,7 +67,7 @@ def serve_dashboard(
         server.set_app(wsgi(store.study_storage(), artifact_store=StoreArtifacts(store)))
         ready(f"http://{host}:{server.server_port}/")
         over = threading.Event()
-        threading.Thread(target=_keep_current, args=(store, over, say), daemon=True).start()
+        threading.Thread(target=_keep_current, args=(store, over), daemon=True).start()
         try:
             with contextlib.suppress(KeyboardInterrupt):
                 server.serve_forever()
@@ -75,7 +76,7 @@ def serve_dashboard(
 
 
 def prepare_dashboard(store: Store) -> None:
-    """Puts what the dashboard shows beside Optuna's own into the study: sample sheets and figures.
+    """Adds sample sheets and figures to the study, where Optuna's dashboard finds them.
 
     Raises:
         StoreError: the sweep has no study yet.
@@ -89,25 +90,25 @@ def prepare_dashboard(store: Store) -> None:
         save_plotly_graph_object(study, figure, graph_object_id=title.lower().replace(" ", "-"))
 
 
-def _keep_current(store: Store, over: threading.Event, say: Callable[[str], None]) -> None:
-    told = False
+def _keep_current(store: Store, over: threading.Event) -> None:
+    failing = False
     while not over.wait(_REFRESH_SECONDS):
         try:
             prepare_dashboard(store)
         except Exception as error:
-            # Whatever it is (a network that is down, a file that a writer holds), the next time it may be over.
-            if not told:
+            # Any error may be temporary: a network failure, or a file that a writer is replacing.
+            if not failing:
                 reason = " ".join(str(error).split())[:300] or type(error).__name__
-                say(f"the dashboard shows an earlier state until this is over: {reason}")
-            told = True
+                log.warning("the dashboard shows an earlier state until this is over: %s", reason)
+            failing = True
         else:
-            told = False
+            failing = False
 
 
 def _listening(host: str, port: int) -> _Server:
     try:
         return _Server((host, port), _Quiet)
-    except OverflowError:
+    except OverflowError:  # the socket module raises it for ports above 65535
         raise ConfigError(f"port {port} does not exist", where="--port", fix="choose one from 1024 to 65535") from None
     except OSError as error:
         what = f"port {port} of {host} is taken" if error.errno == errno.EADDRINUSE else f"{host}: {error.strerror}"

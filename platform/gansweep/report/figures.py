@@ -1,4 +1,4 @@
-"""Figures of a sweep, as plotly objects: for the HTML report and for the dashboard."""
+"""The figures of a sweep as plotly objects, for the HTML report and the dashboard."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from gansweep.report.comparison import folded
 from gansweep.report.drawing import COLOURS, INK, axis, figure_of, hover, name_axes, stack
 from gansweep.report.leaderboard import searched_keys, short_names
-from gansweep.report.places import folded
 from gansweep.report.repeats_figure import repeats_figure
 from gansweep.store.schema import flat_config
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import optuna
     import plotly.graph_objects as go
 
-    from gansweep.experiment import Objective
-    from gansweep.report.leaderboard import LeaderboardRow
+    from gansweep.config import Objective
+    from gansweep.report.rows import LeaderboardRow
     from gansweep.store.store import Store
 
 __all__ = [
@@ -33,23 +33,24 @@ __all__ = [
     "tradeoff_figure",
 ]
 
-_LEADERS = 3
+_LEADERS = 3  # trials that are labelled or coloured
 _GREY = "rgba(140,140,150,0.55)"
-_FEW_VALUES = 6  # an axis with no more shows just these
+_FEW_VALUES = 6  # up to this many distinct values, an axis has ticks at exactly these
 _SYMBOLS = {"completed": "circle", "stopped": "circle-open"}
 _ENOUGH_FOR_IMPORTANCE = 10
-"""Fewer trials than this and an importance is the noise of the forest it is computed with."""
+"""With fewer trials, importances are mostly noise of the random forest that fANOVA fits."""
 
 
 def figures(store: Store, rows: Sequence[LeaderboardRow], study: optuna.Study | None) -> dict[str, go.Figure]:
-    """Every figure that the sweep has enough trials for, by title.
+    """All figures for which the sweep has enough trials, by title.
 
     Args:
-        store: the sweep's.
+        store: the sweep.
         rows: its leaderboard.
-        study: its Optuna study, for importances; None leaves them out.
+        study: its Optuna study, for importances; None: without them.
     """
-    objectives, searched = store.info.objectives, [row for row in rows if not row.repeat_of]
+    objectives = store.info.objectives
+    searched = [row for row in rows if not row.repeat_of]
     measured = [row for row in folded(rows) if row.front >= 0]
     if not measured:
         return {}
@@ -68,8 +69,14 @@ def figures(store: Store, rows: Sequence[LeaderboardRow], study: optuna.Study | 
 
 
 def tradeoff_figure(rows: Sequence[LeaderboardRow], objectives: Sequence[Objective]) -> go.Figure:
-    """The first two objectives against each other, with the Pareto front of the completed trials."""
-    first, second = objectives[0], objectives[1]
+    """The first two objectives against each other, with the Pareto front of the completed trials.
+
+    Args:
+        rows: with values of all objectives.
+        objectives: two or more.
+    """
+    first = objectives[0]
+    second = objectives[1]
     figure = figure_of(height=460)
     for status, symbol in _SYMBOLS.items():
         shown = [row for row in rows if row.status == status]
@@ -98,10 +105,15 @@ def tradeoff_figure(rows: Sequence[LeaderboardRow], objectives: Sequence[Objecti
 
 
 def history_figure(rows: Sequence[LeaderboardRow], objectives: Sequence[Objective]) -> go.Figure:
-    """Each objective by trial number, with the best so far among completed trials."""
+    """Each objective by trial number, with the best value so far among completed trials.
+
+    Args:
+        rows: with values of all objectives.
+        objectives: one plot for each.
+    """
     figure = stack(objectives, x="trial")
     ordered = sorted(rows, key=lambda row: row.trial_id)
-    for place, objective in enumerate(objectives, start=1):
+    for plot, objective in enumerate(objectives, start=1):
         for status, symbol in _SYMBOLS.items():
             shown = [row for row in ordered if row.status == status]
             figure.add_scatter(
@@ -110,11 +122,11 @@ def history_figure(rows: Sequence[LeaderboardRow], objectives: Sequence[Objectiv
                 mode="markers",
                 name=status,
                 legendgroup=status,
-                showlegend=place == 1,
+                showlegend=plot == 1,
                 hovertext=[hover(row) for row in shown],
                 hoverinfo="text",
                 marker={"symbol": symbol, "color": COLOURS[0], "size": 8},
-                row=place,
+                row=plot,
                 col=1,
             )
         completed = [row for row in ordered if row.status == "completed"]
@@ -123,7 +135,7 @@ def history_figure(rows: Sequence[LeaderboardRow], objectives: Sequence[Objectiv
         line = {"color": COLOURS[1], "shape": "hv"}
         numbers = [int(row.trial_id) for row in completed]
         figure.add_scatter(
-            x=numbers, y=best, mode="lines", name="best so far", line=line, showlegend=place == 1, row=place, col=1
+            x=numbers, y=best, mode="lines", name="best so far", line=line, showlegend=plot == 1, row=plot, col=1
         )
     return figure
 
@@ -131,17 +143,23 @@ def history_figure(rows: Sequence[LeaderboardRow], objectives: Sequence[Objectiv
 def learning_figure(
     reports: pd.DataFrame, rows: Sequence[LeaderboardRow], objectives: Sequence[Objective]
 ) -> go.Figure | None:
-    """Each objective over generator iterations, a line per trial, the leaders coloured; None without reports."""
+    """Each objective over generator iterations: one line per trial, the leaders in colour; None without reports.
+
+    Args:
+        reports: one row per report.
+        rows: of the leaderboard, best first.
+        objectives: one plot for each.
+    """
     if reports.empty:
         return None
     figure = stack(objectives, x="generator iterations")
     leaders = [row.trial_id for row in rows[:_LEADERS]]
     groups = {str(name): group for name, group in reports.groupby("trial_id")}
-    # Leaders last, so that they lie on top.
+    # Leaders last, so that their lines are on top.
     for trial_id in sorted(groups, key=lambda name: (name in leaders, name)):
         leads = trial_id in leaders
         line = {"color": COLOURS[leaders.index(trial_id)] if leads else _GREY, "width": 2.5 if leads else 1}
-        for place, objective in enumerate(objectives, start=1):
+        for plot, objective in enumerate(objectives, start=1):
             if objective.name in groups[trial_id]:
                 figure.add_scatter(
                     x=groups[trial_id]["iteration"],
@@ -149,22 +167,27 @@ def learning_figure(
                     mode="lines+markers",
                     name=f"trial {trial_id}",
                     legendgroup=trial_id,
-                    showlegend=leads and place == 1,
+                    showlegend=leads and plot == 1,
                     line=line,
                     marker={"size": 5},
-                    row=place,
+                    row=plot,
                     col=1,
                 )
     return figure
 
 
 def difference_figure(rows: Sequence[LeaderboardRow], objectives: Sequence[Objective]) -> go.Figure | None:
-    """What synthetic images changed, trial by trial in order of rank; None where no difference was measured."""
+    """The gain of a detector by synthetic images, one bar per trial, best rank first; None if it was not measured.
+
+    Args:
+        rows: of the leaderboard, best first.
+        objectives: the figure is about the first one that has a difference.
+    """
     names = [f"{objective.name}_difference" for objective in objectives]
     name = next((name for name in names if any(name in row.scores for row in rows)), None)
     if name is None:
         return None
-    shown = [row for row in rows if name in row.scores][:60]
+    shown = [row for row in rows if name in row.scores][:60]  # more bars are too thin to point at
     figure = figure_of(height=340)
     figure.add_bar(
         x=[row.trial_id for row in shown],
@@ -177,16 +200,23 @@ def difference_figure(rows: Sequence[LeaderboardRow], objectives: Sequence[Objec
     figure.add_hline(y=0, line={"color": INK, "width": 1})
     name_axes(figure, x="trial, best rank first", y=f"{name.removesuffix('_difference')} gained")
     figure.update_xaxes(type="category")
-    figure.update_layout(bargap=max(0.2, 1 - len(shown) / 12))  # a few bars stay bars
+    figure.update_layout(bargap=max(0.2, 1 - len(shown) / 12))  # a few bars do not become as wide as the figure
     return figure
 
 
 def parallel_figure(rows: Sequence[LeaderboardRow], objectives: Sequence[Objective]) -> go.Figure | None:
-    """A line per trial across what the search varied, coloured by the last objective; None below three trials."""
+    """Parallel coordinates of searched parameters and objectives; None for fewer than three trials.
+
+    There is one line per trial, coloured by the last objective.
+
+    Args:
+        rows: with values of all objectives.
+        objectives: the last axes.
+    """
     if len(rows) < 3:
         return None
     table = pd.DataFrame([flat_config(row.config) for row in rows])
-    # A line needs a point on every axis: keys that only some families have cannot be drawn.
+    # A line needs a point on every axis, so keys that only some families have cannot be drawn.
     keys = [key for key in searched_keys(rows) if table[key].notna().all()][:7]
     measured = pd.DataFrame([{objective.name: row.scores[objective.name] for objective in objectives} for row in rows])
     scores = [_dimension(objective.name, measured[objective.name]) for objective in objectives]
@@ -208,34 +238,43 @@ def parallel_figure(rows: Sequence[LeaderboardRow], objectives: Sequence[Objecti
 
 
 def importance_figure(study: optuna.Study, objectives: Sequence[Objective]) -> go.Figure | None:
-    """Share of each objective's variance a parameter explains (fANOVA, Hutter et al. 2014); None with few trials."""
+    """The fraction of each objective's variance that a parameter explains; None if there are too few trials.
+
+    Functional ANOVA: Hutter et al. 2014, "An efficient approach for assessing hyperparameter importance".
+
+    Args:
+        study: the sweep's.
+        objectives: in the study's order.
+    """
     import optuna
 
     done = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
     if len(done) < _ENOUGH_FOR_IMPORTANCE:
         return None
     figure = figure_of(height=380)
-    for place, objective in enumerate(objectives):
-        values = [trial.values[place] for trial in done]
-        if np.ptp(values) == 0:
+    for index, objective in enumerate(objectives):
+        values = [trial.values[index] for trial in done]
+        if np.ptp(values) == 0:  # no variance to explain
             continue
-        shares = optuna.importance.get_param_importances(
+        importances = optuna.importance.get_param_importances(
             study,
             evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0),
-            target=lambda trial, place=place: trial.values[place],  # type: ignore[misc]
+            target=lambda trial, index=index: trial.values[index],  # type: ignore[misc]
         )
-        colour = {"color": COLOURS[place % len(COLOURS)]}
-        names, sizes = list(shares)[::-1], list(shares.values())[::-1]
-        figure.add_bar(x=sizes, y=names, orientation="h", name=objective.name, marker=colour)
+        colour = {"color": COLOURS[index % len(COLOURS)]}
+        # plotly draws the first bar at the bottom.
+        names = list(importances)[::-1]
+        fractions = list(importances.values())[::-1]
+        figure.add_bar(x=fractions, y=names, orientation="h", name=objective.name, marker=colour)
     if not figure.data:
         return None
     figure.update_layout(barmode="group", height=max(300, 60 + 34 * len(figure.data[0].y)))
-    name_axes(figure, x=f"share of variance explained, {len(done)} trials", y="")
+    name_axes(figure, x=f"fraction of variance explained, {len(done)} trials", y="")
     return figure
 
 
 def _dimension(label: str, values: pd.Series[Any]) -> dict[str, Any]:
-    """An axis of the parallel coordinates: numbers as they are or by magnitude, all else as evenly spaced names."""
+    """An axis of the parallel coordinates: linear or logarithmic for numbers, evenly spaced names for other values."""
     if values.map(lambda value: isinstance(value, bool) or not isinstance(value, int | float)).any():
         names = sorted(map(str, values.unique()))
         codes = [names.index(str(value)) for value in values]

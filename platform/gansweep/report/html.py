@@ -1,4 +1,4 @@
-"""One HTML file that tells what a sweep found: no network, no other file, fit to be mailed and kept."""
+"""The HTML report of a sweep: one self-contained file that needs no network, to be mailed and archived."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gansweep.errors import StoreError
-from gansweep.report.cautions import cautions
+from gansweep.report.caveats import caveats
+from gansweep.report.comparison import folded, verdict_sentences
 from gansweep.report.figures import figures
+from gansweep.report.formatting import time_text, value_text
 from gansweep.report.leaderboard import leaderboard, searched_keys, short_names, spread_text
-from gansweep.report.places import folded, verdicts
 from gansweep.report.status import sweep_status
 from gansweep.report.tracking import ENOUGH, tracking
-from gansweep.report.wording import value_text
 from gansweep.store.artifacts import sheet_path
-from gansweep.store.files import Files
+from gansweep.store.filesystem import Files
 from gansweep.store.schema import flat_config
 
 if TYPE_CHECKING:
@@ -25,38 +25,45 @@ if TYPE_CHECKING:
     import optuna
     import plotly.graph_objects as go
 
-    from gansweep.report.leaderboard import LeaderboardRow
+    from gansweep.report.rows import LeaderboardRow
     from gansweep.store.schema import SweepInfo
     from gansweep.store.store import Store
 
 __all__ = ["conclusions", "report_html", "write_report"]
 
-_SHEETS = 3  # leaders whose sample sheets are shown
-_KEYS = 8  # searched configuration keys in the table
-_BESIDE = ("fid_matched", "fid_floor", "kid", "auroc", "sensitivity", "specificity", "lesion_fidelity")
+_SHEETS = 3  # number of leaders whose sample sheets are shown
+_KEYS = 8  # maximum number of searched keys in the table
+_OTHER_SCORES = ("fid_matched", "fid_floor", "kid", "auroc", "sensitivity", "specificity", "lesion_fidelity")
 _PLOT_CONFIG = {
     "displaylogo": False,
     "responsive": True,
-    # plotly offers by default to upload a chart to its makers' cloud; a sweep's numbers stay with its owner.
+    # By default, plotly has a button that uploads the chart to a cloud service.
     "showSendToCloud": False,
 }
 _CAPTIONS = {
-    "Objectives": "Each point is a configuration at its last report, with its mean where it was trained repeatedly; "
-    "open circles were stopped early, at a part of the budget.",
+    "Objectives": "Each point is a configuration at its last report, or the mean of its repeats. Open circles were "
+    "stopped early, after a part of the budget.",
     "Gain over real images alone": "The detector trained on real and synthetic images minus the same detector trained "
-    "on real images alone, both on validation patients. No intervals: read the cautions first.",
-    "Repeated trainings": "Each point is one training of a configuration: open circles are the search's own, which "
-    "made it a leader and are not in the mean (the bar), filled ones have fresh seeds. Same validation patients.",
+    "on real images alone, both on validation patients. There are no intervals: read the caveats first.",
+    "Repeated trainings": "Each point is one training of a configuration. Open circles are those of the search, which "
+    "made it a leader and are not in the mean (the bar). Filled circles have new seeds. All share validation patients.",
     "Learning curves": "Scores at each report: the three leaders in colour, all other trials in grey.",
-    "History": "Scores in the order in which the trials began.",
-    "Configurations": "What the search varied, a line per trial. Drag along an axis to select.",
-    "What mattered": "The share of each objective's variance that a parameter explains (functional ANOVA over the "
-    "trials that reported all objectives). With few trials a hint, not a finding.",
+    "History": "Scores in the order in which the trials started.",
+    "Configurations": "The searched parameters, one line per trial. Drag along an axis to select trials.",
+    "What mattered": "The fraction of each objective's variance that a parameter explains (functional ANOVA over the "
+    "trials that reported all objectives). With few trials, take it as a hint.",
 }
 
 
 def write_report(store: Store, out: Path) -> Path:
-    """Writes the report of a sweep to the file `out`, replacing an earlier one, and returns its path.
+    """Writes the report of a sweep, replacing an earlier one.
+
+    Args:
+        store: the sweep.
+        out: the file to write.
+
+    Returns:
+        The absolute path of the file.
 
     Raises:
         StoreError: the destination cannot be written.
@@ -69,12 +76,19 @@ def write_report(store: Store, out: Path) -> Path:
 
 
 def report_html(store: Store) -> str:
-    """The report of a sweep as one self-contained page."""
+    """The report of a sweep as one self-contained HTML page.
+
+    Args:
+        store: the sweep.
+    """
     from jinja2 import Environment, StrictUndefined
     from plotly.offline import get_plotlyjs
 
-    rows, status, info = leaderboard(store), sweep_status(store), store.info
+    rows = leaderboard(store)
+    status = sweep_status(store)
+    info = store.info
     drawn = figures(store, rows, _study(store))
+
     template = Path(__file__).with_name("report.html.j2").read_text(encoding="utf-8")
     return (
         Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -82,24 +96,29 @@ def report_html(store: Store) -> str:
         .render(
             info=info,
             facts=_facts(info, rows),
-            cautions=cautions(info, rows, status),
+            caveats=caveats(info, rows, status),
             table=_table(folded(rows), info),
-            verdicts=verdicts(rows),
-            openings=[(f"{item.opened:%Y-%m-%d %H:%M} UTC", item.reason) for item in info.test_openings],
+            verdicts=verdict_sentences(rows),
+            openings=[(time_text(item.opened), item.reason) for item in info.test_openings],
             tracking=_tracking(rows),
             enough=ENOUGH,
             failures=status.failures,
             sheets=_sheets(store, rows),
             figures=[(title, _CAPTIONS[title], _fragment(figure, title)) for title, figure in drawn.items()],
             provenance=_provenance(info),
-            plotlyjs=get_plotlyjs() if drawn else "",
+            plotlyjs=get_plotlyjs() if drawn else "",  # 5 MB, only if a figure needs it
         )
     )
 
 
 def conclusions(store: Store) -> dict[str, Any]:
-    """What the page concludes, as plain values for JSON."""
-    rows, info = leaderboard(store), store.info
+    """The conclusions of the report as plain values for JSON: comparisons, correlations and test openings.
+
+    Args:
+        store: the sweep.
+    """
+    rows = leaderboard(store)
+    info = store.info
     return {
         "first_place": [
             {"trial_id": row.trial_id, "against_first": [asdict(item) for item in row.against_first]}
@@ -125,7 +144,7 @@ def _tracking(rows: Sequence[LeaderboardRow]) -> list[dict[str, Any]]:
 
 
 def _study(store: Store) -> optuna.Study | None:
-    """The study, for importances; a report can do without it."""
+    """The Optuna study for importances, or None: the report works without it."""
     try:
         return store.load_study()
     except StoreError:
@@ -133,6 +152,7 @@ def _study(store: Store) -> optuna.Study | None:
 
 
 def _facts(info: SweepInfo, rows: Sequence[LeaderboardRow]) -> dict[str, str]:
+    # On CPUs this is 0, and the fact is left out.
     gpu_hours = sum(row.gpu_seconds for row in rows) / 3600
     searched = sum(not row.repeat_of for row in rows)
     facts = {
@@ -143,7 +163,7 @@ def _facts(info: SweepInfo, rows: Sequence[LeaderboardRow]) -> dict[str, str]:
         "classes": ", ".join(info.cohort.classes),
         "validation patients": str(info.cohort.patients.get("val", "unknown")),
         "workers per trial": str(info.workers_per_trial),
-        "begun": info.created.strftime("%Y-%m-%d %H:%M UTC"),
+        "started": time_text(info.created),
     }
     if len(rows) > searched:
         facts["repeats"] = str(len(rows) - searched)
@@ -154,7 +174,8 @@ def _table(rows: Sequence[LeaderboardRow], info: SweepInfo) -> dict[str, Any]:
     measured = {name for row in rows for name in row.scores}
     objectives = [objective.name for objective in info.objectives]
     differences = [f"{name}_difference" for name in objectives]
-    scores = [*objectives, *(name for name in (*differences, *_BESIDE) if name in measured and name not in objectives)]
+    others = [name for name in (*differences, *_OTHER_SCORES) if name in measured and name not in objectives]
+    scores = [*objectives, *others]
     keys = searched_keys(rows)[:_KEYS]
     repeated = any(row.trainings > 1 for row in rows)
     return {

@@ -1,30 +1,35 @@
-"""The figure of repeated trainings: what chance alone does to a configuration's scores."""
+"""The figure of repeated trainings: how much the scores of a configuration vary by chance."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gansweep.report.comparison import folded
 from gansweep.report.drawing import COLOURS, hover, stack
-from gansweep.report.places import folded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import plotly.graph_objects as go
 
-    from gansweep.experiment import Objective
-    from gansweep.report.leaderboard import LeaderboardRow
+    from gansweep.config import Objective
+    from gansweep.report.rows import LeaderboardRow
 
 __all__ = ["repeats_figure"]
 
 
 def repeats_figure(rows: Sequence[LeaderboardRow], objectives: Sequence[Objective]) -> go.Figure | None:
-    """Each training of the configurations that were trained repeatedly, with the means; None where none was."""
+    """All trainings of repeated configurations, with their means; None if no configuration was repeated.
+
+    Args:
+        rows: all rows of a leaderboard.
+        objectives: one plot for each.
+    """
     repeated = [row for row in folded(rows) if row.trainings > 1 and row.status == "completed" and row.front >= 0]
     if not repeated:
         return None
     figure = stack(objectives, x="configuration, best rank first")
-    for place, objective in enumerate(objectives, start=1):
+    for plot, objective in enumerate(objectives, start=1):
         for counts, symbol, name in ((True, "circle", "in the mean"), (False, "circle-open", "the search's own")):
             shown = [
                 (mean.trial_id, row)
@@ -39,11 +44,11 @@ def repeats_figure(rows: Sequence[LeaderboardRow], objectives: Sequence[Objectiv
                     mode="markers",
                     name=name,
                     legendgroup=name,
-                    showlegend=place == 1,
+                    showlegend=plot == 1,
                     hovertext=[hover(row) for _, row in shown],
                     hoverinfo="text",
                     marker={"symbol": symbol, "color": COLOURS[0], "size": 9},
-                    row=place,
+                    row=plot,
                     col=1,
                 )
         figure.add_scatter(
@@ -52,9 +57,9 @@ def repeats_figure(rows: Sequence[LeaderboardRow], objectives: Sequence[Objectiv
             mode="markers",
             name="mean",
             legendgroup="mean",
-            showlegend=place == 1,
+            showlegend=plot == 1,
             marker={"symbol": "line-ew", "size": 34, "line": {"color": COLOURS[1], "width": 3}},
-            row=place,
+            row=plot,
             col=1,
         )
     figure.update_xaxes(type="category")

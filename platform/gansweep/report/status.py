@@ -1,4 +1,4 @@
-"""How a sweep is getting on: counts, what runs, what went wrong, when it may end."""
+"""The status of a sweep: counts of trials, running trials, failures, and the expected end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from gansweep.report.wording import openings_text
+from gansweep.report.formatting import openings_text, time_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,20 +23,20 @@ __all__ = ["RunningTrial", "SweepStatus", "as_document", "as_text", "sweep_statu
 
 _ENDED = ("completed", "stopped", "diverged", "failed")
 _QUIET_SECONDS = 600.0
-"""A sweep that has written nothing for so long, and for five times its longest pause, has probably died."""
+"""A sweep that wrote nothing for this long, and for five times its longest pause so far, has probably died."""
 
 
 @dataclass(frozen=True)
 class RunningTrial:
-    """A trial that has begun and not ended.
+    """A trial that has started but not ended.
 
     Args:
         trial_id: zero-padded trial number.
-        attempt: 0 for the first.
-        reports: received so far.
+        attempt: 0 for the first attempt.
+        reports: number of reports so far.
         iteration: generator iterations at the last report.
-        scores: of the last report; only the sweep's objectives.
-        seconds: since its attempt began.
+        scores: objectives at the last report.
+        seconds: time since the attempt started.
     """
 
     trial_id: str
@@ -49,20 +49,20 @@ class RunningTrial:
 
 @dataclass(frozen=True)
 class SweepStatus:
-    """A sweep at one instant.
+    """The state of a sweep at one moment.
 
     Args:
-        name: of the sweep.
-        asked: trials asked for.
-        counts: trials by how their last attempt stands.
-        running: those in progress.
-        reports_per_trial: at equal fractions of a trial's budget.
-        failures: reasons of diverged, failed and interrupted trials, with the trials they befell.
-        gpu_seconds: spent so far.
+        name: name of the sweep.
+        asked: number of trials requested.
+        counts: number of trials by the status of their last attempt.
+        running: the running trials.
+        reports_per_trial: number of reports of a trial, at equal fractions of its budget.
+        failures: trials by the reason why they diverged, failed or were interrupted.
+        gpu_seconds: GPU time used so far.
         created, last_activity: UTC.
-        eta_seconds: until the last trial ends, if the rest goes like the past; None where nothing can be said.
-        quiet: nothing was written for so long that the sweep has probably died.
-        repeats: trainings by `gansweep repeat`, by how they stand; they are not among the sweep's trials.
+        eta_seconds: expected time until the last trial ends, at the pace so far; None if unknown.
+        quiet: whether the sweep wrote nothing for so long that it has probably died.
+        repeats: number of trainings by `gansweep repeat`, by status; they are not trials of the sweep.
         test_openings: each use of the test patients, with its reason.
     """
 
@@ -82,40 +82,47 @@ class SweepStatus:
 
     @property
     def ended(self) -> int:
-        """Trials that need no more work."""
+        """Number of trials that have ended."""
         return sum(self.counts.get(status, 0) for status in _ENDED)
 
     @property
     def finished(self) -> bool:
-        """Whether every trial asked for has ended."""
+        """Whether all requested trials have ended."""
         return self.ended >= self.asked
 
 
 def sweep_status(store: Store, now: datetime | None = None) -> SweepStatus:
-    """Reads a sweep's state from its rows, live or not.
+    """Reads the status of a sweep, running or not, from its store.
 
     Args:
-        store: the sweep's.
-        now: UTC; the clock's time by default.
+        store: the sweep.
+        now: current time (UTC); None: the clock's.
     """
-    now, info = now or datetime.now(UTC), store.info
-    rows, reports = store.trials(), store.latest_reports()
-    again = rows["repeat_of"].fillna("") != ""
-    attempts, repeats = rows[~again], rows[again].drop_duplicates("trial_id", keep="last")
-    latest = attempts.drop_duplicates("trial_id", keep="last")
+    now = now or datetime.now(UTC)
+    info = store.info
+    rows = store.trials()
+    reports = store.latest_reports()
+
+    is_repeat = rows["repeat_of"].fillna("") != ""
+    attempts = rows[~is_repeat]
+    repeats = rows[is_repeat].drop_duplicates("trial_id", keep="last")
+    latest = attempts.drop_duplicates("trial_id", keep="last")  # rows are in the order of attempts
     counts = Counter(str(status) for status in latest["status"])
+
     reports_per_trial = int(info.experiment.get("reports", 1))
     objectives = [objective.name for objective in info.objectives]
     running = tuple(
         _running(row, reports[reports["trial_id"] == row["trial_id"]], objectives, now)
         for row in latest[latest["status"] == "running"].to_dict("records")
     )
-    moments = pd.concat([attempts["started"], attempts["ended"], reports["time"]]).dropna().sort_values()
-    last = moments.iloc[-1].to_pydatetime() if len(moments) else info.created
+
+    times = pd.concat([attempts["started"], attempts["ended"], reports["time"]]).dropna().sort_values()
+    last = times.iloc[-1].to_pydatetime() if len(times) else info.created
     ended = sum(counts[status] for status in _ENDED)
     left = max(0, info.trials - ended)
     quiet_for = (now - last).total_seconds()
-    longest_pause = moments.diff().max().total_seconds() if len(moments) > 1 else 0.0
+    longest_pause = times.diff().max().total_seconds() if len(times) > 1 else 0.0
+
     return SweepStatus(
         name=info.name,
         asked=info.trials,
@@ -134,7 +141,11 @@ def sweep_status(store: Store, now: datetime | None = None) -> SweepStatus:
 
 
 def as_document(status: SweepStatus) -> dict[str, Any]:
-    """Plain values for JSON."""
+    """The status as plain values for JSON.
+
+    Args:
+        status: as `sweep_status` returns it.
+    """
     document = {**vars(status), "ended": status.ended, "finished": status.finished}
     document["running"] = [vars(trial) for trial in status.running]
     document["test_openings"] = [opening.model_dump(mode="json") for opening in status.test_openings]
@@ -142,7 +153,11 @@ def as_document(status: SweepStatus) -> dict[str, Any]:
 
 
 def as_text(status: SweepStatus) -> RenderableType:
-    """A few lines and a table for the terminal."""
+    """The status as text for the terminal, with a table of running trials.
+
+    Args:
+        status: as `sweep_status` returns it.
+    """
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -152,11 +167,11 @@ def as_text(status: SweepStatus) -> RenderableType:
     if status.eta_seconds is not None and not status.quiet:
         lines.append(f"about {_duration(status.eta_seconds)} to go at this pace")
     if status.quiet:
-        since = status.last_activity.strftime("%Y-%m-%d %H:%M UTC")
-        lines.append(f"nothing was written since {since}: if the sweep has died, go on with --resume")
+        since = time_text(status.last_activity)
+        lines.append(f"nothing was written since {since}: if the sweep has died, continue it with --resume")
     if status.repeats:
-        stand = ", ".join(f"{count} {name}" for name, count in sorted(status.repeats.items()))
-        lines.append(f"leaders trained again with fresh seeds: {stand}")
+        repeats = ", ".join(f"{count} {name}" for name, count in sorted(status.repeats.items()))
+        lines.append(f"repeats of the leaders with new seeds: {repeats}")
     if status.test_openings:
         lines.append(f"the test patients were opened {openings_text(status.test_openings)}")
     if status.gpu_seconds:
@@ -186,19 +201,24 @@ def _running(row: Mapping[Any, Any], reports: pd.DataFrame, objectives: list[str
 
 
 def _eta(attempts: pd.DataFrame, left: int, running: tuple[RunningTrial, ...], concurrent: int) -> float | None:
-    """Seconds of work left, spread over the trials that run at once; early-stopped trials count as they were."""
+    """Remaining work in seconds, divided by the number of concurrent trials.
+
+    A trial is expected to take the mean of those that ended, early-stopped ones included.
+    """
     per_trial = attempts[attempts["status"].isin(_ENDED)].groupby("trial_id")["seconds"].sum()
     if per_trial.empty:
         return None
     mean = float(per_trial.mean())
+    # Running trials count up to the mean: a slow one must not make the rest negative.
     work = left * mean - sum(min(trial.seconds, mean) for trial in running)
     return max(work, 0.0) / max(1, concurrent)
 
 
 def _failures(latest: pd.DataFrame) -> dict[str, tuple[str, ...]]:
+    """Trials by the reason why they did not complete, the most frequent reason first."""
     grouped: dict[str, list[str]] = {}
-    troubled = latest[latest["status"].isin(["diverged", "failed", "interrupted"])]
-    for row in troubled.to_dict("records"):
+    failed = latest[latest["status"].isin(["diverged", "failed", "interrupted"])]
+    for row in failed.to_dict("records"):
         grouped.setdefault(f"{row['status']}: {row['reason'] or 'no reason given'}", []).append(row["trial_id"])
     return {reason: tuple(trials) for reason, trials in sorted(grouped.items(), key=lambda item: -len(item[1]))}
 

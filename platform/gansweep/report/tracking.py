@@ -1,4 +1,4 @@
-"""Which realism score goes with what the images are for: its rank correlation with the detector's gain, over trials."""
+"""Which realism score predicts the gain of a detector: rank correlations over the configurations of a sweep."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gansweep.report.places import folded
+from gansweep.report.comparison import folded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from gansweep.report.leaderboard import LeaderboardRow
+    from gansweep.report.rows import LeaderboardRow
 
 __all__ = ["ENOUGH", "Tracking", "tracking"]
 
 ENOUGH = 10
-"""Configurations below which no correlation is given: of 9, one of 0.6 is no evidence of any (two-sided, 5 %)."""
-REPLICATES = 2000
+"""Minimum number of configurations: with 9, a correlation of 0.6 is not significant (two-sided, 5 %)."""
+REPLICATES = 2000  # bootstrap samples
 _GAIN = "_difference"
 _USES = ("accuracy", "sensitivity", "specificity", "auroc", "dice")
 _NO_SCORE = (_GAIN, "_real_only", "_floor", "_baseline", "_low", "_high")
@@ -29,15 +29,15 @@ _NO_SCORE = (_GAIN, "_real_only", "_floor", "_baseline", "_low", "_high")
 
 @dataclass(frozen=True)
 class Tracking:
-    """How one realism score went with one gain over a sweep's configurations.
+    """The correlation of one realism score with one gain.
 
     Args:
-        metric: the score.
-        gain: the downstream difference, with synthetic images less without.
-        rho: Spearman's rank correlation, in [-1, 1]; negative is good of a distance; None if absent.
-        low, high: 95 % bootstrap interval over configurations (percentile).
-        n: configurations behind it.
-        reason: why it is absent.
+        metric: the realism score.
+        gain: the downstream difference: with synthetic images minus without.
+        rho: Spearman's rank correlation in [-1, 1], or None. It should be negative for a distance.
+        low, high: 95 % bootstrap interval over configurations (percentile method), or None.
+        n: number of configurations.
+        reason: why `rho` is None.
     """
 
     metric: str
@@ -50,28 +50,28 @@ class Tracking:
 
 
 def tracking(rows: Sequence[LeaderboardRow], seed: int = 0) -> list[Tracking]:
-    """The correlation of each realism score with each downstream difference, the strongest first.
+    """The correlation of each realism score with each gain, the strongest first.
 
-    A configuration counts once, with its means over repeats, for trainings of one configuration are not independent.
-    Trials that the scheduler stopped count too: they have generators, images and a gain like the others. Distances on
-    different features do not compare: configurations on other than the commonest are left out. The gain's own noise
-    (few patients, few detectors) draws every correlation towards zero.
+    A configuration enters once, with its means over repeats, because its trainings are not independent. Trials that the
+    scheduler stopped enter, too: they have a generator and a gain like the others. Distances on different features are
+    not comparable, so only configurations with the most frequent features enter. Noise in the gain (few patients, few
+    detectors) pulls every correlation towards zero.
 
     Args:
-        rows: as `leaderboard` gives them.
-        seed: of the bootstrap.
+        rows: as `leaderboard` returns them.
+        seed: seed of the bootstrap.
     """
     usable = [row for row in folded(rows) if row.status in ("completed", "stopped") and row.front >= 0]
     features = Counter(row.fid_features for row in usable).most_common(1)
     usable = [row for row in usable if row.fid_features == features[0][0]]
-    gains = sorted({name for row in usable for name in row.scores if name.endswith(_GAIN)} & _claimed(usable))
+    gains = sorted({name for row in usable for name in row.scores if name.endswith(_GAIN)} & _tracked_gains(usable))
     measures = sorted({name for row in usable for name in row.scores if _is_realism(name)})
-    found = [_tracked(usable, metric, gain, seed) for gain in gains for metric in measures]
+    found = [_correlation(usable, metric, gain, seed) for gain in gains for metric in measures]
     return sorted(found, key=lambda item: (item.gain, item.rho is None, -abs(item.rho or 0.0), item.metric))
 
 
-def _claimed(rows: Sequence[LeaderboardRow]) -> set[str]:
-    """The gains a verdict could be about: accuracy and Dice. Sensitivity and the like say the same again."""
+def _tracked_gains(rows: Sequence[LeaderboardRow]) -> set[str]:
+    """The gains in accuracy and Dice, if measured. Those in sensitivity etc. would say the same again."""
     return {f"{name}{_GAIN}" for name in ("accuracy", "dice") if any(f"{name}{_GAIN}" in row.scores for row in rows)}
 
 
@@ -79,11 +79,12 @@ def _is_realism(name: str) -> bool:
     return not name.endswith(_NO_SCORE) and name not in _USES
 
 
-def _tracked(rows: Sequence[LeaderboardRow], metric: str, gain: str, seed: int) -> Tracking:
+def _correlation(rows: Sequence[LeaderboardRow], metric: str, gain: str, seed: int) -> Tracking:
     pairs = [(row.scores[metric], row.scores[gain]) for row in rows if metric in row.scores and gain in row.scores]
     if len(pairs) < ENOUGH:
         return Tracking(metric, gain, None, None, None, len(pairs), f"fewer than {ENOUGH} configurations")
     x, y = np.array(pairs).T
+    # Without variation a rank correlation is undefined.
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         return Tracking(metric, gain, None, None, None, len(pairs), "all values are equal")
     from scipy import stats
@@ -100,11 +101,13 @@ def _tracked(rows: Sequence[LeaderboardRow], metric: str, gain: str, seed: int) 
 
 
 def _rank_correlation(x: NDArray[Any], y: NDArray[Any], axis: int = -1) -> NDArray[np.float64]:
-    """Spearman's rho along `axis`: Pearson's correlation of the ranks (ties share the mean rank), 0 without order."""
+    """Spearman's rho along `axis`: Pearson's correlation of the ranks, with mean ranks for ties; 0 if all are tied."""
     from scipy import stats
 
-    a, b = (stats.rankdata(values, axis=axis) for values in (x, y))
-    a, b = (ranks - ranks.mean(axis, keepdims=True) for ranks in (a, b))
+    a = stats.rankdata(x, axis=axis)
+    b = stats.rankdata(y, axis=axis)
+    a = a - a.mean(axis, keepdims=True)
+    b = b - b.mean(axis, keepdims=True)
     spread = np.sqrt((a**2).sum(axis) * (b**2).sum(axis))
     rho: NDArray[np.float64] = (a * b).sum(axis) / np.where(spread > 0, spread, 1.0)
     return rho

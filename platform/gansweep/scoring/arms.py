@@ -1,7 +1,7 @@
 """Arms of the final comparison: what detectors trained with and without a generator's samples say of test images.
 
 All arms make the same number of updates on batches of the same size, and detector number s of every arm starts from the
-same weights (see `gansweep.scoring.detection`).
+same weights (see `gansweep.scoring.networks.detection`).
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gansweep.scoring.detection import Recipe, predict, synthetic_share, train_detector
-from gansweep.scoring.statistics import Comparison, Predictions, UndefinedError, compare_arms, interval
+from gansweep.scoring.networks.detection import Recipe, fraction_of_ratio, predict, train_detector
+from gansweep.scoring.statistics.verdicts import Comparison, Predictions, UndefinedError, compare_arms, interval
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -92,7 +92,7 @@ def synthetic_arms(
     device: torch.device,
 ) -> dict[str, Tensor]:
     """The arms of `run_arms` that use a generator's samples."""
-    shares = (*map(synthetic_share, ratios), 1.0)
+    shares = (*map(fraction_of_ratio, ratios), 1.0)
     names = arm_names(ratios)[len(_REAL_ARMS) :]
     return {
         name: _predicted(recipe, real, synthetic, share, test, seeds, device)

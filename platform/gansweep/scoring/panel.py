@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from gansweep.errors import CohortError
-from gansweep.scoring import hounsfield, lesions
-from gansweep.scoring.classification import Detection, inception_score
-from gansweep.scoring.encoder import extractor_of, train_encoder
-from gansweep.scoring.extractors import Extractor, load_extractor
-from gansweep.scoring.measured import MEASURED, MetricValue, Sets, attempted, of_resampled
-from gansweep.scoring.memorisation import FIGURES, assess
-from gansweep.scoring.metrics import METRICS
-from gansweep.scoring.paired import lpips as perceptual_distance
-from gansweep.scoring.probe import Probe
-from gansweep.scoring.resampling import Sample, jackknifed, too_few
-from gansweep.scoring.statistics import Predictions, UndefinedError, interval
+from gansweep.scoring.ct import hounsfield
+from gansweep.scoring.memorisation.examination import FIGURES, assess
+from gansweep.scoring.metrics import lesions
+from gansweep.scoring.metrics.classification import Detection, inception_score
+from gansweep.scoring.metrics.paired import lpips as perceptual_distance
+from gansweep.scoring.metrics.registry import METRICS
+from gansweep.scoring.metrics.value import MEASURED, MetricValue, Sets, attempted, of_resampled
+from gansweep.scoring.networks.encoder import extractor_of, train_encoder
+from gansweep.scoring.networks.extractors import Extractor, load_extractor
+from gansweep.scoring.statistics.resampling import Sample, jackknifed, too_few
+from gansweep.scoring.statistics.verdicts import Predictions, UndefinedError, interval
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import numpy as np
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from gansweep.cohort.intensity import Window
     from gansweep.contracts import ImageSet
@@ -67,10 +68,10 @@ def score_sets(
     `specificity`, `auroc` of one trained on the fake images and tested on the second half (train on synthetic, test on
     real), beside `_real_only`, of one trained on the first half.
 
-    With masks: `gansweep.scoring.lesions`. Of CT, with its `window`: `gansweep.scoring.hounsfield`.
+    With masks: `gansweep.scoring.metrics.lesions`. Of CT, with its `window`: `gansweep.scoring.ct.hounsfield`.
 
-    With `training`: the figures of `gansweep.scoring.memorisation`; the excess in features needs an extractor that is
-    named, for the cohort's own encoder has seen some of the patients.
+    With `training`: the figures of `gansweep.scoring.memorisation.examination`. The excess in features needs a named
+    extractor: the cohort's own encoder has seen some of the patients.
 
     Args:
         real: at least eight images, in [-1, 1].
@@ -96,7 +97,8 @@ def score_sets(
     halves = _halves(real, seed)
     device = device or torch.device("cpu")
     extractor = load_extractor(features, device) if features else _encoder(real, halves[0], device, progress)
-    of_real, of_fake = extractor.features(real.images), extractor.features(fake.images)
+    of_real = extractor.features(real.images)
+    of_fake = extractor.features(fake.images)
     sets = Sets(real, fake, of_real, of_fake, halves, extractor.name, paired, seed)
     found: dict[str, MetricValue] = {}
     for name, metric in METRICS.items():
@@ -184,7 +186,8 @@ def _labelled(sets: Sets, positive: int) -> dict[str, MetricValue]:
 
 
 def _fidelity(sets: Sets, judged: Tensor) -> MetricValue:
-    right, counts = (judged.argmax(1) == sets.fake.labels).double(), (len(sets.halves[0]), len(judged))
+    right = (judged.argmax(1) == sets.fake.labels).double()
+    counts = (len(sets.halves[0]), len(judged))
     if reason := too_few(Sample.of(right, sets.fake)):
         return MetricValue(float(right.mean()), None, None, *counts, sets.extractor, reason)
     # No class is the positive one, which would have to have two patients.
@@ -201,7 +204,8 @@ def _inception(sets: Sets, judged: Tensor) -> MetricValue:
 
 def _transferred(sets: Sets, probe: Probe, positive: int, suffix: str) -> dict[str, MetricValue]:
     """Scores, on the second half of the real images, of a classifier trained elsewhere."""
-    rows, learnt = sets.halves[1], sets.real.labels[sets.halves[0]] if suffix else sets.fake.labels
+    rows = sets.halves[1]
+    learnt = sets.real.labels[sets.halves[0]] if suffix else sets.fake.labels
     said = _said(probe.probabilities(sets.of_real[rows]), sets.real, rows, positive)
     kind, counts = ("real", (len(rows), 0)) if suffix else ("fake", (len(rows), len(sets.fake)))
     reason = f"trained on {len(learnt)} {kind} images, tested on {len(rows)} real ones"
@@ -231,3 +235,34 @@ def _judged(sets: Sets, said: Predictions, metric: str, counts: tuple[int, int],
     if few := too_few(Sample.of(sets.of_real, sets.real, sets.halves[1])):
         return MetricValue(value, None, None, *counts, sets.extractor, f"{reason}; {few}")
     return MetricValue(value, low, high, *counts, sets.extractor, reason)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A class-balanced logistic regression on standardised features.
+
+    Args:
+        model: the fitted scikit-learn pipeline.
+        classes: number of classes, those that were not seen in training included.
+    """
+
+    model: Any
+    classes: int
+
+    @classmethod
+    def fit(cls, features: Tensor, labels: Tensor, classes: int) -> Probe:
+        """Fits to features `[n, d]` of images with `labels` `[n]`, at least two classes among them."""
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
+        # Strong regularisation: there are often more features than images.
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, class_weight="balanced", max_iter=2000))
+        return cls(model.fit(features.numpy(), labels.numpy()), classes)
+
+    def probabilities(self, features: Tensor) -> NDArray[np.float64]:
+        """Class probabilities `[n, classes]`."""
+        known = cast("NDArray[np.float64]", self.model.predict_proba(features.numpy()))
+        found = np.zeros((len(known), self.classes))
+        found[:, self.model.classes_] = known
+        return found

@@ -14,20 +14,20 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
+from gansweep.cache import key
 from gansweep.errors import CohortError, ConfigError
-from gansweep.scoring import detection, encoder, segmentation
-from gansweep.scoring.cache import key
-from gansweep.scoring.detection import Recipe, predict, train_detector
-from gansweep.scoring.extractors import Extractor, content_hash, load_extractor
-from gansweep.scoring.seeding import seeded
-from gansweep.scoring.segmentation import dice_of, train_segmenter, with_lesion
+from gansweep.scoring.networks import detection, encoder, segmentation
+from gansweep.scoring.networks.detection import Recipe, predict, train_detector
+from gansweep.scoring.networks.extractors import Extractor, content_hash, load_extractor
+from gansweep.scoring.networks.segmentation import dice_of, train_segmenter, with_lesion
+from gansweep.seeds import seeded
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from gansweep.config import DataView, ScoringSettings
     from gansweep.contracts import ImageSet, ImageSpec, Trainables
-    from gansweep.experiment import DataView, ScoringSettings
-    from gansweep.scoring.shares import Shares
+    from gansweep.distributed import World
 
 __all__ = ["Reference", "ReferenceMaker", "ScoredCohort"]
 
@@ -120,7 +120,7 @@ class ReferenceMaker:
                 f"unknown detector {self.scoring.detector!r}", where="scoring.detector", fix=f"known: {known}"
             )
 
-    def make(self, view: DataView, shares: Shares) -> Reference:
+    def make(self, view: DataView, world: World) -> Reference:
         """The reference of a data view; every worker calls it together.
 
         Raises:
@@ -128,39 +128,40 @@ class ReferenceMaker:
             ConfigError: a feature extractor that cannot be used.
         """
         spec = self.cohort.spec(view)
-        train, val = shares.checked(lambda: (self._load("train", view), self._load("val", view)))
+        train, val = world.checked(lambda: (self._load("train", view), self._load("val", view)))
         base = {"cohort": self.cohort.content_hash, "view": view.model_dump()}
-        extractor = self.extractor(view, train, shares)
-        features = shares.cached(
+        extractor = self.extractor(view, train, world)
+        features = world.cached(
             self.cache / f"features-{key(**base, extractor=extractor.name)}.pt",
             lambda: {"train": extractor.features(train.images), "val": extractor.features(val.images)},
         )
-        baseline = self._baseline(base, spec, train, val, shares) if len(spec.classes) > 1 else None
+        baseline = self._baseline(base, spec, train, val, world) if len(spec.classes) > 1 else None
         positive = spec.classes.index(self.cohort.info.positive_class)
         return Reference(spec, positive, train, val, extractor, features["train"], features["val"], baseline)
 
-    def extractor(self, view: DataView, train: ImageSet, shares: Shares) -> Extractor:
+    def extractor(self, view: DataView, train: ImageSet, world: World) -> Extractor:
         """The extractor of features of a data view; every worker calls it together.
 
         Args:
             view: the data view.
             train: its training images, which the cohort's own encoder is trained on.
-            shares: of the workers.
+            world: the workers.
 
         Raises:
             ConfigError: an extractor that cannot be used.
         """
-        named = shares.checked(lambda: self.scoring.features and load_extractor(self.scoring.features, self.device))
-        return named or self._encoder(view, train, shares)
+        named = world.checked(lambda: self.scoring.features and load_extractor(self.scoring.features, self.device))
+        return named or self._encoder(view, train, world)
 
-    def segmenters(self, view: DataView, real: Reference, shares: Shares) -> tuple[Recipe, Tensor]:
+    def segmenters(self, view: DataView, real: Reference, world: World) -> tuple[Recipe, Tensor]:
         """How segmenters are trained, and the Dice `[s, n]` of those trained on real pairs alone.
 
         Raises:
             ConfigError: an unknown segmenter, or one that cannot take images of this size.
             CohortError: no validation image has a lesion.
         """
-        settings, known = self.scoring, self.trainables.segmenters
+        settings = self.scoring
+        known = self.trainables.segmenters
         if settings.segmenter not in known:
             raise ConfigError(
                 f"unknown segmenter {settings.segmenter!r}",
@@ -175,12 +176,12 @@ class ReferenceMaker:
 
         def make() -> Tensor:
             log.info("training %d real-only segmenters, once per cohort and view", len(seeds))
-            trained = ((s, train_segmenter(recipe, real.train, None, 0.0, s, self.device)) for s in shares.mine(seeds))
+            trained = ((s, train_segmenter(recipe, real.train, None, 0.0, s, self.device)) for s in world.mine(seeds))
             parts = ((s, dice_of([one], real.val, self.device)) for s, one in trained)
-            return shares.gathered(parts, torch.zeros(len(seeds), int(with_lesion(real.val).sum())))
+            return world.assembled(parts, torch.zeros(len(seeds), int(with_lesion(real.val).sum())))
 
         path = self.cache / f"segmenters-{key(**base, **network, version=segmentation.VERSION)}.pt"
-        found: Tensor = shares.cached(path, make, together=True)
+        found: Tensor = world.cached(path, make, together=True)
         return recipe, found
 
     def _load(self, split: Literal["train", "val"], view: DataView) -> ImageSet:
@@ -191,8 +192,9 @@ class ReferenceMaker:
             raise CohortError(what, fix="ingest with a --split that leaves it more patients")
         return found
 
-    def _encoder(self, view: DataView, train: ImageSet, shares: Shares) -> Extractor:
-        steps, classes = self.scoring.encoder_steps, len(self.cohort.spec(view).classes)
+    def _encoder(self, view: DataView, train: ImageSet, world: World) -> Extractor:
+        steps = self.scoring.encoder_steps
+        classes = len(self.cohort.spec(view).classes)
 
         def make() -> dict[str, Tensor]:
             log.info("training the cohort's encoder: %d steps, once per cohort and view", steps)
@@ -200,10 +202,10 @@ class ReferenceMaker:
 
         base = {"cohort": self.cohort.content_hash, "view": view.model_dump()}
         path = self.cache / f"encoder-{key(**base, steps=steps, version=encoder.VERSION)}.pt"
-        return encoder.extractor_of(shares.cached(path, make), self.device)
+        return encoder.extractor_of(world.cached(path, make), self.device)
 
     def _baseline(
-        self, base: dict[str, Any], spec: ImageSpec, train: ImageSet, val: ImageSet, shares: Shares
+        self, base: dict[str, Any], spec: ImageSpec, train: ImageSet, val: ImageSet, world: World
     ) -> Baseline:
         settings = self.scoring
         build = partial(self.trainables.detectors[settings.detector], spec)
@@ -212,16 +214,16 @@ class ReferenceMaker:
 
         def make() -> dict[str, Any]:
             log.info("training %d real-only detectors, once per cohort and view", len(seeds))
-            trained = shares.checked(
-                lambda: {s: train_detector(recipe, train, None, 0.0, s, self.device) for s in shares.mine(seeds)}
+            trained = world.checked(
+                lambda: {s: train_detector(recipe, train, None, 0.0, s, self.device) for s in world.mine(seeds)}
             )
             parts = ((s, predict([d], val.images, self.device)) for s, d in trained.items())
             like = torch.zeros(len(seeds), len(val), recipe.classes)
-            states = shares.merged({s: _on_cpu(d) for s, d in trained.items()})
-            return {"states": states, "probabilities": shares.gathered(parts, like)}
+            states = world.merged({s: _on_cpu(d) for s, d in trained.items()})
+            return {"states": states, "probabilities": world.assembled(parts, like)}
 
         path = self.cache / f"baseline-{key(**base, **self._detector_key(recipe, spec))}.pt"
-        found = shares.cached(path, make, together=True)
+        found = world.cached(path, make, together=True)
         detectors = tuple(_restored(recipe, found["states"][s], self.device) for s in seeds)
         return Baseline(recipe, detectors, found["probabilities"])
 

@@ -8,25 +8,28 @@ its floor: the distance of real validation images, of other patients, to the sam
 
 from __future__ import annotations
 
-import hashlib
+import math
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from gansweep.contracts import AnswersPairs, Condition, ImageSet, Sampler
+from gansweep.config import DataView, ScoringSettings, TrialConfig
+from gansweep.contracts import AnswersPairs, Condition, ImageSet, PairedTask, Sampler
+from gansweep.distributed import World
 from gansweep.errors import Diverged
-from gansweep.experiment import DataView, ScoringSettings, TrialConfig
-from gansweep.scoring.classification import Detection, detection_scores
-from gansweep.scoring.detection import predict, recognised, synthetic_share, train_detector
-from gansweep.scoring.frechet import frechet_distance
-from gansweep.scoring.kernel import kernel_distance
+from gansweep.scoring.metrics.classification import Detection, detection_scores
+from gansweep.scoring.metrics.frechet import frechet_distance
+from gansweep.scoring.metrics.fusion import spatial_frequency, sum_of_correlations_of_differences
+from gansweep.scoring.metrics.kernel import kernel_distance
+from gansweep.scoring.metrics.paired import ms_gmsd, psnr, ssim
+from gansweep.scoring.networks.detection import fraction_of_ratio, predict, recognised, train_detector
+from gansweep.scoring.networks.segmentation import dice_of, train_segmenter
 from gansweep.scoring.reference import Baseline, Reference, ReferenceMaker, ScoredCohort
-from gansweep.scoring.segmentation import dice_of, train_segmenter
-from gansweep.scoring.shares import Shares
-from gansweep.scoring.translation import paired_scores
+from gansweep.seeds import report_seed
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from gansweep.contracts import Trainables
@@ -57,7 +60,8 @@ class TrialScorer:
     def __init__(
         self, cohort: ScoredCohort, scoring: ScoringSettings, trainables: Trainables, cache: Path, device: torch.device
     ) -> None:
-        self.scoring, self.device = scoring, device
+        self.scoring = scoring
+        self.device = device
         self._maker = ReferenceMaker(cohort, scoring, trainables, cache, device)
         self._made: tuple[DataView, Reference] | None = None
 
@@ -75,7 +79,7 @@ class TrialScorer:
         """
         if self._made is None or self._made[0] != view:
             self._made = None  # one view at a time, for memory
-            self._made = (view, self._maker.make(view, Shares.current(self.device)))
+            self._made = (view, self._maker.make(view, World.current(self.device)))
         return self._made[1]
 
     def score(self, sampler: Sampler, config: TrialConfig, iteration: int = 0) -> dict[str, float]:
@@ -102,45 +106,64 @@ class TrialScorer:
         Raises:
             Diverged: samples that are not finite.
         """
-        real, shares = self.reference(config.data), Shares.current(self.device)
+        real = self.reference(config.data)
+        world = World.current(self.device)
         trainables = self._maker.trainables
         made = torch.tensor(trainables.classes_made(config, real.spec))
         labels = _wanted_labels(real, made, self.scoring.samples)
-        samples = self._draw(sampler, labels, _Seeds(config.seed, iteration), real, shares)
-        scores = self._realism(real, made, samples.images[: self.scoring.samples], shares)
+        samples = self._draw(sampler, labels, (config.seed, iteration), real, world)
+        scores = self._realism(real, made, samples.images[: self.scoring.samples], world)
         if real.baseline is not None:
             labelled = bool(trainables.classes_labelled(config, real.spec))
-            scores |= self._downstream(real, real.baseline, samples if labelled else None, config, shares)
+            scores |= self._downstream(real, real.baseline, samples if labelled else None, config, world)
         outlined = real.val.masks is not None and bool(real.val.masks.any())  # else there is nothing to be right about
         if samples.masks is not None and outlined and self.scoring.segmenter_steps:
-            scores |= self._segmentation(real, samples, config, shares)
+            scores |= self._segmentation(real, samples, config, world)
         scores |= self._held_out(sampler, real, config)
-        return shares.broadcast(scores)
+        return world.broadcast(scores)
 
     def _held_out(self, sampler: Sampler, real: Reference, config: TrialConfig) -> dict[str, float]:
         family = self._maker.trainables.gans.get(config.family)
         task = family.paired_task(config, real.val) if isinstance(family, AnswersPairs) else None
         return paired_scores(sampler, task, real.val.labels) if task else {}
 
-    def _draw(self, sampler: Sampler, labels: Tensor, seeds: _Seeds, real: Reference, shares: Shares) -> ImageSet:
-        """Samples for `labels`, with masks where the family draws them beside the image."""
+    def _draw(
+        self, sampler: Sampler, labels: Tensor, report: tuple[int, int], real: Reference, world: World
+    ) -> ImageSet:
+        """Samples for `labels`, with masks where the family draws them beside the image.
+
+        Args:
+            sampler: of the generator.
+            labels: `[n]` wanted classes.
+            report: the trial's seed and the report's iteration.
+            real: what the samples are compared with.
+            world: the workers that share the drawing.
+
+        Raises:
+            Diverged: samples that are not finite.
+        """
         spec = real.spec
-        starts = shares.mine(range(0, len(labels), CHUNK))
-        parts = shares.checked(lambda: [(s, sampler(Condition(labels[s : s + CHUNK]), seeds[s])) for s in starts])
+        starts = world.mine(range(0, len(labels), CHUNK))
+
+        def draw(start: int) -> Tensor:
+            return sampler(Condition(labels[start : start + CHUNK]), report_seed(*report, start))
+
+        parts = world.checked(lambda: [(start, draw(start)) for start in starts])
         # The first worker always has a part; others may have none.
-        channels = shares.broadcast(parts[0][1].shape[1] if parts else 0)
-        drawn = shares.gathered(parts, torch.zeros(len(labels), channels, spec.size, spec.size))
+        channels = world.broadcast(parts[0][1].shape[1] if parts else 0)
+        drawn = world.assembled(parts, torch.zeros(len(labels), channels, spec.size, spec.size))
         if not drawn.isfinite().all():
             raise Diverged("samples are not finite")
-        images, masks = drawn[:, : spec.channels], drawn[:, spec.channels :]
+        images = drawn[:, : spec.channels]
+        masks = drawn[:, spec.channels :]
         return ImageSet(images, labels, (masks > 0).float() if masks.shape[1] else None)
 
-    def _realism(self, real: Reference, made: Tensor, images: Tensor, shares: Shares) -> dict[str, float]:
+    def _realism(self, real: Reference, made: Tensor, images: Tensor, world: World) -> dict[str, float]:
         parts = (
             (start, real.extractor.features(images[start : start + CHUNK]))
-            for start in shares.mine(range(0, len(images), CHUNK))
+            for start in world.mine(range(0, len(images), CHUNK))
         )
-        fake = shares.gathered(parts, real.train_features.new_zeros(len(images), real.train_features.shape[1]))
+        fake = world.assembled(parts, real.train_features.new_zeros(len(images), real.train_features.shape[1]))
         train = real.train_features[torch.isin(real.train.labels, made)]
         val = real.val_features[torch.isin(real.val.labels, made)]
         matched = min(len(fake), len(val))
@@ -153,7 +176,7 @@ class TrialScorer:
         }
 
     def _downstream(
-        self, real: Reference, baseline: Baseline, samples: ImageSet | None, config: TrialConfig, shares: Shares
+        self, real: Reference, baseline: Baseline, samples: ImageSet | None, config: TrialConfig, world: World
     ) -> dict[str, float]:
         """What detectors gain by `samples`; None: samples without a label, from which none learns."""
         real_only = detection_scores(baseline.probabilities, real.val.labels, real.positive)
@@ -163,42 +186,32 @@ class TrialScorer:
         by_class = [agrees[samples.labels == c].double().mean() for c in samples.labels.unique()]
         if config.sample_filter == "detector_agrees":
             samples = ImageSet(samples.images[agrees], samples.labels[agrees])
-        probabilities = self._with_samples(real, baseline, samples, synthetic_share(config.synthetic_ratio), shares)
+        probabilities = self._with_samples(real, baseline, samples, fraction_of_ratio(config.synthetic_ratio), world)
         with_samples = detection_scores(probabilities, real.val.labels, real.positive)
         return _compared(with_samples, real_only) | {"lesion_fidelity": float(torch.stack(by_class).mean())}
 
     def _with_samples(
-        self, real: Reference, baseline: Baseline, samples: ImageSet, share: float, shares: Shares
+        self, real: Reference, baseline: Baseline, samples: ImageSet, share: float, world: World
     ) -> Tensor:
         """Probabilities `[s, n_val, classes]` of detectors trained on real and synthetic images."""
         if share == 0 or not len(samples):
             return baseline.probabilities  # the real-only arm itself
-        seeds = shares.mine(range(self.scoring.detector_seeds))
+        seeds = world.mine(range(self.scoring.detector_seeds))
         trained = ((s, train_detector(baseline.recipe, real.train, samples, share, s, self.device)) for s in seeds)
         parts = ((s, predict([detector], real.val.images, self.device)) for s, detector in trained)
-        return shares.gathered(parts, torch.zeros_like(baseline.probabilities))
+        return world.assembled(parts, torch.zeros_like(baseline.probabilities))
 
-    def _segmentation(
-        self, real: Reference, samples: ImageSet, config: TrialConfig, shares: Shares
-    ) -> dict[str, float]:
+    def _segmentation(self, real: Reference, samples: ImageSet, config: TrialConfig, world: World) -> dict[str, float]:
         """Dice of segmenters trained on real and generated pairs, beside those trained on real pairs alone."""
-        recipe, real_only = self._maker.segmenters(config.data, real, shares)
-        share, seeds = synthetic_share(config.synthetic_ratio), shares.mine(range(len(real_only)))
+        recipe, real_only = self._maker.segmenters(config.data, real, world)
+        share = fraction_of_ratio(config.synthetic_ratio)
+        seeds = world.mine(range(len(real_only)))
         trained = ((s, train_segmenter(recipe, real.train, samples, share, s, self.device)) for s in seeds)
         parts = ((s, dice_of([one], real.val, self.device)) for s, one in trained)
-        found = shares.gathered(parts, torch.zeros_like(real_only)) if share else real_only
-        with_samples, base = float(found.mean()), float(real_only.mean())
+        found = world.assembled(parts, torch.zeros_like(real_only)) if share else real_only
+        with_samples = float(found.mean())
+        base = float(real_only.mean())
         return {"dice": with_samples, "dice_real_only": base, "dice_difference": with_samples - base}
-
-
-class _Seeds:
-    """Seeds of a report's chunks of samples, unrelated to those of other reports and trials."""
-
-    def __init__(self, seed: int, iteration: int) -> None:
-        self._of = f"score/{seed}/{iteration}"
-
-    def __getitem__(self, start: int) -> int:
-        return int.from_bytes(hashlib.sha256(f"{self._of}/{start}".encode()).digest()[:7], "big")
 
 
 def _wanted_labels(real: Reference, made: Tensor, n: int) -> Tensor:
@@ -226,3 +239,40 @@ def _compared(with_samples: Detection, real_only: Detection) -> dict[str, float]
     for name, value, base in zip(Detection._fields, with_samples, real_only, strict=True):
         scores |= {name: value, f"{name}_real_only": base, f"{name}_difference": value - base}
     return scores
+
+
+def paired_scores(sampler: Sampler, task: PairedTask, labels: Tensor, seed: int = 0) -> dict[str, float]:
+    """Scores of a translator's answers, and beside each that of the baseline which takes no model.
+
+    Args:
+        sampler: draws from the trial's generator.
+        task: held-out sources and what they should become, from the family's `paired_task`.
+        labels: `[n]` classes of the held-out images.
+        seed: of families that draw noise besides.
+
+    Returns:
+        Means over images. With one target `psnr` (dB), `ssim`, `ms_gmsd`, `spatial_frequency`; with two, which are to
+        be fused, `ssim` and `ms_gmsd` (means of both targets), `scd`, `spatial_frequency`; and each with `_baseline`. A
+        mean that is not finite (PSNR of equal images, correlations of constant ones) is left out, and `ms_gmsd` of
+        images below 16 pixels.
+    """
+    answers = sampler(Condition(labels, task.sources), seed)[:, : task.baseline.shape[1]]
+    targets = [target.cpu() for target in task.targets]
+    scores = _scores(answers.cpu(), targets)
+    scores |= {f"{name}_baseline": value for name, value in _scores(task.baseline.cpu(), targets).items()}
+    return {name: value for name, value in scores.items() if math.isfinite(value)}
+
+
+def _scores(images: Tensor, targets: Sequence[Tensor]) -> dict[str, float]:
+    scores = {
+        "ssim": torch.stack([ssim(target, images) for target in targets]).mean(dim=0),
+        "spatial_frequency": spatial_frequency(images),
+    }
+    if images.shape[-1] >= 16:
+        scores["ms_gmsd"] = torch.stack([ms_gmsd(target, images) for target in targets]).mean(dim=0)
+    if len(targets) == 1:
+        scores["psnr"] = psnr(targets[0], images)
+    else:
+        first, second = targets
+        scores["scd"] = sum_of_correlations_of_differences(first, second, images)
+    return {name: float(values.mean()) for name, values in scores.items()}

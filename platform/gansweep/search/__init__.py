@@ -1,1 +1,1 @@
-"""From an Experiment to finished trials: Ray Tune, the warm gang, Optuna."""
+"""From an Experiment to finished trials: Ray Tune, the warm worker group, Optuna."""

@@ -6,17 +6,16 @@ its samples are used as the search used them: filtered as its configuration says
 
 from __future__ import annotations
 
-import io
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from gansweep.config import TrialConfig
 from gansweep.contracts import Condition, ImageSet
-from gansweep.experiment import ScoringSettings, TrialConfig
 from gansweep.scoring.arms import run_arms
-from gansweep.scoring.detection import Recipe, recognised, train_detector
-from gansweep.search.confirm import same_cohort
+from gansweep.scoring.networks.detection import Recipe, recognised, train_detector
+from gansweep.search.retraining import same_cohort
 from gansweep.training.restore import restore_gan
 from gansweep.training.sampling import make_sampler
 
@@ -26,8 +25,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from gansweep.config import ConfirmSettings
     from gansweep.contracts import ImageSpec, Trainables
-    from gansweep.search.confirm import ConfirmSettings
     from gansweep.store.store import Store
 
 __all__ = ["arms_of", "samples_of"]
@@ -38,7 +37,6 @@ def arms_of(
     trainables: Trainables,
     cohort_path: Path,
     checkpoint: str,
-    scoring: ScoringSettings,
     settings: ConfirmSettings,
     number: int,
 ) -> dict[str, Tensor]:
@@ -49,7 +47,6 @@ def arms_of(
         trainables: what its configurations name.
         cohort_path: the sweep's cohort.
         checkpoint: name of the fresh training's.
-        scoring: how the sweep's detectors are trained.
         settings: how much evidence to gather; the configuration's own ratio is added to its ratios.
         number: which of its leader's trainings this is.
 
@@ -58,12 +55,12 @@ def arms_of(
     """
     cohort = same_cohort(store, cohort_path)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    state = torch.load(
-        io.BytesIO(store.read_bytes(f"checkpoints/{checkpoint}.pt")), map_location="cpu", weights_only=True
-    )
+    state = store.checkpoint(checkpoint).read()
+    scoring = store.scoring
     config = TrialConfig.model_validate(state["config"])
     spec = cohort.spec(config.data)
-    real, test = cohort.load("train", config.data), cohort.load_test(config.data)
+    real = cohort.load("train", config.data)
+    test = cohort.load_test(config.data)
     samples = samples_of(state, real, spec, trainables, settings.samples, device)
     recipe = Recipe(
         partial(trainables.detectors[scoring.detector], spec),

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gansweep.errors import ConfigError
+from gansweep.errors import ConfigError, unknown_name
 from gansweep.search.spaces import users_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from gansweep.cohort.dataset import Cohort
+    from gansweep.config import TrialConfig
     from gansweep.contracts import Trainables
-    from gansweep.experiment import Experiment, TrialConfig
+    from gansweep.experiment import Experiment
 
 __all__ = ["config_checker", "precheck"]
 
@@ -21,20 +22,11 @@ def config_checker(
     trainables: Trainables, cohort: Cohort, *, workers: int, reports: int
 ) -> Callable[[TrialConfig], None]:
     """A check of configurations that `workers` workers are to train on `cohort`; it raises ConfigError."""
-    from gansweep.training.build import check_config
+    from gansweep.training.build import check_budget, check_config
 
     def check(config: TrialConfig) -> None:
         check_config(config, cohort.spec(config.data), trainables)
-        if config.iterations < reports:
-            raise ConfigError(
-                f"iterations = {config.iterations} is less than the {reports} reports a trial makes",
-                fix="set more iterations or fewer reports",
-            )
-        if config.batch_size % workers:
-            raise ConfigError(
-                f"batch_size = {config.batch_size} cannot be shared equally by {workers} workers",
-                fix=f"choose a multiple of {workers}, or another number of workers",
-            )
+        check_budget(config, workers=workers, reports=reports)
 
     return check
 
@@ -60,9 +52,10 @@ def precheck(experiment: Experiment, cohort: Cohort, check: Callable[[TrialConfi
 def _check_scoring(experiment: Experiment, cohort: Cohort) -> None:
     import torch
 
-    from gansweep.scoring.extractors import load_extractor
+    from gansweep.scoring.networks.extractors import load_extractor
 
-    scoring, trainables = experiment.scoring, experiment.trainables
+    scoring = experiment.scoring
+    trainables = experiment.trainables
     _check_known("detector", scoring.detector, trainables.detectors)
     if cohort.spec().mask_channels and scoring.segmenter_steps:
         _check_known("segmenter", scoring.segmenter, trainables.segmenters)
@@ -74,12 +67,12 @@ def _check_scoring(experiment: Experiment, cohort: Cohort) -> None:
 
 def _check_known(kind: str, name: str, registry: Mapping[str, object]) -> None:
     if name not in registry:
-        known = ", ".join(sorted(registry)) or "none"
-        raise ConfigError(f"unknown {kind} {name!r}", where=f"scoring.{kind}", fix=f"known: {known}")
+        raise unknown_name(kind, name, registry, where=f"scoring.{kind}")
 
 
 def _check_scheduler(experiment: Experiment) -> None:
-    scheduler, objectives = experiment.scheduler, [objective.name for objective in experiment.objectives]
+    scheduler = experiment.scheduler
+    objectives = [objective.name for objective in experiment.objectives]
     if scheduler.kind != "none" and scheduler.metric not in objectives:
         raise ConfigError(
             f"scheduler.metric = {scheduler.metric!r} is no objective", fix=f"objectives: {', '.join(objectives)}"

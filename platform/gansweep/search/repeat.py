@@ -8,53 +8,35 @@ densely good as it was often looked at.
 
 from __future__ import annotations
 
-import math
+import logging
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from gansweep.contracts import Progress
-from gansweep.errors import StoreError
-from gansweep.experiment import ScoringSettings, TrialConfig
-from gansweep.search.capacity import Footprint, check_capacity
-from gansweep.search.confirm import same_cohort
-from gansweep.search.gang import Gang
+from gansweep.config import RepeatOptions, TrialConfig
+from gansweep.search.cluster import Footprint, check_capacity, ray_cluster
 from gansweep.search.prechecks import config_checker
-from gansweep.search.sweep import ray_cluster
-from gansweep.search.worker import GangSettings
-from gansweep.store.ranking import rank_trials
+from gansweep.search.retraining import REPORTS, ranked_leaders, retraining_group, same_cohort
 from gansweep.store.schema import ReportRow, TrialRow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from gansweep.contracts import Trainables
-    from gansweep.search.desk import Outcome
-    from gansweep.search.searcher import Say
+    from gansweep.search.mailbox import Outcome
+    from gansweep.search.worker_group import WorkerGroup
+    from gansweep.store.schema import Status
     from gansweep.store.store import Store
 
-__all__ = ["FIRST_SEED", "repeat"]
+__all__ = ["repeat"]
 
-FIRST_SEED = 20_000
-"""Away from the seeds of `confirm` (from 10 000): what it trains must be fresh again."""
-
-_REPORTS = 1  # a score depends on the generator and its iteration, not on how many reports came before
+log = logging.getLogger(__name__)
 
 
 def repeat(
-    store: Store,
-    trainables: Trainables,
-    *,
-    cohort: str | Path | None = None,
-    cache: Path,
-    leaders: int = 2,
-    repeats: int = 3,
-    seed: int = FIRST_SEED,
-    workers: int | None = None,
-    gpus_per_worker: float | None = None,
-    say: Say = print,
+    store: Store, trainables: Trainables, options: RepeatOptions | None = None, *, cache: Path | None = None
 ) -> list[str]:
     """Trains the first configurations of the leaderboard again until each has `repeats` fresh trainings.
 
@@ -64,71 +46,61 @@ def repeat(
     Args:
         store: a sweep that has completed trials.
         trainables: what its configurations name.
-        cohort: the sweep's cohort, if it has moved.
-        cache: folder for features and baselines.
-        leaders: how many configurations.
-        repeats: fresh trainings of each; diverged ones count, failed ones do not.
-        seed: the first fresh seed; trainings take it and those that follow.
-        workers: Ray Train workers per training; None: as many as the sweep had.
-        gpus_per_worker: GPUs of each; None: as the sweep had.
-        say: gets one line for each event.
+        options: how many configurations and trainings, on what. Diverged trainings count, failed ones do not.
+        cache: folder for features and baselines; None: the user's cache.
 
     Returns:
         The ids of the trainings made.
 
     Raises:
-        StoreError: no completed trial, or another process is at work on the sweep (see `Store.driven`).
+        StoreError: no completed trial, or another process is at work on the sweep (see `Store.exclusive`).
         CohortError: another cohort than the sweep's.
         ConfigError: a configuration that these trainables or so many workers cannot train.
         ClusterError: a training does not fit the cluster.
         KeyboardInterrupt: Ctrl-C; the row of the training under way says so.
     """
-    scans = same_cohort(store, cohort)
+    options = options or RepeatOptions()
     info = store.info
-    footprint = Footprint(
-        workers or info.workers_per_trial, 1.0, info.gpus_per_worker if gpus_per_worker is None else gpus_per_worker
-    )
-    scoring = ScoringSettings.model_validate(info.experiment["scoring"])
-    settings = GangSettings(store.uri, str(scans.path.resolve()), str(cache), trainables, scoring, reports=_REPORTS)
-    check = config_checker(trainables, scans, workers=footprint.workers, reports=_REPORTS)
+    gpus = info.gpus_per_worker if options.gpus_per_worker is None else options.gpus_per_worker
+    footprint = Footprint(options.workers_per_trial or info.workers_per_trial, 1.0, gpus)
+    scans = same_cohort(store, options.cohort)
+    check = config_checker(trainables, scans, workers=footprint.workers, reports=REPORTS)
     made = []
     # Two at once would each train what is missing, and into the same checkpoints.
-    with store.driven():
-        wanted = list(_wanted(store, leaders, repeats, seed))
+    with store.exclusive():
+        wanted = list(_wanted(store, options))
         if not wanted:
-            say(f"nothing to train: the leaders have {repeats} fresh trainings each")
+            log.info("nothing to train: the leaders have %d fresh trainings each", options.repeats)
             return []
         for row in wanted:
             check(row.config)
         with ray_cluster() as resources:
             check_capacity(footprint, resources)
-            with closing(Gang(settings, footprint)) as gang:
+            with closing(retraining_group(store, trainables, scans, footprint, cache)) as group:
                 for row in wanted:
-                    say(f"trial {row.repeat_of}, once more with seed {row.config.seed}")
-                    _train(store, gang, row, say)
+                    log.info("trial %s, once more with seed %d", row.repeat_of, row.config.seed)
+                    _train(store, group, row)
                     made.append(row.trial_id)
         store.compact()
     return made
 
 
-def _wanted(store: Store, leaders: int, repeats: int, seed: int) -> Iterator[TrialRow]:
+def _wanted(store: Store, options: RepeatOptions) -> Iterator[TrialRow]:
     """The trainings that are missing, as the rows they begin with."""
-    ranked = rank_trials(store.latest_trials(), store.info.objectives)
-    completed = ranked[ranked["status"] == "completed"]
-    if completed.empty:
-        raise StoreError("no completed trial to repeat", where=store.label, fix="run more trials: --resume")
-    for name in completed["configuration"].drop_duplicates().head(leaders):
+    leaders, ranked = ranked_leaders(store, options.leaders, "repeat")
+    for name in leaders:
         rows = ranked[ranked["configuration"] == name]
         used = {store.config(trial_id).seed for trial_id in rows["trial_id"]}
         fresh = rows[rows["repeat_of"].fillna("") != ""]
-        # Divergence is what that seed makes of the configuration. What failed (memory, a dead gang) or was interrupted
+        # Divergence is what that seed makes of the configuration. What failed (memory, a dead group) or was interrupted
         # says nothing of it, and is trained anew from its start.
         over = fresh["status"].isin(["completed", "diverged"])
-        missing = max(0, repeats - int(over.sum()))
+        missing = max(0, options.repeats - int(over.sum()))
         again = fresh[~over].head(missing)
         for row in again.itertuples():
-            yield _begun(str(row.trial_id), int(row.attempt) + 1, name, store.config(str(row.trial_id)))
-        free = (number for number in range(seed, seed + repeats + len(used)) if number not in used)
+            yield _begun(str(row.trial_id), int(str(row.attempt)) + 1, name, store.config(str(row.trial_id)))
+        seeds = range(options.seed, options.seed + options.repeats + len(used))
+        free = (number for number in seeds if number not in used)
         config = store.config(name)
         for _ in range(missing - len(again)):
             number = next(free)
@@ -139,51 +111,32 @@ def _begun(trial_id: str, attempt: int, of: str, config: TrialConfig) -> TrialRo
     return TrialRow(trial_id, attempt, "running", config, repeat_of=of)
 
 
-def _train(store: Store, gang: Gang, row: TrialRow, say: Say) -> None:
-    row = replace(row, started=datetime.now(UTC), workers=gang.footprint.workers)
+def _train(store: Store, group: WorkerGroup, row: TrialRow) -> None:
+    row = replace(row, started=datetime.now(UTC), workers=group.footprint.workers)
     store.write_trial(row)
+    gpus = group.footprint.gpus
     try:
-        store.delete(f"checkpoints/{row.trial_id}.pt")
-        gang.assign(row.trial_id, row.config.as_dict(), attempt=row.attempt)
-        outcome = gang.outcome(0)
+        store.checkpoint(row.trial_id).delete()
+        group.assign(row.trial_id, row.config.as_dict(), attempt=row.attempt)
+        outcome = group.outcome(0)
     except BaseException as end:
         # Ctrl-C, or a node without the cohort: no one would ever say that this row no longer runs.
         reason = "the repeats were interrupted" if isinstance(end, KeyboardInterrupt) else str(end)
-        store.write_trial(replace(_over(row, gang.footprint), status="interrupted", reason=reason))
+        store.write_trial(row.finished("interrupted", reason=reason, gpus=gpus))
         raise
-    row = _ended(store, _over(row, gang.footprint), outcome)
+    objectives = [objective.name for objective in store.info.objectives]
+    row = _ended(store, row, outcome, objectives, gpus)
     store.write_trial(row)
-    aims = ", ".join(f"{item.name} {row.scores[item.name]:.4g}" for item in store.info.objectives if row.scores)
-    say(f"trial {row.trial_id} {row.status}: {aims or row.reason} ({row.seconds:.0f} s)")
+    aims = ", ".join(f"{name} {row.scores[name]:.4g}" for name in objectives if row.scores)
+    log.info("trial %s %s: %s (%.0f s)", row.trial_id, row.status, aims or row.reason, row.seconds)
 
 
-def _over(row: TrialRow, footprint: Footprint) -> TrialRow:
-    """The row with the time that the training took until now."""
-    assert row.started is not None
-    ended = datetime.now(UTC)
-    seconds = (ended - row.started).total_seconds()
-    return replace(
-        row, ended=ended, seconds=seconds, gpu_seconds=seconds * footprint.workers * footprint.gpus_per_worker
-    )
-
-
-def _ended(store: Store, row: TrialRow, outcome: Outcome) -> TrialRow:
-    row = replace(row, status=outcome.ending or "failed", reason=outcome.reason)
-    if outcome.report is None:
-        return row
-    progress, features = Progress(**outcome.report["progress"]), outcome.report["fid_features"]
-    store.write_report(ReportRow.of(row.trial_id, row.attempt, progress, features))
-    aims = [objective.name for objective in store.info.objectives]
-    undefined = [name for name in aims if not math.isfinite(progress.scores.get(name, math.nan))]
-    return replace(
-        row,
-        status="diverged" if undefined else "completed",
-        reason=f"not finite: {', '.join(undefined)}" if undefined else "",
-        scores={} if undefined else progress.scores,
-        fid_features=features,
-        reports=1,
-        iterations=progress.iteration,
-        images_seen=progress.images_seen,
-        seconds_training=progress.seconds_training,
-        seconds_scoring=progress.seconds_scoring,
-    )
+def _ended(store: Store, row: TrialRow, outcome: Outcome, objectives: Sequence[str], gpus: float) -> TrialRow:
+    report = outcome.report
+    if report is None:
+        return row.finished(outcome.ending or "failed", reason=outcome.reason, gpus=gpus)
+    store.write_report(ReportRow(row.trial_id, row.attempt, report))
+    undefined = report.undefined(objectives)
+    status: Status = "diverged" if undefined else "completed"
+    reason = f"not finite: {', '.join(undefined)}" if undefined else ""
+    return row.finished(status, reason=reason, report=report, reports=1, gpus=gpus)

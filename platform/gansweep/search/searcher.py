@@ -7,10 +7,9 @@ parameters, and goes on from its checkpoint.
 
 from __future__ import annotations
 
-import json
+import logging
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -23,28 +22,30 @@ from ray.tune.stopper import Stopper
 from gansweep.errors import CohortError, GansweepError
 from gansweep.search.spaces import users_code
 from gansweep.store.artifacts import attach_sheet
-from gansweep.store.schema import Status, TrialRow
+from gansweep.store.schema import TrialRow
 
 if TYPE_CHECKING:
-    from gansweep.experiment import Experiment, TrialConfig
+    from collections.abc import Callable, Sequence
+
+    from gansweep.config import TrialConfig
+    from gansweep.experiment import Experiment
+    from gansweep.search.trial import TrialResult
     from gansweep.store.store import Store
 
 __all__ = [
     "MistakeStopper",
-    "Say",
     "StudySearcher",
+    "count_ended",
     "ended",
     "make_sampler",
     "requeue_orphans",
-    "spent",
     "tell",
     "trial_name",
 ]
 
-_ATTEMPTS = "attempts"  # user attribute: how often a trial was started
+log = logging.getLogger(__name__)
 
-Say = Callable[[str], None]
-"""Gets one line for each event of a sweep."""
+_ATTEMPTS = "attempts"  # user attribute: how often a trial was started
 
 
 def trial_name(number: int) -> str:
@@ -78,14 +79,16 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         study: a study of its own, with the objectives' directions.
         store: gets a row for each attempt.
         check: raises ConfigError for a configuration that cannot be built on this cohort.
-        say: gets a line for each event.
     """
 
     def __init__(
-        self, experiment: Experiment, study: optuna.Study, store: Store, check: Callable[[TrialConfig], None], say: Say
+        self, experiment: Experiment, study: optuna.Study, store: Store, check: Callable[[TrialConfig], None]
     ) -> None:
         super().__init__()
-        self._experiment, self._study, self._store, self._check, self._say = experiment, study, store, check, say
+        self._experiment = experiment
+        self._study = study
+        self._store = store
+        self._check = check
         self._objectives = [objective.name for objective in experiment.objectives]
         self._asked: dict[str, TrialRow] = {}
         self.mistake: GansweepError | None = None
@@ -116,7 +119,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         # What an override replaces would be shown with a value that it has not; parameters are named after their keys.
         fixed = {key.rpartition(".")[2] for key in self._experiment.overrides}
         values = ", ".join(f"{name} {_brief(value)}" for name, value in trial.params.items() if name not in fixed)
-        self._say(f"trial {row.trial_id} {'goes on' if attempt else 'starts'}: {values or 'no free parameters'}")
+        begins = "goes on" if attempt else "starts"
+        log.info("trial %s %s: %s", row.trial_id, begins, values or "no free parameters")
         return {
             "trial_id": row.trial_id,
             "attempt": attempt,
@@ -125,25 +129,25 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         }
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Shows a report."""
-        self._say(f"trial {self._asked[trial_id].trial_id} {self._described(result)}")
+        """Logs a report."""
+        told: TrialResult = result["result"]
+        log.info("trial %s %s", self._asked[trial_id].trial_id, self._described(told))
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Writes the attempt's row, then tells the study. A trial that a node refused ends the search, not itself."""
-        if result and result.get("status") == "refused":
-            self.mistake = CohortError(result["reason"])
+        told: TrialResult | None = (result or {}).get("result")
+        if told is not None and told.status == "refused":
+            self.mistake = CohortError(told.reason)
             return
         info = self._store.info
-        gpus = info.workers_per_trial * info.gpus_per_worker
-        row = ended(self._asked.pop(trial_id), result, error, gpus)
+        row = ended(self._asked.pop(trial_id), told, error, info.workers_per_trial * info.gpus_per_worker)
         # First the files, last the study: what the study calls finished is complete in the store.
         self._store.write_trial(row)
         attach_sheet(self._store, self._study, int(row.trial_id))
         tell(self._study, row, self._objectives)
         self._store.sync_study()
-        self._say(
-            f"trial {row.trial_id} {row.status}: {self._described(result) if result and row.scores else row.reason}"
-        )
+        how = self._described(told) if told is not None and row.scores else row.reason
+        log.info("trial %s %s: %s", row.trial_id, row.status, how)
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its searcher for a restoration that this platform does from the study instead."""
@@ -162,10 +166,11 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             self._study.enqueue_trial(parameters)
         self._store.sync_study()
 
-    def _described(self, result: Mapping[str, Any]) -> str:
-        progress = json.loads(result["progress"])
-        scores = ", ".join(f"{name} {_brief(result.get(name))}" for name in self._objectives)
-        return f"report {progress['index'] + 1}/{self._experiment.reports}: {scores} ({result['seconds']:.0f} s)"
+    def _described(self, told: TrialResult) -> str:
+        assert told.report is not None
+        progress = told.report.progress
+        scores = ", ".join(f"{name} {_brief(progress.scores.get(name))}" for name in self._objectives)
+        return f"report {progress.index + 1}/{self._experiment.reports}: {scores} ({told.seconds:.0f} s)"
 
 
 class MistakeStopper(Stopper):  # type: ignore[misc]
@@ -187,43 +192,34 @@ class MistakeStopper(Stopper):  # type: ignore[misc]
         return self._searcher.mistake is not None
 
 
-def ended(row: TrialRow, result: Mapping[str, Any] | None, error: bool, gpus: float) -> TrialRow:
+def ended(row: TrialRow, told: TrialResult | None, error: bool, gpus: float) -> TrialRow:
     """The running attempt's row, now that it is over.
 
     Args:
         row: as written when the attempt began.
-        result: Tune's last result of it; None if there is none.
+        told: the last that was heard of it; None if nothing was.
         error: whether the trial's process raised or died.
         gpus: over all workers, for a trial that did not live to tell its time.
     """
-    result = result or {}
-    now = datetime.now(UTC)
-    lasted = (now - (row.started or now)).total_seconds()
-    status: Status = "failed" if error else result.get("status", "failed")
-    reason = "its process died" if error else str(result.get("reason", ""))
-    progress: dict[str, Any] = json.loads(result.get("progress") or "{}")
-    stopped_at = None
-    if status == "running":  # its last word was a report, so the scheduler ended it
-        status, reason, stopped_at = "stopped", "stopped early by the scheduler", int(progress["iteration"])
-    scores = progress.get("scores", {}) if status in ("completed", "stopped") else {}
-    best = dict(json.loads(result.get("best", "{}")).items())
-    return replace(
-        row,
-        status=status,
+    if told is None:
+        return row.finished("failed", reason="its process died" if error else "", gpus=gpus)
+    status = told.status
+    reason = told.reason
+    if error:
+        status = "failed"
+        reason = "its process died"
+    elif status == "running":  # its last word was a report, so the scheduler ended it
+        status = "stopped"
+        reason = "stopped early by the scheduler"
+    assert status != "refused"
+    return replace(row, workers=told.footprint.workers).finished(
+        status,
         reason=reason,
-        stopped_at=stopped_at,
-        scores=scores,
-        best=best,
-        fid_features=str(result.get("fid_features", "")),
-        reports=int(result.get("reported", 0)),
-        iterations=int(progress.get("iteration", 0)),
-        images_seen=int(progress.get("images_seen", 0)),
-        seconds=float(result.get("seconds", lasted)),
-        seconds_training=float(progress.get("seconds_training", 0.0)),
-        seconds_scoring=float(progress.get("seconds_scoring", 0.0)),
-        gpu_seconds=float(result.get("gpu_seconds", lasted * gpus)),
-        workers=int(result.get("workers", 1)),
-        ended=now,
+        report=told.report,
+        best=told.best,
+        reports=told.reported,
+        seconds=told.seconds,
+        gpus=told.footprint.gpus,
     )
 
 
@@ -245,7 +241,7 @@ def tell(study: optuna.Study, row: TrialRow, objectives: Sequence[str]) -> None:
         study.tell(number, state=TrialState.FAIL)
 
 
-def spent(study: optuna.Study) -> int:
+def count_ended(study: optuna.Study) -> int:
     """How many trials have ended as `tell` told; one that the space made no configuration for is none of them."""
     return sum("status" in trial.user_attrs for trial in study.get_trials(deepcopy=False) if trial.state.is_finished())
 

@@ -9,20 +9,22 @@ import sys
 import sysconfig
 import traceback
 from contextlib import contextmanager
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gansweep.errors import ConfigError, GansweepError
+from gansweep.errors import ConfigError, GansweepError, unknown_name
 from gansweep.experiment import Experiment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import ModuleType
 
-__all__ = ["known_spaces", "load_space", "users_code"]
+    from gansweep.contracts import Trainables
+
+__all__ = ["known_spaces", "load_space", "space_trainables", "swept_trainables", "users_code"]
 
 _PACKAGE = "search_spaces"
+_TRAINABLES = "trainables"
 
 
 def known_spaces() -> list[str]:
@@ -48,9 +50,7 @@ def load_space(reference: str) -> Experiment:
         module = _user_module(Path(path), reference)
     else:
         if path not in known_spaces():
-            close = get_close_matches(path, known_spaces(), n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known_spaces())}; or file.py:function"
-            raise ConfigError(f"no search space {path!r}", fix=hint)
+            raise unknown_name("search space", path, [*known_spaces(), "path/to/file.py:function"])
         module = importlib.import_module(f"{_PACKAGE}.{path.replace('/', '.')}")
         function = path.rpartition("/")[2]
     build = getattr(module, function, None)
@@ -61,6 +61,38 @@ def load_space(reference: str) -> Experiment:
     if not isinstance(experiment, Experiment):
         raise ConfigError(f"{function} returned {type(experiment).__name__}, not an Experiment", where=path)
     return experiment
+
+
+def space_trainables(space: str | None) -> Trainables:
+    """What a configuration may name: what `space` brings, or without one what comes with gansweep.
+
+    Raises:
+        ConfigError: no such space.
+    """
+    if space:
+        return load_space(space).trainables
+    # The platform knows no trainable by import; the registries are found by name, as spaces are.
+    shipped: Trainables = importlib.import_module(_TRAINABLES).TRAINABLES
+    return shipped
+
+
+def swept_trainables(space: str | None, recorded: str) -> Trainables:
+    """What a sweep's configurations may name: what its space brings, which may be a file of the user's own.
+
+    Args:
+        space: what the user gave, if anything.
+        recorded: what the sweep's record calls its space.
+
+    Raises:
+        ConfigError: no such space.
+    """
+    try:
+        return load_space(space or recorded).trainables
+    except ConfigError as error:
+        if space:
+            raise
+        what = f"the sweep's space cannot be found: {error.what}"
+        raise ConfigError(what, where=recorded, fix="say with --space where it is now") from None
 
 
 @contextmanager
@@ -86,7 +118,10 @@ def users_code(where: str) -> Iterator[None]:
 
 
 def _user_module(path: Path, reference: str) -> ModuleType:
-    """Imports a user's file; its definitions travel to the workers by value, for they cannot import it."""
+    """Imports a user's file, which may import others from its folder.
+
+    The definitions of all of them travel to the workers by value, for they cannot import them.
+    """
     if not path.is_file():
         raise ConfigError("no such file", where=str(path), fix="give a space as path/to/file.py:function")
     name = f"gansweep_space_{path.stem}"
@@ -95,9 +130,21 @@ def _user_module(path: Path, reference: str) -> ModuleType:
         raise ConfigError("not a Python file", where=reference)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    with users_code(f"space {reference}"):
-        spec.loader.exec_module(module)
+    folder = str(path.resolve().parent)
+    sys.path.insert(0, folder)
+    try:
+        with users_code(f"space {reference}"):
+            spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(folder)
     from ray import cloudpickle
 
-    cloudpickle.register_pickle_by_value(module)
+    for loaded in (module, *_siblings(folder)):
+        cloudpickle.register_pickle_by_value(loaded)
     return module
+
+
+def _siblings(folder: str) -> list[ModuleType]:
+    """The modules that were imported from right inside `folder`."""
+    found = ((loaded, getattr(loaded, "__file__", None)) for loaded in list(sys.modules.values()))
+    return [loaded for loaded, file in found if file and str(Path(file).resolve().parent) == folder]

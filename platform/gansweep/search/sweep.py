@@ -2,70 +2,38 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import tempfile
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from gansweep.cohort.dataset import Cohort
-from gansweep.errors import ClusterError
-from gansweep.search.capacity import Footprint, check_capacity, grown, node_resources, total
+from gansweep.search.cluster import Footprint, cache_folder, check_capacity, grown, ray_cluster, total
 from gansweep.search.prechecks import config_checker, precheck
-from gansweep.search.searcher import MistakeStopper, Say, StudySearcher, make_sampler, requeue_orphans, spent
-from gansweep.search.worker import GangSettings
+from gansweep.search.searcher import MistakeStopper, StudySearcher, count_ended, make_sampler, requeue_orphans
+from gansweep.search.worker import WorkerGroupSettings
 from gansweep.store.provenance import describe_sweep
 from gansweep.store.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from gansweep.config import SchedulerSettings, SweepOptions
+    from gansweep.experiment import Experiment
 
-    from gansweep.experiment import Experiment, SchedulerSettings
-
-__all__ = ["cache_folder", "ray_cluster", "sweep"]
+__all__ = ["sweep"]
 
 _STARTUP_TRIALS = 10  # random trials before TPE models anything: Optuna's own default
-_TRIAL_MEMORY = 256 * 2**20  # bytes a trial's own actor reserves; the work is done by the gang
+_TRIAL_MEMORY = 256 * 2**20  # bytes a trial's own actor reserves; the work is done by the worker group
 
 
-def sweep(
-    experiment: Experiment,
-    *,
-    cohort: str | Path,
-    storage: str,
-    name: str,
-    trials: int,
-    space: str = "",
-    workers_per_trial: int = 1,
-    cpus_per_worker: float = 1.0,
-    gpus_per_worker: float = 0.0,
-    concurrent: int | None = None,
-    seed: int = 0,
-    resume: bool = False,
-    wait_for_nodes_s: float = 0.0,
-    say: Say = print,
-) -> Store:
-    """Runs `trials` trials of an experiment and returns their store.
+def sweep(experiment: Experiment, options: SweepOptions, *, space: str = "") -> Store:
+    """Runs the trials of an experiment and returns their store.
 
     Interrupted (Ctrl-C, a crash of the driver, a lost cluster), it can be called again with `resume`: trials under way
     go on from their last checkpoint, and a larger `trials` extends the sweep.
 
     Args:
-        experiment: what to search.
-        cohort: path of the cohort, readable on every node.
-        storage: folder or pyarrow filesystem URI that gets `<name>/`, reachable from every node.
-        name: of the sweep.
-        trials: how many, those of earlier runs included.
+        experiment: what to search, with the changes of `options` applied (see `SweepOptions.changes`).
+        options: on which cohort, into which storage, how many trials, on what.
         space: what the user called the space, for the record.
-        workers_per_trial: Ray Train workers that share each trial's batches.
-        cpus_per_worker: CPU cores of each.
-        gpus_per_worker: GPUs of each; a fraction shares one.
-        concurrent: trials at once; None: as many as the cluster holds.
-        seed: of the sampler.
-        resume: go on with the sweep of that name.
-        wait_for_nodes_s: seconds an autoscaling cluster gets to make room for `concurrent` trials.
-        say: gets one line for each event.
 
     Raises:
         CohortError: no cohort there, or on another node not this one.
@@ -73,58 +41,48 @@ def sweep(
         ConfigError: the space raises, or makes a configuration that cannot be trained; what trials are scored with is
             not there; the scheduler ranks by something else than an objective.
         StoreError: the storage cannot be written, or has such a sweep and `resume` is not set, or has one of another
-            cohort, another space or other settings, or one that another process is running (see `Store.driven`).
+            cohort, another space or other settings, or one that another process is running (see `Store.exclusive`).
         KeyboardInterrupt: Ctrl-C; the store can be resumed.
     """
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    scans = Cohort.open(cohort)
-    check = config_checker(experiment.trainables, scans, workers=workers_per_trial, reports=experiment.reports)
-    precheck(experiment, scans, check, space=space or experiment.name)
-    footprint = Footprint(workers_per_trial, cpus_per_worker, gpus_per_worker)
+    space = space or experiment.name
+    scans = Cohort.open(options.cohort)
+    check = config_checker(experiment.trainables, scans, workers=options.workers_per_trial, reports=experiment.reports)
+    precheck(experiment, scans, check, space=space)
+    footprint = Footprint(options.workers_per_trial, options.cpus_per_worker, options.gpus_per_worker)
     objectives = [objective.name for objective in experiment.objectives]
     with ExitStack() as driving:
         with ray_cluster():
-            nodes = grown(footprint, concurrent or 1, wait_for_nodes_s)
-            at_once = check_capacity(footprint, nodes, concurrent)
-            info = describe_sweep(
-                experiment,
-                scans,
-                name=name,
-                space=space or experiment.name,
-                seed=seed,
-                trials=trials,
-                workers_per_trial=workers_per_trial,
-                gpus_per_worker=gpus_per_worker,
-                concurrent=at_once,
-                resources=total(nodes),
-            )
-            store = Store.create(storage, name, info, exist_ok=resume)
-            driving.enter_context(store.driven())
+            nodes = grown(footprint, options.concurrent or 1, options.wait_for_nodes)
+            at_once = check_capacity(footprint, nodes, options.concurrent)
+            info = describe_sweep(experiment, scans, options, space=space, concurrent=at_once, resources=total(nodes))
+            store = Store.create(options.storage, options.name, info, exist_ok=options.resume)
+            driving.enter_context(store.exclusive())
             study = store.create_study()
-            if resume:
+            if options.resume:
                 requeue_orphans(study, store, objectives, "the sweep ended under it")
                 store.update_info(
-                    trials=max(trials, store.info.trials),
+                    trials=max(options.trials, store.info.trials),
                     concurrent=at_once,
-                    workers_per_trial=workers_per_trial,
-                    gpus_per_worker=gpus_per_worker,
+                    workers_per_trial=options.workers_per_trial,
+                    gpus_per_worker=options.gpus_per_worker,
                 )
             elif not study.trials:
                 for parameters in experiment.first_trials:
                     study.enqueue_trial(parameters)
-            told = spent(study)
+            ended = count_ended(study)
             # Another stream after each resumption, or the sampler would repeat its first random trials.
-            study.sampler = make_sampler(experiment.sampler, seed + told, _STARTUP_TRIALS)
-            searcher = StudySearcher(experiment, study, store, check, say)
-            if told < trials:
-                _search(experiment, searcher, store, scans, footprint, trials - told, at_once)
+            study.sampler = make_sampler(experiment.sampler, options.seed + ended, _STARTUP_TRIALS)
+            searcher = StudySearcher(experiment, study, store, check)
+            if ended < options.trials:
+                _search(experiment, searcher, store, scans, footprint, options.trials - ended, at_once)
         requeue_orphans(study, store, objectives, "the sweep was interrupted")
         store.compact()
     if searcher.mistake is not None:
         raise searcher.mistake
-    if spent(study) < trials:
+    if count_ended(study) < options.trials:
         # Tune swallows Ctrl-C and returns, whether or not a trial was under way just then.
         raise KeyboardInterrupt
     return store
@@ -141,9 +99,9 @@ def _search(
 ) -> None:
     from ray import tune
 
-    from gansweep.search.trial import GangTrial
+    from gansweep.search.trial import WorkerGroupTrial
 
-    settings = GangSettings(
+    settings = WorkerGroupSettings(
         store=store.uri,
         cohort=str(cohort.path.resolve()),
         cache=str(cache_folder()),
@@ -152,8 +110,8 @@ def _search(
         reports=experiment.reports,
     )
     objectives = {objective.name: objective.direction for objective in experiment.objectives}
-    trainable = tune.with_parameters(GangTrial, settings=settings, footprint=footprint, objectives=objectives)
-    # Memory, not CPUs: a trial's actor only waits for its gang, and CPUs it held would be missing there.
+    trainable = tune.with_parameters(WorkerGroupTrial, settings=settings, footprint=footprint, objectives=objectives)
+    # Memory, not CPUs: a trial's actor only waits for its worker group, and CPUs it held would be missing there.
     resources = tune.PlacementGroupFactory([{"CPU": 0, "memory": _TRIAL_MEMORY}])
     with tempfile.TemporaryDirectory(prefix="gansweep-tune-") as scratch:
         tune.Tuner(
@@ -191,41 +149,3 @@ def _scheduler(settings: SchedulerSettings, experiment: Experiment) -> Any:
         grace_period=settings.grace,
         reduction_factor=settings.reduction_factor,
     )
-
-
-@contextmanager
-def ray_cluster() -> Iterator[list[dict[str, float]]]:
-    """A Ray cluster, as the resources of its nodes.
-
-    The one already connected to, else one found by Ray's own rules, else this machine.
-
-    Raises:
-        ClusterError: an address was given and nothing answers there.
-    """
-    # Ray reads these when it is first imported. Tune's own result files repeat what the store keeps, at a cost.
-    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-    os.environ.setdefault("RAY_TRAIN_ENABLE_CONTROLLER_STRUCTURED_LOGGING", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # A diverged trial ends without the scheduler's metric; Tune's check would end the whole sweep with it.
-    os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
-    import ray
-
-    ours = not ray.is_initialized()
-    if ours:
-        try:
-            ray.init(include_dashboard=None, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            address = os.environ.get("RAY_ADDRESS", "")
-            raise ClusterError(f"no Ray cluster: {error}", where=address, fix="see gansweep doctor") from error
-    try:
-        yield node_resources()
-    finally:
-        if ours:
-            ray.shutdown()
-
-
-def cache_folder() -> Path:
-    """Where this machine keeps encoders, features and baselines from sweep to sweep."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "gansweep"

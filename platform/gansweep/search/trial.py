@@ -1,4 +1,4 @@
-"""A trial as Ray Tune sees it: a class Trainable whose actor, and with it the gang, is reused by the next trial.
+"""A trial as Ray Tune sees it: a class Trainable whose actor and worker group serve the next trial too.
 
 Being a class Trainable, Tune's own checkpoints work: schedulers that pause trials or clone them (HyperBand, PBT) do,
 and so do Tune's retries.
@@ -9,96 +9,122 @@ from __future__ import annotations
 import json
 import math
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ray.tune import Trainable
 
-from gansweep.contracts import Progress
 from gansweep.errors import CohortError
-from gansweep.search.gang import Gang
+from gansweep.search.worker_group import WorkerGroup
 from gansweep.store.schema import ReportRow
 from gansweep.store.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gansweep.search.capacity import Footprint
-    from gansweep.search.worker import GangSettings
+    from gansweep.contracts import Report
+    from gansweep.search.cluster import Footprint
+    from gansweep.search.worker import WorkerGroupSettings
+    from gansweep.store.schema import Status
 
-__all__ = ["GangTrial"]
+__all__ = ["TrialResult", "WorkerGroupTrial"]
 
 
-class GangTrial(Trainable):  # type: ignore[misc]
-    """One trial at a time on a warm gang.
+@dataclass(frozen=True)
+class TrialResult:
+    """What one step of a trial ends with, from the trial's actor to the driver.
+
+    Args:
+        status: `running` after a report that is not the last, else how the trial ended; `refused` where its node
+            cannot train any.
+        reason: why, where it did not complete.
+        report: the step's report, or None.
+        best: the best value of each objective over the reports.
+        reported: reports received so far.
+        seconds: since the attempt began.
+        footprint: what the trial occupies.
+    """
+
+    status: Status | Literal["refused"]
+    reason: str
+    report: Report | None
+    best: Mapping[str, float]
+    reported: int
+    seconds: float
+    footprint: Footprint
+
+
+class WorkerGroupTrial(Trainable):  # type: ignore[misc]
+    """One trial at a time on a warm worker group.
 
     Tune's configuration is `{"trial_id", "attempt", "started", "config"}`, with `started` the attempt's start in
     seconds since the epoch, `config` a TrialConfig as plain values, and `"workers"` where trials differ in world size.
-    A result has `status`, `reason`, `reported` and, if the trial reported, its scores by name and the report as JSON.
+    A result has the trial's scores by name, for the scheduler, `reported`, `done`, and the whole as a `TrialResult`
+    under `result`. Tune would flatten a dict, and names with a slash would not come back.
     """
 
     def setup(
-        self, config: dict[str, Any], settings: GangSettings, footprint: Footprint, objectives: dict[str, str]
+        self, config: dict[str, Any], settings: WorkerGroupSettings, footprint: Footprint, objectives: dict[str, str]
     ) -> None:
-        """Starts the gang; it serves every later trial of this actor."""
-        self._objectives, self._footprint, self._reports = objectives, footprint, settings.reports
+        """Starts the worker group; it serves every later trial of this actor."""
+        self._objectives = objectives
+        self._footprint = footprint
+        self._reports = settings.reports
         self._store = Store.open(settings.store)
-        self._gang = Gang(settings, self._wanted_footprint(config))
+        self._group = WorkerGroup(settings, self._wanted_footprint(config))
         self._take(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Turns the gang to the next trial; only another world size starts new processes."""
-        if self._wanted_footprint(new_config) != self._gang.footprint:
-            self._gang.recycle(self._wanted_footprint(new_config))
+        """Turns the worker group to the next trial; only another world size starts new processes."""
+        if self._wanted_footprint(new_config) != self._group.footprint:
+            self._group.recycle(self._wanted_footprint(new_config))
         self._take(new_config)
         return True
 
     def step(self) -> dict[str, Any]:
         """Waits for the trial's next report, or for its end without one."""
         try:
-            outcome = self._gang.outcome(self._reported)
+            outcome = self._group.outcome(self._reported)
         except CohortError as mistake:
             # Raised, Tune would take it for a crash and try again.
             return self._result(status="refused", reason=str(mistake))
         if outcome.report is None:
             return self._result(status=outcome.ending or "failed", reason=outcome.reason)
-        progress, features = Progress(**outcome.report["progress"]), outcome.report["fid_features"]
+        report = outcome.report
         # On disk before Tune hears of it: what a scheduler acted on is never lost.
-        self._store.write_report(ReportRow.of(self._trial, self._attempt, progress, features))
+        self._store.write_report(ReportRow(self._trial, self._attempt, report))
         self._reported += 1
-        undefined = [name for name in self._objectives if not math.isfinite(progress.scores.get(name, math.nan))]
-        if undefined:
+        if undefined := report.undefined(self._objectives):
             return self._result(status="diverged", reason=f"not finite: {', '.join(undefined)}")
-        self._keep_best(progress.scores)
-        status = "completed" if progress.final else "running"
-        return self._result(status=status, progress=progress, fid_features=features)
+        self._keep_best(report.progress.scores)
+        return self._result(status="completed" if report.progress.final else "running", report=report)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Puts the trial's last checkpoint where Tune keeps it."""
-        path = f"checkpoints/{self._trial}.pt"
-        if self._store.exists(path):
-            Path(checkpoint_dir, "state.pt").write_bytes(self._store.read_bytes(path))
+        if self._checkpoint.exists():
+            Path(checkpoint_dir, "state.pt").write_bytes(self._checkpoint.read_bytes())
         Path(checkpoint_dir, "reported.json").write_text(json.dumps(self._reported))
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
         """Goes on from a checkpoint of Tune's, this trial's own or (population based training) another's."""
         state = Path(checkpoint_dir, "state.pt")
         if state.exists():
-            self._store.write_bytes(f"checkpoints/{self._trial}.pt", state.read_bytes())
+            self._checkpoint.write_bytes(state.read_bytes())
         self._reported = json.loads(Path(checkpoint_dir, "reported.json").read_text())
         self._assign()
 
     def cleanup(self) -> None:
-        """Sends the gang home."""
-        self._gang.close()
+        """Shuts down the workers."""
+        self._group.close()
 
     def _take(self, config: dict[str, Any]) -> None:
-        self._trial, self._attempt = config["trial_id"], config["attempt"]
+        self._trial = config["trial_id"]
+        self._attempt = config["attempt"]
         self._values = config["config"]
         # A retry goes on from the store's checkpoint, so it must not hand Tune the reports of before again.
-        resumes = self._store.exists(f"checkpoints/{self._trial}.pt")
-        reports = self._store.reports_of(self._trial, self._attempt) if resumes else []
+        self._checkpoint = self._store.checkpoint(self._trial)
+        reports = self._store.reports_of(self._trial, self._attempt) if self._checkpoint.exists() else []
         self._reported = max((report["index"] + 1 for report in reports), default=0)
         self._best: dict[str, float] = {}
         for report in reports:
@@ -110,7 +136,7 @@ class GangTrial(Trainable):  # type: ignore[misc]
     def _assign(self) -> None:
         # Where its last report is stored and its end is not, the last report again: nothing else would ever come.
         self._reported = min(self._reported, self._reports - 1)
-        self._gang.assign(self._trial, self._values, attempt=self._attempt, reported=self._reported)
+        self._group.assign(self._trial, self._values, attempt=self._attempt, reported=self._reported)
 
     def _keep_best(self, scores: Mapping[str, Any]) -> None:
         for name, direction in self._objectives.items():
@@ -122,21 +148,16 @@ class GangTrial(Trainable):  # type: ignore[misc]
         return replace(self._footprint, workers=config.get("workers", self._footprint.workers))
 
     def _result(
-        self, *, status: str, reason: str = "", progress: Progress | None = None, fid_features: str = ""
+        self, *, status: Status | Literal["refused"], reason: str = "", report: Report | None = None
     ) -> dict[str, Any]:
-        seconds = time.monotonic() - self._clock
-        footprint = self._gang.footprint
-        return {
-            **(progress.scores if progress else {}),
-            # As text: Tune flattens dicts in results, and names with a slash would not come back.
-            "progress": json.dumps(vars(progress)) if progress else "",
-            "fid_features": fid_features,
-            "status": status,
-            "reason": reason,
-            "reported": self._reported,
-            "best": json.dumps(self._best),
-            "seconds": seconds,
-            "gpu_seconds": seconds * footprint.workers * footprint.gpus_per_worker,
-            "workers": footprint.workers,
-            "done": status != "running",
-        }
+        result = TrialResult(
+            status=status,
+            reason=reason,
+            report=report,
+            best=dict(self._best),
+            reported=self._reported,
+            seconds=time.monotonic() - self._clock,
+            footprint=self._group.footprint,
+        )
+        scores = report.progress.scores if report else {}
+        return {**scores, "reported": self._reported, "done": status != "running", "result": result}

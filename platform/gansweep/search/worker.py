@@ -1,11 +1,10 @@
-"""What each Ray Train worker of a gang does: fetch a trial, train it, report, fetch the next.
+"""What each Ray Train worker of a worker group does: fetch a trial, train it, report, fetch the next.
 
-The cohort, the feature statistics and the detector baseline are loaded once and serve every trial of the gang.
+The cohort, the feature statistics and the detector baseline are loaded once and serve every trial of the worker group.
 """
 
 from __future__ import annotations
 
-import io
 import logging
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from gansweep.cohort.dataset import Cohort
-from gansweep.contracts import Condition, Progress, Sampler, Trainables
+from gansweep.config import ScoringSettings, TrialConfig, validated
+from gansweep.contracts import Condition, Progress, Report, Sampler, Trainables
 from gansweep.errors import CohortError, ConfigError, Diverged, GansweepError, StoreError
-from gansweep.experiment import ScoringSettings, TrialConfig, validated
 from gansweep.store.artifacts import sheet_path
 from gansweep.store.sheet import sheet_png
 from gansweep.store.store import Store
@@ -26,9 +25,9 @@ if TYPE_CHECKING:
 
     from gansweep.contracts import ImageSet
     from gansweep.scoring.trial import TrialScorer
-    from gansweep.search.desk import Job
+    from gansweep.search.mailbox import Job
 
-__all__ = ["GangSettings", "work"]
+__all__ = ["WorkerGroupSettings", "work"]
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +35,7 @@ _SHEET_IMAGES = 8  # generated images per class on a sample sheet
 
 
 @dataclass(frozen=True)
-class GangSettings:
+class WorkerGroupSettings:
     """What all trials of a sweep have in common, as a worker needs it.
 
     Args:
@@ -57,10 +56,10 @@ class GangSettings:
 
 
 def work(loop_config: dict[str, Any]) -> None:
-    """The training function of the gang's TorchTrainer; returns when the desk closes."""
+    """The training function of the worker group's TorchTrainer; returns when the mailbox closes."""
     from ray.train import get_context
 
-    worker = _Worker(loop_config["settings"], loop_config["desk"], get_context().get_world_rank())
+    worker = _Worker(loop_config["settings"], loop_config["mailbox"], get_context().get_world_rank())
     done = -1
     while (job := worker.ask("next_job", worker.rank, done)) is not None:
         worker.run(job)
@@ -68,10 +67,12 @@ def work(loop_config: dict[str, Any]) -> None:
 
 
 class _Worker:
-    def __init__(self, settings: GangSettings, desk: Any, rank: int) -> None:
+    def __init__(self, settings: WorkerGroupSettings, mailbox: Any, rank: int) -> None:
         from ray.train.torch import get_device
 
-        self.settings, self.desk, self.rank = settings, desk, rank
+        self.settings = settings
+        self.mailbox = mailbox
+        self.rank = rank
         self.store = Store.open(settings.store)
         self.device: torch.device = get_device()
         self._views: dict[Any, ImageSet] = {}
@@ -79,11 +80,12 @@ class _Worker:
     def ask(self, method: str, *args: Any) -> Any:
         import ray
 
-        return ray.get(getattr(self.desk, method).remote(*args))
+        return ray.get(getattr(self.mailbox, method).remote(*args))
 
     @cached_property
     def cohort(self) -> Cohort:
-        found, wanted = Cohort.open(self.settings.cohort), self.store.info.cohort.content_hash
+        found = Cohort.open(self.settings.cohort)
+        wanted = self.store.info.cohort.content_hash
         if found.content_hash != wanted:
             raise CohortError(
                 f"is cohort {found.content_hash[:12]} on one of the nodes, and the sweep's is {wanted[:12]}",
@@ -102,7 +104,7 @@ class _Worker:
         return TrialScorer(self.cohort, settings.scoring, settings.trainables, Path(settings.cache), self.device)
 
     def run(self, job: Job) -> None:
-        """Trains one trial to its end, whatever that is; raises only what should restart the gang."""
+        """Trains one trial to its end, whatever that is; raises only what should restart the worker group."""
         import torch
 
         try:
@@ -118,7 +120,7 @@ class _Worker:
             # A configuration is wrong on every rank alike, so that none waits for another.
             self.ask("end", job.ticket, "failed", str(mistake))
         except StoreError as error:
-            # Rank 0 alone writes: the other ranks now hang in a collective. A fresh gang goes on from the checkpoint.
+            # Rank 0 alone writes: the other ranks now hang in a collective. A fresh group goes on from the checkpoint.
             self.ask("fault", job.ticket, str(error))
             raise
         except GansweepError as mistake:
@@ -126,11 +128,11 @@ class _Worker:
             self.ask("end", job.ticket, "failed", str(mistake))
             raise
         except torch.OutOfMemoryError:
-            # The other ranks now hang in a collective, so the gang must go; the trial would only do it again.
+            # The other ranks now hang in a collective, so the worker group must go; the trial would only do it again.
             self.ask("end", job.ticket, "failed", "out of device memory")
             raise
         except Exception as error:
-            # Unknown: the process may be poisoned (a CUDA error is sticky). A fresh gang tries again.
+            # Unknown: the process may be poisoned (a CUDA error is sticky). A fresh worker group tries again.
             self.ask("fault", job.ticket, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
             log.exception("trial %s", job.trial_id)
             raise
@@ -143,7 +145,7 @@ class _Worker:
         config = validated(TrialConfig, job.config, where=f"trial {job.trial_id}")
         data = self.data(config)
         gan = build_gan(config, self.cohort.spec(config.data), self.settings.trainables)
-        reporter = _GangReporter(self, job)
+        reporter = _MailboxReporter(self, job)
         if not reporter.wanted():
             return
         score = _Scoring(self, job, config)
@@ -151,7 +153,7 @@ class _Worker:
 
     def data(self, config: TrialConfig) -> ImageSet:
         if config.data not in self._views:
-            self._views.clear()  # one view at a time: a gang must not grow with the views it has seen
+            self._views.clear()  # one view at a time: a worker group must not grow with the views it has seen
             self._views[config.data] = self.cohort.load("train", config.data)
         return self._views[config.data]
 
@@ -160,7 +162,9 @@ class _Scoring:
     """The trial's `Score`: the numbers, and rank 0 keeps the sample sheet."""
 
     def __init__(self, worker: _Worker, job: Job, config: TrialConfig) -> None:
-        self._worker, self._job, self._config = worker, job, config
+        self._worker = worker
+        self._job = job
+        self._config = config
 
     def __call__(self, sampler: Sampler, iteration: int) -> dict[str, float]:
         worker = self._worker
@@ -171,48 +175,40 @@ class _Scoring:
     def _sheet(self, sampler: Sampler) -> bytes:
         import torch
 
-        worker, config = self._worker, self._config
-        data, classes = worker.data(config), worker.cohort.info.classes
+        worker = self._worker
+        config = self._config
+        data = worker.data(config)
+        classes = worker.cohort.info.classes
         made = worker.settings.trainables.classes_made(config, worker.cohort.spec(config.data))
         labels = torch.tensor(made).repeat_interleave(_SHEET_IMAGES)
         return sheet_png(data, sampler(Condition(labels), config.seed), labels, classes)
 
 
-class _GangReporter:
-    """The `Reporter` of a trial in a gang: checkpoints in the store, reports over the desk."""
+class _MailboxReporter:
+    """The `Reporter` of a trial in a worker group: checkpoints in the store, reports over the mailbox."""
 
     def __init__(self, worker: _Worker, job: Job) -> None:
-        self._worker, self._job = worker, job
-        self._path = f"checkpoints/{job.trial_id}.pt"
+        self._worker = worker
+        self._job = job
+        self._checkpoint = worker.store.checkpoint(job.trial_id)
 
     def wanted(self) -> bool:
-        """Whether the trial goes on after the last report received; a gang restarted in between must ask again."""
+        """Whether the trial goes on after the last report received; a group restarted in between must ask again."""
         received = self.reported()
         return received == 0 or bool(self._worker.ask("verdict", self._job.ticket, received - 1))
 
     def restore(self) -> dict[str, Any] | None:
-        import torch
-
-        if not self._worker.store.exists(self._path):
-            return None
-        state: dict[str, Any] = torch.load(
-            io.BytesIO(self._worker.store.read_bytes(self._path)), map_location="cpu", weights_only=True
-        )
-        return state
+        return self._checkpoint.read() if self._checkpoint.exists() else None
 
     def checkpoint(self, state: dict[str, Any]) -> None:
-        import torch
-
         if self._worker.rank == 0:
-            buffer = io.BytesIO()
-            torch.save(state, buffer)
-            self._worker.store.write_bytes(self._path, buffer.getvalue())
+            self._checkpoint.write(state)
 
     def reported(self) -> int:
         return int(self._worker.ask("reported", self._job.ticket))
 
     def report(self, progress: Progress) -> bool:
         if self._worker.rank == 0:
-            report = {"progress": vars(progress).copy(), "fid_features": self._worker.scorer.fid_features}
+            report = Report(progress, self._worker.scorer.fid_features)
             self._worker.ask("hand_in", self._job.ticket, progress.index, report)
         return not progress.final and bool(self._worker.ask("verdict", self._job.ticket, progress.index))

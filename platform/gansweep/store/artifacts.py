@@ -85,7 +85,8 @@ def attach_sheets(store: Store) -> int:
 
 
 def _link(storage: BaseStorage, study_id: int, trial: FrozenTrial) -> None:
-    artifact, database_id = f"{trial.number:04d}", trial._trial_id  # noqa: SLF001 (storages know trials by nothing else)
+    artifact = f"{trial.number:04d}"
+    database_id = trial._trial_id  # noqa: SLF001 (storages know trials by nothing else)
     meta = json.dumps(asdict(ArtifactMeta(artifact, f"{artifact}.png", "image/png", None)))
     on_trial = _ON_TRIAL.format(artifact=artifact)
     if on_trial in trial.system_attrs:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 import pyarrow as pa
 from pydantic import BaseModel
 
-from gansweep.experiment import TrialConfig
+from gansweep.config import TrialConfig
 from gansweep.store.schema import ColumnType
 
 if TYPE_CHECKING:
@@ -102,7 +102,8 @@ def _fitted(value: Any, kind: ColumnType) -> Any:
 def _model_columns(model: type[BaseModel], prefix: str) -> dict[str, ColumnType]:
     columns: dict[str, ColumnType] = {}
     for name, info in model.model_fields.items():
-        key, annotation = f"{prefix}{info.alias or name}", info.annotation
+        key = f"{prefix}{info.alias or name}"
+        annotation = info.annotation
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             columns |= _model_columns(annotation, f"{key}.")
         elif get_origin(annotation) is not dict:

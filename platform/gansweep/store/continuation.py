@@ -39,10 +39,12 @@ def check_continues(here: SweepInfo, wanted: SweepInfo, where: str) -> None:
 def _differences(here: SweepInfo, wanted: SweepInfo) -> Iterator[tuple[str, Any, Any]]:
     if not _same_space(here, wanted):
         yield "space", here.space, wanted.space
-    before, now = _settings(here), _settings(wanted)
+    before = _settings(here)
+    now = _settings(wanted)
     # A setting that the other gansweep did not know is left out.
     yield from ((key, before[key], now[key]) for key in before if key in now and before[key] != now[key])
-    before, now = here.experiment.get("overrides", {}), wanted.experiment.get("overrides", {})
+    before = here.experiment.get("overrides", {})
+    now = wanted.experiment.get("overrides", {})
     for key in sorted(before.keys() | now.keys()):
         if before.get(key) != now.get(key):
             yield key, before.get(key, "what the space says"), now.get(key, "what the space says")

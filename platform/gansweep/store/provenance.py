@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import os
 import platform
@@ -11,7 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import gansweep
+from gansweep._version import __version__
+from gansweep.files import sha256_of
 from gansweep.store.columns import config_columns
 from gansweep.store.schema import CohortReference, SweepInfo
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gansweep.cohort.dataset import Cohort
+    from gansweep.config import SweepOptions
     from gansweep.experiment import Experiment
 
 __all__ = ["REVISION_VARIABLE", "code_revision", "describe_sweep", "hardware", "package_versions"]
@@ -44,13 +45,9 @@ _PACKAGES = (
 def describe_sweep(
     experiment: Experiment,
     cohort: Cohort,
+    options: SweepOptions,
     *,
-    name: str,
     space: str,
-    seed: int,
-    trials: int = 0,
-    workers_per_trial: int = 1,
-    gpus_per_worker: float = 0.0,
     concurrent: int = 1,
     fid_features: str = "",
     resources: Mapping[str, float] | None = None,
@@ -60,33 +57,30 @@ def describe_sweep(
     Args:
         experiment: the search, with the user's settings applied.
         cohort: the images.
-        name: the sweep's.
+        options: how the sweep was asked for.
         space: what the user named as SPACE.
-        seed: of the sampler.
-        trials: how many are asked for.
-        workers_per_trial: processes that train one trial together.
-        gpus_per_worker: may be a fraction.
         concurrent: trials at a time.
         fid_features: name and hash of the extractor, where it is known already.
         resources: of the whole cluster, as Ray counts them.
     """
     return SweepInfo(
-        name=name,
+        name=options.name,
         experiment=experiment.model_dump(mode="json", by_alias=True),
         space=space,
         space_sha256=_space_digest(space),
         cohort=_reference(cohort),
         objectives=experiment.objectives,
         fid_features=fid_features,
-        trials=trials,
-        workers_per_trial=workers_per_trial,
-        gpus_per_worker=gpus_per_worker,
+        trials=options.trials,
+        workers_per_trial=options.workers_per_trial,
+        gpus_per_worker=options.gpus_per_worker,
         concurrent=concurrent,
-        seeds={"sampler": seed, "cohort_split": cohort.info.seed},
+        seeds={"sampler": options.seed, "cohort_split": cohort.info.seed},
         code_revision=code_revision(),
         packages=package_versions(),
         hardware={**hardware(), **({"cluster": dict(resources)} if resources else {})},
         created=datetime.now(UTC),
+        options=options.recorded(),
         config_columns=config_columns(experiment.trainables),
     )
 
@@ -102,13 +96,13 @@ def code_revision() -> str:
     commit = _git("-C", here, "rev-parse", "--verify", "HEAD")
     # An environment's packages may lie inside some other project's checkout; only tracked code has a revision.
     if not commit or not _git("-C", here, "ls-files", __file__):
-        return f"gansweep {gansweep.__version__}"
+        return f"gansweep {__version__}"
     return f"{commit}+changes" if _git("-C", here, "status", "--porcelain", "--untracked-files=no") else commit
 
 
 def package_versions() -> dict[str, str]:
     """Python's and the versions of the packages that numbers depend on, as far as they are installed."""
-    versions = {"python": platform.python_version(), "gansweep": gansweep.__version__}
+    versions = {"python": platform.python_version(), "gansweep": __version__}
     for package in _PACKAGES:
         try:
             versions.setdefault(package, importlib.metadata.version(package))
@@ -134,7 +128,7 @@ def hardware() -> dict[str, Any]:
 
 def _space_digest(space: str) -> str:
     path = Path(space.partition(":")[0])
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    return sha256_of(path) if path.is_file() else ""
 
 
 def _reference(cohort: Cohort) -> CohortReference:

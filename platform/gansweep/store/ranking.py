@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from gansweep.experiment import Objective
+    from gansweep.config import Objective
 
 __all__ = ["rank_trials"]
 
@@ -121,9 +121,11 @@ def _means(costs: NDArray[np.float64], group: NDArray[np.int64], counts: NDArray
 def _fronts(costs: NDArray[np.float64]) -> NDArray[np.int64]:
     """The front of each row: one more than the highest front of the rows that dominate it, 0 where none does."""
     order = np.lexsort(costs.T[::-1])  # a row's dominators all come before it
-    sorted_costs, fronts = costs[order], np.zeros(len(costs), dtype=np.int64)
+    sorted_costs = costs[order]
+    fronts = np.zeros(len(costs), dtype=np.int64)
     for place in range(1, len(costs)):
-        before, row = sorted_costs[:place], sorted_costs[place]
+        before = sorted_costs[:place]
+        row = sorted_costs[place]
         dominating = (before <= row).all(axis=1) & (before < row).any(axis=1)
         fronts[place] = fronts[:place][dominating].max(initial=-1) + 1
     return fronts[np.argsort(order)]

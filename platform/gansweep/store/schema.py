@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from gansweep.config import Frozen, Objective, TrialConfig
 from gansweep.errors import StoreError
-from gansweep.experiment import Frozen, Objective, TrialConfig
 
 if TYPE_CHECKING:
-    from gansweep.contracts import Progress
+    from gansweep.contracts import Report
 
 __all__ = [
     "FORMAT",
@@ -91,6 +91,7 @@ class SweepInfo(Frozen):
         created: when the sweep began.
         config_columns: types of the `config.*` columns of every family, so that all files of a sweep have the same.
         test_openings: each use of the test patients.
+        options: how the sweep was asked for; see `gansweep.config.SweepOptions`.
         notes: anything else worth keeping.
     """
 
@@ -112,6 +113,7 @@ class SweepInfo(Frozen):
     created: datetime
     config_columns: dict[str, ColumnType] = Field(default_factory=dict)
     test_openings: tuple[TestOpening, ...] = ()
+    options: dict[str, Any] = Field(default_factory=dict)
     notes: dict[str, Any] = Field(default_factory=dict)
     format: int = FORMAT
 
@@ -136,7 +138,7 @@ class TrialRow:
         seconds: of this attempt.
         seconds_training, seconds_scoring: of it, since its workers last started.
         gpu_seconds: of this attempt, over all workers; 0 on CPUs.
-        workers: of the gang.
+        workers: of the worker group.
         started, ended: UTC.
         repeat_of: the trial whose configuration was trained again with another seed; empty for the search's own.
     """
@@ -161,6 +163,57 @@ class TrialRow:
     started: datetime | None = None
     ended: datetime | None = None
     repeat_of: str = ""
+
+    def finished(
+        self,
+        status: Status,
+        *,
+        reason: str = "",
+        report: Report | None = None,
+        best: Mapping[str, float] | None = None,
+        reports: int = 0,
+        seconds: float | None = None,
+        gpus: float = 0.0,
+        ended: datetime | None = None,
+    ) -> TrialRow:
+        """This attempt's row, now that it is over.
+
+        Args:
+            status: how it ended. Only a completed or a stopped attempt keeps its scores.
+            reason: why, where it did not complete.
+            report: its last report, or None.
+            best: the best value of each objective over the reports.
+            reports: reports received, over all attempts.
+            seconds: how long the attempt took; None: from `started` to `ended`.
+            gpus: GPUs it held, over all workers.
+            ended: when it ended; None: now.
+        """
+        ended = ended or datetime.now(UTC)
+        if seconds is None:
+            seconds = (ended - (self.started or ended)).total_seconds()
+        row = replace(
+            self,
+            status=status,
+            reason=reason,
+            best=best or {},
+            reports=reports,
+            seconds=seconds,
+            gpu_seconds=seconds * gpus,
+            ended=ended,
+        )
+        if report is None:
+            return row
+        progress = report.progress
+        return replace(
+            row,
+            stopped_at=progress.iteration if status == "stopped" else None,
+            scores=progress.scores if status in ("completed", "stopped") else {},
+            fid_features=report.fid_features,
+            iterations=progress.iteration,
+            images_seen=progress.images_seen,
+            seconds_training=progress.seconds_training,
+            seconds_scoring=progress.seconds_scoring,
+        )
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> TrialRow:
@@ -194,31 +247,24 @@ class TrialRow:
 
 @dataclass(frozen=True)
 class ReportRow:
-    """One report of a trial; see `gansweep.contracts.Progress` for what is not said here.
+    """One report of a trial.
 
     Args:
         trial_id: zero-padded Optuna trial number.
         attempt: which attempt at the trial reported.
+        report: what it reported.
         time: when it arrived, UTC.
     """
 
     trial_id: str
     attempt: int
-    index: int
-    final: bool
-    iteration: int
-    images_seen: int
-    losses: Mapping[str, float]
-    scores: Mapping[str, float]
-    fid_features: str = ""
-    seconds_training: float = 0.0
-    seconds_scoring: float = 0.0
+    report: Report
     time: datetime = field(default_factory=lambda: datetime.now(UTC))
 
-    @classmethod
-    def of(cls, trial_id: str, attempt: int, progress: Progress, fid_features: str = "") -> ReportRow:
-        """The row of one `Progress`."""
-        return cls(trial_id=trial_id, attempt=attempt, fid_features=fid_features, **vars(progress))
+    @property
+    def index(self) -> int:
+        """The report's place among the trial's reports, from 0."""
+        return self.report.progress.index
 
     def record(self) -> dict[str, Value]:
         """The row by column name.
@@ -226,9 +272,11 @@ class ReportRow:
         Raises:
             StoreError: a score that has the name of one of the table's own columns.
         """
-        own = {name: getattr(self, name) for name in REPORT_COLUMNS}
-        losses = {f"loss.{name}": value for name, value in self.losses.items()}
-        return {**own, **_scores(self.scores, REPORT_COLUMNS), **losses}
+        progress = vars(self.report.progress)
+        known = {**progress, **vars(self), "fid_features": self.report.fid_features}
+        own = {name: known[name] for name in REPORT_COLUMNS}
+        losses = {f"loss.{name}": value for name, value in progress["losses"].items()}
+        return {**own, **_scores(progress["scores"], REPORT_COLUMNS), **losses}
 
 
 TRIAL_COLUMNS: dict[str, ColumnType] = {

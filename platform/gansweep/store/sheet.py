@@ -21,11 +21,17 @@ if TYPE_CHECKING:
 __all__ = ["nearest_png", "sheet_png"]
 
 _ROWS = 2  # of images per class: a sheet near to square shows most where the dashboard makes it small
-_REAL, _GENERATED = 4, 8  # images per class
+_REAL = 4
+_GENERATED = 8  # images per class
 _CELL = 96  # pixels a side at least; images are enlarged by whole factors, so that no pixel is invented
-_GAP, _MARGIN, _LABEL = 4, 12, 120
-_HEADER, _BETWEEN = 34, 28
-_BACKGROUND, _INK, _FAINT = (250, 250, 250), (30, 30, 30), (200, 200, 200)
+_GAP = 4
+_MARGIN = 12
+_LABEL = 120
+_HEADER = 34
+_BETWEEN = 28
+_BACKGROUND = (250, 250, 250)
+_INK = (30, 30, 30)
+_FAINT = (200, 200, 200)
 
 
 def sheet_png(real: ImageSet, fake_images: Tensor, fake_labels: Tensor, classes: Sequence[str]) -> bytes:
@@ -51,7 +57,8 @@ def sheet_png(real: ImageSet, fake_images: Tensor, fake_labels: Tensor, classes:
     right_of = split + _BETWEEN // 2
     size = (right_of + _GENERATED // _ROWS * (width + _GAP) + _MARGIN, _HEADER + len(blocks) * _block(height) + _MARGIN)
     sheet = Image.new("RGB", size, _BACKGROUND)
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=15)
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(size=15)
     draw.text((_MARGIN + _LABEL, 9), "real (training)", _INK, font)
     draw.text((right_of, 9), "generated", _INK, font)
     draw.line([(split, _HEADER), (split, sheet.height - _MARGIN)], _FAINT, 2)
@@ -80,9 +87,11 @@ def nearest_png(columns: Mapping[str, Tensor], captions: Sequence[str]) -> bytes
     lines = -(-len(captions) // 2)
     block = _LABEL + len(columns) * (width + _GAP) + _BETWEEN
     sheet = Image.new("RGB", (2 * block + _MARGIN, _HEADER + lines * (height + _GAP) + _MARGIN), _BACKGROUND)
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=13)
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(size=13)
     for line, caption in enumerate(captions):
-        left, top = _MARGIN + line // lines * block, _HEADER + line % lines * (height + _GAP)
+        left = _MARGIN + line // lines * block
+        top = _HEADER + line % lines * (height + _GAP)
         draw.text((left, top + height // 2 - 8), caption, _INK, font)
         for place, (heading, column) in enumerate(zip(columns, pictures, strict=True)):
             corner = (left + _LABEL + place * (width + _GAP), top)
@@ -125,7 +134,8 @@ def _cell_size(cells: list[Pixels]) -> tuple[int, int]:
 
 def _paste(sheet: Image.Image, pictures: list[Pixels], left: int, top: int, cell: tuple[int, int]) -> None:
     for place, picture in enumerate(pictures):
-        row, column = place % _ROWS, place // _ROWS
+        row = place % _ROWS
+        column = place // _ROWS
         corner = (left + column * (cell[1] + _GAP), top + row * (cell[0] + _GAP))
         sheet.paste(Image.fromarray(picture).convert("RGB"), corner)
 

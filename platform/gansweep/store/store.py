@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import html
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from gansweep.config import ScoringSettings, TrialConfig, validated
 from gansweep.errors import ConfigError, StoreError
-from gansweep.experiment import TrialConfig, validated
+from gansweep.store.checkpoints import Checkpoint
 from gansweep.store.continuation import check_continues
-from gansweep.store.files import FileEntry, Files
 from gansweep.store.schema import FORMAT, REPORT_COLUMNS, TRIAL_COLUMNS, ReportRow, SweepInfo, TrialRow
-from gansweep.store.study import StudyFile
-from gansweep.store.table import Table
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     import optuna
     import pandas as pd
+
+    from gansweep.store.filesystem import FileEntry, Files
+    from gansweep.store.table import Table
 
 __all__ = ["Store", "check_name"]
 
@@ -46,7 +49,12 @@ class Store:
     """
 
     def __init__(self, files: Files, info: SweepInfo) -> None:
-        self._files, self._info = files, info
+        # Here, not above: `from gansweep import Store` is to load neither pyarrow nor pandas.
+        from gansweep.store.study import StudyFile
+        from gansweep.store.table import Table
+
+        self._files = files
+        self._info = info
         self._trials = Table(files, "trials", {**TRIAL_COLUMNS, **info.config_columns})
         self._reports = Table(files, "reports", REPORT_COLUMNS)
         self._study = StudyFile(files, info.name)
@@ -60,6 +68,8 @@ class Store:
             StoreError: the destination cannot be written; a store is there already; with `exist_ok`, the store there is
                 of another cohort or space, or has other objectives or settings.
         """
+        from gansweep.store.filesystem import Files
+
         check_name(name)
         files = Files(storage).child(name)
         if files.exists(_SWEEP):
@@ -85,6 +95,8 @@ class Store:
         Raises:
             StoreError: there is none.
         """
+        from gansweep.store.filesystem import Files
+
         files = Files(uri)
         if not files.exists(_SWEEP):
             raise StoreError("not a sweep's store: it has no sweep.json", where=files.label, fix=_hint(files))
@@ -92,6 +104,21 @@ class Store:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Store.open, (self.uri,)
+
+    def _repr_html_(self) -> str:
+        """The sweep at a glance, for notebooks."""
+        trials = self.latest_trials()
+        counts = ", ".join(f"{count} {status}" for status, count in trials["status"].value_counts().items())
+        rows = {
+            "sweep": f"{self._info.name} at {self.label}",
+            "space": self._info.space,
+            "cohort": f"{self._info.cohort.content_hash[:12]}: {', '.join(self._info.cohort.classes)}",
+            "objectives": ", ".join(f"{item.name} ({item.direction})" for item in self._info.objectives),
+            "trials": f"{len(trials)} of {self._info.trials}: {counts or 'none yet'}",
+            "created": f"{self._info.created:%Y-%m-%d %H:%M} UTC",
+        }
+        cells = "".join(f"<tr><th>{key}</th><td>{html.escape(text)}</td></tr>" for key, text in rows.items())
+        return f"<table>{cells}</table>"
 
     @property
     def uri(self) -> str:
@@ -107,6 +134,11 @@ class Store:
     def local(self) -> Path | None:
         """The store's folder where it is on a local disk."""
         return self._files.local
+
+    @property
+    def scoring(self) -> ScoringSettings:
+        """How the sweep's trials are scored."""
+        return ScoringSettings.model_validate(self._info.experiment["scoring"])
 
     @property
     def info(self) -> SweepInfo:
@@ -189,11 +221,17 @@ class Store:
             key = f"{trial_id}.{attempt}"
             times = [report["time"] for report in self._reports.get(key)]
             for record in self._trials.get(key):
-                started = record["started"] or datetime.now(UTC)
-                ended = max([started, *times])
-                seconds = (ended - started).total_seconds()
-                spent = {"ended": ended, "seconds": seconds, "gpu_seconds": seconds * gpus}
-                self._trials.put(key, [{**record, "status": "interrupted", "reason": reason, **spent}])
+                row = TrialRow.of(record)
+                started = row.started or datetime.now(UTC)
+                over = replace(row, started=started).finished(
+                    "interrupted",
+                    reason=reason,
+                    best=row.best,
+                    reports=row.reports,
+                    gpus=gpus,
+                    ended=max([started, *times]),
+                )
+                self._trials.put(key, [over.record()])
         return tuple(rows.loc[rows["status"] == "running", "trial_id"])
 
     def compact(self) -> None:
@@ -201,7 +239,7 @@ class Store:
         self._trials.compact()
         self._reports.compact()
 
-    def driven(self) -> AbstractContextManager[None]:
+    def exclusive(self) -> AbstractContextManager[None]:
         """While it lasts no other process can sweep, repeat or confirm; on an object store, without locks, one could.
 
         Raises:
@@ -236,6 +274,12 @@ class Store:
     def sync_study(self) -> None:
         """Mirrors the study to a remote store; nothing to do for a local one."""
         self._study.sync()
+
+    # Checkpoints -----------------------------------------------------------------------------------------------------
+
+    def checkpoint(self, name: str) -> Checkpoint:
+        """The checkpoint of a training, by its trial's id; it need not exist yet."""
+        return Checkpoint(self._files, name)
 
     # Other files -----------------------------------------------------------------------------------------------------
 

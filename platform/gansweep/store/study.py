@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gansweep.errors import StoreError
-from gansweep.store.files import Files
+from gansweep.store.filesystem import Files
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import optuna
 
-    from gansweep.experiment import Objective
+    from gansweep.config import Objective
 
 __all__ = ["StudyFile"]
 
@@ -41,7 +41,8 @@ class StudyFile:
     """
 
     def __init__(self, files: Files, name: str) -> None:
-        self._files, self.name = files, name
+        self._files = files
+        self.name = name
         self.path: Path = files.local / _NAME if files.local is not None else _working_copy(files)
 
     def fetch(self) -> None:

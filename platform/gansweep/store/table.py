@@ -24,7 +24,7 @@ from gansweep.store.columns import Columns, arrow_schema, fitted, from_arrow, me
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from gansweep.store.files import FileEntry, Files
+    from gansweep.store.filesystem import FileEntry, Files
 
 __all__ = ["Table"]
 
@@ -46,7 +46,9 @@ class Table:
     """
 
     def __init__(self, files: Files, name: str, columns: Columns) -> None:
-        self._files, self._name, self._declared = files, name, dict(columns)
+        self._files = files
+        self._name = name
+        self._declared = dict(columns)
         self._known: dict[str, Any] | None = None
 
     def create(self) -> None:
@@ -157,7 +159,8 @@ class Table:
         return ds.dataset(paths, schema=schema, format="parquet", filesystem=self._files.filesystem)
 
     def _scan(self, entries: Sequence[FileEntry], columns: Columns, *, with_file: bool = False) -> pa.Table:
-        schema, extra = arrow_schema(columns), [_FILE] if with_file else []
+        schema = arrow_schema(columns)
+        extra = [_FILE] if with_file else []
         if not entries:
             return pa.schema([*schema, *(pa.field(name, pa.string()) for name in extra)]).empty_table()
         try:

@@ -1,6 +1,6 @@
-"""What every GAN family promises, as checks that fail with what was broken.
+"""The contract of GAN families as checks, which raise an AssertionError that names what is broken.
 
-A family of your own needs no more than this:
+The tests of your own family need no more than this:
 
     SPEC, DATA = ...                      # or gansweep.testing.images.shapes()
     @pytest.mark.parametrize("config", admissible("mine", SPEC, TRAINABLES), ids=describe)
@@ -21,9 +21,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gansweep.config import TrialConfig
 from gansweep.contracts import ChoosesConditions, Condition, Gan, ImageSet, ImageSpec, Progress, Sampler, Trainables
+from gansweep.distributed import World
 from gansweep.errors import ConfigError
-from gansweep.experiment import TrialConfig
 from gansweep.testing.workers import run_workers
 from gansweep.training.batches import Batches
 from gansweep.training.build import build_gan, check_config
@@ -31,7 +32,6 @@ from gansweep.training.loop import train
 from gansweep.training.reporters import MemoryReporter
 from gansweep.training.restore import restore_gan
 from gansweep.training.sampling import condition_for, make_sampler
-from gansweep.training.world import World
 
 __all__ = [
     "admissible",
@@ -48,9 +48,10 @@ CPU = torch.device("cpu")
 
 
 def admissible(family: str, spec: ImageSpec, trainables: Trainables) -> list[TrialConfig]:
-    """Small configurations of `family` with every loss and every penalty it admits, eager and lazy."""
+    """Small configurations of `family` with every loss and every penalty it accepts, eager and lazy."""
     configs: list[TrialConfig] = []
     for loss, penalty, interval in product(trainables.losses, trainables.penalties, (1, 2)):
+        # Without a penalty the interval has no effect.
         if penalty == "none" and interval > 1:
             continue
         changes = {"loss.kind": loss, "penalty.kind": penalty, "penalty.interval": interval}
@@ -59,7 +60,7 @@ def admissible(family: str, spec: ImageSpec, trainables: Trainables) -> list[Tri
 
 
 def variations(family: str, spec: ImageSpec, trainables: Trainables) -> list[TrialConfig]:
-    """Small configurations of `family`, each with one thing changed: every other name and setting there is."""
+    """Small configurations of `family`, each with one change: together they have every other name and setting."""
     changes: list[Mapping[str, Any]] = [
         *({"penalty.interpolation": kind} for kind in ("uniform", "convex", "real_real", "local")),
         *({"penalty.norm": norm} for norm in ("l1", "linf")),
@@ -94,12 +95,12 @@ def variations(family: str, spec: ImageSpec, trainables: Trainables) -> list[Tri
 
 
 def describe(config: TrialConfig) -> str:
-    """What distinguishes a configuration of these, for a test's name."""
+    """A name for the test of a configuration: its differences from a small default."""
     return "-".join(f"{key}={value}" for key, value in _differences(TrialConfig(**SMALL).as_dict(), config.as_dict()))
 
 
 def check_gan(config: TrialConfig, spec: ImageSpec, data: ImageSet, trainables: Trainables) -> None:
-    """Builds equal networks twice, and holds every phase and the samples to the contract."""
+    """Checks construction, every phase and the samples of one configuration."""
     gan, twin = (build_gan(config, spec, trainables) for _ in range(2))
     assert_equal(_weights(gan), _weights(twin), "networks built twice from one seed")
     _check_phases(gan)
@@ -112,11 +113,13 @@ def check_gan(config: TrialConfig, spec: ImageSpec, data: ImageSet, trainables: 
 
 
 def check_resume(config: TrialConfig, spec: ImageSpec, data: ImageSet, trainables: Trainables) -> None:
-    """A run stopped after its first report and continued in new networks ends with the state of one never stopped.
+    """Checks that an interrupted training ends with the state of an uninterrupted one, bit for bit.
 
-    And what was scored can be restored from the checkpoint, at each report.
+    The training is stopped after its first report and continued in newly built networks. Also checks, at each report,
+    that the samples that were scored can be restored from the checkpoint.
     """
-    whole, stopped = MemoryReporter(), MemoryReporter(proceed=lambda progress: progress.index > 0)
+    whole = MemoryReporter()
+    stopped = MemoryReporter(proceed=lambda progress: progress.index > 0)
 
     def restored(sampler: Sampler, iteration: int) -> dict[str, float]:
         assert whole.state is not None
@@ -137,9 +140,9 @@ def check_resume(config: TrialConfig, spec: ImageSpec, data: ImageSet, trainable
 def check_two_workers(
     configs: Sequence[TrialConfig], spec: ImageSpec, data: ImageSet, trainables: Trainables, tolerance: float = 1e-5
 ) -> None:
-    """Two gloo workers get the gradients of one worker on the full batch, for each phase of each configuration.
+    """Checks that two gloo workers compute the gradients of one worker, for each phase of each configuration.
 
-    In float64, relative to each phase's largest gradient.
+    In float64; `tolerance` is relative to the phase's largest gradient.
     """
     alone = all_gradients(configs, spec, data, trainables)
     for rank, together in enumerate(run_workers(all_gradients, configs, spec, data, trainables)):
@@ -152,11 +155,12 @@ def check_two_workers(
 def check_two_trainings(
     configs: Sequence[TrialConfig], spec: ImageSpec, data: ImageSet, trainables: Trainables, tolerance: float = 1e-5
 ) -> None:
-    """Two gloo workers end a short training of each configuration where one does: networks, averages and state.
+    """Checks that two gloo workers end a short training of each configuration in the state of one worker.
 
-    In float64, and absolute: a fraction of one step of Adam. It is not less, nor the training longer than two
-    iterations, because Adam blows up the rounding of a gradient that vanishes, such as that of a bias before a
-    normalisation (2e-7 have been seen); two iterations are enough to go by what the first one kept.
+    The state is that of networks, averages and `Gan.state`, in float64. The tolerance is absolute, and a fraction of
+    one Adam step. It cannot be smaller, nor the training longer than two iterations: Adam amplifies the rounding error
+    of vanishing gradients, such as that of a bias before a normalisation (errors of 2e-7 have been seen). Two
+    iterations suffice for the second to use what the first one kept.
     """
     alone = all_trainings(configs, spec, data, trainables)
     for rank, together in enumerate(run_workers(all_trainings, configs, spec, data, trainables)):
@@ -172,7 +176,7 @@ def check_two_trainings(
 def all_gradients(
     configs: Sequence[TrialConfig], spec: ImageSpec, data: ImageSet, trainables: Trainables
 ) -> list[dict[str, list[Tensor | None]]]:
-    """For each configuration the averaged gradients of each phase, in float64."""
+    """The averaged gradients of each phase of each configuration, in float64."""
     with _in_float64(data) as exact:
         return [phase_gradients(build_gan(config, spec, trainables), config, exact) for config in configs]
 
@@ -180,13 +184,13 @@ def all_gradients(
 def all_trainings(
     configs: Sequence[TrialConfig], spec: ImageSpec, data: ImageSet, trainables: Trainables
 ) -> list[dict[str, Tensor]]:
-    """For each configuration the tensors that a training of two iterations ends with, by name, in float64."""
+    """The tensors at the end of a training of two iterations of each configuration, by name, in float64."""
     with _in_float64(data) as exact:
         return [_trained(config.derive({"iterations": 2}), spec, exact, trainables) for config in configs]
 
 
 def phase_gradients(gan: Gan, config: TrialConfig, data: ImageSet) -> dict[str, list[Tensor | None]]:
-    """Each phase's gradients at the present weights, averaged over this world."""
+    """The gradients of each phase at the current weights, averaged over the workers."""
     world = World.current()
     batches = Batches(data, config.batch_size, config.seed, world, CPU)
     found = {}
@@ -196,13 +200,14 @@ def phase_gradients(gan: Gan, config: TrialConfig, data: ImageSet) -> dict[str, 
         parameters = [parameter for name in phase.updates for parameter in gan.networks[name].parameters()]
         with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bfloat16"):
             loss, scalars = gan.loss(phase.name, batches.draw(phase, 0, 0), 0)
-        assert loss.shape == (), f"phase {phase.name}: a loss of shape {tuple(loss.shape)}"
+        assert loss.shape == (), f"phase {phase.name}: the loss has shape {tuple(loss.shape)}"
         assert loss.isfinite(), f"phase {phase.name}: the loss is {loss.item()}"
         assert not any(value.requires_grad for value in scalars.values()), f"phase {phase.name}: scalars not detached"
         found[phase.name] = world.average_gradients(torch.autograd.grad(loss, parameters, allow_unused=True))
     return found
 
 
+# Operations that are allowed with masks as channels; the full policy adds one that is not.
 MOVES = ("flip", "translation", "cutout", "rotation")
 POLICY = (*MOVES, "intensity")
 SMALL: Mapping[str, Any] = {"batch_size": 8, "n_critic": 2, "iterations": 4}
@@ -214,7 +219,7 @@ def _small(family: str, trainables: Trainables) -> TrialConfig:
 
 
 def _accepted(config: TrialConfig, spec: ImageSpec, trainables: Trainables) -> Iterator[TrialConfig]:
-    """The configuration, or the same with the conditioning that its loss or its family asks for; nothing if refused."""
+    """The configuration, or the same with another conditioning that its loss or family needs; nothing if all fail."""
     for conditioning in (config.conditioning, "projection", "none"):
         candidate = config.derive({"conditioning": conditioning})
         try:
@@ -227,9 +232,9 @@ def _accepted(config: TrialConfig, spec: ImageSpec, trainables: Trainables) -> I
 
 def _check_phases(gan: Gan) -> None:
     names = [phase.name for phase in gan.phases]
-    assert names, "no phases"
-    assert len(set(names)) == len(names), f"phases of one name: {names}"
-    assert not list(gan.state.parameters()), "state holds buffers, not parameters"
+    assert names, "the family has no phases"
+    assert len(set(names)) == len(names), f"phases share a name: {names}"
+    assert not list(gan.state.parameters()), "`state` has parameters; it must have only buffers"
     for phase in gan.phases:
         assert phase.updates, f"phase {phase.name} updates nothing"
         assert set(phase.updates) <= set(gan.networks), f"phase {phase.name} updates unknown networks {phase.updates}"
@@ -250,6 +255,7 @@ def _check_samples(gan: Gan, spec: ImageSpec, data: ImageSet) -> None:
     assert images.abs().max() <= 1.0, f"samples reach {images.abs().max():.3f}, beyond [-1, 1]"
     assert torch.equal(images, sampler(condition, 1)), "the same seed gives other samples"
     assert not torch.equal(images, sampler(condition, 2)), "another seed gives the same samples"
+    # 40 images are more than one chunk of the sampler, and 7 are less.
     first = Condition(condition.labels[:7])
     assert torch.equal(images[:7], sampler(first, 1)), "samples depend on how many are asked for"
     generator = torch.Generator().manual_seed(0)
@@ -260,7 +266,7 @@ def _check_samples(gan: Gan, spec: ImageSpec, data: ImageSet) -> None:
 
 @contextmanager
 def _in_float64(data: ImageSet) -> Iterator[ImageSet]:
-    """The images so, and what is built meanwhile."""
+    """Yields the images in float64, and makes it the default for networks that are built meanwhile."""
     torch.set_default_dtype(torch.float64)
     try:
         yield ImageSet(
@@ -294,18 +300,18 @@ def _weights(gan: Gan) -> dict[str, Any]:
 
 
 def assert_equal(one: Any, other: Any, where: str) -> None:
-    """Two states of a training are the same, bit for bit; what differs is named after `where`."""
+    """Asserts that two states of a training are equal, bit for bit; `where` starts the name of what differs."""
     if isinstance(one, Tensor):
         assert torch.equal(one, other), f"{where} differs"
     elif isinstance(one, Mapping):
-        assert one.keys() == other.keys(), f"{where}: other keys"
+        assert one.keys() == other.keys(), f"{where}: the keys differ"
         for key in one:
             assert_equal(one[key], other[key], f"{where}, {key}")
     elif isinstance(one, list | tuple):
         for index, (mine, theirs) in enumerate(zip(one, other, strict=True)):
             assert_equal(mine, theirs, f"{where}, {index}")
     else:
-        assert one == other, f"{where}: {one} and {other}"
+        assert one == other, f"{where}: {one} is not {other}"
 
 
 def _timeless(progress: Progress) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""Small sets of images with something to learn in them, made on the spot."""
+"""A small synthetic data set of shapes, for tests."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ __all__ = ["shapes"]
 
 
 def shapes(count: int = 64, size: int = 32, channels: int = 1, seed: int = 0) -> tuple[ImageSet, ImageSpec]:
-    """Bright discs and squares of varying place, size and brightness on a dark ground, with their masks.
+    """Bright discs and squares of random place, size and brightness on a dark background, with their masks.
 
     Args:
-        count: images; every second one is a square.
-        size: pixels.
-        channels: of each image; all carry the shape, at different brightness.
-        seed: of everything.
+        count: number of images; every second one is a square.
+        size: height and width in pixels.
+        channels: channels of each image; all have the shape, with different brightness.
+        seed: seed of all random numbers.
 
     Returns:
-        The images with labels (0 disc, 1 square), masks, a patient each and their negatives as pairs, and their spec.
+        The images, with labels (0 disc, 1 square), masks, one patient each, and their negatives as paired images; and
+        their spec.
     """
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(count) % 2
@@ -27,13 +28,15 @@ def shapes(count: int = 64, size: int = 32, channels: int = 1, seed: int = 0) ->
     radius = size * (0.15 + 0.1 * torch.rand(count, generator=generator))
     place = torch.arange(size) + 0.5
     dy, dx = (place - centre[:, axis, None] for axis in (0, 1))
-    dy, dx, r = dy[:, :, None], dx[:, None, :], radius[:, None, None]
+    dy = dy[:, :, None]
+    dx = dx[:, None, :]
+    r = radius[:, None, None]
     disc = dy.square() + dx.square() < r.square()
     square = (dy.abs() < 0.85 * r) & (dx.abs() < 0.85 * r)
     masks = torch.where(labels[:, None, None] == 1, square, disc)[:, None].float()
     brightness = 0.2 + 0.7 * torch.rand(count, channels, 1, 1, generator=generator)
-    ground = -0.9 + 0.05 * torch.randn(count, channels, size, size, generator=generator)
-    images = (ground + masks * (brightness + 0.9)).clamp(-1.0, 1.0)
+    background = -0.9 + 0.05 * torch.randn(count, channels, size, size, generator=generator)
+    images = (background + masks * (brightness + 0.9)).clamp(-1.0, 1.0)
     spec = ImageSpec(size, channels, ("disc", "square"), mask_channels=1)
     patients = tuple(f"patient{index:04d}" for index in range(count))
     return ImageSet(images, labels, masks, patients, paired=-images), spec

@@ -1,4 +1,4 @@
-"""A few gloo processes on this machine, for tests of what W workers must compute."""
+"""Runs a function in several gloo processes on this machine, for tests of distributed training."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def run_workers(function: Callable[..., Any], *arguments: object, size: int = 2)
     """Runs `function(*arguments)` in `size` fresh processes of one process group, each on one thread.
 
     Args:
-        function: importable by name; it and its arguments and result must be picklable.
-        arguments: the same for all.
-        size: how many workers.
+        function: importable by name; its arguments and its result must be picklable.
+        arguments: arguments of every process.
+        size: number of processes.
 
     Returns:
         The workers' results, by rank.
@@ -42,5 +42,5 @@ def _worker(rank: int, folder: Path, size: int, function: Callable[..., Any], ar
     dist.destroy_process_group()
     sys.stdout.flush()
     sys.stderr.flush()
-    # Not by way of the interpreter's finalisation: a thread of gloo's that lets go of a tensor meanwhile aborts there.
+    # Skips the interpreter's shutdown, which aborts if a gloo thread releases a tensor at the same time.
     os._exit(0)

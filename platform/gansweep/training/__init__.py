@@ -1,1 +1,1 @@
-"""One training loop for every GAN, with what it needs: workers, random numbers, averages, samples, divergence."""
+"""The training loop of every GAN, with its batches, random numbers, averages, samples and divergence checks."""

@@ -1,34 +1,34 @@
-"""From a configuration to networks, or to the reason why not."""
+"""Checks configurations and builds their networks."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from gansweep.errors import ConfigError
-from gansweep.experiment import validated
+from gansweep.config import validated
+from gansweep.errors import ConfigError, unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from gansweep.config import TrialConfig
     from gansweep.contracts import Gan, GanFamily, ImageSpec, Trainables
-    from gansweep.experiment import TrialConfig
 
-__all__ = ["build_gan", "check_config"]
+__all__ = ["build_gan", "check_batch", "check_budget", "check_config"]
 
 
 def check_config(config: TrialConfig, spec: ImageSpec | None, trainables: Trainables) -> None:
-    """Says whether `config` can be trained, without building anything.
+    """Checks that `config` can be trained, without building networks.
 
-    Every chosen name must be known. Then the chosen loss, penalty, augmentation, conditioning and attention are asked,
-    those that have a `check(config, spec)`, and last the family.
+    Every chosen name must be registered. Then the chosen loss, penalty, augmentation, conditioning and attention are
+    checked if they have a `check(config, spec)`, and finally the family.
 
     Args:
-        config: the trial.
-        spec: the images; None while no cohort is known.
-        trainables: what names refer to.
+        config: the trial's configuration.
+        spec: shape of the images; None while no cohort is known.
+        trainables: the registries in which the configuration's names are looked up.
 
     Raises:
-        ConfigError: an unknown name, an unknown or invalid architecture key, or a combination that makes no sense.
+        ConfigError: a name is unknown, an architecture key is unknown or invalid, or the settings do not fit together.
     """
     parts = [
         _lookup(trainables.losses, config.loss.kind, "loss.kind"),
@@ -45,8 +45,41 @@ def check_config(config: TrialConfig, spec: ImageSpec | None, trainables: Traina
     family.check(config, spec, trainables)
 
 
+def check_budget(config: TrialConfig, *, workers: int, reports: int) -> None:
+    """Checks that the training loop can divide the budget into reports, and each batch among the workers.
+
+    Args:
+        config: the trial's configuration.
+        workers: number of workers.
+        reports: number of reports of the trial, at equal fractions of its iterations.
+
+    Raises:
+        ConfigError: there are fewer iterations than reports, or the batch size is not divisible by the workers.
+    """
+    if config.iterations < reports:
+        raise ConfigError(
+            f"iterations = {config.iterations} is less than the {reports} reports a trial makes",
+            fix="set more iterations or fewer reports",
+        )
+    check_batch(config.batch_size, workers)
+
+
+def check_batch(size: int, workers: int) -> None:
+    """Raises ConfigError if the batch size is not divisible by the number of workers."""
+    if size % workers:
+        raise ConfigError(
+            f"batch_size = {size} is not divisible by {workers} workers",
+            fix=f"choose a multiple of {workers}, or another number of workers",
+        )
+
+
 def build_gan(config: TrialConfig, spec: ImageSpec, trainables: Trainables) -> Gan:
-    """The networks of `config`, initialised from `config.seed`: the same in every process.
+    """Builds the networks of `config`, initialised from `config.seed` and equal in every process.
+
+    Args:
+        config: the trial's configuration.
+        spec: shape of the images.
+        trainables: the registries in which the configuration's names are looked up.
 
     Raises:
         ConfigError: as `check_config`.
@@ -65,5 +98,5 @@ def _family(config: TrialConfig, trainables: Trainables) -> GanFamily:
 
 def _lookup(registry: Mapping[str, Any], name: str, key: str) -> Any:
     if name not in registry:
-        raise ConfigError(f"{key} = {name!r} is not known", fix=f"known: {', '.join(sorted(registry))}")
+        raise unknown_name(key.removesuffix(".kind"), name, registry, where=key)
     return registry[name]

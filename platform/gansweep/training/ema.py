@@ -1,4 +1,4 @@
-"""Moving averages of the networks that samples are drawn from."""
+"""Exponential moving averages of the generators' weights, from which samples are drawn."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["Averages", "decay"]
+__all__ = ["Ema", "decay"]
 
 RAMP_UP = 0.05
-"""The half-life is at most this fraction of the images seen (Karras et al. 2020, ADA): early weights fade quickly."""
+"""Maximum half-life as a fraction of the images seen, so that early weights fade quickly (Karras et al. 2020, ADA)."""
 
 
 def decay(half_life: float, batch_size: int, images_seen: int) -> float:
-    """How much of the old average one update keeps.
+    """The factor of the old average in one update.
 
     Args:
-        half_life: in thousands of generated images; 0 for no averaging.
+        half_life: half-life in thousands of generated images; 0 for no averaging.
         batch_size: images between two updates.
         images_seen: images so far, for the ramp-up.
     """
@@ -30,34 +30,36 @@ def decay(half_life: float, batch_size: int, images_seen: int) -> float:
     return float(0.5 ** (batch_size / images)) if images > 0 else 0.0
 
 
-class Averages:
+class Ema:
     """An exponential moving average of each network's parameters; buffers (batch statistics) are copied.
 
     Args:
         networks: the live networks.
-        half_life: in thousands of generated images.
-        batch_size: of the global batch.
+        half_life: half-life in thousands of generated images.
+        batch_size: images in the global batch.
     """
 
     def __init__(self, networks: Mapping[str, nn.Module], half_life: float, batch_size: int) -> None:
         self.networks = {name: copy.deepcopy(net).requires_grad_(False) for name, net in networks.items()}
         self._live = dict(networks)
-        self._half_life, self._batch_size = half_life, batch_size
+        self._half_life = half_life
+        self._batch_size = batch_size
         pairs = [(mine, networks[name]) for name, mine in self.networks.items()]
         self._parameters = _paired(pairs, nn.Module.parameters)
         self._buffers = _paired(pairs, nn.Module.buffers)
 
     @torch.no_grad()
     def update(self, iteration: int) -> None:
-        """Takes in the weights after generator iteration `iteration` (counted from 1)."""
+        """Updates the averages after generator iteration `iteration`, counted from 1."""
         kept = decay(self._half_life, self._batch_size, iteration * self._batch_size)
+        # One fused kernel for all parameters, and another one for all buffers.
         torch._foreach_lerp_(*self._parameters, 1.0 - kept)
         if self._buffers[0]:
             torch._foreach_copy_(*self._buffers)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """The live networks compute with the averaged weights inside this block (storages change hands, no copy)."""
+        """The live networks use the averaged weights inside this block. Storages are swapped, nothing is copied."""
         self._swap()
         try:
             yield

@@ -1,4 +1,4 @@
-"""The training loop. One, for every GAN: it knows phases, and nothing of what happens in them."""
+"""The training loop of every GAN. It knows the phases, but not what happens inside them."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import torch
 from torch import Tensor
 
 from gansweep.contracts import Progress
-from gansweep.errors import ConfigError
+from gansweep.distributed import World
+from gansweep.seeds import seed_from
 from gansweep.training.batches import Batches
-from gansweep.training.draws import seed_from
-from gansweep.training.ema import Averages
+from gansweep.training.build import check_budget
+from gansweep.training.divergence import CHECK_EVERY, DivergenceMonitor, check_samples
+from gansweep.training.ema import Ema
 from gansweep.training.sampling import make_sampler
-from gansweep.training.watch import CHECK_EVERY, Watch, check_samples
-from gansweep.training.world import World
 
 if TYPE_CHECKING:
+    from gansweep.config import TrialConfig
     from gansweep.contracts import Gan, ImageSet, Phase, Reporter, Role, Score
-    from gansweep.experiment import TrialConfig
 
 __all__ = ["train"]
 
@@ -52,13 +52,11 @@ def train(  # noqa: C901 (one loop, read top to bottom)
 
     Raises:
         Diverged: a non-finite loss or weight, a dead critic, or collapsed samples; on every worker alike.
-        ConfigError: the batch size cannot be shared, or there are fewer iterations than reports.
+        ConfigError: the batch size is not divisible by the workers, or there are fewer iterations than reports.
     """
-    if config.iterations < reports:
-        raise ConfigError(f"iterations = {config.iterations} is less than the {reports} reports a trial makes")
-
     # Networks, data, optimisers.
     world = World.current()
+    check_budget(config, workers=world.size, reports=reports)
     data = data.to(device)
     modules = [*gan.networks.values(), gan.state]
     for module in modules:
@@ -66,22 +64,23 @@ def train(  # noqa: C901 (one loop, read top to bottom)
     for network in gan.networks.values():
         # Convolutions run a fifth faster in this layout on a CPU, and with bfloat16 on a GPU.
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    world.broadcast(chain.from_iterable((*module.parameters(), *module.buffers()) for module in modules))
-    averages = Averages({name: gan.networks[name] for name in gan.averaged}, config.ema_half_life, config.batch_size)
+    world.broadcast_tensors(chain.from_iterable((*module.parameters(), *module.buffers()) for module in modules))
+    ema = Ema({name: gan.networks[name] for name in gan.averaged}, config.ema_half_life, config.batch_size)
     optimisers = _optimisers(config, gan)
     batches = Batches(data, config.batch_size, config.seed, world, device)
-    sampler = make_sampler(gan, averages, data, device)
-    watch = Watch(world)
+    sampler = make_sampler(gan, ema, data, device)
+    monitor = DivergenceMonitor(world)
     classes = int(data.labels.max()) + 1
 
     # Where the last run stopped.
     iteration = images_seen = 0
     if state := reporter.restore():
-        iteration, images_seen = state["iteration"], state["images_seen"]
-        _load(state, config, gan, averages, optimisers)
-        watch.restore(state["watch"])
+        iteration = state["iteration"]
+        images_seen = state["images_seen"]
+        _load(state, config, gan, ema, optimisers)
+        monitor.restore(state["watch"])
         if reporter.reported() > state["index"]:
-            watch.reported()
+            monitor.reported()
 
     seconds_training = seconds_scoring = 0.0
     for index in range(reporter.reported(), reports):
@@ -91,7 +90,7 @@ def train(  # noqa: C901 (one loop, read top to bottom)
         trained = iteration < segment_end
         while iteration < segment_end:
             checking = (iteration + 1) % CHECK_EVERY == 0 or iteration + 1 == segment_end
-            # The seed of what draws outside Batch.draws: dropout. Set anew so that a resumed run goes on alike.
+            # Seeds draws outside Batch.draws, such as dropout; in every iteration, so that a resumed run agrees.
             torch.manual_seed(seed_from(config.seed, "layers", iteration, world.rank))
 
             for phase in gan.phases:
@@ -113,21 +112,21 @@ def train(  # noqa: C901 (one loop, read top to bottom)
                     if phase.role == "critic":
                         images_seen += config.batch_size
                         _clip_weights(parameters, config.loss.clip)
-                    watch.add(phase.name, loss, scalars)
-                    # A lazy phase only regularises: where its constraint holds, it rightly has no gradient.
+                    monitor.add(phase.name, loss, scalars)
+                    # Not for lazy phases: a regulariser whose constraint holds rightly has no gradient.
                     if checking and phase.interval == 1:
-                        watch.add_gradients(phase.name, gradients)
+                        monitor.add_gradients(phase.name, gradients)
 
             iteration += 1
-            averages.update(iteration)
+            ema.update(iteration)
             if checking:
-                watch.check(gan, iteration)
+                monitor.check(gan, iteration)
         seconds_training += time.perf_counter() - started
 
         # Keep, then score, then tell.
         if trained:
             progress_made = {"index": index, "iteration": iteration, "images_seen": images_seen}
-            reporter.checkpoint(_state(config, gan, averages, optimisers, watch) | progress_made)
+            reporter.checkpoint(_state(config, gan, ema, optimisers, monitor) | progress_made)
         started = time.perf_counter()
         check_samples(sampler, classes, world, iteration)
         scores = score(sampler, iteration)
@@ -137,18 +136,18 @@ def train(  # noqa: C901 (one loop, read top to bottom)
             final=index + 1 == reports,
             iteration=iteration,
             images_seen=images_seen,
-            losses=watch.means(),
+            losses=monitor.means(),
             scores=scores,
             seconds_training=seconds_training,
             seconds_scoring=seconds_scoring,
         )
-        watch.reported()
+        monitor.reported()
         if not reporter.report(progress):
             return
 
 
 def _optimisers(config: TrialConfig, gan: Gan) -> dict[str, torch.optim.Adam]:
-    """One Adam per network that some phase updates; a network keeps the role of the first phase that does."""
+    """One Adam for each network that a phase updates; the first such phase decides its role."""
     roles: dict[str, Role] = {}
     for phase in gan.phases:
         for name in phase.updates:
@@ -165,7 +164,7 @@ def _rates(config: TrialConfig, role: Role) -> dict[str, Any]:
 
 
 def _only_trainable(gan: Gan, phase: Phase) -> list[Tensor]:
-    """The phase's parameters, which alone require gradients from here on."""
+    """The phase's parameters; from here on only they require gradients."""
     for network in gan.networks.values():
         network.requires_grad_(requires_grad=False)
     chosen = [gan.networks[name].requires_grad_() for name in phase.updates]
@@ -194,25 +193,25 @@ def _clip_weights(parameters: list[Tensor], bound: float | None) -> None:
 def _state(
     config: TrialConfig,
     gan: Gan,
-    averages: Averages,
+    ema: Ema,
     optimisers: Mapping[str, torch.optim.Optimizer],
-    watch: Watch,
+    monitor: DivergenceMonitor,
 ) -> dict[str, Any]:
-    """A checkpoint: plain containers and copies of tensors on the CPU; `ema` is what is exported."""
+    """A checkpoint of plain containers and copies of tensors on the CPU; `ema` has the weights that are exported."""
     state = {
         "config": config.as_dict(),
         "networks": {name: network.state_dict() for name, network in gan.networks.items()},
-        "ema": {name: network.state_dict() for name, network in averages.networks.items()},
+        "ema": {name: network.state_dict() for name, network in ema.networks.items()},
         "optimisers": {name: optimiser.state_dict() for name, optimiser in optimisers.items()},
         "gan_state": gan.state.state_dict(),
-        "watch": watch.state(),
+        "watch": monitor.state(),
     }
     copied: dict[str, Any] = _copied(state)
     return copied
 
 
 def _copied(value: Any) -> Any:
-    """Independent of the training that goes on, and in plain layout: safetensors takes no other."""
+    """A copy that training does not change, in plain layout, the only one that safetensors supports."""
     if isinstance(value, Tensor):
         return value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
     if isinstance(value, Mapping):
@@ -226,12 +225,12 @@ def _load(
     state: Mapping[str, Any],
     config: TrialConfig,
     gan: Gan,
-    averages: Averages,
+    ema: Ema,
     optimisers: Mapping[str, torch.optim.Optimizer],
 ) -> None:
     for name, network in gan.networks.items():
         network.load_state_dict(state["networks"][name])
-    for name, network in averages.networks.items():
+    for name, network in ema.networks.items():
         network.load_state_dict(state["ema"][name])
     gan.state.load_state_dict(state["gan_state"])
     wanted = _optimisers(config, gan)

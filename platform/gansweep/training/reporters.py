@@ -1,4 +1,4 @@
-"""Reporters for use without Ray: in a test, in a notebook."""
+"""Reporters for use without Ray, for example in tests and notebooks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["MemoryReporter"]
 
 
 class MemoryReporter:
-    """Keeps every report in a list, and the last checkpoint.
+    """Keeps all reports and the last checkpoint in memory.
 
     Args:
         proceed: asked after each report whether to go on; None: always.
@@ -33,7 +33,7 @@ class MemoryReporter:
         self.state = state
 
     def reported(self) -> int:
-        """How many reports were received."""
+        """Number of reports received."""
         return len(self.reports)
 
     def report(self, progress: Progress) -> bool:

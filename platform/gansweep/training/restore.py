@@ -1,4 +1,4 @@
-"""A trained generator from its weights, as it samples."""
+"""Rebuilds a trained generator from its weights, for sampling."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from gansweep.config import TrialConfig
     from gansweep.contracts import Gan, ImageSpec, Trainables
-    from gansweep.experiment import TrialConfig
 
 __all__ = ["HISTORY", "restore_gan"]
 
 HISTORY = "history."
-"""What of `Gan.state` serves training alone. It may hold images made from patients', and is never exported."""
+"""Prefix of the part of `Gan.state` that is only for training. It may hold images derived from patients, so it is never
+exported."""
 
 
 def restore_gan(
@@ -31,18 +32,19 @@ def restore_gan(
     state: Mapping[str, Tensor],
     device: torch.device,
 ) -> Gan:
-    """The family of `config` with its networks in evaluation mode and without gradients.
+    """Builds the networks of `config` with trained weights, in evaluation mode and without gradients.
 
     Args:
-        config: what was trained.
-        spec: the images it was trained on.
-        trainables: what the configuration names.
-        networks: averaged weights of the networks that sampling uses (`ema` of a checkpoint).
-        state: of `Gan.state` (`gan_state` of a checkpoint): samples depend on it too. Without its history, a blank one.
-        device: where to put it.
+        config: the configuration that was trained.
+        spec: shape of the images that it was trained on.
+        trainables: the registries in which the configuration's names are looked up.
+        networks: averaged weights of the networks used for sampling (`ema` of a checkpoint).
+        state: the state dict of `Gan.state` (`gan_state` of a checkpoint), on which samples depend too. Its history may
+            be missing.
+        device: device of the networks.
 
     Raises:
-        ConfigError: as `build_gan`, or weights that do not fit.
+        ConfigError: as `build_gan`, or the weights do not fit the networks.
     """
     gan = build_gan(config, spec, trainables)
     for name, weights in networks.items():
@@ -51,17 +53,17 @@ def restore_gan(
     _fill(gan.state, {**blank, **state}, "state")
     for network in gan.networks.values():
         network.to(device).eval().requires_grad_(requires_grad=False)
-        # The training loop's layout: another one rounds otherwise, and its samples are to be repeated bit for bit.
+        # The layout of the training loop: another layout rounds differently, and samples must be the same bit for bit.
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     gan.state.to(device)
     return gan
 
 
 def _fill(target: nn.Module | None, weights: Mapping[str, Tensor], name: str) -> None:
-    same = "use the gansweep that wrote it"
+    same_version = "use the version of gansweep that wrote it"
     if target is None:
-        raise ConfigError("the family has no such network any more", where=name, fix=same)
+        raise ConfigError("the family no longer has this network", where=name, fix=same_version)
     try:
         target.load_state_dict(weights)
     except RuntimeError as error:
-        raise ConfigError(str(error).splitlines()[-1].strip(), where=name, fix=same) from None
+        raise ConfigError(str(error).splitlines()[-1].strip(), where=name, fix=same_version) from None

@@ -1,4 +1,4 @@
-"""Samples of a trained generator: averaged weights, evaluation mode, and a function of the seed alone."""
+"""Samples of a trained generator, with averaged weights, in evaluation mode, and as a function of the seed."""
 
 from __future__ import annotations
 
@@ -10,37 +10,41 @@ import torch
 from torch import Tensor
 
 from gansweep.contracts import ChoosesConditions, Condition, Gan, ImageSet, Sampler
-from gansweep.training.draws import seed_from
+from gansweep.seeds import seed_from
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gansweep.training.ema import Averages
+    from gansweep.training.ema import Ema
 
 __all__ = ["choose", "condition_for", "make_sampler"]
 
 CHUNK = 32
-"""Images generated at once. Every chunk is filled up, so that an image does not depend on how many are asked for."""
+"""Images generated at once. Chunks are always full, so that an image does not depend on the number requested."""
 
 
-def make_sampler(gan: Gan, averages: Averages | None, data: ImageSet, device: torch.device) -> Sampler:
-    """A sampler of `gan`.
+def make_sampler(gan: Gan, ema: Ema | None, data: ImageSet, device: torch.device) -> Sampler:
+    """Makes a sampler of `gan`.
 
-    The first k images of a seed are the same, bit for bit on a CPU, however many are asked for.
+    The first k images of a seed do not depend on the number of images requested, bit for bit on a CPU.
 
     Args:
-        gan: its networks may be in training; they are left as found.
-        averages: weights to sample with; None: the networks' own.
-        data: training images that conditions without sources or masks are completed from.
-        device: where the networks live.
+        gan: its networks may be in training mode; their mode and weights are restored.
+        ema: averaged weights to sample with; None uses the networks' own.
+        data: training images, from which missing sources and masks of a condition are chosen.
+        device: device of the networks.
+
+    Returns:
+        A function of a condition and a seed to images `[n, C, H, W]` float32 on the CPU. It raises ValueError if the
+        condition has no labels.
     """
     data = data.to(device)
 
     @torch.no_grad()
     def sample(condition: Condition, seed: int) -> Tensor:
         if not len(condition.labels):
-            raise ValueError("a sample of no images was asked for")
-        with averages.applied() if averages else nullcontext(), _evaluating(gan):
+            raise ValueError("cannot draw a sample of 0 images")
+        with ema.applied() if ema else nullcontext(), _evaluating(gan):
             chunks = [
                 gan.sample(CHUNK, _completed(gan, chunk, data, generator), generator).float().cpu()
                 for chunk, generator in _chunks(condition, seed, device)
@@ -51,16 +55,16 @@ def make_sampler(gan: Gan, averages: Averages | None, data: ImageSet, device: to
 
 
 def condition_for(labels: Tensor, data: ImageSet, generator: torch.Generator) -> Condition:
-    """The condition of families that do not choose their own.
+    """The default condition of a sample, for families that do not choose their own.
 
     Args:
-        labels: `[n]` wanted classes.
+        labels: `[n]` requested classes.
         data: training images, on the device of `labels` and `generator`.
-        generator: of the choice.
+        generator: source of the random choices.
 
     Returns:
-        The labels; as sources random training images of *other* classes (of any where there is one class only); as
-        masks those of random training images of the wanted class, where the cohort has masks.
+        A condition with the labels. Its sources are random training images of *other* classes (of any class if there is
+        only one). Its masks, if the cohort has masks, are those of random training images of the requested class.
     """
     same = labels[:, None] == data.labels[None]
     sources = data.images[choose(~same, generator)]
@@ -69,16 +73,16 @@ def condition_for(labels: Tensor, data: ImageSet, generator: torch.Generator) ->
 
 
 def choose(allowed: Tensor, generator: torch.Generator) -> Tensor:
-    """One column index `[n]` per row of `allowed` `[n, m]` bool among the allowed ones; among all where none is."""
+    """A random index `[n]` of an allowed column in each row of `allowed` `[n, m]` bool; of any column if none is."""
     weights = allowed.double()
     weights[weights.sum(1) == 0] = 1.0
     return torch.multinomial(weights, 1, generator=generator).squeeze(1)
 
 
 def _completed(gan: Gan, condition: Condition, data: ImageSet, generator: torch.Generator) -> Condition:
-    """`condition` with sources and masks, where it has none, chosen from the training images."""
+    """`condition`, with missing sources and masks chosen from the training images."""
     choose = gan.condition if isinstance(gan, ChoosesConditions) else condition_for
-    # Chosen even when nothing is missing: what is drawn afterwards must not depend on it.
+    # Chosen even if nothing is missing, so that the generator is in the same state afterwards.
     chosen = choose(condition.labels, data, generator)
     return replace(
         condition,
@@ -88,7 +92,7 @@ def _completed(gan: Gan, condition: Condition, data: ImageSet, generator: torch.
 
 
 def _chunks(condition: Condition, seed: int, device: torch.device) -> Iterator[tuple[Condition, torch.Generator]]:
-    """Full chunks (the last one filled up with its first rows), each with its own generator."""
+    """Chunks of `CHUNK` rows, each with its own generator; the last one is filled up with its first row."""
     n = len(condition.labels)
     for number, start in enumerate(range(0, n, CHUNK)):
         rows = torch.arange(start, start + CHUNK)
@@ -103,7 +107,7 @@ def _chunks(condition: Condition, seed: int, device: torch.device) -> Iterator[t
 
 @contextmanager
 def _evaluating(gan: Gan) -> Iterator[None]:
-    """Evaluation mode inside, and afterwards each module's own mode (a frozen teacher stays in evaluation)."""
+    """Evaluation mode inside this block; afterwards each module has its old mode (a frozen teacher stays frozen)."""
     modes = {module: module.training for network in gan.networks.values() for module in network.modules()}
     for network in gan.networks.values():
         network.eval()

@@ -1,0 +1,242 @@
+"""The library: one function for each command that computes something.
+
+Each takes the options of its command as keyword arguments, under the names of the options model in `gansweep.config`
+(`gansweep.cohort.ingest.settings` for `ingest`). Values that the model refuses raise a ConfigError. Progress is logged
+to the logger `gansweep`; no handler is installed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gansweep.config import ConfirmOptions, RepeatOptions, ScoreOptions, SweepOptions, TrainOptions, validated
+from gansweep.experiment import Experiment
+
+if TYPE_CHECKING:
+    from gansweep.cohort.dataset import Cohort
+    from gansweep.config import TrialConfig
+    from gansweep.contracts import Trainables
+    from gansweep.scoring.metrics.value import MetricValue
+    from gansweep.store.store import Store
+
+Space = str | Experiment | None
+"""A space by name or file, or an experiment; None: the recorded one, or none of one's own."""
+
+__all__ = ["confirm", "export_best", "generate", "ingest", "repeat", "score", "sweep", "train"]
+
+
+def ingest(source: str | Path, out: str | Path, **settings: Any) -> Cohort:
+    """Turns a folder of DICOM, NIfTI, BIDS or raster files into a cohort, split by patient.
+
+    Args:
+        source: the folder.
+        out: the cohort's folder: new, or a cohort to replace.
+        **settings: fields of `gansweep.cohort.ingest.settings.IngestSettings`: `size`, `labels`, `window`, `split`...
+
+    Raises:
+        CohortError: files that cannot be read, or that make no cohort.
+        ConfigError: an unknown setting, or a value out of range.
+    """
+    from gansweep.cohort.dataset import Cohort
+    from gansweep.cohort.ingest.run import ingest as run
+    from gansweep.cohort.ingest.settings import IngestSettings
+
+    summary = run(Path(source), Path(out), validated(IngestSettings, settings, where="ingest"))
+    return Cohort.open(summary.path)
+
+
+def sweep(space: str | Experiment, *, cohort: str | Path | Cohort, **options: Any) -> Store:
+    """Searches a space: trains many GANs, scores each on validation patients, keeps every number.
+
+    Args:
+        space: a name of `gansweep trainables`, `path/to/file.py:function`, or an Experiment. An Experiment's space
+            should be defined in a module that the workers can import, or in the main script.
+        cohort: what `ingest` returned, or its folder.
+        **options: fields of `gansweep.config.SweepOptions`: `storage`, `name`, `trials`, `workers_per_trial`...
+
+    Returns:
+        The sweep's store.
+
+    Raises:
+        GansweepError: see `gansweep.search.sweep.sweep`.
+        KeyboardInterrupt: Ctrl-C; the same call with `resume=True` goes on.
+    """
+    from gansweep.search.spaces import load_space
+    from gansweep.search.sweep import sweep as run
+
+    chosen = validated(SweepOptions, {"cohort": _folder_of(cohort), **options}, where="sweep")
+    experiment = space if isinstance(space, Experiment) else load_space(space)
+    name = experiment.name if isinstance(space, Experiment) else space
+    return run(experiment.with_settings(chosen.changes()), chosen, space=name)
+
+
+def repeat(store: str | Store, *, space: Space = None, **options: Any) -> list[str]:
+    """Trains the leaders again with fresh seeds, scored on validation patients.
+
+    Args:
+        store: what `sweep` returned, or where it is.
+        space: the sweep's space, if its file has moved or it was an Experiment.
+        **options: fields of `gansweep.config.RepeatOptions`: `leaders`, `repeats`...
+
+    Returns:
+        The ids of the trainings made.
+
+    Raises:
+        GansweepError: see `gansweep.search.repeat.repeat`.
+    """
+    from gansweep.search.repeat import repeat as run
+
+    opened = _opened(store)
+    return run(opened, _swept(opened, space), validated(RepeatOptions, options, where="repeat"))
+
+
+def confirm(store: str | Store, *, space: Space = None, **options: Any) -> dict[str, Any]:
+    """Trains the leaders with fresh seeds and scores them, once, on the test patients.
+
+    Args:
+        store: what `sweep` returned, or where it is.
+        space: the sweep's space, if its file has moved or it was an Experiment.
+        **options: fields of `gansweep.config.ConfirmOptions`: `leaders`, `gan_seeds`, `reason`...
+
+    Returns:
+        What the store keeps as `confirm.json`: each leader's arms, with intervals and verdicts.
+
+    Raises:
+        GansweepError: see `gansweep.search.confirm.confirm`.
+    """
+    from gansweep.search.confirm import confirm as run
+
+    opened = _opened(store)
+    return run(opened, _swept(opened, space), validated(ConfirmOptions, options, where="confirm"))
+
+
+def export_best(
+    store: str | Store,
+    out: str | Path,
+    *,
+    trial: str | None = None,
+    cohort: str | Path | Cohort | None = None,
+    space: Space = None,
+    allow_memorised: bool = False,
+) -> Path:
+    """Writes the best trial's configuration, generator, MONAI bundle, evidence and model card.
+
+    Args:
+        store: what `sweep` returned, or where it is.
+        out: a new folder.
+        trial: a certain trial; None: the first of the leaderboard.
+        cohort: the sweep's cohort, if it has moved.
+        space: the sweep's space, if its file has moved or it was an Experiment.
+        allow_memorised: exports a generator that memorised training patients; the model card then says so.
+
+    Returns:
+        `out`.
+
+    Raises:
+        GansweepError: see `gansweep.export.best.export_best`.
+    """
+    from gansweep.export.best import export_best as run
+
+    opened = _opened(store)
+    moved = None if cohort is None else _folder_of(cohort)
+    return run(opened, Path(out), _swept(opened, space), trial, moved, allow_memorised=allow_memorised)
+
+
+def train(
+    config: str | Path | TrialConfig,
+    out: str | Path,
+    *,
+    cohort: str | Path | Cohort,
+    space: Space = None,
+    **options: Any,
+) -> Path:
+    """Trains one configuration to its full budget, and exports the result.
+
+    Args:
+        config: a TrialConfig, or the `config.yaml` of an export.
+        out: a new folder, or an interrupted training's.
+        cohort: what `ingest` returned, or its folder.
+        space: whose families the configuration names, if they are your own.
+        **options: fields of `gansweep.config.TrainOptions`: `workers`, `gpus_per_worker`, `reports`...
+
+    Returns:
+        `out`.
+
+    Raises:
+        GansweepError: see `gansweep.export.production.train_production`.
+    """
+    from gansweep.export.config_file import read_config
+    from gansweep.export.production import train_production
+
+    chosen = read_config(Path(config)) if isinstance(config, str | Path) else config
+    return train_production(
+        chosen,
+        _folder_of(cohort),
+        Path(out),
+        _named(space),
+        validated(TrainOptions, options, where="train"),
+    )
+
+
+def generate(folder: str | Path, n: int, out: str | Path, *, space: Space = None, **options: Any) -> Path:
+    """Draws synthetic images from an export, with a labels.csv that `ingest` reads.
+
+    Args:
+        folder: what `export_best` or `train` wrote.
+        n: number of images.
+        out: a new folder.
+        space: whose families it is of, if they are your own.
+        **options: `format` (dicom, nifti, png, npy), `label`, `seed`, `cohort`; see
+            `gansweep.export.generate.generate`.
+
+    Returns:
+        `out`.
+
+    Raises:
+        GansweepError: see `gansweep.export.generate.generate`.
+    """
+    from gansweep.export.generate import generate as run
+
+    return run(Path(folder), n, Path(out), _named(space), **options)
+
+
+def score(real: str | Path, fake: str | Path, **options: Any) -> dict[str, MetricValue]:
+    """Computes every metric between two sets of images, with intervals and the real-against-real floor.
+
+    Args:
+        real: a cohort, or a folder that `ingest` could read.
+        fake: likewise.
+        **options: fields of `gansweep.config.ScoreOptions`: `features`, `paired`, `training`...
+
+    Returns:
+        For each metric its value with an interval, or the reason why there is none.
+
+    Raises:
+        GansweepError: see `gansweep.scoring.compare.compare`.
+    """
+    from gansweep.scoring.compare import compare
+
+    return compare(Path(real), Path(fake), validated(ScoreOptions, options, where="score"))
+
+
+def _opened(store: str | Store) -> Store:
+    from gansweep.store.store import Store
+
+    return store if isinstance(store, Store) else Store.open(str(store))
+
+
+def _swept(store: Store, space: Space) -> Trainables:
+    from gansweep.search.spaces import swept_trainables
+
+    return space.trainables if isinstance(space, Experiment) else swept_trainables(space, store.info.space)
+
+
+def _named(space: Space) -> Trainables:
+    from gansweep.search.spaces import space_trainables
+
+    return space.trainables if isinstance(space, Experiment) else space_trainables(space)
+
+
+def _folder_of(cohort: str | Path | Cohort) -> Path:
+    return Path(cohort) if isinstance(cohort, str | Path) else cohort.path

@@ -1,0 +1,51 @@
+"""Files of tensors that are computed once per cohort: encoder, features of real images, baseline detectors."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import pickle
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from filelock import FileLock
+
+from gansweep.files import write_atomically
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["key", "locked", "read", "write"]
+
+
+def key(**parts: Any) -> str:
+    """Twelve hexadecimal digits that change when any of `parts` (JSON values) does."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Lets one process of this machine at a time compute the content of `path`; others wait and then read it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        yield
+
+
+def read(path: Path) -> Any:
+    """The content of `path`, tensors on the CPU; None where there is none, or none that can be read."""
+    if not path.exists():
+        return None
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError):
+        return None  # cut short by a full disk, say: computed again and replaced
+
+
+def write(path: Path, content: Any) -> None:
+    """Keeps `content` in `path`, whole or not at all."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_atomically(path, buffer.getvalue())

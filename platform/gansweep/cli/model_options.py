@@ -1,0 +1,101 @@
+"""Command line options from an options model: one option per field, with the field's description as its help."""
+
+import inspect
+import types
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import typer
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from gansweep.cli.options import parse_fractions, parse_names, parse_settings
+from gansweep.config import option_of, validated
+
+__all__ = ["with_model_options"]
+
+
+def with_model_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Replaces every parameter of `function` that is a pydantic model by one option for each of the model's fields.
+
+    The command line then cannot differ from the library: a field that is added to a model is an option at once. A value
+    that the model refuses becomes a ConfigError of one line.
+    """
+    signature = inspect.signature(function)
+    models = {
+        name: parameter.annotation
+        for name, parameter in signature.parameters.items()
+        if isinstance(parameter.annotation, type) and issubclass(parameter.annotation, BaseModel)
+    }
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in signature.parameters.items():
+        if name in models:
+            parameters += [_parameter(key, field) for key, field in models[name].model_fields.items()]
+        else:
+            parameters.append(parameter)
+
+    @wraps(function)
+    def run(**values: Any) -> None:
+        for name, model in models.items():
+            own = {key: _parsed(values.pop(key), field) for key, field in model.model_fields.items()}
+            values[name] = validated(model, own, where=function.__name__)
+        function(**values)
+
+    # Typer reads both; what an option lacks for a default has to stand before what has one.
+    keyword = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+    run.__signature__ = signature.replace(parameters=keyword)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in keyword}
+    del run.__wrapped__
+    return run
+
+
+def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
+    """A field as a parameter that typer understands."""
+    kind = _kind(field.annotation)
+    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    bounds = {key: getattr(item, key) for item in field.metadata for key in ("ge", "le") if hasattr(item, key)}
+    option = typer.Option(
+        option_of(name, field),
+        help=field.description,
+        metavar=str(extra["metavar"]) if "metavar" in extra else None,
+        min=bounds.get("ge"),
+        max=bounds.get("le"),
+    )
+    default = inspect.Parameter.empty
+    if not field.is_required():
+        default = _shown(field.get_default(call_default_factory=True))
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
+
+
+def _kind(annotation: Any) -> Any:
+    """The type that typer parses: text for tuples, a list of KEY=VALUE for dicts."""
+    optional = get_origin(annotation) in (Union, types.UnionType) and type(None) in get_args(annotation)
+    inner = next((part for part in get_args(annotation) if part is not type(None)), str) if optional else annotation
+    if get_origin(inner) is tuple:
+        inner = str
+    if get_origin(inner) is dict:
+        return list[str] | None
+    assert inner in (int, float, bool, str, Path) or get_origin(inner) is Literal, f"no option can be made of {inner}"
+    return inner | None if optional else inner
+
+
+def _shown(default: Any) -> Any:
+    """A model's default as the help shows it."""
+    if isinstance(default, tuple):
+        return ",".join(f"{part:g}" if isinstance(part, float) else str(part) for part in default)
+    return None if default == {} or default is PydanticUndefined else default
+
+
+def _parsed(value: Any, field: FieldInfo) -> Any:
+    """What the user typed, as the model takes it."""
+    annotation = field.annotation
+    parts = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
+    kind = next((part for part in parts if get_origin(part) in (tuple, dict)), None)
+    if get_origin(kind) is dict:
+        return parse_settings(value)
+    if kind is None or value is None:
+        return value
+    return parse_fractions(value) if float in get_args(kind) else parse_names(value)

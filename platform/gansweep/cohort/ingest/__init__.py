@@ -1,0 +1,1 @@
+"""Makes a cohort from scans: selects and groups slices, splits by patient, and writes the result."""

@@ -1,0 +1,226 @@
+"""Decides which pictures stay, which patient each belongs to, and which split each patient goes to."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gansweep.cohort.ingest.copies import exact_pairs, without_conflicts, without_copies, without_leaking_copies
+from gansweep.cohort.ingest.duplicates import join, near_pairs
+from gansweep.cohort.ingest.identity import identities
+from gansweep.cohort.ingest.reading import folder_key
+from gansweep.cohort.ingest.split import SPLITS, check_given, draw_split
+from gansweep.errors import CohortError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gansweep.cohort.ingest.identity import Pseudonyms
+    from gansweep.cohort.ingest.reading import Picture
+    from gansweep.cohort.ingest.settings import IngestSettings
+    from gansweep.cohort.sources.source import Rejected
+
+__all__ = ["Assignment", "assign"]
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """The result of `assign`.
+
+    Args:
+        pictures: the pictures that stay.
+        patients: the salted patient hash of each picture. A picture of an unknown patient takes the hash of the picture
+            that it nearly duplicates.
+        splits: the split of each picture.
+        rejected: the pictures left out.
+        given: whether the user provided the split.
+        warnings: what the user should know.
+    """
+
+    pictures: list[Picture]
+    patients: list[str]
+    splits: list[str]
+    rejected: list[Rejected]
+    given: bool
+    warnings: list[str]
+
+
+def assign(pictures: list[Picture], settings: IngestSettings, pseudonyms: Pseudonyms) -> Assignment:
+    """Leaves out copies and images with conflicting labels, hashes the patients, and splits them.
+
+    Args:
+        pictures: all pictures that could be read.
+        settings: the options of the ingest.
+        pseudonyms: hashes patient identifiers.
+
+    Raises:
+        CohortError: a patient has two labels, there are too few patients, or a given split leaks.
+    """
+    pictures, conflicts = without_conflicts(pictures)
+    if not pictures:
+        raise CohortError(f"no usable images: {conflicts[0].name}: {conflicts[0].reason}", fix="correct the labels")
+    pictures, copies = without_copies(pictures, settings)
+    rejected = conflicts + copies
+
+    warnings = []
+    if conflicts:
+        warnings.append(f"{len(conflicts)} images left out: the same image has two labels")
+    if copies:
+        warnings.append(f"{len(copies)} images left out: copies of other images of the same patient")
+
+    hashes = [pseudonyms.of(identity) for identity in identities(pictures)]
+    if settings.label_per == "patient" and settings.label_from == "labels":
+        _refuse_two_labels(pictures, hashes)
+        warnings += _folders_shared_by_classes(pictures, settings)
+
+    given = not settings.resplit and any(picture.source.split for picture in pictures)
+    if given:
+        check_given([picture.source.split for picture in pictures], hashes)
+        pictures, hashes, leaking = without_leaking_copies(pictures, hashes, settings)
+        splits, more = _use_given_split(pictures, hashes, settings)
+        return Assignment(pictures, hashes, splits, rejected + leaking, given, warnings + more)
+    splits, hashes, more = _draw_new_split(pictures, hashes, settings)
+    return Assignment(pictures, hashes, splits, rejected, given, warnings + more)
+
+
+def _draw_new_split(
+    pictures: list[Picture], hashes: list[str], settings: IngestSettings
+) -> tuple[list[str], list[str], list[str]]:
+    """(splits, patients, warnings) if the user gives no split."""
+    near = _near_duplicates(pictures, hashes)
+    isolated = _isolated(pictures)
+    groups = join(hashes, _inseparable_pairs(pictures, near))
+
+    joined = [(i, j) for i, j in near if isolated[i] or isolated[j]]
+    separate = [(i, j) for i, j in near if not (isolated[i] or isolated[j])]
+    patients_known = all(pictures[i].patient for pair in separate for i in pair)
+    warnings = []
+    for pairs, remark in (
+        (joined, "kept in one split"),
+        (separate, "of different patients" if patients_known else "perhaps of different patients"),
+    ):
+        if pairs:
+            warnings.append(f"{len({i for pair in pairs for i in pair})} images have near-duplicates ({remark})")
+
+    volumes = [not (picture.patient or alone) for picture, alone in zip(pictures, isolated, strict=True)]
+    for unknown, counted in (
+        (isolated, "every image counts as a patient of its own, near-duplicates as one"),
+        (volumes, "every volume or study counts as a patient of its own; give patient_id in a CSV"),
+    ):
+        if any(unknown):
+            of = "" if all(unknown) else f" for {sum(unknown)} of {len(unknown)} images"
+            warnings.append(f"patients are not known{of}: {counted}")
+
+    labels = [picture.label for picture in pictures]
+    splits = draw_split(groups, labels, settings.split, settings.seed)
+    return splits, _adopt_patients(hashes, groups, isolated), warnings
+
+
+def _isolated(pictures: Sequence[Picture]) -> list[bool]:
+    """Which pictures have nothing that links them to others: no patient, no study, no volume."""
+    return [not (picture.patient or picture.study or picture.volume) for picture in pictures]
+
+
+def _inseparable_pairs(pictures: Sequence[Picture], near: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Pairs that must be in the same split: equal images, and near-duplicates of an isolated picture.
+
+    Two known patients may look alike. A near-duplicate of unknown origin is taken for the same patient, so that no copy
+    of a training image is tested on.
+    """
+    isolated = _isolated(pictures)
+    return exact_pairs(pictures) + [(i, j) for i, j in near if isolated[i] or isolated[j]]
+
+
+def _adopt_patients(hashes: Sequence[str], groups: Sequence[int], isolated: Sequence[bool]) -> list[str]:
+    """Patient hashes in which each isolated picture takes the hash of its group.
+
+    A group's hash is that of its first picture with a known patient, or else of its first picture.
+    """
+    first: dict[int, str] = {}
+    for index in sorted(range(len(groups)), key=isolated.__getitem__):  # False sorts first, and the sort is stable
+        first.setdefault(groups[index], hashes[index])
+    return [first[group] if alone else value for group, value, alone in zip(groups, hashes, isolated, strict=True)]
+
+
+def _use_given_split(
+    pictures: list[Picture], hashes: list[str], settings: IngestSettings
+) -> tuple[list[str], list[str]]:
+    """(splits, warnings) if the user gives a split; a missing val or test split is drawn from train."""
+    given = [picture.source.split for picture in pictures]
+    near = _near_duplicates(pictures, hashes)
+    splits = _complete_split(pictures, hashes, _inseparable_pairs(pictures, near), settings)
+
+    warnings = []
+    if splits != given:
+        added = " and ".join(sorted(set(splits) - set(given)))
+        warnings.append(f"the given split has no {added}: drawn from its training patients")
+    crossing = {i for pair in near for i in pair if splits[pair[0]] != splits[pair[1]]}
+    held_out = sum(splits[index] != "train" for index in crossing)
+    if held_out:
+        warnings.append(f"{held_out} val or test images have a near-duplicate in another split; consider --resplit")
+    return splits, warnings
+
+
+def _near_duplicates(pictures: Sequence[Picture], hashes: Sequence[str]) -> list[tuple[int, int]]:
+    """Index pairs of near-duplicate pictures of different patients."""
+    pairs = near_pairs(np.stack([picture.code for picture in pictures]))
+    return [(i, j) for i, j in pairs if hashes[i] != hashes[j]]
+
+
+def _refuse_two_labels(pictures: Sequence[Picture], hashes: Sequence[str]) -> None:
+    labels: dict[str, set[str]] = defaultdict(set)
+    for picture, patient in zip(pictures, hashes, strict=True):
+        labels[patient].add(picture.label)
+    conflicting = [patient for patient, names in labels.items() if len(names) > 1]
+    if conflicting:
+        first = conflicting[0]
+        example = next(p for p, h in zip(pictures, hashes, strict=True) if h == first)
+        raise CohortError(
+            f"patient {first} has two labels: {' and '.join(sorted(labels[first]))} "
+            f"({len(conflicting)} such patients, one of them in {example.source.name})",
+            fix="correct the labels, or say that each image has its own with --label-per image",
+        )
+
+
+def _folders_shared_by_classes(pictures: Sequence[Picture], settings: IngestSettings) -> list[str]:
+    """A warning if two classes have a folder of the same name.
+
+    It may be one patient with images in both classes, or the folders may be numbered from 1 in each class.
+    """
+    classes: dict[str, set[str]] = defaultdict(set)
+    for picture in pictures:
+        if picture.patient and picture.patient == folder_key(picture.source, settings):
+            classes[picture.source.folder].add(picture.label)
+    shared = sum(len(labels) > 1 for labels in classes.values())
+    if not shared:
+        return []
+    hint = "if they are the same, give patient_id in a CSV, or use --label-per image"
+    return [f"{shared} folder names occur under several classes and count as different patients; {hint}"]
+
+
+def _complete_split(
+    pictures: Sequence[Picture], hashes: Sequence[str], inseparable: Sequence[tuple[int, int]], settings: IngestSettings
+) -> list[str]:
+    """The given split, with a missing val or test split drawn from its training patients.
+
+    No pair of `inseparable` pictures ends up in two splits.
+    """
+    given = [picture.source.split for picture in pictures]
+    missing = [name for name, part in zip(SPLITS, settings.split, strict=True) if part and name not in given]
+    if not missing:
+        return given
+
+    # Divide the training images in the proportions that the settings give to train and the missing splits.
+    train = [index for index, split in enumerate(given) if split == "train"]
+    parts = [part if name in {"train", *missing} else 0.0 for name, part in zip(SPLITS, settings.split, strict=True)]
+    fractions = (parts[0] / sum(parts), parts[1] / sum(parts), parts[2] / sum(parts))
+    row = {index: number for number, index in enumerate(train)}
+    pairs = [(row[i], row[j]) for i, j in inseparable if i in row and j in row]
+    groups = join([hashes[index] for index in train], pairs)
+    drawn = draw_split(groups, [pictures[index].label for index in train], fractions, settings.seed)
+    for index, split in zip(train, drawn, strict=True):
+        given[index] = split
+    return given

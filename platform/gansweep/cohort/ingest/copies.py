@@ -1,0 +1,120 @@
+"""Handles exact copies of an image: with two labels, of one patient, or in two splits."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from gansweep.cohort.ingest.split import SPLITS
+from gansweep.cohort.sources.source import Rejected
+from gansweep.errors import CohortError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gansweep.cohort.ingest.reading import Picture
+    from gansweep.cohort.ingest.settings import IngestSettings
+
+__all__ = ["exact_pairs", "without_conflicts", "without_copies", "without_leaking_copies"]
+
+
+def without_conflicts(pictures: list[Picture]) -> tuple[list[Picture], list[Rejected]]:
+    """Drops all copies of an image that has two labels, because nothing tells which label is right.
+
+    Args:
+        pictures: in any order; a picture with an empty `key` has no copies.
+
+    Returns:
+        (kept, rejected).
+    """
+    labels: dict[str, set[str]] = defaultdict(set)
+    for picture in pictures:
+        if picture.key:
+            labels[picture.key].add(picture.label)
+    kept = []
+    rejected = []
+    for picture in pictures:
+        names = sorted(labels[picture.key])
+        if len(names) > 1:
+            reason = f"the same image is labelled {' and '.join(names)}"
+            rejected.append(Rejected.of(picture.source, reason, bad=False))
+        else:
+            kept.append(picture)
+    return kept, rejected
+
+
+def without_copies(pictures: list[Picture], settings: IngestSettings) -> tuple[list[Picture], list[Rejected]]:
+    """Keeps only the first of several equal images of one patient (or, if the patient is unknown, of one file).
+
+    Images are equal if their pixels, masks and pairs are. Equal files of unknown patients all stay, in one split: in a
+    set of synthetic images, for example, copies are a finding.
+
+    Args:
+        pictures: in order.
+        settings: says whether a given split counts.
+
+    Returns:
+        (kept, rejected).
+    """
+    seen: set[tuple[object, ...]] = set()
+    kept = []
+    rejected = []
+    for picture in pictures:
+        drawn = [None if part is None else hash(part.tobytes()) for part in (picture.mask, picture.paired)]
+        split = "" if settings.resplit else picture.source.split
+        identity = (picture.key, picture.patient or picture.source.path, picture.issuer, split, *drawn)
+        if picture.key and identity in seen:
+            rejected.append(Rejected.of(picture.source, "a copy of an image that is already in the cohort", bad=False))
+        else:
+            kept.append(picture)
+        seen.add(identity)
+    return kept, rejected
+
+
+def exact_pairs(pictures: Sequence[Picture]) -> list[tuple[int, int]]:
+    """Index pairs of equal images: each copy with the first of its kind."""
+    first: dict[str, int] = {}
+    pairs = []
+    for index, picture in enumerate(pictures):
+        if picture.key and first.setdefault(picture.key, index) != index:
+            pairs.append((first[picture.key], index))
+    return pairs
+
+
+def without_leaking_copies(
+    pictures: list[Picture], hashes: list[str], settings: IngestSettings
+) -> tuple[list[Picture], list[str], list[Rejected]]:
+    """Refuses copies of an image in two splits, or with `skip_bad` keeps only those in the strictest split.
+
+    The order of strictness is train, val, test, so a copy never stays in training if the image is tested on.
+
+    Args:
+        pictures: with the splits that the user gave.
+        hashes: the patient hash of each picture.
+        settings: says what `skip_bad` is.
+
+    Returns:
+        (kept pictures, their hashes, rejected).
+
+    Raises:
+        CohortError: an image is in two splits, and `skip_bad` is off.
+    """
+    strictest: dict[str, str] = {}
+    for picture in pictures:
+        known = strictest.get(picture.key, "train")
+        strictest[picture.key] = max(known, picture.source.split, key=SPLITS.index)
+    leaking = [bool(p.key) and p.source.split != strictest[p.key] for p in pictures]
+    if any(leaking) and not settings.skip_bad:
+        first = pictures[leaking.index(True)]
+        raise CohortError(
+            f"{sum(leaking)} images are in two splits, the first in {first.source.split} and "
+            f"{strictest[first.key]}: {first.source.name}",
+            fix="make a new split with --resplit, or leave the copies out with --skip-bad",
+        )
+    rejected = [
+        Rejected.of(p.source, f"the same image is in {strictest[p.key]}")
+        for p, leaks in zip(pictures, leaking, strict=True)
+        if leaks
+    ]
+    kept = [index for index, leaks in enumerate(leaking) if not leaks]
+    return [pictures[index] for index in kept], [hashes[index] for index in kept], rejected

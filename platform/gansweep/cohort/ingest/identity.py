@@ -1,0 +1,58 @@
+"""Replaces patient identifiers by salted hashes.
+
+Each cohort gets a random salt that is not stored, so nobody can test a guessed name against a hash. Set GANSWEEP_SALT
+to get the same hashes again, for example to join cohorts of one hospital. Only a fingerprint of the salt is recorded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+from typing import TYPE_CHECKING
+
+from gansweep.errors import CohortError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gansweep.cohort.ingest.reading import Picture
+
+__all__ = ["Pseudonyms", "identities"]
+
+
+def identities(pictures: Sequence[Picture]) -> list[str]:
+    """The patient of each picture, as a string: equal strings mean the same patient.
+
+    If the patient is unknown, the study counts as one, or else the file. If an identifier occurs without an issuer
+    anywhere, it is the same patient under every issuer: joining two patients does less harm than testing on a patient
+    who was trained on.
+    """
+    without_issuer = {picture.patient for picture in pictures if not picture.issuer}
+    return [
+        f"{picture.issuer}/{picture.patient}"
+        if picture.patient and picture.patient not in without_issuer
+        else picture.patient or picture.study or f"file {picture.source.name}"
+        for picture in pictures
+    ]
+
+
+class Pseudonyms:
+    """Hashes patient identifiers with HMAC-SHA-256 and one salt.
+
+    Raises:
+        CohortError: GANSWEEP_SALT is too short to protect anything.
+    """
+
+    def __init__(self) -> None:
+        given = os.environ.get("GANSWEEP_SALT", "")
+        if given and len(given) < 16:
+            raise CohortError("is shorter than 16 characters", where="GANSWEEP_SALT", fix="use a longer secret")
+        self._salt = given.encode() if given else secrets.token_bytes(32)
+        # scrypt is slow on purpose: the fingerprint must not help anyone to guess a salt that a person chose.
+        self.fingerprint = hashlib.scrypt(self._salt, salt=b"gansweep salt", n=2**14, r=8, p=1).hex()[:16]
+
+    def of(self, identifier: str) -> str:
+        """The hash of a patient, 16 hexadecimal digits."""
+        return hmac.new(self._salt, identifier.encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest()[:16]

@@ -1,0 +1,274 @@
+"""Reads sources into pictures of one size: groups them by series, windows and resizes, one series at a time."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gansweep.cohort.dataset import FULL_SCALE
+from gansweep.cohort.ingest.duplicates import content_key, thumbnail_code
+from gansweep.cohort.ingest.selection import select_slices
+from gansweep.cohort.intensity import WINDOWS, Window, percentile_window, window_named
+from gansweep.cohort.readers.dicom import read_dicom
+from gansweep.cohort.readers.dicom_header import read_header
+from gansweep.cohort.readers.nifti import read_nifti
+from gansweep.cohort.readers.raster import read_mask, read_raster
+from gansweep.cohort.readers.resample import fit_mask, fit_pixels, make_square
+from gansweep.cohort.readers.slices import Array, ScanError, Slice, UnneededError, shape_text
+from gansweep.cohort.sources.source import Rejected, Source, format_of
+from gansweep.errors import CohortError
+from gansweep.files import sha256_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from gansweep.cohort.ingest.settings import IngestSettings
+
+__all__ = ["Picture", "folder_key", "group_by_series", "read_unit", "usual_window"]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image as it goes into the cohort, with its entries in the manifest.
+
+    Args:
+        source: the file it was read from.
+        pixels: `[C, size, size]` uint16.
+        paired: `[C, size, size]` uint16, the image of the other kind, or None.
+        mask: `[size, size]`, or None if there is no mask.
+        label: class name.
+        patient: patient identifier, "" if unknown. Never written out.
+        issuer: issuer of that identifier, "" if unknown. Never written out.
+        study: groups the pictures of an unknown patient, or "". Never written out.
+        volume: whether it is one of several slices of a file or series.
+        modality: CT, MR or raster.
+        spacing_mm: pixel spacing of the original, or NaN.
+        shape: rows and columns of the original.
+        sha256: hash of the file.
+        key: hash of the decoded pixels, to find exact duplicates.
+        code: perceptual code, to find near-duplicates.
+    """
+
+    source: Source
+    pixels: NDArray[np.uint16]
+    paired: NDArray[np.uint16] | None
+    mask: NDArray[np.bool_] | None
+    label: str
+    patient: str
+    issuer: str
+    study: str
+    volume: bool
+    modality: str
+    spacing_mm: float
+    shape: tuple[int, int]
+    sha256: str
+    key: str
+    code: Array
+
+
+def group_by_series(sources: Sequence[Source], series: str | None) -> tuple[list[list[Source]], list[Rejected]]:
+    """Groups sources into units that are read together: a DICOM series of one patient, or a single other file.
+
+    The SeriesInstanceUID alone does not identify a series: some de-identification tools empty it, or give all patients
+    the same one.
+
+    Args:
+        sources: in order; a unit takes the position of its first file.
+        series: pattern that the description of a DICOM series must match; None: any.
+
+    Returns:
+        (units, rejected).
+    """
+    units: dict[str, list[Source]] = defaultdict(list)
+    rejected = []
+    for source in sources:
+        if format_of(source.path) != "dicom":
+            units[str(source.path)].append(source)
+            continue
+        try:
+            header = read_header(source.path)
+        except ScanError as error:
+            rejected.append(Rejected.of(source, error.what))
+            continue
+        if series is not None and not fnmatch.fnmatch(header.description, series):
+            rejected.append(Rejected.of(source, f"its series is not {series!r}", bad=False))
+            continue
+        patient = source.patient or header.patient or source.folder
+        units[f"{header.series} {header.study} {patient}" if header.series else str(source.path)].append(source)
+    return list(units.values()), rejected
+
+
+def read_unit(unit: list[Source], settings: IngestSettings) -> Iterator[Picture | Rejected]:
+    """Yields the pictures of one unit in the order of their positions, and the files that cannot be used.
+
+    Args:
+        unit: files that `group_by_series` put together.
+        settings: the options of the ingest.
+
+    Raises:
+        CohortError: the window does not suit the modality.
+    """
+    found: list[tuple[Source, Slice]] = []
+    for source in unit:
+        try:
+            found += [(source, part) for part in _read(source, settings)]
+        except UnneededError as reason:
+            yield Rejected.of(source, reason.what, bad=False)
+        except (CohortError, OSError) as reason:
+            yield Rejected.of(source, reason.what if isinstance(reason, CohortError) else str(reason.strerror))
+
+    if settings.modality:
+        wanted = settings.modality.upper()
+        others = {source.path: source for source, part in found if part.modality.upper() != wanted}
+        yield from (Rejected.of(source, f"not {wanted}", bad=False) for source in others.values())
+        found = [(source, part) for source, part in found if part.modality.upper() == wanted]
+    if not found:
+        return
+
+    found.sort(key=lambda pair: pair[1].position)
+    window = _window_of([part for _, part in found], settings.window)
+    by_mask = settings.label_from == "mask"
+    volume = len(found) > len({source.path for source, _ in found})
+    kept = select_slices([part for _, part in found], settings.slices, label_from_mask=by_mask, volume=volume)
+
+    hashes: dict[Path, str] = {}  # a volume gives many pictures; its file is hashed once
+    for number, part in kept:
+        source = found[number][0]
+        digest = hashes.setdefault(source.path, "") or sha256_of(source.path)
+        hashes[source.path] = digest
+        try:
+            yield _picture(source, part, window, settings, digest, volume=len(found) > 1)
+        except ScanError as reason:
+            yield Rejected.of(source, reason.what)
+
+
+def _read(source: Source, settings: IngestSettings) -> list[Slice]:
+    kind = format_of(source.path)
+    mask: Any = None if source.mask is None else read_mask(source.mask)
+    if mask is None and settings.label_from == "mask":
+        raise ScanError("has no mask to derive the label from", where=source.name)
+    if source.path.suffix == ".npy":
+        raise ScanError("is an array, not an image; save DICOM, NIfTI or PNG (generate --format)", where=source.name)
+    if kind == "nifti":
+        # NIfTI does not record the modality; BIDS marks CT in the file name.
+        bids = "CT" if source.name.removesuffix(".gz").endswith("_ct.nii") else ""
+        return read_nifti(source.path, settings.plane, settings.modality or bids, mask)
+    slices = _read_image(source.path, settings)
+    if mask is None:
+        return slices
+    masks = mask[None] if mask.ndim == 2 else mask
+    if masks.shape != (len(slices), *slices[0].pixels.shape[-2:]):
+        image = shape_text(slices[0].pixels.shape[-2:])
+        raise ScanError(f"its mask is {shape_text(mask.shape)} pixels, the image {image}", where=source.name)
+    return [replace(part, mask=np.asarray(drawn, bool)) for part, drawn in zip(slices, masks, strict=True)]
+
+
+def _read_image(path: Path, settings: IngestSettings) -> list[Slice]:
+    slices = read_dicom(path) if format_of(path) == "dicom" else read_raster(path)
+    return [replace(part, pixels=_to_grey(part.pixels)) for part in slices] if settings.grey else slices
+
+
+def _to_grey(pixels: Array) -> Array:
+    """The luma `[1, H, W]` of grey or RGB pixels `[C, H, W]` (ITU-R BT.601)."""
+    if pixels.shape[0] == 1:
+        return pixels
+    weights = np.array([0.299, 0.587, 0.114], pixels.dtype)
+    return np.tensordot(weights, pixels, axes=1)[None]
+
+
+def usual_window(modality: str) -> str:
+    """The name of the default window of a modality: CT, MR or raster."""
+    return {"CT": "lesion", "raster": "full"}.get(modality, "percentile")
+
+
+def _window_of(slices: list[Slice], wanted: str | None) -> Window:
+    """The window that the user named, or the default of the modality.
+
+    Raises:
+        CohortError: the window is in units that the images do not have.
+    """
+    modality = slices[0].modality
+    name = wanted or usual_window(modality)
+    if name == "percentile":
+        return percentile_window([part.pixels for part in slices])
+    window = window_named(name)
+    if name in WINDOWS and modality != ("raster" if name == "full" else "CT"):
+        units = "values in [0, 1]" if name == "full" else "Hounsfield units"
+        raise CohortError(f"window {name!r} is for {units}, not for {modality} images", fix="leave --window out")
+    if modality == "raster" and not 0 <= window.low < window.high <= 1:
+        raise CohortError(
+            f"window {name!r} leaves [0, 1], the range to which 8-bit and 16-bit pictures are scaled",
+            fix="leave --window out, or give LOW,HIGH from 0 to 1",
+        )
+    return window
+
+
+def _picture(
+    source: Source, part: Slice, window: Window, settings: IngestSettings, sha256: str, *, volume: bool
+) -> Picture:
+    pixels = _windowed(part, window, settings.size)
+    mask = None if part.mask is None else fit_mask(part.mask, part.spacing_mm, settings.size)
+    spacing = part.spacing_mm
+
+    label = source.label
+    if settings.label_from == "mask":
+        label = "lesion" if part.mask is not None and part.mask.any() else "no_lesion"
+
+    return Picture(
+        source=source,
+        pixels=np.round(pixels * FULL_SCALE).astype(np.uint16),
+        paired=None if source.paired is None else _read_pair(source.paired, settings),
+        mask=mask,
+        label=label,
+        patient=source.patient or part.patient or folder_key(source, settings),
+        issuer="" if source.patient else part.issuer,
+        study=part.study,
+        volume=volume,
+        modality=part.modality,
+        spacing_mm=float("nan") if spacing is None else float(min(spacing)),
+        shape=(part.pixels.shape[-2], part.pixels.shape[-1]),
+        sha256=sha256,
+        key=content_key(part.pixels),
+        code=thumbnail_code(pixels),
+    )
+
+
+def folder_key(source: Source, settings: IngestSettings) -> str:
+    """The identifier of the patient whose files are in a folder.
+
+    If a patient has one label, folders of the same name in different classes are different patients.
+
+    Args:
+        source: a file in that folder.
+        settings: says whether a patient has one label.
+    """
+    by_class = settings.label_per == "patient" and source.label in PurePath(source.name).parts
+    return f"{source.label}/{source.folder}" if source.folder and by_class else source.folder
+
+
+def _windowed(part: Slice, window: Window, size: int) -> Array:
+    """`[C, size, size]` in [0, 1]. Resizing comes first: it averages Hounsfield units, not shown values."""
+    square = make_square(part.pixels, part.spacing_mm)
+    return window.apply(fit_pixels(square, size, keep_lesions=window.companded))
+
+
+def _read_pair(path: Path, settings: IngestSettings) -> NDArray[np.uint16]:
+    """The first slice of the image of the other kind, `[C, size, size]`.
+
+    Raises:
+        ScanError: the file cannot be read.
+    """
+    try:
+        slices = _read_image(path, settings)
+    except (ScanError, UnneededError) as error:
+        raise ScanError(f"its pair: {error.what}", where=path.name) from None
+    pixels = _windowed(slices[0], _window_of(slices[:1], None), settings.size)
+    return np.round(pixels * FULL_SCALE).astype(np.uint16)

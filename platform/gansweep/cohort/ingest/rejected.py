@@ -1,0 +1,96 @@
+"""Writes rejected.parquet: the files that are not in the cohort, with reasons but without patient names."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+from gansweep.cohort.readers.dicom_header import is_dicom, read_header
+from gansweep.cohort.readers.slices import ScanError
+from gansweep.cohort.sources.source import Rejected, format_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import pandas as pd
+
+    from gansweep.cohort.ingest.assignment import Assignment
+    from gansweep.cohort.ingest.identity import Pseudonyms
+    from gansweep.cohort.readers.dicom_header import Header
+
+__all__ = ["rejected_table"]
+
+
+def rejected_table(rejected: Sequence[Rejected], made: Assignment, pseudonyms: Pseudonyms) -> pd.DataFrame:
+    """One row per file: its path relative to the source folder, and the reason.
+
+    File names often contain patient names. A part of a path is replaced by the patient's hash if it contains the file's
+    own identifier (from the labels, the folder or PatientID) or a part of its PatientName, or if it equals the
+    identifier of another patient.
+
+    Args:
+        rejected: the files.
+        made: the pictures in the cohort, whose patients are known.
+        pseudonyms: hashes patient identifiers.
+    """
+    import pandas as pd
+
+    hashes = {_letters(item.patient): pseudonyms.of(item.patient) for item in rejected}
+    hashes |= {
+        _letters(picture.patient): patient
+        for picture, patient in zip(made.pictures, made.patients, strict=True)
+        if picture.source.patient or format_of(picture.source.path) == "dicom"
+    }
+    hashes.pop("", None)
+    # File names need not be valid UTF-8, but strings in Parquet must be.
+    paths = [_anonymous_path(item, hashes, pseudonyms).encode("utf-8", "backslashreplace") for item in rejected]
+    table = {"path": [path.decode() for path in paths], "reason": [item.reason for item in rejected]}
+    return pd.DataFrame(table, dtype="str")
+
+
+def _anonymous_path(item: Rejected, hashes: Mapping[str, str], pseudonyms: Pseudonyms) -> str:
+    header = _header_of(item)
+    names = [item.patient]
+    if header:
+        # Parts of PatientName (family^given^middle) of three letters or more.
+        names += [header.patient, *re.findall(r"[^\W\d_]{3,}", header.name)]
+    names = [name for name in names if _letters(name)]
+    words = {_letters(name) for name in names}
+    own = hashes.get(_letters(names[0])) or pseudonyms.of(names[0]) if names else ""
+    return "".join(_anonymous(part, words, own, hashes) for part in re.split(r"([/\\])", item.name))
+
+
+def _header_of(item: Rejected) -> Header | None:
+    if item.path is None or not item.path.is_file():
+        return None
+    if format_of(item.path) != "dicom" and not is_dicom(item.path):
+        return None
+    try:
+        return read_header(item.path)
+    except ScanError:
+        return None
+
+
+def _anonymous(part: str, words: set[str], own: str, hashes: Mapping[str, str]) -> str:
+    """A part of a path: replaced by `own` if it contains one of `words`, or by the hash of the patient it names."""
+    suffix = PurePath(part).suffix
+    if _contains(part, words):
+        return own if _contains(suffix, words) else own + suffix
+    whole = _letters(part)
+    stem = _letters(part.removesuffix(suffix))
+    return hashes[stem] + suffix if stem in hashes else hashes.get(whole, part)
+
+
+def _contains(part: str, words: set[str]) -> bool:
+    """Whether a word occurs in `part`.
+
+    A word of one or two letters must stand alone, because it occurs inside many other names.
+    """
+    alone = {_letters(piece) for piece in re.split(r"[\W_]+", part)}
+    return any(word in alone if len(word) < 3 else word in _letters(part) for word in words)
+
+
+def _letters(text: str) -> str:
+    """The letters and digits of `text`, in lower case: patient DOE^JOHN often has a folder DOE_JOHN."""
+    return re.sub(r"[\W_]", "", text).lower()

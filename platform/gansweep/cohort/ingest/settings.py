@@ -1,0 +1,94 @@
+"""The options of an ingest, and which of the classes is the disease."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from gansweep.config import Frozen
+
+__all__ = ["IngestSettings", "is_guess", "ordered_classes", "positive_of"]
+
+
+class IngestSettings(Frozen):
+    """The options of `gansweep ingest` and `gansweep.ingest`; each field is an option under its own name."""
+
+    size: int = Field(64, ge=8, le=1024, description="Rows and columns of the cohort's images, in pixels.")
+    labels: Path | None = Field(
+        None,
+        description="path,label[,patient_id,split,mask]. Default: SRC/labels.csv.",
+        json_schema_extra={"metavar": "CSV"},
+    )
+    window: str | None = Field(
+        None,
+        description="Intensity window, in HU for CT: --window=-20,120.",
+        json_schema_extra={"metavar": "NAME|LOW,HIGH"},
+    )
+    split: tuple[float, float, float] = Field(
+        (0.6, 0.2, 0.2), description="Shares of the patients.", json_schema_extra={"metavar": "TRAIN,VAL,TEST"}
+    )
+    seed: int = Field(0, ge=0, description="Seed of every random choice.")
+    skip_bad: bool = Field(False, description="Leave bad files out instead of stopping.")
+    positive: str | None = Field(None, description="The disease's class, which sensitivity counts.")
+    classes: tuple[str, ...] | None = Field(
+        None, description="Take only images of these classes.", json_schema_extra={"metavar": "A,B"}
+    )
+    modality: str | None = Field(None, description="Take only images of this modality: CT, MR.")
+    series: str | None = Field(None, description="Take only DICOM series with this description: 'T1*'.")
+    label_from: Literal["labels", "mask"] = Field("labels", description="Take labels from the source or the masks.")
+    label_per: Literal["patient", "image"] = Field("patient", description="What has one label.")
+    label_column: str | None = Field(None, description="Column with the label, in the CSV or participants.tsv.")
+    split_column: str = Field("split", description="Column of the CSV with the split.")
+    paired_column: str | None = Field(None, description="Column of the CSV with the image of the other kind.")
+    resplit: bool = Field(False, description="Ignore the split in the CSV.")
+    plane: Literal["axial", "coronal", "sagittal"] = Field("axial", description="Plane in which volumes are sliced.")
+    slices: int | None = Field(None, ge=1, description="Maximum number of slices per volume or series.")
+    grey: bool = Field(False, description="Make colour images grey.")
+
+    @field_validator("split")
+    @classmethod
+    def _fractions_sum_to_one(cls, split: tuple[float, float, float]) -> tuple[float, float, float]:
+        if min(split) < 0 or split[0] <= 0 or abs(sum(split) - 1) > 1e-6:
+            raise ValueError("the split must be three fractions that add up to 1, the first above 0")
+        return split
+
+
+# Class names that mean "no disease": normal, healthy_control, non-fahr, uninfected, no tumour, brain_normal, ...
+_NORMAL = re.compile(
+    r"((control|normal|healthy|negative|absent|none|non|no|hc|cn|td|false|0)s?([ _-].*)?"
+    r"|no(tumou?r|findings?|lesions?|disease|h(a?e)morrhage)"
+    r"|(.*[ _-])?(non[ _-]?\w+|un(infected|affected|diseased|involved|injured|remarkable))"
+    r"|.*[ _-](control|normal|negative)s?)",
+    re.IGNORECASE,
+)
+
+
+def ordered_classes(labels: set[str]) -> tuple[str, ...]:
+    """Class names in label order: names that mean normal first, then the others, both sorted."""
+    return tuple(sorted(labels, key=lambda name: (_NORMAL.fullmatch(name) is None, name)))
+
+
+def positive_of(classes: tuple[str, ...], wanted: str | None) -> str:
+    """The class with the disease, which sensitivity counts.
+
+    Args:
+        classes: in label order.
+        wanted: the class that the user named; None: the last.
+
+    Raises:
+        CohortError: `wanted` is not a class.
+    """
+    from gansweep.errors import CohortError
+
+    if wanted is not None and wanted not in classes:
+        raise CohortError(f"positive class {wanted!r} is not one of {', '.join(classes)}", fix="choose one of them")
+    return wanted or classes[-1]
+
+
+def is_guess(classes: tuple[str, ...], wanted: str | None) -> bool:
+    """Whether `positive_of` had to guess: not exactly one of several class names means a disease."""
+    diseased = [name for name in classes if _NORMAL.fullmatch(name) is None]
+    return wanted is None and len(classes) > 1 and len(diseased) != 1

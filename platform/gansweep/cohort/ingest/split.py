@@ -1,0 +1,121 @@
+"""Splits patients into train, val and test: stratified by class, reproducible, no patient in two splits."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gansweep.errors import CohortError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["SPLITS", "check_given", "draw_split"]
+
+SPLITS = ("train", "val", "test")
+
+
+def draw_split(
+    groups: Sequence[int],
+    labels: Sequence[str],
+    fractions: tuple[float, float, float],
+    seed: int,
+) -> list[str]:
+    """Draws a split for every image.
+
+    A group is a patient, or several patients that share an image. Groups are assigned class by class, largest first and
+    in random order among equals. Each goes to the split that lacks most images of the class.
+
+    Args:
+        groups: `[N]`, group number of each image.
+        labels: `[N]`, class name of each image.
+        fractions: of train, val and test; a split with fraction 0 stays empty.
+        seed: seed of the random order.
+
+    Returns:
+        `[N]`, the split of each image.
+
+    Raises:
+        CohortError: a class has fewer groups than there are splits to fill.
+    """
+    wanted = [name for name, fraction in zip(SPLITS, fractions, strict=True) if fraction > 0]
+    _check_enough(groups, labels, wanted, fractions)
+
+    rng = np.random.default_rng(seed)
+    members: dict[int, list[int]] = defaultdict(list)
+    for index, group in enumerate(groups):
+        members[group].append(index)
+    # A patient may have images of several classes; such patients form a stratum of their own.
+    strata: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for group, indices in members.items():
+        strata[tuple(sorted({labels[index] for index in indices}))].append(group)
+
+    chosen = [""] * len(groups)
+    for stratum in sorted(strata):
+        order = [strata[stratum][index] for index in rng.permutation(len(strata[stratum]))]
+        order.sort(key=lambda group: -len(members[group]))
+        total = sum(len(members[group]) for group in order)
+        assigned = Counter[str]()
+        for position, group in enumerate(order):
+            # The last groups go to splits that have no image of the class yet.
+            empty = _splits_without(chosen, labels, stratum, wanted)
+            left = len(order) - position
+            candidates = empty if empty and left <= len(empty) else wanted
+            missing = {name: total * fractions[SPLITS.index(name)] - assigned[name] for name in candidates}
+            name = max(candidates, key=lambda split: missing[split])
+            assigned[name] += len(members[group])
+            for index in members[group]:
+                chosen[index] = name
+    return chosen
+
+
+def _splits_without(
+    chosen: Sequence[str], labels: Sequence[str], stratum: tuple[str, ...], wanted: Sequence[str]
+) -> list[str]:
+    """Splits that have no image yet of at least one class of the stratum."""
+    seen = {(split, label) for split, label in zip(chosen, labels, strict=True) if split}
+    return [name for name in wanted if any((name, label) not in seen for label in stratum)]
+
+
+def _check_enough(
+    groups: Sequence[int], labels: Sequence[str], wanted: Sequence[str], fractions: tuple[float, float, float]
+) -> None:
+    patients: dict[str, set[int]] = defaultdict(set)
+    for group, label in zip(groups, labels, strict=True):
+        patients[label].add(group)
+    for label, members in sorted(patients.items()):
+        if len(members) < len(wanted):
+            ratio = "/".join(f"{fraction:g}" for fraction in fractions)
+            raise CohortError(
+                f"too few patients: class {label!r} has {len(members)}, a split of {ratio} needs {len(wanted)}",
+                fix="add patients, or leave a split out (--split 0.8,0.2,0)",
+            )
+
+
+def check_given(given: Sequence[str], patients: Sequence[str]) -> None:
+    """Checks the split that the user provided.
+
+    Args:
+        given: `[N]`, splits from the labels CSV.
+        patients: `[N]`, salted patient hashes.
+
+    Raises:
+        CohortError: a split is empty or unknown, or a patient is in two splits (the message gives the patient's hash).
+    """
+    fix = "correct the column, or let ingest make a new split with --resplit"
+    unknown = sorted({split for split in given if split and split not in SPLITS})
+    if unknown:
+        raise CohortError(f"split {unknown[0]!r} is not one of train, val, test", fix=fix)
+    empty = sum(not split for split in given)
+    if empty:
+        raise CohortError(f"the split is empty for {empty} of {len(given)} images", fix=fix)
+    seen: dict[str, set[str]] = defaultdict(set)
+    for patient, split in zip(patients, given, strict=True):
+        seen[patient].add(split)
+    leaks = [patient for patient, splits in seen.items() if len(splits) > 1]
+    if leaks:
+        names = " and ".join(sorted(seen[leaks[0]]))
+        more = f" ({len(leaks)} such patients)" if len(leaks) > 1 else ""
+        raise CohortError(f"patient {leaks[0]} is in {names}{more}", fix=fix)

@@ -1,0 +1,1 @@
+"""Head-CT phantoms with and without bilateral basal-ganglia calcification."""

@@ -1,0 +1,1 @@
+"""Reads DICOM, NIfTI and raster files into slices."""

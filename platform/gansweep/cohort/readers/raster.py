@@ -1,0 +1,129 @@
+"""Reads PNG, JPEG, TIFF and BMP images, grey or colour, and masks of any supported format."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gansweep.cohort.readers.slices import Mask, ScanError, Slice, reason_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["read_mask", "read_raster"]
+
+COLOUR_NOISE = 32  # of 255: the colours of masks differ by more, the chroma noise of a grey JPEG by less
+GREY_TOLERANCE = 3.0  # of 255: if colour channels differ by less on average, the image is grey with chroma noise
+
+
+def read_raster(path: Path) -> list[Slice]:
+    """Reads one picture, scaled to [0, 1] by its bit depth.
+
+    A colour file whose channels agree is read as grey. Transparent pixels are composited over black. EXIF rotation is
+    applied.
+
+    Returns:
+        One slice: `[1, H, W]` for grey, `[3, H, W]` for colour.
+
+    Raises:
+        ScanError: the file cannot be decoded, has several pages, or values without a known range.
+    """
+    values = _open(path)
+    if values.dtype.kind == "i":
+        raise ScanError("signed or 32-bit values without a known range; save 8 or 16 bits", where=path.name)
+    if not np.isfinite(values).all():
+        raise ScanError("values that are not finite", where=path.name)
+
+    scale = float(np.iinfo(values.dtype).max) if values.dtype.kind in "ui" else 1.0
+    if values.dtype.kind not in "ui" and (values.min() < 0.0 or values.max() > 1.0):
+        raise ScanError("floating-point values outside [0, 1]", where=path.name)
+    pixels = (values.astype(np.float32) / scale)[None] if values.ndim == 2 else np.moveaxis(values / scale, -1, 0)
+
+    if pixels.shape[0] == 3 and float(np.ptp(pixels, axis=0).mean()) * 255.0 < GREY_TOLERANCE:
+        pixels = pixels.mean(axis=0, keepdims=True)
+    return [Slice(np.ascontiguousarray(pixels, np.float32), "raster")]
+
+
+def read_mask(path: Path) -> Mask:
+    """Reads a mask.
+
+    The values of the file decide which pixels are lesion pixels:
+
+    - small integers are classes: all above 0;
+    - fractions are probabilities: all above 0.5;
+    - larger values are grey levels: all above half of the largest;
+    - colours are classes: all but black. If a palette image has no black, its first colour is the background.
+
+    Returns:
+        `[H, W]`, or `[X, Y, Z]` in the canonical orientation for NIfTI.
+
+    Raises:
+        ScanError: the file cannot be read as a mask.
+    """
+    name = path.name.lower()
+    try:
+        if name.endswith((".nii", ".nii.gz")):
+            from gansweep.cohort.readers.nifti import load_canonical
+
+            values: Any = load_canonical(path)[0]
+        elif name.endswith(".npy"):
+            values = np.load(path, allow_pickle=False)
+        else:
+            values = _open(path, mask=True)
+    except (ValueError, EOFError) as error:
+        raise ScanError(f"not a readable mask ({reason_of(error, path)})", where=path.name) from None
+    if values.ndim == 3 and values.shape[-1] == 3 and not name.endswith((".nii", ".nii.gz")):
+        colours = bool(np.ptp(values, axis=-1).max() > COLOUR_NOISE)
+        values = values.max(axis=-1)
+        return np.asarray(values > (COLOUR_NOISE if colours else _threshold(values)))
+    return np.asarray(values > _threshold(values))
+
+
+def _threshold(values: Any) -> float:
+    """Pixels above this value are lesion pixels."""
+    if values.max() > 16:  # no mask has that many classes: these are grey levels, such as 0 and 255
+        return float(values.max()) / 2
+    return 0.5 if values.dtype.kind == "f" and bool((values % 1).any()) else 0.0
+
+
+def _open(path: Path, *, mask: bool = False) -> Any:
+    """`[H, W]` or `[H, W, 3]` in the file's own type.
+
+    Raises:
+        ScanError: the file cannot be decoded, or has several pages.
+    """
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as opened:
+            # Phone cameras write MPO: a JPEG with a second, smaller picture of the same scene.
+            pages = 1 if opened.format == "MPO" else getattr(opened, "n_frames", 1)
+            picture: Image.Image = ImageOps.exif_transpose(opened) or opened
+            if picture.mode in {"RGBA", "LA", "PA"} or "transparency" in picture.info:
+                rgba = picture.convert("RGBA")
+                picture = Image.alpha_composite(Image.new("RGBA", rgba.size, "black"), rgba).convert("RGB")
+            elif picture.mode == "1":
+                picture = picture.convert("L")
+            elif mask and picture.mode == "P":
+                return _classes_of_palette(picture)
+            elif picture.mode in {"P", "CMYK", "YCbCr", "HSV", "LAB"}:
+                picture = picture.convert("RGB")
+            values = np.asarray(picture)
+    except Exception as error:  # Pillow's decoders raise many kinds of errors
+        raise ScanError(f"not a readable image ({reason_of(error, path)})", where=path.name) from None
+    if pages > 1:
+        raise ScanError(f"{pages} pages; save each as its own file", where=path.name)
+    return values
+
+
+def _classes_of_palette(picture: Any) -> Any:
+    """`[H, W]`: the grey levels of a grey palette, or where a colour palette is not black.
+
+    If a colour palette has no black, its first colour is the background.
+    """
+    shown = np.asarray(picture.convert("RGB"))
+    if not np.ptp(shown, axis=-1).any():
+        return shown[..., 0]
+    drawn = shown.any(axis=-1)
+    return np.asarray(picture) > 0 if drawn.all() else drawn

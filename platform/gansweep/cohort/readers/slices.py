@@ -1,0 +1,67 @@
+"""The slices that every reader returns, and the errors it raises."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gansweep.errors import CohortError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["Array", "Mask", "ScanError", "Slice", "UnneededError", "reason_of", "shape_text"]
+
+Array = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+
+class ScanError(CohortError):
+    """A file that should be an image but cannot be read as one."""
+
+
+class UnneededError(CohortError):
+    """A valid file that does not show anatomy: a localizer, a report, a contour."""
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One two-dimensional image.
+
+    Args:
+        pixels: `[C, H, W]`: Hounsfield units for CT, the scanner's units for MR, values in [0, 1] for "raster".
+        modality: "CT", "MR", "raster", or another DICOM modality.
+        spacing_mm: between rows and between columns; None if unknown.
+        series: groups the slices that share one intensity normalisation. Never written out.
+        position: sorts the slices of a series.
+        patient: the patient identifier in the file, or "". Ingest hashes it; it is never written out.
+        issuer: the issuer of that identifier, or "". Never written out.
+        study: groups images of one patient if the file does not name the patient. Never written out.
+        mask: lesion pixels `[H, W]`, or None if there is no mask.
+    """
+
+    pixels: Array
+    modality: str
+    spacing_mm: tuple[float, float] | None = None
+    series: str = ""
+    position: float = 0.0
+    patient: str = field(default="", repr=False)
+    issuer: str = field(default="", repr=False)
+    study: str = field(default="", repr=False)
+    mask: Mask | None = None
+
+
+def reason_of(error: Exception, path: Path) -> str:
+    """A library's error message about a file, in one line and without the file's path, which may name a patient."""
+    text = str(error)
+    for written in (repr(str(path)), f'"{path}"', str(path)):
+        text = text.replace(written, "")
+    return (" ".join(text.split()) or type(error).__name__)[:160]
+
+
+def shape_text(shape: tuple[int, ...]) -> str:
+    """A shape as it appears in messages: `512x512`."""
+    return "x".join(map(str, shape))

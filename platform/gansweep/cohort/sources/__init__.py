@@ -1,0 +1,1 @@
+"""Where images are listed: a labels CSV, a BIDS folder, or one folder per class."""

@@ -1,0 +1,96 @@
+"""Finds images in one folder per class, with or without folders for the split and the patient."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from gansweep.cohort.readers.dicom_header import read_header
+from gansweep.cohort.readers.slices import ScanError
+from gansweep.cohort.sources.source import SPLIT_ALIASES, Source, format_of, normal_split, subject_in
+from gansweep.errors import CohortError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["sources_of_folders"]
+
+
+def sources_of_folders(root: Path, labelled: bool) -> list[Source]:
+    """The images of a folder.
+
+    Layouts: class/file and class/patient/file, and both below train, val and test folders.
+
+    Args:
+        root: the folder.
+        labelled: whether images need labels; False: any layout will do.
+
+    Raises:
+        CohortError: there are no images, an image is in no class folder, or the folders are patients.
+    """
+    images = _images(root)
+    if not images:
+        known = "DICOM, NIfTI, PNG, JPEG, TIFF, BMP"
+        raise CohortError("no images", where=str(root), fix=f"name a folder that holds {known} files")
+    if not labelled:
+        return [Source(path, str(path.relative_to(root))) for path in images]
+
+    parts = [path.relative_to(root).parts for path in images]
+    has_splits = all(len(part) > 2 and part[0].lower() in SPLIT_ALIASES for part in parts)
+    skip = 1 if has_splits else 0
+    if any(len(part) < 2 + skip for part in parts):
+        loose = next(part for part in parts if len(part) < 2 + skip)
+        raise CohortError(
+            f"{'/'.join(loose)} has no label",
+            where=str(root),
+            fix="add labels.csv with the columns path,label or put the images in one folder per class",
+        )
+    if _look_like_patients(images, ["/".join(part[skip:]) for part in parts]):
+        raise CohortError(
+            "the folders look like patients, not classes",
+            where=str(root),
+            fix="add labels.csv with the columns path,label or put the images in one folder per class",
+        )
+
+    subfolders: dict[str, set[str]] = defaultdict(set)
+    for part in parts:
+        subfolders[part[skip]] |= set(part[skip + 1 : -1][:1])
+    # A folder below the class is taken for a patient, the safe reading, unless it is the only one in its class.
+    patients = {name for names in subfolders.values() if len(names) > 1 for name in names}
+    return [
+        Source(
+            path,
+            "/".join(part),
+            label=part[skip],
+            folder=subject_in("/".join(part))
+            or next((name for name in part[skip + 1 : -1][:1] if name in patients), ""),
+            split=normal_split(part[0]) if has_splits else "",
+        )
+        for path, part in zip(images, parts, strict=True)
+    ]
+
+
+def _look_like_patients(images: list[Path], names: list[str]) -> bool:
+    """Whether most class folders, and at least three, hold one patient (or one file) each, all different."""
+    owners: dict[str, set[str]] = defaultdict(set)
+    for path, name in zip(images, names, strict=True):
+        found = owners[name.partition("/")[0]]
+        if len(found) < 2:  # a second patient shows that the folder is a class; reading more headers is not needed
+            found |= _owner(path, name)
+    alone = [min(found) for found in owners.values() if len(found) == 1]
+    return len(alone) >= 3 and 2 * len(alone) > len(owners) and len(set(alone)) == len(alone)
+
+
+def _owner(path: Path, name: str) -> set[str]:
+    """The patient of a file, in a set: a file without one counts as a patient, an unreadable one as none."""
+    if format_of(path) != "dicom":
+        return {subject_in(name) or name}
+    try:
+        header = read_header(path)
+    except ScanError:
+        return set()
+    return {header.patient or header.study or name}
+
+
+def _images(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and format_of(path))

@@ -1,0 +1,108 @@
+"""One image file, with what is known about it before it is read."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from gansweep.cohort.readers.dicom_header import is_dicom
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["SPLIT_ALIASES", "Rejected", "Source", "format_of", "normal_split", "subject_in"]
+
+NIFTIS = (".nii", ".nii.gz")
+DICOMS = (".dcm", ".dicom", ".ima")  # .ima: Siemens scanners
+RASTERS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+
+SPLIT_ALIASES = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+}
+"""The names of splits that public datasets use, with ours."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One image file, with what the user says about it.
+
+    Args:
+        path: the file.
+        name: its path relative to the source folder, for messages and `rejected.parquet`.
+        label: class name; "" if the label comes from the mask.
+        patient: patient identifier from the labels, or "". Never written out.
+        folder: stands for the patient if nothing else does: the subject in the path (`sub-01` in BIDS), or the folder
+            below the class. Never written out.
+        split: train, val, test or "".
+        mask: file with the lesion mask, or None.
+        paired: file with the image of the other kind, or None.
+    """
+
+    path: Path
+    name: str
+    label: str = ""
+    patient: str = field(default="", repr=False)
+    folder: str = field(default="", repr=False)
+    split: str = ""
+    mask: Path | None = None
+    paired: Path | None = None
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A file that is not in the cohort.
+
+    Args:
+        name: its path relative to the source folder.
+        reason: why, without a patient's name.
+        bad: whether it should have been in the cohort; ingest then stops, unless `skip_bad` is set.
+        path: the file, or None if it does not exist.
+        patient: patient identifier from the labels or the folder, or "". Never written out.
+    """
+
+    name: str
+    reason: str
+    bad: bool = True
+    path: Path | None = None
+    patient: str = field(default="", repr=False)
+
+    @classmethod
+    def of(cls, source: Source, reason: str, *, bad: bool = True) -> Rejected:
+        """The record of a source that is left out."""
+        return cls(source.name, reason, bad, source.path, source.patient or source.folder)
+
+
+def format_of(path: Path) -> str:
+    """The format of a file by its name, or without a suffix by its content: dicom, nifti, raster, "" for others."""
+    name = path.name.lower()
+    if name.startswith(".") or name == "dicomdir":
+        return ""
+    if name.endswith(NIFTIS):
+        return "nifti"
+    if name.endswith(DICOMS):
+        return "dicom"
+    if name.endswith(RASTERS):
+        return "raster"
+    # Exports of an archive have no suffix, or UIDs and numbers for names: 1.2.840.113, IM000001.
+    if path.is_file() and (not path.suffix or path.suffix[1:].isdigit()):
+        return "dicom" if is_dicom(path) else ""
+    return ""
+
+
+def normal_split(text: str) -> str:
+    """train, val or test for any of their aliases; other words, and "", are returned as they are."""
+    return SPLIT_ALIASES.get(text.strip().lower(), text.strip())
+
+
+def subject_in(name: str) -> str:
+    """The BIDS subject in a path, or "": `sub-01` in sub-01_ses-2_T1w.nii.gz or sub-01/anat/T1w.nii.gz."""
+    found = re.search(r"(?:^|[/\\])(sub-[0-9A-Za-z]+)(?=[_./\\])", name)
+    return found.group(1) if found else ""

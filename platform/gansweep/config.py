@@ -1,0 +1,435 @@
+"""The values a user sets: one trial's configuration, and how trials are scored and stopped.
+
+All models are frozen and validated, and refuse unknown keys. A dict exists only between Ray Tune and `TrialConfig`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from gansweep.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+__all__ = [
+    "AugmentationSettings",
+    "ConfirmOptions",
+    "ConfirmSettings",
+    "DataView",
+    "Frozen",
+    "LossSettings",
+    "Objective",
+    "PenaltySettings",
+    "RepeatOptions",
+    "SchedulerSettings",
+    "ScoreOptions",
+    "ScoringSettings",
+    "SweepOptions",
+    "TrainOptions",
+    "TrialConfig",
+    "as_words",
+    "option_of",
+    "validated",
+    "with_dotted",
+]
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Frozen(BaseModel):
+    """A value: immutable, unknown keys refused, aliases accepted by either name."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False, protected_namespaces=()
+    )
+
+
+class DataView(Frozen):
+    """Which part of the cohort's images a trial sees, and how large.
+
+    Args:
+        size: pixels; None keeps the cohort's size.
+        crop: central fraction of the height and width kept before resizing.
+    """
+
+    size: int | None = Field(None, ge=8, le=1024)
+    crop: float = Field(1.0, gt=0.1, le=1.0)
+
+
+class LossSettings(Frozen):
+    """The adversarial loss and what is added to it.
+
+    Args:
+        kind: a key of `LOSSES`.
+        label_smoothing: one-sided smoothing of the real target, where the loss has targets.
+        feature_matching: weight of the feature-matching term in the generator's loss.
+        auxiliary: weight of the auxiliary classifier's cross-entropy (conditioning "auxiliary").
+        clip: weight-clipping bound of the original WGAN; None for none.
+    """
+
+    kind: str = "wasserstein"
+    label_smoothing: float = Field(0.0, ge=0.0, lt=0.5)
+    feature_matching: float = Field(0.0, ge=0.0)
+    auxiliary: float = Field(1.0, ge=0.0)
+    clip: float | None = Field(None, gt=0.0)
+
+
+class PenaltySettings(Frozen):
+    """The critic's regulariser.
+
+    Args:
+        kind: a key of `PENALTIES`.
+        lambda_: its weight (`lambda` in files and on the command line).
+        interval: apply it in every `interval`-th critic step, scaled by `interval`.
+        interpolation: where the gradient is taken, for the gradient penalty.
+        norm: the gradient's norm.
+        one_sided: penalise only norms above the target.
+        target: the gradient norm aimed at.
+        layer: where the gradient is taken, for the gradient penalty: 0 at the image, k at the output of the critic's
+            k-th block, which leaves the blocks before it free.
+        adaptive: how lambda changes: not, with the gradient norms seen, or with progress.
+    """
+
+    kind: str = "gradient_penalty"
+    lambda_: float = Field(10.0, ge=0.0, le=1e4, alias="lambda")
+    interval: int = Field(1, ge=1, le=64)
+    interpolation: Literal["uniform", "convex", "real_real", "local"] = "uniform"
+    norm: Literal["l1", "l2", "linf"] = "l2"
+    one_sided: bool = False
+    target: float = Field(1.0, ge=0.0)
+    layer: int = Field(0, ge=0, le=8)
+    adaptive: Literal["none", "norm", "progress"] = "none"
+
+
+class AugmentationSettings(Frozen):
+    """Differentiable augmentation of what the critic sees.
+
+    Args:
+        kind: a key of `AUGMENTATIONS`.
+        policy: operations applied; `intensity` is left out by default because Hounsfield units carry meaning.
+        probability: of each operation; for adaptive kinds, which start at 0, what it may rise to.
+    """
+
+    kind: str = "none"
+    policy: tuple[Literal["flip", "translation", "cutout", "rotation", "intensity"], ...] = ("flip", "translation")
+    probability: float = Field(1.0, ge=0.0, le=1.0)
+
+
+class TrialConfig(Frozen):
+    """Everything one trial depends on. Two trials with equal configurations and cohorts give equal results on a CPU.
+
+    Args:
+        family: a key of `GANS`.
+        architecture: the family's own parameters, read with its `Architecture`.
+        conditioning: a key of `CONDITIONINGS`.
+        attention: a key of `ATTENTIONS`.
+        lr_d, lr_g: Adam learning rates of the critic and of the generator (two time-scales, Heusel et al. 2017).
+        beta1, beta2: Adam's decay rates.
+        n_critic: critic updates per generator update.
+        batch_size: images per critic update over all workers.
+        ema_half_life: images (in thousands) after which a generator's weight counts half in the average; 0 for none.
+        precision: arithmetic of the forward passes; penalties always run in float32.
+        iterations: the budget, in generator updates.
+        seed: of initialisation, batches and noise.
+        synthetic_ratio: synthetic images per real one in the detector's training batches.
+        sample_filter: which samples the detector may see: all, or those a detector trained on real images agrees with.
+    """
+
+    data: DataView = DataView()
+    family: str = "dcgan"
+    architecture: dict[str, bool | int | float | str] = {}
+    conditioning: str = "concat"
+    attention: str = "none"
+    loss: LossSettings = LossSettings()
+    penalty: PenaltySettings = PenaltySettings()
+    augmentation: AugmentationSettings = AugmentationSettings()
+    lr_d: float = Field(2e-4, gt=0.0, le=1.0)
+    lr_g: float = Field(1e-3, gt=0.0, le=1.0)
+    beta1: float = Field(0.0, ge=0.0, lt=1.0)
+    beta2: float = Field(0.9, ge=0.0, lt=1.0)
+    n_critic: int = Field(5, ge=1, le=100)
+    batch_size: int = Field(64, ge=2)
+    ema_half_life: float = Field(0.5, ge=0.0)
+    precision: Literal["float32", "bfloat16"] = "float32"
+    iterations: int = Field(10_000, ge=1)
+    seed: int = Field(0, ge=0, lt=2**63)
+    synthetic_ratio: float = Field(0.5, ge=0.0, le=8.0)
+    sample_filter: Literal["none", "detector_agrees"] = "none"
+
+    def derive(self, changes: Mapping[str, Any]) -> TrialConfig:
+        """A copy with dotted keys changed: `derive({"penalty.lambda": 5.0, "architecture.width": 64})`.
+
+        Raises:
+            ConfigError: an unknown key or a value out of range, with the allowed values.
+        """
+        return validated(TrialConfig, with_dotted(self.as_dict(), changes), where="trial configuration")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values, nested, with `lambda` under its own name."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+class Objective(Frozen):
+    """One score the search drives at."""
+
+    name: str
+    direction: Literal["minimize", "maximize"]
+
+
+class SchedulerSettings(Frozen):
+    """When a trial is stopped before its budget is used.
+
+    Args:
+        kind: `asha` (Li et al. 2020) or `none`.
+        metric: the objective it ranks trials by.
+        grace: reports every trial gets.
+        reduction_factor: one in so many goes on at each rung.
+    """
+
+    kind: Literal["asha", "none"] = "asha"
+    metric: str = "fid"
+    grace: int = Field(1, ge=1)
+    reduction_factor: int = Field(3, ge=2)
+
+
+class ScoringSettings(Frozen):
+    """How a trial is scored.
+
+    Args:
+        samples: synthetic images drawn for FID and KID.
+        features: a TorchScript file to extract features with; None: the cohort's own encoder.
+        encoder_steps: updates the cohort's own encoder is trained for.
+        detector: a key of `DETECTORS`.
+        detector_steps: updates of each detector, the same in every arm. With fewer, a detector of few patients lacks
+            training rather than images, and good samples show no gain.
+        detector_batch: images per update, the same in every arm.
+        detector_seeds: detectors (and segmenters) trained per arm; scores are their means.
+        segmenter: a key of `SEGMENTERS`, trained where a family draws masks.
+        segmenter_steps: updates of each segmenter; 0: none is trained.
+    """
+
+    samples: int = Field(512, ge=2)
+    features: str | None = None
+    encoder_steps: int = Field(600, ge=1)
+    detector: str = "small_cnn"
+    detector_steps: int = Field(1200, ge=1)
+    detector_batch: int = Field(32, ge=2)
+    detector_seeds: int = Field(3, ge=1)
+    segmenter: str = "unet"
+    segmenter_steps: int = Field(200, ge=0)
+
+
+class SweepOptions(Frozen):
+    """How a sweep runs: the options of `gansweep sweep` and `gansweep submit`, and of `gansweep.sweep`.
+
+    Each field is an option of the command line under its own name (`wait_for_nodes` is `--wait-for-nodes`), with its
+    description as the help. A new field reaches the command line, a submitted job, the record of the sweep and the
+    library by itself.
+    """
+
+    cohort: Path = Field(description="A folder that `gansweep ingest` wrote.", json_schema_extra={"metavar": "DIR"})
+    storage: str = Field(description="A folder, or s3://bucket/path.", json_schema_extra={"metavar": "URI"})
+    name: str = Field(description="The sweep's store is <storage>/<name>.")
+    trials: int = Field(ge=1, description="Trials in all, resumed ones included.")
+    workers_per_trial: int = Field(1, ge=1, description="Ray Train workers that share a trial.")
+    gpus_per_worker: float = Field(0.0, ge=0.0, description="GPUs each; 0.5 lets two share one.")
+    cpus_per_worker: float = Field(1.0, ge=0.1, description="CPU cores each.")
+    concurrent: int | None = Field(None, ge=1, description="Trials at once; default: what fits.")
+    sampler: Literal["tpe", "random", "nsga2"] | None = Field(None, description="Overrides the space's.")
+    scheduler: Literal["asha", "none"] | None = Field(None, description="Overrides the space's.")
+    settings: dict[str, Any] = Field(
+        default_factory=dict,
+        alias="set",
+        description="Fix a setting: scoring.samples=256, lr_d=1e-4. Repeatable.",
+        json_schema_extra={"metavar": "KEY=VALUE"},
+    )
+    seed: int = Field(0, ge=0, description="Seed of every random choice.")
+    resume: bool = Field(False, description="Go on with the sweep of that name.")
+    wait_for_nodes: float = Field(
+        0.0,
+        ge=0.0,
+        description="Seconds an autoscaling cluster gets to grow.",
+        json_schema_extra={"metavar": "S"},
+    )
+
+    @field_validator("settings")
+    @classmethod
+    def _extractor_from_here(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        """A relative path would mean another file in each process and on each node."""
+        features = settings.get("scoring.features")
+        if isinstance(features, str) and "://" not in features:
+            return settings | {"scoring.features": str(Path(features).absolute())}
+        return settings
+
+    def changes(self) -> dict[str, Any]:
+        """What is changed of the space's experiment, as `Experiment.with_settings` takes it."""
+        chosen = {"sampler": self.sampler, "scheduler.kind": self.scheduler}
+        return self.settings | {key: value for key, value in chosen.items() if value is not None}
+
+    @property
+    def storage_from_anywhere(self) -> str:
+        """The storage as another process finds it: a local path made absolute, a URI as it is."""
+        return self.storage if "://" in self.storage else str(Path(self.storage).absolute())
+
+    def recorded(self) -> dict[str, Any]:
+        """The options as `sweep.json` keeps them: without the storage, whose URI may hold credentials."""
+        return self.model_dump(mode="json", by_alias=True, exclude={"storage", "name", "resume"})
+
+
+class RepeatOptions(Frozen):
+    """How leaders are trained again: the options of `gansweep repeat` and `gansweep.repeat`."""
+
+    leaders: int = Field(2, ge=1, description="How many configurations, the best first.")
+    repeats: int = Field(3, ge=2, description="Fresh trainings of each, earlier ones included.")
+    cohort: Path | None = Field(
+        None, description="The sweep's cohort, if it has moved.", json_schema_extra={"metavar": "DIR"}
+    )
+    # Away from the seeds of `confirm` (from 10 000): what it trains must be fresh again.
+    seed: int = Field(20_000, ge=0, description="The first fresh seed.")
+    workers_per_trial: int | None = Field(None, ge=1, description="Ray Train workers; default: the sweep's.")
+    gpus_per_worker: float | None = Field(None, ge=0.0, description="GPUs each; default: the sweep's.")
+
+
+class ConfirmSettings(Frozen):
+    """How much evidence `confirm` gathers."""
+
+    leaders: int = Field(1, ge=1, description="How many of the best trials.")
+    gan_seeds: int = Field(3, ge=1, description="Fresh trainings of each; a verdict needs their spread.")
+    detector_seeds: int = Field(3, ge=1, description="Detectors per training and arm.")
+    ratios: tuple[float, ...] = Field(
+        (0.25, 0.5, 1.0),
+        description="Synthetic images per real one, an arm each; a leader's own is added.",
+        json_schema_extra={"metavar": "R,R,..."},
+    )
+    samples: int = Field(512, ge=2, description="Images drawn from each generator.")
+    seed: int = Field(10_000, ge=0, description="The first fresh seed.")
+
+
+class ConfirmOptions(ConfirmSettings):
+    """How leaders are confirmed: the options of `gansweep confirm` and `gansweep.confirm`."""
+
+    cohort: Path | None = Field(
+        None, description="The sweep's cohort, if it has moved.", json_schema_extra={"metavar": "DIR"}
+    )
+    workers_per_trial: int = Field(1, ge=1, description="Ray Train workers that share a training.")
+    gpus_per_worker: float = Field(0.0, ge=0.0, description="GPUs each; 0.5 lets two share one.")
+    reason: str = Field("", description="Why the test patients are opened again.")
+
+    def evidence(self) -> ConfirmSettings:
+        """The part that decides how much evidence there is."""
+        return ConfirmSettings(**{name: getattr(self, name) for name in ConfirmSettings.model_fields})
+
+
+class TrainOptions(Frozen):
+    """How a production training runs: the options of `gansweep train` and `gansweep.train`."""
+
+    workers: int = Field(1, ge=1, description="Workers that share every batch.")
+    gpus_per_worker: float = Field(0.0, ge=0.0, description="GPUs each; 0.5 lets two share one.")
+    cpus_per_worker: float = Field(1.0, ge=0.1, description="CPU cores each.")
+    reports: int = Field(20, ge=1, description="How often progress is told and kept.")
+    allow_memorised: bool = Field(
+        False, description="Export a generator that copies training patients; its card says so."
+    )
+
+
+class ScoreOptions(Frozen):
+    """How two sets of images are compared: the options of `gansweep score` and `gansweep.score`."""
+
+    features: Path | None = Field(
+        None,
+        description="A TorchScript extractor; default: an encoder of REAL's own.",
+        json_schema_extra={"metavar": "FILE.pt"},
+    )
+    lpips: Path | None = Field(
+        None, description="LPIPS weights, with --paired.", json_schema_extra={"metavar": "FILE.pt"}
+    )
+    paired: bool = Field(False, description="Image i of FAKE was made for image i of REAL (test images left out).")
+    training: Path | None = Field(
+        None,
+        description="What FAKE's generator was trained on, for memorisation; default: the training patients of REAL.",
+        json_schema_extra={"metavar": "DIR"},
+    )
+    size: int = Field(64, description="Pixels, where REAL is a folder; a cohort has a size.")
+    seed: int = Field(0, ge=0, description="Seed of every random choice.")
+
+
+def option_of(name: str, field: FieldInfo) -> str:
+    """The command line option of a model's field: `--wait-for-nodes` for `wait_for_nodes`."""
+    return f"--{(field.alias or name).replace('_', '-')}"
+
+
+def as_words(options: BaseModel) -> list[str]:
+    """An options model as the words of a command line; defaults are left out and paths made absolute.
+
+    Values in a dict are written as JSON, which the command line reads back as YAML.
+    """
+    words = []
+    for name, field in type(options).model_fields.items():
+        value = getattr(options, name)
+        if value == field.get_default(call_default_factory=True):
+            continue
+        option = option_of(name, field)
+        if isinstance(value, dict):
+            words += [f"{option}={key}={json.dumps(item, ensure_ascii=False)}" for key, item in value.items()]
+        elif value is True:
+            words.append(option)
+        else:
+            words.append(f"{option}={value.absolute() if isinstance(value, Path) else value}")
+    return words
+
+
+def validated(model: type[Model], values: Mapping[str, Any], *, where: str) -> Model:
+    """`model` made of `values`.
+
+    Raises:
+        ConfigError: one line that names the first offending key, its value and what is allowed.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise ConfigError(
+                f"unknown key {key!r}", where=where, fix=f"known keys: {', '.join(_keys_beside(model, first['loc']))}"
+            ) from None
+        what = f"{key} = {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}"
+        raise ConfigError(what, where=where) from None
+
+
+def _keys_beside(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
+    """The keys that would have been accepted where the unknown one stood."""
+    for part in loc[:-1]:
+        field = model.model_fields.get(str(part))
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            break
+        model = field.annotation
+    return sorted(field.alias or name for name, field in model.model_fields.items())
+
+
+def with_dotted(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` with dotted `changes` applied: `{"loss.kind": "hinge"}` sets `kind` inside `loss`.
+
+    Unknown keys are kept: validation refuses them.
+
+    Raises:
+        ConfigError: a key leads into a value that has no parts.
+    """
+    merged = dict(values)
+    for key, value in changes.items():
+        head, _, rest = key.partition(".")
+        if not rest:
+            merged[head] = value
+            continue
+        inner = merged.get(head)
+        if inner is not None and not isinstance(inner, Mapping):
+            raise ConfigError(f"{head!r} has no parts, so {key!r} cannot be set")
+        merged[head] = with_dotted(inner or {}, {rest: value})
+    return merged

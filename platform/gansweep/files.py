@@ -1,0 +1,94 @@
+"""Local files and folders that appear whole or not at all, and their hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gansweep.errors import CohortError
+
+__all__ = ["ProgressCallback", "new_folder", "sha256_of", "temporary_name", "write_atomically"]
+
+ProgressCallback = Callable[[str, int, int], None]
+"""(what is being done, how many are done, how many there are)."""
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes `path`, so that a crash at any instant leaves the old content or the new, never a part.
+
+    Missing parent folders are made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(temporary_name(path.name))
+    try:
+        with temporary.open("xb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())  # a rename may reach the disk before the data does
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def temporary_name(name: str) -> str:
+    """A name beside `name` for a file that is being written.
+
+    It has a leading dot and a suffix of its own, so that neither pyarrow's datasets nor a `*.parquet` pattern see it.
+    """
+    return f".{name}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+
+
+@contextmanager
+def new_folder(out: Path, kind: str, replaces: str | None = None) -> Iterator[Path]:
+    """A temporary folder beside `out` that becomes `out` when the block ends well, and vanishes when it does not.
+
+    Args:
+        out: must not exist, or be an empty folder.
+        kind: what is written, for the message.
+        replaces: a file name that marks an earlier result of the same kind, which may be overwritten.
+
+    Raises:
+        CohortError: `out` holds something else, or its place cannot be written.
+    """
+    out = Path(out)
+    mark = uuid.uuid4().hex[:8]
+    temporary, earlier = (out.parent / f".{out.name}.{mark}.{suffix}" for suffix in ("part", "old"))
+    try:
+        _refuse_in_use(out, kind, replaces)
+        temporary.mkdir(parents=True)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise CohortError(f"cannot write here: {reason}", where=str(out), fix="choose a writable folder") from None
+    try:
+        yield temporary
+        if out.exists():
+            out.rename(earlier)
+        temporary.rename(out)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise CohortError(f"writing the {kind} failed: {reason}", where=str(out)) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(earlier, ignore_errors=True)
+
+
+def _refuse_in_use(out: Path, kind: str, replaces: str | None) -> None:
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise CohortError("is a file", where=str(out), fix=f"name a folder for the {kind}")
+    if any(out.iterdir()) and not (replaces and (out / replaces).is_file()):
+        raise CohortError("folder is not empty", where=str(out), fix=f"name a new folder for the {kind}")

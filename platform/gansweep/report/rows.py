@@ -1,0 +1,84 @@
+"""The rows of a leaderboard, and the differences from the first place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gansweep.config import TrialConfig
+
+__all__ = ["Difference", "LeaderboardRow", "Verdict"]
+
+Verdict = Literal["differs", "no evidence", "cannot be told"]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The difference of one objective between the first place and another configuration.
+
+    Args:
+        objective: name of the objective.
+        difference: first minus other, in the units of the objective.
+        low, high: 95 % interval, or None.
+        p: two-sided p-value of no difference, or None; corrected (Holm 1979) over all comparisons with the first place.
+        trainings: number of trainings of the first and of the other.
+        verdict: `differs` where p is below 0.05.
+        reason: what the interval covers, or why there is no verdict.
+    """
+
+    objective: str
+    difference: float
+    low: float | None
+    high: float | None
+    p: float | None
+    trainings: tuple[int, int]
+    verdict: Verdict
+    reason: str
+
+
+@dataclass(frozen=True)
+class LeaderboardRow:
+    """One trial, or a configuration with all its trainings (see `comparison.folded`).
+
+    Args:
+        trial_id: zero-padded trial number.
+        status: how its last attempt ended, or `running`.
+        rank: of its configuration, from 1; see `gansweep.store.ranking.rank_trials` for the order.
+        front: 0 on the Pareto front of the trials that ended alike; -1 where an objective is missing.
+        scores: of its last report, the one of its checkpoint; scores that were not measured are left out.
+        fid_features: name and hash of the feature extractor for `fid` and `kid`.
+        config: its configuration.
+        reason: why it stopped, diverged or failed.
+        stopped_at: generator iteration at which the scheduler stopped it.
+        iterations: generator iterations trained.
+        seconds, gpu_seconds: time spent in all attempts.
+        configuration: the first trial with the same configuration. Trials that differ only in seed are its repeats.
+        repeat_of: the trial that `gansweep repeat` trained again; empty for trainings of the search itself.
+        counts: whether it enters the mean of its configuration. If there are repeats, the search's own training does
+            not: it was selected for its score.
+        trainings: number of trainings behind `scores`; more than 1 only in a row for a configuration.
+        spread: standard deviation of each score over these trainings.
+        against_first: the first place minus this configuration by objective, for the second place and the Pareto front.
+    """
+
+    trial_id: str
+    status: str
+    rank: int
+    front: int
+    scores: Mapping[str, float]
+    fid_features: str
+    config: TrialConfig
+    reason: str
+    stopped_at: int | None
+    iterations: int
+    seconds: float
+    gpu_seconds: float
+    configuration: str
+    repeat_of: str = ""
+    counts: bool = True
+    trainings: int = 1
+    spread: Mapping[str, float] = field(default_factory=dict)
+    against_first: tuple[Difference, ...] = ()

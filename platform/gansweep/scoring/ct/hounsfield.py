@@ -1,0 +1,237 @@
+"""What a generated CT says in Hounsfield units: how much calcium and where, the densities, and left against right."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from gansweep.scoring.metrics.value import MetricValue, Sets, beside_floor, mean_of, of_resampled
+from gansweep.scoring.statistics.resampling import Sample, ratio
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from gansweep.cohort.intensity import Window
+    from gansweep.contracts import ImageSet
+
+__all__ = ["NAMES", "calcified", "hounsfield_values", "inside_head", "quantiles_of"]
+
+OF_CALCIUM = (
+    *("calcified_volume", "calcified_volume_real"),
+    *("calcified_volume_distance", "calcified_volume_distance_matched", "calcified_volume_distance_floor"),
+    *("lateralisation", "lateralisation_real"),
+)
+NAMES = (
+    *OF_CALCIUM,
+    *("hu_distance", "hu_distance_matched", "hu_distance_floor"),
+    *("asymmetry", "asymmetry_real"),
+)
+CALCIFIED_HU = 130.0
+"""From here on it is calcium (Agatston et al. 1990); grey matter with usual noise ends well below."""
+HEAD_HU = -150.0
+"""Fat and all that is denser belongs to the head, air does not."""
+SHELL = 0.2
+"""Of the head's inscribed radius: how far scalp and skull reach in from the surface (15 of 85 mm, and some more)."""
+QUANTILES = 64
+INF = float("inf")
+
+
+@dataclass(frozen=True)
+class _Heads:
+    """Hounsfield units inside the head of each image that has one.
+
+    Args:
+        hu: `[m, H, W]`.
+        inside: `[m, H, W]`.
+        rows: `[m]` of the set.
+        of: the set.
+    """
+
+    hu: NDArray[np.float32]
+    inside: NDArray[np.bool_]
+    rows: Tensor
+    of: ImageSet
+
+    def sample(self, values: NDArray[np.float64]) -> Sample:
+        """One value, or row of values, of each image."""
+        return Sample.of(torch.from_numpy(values), self.of, self.rows)
+
+    def within(self, halves: tuple[Tensor, Tensor]) -> list[Tensor]:
+        """`[m]` each, which images are of a half."""
+        return [torch.isin(self.rows, half) for half in halves]
+
+
+def hounsfield_values(sets: Sets, window: Window | None, positive: int) -> dict[str, MetricValue]:
+    """The figures of `NAMES`, of sets whose window shows air as well as calcium; absent with the reason.
+
+    `calcified_volume`: the share of what is inside the skull that is calcified, by area in each slice, which over many
+    slices is the share by volume (Delesse 1848); mean over the fake images of the positive class (of all where there is
+    one class), beside that of the real ones; range [0, 1]. `calcified_volume_distance`: 1-Wasserstein distance of the
+    two distributions over images, in the same unit: a mean may be right and every image alike. `lateralisation`:
+    on which side the calcium is: the distances of calcified pixels from the mirror line, left negative, summed in each
+    slice, over the sum of the absolute distances, both over all slices of the positive class; range [0, 1], 0: as much
+    to the left as to the right, 1: each slice on one side only. Read it beside `calcified_volume`, for harmless specks
+    are one-sided. `hu_distance`:
+    1-Wasserstein distance of the densities inside the skull, every image with the same weight, in HU. `asymmetry`: mean
+    absolute difference to the mirror image, in HU, beside that of the real images. Distances: lower is better, compare
+    `_matched` with `_floor`; of the others, like the real is good.
+
+    Small lesions in large pixels are shown denser or fainter than they are; both sets must have come through the same
+    window and size.
+
+    Args:
+        sets: CT images, and their halves.
+        window: how HU became [0, 1]; None: not CT, or not known.
+        positive: the class with calcifications.
+    """
+    if window is None:
+        return dict.fromkeys(NAMES, sets.absent("not CT in Hounsfield units"))
+    if window.low >= HEAD_HU or window.high <= CALCIFIED_HU:
+        shown = f"window {window.name} shows {window.low:g} to {window.high:g} HU"
+        return dict.fromkeys(NAMES, sets.absent(f"{shown}; needed: below {HEAD_HU:g} to above {CALCIFIED_HU:g}"))
+    real, fake = (_heads(images, window) for images in (sets.real, sets.fake))
+    if min(len(fake.rows), *(int(half.sum()) for half in real.within(sets.halves))) < 2:
+        reason = f"a head is found in {len(real.rows)} real and {len(fake.rows)} fake images"
+        return dict.fromkeys(NAMES, sets.absent(reason))
+    headless = len(fake.of) - len(fake.rows)
+    remark = f"no head in {headless} fake images" if headless else ""
+    return _calcium(sets, real, fake, positive, remark) | _densities(sets, real, fake, remark)
+
+
+def _calcium(sets: Sets, real: _Heads, fake: _Heads, positive: int, remark: str) -> dict[str, MetricValue]:
+    every = len(sets.real.labels.unique()) < 2
+    x, y = (heads.sample(calcified(heads.hu, heads.inside)) for heads in (real, fake))
+    of_x, of_y = (torch.ones_like(s.labels, dtype=torch.bool) if every else s.labels == positive for s in (x, y))
+    x = x[of_x]
+    y = y[of_y]
+    halves = [half[of_x] for half in real.within(sets.halves)]
+    if min(len(y), *(int(half.sum()) for half in halves)) < 2:
+        reason = f"{len(x)} real and {len(y)} fake images of the positive class with a head"
+        return dict.fromkeys(OF_CALCIUM, sets.absent(reason))
+    name = "calcified_volume"
+    return {
+        name: mean_of(y, sets, 0, len(y), remark),
+        f"{name}_real": mean_of(x, sets, len(x), 0),
+        **_distance(f"{name}_distance", x, y, halves, sets, remark),
+        "lateralisation": _lateralisation(fake, of_y, sets, remark),
+        "lateralisation_real": _lateralisation(real, of_x, sets, ""),
+    }
+
+
+def _lateralisation(heads: _Heads, chosen: Tensor, sets: Sets, remark: str) -> MetricValue:
+    """Over those of the chosen slices that have calcium."""
+    calcium = (heads.hu >= CALCIFIED_HU) & heads.inside
+    of_slices = np.array([sides(*pair) for pair in zip(calcium, heads.inside, strict=True)])
+    found = heads.sample(of_slices)[chosen & torch.from_numpy(of_slices[:, 1] > 0)]
+    if not len(found):
+        return sets.absent("no calcium in images of the positive class")
+    over, under = found.values.T
+    n_real, n_fake = (len(found), 0) if heads.of is sets.real else (0, len(found))
+    return of_resampled(ratio(replace(found, values=over), under, sets.seed), n_real, n_fake, reason=remark)
+
+
+def _densities(sets: Sets, real: _Heads, fake: _Heads, remark: str) -> dict[str, MetricValue]:
+    x, y = (heads.sample(quantiles_of(heads.hu, heads.inside)) for heads in (real, fake))
+    tilted_x, tilted_y = (
+        heads.sample(np.array([asymmetry(*pair) for pair in zip(heads.hu, heads.inside, strict=True)]))
+        for heads in (real, fake)
+    )
+    return {
+        **_distance("hu_distance", x, y, real.within(sets.halves), sets, remark),
+        "asymmetry": mean_of(tilted_y, sets, 0, len(y), remark),
+        "asymmetry_real": mean_of(tilted_x, sets, len(x), 0),
+    }
+
+
+def _distance(name: str, x: Sample, y: Sample, halves: list[Tensor], sets: Sets, remark: str) -> dict[str, MetricValue]:
+    return beside_floor(name, _wasserstein, x, y, halves, (0, INF), sets.seed, reason=remark)
+
+
+def _wasserstein(x: Tensor, y: Tensor) -> float:
+    from scipy import stats
+
+    return float(stats.wasserstein_distance(x.flatten().numpy(), y.flatten().numpy()))
+
+
+def _heads(images: ImageSet, window: Window) -> _Heads:
+    hu = window.invert((images.images[:, 0].numpy() + 1) / 2)
+    inside = np.stack([inside_head(image) for image in hu])
+    rows = torch.from_numpy(np.flatnonzero(inside.any((1, 2))))
+    return _Heads(hu[rows], inside[rows], rows, images)
+
+
+def inside_head(hu: NDArray[Any]) -> NDArray[np.bool_]:
+    """What lies inside the skull of a head's slice `[H, W]` in HU; nowhere where no head is seen.
+
+    The head is the largest connected thing that is no air, holes filled; inside is what is further from its surface
+    than a fifth of its inscribed radius, less what is as dense as calcium and connected with something further out: the
+    skull, where it is thick or cut aslant. A closed skull is not asked for: a generator may draw one with gaps.
+    """
+    from scipy import ndimage
+
+    parts, found = ndimage.label(hu > HEAD_HU)
+    if not found:
+        return np.zeros(hu.shape, dtype=bool)
+    head = ndimage.binary_fill_holes(parts == int(np.bincount(parts.ravel())[1:].argmax()) + 1)
+    depth = ndimage.distance_transform_edt(np.pad(head, 1))[1:-1, 1:-1]  # beyond the picture there is air
+    deep = depth > SHELL * depth.max()
+    dense, _ = ndimage.label((hu >= CALCIFIED_HU) & head, structure=np.ones((3, 3)))
+    inside: NDArray[np.bool_] = deep & ~(np.isin(dense, np.unique(dense[~deep])) & (dense > 0))
+    # Specks of noise are no head.
+    return inside if inside.sum() >= 0.02 * inside.size else np.zeros(hu.shape, dtype=bool)
+
+
+def calcified(hu: NDArray[Any], inside: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Share `[m]` of what is `inside` `[m, H, W]` that has 130 HU or more."""
+    found: NDArray[np.float64] = ((hu >= CALCIFIED_HU) & inside).sum((1, 2)) / inside.sum((1, 2))
+    return found
+
+
+def quantiles_of(hu: NDArray[Any], inside: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Quantiles `[m, 64]` of the HU `inside`: each image with the same weight, whatever its head's size."""
+    levels = (np.arange(QUANTILES) + 0.5) / QUANTILES
+    return np.stack([np.quantile(image[within], levels) for image, within in zip(hu, inside, strict=True)])
+
+
+def mirror_line(inside: NDArray[np.bool_]) -> int:
+    """Twice the column of the upright line about which what is `inside` `[H, W]` and its mirror image overlap most.
+
+    So the mirror image of column x is the line less x, and the line may lie between two columns. It is looked for
+    within a sixteenth of the width of the centre of mass.
+    """
+    width = inside.shape[1]
+    profile = inside.sum(0).astype(np.float64)
+    centre = 2 * float((np.arange(width) * profile).sum() / profile.sum())
+    lines = range(max(0, round(centre) - width // 8), min(2 * (width - 1), round(centre) + width // 8) + 1)
+    return max(lines, key=lambda line: int(np.logical_and(*_mirrored(inside, line)).sum()))
+
+
+def asymmetry(hu: NDArray[Any], inside: NDArray[np.bool_]) -> float:
+    """Mean absolute difference in HU between a slice `[H, W]` and its mirror image, where both are inside.
+
+    A head that is turned is asymmetric by this measure, in real images as in fake ones.
+    """
+    line = mirror_line(inside)
+    within = np.logical_and(*_mirrored(inside, line))
+    image, mirror = _mirrored(hu.astype(np.float64), line)
+    return float(np.abs(image - mirror)[within].mean()) if within.any() else 0.0
+
+
+def sides(calcium: NDArray[np.bool_], inside: NDArray[np.bool_]) -> tuple[float, float]:
+    """How far pixels of `calcium` `[H, W]` lie from the mirror line, in pixels: |sum|, left negative, and sum of |.|.
+
+    The first is 0 where deposits mirror each other, and as much as the second where all are on one side.
+    """
+    away = np.nonzero(calcium)[1] - mirror_line(inside) / 2
+    return abs(float(away.sum())), float(np.abs(away).sum())
+
+
+def _mirrored(image: NDArray[Any], line: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The columns whose mirror images are in the picture, and these."""
+    width = image.shape[1]
+    part = image[:, max(0, line - width + 1) : min(width - 1, line) + 1]
+    return part, part[:, ::-1]

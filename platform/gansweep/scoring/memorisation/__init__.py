@@ -1,0 +1,1 @@
+"""Whether a generator copies the patients it was trained on."""

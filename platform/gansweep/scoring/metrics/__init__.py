@@ -1,0 +1,1 @@
+"""Metrics between two sets of images, and of a detector's answers."""

@@ -1,0 +1,1 @@
+"""Networks that scores need: feature extractors, detectors and segmenters."""

@@ -1,0 +1,147 @@
+"""Detectors trained on real and synthetic images, in arms that differ in nothing but the synthetic images.
+
+Every arm makes the same number of updates on batches of the same size with the same classical augmentation. Detector
+number s starts from the same weights, and sees the same real images in the same places of its batches, in every arm:
+the arms share their chance, so that their difference is due to the synthetic images.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from gansweep.scoring.networks.augmentation import augmented
+from gansweep.seeds import seeded, stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gansweep.contracts import ImageSet
+
+__all__ = ["VERSION", "Batches", "Recipe", "fraction_of_ratio", "predict", "recognised", "train_detector"]
+
+VERSION = 2
+"""Part of the cache key; to be raised with every change of what training gives."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How every detector of a comparison is trained.
+
+    Args:
+        build: makes an untrained detector, images `[b, C, H, W]` to logits `[b, classes]`.
+        classes: number of classes.
+        steps: updates.
+        batch: images per update.
+        balanced: batches hold every class equally often (scarce classes are oversampled); else as they come.
+        augment: classical augmentation of every training image, real or synthetic.
+        lr: the peak of a one-cycle schedule of AdamW.
+    """
+
+    build: Callable[[], nn.Module]
+    classes: int
+    steps: int
+    batch: int
+    balanced: bool = True
+    augment: bool = True
+    lr: float = 3e-3
+
+
+def fraction_of_ratio(ratio: float) -> float:
+    """The share of synthetic images in a batch with `ratio` synthetic per real one."""
+    return ratio / (1 + ratio)
+
+
+def train_detector(
+    recipe: Recipe, real: ImageSet, synthetic: ImageSet | None, share: float, seed: int, device: torch.device
+) -> nn.Module:
+    """One detector, trained and in evaluation mode.
+
+    Args:
+        recipe: the same in every arm.
+        real: training images.
+        synthetic: samples to mix in, or None. A class of which there is no sample is filled up with real images, all
+            classes where the set is empty.
+        share: of the batch that is synthetic, in [0, 1]; 1 trains on synthetic images alone.
+        seed: of initialisation, batches, augmentation, and what the detector itself draws, as for dropout.
+        device: where it trains and stays.
+    """
+    batches = Batches(recipe, real, synthetic, share, seed)
+    generator = stream(seed, "augmentation")
+    with seeded(seed, device):
+        detector = recipe.build().to(device).train()
+        optimiser = torch.optim.AdamW(detector.parameters(), lr=recipe.lr, weight_decay=1e-2)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=recipe.lr, total_steps=recipe.steps)
+        for step in range(recipe.steps):
+            images, labels = (x.to(device) for x in batches[step])
+            if recipe.augment:
+                images = augmented(images, generator)
+            loss = functional.cross_entropy(detector(images), labels)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+    return detector.eval()
+
+
+@torch.no_grad()
+def predict(detectors: Sequence[nn.Module], images: Tensor, device: torch.device, batch: int = 256) -> Tensor:
+    """Class probabilities `[s, n, classes]` on the CPU of s detectors."""
+    chunks = [torch.stack([d(chunk).softmax(1) for d in detectors]) for chunk in images.to(device).split(batch)]
+    return torch.cat(chunks, 1).cpu()
+
+
+def recognised(detectors: Sequence[nn.Module], samples: ImageSet, device: torch.device) -> Tensor:
+    """In which samples the detectors, on average, see the class that was asked for; `[n]` bool."""
+    return predict(detectors, samples.images, device).mean(0).argmax(1) == samples.labels
+
+
+class Batches:
+    """The training batches of one detector, by step.
+
+    A batch's first places are real and its last are synthetic. Which real image stands in a place does not depend on
+    the synthetic share, so that arms share their real images where both have one.
+    """
+
+    def __init__(self, recipe: Recipe, real: ImageSet, synthetic: ImageSet | None, share: float, seed: int) -> None:
+        self.recipe = recipe
+        self.pools = (_Pool(real, recipe), _Pool(synthetic, recipe) if synthetic else None)
+        self.real = recipe.batch - (round(share * recipe.batch) if synthetic else 0)
+        self.generators = stream(seed, "real images"), stream(seed, "synthetic images")
+
+    def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
+        places = torch.arange(self.recipe.batch)
+        wanted = (places + step * self.recipe.batch) % self.recipe.classes
+        real, synthetic = self.pools
+        images, labels = real.drawn(wanted, self.generators[0])
+        if synthetic is not None and self.real < self.recipe.batch:
+            others, their_labels = synthetic.drawn(wanted, self.generators[1])
+            replaced = (places >= self.real) & (their_labels >= 0)
+            images = torch.where(replaced[:, None, None, None], others, images)
+            labels = torch.where(replaced, their_labels, labels)
+        return images, labels
+
+
+class _Pool:
+    """Images sorted by class, to draw from."""
+
+    def __init__(self, images: ImageSet, recipe: Recipe) -> None:
+        order = images.labels.argsort(stable=True)
+        self.images = images.images[order]
+        self.labels = images.labels[order]
+        self.counts = torch.bincount(self.labels, minlength=recipe.classes)
+        self.starts = self.counts.cumsum(0) - self.counts
+        self.balanced = recipe.balanced
+
+    def drawn(self, wanted: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """One image for each of the `wanted` classes; label -1 where the pool has none of that class."""
+        u = torch.rand(len(wanted), generator=generator)
+        counts, starts = (
+            (self.counts[wanted], self.starts[wanted]) if self.balanced else (torch.tensor(len(self.labels)), 0)
+        )
+        rows = ((u * counts).long() + starts).clamp(max=len(self.labels) - 1)
+        return self.images[rows], torch.where(counts > 0, self.labels[rows], -1)

@@ -1,0 +1,170 @@
+"""Feature extractors: a TorchScript file the user names, or the cohort's own encoder.
+
+A Fréchet distance means nothing without its extractor, so each has a name that ends in a hash of its weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from pydantic import PositiveFloat, PositiveInt, ValidationInfo, field_validator
+from torch import Tensor
+from torch.nn import functional
+
+from gansweep.config import Frozen, validated
+from gansweep.errors import ConfigError
+from gansweep.files import sha256_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Extractor", "InputFormat", "content_hash", "load_extractor", "load_script"]
+
+EXTRA_FILE = "gansweep.json"
+"""Name of the `torch.jit.save(..., _extra_files=)` entry that describes an extractor's input."""
+
+
+class InputFormat(Frozen):
+    """What an extractor expects.
+
+    Args:
+        size: height and width in pixels; None takes any.
+        channels: 3 repeats grey images; 1 averages the channels; None takes any.
+        mean, std: subtracted from and divided into images in [0, 1]: one value, or one per channel. The default maps to
+            [-1, 1].
+    """
+
+    size: PositiveInt | None = None
+    channels: Literal[1, 3] | None = 3
+    mean: tuple[float, ...] = (0.5,)
+    std: tuple[PositiveFloat, ...] = (0.5,)
+
+    @field_validator("mean", "std")
+    @classmethod
+    def _one_or_per_channel(cls, values: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
+        channels = info.data.get("channels") or 3  # colour images have three
+        if len(values) not in {1, channels}:
+            raise ValueError(f"{len(values)} values; needed is one{', or three' if channels == 3 else ''}")
+        return values
+
+    def prepared(self, images: Tensor) -> Tensor:
+        """Images `[b, C, H, W]` in [-1, 1] as the extractor wants them."""
+        if self.channels == 3 and images.shape[1] != 3:
+            images = images[:, :1].expand(-1, 3, -1, -1)
+        if self.channels == 1:
+            images = images.mean(1, keepdim=True)
+        if self.size is not None and images.shape[-1] != self.size:
+            images = functional.interpolate(images, size=(self.size, self.size), mode="bilinear", antialias=True)
+        mean, std = (images.new_tensor(values).view(1, -1, 1, 1) for values in (self.mean, self.std))
+        return ((images + 1) / 2 - mean) / std
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """Images to features.
+
+    Args:
+        name: `stem:hash12`, shown beside every number that depends on it.
+        module: prepared images to `[b, d]`.
+        format: how images are prepared; None: as they are.
+        device: where it runs.
+        trained_on: the real images that it was trained on here, in words; "" for one that the user names.
+    """
+
+    name: str
+    module: Callable[[Tensor], Tensor]
+    format: InputFormat | None
+    device: torch.device
+    trained_on: str = ""
+
+    @torch.no_grad()
+    def features(self, images: Tensor, batch: int = 64) -> Tensor:
+        """Features `[n, d]` float64 on the CPU of images `[n, C, H, W]` in [-1, 1].
+
+        Raises:
+            ConfigError: the extractor does not give one vector per image, or values that are not finite.
+        """
+        return torch.cat([self._features(chunk) for chunk in images.split(batch)])
+
+    def _features(self, images: Tensor) -> Tensor:
+        images = images.to(self.device)
+        if self.format is not None:
+            images = self.format.prepared(images)
+        try:
+            found = self.module(images)
+        except RuntimeError as error:
+            shape = "x".join(str(n) for n in images.shape)
+            reason = str(error).strip().splitlines()[-1]
+            raise ConfigError(f"fails on images {shape}: {reason}", where=f"extractor {self.name}") from None
+        if not isinstance(found, Tensor) or not _is_vectors(found, len(images)):
+            got = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+            raise ConfigError(
+                f"gives {got} for {len(images)} images",
+                where=f"extractor {self.name}",
+                fix="it must return one feature vector per image, [b, d]",
+            )
+        if not found.isfinite().all():
+            raise ConfigError("gives values that are not finite", where=f"extractor {self.name}", fix="use another")
+        return found.flatten(1).double().cpu()
+
+
+def load_extractor(path: str | Path, device: torch.device) -> Extractor:
+    """The extractor in a TorchScript file.
+
+    Its input is RGB in [-1, 1] at the cohort's size unless the file says otherwise, in an extra file `gansweep.json`
+    with the keys of `InputFormat` (`torch.jit.save(module, path, _extra_files={"gansweep.json": '{"size": 299}'})`).
+
+    Raises:
+        ConfigError: no such file, not TorchScript, or a description that cannot be read.
+    """
+    path = Path(path)
+    module, text = load_script(path, device, what="feature extractor")
+    return Extractor(f"{path.stem}:{sha256_of(path)[:12]}", module, _format(text, path), device)
+
+
+def load_script(path: Path, device: torch.device, *, what: str) -> tuple[Callable[..., Tensor], str]:
+    """The network in a TorchScript file, in evaluation mode, and the text of its `gansweep.json`, empty without one.
+
+    Raises:
+        ConfigError: no such file, or not TorchScript.
+    """
+    if not path.is_file():
+        raise ConfigError("no such file", where=f"{what} {path}", fix="name a TorchScript file (torch.jit.save)")
+    extra = {EXTRA_FILE: ""}
+    try:
+        module = torch.jit.load(str(path), map_location=device, _extra_files=extra).eval()
+    except (RuntimeError, ValueError):
+        fix = "save it with torch.jit.save, not torch.save"
+        raise ConfigError("not a TorchScript file", where=f"{what} {path}", fix=fix) from None
+    text = extra[EXTRA_FILE]
+    return module, text.decode() if isinstance(text, bytes) else text
+
+
+def _format(text: str, path: Path) -> InputFormat:
+    where = f"{EXTRA_FILE} in feature extractor {path}"
+    try:
+        known = json.loads(text or "{}")
+    except ValueError as error:
+        raise ConfigError(f"not JSON: {error}", where=where) from None
+    if not isinstance(known, dict):
+        raise ConfigError(f"{text} is no object", where=where, fix='write it like {"size": 299}')
+    return validated(InputFormat, known, where=where)
+
+
+def _is_vectors(found: Tensor, n: int) -> bool:
+    """Whether these are n vectors of at least two features, of whatever shape each."""
+    return found.ndim > 1 and len(found) == n and found[0].numel() > 1
+
+
+def content_hash(state: dict[str, Tensor]) -> str:
+    """Twelve hexadecimal digits of a network's weights."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        digest.update(name.encode())
+        digest.update(state[name].detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]

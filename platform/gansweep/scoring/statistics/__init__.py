@@ -1,0 +1,1 @@
+"""Intervals, resampling by patient, and verdicts."""

@@ -1,0 +1,185 @@
+"""Whether one arm detects better than another: intervals, corrected p-values, and a verdict in words.
+
+Variances and their degrees of freedom are those of `gansweep.scoring.statistics.estimates`: over patients and over
+trainings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from scipy import stats
+
+from gansweep.errors import ConfigError
+from gansweep.scoring.statistics.estimates import Predictions, UndefinedError, estimate
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = [
+    "Comparison",
+    "Predictions",
+    "UndefinedError",
+    "Verdict",
+    "compare",
+    "compare_arms",
+    "holm",
+    "interval",
+    "wilson",
+]
+
+Verdict = Literal["helps", "no evidence", "harms"]
+LEAST_TRAININGS = 3
+"""With two, one null comparison in ten was called a difference; with three and more about one in twenty."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """An arm against the base arm.
+
+    Args:
+        metric: accuracy, sensitivity, specificity or auroc.
+        difference: arm minus base; positive: the arm is better.
+        low, high: its confidence interval.
+        p: two-sided, of no difference; corrected for the number of arms where there are several.
+        verdict: `helps` or `harms` where p is below 1 - confidence.
+        patients: number of test patients.
+        trainings: trainings per arm.
+        detectable: the true difference that would have been found four times out of five.
+    """
+
+    metric: str
+    difference: float
+    low: float
+    high: float
+    p: float
+    verdict: Verdict
+    patients: int
+    trainings: int
+    detectable: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.verdict}: {self.metric} {100 * self.difference:+.1f} points"
+            f" (95 % interval {100 * self.low:+.1f} to {100 * self.high:+.1f}, p = {self.p:.3f});"
+            f" with {self.patients} patients and {self.trainings} trainings per arm, a difference of"
+            f" {100 * self.detectable:.1f} points would be found four times out of five"
+        )
+
+
+def compare(
+    base: Predictions, arm: Predictions, metric: str = "accuracy", *, confidence: float = 0.95, seed: int = 0
+) -> Comparison:
+    """Compares two arms on the same test images, paired by image and by training.
+
+    Training number i of both arms shares its chance (initial weights, real batches). The interval and the p-value are
+    Student's, with the variance and the degrees of freedom of `estimate`; the interval ends where differences do.
+
+    Args:
+        base: real images only, say.
+        arm: with synthetic images.
+        metric: accuracy, sensitivity, specificity or auroc.
+        confidence: of the interval.
+        seed: of the bootstrap.
+
+    Raises:
+        ConfigError: arms that are not about the same images, or have fewer than three trainings.
+        UndefinedError: a metric that is not defined or rests on fewer than two patients.
+    """
+    _check(base, arm)
+    found = estimate(metric, arm, base, seed=seed)
+    t = stats.t(found.freedom)
+    error = float(np.sqrt(found.variance))
+    half = float(t.ppf((1 + confidence) / 2)) * error
+    p = float(2 * t.sf(abs(found.value) / error))
+    return Comparison(
+        metric,
+        difference=found.value,
+        low=max(found.value - half, -1.0),
+        high=min(found.value + half, 1.0),
+        p=p,
+        verdict=_verdict(found.value, p, confidence),
+        patients=len(set(base.patients)),
+        trainings=len(base.probabilities),
+        detectable=half + float(t.ppf(0.8)) * error,
+    )
+
+
+def compare_arms(
+    claims: Mapping[str, tuple[Predictions, Predictions]],
+    metric: str = "accuracy",
+    *,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> dict[str, Comparison]:
+    """Compares pairs of (base, arm); p-values and verdicts hold for all of them together (Holm 1979)."""
+    found = {name: compare(*pair, metric, confidence=confidence, seed=seed) for name, pair in claims.items()}
+    corrected = holm([comparison.p for comparison in found.values()])
+    return {
+        name: replace(comparison, p=p, verdict=_verdict(comparison.difference, p, confidence))
+        for (name, comparison), p in zip(found.items(), corrected, strict=True)
+    }
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values corrected so that the chance of any false alarm among them stays at the level (Holm 1979)."""
+    p = np.asarray(p_values, dtype=float)
+    order = np.argsort(p, kind="stable")
+    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    corrected = np.empty_like(p)
+    corrected[order] = np.minimum(stepped, 1.0)
+    return [float(value) for value in corrected]
+
+
+def wilson(successes: int, n: int, *, confidence: float = 0.95) -> tuple[float, float]:
+    """The interval of a proportion (Wilson 1927); right for few cases and for 0 or n successes, unlike p ± 2 se."""
+    interval = stats.binomtest(successes, n).proportion_ci(confidence, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def interval(
+    predictions: Predictions, metric: str, *, confidence: float = 0.95, seed: int = 0
+) -> tuple[float, float, float]:
+    """A metric's mean over the trainings, and its interval over patients and, where there are several, trainings.
+
+    Wilson's (1927) at the number of patients that would have the variance of `estimate`, at most those that the metric
+    rests on, with Student's quantile (for surveys: Korn & Graubard 1998, "Confidence intervals for proportions with
+    small expected number of positive counts"). Of a single training it says how other patients would fare with it,
+    and nothing of other trainings.
+
+    Raises:
+        UndefinedError: a metric that is not defined or rests on fewer than two patients.
+    """
+    found = estimate(metric, predictions, seed=seed)
+    value = found.value
+    n = float(found.patients)
+    if found.variance > 0 < value * (1 - value):
+        n = min(n, value * (1 - value) / found.variance)
+    low, high = _wilson(value, n, float(stats.t(found.freedom).ppf((1 + confidence) / 2)))
+    return value, low, high
+
+
+def _wilson(share: float, n: float, z: float) -> tuple[float, float]:
+    """Wilson's bounds for an effective number n, which need not be whole."""
+    middle = share + z**2 / (2 * n)
+    half = z * np.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
+    low, high = np.clip((middle + np.array([-half, half])) / (1 + z**2 / n), 0.0, 1.0)
+    return float(low), float(high)
+
+
+def _check(base: Predictions, arm: Predictions) -> None:
+    if base.probabilities.shape != arm.probabilities.shape or not np.array_equal(base.labels, arm.labels):
+        raise ConfigError("the arms are not about the same test images and trainings")
+    trainings = len(base.probabilities)
+    if trainings < LEAST_TRAININGS:
+        raise ConfigError(
+            f"{trainings} training(s) per arm", fix=f"a verdict needs at least {LEAST_TRAININGS}: set more seeds"
+        )
+
+
+def _verdict(difference: float, p: float, confidence: float) -> Verdict:
+    if p >= 1 - confidence:
+        return "no evidence"
+    return "helps" if difference > 0 else "harms"

@@ -1,0 +1,201 @@
+"""The Ray cluster: connecting to it, what fits on it, and the one place that builds a `TorchTrainer`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import floor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gansweep.errors import ClusterError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+__all__ = [
+    "Footprint",
+    "cache_folder",
+    "check_capacity",
+    "groups_that_fit",
+    "grown",
+    "node_resources",
+    "ray_cluster",
+    "torch_trainer",
+    "total",
+]
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What one trial occupies.
+
+    Args:
+        workers: Ray Train workers.
+        cpus_per_worker: CPU cores each.
+        gpus_per_worker: GPUs each (a fraction shares one).
+    """
+
+    workers: int = 1
+    cpus_per_worker: float = 1.0
+    gpus_per_worker: float = 0.0
+
+    @property
+    def gpus(self) -> float:
+        """GPUs over all workers."""
+        return self.workers * self.gpus_per_worker
+
+    @property
+    def per_worker(self) -> dict[str, float]:
+        """A worker's resources as Ray names them; what it does not use is left out."""
+        wanted = {"CPU": self.cpus_per_worker, "GPU": self.gpus_per_worker}
+        return {name: amount for name, amount in wanted.items() if amount}
+
+
+def node_resources() -> list[dict[str, float]]:
+    """What each living node of the connected cluster has, used or not; its own address, a resource too, left out."""
+    import ray
+
+    alive = (node["Resources"] for node in ray.nodes() if node["Alive"])
+    return [{key: amount for key, amount in node.items() if not key.startswith("node:")} for node in alive]
+
+
+def total(nodes: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The resources of all nodes together."""
+    return {key: sum(node.get(key, 0.0) for node in nodes) for key in sorted(set().union(*nodes))}
+
+
+def groups_that_fit(footprint: Footprint, nodes: Sequence[Mapping[str, float]]) -> int:
+    """How many trials a cluster of these nodes can hold at once: a worker's share must lie on one node, on one GPU."""
+    return sum(_workers_that_fit(footprint, node) for node in nodes) // footprint.workers
+
+
+def _workers_that_fit(footprint: Footprint, node: Mapping[str, float]) -> int:
+    cpus = footprint.cpus_per_worker
+    gpus = footprint.gpus_per_worker
+    workers = _times(cpus, node.get("CPU", 0.0))
+    if not gpus:
+        return workers
+    has = node.get("GPU", 0.0)
+    return min(workers, _times(gpus, 1.0) * floor(has) if gpus < 1 else _times(gpus, has))
+
+
+def _times(part: float, whole: float) -> int:
+    return floor(whole / part + 1e-9)
+
+
+def grown(footprint: Footprint, groups: int, wait_s: float) -> list[dict[str, float]]:
+    """The cluster's nodes, once its autoscaler has had `wait_s` seconds to make room for `worker groups` trials.
+
+    A cluster without an autoscaler stays as it is; with `wait_s` 0 nothing is asked for.
+    """
+    from ray.autoscaler.sdk import request_resources
+
+    deadline = time.monotonic() + wait_s
+    if wait_s:
+        request_resources(bundles=[footprint.per_worker] * (footprint.workers * groups))
+    while groups_that_fit(footprint, node_resources()) < groups and time.monotonic() < deadline:
+        time.sleep(min(5.0, max(0.1, deadline - time.monotonic())))
+    return node_resources()
+
+
+def check_capacity(footprint: Footprint, nodes: Sequence[Mapping[str, float]], concurrent: int | None = None) -> int:
+    """The number of trials to run at once on a cluster of these nodes.
+
+    Raises:
+        ClusterError: not even one trial fits, or fewer than `concurrent` do. Ray itself would wait for ever.
+    """
+    fits = groups_that_fit(footprint, nodes)
+    resources = total(nodes)
+    has = f"{resources.get('CPU', 0):g} CPUs and {resources.get('GPU', 0):g} GPUs"
+    has += f" on {len(nodes)} nodes" * (len(nodes) > 1)
+    needs = f"{footprint.workers} workers x ({footprint.cpus_per_worker:g} CPU + {footprint.gpus_per_worker:g} GPU)"
+    if fits < 1:
+        raise ClusterError(
+            f"a trial needs {needs}, the cluster has {has}", fix="ask for fewer workers per trial or add nodes"
+        )
+    if concurrent is not None and concurrent > fits:
+        raise ClusterError(
+            f"{concurrent} trials at once of {needs} each, the cluster has {has}", fix=f"--concurrent {fits} fits"
+        )
+    return concurrent or fits
+
+
+def torch_trainer(
+    work: Callable[[dict[str, Any]], None],
+    config: dict[str, Any],
+    footprint: Footprint,
+    *,
+    name: str,
+    storage: str,
+    max_failures: int,
+) -> Any:
+    """A Ray Train `TorchTrainer` whose workers run `work(config)`.
+
+    Args:
+        work: the workers' function.
+        config: its argument.
+        footprint: number of workers and what each occupies.
+        name: of the run, used once. Ray Train silently loads an old run's state that it finds under the same name.
+        storage: folder or URI for Ray Train's own files.
+        max_failures: how often Ray Train restarts the workers. Its controller is never restarted: by default it would
+            be tried for ever.
+    """
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    return TorchTrainer(
+        work,
+        train_loop_config=config,
+        scaling_config=ScalingConfig(
+            num_workers=footprint.workers,
+            use_gpu=footprint.gpus_per_worker > 0,
+            resources_per_worker=footprint.per_worker,
+        ),
+        run_config=RunConfig(
+            name=name,
+            storage_path=storage,
+            failure_config=FailureConfig(max_failures=max_failures, controller_failure_limit=0),
+        ),
+    )
+
+
+@contextmanager
+def ray_cluster() -> Iterator[list[dict[str, float]]]:
+    """A Ray cluster, as the resources of its nodes.
+
+    The one already connected to, else one found by Ray's own rules, else this machine.
+
+    Raises:
+        ClusterError: an address was given and nothing answers there.
+    """
+    # Ray reads these when it is first imported. Tune's own result files repeat what the store keeps, at a cost.
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    os.environ.setdefault("RAY_TRAIN_ENABLE_CONTROLLER_STRUCTURED_LOGGING", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # A diverged trial ends without the scheduler's metric; Tune's check would end the whole sweep with it.
+    os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
+    import ray
+
+    ours = not ray.is_initialized()
+    if ours:
+        try:
+            ray.init(include_dashboard=None, log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            address = os.environ.get("RAY_ADDRESS", "")
+            raise ClusterError(f"no Ray cluster: {error}", where=address, fix="see gansweep doctor") from error
+    try:
+        yield node_resources()
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def cache_folder() -> Path:
+    """Where this machine keeps encoders, features and baselines from sweep to sweep."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "gansweep"

@@ -1,0 +1,187 @@
+"""The mailbox: where a worker group's workers fetch trials and hand in reports.
+
+Workers never wait for the driver inside a collective: gloo and NCCL would take an idle group for a hung one and time
+out. Every rank waits on this actor instead, and all ranks get the same answers from it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from gansweep.contracts import Report
+    from gansweep.errors import CohortError
+
+__all__ = ["CALLS_AT_ONCE", "Job", "Outcome", "TrialMailbox"]
+
+CALLS_AT_ONCE = 1000
+"""Concurrent calls of the actor: every rank parks one here, and Ray's default of 1000 async calls is made explicit."""
+
+Ending = Literal["completed", "diverged", "failed"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One trial as the workers see it.
+
+    Args:
+        ticket: which assignment this is; a new one for each, even of the same trial.
+        trial_id: names its checkpoint and its rows.
+        config: the TrialConfig as plain values.
+        attempt: 0 for the first.
+        reported: reports received in earlier assignments.
+    """
+
+    ticket: int
+    trial_id: str
+    config: dict[str, Any]
+    attempt: int = 0
+    reported: int = 0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the worker group's owner gets back from one step of a trial: a report, or an ending without one.
+
+    `mistake` is an ending that is not the trial's: its node cannot train any.
+    """
+
+    report: Report | None = None
+    ending: Ending | None = None
+    reason: str = ""
+    mistake: CohortError | None = None
+
+
+@dataclass
+class _Trial:
+    job: Job
+    reports: dict[int, Report] = field(default_factory=dict)
+    wanted: int = 0  # the owner wants the report of this index: all before it may go on
+    ending: Outcome | None = None
+    starts: int = 0
+    fault: str = ""
+
+
+class TrialMailbox:
+    """Async actor shared by a worker group's owner and its workers. One trial lies on it at a time.
+
+    Args:
+        max_starts: how often workers may begin one trial; a trial that keeps killing its workers then fails.
+    """
+
+    def __init__(self, max_starts: int = 3) -> None:
+        self._changed = asyncio.Condition()
+        self._trial: _Trial | None = None
+        self._closed = False
+        self._max_starts = max_starts
+        self._worker_rss = 0
+
+    # -- the owner's side -------------------------------------------------------------------------------------------
+
+    async def assign(self, job: Job) -> None:
+        """Lays a trial on the mailbox; whoever works on the previous one stops at its next report."""
+        async with self._changed:
+            self._trial = _Trial(job, wanted=job.reported)
+            self._changed.notify_all()
+
+    async def outcome(self, ticket: int, index: int) -> Outcome:
+        """Waits for the report `index` of the trial, or its ending. Asking for it lets the workers train towards it."""
+        async with self._changed:
+            trial = self._current(ticket)
+            if trial is None:
+                return Outcome(ending="failed", reason="the trial was replaced")
+            trial.wanted = max(trial.wanted, index)
+            self._changed.notify_all()
+            await self._changed.wait_for(lambda: index in trial.reports or trial.ending is not None)
+            if index in trial.reports:
+                return Outcome(report=trial.reports[index])
+            return trial.ending or Outcome()
+
+    async def close(self) -> None:
+        """Shuts down the workers."""
+        async with self._changed:
+            self._closed = True
+            self._trial = None
+            self._changed.notify_all()
+
+    async def worker_rss(self) -> int:
+        """Bytes of resident memory of the largest worker, as of its last trial."""
+        return self._worker_rss
+
+    # -- the workers' side ------------------------------------------------------------------------------------------
+
+    async def next_job(self, rank: int, done: int) -> Job | None:
+        """Waits for a trial other than ticket `done`; None: go home.
+
+        A restarted worker has done none (-1), so it is handed the trial its predecessor died on.
+
+        Raises:
+            RuntimeError: the trial was started too often. Other ranks may be on it already and wait for rank 0 in a
+                collective: the whole worker group must go.
+        """
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._closed or self._open_ticket() not in (None, done))
+            if self._closed or self._trial is None:
+                return None
+            trial = self._trial
+            trial.starts += rank == 0
+            if trial.starts <= self._max_starts:
+                return trial.job
+            reason = f"{trial.fault or 'its workers died'} ({self._max_starts} starts)"
+            trial.ending = Outcome(ending="failed", reason=reason)
+            self._changed.notify_all()
+            raise RuntimeError(reason)
+
+    async def reported(self, ticket: int) -> int:
+        """Reports received so far, earlier assignments included."""
+        trial = self._current(ticket)
+        return 0 if trial is None else max([trial.job.reported, *(i + 1 for i in trial.reports)])
+
+    async def hand_in(self, ticket: int, index: int, report: Report) -> None:
+        """Rank 0's report."""
+        async with self._changed:
+            if (trial := self._current(ticket)) is not None:
+                trial.reports[index] = report
+                if report.progress.final:
+                    # A worker group restarted from now on must not train it again.
+                    trial.ending = Outcome(ending="completed")
+                self._changed.notify_all()
+
+    async def verdict(self, ticket: int, index: int) -> bool:
+        """Waits until the owner wants more than report `index` (True: go on) or has turned to another trial."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: (trial := self._current(ticket)) is None or trial.wanted > index)
+            return self._current(ticket) is not None
+
+    async def end(self, ticket: int, ending: Ending, reason: str) -> None:
+        """A trial's end without a report."""
+        await self._end(ticket, Outcome(ending=ending, reason=reason))
+
+    async def refuse(self, ticket: int, mistake: CohortError) -> None:
+        """A worker's node cannot train this trial or any other."""
+        await self._end(ticket, Outcome(mistake=mistake))
+
+    async def memory(self, rss: int) -> None:
+        """Bytes of resident memory of a worker after a trial."""
+        self._worker_rss = max(self._worker_rss, rss)
+
+    async def fault(self, ticket: int, reason: str) -> None:
+        """A worker is about to die of `reason`; the trial may be started again."""
+        if (trial := self._current(ticket)) is not None:
+            trial.fault = trial.fault or reason
+
+    async def _end(self, ticket: int, outcome: Outcome) -> None:
+        async with self._changed:
+            trial = self._current(ticket)
+            if trial is not None and trial.ending is None:
+                trial.ending = outcome
+                self._changed.notify_all()
+
+    def _current(self, ticket: int) -> _Trial | None:
+        return self._trial if self._trial is not None and self._trial.job.ticket == ticket else None
+
+    def _open_ticket(self) -> int | None:
+        """The ticket of a trial that still wants work."""
+        return None if self._trial is None or self._trial.ending is not None else self._trial.job.ticket

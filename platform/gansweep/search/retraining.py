@@ -1,0 +1,79 @@
+"""What `repeat` and `confirm` share: the leaders of a finished sweep, trained again with fresh seeds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gansweep.cohort.dataset import Cohort
+from gansweep.errors import CohortError, StoreError
+from gansweep.search.cluster import cache_folder
+from gansweep.search.worker import WorkerGroupSettings
+from gansweep.search.worker_group import WorkerGroup
+from gansweep.store.ranking import rank_trials
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+    from gansweep.contracts import Trainables
+    from gansweep.search.cluster import Footprint
+    from gansweep.store.store import Store
+
+__all__ = ["REPORTS", "ranked_leaders", "retraining_group", "same_cohort"]
+
+REPORTS = 1
+"""Only the end of a training counts: a score depends on the generator and its iteration, not on earlier reports."""
+
+
+def same_cohort(store: Store, cohort: str | Path | None) -> Cohort:
+    """The sweep's cohort, at `cohort` if it has moved.
+
+    Raises:
+        CohortError: none there, or another one.
+    """
+    scans = Cohort.open(cohort or store.info.cohort.path)
+    if scans.content_hash != store.info.cohort.content_hash:
+        raise CohortError("not the cohort of this sweep", where=str(scans.path), fix="give the one it was run on")
+    return scans
+
+
+def ranked_leaders(store: Store, count: int, purpose: str) -> tuple[list[str], pd.DataFrame]:
+    """The first `count` configurations that completed, best first, and all trials as they rank.
+
+    Args:
+        store: of the sweep.
+        count: how many configurations.
+        purpose: what they are wanted for, for the message.
+
+    Raises:
+        StoreError: no trial has completed.
+    """
+    ranked = rank_trials(store.latest_trials(), store.info.objectives)
+    completed = ranked[ranked["status"] == "completed"]
+    if completed.empty:
+        raise StoreError(f"no completed trial to {purpose}", where=store.label, fix="run more trials: --resume")
+    return [str(name) for name in completed["configuration"].drop_duplicates().head(count)], ranked
+
+
+def retraining_group(
+    store: Store, trainables: Trainables, cohort: Cohort, footprint: Footprint, cache: Path | None = None
+) -> WorkerGroup:
+    """Workers that train one configuration after another of a finished sweep, scored as the sweep scored them.
+
+    Args:
+        store: of the sweep.
+        trainables: what its configurations name.
+        cohort: the sweep's.
+        footprint: what one training occupies.
+        cache: folder for features and baselines; None: the user's cache.
+    """
+    settings = WorkerGroupSettings(
+        store=store.uri,
+        cohort=str(cohort.path.resolve()),
+        cache=str(cache or cache_folder()),
+        trainables=trainables,
+        scoring=store.scoring,
+        reports=REPORTS,
+    )
+    return WorkerGroup(settings, footprint)

@@ -1,0 +1,150 @@
+"""The warm worker group: Ray Train workers that stay alive from trial to trial.
+
+The documented pattern starts a TorchTrainer for every trial: tens of seconds before the first batch. Here one
+TorchTrainer lives in a thread; its workers take trial after trial from a mailbox. Ray Train restarts workers that die,
+and the trial they were on goes on from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from gansweep.search.cluster import torch_trainer
+from gansweep.search.mailbox import CALLS_AT_ONCE, Job, Outcome, TrialMailbox
+from gansweep.search.worker import WorkerGroupSettings, work
+from gansweep.store.filesystem import Files
+
+if TYPE_CHECKING:
+    from gansweep.search.cluster import Footprint
+
+__all__ = ["WorkerGroup"]
+
+log = logging.getLogger(__name__)
+
+_POLL_S = 5.0  # how often a waiting owner looks whether its worker group is still alive
+_WORKER_RESTARTS = (
+    100  # per worker group: the mailbox limits restarts per trial, which is what tells a bad trial from a bad node
+)
+_RSS_GROWTH_LIMIT = 4 * 2**30  # bytes a worker may grow over its first trial before its worker group is replaced
+
+
+class WorkerGroup:
+    """Workers of one world size, kept warm. Not thread-safe: one owner, one trial at a time."""
+
+    def __init__(self, settings: WorkerGroupSettings, footprint: Footprint, max_starts: int = 3) -> None:
+        self._settings = settings
+        self._footprint = footprint
+        self._max_starts = max_starts
+        self._tickets = itertools.count()
+        self._job: Job | None = None
+        self._start()
+
+    @property
+    def footprint(self) -> Footprint:
+        """What the worker group occupies."""
+        return self._footprint
+
+    def assign(self, trial_id: str, config: dict[str, Any], *, attempt: int = 0, reported: int = 0) -> None:
+        """Turns the workers to a trial; one they are on ends at its next report."""
+        import ray
+
+        if self._leaking() or not self._thread.is_alive():
+            self.recycle()
+        self._job = Job(next(self._tickets), trial_id, config, attempt, reported)
+        ray.get(self._mailbox.assign.remote(self._job))
+
+    def outcome(self, index: int) -> Outcome:
+        """Waits for the assigned trial's report `index`, or for its ending.
+
+        A group that died beyond Ray Train's repair is replaced, and the trial goes on from its checkpoint. One that
+        found no room did not die: the cluster could hold it when the sweep began, so it waits until it can again.
+
+        Raises:
+            CohortError: a node has not the sweep's cohort at its path, so that no trial can be trained there.
+        """
+        import ray
+
+        assert self._job is not None
+        deaths = 0
+        error = None
+        while deaths < self._max_starts:
+            reference = self._mailbox.outcome.remote(self._job.ticket, index)
+            while self._thread.is_alive():
+                if ray.wait([reference], timeout=_POLL_S)[0]:
+                    outcome: Outcome = ray.get(reference)
+                    if outcome.mistake is not None:
+                        raise outcome.mistake
+                    return outcome
+            job = self._job
+            error = self._error or error
+            if _found_no_room(self._error):
+                log.warning("trial %s waits for room on the cluster", job.trial_id)
+            else:
+                deaths += 1
+            self.recycle()
+            self.assign(job.trial_id, job.config, attempt=job.attempt, reported=index)
+        return Outcome(ending="failed", reason=f"its worker group died {deaths} times: {error}")
+
+    def recycle(self, footprint: Footprint | None = None) -> None:
+        """Replaces every process of the worker group, if wanted with another world size."""
+        self.close()
+        self._footprint = footprint or self._footprint
+        self._start()
+
+    def close(self, timeout_s: float = 15.0) -> None:
+        """Shuts down the workers; those that do not end in time are killed with their placement group."""
+        import ray
+
+        ray.get(self._mailbox.close.remote())
+        self._thread.join(timeout_s)
+        ray.kill(self._mailbox)
+
+    def _start(self) -> None:
+        import ray
+
+        self._error: BaseException | None = None
+        self._first_rss = 0
+        # Zero CPUs and placed anywhere: inside a Tune trial it must not be captured by the trial's placement group.
+        self._mailbox = (
+            ray.remote(num_cpus=0, max_concurrency=CALLS_AT_ONCE)(TrialMailbox)
+            .options(scheduling_strategy="DEFAULT")
+            .remote(self._max_starts)
+        )
+        self._thread = threading.Thread(target=self._fit, args=(self._trainer(),), name="worker group", daemon=True)
+        self._thread.start()
+
+    def _trainer(self) -> Any:
+        return torch_trainer(
+            work,
+            {"settings": self._settings, "mailbox": self._mailbox},
+            self._footprint,
+            name=f"workers-{uuid4().hex[:12]}",
+            storage=Files(self._settings.store).child("ray").uri,
+            max_failures=_WORKER_RESTARTS,
+        )
+
+    def _fit(self, trainer: Any) -> None:
+        try:
+            trainer.fit()
+        except Exception as error:
+            # Kept for the owner, who polls: nothing above this thread could catch it.
+            self._error = error
+
+    def _leaking(self) -> bool:
+        import ray
+
+        rss = ray.get(self._mailbox.worker_rss.remote())
+        self._first_rss = self._first_rss or rss
+        return bool(rss - self._first_rss > _RSS_GROWTH_LIMIT)
+
+
+def _found_no_room(error: BaseException | None) -> bool:
+    """Whether a worker group ended because its workers could not be placed in time: a busy cluster, or a lost node."""
+    from ray.train import ControllerError
+    from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError  # Ray Train has no public name for it
+
+    return isinstance(error, ControllerError) and isinstance(error.controller_failure, WorkerGroupStartupTimeoutError)

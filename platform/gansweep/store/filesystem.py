@@ -1,0 +1,238 @@
+"""Files of a store, by relative name, on a local disk or on any file system pyarrow or fsspec knows.
+
+A file appears whole or not at all: a temporary file and a rename where the file system has renames, a single upload
+on object stores.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import re
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+from pyarrow import fs
+
+from gansweep.errors import StoreError
+from gansweep.files import temporary_name, write_atomically
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["FileEntry", "Files", "without_credentials"]
+
+_UPLOADS_WHOLE = frozenset({"s3", "gcs", "abfs"})
+"""pyarrow file systems where an object is visible only once its upload is complete."""
+
+_CREDENTIALS = re.compile(r"(?<=://)([^/]*|[^/:]*:(?!\d*(/|$)).*)@")
+"""Before the host: up to the last @ of what the first slash ends, or of all where the colon there is no port's."""
+
+_LEFTOVER_SECONDS = 3600.0
+"""No write takes so long: a temporary file of this age has lost its writer."""
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One file: its name within the listed folder, size in bytes and time of change in nanoseconds."""
+
+    name: str
+    size: int
+    changed_ns: int
+
+
+class Files:
+    """The files under one folder.
+
+    Args:
+        uri: a local path, or a URI such as `s3://bucket/folder?region=eu-west-1`.
+
+    Raises:
+        StoreError: a URI no installed file system understands.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri if "://" in uri else str(Path(uri).expanduser().absolute())
+        self.label = without_credentials(self.uri)
+        with _explained(self.label, "read", uri=self.uri):
+            self.filesystem, self.root = _open(self.uri)
+        is_local = isinstance(self.filesystem, fs.LocalFileSystem)
+        self.local: Path | None = Path(self.root) if is_local else None
+
+    def child(self, name: str) -> Files:
+        """The folder `name` inside this one."""
+        base, mark, query = self.uri.partition("?") if "://" in self.uri else (self.uri, "", "")
+        return Files(f"{base.rstrip('/')}/{name}{mark}{query}")
+
+    def path(self, rel: str) -> str:
+        """The path of `rel` as `filesystem` wants it."""
+        return f"{self.root.rstrip('/')}/{rel}" if rel else self.root
+
+    def read_bytes(self, rel: str) -> bytes:
+        """The content of a file.
+
+        Raises:
+            StoreError: it is missing or cannot be read.
+        """
+        with _explained(f"{self.label}/{rel}", "read"), self.filesystem.open_input_file(self.path(rel)) as stream:
+            content: bytes = stream.read()
+            return content
+
+    def write_bytes(self, rel: str, data: bytes) -> None:
+        """Puts `data` under `rel`, replacing what was there; readers see the old or the new content, never a part.
+
+        Raises:
+            StoreError: the destination cannot be written.
+        """
+        with _explained(f"{self.label}/{rel}", "write"):
+            if self.local is not None:
+                write_atomically(self.local / rel, data)
+            elif self.filesystem.type_name in _UPLOADS_WHOLE:
+                self._put(self.path(rel), data)
+            else:
+                self._put_and_move(rel, data)
+
+    def exists(self, rel: str) -> bool:
+        """Whether there is a file or folder `rel`."""
+        with _explained(f"{self.label}/{rel}", "read"):
+            return bool(self.filesystem.get_file_info(self.path(rel)).type != fs.FileType.NotFound)
+
+    def delete(self, rel: str) -> None:
+        """Removes a file; one that is not there is no error."""
+        with _explained(f"{self.label}/{rel}", "delete"), contextlib.suppress(FileNotFoundError):
+            self.filesystem.delete_file(self.path(rel))
+
+    def list(self, rel: str = "", suffix: str = "") -> tuple[FileEntry, ...]:
+        """The files right inside the folder `rel`, by name; temporary files are left out, a missing folder is empty."""
+        selector = fs.FileSelector(self.path(rel), allow_not_found=True)
+        with _explained(f"{self.label}/{rel}", "read"):
+            found = self.filesystem.get_file_info(selector)
+        entries = (
+            FileEntry(item.base_name, item.size, item.mtime_ns or 0)
+            for item in found
+            if item.type == fs.FileType.File and item.base_name.endswith(suffix) and item.base_name[:1] != "."
+        )
+        return tuple(sorted(entries, key=lambda entry: entry.name))
+
+    def folders(self) -> tuple[str, ...]:
+        """The names of the folders right inside this one."""
+        with _explained(self.label, "read"):
+            if self.filesystem.get_file_info(self.root).type == fs.FileType.File:
+                return ()
+            found = self.filesystem.get_file_info(fs.FileSelector(self.root, allow_not_found=True))
+        return tuple(sorted(item.base_name for item in found if item.type == fs.FileType.Directory))
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the folder's lock against other processes; does nothing where the file system has no locks.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        if self.local is None:
+            yield
+            return
+        import fcntl
+
+        with contextlib.ExitStack() as stack:
+            with _explained(self.label, "write"):
+                self.local.mkdir(parents=True, exist_ok=True)
+                lock = stack.enter_context((self.local / ".lock").open("a"))
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    @contextlib.contextmanager
+    def claimed(self, rel: str, what: str) -> Iterator[None]:
+        """Keeps `rel` for this process alone while the block runs; does nothing where the file system has no locks.
+
+        The file says who holds it. What a killed process held is free: its locks end with it.
+
+        Args:
+            rel: a file, made if missing.
+            what: what its holder does, for the message.
+
+        Raises:
+            StoreError: another process holds it, or the folder cannot be written.
+        """
+        if self.local is None:
+            yield
+            return
+        import fcntl
+
+        with contextlib.ExitStack() as stack:
+            with _explained(f"{self.label}/{rel}", "write"):
+                claim = stack.enter_context((self.local / rel).open("a+"))
+                try:
+                    fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    claim.seek(0)
+                    holder = claim.read() or "another process"
+                    raise StoreError(f"{holder} {what}", where=self.label, fix="wait for it, or end it first") from None
+                since = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+                claim.truncate(0)
+                claim.write(f"process {os.getpid()} on {platform.node()}, since {since},")
+                claim.flush()
+            yield
+
+    def remove_leftovers(self) -> None:
+        """Deletes temporary files, an hour old or more, that killed writers left on a local disk."""
+        for leftover in self.local.rglob(".*.tmp") if self.local is not None else ():
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - leftover.stat().st_mtime > _LEFTOVER_SECONDS:
+                    leftover.unlink()
+
+    def _put(self, path: str, data: bytes) -> None:
+        with self.filesystem.open_output_stream(path) as stream:
+            stream.write(data)
+
+    def _put_and_move(self, rel: str, data: bytes) -> None:
+        target = PurePosixPath(self.path(rel))
+        self.filesystem.create_dir(str(target.parent), recursive=True)
+        temporary = str(target.with_name(temporary_name(target.name)))
+        self._put(temporary, data)
+        self.filesystem.move(temporary, str(target))
+
+
+def without_credentials(uri: str) -> str:
+    """`uri` without user, password and query, fit for messages and logs.
+
+    Also where an @ or a slash of the password is not escaped, as object stores' secrets have them.
+    """
+    return _CREDENTIALS.sub("", uri).partition("?")[0] if "://" in uri else uri
+
+
+def _open(uri: str) -> tuple[fs.FileSystem, str]:
+    if "://" not in uri:
+        return fs.LocalFileSystem(), uri
+    try:
+        filesystem, path = fs.FileSystem.from_uri(uri)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        if "nrecognized filesystem type" not in str(error):
+            raise
+        return _open_with_fsspec(uri)
+    return filesystem, path
+
+
+def _open_with_fsspec(uri: str) -> tuple[fs.FileSystem, str]:
+    from fsspec.core import url_to_fs
+
+    filesystem, path = url_to_fs(uri)
+    return fs.PyFileSystem(fs.FSSpecHandler(filesystem)), path
+
+
+@contextlib.contextmanager
+def _explained(where: str, verb: str, uri: str = "") -> Iterator[None]:
+    """Turns a file system's complaint into one line, without the credentials that `uri` holds."""
+    try:
+        yield
+    except (OSError, ValueError, ImportError) as error:
+        text = str(error).replace(uri, where) if uri else str(error)
+        detail = re.search(r"\[errno \d+\] ([^\n]+)", text, re.IGNORECASE)
+        reason = detail.group(1) if detail else text.partition("\n")[0][:200] or type(error).__name__
+        fixes = {"write": "choose a storage that can be written", "read": "check the path and the permissions"}
+        raise StoreError(f"cannot {verb}: {reason}", where=where, fix=fixes.get(verb, "")) from error

@@ -1,0 +1,156 @@
+"""Running sums of the phases' logs, and checks that stop a diverged trial."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from gansweep.contracts import Condition, Gan, Sampler, Scalars
+from gansweep.errors import Diverged
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gansweep.distributed import World
+
+__all__ = ["CHECK_EVERY", "DivergenceMonitor", "check_samples"]
+
+CHECK_EVERY = 100
+"""Iterations between two checks. Only checks wait for the device; nothing else in the training loop does."""
+DEAD_AFTER = 200
+"""A phase is dead if it has no gradient at any check over this many iterations."""
+DEAD_SPREAD = 1e-6
+"""Relative spread of the critic's scores below which float32 cannot tell them apart."""
+COLLAPSED_STD = 1e-3
+"""Standard deviation between samples of a class, for images in [-1, 1], below which they count as the same image."""
+
+
+class DivergenceMonitor:
+    """Running means of losses and scalars since the last report, and checks for divergence.
+
+    Every check first averages over all workers, so that all make the same decision.
+
+    Args:
+        world: the trial's workers.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._sums: dict[str, Tensor] = {}  # since the last check; stay on the device
+        self._counts: dict[str, int] = {}
+        self._totals: dict[str, list[float]] = {}  # since the last report: sum and count
+        self._dead_since: dict[str, int] = {}  # phase -> iteration of the first check without a gradient
+        self._norms: dict[str, Tensor] = {}
+
+    def add(self, phase: str, loss: Tensor, scalars: Scalars) -> None:
+        """Adds the loss and the scalars of one update, without waiting for the device."""
+        for name, value in {f"{phase}_loss": loss, **scalars}.items():
+            value = value.detach()
+            seen = self._sums.get(name)
+            self._sums[name] = value.double() if seen is None else seen.add_(value)
+            self._counts[name] = self._counts.get(name, 0) + 1
+
+    def add_gradients(self, phase: str, gradients: Sequence[Tensor | None]) -> None:
+        """Adds the gradients of one update; call it in iterations that end with a check."""
+        norm = _total_norm([gradient for gradient in gradients if gradient is not None])
+        self._norms[phase] = self._norms[phase] + norm if phase in self._norms else norm
+
+    def check(self, gan: Gan, iteration: int) -> None:
+        """Reads the sums since the last check.
+
+        Args:
+            gan: its weights are checked, too.
+            iteration: generator iterations done.
+
+        Raises:
+            Diverged: a loss, gradient or weight is not finite, the critic gives every image the same score, or a phase
+                has had no gradient for `DEAD_AFTER` iterations.
+        """
+        values = self._read(gan)
+        self._check_finite(values, iteration)
+        for name, count in self._counts.items():
+            total = self._totals.setdefault(name, [0.0, 0.0])
+            total[0] += values[f"sum {name}"]
+            total[1] += count
+        spread = values.get("sum critic_spread", math.inf) / self._counts.get("critic_spread", 1)
+        if spread < DEAD_SPREAD:
+            raise Diverged(
+                f"dead critic at iteration {iteration}: it gives every image the same score (spread {spread:.1e})"
+            )
+        self._check_dead_phases(values, iteration)
+        self._sums = {}
+        self._counts = {}
+        self._norms = {}
+
+    def means(self) -> dict[str, float]:
+        """Means since the last report; call `check` first."""
+        return {name: total / count for name, (total, count) in self._totals.items()}
+
+    def reported(self) -> None:
+        """Starts new means after a report."""
+        self._totals = {}
+
+    def state(self) -> dict[str, Any]:
+        """The state for a checkpoint; call it right after `check`."""
+        return {"totals": self._totals, "silent_since": self._dead_since}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Restores a result of `state()`."""
+        self._totals = {name: list(total) for name, total in state["totals"].items()}
+        self._dead_since = dict(state["silent_since"])
+
+    def _read(self, gan: Gan) -> dict[str, float]:
+        """All numbers by name, averaged over workers and copied from the device in one transfer."""
+        numbers = {f"sum {name}": value for name, value in self._sums.items()}
+        numbers |= {f"gradient {phase}": norm for phase, norm in self._norms.items()}
+        numbers |= {f"weights {name}": _total_norm(list(net.parameters())) for name, net in gan.networks.items()}
+        flat = self._world.mean(torch.stack([value.detach().double() for value in numbers.values()]))
+        return dict(zip(numbers, flat.tolist(), strict=True))
+
+    def _check_finite(self, values: Mapping[str, float], iteration: int) -> None:
+        for name, value in values.items():
+            if not math.isfinite(value):
+                what = {"sum": "loss", "gradient": "gradient of", "weights": "weights of"}[name.split(" ")[0]]
+                raise Diverged(f"non-finite {what} {name.split(' ', 1)[1]} by iteration {iteration}")
+
+    def _check_dead_phases(self, values: Mapping[str, float], iteration: int) -> None:
+        for phase in self._norms:
+            if values[f"gradient {phase}"] > 0.0:
+                self._dead_since.pop(phase, None)
+                continue
+            since = self._dead_since.setdefault(phase, iteration)
+            if iteration - since >= DEAD_AFTER:
+                raise Diverged(f"dead {phase}: no gradient from iteration {since} to {iteration}")
+
+
+def check_samples(sampler: Sampler, classes: int, world: World, iteration: int, each: int = 16) -> None:
+    """Checks a few samples.
+
+    Args:
+        sampler: draws the samples.
+        classes: number of classes.
+        world: the trial's workers.
+        iteration: generator iterations done, the seed of the samples.
+        each: number of samples of each class.
+
+    Raises:
+        Diverged: samples are not finite, or within each class all samples are the same image.
+    """
+    images = sampler(Condition(torch.arange(classes).repeat_interleave(each)), iteration)
+    # Averaged over pixels and classes: if only one class has collapsed, the trial is left to its scores.
+    spread = images.unflatten(0, (classes, each)).std(dim=1).mean().double()
+    mean_spread = float(world.mean(spread))
+    if not math.isfinite(mean_spread):
+        raise Diverged(f"non-finite samples at iteration {iteration}")
+    if mean_spread < COLLAPSED_STD:
+        raise Diverged(f"collapsed samples at iteration {iteration}: standard deviation {mean_spread:.1e} in a class")
+
+
+def _total_norm(tensors: list[Tensor]) -> Tensor:
+    """The 2-norm of all elements together; not finite if any element is not."""
+    if not tensors:
+        return torch.zeros(())
+    return torch.nn.utils.get_total_norm([tensor.detach() for tensor in tensors])

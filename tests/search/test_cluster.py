@@ -1,0 +1,50 @@
+import time
+
+import pytest
+
+from gansweep.errors import ClusterError
+from gansweep.search.cluster import Footprint, check_capacity, groups_that_fit, grown, ray_cluster
+
+
+def test_counts_what_is_scarcest() -> None:
+    node = [{"CPU": 32.0, "GPU": 4.0}]
+    assert groups_that_fit(Footprint(2, 1, 0), node) == 16
+    assert groups_that_fit(Footprint(2, 1, 1), node) == 2
+    assert groups_that_fit(Footprint(2, 1, 0.5), node) == 4
+    assert groups_that_fit(Footprint(2, 8, 0.5), node) == 2
+    assert groups_that_fit(Footprint(1, 0.1), node) == 320
+
+
+def test_a_worker_lies_on_one_node_and_on_one_gpu() -> None:
+    assert groups_that_fit(Footprint(1, 1, 0.6), [{"CPU": 32.0, "GPU": 2.0}]) == 2
+    assert groups_that_fit(Footprint(3, 2.0), [{"CPU": 3.0}, {"CPU": 3.0}]) == 0
+    assert groups_that_fit(Footprint(3, 1.0), [{"CPU": 3.0}, {"CPU": 4.0}, {"memory": 1.0}]) == 2
+    assert groups_that_fit(Footprint(1, 1, 2), [{"CPU": 8.0, "GPU": 3.0}, {"CPU": 8.0, "GPU": 1.0}]) == 1
+    assert groups_that_fit(Footprint(1, 1, 1), [{"CPU": 64.0}, {"CPU": 1.0, "GPU": 8.0}]) == 1
+    with pytest.raises(ClusterError, match="has 6 CPUs and 0 GPUs on 2 nodes"):
+        check_capacity(Footprint(3, 2.0), [{"CPU": 3.0}, {"CPU": 3.0}])
+
+
+def test_uses_the_whole_cluster_unless_told_otherwise() -> None:
+    assert check_capacity(Footprint(2), [{"CPU": 9.0}]) == 4
+    assert check_capacity(Footprint(2), [{"CPU": 9.0}], concurrent=3) == 3
+
+
+def test_too_large_a_trial_is_refused_with_what_there_is() -> None:
+    with pytest.raises(ClusterError, match=r"4 workers x .* the cluster has 2 CPUs and 0 GPUs"):
+        check_capacity(Footprint(4), [{"CPU": 2.0}])
+    with pytest.raises(ClusterError, match="0 GPUs"):
+        check_capacity(Footprint(1, 1, 1), [{"CPU": 64.0}])
+
+
+def test_too_many_at_once_are_refused_with_what_fits() -> None:
+    with pytest.raises(ClusterError, match="--concurrent 2 fits"):
+        check_capacity(Footprint(2), [{"CPU": 4.0}], concurrent=3)
+
+
+@pytest.mark.ray
+def test_waiting_for_nodes_that_never_come_is_bounded() -> None:
+    with ray_cluster() as nodes:
+        started = time.monotonic()
+        assert grown(Footprint(workers=1000), 1, wait_s=1.0) == nodes
+        assert 1.0 <= time.monotonic() - started < 20.0

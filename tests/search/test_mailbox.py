@@ -1,0 +1,110 @@
+"""The mailbox's promises, on its own event loop (Ray adds nothing but the transport)."""
+
+import asyncio
+
+import pytest
+
+from gansweep.search.mailbox import Job, TrialMailbox
+from tests.values import report_of
+
+
+async def _soon(awaitable: object) -> object:
+    return await asyncio.wait_for(awaitable, 2)  # type: ignore[arg-type]
+
+
+async def _waits(awaitable: object) -> bool:
+    task = asyncio.ensure_future(awaitable)  # type: ignore[arg-type]
+    done, _ = await asyncio.wait([task], timeout=0.05)
+    task.cancel()
+    return not done
+
+
+def test_workers_train_only_towards_reports_that_are_wanted() -> None:
+    async def story() -> None:
+        mailbox = TrialMailbox()
+        await mailbox.assign(Job(0, "0000", {}))
+        assert (await _soon(mailbox.next_job(0, -1))).trial_id == "0000"  # type: ignore[attr-defined]
+        first = asyncio.ensure_future(mailbox.outcome(0, 0))
+        await mailbox.hand_in(0, 0, report_of(0))
+        assert (await _soon(first)).report == report_of(0)  # type: ignore[attr-defined]
+        # Nobody has asked for report 1 yet: a scheduler may still stop the trial, so no one trains on.
+        assert await _waits(mailbox.verdict(0, 0))
+        second = asyncio.ensure_future(mailbox.outcome(0, 1))
+        assert await _soon(mailbox.verdict(0, 0)) is True
+        second.cancel()
+
+    asyncio.run(story())
+
+
+def test_a_replaced_trial_ends_at_itsreport_of() -> None:
+    async def story() -> None:
+        mailbox = TrialMailbox()
+        await mailbox.assign(Job(0, "0000", {}))
+        await mailbox.hand_in(0, 0, report_of(0))
+        waiting = asyncio.ensure_future(mailbox.verdict(0, 0))
+        await mailbox.assign(Job(1, "0001", {}))
+        assert await _soon(waiting) is False
+        assert (await _soon(mailbox.next_job(0, 0))).trial_id == "0001"  # type: ignore[attr-defined]
+        assert (await _soon(mailbox.outcome(0, 1))).ending == "failed"  # type: ignore[attr-defined]
+
+    asyncio.run(story())
+
+
+def test_a_restarted_worker_gets_the_trial_its_predecessor_died_on_and_its_report_count() -> None:
+    async def story() -> None:
+        mailbox = TrialMailbox()
+        await mailbox.assign(Job(3, "0003", {}, reported=2))
+        await _soon(mailbox.next_job(0, -1))
+        await mailbox.hand_in(3, 2, report_of(2))
+        again = await _soon(mailbox.next_job(0, -1))
+        assert again.ticket == 3  # type: ignore[attr-defined]
+        assert await mailbox.reported(3) == 3
+
+    asyncio.run(story())
+
+
+def test_a_trial_that_keeps_killing_its_workers_fails_with_the_reason() -> None:
+    async def story() -> None:
+        mailbox = TrialMailbox(max_starts=2)
+        await mailbox.assign(Job(0, "0000", {}))
+        for _ in range(2):
+            await _soon(mailbox.next_job(0, -1))
+            await mailbox.fault(0, "RuntimeError: CUDA error")
+        # The third group: rank 1 asks first and is on the trial already, so rank 0 must take it down, not just wait.
+        await _soon(mailbox.next_job(1, -1))
+        with pytest.raises(RuntimeError, match="CUDA error"):
+            await _soon(mailbox.next_job(0, -1))
+        outcome = await _soon(mailbox.outcome(0, 0))
+        assert (outcome.ending, outcome.report) == ("failed", None)  # type: ignore[attr-defined]
+        assert "CUDA error" in outcome.reason  # type: ignore[attr-defined]
+        assert await _waits(mailbox.next_job(0, -1))
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("ending", ["diverged", "failed"])
+def test_an_ended_trial_is_not_handed_out_again(ending: str) -> None:
+    async def story() -> None:
+        mailbox = TrialMailbox()
+        await mailbox.assign(Job(0, "0000", {}))
+        await _soon(mailbox.next_job(0, -1))
+        await mailbox.end(0, ending, "why")  # type: ignore[arg-type]
+        outcome = await _soon(mailbox.outcome(0, 0))
+        assert (outcome.ending, outcome.reason) == (ending, "why")  # type: ignore[attr-defined]
+        # A worker group restarted now must wait for the next trial, not train this one again.
+        assert await _waits(mailbox.next_job(0, -1))
+
+    asyncio.run(story())
+
+
+def test_closing_sends_everyone_home() -> None:
+    async def story() -> None:
+        mailbox = TrialMailbox()
+        await mailbox.assign(Job(0, "0000", {}))
+        waiting = asyncio.ensure_future(mailbox.verdict(0, 0))
+        idle = asyncio.ensure_future(mailbox.next_job(1, 0))
+        await mailbox.close()
+        assert await _soon(waiting) is False
+        assert await _soon(idle) is None
+
+    asyncio.run(story())

@@ -1,0 +1,1 @@
+"""How generator and critic are conditioned on a class or a lesion."""

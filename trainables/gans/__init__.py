@@ -1,0 +1,1 @@
+"""One GAN family per file."""

@@ -1,0 +1,1 @@
+"""Layers and networks that families are built from."""

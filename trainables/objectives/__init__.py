@@ -1,0 +1,1 @@
+"""What is minimised, and what the critic is shown: losses, penalties, augmentation."""
