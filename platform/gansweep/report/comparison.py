@@ -10,7 +10,7 @@ import numpy as np
 
 from gansweep.report.formatting import score_text
 from gansweep.report.rows import Difference, LeaderboardRow, Verdict
-from gansweep.scoring.statistics.verdicts import holm
+from gansweep.scoring.statistics.verdicts import holm, wilson_bounds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -177,24 +177,14 @@ def _newcombe(one: float, other: float, n: int) -> tuple[float, float]:
     Newcombe 1998, "Interval estimation for the difference between independent proportions", method 10: it combines the
     Wilson intervals of the two proportions.
     """
-    low_1, high_1 = _wilson(one, n)
-    low_2, high_2 = _wilson(other, n)
+    from scipy import stats
+
+    z = float(stats.norm.ppf(1 - LEVEL / 2))
+    low_1, high_1 = wilson_bounds(one, n, z)
+    low_2, high_2 = wilson_bounds(other, n, z)
     below = math.hypot(one - low_1, high_2 - other)
     above = math.hypot(high_1 - one, other - low_2)
     return one - other - below, one - other + above
-
-
-def _wilson(proportion: float, n: int) -> tuple[float, float]:
-    """The 95 % interval of a proportion (Wilson 1927).
-
-    The mean of several detectors need not be a whole number of cases, so this takes the proportion, not a count.
-    """
-    from scipy import stats
-
-    square = float(stats.norm.ppf(1 - LEVEL / 2)) ** 2
-    centre = (proportion + square / (2 * n)) / (1 + square / n)
-    half = math.sqrt(square * proportion * (1 - proportion) / n + square**2 / (4 * n**2)) / (1 + square / n)
-    return centre - half, centre + half
 
 
 def verdict_sentences(rows: Sequence[LeaderboardRow]) -> list[str]:

@@ -28,6 +28,7 @@ __all__ = [
     "holm",
     "interval",
     "wilson",
+    "wilson_bounds",
 ]
 
 Verdict = Literal["helps", "no evidence", "harms"]
@@ -157,14 +158,20 @@ def interval(
     n = float(found.patients)
     if found.variance > 0 < value * (1 - value):
         n = min(n, value * (1 - value) / found.variance)
-    low, high = _wilson(value, n, float(stats.t(found.freedom).ppf((1 + confidence) / 2)))
+    low, high = wilson_bounds(value, n, float(stats.t(found.freedom).ppf((1 + confidence) / 2)))
     return value, low, high
 
 
-def _wilson(share: float, n: float, z: float) -> tuple[float, float]:
-    """Wilson's bounds for an effective number n, which need not be whole."""
-    middle = share + z**2 / (2 * n)
-    half = z * np.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
+def wilson_bounds(proportion: float, n: float, z: float) -> tuple[float, float]:
+    """Wilson's (1927) bounds of a proportion for an effective number of cases, which need not be whole.
+
+    Args:
+        proportion: in [0, 1]; the mean of several detectors need not be a whole number of cases either.
+        n: effective number of cases.
+        z: quantile of the normal or of Student's distribution.
+    """
+    middle = proportion + z**2 / (2 * n)
+    half = z * np.sqrt(proportion * (1 - proportion) / n + (z / (2 * n)) ** 2)
     low, high = np.clip((middle + np.array([-half, half])) / (1 + z**2 / n), 0.0, 1.0)
     return float(low), float(high)
 
