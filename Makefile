@@ -13,7 +13,7 @@ demo: $(VENV)/.installed  ## the whole story on phantom scans, into ./demo
 	$(BIN)/gansweep demo --out demo
 
 test: $(VENV)/.installed-dev  ## every test but the long ones
-	$(BIN)/python -m pytest -m "not acceptance" -n auto --maxprocesses=8 --dist loadgroup --durations=15 $(ARGS)
+	$(BIN)/python -m pytest -m "not acceptance" $(ARGS)
 
 check: $(VENV)/.installed-dev  ## style, types, and which way imports go
 	$(BIN)/ruff check .
