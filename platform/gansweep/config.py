@@ -311,6 +311,14 @@ class ConfirmSettings(Frozen):
     samples: int = Field(512, ge=2, description="Images drawn from each generator.")
     seed: int = Field(10_000, ge=0, description="The first fresh seed.")
 
+    @field_validator("ratios")
+    @classmethod
+    def _in_range(cls, ratios: tuple[float, ...]) -> tuple[float, ...]:
+        # The range of TrialConfig.synthetic_ratio, less 0: an arm with no synthetic image is the base itself.
+        if not ratios or not all(0.0 < ratio <= 8.0 for ratio in ratios):
+            raise ValueError("each ratio must be above 0 and at most 8")
+        return ratios
+
 
 class ConfirmOptions(ConfirmSettings):
     """How leaders are confirmed: the options of `gansweep confirm` and `gansweep.confirm`."""
@@ -400,6 +408,9 @@ def validated(model: type[Model], values: Mapping[str, Any], *, where: str) -> M
             raise ConfigError(
                 f"unknown key {key!r}", where=where, fix=f"known keys: {', '.join(_keys_beside(model, first['loc']))}"
             ) from None
+        if first["type"] == "missing" and isinstance(first["input"], Mapping):
+            # The input is then all that was given, which would bury what was not.
+            raise ConfigError(f"missing key {key!r}", where=where) from None
         what = f"{key} = {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}"
         raise ConfigError(what, where=where) from None
 

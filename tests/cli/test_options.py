@@ -2,7 +2,9 @@
 
 import pytest
 
-from gansweep.cli.options import parse_fractions, parse_settings
+import gansweep
+from gansweep.cli import main
+from gansweep.cli.options import parse_numbers, parse_settings
 from gansweep.errors import ConfigError
 
 
@@ -43,7 +45,27 @@ def test_settings_that_cannot_be_read(pairs, message):
         parse_settings(pairs)
 
 
-def test_fractions():
-    assert parse_fractions("0.6,0.2, .2") == (0.6, 0.2, 0.2)
+def test_numbers():
+    assert parse_numbers("0.6,0.2, .2", "--split", "TRAIN,VAL,TEST") == (0.6, 0.2, 0.2)
     with pytest.raises(ConfigError, match=r"--split: 'half' is not TRAIN,VAL,TEST"):
-        parse_fractions("half")
+        parse_numbers("half", "--split", "TRAIN,VAL,TEST")
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--ratios=0.5,x"], "error: --ratios: '0.5,x' is not R,R,...; give numbers with commas: 0.6,0.2,0.2"),
+        (["--ratios=0.5,-1"], "each ratio must be above 0 and at most 8"),
+        (["--ratios=0"], "each ratio must be above 0 and at most 8"),
+        (["--ratios=nan"], "confirm: ratios.0 = nan"),
+    ],
+)
+def test_a_wrong_number_is_told_of_its_own_option(words, line, capfd):
+    assert main(["confirm", "nowhere", *words]) == 2
+    assert line in capfd.readouterr().err
+
+
+def test_an_option_that_is_missing_is_named_and_what_was_given_is_not_repeated():
+    with pytest.raises(ConfigError) as told:
+        gansweep.sweep("smoke", cohort="c")
+    assert str(told.value) == "sweep: missing key 'storage'"

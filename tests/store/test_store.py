@@ -306,7 +306,7 @@ def test_what_is_not_a_store_is_told_in_one_line(store, tmp_path):
     with pytest.raises(StoreError, match="written in format 99"):
         Store.open(store.uri)
     (store.local / "sweep.json").write_text('{"format": 1, "name": "x"}')
-    with pytest.raises(StoreError, match=r"experiment.*field required"):
+    with pytest.raises(StoreError, match=r"missing key 'experiment'"):
         Store.open(store.uri)
 
 

@@ -75,7 +75,10 @@ def _is_demo(out: Path) -> bool:
 
 
 def _commands(out: Path, trials: int, workers: int, seed: int) -> list[list[str]]:
-    scans, cohort, runs, best = (str(out / name) for name in ("scans", "cohort", "runs", "best"))
+    scans = str(out / "scans")
+    cohort = str(out / "cohort")
+    runs = str(out / "runs")
+    best = str(out / "best")
     store = f"{runs}/demo"
     sweep = ["sweep", "smoke", f"--cohort={cohort}", f"--storage={runs}", "--name=demo", f"--trials={trials}"]
     return [

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from gansweep.cli.options import parse_fractions, parse_names, parse_settings
+from gansweep.cli.options import parse_names, parse_numbers, parse_settings
 from gansweep.config import option_of, validated
 
 __all__ = ["with_model_options"]
@@ -40,7 +40,7 @@ def with_model_options(function: Callable[..., None]) -> Callable[..., None]:
     @wraps(function)
     def run(**values: Any) -> None:
         for name, model in models.items():
-            own = {key: _parsed(values.pop(key), field) for key, field in model.model_fields.items()}
+            own = {key: _parsed(values.pop(key), key, field) for key, field in model.model_fields.items()}
             values[name] = validated(model, own, where=function.__name__)
         function(**values)
 
@@ -55,12 +55,11 @@ def with_model_options(function: Callable[..., None]) -> Callable[..., None]:
 def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     """A field as a parameter that typer understands."""
     kind = _kind(field.annotation)
-    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
     bounds = {key: getattr(item, key) for item in field.metadata for key in ("ge", "le") if hasattr(item, key)}
     option = typer.Option(
         option_of(name, field),
         help=field.description,
-        metavar=str(extra["metavar"]) if "metavar" in extra else None,
+        metavar=_metavar(field),
         min=bounds.get("ge"),
         max=bounds.get("le"),
     )
@@ -68,6 +67,12 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     if not field.is_required():
         default = _shown(field.get_default(call_default_factory=True))
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
+
+
+def _metavar(field: FieldInfo) -> str | None:
+    """How the help writes the field's value, where the model says so."""
+    extra = field.json_schema_extra
+    return str(extra["metavar"]) if isinstance(extra, dict) and "metavar" in extra else None
 
 
 def _kind(annotation: Any) -> Any:
@@ -89,7 +94,7 @@ def _shown(default: Any) -> Any:
     return None if default == {} or default is PydanticUndefined else default
 
 
-def _parsed(value: Any, field: FieldInfo) -> Any:
+def _parsed(value: Any, name: str, field: FieldInfo) -> Any:
     """What the user typed, as the model takes it."""
     annotation = field.annotation
     parts = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
@@ -98,4 +103,6 @@ def _parsed(value: Any, field: FieldInfo) -> Any:
         return parse_settings(value)
     if kind is None or value is None:
         return value
-    return parse_fractions(value) if float in get_args(kind) else parse_names(value)
+    if float in get_args(kind):
+        return parse_numbers(value, option_of(name, field), _metavar(field) or "NUMBER,NUMBER,...")
+    return parse_names(value)

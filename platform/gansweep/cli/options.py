@@ -21,8 +21,8 @@ __all__ = [
     "StoreArgument",
     "SweptSpaceOption",
     "WorkersOption",
-    "parse_fractions",
     "parse_names",
+    "parse_numbers",
     "parse_settings",
 ]
 
@@ -68,8 +68,13 @@ def parse_settings(pairs: Iterable[str] | None) -> dict[str, Any]:
     return settings
 
 
-def parse_fractions(text: str) -> tuple[float, ...]:
-    """`"0.6,0.2,0.2"` as numbers; whether they make a whole is for the cohort to say.
+def parse_numbers(text: str, option: str, form: str) -> tuple[float, ...]:
+    """`"0.6,0.2,0.2"` as numbers; whether they make sense is for the options model to say.
+
+    Args:
+        text: what the user typed.
+        option: the option it was typed for, for the message.
+        form: how its value is written: `TRAIN,VAL,TEST`.
 
     Raises:
         ConfigError: something in it is not a number.
@@ -77,7 +82,8 @@ def parse_fractions(text: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
-        raise ConfigError(f"{text!r} is not TRAIN,VAL,TEST", where="--split", fix="for example 0.6,0.2,0.2") from None
+        fix = "give numbers with commas: 0.6,0.2,0.2"
+        raise ConfigError(f"{text!r} is not {form}", where=option, fix=fix) from None
 
 
 def parse_names(text: str) -> tuple[str, ...]:
