@@ -25,9 +25,10 @@ import torch
 from scipy import stats
 
 from gansweep.contracts import ImageSet, ImageSpec
-from gansweep.scoring.arms import BASE, METRICS, judge_arms
+from gansweep.scoring.arms import BASE, COMPARED, judge_arms
+from gansweep.scoring.metrics.answers import Predictions
 from gansweep.scoring.networks.detection import Recipe, fraction_of_ratio, predict, train_detector
-from gansweep.scoring.statistics.verdicts import Predictions, compare, interval, wilson
+from gansweep.scoring.statistics.verdicts import compare, interval, wilson
 from trainables import DETECTORS
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ def null_comparison(number: int, trainings: int) -> Mapping[str, Comparison]:
 
 def alarms(comparisons: int, trainings: int) -> dict[str, int]:
     """Of so many null comparisons, how many were called a difference, by metric."""
-    found = dict.fromkeys(METRICS, 0)
+    found = dict.fromkeys(COMPARED, 0)
     for number in range(comparisons):
         for metric, comparison in null_comparison(number, trainings).items():
             found[metric] += comparison.verdict != "no evidence"
@@ -162,10 +163,10 @@ def alarms(comparisons: int, trainings: int) -> dict[str, int]:
 def simulated(comparisons: int, design: Design) -> dict[str, int]:
     """Of so many null comparisons of simulated detectors, how many were called a difference, by metric."""
     rng = np.random.default_rng(0)
-    found = dict.fromkeys(METRICS, 0)
+    found = dict.fromkeys(COMPARED, 0)
     for number in range(comparisons):
         pair = crossed(rng, design)
-        for metric in METRICS:
+        for metric in COMPARED:
             found[metric] += compare(*pair, metric, seed=number).verdict != "no evidence"
     return found
 
@@ -173,7 +174,7 @@ def simulated(comparisons: int, design: Design) -> dict[str, int]:
 def covered(arms: int, design: Design) -> dict[str, int]:
     """Of so many single arms of simulated detectors, how many intervals held the truth, by metric."""
     rng = np.random.default_rng(0)
-    found = dict.fromkeys(METRICS, 0)
+    found = dict.fromkeys(COMPARED, 0)
     for number in range(arms):
         arm, _ = crossed(rng, design)
         for metric, truth in design.truth.items():
@@ -184,12 +185,12 @@ def covered(arms: int, design: Design) -> dict[str, int]:
 
 def table(title: str, designs: Sequence[Design], count: Callable[[int, Design], dict[str, int]], n: int) -> list[Any]:
     """Prints what `count` finds of each design in n trials; returns it with the designs."""
-    columns = ("positive", "negative", "trainings", "luck", "reaction", "skill", *METRICS)
+    columns = ("positive", "negative", "trainings", "luck", "reaction", "skill", *COMPARED)
     print(f"\n{title}, {n} each\n\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}", flush=True)
     rows: list[Any] = []
     for design in designs:
         found = count(n, design)
-        print(f"| {' | '.join(map(str, (*astuple(design), *(share(found[m], n) for m in METRICS))))} |", flush=True)
+        print(f"| {' | '.join(map(str, (*astuple(design), *(share(found[m], n) for m in COMPARED))))} |", flush=True)
         rows.append({**asdict(design), **found})
     return rows
 

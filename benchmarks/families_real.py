@@ -27,8 +27,9 @@ from learning import FAMILIES, RELATIVISTIC
 from gansweep.cohort.dataset import Cohort
 from gansweep.config import ScoringSettings, TrialConfig
 from gansweep.contracts import Condition, ImageSet
+from gansweep.scoring.metrics.answers import Predictions
 from gansweep.scoring.networks.detection import fraction_of_ratio, predict, train_detector
-from gansweep.scoring.statistics.verdicts import Predictions, compare
+from gansweep.scoring.statistics.verdicts import compare
 from gansweep.scoring.trial import TrialScorer
 from gansweep.store.sheet import sheet_png
 from gansweep.training.build import build_gan

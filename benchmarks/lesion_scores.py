@@ -23,14 +23,14 @@ from gansweep.cohort.phantom.scans import draw_phantom
 from gansweep.cohort.readers.resample import fit_mask, fit_pixels
 from gansweep.contracts import ImageSet
 from gansweep.scoring.networks.encoder import train_encoder
-from gansweep.scoring.panel import score_sets
+from gansweep.scoring.panel.score import PanelInputs, score_sets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-    from gansweep.scoring.metrics.value import MetricValue
+    from gansweep.scoring.values import MetricValue
 
 LESION = WINDOWS["lesion"]
 SHOWN = (
@@ -107,7 +107,7 @@ def measure(options: argparse.Namespace, folder: str) -> None:
     result: dict[str, Any] = {"benchmark": "lesion_scores", **vars(options), "rows": {}}
     for number, (name, mistake) in enumerate(MISTAKES.items(), start=1):
         fake = drawn(options.images, options.size, np.random.default_rng([options.seed, number]), mistake)
-        found = score_sets(real, fake, features, seed=options.seed, window=LESION)
+        found = score_sets(PanelInputs(real, fake, window=LESION), features, options.seed)
         print(f"mistake: {name}", flush=True)
         for score in SHOWN:
             beside = {

@@ -50,7 +50,7 @@ SETS = {"head_ct_hemorrhage200": 100, "br35h_tumour_masks": 200}  # images in ea
 SIZE, STEPS = 48, 600  # pixels; updates of the encoder
 MODES = 8
 CPU = torch.device("cpu")
-REALISM = [name for name, metric in METRICS.items() if metric.of in {"features", "images"}]
+REALISM = [name for name, metric in METRICS.items() if metric.takes in {"features", "images"}]
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ class _Real:
         features, found = self.extractor.features(fake), {}
         for name in REALISM:
             metric = METRICS[name]
-            if metric.of == "features":
+            if metric.takes == "features":
                 value = metric.compute(self.features, features)
             else:
                 value = float((metric.compute(fake).mean() - metric.compute(self.images).mean()).abs())

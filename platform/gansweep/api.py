@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gansweep.cohort.dataset import Cohort
     from gansweep.config import TrialConfig
     from gansweep.contracts import Trainables
-    from gansweep.scoring.metrics.value import MetricValue
+    from gansweep.scoring.values import MetricValue
     from gansweep.store.store import Store
 
 Space = str | Experiment | None

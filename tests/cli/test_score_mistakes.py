@@ -133,7 +133,7 @@ def test_constant_images(
     """As fake ones they get their numbers; an encoder cannot be trained on them."""
     assert main(["score", given["real"], given["black"], "--features", given["Pooled"], "--size=16", "--json"]) == 0
     assert json.loads(capfd.readouterr().out)["fid"]["value"] > 0
-    monkeypatch.setattr("gansweep.scoring.panel.ENCODER_STEPS", 3)
+    monkeypatch.setattr("gansweep.scoring.panel.score.ENCODER_STEPS", 3)
     assert main(["score", given["black"], given["real"], "--size=16", "--json"]) == 2
     told = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(told) == 1

@@ -202,7 +202,7 @@ def test_what_cannot_be_checked_is_said(
 ) -> None:
     config = HOARDER.derive({"family": "dcgan", "architecture": {"latent": 8, "width": 4}, "iterations": 3})
     store = sweep_of(config)
-    monkeypatch.setattr("gansweep.scoring.memorisation.spaces.LEAST_PATIENTS", 30)
+    monkeypatch.setattr("gansweep.scoring.memorisation.figures.LEAST_PATIENTS", 30)
     caplog.set_level("INFO", "gansweep")
     out = export_best(store, tmp_path / "best", OWN, cache=cache)
     card = (out / "MODEL_CARD.md").read_text()

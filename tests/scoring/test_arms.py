@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from gansweep.contracts import Condition, ImageSet
-from gansweep.scoring.arms import BASE, METRICS, arm_names, judge_arms, real_arms, run_arms, synthetic_arms
+from gansweep.scoring.arms import BASE, COMPARED, arm_names, judge_arms, real_arms, run_arms, synthetic_arms
 from gansweep.scoring.networks.detection import Recipe
 from tests.scoring.discs import DiscCohort, disc_set, oracle
 from trainables.downstream.detectors import SmallCnn
@@ -38,7 +38,7 @@ def test_a_better_view_of_the_images_is_no_gain_from_synthetic_ones() -> None:
     for kind in judged.values():
         assert kind.comparisons["real + 1 synthetic"]["accuracy"].verdict == "no evidence"
         for name, by_metric in kind.comparisons.items():
-            for metric in METRICS:
+            for metric in COMPARED:
                 gain = kind.arms[name][metric][0] - kind.arms[BASE][metric][0]
                 assert by_metric[metric].difference == pytest.approx(gain)
     assert judged["good"].comparisons["synthetic only"]["accuracy"].verdict == "harms"
@@ -55,14 +55,14 @@ def test_what_an_arm_does_not_define_is_absent_with_the_reason_and_the_rest_is_t
     broken, compared = judged["broken"], {"real + 1 synthetic", "synthetic only"}
     lost = compared if undefined == BASE else {undefined}
     assert broken.arms[undefined] == {}
-    assert broken.absent[undefined] == dict.fromkeys(METRICS, reason)
+    assert broken.absent[undefined] == dict.fromkeys(COMPARED, reason)
     for name in compared:
-        assert set(broken.comparisons[name]) == (set() if name in lost else set(METRICS))
-        assert set(broken.absent[name]) == (set(METRICS) if name in lost else set())
+        assert set(broken.comparisons[name]) == (set() if name in lost else set(COMPARED))
+        assert set(broken.absent[name]) == (set(COMPARED) if name in lost else set())
     if undefined == BASE:
         assert set(broken.absent["synthetic only"].values()) == {f"real: {reason}"}
-        assert set(broken.arms["synthetic only"]) == set(METRICS)
-    assert set(judged["whole"].comparisons["synthetic only"]) == set(METRICS)
+        assert set(broken.arms["synthetic only"]) == set(COMPARED)
+    assert set(judged["whole"].comparisons["synthetic only"]) == set(COMPARED)
     assert not any(judged["whole"].absent.values())
     json.dumps({kind: asdict(arms) for kind, arms in judged.items()}, allow_nan=False)
 

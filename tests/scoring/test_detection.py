@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from gansweep.contracts import ImageSet, ImageSpec
-from gansweep.scoring.metrics.classification import detection_scores
+from gansweep.scoring.metrics.answers import Predictions, mean_over_trainings
+from gansweep.scoring.metrics.registry import METRICS, metrics_of
 from gansweep.scoring.networks.augmentation import augmented
 from gansweep.scoring.networks.detection import Batches, Recipe, fraction_of_ratio, predict, train_detector
 from tests.scoring.discs import SIZE, disc_set
@@ -23,7 +25,8 @@ RECIPE = Recipe(lambda: SmallCnn(SPEC), 2, steps=45, batch=16)
 def accuracy(real: ImageSet, synthetic: ImageSet | None = None, share: float = 0.0) -> float:
     test = disc_set(100, 77)
     detector = train_detector(RECIPE, real, synthetic, share, 0, CPU)
-    return detection_scores(predict([detector], test.images, CPU), test.labels, 1).accuracy
+    said = predict([detector], test.images, CPU).numpy()
+    return mean_over_trainings(METRICS["accuracy"].compute, Predictions(said, test.labels.numpy(), test.patients, 1))
 
 
 def test_an_easy_task_is_learned_from_real_or_from_good_synthetic_images() -> None:
@@ -116,7 +119,8 @@ def test_probabilities_that_are_none_have_no_score() -> None:
     """Of NaN an argmax still names a class."""
     probabilities = torch.full((2, 6, 2), 0.5)
     probabilities[1, 3] = torch.nan
-    assert all(math.isnan(score) for score in detection_scores(probabilities, torch.arange(6) % 2, 1))
+    said = Predictions(probabilities.numpy(), np.arange(6) % 2, list("abcdef"), 1)
+    assert all(math.isnan(mean_over_trainings(metric.compute, said)) for metric in metrics_of("answers").values())
 
 
 def test_shares_of_ratios() -> None:

@@ -22,7 +22,7 @@ from gansweep.scoring.ct.hounsfield import (
     quantiles_of,
     sides,
 )
-from gansweep.scoring.metrics.value import Sets
+from gansweep.scoring.values import Sets
 
 LESION = WINDOWS["lesion"]
 SIZE = 64

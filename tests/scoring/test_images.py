@@ -14,8 +14,8 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from gansweep.errors import ConfigError
 from gansweep.scoring.metrics.fusion import spatial_frequency, sum_of_correlations_of_differences
+from gansweep.scoring.metrics.masks import dice
 from gansweep.scoring.metrics.paired import lpips, ms_gmsd, ms_ssim, psnr, ssim
-from gansweep.scoring.networks.segmentation import dice
 
 
 def pairs(size: int = 48, channels: int = 1) -> tuple[torch.Tensor, torch.Tensor]:

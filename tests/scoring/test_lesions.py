@@ -10,9 +10,9 @@ import torch
 from gansweep.contracts import ImageSet
 from gansweep.scoring.metrics.frechet import frechet_distance
 from gansweep.scoring.metrics.kernel import kernel_distance
-from gansweep.scoring.metrics.lesions import NAMES, lesion_crops, lesion_distances, lesion_side
-from gansweep.scoring.metrics.value import Sets
 from gansweep.scoring.networks.extractors import Extractor
+from gansweep.scoring.panel.lesions import NAMES, lesion_crops, lesion_distances, lesion_side
+from gansweep.scoring.values import Sets
 
 SIZE = 32
 POOLED = Extractor(

@@ -112,7 +112,7 @@ def test_every_figure_has_its_sizes_and_interval_or_a_reason(extractor: Extracto
     assert found.figures["membership_auc_pixels"].reason.startswith("p = 0.0005")
     assert found.figures["copies_pixels"].value == 1.0
     json.dumps({name: figure.as_dict() for name, figure in found.figures.items()}, allow_nan=False)
-    without = assess(COPIES["replay"], TRAINING, HELD_OUT, None, missing="it is elsewhere").figures
+    without = assess(COPIES["replay"], TRAINING, HELD_OUT, "it is elsewhere").figures
     assert without["copies_features"].value is None
     assert without["copies_features"].reason == "it is elsewhere"
     assert without["copies_pixels"] == found.figures["copies_pixels"]

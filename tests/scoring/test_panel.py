@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -12,14 +12,14 @@ import torch
 from gansweep.contracts import ImageSet
 from gansweep.errors import CohortError, ConfigError
 from gansweep.scoring.memorisation.examination import FIGURES
-from gansweep.scoring.metrics.registry import METRICS
-from gansweep.scoring.panel import _halves, score_sets
+from gansweep.scoring.metrics.registry import METRICS, metrics_of
+from gansweep.scoring.panel.score import PanelInputs, _halves, score_sets
 from tests.scoring.discs import disc_set
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gansweep.scoring.metrics.value import MetricValue
+    from gansweep.scoring.values import MetricValue
 
 
 class Pooled(torch.nn.Module):
@@ -34,13 +34,21 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def scored(real: ImageSet, fake: ImageSet, *how: Path | int, **named: Any) -> dict[str, MetricValue]:
+    """`score_sets`, with what belongs to the inputs sorted out of `named`."""
+    inputs = {name: named.pop(name) for name in ("positive", "training", "held_out") if name in named}
+    return score_sets(PanelInputs(real, fake, **inputs), *how, **named)
+
+
 @pytest.fixture(scope="module")
 def panel(features: Path) -> dict[str, MetricValue]:
-    return score_sets(disc_set(40, 0), disc_set(30, 5), features)
+    return scored(disc_set(40, 0), disc_set(30, 5), features)
 
 
 def test_every_metric_is_there(panel: dict[str, MetricValue]) -> None:
-    assert set(METRICS) < set(panel)
+    of_a_trial = {*metrics_of("fusion"), *metrics_of("masks")}
+    assert set(METRICS) - of_a_trial < set(panel)
+    assert not of_a_trial & set(panel)
     assert {
         "fid_floor",
         "fid_matched",
@@ -80,13 +88,13 @@ def test_the_floor_has_a_distance_of_as_many_images_beside_it(panel: dict[str, M
         assert (matched.n_real, matched.n_fake) == (floor.n_real, floor.n_fake) == (20, 20)
         assert matched.reason == "half of the real images against 20 fake ones: to be held against the floor"
     assert "precision_matched" not in panel
-    few = score_sets(disc_set(40, 0), disc_set(12, 5), features)
+    few = scored(disc_set(40, 0), disc_set(12, 5), features)
     assert (few["fid_matched"].n_fake, few["fid_floor"].n_fake) == (12, 12)
 
 
 def test_a_half_of_one_image_has_no_floor(features: Path) -> None:
     real = replace(disc_set(8, 0), patients=("a",) * 7 + ("b",))
-    found = score_sets(real, disc_set(30, 5), features)
+    found = scored(real, disc_set(30, 5), features)
     assert found["fid"].value is not None
     for name in ("fid_floor", "kid_matched", "sliced_wasserstein_floor"):
         assert (found[name].value, found[name].reason) == (None, "a half of the real images holds a single one")
@@ -100,7 +108,7 @@ def test_a_fault_that_the_floor_would_let_pass_shows_when_matched(
     sums = dict.fromkeys(("fid", "fid_matched", "fid_floor"), 0.0)
     for seed in range(6):
         fake = disc_set(400, 50 + seed)
-        found = score_sets(disc_set(24, seed), replace(fake, images=fake.images * 0.95), features, seed=seed)
+        found = scored(disc_set(24, seed), replace(fake, images=fake.images * 0.95), features, seed=seed)
         for name in sums:
             sums[name] += found[name].value
     assert sums["fid"] < 0.7 * sums["fid_floor"]
@@ -116,33 +124,33 @@ def test_it_is_json(panel: dict[str, MetricValue]) -> None:
 def test_pairs_are_measured_when_the_caller_says_that_they_are(features: Path) -> None:
     real = disc_set(20, 0, 64)
     fake = replace(real, images=(real.images + 0.05).clamp(-1, 1))
-    panel = score_sets(real, fake, features, paired=True)
+    panel = scored(real, fake, features, paired=True)
     assert panel["psnr"].value is not None
     assert panel["psnr"].value > 30
     assert panel["ms_ssim"].reason == "needs images above 160 pixels, these have 64"
     assert panel["lpips"].reason == "no weights file was named"
-    assert score_sets(real, real, features, paired=True)["psnr"].reason == "infinite: some pairs are equal"
+    assert scored(real, real, features, paired=True)["psnr"].reason == "infinite: some pairs are equal"
 
 
 def test_memorisation_is_measured_against_what_the_generator_saw(features: Path, panel: dict[str, MetricValue]) -> None:
     assert {panel[name].reason for name in FIGURES} == {"no training images were named"}
     training, held_out = disc_set(40, 1), disc_set(30, 2)
-    found = score_sets(disc_set(40, 3), disc_set(40, 1), features, training=training, held_out=held_out)
+    found = scored(disc_set(40, 3), disc_set(40, 1), features, training=training, held_out=held_out)
     assert set(FIGURES) < set(found)
     assert found["copies_features"].value == 1.0
     assert found["copies_features"].features.startswith("pooled:")
     assert found["memorisation_excess_features"].value is not None
     assert (found["copies_pixels"].n_real, found["copies_pixels"].n_fake) == (70, 40)
-    alone = score_sets(disc_set(40, 3), disc_set(40, 4), features, training=training)
+    alone = scored(disc_set(40, 3), disc_set(40, 4), features, training=training)
     assert alone["copies_pixels"].value is not None
     assert alone["membership_auc_pixels"].reason == "fewer than two held-out patients"
     with pytest.raises(CohortError, match="training images are 1x64x64, fake ones 1x32x32"):
-        score_sets(disc_set(40, 3), disc_set(40, 1), features, training=disc_set(20, 1, 64))
+        scored(disc_set(40, 3), disc_set(40, 1), features, training=disc_set(20, 1, 64))
 
 
 def test_one_class_leaves_out_what_needs_labels(features: Path) -> None:
     fake = disc_set(30, 5)
-    panel = score_sets(disc_set(40, 0), replace(fake, labels=torch.zeros_like(fake.labels)), features)
+    panel = scored(disc_set(40, 0), replace(fake, labels=torch.zeros_like(fake.labels)), features)
     assert panel["accuracy"].reason == "the fake images, or a half of them, are of one class only"
     assert panel["fid"].value is not None
 
@@ -158,7 +166,7 @@ def test_a_score_that_the_tested_half_cannot_give_is_absent_and_the_rest_is_ther
     labels: list[int], positive: int, missing: set[str], reason: str, features: Path
 ) -> None:
     real = replace(disc_set(len(labels), 0), labels=torch.tensor(labels), patients=())
-    found = score_sets(real, disc_set(30, 5), features, positive=positive)
+    found = scored(real, disc_set(30, 5), features, positive=positive)
     for name in [name + suffix for name in missing for suffix in ("", "_real_only")]:
         assert found[name].value is None, name
         assert found[name].reason.startswith(reason), name
@@ -171,7 +179,7 @@ def test_a_score_that_the_tested_half_cannot_give_is_absent_and_the_rest_is_ther
 def test_a_positive_class_that_was_not_trained_on_leaves_out_what_is_about_it(features: Path) -> None:
     """Of three classes the fake images have two: a sensitivity of 0 would be nobody's fault but the labels'."""
     real = replace(disc_set(36, 0), labels=torch.arange(36) % 3, patients=())
-    found = score_sets(real, disc_set(12, 5), features, positive=2)
+    found = scored(real, disc_set(12, 5), features, positive=2)
     for name in ("sensitivity", "specificity", "auroc"):
         assert found[name].value is None
         assert found[name].reason == "none of the 12 fake images trained on is of the positive class"
@@ -187,7 +195,7 @@ def test_lesion_fidelity_counts_patients(features: Path) -> None:
         patients=tuple(f"p{i // 10}" for i in range(60)),
     )
     of_patients, of_images, of_three = (
-        score_sets(real, fake, features)["lesion_fidelity"]
+        scored(real, fake, features)["lesion_fidelity"]
         for fake in (slices, replace(slices, patients=()), ImageSet(once.images[:3], once.labels[:3]))
     )
     assert of_patients.high - of_patients.low > 2 * (of_images.high - of_images.low)
@@ -197,7 +205,7 @@ def test_lesion_fidelity_counts_patients(features: Path) -> None:
 
 def test_images_that_are_all_alike_have_an_inception_score_of_one(features: Path) -> None:
     fake = ImageSet(torch.zeros(10, 1, 32, 32), torch.arange(10) % 2)
-    found = score_sets(disc_set(20, 0), fake, features)["inception_score"]
+    found = scored(disc_set(20, 0), fake, features)["inception_score"]
     assert (found.value, found.low, found.high) == (1.0, 1.0, 1.0)
 
 
@@ -209,8 +217,8 @@ def test_a_metric_that_fails_is_absent_with_the_reason_and_the_rest_is_there(
 
     for name, compute in (("fid", fails), ("precision", fails), ("kid", lambda *_: float("nan"))):
         monkeypatch.setitem(METRICS, name, replace(METRICS[name], compute=compute))
-    monkeypatch.setattr("gansweep.scoring.panel.Probe.fit", fails)
-    found = score_sets(disc_set(20, 0), disc_set(12, 5), features)
+    monkeypatch.setattr("gansweep.scoring.panel.labelled.Probe.fit", fails)
+    found = scored(disc_set(20, 0), disc_set(12, 5), features)
     for name in ("fid", "fid_floor", "fid_matched", "precision", "lesion_fidelity", "auroc_real_only"):
         assert (found[name].value, found[name].reason) == (None, "not computable: linalg.svd: failed to converge"), name
     assert (found["kid"].value, found["kid"].low, found["kid"].reason) == (None, None, "not finite")
@@ -219,13 +227,13 @@ def test_a_metric_that_fails_is_absent_with_the_reason_and_the_rest_is_there(
 
 
 def test_a_set_of_its_own_gets_an_encoder_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gansweep.scoring.panel.ENCODER_STEPS", 10)
+    monkeypatch.setattr("gansweep.scoring.panel.score.ENCODER_STEPS", 10)
     monkeypatch.setattr("gansweep.scoring.statistics.resampling.HALVES", 4)
     told: list[tuple[str, int, int]] = []
-    found = score_sets(disc_set(24, 0), disc_set(16, 5), progress=lambda *step: told.append(step))
+    found = scored(disc_set(24, 0), disc_set(16, 5), progress=lambda *step: told.append(step))
     assert found["fid"].features.startswith("cohort-encoder:")
     assert told == [("training an encoder", done, 10) for done in range(1, 11)]
-    seen = score_sets(disc_set(24, 0), disc_set(16, 5), training=disc_set(20, 1), held_out=disc_set(10, 2))
+    seen = scored(disc_set(24, 0), disc_set(16, 5), training=disc_set(20, 1), held_out=disc_set(10, 2))
     absent = seen["memorisation_excess_features"]
     assert (absent.value, absent.reason) == (None, "the extractor was trained on half of the real images")
     assert seen["membership_auc_features"].value is not None
@@ -251,7 +259,7 @@ def test_intervals_count_patients_not_slices(features: Path) -> None:
         patients=tuple(f"p{i // 5}" for i in range(40)),
     )
     fake = disc_set(40, 5)
-    by_patient, by_slice = (score_sets(r, fake, features) for r in (real, replace(real, patients=())))
+    by_patient, by_slice = (scored(r, fake, features) for r in (real, replace(real, patients=())))
 
     def width(panel: dict[str, MetricValue], name: str) -> float:
         return panel[name].high - panel[name].low
@@ -261,18 +269,18 @@ def test_intervals_count_patients_not_slices(features: Path) -> None:
         assert by_patient[name].value == by_slice[name].value
     dose = torch.linspace(0.05, 0.4, 8).repeat_interleave(5).view(-1, 1, 1, 1)  # some patients are translated worse
     pairs = ImageSet(real.images + dose, real.labels)
-    one, other = (score_sets(r, pairs, features, paired=True) for r in (real, replace(real, patients=())))
+    one, other = (scored(r, pairs, features, paired=True) for r in (real, replace(real, patients=())))
     assert width(one, "psnr") > 1.8 * width(other, "psnr"), "five slices of each: the root of five"
 
 
 def test_fewer_than_four_patients_give_a_value_without_an_interval(features: Path) -> None:
     real, fake = disc_set(24, 0), disc_set(30, 5)
-    three = score_sets(replace(real, patients=tuple(f"p{i // 8}" for i in range(24))), fake, features)
+    three = scored(replace(real, patients=tuple(f"p{i // 8}" for i in range(24))), fake, features)
     assert three["fid"].value is not None
     assert (three["fid"].low, three["fid"].high) == (None, None)
     assert three["fid"].reason == three["spatial_frequency_real"].reason == "no interval: 3 patients, 4 are needed"
     assert three["fid_floor"].reason.endswith("patients; no interval: 1 patients, 4 are needed")
-    two = score_sets(real, ImageSet(fake.images[:2], fake.labels[:2]), features)
+    two = scored(real, ImageSet(fake.images[:2], fake.labels[:2]), features)
     assert (two["kid"].low, two["kid"].reason) == (None, "no interval: 2 images, 4 are needed")
     assert two["kid"].as_dict()["low"] is None
 
@@ -303,12 +311,12 @@ def broken(kind: str) -> tuple[ImageSet, ImageSet]:
 )
 def test_sets_that_cannot_be_compared_are_refused(kind: str, line: str, features: Path) -> None:
     with pytest.raises(CohortError, match=line):
-        score_sets(*broken(kind), features)
+        scored(*broken(kind), features)
 
 
 def test_pairs_of_unequal_number_and_a_wrong_extractor_are_refused(tmp_path: Path, features: Path) -> None:
     with pytest.raises(CohortError, match="40 real and 30 fake images cannot be pairs"):
-        score_sets(disc_set(40, 0), disc_set(30, 1), features, paired=True)
+        scored(disc_set(40, 0), disc_set(30, 1), features, paired=True)
     (tmp_path / "not.pt").write_text("weights")
     with pytest.raises(ConfigError, match="not a TorchScript file"):
-        score_sets(disc_set(40, 0), disc_set(30, 1), tmp_path / "not.pt")
+        scored(disc_set(40, 0), disc_set(30, 1), tmp_path / "not.pt")

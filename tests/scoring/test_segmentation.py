@@ -13,7 +13,8 @@ from gansweep.config import ScoringSettings, TrialConfig
 from gansweep.contracts import Condition, ImageSet, ImageSpec, Trainables
 from gansweep.errors import CohortError, ConfigError
 from gansweep.scoring.networks.detection import Recipe
-from gansweep.scoring.networks.segmentation import dice_of, train_segmenter, with_lesion
+from gansweep.scoring.networks.segmentation import predicted_masks, train_segmenter, with_lesion
+from gansweep.scoring.reference import mask_scores
 from gansweep.scoring.trial import TrialScorer
 from tests.scoring.discs import SIZE, DiscCohort, disc_set, oracle
 from trainables.downstream.detectors import SmallCnn
@@ -74,7 +75,7 @@ def test_segmenters_learn_from_true_pairs_real_or_not_and_not_from_masks_elsewhe
     assert many.masks is not None
     wrong = replace(many, masks=many.masks.flip(-1).flip(-2))
     alone, helped, misled = (
-        dice_of([train_segmenter(RECIPE, few, synthetic, share, 0, CPU)], held_out, CPU).mean()
+        mask_scores([train_segmenter(RECIPE, few, synthetic, share, 0, CPU)], held_out, CPU).mean()
         for synthetic, share in ((None, 0.0), (many, 0.75), (wrong, 1.0))
     )
     assert alone > 0.6
@@ -113,12 +114,13 @@ def test_dice_is_taken_on_images_with_a_lesion() -> None:
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return spots(images) - 0.5
 
-    assert dice_of([Knows(), Knows()], found, CPU, batch=3).shape == (2, 5)
-    assert dice_of([Knows()], found, CPU).min() == 1.0
+    assert mask_scores([Knows(), Knows()], found, CPU).shape == (2, 1, 5)
+    assert mask_scores([Knows()], found, CPU).min() == 1.0
+    assert torch.equal(predicted_masks(Knows(), found, CPU, batch=3), predicted_masks(Knows(), found, CPU))
     with pytest.raises(CohortError, match="no held-out image has a lesion mask"):
-        dice_of([Knows()], replace(found, masks=torch.zeros_like(found.images)), CPU)
+        mask_scores([Knows()], replace(found, masks=torch.zeros_like(found.images)), CPU)
     with pytest.raises(CohortError, match="without lesion masks cannot be segmented"):
-        dice_of([Knows()], replace(found, masks=None), CPU)
+        mask_scores([Knows()], replace(found, masks=None), CPU)
 
 
 def test_a_family_that_draws_masks_is_scored_by_them(tmp_path: Path) -> None:

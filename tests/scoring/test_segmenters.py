@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from gansweep.contracts import ImageSpec
 from gansweep.errors import ConfigError
-from gansweep.scoring.networks.segmentation import dice
+from gansweep.scoring.metrics.masks import dice
 from trainables.downstream.segmenters import DruNet, UNet
 
 

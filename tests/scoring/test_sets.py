@@ -7,8 +7,18 @@ import pytest
 import torch
 from torchmetrics.image.inception import InceptionScore
 
-from gansweep.scoring.metrics.classification import accuracy, auroc, inception_score, sensitivity, specificity
+from gansweep.scoring.metrics.answers import (
+    Predictions,
+    accuracy,
+    auroc,
+    brier_score,
+    log_loss,
+    mean_over_trainings,
+    sensitivity,
+    specificity,
+)
 from gansweep.scoring.metrics.manifold import coverage, density, precision, recall
+from gansweep.scoring.metrics.recognition import inception_score
 from gansweep.scoring.metrics.sliced import _squared, sliced_wasserstein
 
 
@@ -84,9 +94,19 @@ def test_detection_scores_by_sklearn() -> None:
     labels = torch.arange(60) % 3
     p = (drawn(60, 0, 3) + 1.2 * torch.nn.functional.one_hot(labels, 3)).softmax(1)
     truth, called = (labels == 2).numpy(), (p[:, 2] >= 0.5).numpy()
-    assert float(accuracy(p, labels)) == pytest.approx(metrics.accuracy_score(labels, p.argmax(1)))
-    assert float(sensitivity(p, labels, 2)) == pytest.approx(metrics.recall_score(truth, called))
-    assert float(specificity(p, labels, 2)) == pytest.approx(metrics.recall_score(~truth, ~called))
-    assert float(auroc(p, labels, 2)) == pytest.approx(metrics.roc_auc_score(truth, p[:, 2]))
+
+    def said(probabilities: torch.Tensor) -> Predictions:
+        return Predictions(probabilities.numpy()[None], labels.numpy(), [str(i) for i in range(60)], 2)
+
+    expected = {
+        accuracy: metrics.accuracy_score(labels, p.argmax(1)),
+        sensitivity: metrics.recall_score(truth, called),
+        specificity: metrics.recall_score(~truth, ~called),
+        auroc: metrics.roc_auc_score(truth, p[:, 2]),
+        log_loss: metrics.log_loss(labels, p),
+        brier_score: metrics.brier_score_loss(labels, p, scale_by_half=True),
+    }
+    for metric, value in expected.items():
+        assert mean_over_trainings(metric, said(p)) == pytest.approx(value)
     tied = torch.full((60, 3), 1 / 3)
-    assert float(auroc(tied, labels, 2)) == 0.5
+    assert mean_over_trainings(auroc, said(tied)) == 0.5

@@ -10,8 +10,8 @@ from scipy import stats
 
 from benchmarks.false_alarms import Design, crossed
 from gansweep.errors import ConfigError
+from gansweep.scoring.metrics.answers import Predictions
 from gansweep.scoring.statistics.verdicts import (
-    Predictions,
     UndefinedError,
     compare,
     compare_arms,

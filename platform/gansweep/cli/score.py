@@ -13,7 +13,7 @@ from gansweep.config import ScoreOptions
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from gansweep.scoring.metrics.value import MetricValue
+    from gansweep.scoring.values import MetricValue
 
 __all__ = ["score"]
 

@@ -151,15 +151,12 @@ class MemorisationGate:
     def _assessed(
         self, samples: Tensor, training: ImageSet, held_out: ImageSet | None, origins: int | None
     ) -> Memorisation:
+        extractor: Extractor | str
         try:
             extractor = self.extractor(training)
-            missing = ""
         except ConfigError as error:
-            extractor = None
-            missing = f"no feature extractor: {error.what}"
-        return assess(
-            samples, training, held_out, extractor, missing=missing, origins=origins, limits=self.limits, seed=SEED
-        )
+            extractor = f"no feature extractor: {error.what}"
+        return assess(samples, training, held_out, extractor, origins=origins, limits=self.limits, seed=SEED)
 
     def _judge(self, found: Memorisation, place: str) -> None:
         looked = f"the nearest pairs: {place}"

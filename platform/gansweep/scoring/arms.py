@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from gansweep.scoring.metrics.answers import Predictions
+from gansweep.scoring.metrics.registry import metrics_of
 from gansweep.scoring.networks.detection import Recipe, fraction_of_ratio, predict, train_detector
-from gansweep.scoring.statistics.verdicts import Comparison, Predictions, UndefinedError, compare_arms, interval
+from gansweep.scoring.statistics.verdicts import Comparison, UndefinedError, compare_arms, interval
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,13 +23,13 @@ if TYPE_CHECKING:
 
     from gansweep.contracts import ImageSet
 
-__all__ = ["BASE", "METRICS", "JudgedArms", "arm_names", "judge_arms", "real_arms", "run_arms", "synthetic_arms"]
+__all__ = ["BASE", "COMPARED", "JudgedArms", "arm_names", "judge_arms", "real_arms", "run_arms", "synthetic_arms"]
 
 BASE = "real"
 """Real images with classical augmentation in class-balanced batches: what synthetic images must beat."""
 
-METRICS = ("accuracy", "sensitivity", "specificity", "auroc")
-"""What arms are compared by."""
+COMPARED = tuple(name for name, metric in metrics_of("answers").items() if metric.better == "higher")
+"""What arms are compared by. Verdicts are told in percentage points, which the log loss has not."""
 
 Interval = tuple[float, float, float]
 """Value, low and high."""
@@ -92,11 +94,11 @@ def synthetic_arms(
     device: torch.device,
 ) -> dict[str, Tensor]:
     """The arms of `run_arms` that use a generator's samples."""
-    shares = (*map(fraction_of_ratio, ratios), 1.0)
+    fractions = (*map(fraction_of_ratio, ratios), 1.0)
     names = arm_names(ratios)[len(_REAL_ARMS) :]
     return {
-        name: _predicted(recipe, real, synthetic, share, test, seeds, device)
-        for name, share in zip(names, shares, strict=True)
+        name: _predicted(recipe, real, synthetic, fraction, test, seeds, device)
+        for name, fraction in zip(names, fractions, strict=True)
     }
 
 
@@ -104,12 +106,12 @@ def _predicted(
     recipe: Recipe,
     real: ImageSet,
     synthetic: ImageSet | None,
-    share: float,
+    synthetic_fraction: float,
     test: Tensor,
     seeds: Sequence[int],
     device: torch.device,
 ) -> Tensor:
-    detectors = [train_detector(recipe, real, synthetic, share, seed, device) for seed in seeds]
+    detectors = [train_detector(recipe, real, synthetic, synthetic_fraction, seed, device) for seed in seeds]
     return predict(detectors, test, device)
 
 
@@ -119,7 +121,7 @@ class JudgedArms:
 
     Args:
         trainings: generators behind each figure.
-        arms: value, low and high of each of `METRICS` that is defined, by arm; 95 % intervals over patients.
+        arms: value, low and high of each of `COMPARED` that is defined, by arm; 95 % intervals over patients.
         comparisons: with `BASE`, by arm with synthetic images and metric.
         absent: why a metric or its comparison is missing, by arm and metric.
     """
@@ -169,14 +171,14 @@ def judge_arms(
             metric,
             seed=seed,
         )
-        for metric in METRICS
+        for metric in COMPARED
     }
     return {
         kind: JudgedArms(
             len(kinds[kind]),
             {name: intervals for name, (intervals, _) in arms.items()},
             {
-                name: {m: verdicts[m][f"{kind}/{name}"] for m in METRICS if m not in absent[kind][name]}
+                name: {m: verdicts[m][f"{kind}/{name}"] for m in COMPARED if m not in absent[kind][name]}
                 for name in claimed[kind]
             },
             absent[kind],
@@ -189,7 +191,7 @@ def _measured(arm: Predictions, seed: int) -> tuple[dict[str, Interval], dict[st
     """Each metric with its interval, and why there is none of the others."""
     intervals: dict[str, Interval] = {}
     reasons: dict[str, str] = {}
-    for metric in METRICS:
+    for metric in COMPARED:
         try:
             intervals[metric] = interval(arm, metric, seed=seed)
         except UndefinedError as undefined:

@@ -17,14 +17,14 @@ from gansweep.cohort.intensity import window_named
 from gansweep.config import validated
 from gansweep.contracts import ImageSet
 from gansweep.errors import CohortError
-from gansweep.scoring.panel import score_sets
+from gansweep.scoring.panel.score import PanelInputs, score_sets
 
 if TYPE_CHECKING:
     from gansweep.cohort.dataset import CohortInfo
     from gansweep.cohort.intensity import Window
     from gansweep.config import ScoreOptions
     from gansweep.files import ProgressCallback
-    from gansweep.scoring.metrics.value import MetricValue
+    from gansweep.scoring.values import MetricValue
 
 __all__ = ["compare"]
 
@@ -57,18 +57,16 @@ def compare(
     real_images, info = _load(real, options.size, progress)
     fake_images = _drawn_apart(*_load(fake, info.size, progress, like=info))
     seen, unseen = _seen_and_unseen(real, real_images, options.training, info, progress)
-    return score_sets(
+    inputs = PanelInputs(
         real_images,
         fake_images,
-        options.features,
-        options.seed,
-        paired=options.paired,
-        lpips=options.lpips,
         positive=info.classes.index(info.positive_class),
         training=seen,
         held_out=unseen,
         window=_hounsfield_window(info),
-        progress=progress,
+    )
+    return score_sets(
+        inputs, options.features, options.seed, paired=options.paired, lpips=options.lpips, progress=progress
     )
 
 

@@ -7,7 +7,7 @@ depends on.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -16,20 +16,22 @@ from torch import Tensor, nn
 
 from gansweep.cache import key
 from gansweep.errors import CohortError, ConfigError
+from gansweep.scoring.metrics.registry import metrics_of
 from gansweep.scoring.networks import detection, encoder, segmentation
 from gansweep.scoring.networks.detection import Recipe, predict, train_detector
 from gansweep.scoring.networks.extractors import Extractor, content_hash, load_extractor
-from gansweep.scoring.networks.segmentation import dice_of, train_segmenter, with_lesion
+from gansweep.scoring.networks.segmentation import predicted_masks, train_segmenter, with_lesion
 from gansweep.seeds import seeded
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from gansweep.config import DataView, ScoringSettings
     from gansweep.contracts import ImageSet, ImageSpec, Trainables
     from gansweep.distributed import World
 
-__all__ = ["Reference", "ReferenceMaker", "ScoredCohort"]
+__all__ = ["Reference", "ReferenceMaker", "ScoredCohort", "mask_scores"]
 
 log = logging.getLogger(__name__)
 
@@ -154,7 +156,7 @@ class ReferenceMaker:
         return named or self._encoder(view, train, world)
 
     def segmenters(self, view: DataView, real: Reference, world: World) -> tuple[Recipe, Tensor]:
-        """How segmenters are trained, and the Dice `[s, n]` of those trained on real pairs alone.
+        """How segmenters are trained, and the `mask_scores` of those trained on real pairs alone.
 
         Raises:
             ConfigError: an unknown segmenter, or one that cannot take images of this size.
@@ -173,14 +175,15 @@ class ReferenceMaker:
         seeds = range(settings.detector_seeds)
         base = {"cohort": self.cohort.content_hash, "view": view.model_dump(), "batch": settings.detector_batch}
         network = {"network": _network(recipe, real.spec), "steps": recipe.steps, "seeds": len(seeds)}
+        names = list(metrics_of("masks", trial=True))
 
         def make() -> Tensor:
             log.info("training %d real-only segmenters, once per cohort and view", len(seeds))
             trained = ((s, train_segmenter(recipe, real.train, None, 0.0, s, self.device)) for s in world.mine(seeds))
-            parts = ((s, dice_of([one], real.val, self.device)) for s, one in trained)
-            return world.assembled(parts, torch.zeros(len(seeds), int(with_lesion(real.val).sum())))
+            parts = ((s, mask_scores([one], real.val, self.device)) for s, one in trained)
+            return world.assembled(parts, torch.zeros(len(seeds), len(names), int(with_lesion(real.val).sum())))
 
-        path = self.cache / f"segmenters-{key(**base, **network, version=segmentation.VERSION)}.pt"
+        path = self.cache / f"segmenters-{key(**base, **network, metrics=names, version=segmentation.VERSION)}.pt"
         found: Tensor = world.cached(path, make, together=True)
         return recipe, found
 
@@ -230,6 +233,32 @@ class ReferenceMaker:
     def _detector_key(self, recipe: Recipe, spec: ImageSpec) -> dict[str, Any]:
         settings = self.scoring.model_dump(include={"detector_steps", "detector_batch", "detector_seeds"})
         return {**settings, "network": _network(recipe, spec), "version": detection.VERSION}
+
+
+def mask_scores(segmenters: Sequence[nn.Module], images: ImageSet, device: torch.device) -> Tensor:
+    """Each of a trial's metrics of masks, in the registry's order, of each segmenter on each image with a lesion.
+
+    Images without a lesion are left out: their Dice is 1 or 0, whatever the size of the mistake.
+
+    Args:
+        segmenters: s of them, in evaluation mode.
+        images: real images with masks.
+        device: where the segmenters are.
+
+    Returns:
+        `[s, metrics, n]` for the n images that have a lesion.
+
+    Raises:
+        CohortError: images without masks, or none with a lesion.
+    """
+    marked = with_lesion(images)
+    if images.masks is None or not marked.any():
+        raise CohortError("no held-out image has a lesion mask", fix="ingest with a --split that leaves some")
+    true = images.masks[marked].cpu()
+    chosen = replace(images, images=images.images[marked])
+    predicted = [predicted_masks(one, chosen, device) for one in segmenters]
+    metrics = metrics_of("masks", trial=True).values()
+    return torch.stack([torch.stack([metric.compute(one, true) for metric in metrics]) for one in predicted])
 
 
 @torch.no_grad()

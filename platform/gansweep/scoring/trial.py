@@ -1,5 +1,7 @@
 """The scores of a trial: how real its samples look, and what a detector trained with them gains on validation patients.
 
+Which scores these are, the registry says: all of `gansweep.scoring.metrics.registry.METRICS` that are marked `trial`.
+
 Samples are compared with the real *training* images: these are what the generator is asked to imitate, and there are
 more of them than of any other split. A generator that replays them therefore scores well here; the detector, which is
 tested on patients no generator has seen, and the memorisation checks are there to tell. Beside each distance stands
@@ -18,14 +20,11 @@ from gansweep.config import DataView, ScoringSettings, TrialConfig
 from gansweep.contracts import AnswersPairs, Condition, ImageSet, PairedTask, Sampler
 from gansweep.distributed import World
 from gansweep.errors import Diverged
-from gansweep.scoring.metrics.classification import Detection, detection_scores
-from gansweep.scoring.metrics.frechet import frechet_distance
-from gansweep.scoring.metrics.fusion import spatial_frequency, sum_of_correlations_of_differences
-from gansweep.scoring.metrics.kernel import kernel_distance
-from gansweep.scoring.metrics.paired import ms_gmsd, psnr, ssim
-from gansweep.scoring.networks.detection import fraction_of_ratio, predict, recognised, train_detector
-from gansweep.scoring.networks.segmentation import dice_of, train_segmenter
-from gansweep.scoring.reference import Baseline, Reference, ReferenceMaker, ScoredCohort
+from gansweep.scoring.metrics.answers import Predictions, mean_over_trainings
+from gansweep.scoring.metrics.registry import metrics_of
+from gansweep.scoring.networks.detection import fraction_of_ratio, predict, train_detector
+from gansweep.scoring.networks.segmentation import train_segmenter
+from gansweep.scoring.reference import Baseline, Reference, ReferenceMaker, ScoredCohort, mask_scores
 from gansweep.seeds import report_seed
 
 if TYPE_CHECKING:
@@ -91,13 +90,16 @@ class TrialScorer:
             iteration: of the generator; each report draws fresh samples.
 
         Returns:
-            `fid`, `kid` against the training images; `fid_floor`, `kid_floor` of the validation images, and
-            `fid_matched` of as many samples as these (compare it with the floor: both have the same bias); and, where
-            there is more than one class, `accuracy`, `sensitivity`, `specificity`, `auroc` on validation images, means
-            over the detectors, the same with `_real_only` and `_difference`, and `lesion_fidelity`, the share of
-            samples, averaged over classes, in which the real-only detectors see the class that was asked for. Of
-            families that answer pairs also what `paired_scores` gives on the validation images; of those that draw
-            masks `dice`, `dice_real_only` and `dice_difference` of segmenters on validation images with a lesion.
+            The metrics that are marked `trial` in the registry, by what they take:
+
+            - of features, against the training images; with `_floor`, the same of the validation images, and of a
+              metric that depends on the number of images `_matched`, of as many samples as the floor has images;
+            - of answers, where there is more than one class: means over the detectors, on validation images; the same
+              with `_real_only`, of detectors trained on real images alone, and `_difference`;
+            - of the classes that the real-only detectors see in the samples: means over classes, then over these;
+            - of pairs, of fusions and of images what `paired_scores` gives, of families that answer pairs;
+            - of masks, of families that draw them: means over the segmenters, on validation images with a lesion, with
+              `_real_only` and `_difference`.
 
         A family that makes some classes only is asked for these alone, and compared with real images of these alone;
         detectors and segmenters then get real images of the others. Of a family whose samples have no label detectors
@@ -166,52 +168,58 @@ class TrialScorer:
         fake = world.assembled(parts, real.train_features.new_zeros(len(images), real.train_features.shape[1]))
         train = real.train_features[torch.isin(real.train.labels, made)]
         val = real.val_features[torch.isin(real.val.labels, made)]
-        matched = min(len(fake), len(val))
-        return {
-            "fid": frechet_distance(train, fake),
-            "fid_matched": frechet_distance(train, _spread(fake, matched)),
-            "fid_floor": frechet_distance(train, _spread(val, matched)),
-            "kid": kernel_distance(train, fake),
-            "kid_floor": kernel_distance(train, val),
-        }
+        scores: dict[str, float] = {}
+        for name, metric in metrics_of("features", trial=True).items():
+            scores[name] = metric.compute(train, fake)
+            floor = val
+            if metric.biased:
+                matched = min(len(fake), len(val))
+                scores[f"{name}_matched"] = metric.compute(train, _spread(fake, matched))
+                floor = _spread(val, matched)
+            scores[f"{name}_floor"] = metric.compute(train, floor)
+        return scores
 
     def _downstream(
         self, real: Reference, baseline: Baseline, samples: ImageSet | None, config: TrialConfig, world: World
     ) -> dict[str, float]:
         """What detectors gain by `samples`; None: samples without a label, from which none learns."""
-        real_only = detection_scores(baseline.probabilities, real.val.labels, real.positive)
+        real_only = _answer_scores(baseline.probabilities, real)
         if samples is None:
             return _compared(real_only, real_only)
-        agrees = recognised(baseline.detectors, samples, self.device)
-        by_class = [agrees[samples.labels == c].double().mean() for c in samples.labels.unique()]
+        seen = predict(baseline.detectors, samples.images, self.device).mean(0)
+        recognition = _recognition(seen, samples.labels)
         if config.sample_filter == "detector_agrees":
+            agrees = seen.argmax(1) == samples.labels
             samples = ImageSet(samples.images[agrees], samples.labels[agrees])
         probabilities = self._with_samples(real, baseline, samples, fraction_of_ratio(config.synthetic_ratio), world)
-        with_samples = detection_scores(probabilities, real.val.labels, real.positive)
-        return _compared(with_samples, real_only) | {"lesion_fidelity": float(torch.stack(by_class).mean())}
+        return _compared(_answer_scores(probabilities, real), real_only) | recognition
 
     def _with_samples(
-        self, real: Reference, baseline: Baseline, samples: ImageSet, share: float, world: World
+        self, real: Reference, baseline: Baseline, samples: ImageSet, synthetic_fraction: float, world: World
     ) -> Tensor:
         """Probabilities `[s, n_val, classes]` of detectors trained on real and synthetic images."""
-        if share == 0 or not len(samples):
+        if synthetic_fraction == 0 or not len(samples):
             return baseline.probabilities  # the real-only arm itself
         seeds = world.mine(range(self.scoring.detector_seeds))
-        trained = ((s, train_detector(baseline.recipe, real.train, samples, share, s, self.device)) for s in seeds)
+        trained = (
+            (s, train_detector(baseline.recipe, real.train, samples, synthetic_fraction, s, self.device)) for s in seeds
+        )
         parts = ((s, predict([detector], real.val.images, self.device)) for s, detector in trained)
         return world.assembled(parts, torch.zeros_like(baseline.probabilities))
 
     def _segmentation(self, real: Reference, samples: ImageSet, config: TrialConfig, world: World) -> dict[str, float]:
-        """Dice of segmenters trained on real and generated pairs, beside those trained on real pairs alone."""
+        """Scores of segmenters trained on real and generated pairs, beside those trained on real pairs alone."""
         recipe, real_only = self._maker.segmenters(config.data, real, world)
-        share = fraction_of_ratio(config.synthetic_ratio)
-        seeds = world.mine(range(len(real_only)))
-        trained = ((s, train_segmenter(recipe, real.train, samples, share, s, self.device)) for s in seeds)
-        parts = ((s, dice_of([one], real.val, self.device)) for s, one in trained)
-        found = world.assembled(parts, torch.zeros_like(real_only)) if share else real_only
-        with_samples = float(found.mean())
-        base = float(real_only.mean())
-        return {"dice": with_samples, "dice_real_only": base, "dice_difference": with_samples - base}
+        fraction = fraction_of_ratio(config.synthetic_ratio)
+        with_samples = real_only
+        if fraction:
+            seeds = world.mine(range(len(real_only)))
+            trained = ((s, train_segmenter(recipe, real.train, samples, fraction, s, self.device)) for s in seeds)
+            parts = ((s, mask_scores([one], real.val, self.device)) for s, one in trained)
+            with_samples = world.assembled(parts, torch.zeros_like(real_only))
+        names = metrics_of("masks", trial=True)
+        means = ({name: float(one[:, i].mean()) for i, name in enumerate(names)} for one in (with_samples, real_only))
+        return _compared(*means)
 
 
 def _wanted_labels(real: Reference, made: Tensor, n: int) -> Tensor:
@@ -234,10 +242,32 @@ def _spread(rows: Tensor, n: int) -> Tensor:
     return rows[torch.linspace(0, len(rows) - 1, n).round().long()]
 
 
-def _compared(with_samples: Detection, real_only: Detection) -> dict[str, float]:
+def _answer_scores(probabilities: Tensor, real: Reference) -> dict[str, float]:
+    """Scores of detectors with these probabilities `[s, n_val, classes]` for the validation images."""
+    answers = Predictions(probabilities.numpy(), real.val.labels.numpy(), real.val.patients, real.positive)
+    return {
+        name: mean_over_trainings(metric.compute, answers) for name, metric in metrics_of("answers", trial=True).items()
+    }
+
+
+def _recognition(seen: Tensor, labels: Tensor) -> dict[str, float]:
+    """Scores of the class probabilities `seen` `[n, classes]` in samples of the wanted `labels` `[n]`."""
     scores: dict[str, float] = {}
-    for name, value, base in zip(Detection._fields, with_samples, real_only, strict=True):
-        scores |= {name: value, f"{name}_real_only": base, f"{name}_difference": value - base}
+    for name, metric in metrics_of("classes", trial=True).items():
+        values = metric.compute(seen, labels)
+        by_class = [values[labels == c].mean() for c in labels.unique()]
+        scores[name] = float(torch.stack(by_class).mean())
+    for name, metric in metrics_of("class probabilities", trial=True).items():
+        scores[name] = metric.compute(seen)
+    return scores
+
+
+def _compared(with_samples: dict[str, float], real_only: dict[str, float]) -> dict[str, float]:
+    scores: dict[str, float] = {}
+    for name, value in with_samples.items():
+        scores[name] = value
+        scores[f"{name}_real_only"] = real_only[name]
+        scores[f"{name}_difference"] = value - real_only[name]
     return scores
 
 
@@ -251,10 +281,9 @@ def paired_scores(sampler: Sampler, task: PairedTask, labels: Tensor, seed: int 
         seed: of families that draw noise besides.
 
     Returns:
-        Means over images. With one target `psnr` (dB), `ssim`, `ms_gmsd`, `spatial_frequency`; with two, which are to
-        be fused, `ssim` and `ms_gmsd` (means of both targets), `scd`, `spatial_frequency`; and each with `_baseline`. A
-        mean that is not finite (PSNR of equal images, correlations of constant ones) is left out, and `ms_gmsd` of
-        images below 16 pixels.
+        Means over images, of pairs (with two targets, which are to be united, means over both), of fusions where there
+        are two targets, and of the images alone; and each with `_baseline`. A mean that is not finite (PSNR of equal
+        images, correlations of constant ones) is left out, and metrics that need larger images.
     """
     answers = sampler(Condition(labels, task.sources), seed)[:, : task.baseline.shape[1]]
     targets = [target.cpu() for target in task.targets]
@@ -264,15 +293,13 @@ def paired_scores(sampler: Sampler, task: PairedTask, labels: Tensor, seed: int 
 
 
 def _scores(images: Tensor, targets: Sequence[Tensor]) -> dict[str, float]:
-    scores = {
-        "ssim": torch.stack([ssim(target, images) for target in targets]).mean(dim=0),
-        "spatial_frequency": spatial_frequency(images),
-    }
-    if images.shape[-1] >= 16:
-        scores["ms_gmsd"] = torch.stack([ms_gmsd(target, images) for target in targets]).mean(dim=0)
-    if len(targets) == 1:
-        scores["psnr"] = psnr(targets[0], images)
-    else:
-        first, second = targets
-        scores["scd"] = sum_of_correlations_of_differences(first, second, images)
-    return {name: float(values.mean()) for name, values in scores.items()}
+    found: dict[str, Tensor] = {}
+    for name, metric in metrics_of("pairs", trial=True).items():
+        if images.shape[-1] >= metric.least_size and not (metric.single_target and len(targets) > 1):
+            found[name] = torch.stack([metric.compute(target, images) for target in targets]).mean(dim=0)
+    if len(targets) == 2:
+        for name, metric in metrics_of("fusion", trial=True).items():
+            found[name] = metric.compute(*targets, images)
+    for name, metric in metrics_of("images", trial=True).items():
+        found[name] = metric.compute(images)
+    return {name: float(values.mean()) for name, values in found.items()}

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from gansweep.scoring.metrics.value import MetricValue, Sets, beside_floor, mean_of, of_resampled
 from gansweep.scoring.statistics.resampling import Sample, ratio
+from gansweep.scoring.values import Halved, MetricValue, Sets, beside_floor, mean_of, of_resampled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -68,10 +68,10 @@ class _Heads:
 def hounsfield_values(sets: Sets, window: Window | None, positive: int) -> dict[str, MetricValue]:
     """The figures of `NAMES`, of sets whose window shows air as well as calcium; absent with the reason.
 
-    `calcified_volume`: the share of what is inside the skull that is calcified, by area in each slice, which over many
-    slices is the share by volume (Delesse 1848); mean over the fake images of the positive class (of all where there is
-    one class), beside that of the real ones; range [0, 1]. `calcified_volume_distance`: 1-Wasserstein distance of the
-    two distributions over images, in the same unit: a mean may be right and every image alike. `lateralisation`:
+    `calcified_volume`: the fraction of what is inside the skull that is calcified, by area in each slice. Over many
+    slices this is the fraction by volume (Delesse 1848). Mean over the fake images of the positive class (of all where
+    there is one class), beside that of the real ones; range [0, 1]. `calcified_volume_distance`: 1-Wasserstein distance
+    of the two distributions over images, in the same unit: a mean may be right and every image alike. `lateralisation`:
     on which side the calcium is: the distances of calcified pixels from the mirror line, left negative, summed in each
     slice, over the sum of the absolute distances, both over all slices of the positive class; range [0, 1], 0: as much
     to the left as to the right, 1: each slice on one side only. Read it beside `calcified_volume`, for harmless specks
@@ -148,7 +148,7 @@ def _densities(sets: Sets, real: _Heads, fake: _Heads, remark: str) -> dict[str,
 
 
 def _distance(name: str, x: Sample, y: Sample, halves: list[Tensor], sets: Sets, remark: str) -> dict[str, MetricValue]:
-    return beside_floor(name, _wasserstein, x, y, halves, (0, INF), sets.seed, reason=remark)
+    return beside_floor(name, _wasserstein, Halved(x, y, halves, sets.seed), (0, INF), reason=remark)
 
 
 def _wasserstein(x: Tensor, y: Tensor) -> float:

@@ -16,7 +16,8 @@ from scipy import stats
 from torch import Tensor
 
 from gansweep.scoring.memorisation.neighbours import lowest_by_patient
-from gansweep.scoring.statistics.verdicts import Predictions, interval, wilson
+from gansweep.scoring.metrics.answers import Predictions
+from gansweep.scoring.statistics.verdicts import interval, wilson
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +38,7 @@ class Copies:
     Args:
         threshold: of `nearness`.
         found: `[n]` which samples are below it.
-        expected, low, high: the share of fresh patients that is below it, and its interval.
+        expected, low, high: the fraction of fresh patients that is below it, and its interval.
     """
 
     threshold: float
@@ -51,9 +52,9 @@ def memorisation_excess(to_training: Tensor, to_held_out: Tensor, seed: int = 0)
     """How many more samples are nearest to a training patient than chance would have it, with its 95 % interval.
 
     With P_t training and P_h held-out patients, a sample of a generator that does not know one from the other is
-    nearest to a training patient with probability e = P_t / (P_t + P_h). With s the share found, the excess is
+    nearest to a training patient with probability e = P_t / (P_t + P_h). With s the fraction found, the excess is
     (s - e) / (1 - e). 0 is the null value; 1: every sample is nearest to a training patient; where some samples are
-    copies and the others know nothing, it is the share of the copies. At most 1; negative where held-out patients are
+    copies and the others know nothing, it is the fraction of copies. At most 1; negative where held-out patients are
     nearer, as they are in the features of an encoder that was trained on the training patients, for whatever samples.
     With few held-out patients the interval is wide.
 
@@ -70,9 +71,9 @@ def memorisation_excess(to_training: Tensor, to_held_out: Tensor, seed: int = 0)
     """
     generator = torch.Generator().manual_seed(seed)
 
-    def excess(share: float, training: int, held_out: int) -> float:
+    def excess(fraction: float, training: int, held_out: int) -> float:
         expected = training / (training + held_out)
-        return (share - expected) / (1 - expected)
+        return (fraction - expected) / (1 - expected)
 
     def nearer(training: Tensor, held_out: Tensor) -> Tensor:
         return training.min(1).values < held_out.min(1).values
@@ -84,8 +85,8 @@ def memorisation_excess(to_training: Tensor, to_held_out: Tensor, seed: int = 0)
         rows = half(n)
         training = half(p)
         held_out = half(q)
-        share = nearer(to_training[rows][:, training], to_held_out[rows][:, held_out]).double().mean()
-        return excess(float(share), len(training), len(held_out))
+        fraction = nearer(to_training[rows][:, training], to_held_out[rows][:, held_out]).double().mean()
+        return excess(float(fraction), len(training), len(held_out))
 
     n = len(to_training)
     p = to_training.shape[1]

@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from gansweep.scoring.memorisation.figures import Findings, ImagesToCompare, Representation, find_copying
 from gansweep.scoring.memorisation.neighbours import pixel_distances
-from gansweep.scoring.memorisation.spaces import Compared, Space, space_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gansweep.contracts import ImageSet
-    from gansweep.scoring.metrics.value import MetricValue
     from gansweep.scoring.networks.extractors import Extractor
+    from gansweep.scoring.values import MetricValue
 
 __all__ = ["FIGURES", "Closest", "Memorisation", "MemorisationLimits", "assess"]
 
-SPACES = ("pixels", "features")
+REPRESENTATIONS = ("pixels", "features")
 FIGURES = tuple(
-    f"{figure}_{space}{floor}"
-    for space in SPACES
+    f"{figure}_{shown}{floor}"
+    for shown in REPRESENTATIONS
     for figure, floor in (
         ("copies", ""),
         ("copies", "_floor"),
@@ -37,13 +37,13 @@ FIGURES = tuple(
 
 @dataclass(frozen=True)
 class MemorisationLimits:
-    """From which figures on a generator counts as one that memorised. One figure over its limit is enough.
+    """The limits beyond which a generator is said to have memorised. One figure over its limit is enough.
 
     Args:
-        copies: share of samples that are copies; the lower end of its interval has to lie above this, and above the
-            upper end of what fresh patients give (`copies_*_floor`).
-        membership_auc: the lower end of the attack's interval has to lie above this, and
-        p: so good an attack has to be this improbable where members are drawn at random.
+        copies: fraction of samples that are copies. The lower end of its interval must be above this limit, and above
+            the upper end of what fresh patients give (`copies_*_floor`).
+        membership_auc: the lower end of the membership attack's interval must be above this limit.
+        p: maximum p-value of the membership attack, if members are drawn at random.
     """
 
     copies: float = 0.01
@@ -91,9 +91,8 @@ def assess(
     samples: Tensor,
     training: ImageSet,
     held_out: ImageSet | None,
-    extractor: Extractor | None,
+    extractor: Extractor | str | None,
     *,
-    missing: str = "",
     origins: int | None = None,
     limits: MemorisationLimits | None = None,
     seed: int = 0,
@@ -117,69 +116,78 @@ def assess(
         samples: `[n, C, H, W]` synthetic images in [-1, 1].
         training: all the images the generator was trained on.
         held_out: images of patients of the same source that it was not trained on; None: there are none.
-        extractor: of features; None: figures in features are absent.
-        missing: why there is no extractor.
+        extractor: of features. With None, or a text that says why there is none, figures in features are absent.
         origins: how many patients' images the samples were made from, which makes them alike; None: from noise.
         limits: of the verdict; None: the documented ones.
         seed: of resampling.
-        pairs: how many of the nearest samples to name.
+        pairs: how many of the samples nearest to a training image to name.
     """
-    sets = Compared.of(samples, training, held_out, origins, seed)
-    if reason := sets.unusable():
-        return Memorisation(dict.fromkeys(FIGURES, sets.absent(reason)), reason=reason, counts=sets.counts)
-    spaces = [space_of(sets, pixel_distances, samples, sets.training, sets.held_out)]
-    figures = _named(spaces[0], "pixels", sets.remark)
-    if extractor is None:
-        none = sets.absent(missing or "no feature extractor")
+    images = ImagesToCompare.of(samples, training, held_out, origins, seed)
+    if reason := images.unusable():
+        return Memorisation(dict.fromkeys(FIGURES, images.absent(reason)), reason=reason, counts=images.counts)
+    found = [find_copying(images, Representation(pixel_distances, samples, images.training, images.held_out))]
+    figures = _named(found[0], "pixels", images.remark)
+    if extractor is None or isinstance(extractor, str):
+        none = images.absent(extractor or "no feature extractor")
         figures |= {name.replace("pixels", "features"): none for name in figures}
     else:
-        fake = extractor.features(samples)
-        real = extractor.features(sets.training)
-        unseen = extractor.features(sets.held_out) if len(sets.held_out) else real[:0]
-        spaces.append(space_of(sets, torch.cdist, fake, real, unseen))
-        figures |= _named(spaces[1], "features", sets.remark, extractor.name)
+        found.append(find_copying(images, _as_features(images, extractor)))
+        figures |= _named(found[1], "features", images.remark, extractor.name)
         if extractor.trained_on:
             reason = f"the extractor was trained on {extractor.trained_on}"
-            figures["memorisation_excess_features"] = replace(sets.absent(reason), features=extractor.name)
+            figures["memorisation_excess_features"] = replace(images.absent(reason), features=extractor.name)
     limits = limits or MemorisationLimits()
-    over = [line for name, space in zip(SPACES, spaces, strict=False) for line in _over(space, name, limits)]
-    return Memorisation(figures, bool(over), "; ".join(over), sets.counts, _closest(spaces, sets.rows, pairs))
+    over = [line for name, one in zip(REPRESENTATIONS, found, strict=False) for line in _over(one, name, limits)]
+    closest = _closest(found, images.held_out_rows, pairs)
+    return Memorisation(figures, bool(over), "; ".join(over), images.counts, closest)
 
 
-def _named(space: Space, name: str, remark: str, features: str = "") -> dict[str, MetricValue]:
-    """The figures under their names in this space: `copies_floor` in pixels is `copies_pixels_floor`."""
+def _as_features(images: ImagesToCompare, extractor: Extractor) -> Representation:
+    of_samples = extractor.features(images.samples)
+    of_training = extractor.features(images.training)
+    of_held_out = extractor.features(images.held_out) if len(images.held_out) else of_training[:0]
+    return Representation(torch.cdist, of_samples, of_training, of_held_out)
+
+
+def _named(findings: Findings, name: str, remark: str, features: str = "") -> dict[str, MetricValue]:
+    """The figures under their full names: `copies_floor` in pixels is `copies_pixels_floor`."""
     found = {}
-    for figure, value in space.figures.items():
+    for figure, value in findings.figures.items():
         base, floor, _ = figure.partition("_floor")
         said = "; ".join(part for part in (value.reason, remark) if part)
         found[f"{base}_{name}{floor}"] = replace(value, features=features, reason=said)
     return found
 
 
-def _over(space: Space, name: str, limits: MemorisationLimits) -> list[str]:
+def _over(findings: Findings, name: str, limits: MemorisationLimits) -> list[str]:
     """The figures over their limits, in words."""
     over = []
-    copied, floor, attack = (space.figures[figure] for figure in ("copies", "copies_floor", "membership_auc"))
+    copied = findings.figures["copies"]
+    floor = findings.figures["copies_floor"]
+    attack = findings.figures["membership_auc"]
     if copied.low is not None and floor.high is not None and copied.low > max(limits.copies, floor.high):
         over.append(f"{_percent(copied)} of samples are copies of training images by {name}")
-    if attack.low is not None and space.p is not None and attack.low > limits.membership_auc and space.p <= limits.p:
+    certain = findings.p is not None and findings.p <= limits.p
+    if certain and attack.low is not None and attack.low > limits.membership_auc:
         found = f"{attack.value:.2f} ({attack.low:.2f} to {attack.high:.2f})"
         over.append(f"samples tell training patients from others by {name}: AUC {found}")
     return over
 
 
-def _percent(share: MetricValue) -> str:
-    value, low, high = (100 * (end or 0.0) for end in (share.value, share.low, share.high))
+def _percent(fraction: MetricValue) -> str:
+    value, low, high = (100 * (end or 0.0) for end in (fraction.value, fraction.low, fraction.high))
     return f"{value:.0f} % ({low:.0f} to {high:.0f})"
 
 
-def _closest(spaces: Sequence[Space], rows: Tensor, count: int) -> tuple[Closest, ...]:
-    """The samples that come nearest to being copies, each in the space where it comes nearest."""
-    ratios = torch.stack([space.nearness.double() / max(space.copies.threshold, 1e-12) for space in spaces])
+def _closest(findings: Sequence[Findings], held_out_rows: Tensor, count: int) -> tuple[Closest, ...]:
+    """The samples that come nearest to being copies, each in the representation where it comes nearest."""
+    ratios = torch.stack([one.nearness.double() / max(one.copies.threshold, 1e-12) for one in findings])
     least, which = ratios.min(0)
     found = []
     for sample in least.argsort(stable=True)[:count].tolist():
-        space = spaces[int(which[sample])]
-        held_out = int(rows[space.to_held_out[sample].argmin()]) if space.to_held_out.shape[1] else None
-        found.append(Closest(sample, int(space.to_training[sample].argmin()), held_out, float(least[sample])))
+        there = findings[int(which[sample])]
+        training = int(there.to_training[sample].argmin())
+        to_held_out = there.to_held_out[sample]
+        held_out = int(held_out_rows[to_held_out.argmin()]) if len(to_held_out) else None
+        found.append(Closest(sample, training, held_out, float(least[sample])))
     return tuple(found)

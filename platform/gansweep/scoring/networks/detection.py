@@ -57,7 +57,12 @@ def fraction_of_ratio(ratio: float) -> float:
 
 
 def train_detector(
-    recipe: Recipe, real: ImageSet, synthetic: ImageSet | None, share: float, seed: int, device: torch.device
+    recipe: Recipe,
+    real: ImageSet,
+    synthetic: ImageSet | None,
+    synthetic_fraction: float,
+    seed: int,
+    device: torch.device,
 ) -> nn.Module:
     """One detector, trained and in evaluation mode.
 
@@ -66,11 +71,11 @@ def train_detector(
         real: training images.
         synthetic: samples to mix in, or None. A class of which there is no sample is filled up with real images, all
             classes where the set is empty.
-        share: of the batch that is synthetic, in [0, 1]; 1 trains on synthetic images alone.
+        synthetic_fraction: of the batch, in [0, 1]; 1 trains on synthetic images alone.
         seed: of initialisation, batches, augmentation, and what the detector itself draws, as for dropout.
         device: where it trains and stays.
     """
-    batches = Batches(recipe, real, synthetic, share, seed)
+    batches = Batches(recipe, real, synthetic, synthetic_fraction, seed)
     generator = stream(seed, "augmentation")
     with seeded(seed, device):
         detector = recipe.build().to(device).train()
@@ -104,13 +109,15 @@ class Batches:
     """The training batches of one detector, by step.
 
     A batch's first places are real and its last are synthetic. Which real image stands in a place does not depend on
-    the synthetic share, so that arms share their real images where both have one.
+    the synthetic fraction, so that arms share their real images where both have one.
     """
 
-    def __init__(self, recipe: Recipe, real: ImageSet, synthetic: ImageSet | None, share: float, seed: int) -> None:
+    def __init__(
+        self, recipe: Recipe, real: ImageSet, synthetic: ImageSet | None, synthetic_fraction: float, seed: int
+    ) -> None:
         self.recipe = recipe
         self.pools = (_Pool(real, recipe), _Pool(synthetic, recipe) if synthetic else None)
-        self.real = recipe.batch - (round(share * recipe.batch) if synthetic else 0)
+        self.real = recipe.batch - (round(synthetic_fraction * recipe.batch) if synthetic else 0)
         self.generators = stream(seed, "real images"), stream(seed, "synthetic images")
 
     def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:

@@ -18,18 +18,21 @@ from gansweep.scoring.networks.detection import Batches, Recipe
 from gansweep.seeds import seeded, stream
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from gansweep.contracts import ImageSet
 
-__all__ = ["VERSION", "dice_of", "train_segmenter", "with_lesion"]
+__all__ = ["VERSION", "predicted_masks", "train_segmenter", "with_lesion"]
 
 VERSION = 2
 """Part of the cache key; to be raised with every change of what training gives."""
 
 
 def train_segmenter(
-    recipe: Recipe, real: ImageSet, synthetic: ImageSet | None, share: float, seed: int, device: torch.device
+    recipe: Recipe,
+    real: ImageSet,
+    synthetic: ImageSet | None,
+    synthetic_fraction: float,
+    seed: int,
+    device: torch.device,
 ) -> nn.Module:
     """One segmenter, trained (on the sum of cross-entropy and Dice loss) and in evaluation mode.
 
@@ -37,7 +40,7 @@ def train_segmenter(
         recipe: the same in every arm; it builds `[b, C, H, W]` images to logits `[b, 1, H, W]`.
         real: training images with masks.
         synthetic: samples with masks to mix in, or None. A class without a sample is filled up with real images.
-        share: of the batch that is synthetic, in [0, 1].
+        synthetic_fraction: of the batch, in [0, 1].
         seed: of initialisation, batches, augmentation, and what the segmenter itself draws, as for dropout.
         device: where it trains and stays.
     """
@@ -45,7 +48,9 @@ def train_segmenter(
 
     # Over the batch: the Dice loss of an image without a lesion says nothing of how wrong its segmentation is.
     objective = DiceCELoss(sigmoid=True, batch=True)
-    batches = Batches(recipe, _joined(real), None if synthetic is None else _joined(synthetic), share, seed)
+    batches = Batches(
+        recipe, _joined(real), None if synthetic is None else _joined(synthetic), synthetic_fraction, seed
+    )
     generator = stream(seed, "augmentation")
     with seeded(seed, device):
         segmenter = _FromPrior(recipe.build(), _masks(real).mean()).to(device).train()
@@ -64,34 +69,23 @@ def train_segmenter(
 
 
 @torch.no_grad()
-def dice_of(segmenters: Sequence[nn.Module], images: ImageSet, device: torch.device, batch: int = 256) -> Tensor:
-    """Dice coefficients `[s, n]` of s segmenters on the n images that have a lesion.
-
-    Images without one are left out: their Dice is 1 or 0, whatever the size of the mistake.
-
-    Raises:
-        CohortError: no image has a lesion.
-    """
-    masks = _masks(images)
-    marked = with_lesion(images)
-    if not marked.any():
-        raise CohortError("no held-out image has a lesion mask", fix="ingest with a --split that leaves some")
-    seen = images.images[marked].split(batch)
-    found = [torch.cat([(s(chunk.to(device)) > 0).float().cpu() for chunk in seen]) for s in segmenters]
-    return torch.stack([dice(one, masks[marked].cpu()) for one in found])
+def predicted_masks(segmenter: nn.Module, images: ImageSet, device: torch.device, batch: int = 256) -> Tensor:
+    """The masks `[n, 1, H, W]` in {0, 1} that a segmenter draws for the images, on the CPU."""
+    chunks = images.images.split(batch)
+    return torch.cat([(segmenter(chunk.to(device)) > 0).float().cpu() for chunk in chunks])
 
 
 class _FromPrior(nn.Module):
-    """A segmenter that begins with the share of lesion pixels as its probability everywhere.
+    """A segmenter that begins with the fraction of lesion pixels as its probability everywhere.
 
     Lesions of a few pixels are hardly found otherwise: the first hundred updates go into making all else dark (Lin et
     al. 2017, "Focal Loss for Dense Object Detection", section 4.1).
     """
 
-    def __init__(self, network: nn.Module, share: Tensor) -> None:
+    def __init__(self, network: nn.Module, fraction: Tensor) -> None:
         super().__init__()
         self.network = network
-        self.offset = float(share.clamp(1e-4, 0.5).logit())
+        self.offset = float(fraction.clamp(1e-4, 0.5).logit())
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.network(images) + self.offset
@@ -99,7 +93,11 @@ class _FromPrior(nn.Module):
 
 
 def with_lesion(images: ImageSet) -> Tensor:
-    """`[n]`, whether each image has a lesion."""
+    """`[n]`, whether each image has a lesion.
+
+    Raises:
+        CohortError: images without masks.
+    """
     return _masks(images).flatten(1).any(dim=1)
 
 
@@ -112,23 +110,3 @@ def _masks(images: ImageSet) -> Tensor:
     if images.masks is None:
         raise CohortError("images without lesion masks cannot be segmented", fix="ingest with masks")
     return images.masks
-
-
-def dice(predicted: Tensor, true: Tensor) -> Tensor:
-    """Dice coefficient, 2 |A n B| / (|A| + |B|).
-
-    Range [0, 1], no units; higher is better. Two empty masks agree: 1.
-
-    Args:
-        predicted: `[n, 1, H, W]` in {0, 1}.
-        true: likewise.
-
-    Returns:
-        `[n]`.
-
-    Source:
-        Dice 1945; Sørensen 1948. Computed by MONAI.
-    """
-    from monai.metrics import compute_dice
-
-    return torch.as_tensor(compute_dice(predicted, true, include_background=True, ignore_empty=False)).flatten()

@@ -14,37 +14,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gansweep.errors import ConfigError
+from gansweep.scoring.metrics.registry import METRICS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
-__all__ = ["Estimate", "Predictions", "UndefinedError", "estimate"]
+    from gansweep.scoring.metrics.answers import Floats, Predictions
+    from gansweep.scoring.metrics.registry import Metric
 
-Floats = NDArray[np.float64]
+__all__ = ["Estimate", "UndefinedError", "estimate"]
+
 Bools = NDArray[np.bool_]
 REPLICATES = 2000
 
 
 class UndefinedError(ConfigError):
     """A metric that has no value or no variance with these patients and detectors."""
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """What the detectors of one arm say about the test images.
-
-    Args:
-        probabilities: `[s, n, k]` of s trainings. Where several generators were trained, a training is a generator:
-            give the mean over the detectors trained on its samples.
-        labels: `[n]` true classes.
-        patients: `[n]` names of patients.
-        positive: the positive class.
-    """
-
-    probabilities: Floats
-    labels: NDArray[np.int64]
-    patients: Sequence[str]
-    positive: int
 
 
 @dataclass(frozen=True)
@@ -65,7 +50,7 @@ class Estimate:
     patients: int
 
 
-def estimate(metric: str, arm: Predictions, base: Predictions | None = None, *, seed: int = 0) -> Estimate:
+def estimate(name: str, arm: Predictions, base: Predictions | None = None, *, seed: int = 0) -> Estimate:
     """The metric of `arm`, or with `base` how much more it is than there, on the same images and trainings.
 
     With u(s, p) what training s gives on patient p, the variance of the mean over S trainings and P patients is
@@ -80,12 +65,12 @@ def estimate(metric: str, arm: Predictions, base: Predictions | None = None, *, 
     positives' degrees of freedom, however many negatives there are.
 
     A stratum's part of the variance of a *difference* is at least that of n patients without a discordant one among
-    whom half a one each way is counted in: 1 / (n + 2)², times the square of the stratum's share in the metric (Agresti
-    & Min 2005, "Simple improved confidence intervals for comparing matched proportions"). Two patients who happen to
-    agree are no proof.
+    whom half a one each way is counted in: 1 / (n + 2)², times the square of the stratum's fraction of the images that
+    the metric is about (Agresti & Min 2005, "Simple improved confidence intervals for comparing matched proportions").
+    Two patients who happen to agree are no proof.
 
     Args:
-        metric: accuracy, sensitivity, specificity or auroc.
+        name: of a metric of answers: accuracy, sensitivity, specificity, auroc.
         arm: what its detectors say.
         base: what those of another arm say.
         seed: of the bootstrap.
@@ -99,15 +84,16 @@ def estimate(metric: str, arm: Predictions, base: Predictions | None = None, *, 
         if one is not None and not np.isfinite(one.probabilities).all():
             what = f"{whose} detectors give probabilities that are not finite"
             raise UndefinedError(what, fix="train them for fewer updates, or others")
-    measure = _MEASURES[metric]
+    metric = METRICS[name]
     groups = _Patients(arm)
-    about = [groups.share(images) for images in _about(metric, arm)]
-    if 1 in groups.sides or any((share > 0).sum() < 2 for share in about):
-        what = f"fewer than two test patients in a class, too few for {metric}"
+    about = [groups.fraction(images) for images in _about(metric, arm)]
+    if 1 in groups.sides or any((fraction > 0).sum() < 2 for fraction in about):
+        what = f"fewer than two test patients in a class, too few for {name}"
         raise UndefinedError(what, fix="a verdict needs more patients")
 
     def measured(weights: Floats) -> Floats:
-        return measure(arm, weights) - (measure(base, weights) if base else 0.0)
+        found: Floats = metric.compute(arm, weights)
+        return found - metric.compute(base, weights) if base else found
 
     by_training = measured(np.ones((1, len(arm.labels))))[0]
     trainings = len(by_training)
@@ -117,8 +103,8 @@ def estimate(metric: str, arm: Predictions, base: Predictions | None = None, *, 
         found = measured(weights)
         found = found[np.isfinite(found).all(1)]  # a stratum of mixed kinds may have lost a class
         n = len(rows)
-        share = sum(part[rows].sum() for part in about)
-        least = (share / (n + 2)) ** 2 if base else 0.0
+        fraction = sum(part[rows].sum() for part in about)
+        least = (fraction / (n + 2)) ** 2 if base else 0.0
         parts.append((max(found.mean(1).var(ddof=1) * n / (n - 1), least), n - 1))
         within += found.var(0, ddof=1).mean() * n / (n - 1)
     of_patients = variance = sum(part for part, _ in parts)
@@ -145,7 +131,7 @@ def _effective(about: Sequence[Floats]) -> int:
     (Birnbaum & Klose 1957), and about half of that near 1 (Hanley & McNeil 1982, for exponential distributions): what
     a proportion of 2 m patients would have.
     """
-    return len(about) * min(int((share > 0).sum()) for share in about)
+    return len(about) * min(int((fraction > 0).sum()) for fraction in about)
 
 
 class _Patients:
@@ -155,15 +141,15 @@ class _Patients:
         names, self.of_image = np.unique(np.asarray(predictions.patients), return_inverse=True)
         self.number = len(names)
         positive = predictions.labels == predictions.positive
-        has = [self.share(images) > 0 for images in (positive, ~positive)]
+        has = [self.fraction(images) > 0 for images in (positive, ~positive)]
         self.sides = [int(side.sum()) for side in has]  # patients with a positive image, and with another
         kinds = 2 * has[0] + has[1]
         groupings = ([np.flatnonzero(np.isin(kinds, kind)) for kind in grouping] for grouping in _GROUPINGS)
         filled = ([rows for rows in grouping if len(rows)] for grouping in groupings)
         self.strata = next((strata for strata in filled if all(len(rows) > 1 for rows in strata)), [])
 
-    def share(self, images: Bools) -> Floats:
-        """`[patients]` each patient's share of these images."""
+    def fraction(self, images: Bools) -> Floats:
+        """`[patients]` each patient's fraction of these images."""
         counts = np.bincount(self.of_image, weights=images, minlength=self.number)
         found: Floats = counts / max(counts.sum(), 1.0)
         return found
@@ -188,56 +174,12 @@ _GROUPINGS = (
 """Kinds of patients that form strata together, finest first: a patient alone in a stratum has no variance."""
 
 
-def _about(metric: str, p: Predictions) -> list[Bools]:
+def _about(metric: Metric, predictions: Predictions) -> list[Bools]:
     """`[n]` for each class of images that the metric is about, which they are."""
-    positive = p.labels == p.positive
+    positive = predictions.labels == predictions.positive
     return {
-        "accuracy": [np.ones_like(positive)],
-        "sensitivity": [positive],
-        "specificity": [~positive],
-        "auroc": [positive, ~positive],
-    }[metric]
-
-
-def _accuracy(p: Predictions, weights: Floats) -> Floats:
-    return _share(p.probabilities.argmax(-1) == p.labels, weights)
-
-
-def _sensitivity(p: Predictions, weights: Floats) -> Floats:
-    return _share(p.probabilities[..., p.positive] >= 0.5, weights * (p.labels == p.positive))
-
-
-def _specificity(p: Predictions, weights: Floats) -> Floats:
-    return _share(p.probabilities[..., p.positive] < 0.5, weights * (p.labels != p.positive))
-
-
-def _share(hits: Bools, weights: Floats) -> Floats:
-    """Weighted share of hits `[replicates, s]`; NaN where no image counts."""
-    return _ratio(weights @ hits.T.astype(float), weights.sum(1, keepdims=True))
-
-
-def _auroc(p: Predictions, weights: Floats) -> Floats:
-    scores = p.probabilities[..., p.positive]
-    positive = p.labels == p.positive
-    of_positive = weights[:, positive]
-    of_negative = weights[:, ~positive]
-    pairs = of_positive.sum(1) * of_negative.sum(1)
-
-    def of_training(s: Floats) -> Floats:
-        above = np.sign(s[positive][:, None] - s[~positive]) / 2 + 0.5
-        return _ratio(np.einsum("bi,bi->b", of_positive @ above, of_negative), pairs)
-
-    return np.stack([of_training(s) for s in scores], 1)
-
-
-def _ratio(part: Floats, whole: Floats) -> Floats:
-    found: Floats = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
-    return found
-
-
-_MEASURES: dict[str, Callable[[Predictions, Floats], Floats]] = {
-    "accuracy": _accuracy,
-    "sensitivity": _sensitivity,
-    "specificity": _specificity,
-    "auroc": _auroc,
-}
+        "all": [np.ones_like(positive)],
+        "positive": [positive],
+        "negative": [~positive],
+        "both": [positive, ~positive],
+    }[metric.about]

@@ -13,14 +13,16 @@ import numpy as np
 from scipy import stats
 
 from gansweep.errors import ConfigError
-from gansweep.scoring.statistics.estimates import Predictions, UndefinedError, estimate
+from gansweep.scoring.metrics.registry import METRICS
+from gansweep.scoring.statistics.estimates import UndefinedError, estimate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from gansweep.scoring.metrics.answers import Predictions
+
 __all__ = [
     "Comparison",
-    "Predictions",
     "UndefinedError",
     "Verdict",
     "compare",
@@ -41,11 +43,11 @@ class Comparison:
     """An arm against the base arm.
 
     Args:
-        metric: accuracy, sensitivity, specificity or auroc.
-        difference: arm minus base; positive: the arm is better.
+        metric: of answers, by its name in the registry.
+        difference: arm minus base.
         low, high: its confidence interval.
         p: two-sided, of no difference; corrected for the number of arms where there are several.
-        verdict: `helps` or `harms` where p is below 1 - confidence.
+        verdict: `helps` or `harms`, by the metric's direction, where p is below 1 - confidence.
         patients: number of test patients.
         trainings: trainings per arm.
         detectable: the true difference that would have been found four times out of five.
@@ -81,7 +83,7 @@ def compare(
     Args:
         base: real images only, say.
         arm: with synthetic images.
-        metric: accuracy, sensitivity, specificity or auroc.
+        metric: of answers, by its name in the registry.
         confidence: of the interval.
         seed: of the bootstrap.
 
@@ -95,13 +97,14 @@ def compare(
     error = float(np.sqrt(found.variance))
     half = float(t.ppf((1 + confidence) / 2)) * error
     p = float(2 * t.sf(abs(found.value) / error))
+    least, most = METRICS[metric].range
     return Comparison(
         metric,
         difference=found.value,
-        low=max(found.value - half, -1.0),
-        high=min(found.value + half, 1.0),
+        low=max(found.value - half, float(least - most)),
+        high=min(found.value + half, float(most - least)),
         p=p,
-        verdict=_verdict(found.value, p, confidence),
+        verdict=_verdict(metric, found.value, p, confidence),
         patients=len(set(base.patients)),
         trainings=len(base.probabilities),
         detectable=half + float(t.ppf(0.8)) * error,
@@ -119,7 +122,7 @@ def compare_arms(
     found = {name: compare(*pair, metric, confidence=confidence, seed=seed) for name, pair in claims.items()}
     corrected = holm([comparison.p for comparison in found.values()])
     return {
-        name: replace(comparison, p=p, verdict=_verdict(comparison.difference, p, confidence))
+        name: replace(comparison, p=p, verdict=_verdict(metric, comparison.difference, p, confidence))
         for (name, comparison), p in zip(found.items(), corrected, strict=True)
     }
 
@@ -145,20 +148,26 @@ def interval(
 ) -> tuple[float, float, float]:
     """A metric's mean over the trainings, and its interval over patients and, where there are several, trainings.
 
-    Wilson's (1927) at the number of patients that would have the variance of `estimate`, at most those that the metric
-    rests on, with Student's quantile (for surveys: Korn & Graubard 1998, "Confidence intervals for proportions with
-    small expected number of positive counts"). Of a single training it says how other patients would fare with it,
-    and nothing of other trainings.
+    Of a fraction (a metric with the range [0, 1]) the interval is Wilson's (1927), at the number of patients that would
+    have the variance of `estimate`, at most those that the metric rests on, with Student's quantile (for surveys: Korn
+    & Graubard 1998, "Confidence intervals for proportions with small expected number of positive counts"). Of other
+    metrics it is Student's. Of a single training it says how other patients would fare with it, and nothing of other
+    trainings.
 
     Raises:
         UndefinedError: a metric that is not defined or rests on fewer than two patients.
     """
     found = estimate(metric, predictions, seed=seed)
     value = found.value
+    quantile = float(stats.t(found.freedom).ppf((1 + confidence) / 2))
+    least, most = METRICS[metric].range
+    if (least, most) != (0, 1):
+        half = quantile * float(np.sqrt(found.variance))
+        return value, max(value - half, float(least)), min(value + half, float(most))
     n = float(found.patients)
     if found.variance > 0 < value * (1 - value):
         n = min(n, value * (1 - value) / found.variance)
-    low, high = wilson_bounds(value, n, float(stats.t(found.freedom).ppf((1 + confidence) / 2)))
+    low, high = wilson_bounds(value, n, quantile)
     return value, low, high
 
 
@@ -186,7 +195,8 @@ def _check(base: Predictions, arm: Predictions) -> None:
         )
 
 
-def _verdict(difference: float, p: float, confidence: float) -> Verdict:
+def _verdict(metric: str, difference: float, p: float, confidence: float) -> Verdict:
     if p >= 1 - confidence:
         return "no evidence"
-    return "helps" if difference > 0 else "harms"
+    better = difference < 0 if METRICS[metric].better == "lower" else difference > 0
+    return "helps" if better else "harms"

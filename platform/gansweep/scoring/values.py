@@ -16,10 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gansweep.contracts import ImageSet
-    from gansweep.scoring.metrics.registry import Metric
     from gansweep.scoring.statistics.resampling import Resampled
 
-__all__ = ["MEASURED", "MetricValue", "Sets", "attempted", "beside_floor", "mean_of", "of_resampled"]
+__all__ = ["Halved", "MetricValue", "Sets", "attempted", "beside_floor", "mean_of", "of_resampled"]
 
 FAILURES = (GansweepError, ArithmeticError, RuntimeError, ValueError)
 """What odd images make arithmetic raise; of other kinds are our own faults, which no reason should cover up."""
@@ -116,34 +115,57 @@ def mean_of(sample: Sample, sets: Sets, n_real: int, n_fake: int, reason: str = 
     return of_resampled(ratio(sample, torch.ones_like(values), sets.seed), n_real, n_fake, reason=reason)
 
 
+@dataclass(frozen=True)
+class Halved:
+    """Two samples, the real one in halves that share no patient.
+
+    Args:
+        real, fake: the samples.
+        halves: rows of each half of `real`, as numbers or as a mask.
+        seed: of resampling.
+    """
+
+    real: Sample
+    fake: Sample
+    halves: Sequence[Tensor]
+    seed: int
+
+
 def beside_floor(
     name: str,
     compute: Callable[[Tensor, Tensor], float],
-    real: Sample,
-    fake: Sample,
-    halves: Sequence[Tensor],
+    samples: Halved,
     bounds: tuple[float, float],
-    seed: int,
     *,
     features: str = "",
     reason: str = "",
 ) -> dict[str, MetricValue]:
     """A distance between two samples, and beside it two that may be compared with each other.
 
-    `_floor` is the distance between the `halves` of the real sample, which share no patient: what real images of other
-    patients get. The distance itself is of more images, and distances of more images are less: a generator at twice or
-    three times the distance of a perfect one would still pass the floor. So what is held against the floor is
-    `_matched`: the distance of the floor's first half to as many fake images as there are in the second. Where fewer
-    fake images than that are there, the floor takes as few real ones.
+    `_floor` is the distance between the halves of the real sample: what real images of other patients get. The distance
+    itself is of more images, and a distance of more images is smaller. A generator at two or three times the distance
+    of a perfect one would still pass the floor. `_matched` is therefore what can be compared with the floor: the
+    distance of the first half to as many fake images as there are in the second. Where there are fewer fake images than
+    that, the floor takes as few real ones.
 
-    Slices of few patients vary less than as many fake images that were drawn one by one, which raises the floor.
+    Slices of few patients vary less than as many fake images that were drawn one by one. This raises the floor.
+
+    Args:
+        name: of the distance.
+        compute: the distance of `[n, ...]` to `[m, ...]`.
+        samples: of both sets.
+        bounds: of the distance.
+        features: the extractor.
+        reason: a remark on the images.
     """
-    first, second = (real[rows] for rows in halves)
+    real = samples.real
+    fake = samples.fake
+    first, second = (real[rows] for rows in samples.halves)
     n = min(len(second), len(fake))
 
     def between(one: Sample, other: Sample, reason: str) -> MetricValue:
         try:
-            found = jackknifed(compute, one, other, bounds, seed)
+            found = jackknifed(compute, one, other, bounds, samples.seed)
         except FAILURES as error:
             return MetricValue(None, None, None, len(one), len(other), reason=_why(error))
         return of_resampled(found, len(one), len(other), features, reason)
@@ -158,34 +180,3 @@ def beside_floor(
         f"{name}_matched": between(first, fake.spread(n), matched),
         f"{name}_floor": between(first, second.spread(n), floor),
     }
-
-
-def _of_features(name: str, metric: Metric, sets: Sets) -> dict[str, MetricValue]:
-    """The metric, and beside a distance its floor and what may be compared with that."""
-    real = Sample.of(sets.of_real, sets.real)
-    fake = Sample.of(sets.of_fake, sets.fake)
-    if metric.better == "lower":
-        chosen = (sets.halves, metric.range, sets.seed)
-        return beside_floor(name, metric.compute, real, fake, *chosen, features=sets.extractor)
-    found = jackknifed(metric.compute, real, fake, metric.range, sets.seed)
-    return {name: of_resampled(found, len(real), len(fake), sets.extractor)}
-
-
-def _of_pairs(name: str, metric: Metric, sets: Sets) -> dict[str, MetricValue]:
-    if not sets.paired:
-        return {name: sets.absent("the sets are not paired")}
-    return {name: sets.mean_of_pairs(metric.compute(sets.real.images, sets.fake.images))}
-
-
-def _of_images(name: str, metric: Metric, sets: Sets) -> dict[str, MetricValue]:
-    """The mean over the fake images, and beside it that over the real ones."""
-    fake, real = (Sample.of(metric.compute(images.images), images) for images in (sets.fake, sets.real))
-    return {name: mean_of(fake, sets, 0, len(fake)), f"{name}_real": mean_of(real, sets, len(real), 0)}
-
-
-MEASURED: dict[str, Callable[[str, Metric, Sets], dict[str, MetricValue]]] = {
-    "features": _of_features,
-    "pairs": _of_pairs,
-    "images": _of_images,
-}
-"""How metrics are measured, by what they take."""

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from gansweep.scoring.metrics.registry import METRICS
-from gansweep.scoring.metrics.value import MetricValue, Sets, beside_floor
 from gansweep.scoring.statistics.resampling import Sample
+from gansweep.scoring.values import Halved, MetricValue, Sets, beside_floor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,14 +48,15 @@ def lesion_distances(sets: Sets, extractor: Extractor) -> dict[str, MetricValue]
     if counts[0] < LEAST[0] or counts[1] < LEAST[1] or min(counts[2:]) < LEAST[1]:
         reason = f"{counts[0]} real and {counts[1]} fake images have a lesion in their mask"
         return dict.fromkeys(NAMES, sets.absent(f"{reason}; {LEAST[0]} and {LEAST[1]} are needed"))
-    x = Sample.of(extractor.features(real), sets.real, of_real)
-    y = Sample.of(extractor.features(fake), sets.fake, of_fake)
+    real_crops = Sample.of(extractor.features(real), sets.real, of_real)
+    fake_crops = Sample.of(extractor.features(fake), sets.fake, of_fake)
+    samples = Halved(real_crops, fake_crops, halves, sets.seed)
+    crops = f"crops of {side} pixels around the largest lesion of each image"
     found: dict[str, MetricValue] = {}
     for name in DISTANCES:
         metric = METRICS[name]
-        crops = f"crops of {side} pixels around the largest lesion of each image"
-        chosen = (halves, metric.range, sets.seed)
-        found |= beside_floor(f"lesion_{name}", metric.compute, x, y, *chosen, features=sets.extractor, reason=crops)
+        label = f"lesion_{name}"
+        found |= beside_floor(label, metric.compute, samples, metric.range, features=sets.extractor, reason=crops)
     return found
 
 

@@ -1,0 +1,145 @@
+"""Metrics of a detector's answers: accuracy, sensitivity, specificity and the area under the ROC curve.
+
+Every metric takes `Predictions` and weights `[b, n]`: how often each of the n images counts, in b resamplings of them.
+It gives `[b, s]`, one value for each resampling and each of the s trainings, NaN where no image counts. One definition
+therefore serves a trial's score, where every image counts once, and the bootstrap behind an interval.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = [
+    "Floats",
+    "Predictions",
+    "accuracy",
+    "auroc",
+    "brier_score",
+    "log_loss",
+    "mean_over_trainings",
+    "sensitivity",
+    "specificity",
+]
+
+LEAST_PROBABILITY = 1e-6
+"""Of the true class, in the log loss: one confident mistake would otherwise make it infinite."""
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What the detectors of one arm say about the test images.
+
+    Args:
+        probabilities: `[s, n, k]` of s trainings. Where several generators were trained, a training is a generator:
+            give the mean over the detectors trained on its samples.
+        labels: `[n]` true classes.
+        patients: `[n]` names of patients.
+        positive: the positive class; all others count as negative.
+    """
+
+    probabilities: Floats
+    labels: NDArray[np.int64]
+    patients: Sequence[str]
+    positive: int
+
+
+def mean_over_trainings(metric: Callable[[Predictions, Floats], Floats], predictions: Predictions) -> float:
+    """The metric with every image counted once, mean over the trainings; NaN where a probability is not finite."""
+    if not np.isfinite(predictions.probabilities).all():
+        return math.nan  # of NaN an argmax still names a class
+    by_training = metric(predictions, np.ones((1, len(predictions.labels))))
+    return float(torch.from_numpy(by_training).mean())  # NumPy adds up in another order, and stores have these digits
+
+
+def accuracy(predictions: Predictions, weights: Floats) -> Floats:
+    """Fraction of images whose most probable class is the true one; range [0, 1], higher is better."""
+    return _fraction(predictions.probabilities.argmax(-1) == predictions.labels, weights)
+
+
+def sensitivity(predictions: Predictions, weights: Floats) -> Floats:
+    """Fraction of the positive images that are called positive; range [0, 1], higher is better.
+
+    An image is called positive where the positive class has a probability of at least one half.
+    """
+    of_positive = weights * (predictions.labels == predictions.positive)
+    return _fraction(predictions.probabilities[..., predictions.positive] >= 0.5, of_positive)
+
+
+def specificity(predictions: Predictions, weights: Floats) -> Floats:
+    """Fraction of the other images that are not called positive; range [0, 1], higher is better."""
+    of_negative = weights * (predictions.labels != predictions.positive)
+    return _fraction(predictions.probabilities[..., predictions.positive] < 0.5, of_negative)
+
+
+def auroc(predictions: Predictions, weights: Floats) -> Floats:
+    """Area under the ROC curve of the positive class against the rest; range [0, 1], higher is better, 0.5 is chance.
+
+    It is the probability that a positive image gets a higher probability than a negative one. Ties count half.
+
+    Source:
+        Hanley & McNeil 1982, "The Meaning and Use of the Area under a Receiver Operating Characteristic (ROC) Curve".
+    """
+    scores = predictions.probabilities[..., predictions.positive]
+    positive = predictions.labels == predictions.positive
+    of_positive = weights[:, positive]
+    of_negative = weights[:, ~positive]
+    pairs = of_positive.sum(1) * of_negative.sum(1)
+
+    def of_training(scores: Floats) -> Floats:
+        above = np.sign(scores[positive][:, None] - scores[~positive]) / 2 + 0.5
+        return _ratio(np.einsum("bi,bi->b", of_positive @ above, of_negative), pairs)
+
+    return np.stack([of_training(one) for one in scores], 1)
+
+
+def brier_score(predictions: Predictions, weights: Floats) -> Floats:
+    """Half the squared distance of the class probabilities from the truth: 0 if sure and right, 1 if sure and wrong.
+
+    Range [0, 1], lower is better. With two classes it is the mean squared error of the positive one's probability.
+
+    Source:
+        Brier 1950, "Verification of Forecasts Expressed in Terms of Probability".
+    """
+    probabilities = predictions.probabilities.astype(np.float64)
+    truth = np.eye(probabilities.shape[-1])[predictions.labels]
+    return _mean(np.square(probabilities - truth).sum(-1) / 2, weights)
+
+
+def log_loss(predictions: Predictions, weights: Floats) -> Floats:
+    """Mean negative logarithm of the true class's probability, which counts as one in a million if it is less.
+
+    Range [0, 13.82), in nats, lower is better.
+
+    Source:
+        Good 1952, "Rational Decisions".
+    """
+    of_images = np.arange(len(predictions.labels))
+    of_truth = predictions.probabilities[:, of_images, predictions.labels].astype(np.float64)
+    return _mean(-np.log(of_truth.clip(LEAST_PROBABILITY, 1.0)), weights)
+
+
+def _mean(values: Floats, weights: Floats) -> Floats:
+    """Weighted mean of values `[s, n]`; `[b, s]`."""
+    return _ratio(weights @ values.T, weights.sum(1, keepdims=True))
+
+
+def _fraction(hits: Bools, weights: Floats) -> Floats:
+    """Weighted fraction of hits `[s, n]`; `[b, s]`."""
+    return _mean(hits.astype(float), weights)
+
+
+def _ratio(part: Floats, whole: Floats) -> Floats:
+    found: Floats = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+    return found

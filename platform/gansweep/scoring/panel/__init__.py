@@ -1,0 +1,1 @@
+"""Every metric between two sets of images, with intervals."""

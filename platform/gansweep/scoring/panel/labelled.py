@@ -1,0 +1,156 @@
+"""Metrics that need labels, with their intervals.
+
+Of what a classifier of real images, a linear one on the features of the first half, sees in the fake images:
+`lesion_fidelity`, `inception_score`. And of a classifier that is trained on the fake images and tested on the second
+half of the real ones (train on synthetic, test on real) `accuracy`, `sensitivity`, `specificity` and `auroc`, beside
+`_real_only`, of one that is trained on the first half.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gansweep.scoring.metrics.answers import Predictions
+from gansweep.scoring.metrics.registry import METRICS, metrics_of
+from gansweep.scoring.statistics.resampling import Sample, jackknifed, too_few
+from gansweep.scoring.statistics.verdicts import UndefinedError, interval
+from gansweep.scoring.values import MetricValue, Sets, of_resampled
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from gansweep.contracts import ImageSet
+    from gansweep.scoring.metrics.registry import Metric
+
+__all__ = ["LABELLED", "Probe", "labelled_metrics"]
+
+OF_SAMPLES = (*metrics_of("classes"), *metrics_of("class probabilities"))
+OF_ANSWERS = tuple(metrics_of("answers"))
+LABELLED = (*OF_SAMPLES, *OF_ANSWERS, *(f"{name}_real_only" for name in OF_ANSWERS))
+"""Names of the metrics that need labels."""
+
+
+def labelled_metrics(sets: Sets, positive: int) -> dict[str, MetricValue]:
+    """The metrics of `LABELLED`; absent, with the reason, where one of the sets has a single class.
+
+    Args:
+        sets: the images, with labels.
+        positive: the class of sensitivity, specificity and AUROC.
+    """
+    a, b = sets.halves
+    for labels, what in ((sets.real.labels[a], "real"), (sets.real.labels[b], "real"), (sets.fake.labels, "fake")):
+        if len(labels.unique()) < 2:
+            return dict.fromkeys(LABELLED, sets.absent(f"the {what} images, or a half of them, are of one class only"))
+    classes = int(torch.cat([sets.real.labels, sets.fake.labels]).max()) + 1
+    of_real = Probe.fit(sets.of_real[a], sets.real.labels[a], classes)
+    of_fake = Probe.fit(sets.of_fake, sets.fake.labels, classes)
+    judged = torch.from_numpy(of_real.probabilities(sets.of_fake))
+    return {
+        **{name: _of_classes(sets, judged, METRICS[name]) for name in metrics_of("classes")},
+        **{name: _of_probabilities(sets, judged, METRICS[name]) for name in metrics_of("class probabilities")},
+        **_transferred(sets, of_fake, positive, ""),
+        **_transferred(sets, of_real, positive, "_real_only"),
+    }
+
+
+def _of_classes(sets: Sets, judged: Tensor, metric: Metric) -> MetricValue:
+    """The mean over the fake images, with its interval over their patients."""
+    hits = metric.compute(judged, sets.fake.labels)
+    counts = (len(sets.halves[0]), len(judged))
+    if reason := too_few(Sample.of(hits, sets.fake)):
+        return MetricValue(float(hits.mean()), None, None, *counts, sets.extractor, reason)
+    # The interval of a fraction is that of a classifier's accuracy. No class is the positive one, which would have to
+    # have two patients.
+    said = Predictions(
+        torch.stack([1 - hits, hits], 1).numpy()[None],
+        np.ones(len(hits), dtype=np.int64),
+        _patients(sets.fake, torch.arange(len(hits))),
+        positive=-1,
+    )
+    return MetricValue(*interval(said, "accuracy", seed=sets.seed), *counts, sets.extractor)
+
+
+def _of_probabilities(sets: Sets, judged: Tensor, metric: Metric) -> MetricValue:
+    bounds = (float(metric.range[0]), min(float(metric.range[1]), float(judged.shape[1])))
+    fake = Sample.of(judged, sets.fake)
+    found = jackknifed(lambda _, fake: metric.compute(fake), fake, fake, bounds, sets.seed)
+    return of_resampled(found, len(sets.halves[0]), len(fake), sets.extractor, "a linear classifier on the features")
+
+
+def _transferred(sets: Sets, probe: Probe, positive: int, suffix: str) -> dict[str, MetricValue]:
+    """Scores, on the second half of the real images, of a classifier trained elsewhere."""
+    rows = sets.halves[1]
+    learnt = sets.real.labels[sets.halves[0]] if suffix else sets.fake.labels
+    said = _said(probe.probabilities(sets.of_real[rows]), sets.real, rows, positive)
+    kind, counts = ("real", (len(rows), 0)) if suffix else ("fake", (len(rows), len(sets.fake)))
+    reason = f"trained on {len(learnt)} {kind} images, tested on {len(rows)} real ones"
+    found = {name: _judged(sets, said, name, counts, reason) for name in OF_ANSWERS}
+    about = {name: metric.about for name, metric in metrics_of("answers").items()}
+    # Both sets have at least two classes; of three, neither need be the positive one.
+    if not (learnt == positive).any():
+        none = sets.absent(f"none of the {len(learnt)} {kind} images trained on is of the positive class")
+        found |= {name: none for name in OF_ANSWERS if about[name] != "all"}
+    if not (said.labels == positive).any():
+        none = sets.absent(f"none of the {len(rows)} real images tested on is of the positive class")
+        found |= {name: none for name in OF_ANSWERS if about[name] in {"positive", "both"}}
+    return {name + suffix: value for name, value in found.items()}
+
+
+def _said(probabilities: NDArray[np.float64], images: ImageSet, rows: Tensor, positive: int) -> Predictions:
+    """What a classifier with `probabilities` `[n, classes]` says of those rows of the images.
+
+    Images of unknown patients are each its own.
+    """
+    return Predictions(probabilities[None], images.labels[rows].numpy(), _patients(images, rows), positive)
+
+
+def _patients(images: ImageSet, rows: Tensor) -> list[str]:
+    patients = images.patients or range(len(images))
+    return [str(patients[row]) for row in rows]
+
+
+def _judged(sets: Sets, said: Predictions, metric: str, counts: tuple[int, int], reason: str) -> MetricValue:
+    """The metric with its interval over the patients tested on."""
+    try:
+        value, low, high = interval(said, metric, seed=sets.seed)
+    except UndefinedError as undefined:
+        return sets.absent(undefined.what)
+    if few := too_few(Sample.of(sets.of_real, sets.real, sets.halves[1])):
+        return MetricValue(value, None, None, *counts, sets.extractor, f"{reason}; {few}")
+    return MetricValue(value, low, high, *counts, sets.extractor, reason)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A class-balanced logistic regression on standardised features.
+
+    Args:
+        model: the fitted scikit-learn pipeline.
+        classes: number of classes, those that were not seen in training included.
+    """
+
+    model: Any
+    classes: int
+
+    @classmethod
+    def fit(cls, features: Tensor, labels: Tensor, classes: int) -> Probe:
+        """Fits to features `[n, d]` of images with `labels` `[n]`, at least two classes among them."""
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
+        # Strong regularisation: there are often more features than images.
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, class_weight="balanced", max_iter=2000))
+        return cls(model.fit(features.numpy(), labels.numpy()), classes)
+
+    def probabilities(self, features: Tensor) -> NDArray[np.float64]:
+        """Class probabilities `[n, classes]`."""
+        known = cast("NDArray[np.float64]", self.model.predict_proba(features.numpy()))
+        found = np.zeros((len(known), self.classes))
+        found[:, self.model.classes_] = known
+        return found

@@ -1,0 +1,166 @@
+"""Every metric between two sets of images, with intervals: what `gansweep score` prints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from gansweep.errors import CohortError
+from gansweep.scoring.ct import hounsfield
+from gansweep.scoring.memorisation.examination import FIGURES, assess
+from gansweep.scoring.metrics.paired import lpips as perceptual_distance
+from gansweep.scoring.metrics.registry import METRICS
+from gansweep.scoring.networks.encoder import extractor_of, train_encoder
+from gansweep.scoring.networks.extractors import Extractor, load_extractor
+from gansweep.scoring.panel import lesions
+from gansweep.scoring.panel.labelled import LABELLED, labelled_metrics
+from gansweep.scoring.panel.unlabelled import UNLABELLED
+from gansweep.scoring.values import MetricValue, Sets, attempted
+
+if TYPE_CHECKING:
+    from gansweep.cohort.intensity import Window
+    from gansweep.contracts import ImageSet
+    from gansweep.files import ProgressCallback
+
+__all__ = ["PanelInputs", "score_sets"]
+
+ENCODER_STEPS = 600
+
+
+@dataclass(frozen=True)
+class PanelInputs:
+    """The images that are compared, and what is known of them.
+
+    Args:
+        real: at least eight images, in [-1, 1].
+        fake: at least two, of the same size and channels.
+        positive: the class of sensitivity, specificity and AUROC.
+        training: what the generator of the fake images was trained on; without it, memorisation is absent.
+        held_out: real images that it was not trained on.
+        window: of CT, how Hounsfield units became [0, 1]; without it, figures in HU are absent.
+    """
+
+    real: ImageSet
+    fake: ImageSet
+    positive: int = 1
+    training: ImageSet | None = None
+    held_out: ImageSet | None = None
+    window: Window | None = None
+
+
+def score_sets(
+    inputs: PanelInputs,
+    features: str | Path | None = None,
+    seed: int = 0,
+    *,
+    paired: bool = False,
+    lpips: str | Path | None = None,
+    device: torch.device | None = None,
+    progress: ProgressCallback | None = None,
+) -> dict[str, MetricValue]:
+    """The metrics of `METRICS` between real and synthetic images, floors beside distances, and what labels allow.
+
+    Real images are split by patient into halves. The cohort's own encoder, where no extractor is named, is trained on
+    the first alone. Distances are from all real images to the fake ones. `_floor` is the distance between the two
+    halves: what real images of other patients get. `_matched` is the distance of the first half to as many fake images.
+    Compare these two only: a distance of more images is smaller, whatever is in them. A metric that cannot be computed
+    of these images is absent with the reason. Metrics of fusions and of masks, which only a trial has, are left out.
+
+    With labels: see `gansweep.scoring.panel.labelled`. With masks: `gansweep.scoring.panel.lesions`. Of CT, with its
+    window: `gansweep.scoring.ct.hounsfield`.
+
+    With training images: the figures of `gansweep.scoring.memorisation.examination`. The excess in features needs a
+    named extractor: the cohort's own encoder has seen some of the patients.
+
+    Args:
+        inputs: the images.
+        features: a TorchScript extractor; None: an encoder trained on half of the real images.
+        seed: of halves and resampling.
+        paired: whether fake image i was made for real image i; without it, metrics of pairs are absent.
+        lpips: a TorchScript file with LPIPS weights; without it, LPIPS is absent.
+        device: where to extract features; the CPU by default.
+        progress: called with (what, steps done, steps in all) while an encoder is trained.
+
+    Raises:
+        CohortError: too few images, values not finite, sets of different size or channels, pairs of unequal number.
+        ConfigError: an extractor or a weights file that cannot be used.
+    """
+    real = inputs.real
+    fake = inputs.fake
+    _check(real, fake, paired=paired)
+    for images, what in ((inputs.training, "training"), (inputs.held_out, "held-out")):
+        _check_shape(real if images is None else images, what, fake)
+    halves = _halves(real, seed)
+    device = device or torch.device("cpu")
+    extractor = load_extractor(features, device) if features else _encoder(real, halves[0], device, progress)
+    of_real = extractor.features(real.images)
+    of_fake = extractor.features(fake.images)
+    sets = Sets(real, fake, of_real, of_fake, halves, extractor.name, paired, seed)
+    found: dict[str, MetricValue] = {}
+    for name, metric in METRICS.items():
+        if metric.takes in UNLABELLED:
+            found |= attempted([name], sets, partial(UNLABELLED[metric.takes], name, metric, sets))
+    found["lpips"] = _lpips(sets, lpips)
+    found |= attempted(LABELLED, sets, partial(labelled_metrics, sets, inputs.positive))
+    found |= attempted(lesions.NAMES, sets, partial(lesions.lesion_distances, sets, extractor))
+    in_hounsfield = partial(hounsfield.hounsfield_values, sets, inputs.window, inputs.positive)
+    found |= attempted(hounsfield.NAMES, sets, in_hounsfield)
+    return found | attempted(FIGURES, sets, partial(_memorisation, sets, inputs, extractor))
+
+
+def _check(real: ImageSet, fake: ImageSet, *, paired: bool) -> None:
+    for images, what, least in ((real.images, "real", 8), (fake.images, "fake", 2)):
+        if len(images) < least:
+            raise CohortError(f"{len(images)} {what} images", fix=f"at least {least} are needed")
+        bad = int((~images.isfinite().flatten(1).all(1)).sum())
+        if bad:
+            raise CohortError(f"{bad} {what} images hold values that are not finite")
+    _check_shape(real, "real", fake)
+    if paired and len(real) != len(fake):
+        raise CohortError(f"{len(real)} real and {len(fake)} fake images cannot be pairs")
+
+
+def _check_shape(real: ImageSet, what: str, fake: ImageSet) -> None:
+    shapes = ["x".join(str(n) for n in images.images.shape[1:]) for images in (real, fake)]
+    if shapes[0] != shapes[1]:
+        raise CohortError(f"{what} images are {shapes[0]}, fake ones {shapes[1]}", fix="make both of one size and kind")
+
+
+def _halves(real: ImageSet, seed: int) -> tuple[Tensor, Tensor]:
+    """Rows of two halves that share no patient, each class dealt out evenly."""
+    patients = real.patients or tuple(str(row) for row in range(len(real)))
+    rows_of: dict[str, list[int]] = {}
+    for row, patient in enumerate(patients):
+        rows_of.setdefault(patient, []).append(row)
+    order = torch.randperm(len(rows_of), generator=torch.Generator().manual_seed(seed))
+    groups = [list(rows_of.values())[i] for i in order.tolist()]
+    groups.sort(key=lambda rows: int(real.labels[rows[0]]))  # stable: the random order stays within a class
+    if len(groups) < 2:
+        raise CohortError("the real images are of one patient", fix="at least two patients are needed")
+    first, second = ([row for rows in groups[start::2] for row in rows] for start in (0, 1))
+    return torch.tensor(first), torch.tensor(second)
+
+
+def _encoder(real: ImageSet, rows: Tensor, device: torch.device, progress: ProgressCallback | None) -> Extractor:
+    train = replace(real, images=real.images[rows], labels=real.labels[rows], masks=None, patients=())
+    encoder = train_encoder(train, int(real.labels.max()) + 1, ENCODER_STEPS, device, progress)
+    return extractor_of(encoder.state_dict(), device, "half of the real images")
+
+
+def _memorisation(sets: Sets, inputs: PanelInputs, extractor: Extractor) -> dict[str, MetricValue]:
+    if inputs.training is None:
+        return dict.fromkeys(FIGURES, sets.absent("no training images were named"))
+    return dict(assess(sets.fake.images, inputs.training, inputs.held_out, extractor, seed=sets.seed).figures)
+
+
+def _lpips(sets: Sets, weights: str | Path | None) -> MetricValue:
+    if not sets.paired:
+        return sets.absent("the sets are not paired")
+    if weights is None:
+        return sets.absent("no weights file was named")
+    return sets.mean_of_pairs(perceptual_distance(sets.real.images, sets.fake.images, weights=Path(weights)))
