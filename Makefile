@@ -12,8 +12,8 @@ export OMP_NUM_THREADS ?= 1
 demo: $(VENV)/.installed  ## the whole story on phantom scans, into ./demo
 	$(BIN)/gansweep demo --out demo
 
-test: $(VENV)/.installed-dev  ## every test but the long ones
-	$(BIN)/python -m pytest -m "not acceptance" $(ARGS)
+test: $(VENV)/.installed-dev  ## every test but the long ones, on all cores
+	$(BIN)/python -m pytest -n auto --dist loadscope --no-loadscope-reorder -m "not acceptance" $(ARGS)
 
 check: $(VENV)/.installed-dev  ## style, types, and which way imports go
 	$(BIN)/ruff check .
