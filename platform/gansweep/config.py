@@ -239,7 +239,7 @@ class SweepOptions(Frozen):
     name: str = Field(description="The sweep's store is <storage>/<name>.")
     trials: int = Field(ge=1, description="Trials in all, resumed ones included.")
     workers_per_trial: int = Field(1, ge=1, description="Ray Train workers that share a trial.")
-    gpus_per_worker: float = Field(0.0, ge=0.0, description="GPUs each; 0.5 lets two share one.")
+    gpus_per_worker: float = Field(0.0, ge=0.0, description="GPUs each; 0.5 lets two trials share one.")
     cpus_per_worker: float = Field(1.0, ge=0.1, description="CPU cores each.")
     concurrent: int | None = Field(None, ge=1, description="Trials at once; default: what fits.")
     sampler: Literal["tpe", "random", "nsga2"] | None = Field(None, description="Overrides the space's.")
@@ -327,7 +327,7 @@ class ConfirmOptions(ConfirmSettings):
         None, description="The sweep's cohort, if it has moved.", json_schema_extra={"metavar": "DIR"}
     )
     workers_per_trial: int = Field(1, ge=1, description="Ray Train workers that share a training.")
-    gpus_per_worker: float = Field(0.0, ge=0.0, description="GPUs each; 0.5 lets two share one.")
+    gpus_per_worker: float = Field(0.0, ge=0.0, description="GPUs each; 0.5 lets two trials share one.")
     reason: str = Field("", description="Why the test patients are opened again.")
 
     def evidence(self) -> ConfirmSettings:
@@ -339,7 +339,7 @@ class TrainOptions(Frozen):
     """How a production training runs: the options of `gansweep train` and `gansweep.train`."""
 
     workers: int = Field(1, ge=1, description="Workers that share every batch.")
-    gpus_per_worker: float = Field(0.0, ge=0.0, description="GPUs each; 0.5 lets two share one.")
+    gpus_per_worker: float = Field(0.0, ge=0.0, description="GPUs each; 0.5 lets two trials share one.")
     cpus_per_worker: float = Field(1.0, ge=0.1, description="CPU cores each.")
     reports: int = Field(20, ge=1, description="How often progress is told and kept.")
     allow_memorised: bool = Field(

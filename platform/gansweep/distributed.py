@@ -33,7 +33,8 @@ class World:
     Args:
         rank: 0 for the first worker.
         size: number of workers.
-        device: where tensors and pickled objects must be to be communicated: the CPU, or a GPU under NCCL.
+        device: where small tensors and pickled objects are communicated from: the CPU, or this worker's GPU where the
+            group knows GPUs alone (NCCL).
     """
 
     rank: int = 0
@@ -45,11 +46,12 @@ class World:
         """The initialised process group, or a world of one.
 
         Args:
-            device: the device this worker computes on, which an NCCL group communicates from; None: the CPU.
+            device: the device this worker computes on; None: the CPU, or the current GPU where the group knows GPUs
+                alone.
         """
         if not (dist.is_available() and dist.is_initialized()):
             return cls()
-        on = device if device is not None and dist.get_backend() == "nccl" else torch.device("cpu")
+        on = torch.device("cpu") if _takes_cpu_tensors(dist.get_backend()) else device or torch.device("cuda")
         return cls(dist.get_rank(), dist.get_world_size(), on)
 
     # Work split over the workers --------------------------------------------------------------------------------------
@@ -80,6 +82,7 @@ class World:
         present = [gradient for gradient in gradients if gradient is not None]
         if self.size == 1 or not present:
             return list(gradients)
+        # Not moved: a gradient on another device than the group's is a fault of the family, and ends the trial.
         flat = torch.cat([gradient.flatten() for gradient in present])
         dist.all_reduce(flat)
         flat /= self.size
@@ -90,15 +93,22 @@ class World:
         """Overwrites `tensors` with the first worker's."""
         if self.size > 1:
             for tensor in tensors:
-                dist.broadcast(tensor.detach(), src=0)
+                sent = self._reachable(tensor.detach())
+                dist.broadcast(sent, src=0)
+                if sent.device != tensor.device:
+                    tensor.detach().copy_(sent)
 
-    def mean(self, tensor: Tensor) -> Tensor:
-        """The mean over workers, outside any graph."""
+    def sum(self, tensor: Tensor) -> Tensor:
+        """The sum over workers, outside any graph; on the device of `tensor`, whichever that is."""
         if self.size == 1:
             return tensor
-        total = tensor.detach().clone()
+        total = self._reachable(tensor.detach().clone())
         dist.all_reduce(total)
-        return total / self.size
+        return total.to(tensor.device)
+
+    def mean(self, tensor: Tensor) -> Tensor:
+        """The mean over workers, outside any graph; on the device of `tensor`, whichever that is."""
+        return tensor if self.size == 1 else self.sum(tensor) / self.size
 
     def assembled(self, parts: Iterable[tuple[int, Tensor]], like: Tensor) -> Tensor:
         """A tensor shaped `like`, with its rows (slices that begin at an offset) computed by different workers.
@@ -119,11 +129,7 @@ class World:
                 whole[offset : offset + len(part)] = part
 
         self.checked(fill)
-        if self.size == 1:
-            return whole
-        whole = whole.to(self.device)
-        dist.all_reduce(whole)
-        return whole.to(like.device)
+        return self.sum(whole)
 
     # Objects ----------------------------------------------------------------------------------------------------------
 
@@ -186,13 +192,22 @@ class World:
         """What `make` returns on the first worker, which alone calls it."""
         return cast("Item", self.broadcast(self.checked(lambda: make() if self.rank == 0 else None)))
 
+    def _reachable(self, tensor: Tensor) -> Tensor:
+        """`tensor` where the group can communicate it: a tensor on the CPU moves to the GPU of an NCCL group."""
+        return tensor.to(self.device) if tensor.device.type == "cpu" else tensor
+
     def _every(self, value: Item) -> list[Item]:
         """The values of all workers, by rank."""
         if self.size == 1:
             return [value]
         box: list[Any] = [None] * self.size
-        dist.all_gather_object(box, value)
+        dist.all_gather_object(box, value)  # from the CPU, or under NCCL from the process's current GPU
         return box
+
+
+def _takes_cpu_tensors(backend: str) -> bool:
+    """Whether a process group communicates tensors on the CPU: `nccl` does not, `cpu:gloo,cuda:nccl` does."""
+    return "cpu:" in backend if ":" in backend else backend != "nccl"
 
 
 def _sendable(error: Exception | None) -> Exception | None:

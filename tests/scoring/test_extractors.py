@@ -40,6 +40,22 @@ class PerImage(torch.nn.Module):
         return x.mean((1, 2, 3))
 
 
+class Greedy(torch.nn.Module):
+    """Needs four petabytes."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.zeros([1000000000000000]) + x.mean()
+
+
+class Refusing(torch.nn.Module):
+    """Fails as CUDA does inside TorchScript: with a plain RuntimeError."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.shape[0] > 0:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return x
+
+
 def saved(module: torch.nn.Module, path: Path, description: str | None = None) -> Path:
     extra = {} if description is None else {"gansweep.json": description}
     torch.jit.save(torch.jit.script(module), path, _extra_files=extra)
@@ -176,3 +192,12 @@ def test_equal_images_have_no_spread_to_measure_in(value: float) -> None:
     alike = replace(alike, images=torch.full_like(alike.images, value))
     with pytest.raises(CohortError, match="all 20 real images look the same"):
         train_encoder(alike, 2, 5, CPU)
+
+
+@pytest.mark.parametrize("module", [Greedy(), Refusing()], ids=["cpu", "cuda"])
+def test_a_full_device_is_no_wrong_configuration(module: torch.nn.Module, tmp_path: Path) -> None:
+    extractor = load_extractor(saved(module, tmp_path / "large.pt"), CPU)
+    with pytest.raises(
+        torch.OutOfMemoryError, match=r"^extractor large:\w{12}: out of memory on cpu with images 2x3x8x8;"
+    ):
+        extractor.features(torch.zeros(2, 1, 8, 8))

@@ -3,15 +3,15 @@ import time
 import pytest
 
 from gansweep.errors import ClusterError
-from gansweep.search.cluster import Footprint, check_capacity, groups_that_fit, grown, ray_cluster
+from gansweep.search.cluster import Footprint, check_capacity, groups_that_fit, grown, ray_cluster, torch_trainer
 
 
 def test_counts_what_is_scarcest() -> None:
     node = [{"CPU": 32.0, "GPU": 4.0}]
     assert groups_that_fit(Footprint(2, 1, 0), node) == 16
     assert groups_that_fit(Footprint(2, 1, 1), node) == 2
-    assert groups_that_fit(Footprint(2, 1, 0.5), node) == 4
-    assert groups_that_fit(Footprint(2, 8, 0.5), node) == 2
+    assert groups_that_fit(Footprint(1, 1, 0.5), node) == 8
+    assert groups_that_fit(Footprint(1, 8, 0.5), node) == 4
     assert groups_that_fit(Footprint(1, 0.1), node) == 320
 
 
@@ -40,6 +40,27 @@ def test_too_large_a_trial_is_refused_with_what_there_is() -> None:
 def test_too_many_at_once_are_refused_with_what_fits() -> None:
     with pytest.raises(ClusterError, match="--concurrent 2 fits"):
         check_capacity(Footprint(2), [{"CPU": 4.0}], concurrent=3)
+
+
+@pytest.mark.parametrize("gpus", [0.5, 0.99])
+def test_workers_of_a_trial_do_not_share_a_gpu(gpus: float) -> None:
+    with pytest.raises(ClusterError, match=rf"^2 workers with {gpus:g} GPUs each: .*; give each a whole one .*$"):
+        Footprint(2, 1, gpus)
+    assert Footprint(1, 1, gpus).gpus == gpus
+
+
+def test_more_than_one_gpu_are_whole_ones() -> None:
+    with pytest.raises(ClusterError, match=r"^1\.5 GPUs per worker: .*; --gpus-per-worker 1 or 2$"):
+        Footprint(1, 1, 1.5)
+
+
+@pytest.mark.parametrize(("gpus", "backend"), [(0.0, "gloo"), (0.25, "cpu:gloo,cuda:nccl"), (1, "cpu:gloo,cuda:nccl")])
+def test_the_process_group_takes_tensors_on_the_cpu_and_workers_stand_together(gpus: float, backend: str) -> None:
+    footprint = Footprint(1 if 0 < gpus < 1 else 2, 1, gpus)
+    trainer = torch_trainer(lambda _: None, {}, footprint, name="x", storage="/tmp/x", max_failures=0)
+    assert trainer.backend_config.backend == backend
+    assert trainer.scaling_config.placement_strategy == "PACK"
+    assert trainer.scaling_config.use_gpu == (gpus > 0)
 
 
 @pytest.mark.ray

@@ -120,7 +120,7 @@ def main(args: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _refused(f"{error.filename or 'file'}: {error.strerror}", error) if _refusal(error) else _fault(error)
     except Exception as error:
-        return _fault(error)
+        return _refused(" ".join(str(error).split()), error) if _device_full(error) else _fault(error)
     return status if isinstance(status, int) else 0
 
 
@@ -130,6 +130,14 @@ def _command(words: Sequence[str]) -> str:
 
 def _refusal(error: OSError) -> bool:
     return error.errno in _REFUSALS
+
+
+def _device_full(error: Exception) -> bool:
+    if "torch" not in sys.modules:
+        return False
+    from gansweep.devices import out_of_memory
+
+    return out_of_memory(error)
 
 
 def _refused(line: str, error: Exception) -> int:

@@ -37,7 +37,9 @@ AddressOption = Annotated[
     str | None, typer.Option("--address", metavar="URL", help="A cluster's dashboard: http://127.0.0.1:8265.")
 ]
 WorkersOption = Annotated[int, typer.Option("--workers-per-trial", min=1, help="Ray Train workers that share a trial.")]
-GpusOption = Annotated[float, typer.Option("--gpus-per-worker", min=0.0, help="GPUs each; 0.5 lets two share one.")]
+GpusOption = Annotated[
+    float, typer.Option("--gpus-per-worker", min=0.0, help="GPUs each; 0.5 lets two trials share one.")
+]
 CpusOption = Annotated[float, typer.Option("--cpus-per-worker", min=0.1, help="CPU cores each.")]
 SweptSpaceOption = Annotated[
     str | None, typer.Option("--space", metavar="SPACE", help="The sweep's space, if its file has moved.")

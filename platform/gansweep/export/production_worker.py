@@ -119,7 +119,7 @@ class _Keeper:
         self._cohort = cohort
         self._data = data
         self._folder = Path(run.folder)
-        self._world = World.current()
+        self._world = World.current(device)
         self.first = self._world.rank == 0
         self._scorer = TrialScorer(cohort, run.scoring, run.trainables, self._folder / "cache", device)
         self._rows = progress_rows(self._folder)

@@ -7,7 +7,7 @@ import os
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import floor
+from math import ceil, floor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,12 +36,28 @@ class Footprint:
     Args:
         workers: Ray Train workers.
         cpus_per_worker: CPU cores each.
-        gpus_per_worker: GPUs each (a fraction shares one).
+        gpus_per_worker: GPUs each (a fraction shares one with other trials).
+
+    Raises:
+        ClusterError: several workers with a fraction of a GPU each, or a number above 1 that is not whole.
     """
 
     workers: int = 1
     cpus_per_worker: float = 1.0
     gpus_per_worker: float = 0.0
+
+    def __post_init__(self) -> None:
+        gpus = self.gpus_per_worker
+        if gpus > 1 and gpus != floor(gpus):
+            raise ClusterError(
+                f"{gpus:g} GPUs per worker: Ray gives out a part of one GPU or whole ones",
+                fix=f"--gpus-per-worker {floor(gpus)} or {ceil(gpus)}",
+            )
+        if self.workers > 1 and 0 < gpus < 1:
+            raise ClusterError(
+                f"{self.workers} workers with {gpus:g} GPUs each: workers of one trial cannot share a GPU (NCCL)",
+                fix="give each a whole one (--gpus-per-worker 1), or use one worker with a part of a GPU",
+            )
 
     @property
     def gpus(self) -> float:
@@ -145,15 +161,20 @@ def torch_trainer(
             be tried for ever.
     """
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
+    from ray.train.torch import TorchConfig, TorchTrainer
 
+    on_gpus = footprint.gpus_per_worker > 0
     return TorchTrainer(
         work,
         train_loop_config=config,
+        # Ray's default for GPUs is NCCL alone, which refuses tensors on the CPU.
+        torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if on_gpus else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=footprint.workers,
-            use_gpu=footprint.gpus_per_worker > 0,
+            use_gpu=on_gpus,
             resources_per_worker=footprint.per_worker,
+            # On one machine where they fit: every step waits for the slowest link between the workers.
+            placement_strategy="PACK",
         ),
         run_config=RunConfig(
             name=name,

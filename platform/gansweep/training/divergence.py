@@ -43,7 +43,7 @@ class DivergenceMonitor:
         self._counts: dict[str, int] = {}
         self._totals: dict[str, list[float]] = {}  # since the last report: sum and count
         self._dead_since: dict[str, int] = {}  # phase -> iteration of the first check without a gradient
-        self._norms: dict[str, Tensor] = {}
+        self._norms: dict[str, list[Tensor]] = {}  # of each update's gradients; an empty list where there were none
 
     def add(self, phase: str, loss: Tensor, scalars: Scalars) -> None:
         """Adds the loss and the scalars of one update, without waiting for the device."""
@@ -55,8 +55,8 @@ class DivergenceMonitor:
 
     def add_gradients(self, phase: str, gradients: Sequence[Tensor | None]) -> None:
         """Adds the gradients of one update; call it in iterations that end with a check."""
-        norm = _total_norm([gradient for gradient in gradients if gradient is not None])
-        self._norms[phase] = self._norms[phase] + norm if phase in self._norms else norm
+        present = [gradient for gradient in gradients if gradient is not None]
+        self._norms.setdefault(phase, []).extend([_total_norm(present)] if present else [])
 
     def check(self, gan: Gan, iteration: int) -> None:
         """Reads the sums since the last check.
@@ -105,8 +105,9 @@ class DivergenceMonitor:
     def _read(self, gan: Gan) -> dict[str, float]:
         """All numbers by name, averaged over workers and copied from the device in one transfer."""
         numbers = {f"sum {name}": value for name, value in self._sums.items()}
-        numbers |= {f"gradient {phase}": norm for phase, norm in self._norms.items()}
-        numbers |= {f"weights {name}": _total_norm(list(net.parameters())) for name, net in gan.networks.items()}
+        numbers |= {f"gradient {phase}": torch.stack(norms).sum() for phase, norms in self._norms.items() if norms}
+        weights = {name: list(network.parameters()) for name, network in gan.networks.items()}
+        numbers |= {f"weights {name}": _total_norm(tensors) for name, tensors in weights.items() if tensors}
         flat = self._world.mean(torch.stack([value.detach().double() for value in numbers.values()]))
         return dict(zip(numbers, flat.tolist(), strict=True))
 
@@ -118,7 +119,7 @@ class DivergenceMonitor:
 
     def _check_dead_phases(self, values: Mapping[str, float], iteration: int) -> None:
         for phase in self._norms:
-            if values[f"gradient {phase}"] > 0.0:
+            if values.get(f"gradient {phase}", 0.0) > 0.0:
                 self._dead_since.pop(phase, None)
                 continue
             since = self._dead_since.setdefault(phase, iteration)
@@ -149,8 +150,6 @@ def check_samples(sampler: Sampler, classes: int, world: World, iteration: int, 
         raise Diverged(f"collapsed samples at iteration {iteration}: standard deviation {mean_spread:.1e} in a class")
 
 
-def _total_norm(tensors: list[Tensor]) -> Tensor:
+def _total_norm(tensors: Sequence[Tensor]) -> Tensor:
     """The 2-norm of all elements together; not finite if any element is not."""
-    if not tensors:
-        return torch.zeros(())
     return torch.nn.utils.get_total_norm([tensor.detach() for tensor in tensors])

@@ -55,7 +55,7 @@ def train(  # noqa: C901 (one loop, read top to bottom)
         ConfigError: the batch size is not divisible by the workers, or there are fewer iterations than reports.
     """
     # Networks, data, optimisers.
-    world = World.current()
+    world = World.current(device)
     check_budget(config, workers=world.size, reports=reports)
     data = data.to(device)
     modules = [*gan.networks.values(), gan.state]

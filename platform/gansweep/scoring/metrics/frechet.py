@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gansweep.distributed import World
 from gansweep.errors import CohortError
 
 __all__ = ["Moments", "frechet_distance", "frechet_from_moments"]
@@ -127,8 +128,7 @@ class Moments:
 
     def all_reduce(self) -> None:
         """Adds up the moments of all workers of the initialised process group; afterwards each holds the sum."""
-        flat = torch.cat([self.count.view(1), self.total, self.outer.flatten()])
-        torch.distributed.all_reduce(flat)
+        flat = World.current(self.total.device).sum(torch.cat([self.count.view(1), self.total, self.outer.flatten()]))
         self.count, self.total, self.outer = (
             flat[0],
             flat[1 : 1 + len(self.total)],

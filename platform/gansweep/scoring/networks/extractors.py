@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gansweep.config import Frozen, validated
+from gansweep.devices import out_of_memory
 from gansweep.errors import ConfigError
 from gansweep.files import sha256_of
 
@@ -88,6 +89,7 @@ class Extractor:
 
         Raises:
             ConfigError: the extractor does not give one vector per image, or values that are not finite.
+            torch.OutOfMemoryError: the device has no room for a batch.
         """
         return torch.cat([self._features(chunk) for chunk in images.split(batch)])
 
@@ -97,8 +99,13 @@ class Extractor:
             images = self.format.prepared(images)
         try:
             found = self.module(images)
-        except RuntimeError as error:
+        except (RuntimeError, torch.jit.Error) as error:  # what a network itself raises is no RuntimeError
             shape = "x".join(str(n) for n in images.shape)
+            if out_of_memory(error):
+                raise torch.OutOfMemoryError(
+                    f"extractor {self.name}: out of memory on {self.device} with images {shape}; use a device with "
+                    "more room, or fewer trials on it"
+                ) from None
             reason = str(error).strip().splitlines()[-1]
             raise ConfigError(f"fails on images {shape}: {reason}", where=f"extractor {self.name}") from None
         if not isinstance(found, Tensor) or not _is_vectors(found, len(images)):
@@ -132,13 +139,16 @@ def load_script(path: Path, device: torch.device, *, what: str) -> tuple[Callabl
 
     Raises:
         ConfigError: no such file, or not TorchScript.
+        torch.OutOfMemoryError: the device has no room for it.
     """
     if not path.is_file():
         raise ConfigError("no such file", where=f"{what} {path}", fix="name a TorchScript file (torch.jit.save)")
     extra = {EXTRA_FILE: ""}
     try:
         module = torch.jit.load(str(path), map_location=device, _extra_files=extra).eval()
-    except (RuntimeError, ValueError):
+    except (RuntimeError, ValueError) as error:
+        if out_of_memory(error):
+            raise torch.OutOfMemoryError(f"{what} {path}: out of memory on {device} while it is loaded") from None
         fix = "save it with torch.jit.save, not torch.save"
         raise ConfigError("not a TorchScript file", where=f"{what} {path}", fix=fix) from None
     text = extra[EXTRA_FILE]
