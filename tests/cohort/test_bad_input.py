@@ -109,9 +109,10 @@ def test_an_empty_label(source: Path, tmp_path: Path) -> None:
 def test_an_image_without_a_row(source: Path, tmp_path: Path) -> None:
     table = edited(source)
     table.iloc[1:].to_csv(source / "labels.csv", index=False)
-    message = refused(source, tmp_path / "out")
-    assert table["path"][0] in message
-    assert "no row" in message
+    made = ingest(source, tmp_path / "out", SMALL)
+    assert made.info.left_out == {"has no row in the labels CSV": 2}  # and its mask
+    assert sum(made.info.images.values()) == 23
+    assert pd.read_parquet(made.path / "rejected.parquet")["reason"].tolist() == ["has no row in the labels CSV"] * 2
 
 
 def test_no_label_column(source: Path, tmp_path: Path) -> None:

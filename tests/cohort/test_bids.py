@@ -96,7 +96,7 @@ def test_columns_of_participants_in_any_case(bids: Path) -> None:
     ("old", "new", "encoding", "said"),
     [
         ("participant_id", "subject", "utf-8", "participants.tsv: no column 'participant_id' .columns: subject, group"),
-        ("patient", "atteint\u00e9", "latin-1", "is not in UTF-8; save it as UTF-8"),
+        ("patient", "atteint\u00e9", "latin-1", 'is in neither UTF-8 nor UTF-16; save it as "CSV UTF-8"'),
     ],
 )
 def test_participants_that_cannot_be_used(bids: Path, old: str, new: str, encoding: str, said: str) -> None:

@@ -186,7 +186,7 @@ def test_a_given_split_is_kept_and_completed(tmp_path: Path) -> None:
     (source / "a" / "09.png").write_bytes((source / "a" / "00.png").read_bytes())
     with pytest.raises(CohortError, match="1 images are in two splits"):
         ingest(source, tmp_path / "leak", IngestSettings(size=16))
-    kept = ingest(source, tmp_path / "kept", IngestSettings(size=16, skip_bad=True))
+    kept = ingest(source, tmp_path / "kept", IngestSettings(size=16, drop_leaks=True))
     assert kept.info.images["test"] == 6
     assert pd.read_parquet(kept.path / "rejected.parquet")["reason"].tolist() == ["the same image is in test"]
 

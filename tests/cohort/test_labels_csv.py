@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import TYPE_CHECKING
 
 import pytest
@@ -104,3 +105,66 @@ def test_two_columns_of_one_name(root: Path) -> None:
     write_rows(root, [("path", "label", "Label "), *((*row, "other") for row in ROWS[1:])])
     with pytest.raises(CohortError, match="two columns called 'label'"):
         find_sources(root)
+
+
+def lines(mark: str = ",") -> list[str]:
+    return [mark.join(row) for row in ROWS]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        ("\r\n".join([*lines(), ",,", " , ", ""]) + "\r\n").encode(),
+        ("sep=;\r\n" + "\r\n".join(lines(";"))).encode("utf-8-sig"),
+        "\r\n".join(lines("\t")).encode("utf-16"),  # Excel's "Unicode text"
+        "\n".join(lines()).encode("utf-16-le"),
+        "\n".join(lines()).encode("utf-16-be"),
+        "\r".join(lines()).encode(),  # Excel for macOS, "CSV (Macintosh)"
+        ("\n\n" + "\n".join(f"{line},," for line in lines())).encode(),
+        "\n".join(line.replace(",", "\u00a0,\u200b") for line in lines()).encode(),
+        "\n".join(f'"{line.replace(",", chr(34) + ";" + chr(34))}";"a, b, c"' for line in lines()).encode(),
+    ],
+    ids=["empty rows", "sep=;", "utf-16", "utf-16-le", "utf-16-be", "macOS", "empty columns", "blanks", "remark"],
+)
+def test_csvs_as_spreadsheets_write_them(root: Path, data: bytes) -> None:
+    (root / "labels.csv").write_bytes(data.replace(b'"path";"label";"a, b, c"', b"path;label;remark"))
+    assert found(root, root) == ROWS[1:]
+
+
+def test_line_numbers_count_empty_lines(root: Path) -> None:
+    (root / "labels.csv").write_text("sep=,\n\npath,label\n\nimages/0.png,control\n,,\nimages/1.png,\n")
+    _, rejected = find_sources(root)
+    assert [item.reason for item in rejected if item.bad] == ["labels.csv line 7 has no label"]
+
+
+def test_any_column_for_the_path(root: Path) -> None:
+    write_rows(root, [("Image File", "label"), *ROWS[1:]])
+    assert found(root, root, path_column="image file") == ROWS[1:]
+    with pytest.raises(CohortError, match=r"no column 'path'.*--path-column: --path-column 'image file'"):
+        find_sources(root)
+    with pytest.raises(CohortError, match=r"no column 'gone'.*--path-column"):
+        find_sources(root, path_column="gone")
+    (root / "labels.csv").unlink()
+    with pytest.raises(CohortError, match="no CSV to take column 'gone' from"):
+        find_sources(root, path_column="gone")
+
+
+def test_names_in_another_case_or_unicode_form(root: Path) -> None:
+    write_picture(root / "images" / unicodedata.normalize("NFD", "für.png"), 8)
+    rows = [("IMAGES/0.PNG", "control"), (f"images/{unicodedata.normalize('NFC', 'für')}.png", "fahr")]
+    write_rows(root, [ROWS[0], *rows])
+    sources, rejected = find_sources(root)
+    assert [source.path.stem for source in sources] == ["0", unicodedata.normalize("NFD", "für")]
+    assert [item.bad for item in rejected] == [False] * 7
+
+
+def test_unlisted_images_are_left_out_and_counted(root: Path) -> None:
+    write_rows(root, ROWS[:7])
+    write_picture(root / "more" / "deep" / "9.png", 9)
+    (root / "archive.zip").write_bytes(b"PK")
+    cohort = cohort_of(root, root.parent / "unlisted")
+    assert len(cohort.manifest) == 6
+    assert cohort.info.left_out == {
+        "has no row in the labels CSV": 3,
+        "an archive, which is not opened": 1,
+    }

@@ -60,7 +60,7 @@ def test_sessions_of_a_subject_in_the_name_are_one_patients(tmp_path: Path, name
     cohort = cohort_of(tmp_path / "source", tmp_path / "out", slices=1)
     assert sizes(cohort) == [2] * 6
     assert cohort.info.patients_known
-    assert cohort.info.warnings == ()
+    assert all(warning.startswith("few patients") for warning in cohort.info.warnings)
 
 
 def test_volumes_of_nobody_are_nobodys_and_look_alikes_perhaps_of_one_patient(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_volumes_of_nobody_are_nobodys_and_look_alikes_perhaps_of_one_patient(tm
     nibabel.save(again, tmp_path / "source" / CLASSES[0] / "v9.nii")
     cohort = cohort_of(tmp_path / "source", tmp_path / "out", slices=1)
     assert "2 images have near-duplicates (perhaps of different patients)" in cohort.info.warnings
-    assert "patients are not known" in cohort.info.warnings[-1]
+    assert any("patients are not known" in warning for warning in cohort.info.warnings)
     assert not cohort.info.patients_known
 
 
@@ -84,7 +84,7 @@ def test_one_patients_folders_under_two_classes(tmp_path: Path, name: str) -> No
             )
     by_image = cohort_of(tmp_path / "source", tmp_path / "image", label_per="image")
     assert sizes(by_image) == [4] * 8
-    assert by_image.info.warnings == ()
+    assert all(warning.startswith("few patients") for warning in by_image.info.warnings)
     by_patient = cohort_of(tmp_path / "source", tmp_path / "patient")
     assert sizes(by_patient) == [2] * 16
     assert "8 folder names occur under several classes" in by_patient.info.warnings[0]

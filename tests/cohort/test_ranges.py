@@ -69,4 +69,13 @@ def test_twelve_bits_in_sixteen_are_told(tmp_path: Path) -> None:
         Image.fromarray(values).save(path)
     dark = cohort_of(tmp_path / "source", tmp_path / "dark").info
     assert any("no pixel reaches more than 6.2% of the range" in warning for warning in dark.warnings)
-    assert cohort_of(tmp_path / "source", tmp_path / "out", window="0,0.0625").info.warnings == dark.warnings[:1]
+    for settings in ({"window": "0,0.0625"}, {"bits": 12}):
+        bright = cohort_of(tmp_path / "source", tmp_path / "out", **settings)
+        assert [warning for warning in dark.warnings if warning not in bright.info.warnings] == [
+            (
+                "no pixel reaches more than 6.2% of the range: choose another --window, or say with --bits how many "
+                "bits 16-bit pictures use"
+            )
+        ]
+    stored = np.asarray(Image.open(path), np.float32) / 4095
+    np.testing.assert_allclose(bright.images[-1, 0] / bright.info.scale, stored, atol=1e-4)

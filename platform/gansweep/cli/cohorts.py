@@ -62,9 +62,12 @@ def _as_text(summary: "IngestSummary") -> str:
     splits = ", ".join(f"{name} {info.images[name]} ({info.patients[name]} patients)" for name in info.images)
     lines = [
         f"{sum(info.images.values())} {info.modality} images of {', '.join(info.classes)} in {summary.path}: {splits}",
+        "images (patients):",
+        *(f"  {line}" for line in summary.table),
         f"positive: {info.positive_class} (what sensitivity counts)",
         *(f"warning: {warning}" for warning in info.warnings),
     ]
     if summary.rejected:
-        lines.append(f"{summary.rejected} files left out; the reasons are in {summary.path / 'rejected.parquet'}")
+        lines.append(f"{summary.rejected} files left out; all are in {summary.path / 'rejected.parquet'}:")
+        lines += [f"  {count} x {reason}" for reason, count in info.left_out.items()]
     return "\n".join(lines)

@@ -100,7 +100,8 @@ def _parsed(value: Any, name: str, field: FieldInfo) -> Any:
     parts = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
     kind = next((part for part in parts if get_origin(part) in (tuple, dict)), None)
     if get_origin(kind) is dict:
-        return parse_settings(value)
+        # Values of a map are words, which YAML would turn into numbers and booleans; the model reads them itself.
+        return (value or {}) if get_args(kind)[1] is str else parse_settings(value)
     if kind is None or value is None:
         return value
     if float in get_args(kind):

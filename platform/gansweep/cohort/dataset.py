@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from gansweep.cohort.summary import html_summary
 from gansweep.config import DataView, Frozen
@@ -48,6 +48,8 @@ class CohortInfo(Frozen):
         patients: number of patients by split.
         patients_known: False if some images, volumes or studies count as patients of their own.
         warnings: what the user should know about the data.
+        left_out: number of files left out, by reason.
+        ranges: how the pictures of each class were stored (see `ingest.ranges.ranges_by_class`).
     """
 
     classes: tuple[str, ...]
@@ -68,6 +70,8 @@ class CohortInfo(Frozen):
     patients: dict[str, int]
     patients_known: bool
     warnings: tuple[str, ...] = ()
+    left_out: dict[str, int] = Field(default_factory=dict)
+    ranges: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
 
 class Cohort:

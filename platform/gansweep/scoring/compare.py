@@ -142,7 +142,7 @@ def _refuse_other_intensities(info: CohortInfo, like: CohortInfo | None, path: P
 
 def _reading(source: Path, size: int, like: CohortInfo | None) -> dict[str, object]:
     """The settings a folder is read with: with `like`, cut as that was, and of its modality where files say none."""
-    chosen = {"size": size, "split": (1.0, 0.0, 0.0), "resplit": True, "label_per": "image"}
+    chosen = {"size": size, "split": (1.0, 0.0, 0.0), "resplit": True, "label_per": "image", "keep_blank": True}
     if like is None:
         return chosen
     modality = like.modality if like.modality != "raster" and any(source.rglob("*.nii*")) else None

@@ -8,15 +8,24 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gansweep.cohort.ingest.copies import exact_pairs, without_conflicts, without_copies, without_leaking_copies
+from gansweep.cohort.ingest.copies import (
+    exact_pairs,
+    leaking_copies,
+    without_conflicts,
+    without_copies,
+    without_leaking_copies,
+)
 from gansweep.cohort.ingest.duplicates import join, near_pairs
-from gansweep.cohort.ingest.identity import identities
+from gansweep.cohort.ingest.identity import identities, spellings
+from gansweep.cohort.ingest.leaks import Leak, leak_error
 from gansweep.cohort.ingest.reading import folder_key
 from gansweep.cohort.ingest.split import SPLITS, check_given, draw_split
+from gansweep.cohort.sources.hiding import shown_name
 from gansweep.errors import CohortError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from gansweep.cohort.ingest.identity import Pseudonyms
     from gansweep.cohort.ingest.reading import Picture
@@ -38,6 +47,7 @@ class Assignment:
         rejected: the pictures left out.
         given: whether the user provided the split.
         warnings: what the user should know.
+        pairs: pictures that are, or look, the same.
     """
 
     pictures: list[Picture]
@@ -46,22 +56,25 @@ class Assignment:
     rejected: list[Rejected]
     given: bool
     warnings: list[str]
+    pairs: list[Leak]
 
 
-def assign(pictures: list[Picture], settings: IngestSettings, pseudonyms: Pseudonyms) -> Assignment:
+def assign(pictures: list[Picture], settings: IngestSettings, pseudonyms: Pseudonyms, out: Path) -> Assignment:
     """Leaves out copies and images with conflicting labels, hashes the patients, and splits them.
 
     Args:
         pictures: all pictures that could be read.
         settings: the options of the ingest.
         pseudonyms: hashes patient identifiers.
+        out: the cohort's folder; pairs that leak are listed beside it.
 
     Raises:
         CohortError: a patient has two labels, there are too few patients, or a given split leaks.
     """
     pictures, conflicts = without_conflicts(pictures)
     if not pictures:
-        raise CohortError(f"no usable images: {conflicts[0].name}: {conflicts[0].reason}", fix="correct the labels")
+        first = shown_name(conflicts[0].name, conflicts[0].path)
+        raise CohortError(f"no usable images: {first}: {conflicts[0].reason}", fix="correct the labels")
     pictures, copies = without_copies(pictures, settings)
     rejected = conflicts + copies
 
@@ -72,6 +85,11 @@ def assign(pictures: list[Picture], settings: IngestSettings, pseudonyms: Pseudo
         warnings.append(f"{len(copies)} images left out: copies of other images of the same patient")
 
     hashes = [pseudonyms.of(identity) for identity in identities(pictures)]
+    joined = spellings(pictures)
+    if joined:
+        warnings.append(
+            f"{joined} patients have identifiers that differ only in case, leading zeros or '.0': each counts as one"
+        )
     if settings.label_per == "patient" and settings.label_from == "labels":
         _refuse_two_labels(pictures, hashes)
         warnings += _folders_shared_by_classes(pictures, settings)
@@ -79,18 +97,49 @@ def assign(pictures: list[Picture], settings: IngestSettings, pseudonyms: Pseudo
     given = not settings.resplit and any(picture.source.split for picture in pictures)
     if given:
         check_given([picture.source.split for picture in pictures], hashes)
-        pictures, hashes, leaking = without_leaking_copies(pictures, hashes, settings)
-        splits, more = _use_given_split(pictures, hashes, settings)
-        return Assignment(pictures, hashes, splits, rejected + leaking, given, warnings + more)
-    splits, hashes, more = _draw_new_split(pictures, hashes, settings)
-    return Assignment(pictures, hashes, splits, rejected, given, warnings + more)
+        leaks = leaking_copies(pictures)
+        if leaks and not settings.drop_leaks:
+            raise leak_error(leaks, out)
+        pictures, hashes, leaking = without_leaking_copies(pictures, hashes)
+        rejected = rejected + leaking
+    near = _near_duplicates(pictures, hashes)
+    if given:
+        splits, more = _use_given_split(pictures, hashes, near, settings)
+    else:
+        splits, hashes, more = _draw_new_split(pictures, hashes, near, settings)
+    more += _unknown_patients(pictures, given=given)
+    return Assignment(pictures, hashes, splits, rejected, given, warnings + more, _pairs(pictures, splits, near))
+
+
+def _pairs(pictures: Sequence[Picture], splits: Sequence[str], near: Sequence[tuple[int, int]]) -> list[Leak]:
+    """All pairs of equal pictures and near-duplicates."""
+    equal = exact_pairs(pictures)
+    known = set(equal)
+    kinds = [("pixels", pair) for pair in equal] + [("near", pair) for pair in near if pair not in known]
+    return [
+        Leak(kind, pictures[i].source, pictures[j].source, (splits[i], splits[j]), (i, j)) for kind, (i, j) in kinds
+    ]
+
+
+def _unknown_patients(pictures: Sequence[Picture], *, given: bool) -> list[str]:
+    """A warning if some pictures, volumes or studies count as patients of their own."""
+    isolated = _isolated(pictures)
+    volumes = [not (picture.patient or alone) for picture, alone in zip(pictures, isolated, strict=True)]
+    warnings = []
+    for unknown, counted in (
+        (isolated, f"every image counts as a patient of its own{'' if given else ', near-duplicates as one'}"),
+        (volumes, "every volume or study counts as a patient of its own; give patient_id in a CSV"),
+    ):
+        if any(unknown):
+            of = "" if all(unknown) else f" for {sum(unknown)} of {len(unknown)} images"
+            warnings.append(f"patients are not known{of}: {counted}")
+    return warnings
 
 
 def _draw_new_split(
-    pictures: list[Picture], hashes: list[str], settings: IngestSettings
+    pictures: list[Picture], hashes: list[str], near: list[tuple[int, int]], settings: IngestSettings
 ) -> tuple[list[str], list[str], list[str]]:
     """(splits, patients, warnings) if the user gives no split."""
-    near = _near_duplicates(pictures, hashes)
     isolated = _isolated(pictures)
     groups = join(hashes, _inseparable_pairs(pictures, near))
 
@@ -105,17 +154,8 @@ def _draw_new_split(
         if pairs:
             warnings.append(f"{len({i for pair in pairs for i in pair})} images have near-duplicates ({remark})")
 
-    volumes = [not (picture.patient or alone) for picture, alone in zip(pictures, isolated, strict=True)]
-    for unknown, counted in (
-        (isolated, "every image counts as a patient of its own, near-duplicates as one"),
-        (volumes, "every volume or study counts as a patient of its own; give patient_id in a CSV"),
-    ):
-        if any(unknown):
-            of = "" if all(unknown) else f" for {sum(unknown)} of {len(unknown)} images"
-            warnings.append(f"patients are not known{of}: {counted}")
-
     labels = [picture.label for picture in pictures]
-    splits = draw_split(groups, labels, settings.split, settings.seed)
+    splits = draw_split(groups, labels, settings.fractions, settings.seed)
     return splits, _adopt_patients(hashes, groups, isolated), warnings
 
 
@@ -146,11 +186,10 @@ def _adopt_patients(hashes: Sequence[str], groups: Sequence[int], isolated: Sequ
 
 
 def _use_given_split(
-    pictures: list[Picture], hashes: list[str], settings: IngestSettings
+    pictures: list[Picture], hashes: list[str], near: list[tuple[int, int]], settings: IngestSettings
 ) -> tuple[list[str], list[str]]:
     """(splits, warnings) if the user gives a split; a missing val or test split is drawn from train."""
     given = [picture.source.split for picture in pictures]
-    near = _near_duplicates(pictures, hashes)
     splits = _complete_split(pictures, hashes, _inseparable_pairs(pictures, near), settings)
 
     warnings = []
@@ -177,10 +216,11 @@ def _refuse_two_labels(pictures: Sequence[Picture], hashes: Sequence[str]) -> No
     conflicting = [patient for patient, names in labels.items() if len(names) > 1]
     if conflicting:
         first = conflicting[0]
-        example = next(p for p, h in zip(pictures, hashes, strict=True) if h == first)
+        example = next(p.source for p, h in zip(pictures, hashes, strict=True) if h == first)
+        shown = shown_name(example.name, example.path, labels[first])
         raise CohortError(
             f"patient {first} has two labels: {' and '.join(sorted(labels[first]))} "
-            f"({len(conflicting)} such patients, one of them in {example.source.name})",
+            f"({len(conflicting)} such patients, one of them in {shown})",
             fix="correct the labels, or say that each image has its own with --label-per image",
         )
 
@@ -209,13 +249,15 @@ def _complete_split(
     No pair of `inseparable` pictures ends up in two splits.
     """
     given = [picture.source.split for picture in pictures]
-    missing = [name for name, part in zip(SPLITS, settings.split, strict=True) if part and name not in given]
+    missing = [name for name, part in zip(SPLITS, settings.fractions, strict=True) if part and name not in given]
     if not missing:
         return given
 
     # Divide the training images in the proportions that the settings give to train and the missing splits.
     train = [index for index, split in enumerate(given) if split == "train"]
-    parts = [part if name in {"train", *missing} else 0.0 for name, part in zip(SPLITS, settings.split, strict=True)]
+    parts = [
+        part if name in {"train", *missing} else 0.0 for name, part in zip(SPLITS, settings.fractions, strict=True)
+    ]
     fractions = (parts[0] / sum(parts), parts[1] / sum(parts), parts[2] / sum(parts))
     row = {index: number for number, index in enumerate(train)}
     pairs = [(row[i], row[j]) for i, j in inseparable if i in row and j in row]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from gansweep.cohort.ingest.leaks import Leak
 from gansweep.cohort.ingest.split import SPLITS
 from gansweep.cohort.sources.source import Rejected
-from gansweep.errors import CohortError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gansweep.cohort.ingest.reading import Picture
     from gansweep.cohort.ingest.settings import IngestSettings
 
-__all__ = ["exact_pairs", "without_conflicts", "without_copies", "without_leaking_copies"]
+__all__ = ["exact_pairs", "leaking_copies", "without_conflicts", "without_copies", "without_leaking_copies"]
 
 
 def without_conflicts(pictures: list[Picture]) -> tuple[list[Picture], list[Rejected]]:
@@ -81,38 +81,45 @@ def exact_pairs(pictures: Sequence[Picture]) -> list[tuple[int, int]]:
     return pairs
 
 
+def leaking_copies(pictures: Sequence[Picture]) -> list[Leak]:
+    """Pairs of equal images in different given splits: each with the first equal one of every other split."""
+    first: dict[str, dict[str, Picture]] = defaultdict(dict)
+    leaks = []
+    for picture in pictures:
+        if not picture.key:
+            continue
+        split = picture.source.split
+        seen = first[picture.key]
+        leaks += [
+            Leak("pixels", other.source, picture.source, (earlier, split))
+            for earlier, other in seen.items()
+            if earlier != split
+        ]
+        seen.setdefault(split, picture)
+    return leaks
+
+
 def without_leaking_copies(
-    pictures: list[Picture], hashes: list[str], settings: IngestSettings
+    pictures: list[Picture], hashes: list[str]
 ) -> tuple[list[Picture], list[str], list[Rejected]]:
-    """Refuses copies of an image in two splits, or with `skip_bad` keeps only those in the strictest split.
+    """Keeps of equal images in several splits only those in the strictest one.
 
     The order of strictness is train, val, test, so a copy never stays in training if the image is tested on.
 
     Args:
         pictures: with the splits that the user gave.
         hashes: the patient hash of each picture.
-        settings: says what `skip_bad` is.
 
     Returns:
         (kept pictures, their hashes, rejected).
-
-    Raises:
-        CohortError: an image is in two splits, and `skip_bad` is off.
     """
     strictest: dict[str, str] = {}
     for picture in pictures:
         known = strictest.get(picture.key, "train")
         strictest[picture.key] = max(known, picture.source.split, key=SPLITS.index)
     leaking = [bool(p.key) and p.source.split != strictest[p.key] for p in pictures]
-    if any(leaking) and not settings.skip_bad:
-        first = pictures[leaking.index(True)]
-        raise CohortError(
-            f"{sum(leaking)} images are in two splits, the first in {first.source.split} and "
-            f"{strictest[first.key]}: {first.source.name}",
-            fix="make a new split with --resplit, or leave the copies out with --skip-bad",
-        )
     rejected = [
-        Rejected.of(p.source, f"the same image is in {strictest[p.key]}")
+        Rejected.of(p.source, f"the same image is in {strictest[p.key]}", bad=False)
         for p, leaks in zip(pictures, leaking, strict=True)
         if leaks
     ]

@@ -10,8 +10,10 @@ import hashlib
 import hmac
 import os
 import secrets
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from gansweep.cohort.sources.words import patient_spelling
 from gansweep.errors import CohortError
 
 if TYPE_CHECKING:
@@ -19,21 +21,40 @@ if TYPE_CHECKING:
 
     from gansweep.cohort.ingest.reading import Picture
 
-__all__ = ["Pseudonyms", "identities"]
+__all__ = ["Pseudonyms", "identities", "spellings"]
 
 
 def identities(pictures: Sequence[Picture]) -> list[str]:
     """The patient of each picture, as a string: equal strings mean the same patient.
 
-    If the patient is unknown, the study counts as one, or else the file. If an identifier occurs without an issuer
-    anywhere, it is the same patient under every issuer: joining two patients does less harm than testing on a patient
-    who was trained on.
+    If the patient is unknown, the study counts as one, or else the file. Spellings of an identifier that differ only in
+    case, leading zeros or `.0` are one patient. If an identifier occurs without an issuer anywhere, it is the same
+    patient under every issuer: joining two patients does less harm than testing on a patient who was trained on.
     """
-    without_issuer = {picture.patient for picture in pictures if not picture.issuer}
+    named = _first_spellings(pictures)
+    without_issuer = {name for name, picture in zip(named, pictures, strict=True) if not picture.issuer}
     return [
-        f"{picture.issuer}/{picture.patient}"
-        if picture.patient and picture.patient not in without_issuer
-        else picture.patient or picture.study or f"file {picture.source.name}"
+        f"{picture.issuer}/{name}"
+        if name and name not in without_issuer
+        else name or picture.study or f"file {picture.source.name}"
+        for name, picture in zip(named, pictures, strict=True)
+    ]
+
+
+def spellings(pictures: Sequence[Picture]) -> int:
+    """The number of patients whose identifier is written in several ways, such as 7 and 007."""
+    ways: dict[str, set[str]] = defaultdict(set)
+    for picture in pictures:
+        if picture.patient:
+            ways[patient_spelling(picture.patient)].add(picture.patient)
+    return sum(len(forms) > 1 for forms in ways.values())
+
+
+def _first_spellings(pictures: Sequence[Picture]) -> list[str]:
+    """The patient of each picture as first written: 007 after 7 is 7."""
+    first: dict[str, str] = {}
+    return [
+        first.setdefault(patient_spelling(picture.patient), picture.patient) if picture.patient else ""
         for picture in pictures
     ]
 

@@ -13,6 +13,7 @@ import numpy as np
 from gansweep.cohort.dataset import FULL_SCALE
 from gansweep.cohort.ingest.duplicates import content_key, thumbnail_code
 from gansweep.cohort.ingest.selection import select_slices
+from gansweep.cohort.ingest.suitability import modality_in_name, remarks, surveys_in, useless
 from gansweep.cohort.intensity import WINDOWS, Window, percentile_window, window_named
 from gansweep.cohort.readers.dicom import read_dicom
 from gansweep.cohort.readers.dicom_header import read_header
@@ -21,11 +22,11 @@ from gansweep.cohort.readers.raster import read_mask, read_raster
 from gansweep.cohort.readers.resample import fit_mask, fit_pixels, make_square
 from gansweep.cohort.readers.slices import Array, ScanError, Slice, UnneededError, shape_text
 from gansweep.cohort.sources.source import Rejected, Source, format_of
+from gansweep.cohort.sources.words import known_patient
 from gansweep.errors import CohortError
-from gansweep.files import sha256_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -55,6 +56,10 @@ class Picture:
         sha256: hash of the file.
         key: hash of the decoded pixels, to find exact duplicates.
         code: perceptual code, to find near-duplicates.
+        depth: how the file stores its values: `8-bit`, `12-bit`, `float`.
+        low: the darkest value, in Hounsfield or scanner units, or as a fraction of the range for rasters.
+        high: the brightest value, likewise.
+        guess: what the reader assumed because the file does not say it, or "".
     """
 
     source: Source
@@ -72,6 +77,10 @@ class Picture:
     sha256: str
     key: str
     code: Array
+    depth: str
+    low: float
+    high: float
+    guess: str
 
 
 def group_by_series(sources: Sequence[Source], series: str | None) -> tuple[list[list[Source]], list[Rejected]]:
@@ -101,17 +110,20 @@ def group_by_series(sources: Sequence[Source], series: str | None) -> tuple[list
         if series is not None and not fnmatch.fnmatch(header.description, series):
             rejected.append(Rejected.of(source, f"its series is not {series!r}", bad=False))
             continue
-        patient = source.patient or header.patient or source.folder
+        patient = source.patient or known_patient(header.patient) or source.folder
         units[f"{header.series} {header.study} {patient}" if header.series else str(source.path)].append(source)
     return list(units.values()), rejected
 
 
-def read_unit(unit: list[Source], settings: IngestSettings) -> Iterator[Picture | Rejected]:
+def read_unit(
+    unit: list[Source], settings: IngestSettings, digests: Mapping[Path, str]
+) -> Iterator[Picture | Rejected]:
     """Yields the pictures of one unit in the order of their positions, and the files that cannot be used.
 
     Args:
         unit: files that `group_by_series` put together.
         settings: the options of the ingest.
+        digests: the SHA-256 of each file.
 
     Raises:
         CohortError: the window does not suit the modality.
@@ -125,6 +137,11 @@ def read_unit(unit: list[Source], settings: IngestSettings) -> Iterator[Picture 
         except (CohortError, OSError) as reason:
             yield Rejected.of(source, reason.what if isinstance(reason, CohortError) else str(reason.strerror))
 
+    yield from remarks(found)
+    surveys = surveys_in(found)
+    yield from surveys
+    outside = {item.path for item in surveys}
+    found = [(source, part) for source, part in found if source.path not in outside]
     if settings.modality:
         wanted = settings.modality.upper()
         others = {source.path: source for source, part in found if part.modality.upper() != wanted}
@@ -139,28 +156,28 @@ def read_unit(unit: list[Source], settings: IngestSettings) -> Iterator[Picture 
     volume = len(found) > len({source.path for source, _ in found})
     kept = select_slices([part for _, part in found], settings.slices, label_from_mask=by_mask, volume=volume)
 
-    hashes: dict[Path, str] = {}  # a volume gives many pictures; its file is hashed once
     for number, part in kept:
         source = found[number][0]
-        digest = hashes.setdefault(source.path, "") or sha256_of(source.path)
-        hashes[source.path] = digest
+        flaw = useless(part, keep_blank=settings.keep_blank)
+        if flaw:
+            yield Rejected.of(source, flaw, bad=False)
+            continue
         try:
-            yield _picture(source, part, window, settings, digest, volume=len(found) > 1)
+            yield _picture(source, part, window, settings, digests[source.path], volume=len(found) > 1)
         except ScanError as reason:
             yield Rejected.of(source, reason.what)
 
 
 def _read(source: Source, settings: IngestSettings) -> list[Slice]:
     kind = format_of(source.path)
-    mask: Any = None if source.mask is None else read_mask(source.mask)
+    mask = _read_masks(source)
     if mask is None and settings.label_from == "mask":
         raise ScanError("has no mask to derive the label from", where=source.name)
     if source.path.suffix == ".npy":
         raise ScanError("is an array, not an image; save DICOM, NIfTI or PNG (generate --format)", where=source.name)
     if kind == "nifti":
-        # NIfTI does not record the modality; BIDS marks CT in the file name.
-        bids = "CT" if source.name.removesuffix(".gz").endswith("_ct.nii") else ""
-        return read_nifti(source.path, settings.plane, settings.modality or bids, mask)
+        modality = (settings.modality or "").upper() or modality_in_name(source.path.name)
+        return read_nifti(source.path, settings.plane, modality, mask)
     slices = _read_image(source.path, settings)
     if mask is None:
         return slices
@@ -171,8 +188,24 @@ def _read(source: Source, settings: IngestSettings) -> list[Slice]:
     return [replace(part, mask=np.asarray(drawn, bool)) for part, drawn in zip(slices, masks, strict=True)]
 
 
+def _read_masks(source: Source) -> Any:
+    """The union of the masks of an image, or None if it has none."""
+    if source.mask is None:
+        return None
+    drawn = read_mask(source.mask)
+    for path in source.more_masks:
+        other = read_mask(path)
+        if other.shape != drawn.shape:
+            raise ScanError(f"its masks are {shape_text(drawn.shape)} and {shape_text(other.shape)}", where=source.name)
+        drawn = drawn | other
+    return drawn
+
+
 def _read_image(path: Path, settings: IngestSettings) -> list[Slice]:
-    slices = read_dicom(path) if format_of(path) == "dicom" else read_raster(path)
+    if format_of(path) == "dicom":
+        slices = read_dicom(path, derived=settings.derived, assume_hu=settings.assume_hu)
+    else:
+        slices = read_raster(path, settings.bits)
     return [replace(part, pixels=_to_grey(part.pixels)) for part in slices] if settings.grey else slices
 
 
@@ -228,7 +261,7 @@ def _picture(
         paired=None if source.paired is None else _read_pair(source.paired, settings),
         mask=mask,
         label=label,
-        patient=source.patient or part.patient or folder_key(source, settings),
+        patient=source.patient or known_patient(part.patient) or folder_key(source, settings),
         issuer="" if source.patient else part.issuer,
         study=part.study,
         volume=volume,
@@ -238,6 +271,10 @@ def _picture(
         sha256=sha256,
         key=content_key(part.pixels),
         code=thumbnail_code(pixels),
+        depth=part.depth,
+        low=float(part.pixels.min()),
+        high=float(part.pixels.max()),
+        guess=part.guess,
     )
 
 

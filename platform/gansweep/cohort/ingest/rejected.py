@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from gansweep.cohort.readers.dicom_header import is_dicom, read_header
 from gansweep.cohort.readers.slices import ScanError
+from gansweep.cohort.sources.hiding import shown_name
 from gansweep.cohort.sources.source import Rejected, format_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     import pandas as pd
 
@@ -19,15 +21,21 @@ if TYPE_CHECKING:
     from gansweep.cohort.ingest.identity import Pseudonyms
     from gansweep.cohort.readers.dicom_header import Header
 
-__all__ = ["rejected_table"]
+__all__ = ["reasons_of", "rejected_table"]
+
+
+def reasons_of(rejected: Sequence[Rejected]) -> dict[str, int]:
+    """The number of files left out by reason, the most common first. Line numbers do not make reasons differ."""
+    kinds = (re.sub(r"^.* line \d+ ", "a row ", item.reason) for item in rejected)
+    return dict(Counter(kinds).most_common())
 
 
 def rejected_table(rejected: Sequence[Rejected], made: Assignment, pseudonyms: Pseudonyms) -> pd.DataFrame:
     """One row per file: its path relative to the source folder, and the reason.
 
-    File names often contain patient names. A part of a path is replaced by the patient's hash if it contains the file's
-    own identifier (from the labels, the folder or PatientID) or a part of its PatientName, or if it equals the
-    identifier of another patient.
+    Names that may be a person's are hidden (see `sources.hiding`). Beyond that, a part of a path is replaced by the
+    patient's hash if it contains the file's own identifier (from the labels, the folder or PatientID) or a part of its
+    PatientName, or if it equals the identifier of another patient.
 
     Args:
         rejected: the files.
@@ -43,13 +51,14 @@ def rejected_table(rejected: Sequence[Rejected], made: Assignment, pseudonyms: P
         if picture.source.patient or format_of(picture.source.path) == "dicom"
     }
     hashes.pop("", None)
+    labels = {picture.label for picture in made.pictures}
     # File names need not be valid UTF-8, but strings in Parquet must be.
-    paths = [_anonymous_path(item, hashes, pseudonyms).encode("utf-8", "backslashreplace") for item in rejected]
+    paths = [_anonymous_path(item, hashes, pseudonyms, labels).encode("utf-8", "backslashreplace") for item in rejected]
     table = {"path": [path.decode() for path in paths], "reason": [item.reason for item in rejected]}
     return pd.DataFrame(table, dtype="str")
 
 
-def _anonymous_path(item: Rejected, hashes: Mapping[str, str], pseudonyms: Pseudonyms) -> str:
+def _anonymous_path(item: Rejected, hashes: Mapping[str, str], pseudonyms: Pseudonyms, labels: Collection[str]) -> str:
     header = _header_of(item)
     names = [item.patient]
     if header:
@@ -58,7 +67,9 @@ def _anonymous_path(item: Rejected, hashes: Mapping[str, str], pseudonyms: Pseud
     names = [name for name in names if _letters(name)]
     words = {_letters(name) for name in names}
     own = hashes.get(_letters(names[0])) or pseudonyms.of(names[0]) if names else ""
-    return "".join(_anonymous(part, words, own, hashes) for part in re.split(r"([/\\])", item.name))
+    hidden = re.split(r"([/\\])", shown_name(item.name, item.path, labels))
+    parts = re.split(r"([/\\])", item.name)
+    return "".join(_anonymous(part, words, own, hashes, shown) for part, shown in zip(parts, hidden, strict=True))
 
 
 def _header_of(item: Rejected) -> Header | None:
@@ -72,14 +83,14 @@ def _header_of(item: Rejected) -> Header | None:
         return None
 
 
-def _anonymous(part: str, words: set[str], own: str, hashes: Mapping[str, str]) -> str:
-    """A part of a path: replaced by `own` if it contains one of `words`, or by the hash of the patient it names."""
+def _anonymous(part: str, words: set[str], own: str, hashes: Mapping[str, str], shown: str) -> str:
+    """A part of a path: `own` if it contains one of `words`, the hash of the patient that it names, or else `shown`."""
     suffix = PurePath(part).suffix
     if _contains(part, words):
         return own if _contains(suffix, words) else own + suffix
     whole = _letters(part)
     stem = _letters(part.removesuffix(suffix))
-    return hashes[stem] + suffix if stem in hashes else hashes.get(whole, part)
+    return hashes[stem] + suffix if stem in hashes else hashes.get(whole, shown)
 
 
 def _contains(part: str, words: set[str]) -> bool:

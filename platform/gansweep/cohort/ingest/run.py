@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,26 +11,32 @@ from typing import TYPE_CHECKING
 from gansweep._version import __version__
 from gansweep.cohort.dataset import FULL_SCALE, CohortInfo, content_hash_of
 from gansweep.cohort.ingest.assignment import Assignment, assign
+from gansweep.cohort.ingest.checks import check_classes, class_table, class_warnings, label_warnings, patients_by_class
 from gansweep.cohort.ingest.identity import Pseudonyms
+from gansweep.cohort.ingest.leaks import digests_of, drop_leaks, leak_error, leaks_of_bytes, write_pairs
+from gansweep.cohort.ingest.ranges import check_ranges, guess_warnings, ranges_by_class
 from gansweep.cohort.ingest.reading import Picture, group_by_series, read_unit, usual_window
-from gansweep.cohort.ingest.rejected import rejected_table
+from gansweep.cohort.ingest.rejected import reasons_of, rejected_table
 from gansweep.cohort.ingest.settings import IngestSettings, is_guess, ordered_classes, positive_of
-from gansweep.cohort.ingest.split import SPLITS
+from gansweep.cohort.ingest.split import SPLITS, check_given
 from gansweep.cohort.ingest.writing import manifest_of, write_arrays
 from gansweep.cohort.intensity import window_named
 from gansweep.cohort.sources.find import find_sources
+from gansweep.cohort.sources.hiding import shown_name
 from gansweep.cohort.sources.source import Rejected, Source, format_of
 from gansweep.errors import CohortError
 from gansweep.files import new_folder, sha256_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     import pandas as pd
 
     from gansweep.files import ProgressCallback
 
 __all__ = ["IngestSettings", "IngestSummary", "ingest"]
+
+logger = logging.getLogger(__name__)
 
 DARK = 0.25  # if no image of a cohort exceeds this fraction of the range, the window was probably wrong
 
@@ -43,12 +50,14 @@ class IngestSummary:
         info: the contents of its `cohort.json`.
         classes: number of images by class and split: `classes["fahr"]["val"]`.
         rejected: number of files left out.
+        table: images and patients by class and split, one line of text each.
     """
 
     path: Path
     info: CohortInfo
     classes: dict[str, dict[str, int]]
     rejected: int
+    table: tuple[str, ...] = ()
 
 
 def ingest(
@@ -76,20 +85,62 @@ def ingest(
     sources, rejected = find_sources(
         Path(source),
         settings.labels,
+        path_column=settings.path_column,
         label_column=settings.label_column,
         split_column=settings.split_column,
         paired_column=settings.paired_column,
         labelled=settings.label_from == "labels",
+        relabel=settings.map,
     )
-    _stop_if_bad(rejected, len(sources), settings)
+    _stop_if_bad(rejected, sources, settings)
     sources, others = _select_classes(sources, settings)
     rejected += others
+    digests = digests_of(sources, progress)
+    if not settings.resplit and any(item.split for item in sources):
+        sources, leaking = _check_given_split(sources, digests, settings, out)
+        rejected += leaking
 
     with new_folder(out, "cohort", replaces="cohort.json") as folder:
-        pictures, refused = _read_all(sources, settings, progress)
-        rejected = rejected + refused
-        _stop_if_bad(refused, len(sources), settings)
-        return _write(folder, out, pictures, rejected, settings)
+        pictures, refused = _read_all(sources, settings, digests, progress)
+        return _write(folder, out, pictures, rejected + refused, settings)
+
+
+def _check_given_split(
+    sources: list[Source], digests: Mapping[Path, str], settings: IngestSettings, out: Path
+) -> tuple[list[Source], list[Rejected]]:
+    """Checks, before anything is decoded, a split that the user gave.
+
+    Returns:
+        (sources that stay, copies in another split).
+
+    Raises:
+        CohortError: it is incomplete, a class cannot be learned or scored, or files are in two splits.
+    """
+    splits = [source.split for source in sources]
+    check_given(splits, [str(index) for index in range(len(sources))])  # patients are known only after reading
+    complete = all(split in splits for split, part in zip(SPLITS, settings.fractions, strict=True) if part)
+    if settings.split is not None and complete:
+        fix = "leave --split out, or make a new split with --resplit"
+        raise CohortError("does nothing, because the source gives a split", where="--split", fix=fix)
+    if settings.label_from == "labels":
+        labels = [source.label for source in sources]
+        try:
+            check_classes(labels, splits)
+        except CohortError:
+            log_table(class_table(labels, splits, [str(source.path) for source in sources]))
+            raise
+    leaks = leaks_of_bytes(sources, digests)
+    if not leaks:
+        return sources, []
+    if not settings.drop_leaks:
+        raise leak_error(leaks, out)
+    return drop_leaks(sources, leaks)
+
+
+def log_table(lines: Sequence[str]) -> None:
+    """Logs a table, so that it is seen although the ingest is refused."""
+    for line in lines:
+        logger.info(line)
 
 
 def _select_classes(sources: list[Source], settings: IngestSettings) -> tuple[list[Source], list[Rejected]]:
@@ -108,23 +159,31 @@ def _select_classes(sources: list[Source], settings: IngestSettings) -> tuple[li
     return [source for source in sources if source.label in classes], others
 
 
-def _stop_if_bad(rejected: Sequence[Rejected], good: int, settings: IngestSettings) -> None:
+def _stop_if_bad(rejected: Sequence[Rejected], sources: Sequence[Source], settings: IngestSettings) -> None:
     bad = [item for item in rejected if item.bad]
+    labels = {source.label for source in sources}
     if bad and not settings.skip_bad:
-        first = f"{bad[0].name}: {bad[0].reason}"
         count = "" if len(bad) == 1 else f" (first of {len(bad)} bad files)"
-        raise CohortError(f"{first}{count}", fix="correct it, or leave bad files out with --skip-bad")
-    if bad and not good:
-        raise CohortError(f"no usable images: {bad[0].name}: {bad[0].reason}", fix="correct the files")
+        raise CohortError(f"{_shown(bad[0], labels)}{count}", fix="correct it, or leave bad files out with --skip-bad")
+    if not sources and rejected:
+        first = (bad or rejected)[0]
+        raise CohortError(f"no usable images: {_shown(first, labels)}", fix="correct the files")
+
+
+def _shown(item: Rejected, labels: Collection[str]) -> str:
+    return f"{shown_name(item.name, item.path, labels)}: {item.reason}"
 
 
 def _read_all(
-    sources: Sequence[Source], settings: IngestSettings, progress: ProgressCallback | None
+    sources: Sequence[Source],
+    settings: IngestSettings,
+    digests: Mapping[Path, str],
+    progress: ProgressCallback | None,
 ) -> tuple[list[Picture], list[Rejected]]:
     units, rejected = group_by_series(sources, settings.series)
     pictures: list[Picture] = []
     for number, unit in enumerate(units, start=1):
-        for item in read_unit(unit, settings):
+        for item in read_unit(unit, settings, digests):
             if isinstance(item, Rejected):
                 rejected.append(item)
             else:
@@ -132,11 +191,16 @@ def _read_all(
         if progress:
             progress("reading", number, len(units))
 
-    _stop_if_bad(rejected, 1, settings)
+    _stop_if_bad(rejected, sources, settings)
     if not pictures:
-        reason = f": {rejected[0].name}: {rejected[0].reason}" if rejected else ""
+        labels = {source.label for source in sources}
+        reason = f": {_shown(rejected[0], labels)}" if rejected else ""
         raise CohortError(f"no usable images{reason}", fix="correct the files")
+    _check_modalities(pictures)
+    return pictures, rejected
 
+
+def _check_modalities(pictures: Sequence[Picture]) -> None:
     modalities = Counter(picture.modality for picture in pictures)
     if len(modalities) > 1:
         counts = " and ".join(f"{name} ({count} images)" for name, count in modalities.most_common())
@@ -146,27 +210,38 @@ def _read_all(
             guess = "NIfTI does not record the modality, so this is a guess"
             fix = f"{guess}: give the true one with gansweep ingest --modality"
         raise CohortError(f"{counts} in one cohort", fix=fix)
-    return pictures, rejected
 
 
 def _write(
     folder: Path, out: Path, pictures: list[Picture], rejected: list[Rejected], settings: IngestSettings
 ) -> IngestSummary:
     pseudonyms = Pseudonyms()
-    made = assign(pictures, settings, pseudonyms)
+    made = assign(pictures, settings, pseudonyms, out)
     rejected = rejected + made.rejected
+    labels = [picture.label for picture in made.pictures]
+    table = class_table(labels, made.splits, made.patients)
+    try:
+        check_classes(labels, made.splits)
+        warnings = check_ranges(made.pictures, settings.bits)
+    except CohortError:
+        log_table(table)
+        raise
 
     files = write_arrays(folder, made.pictures, settings.size)
     manifest = manifest_of(made.pictures, made.patients, made.splits)
     manifest.to_parquet(folder / "manifest.parquet", index=False)
     files["manifest.parquet"] = sha256_of(folder / "manifest.parquet")
     rejected_table(rejected, made, pseudonyms).to_parquet(folder / "rejected.parquet", index=False)
+    if made.pairs:
+        write_pairs(folder / "duplicates.csv", made.pairs)
 
+    counts = reasons_of(rejected)
     info = _info(made, manifest, files, settings, pseudonyms.fingerprint)
+    info = info.model_copy(update={"left_out": counts, "warnings": (*warnings, *info.warnings)})
     (folder / "cohort.json").write_text(info.model_dump_json(indent=2) + "\n")
-    counts = manifest.groupby(["label", "split"]).size()
-    shown = {name: {split: int(counts.get((name, split), 0)) for split in SPLITS} for name in info.classes}
-    return IngestSummary(out, info, shown, len(rejected))
+    sizes = manifest.groupby(["label", "split"]).size()
+    shown = {name: {split: int(sizes.get((name, split), 0)) for split in SPLITS} for name in info.classes}
+    return IngestSummary(out, info, shown, len(rejected), tuple(table))
 
 
 def _info(
@@ -174,18 +249,6 @@ def _info(
 ) -> CohortInfo:
     classes = ordered_classes(set(manifest["label"]))
     positive = positive_of(classes, settings.positive)
-    warnings = list(made.warnings)
-    if len(classes) == 1:
-        warnings.append(f"only one class ({classes[0]}): nothing to detect, so only realism can be scored")
-    colour = sum(picture.pixels.shape[0] == 3 for picture in made.pictures)
-    if 0 < colour < len(made.pictures):
-        warnings.append(f"{colour} of {len(made.pictures)} images are in colour: all get three channels (--grey: one)")
-    brightest = max(int(picture.pixels.max()) for picture in made.pictures) / FULL_SCALE
-    if brightest < DARK:
-        warnings.append(f"no pixel reaches more than {brightest:.1%} of the range: choose another --window")
-    if is_guess(classes, settings.positive):
-        warnings.append(f"sensitivity counts {positive!r}, the last by name: choose with --positive")
-
     modality = made.pictures[0].modality
     parts = {name: manifest[manifest["split"] == name] for name in SPLITS}
     return CohortInfo(
@@ -196,7 +259,7 @@ def _info(
         modality=modality,
         window=settings.window or usual_window(modality),
         scale=FULL_SCALE,
-        split="given" if made.given else settings.split,
+        split="given" if made.given else settings.fractions,
         seed=settings.seed,
         settings=settings.model_dump(mode="json", exclude={"labels"}),  # a path may name a patient or a person
         salt_fingerprint=fingerprint,
@@ -206,5 +269,35 @@ def _info(
         images={name: len(part) for name, part in parts.items()},
         patients={name: int(part["patient"].nunique()) for name, part in parts.items()},
         patients_known=all(picture.patient for picture in made.pictures),
-        warnings=tuple(warnings),
+        warnings=tuple(_warnings(made, classes, positive, settings)),
+        ranges=ranges_by_class(made.pictures),
     )
+
+
+def _warnings(made: Assignment, classes: tuple[str, ...], positive: str, settings: IngestSettings) -> list[str]:
+    """What the user should know about the cohort."""
+    pictures = made.pictures
+    warnings = guess_warnings(pictures) + made.warnings + label_warnings(set(classes))
+    if len(classes) == 1:
+        warnings.append(f"only one class ({classes[0]}): nothing to detect, so only realism can be scored")
+    colour = sum(picture.pixels.shape[0] == 3 for picture in pictures)
+    if 0 < colour < len(pictures):
+        warnings.append(f"{colour} of {len(pictures)} images are in colour: all get three channels (--grey: one)")
+    brightest = max(int(picture.pixels.max()) for picture in pictures) / FULL_SCALE
+    if brightest < DARK:
+        warnings.append(
+            f"no pixel reaches more than {brightest:.1%} of the range: choose another --window, or say with --bits how "
+            "many bits 16-bit pictures use"
+        )
+    small = sum(max(picture.shape) < settings.size for picture in pictures)
+    if small:
+        warnings.append(f"{small} of {len(pictures)} images are smaller than {settings.size} pixels and were enlarged")
+    drawn = sum(picture.source.mask_beside for picture in pictures)
+    if drawn:
+        warnings.append(
+            f"{drawn} images have masks that lie beside them (X_mask.png, masks/X.png); these are not images"
+        )
+    if is_guess(classes, settings.positive):
+        warnings.append(f"sensitivity counts {positive!r}, the last by name: choose with --positive")
+    counts = patients_by_class([picture.label for picture in pictures], made.splits, made.patients)
+    return warnings + class_warnings(counts, positive)

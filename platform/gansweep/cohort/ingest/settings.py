@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
+from gansweep.cohort.sources.relabelling import parse_map
 from gansweep.config import Frozen
 
 __all__ = ["IngestSettings", "is_guess", "ordered_classes", "positive_of"]
+
+DEFAULT_SPLIT = (0.6, 0.2, 0.2)
 
 
 class IngestSettings(Frozen):
@@ -22,16 +25,30 @@ class IngestSettings(Frozen):
         description="path,label[,patient_id,split,mask]. Default: SRC/labels.csv.",
         json_schema_extra={"metavar": "CSV"},
     )
+    path_column: str | None = Field(None, description="Column of the CSV with the path. Default: path.")
+    map: dict[str, str] = Field(
+        default_factory=dict,
+        description="Rename or join labels: Fahr=fahr, or a CSV with the columns old,new. Repeatable.",
+        json_schema_extra={"metavar": "OLD=NEW"},
+    )
     window: str | None = Field(
         None,
         description="Intensity window, in HU for CT: --window=-20,120.",
         json_schema_extra={"metavar": "NAME|LOW,HIGH"},
     )
-    split: tuple[float, float, float] = Field(
-        (0.6, 0.2, 0.2), description="Shares of the patients.", json_schema_extra={"metavar": "TRAIN,VAL,TEST"}
+    bits: int | None = Field(
+        None, ge=9, le=16, description="Bits that 16-bit pictures use. 12: the value 4095 is white."
+    )
+    assume_hu: bool = Field(False, description="Take CT whose units the files do not give for Hounsfield units.")
+    derived: bool = Field(False, description="Take derived and secondary CT and MR images, such as reformats, too.")
+    keep_blank: bool = Field(False, description="Keep pictures whose pixels are all equal.")
+    split: tuple[float, float, float] | None = Field(
+        None,
+        description="Shares of the patients. Default: 0.6,0.2,0.2.",
+        json_schema_extra={"metavar": "TRAIN,VAL,TEST"},
     )
     seed: int = Field(0, ge=0, description="Seed of every random choice.")
-    skip_bad: bool = Field(False, description="Leave bad files out instead of stopping.")
+    skip_bad: bool = Field(False, description="Leave files out that cannot be read, instead of stopping.")
     positive: str | None = Field(None, description="The disease's class, which sensitivity counts.")
     classes: tuple[str, ...] | None = Field(
         None, description="Take only images of these classes.", json_schema_extra={"metavar": "A,B"}
@@ -43,17 +60,30 @@ class IngestSettings(Frozen):
     label_column: str | None = Field(None, description="Column with the label, in the CSV or participants.tsv.")
     split_column: str = Field("split", description="Column of the CSV with the split.")
     paired_column: str | None = Field(None, description="Column of the CSV with the image of the other kind.")
-    resplit: bool = Field(False, description="Ignore the split in the CSV.")
+    resplit: bool = Field(False, description="Ignore the split that the CSV or the folders give.")
+    drop_leaks: bool = Field(False, description="Of copies in two given splits, keep the one in test or val.")
     plane: Literal["axial", "coronal", "sagittal"] = Field("axial", description="Plane in which volumes are sliced.")
     slices: int | None = Field(None, ge=1, description="Maximum number of slices per volume or series.")
     grey: bool = Field(False, description="Make colour images grey.")
 
+    @field_validator("map", mode="before")
+    @classmethod
+    def _read_map(cls, value: Any) -> Any:
+        if isinstance(value, str | Path):
+            value = [str(value)]
+        return parse_map(value) if isinstance(value, list | tuple) else value or {}
+
     @field_validator("split")
     @classmethod
-    def _fractions_sum_to_one(cls, split: tuple[float, float, float]) -> tuple[float, float, float]:
-        if min(split) < 0 or split[0] <= 0 or abs(sum(split) - 1) > 1e-6:
+    def _fractions_sum_to_one(cls, split: tuple[float, float, float] | None) -> tuple[float, float, float] | None:
+        if split is not None and (min(split) < 0 or split[0] <= 0 or abs(sum(split) - 1) > 1e-6):
             raise ValueError("the split must be three fractions that add up to 1, the first above 0")
         return split
+
+    @property
+    def fractions(self) -> tuple[float, float, float]:
+        """The shares of the patients in train, val and test."""
+        return self.split or DEFAULT_SPLIT
 
 
 # Class names that mean "no disease": normal, healthy_control, non-fahr, uninfected, no tumour, brain_normal, ...

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gansweep.cohort.readers.limits import check_deflated
+from gansweep.cohort.readers.quiet import quiet
 from gansweep.cohort.readers.slices import ScanError, reason_of
 
 if TYPE_CHECKING:
@@ -37,12 +38,26 @@ class Header:
     description: str
 
 
-def is_dicom(path: Path) -> bool:
-    """Whether the file starts with a DICOM preamble, whatever its name."""
+def is_dicom(path: Path, *, without_preamble: bool = False) -> bool:
+    """Whether the content of a file is DICOM, whatever its name.
+
+    Args:
+        path: the file.
+        without_preamble: also recognise old files that start with the first attribute.
+    """
     # 128 bytes of preamble, then the prefix DICM (PS3.10, 7.1).
     with path.open("rb") as file:
-        file.seek(128)
-        return file.read(4) == b"DICM"
+        head = file.read(132)
+    if head[128:] == b"DICM":
+        return True
+    # An old file starts with an attribute of group 2 or 8, which has a small even group number in little endian.
+    if not (without_preamble and len(head) > 8 and head[:2] in {b"\x02\x00", b"\x08\x00"}):
+        return False
+    try:
+        dataset = open_dicom(path, header_only=True)
+    except ScanError:
+        return False
+    return "Rows" in dataset or "SOPClassUID" in dataset
 
 
 def open_dicom(path: Path, *, header_only: bool) -> Dataset:
@@ -57,8 +72,8 @@ def open_dicom(path: Path, *, header_only: bool) -> Dataset:
     """
     from pydicom import dcmread
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom warns about every odd value, also in unused attributes
+    check_deflated(path)
+    with quiet():
         try:
             # `force` also reads old files without a preamble. Read that way, a text file has none of these attributes.
             dataset = dcmread(path, stop_before_pixels=header_only, force=True)

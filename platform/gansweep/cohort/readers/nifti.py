@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from gansweep.cohort.readers.limits import check_values
 from gansweep.cohort.readers.slices import Mask, ScanError, Slice, reason_of, shape_text
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["Plane", "load_canonical", "read_nifti", "slices_along"]
 
 Plane = Literal["axial", "coronal", "sagittal"]
+MAX_HEADER = 2**24  # bytes before the first voxel, extensions included
+AIR_HU = -500  # air is -1000 HU; no other tissue is below this
 # The axis of a canonical volume [X, Y, Z] that each plane is perpendicular to.
 AXES: dict[Plane, int] = {"sagittal": 0, "coronal": 1, "axial": 2}
 
@@ -25,19 +28,21 @@ def read_nifti(path: Path, plane: Plane = "axial", modality: str = "", mask: Mas
     axial picture then shows the patient's right on its left and the front at the top.
 
     Args:
-        path: `.nii` or `.nii.gz`, three-dimensional. Of four dimensions, the first volume is read.
+        path: `.nii` or `.nii.gz`, three-dimensional. Of four dimensions, the first volume is read, and the others are
+            named in the remark of the first slice.
         plane: the slicing plane; ignored for a volume of one slice.
-        modality: "CT" or "MR"; empty: CT if the darkest value is that of air in Hounsfield units.
+        modality: "CT" or "MR"; empty: CT if the darkest value is that of air in Hounsfield units. The slices then say
+            that this is a guess.
         mask: `[X, Y, Z]` in the canonical orientation; for a single slice also `[H, W]`, as displayed.
 
     Raises:
         ScanError: the file is unreadable or not a volume, or the mask has another shape.
     """
-    volume, zooms = load_canonical(path)
+    volume, zooms, depth, remark = _load(path)
     if 1 in volume.shape:
         plane = next(name for name, axis in AXES.items() if volume.shape[axis] == 1)
     axis = AXES[plane]
-    known = modality or ("CT" if float(volume.min()) <= -500 else "MR")
+    known = modality or ("CT" if float(volume.min()) <= AIR_HU else "MR")
     rows, columns = ((1, 0), (2, 0), (2, 1))[2 - axis]  # the axes of axial, coronal and sagittal pictures
     pictures = slices_along(volume, plane)
     masks = [None] * len(pictures) if mask is None else list(_masks_along(mask, volume, plane, path))
@@ -49,6 +54,9 @@ def read_nifti(path: Path, plane: Plane = "axial", modality: str = "", mask: Mas
             series=str(path),
             position=float(number),
             mask=None if drawn is None else np.ascontiguousarray(drawn),
+            depth=depth,
+            guess="" if modality else f"NIfTI does not record the modality: taken for {known}",
+            remark="" if number else remark,
         )
         for number, (picture, drawn) in enumerate(zip(pictures, masks, strict=True))
     ]
@@ -65,15 +73,37 @@ def load_canonical(path: Path) -> tuple[Any, tuple[float, float, float]]:
     Raises:
         ScanError: the file is unreadable, not a volume, or has no finite value.
     """
+    volume, zooms, _, _ = _load(path)
+    return volume, zooms
+
+
+def _load(path: Path) -> tuple[Any, tuple[float, float, float], str, str]:
+    """What `load_canonical` returns, then the stored type of the values and what was left out."""
     import nibabel
 
     try:
-        image = nibabel.as_closest_canonical(nibabel.load(path))
-        volume = np.asarray(image.dataobj, np.float32)
+        # Opening reads the header only.
+        image: Any = nibabel.load(path)
+        shape = tuple(int(side) for side in image.shape)
+        stored = image.get_data_dtype()
+        offset = float(image.header["vox_offset"]) if "vox_offset" in image.header else 0.0
     except Exception as error:  # nibabel, gzip and zlib raise many kinds of errors for a broken file
         raise ScanError(f"not a readable NIfTI file ({reason_of(error, path)})", where=path.name) from None
-    while volume.ndim > 3 and (volume.ndim == 4 or volume.shape[-1] == 1):
-        volume = volume[..., 0]
+    remark = ""
+    if len(shape) == 4 and shape[3] > 1:
+        remark = f"{shape[3] - 1} more volumes of a 4-D file: only the first is read"
+    if offset > MAX_HEADER:
+        raise ScanError("its header is too large", where=path.name)
+    if stored.kind not in "iuf":
+        raise ScanError(f"values of type {stored} are no intensities", where=path.name)
+    check_values(shape[:3], path, bytes_each=stored.itemsize)
+    try:
+        if len(shape) > 3 and (len(shape) == 4 or shape[-1] == 1):
+            image = image.slicer[(..., *[0] * (len(shape) - 3))] if set(shape[4:]) <= {1} else image
+        image = nibabel.as_closest_canonical(image)
+        volume = np.asarray(image.dataobj, np.float32)
+    except Exception as error:
+        raise ScanError(f"not a readable NIfTI file ({reason_of(error, path)})", where=path.name) from None
     if volume.ndim != 3 or sorted(volume.shape)[1] < 2:  # a single slice counts as a volume
         raise ScanError(f"not a volume: {shape_text(volume.shape)} voxels", where=path.name)
     finite = np.isfinite(volume)
@@ -84,7 +114,8 @@ def load_canonical(path: Path) -> tuple[Any, tuple[float, float, float]]:
         high = float(volume[finite].max())
         volume = np.nan_to_num(volume, nan=low, neginf=low, posinf=high)
     zooms = tuple(float(zoom) for zoom in image.header.get_zooms()[:3])
-    return volume, (zooms[0], zooms[1], zooms[2])
+    depth = f"{8 * stored.itemsize}-bit" if stored.kind in "iu" else "float"
+    return volume, (zooms[0], zooms[1], zooms[2]), depth, remark
 
 
 def slices_along(volume: Any, plane: Plane) -> Any:

@@ -1,4 +1,4 @@
-"""Reads PNG, JPEG, TIFF and BMP images, grey or colour, and masks of any supported format."""
+"""Reads PNG, JPEG, WebP, TIFF and BMP images, grey or colour, and masks of any supported format."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gansweep.cohort.readers.limits import check_picture, check_values
+from gansweep.cohort.readers.quiet import quiet
 from gansweep.cohort.readers.slices import Mask, ScanError, Slice, reason_of
 
 if TYPE_CHECKING:
@@ -13,36 +15,48 @@ if TYPE_CHECKING:
 
 __all__ = ["read_mask", "read_raster"]
 
+BITS_PER_SAMPLE = 258  # TIFF tags (TIFF 6.0, section 8)
+PHOTOMETRIC = 262
 COLOUR_NOISE = 32  # of 255: the colours of masks differ by more, the chroma noise of a grey JPEG by less
 GREY_TOLERANCE = 3.0  # of 255: if colour channels differ by less on average, the image is grey with chroma noise
 
 
-def read_raster(path: Path) -> list[Slice]:
+def read_raster(path: Path, bits: int | None = None) -> list[Slice]:
     """Reads one picture, scaled to [0, 1] by its bit depth.
 
     A colour file whose channels agree is read as grey. Transparent pixels are composited over black. EXIF rotation is
     applied.
 
+    Args:
+        path: the file.
+        bits: bits that pictures of 16 bits use: with 12, the value 4095 becomes 1. None: all 16.
+
     Returns:
         One slice: `[1, H, W]` for grey, `[3, H, W]` for colour.
 
     Raises:
-        ScanError: the file cannot be decoded, has several pages, or values without a known range.
+        ScanError: the file cannot be decoded, has several pages, values without a known range, or values that need more
+            than `bits`.
     """
-    values = _open(path)
+    values, depth = _open(path)
     if values.dtype.kind == "i":
         raise ScanError("signed or 32-bit values without a known range; save 8 or 16 bits", where=path.name)
     if not np.isfinite(values).all():
         raise ScanError("values that are not finite", where=path.name)
 
-    scale = float(np.iinfo(values.dtype).max) if values.dtype.kind in "ui" else 1.0
+    scale = float(2**depth - 1) if values.dtype.kind in "ui" else 1.0
+    if values.dtype == np.uint16 and bits is not None:
+        scale = float(2**bits - 1)
     if values.dtype.kind not in "ui" and (values.min() < 0.0 or values.max() > 1.0):
         raise ScanError("floating-point values outside [0, 1]", where=path.name)
+    if values.max() > scale:
+        raise ScanError(f"values up to {values.max()}, which need more than {bits or depth} bits", where=path.name)
     pixels = (values.astype(np.float32) / scale)[None] if values.ndim == 2 else np.moveaxis(values / scale, -1, 0)
 
     if pixels.shape[0] == 3 and float(np.ptp(pixels, axis=0).mean()) * 255.0 < GREY_TOLERANCE:
         pixels = pixels.mean(axis=0, keepdims=True)
-    return [Slice(np.ascontiguousarray(pixels, np.float32), "raster")]
+    stored = f"{depth}-bit" if values.dtype.kind in "ui" else "float"
+    return [Slice(np.ascontiguousarray(pixels, np.float32), "raster", depth=stored)]
 
 
 def read_mask(path: Path) -> Mask:
@@ -68,9 +82,11 @@ def read_mask(path: Path) -> Mask:
 
             values: Any = load_canonical(path)[0]
         elif name.endswith(".npy"):
-            values = np.load(path, allow_pickle=False)
+            # Mapped: a header that claims more than the file holds must not allocate it.
+            values = np.load(path, mmap_mode="r", allow_pickle=False)
+            check_values(values.shape, path)
         else:
-            values = _open(path, mask=True)
+            values = _open(path, mask=True)[0]
     except (ValueError, EOFError) as error:
         raise ScanError(f"not a readable mask ({reason_of(error, path)})", where=path.name) from None
     if values.ndim == 3 and values.shape[-1] == 3 and not name.endswith((".nii", ".nii.gz")):
@@ -87,34 +103,64 @@ def _threshold(values: Any) -> float:
     return 0.5 if values.dtype.kind == "f" and bool((values % 1).any()) else 0.0
 
 
-def _open(path: Path, *, mask: bool = False) -> Any:
-    """`[H, W]` or `[H, W, 3]` in the file's own type.
+def _open(path: Path, *, mask: bool = False) -> tuple[Any, int]:
+    """The pixels `[H, W]` or `[H, W, 3]` in the file's own type, and the bits of a value.
 
     Raises:
-        ScanError: the file cannot be decoded, or has several pages.
+        ScanError: the file cannot be decoded, has several pages, or is too large.
     """
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(path) as opened:
+        with quiet(), Image.open(path) as opened:  # reads the header only
+            check_picture(opened.height, opened.width, path)
             # Phone cameras write MPO: a JPEG with a second, smaller picture of the same scene.
             pages = 1 if opened.format == "MPO" else getattr(opened, "n_frames", 1)
+            if pages > 1:
+                raise ScanError(f"{pages} pages; save each as its own file", where=path.name)
+            inverted = _is_inverted(opened)
+            depth = _depth(opened)
             picture: Image.Image = ImageOps.exif_transpose(opened) or opened
+            if picture.mode.startswith("I;16"):
+                values = _without_transparency(picture)
+                return (2**depth - 1 - values if inverted else values), depth
             if picture.mode in {"RGBA", "LA", "PA"} or "transparency" in picture.info:
                 rgba = picture.convert("RGBA")
                 picture = Image.alpha_composite(Image.new("RGBA", rgba.size, "black"), rgba).convert("RGB")
             elif picture.mode == "1":
                 picture = picture.convert("L")
             elif mask and picture.mode == "P":
-                return _classes_of_palette(picture)
+                return _classes_of_palette(picture), depth
             elif picture.mode in {"P", "CMYK", "YCbCr", "HSV", "LAB"}:
                 picture = picture.convert("RGB")
-            values = np.asarray(picture)
+            return np.asarray(picture), depth
+    except ScanError:
+        raise
     except Exception as error:  # Pillow's decoders raise many kinds of errors
         raise ScanError(f"not a readable image ({reason_of(error, path)})", where=path.name) from None
-    if pages > 1:
-        raise ScanError(f"{pages} pages; save each as its own file", where=path.name)
-    return values
+
+
+def _depth(picture: Any) -> int:
+    """Bits of a value as Pillow returns it: 8 for all modes but the 16-bit ones, in which a TIFF may use fewer."""
+    if not picture.mode.startswith("I;16"):
+        return 8
+    tags = getattr(picture, "tag_v2", {})
+    return int(max(tags.get(BITS_PER_SAMPLE, (16,)))) if tags else 16
+
+
+def _is_inverted(picture: Any) -> bool:
+    """Whether 0 is white in a 16-bit TIFF: Pillow inverts such pictures of 8 bits, but not those of 16."""
+    return getattr(picture, "tag_v2", {}).get(PHOTOMETRIC) == 0
+
+
+def _without_transparency(picture: Any) -> Any:
+    """16-bit grey values with the transparent level (PNG's tRNS chunk) over black.
+
+    Pillow's own conversion to RGBA clips 16 bits to 8.
+    """
+    values = np.asarray(picture).astype(np.uint16)
+    level = picture.info.get("transparency")
+    return np.where(values == level, 0, values).astype(np.uint16) if isinstance(level, int) else values
 
 
 def _classes_of_palette(picture: Any) -> Any:

@@ -41,6 +41,10 @@ class Slice:
         issuer: the issuer of that identifier, or "". Never written out.
         study: groups images of one patient if the file does not name the patient. Never written out.
         mask: lesion pixels `[H, W]`, or None if there is no mask.
+        depth: how the file stores its values: `8-bit`, `12-bit`, `float`.
+        normal: unit vector perpendicular to the slice in the patient's coordinates, or None if unknown.
+        guess: what the reader assumed because the file does not say it, or "".
+        remark: what of the file was left out, or "".
     """
 
     pixels: Array
@@ -52,6 +56,10 @@ class Slice:
     issuer: str = field(default="", repr=False)
     study: str = field(default="", repr=False)
     mask: Mask | None = None
+    depth: str = ""
+    normal: tuple[float, float, float] | None = None
+    guess: str = ""
+    remark: str = ""
 
 
 def reason_of(error: Exception, path: Path) -> str:

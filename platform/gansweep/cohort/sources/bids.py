@@ -12,6 +12,8 @@ from gansweep.errors import CohortError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from gansweep.cohort.sources.relabelling import Relabelling
+
 __all__ = ["find_bids", "is_bids"]
 
 # Common names of the diagnosis in public datasets, the most specific first.
@@ -28,7 +30,9 @@ def is_bids(root: Path) -> bool:
     return (root / "participants.tsv").is_file() and any(root.glob("sub-*"))
 
 
-def find_bids(root: Path, label_column: str | None, labelled: bool) -> tuple[list[Source], list[Rejected]]:
+def find_bids(
+    root: Path, label_column: str | None, labelled: bool, relabel: Relabelling
+) -> tuple[list[Source], list[Rejected]]:
     """One image per subject and session: T1w if there is one, else the first of T2w, FLAIR, ct, PDw, T2starw.
 
     The lesion mask is a file with the suffix `mask` or `roi` of the same subject and session, beside the image or under
@@ -38,6 +42,7 @@ def find_bids(root: Path, label_column: str | None, labelled: bool) -> tuple[lis
         root: the dataset.
         label_column: column of participants.tsv; None: the first of `LABEL_COLUMNS` that exists.
         labelled: whether images need labels.
+        relabel: maps the labels of participants.tsv.
 
     Returns:
         (sources, rejected).
@@ -45,7 +50,7 @@ def find_bids(root: Path, label_column: str | None, labelled: bool) -> tuple[lis
     Raises:
         CohortError: there are no images, or participants.tsv has no label column.
     """
-    labels = _labels(root / "participants.tsv", label_column) if labelled else {}
+    labels = _labels(root / "participants.tsv", label_column, relabel) if labelled else {}
     sources = []
     rejected = []
     folders = sorted(path for path in [*root.glob("sub-*/anat"), *root.glob("sub-*/ses-*/anat")] if path.is_dir())
@@ -64,8 +69,9 @@ def find_bids(root: Path, label_column: str | None, labelled: bool) -> tuple[lis
     return sources, rejected
 
 
-def _labels(table: Path, column: str | None) -> dict[str, str]:
-    rows, columns = read_table(table, "\t")
+def _labels(table: Path, column: str | None, relabel: Relabelling) -> dict[str, str]:
+    read = read_table(table, "\t")
+    columns = read.columns
     require_column("participant_id", columns, table, "BIDS wants it first: sub-01, sub-02, ...")
     chosen = column_name(column) if column else next((name for name in LABEL_COLUMNS if name in columns), None)
     if chosen not in columns:
@@ -74,8 +80,7 @@ def _labels(table: Path, column: str | None) -> dict[str, str]:
             where=table.name,
             fix=f"name one with --label-column: {', '.join(columns)}",
         )
-    empty = {"", "n/a"}  # BIDS writes a missing value as n/a
-    return {row["participant_id"]: row[chosen] for row in rows if row[chosen].lower() not in empty}
+    return {row["participant_id"]: relabel(row[chosen]) for row in read.rows}
 
 
 def _choose(folder: Path) -> Path | None:

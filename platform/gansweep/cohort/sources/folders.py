@@ -2,46 +2,77 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from gansweep.cohort.readers.dicom_header import read_header
 from gansweep.cohort.readers.slices import ScanError
-from gansweep.cohort.sources.source import SPLIT_ALIASES, Source, format_of, normal_split, subject_in
+from gansweep.cohort.sources.hiding import shown_name
+from gansweep.cohort.sources.masks import masks_of, with_masks, without_image
+from gansweep.cohort.sources.source import SPLIT_ALIASES, Rejected, Source, format_of, normal_split, subject_in
+from gansweep.cohort.sources.walk import walk
 from gansweep.errors import CohortError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from gansweep.cohort.sources.relabelling import Relabelling
+
 __all__ = ["sources_of_folders"]
 
 
-def sources_of_folders(root: Path, labelled: bool) -> list[Source]:
-    """The images of a folder.
+def sources_of_folders(root: Path, labelled: bool, relabel: Relabelling) -> tuple[list[Source], list[Rejected]]:
+    """The images of a folder, with the masks that lie beside them.
 
     Layouts: class/file and class/patient/file, and both below train, val and test folders.
 
     Args:
         root: the folder.
         labelled: whether images need labels; False: any layout will do.
+        relabel: maps folder names to labels.
+
+    Returns:
+        (sources, files left out).
 
     Raises:
         CohortError: there are no images, an image is in no class folder, or the folders are patients.
     """
-    images = _images(root)
+    files, others = walk(root)
+    masks, alone = masks_of(files, root)
+    drawn = {path for paths in masks.values() for path in paths} | set(alone)
+    images = [path for path in files if path not in drawn]
+    others += without_image(alone, root)
     if not images:
-        known = "DICOM, NIfTI, PNG, JPEG, TIFF, BMP"
-        raise CohortError("no images", where=str(root), fix=f"name a folder that holds {known} files")
+        known = "DICOM, NIfTI, PNG, JPEG, WebP, TIFF, BMP"
+        counts = Counter(item.reason for item in others)
+        left_out = ", ".join(f"{count} x {reason}" for reason, count in counts.most_common())
+        fix = f"name a folder that holds {known} files"
+        raise CohortError(f"no images ({left_out})" if others else "no images", where=str(root), fix=fix)
     if not labelled:
-        return [Source(path, str(path.relative_to(root))) for path in images]
+        return with_masks([Source(path, str(path.relative_to(root))) for path in images], masks), others
 
     parts = [path.relative_to(root).parts for path in images]
+    if masks and all(len(part) > 2 and part[0].lower() in {"image", "images"} for part in parts):
+        # images/CLASS/file beside masks/CLASS/file
+        return with_masks(_labelled(images, [part[1:] for part in parts], root, relabel), masks), others
+    return with_masks(_labelled(images, parts, root, relabel), masks), others
+
+
+def _labelled(images: list[Path], parts: list[tuple[str, ...]], root: Path, relabel: Relabelling) -> list[Source]:
+    """The images with the labels, patients and splits that their folders give.
+
+    Args:
+        images: the files.
+        parts: for each, its path relative to the folder of the splits or classes.
+        root: the user's folder.
+        relabel: maps folder names to labels.
+    """
     has_splits = all(len(part) > 2 and part[0].lower() in SPLIT_ALIASES for part in parts)
     skip = 1 if has_splits else 0
     if any(len(part) < 2 + skip for part in parts):
-        loose = next(part for part in parts if len(part) < 2 + skip)
+        loose = next(path for path, part in zip(images, parts, strict=True) if len(part) < 2 + skip)
         raise CohortError(
-            f"{'/'.join(loose)} has no label",
+            f"{shown_name(str(loose.relative_to(root)), loose)} has no label",
             where=str(root),
             fix="add labels.csv with the columns path,label or put the images in one folder per class",
         )
@@ -60,8 +91,8 @@ def sources_of_folders(root: Path, labelled: bool) -> list[Source]:
     return [
         Source(
             path,
-            "/".join(part),
-            label=part[skip],
+            str(path.relative_to(root)),
+            label=relabel.of_folder(part[skip]),
             folder=subject_in("/".join(part))
             or next((name for name in part[skip + 1 : -1][:1] if name in patients), ""),
             split=normal_split(part[0]) if has_splits else "",
@@ -90,7 +121,3 @@ def _owner(path: Path, name: str) -> set[str]:
     except ScanError:
         return set()
     return {header.patient or header.study or name}
-
-
-def _images(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file() and format_of(path))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gansweep.cohort.readers.dicom_header import is_dicom
+from gansweep.cohort.sources.words import given
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,7 +16,7 @@ __all__ = ["SPLIT_ALIASES", "Rejected", "Source", "format_of", "normal_split", "
 
 NIFTIS = (".nii", ".nii.gz")
 DICOMS = (".dcm", ".dicom", ".ima")  # .ima: Siemens scanners
-RASTERS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+RASTERS = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".bmp")
 
 SPLIT_ALIASES = {
     "train": "train",
@@ -43,6 +44,8 @@ class Source:
             below the class. Never written out.
         split: train, val, test or "".
         mask: file with the lesion mask, or None.
+        more_masks: files with further lesions of the same image.
+        mask_beside: whether the masks were found by their names, not named by the user.
         paired: file with the image of the other kind, or None.
     """
 
@@ -54,6 +57,8 @@ class Source:
     split: str = ""
     mask: Path | None = None
     paired: Path | None = None
+    more_masks: tuple[Path, ...] = ()
+    mask_beside: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,15 +96,18 @@ def format_of(path: Path) -> str:
         return "dicom"
     if name.endswith(RASTERS):
         return "raster"
-    # Exports of an archive have no suffix, or UIDs and numbers for names: 1.2.840.113, IM000001.
-    if path.is_file() and (not path.suffix or path.suffix[1:].isdigit()):
-        return "dicom" if is_dicom(path) else ""
-    return ""
+    # Exports of an archive have no suffix, or UIDs and numbers for names: 1.2.840.113, IM000001. Scanners have suffixes
+    # of their own. A preamble shows DICOM under any of them.
+    try:
+        bare = not path.suffix or path.suffix[1:].isdigit()
+        return "dicom" if path.is_file() and is_dicom(path, without_preamble=bare) else ""
+    except OSError:
+        return ""
 
 
 def normal_split(text: str) -> str:
-    """train, val or test for any of their aliases; other words, and "", are returned as they are."""
-    return SPLIT_ALIASES.get(text.strip().lower(), text.strip())
+    """train, val or test for any of their aliases, "" for a missing value; other words as they are."""
+    return SPLIT_ALIASES.get(text.strip().lower(), given(text))
 
 
 def subject_in(name: str) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
+import io
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gansweep.errors import CohortError
@@ -10,47 +13,91 @@ from gansweep.errors import CohortError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["column_name", "read_table", "require_column"]
+__all__ = ["Table", "column_name", "read_table", "require_column"]
 
 
-def read_table(table: Path, delimiters: str = ",;\t") -> tuple[list[dict[str, str]], list[str]]:
+@dataclass(frozen=True)
+class Table:
+    """The content of a table.
+
+    Args:
+        columns: names of the columns, as `column_name` gives them.
+        rows: stripped cells by column, "" for missing ones. Rows without any cell are left out.
+        lines: the line of the file on which each row ends.
+    """
+
+    columns: list[str]
+    rows: list[dict[str, str]]
+    lines: list[int]
+
+
+def read_table(table: Path, delimiters: str = ",;\t") -> Table:
     """Reads a table.
 
     Args:
-        table: a UTF-8 file whose first line has the column names.
-        delimiters: candidates; the first one that occurs in the first line is used.
-
-    Returns:
-        (rows, columns): each row maps column names to stripped cells, "" for missing ones. Column names are those of
-        `column_name`.
+        table: a file in UTF-8 or UTF-16 whose first line has the column names. A first line `sep=;`, as Excel writes
+            it, names the delimiter.
+        delimiters: candidates; the one that occurs most often in the line of the column names is used.
 
     Raises:
         CohortError: there is no such file, it is not a text table, or two columns have the same name.
     """
     try:
-        # utf-8-sig: spreadsheets write a byte order mark.
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            lines = file.readlines()
-        delimiter = next((mark for mark in delimiters if mark in "".join(lines[:1])), delimiters[0])
+        text = _decoded(table.read_bytes())
+        lines = io.StringIO(text, newline="").readlines()
+        skipped = 0
+        delimiter = ""
+        # Empty lines may precede the names, and Excel's own line names the delimiter.
+        while lines and (not lines[0].strip() or lines[0].lower().startswith("sep=")):
+            delimiter = lines[0].rstrip("\r\n")[4:5] or delimiter
+            lines = lines[1:]
+            skipped += 1
+        delimiter = delimiter or max(delimiters, key=lambda mark: "".join(lines[:1]).count(mark))
         reader = csv.DictReader(lines, delimiter=delimiter)
         columns = [column_name(name) for name in reader.fieldnames or []]
         reader.fieldnames = columns
-        rows = [{key: (value or "").strip() for key, value in row.items() if key} for row in reader]
+        rows = []
+        numbers = []
+        for row in reader:
+            cells = {key: _stripped(value) for key, value in row.items() if key}
+            if any(cells.values()):
+                rows.append(cells)
+                numbers.append(reader.line_num + skipped)
     except FileNotFoundError:
         raise CohortError("no such file", where=str(table), fix="name the labels CSV with --labels") from None
     except UnicodeDecodeError:
-        raise CohortError("is not in UTF-8", where=str(table), fix="save it as UTF-8") from None
+        fix = 'save it as "CSV UTF-8"'
+        raise CohortError("is in neither UTF-8 nor UTF-16", where=str(table), fix=fix) from None
     except (OSError, csv.Error) as error:
         raise CohortError(f"not a readable table ({error})", where=str(table)) from None
     twice = [name for name in columns if name and columns.count(name) > 1]
     if twice:
         raise CohortError(f"has two columns called {twice[0]!r}", where=table.name, fix="keep one of them")
-    return rows, columns
+    return Table(columns, rows, numbers)
 
 
-def column_name(text: str) -> str:
+def _decoded(data: bytes) -> str:
+    """The text of a file; Excel's "Unicode text" is UTF-16 with a byte order mark, and some tools leave the mark out.
+
+    Raises:
+        UnicodeDecodeError: it is in another encoding.
+    """
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16")
+    # The first character of a header is ASCII, so one of its two bytes is 0.
+    if len(data) > 3 and 0 in data[:2] and data[:2] != b"\0\0":
+        return data.decode("utf-16-be" if data[0] == 0 else "utf-16-le")
+    return data.decode("utf-8-sig")
+
+
+def _stripped(value: str | None) -> str:
+    """A cell without surrounding spaces, byte order marks and zero-width spaces."""
+    return (value or "").strip().strip("\ufeff\u200b").strip()
+
+
+def column_name(text: str | None) -> str:
     """A column name in lower case, without surrounding spaces."""
-    return text.strip().lower()
+    return _stripped(text).lower()
 
 
 def require_column(name: str, columns: list[str], table: Path, fix: str) -> None:
@@ -66,4 +113,5 @@ def require_column(name: str, columns: list[str], table: Path, fix: str) -> None
         CohortError: the column is missing; the message lists the existing ones.
     """
     if name not in columns:
-        raise CohortError(f"no column {name!r} (columns: {', '.join(columns)})", where=table.name, fix=fix)
+        there = ", ".join(column for column in columns if column)
+        raise CohortError(f"no column {name!r} (columns: {there})", where=table.name, fix=fix)

@@ -1,0 +1,105 @@
+"""Checks a split class by class: with too little of a class, every trial fails or every score is vague."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from gansweep.cohort.ingest.split import SPLITS
+from gansweep.cohort.sources.words import look_alikes
+from gansweep.errors import CohortError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["check_classes", "class_table", "class_warnings", "label_warnings", "patients_by_class"]
+
+FEW = 5  # with fewer patients of a class in a split, one patient moves sensitivity by more than 20 %
+
+Counts = dict[str, dict[str, set[str]]]
+
+
+def patients_by_class(labels: Sequence[str], splits: Sequence[str], patients: Sequence[str]) -> Counts:
+    """The patients by class and split: `counts["fahr"]["val"]`, with an empty set where there are none."""
+    counts: Counts = {label: {split: set() for split in SPLITS} for label in sorted(set(labels))}
+    for label, split, patient in zip(labels, splits, patients, strict=True):
+        if split in counts[label]:
+            counts[label][split].add(patient)
+    return counts
+
+
+def class_table(labels: Sequence[str], splits: Sequence[str], patients: Sequence[str]) -> list[str]:
+    """A table with one line per class and one column per split: images, and patients in brackets."""
+    images: dict[tuple[str, str], int] = defaultdict(int)
+    for label, split in zip(labels, splits, strict=True):
+        images[label, split] += 1
+    counts = patients_by_class(labels, splits, patients)
+    rows = [["class", *SPLITS]]
+    for label, parts in counts.items():
+        cells = (f"{images[label, split]} ({len(parts[split])})" if parts[split] else "-" for split in SPLITS)
+        rows.append([label, *cells])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join(
+            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        )
+        for row in rows
+    ]
+
+
+def check_classes(labels: Sequence[str], splits: Sequence[str]) -> None:
+    """Checks that each class can be learned and scored.
+
+    Args:
+        labels: `[N]`.
+        splits: `[N]`.
+
+    Raises:
+        CohortError: a class has no images in train or in val, although other classes have.
+    """
+    counts = patients_by_class(labels, splits, [""] * len(labels))
+    filled = [split for split in ("train", "val") if any(parts[split] for parts in counts.values())]
+    for label, parts in counts.items():
+        missing = [split for split in filled if not parts[split]]
+        if not missing:
+            continue
+        fix = "correct the split, make a new one with --resplit, or leave the class out with --classes"
+        alike = next((pair for pair in look_alikes(counts) if label in pair), None)
+        if alike:
+            other = next(name for name in alike if name != label)
+            fix = f"it looks like {other!r}: join them with --map '{label}={other}', or {fix}"
+        raise CohortError(f"class {label!r} has no {' and no '.join(missing)} images", fix=fix)
+
+
+def class_warnings(counts: Counts, positive: str) -> list[str]:
+    """What the sizes of the classes do not allow to measure.
+
+    Args:
+        counts: what `patients_by_class` returns.
+        positive: the class that sensitivity counts.
+    """
+    warnings = []
+    if not any(parts["test"] for parts in counts.values()):
+        warnings.append("no test patients: gansweep confirm needs some")
+    elif len(counts) > 1 and not counts[positive]["test"]:
+        warnings.append(f"no test patients of {positive!r}: gansweep confirm cannot measure sensitivity")
+    if len(counts) > 1:
+        few = []
+        for label, parts in counts.items():
+            small = [f"{len(parts[split])} in {split}" for split in ("val", "test") if 0 < len(parts[split]) < FEW]
+            few += [f"{label}: {', '.join(small)}"] if small else []
+        if few:
+            more = f"; and {len(few) - 5} more classes" if len(few) > 5 else ""
+            warnings.append(f"few patients, so scores are coarse: {'; '.join(few[:5])}{more}")
+    return warnings
+
+
+def label_warnings(labels: set[str]) -> list[str]:
+    """A warning if some class names may be meant to be one."""
+    pairs = look_alikes(labels)
+    if not pairs:
+        return []
+    shown = ", ".join(f"{first!r} and {second!r}" for first, second in pairs[:5])
+    more = f" and {len(pairs) - 5} more pairs" if len(pairs) > 5 else ""
+    old, new = pairs[0]
+    return [f"class names look alike: {shown}{more}; join them with --map '{old}={new}'"]

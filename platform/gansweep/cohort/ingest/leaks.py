@@ -1,0 +1,137 @@
+"""Finds files that are in two splits, byte for byte, before any picture is decoded, and lists all pairs of copies."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gansweep.cohort.ingest.split import SPLITS
+from gansweep.cohort.sources.hiding import shown_name
+from gansweep.cohort.sources.source import Rejected, Source
+from gansweep.errors import CohortError
+from gansweep.files import sha256_of, write_atomically
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from gansweep.files import ProgressCallback
+
+__all__ = ["Leak", "digests_of", "drop_leaks", "leak_error", "leaks_of_bytes", "pairs_file", "write_pairs"]
+
+
+@dataclass(frozen=True)
+class Leak:
+    """Two pictures that are, or look, the same.
+
+    Args:
+        kind: `bytes` (equal files), `pixels` (equal pictures) or `near`.
+        first: a source.
+        second: another source.
+        splits: the split of each.
+        images: the position of each in the cohort, or None if there is no cohort.
+    """
+
+    kind: str
+    first: Source
+    second: Source
+    splits: tuple[str, str]
+    images: tuple[int, int] | None = None
+
+
+def digests_of(sources: Sequence[Source], progress: ProgressCallback | None) -> dict[Path, str]:
+    """The SHA-256 of each file; files that cannot be read are left to the readers."""
+    digests: dict[Path, str] = {}
+    for number, source in enumerate(sources, start=1):
+        try:
+            digests[source.path] = digests.get(source.path) or sha256_of(source.path)
+        except OSError:
+            continue
+        if progress:
+            progress("comparing files", number, len(sources))
+    return digests
+
+
+def leaks_of_bytes(sources: Sequence[Source], digests: Mapping[Path, str]) -> list[Leak]:
+    """Pairs of equal files in different splits: each file with the first equal one of every other split.
+
+    Files with two labels are none of them: they are left out altogether, because nothing tells which label is right.
+    """
+    labels: dict[str | None, set[str]] = defaultdict(set)
+    for source in sources:
+        labels[digests.get(source.path)].add(source.label)
+    first: dict[str, dict[str, Source]] = {}
+    leaks = []
+    for source in sources:
+        digest = digests.get(source.path)
+        if digest is None or source.split not in SPLITS or len(labels[digest]) > 1:
+            continue
+        seen = first.setdefault(digest, {})
+        leaks += [
+            Leak("bytes", other, source, (split, source.split))
+            for split, other in seen.items()
+            if split != source.split
+        ]
+        seen.setdefault(source.split, source)
+    return leaks
+
+
+def leak_error(leaks: Sequence[Leak], out: Path) -> CohortError:
+    """Writes the pairs beside `out`, and returns the error that names that file."""
+    listed = pairs_file(out)
+    write_pairs(listed, leaks)
+    count = len({leak.second.name for leak in leaks})
+    splits = " and ".join(sorted(set(leaks[0].splits), key=SPLITS.index))
+    example = shown_name(leaks[0].second.name, leaks[0].second.path, _labels(leaks))
+    return CohortError(
+        f"{count} images are in two splits, the first in {splits}: {example} (all pairs: {listed.name})",
+        fix="make a new split with --resplit, or leave the copies out with --drop-leaks",
+    )
+
+
+def pairs_file(out: Path) -> Path:
+    """Where the pairs are listed if there is no cohort."""
+    return out.with_name(f"{out.name}-duplicates.csv")
+
+
+def write_pairs(path: Path, leaks: Sequence[Leak]) -> None:
+    """Writes one line per pair. Names that may be a person's are replaced by the file's place in its folder."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    sides = ("first", "second")
+    writer.writerow(["kind", *(f"{side}{part}" for side in sides for part in ("", "_label", "_split", "_image"))])
+    labels = _labels(leaks)
+    for leak in leaks:
+        cells: list[str] = [leak.kind]
+        for number, source in enumerate((leak.first, leak.second)):
+            name = shown_name(source.name, source.path, labels).encode("utf-8", "backslashreplace").decode()
+            image = "" if leak.images is None else f"{leak.images[number]:06d}"
+            cells += [name, source.label, leak.splits[number], image]
+        writer.writerow(cells)
+    write_atomically(path, text.getvalue().encode())
+
+
+def drop_leaks(sources: Sequence[Source], leaks: Sequence[Leak]) -> tuple[list[Source], list[Rejected]]:
+    """Keeps of equal files only those in the strictest split: test before val before train.
+
+    Returns:
+        (kept, rejected).
+    """
+    strictest: dict[Path, str] = {}
+    for leak in leaks:
+        split = max(*leak.splits, key=SPLITS.index)
+        for source in (leak.first, leak.second):
+            strictest[source.path] = max(strictest.get(source.path, "train"), split, key=SPLITS.index)
+    dropped = [source for source in sources if source.path in strictest and source.split != strictest[source.path]]
+    gone = {id(source) for source in dropped}
+    kept = [source for source in sources if id(source) not in gone]
+    return kept, [
+        Rejected.of(source, f"the same image is in {strictest[source.path]}", bad=False) for source in dropped
+    ]
+
+
+def _labels(leaks: Sequence[Leak]) -> set[str]:
+    return {source.label for leak in leaks for source in (leak.first, leak.second)}

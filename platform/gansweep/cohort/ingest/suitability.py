@@ -1,0 +1,74 @@
+"""Which of the slices that were read are of use: no surveys, no blank or tiny pictures."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gansweep.cohort.readers.slices import Slice, shape_text
+from gansweep.cohort.sources.source import Rejected, Source
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["modality_in_name", "remarks", "surveys_in", "useless"]
+
+TOMOGRAPHY = {"CT", "MR"}
+PARALLEL = 0.7  # cosine of the largest angle between slices of one plane; a gantry tilts by less
+MOST = 0.8  # a series in which fewer of the slices are parallel is a survey
+SMALLEST = 8  # pixels; the smallest size of a cohort
+_SEQUENCES = "t1 t2 t1w t2w t1c t1ce t1gd t2star flair pd pdw dwi adc swi mr mri mprage"
+MR_WORDS = frozenset(_SEQUENCES.split())
+
+Normal = tuple[float, float, float]
+
+
+def remarks(found: Sequence[tuple[Source, Slice]]) -> list[Rejected]:
+    """Records of what readers left out of files that are otherwise used."""
+    return [Rejected.of(source, part.remark, bad=False) for source, part in found if part.remark]
+
+
+def surveys_in(found: Sequence[tuple[Source, Slice]]) -> list[Rejected]:
+    """The files of a series that show another orientation than most, or all if there is no most.
+
+    A survey of three planes is acquired as one series to plan others. The planes of a series of slices are parallel but
+    for the tilt of the gantry.
+    """
+    placed = [
+        (source, part.normal) for source, part in found if part.normal is not None and part.modality in TOMOGRAPHY
+    ]
+    if len(placed) < 2:
+        return []
+    planes: list[list[tuple[Source, Normal]]] = []
+    for source, normal in placed:
+        alike = (plane for plane in planes if abs(float(np.dot(plane[0][1], normal))) > PARALLEL)
+        plane = next(alike, None)
+        if plane is None:
+            planes.append([(source, normal)])
+        else:
+            plane.append((source, normal))
+    largest = max(planes, key=len)
+    survey = len(largest) < MOST * len(placed)
+    others = {source.path: source for plane in planes if survey or plane is not largest for source, _ in plane}
+    if len(planes) == 1:
+        return []
+    reason = "a survey: its series has several orientations" if survey else "another orientation than its series"
+    return [Rejected.of(source, reason, bad=False) for source in others.values()]
+
+
+def useless(part: Slice, *, keep_blank: bool) -> str:
+    """Why a picture is not worth training on, or ""."""
+    if max(part.pixels.shape[-2:]) < SMALLEST:
+        return f"only {shape_text(part.pixels.shape[-2:])} pixels"
+    blank = float(part.pixels.min()) == float(part.pixels.max())
+    return "blank: all pixels are equal" if blank and not keep_blank else ""
+
+
+def modality_in_name(name: str) -> str:
+    """The modality that the name of a NIfTI file says (`sub-01_ct.nii`, `T1w.nii.gz`), or ""."""
+    words = set(re.split(r"[\W_]+", name.lower()))
+    if "ct" in words:
+        return "CT"
+    return "MR" if words & MR_WORDS else ""

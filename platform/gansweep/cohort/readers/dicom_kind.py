@@ -1,0 +1,98 @@
+"""Tells DICOM images of a patient's anatomy from screen saves, reformats, localizers and reports."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from gansweep.cohort.readers.slices import ScanError, UnneededError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pydicom import Dataset
+
+__all__ = ["check_kind", "image_type", "sop_class", "values_of"]
+
+# Modalities of objects that are not images of a patient: segmentations, radiotherapy, presentation states, reports.
+NO_ANATOMY = {"SEG", "RTDOSE", "RTSTRUCT", "RTPLAN", "PR", "KO", "SR", "REG", "AU", "DOC"}
+PIXELS = {"PixelData", "FloatPixelData", "DoubleFloatPixelData"}
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+# Words of Image Type (PS3.3 C.7.6.1.1.2) in images computed from others.
+_SCREEN = re.compile(r"SCREEN ?SAVE|SCREEN ?SHOT|SCREEN|DOSE.*|PROTOCOL|REPORT|POSDISP|NORMALIZED SCREEN")
+_REFORMAT = re.compile(
+    r"REFORMATTED|(CT_SOM\w* )?(MPR|MPR ?THICK|MPR ?RANGE)|CSA (MPR|MIP|RESAMPLED|3D \w+)|CPR|MIP|MINIP|MIN ?IP|"
+    r"AVERAGE|AVG|PROJECTION IMAGE|VRT?|VOLUME ?RENDER\w*|3D.*|SSD|SUBTRACTION|SUBTRACT|FUSION|RESAMPLED"
+)
+# A projection or a thick overview slice for planning (Image Type value 3; PS3.3 C.8.2.1.1.1).
+_LOCALIZER = re.compile(r"LOCALI[SZ]ER|SCOUT|TOPOGRAM|SURVEY|SCANOGRAM|SURVIEW")
+_LOCALIZER_SERIES = re.compile(
+    r"\b(locali[sz]ers?|scouts?|topograms?|surveys?|scanograms?|surviews?|3[- ]?plane(s|[ _-]loc)?|plan[ _-]scan)\b",
+    re.IGNORECASE,
+)
+
+
+def check_kind(dataset: Dataset, path: Path, *, derived: bool) -> None:
+    """Checks that a DICOM object is an image of a patient.
+
+    Args:
+        dataset: the object.
+        path: its file.
+        derived: accept CT and MR images that were computed from others, and secondary captures.
+
+    Raises:
+        UnneededError: it has no pixels, or is a localizer, a screen save, a secondary capture or a derived image.
+        ScanError: text is burned into it.
+    """
+    if "Rows" not in dataset or not (PIXELS & set(dataset.dir())):
+        raise UnneededError(f"a DICOM object without pixels ({sop_class(dataset)})", where=path.name)
+    kinds = image_type(dataset)
+    modality = str(dataset.get("Modality", ""))
+    tomography = modality in {"CT", "MR"}
+    series = str(dataset.get("SeriesDescription") or "").replace("_", " ")
+    if any(_LOCALIZER.fullmatch(kind) for kind in kinds) or (tomography and _LOCALIZER_SERIES.search(series)):
+        raise UnneededError("a localizer image", where=path.name)
+    if modality in NO_ANATOMY:
+        raise UnneededError(f"not an image of a patient ({sop_class(dataset)})", where=path.name)
+    if any(_SCREEN.fullmatch(kind) for kind in kinds):
+        raise UnneededError("a screen save", where=path.name)
+    if dataset.get("BurnedInAnnotation") == "YES":
+        raise ScanError("text burned into the image may name the patient", where=path.name)
+    # Our own synthetic images are derived, too, and are what `gansweep score` reads.
+    if derived or not tomography or "SYNTHETIC" in kinds:
+        return
+    if str(dataset.get("SOPClassUID", "")).startswith(SECONDARY_CAPTURE):
+        raise UnneededError(f"a secondary capture of {modality}", where=path.name)
+    if _is_derived(dataset, kinds, modality):
+        raise UnneededError("a derived image, such as a reformat; --derived takes them", where=path.name)
+
+
+def _is_derived(dataset: Dataset, kinds: list[str], modality: str) -> bool:
+    if any(_REFORMAT.fullmatch(kind) for kind in kinds[2:]):
+        return True
+    # MR has no units that a derivation could change. Lossy compression alone makes an image derived, and changes none.
+    compressed = str(dataset.get("LossyImageCompression", "")) == "01"
+    return modality == "CT" and kinds[:1] == ["DERIVED"] and not compressed
+
+
+def image_type(dataset: Dataset) -> list[str]:
+    """The values of Image Type in capitals; those of the frames if the object is enhanced."""
+    kinds = [str(part).strip().upper() for part in values_of(dataset.get("ImageType"))]
+    for shared in dataset.get("SharedFunctionalGroupsSequence") or []:
+        for name in ("CTImageFrameTypeSequence", "MRImageFrameTypeSequence"):
+            for item in shared.get(name) or []:
+                kinds += [str(part).strip().upper() for part in values_of(item.get("FrameType"))][2:]
+    return kinds
+
+
+def sop_class(dataset: Dataset) -> str:
+    """The name of the SOP class."""
+    uid = dataset.get("SOPClassUID")
+    return str(getattr(uid, "name", uid) or "unknown class")
+
+
+def values_of(value: Any) -> list[Any]:
+    """The values of an attribute: pydicom returns a bare value for multiplicity 1, and None or "" for an empty one."""
+    if value is None or value == "":
+        return []
+    return [value] if isinstance(value, str | int | float) else list(value)

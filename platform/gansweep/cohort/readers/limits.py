@@ -1,0 +1,95 @@
+"""Bounds on what a file may unpack to, checked on its header before anything is decoded.
+
+Half a megabyte of PNG can hold 169 million pixels, and a kilobyte of compressed header can claim a terabyte.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+import zlib
+from typing import TYPE_CHECKING
+
+from gansweep.cohort.readers.slices import ScanError, shape_text
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["MAX_PIXELS", "MAX_VALUES", "check_deflated", "check_picture", "check_values", "codestream_shape"]
+
+MAX_PIXELS = 100_000_000  # of one picture; a whole mammogram has 30 million
+MAX_VALUES = 2**28  # of one file: 1024 slices of 512 x 512
+MAX_DEFLATED = 2**29  # bytes of a DICOM file that is compressed as a whole
+MAX_RATIO = 1100  # deflate packs 1032 bytes into one at best
+
+
+def check_picture(rows: int, columns: int, path: Path) -> None:
+    """Refuses a picture of too many pixels.
+
+    Raises:
+        ScanError: it has more than MAX_PIXELS.
+    """
+    if rows * columns > MAX_PIXELS:
+        raise ScanError(f"too large: {shape_text((rows, columns))} pixels, at most {MAX_PIXELS:,}", where=path.name)
+
+
+def check_values(shape: tuple[int, ...], path: Path, *, bytes_each: int = 0) -> None:
+    """Refuses a volume or multi-frame image of too many values.
+
+    Args:
+        shape: of the decoded array.
+        path: the file.
+        bytes_each: size of a value; above 0, the file must be large enough to hold all values compressed.
+
+    Raises:
+        ScanError: it has more than MAX_VALUES, or cannot hold what it claims.
+    """
+    values = math.prod(int(side) for side in shape)
+    if values > MAX_VALUES:
+        raise ScanError(f"too large: {shape_text(shape)} values, at most {MAX_VALUES:,}", where=path.name)
+    if bytes_each and values * bytes_each > MAX_RATIO * path.stat().st_size:
+        raise ScanError(f"its header claims {shape_text(shape)} values, which the file cannot hold", where=path.name)
+
+
+def check_deflated(path: Path) -> None:
+    """Refuses a deflated DICOM file that unpacks to too many bytes. The file is unpacked in pieces, and none is kept.
+
+    Raises:
+        ScanError: it unpacks to more than MAX_DEFLATED bytes.
+    """
+    with path.open("rb") as file:
+        head = file.read(4096)
+    length = head.find(b"\x02\x00\x00\x00UL\x04\x00")  # group length of the file meta information (PS3.10, 7.1)
+    if length < 0 or b"1.2.840.10008.1.2.1.99" not in head:
+        return
+    data = path.read_bytes()
+    start = length + 12 + struct.unpack("<I", data[length + 8 : length + 12])[0]
+    unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
+    rest = data[start:]
+    total = 0
+    while rest and not unpacker.eof:
+        try:
+            total += len(unpacker.decompress(rest, 2**22))
+        except zlib.error:
+            return  # the reader will say what is wrong
+        rest = unpacker.unconsumed_tail
+        if total > MAX_DEFLATED:
+            raise ScanError(f"too large: unpacks to more than {MAX_DEFLATED:,} bytes", where=path.name)
+
+
+def codestream_shape(data: bytes) -> tuple[int, int] | None:
+    """(rows, columns) in the header of a JPEG, JPEG-LS or JPEG 2000 codestream; None if it is none of them."""
+    if data[:4] == b"\xff\x4f\xff\x51" and len(data) >= 24:  # SOC, SIZ (ISO/IEC 15444-1, A.5.1)
+        columns, rows, left, top = struct.unpack(">4I", data[8:24])
+        return rows - top, columns - left
+    if data[:2] != b"\xff\xd8":
+        return None
+    position = 2
+    while position + 9 <= len(data) and data[position] == 0xFF:
+        marker = data[position + 1]
+        # SOF0 to SOF15 but DHT, JPG and DAC (ISO/IEC 10918-1, B.1.1.3); SOF55 of JPEG-LS
+        if (0xC0 <= marker <= 0xCF and marker not in {0xC4, 0xC8, 0xCC}) or marker == 0xF7:
+            rows, columns = struct.unpack(">2H", data[position + 5 : position + 9])
+            return rows, columns
+        position += 1 if marker == 0xFF else 2 + struct.unpack(">H", data[position + 2 : position + 4])[0]
+    return None

@@ -1,0 +1,147 @@
+"""Decodes the stored values of a DICOM image, and restores what the header says about their bits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gansweep.cohort.readers.limits import check_picture, check_values, codestream_shape
+from gansweep.cohort.readers.quiet import quiet
+from gansweep.cohort.readers.slices import ScanError, reason_of, shape_text
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pydicom import Dataset
+
+__all__ = ["bits_stored", "decode", "padding_of"]
+
+
+def decode(dataset: Dataset, path: Path) -> Any:
+    """Stored values as `[frames, H, W]` or `[frames, H, W, 3]`.
+
+    Raises:
+        ScanError: they are too many, cannot be decoded, or need more bits than the header gives them.
+    """
+    from pydicom.pixels.processing import apply_color_lut
+    from pydicom.pixels.utils import pixel_array
+
+    if not getattr(dataset, "file_meta", None) or "TransferSyntaxUID" not in dataset.file_meta:
+        from pydicom.dataset import FileMetaDataset
+        from pydicom.uid import ImplicitVRLittleEndian
+
+        dataset.file_meta = getattr(dataset, "file_meta", None) or FileMetaDataset()
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian  # the default of DICOM (PS3.5, 10.1)
+    _check_size(dataset, path)
+    samples = 3 if int(dataset.get("SamplesPerPixel") or 1) == 3 else 1
+    with quiet():
+        try:
+            # pydicom would mask values that need more bits than BitsStored, whatever they mean.
+            stored = pixel_array(dataset, correct_unused_bits=False)
+            if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
+                return _frames(apply_color_lut(stored, dataset)[..., :3], 3)
+        except Exception as error:  # each decoder raises errors of its own
+            raise ScanError(f"its pixels cannot be decoded ({reason_of(error, path)})", where=path.name) from None
+    frames = _frames(stored, 3 if samples == 3 else 2)
+    return frames if stored.dtype.kind not in "iu" else _used_bits(dataset, frames, path)
+
+
+def _frames(stored: Any, single: int) -> Any:
+    """Adds a leading axis of frames if `stored` is one frame, which has `single` axes."""
+    return stored[None] if stored.ndim == single else stored
+
+
+def _check_size(dataset: Dataset, path: Path) -> None:
+    """Refuses images that unpack to too much, and compressed frames of another size than the header says."""
+    from pydicom.encaps import generate_fragments
+
+    rows = int(dataset.get("Rows") or 0)
+    columns = int(dataset.get("Columns") or 0)
+    check_picture(rows, columns, path)
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    check_values((frames, rows, columns, int(dataset.get("SamplesPerPixel") or 1)), path)
+    if not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+        return
+    try:
+        shapes = [codestream_shape(fragment[:65536]) for fragment in generate_fragments(dataset.PixelData)]
+    except Exception as error:  # a damaged encapsulation raises many kinds of errors
+        raise ScanError(f"its pixels cannot be decoded ({reason_of(error, path)})", where=path.name) from None
+    other = next((shape for shape in shapes if shape is not None and shape != (rows, columns)), None)
+    if other:
+        header = shape_text((rows, columns))
+        raise ScanError(f"its compressed pixels are {shape_text(other)}, the header says {header}", where=path.name)
+
+
+def bits_stored(dataset: Dataset, stored: Any) -> int:
+    """The bits that the header gives to a value of `stored`."""
+    allocated = 8 * stored.dtype.itemsize
+    bits = int(dataset.get("BitsStored") or allocated)
+    return bits if 0 < bits <= allocated else allocated
+
+
+def _used_bits(dataset: Dataset, stored: Any, path: Path) -> Any:
+    """The stored values without the bits that do not belong to them (PS3.5, 8.1.1).
+
+    Values end at HighBit. Unused bits above them may hold an old overlay, or zeros where a negative value should have
+    its sign. Padding may lie outside of the range.
+
+    Raises:
+        ScanError: other values need more bits than BitsStored.
+    """
+    allocated = 8 * stored.dtype.itemsize
+    bits = bits_stored(dataset, stored)
+    if bits == allocated or not stored.size:
+        return stored
+    shift = int(dataset.get("HighBit") or bits - 1) + 1 - bits
+    encapsulated = dataset.file_meta.TransferSyntaxUID.is_encapsulated
+    if shift > 0 and not encapsulated:
+        stored = stored >> shift
+    signed = stored.dtype.kind == "i"
+    low = -(2 ** (bits - 1)) if signed else 0
+    high = 2 ** (bits - 1) - 1 if signed else 2**bits - 1
+    outside = (stored < low) | (stored > high)
+    padding = padding_of(dataset, stored)
+    if padding is not None:
+        outside &= ~padding
+    if not outside.any():
+        return stored
+    if signed and int(stored[outside].min()) >= 0 and int(stored.max()) < 2**bits:
+        return np.where(outside, stored - np.array(2**bits, np.int64), stored).astype(stored.dtype)
+    if _has_overlay_bits(dataset):
+        kept = stored & (2**bits - 1)
+        return np.where(kept > high, kept.astype(np.int64) - 2**bits, kept).astype(stored.dtype)
+    raise ScanError(f"values up to {int(stored.max())}, but BitsStored is {bits}", where=path.name)
+
+
+def _has_overlay_bits(dataset: Dataset) -> bool:
+    """Whether an overlay lies in the unused bits of the pixels (retired; PS3.3 C.9.2)."""
+    tags = list(dataset.keys())
+    bits = [tag for tag in tags if 0x6000 <= tag.group < 0x6020 and tag.elem == 0x0102]
+    return any(int(dataset[tag].value or 0) > 0 for tag in bits)
+
+
+def padding_of(dataset: Dataset, stored: Any) -> Any:
+    """Mask of the padding pixels (PS3.3 C.7.5.1.1.2) with the shape of grey `stored`, or None if there are none.
+
+    Padding is PixelPaddingValue, or the range from it to PixelPaddingRangeLimit.
+    """
+    value = dataset.get("PixelPaddingValue")
+    if value is None or value == "" or int(dataset.get("SamplesPerPixel") or 1) > 1:
+        return None
+    limit = dataset.get("PixelPaddingRangeLimit")
+    first = _signed(dataset, value)
+    last = first if limit is None or limit == "" else _signed(dataset, limit)
+    mask = (stored >= min(first, last)) & (stored <= max(first, last))
+    return mask if mask.any() and not mask.all() else None
+
+
+def _signed(dataset: Dataset, value: Any) -> int:
+    """A padding value with its sign restored: many writers store a signed value under an unsigned VR."""
+    if isinstance(value, bytes):
+        value = int.from_bytes(value[:2], "little")
+    bits = int(dataset.get("BitsAllocated", 16))
+    signed = int(dataset.get("PixelRepresentation") or 0) == 1
+    if signed:
+        return int(value) - 2**bits if int(value) >= 2 ** (bits - 1) else int(value)
+    return int(value) + 2**bits if int(value) < 0 else int(value)

@@ -1,0 +1,79 @@
+"""Lists the images below a folder, and what else is there that somebody may have taken for one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from gansweep.cohort.sources.source import Rejected, format_of
+
+__all__ = ["is_hidden", "leaves", "walk"]
+
+# Folders that operating systems and tools add: macOS archives, Synology thumbnails, Windows' bin, Python's cache.
+_TOOLS = {"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found", "__pycache__"}
+_ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst")
+# Files that accompany images. Nobody expects them in a cohort, so nothing is said about them.
+_DOCUMENTS = (
+    *(".txt", ".md", ".rst", ".pdf", ".doc", ".docx", ".rtf", ".odt", ".html", ".htm", ".css", ".js", ".log"),
+    *(".csv", ".tsv", ".xls", ".xlsx", ".ods", ".json", ".xml", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".db"),
+    *(".py", ".ipynb", ".m", ".r", ".sh", ".bib", ".bval", ".bvec", ".sha256", ".md5", ".parquet"),
+)
+_NOTES = {"dicomdir", "readme", "license", "licence", "changes", "changelog", "authors", "version", "makefile"}
+
+
+def walk(root: Path) -> tuple[list[Path], list[Rejected]]:
+    """All images below a folder.
+
+    Hidden files and folders are skipped without a word. Archives are never opened. Links to folders are not followed,
+    nor are links to files outside the folder.
+
+    Args:
+        root: the folder; it may be a link itself.
+
+    Returns:
+        (images in the order of their paths, other files that may be images or contain some).
+    """
+    inside = root.resolve()
+    images: list[Path] = []
+    others: list[Rejected] = []
+    for folder, folders, files in os.walk(root):
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        links = [name for name in folders if Path(folder, name).is_symlink()]
+        others += [_left_out(root, Path(folder, name), "a link to a folder, which is not followed") for name in links]
+        for name in sorted(files):
+            path = Path(folder, name)
+            reason = "" if is_hidden(name) else _reason(path, inside)
+            if reason:
+                others.append(_left_out(root, path, reason))
+            elif not is_hidden(name) and format_of(path):
+                images.append(path)
+    return sorted(images), others
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is hidden, or a tool's own."""
+    return name.startswith(".") or name.casefold() in _TOOLS
+
+
+def leaves(path: Path, folders: tuple[Path, ...]) -> bool:
+    """Whether a path is a link to something outside all of `folders`."""
+    return path.is_symlink() and not any(path.resolve().is_relative_to(folder.resolve()) for folder in folders)
+
+
+def _reason(path: Path, inside: Path) -> str:
+    """Why a file is not an image to read, or ""."""
+    name = path.name.casefold()
+    if leaves(path, (inside,)):
+        return "a link out of the folder, which is not followed"
+    if not path.is_file():
+        return "not a regular file"
+    if format_of(path) or name in _NOTES or name.endswith(_DOCUMENTS):
+        return ""
+    if name.endswith(_ARCHIVES):
+        return "an archive, which is not opened"
+    kind = path.suffix.casefold()
+    return f"files of this kind are not read ({kind if 1 < len(kind) < 8 else 'no suffix'})"
+
+
+def _left_out(root: Path, path: Path, reason: str) -> Rejected:
+    return Rejected(str(path.relative_to(root)), reason, bad=False, path=path)
