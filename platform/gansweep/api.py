@@ -229,7 +229,7 @@ def _opened(store: str | Store) -> Store:
 def _swept(store: Store, space: Space) -> Trainables:
     from gansweep.search.spaces import swept_trainables
 
-    return space.trainables if isinstance(space, Experiment) else swept_trainables(space, store.info.space)
+    return space.trainables if isinstance(space, Experiment) else swept_trainables(space, store.info)
 
 
 def _named(space: Space) -> Trainables:

@@ -34,6 +34,7 @@ __all__ = [
     "TrainOptions",
     "TrialConfig",
     "as_words",
+    "first_fault",
     "option_of",
     "validated",
     "with_dotted",
@@ -411,8 +412,14 @@ def validated(model: type[Model], values: Mapping[str, Any], *, where: str) -> M
         if first["type"] == "missing" and isinstance(first["input"], Mapping):
             # The input is then all that was given, which would bury what was not.
             raise ConfigError(f"missing key {key!r}", where=where) from None
-        what = f"{key} = {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}"
-        raise ConfigError(what, where=where) from None
+        raise ConfigError(first_fault(error), where=where) from None
+
+
+def first_fault(error: ValidationError) -> str:
+    """The first value that a model refused, and why: `lr_d = 2.0: input should be less than or equal to 1`."""
+    first = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in first["loc"])
+    return f"{key} = {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}"
 
 
 def _keys_beside(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:

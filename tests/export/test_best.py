@@ -14,7 +14,7 @@ from gansweep.cohort.dataset import Cohort
 from gansweep.cohort.ingest.run import IngestSettings, ingest
 from gansweep.cohort.phantom.scans import write_phantom
 from gansweep.config import TrialConfig
-from gansweep.errors import CohortError, ConfigError, ExportError
+from gansweep.errors import CohortError, ConfigError, ExportError, StoreError
 from gansweep.export.best import export_best
 from gansweep.export.card import model_card
 from gansweep.export.config_file import config_yaml, read_config
@@ -130,12 +130,24 @@ def test_a_trial_can_be_chosen(sweep: Sweep, tmp_path: Path) -> None:
     assert "Number 2 of the 4 trials" in (out / "MODEL_CARD.md").read_text()
 
 
+@pytest.mark.parametrize("damage", ["truncated", "of another trial"])
+def test_a_checkpoint_that_is_not_the_trials_own_is_refused(sweep: Sweep, tmp_path: Path, damage: str) -> None:
+    assert sweep.store.local is not None
+    store = Store.open(str(shutil.copytree(sweep.store.local, tmp_path / "tiny")))
+    own = store.checkpoint("0001")
+    other = store.checkpoint("0002").read_bytes()
+    own.write_bytes(own.read_bytes()[:5000] if damage == "truncated" else other)
+    with pytest.raises(StoreError, match=r"checkpoints/0001\.pt: (damaged checkpoint|checkpoint of another)"):
+        export_best(store, tmp_path / "out", TRAINABLES, cache=sweep.cache)
+    assert not (tmp_path / "out").exists()
+
+
 def test_repeats_are_no_trials_that_the_search_tried(sweep: Sweep, tmp_path: Path) -> None:
     assert sweep.store.local is not None
     store = Store.open(str(shutil.copytree(sweep.store.local, tmp_path / "tiny")))
     for seed, fid in enumerate((24.0, 26.0, 25.0), start=20_000):
         name, config = f"0001-{seed}", store.config("0001").derive({"seed": seed})
-        shutil.copyfile(store.local / "checkpoints" / "0001.pt", store.local / "checkpoints" / f"{name}.pt")
+        store.checkpoint(name).write(store.checkpoint("0001").read() | {"config": config.as_dict()})
         store.write_trial(
             TrialRow(name, 0, "completed", config, scores={"fid": fid, "accuracy": 0.78}, repeat_of="0001")
         )

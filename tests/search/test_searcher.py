@@ -1,8 +1,11 @@
 """The searcher between a user's space and Optuna's study, without Tune."""
 
+import re
 import time
 from pathlib import Path
 
+import optuna
+import pandas as pd
 import pytest
 from optuna.trial import TrialState
 
@@ -11,10 +14,11 @@ from gansweep.config import TrialConfig
 from gansweep.errors import ConfigError
 from gansweep.experiment import Experiment
 from gansweep.search.cluster import Footprint
-from gansweep.search.searcher import MistakeStopper, StudySearcher, count_ended, requeue_orphans
+from gansweep.search.searcher import MOST_REFUSED, MistakeStopper, StudySearcher, count_ended, requeue_orphans
 from gansweep.search.spaces import load_space
 from gansweep.search.trial import TrialResult
 from gansweep.store.provenance import describe_sweep
+from gansweep.store.schema import TrialRow
 from gansweep.store.store import Store
 from tests.values import sweep_options
 
@@ -48,21 +52,43 @@ def _started(reference: str, cohort_path: Path, folder: Path) -> tuple[Experimen
     return experiment, Store.create(str(folder / "runs"), "s", info)
 
 
-def test_a_space_that_raises_ends_the_search_with_its_own_line_and_spends_no_trial(
-    reference: str, cohort_path: Path, tmp_path: Path
+def test_a_proposal_that_the_space_raises_for_is_set_aside(
+    reference: str, cohort_path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     experiment, store = _started(reference, cohort_path, tmp_path)
-    study = store.create_study()
+    study = store.create_study(optuna.samplers.RandomSampler(seed=0))
     study.enqueue_trial(experiment.first_trials[0])
+    study.enqueue_trial({"width": "small"})
     searcher = StudySearcher(experiment, study, store, lambda _: None)
-    assert not MistakeStopper(searcher).stop_all()
-    assert searcher.suggest("a") == StudySearcher.FINISHED
+    told = searcher.suggest("a")
+    assert isinstance(told, dict)
+    assert (told["trial_id"], told["config"]["batch_size"]) == ("0001", 8)
     line = SPACE.splitlines().index(
         '    return TrialConfig(batch_size=SIZES[trial.suggest_categorical("width", ["small", "large"])])'
     )
+    reason = f"space {reference} ({tmp_path / 'mine.py'}, line {line + 1}): KeyError: 'large'"
+    assert _warnings(caplog) == [f"proposal 0000 is set aside: {reason}"]
+    # An error in the space's code says nothing of the parameters: the sampler passes over FAIL.
+    assert study.trials[0].state == TrialState.FAIL
+    assert study.trials[0].user_attrs == {"refused": reason}
+    assert store.trials()["trial_id"].tolist() == ["0001"]
+    assert count_ended(study) == 0
+
+
+def test_many_refused_proposals_in_a_row_end_the_search_in_one_line(
+    reference: str, cohort_path: Path, tmp_path: Path
+) -> None:
+    experiment, store = _started(reference, cohort_path, tmp_path)
+    study = store.create_study(optuna.samplers.RandomSampler(seed=0))
+    study.enqueue_trial({"width": "large"})
+    broken = experiment.model_copy(update={"space": lambda trial: TrialConfig(batch_size=_width(trial) // 2)})
+    searcher = StudySearcher(broken, study, store, lambda _: None)
+    assert searcher.suggest("a") == StudySearcher.FINISHED
     assert isinstance(searcher.mistake, ConfigError)
-    assert str(searcher.mistake) == f"space {reference} ({tmp_path / 'mine.py'}, line {line + 1}): KeyError: 'large'"
-    assert MistakeStopper(searcher).stop_all()
+    said = str(searcher.mistake)
+    assert said.startswith(f"{MOST_REFUSED} proposals in a row were refused, the last one: space {reference} (")
+    assert said.endswith("; narrow the space, or mend it, and go on with --resume")
+    assert not MistakeStopper(searcher).stop_all(), "trials under way come to their end"
     assert count_ended(study) == 0
     assert not study.get_trials(states=(TrialState.RUNNING,))
     # Put right, the first trial is asked for again.
@@ -72,21 +98,96 @@ def test_a_space_that_raises_ends_the_search_with_its_own_line_and_spends_no_tri
     assert again["config"]["batch_size"] == 2 + len("large")
 
 
-def test_a_trial_that_had_begun_waits_for_its_space_to_be_put_right(
+def _rate(trial) -> TrialConfig:  # type: ignore[no-untyped-def]
+    return TrialConfig(lr_d=trial.suggest_float("rate", 0.0, 2.0), batch_size=trial.suggest_int("batch", 4, 64))
+
+
+def _even(config: TrialConfig) -> None:
+    if config.batch_size % 2:
+        raise ConfigError(f"batch_size = {config.batch_size} is not divisible by 2 workers")
+
+
+def test_the_sampler_learns_what_was_refused_and_every_trial_is_had(
+    reference: str, cohort_path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Half of the batch sizes are refused by the check, half of the rates (above 1) by the model in the space."""
+    experiment, store = _started(reference, cohort_path, tmp_path)
+    study = store.create_study(optuna.samplers.RandomSampler(seed=1))
+    searcher = StudySearcher(experiment.model_copy(update={"space": _rate}), study, store, _even)
+    for name in "abcdefgh":
+        told = searcher.suggest(name)
+        assert isinstance(told, dict)
+        assert told["config"]["batch_size"] % 2 == 0
+    refused = [trial for trial in study.trials if "refused" in trial.user_attrs]
+    assert len(refused) == len(study.trials) - 8 > 8
+    assert len(_warnings(caplog)) == len(refused)
+    assert any(
+        re.search(r"line \d+\): lr_d = 1\.\d+: input should be less than or equal to 1$", line)
+        for line in _warnings(caplog)
+    )
+    for trial in refused:
+        assert trial.state == TrialState.PRUNED
+        assert trial.params["rate"] > 1 or trial.params["batch"] % 2
+    assert len(store.trials()) == 8
+    assert searcher.mistake is None
+
+
+def test_a_configuration_is_not_trained_twice(reference: str, cohort_path: Path, tmp_path: Path) -> None:
+    experiment, store = _started(reference, cohort_path, tmp_path)
+    study = store.create_study(optuna.samplers.RandomSampler(seed=0))
+    few = experiment.model_copy(update={"space": lambda trial: TrialConfig(n_critic=trial.suggest_int("n", 1, 4))})
+    for names in ("abc", "d"):  # the second searcher is that of a resumed sweep
+        searcher = StudySearcher(few, study, store, lambda _: None)
+        for name in names:
+            assert isinstance(searcher.suggest(name), dict)
+    assert sorted(store.trials()["config.n_critic"]) == [1, 2, 3, 4]
+    # The space has nothing else: from here on it repeats itself.
+    assert isinstance(searcher.suggest("e"), dict)
+
+
+def test_what_is_set_is_fixed_in_the_study(reference: str, cohort_path: Path, tmp_path: Path) -> None:
+    _, store = _started(reference, cohort_path, tmp_path)
+    study = store.create_study(optuna.samplers.RandomSampler(seed=0))
+    fixed = load_space("smoke").with_settings({"architecture.width": 16, "lr_d": 3e-4})
+    searcher = StudySearcher(fixed, study, store, lambda _: None)
+    for name in "abcde":
+        told = searcher.suggest(name)
+        assert isinstance(told, dict)
+        assert (told["config"]["architecture"]["width"], told["config"]["lr_d"]) == (16, 3e-4)
+    assert {frozenset(trial.params) for trial in study.trials} == {frozenset({"n_critic", "lr_g", "lambda"})}
+
+
+def test_a_row_that_has_ended_is_never_written_over(reference: str, cohort_path: Path, tmp_path: Path) -> None:
+    experiment, store = _started(reference, cohort_path, tmp_path)
+    store.write_trial(TrialRow("0000", 0, "completed", TrialConfig(), scores={"fid": 1.0, "accuracy": 0.5}))
+    before = store.trials()
+    searcher = StudySearcher(experiment, store.create_study(), store, lambda _: None)
+    assert searcher.suggest("a") == StudySearcher.FINISHED
+    assert "the study proposes trial 0000, which has ended (completed)" in str(searcher.mistake)
+    pd.testing.assert_frame_equal(store.trials(), before)
+
+
+def test_a_trial_that_had_begun_waits_while_it_is_refused_and_goes_on_as_what_it_is(
     reference: str, cohort_path: Path, tmp_path: Path
 ) -> None:
     experiment, store = _started(reference, cohort_path, tmp_path)
-    study = store.create_study()
+    study = store.create_study(optuna.samplers.RandomSampler(seed=0))
     study.enqueue_trial({"width": "small"})
     StudySearcher(experiment, study, store, lambda _: None).suggest("a")
     requeue_orphans(study, store, [], "the driver died")
 
-    def refuse(_: TrialConfig) -> None:
-        raise ConfigError("no longer")
+    def refuse(config: TrialConfig) -> None:
+        if config.batch_size == 8:
+            raise ConfigError("no longer")
 
-    StudySearcher(experiment, study, store, refuse).suggest("b")
-    assert requeue_orphans(study, store, [], "the sweep was interrupted") == 1
-    assert [trial.state for trial in study.trials] == [TrialState.WAITING]
+    changed = experiment.model_copy(update={"space": lambda trial: TrialConfig(batch_size=len(_width(trial)) * 4)})
+    other = StudySearcher(changed, study, store, refuse).suggest("b")
+    assert isinstance(other, dict)
+    assert (other["trial_id"], other["config"]["batch_size"]) == ("0001", 20)
+    assert requeue_orphans(study, store, [], "the sweep was interrupted") == 2
+    again = StudySearcher(changed, study, store, lambda _: None).suggest("c")
+    assert isinstance(again, dict)
+    assert (again["trial_id"], again["attempt"], again["config"]["batch_size"]) == ("0000", 1, 8)
 
 
 def test_a_trial_whose_process_died_has_taken_its_time(reference: str, cohort_path: Path, tmp_path: Path) -> None:
@@ -115,6 +216,7 @@ def test_a_trial_that_its_node_refused_ends_the_search_and_is_not_spent(
     refused = TrialResult("refused", "/data/cohort: is another one", None, {}, 0, 0.0, Footprint())
     searcher.on_trial_complete("a", {"result": refused})
     assert str(searcher.mistake) == "/data/cohort: is another one"
+    assert MistakeStopper(searcher).stop_all()
     assert requeue_orphans(study, store, [], "the sweep was interrupted") == 1
     assert count_ended(study) == 0
     assert list(store.trials()["status"]) == ["interrupted"]
@@ -128,6 +230,10 @@ def test_a_function_or_a_file_that_raises_is_told_with_its_line(function: str, t
     with pytest.raises(ConfigError) as told:
         load_space(f"{path}:{function}")
     assert str(told.value) == f"space {path}:{function} ({path}, line {line}): KeyError: 'medium'"
+
+
+def _warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
 
 
 def _width(trial) -> str:  # type: ignore[no-untyped-def]

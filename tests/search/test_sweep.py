@@ -72,12 +72,12 @@ def test_every_trial_has_its_row_its_reports_and_its_end_in_the_study(store: Sto
     assert study.trials[0].values == [trials.loc[0, "fid"], trials.loc[0, "accuracy"]]
 
 
-def test_a_diverged_trial_says_why_and_is_told_as_failed(store: Store) -> None:
+def test_a_diverged_trial_says_why_and_is_told_as_a_bad_region(store: Store) -> None:
     row = store.latest_trials().set_index("trial_id").loc["0001"]
     assert row["status"] == "diverged"
     assert "non-finite" in row["reason"]
     trial = store.load_study().trials[1]
-    assert trial.state == TrialState.FAIL
+    assert trial.state == TrialState.PRUNED
     assert trial.user_attrs["reason"] == row["reason"]
 
 

@@ -318,13 +318,6 @@ def test_a_destination_that_cannot_be_written_is_told_in_one_line(storage, tmp_p
     assert "\n" not in str(error.value)
 
 
-def test_a_damaged_row_file_is_named(store, trial):
-    store.write_trial(trial(0))
-    (store.local / "trials" / "trial-0001.0.parquet").write_bytes(b"PAR1 no")
-    with pytest.raises(StoreError, match=r"cannot read: .*trial-0001\.0\.parquet"):
-        store.trials()
-
-
 def test_a_score_cannot_take_the_place_of_a_column(store, trial):
     with pytest.raises(StoreError, match="a score cannot be named 'seconds'"):
         store.write_trial(trial(0, scores={"seconds": 1.0}))

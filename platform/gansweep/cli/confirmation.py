@@ -23,7 +23,7 @@ def confirm(
     from gansweep.store.store import Store
 
     opened = Store.open(store)
-    result = run(opened, swept_trainables(space, opened.info.space), options)
+    result = run(opened, swept_trainables(space, opened.info), options)
     emit(result, _as_table(result), as_json=as_json)
 
 

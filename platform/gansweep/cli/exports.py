@@ -50,7 +50,7 @@ def export(
     made = export_best(
         opened,
         out,
-        swept_trainables(space, opened.info.space),
+        swept_trainables(space, opened.info),
         trial_id=trial,
         cohort=cohort,
         allow_memorised=allow_memorised,

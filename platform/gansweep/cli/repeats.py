@@ -23,7 +23,7 @@ def repeat(store: StoreArgument, options: RepeatOptions, space: SweptSpaceOption
 
     opened = Store.open(store)
     try:
-        made = run(opened, swept_trainables(space, opened.info.space), options)
+        made = run(opened, swept_trainables(space, opened.info), options)
     except KeyboardInterrupt:
         note("stopped; the same command trains what is missing")
         raise

@@ -14,6 +14,7 @@ from gansweep.store.ranking import rank_trials
 if TYPE_CHECKING:
     import pandas as pd
 
+    from gansweep.config import TrialConfig
     from gansweep.contracts import Trainables
     from gansweep.store.store import Store
 
@@ -64,9 +65,9 @@ def export_best(
     row = ranked.iloc[place]
     name = str(row["trial_id"])
     rank = int(row["rank"])
-    state = _checkpoint(store, name)
-    images = _cohort(store, cohort)
     config = store.config(name)
+    state = _checkpoint(store, name, config)
+    images = _cohort(store, cohort)
     evidence = search_evidence(store, row, config, images, rank, "by rank" if trial_id is None else "by name")
     header = [
         f"Trial {name} of sweep {store.info.name}, number {rank} of {tried(ranked)}.",
@@ -100,11 +101,11 @@ def _chosen(ranked: pd.DataFrame, trial_id: str | None, store: Store) -> int:
     return int(usable[0])
 
 
-def _checkpoint(store: Store, trial_id: str) -> dict[str, Any]:
+def _checkpoint(store: Store, trial_id: str, config: TrialConfig) -> dict[str, Any]:
     checkpoint = store.checkpoint(trial_id)
     if not checkpoint.exists():
         raise ExportError(f"trial {trial_id} has no checkpoint", where=store.label, fix="choose another with --trial")
-    return checkpoint.read()
+    return checkpoint.read_for(config)
 
 
 def _cohort(store: Store, path: Path | None) -> Cohort:

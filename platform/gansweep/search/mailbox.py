@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from gansweep.contracts import Report
     from gansweep.errors import CohortError
 
-__all__ = ["CALLS_AT_ONCE", "Job", "Outcome", "TrialMailbox"]
+__all__ = ["CALLS_AT_ONCE", "OUT_OF_MEMORY", "Job", "Outcome", "TrialMailbox"]
+
+OUT_OF_MEMORY = "out of device memory"
+"""How the reason begins of a trial that needs more memory than its workers have."""
 
 CALLS_AT_ONCE = 1000
 """Concurrent calls of the actor: every rank parks one here, and Ray's default of 1000 async calls is made explicit."""

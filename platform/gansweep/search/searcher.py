@@ -7,20 +7,24 @@ parameters, and goes on from its checkpoint.
 
 from __future__ import annotations
 
+import json
 import logging
-import math
 import warnings
-from dataclasses import replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import optuna
 from optuna.trial import TrialState
+from pydantic import ValidationError
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
-from gansweep.errors import CohortError, GansweepError
+from gansweep.errors import CohortError, ConfigError, GansweepError, StoreError
+from gansweep.search.parameters import SpaceParameters, WithFixed, parameters_to_json
 from gansweep.search.spaces import users_code
+from gansweep.search.study_rows import ATTEMPTS
+from gansweep.search.trial_end import ended, tell, trial_name
 from gansweep.store.artifacts import attach_sheet
 from gansweep.store.schema import TrialRow
 
@@ -33,24 +37,36 @@ if TYPE_CHECKING:
     from gansweep.store.store import Store
 
 __all__ = [
+    "MOST_REFUSED",
     "MistakeStopper",
     "StudySearcher",
     "count_ended",
-    "ended",
+    "count_proposed",
     "make_sampler",
     "requeue_orphans",
-    "tell",
-    "trial_name",
 ]
 
 log = logging.getLogger(__name__)
 
-_ATTEMPTS = "attempts"  # user attribute: how often a trial was started
+MOST_REFUSED = 50
+"""Refused proposals in a row after which a sweep ends."""
+
+MOST_REPEATED = 10
+"""Repeated configurations in a row after which a space counts as small, and may repeat itself."""
+
+REFUSED = "refused"
+"""User attribute of a proposal that was set aside: why."""
 
 
-def trial_name(number: int) -> str:
-    """The trial id of an Optuna trial number."""
-    return f"{number:04d}"
+class RepeatedError(GansweepError):
+    """A proposal of a configuration that was trained already: equal seeds give equal results."""
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    parameters: dict[str, Any]
+    attempt: int
+    reason: GansweepError
 
 
 def make_sampler(kind: str, seed: int, startup_trials: int) -> optuna.samplers.BaseSampler:
@@ -90,43 +106,104 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._store = store
         self._check = check
         self._objectives = [objective.name for objective in experiment.objectives]
+        self._fixed = SpaceParameters(experiment).fixed(experiment.overrides) if experiment.overrides else {}
         self._asked: dict[str, TrialRow] = {}
+        self._trained = {_key(row.config): row.trial_id for row in store.latest_rows() if not row.repeat_of}
+        self._refusals: list[_Refusal] = []
         self.mistake: GansweepError | None = None
+        self.stops_at_once = False
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:
         """The next configuration; trials that wait in the study come first.
 
-        A space that raises ends the search, and the trial is not spent: the error is kept in `mistake`, because Tune
-        would bury it in its own.
+        A proposal that is refused is set aside with its reason, and the sampler learns of it. After many in a row the
+        search ends: the reason is kept in `mistake`, because Tune would bury it in its own error.
         """
-        trial = self._study.ask()
-        attempt = int(trial.user_attrs.get(_ATTEMPTS, 0))
-        try:
+        while self.mistake is None:
+            trial = self._study.ask()
+            attempt = int(trial.user_attrs.get(ATTEMPTS, 0))
+            try:
+                row = self._row(trial, attempt)
+            except GansweepError as refusal:
+                self._refuse(trial, attempt, refusal)
+                continue
+            self._refusals.clear()
+            return self._begin(trial_id, trial, row)
+        return str(Searcher.FINISHED)
+
+    def _row(self, trial: optuna.Trial, attempt: int) -> TrialRow:
+        """The row that an attempt begins with.
+
+        Raises:
+            GansweepError: the space makes no configuration of the proposal, or one that cannot be trained.
+        """
+        name = trial_name(trial.number)
+        if (there := self._store.row(name, attempt)) is not None and there.status not in ("running", "interrupted"):
+            # Never written over: the rows are the record.
+            what = f"the study proposes trial {name}, which has ended ({there.status})"
+            self.mistake = StoreError(what, where=self._store.label, fix="the sweep's --resume builds the study again")
+            raise self.mistake
+        begun = self._store.row(name, attempt - 1) if attempt else there
+        if begun is not None:
+            # What was trained goes on as what it is, even if the space's file has changed since.
+            config = begun.config
+        else:
             with users_code(f"space {self._store.info.space}"):
-                config = self._experiment.config(trial)
-                self._check(config)
-        except GansweepError as mistake:
-            self.mistake = mistake
-            if not attempt:
-                self._drop(trial)
-            return str(Searcher.FINISHED)
-        trial.set_user_attr(_ATTEMPTS, attempt + 1)
-        started = datetime.now(UTC)
-        row = TrialRow(trial_name(trial.number), attempt, "running", config, started=started)
+                config = self._experiment.config(cast("optuna.Trial", WithFixed(trial, self._fixed)))
+        self._check(config)
+        if not attempt and trial.params and (earlier := self._trained.get(_key(config))) not in (None, name):
+            raise RepeatedError(f"the same configuration as trial {earlier}")
+        parameters = parameters_to_json(trial)
+        return TrialRow(name, attempt, "running", config, started=datetime.now(UTC), parameters=parameters)
+
+    def _begin(self, trial_id: str, trial: optuna.Trial, row: TrialRow) -> dict[str, Any]:
+        assert row.started is not None
+        # First the files, last the study: what the study knows of is in the store.
         self._store.write_trial(row)
+        trial.set_user_attr(ATTEMPTS, row.attempt + 1)
         self._store.sync_study()
         self._asked[trial_id] = row
-        # What an override replaces would be shown with a value that it has not; parameters are named after their keys.
-        fixed = {key.rpartition(".")[2] for key in self._experiment.overrides}
-        values = ", ".join(f"{name} {_brief(value)}" for name, value in trial.params.items() if name not in fixed)
-        begins = "goes on" if attempt else "starts"
+        self._trained[_key(row.config)] = row.trial_id
+        values = ", ".join(f"{name} {_brief(value)}" for name, value in trial.params.items())
+        begins = "goes on" if row.attempt else "starts"
         log.info("trial %s %s: %s", row.trial_id, begins, values or "no free parameters")
         return {
             "trial_id": row.trial_id,
-            "attempt": attempt,
-            "started": started.timestamp(),
-            "config": config.as_dict(),
+            "attempt": row.attempt,
+            "started": row.started.timestamp(),
+            "config": row.config.as_dict(),
         }
+
+    def _refuse(self, trial: optuna.Trial, attempt: int, refusal: GansweepError) -> None:
+        name = trial_name(trial.number)
+        if self.mistake is not None:
+            return
+        asked: dict[str, Any] = {}
+        if attempt:
+            # It has been trained: it waits for a sweep that can go on with it.
+            log.warning("trial %s waits, and the others go on: %s", name, refusal)
+        else:
+            log.warning("proposal %s is set aside: %s", name, refusal)
+            trial.set_user_attr(REFUSED, str(refusal))
+            # PRUNED: a bad region. FAIL: the sampler passes over it, for an error in the space's code says nothing of
+            # the parameters, and a repetition nothing new.
+            state = TrialState.FAIL if _says_nothing(refusal) else TrialState.PRUNED
+            told = self._study.tell(trial, state=state)
+            asked = told.system_attrs.get("fixed_params", {})
+        self._refusals.append(_Refusal(asked, attempt, refusal))
+        if isinstance(refusal, RepeatedError) and len(self._refusals) >= MOST_REPEATED:
+            self._trained.clear()  # a small space has been searched: from here on it may repeat itself
+        if len(self._refusals) >= MOST_REFUSED:
+            self._give_up(refusal)
+
+    def _give_up(self, last: GansweepError) -> None:
+        """Ends the search. What the space's own error lost of the first trials is asked for again when it is mended."""
+        what = f"{len(self._refusals)} proposals in a row were refused, the last one: {last}"
+        self.mistake = ConfigError(what, fix="narrow the space, or mend it, and go on with --resume")
+        for refused in self._refusals:
+            if refused.parameters and not refused.attempt and _says_nothing(refused.reason):
+                self._study.enqueue_trial(refused.parameters)
+        self._store.sync_study()
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Logs a report."""
@@ -138,6 +215,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         told: TrialResult | None = (result or {}).get("result")
         if told is not None and told.status == "refused":
             self.mistake = CohortError(told.reason)
+            self.stops_at_once = True
             return
         info = self._store.info
         row = ended(self._asked.pop(trial_id), told, error, info.workers_per_trial * info.gpus_per_worker)
@@ -159,13 +237,6 @@ class StudySearcher(Searcher):  # type: ignore[misc]
     def restore(self, checkpoint_path: str) -> None:
         """Nothing: the study is the state."""
 
-    def _drop(self, trial: optuna.Trial) -> None:
-        """Ends a trial that never became a configuration; one of `first_trials` is asked for again."""
-        dropped = self._study.tell(trial, state=TrialState.FAIL)
-        if parameters := dropped.system_attrs.get("fixed_params"):
-            self._study.enqueue_trial(parameters)
-        self._store.sync_study()
-
     def _described(self, told: TrialResult) -> str:
         assert told.report is not None
         progress = told.report.progress
@@ -174,7 +245,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
 
 
 class MistakeStopper(Stopper):  # type: ignore[misc]
-    """Ends the search with the searcher's mistake. Trials under way are no worse off than after Ctrl-C.
+    """Ends the search where no node can train. Trials under way are no worse off than after Ctrl-C.
 
     Args:
         searcher: whose mistake.
@@ -188,62 +259,18 @@ class MistakeStopper(Stopper):  # type: ignore[misc]
         return False
 
     def stop_all(self) -> bool:
-        """Whether the search has met a mistake of the user's."""
-        return self._searcher.mistake is not None
-
-
-def ended(row: TrialRow, told: TrialResult | None, error: bool, gpus: float) -> TrialRow:
-    """The running attempt's row, now that it is over.
-
-    Args:
-        row: as written when the attempt began.
-        told: the last that was heard of it; None if nothing was.
-        error: whether the trial's process raised or died.
-        gpus: over all workers, for a trial that did not live to tell its time.
-    """
-    if told is None:
-        return row.finished("failed", reason="its process died" if error else "", gpus=gpus)
-    status = told.status
-    reason = told.reason
-    if error:
-        status = "failed"
-        reason = "its process died"
-    elif status == "running":  # its last word was a report, so the scheduler ended it
-        status = "stopped"
-        reason = "stopped early by the scheduler"
-    assert status != "refused"
-    return replace(row, workers=told.footprint.workers).finished(
-        status,
-        reason=reason,
-        report=told.report,
-        best=told.best,
-        reports=told.reported,
-        seconds=told.seconds,
-        gpus=told.footprint.gpus,
-    )
-
-
-def tell(study: optuna.Study, row: TrialRow, objectives: Sequence[str]) -> None:
-    """Ends a trial in the study as its row says.
-
-    A trial the scheduler stopped is COMPLETE with the values it had then: pessimistic, but TPE learns more from a bad
-    value than from none. The user attribute `stopped_at` tells which these are.
-    """
-    number = int(row.trial_id)
-    frozen = study.get_trials(deepcopy=False)[number]
-    trial = optuna.trial.Trial(study, frozen._trial_id)  # noqa: SLF001 (Optuna's storage knows trials by nothing else)
-    for key, value in (("status", row.status), ("reason", row.reason), ("stopped_at", row.stopped_at)):
-        trial.set_user_attr(key, value)
-    values = [row.scores.get(name, math.nan) for name in objectives]
-    if row.status in ("completed", "stopped") and all(map(math.isfinite, values)):
-        study.tell(number, values)
-    else:
-        study.tell(number, state=TrialState.FAIL)
+        """Whether trials under way are to end too."""
+        return self._searcher.stops_at_once
 
 
 def count_ended(study: optuna.Study) -> int:
-    """How many trials have ended as `tell` told; one that the space made no configuration for is none of them."""
+    """How many trials have ended as `tell` told; a proposal that was refused is none of them."""
     return sum("status" in trial.user_attrs for trial in study.get_trials(deepcopy=False) if trial.state.is_finished())
+
+
+def count_proposed(study: optuna.Study) -> int:
+    """How many proposals the sampler has made, whatever became of them."""
+    return sum(trial.state != TrialState.WAITING or bool(trial.params) for trial in study.get_trials(deepcopy=False))
 
 
 def requeue_orphans(study: optuna.Study, store: Store, objectives: Sequence[str], reason: str) -> int:
@@ -252,10 +279,10 @@ def requeue_orphans(study: optuna.Study, store: Store, objectives: Sequence[str]
     A trial whose row says how it ended is told so; one without waits in the study to be asked for again, and the row of
     its interrupted attempt says so.
     """
+    store.interrupt_running(reason)
     orphans = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     if not orphans:
         return 0
-    store.interrupt_running(reason)
     ends = {row.trial_id: row for row in store.ended_trials()}
     waiting = 0
     for orphan in orphans:
@@ -266,6 +293,19 @@ def requeue_orphans(study: optuna.Study, store: Store, objectives: Sequence[str]
         waiting += 1
     store.sync_study()
     return waiting
+
+
+def _says_nothing(refusal: GansweepError) -> bool:
+    """Whether a refusal is no reason to keep away from the parameters: a repetition, or an error in the space's code.
+
+    A value that a configuration refuses is a reason, whether the space or the check meets it.
+    """
+    cause = refusal.__cause__
+    return isinstance(refusal, RepeatedError) or (cause is not None and not isinstance(cause, ValidationError))
+
+
+def _key(config: TrialConfig) -> str:
+    return json.dumps(config.as_dict(), sort_keys=True)
 
 
 def _brief(value: Any) -> str:

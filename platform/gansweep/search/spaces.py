@@ -12,14 +12,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
+from gansweep.config import first_fault
 from gansweep.errors import ConfigError, GansweepError, unknown_name
 from gansweep.experiment import Experiment
+from gansweep.files import sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import ModuleType
 
     from gansweep.contracts import Trainables
+    from gansweep.store.schema import SweepInfo
 
 __all__ = ["known_spaces", "load_space", "space_trainables", "swept_trainables", "users_code"]
 
@@ -76,23 +81,40 @@ def space_trainables(space: str | None) -> Trainables:
     return shipped
 
 
-def swept_trainables(space: str | None, recorded: str) -> Trainables:
+def swept_trainables(space: str | None, info: SweepInfo) -> Trainables:
     """What a sweep's configurations may name: what its space brings, which may be a file of the user's own.
+
+    A file that only the store names is executed if it is the one that the sweep ran, by the recorded hashes.
 
     Args:
         space: what the user gave, if anything.
-        recorded: what the sweep's record calls its space.
+        info: the sweep's record.
 
     Raises:
-        ConfigError: no such space.
+        ConfigError: no such space, or its file is not the recorded one.
     """
+    if space:
+        return load_space(space).trainables
+    fix = "say with --space where it is now"
+    path, colon, _ = info.space.partition(":")
+    if (colon or path.endswith(".py")) and (changed := _not_recorded(Path(path), info)):
+        raise ConfigError(f"the sweep's space is not executed: {changed}", where=info.space, fix=fix)
     try:
-        return load_space(space or recorded).trainables
+        return load_space(info.space).trainables
     except ConfigError as error:
-        if space:
-            raise
-        what = f"the sweep's space cannot be found: {error.what}"
-        raise ConfigError(what, where=recorded, fix="say with --space where it is now") from None
+        raise ConfigError(f"the sweep's space cannot be found: {error.what}", where=info.space, fix=fix) from None
+
+
+def _not_recorded(path: Path, info: SweepInfo) -> str:
+    """Which file of a space is not as the sweep's record has it; empty where all are."""
+    if not path.is_file():
+        return "no such file"
+    recorded = {path.name: info.space_sha256, **info.space_imports}
+    for name, digest in recorded.items():
+        beside = path.with_name(name)
+        if not beside.is_file() or sha256_of(beside) != digest:
+            return f"{name} is not the file that the sweep ran"
+    return ""
 
 
 @contextmanager
@@ -114,6 +136,8 @@ def users_code(where: str) -> Iterator[None]:
         theirs = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(ours)]
         line = f" ({theirs[-1].filename}, line {theirs[-1].lineno})" if theirs else ""
         what = ": ".join(filter(None, (type(error).__name__, str(error))))
+        if isinstance(error, ValidationError):
+            what = first_fault(error)
         raise ConfigError(what, where=f"{where}{line}") from error
 
 

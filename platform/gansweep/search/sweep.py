@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
@@ -9,16 +10,28 @@ from typing import TYPE_CHECKING, Any
 from gansweep.cohort.dataset import Cohort
 from gansweep.search.cluster import Footprint, cache_folder, check_capacity, grown, ray_cluster, total
 from gansweep.search.prechecks import config_checker, precheck
-from gansweep.search.searcher import MistakeStopper, StudySearcher, count_ended, make_sampler, requeue_orphans
+from gansweep.search.searcher import (
+    MistakeStopper,
+    StudySearcher,
+    count_ended,
+    count_proposed,
+    make_sampler,
+    requeue_orphans,
+)
+from gansweep.search.study_rows import study_of_rows
 from gansweep.search.worker import WorkerGroupSettings
 from gansweep.store.provenance import describe_sweep
 from gansweep.store.store import Store
 
 if TYPE_CHECKING:
+    import optuna
+
     from gansweep.config import SchedulerSettings, SweepOptions
     from gansweep.experiment import Experiment
 
 __all__ = ["sweep"]
+
+log = logging.getLogger(__name__)
 
 _STARTUP_TRIALS = 10  # random trials before TPE models anything: Optuna's own default
 _TRIAL_MEMORY = 256 * 2**20  # bytes a trial's own actor reserves; the work is done by the worker group
@@ -60,21 +73,20 @@ def sweep(experiment: Experiment, options: SweepOptions, *, space: str = "") -> 
             info = describe_sweep(experiment, scans, options, space=space, concurrent=at_once, resources=total(nodes))
             store = Store.create(options.storage, options.name, info, exist_ok=options.resume)
             driving.enter_context(store.exclusive())
-            study = store.create_study()
+            study = store.create_study() if not options.resume else _resumed_study(store, experiment)
             if options.resume:
-                requeue_orphans(study, store, objectives, "the sweep ended under it")
                 store.update_info(
                     trials=max(options.trials, store.info.trials),
                     concurrent=at_once,
                     workers_per_trial=options.workers_per_trial,
                     gpus_per_worker=options.gpus_per_worker,
                 )
-            elif not study.trials:
+            if not study.trials:
                 for parameters in experiment.first_trials:
                     study.enqueue_trial(parameters)
             ended = count_ended(study)
-            # Another stream after each resumption, or the sampler would repeat its first random trials.
-            study.sampler = make_sampler(experiment.sampler, options.seed + ended, _STARTUP_TRIALS)
+            # Another stream after each resumption, or the sampler would repeat what it proposed before.
+            study.sampler = make_sampler(experiment.sampler, options.seed + count_proposed(study), _STARTUP_TRIALS)
             searcher = StudySearcher(experiment, study, store, check)
             if ended < options.trials:
                 _search(experiment, searcher, store, scans, footprint, options.trials - ended, at_once)
@@ -86,6 +98,17 @@ def sweep(experiment: Experiment, options: SweepOptions, *, space: str = "") -> 
         # Tune swallows Ctrl-C and returns, whether or not a trial was under way just then.
         raise KeyboardInterrupt
     return store
+
+
+def _resumed_study(store: Store, experiment: Experiment) -> optuna.Study:
+    """The study of a sweep that goes on, put right by the rows; nothing is running in either."""
+    for name in store.set_aside_damaged():
+        log.warning("%s was damaged and is kept as %s; what it lacks is trained again", store.label, name)
+    reason = "the sweep ended under it"
+    store.interrupt_running(reason)
+    study = study_of_rows(store, experiment)
+    requeue_orphans(study, store, [objective.name for objective in experiment.objectives], reason)
+    return study
 
 
 def _search(

@@ -107,10 +107,16 @@ class WorkerGroupTrial(Trainable):  # type: ignore[misc]
         Path(checkpoint_dir, "reported.json").write_text(json.dumps(self._reported))
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
-        """Goes on from a checkpoint of Tune's, this trial's own or (population based training) another's."""
-        state = Path(checkpoint_dir, "state.pt")
-        if state.exists():
-            self._checkpoint.write_bytes(state.read_bytes())
+        """Goes on from a checkpoint of Tune's, this trial's own or (population based training) another's.
+
+        A checkpoint belongs to the configuration inside it. Here it is made this trial's own.
+        """
+        kept = Path(checkpoint_dir, "state.pt")
+        if kept.exists():
+            import torch
+
+            state = torch.load(kept, map_location="cpu", weights_only=True)
+            self._checkpoint.write(state | {"config": self._values})
         self._reported = json.loads(Path(checkpoint_dir, "reported.json").read_text())
         self._assign()
 

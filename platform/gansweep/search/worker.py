@@ -16,6 +16,7 @@ from gansweep.cohort.dataset import Cohort
 from gansweep.config import ScoringSettings, TrialConfig, validated
 from gansweep.contracts import Condition, Progress, Report, Sampler, Trainables
 from gansweep.errors import CohortError, ConfigError, Diverged, GansweepError, StoreError
+from gansweep.search.mailbox import OUT_OF_MEMORY
 from gansweep.store.artifacts import sheet_path
 from gansweep.store.sheet import sheet_png
 from gansweep.store.store import Store
@@ -129,7 +130,7 @@ class _Worker:
             raise
         except torch.OutOfMemoryError:
             # The other ranks now hang in a collective, so the worker group must go; the trial would only do it again.
-            self.ask("end", job.ticket, "failed", "out of device memory")
+            self.ask("end", job.ticket, "failed", OUT_OF_MEMORY)
             raise
         except Exception as error:
             # Unknown: the process may be poisoned (a CUDA error is sticky). A fresh worker group tries again.
@@ -145,7 +146,7 @@ class _Worker:
         config = validated(TrialConfig, job.config, where=f"trial {job.trial_id}")
         data = self.data(config)
         gan = build_gan(config, self.cohort.spec(config.data), self.settings.trainables)
-        reporter = _MailboxReporter(self, job)
+        reporter = _MailboxReporter(self, job, config)
         if not reporter.wanted():
             return
         score = _Scoring(self, job, config)
@@ -187,9 +188,10 @@ class _Scoring:
 class _MailboxReporter:
     """The `Reporter` of a trial in a worker group: checkpoints in the store, reports over the mailbox."""
 
-    def __init__(self, worker: _Worker, job: Job) -> None:
+    def __init__(self, worker: _Worker, job: Job, config: TrialConfig) -> None:
         self._worker = worker
         self._job = job
+        self._config = config
         self._checkpoint = worker.store.checkpoint(job.trial_id)
 
     def wanted(self) -> bool:
@@ -198,7 +200,7 @@ class _MailboxReporter:
         return received == 0 or bool(self._worker.ask("verdict", self._job.ticket, received - 1))
 
     def restore(self) -> dict[str, Any] | None:
-        return self._checkpoint.read() if self._checkpoint.exists() else None
+        return self._checkpoint.state_to_continue(self._config)
 
     def checkpoint(self, state: dict[str, Any]) -> None:
         if self._worker.rank == 0:

@@ -107,6 +107,15 @@ class Files:
         with _explained(f"{self.label}/{rel}", "delete"), contextlib.suppress(FileNotFoundError):
             self.filesystem.delete_file(self.path(rel))
 
+    def rename(self, rel: str, new: str) -> None:
+        """Renames a file, replacing what was at `new`; on object stores it is copied and deleted.
+
+        Raises:
+            StoreError: it is missing, or the folder cannot be written.
+        """
+        with _explained(f"{self.label}/{rel}", "write"):
+            self.filesystem.move(self.path(rel), self.path(new))
+
     def list(self, rel: str = "", suffix: str = "") -> tuple[FileEntry, ...]:
         """The files right inside the folder `rel`, by name; temporary files are left out, a missing folder is empty."""
         selector = fs.FileSelector(self.path(rel), allow_not_found=True)
@@ -126,6 +135,12 @@ class Files:
                 return ()
             found = self.filesystem.get_file_info(fs.FileSelector(self.root, allow_not_found=True))
         return tuple(sorted(item.base_name for item in found if item.type == fs.FileType.Directory))
+
+    def contents(self) -> tuple[str, ...]:
+        """The names of all files and folders right inside this one, hidden ones too."""
+        with _explained(self.label, "read"):
+            found = self.filesystem.get_file_info(fs.FileSelector(self.root, allow_not_found=True))
+        return tuple(sorted(item.base_name for item in found))
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,6 +69,7 @@ def describe_sweep(
         experiment=experiment.model_dump(mode="json", by_alias=True),
         space=space,
         space_sha256=_space_digest(space),
+        space_imports=_space_imports(space),
         cohort=_reference(cohort),
         objectives=experiment.objectives,
         fid_features=fid_features,
@@ -129,6 +131,17 @@ def hardware() -> dict[str, Any]:
 def _space_digest(space: str) -> str:
     path = Path(space.partition(":")[0])
     return sha256_of(path) if path.is_file() else ""
+
+
+def _space_imports(space: str) -> dict[str, str]:
+    """The files right beside a space's file from which modules are loaded, with their digests."""
+    path = Path(space.partition(":")[0])
+    if not path.is_file():
+        return {}
+    loaded = {Path(file) for module in list(sys.modules.values()) if (file := getattr(module, "__file__", None))}
+    own = path.resolve()
+    beside = (file for file in loaded if file.is_file() and file.resolve().parent == own.parent)
+    return {file.name: sha256_of(file) for file in sorted(beside) if file.resolve() != own}
 
 
 def _reference(cohort: Cohort) -> CohortReference:

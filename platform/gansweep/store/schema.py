@@ -79,6 +79,7 @@ class SweepInfo(Frozen):
         experiment: the Experiment as plain values.
         space: what the user named as SPACE.
         space_sha256: of the file it is in, where it is the user's own.
+        space_imports: SHA-256 of each file beside it that it imported, by name.
         cohort: the images it saw.
         objectives: what it aims at, in Optuna's order.
         fid_features: name and hash of the extractor behind `fid` and `kid`.
@@ -99,6 +100,7 @@ class SweepInfo(Frozen):
     experiment: dict[str, Any]
     space: str
     space_sha256: str = ""
+    space_imports: dict[str, str] = Field(default_factory=dict)
     cohort: CohortReference
     objectives: tuple[Objective, ...]
     fid_features: str = ""
@@ -141,6 +143,8 @@ class TrialRow:
         workers: of the worker group.
         started, ended: UTC.
         repeat_of: the trial whose configuration was trained again with another seed; empty for the search's own.
+        parameters: the sampler's values with their distributions, as JSON: what the study is rebuilt from. Empty for
+            repeats, and in rows of earlier versions.
     """
 
     trial_id: str
@@ -163,6 +167,7 @@ class TrialRow:
     started: datetime | None = None
     ended: datetime | None = None
     repeat_of: str = ""
+    parameters: str = ""
 
     def finished(
         self,
@@ -297,6 +302,7 @@ TRIAL_COLUMNS: dict[str, ColumnType] = {
     "started": "timestamp",
     "ended": "timestamp",
     "repeat_of": "string",
+    "parameters": "string",
     "config_json": "string",
 }
 

@@ -15,11 +15,13 @@ from gansweep.store.continuation import check_continues
 from gansweep.store.schema import FORMAT, REPORT_COLUMNS, TRIAL_COLUMNS, ReportRow, SweepInfo, TrialRow
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from contextlib import AbstractContextManager
     from pathlib import Path
 
     import optuna
     import pandas as pd
+    from optuna.trial import FrozenTrial
 
     from gansweep.store.filesystem import FileEntry, Files
     from gansweep.store.table import Table
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Store", "check_name"]
 
 _SWEEP = "sweep.json"
+_LOST = "put back a copy of it; without one, sweep again under another --name (pandas still reads trials/)"
 
 
 def check_name(name: str) -> None:
@@ -50,13 +53,16 @@ class Store:
 
     def __init__(self, files: Files, info: SweepInfo) -> None:
         # Here, not above: `from gansweep import Store` is to load neither pyarrow nor pandas.
+        from gansweep.store.faults import report_faults, trial_faults
         from gansweep.store.study import StudyFile
         from gansweep.store.table import Table
 
         self._files = files
         self._info = info
-        self._trials = Table(files, "trials", {**TRIAL_COLUMNS, **info.config_columns})
-        self._reports = Table(files, "reports", REPORT_COLUMNS)
+        trials = {**TRIAL_COLUMNS, **info.config_columns}
+        again = "put back a copy of it, or train the trial again with --resume"
+        self._trials = Table(files, "trials", trials, trial_faults, again)
+        self._reports = Table(files, "reports", REPORT_COLUMNS, report_faults)
         self._study = StudyFile(files, info.name)
 
     @classmethod
@@ -65,27 +71,33 @@ class Store:
 
         Raises:
             ConfigError: a name that is no folder's.
-            StoreError: the destination cannot be written; a store is there already; with `exist_ok`, the store there is
-                of another cohort or space, or has other objectives or settings.
+            StoreError: the destination cannot be written; a store is there already, or a folder with something else in
+                it; with `exist_ok`, the store there is of another cohort or space, or has other objectives or settings.
         """
         from gansweep.store.filesystem import Files
 
         check_name(name)
         files = Files(storage).child(name)
-        if files.exists(_SWEEP):
-            if not exist_ok:
+        if not files.exists(_SWEEP):
+            _refuse_in_use(files)  # before the lock is taken: it is a file in there
+        # Two sweeps that begin at once must not take the same folder for new.
+        with files.locked():
+            begun = files.exists(_SWEEP)
+            if not begun:
+                _refuse_in_use(files)
+                # First of all: from now on the folder says whose it is, and --resume goes on with it.
+                files.write_bytes(_SWEEP, info.model_dump_json(indent=2).encode())
+            elif not exist_ok:
                 what = "a sweep is here already"
                 raise StoreError(what, where=files.label, fix="choose another --name, or use --resume")
-            store = cls(files, _read_info(files))
+        store = cls(files, _read_info(files))
+        if begun:
             check_continues(store.info, info, store.label)
             files.remove_leftovers()
-            return store
-        # sweep.json last: a folder is a store only when it is complete.
-        store = cls(files, info)
-        store._study.forget()
+        else:
+            store._study.forget()
         store._trials.create()
         store._reports.create()
-        store._write_info(info)
         return store
 
     @classmethod
@@ -137,8 +149,18 @@ class Store:
 
     @property
     def scoring(self) -> ScoringSettings:
-        """How the sweep's trials are scored."""
-        return ScoringSettings.model_validate(self._info.experiment["scoring"])
+        """How the sweep's trials are scored.
+
+        Raises:
+            StoreError: sweep.json does not say it.
+        """
+        where = f"{self.label}/{_SWEEP}"
+        if "scoring" not in self._info.experiment:
+            raise StoreError("missing key 'experiment.scoring'", where=where, fix=_LOST)
+        try:
+            return validated(ScoringSettings, self._info.experiment["scoring"], where=where)
+        except ConfigError as error:
+            raise StoreError(error.what, where=where, fix=_LOST) from None
 
     @property
     def info(self) -> SweepInfo:
@@ -191,11 +213,29 @@ class Store:
         keys = (f"{trial_id}.{number}" for number in range(attempt + 1))
         return [record for key in keys for record in self._reports.get(key)]
 
+    def row(self, trial_id: str, attempt: int) -> TrialRow | None:
+        """The row of an attempt; None where there is none that can be read."""
+        records = self._trials.get(f"{trial_id}.{attempt}")
+        return TrialRow.of(records[0]) if records else None
+
+    def trials_begun(self) -> int:
+        """One more than the highest number of a trial of which anything is kept: a row, reports or a checkpoint."""
+        kept = [*self._files.list("trials"), *self._files.list("reports"), *self._files.list("checkpoints")]
+        stems = (entry.name.removeprefix("_").removeprefix("trial-").partition(".")[0] for entry in kept)
+        return max((int(stem) + 1 for stem in stems if stem.isdecimal()), default=0)
+
+    def latest_rows(self) -> tuple[TrialRow, ...]:
+        """The last attempt of each trial, by trial; repeats are trials of their own."""
+        latest = {record["trial_id"]: record for record in self._trials.records()}
+        return tuple(TrialRow.of(record) for record in latest.values())
+
     def ended_trials(self) -> tuple[TrialRow, ...]:
         """The last attempt of each trial whose row says how it ended."""
-        latest = {record["trial_id"]: record for record in self._trials.records()}
-        rows = (TrialRow.of(record) for record in latest.values())
-        return tuple(row for row in rows if row.status not in ("running", "interrupted"))
+        return tuple(row for row in self.latest_rows() if row.status not in ("running", "interrupted"))
+
+    def set_aside_damaged(self) -> tuple[str, ...]:
+        """Renames damaged files of rows and reports, so that no reader meets them again; returns their new names."""
+        return self._trials.set_aside_damaged() + self._reports.set_aside_damaged()
 
     def config(self, trial_id: str) -> TrialConfig:
         """The configuration of a trial.
@@ -271,6 +311,15 @@ class Store:
         """
         return self._study.load(sampler)
 
+    def study_damage(self) -> str:
+        """What is wrong with the study's file; empty where nothing is, or where there is none."""
+        self._study.fetch()
+        return self._study.damage()
+
+    def replace_study(self, trials: Iterable[FrozenTrial]) -> optuna.Study:
+        """Puts a new study of `trials`, numbered in their order, in the place of the one there is."""
+        return self._study.replace(self._info.objectives, trials)
+
     def sync_study(self) -> None:
         """Mirrors the study to a remote store; nothing to do for a local one."""
         self._study.sync()
@@ -312,17 +361,29 @@ def _read_info(files: Files) -> SweepInfo:
     where = f"{files.label}/{_SWEEP}"
     try:
         values = json.loads(files.read_bytes(_SWEEP))
-    except ValueError:
-        raise StoreError("not valid JSON", where=where) from None
+    except (ValueError, RecursionError):
+        raise StoreError("not valid JSON", where=where, fix=_LOST) from None
     if not isinstance(values, dict) or "format" not in values:
-        raise StoreError("not a sweep's description", where=where, fix="give the folder `gansweep sweep` made")
+        raise StoreError("not a sweep's description", where=where, fix=_LOST)
     if values["format"] != FORMAT:
         what = f"written in format {values['format']}, this gansweep reads format {FORMAT}"
         raise StoreError(what, where=where, fix="use the gansweep that wrote it")
     try:
         return validated(SweepInfo, values, where=where)
     except ConfigError as error:
-        raise StoreError(error.what, where=where) from None
+        raise StoreError(error.what, where=where, fix=_LOST) from None
+
+
+def _refuse_in_use(files: Files) -> None:
+    """Refuses a folder with something in it, other than what a process that was about to begin the same sweep left."""
+    found = [name for name in files.contents() if name != ".lock" and not (name[:1] == "." and name.endswith(".tmp"))]
+    if found:
+        shown = ", ".join(found[:3]) + ", ..." * (len(found) > 3)
+        raise StoreError(
+            f"the folder is no sweep's store (it has no {_SWEEP}), and it is not empty: {shown}",
+            where=files.label,
+            fix="choose another --name",
+        )
 
 
 def _hint(files: Files) -> str:

@@ -1,4 +1,7 @@
-"""A sweep's Optuna study: a SQLite file, worked on locally and mirrored where the store is on an object store."""
+"""A sweep's Optuna study: a SQLite file, worked on locally and mirrored where the store is on an object store.
+
+The rows in `trials/` are the record of a sweep. The study is derived from them, and can be made again from them.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +18,18 @@ from gansweep.errors import StoreError
 from gansweep.store.filesystem import Files
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import optuna
+    from optuna.trial import FrozenTrial
 
     from gansweep.config import Objective
 
 __all__ = ["StudyFile"]
 
 _NAME = "studies.db"
+_RESUME = "the sweep's --resume builds it again from trials/"
+_START_OR_RESUME = f"start the sweep first; where it was started, {_RESUME}"
 _LOCK_SECONDS = 60.0
 _REMEMBERED = 500
 """Digests of mirrors that are kept. A reader may hold a mirror as old as its download is slow: one is too few."""
@@ -98,33 +104,78 @@ class StudyFile:
         """The study, to read or to go on with.
 
         Raises:
-            StoreError: the sweep has none yet.
+            StoreError: the sweep has none yet, or its file is damaged.
         """
         import optuna
 
         self.fetch()
         if not self.path.exists():
-            raise StoreError("no Optuna study here yet", where=self._files.label, fix="start the sweep first")
+            raise StoreError("no Optuna study here yet", where=self._files.label, fix=_START_OR_RESUME)
+        self._refuse_damaged()
         try:
             return optuna.load_study(study_name=self.name, storage=self.storage(), sampler=sampler)
         except KeyError:
-            raise StoreError(f"{_NAME} has no study named {self.name!r}", where=self._files.label) from None
+            what = f"{_NAME} has no study named {self.name!r}"
+            raise StoreError(what, where=self._files.label, fix=_RESUME) from None
 
     def create(
         self, objectives: Sequence[Objective], sampler: optuna.samplers.BaseSampler | None = None
     ) -> optuna.Study:
-        """The study, made if missing, with the objectives' directions and names."""
+        """The study, made if missing, with the objectives' directions and names.
+
+        Raises:
+            StoreError: its file is damaged.
+        """
+        self.fetch()
+        self._refuse_damaged()
+        return self._made(objectives, sampler)
+
+    def _made(self, objectives: Sequence[Objective], sampler: optuna.samplers.BaseSampler | None) -> optuna.Study:
         import optuna
 
-        self.fetch()
         directions = [objective.direction for objective in objectives]
         study = optuna.create_study(
             study_name=self.name, storage=self.storage(), directions=directions, sampler=sampler, load_if_exists=True
         )
+        if len(study.directions) != len(objectives):
+            return study
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             study.set_metric_names([objective.name for objective in objectives])
         return study
+
+    def damage(self) -> str:
+        """What is wrong with the working copy; empty where nothing is, or where there is none.
+
+        Raises:
+            StoreError: another process keeps the file locked.
+        """
+        if not self.path.exists():
+            return ""
+        try:
+            with contextlib.closing(sqlite3.connect(self.path, timeout=_LOCK_SECONDS)) as connection:
+                found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        except sqlite3.OperationalError as error:
+            raise StoreError(f"{_NAME}: {error}", where=self._files.label, fix="end what else uses it") from None
+        except sqlite3.DatabaseError as error:
+            return str(error)
+        return "" if found == "ok" else str(found)
+
+    def replace(self, objectives: Sequence[Objective], trials: Iterable[FrozenTrial]) -> optuna.Study:
+        """A new study of `trials`, numbered in their order; the file that was here is kept as `studies.db.before`."""
+        for leftover in (f"{_NAME}-journal", f"{_NAME}.before"):
+            self.path.with_name(leftover).unlink(missing_ok=True)
+        if self.path.exists():
+            self.path.rename(self.path.with_name(f"{_NAME}.before"))
+        study = self._made(objectives, None)
+        study.add_trials(trials)
+        self.sync()
+        return study
+
+    def _refuse_damaged(self) -> None:
+        if damage := self.damage():
+            where = f"{self._files.label}/{_NAME}"
+            raise StoreError(f"damaged ({damage})", where=where, fix=_RESUME)
 
     @property
     def _beside(self) -> Files:

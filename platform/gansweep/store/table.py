@@ -3,18 +3,24 @@
 `schema.parquet` has every column and no row. pyarrow and pandas take a folder's columns from its first file by name, so
 it stands first (rows are in `trial-*.parquet`) and no column of a later file is lost; DuckDB reads the folder with
 `union_by_name=true`. A new column is added to `schema.parquet` before the first row that has it is written.
+
+The row files are the record. `schema.parquet` and the compacted copy are derived from them: where one is damaged, it is
+built again. A damaged row file costs its own rows: it is named in the log, and the others are read.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import logging
 import time
 from collections import Counter
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
@@ -22,15 +28,20 @@ from gansweep.errors import StoreError
 from gansweep.store.columns import Columns, arrow_schema, fitted, from_arrow, merged, needed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from gansweep.store.filesystem import FileEntry, Files
 
 __all__ = ["Table"]
 
+log = logging.getLogger(__name__)
+
 _SCHEMA_FILE = "schema.parquet"
 _COMPACTED = b"gansweep.compacted"
 _FILE = "__filename"  # pyarrow's name for the file a row came from
+
+_UNREADABLE = (pa.ArrowException, OSError, ValueError)
+"""What pyarrow raises for a damaged file; ArrowInvalid is a ValueError, and some faults come as an OSError."""
 
 Manifest = dict[str, list[int]]
 """The files a compacted copy holds, in the order of its rows: size, time of change and number of rows of each."""
@@ -43,13 +54,25 @@ class Table:
         files: the store's files.
         name: of the folder, and of the compacted copy (`<name>.parquet`) beside it.
         columns: the columns known beforehand.
+        faults: for a table of rows, what is wrong with each row that cannot be used, by the row's place.
+        cure: what brings back the rows of a damaged file, for the message.
     """
 
-    def __init__(self, files: Files, name: str, columns: Columns) -> None:
+    def __init__(
+        self,
+        files: Files,
+        name: str,
+        columns: Columns,
+        faults: Callable[[pa.Table], Mapping[int, str]] = lambda _: {},
+        cure: str = "put back a copy of it",
+    ) -> None:
         self._files = files
         self._name = name
         self._declared = dict(columns)
+        self._faults = faults
+        self._cure = cure
         self._known: dict[str, Any] | None = None
+        self._damaged: set[str] = set()
 
     def create(self) -> None:
         """Writes `schema.parquet`, keeping what an earlier one declares."""
@@ -59,24 +82,27 @@ class Table:
         """Makes `records` the content of file `trial-<key>.parquet`; putting the same again changes nothing."""
         columns = self._declare(merged({}, _all_needed(records)))
         self._write(f"{self._name}/trial-{key}.parquet", columns, records)
+        self._damaged.discard(f"trial-{key}.parquet")
 
     def get(self, key: str) -> list[dict[str, Any]]:
-        """The records put under `key`; empty if there are none."""
+        """The records put under `key`; empty if there are none, or if their file is damaged."""
         rel = f"{self._name}/trial-{key}.parquet"
         if not self._files.exists(rel):
             return []
-        rows: list[dict[str, Any]] = pq.ParquetFile(pa.BufferReader(self._files.read_bytes(rel))).read().to_pylist()
+        content = self._files.read_bytes(rel)
+        try:
+            rows: list[dict[str, Any]] = pq.ParquetFile(pa.BufferReader(content)).read().to_pylist()
+        except _UNREADABLE as error:
+            self._tell(rel, str(error))
+            return []
         return rows
 
     def read(self) -> pa.Table:
-        """Every row with every column, in order of file name.
-
-        Raises:
-            StoreError: a file is damaged.
-        """
+        """Every row that can be read, with every column, in order of file name."""
         columns = merged(self._declared, self._columns())  # an older gansweep's table lacks the newest columns
         kept, _, fresh = self._from_compacted(self._entries())
-        return pa.concat_tables([_conformed(kept, arrow_schema(columns)), self._scan(fresh, columns)])
+        added = self._scan(fresh, columns).drop_columns(_FILE)
+        return pa.concat_tables([_conformed(kept, arrow_schema(columns)), added])
 
     def records(self) -> list[dict[str, Any]]:
         """Every row, in order of trial and attempt."""
@@ -85,6 +111,21 @@ class Table:
         )
         return rows
 
+    def set_aside_damaged(self) -> tuple[str, ...]:
+        """Renames damaged row files, so that no reader meets them again; returns their new names.
+
+        For the process that drives the sweep: it trains again what is missing then.
+        """
+        self.read()
+        moved = []
+        for name in sorted(self._damaged):
+            if self._files.exists(f"{self._name}/{name}"):
+                # pyarrow, pandas and DuckDB take no file with such a name for a part of the table.
+                self._files.rename(f"{self._name}/{name}", f"{self._name}/_{name}.damaged")
+                moved.append(f"{self._name}/_{name}.damaged")
+        self._damaged.clear()
+        return tuple(moved)
+
     def compact(self) -> int:
         """Copies all rows into the one file `<name>.parquet`, which `read` then prefers; returns the number of rows.
 
@@ -92,14 +133,13 @@ class Table:
         on an object store may have dropped from `schema.parquet` are put back.
         """
         kept, manifest, fresh = self._from_compacted(self._entries())
-        columns = merged(self._columns(), from_arrow(kept.schema))
-        for fragment in self._dataset(fresh).get_fragments() if fresh else ():
-            columns = merged(columns, from_arrow(fragment.physical_schema))
+        columns = merged(merged(self._columns(), from_arrow(kept.schema)), self._columns_of(fresh))
         self._declare(columns)
-        settled = [entry for entry in fresh if not _could_change_unseen(entry)]
-        added = self._scan(settled, columns, with_file=True)
-        lengths = Counter(PurePosixPath(name).name for name in added[_FILE].to_pylist())
-        manifest |= {entry.name: [entry.size, entry.changed_ns, lengths[entry.name]] for entry in settled}
+        rows = self._scan([entry for entry in fresh if not _could_change_unseen(entry)], columns)
+        lengths = Counter(rows[_FILE].to_pylist())
+        whole = [entry for entry in fresh if entry.name in lengths and entry.name not in self._damaged]
+        added = rows.filter(pc.is_in(rows[_FILE], pa.array([entry.name for entry in whole], pa.string())))
+        manifest |= {entry.name: [entry.size, entry.changed_ns, lengths[entry.name]] for entry in whole}
         rows = pa.concat_tables([_conformed(kept, arrow_schema(columns)), added.drop_columns(_FILE)])
         buffer = io.BytesIO()
         pq.write_table(rows.replace_schema_metadata({_COMPACTED: json.dumps(manifest).encode()}), buffer)
@@ -110,10 +150,30 @@ class Table:
         return [entry for entry in self._files.list(self._name, ".parquet") if entry.name != _SCHEMA_FILE]
 
     def _columns(self) -> Columns:
+        """The columns that `schema.parquet` declares; where it is damaged, those of the rows, and it is built again."""
         rel = f"{self._name}/{_SCHEMA_FILE}"
         if not self._files.exists(rel):
             return self._declared
-        return from_arrow(pq.read_schema(pa.BufferReader(self._files.read_bytes(rel))))
+        content = self._files.read_bytes(rel)
+        try:
+            return from_arrow(pq.read_schema(pa.BufferReader(content)))
+        except _UNREADABLE:
+            columns = merged(self._declared, self._columns_of(self._entries()))
+        with contextlib.suppress(StoreError):  # a reader may lack the permission
+            self._write(rel, columns, [])
+        log.warning("%s/%s was damaged; it was built again from the rows", self._files.label, rel)
+        return columns
+
+    def _columns_of(self, entries: Iterable[FileEntry]) -> Columns:
+        """The columns of row files, without the damaged ones."""
+        columns: Columns = {}
+        for entry in entries:
+            content = self._files.read_bytes(f"{self._name}/{entry.name}")
+            try:
+                columns = merged(columns, from_arrow(pq.read_schema(pa.BufferReader(content))))
+            except _UNREADABLE as error:
+                self._tell(entry.name, str(error))
+        return columns
 
     def _declare(self, new: Columns) -> Columns:
         """The table's columns after making sure that they include `new`."""
@@ -143,8 +203,15 @@ class Table:
         rel = f"{self._name}.parquet"
         if not self._files.exists(rel):
             return pa.table({}), {}, list(entries)
-        compacted = pq.read_table(pa.BufferReader(self._files.read_bytes(rel)))
-        manifest: Manifest = json.loads((compacted.schema.metadata or {}).get(_COMPACTED, b"{}"))
+        content = self._files.read_bytes(rel)
+        try:
+            compacted = pq.read_table(pa.BufferReader(content))
+            manifest = _manifest(compacted)
+        except _UNREADABLE:
+            with contextlib.suppress(StoreError):  # a reader may lack the permission
+                self._files.delete(rel)
+            log.warning("%s/%s was damaged and is deleted; %s/ has its rows", self._files.label, rel, self._name)
+            return pa.table({}), {}, list(entries)
         now = {entry.name: [entry.size, entry.changed_ns] for entry in entries}
         valid = {name: item for name, item in manifest.items() if now.get(name) == item[:2]}
         mask = [name in valid for name, item in manifest.items() for _ in range(item[2])]
@@ -154,20 +221,61 @@ class Table:
             [entry for entry in entries if entry.name not in valid],
         )
 
-    def _dataset(self, entries: Iterable[FileEntry], schema: pa.Schema | None = None) -> ds.Dataset:
-        paths = [self._files.path(f"{self._name}/{entry.name}") for entry in entries]
-        return ds.dataset(paths, schema=schema, format="parquet", filesystem=self._files.filesystem)
-
-    def _scan(self, entries: Sequence[FileEntry], columns: Columns, *, with_file: bool = False) -> pa.Table:
+    def _scan(self, entries: Sequence[FileEntry], columns: Columns) -> pa.Table:
+        """The usable rows of some files with every column, and the name of each row's file in column `_FILE`."""
         schema = arrow_schema(columns)
-        extra = [_FILE] if with_file else []
         if not entries:
-            return pa.schema([*schema, *(pa.field(name, pa.string()) for name in extra)]).empty_table()
+            return schema.append(pa.field(_FILE, pa.string())).empty_table()
         try:
-            return self._dataset(entries, schema).to_table(columns=[*columns, *extra])
-        except (pa.ArrowException, OSError) as error:
-            reason = str(error).partition("\n")[0][:200]
-            raise StoreError(f"cannot read: {reason}", where=f"{self._files.label}/{self._name}") from error
+            rows = self._read_files(entries, schema)
+        except _UNREADABLE:
+            # At least one is damaged: one by one, to find out which.
+            rows = pa.concat_tables(
+                [schema.append(pa.field(_FILE, pa.string())).empty_table(), *self._readable(entries, schema)]
+            )
+        faults = self._faults(rows)
+        for place, fault in faults.items():
+            self._tell(rows[_FILE][place].as_py(), fault)
+        return rows.filter(pa.array([place not in faults for place in range(len(rows))], pa.bool_()))
+
+    def _readable(self, entries: Iterable[FileEntry], schema: pa.Schema) -> Iterator[pa.Table]:
+        for entry in entries:
+            # Fetched first: what the file system refuses is no damage, and ends the reading.
+            content = self._files.read_bytes(f"{self._name}/{entry.name}")
+            try:
+                rows = _conformed(pq.ParquetFile(pa.BufferReader(content)).read(), schema)
+            except _UNREADABLE as error:
+                self._tell(entry.name, str(error))
+            else:
+                yield rows.append_column(_FILE, pa.array([entry.name] * len(rows), pa.string()))
+
+    def _read_files(self, entries: Iterable[FileEntry], schema: pa.Schema) -> pa.Table:
+        paths = [self._files.path(f"{self._name}/{entry.name}") for entry in entries]
+        dataset = ds.dataset(paths, schema=schema, format="parquet", filesystem=self._files.filesystem)
+        rows = dataset.to_table(columns=[*schema.names, _FILE])
+        names = pc.replace_substring_regex(rows[_FILE], "^.*/", "")
+        return rows.set_column(rows.schema.get_field_index(_FILE), _FILE, names)
+
+    def _tell(self, name: str, reason: str) -> None:
+        """Names a damaged row file in the log, once."""
+        name = PurePosixPath(name).name
+        if name not in self._damaged:
+            self._damaged.add(name)
+            short = " ".join(reason.partition("\n")[0].rpartition("': ")[2].split())[:120]
+            where = f"{self._files.label}/{self._name}/{name}"
+            log.warning("%s is damaged and left out (%s); %s", where, short, self._cure)
+
+
+def _manifest(compacted: pa.Table) -> Manifest:
+    """What a compacted copy says of itself. Raises ValueError where that does not fit its rows."""
+    manifest: Manifest = json.loads((compacted.schema.metadata or {}).get(_COMPACTED, b""))
+    try:
+        rows = sum(length for _, _, length in manifest.values())
+    except (AttributeError, TypeError):
+        raise ValueError("no list of files") from None
+    if rows != len(compacted):
+        raise ValueError(f"{len(compacted)} rows of {rows}")
+    return manifest
 
 
 def _could_change_unseen(entry: FileEntry) -> bool:

@@ -1,0 +1,221 @@
+"""Which keys of a trial's configuration the parameters of a space set.
+
+A space is code: what a parameter is for shows only when it runs. So it is run on drawn values, and a parameter sets the
+keys that had its value every time.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import TYPE_CHECKING, Any
+
+from optuna.distributions import (
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    distribution_to_json,
+    json_to_distribution,
+)
+from optuna.trial import BaseTrial
+
+from gansweep.store.schema import flat_config
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from optuna.distributions import BaseDistribution
+
+    from gansweep.experiment import Experiment
+
+__all__ = ["DrawnTrial", "SpaceParameters", "WithFixed", "parameters_from_json", "parameters_to_json"]
+
+_DRAWS = 60  # enough to see each branch of a space with eight families
+
+
+class DrawnTrial:
+    """A trial outside any study: values that are given, or drawn. It has the methods that a space calls.
+
+    Args:
+        values: by parameter name; a value outside its distribution is not taken.
+        draws: where the values of other parameters come from.
+    """
+
+    def __init__(self, values: Mapping[str, Any], draws: random.Random) -> None:
+        self.params: dict[str, Any] = {}
+        self.distributions: dict[str, BaseDistribution] = {}
+        self._values = values
+        self._draws = draws
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        """As Optuna's."""
+        return float(self._suggest(name, FloatDistribution(low, high, log=log, step=step)))
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        """As Optuna's."""
+        return int(self._suggest(name, IntDistribution(low, high, log=log, step=step)))
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """As Optuna's."""
+        return self._suggest(name, CategoricalDistribution(choices))
+
+    def _suggest(self, name: str, distribution: BaseDistribution) -> Any:
+        if name not in self.params:
+            given = name in self._values and contains(distribution, self._values[name])
+            self.params[name] = self._values[name] if given else _drawn(distribution, self._draws)
+            self.distributions[name] = distribution
+        return self.params[name]
+
+    def __getattr__(self, name: str) -> Any:
+        # What a space may also ask a trial for (its number, user attributes) says nothing about parameters.
+        if name.startswith("_") or not hasattr(BaseTrial, name):
+            raise AttributeError(name)
+        return {"number": 0, "user_attrs": {}, "system_attrs": {}}.get(name, lambda *_, **__: None)
+
+
+class WithFixed:
+    """A study's trial of which some parameters are fixed: the space sees their values, and the study does not.
+
+    Args:
+        trial: the study's.
+        fixed: values by parameter name.
+    """
+
+    def __init__(self, trial: BaseTrial, fixed: Mapping[str, Any]) -> None:
+        self._trial = trial
+        self._fixed = fixed
+
+    def suggest_float(self, name: str, *bounds: Any, **how: Any) -> float:
+        """As Optuna's."""
+        return float(self._fixed[name]) if name in self._fixed else self._trial.suggest_float(name, *bounds, **how)
+
+    def suggest_int(self, name: str, *bounds: Any, **how: Any) -> int:
+        """As Optuna's."""
+        return int(self._fixed[name]) if name in self._fixed else self._trial.suggest_int(name, *bounds, **how)
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """As Optuna's."""
+        return self._fixed[name] if name in self._fixed else self._trial.suggest_categorical(name, choices)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._trial, name)
+
+
+class SpaceParameters:
+    """The parameters of an experiment's space, as drawn trials show them.
+
+    Args:
+        experiment: whose space; its overrides are left out of account.
+    """
+
+    def __init__(self, experiment: Experiment) -> None:
+        self._experiment = experiment
+        self._keys: dict[str, set[str]] = {}
+        self.distributions: dict[str, BaseDistribution] = {}
+        draws = random.Random(0)
+        for _ in range(_DRAWS):
+            self._look(DrawnTrial({}, draws))
+
+    @property
+    def keys(self) -> Mapping[str, frozenset[str]]:
+        """The configuration keys that each parameter sets; empty for one whose value appears in none as it is."""
+        return {name: frozenset(keys) for name, keys in self._keys.items()}
+
+    def named(self, key: str) -> str | None:
+        """The parameter that a user means by `key`: one of that name, or the only one that sets that configuration key.
+
+        A configuration key may be given without its first parts where it is clear: `width` for `architecture.width`.
+        """
+        if key in self._keys:
+            return key
+        found = [name for name, keys in self._keys.items() if key in keys]
+        return found[0] if len(found) == 1 else None
+
+    def fixed(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
+        """The parameters that `overrides` make idle, each with the value that the space is to see instead.
+
+        A parameter is idle where each key that it sets is overridden. The space sees the override where its branches
+        can follow it, which is so for a value that the parameter might have had, and for any number in a number's
+        place; otherwise the parameter's first value.
+        """
+        values: dict[str, Any] = {}
+        for name, keys in self._keys.items():
+            if keys and keys <= overrides.keys():
+                values[name] = _seen(self.distributions[name], overrides[min(keys)])
+        return values
+
+    def of_config(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """The value of each parameter in a flat configuration, where it can be told."""
+        return {name: config[min(keys)] for name, keys in self._keys.items() if keys and min(keys) in config}
+
+    def _look(self, trial: DrawnTrial) -> None:
+        try:
+            config = flat_config(self._experiment.space(trial))
+        except Exception:
+            return  # a draw that the space refuses teaches nothing; what is wrong with it is told elsewhere
+        for name, value in trial.params.items():
+            same = {key for key, other in config.items() if _equal(other, value)}
+            self._keys[name] = self._keys[name] & same if name in self._keys else same
+            self.distributions.setdefault(name, trial.distributions[name])
+
+
+def contains(distribution: BaseDistribution, value: Any) -> bool:
+    """Whether a parameter of this distribution can have the value."""
+    if isinstance(distribution, CategoricalDistribution):
+        return any(_equal(value, choice) for choice in distribution.choices)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    if isinstance(distribution, IntDistribution) and value != int(value):
+        return False
+    return bool(distribution._contains(distribution.to_internal_repr(value)))  # noqa: SLF001 (Optuna has no public one)
+
+
+def parameters_to_json(trial: BaseTrial | DrawnTrial) -> str:
+    """A trial's parameters as a row keeps them: `{name: {"value": ..., "distribution": ...}}`."""
+    return json.dumps(
+        {
+            name: {"value": value, "distribution": json.loads(distribution_to_json(trial.distributions[name]))}
+            for name, value in trial.params.items()
+        }
+    )
+
+
+def parameters_from_json(text: str) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
+    """What `parameters_to_json` kept: values and distributions by name; both empty for an empty text."""
+    kept = json.loads(text or "{}")
+    values = {name: item["value"] for name, item in kept.items()}
+    distributions = {name: json_to_distribution(json.dumps(item["distribution"])) for name, item in kept.items()}
+    return values, distributions
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Whether two values are the same; in Python `True == 1`."""
+    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
+
+
+def _seen(distribution: BaseDistribution, value: Any) -> Any:
+    if contains(distribution, value):
+        return value
+    numeric = isinstance(value, int | float) and not isinstance(value, bool)
+    if not isinstance(distribution, CategoricalDistribution):
+        return value if numeric else distribution.to_external_repr(_low(distribution))
+    first = distribution.choices[0]
+    return value if numeric and isinstance(first, int | float) and not isinstance(first, bool) else first
+
+
+def _low(distribution: BaseDistribution) -> float:
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    return float(distribution.low)
+
+
+def _drawn(distribution: BaseDistribution, draws: random.Random) -> Any:
+    if isinstance(distribution, CategoricalDistribution):
+        return draws.choice(distribution.choices)
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    low, high, step = distribution.low, distribution.high, distribution.step
+    if step is not None:
+        value = low + step * draws.randrange(int((high - low) / step + 1e-9) + 1)
+        return int(value) if isinstance(distribution, IntDistribution) else value
+    return draws.uniform(low, high)

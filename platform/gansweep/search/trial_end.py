@@ -1,0 +1,84 @@
+"""How an attempt at a trial ends: as a row, and as the study is told."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import optuna
+from optuna.trial import TrialState
+
+from gansweep.search.mailbox import OUT_OF_MEMORY
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gansweep.search.trial import TrialResult
+    from gansweep.store.schema import TrialRow
+
+__all__ = ["ended", "tell", "trial_name", "values_and_state"]
+
+
+def trial_name(number: int) -> str:
+    """The trial id of an Optuna trial number."""
+    return f"{number:04d}"
+
+
+def ended(row: TrialRow, told: TrialResult | None, error: bool, gpus: float) -> TrialRow:
+    """The running attempt's row, now that it is over.
+
+    Args:
+        row: as written when the attempt began.
+        told: the last that was heard of it; None if nothing was.
+        error: whether the trial's process raised or died.
+        gpus: over all workers, for a trial that did not live to tell its time.
+    """
+    if told is None:
+        return row.finished("failed", reason="its process died" if error else "", gpus=gpus)
+    status = told.status
+    reason = told.reason
+    if error:
+        status = "failed"
+        reason = "its process died"
+    elif status == "running":  # its last word was a report, so the scheduler ended it
+        status = "stopped"
+        reason = "stopped early by the scheduler"
+    assert status != "refused"
+    return replace(row, workers=told.footprint.workers).finished(
+        status,
+        reason=reason,
+        report=told.report,
+        best=told.best,
+        reports=told.reported,
+        seconds=told.seconds,
+        gpus=told.footprint.gpus,
+    )
+
+
+def tell(study: optuna.Study, row: TrialRow, objectives: Sequence[str]) -> None:
+    """Ends a trial in the study as its row says. The user attributes `status`, `reason` and `stopped_at` tell more."""
+    number = int(row.trial_id)
+    frozen = study.get_trials(deepcopy=False)[number]
+    trial = optuna.trial.Trial(study, frozen._trial_id)  # noqa: SLF001 (Optuna's storage knows trials by nothing else)
+    for key, value in (("status", row.status), ("reason", row.reason), ("stopped_at", row.stopped_at)):
+        trial.set_user_attr(key, value)
+    values, state = values_and_state(row, objectives)
+    study.tell(number, values, state)
+
+
+def values_and_state(row: TrialRow, objectives: Sequence[str]) -> tuple[list[float] | None, TrialState]:
+    """What the study is told of an attempt that is over.
+
+    - A trial with its objectives is COMPLETE. So is one that the scheduler stopped, with the values it had then:
+      pessimistic, but TPE learns more from a bad value than from none.
+    - A trial that diverged or ran out of memory is PRUNED, without values: TPE takes its parameters for bad ones. It
+      passes over FAIL, and would propose them again (0.205 against 0.080 diverged in the second half of a search).
+    - Any other is FAIL: what went wrong says nothing of its parameters.
+    """
+    values = [row.scores.get(name, math.nan) for name in objectives]
+    if row.status in ("completed", "stopped") and all(map(math.isfinite, values)):
+        return values, TrialState.COMPLETE
+    if row.status == "diverged" or (row.status == "failed" and row.reason.startswith(OUT_OF_MEMORY)):
+        return None, TrialState.PRUNED
+    return None, TrialState.FAIL

@@ -1,0 +1,61 @@
+"""Rows that can be read and yet not used: a damaged disk does not always damage a file's frame."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, get_args
+
+from gansweep.config import TrialConfig, validated
+from gansweep.errors import ConfigError
+from gansweep.store.schema import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pyarrow as pa
+
+__all__ = ["report_faults", "trial_faults"]
+
+_STATUSES = frozenset(get_args(Status))
+
+
+def trial_faults(rows: pa.Table) -> Mapping[int, str]:
+    """What is wrong with each row of a table of trials that cannot be used, by the row's place.
+
+    Args:
+        rows: with at least the columns of `TRIAL_COLUMNS`.
+    """
+    faults = _missing(rows, ("trial_id", "attempt"))
+    statuses = rows["status"].to_pylist()
+    configs = rows["config_json"].to_pylist()
+    for place, (status, config) in enumerate(zip(statuses, configs, strict=True)):
+        if status not in _STATUSES:
+            faults.setdefault(place, f"unknown status {status!r}")
+        elif fault := _config_fault(config):
+            faults.setdefault(place, fault)
+    return faults
+
+
+def report_faults(rows: pa.Table) -> Mapping[int, str]:
+    """What is wrong with each row of a table of reports that cannot be used, by the row's place.
+
+    Args:
+        rows: with at least the columns of `REPORT_COLUMNS`.
+    """
+    return _missing(rows, ("trial_id", "attempt", "index", "iteration"))
+
+
+def _missing(rows: pa.Table, names: tuple[str, ...]) -> dict[int, str]:
+    return {
+        place: f"no {name}" for name in names for place, value in enumerate(rows[name].to_pylist()) if value is None
+    }
+
+
+def _config_fault(text: str | None) -> str:
+    try:
+        validated(TrialConfig, json.loads(text or ""), where="its configuration")
+    except ConfigError as error:
+        return str(error)
+    except ValueError:
+        return "its configuration is not JSON"
+    return ""

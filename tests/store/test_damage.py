@@ -1,0 +1,256 @@
+"""One damaged file costs itself and no more: it is named, and what is derived from others is built again."""
+
+import logging
+import shutil
+
+import optuna
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from gansweep.config import TrialConfig
+from gansweep.errors import StoreError
+from gansweep.store.store import Store
+
+
+def _truncate(path, fraction):
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * fraction)])
+
+
+def _fill(path, _):
+    path.write_bytes(b"not a table" * 300)
+
+
+def _empty(path, _):
+    path.write_bytes(b"")
+
+
+def _break_pages(path, _):
+    """Keeps the frame of a Parquet file, and destroys what is in it."""
+    content = bytearray(path.read_bytes())
+    content[4 : len(content) // 3] = bytes(len(content) // 3 - 4)
+    path.write_bytes(content)
+
+
+DAMAGES = [_truncate, _fill, _empty, _break_pages]
+
+
+@pytest.fixture
+def rows(store, trial, report):
+    """Five trials with two reports each."""
+    for number in range(5):
+        store.write_trial(trial(number))
+        for index in range(2):
+            store.write_report(report(number, index))
+    return store
+
+
+def _lines(caplog):
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_row_file_is_named_and_hides_no_other(rows, caplog, damage):
+    path = rows.local / "trials" / "trial-0002.0.parquet"
+    damage(path, 0.5)
+    again = Store.open(rows.uri)
+    for _ in range(2):
+        assert again.trials()["trial_id"].tolist() == ["0000", "0001", "0003", "0004"]
+    (line,) = _lines(caplog)
+    assert line.startswith(f"{path} is damaged and left out (")
+    assert line.endswith("); put back a copy of it, or train the trial again with --resume")
+    assert again.reports()["trial_id"].nunique() == 5
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_report_file_is_named_and_hides_no_other(rows, caplog, damage, report):
+    path = rows.local / "reports" / "trial-0002.0.parquet"
+    damage(path, 0.5)
+    again = Store.open(rows.uri)
+    assert sorted(set(again.reports()["trial_id"])) == ["0000", "0001", "0003", "0004"]
+    assert len(again.trials()) == 5
+    assert again.reports_of("0002", 0) == []
+    assert len(_lines(caplog)) == 1
+    again.write_report(report(2, 1))  # the trial goes on
+    assert again.reports_of("0002", 0)[0]["index"] == 1
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("table", ["trials", "reports"])
+def test_a_damaged_schema_is_built_again_from_the_rows(rows, trial, caplog, damage, table):
+    rows.write_trial(trial(5, scores={"kid": 0.5}, config=TrialConfig(architecture={"depth": 3})))
+    before = [rows.trials(), rows.reports()]
+    path = rows.local / table / "schema.parquet"
+    damage(path, 0.4)
+    again = Store.open(rows.uri)
+    after = [again.trials(), again.reports()]
+    for one, other in zip(before, after, strict=True):
+        pd.testing.assert_frame_equal(one, other[one.columns])
+    if damage is not _break_pages:
+        assert _lines(caplog) == [f"{path} was damaged; it was built again from the rows"]
+    assert "kid" in pd.read_parquet(rows.local / "trials")
+    again.write_trial(trial(6))
+    assert len(again.trials()) == 7
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_compacted_copy_is_not_used(rows, trial, caplog, damage):
+    before = rows.trials()
+    rows.compact()
+    path = rows.local / "trials.parquet"
+    damage(path, 0.5)
+    again = Store.open(rows.uri)
+    pd.testing.assert_frame_equal(again.trials(), before)
+    assert _lines(caplog) == [f"{path} was damaged and is deleted; trials/ has its rows"]
+    again.write_trial(trial(5))
+    again.compact()
+    assert len(pd.read_parquet(path)) == 6
+
+
+@pytest.mark.parametrize("metadata", [{}, {b"gansweep.compacted": b"[]"}, {b"gansweep.compacted": b'{"a": [1, 2, 9]}'}])
+def test_a_copy_whose_list_of_files_does_not_fit_is_not_used(rows, metadata):
+    before = rows.trials()
+    rows.compact()
+    path = rows.local / "trials.parquet"
+    pq.write_table(pq.read_table(path).replace_schema_metadata(metadata), path)
+    pd.testing.assert_frame_equal(Store.open(rows.uri).trials(), before)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "says"),
+    [
+        ("status", "complete!", "unknown status 'complete!'"),
+        ("trial_id", None, "no trial_id"),
+        ("config_json", "{", "its configuration is not JSON"),
+        ("config_json", None, "its configuration is not JSON"),
+        ("config_json", '{"lr": 1}', "unknown key 'lr'"),
+    ],
+)
+def test_a_row_that_cannot_be_used_is_damage_too(rows, caplog, column, value, says):
+    path = rows.local / "trials" / "trial-0002.0.parquet"
+    table = pq.read_table(path)
+    place = table.schema.get_field_index(column)
+    pq.write_table(table.set_column(place, table.schema.field(place), pa.array([value], pa.string())), path)
+    again = Store.open(rows.uri)
+    assert len(again.trials()) == 4
+    again.compact()
+    assert len(again.trials()) == len(Store.open(rows.uri).trials()) == 4
+    assert says in _lines(caplog)[0]
+    assert "trial-0002.0.parquet is damaged and left out" in _lines(caplog)[0]
+
+
+def test_a_damaged_row_is_not_compacted_away(rows):
+    path = rows.local / "trials" / "trial-0002.0.parquet"
+    whole = path.read_bytes()
+    _truncate(path, 0.5)
+    rows.compact()
+    path.write_bytes(whole)
+    assert len(Store.open(rows.uri).trials()) == 5
+
+
+def test_damaged_files_are_set_aside_under_a_name_that_no_reader_takes(rows):
+    for table in ("trials", "reports"):
+        _truncate(rows.local / table / "trial-0002.0.parquet", 0.5)
+    assert rows.set_aside_damaged() == (
+        "trials/_trial-0002.0.parquet.damaged",
+        "reports/_trial-0002.0.parquet.damaged",
+    )
+    for table, count in (("trials", 4), ("reports", 8)):
+        assert len(pd.read_parquet(rows.local / table)) == count
+    assert rows.set_aside_damaged() == ()
+    assert rows.trials_begun() == 5
+
+
+def test_what_the_file_system_refuses_is_no_damage(rows, monkeypatch):
+    def refuse(*_):
+        raise StoreError("cannot read: network is down", where=rows.label)
+
+    _truncate(rows.local / "trials" / "trial-0002.0.parquet", 0.5)
+    monkeypatch.setattr("gansweep.store.filesystem.Files.read_bytes", refuse)
+    with pytest.raises(StoreError, match="network is down"):
+        rows.set_aside_damaged()
+    assert len(list((rows.local / "trials").glob("*.damaged"))) == 0
+
+
+@pytest.mark.parametrize("damage", [_truncate, _fill])
+def test_a_damaged_study_is_named_with_its_cure(rows, damage):
+    study = rows.create_study()
+    for _ in range(40):
+        study.add_trial(optuna.create_trial(values=[1.0, 2.0], user_attrs={"reason": "long" * 200}))
+    damage(rows.local / "studies.db", 0.5)
+    again = Store.open(rows.uri)
+    assert again.study_damage()
+    for use in (again.load_study, again.create_study):
+        with pytest.raises(StoreError) as told:
+            use()
+        assert str(told.value).startswith(f"{rows.local}/studies.db: damaged (")
+        assert str(told.value).endswith("; the sweep's --resume builds it again from trials/")
+    again.replace_study([optuna.create_trial(values=[1.0, 2.0])])
+    assert len(Store.open(rows.uri).load_study().trials) == 1
+    assert (rows.local / "studies.db.before").exists()
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"format": 1}', "\udcff", "[" * 100_000])
+def test_a_damaged_description_is_named_with_its_cure(store, text):
+    (store.local / "sweep.json").write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(StoreError) as told:
+        Store.open(store.uri)
+    assert str(told.value).startswith(f"{store.local}/sweep.json: ")
+    assert "put back a copy of it" in str(told.value)
+
+
+def test_a_description_without_scoring_is_named(store):
+    with pytest.raises(StoreError, match=r"sweep\.json: missing key 'experiment.scoring'; put back"):
+        _ = store.scoring
+
+
+@pytest.mark.parametrize("damage", [_truncate, _fill, _empty])
+def test_a_damaged_checkpoint_is_named_and_never_gone_on_from(store, caplog, damage):
+    checkpoint = store.checkpoint("0000")
+    checkpoint.write({"config": TrialConfig().as_dict(), "weights": torch.arange(1000)})
+    damage(store.local / checkpoint.path, 0.7)
+    with pytest.raises(StoreError, match=r"checkpoints/0000\.pt: damaged checkpoint \(.*\); put back a copy of it"):
+        checkpoint.read()
+    assert checkpoint.state_to_continue(TrialConfig()) is None
+    assert _lines(caplog)[0].startswith("0000 starts anew: ")
+
+
+def test_a_checkpoint_belongs_to_the_configuration_inside_it(store, caplog):
+    checkpoint = store.checkpoint("0000")
+    mine, other = TrialConfig(lr_d=1e-3), TrialConfig(lr_d=2e-3)
+    assert checkpoint.state_to_continue(mine) is None
+    older = {key: value for key, value in mine.as_dict().items() if key != "sample_filter"}
+    for config in (mine.as_dict(), older):  # a version that lacked a key trained with its default
+        checkpoint.write({"config": config, "iteration": 7})
+        assert checkpoint.read_for(mine)["iteration"] == checkpoint.state_to_continue(mine)["iteration"] == 7
+    with pytest.raises(StoreError, match="checkpoint of another configuration"):
+        checkpoint.read_for(other)
+    assert _lines(caplog) == []
+    assert checkpoint.state_to_continue(other) is None
+    assert "0000 starts anew: " in _lines(caplog)[0]
+
+
+def test_a_folder_with_something_in_it_becomes_no_store(store, info, tmp_path):
+    storage = str(store.local.parent)
+    (store.local / "sweep.json").unlink()
+    before = sorted(path.name for path in store.local.rglob("*"))
+    for exist_ok in (False, True):
+        with pytest.raises(StoreError) as told:
+            Store.create(storage, "first", info, exist_ok=exist_ok)
+        assert str(told.value) == (
+            f"{store.local}: the folder is no sweep's store (it has no sweep.json), and it is not empty: "
+            "reports, trials; choose another --name"
+        )
+    other = tmp_path / "other" / "first"
+    other.mkdir(parents=True)
+    (other / "thesis.tex").touch()
+    with pytest.raises(StoreError, match=r"not empty: thesis\.tex"):
+        Store.create(str(tmp_path / "other"), "first", info)
+    assert [path.name for path in other.iterdir()] == ["thesis.tex"]
+    assert sorted(path.name for path in store.local.rglob("*")) == before
+    shutil.rmtree(other)
+    other.mkdir()
+    assert Store.create(str(tmp_path / "other"), "first", info).info == info
