@@ -251,6 +251,12 @@ class SweepOptions(Frozen):
         description="Fix a setting: scoring.samples=256, lr_d=1e-4. Repeatable.",
         json_schema_extra={"metavar": "KEY=VALUE"},
     )
+    tries: tuple[dict[str, Any], ...] = Field(
+        (),
+        alias="try",
+        description="Your own guess, tried first: lr_d=1e-4,width=16. Repeatable; what it leaves open is sampled.",
+        json_schema_extra={"metavar": "KEY=VALUE,..."},
+    )
     seed: int = Field(0, ge=0, description="Seed of every random choice.")
     resume: bool = Field(False, description="Go on with the sweep of that name.")
     wait_for_nodes: float = Field(
@@ -385,13 +391,19 @@ def as_words(options: BaseModel) -> list[str]:
         if value == field.get_default(call_default_factory=True):
             continue
         option = option_of(name, field)
-        if isinstance(value, dict):
-            words += [f"{option}={key}={json.dumps(item, ensure_ascii=False)}" for key, item in value.items()]
+        if isinstance(value, tuple) and value and isinstance(value[0], dict):
+            words += [f"{option}={','.join(f'{key}={_word(item)}' for key, item in part.items())}" for part in value]
+        elif isinstance(value, dict):
+            words += [f"{option}={key}={_word(item)}" for key, item in value.items()]
         elif value is True:
             words.append(option)
         else:
             words.append(f"{option}={value.absolute() if isinstance(value, Path) else value}")
     return words
+
+
+def _word(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def validated(model: type[Model], values: Mapping[str, Any], *, where: str) -> Model:

@@ -164,6 +164,7 @@ def test_the_job_reads_the_options_that_were_submitted(tmp_path, monkeypatch):
         sampler="nsga2",
         scheduler="none",
         set={"lr_d": 2e-4, "augmentation.policy": ["flip", "cutout"], "scoring.features": None, "family": "dcgan"},
+        tries=({"lr_d": 3e-4, "width": 16}, {"augmentation.policy": ["flip", "cutout"], "family": "dcgan"}),
         seed=4,
         resume=True,
         wait_for_nodes=60.0,

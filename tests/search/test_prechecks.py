@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from gansweep.config import TrialConfig
 from gansweep.errors import ConfigError, StoreError
 from gansweep.search import sweep as module
 from gansweep.search.cluster import Footprint
@@ -76,6 +77,20 @@ def test_an_extractor_is_tried_before_anything_starts(cohort_path: Path, tmp_pat
 def test_a_sound_experiment_passes(cohort_path: Path, tmp_path: Path) -> None:
     with pytest.raises(StartedError):
         module.sweep(load_space(f"{SPACE}:tiny"), sweep_options(cohort=cohort_path, storage=str(tmp_path)))
+
+
+def test_a_space_that_makes_some_proposals_that_cannot_be_trained_passes(cohort_path: Path, tmp_path: Path) -> None:
+    """Also where the first trials are among them: the search sets them aside."""
+
+    def space(trial: Any) -> TrialConfig:
+        return TrialConfig(batch_size=trial.suggest_categorical("batch", [33, *range(10, 48, 2)]), iterations=9)
+
+    experiment = load_space(f"{SPACE}:tiny").model_copy(update={"space": space, "first_trials": ({"batch": 33},)})
+    options = sweep_options(cohort=cohort_path, storage=str(tmp_path), workers_per_trial=2)
+    with pytest.raises(StartedError):
+        module.sweep(experiment, options)
+    with pytest.raises(ConfigError, match="--try: batch = 11 is not in the space"):
+        module.sweep(experiment, options.model_copy(update={"tries": ({"batch": 11},)}))
 
 
 def test_a_space_that_raises_is_told_with_its_name_before_anything_starts(cohort_path: Path, tmp_path: Path) -> None:

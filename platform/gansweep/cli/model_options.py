@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from gansweep.cli.options import parse_names, parse_numbers, parse_settings
+from gansweep.cli.options import parse_group, parse_names, parse_numbers, parse_settings
 from gansweep.config import option_of, validated
 
 __all__ = ["with_model_options"]
@@ -79,16 +79,23 @@ def _kind(annotation: Any) -> Any:
     """The type that typer parses: text for tuples, a list of KEY=VALUE for dicts."""
     optional = get_origin(annotation) in (Union, types.UnionType) and type(None) in get_args(annotation)
     inner = next((part for part in get_args(annotation) if part is not type(None)), str) if optional else annotation
+    if get_origin(inner) is dict or _is_dicts(inner):
+        return list[str] | None
     if get_origin(inner) is tuple:
         inner = str
-    if get_origin(inner) is dict:
-        return list[str] | None
     assert inner in (int, float, bool, str, Path) or get_origin(inner) is Literal, f"no option can be made of {inner}"
     return inner | None if optional else inner
 
 
+def _is_dicts(annotation: Any) -> bool:
+    """Whether a field holds several KEY=VALUE,... groups."""
+    return get_origin(annotation) is tuple and any(get_origin(part) is dict for part in get_args(annotation))
+
+
 def _shown(default: Any) -> Any:
     """A model's default as the help shows it."""
+    if default == ():
+        return None
     if isinstance(default, tuple):
         return ",".join(f"{part:g}" if isinstance(part, float) else str(part) for part in default)
     return None if default == {} or default is PydanticUndefined else default
@@ -102,6 +109,8 @@ def _parsed(value: Any, name: str, field: FieldInfo) -> Any:
     if get_origin(kind) is dict:
         # Values of a map are words, which YAML would turn into numbers and booleans; the model reads them itself.
         return (value or {}) if get_args(kind)[1] is str else parse_settings(value)
+    if _is_dicts(kind):
+        return tuple(parse_group(text, option_of(name, field)) for text in value or ())
     if kind is None or value is None:
         return value
     if float in get_args(kind):

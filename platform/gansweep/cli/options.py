@@ -21,6 +21,7 @@ __all__ = [
     "StoreArgument",
     "SweptSpaceOption",
     "WorkersOption",
+    "parse_group",
     "parse_names",
     "parse_numbers",
     "parse_settings",
@@ -49,11 +50,14 @@ OwnSpaceOption = Annotated[
 ]
 StoreArgument = Annotated[str, typer.Argument(metavar="STORE", help="A sweep's store: <storage>/<name>.")]
 
+# A comma that ends a value; one inside a list does not stand before KEY=.
+_NEXT_KEY = re.compile(r",(?=\s*[A-Za-z_][\w.]*=)")
+
 # YAML 1.1 reads 2e-4 as a word, because it wants a dot in every float.
 _EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 
 
-def parse_settings(pairs: Iterable[str] | None) -> dict[str, Any]:
+def parse_settings(pairs: Iterable[str] | None, option: str = "--set") -> dict[str, Any]:
     """`["lr_d=2e-4", "penalty.kind=r1"]` as `{"lr_d": 0.0002, "penalty.kind": "r1"}`; values are YAML.
 
     Raises:
@@ -63,11 +67,24 @@ def parse_settings(pairs: Iterable[str] | None) -> dict[str, Any]:
     for pair in pairs or ():
         key, equals, text = pair.partition("=")
         if not equals or not key.strip():
-            raise ConfigError(f"{pair!r} is not KEY=VALUE", where="--set", fix="for example --set lr_d=2e-4")
+            raise ConfigError(f"{pair!r} is not KEY=VALUE", where=option, fix=f"for example {option} lr_d=2e-4")
         if key.strip() in settings:
-            raise ConfigError(f"{key.strip()!r} is given twice", where="--set")
-        settings[key.strip()] = _value(text, pair)
+            raise ConfigError(f"{key.strip()!r} is given twice", where=option)
+        settings[key.strip()] = _value(text, pair, option)
     return settings
+
+
+def parse_group(text: str, option: str) -> dict[str, Any]:
+    """`"lr_d=2e-4,width=16"` as `{"lr_d": 0.0002, "width": 16}`; values are YAML, and may hold commas.
+
+    Args:
+        text: what the user typed.
+        option: the option it was typed for, for the message.
+
+    Raises:
+        ConfigError: something that is not KEY=VALUE, or a key given twice.
+    """
+    return parse_settings(_NEXT_KEY.split(text), option)
 
 
 def parse_numbers(text: str, option: str, form: str) -> tuple[float, ...]:
@@ -93,7 +110,7 @@ def parse_names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(","))
 
 
-def _value(text: str, pair: str) -> Any:
+def _value(text: str, pair: str, option: str) -> Any:
     import yaml
 
     if _EXPONENT.fullmatch(text.strip()):
@@ -101,4 +118,4 @@ def _value(text: str, pair: str) -> Any:
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError:
-        raise ConfigError(f"the value of {pair!r} is not YAML", where="--set") from None
+        raise ConfigError(f"the value of {pair!r} is not YAML", where=option) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gansweep.errors import ConfigError, unknown_name
+from gansweep.errors import ConfigError, GansweepError, unknown_name
 from gansweep.search.spaces import users_code
 
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from gansweep.experiment import Experiment
 
 __all__ = ["config_checker", "precheck"]
+
+_DRAWS = 30  # of the sampler's proposals, of which one has to be trainable
 
 
 def config_checker(
@@ -32,7 +34,7 @@ def config_checker(
 
 
 def precheck(experiment: Experiment, cohort: Cohort, check: Callable[[TrialConfig], None], *, space: str) -> None:
-    """Checks what all trials have in common, then the first configurations and one that the space draws.
+    """Checks what all trials have in common, then that the space makes a configuration that can be trained.
 
     Args:
         experiment: what is to be searched.
@@ -42,7 +44,7 @@ def precheck(experiment: Experiment, cohort: Cohort, check: Callable[[TrialConfi
 
     Raises:
         ConfigError: an unknown detector or segmenter, a feature extractor that cannot be used, a scheduler's metric
-            that is no objective, a space that raises, or a configuration that cannot be trained.
+            that is no objective, or a space whose every proposal raises or cannot be trained.
     """
     _check_scoring(experiment, cohort)
     _check_scheduler(experiment)
@@ -80,12 +82,21 @@ def _check_scheduler(experiment: Experiment) -> None:
 
 
 def _rehearse(experiment: Experiment, check: Callable[[TrialConfig], None], space: str) -> None:
+    """Refuses a space of which no proposal can be trained. Where some can, the search sets the others aside."""
     import optuna
 
     directions = [objective.direction for objective in experiment.objectives]
     study = optuna.create_study(directions=directions, sampler=optuna.samplers.RandomSampler(seed=0))
     for parameters in experiment.first_trials:
         study.enqueue_trial(parameters)
-    for _ in (*experiment.first_trials, "one of the sampler's"):
-        with users_code(f"space {space}"):
-            check(experiment.config(study.ask()))
+    first: GansweepError | None = None
+    for _ in range(len(experiment.first_trials) + _DRAWS):
+        try:
+            with users_code(f"space {space}"):
+                check(experiment.config(study.ask()))
+        except GansweepError as refusal:
+            first = first or refusal
+        else:
+            return
+    assert first is not None
+    raise first

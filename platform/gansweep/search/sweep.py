@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gansweep.cohort.dataset import Cohort
 from gansweep.search.cluster import Footprint, cache_folder, check_capacity, grown, ray_cluster, total
+from gansweep.search.guesses import enqueue_new, guessed_parameters
 from gansweep.search.prechecks import config_checker, precheck
 from gansweep.search.searcher import (
     MistakeStopper,
@@ -64,6 +65,7 @@ def sweep(experiment: Experiment, options: SweepOptions, *, space: str = "") -> 
     scans = Cohort.open(options.cohort)
     check = config_checker(experiment.trainables, scans, workers=options.workers_per_trial, reports=experiment.reports)
     precheck(experiment, scans, check, space=space)
+    guesses = guessed_parameters(experiment, options.tries)
     footprint = Footprint(options.workers_per_trial, options.cpus_per_worker, options.gpus_per_worker)
     objectives = [objective.name for objective in experiment.objectives]
     with ExitStack() as driving:
@@ -84,6 +86,7 @@ def sweep(experiment: Experiment, options: SweepOptions, *, space: str = "") -> 
             if not study.trials:
                 for parameters in experiment.first_trials:
                     study.enqueue_trial(parameters)
+            enqueue_new(study, guesses)
             ended = count_ended(study)
             # Another stream after each resumption, or the sampler would repeat what it proposed before.
             study.sampler = make_sampler(experiment.sampler, options.seed + count_proposed(study), _STARTUP_TRIALS)

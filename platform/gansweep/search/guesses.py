@@ -1,0 +1,95 @@
+"""A user's own guesses (`--try`): checked against the space, then proposed before the sampler's."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any
+
+from optuna.distributions import CategoricalDistribution
+
+from gansweep.errors import ConfigError, GansweepError, unknown_name
+from gansweep.search.parameters import DrawnTrial, SpaceParameters, contains
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import optuna
+    from optuna.distributions import BaseDistribution
+
+    from gansweep.experiment import Experiment
+
+__all__ = ["enqueue_new", "guessed_parameters"]
+
+_WHERE = "--try"
+_DRAWS = 40  # of the parameters that a guess leaves open, to see whether the space asks for those that it names
+
+
+def guessed_parameters(experiment: Experiment, guesses: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The guesses by parameter of the space.
+
+    Args:
+        experiment: its space says what can be guessed.
+        guesses: each by parameter, or by the key of the configuration that a parameter sets. What a guess leaves open
+            is the sampler's.
+
+    Raises:
+        ConfigError: a key that no parameter has, a value outside of its range, one that `--set` fixes, or one that the
+            space does not ask for together with the others.
+    """
+    if not guesses:
+        return []
+    space = SpaceParameters(experiment)
+    fixed = space.fixed(experiment.overrides)
+    return [_guessed(experiment, space, fixed, guess) for guess in guesses]
+
+
+def enqueue_new(study: optuna.Study, proposals: Sequence[Mapping[str, Any]]) -> None:
+    """Enqueues the proposals that the study does not have yet: a resumed sweep is given the same ones again."""
+    known = [
+        {**trial.system_attrs.get("fixed_params", {}), **trial.params} for trial in study.get_trials(deepcopy=False)
+    ]
+    for proposal in proposals:
+        if not any(proposal.items() <= other.items() for other in known):
+            study.enqueue_trial(dict(proposal))
+
+
+def _guessed(
+    experiment: Experiment, space: SpaceParameters, fixed: Mapping[str, Any], guess: Mapping[str, Any]
+) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in guess.items():
+        name = space.named(key)
+        if name is None:
+            raise unknown_name("parameter", key, space.keys, where=_WHERE)
+        if name in fixed:
+            raise ConfigError(f"{key} is fixed by --set", where=_WHERE, fix="leave it out of one of the two")
+        distribution = space.distributions[name]
+        if not contains(distribution, value):
+            raise ConfigError(f"{key} = {value!r} is not in the space", where=_WHERE, fix=_allowed(distribution))
+        found[name] = value
+    if idle := sorted(found.keys() - _asked(experiment, found)):
+        others = ", ".join(f"{key}={value}" for key, value in found.items() if key not in idle)
+        what = f"the space does not ask for {', '.join(idle)}" + (f" with {others}" if others else "")
+        raise ConfigError(what, where=_WHERE, fix="leave it out")
+    return found
+
+
+def _asked(experiment: Experiment, guess: Mapping[str, Any]) -> set[str]:
+    """The parameters that the space asks for in any draw that agrees with a guess."""
+    draws = random.Random(0)
+    asked: set[str] = set()
+    for _ in range(_DRAWS):
+        trial = DrawnTrial(guess, draws)
+        try:
+            experiment.config(trial)  # type: ignore[arg-type]
+        except (GansweepError, ValueError):
+            continue  # the draw is refused; whether the guess is, shows when it is proposed
+        finally:
+            asked |= trial.params.keys()
+    return asked
+
+
+def _allowed(distribution: BaseDistribution) -> str:
+    if isinstance(distribution, CategoricalDistribution):
+        return f"choose one of {', '.join(map(str, distribution.choices))}"
+    return f"choose one from {distribution.low:g} to {distribution.high:g}"  # type: ignore[attr-defined]
