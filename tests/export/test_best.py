@@ -21,6 +21,7 @@ from gansweep.export.config_file import config_yaml, read_config
 from gansweep.export.evidence import Evidence, search_evidence
 from gansweep.export.loading import load_generator
 from gansweep.export.record import read_record
+from gansweep.search.answer import RESULT, confirmed
 from gansweep.store.schema import TrialRow
 from gansweep.store.store import Store
 from trainables import TRAINABLES
@@ -29,6 +30,33 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conftest import Sweep
+
+
+CONFIRMED = {
+    "reason": "",
+    "leaders": [
+        {
+            "trial_id": "0001",
+            "config": {"family": "dcgan"},
+            "absent": {},
+            "comparisons": {
+                "real + 0.5 synthetic": {
+                    "accuracy": {
+                        "difference": -0.1,
+                        "low": -0.15,
+                        "high": -0.05,
+                        "p": 0.012,
+                        "verdict": "harms",
+                        "patients": 40,
+                        "trainings": 3,
+                        "detectable": 0.07,
+                    }
+                }
+            },
+        }
+    ],
+}
+"""What `gansweep confirm` leaves, as far as the answer needs it."""
 
 
 def test_weights_are_the_averaged_ones_of_the_best_trial(sweep: Sweep, exported: Path) -> None:
@@ -68,6 +96,28 @@ def test_the_evidence_has_scores_sizes_seeds_and_their_source(exported: Path) ->
         "objectives": ["fid minimize", "accuracy maximize"],
     }
     assert evidence["versions"]["torch"] == torch.__version__
+
+
+def test_the_answer_is_the_first_thing_of_card_and_evidence(sweep: Sweep, exported: Path, tmp_path: Path) -> None:
+    before = "Not known yet whether synthetic images help: on 2 validation patients adding them changed accuracy by"
+    assert (exported / "MODEL_CARD.md").read_text().splitlines()[2].startswith(f"**{before}")
+    evidence = json.loads((exported / "evidence.json").read_text())
+    assert next(iter(evidence)) == "answer"
+    assert evidence["answer"].startswith(before)
+
+    assert sweep.store.local is not None
+    store = Store.open(str(shutil.copytree(sweep.store.local, tmp_path / "tiny")))
+    store.write_bytes(RESULT, json.dumps(CONFIRMED).encode())
+    for trial_id, said in (
+        (None, ""),
+        ("0002", "This is about trial 0001, another configuration than this generator's."),
+    ):
+        out = export_best(store, tmp_path / str(trial_id), TRAINABLES, trial_id=trial_id, cache=sweep.cache)
+        evidence = json.loads((out / "evidence.json").read_text())
+        assert evidence["answer"] == confirmed(CONFIRMED).text
+        assert evidence["answer_applies"] is not bool(said)
+        (line,) = [line for line in (out / "MODEL_CARD.md").read_text().splitlines() if evidence["answer"] in line]
+        assert line == f"**{evidence['answer']}** {said}".rstrip()
 
 
 def test_the_evidence_counts_the_time_of_every_attempt(sweep: Sweep, tmp_path: Path) -> None:

@@ -13,12 +13,13 @@ from scipy import stats
 
 from gansweep.cli import main
 from gansweep.config import TrialConfig
-from gansweep.report.comparison import _newcombe, compare_with_first, folded, verdict_sentences
+from gansweep.report.comparison import compare_with_first, folded, verdict_sentences
 from gansweep.report.figures import figures
 from gansweep.report.html import conclusions, report_html
 from gansweep.report.leaderboard import as_document, as_table, leaderboard
 from gansweep.report.rows import LeaderboardRow
 from gansweep.report.status import sweep_status
+from gansweep.scoring.statistics.proportions import difference_interval
 from gansweep.store.schema import TrialRow
 from gansweep.store.store import Store
 from tests.report.example_sweep import BEGAN, FEATURES, make_info
@@ -118,7 +119,7 @@ def test_one_training_each_says_what_patients_explain_and_no_more(tmp_path: Path
     fid, accuracy = leaderboard(near)[1].against_first
     assert (fid.verdict, fid.reason) == ("cannot be told", "one training each: see gansweep repeat")
     assert (accuracy.verdict, accuracy.p) == ("no evidence", None)
-    assert accuracy.low == pytest.approx(_newcombe(0.80, 0.75, 8)[0])
+    assert accuracy.low == pytest.approx(difference_interval(0.80, 0.75, 8)[0])
     assert "within chance over 8 validation patients" in verdict_sentences(leaderboard(near))[0]
     far = store_of(tmp_path / "b", training("0000", 1e-3, 0, 20, 0.99), training("0001", 1e-4, 0, 30, 0.05))
     accuracy = leaderboard(far)[1].against_first[1]
@@ -147,7 +148,7 @@ def test_the_whole_front_is_compared_and_nothing_else(tmp_path: Path) -> None:
 )
 def test_newcombe_gives_the_papers_intervals(one: float, other: float, n: int, low: float, high: float) -> None:
     """Newcombe 1998, table II, contrasts (b) and (c), method 10."""
-    assert _newcombe(one, other, n) == pytest.approx((low, high), abs=6e-5)
+    assert difference_interval(one, other, n) == pytest.approx((low, high), abs=6e-5)
 
 
 def test_equal_configurations_are_seldom_told_apart() -> None:

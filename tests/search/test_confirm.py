@@ -7,6 +7,7 @@ import pytest
 
 from gansweep.config import ConfirmOptions
 from gansweep.errors import ConfigError, StoreError
+from gansweep.search.answer import answer
 from gansweep.search.cluster import ray_cluster
 from gansweep.search.confirm import confirm
 from gansweep.search.spaces import load_space
@@ -35,6 +36,7 @@ def test_the_test_patients_are_opened_once_and_on_record(cohort_path: Path, tmp_
     kept = Store.open(store.uri)
     assert [opening.reason for opening in kept.info.test_openings] == [""]
     assert json.loads(kept.read_bytes("confirm.json")) == json.loads(json.dumps(result))
+    assert result["answer"] == answer(kept).text == kept.load_study().user_attrs["answer"]
     leader = result["leaders"][0]
     assert set(leader["arms"]) == {
         "real",

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from gansweep.cli.console import emit
+from gansweep.cli.console import below, emit
 from gansweep.cli.model_options import with_model_options
 from gansweep.cli.options import Json, StoreArgument, SweptSpaceOption
 from gansweep.config import ConfirmOptions
@@ -24,7 +24,7 @@ def confirm(
 
     opened = Store.open(store)
     result = run(opened, swept_trainables(space, opened.info), options)
-    emit(result, _as_table(result), as_json=as_json)
+    emit(result, below(_as_table(result), result["answer"]), as_json=as_json)
 
 
 def _as_table(result: dict[str, Any]) -> "Table":

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
     from rich.console import Console, RenderableType
 
-__all__ = ["Ticker", "emit", "log_as_notes", "note", "results_only", "to_json"]
+__all__ = ["Ticker", "above", "below", "emit", "log_as_notes", "note", "results_only", "to_json"]
+
+_UNFOLDED = 10_000
+"""Columns of a pipe: wider than any line."""
 
 _reserved: TextIO | None = None
 
@@ -58,6 +61,22 @@ def emit(data: Any, shown: RenderableType, *, as_json: bool) -> None:
         # A line may hold a path or a command to be copied: it must not be folded.
         _console(stream).print(shown, soft_wrap=isinstance(shown, str))
     stream.flush()
+
+
+def above(sentence: str, shown: RenderableType) -> RenderableType:
+    """`sentence` and an empty line, then `shown`."""
+    from rich.console import Group
+    from rich.text import Text
+
+    return Group(Text(f"{sentence}\n"), shown)
+
+
+def below(shown: RenderableType, sentence: str) -> RenderableType:
+    """`shown`, then an empty line and `sentence`."""
+    from rich.console import Group
+    from rich.text import Text
+
+    return Group(shown, Text(f"\n{sentence}"))
 
 
 def note(line: str) -> None:
@@ -127,9 +146,10 @@ class Ticker:
 def _console(stream: TextIO) -> Console:
     from rich.console import Console
 
-    # A table in a pipe must not be folded at 80 columns: what reads it there is a program or a log. Names, reasons and
+    # What reads a pipe is a program or a log: nothing is folded there, unless COLUMNS asks for it. Names, reasons and
     # paths are the user's: a [red] or a :smile: in them is what they are called.
-    width = None if stream.isatty() else 200
+    columns = os.environ.get("COLUMNS", "")
+    width = int(columns) if columns.isdigit() and int(columns) else None if stream.isatty() else _UNFOLDED
     return Console(file=stream, width=width, soft_wrap=False, highlight=False, markup=False, emoji=False)
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from gansweep.cli.console import emit, note
+from gansweep.cli.console import above, emit, note
 from gansweep.cli.options import Json, StoreArgument
 
 __all__ = ["dashboard", "leaderboard", "report", "status"]
@@ -28,11 +28,12 @@ def leaderboard(
     """List the trials, best first."""
     from gansweep.report.leaderboard import as_document, as_table
     from gansweep.report.leaderboard import leaderboard as ranked
+    from gansweep.search.answer import answer
     from gansweep.store.store import Store
 
     opened = Store.open(store)
     rows = ranked(opened)
-    emit(as_document(rows, top), as_table(rows, opened.info, top), as_json=as_json)
+    emit(as_document(rows, top), above(answer(opened).text, as_table(rows, opened.info, top)), as_json=as_json)
 
 
 def report(

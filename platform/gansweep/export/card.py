@@ -14,7 +14,7 @@ __all__ = ["model_card"]
 _CARD = """\
 # {family} generator of synthetic {modality} images: {classes}
 
-{summary}
+{answer}{summary}
 
 **Synthetic images. Not for diagnosis, and not a substitute for patients in any evaluation.**
 {warning}
@@ -94,6 +94,7 @@ def model_card(record: GeneratorRecord, evidence: Evidence, made: tuple[str, ...
         family=config.family,
         modality=record.modality,
         classes=", ".join(made),
+        answer=_answer(evidence),
         summary=_summary(evidence.selection),
         what=_what(record, made),
         data=_data(evidence.cohort),
@@ -105,6 +106,16 @@ def model_card(record: GeneratorRecord, evidence: Evidence, made: tuple[str, ...
         source_option=" --cohort COHORT" if record.needs else "",
         bundle_option=" --dataset_dir COHORT" if record.needs else "",
     )
+
+
+def _answer(evidence: Evidence) -> str:
+    """What everyone asks first: are its images of any use?"""
+    if not evidence.answer:
+        return ""
+    about = ""
+    if not evidence.answer_applies:
+        about = f" This is about trial {evidence.answer_trial}, another configuration than this generator's."
+    return f"**{evidence.answer}**{about}\n\n"
 
 
 def _summary(selection: Selection | None) -> str:

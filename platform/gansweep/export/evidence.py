@@ -9,6 +9,7 @@ from pydantic import Field
 
 from gansweep.config import Frozen
 from gansweep.export.memorisation import MemorisationEvidence
+from gansweep.search.answer import answer
 from gansweep.store.provenance import code_revision, package_versions
 from gansweep.store.schema import TRIAL_COLUMNS
 
@@ -88,6 +89,9 @@ class Evidence(Frozen):
     """The contents of `evidence.json`.
 
     Args:
+        answer: what the sweep says about the use of synthetic images, in one sentence.
+        answer_trial: the trial that the answer is about; empty if it is about none.
+        answer_applies: whether that trial has the configuration of this generator.
         evaluated_on: the patients that the scores are computed on.
         scores: by name; scores that are not finite are left out.
         intervals: (low, high) by score, if there are any.
@@ -104,6 +108,9 @@ class Evidence(Frozen):
         memorisation: whether it copies training patients.
     """
 
+    answer: str = ""
+    answer_trial: str = ""
+    answer_applies: bool = True
     evaluated_on: str
     scores: dict[str, float]
     intervals: dict[str, tuple[float, float]]
@@ -163,10 +170,14 @@ def search_evidence(
     info = store.info
     facts = cohort_facts(cohort)
     scores = _scores(row)
+    known = answer(store)
     # Interrupted attempts also cost time.
     attempts = store.trials()
     spent = attempts.loc[attempts["trial_id"] == row["trial_id"], ["seconds", "gpu_seconds"]].sum()
     return Evidence(
+        answer=known.text,
+        answer_trial=known.trial_id,
+        answer_applies=known.trial_id in ("", str(row.get("configuration", row["trial_id"]))),
         evaluated_on="validation patients, never trained on but used to choose among trials",
         # Bounds are stored as scores `x_low` and `x_high`; here they become intervals.
         scores={name: value for name, value in scores.items() if not name.endswith(("_low", "_high"))},

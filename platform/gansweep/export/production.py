@@ -19,6 +19,7 @@ from gansweep.export.evidence import Budget, Evidence, cohort_facts, intervals_o
 from gansweep.export.production_worker import CHECKPOINT, ENDED, Run, progress_rows, work
 from gansweep.export.record import RECORD
 from gansweep.files import write_atomically
+from gansweep.search.answer import of_training
 from gansweep.search.cluster import Footprint, check_capacity, ray_cluster, torch_trainer
 from gansweep.store.provenance import code_revision, package_versions
 from gansweep.training.build import check_config
@@ -222,6 +223,7 @@ def _evidence(run: Run, cohort: Cohort, last: dict[str, Any], workers: int) -> E
     facts = cohort_facts(cohort)
     scores = last["scores"]
     return Evidence(
+        answer=of_training(scores, facts.patients).text,
         evaluated_on="validation patients, never trained on; where a search on them chose the configuration, these "
         "scores flatter it",
         scores=scores,

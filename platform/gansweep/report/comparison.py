@@ -10,7 +10,8 @@ import numpy as np
 
 from gansweep.report.formatting import score_text
 from gansweep.report.rows import Difference, LeaderboardRow, Verdict
-from gansweep.scoring.statistics.verdicts import holm, wilson_bounds
+from gansweep.scoring.statistics.proportions import difference_interval
+from gansweep.scoring.statistics.verdicts import holm
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -153,7 +154,7 @@ def _within_noise(
     """Whether one training of each differs by no more than noise; None if that cannot be decided."""
     patients = info.cohort.patients.get("val", 0)
     if name in _PROPORTIONS and patients:
-        low, high = _newcombe(one[name], other[name], patients)
+        low, high = difference_interval(one[name], other[name], patients, confidence=1 - LEVEL)
         excludes_zero = low > 0 or high < 0
         reason = (
             f"more than chance over {patients} validation patients, but one training each: see gansweep repeat"
@@ -169,22 +170,6 @@ def _within_noise(
     if all(value <= floor for value, floor in zip(values, floors, strict=True)):
         return {"verdict": "no evidence", "reason": "both are within the real-against-real floor; one training each"}
     return None
-
-
-def _newcombe(one: float, other: float, n: int) -> tuple[float, float]:
-    """The 95 % interval of the difference of two proportions of n cases each.
-
-    Newcombe 1998, "Interval estimation for the difference between independent proportions", method 10: it combines the
-    Wilson intervals of the two proportions.
-    """
-    from scipy import stats
-
-    z = float(stats.norm.ppf(1 - LEVEL / 2))
-    low_1, high_1 = wilson_bounds(one, n, z)
-    low_2, high_2 = wilson_bounds(other, n, z)
-    below = math.hypot(one - low_1, high_2 - other)
-    above = math.hypot(high_1 - one, other - low_2)
-    return one - other - below, one - other + above
 
 
 def verdict_sentences(rows: Sequence[LeaderboardRow]) -> list[str]:

@@ -13,6 +13,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from gansweep.errors import ConfigError
 from gansweep.report.figures import figures
 from gansweep.report.leaderboard import leaderboard
+from gansweep.search.answer import note_answer
 from gansweep.store.artifacts import StoreArtifacts, attach_sheets
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ def prepare_dashboard(store: Store) -> None:
 
     study = store.load_study()
     attach_sheets(store)
+    note_answer(store)
     for title, figure in figures(store, leaderboard(store), None).items():
         figure.update_layout(title=title, margin={"t": 90})
         save_plotly_graph_object(study, figure, graph_object_id=title.lower().replace(" ", "-"))

@@ -15,6 +15,7 @@ from gansweep.report.formatting import time_text, value_text
 from gansweep.report.leaderboard import leaderboard, searched_keys, short_names, spread_text
 from gansweep.report.status import sweep_status
 from gansweep.report.tracking import ENOUGH, tracking
+from gansweep.search.answer import answer
 from gansweep.store.artifacts import sheet_path
 from gansweep.store.filesystem import Files
 from gansweep.store.schema import flat_config
@@ -95,6 +96,7 @@ def report_html(store: Store) -> str:
         .from_string(template)
         .render(
             info=info,
+            answer=answer(store),
             facts=_facts(info, rows),
             caveats=caveats(info, rows, status),
             table=_table(folded(rows), info),
@@ -120,6 +122,7 @@ def conclusions(store: Store) -> dict[str, Any]:
     rows = leaderboard(store)
     info = store.info
     return {
+        "answer": answer(store).text,
         "first_place": [
             {"trial_id": row.trial_id, "against_first": [asdict(item) for item in row.against_first]}
             for row in folded(rows)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from gansweep.report.formatting import openings_text, time_text
+from gansweep.search.answer import answer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,6 +54,7 @@ class SweepStatus:
 
     Args:
         name: name of the sweep.
+        answer: whether synthetic images help, in one sentence.
         asked: number of trials requested.
         counts: number of trials by the status of their last attempt.
         running: the running trials.
@@ -67,6 +69,7 @@ class SweepStatus:
     """
 
     name: str
+    answer: str
     asked: int
     counts: Mapping[str, int]
     running: tuple[RunningTrial, ...]
@@ -125,6 +128,7 @@ def sweep_status(store: Store, now: datetime | None = None) -> SweepStatus:
 
     return SweepStatus(
         name=info.name,
+        answer=answer(store).text,
         asked=info.trials,
         counts=dict(counts),
         running=running,
@@ -163,7 +167,7 @@ def as_text(status: SweepStatus) -> RenderableType:
     from rich.text import Text
 
     counts = ", ".join(f"{count} {name}" for name, count in sorted(status.counts.items())) or "no trial yet"
-    lines = [f"{status.name}: {status.ended} of {status.asked} trials ended ({counts})"]
+    lines = [status.answer, f"{status.name}: {status.ended} of {status.asked} trials ended ({counts})"]
     if status.eta_seconds is not None and not status.quiet:
         lines.append(f"about {_duration(status.eta_seconds)} to go at this pace")
     if status.quiet:

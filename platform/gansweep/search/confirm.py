@@ -18,6 +18,7 @@ from gansweep.config import ConfirmOptions, ConfirmSettings, TrialConfig
 from gansweep.errors import CohortError, ConfigError, GansweepError, StoreError
 from gansweep.scoring.arms import BASE, judge_arms
 from gansweep.scoring.statistics.verdicts import LEAST_TRAININGS
+from gansweep.search.answer import RESULT, confirmed, note_answer
 from gansweep.search.cluster import Footprint, check_capacity, ray_cluster
 from gansweep.search.prechecks import config_checker
 from gansweep.search.retraining import REPORTS, ranked_leaders, retraining_group, same_cohort
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["RESULT", "confirm"]
 
-RESULT = "confirm.json"
 LEAST_PATIENTS = 2
 """With the disease, and without: below that no variance between patients can be told."""
 
@@ -88,7 +88,9 @@ def confirm(
             log.info("opening the test patients of %s", scans.path.name)
             arms = _run_arms(store, trainables, scans, trained, settings, footprint)
         result = _judged(scans, leaders, arms, settings, opening)
+        result["answer"] = confirmed(result).text
         store.write_bytes(RESULT, json.dumps(result, indent=2).encode())
+        note_answer(store)
     return result
 
 

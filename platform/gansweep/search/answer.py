@@ -1,0 +1,339 @@
+"""The answer of a search in one sentence: do synthetic images help, by how much, and how well that is known.
+
+The sentence is made here alone. `confirm`, `status`, `leaderboard`, the report, the model card, `evidence.json` and the
+note of the Optuna study show it in the same words.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from gansweep.config import ConfirmOptions
+from gansweep.errors import StoreError
+from gansweep.store.ranking import rank_trials
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import pandas as pd
+
+    from gansweep.store.schema import SweepInfo
+    from gansweep.store.store import Store
+
+__all__ = [
+    "RESULT",
+    "Answer",
+    "Claim",
+    "answer",
+    "claims_of",
+    "confirmation",
+    "confirmed",
+    "note_answer",
+    "of_training",
+    "so_far",
+]
+
+RESULT = "confirm.json"
+
+State = Literal["helps", "no evidence", "harms", "not known"]
+
+_REPLACING = "synthetic only"
+"""The arm that replaces real images. The answer is about adding to them; this arm is a control."""
+_OPENING = {
+    "helps": "Synthetic images help",
+    "harms": "Synthetic images harm",
+    "no evidence": "No evidence that synthetic images help",
+}
+_MEASURES = ("accuracy", "auroc", "sensitivity", "specificity")
+_PROPORTIONS = ("accuracy", "sensitivity", "specificity")
+_LEAST_TRAININGS = 3  # of `confirm`: with fewer there is no spread to judge by
+_MOST_NEEDED = 10_000
+"""Beyond it the number says only that no study of one hospital will show the change."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a search says about synthetic images.
+
+    Args:
+        text: one sentence.
+        state: the verdict; `not known` before `confirm`.
+        trial_id: the trial that the sentence is about; empty if it is about none.
+    """
+
+    text: str
+    state: State
+    trial_id: str = ""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One comparison of `confirm`: an arm against the real images of its leader.
+
+    Args:
+        trial_id, family: of the leader.
+        arm: name of the arm.
+        values: the comparison as `confirm.json` has it.
+    """
+
+    trial_id: str
+    family: str
+    arm: str
+    values: Mapping[str, Any]
+
+    @property
+    def difference(self) -> float:
+        """Arm minus base."""
+        return float(self.values["difference"])
+
+
+def answer(store: Store) -> Answer:
+    """The answer of a sweep: that of `confirm` if it was run, else what is known so far.
+
+    Args:
+        store: the sweep.
+    """
+    try:
+        found = confirmation(store)
+    except StoreError:
+        return Answer(f"Not known: {RESULT}, the result of `gansweep confirm`, cannot be read.", "not known")
+    return so_far(store.latest_trials(), store.info) if found is None else confirmed(found)
+
+
+def confirmation(store: Store) -> dict[str, Any] | None:
+    """The result of `gansweep confirm`; None if it was not run to its end.
+
+    Raises:
+        StoreError: the file is damaged.
+    """
+    if not store.exists(RESULT):
+        return None
+    try:
+        found = json.loads(store.read_bytes(RESULT))
+        found["leaders"]
+    except (ValueError, TypeError, KeyError):
+        raise StoreError("is no result of `gansweep confirm`", where=f"{store.label}/{RESULT}") from None
+    return dict(found)
+
+
+def claims_of(result: Mapping[str, Any], metric: str) -> list[Claim]:
+    """Every claim about one metric, in the order of leaders and arms; p-values are corrected over all of them."""
+    return [
+        Claim(leader["trial_id"], leader.get("config", {}).get("family", ""), arm, comparisons[metric])
+        for leader in result["leaders"]
+        for arm, comparisons in leader["comparisons"].items()
+        if metric in comparisons
+    ]
+
+
+def confirmed(result: Mapping[str, Any]) -> Answer:
+    """The answer by the test patients.
+
+    It is about the arm that adds synthetic images with the strongest evidence, which the correction over all arms
+    allows: one that helps if there is any, else one that harms, else the largest change.
+
+    Args:
+        result: what `gansweep confirm` returned.
+    """
+    metric = next((name for name in _MEASURES if claims_of(result, name)), None)
+    if metric is None:
+        absent = [arm for leader in result["leaders"] for arm in leader["absent"].values()]
+        why = min((reason for arm in absent for reason in arm.values()), default="no arm was trained")
+        return Answer(f"Not known whether synthetic images help: no arm could be compared ({why}).", "not known")
+    claims = claims_of(result, metric)
+    adding = [claim for claim in claims if claim.arm != _REPLACING] or claims
+    best = min(adding, key=_strength)
+    values = best.values
+    state: State = values["verdict"]
+    where = ", ".join(part for part in (f"trial {best.trial_id}", best.family, best.arm) if part)
+    among = ", the best of " + _count(len(claims), "arm") if state == "no evidence" and len(claims) > 1 else ""
+    text = (
+        f"{_OPENING[state]}: adding them changed {metric} by {_points(values['difference'])} points "
+        f"(95 % interval {_points(values['low'])} to {_points(values['high'])}) on "
+        f"{_count(values['patients'], 'test patient')} with {_count(values['trainings'], 'training')} per arm "
+        f"({where}{among}; {_p(values['p'])}, corrected for {_count(len(claims), 'arm')})"
+    )
+    parts = [text, *_others(claims, best), *_needed(best, len(claims)), *_opened_again(result)]
+    return Answer("; ".join(parts) + ".", state, best.trial_id)
+
+
+def so_far(trials: pd.DataFrame, info: SweepInfo) -> Answer:
+    """The answer before `confirm`: what validation patients show, and what would settle it.
+
+    Args:
+        trials: one row per trial.
+        info: the sweep.
+    """
+    measure = _measure(trials, info)
+    first = None if measure is None else _first(trials, info, measure)
+    if measure is None or first is None:
+        return Answer(_nothing_known(trials, info), "not known")
+    trainings = len(first)
+    arm = float(first[measure].mean())
+    change = float(first[f"{measure}_difference"].mean())
+    name = str(first.iloc[0]["configuration"])
+    family = str(first.iloc[0].get("config.family") or "")
+    searched = trials[trials["repeat_of"].fillna("") == ""]
+    where = [f"trial {name}", family, _count(trainings, "training"), f"the best of {_count(len(searched), 'trial')}"]
+    text = _estimated(measure, arm, change, info.cohort.patients, ", ".join(part for part in where if part))
+    patients = _patients_to_settle(measure, arm, change, info.cohort.patients)
+    more = _trainings_to_settle(change, first[f"{measure}_difference"])
+    return Answer("; ".join([text, *patients, *more]) + ".", "not known", name)
+
+
+def of_training(scores: Mapping[str, float], patients: Mapping[str, int]) -> Answer:
+    """The answer after a production training, which no search and no `confirm` stands behind.
+
+    Args:
+        scores: of the training.
+        patients: numbers of patients by split.
+    """
+    measure = next((name for name in _MEASURES if f"{name}_difference" in scores), None)
+    if measure is None:
+        return Answer("Not known whether synthetic images help: this training measured no detector.", "not known")
+    arm = scores[measure]
+    change = scores[f"{measure}_difference"]
+    text = _estimated(measure, arm, change, patients, "1 training by `gansweep train`")
+    return Answer("; ".join([text, *_patients_to_settle(measure, arm, change, patients)]) + ".", "not known")
+
+
+def note_answer(store: Store) -> None:
+    """Writes the answer where Optuna's dashboard shows it: into the note of the study. No study: nothing to do."""
+    from optuna_dashboard import save_note
+
+    with contextlib.suppress(StoreError):
+        study = store.load_study()
+        text = answer(store).text
+        study.set_user_attr("answer", text)
+        save_note(study, text)
+        store.sync_study()
+
+
+def _strength(claim: Claim) -> tuple[int, float, float]:
+    order = ("helps", "harms", "no evidence").index(claim.values["verdict"])
+    return order, float(claim.values["p"]), -claim.difference
+
+
+def _others(claims: list[Claim], best: Claim) -> Iterator[str]:
+    """Verdicts that differ from the one that was told."""
+    counts = {verdict: sum(claim.values["verdict"] == verdict for claim in claims) for verdict in _OPENING}
+    if counts[best.values["verdict"]] == len(claims):
+        return
+    words = {"helps": "help" if counts["helps"] != 1 else "helps", "harms": "harm" if counts["harms"] != 1 else "harms"}
+    told = [f"{count} {words.get(verdict, 'without evidence')}" for verdict, count in counts.items() if count]
+    yield f"of {_count(len(claims), 'arm')} {', '.join(told)}"
+
+
+def _needed(best: Claim, claims: int) -> Iterator[str]:
+    """How many test patients would have shown a change that these did not show."""
+    from gansweep.scoring.statistics.proportions import strictest_factor
+
+    if best.values["verdict"] != "no evidence" or not best.difference:
+        return
+    # Standard errors fall with the root of the number of patients.
+    ratio = float(best.values["detectable"]) * strictest_factor(claims) / abs(best.difference)
+    yield f"to show a change of this size would take {_about(best.values['patients'] * ratio**2)} test patients"
+
+
+def _opened_again(result: Mapping[str, Any]) -> Iterator[str]:
+    if result.get("reason"):
+        yield "the test patients had been opened before"
+
+
+def _measure(trials: pd.DataFrame, info: SweepInfo) -> str | None:
+    """The score that says whether synthetic images are of use: the last objective with a difference, else accuracy."""
+    aims = [objective.name for objective in info.objectives if objective.direction == "maximize"]
+    for name in (*reversed(aims), *_MEASURES):
+        if f"{name}_difference" in trials and trials[f"{name}_difference"].notna().any():
+            return name
+    return None
+
+
+def _first(trials: pd.DataFrame, info: SweepInfo, measure: str) -> pd.DataFrame | None:
+    """The trainings that count of the first configuration whose change was measured."""
+    ranked = rank_trials(trials, info.objectives)
+    usable = ranked[ranked["counts"] & ranked["status"].isin(["completed", "stopped"])]
+    usable = usable[usable[measure].notna() & usable[f"{measure}_difference"].notna()]
+    if usable.empty:
+        return None
+    lead = usable.iloc[0]
+    like = (usable["configuration"] == lead["configuration"]) & (usable["status"] == lead["status"])
+    same: pd.DataFrame = usable.loc[like]
+    return same
+
+
+def _nothing_known(trials: pd.DataFrame, info: SweepInfo) -> str:
+    ended = int(trials["status"].isin(["completed", "stopped"]).sum())
+    of = f"{ended} of {info.trials} trials ended with a generator"
+    why = "none of them measured a detector with and without them" if ended else "a first one would give an estimate"
+    return f"Not known yet whether synthetic images help: {of}, and {why}."
+
+
+def _estimated(measure: str, arm: float, change: float, patients: Mapping[str, int], where: str) -> str:
+    """What validation patients show, as the first part of the sentence."""
+    interval = ""
+    if measure in _PROPORTIONS and patients.get("val"):
+        from gansweep.scoring.statistics.proportions import difference_interval
+
+        low, high = difference_interval(arm, arm - change, patients["val"])
+        interval = f"95 % interval {_points(low)} to {_points(high)}; "
+    looked_at = _count(patients["val"], "validation patient") if patients.get("val") else "validation patients"
+    return (
+        f"Not known yet whether synthetic images help: on {looked_at} adding them changed {measure} by "
+        f"{_points(change)} points ({interval}{where})"
+    )
+
+
+def _patients_to_settle(measure: str, arm: float, change: float, patients: Mapping[str, int]) -> Iterator[str]:
+    """What the test patients can show, and how many would show the change seen so far."""
+    if measure not in _PROPORTIONS or not patients.get("val"):
+        return
+    from gansweep.scoring.statistics.proportions import cases_needed, detectable
+
+    claims = len(ConfirmOptions().ratios) + 1  # and synthetic images only
+    test = patients.get("test", 0)
+    if test:
+        least = detectable(arm, arm - change, test, known_from=patients["val"], claims=claims)
+        can = f"would show a change of about {100 * least:.0f} points or more"
+        yield (
+            f"the {_count(test, 'test patient')} of `gansweep confirm` "
+            f"{can if least < 1 else 'are too few to show any change'}"
+        )
+    needed = cases_needed(arm, arm - change, known_from=patients["val"], claims=claims)
+    if needed is not None:
+        more = f" ({_about(needed - test)} more)" if needed > test else ""
+        yield f"to show a change of this size would take {_about(needed)} test patients{more}"
+
+
+def _trainings_to_settle(change: float, changes: pd.Series[float]) -> Iterator[str]:
+    """How many more trainings would show the change: its mean is then 2.8 standard errors, four times out of five."""
+    needed = _LEAST_TRAININGS
+    if len(changes) > 1 and change:
+        needed = max(needed, math.ceil((2.8 * float(changes.std(ddof=1)) / change) ** 2))
+    if needed > len(changes):
+        yield f"and {_count(needed - len(changes), 'more training')} with other seeds (`gansweep repeat`)"
+
+
+def _points(value: float) -> str:
+    return f"{100 * value:+.1f}"
+
+
+def _p(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}{'s' * (n != 1)}"
+
+
+def _about(n: float) -> str:
+    """A number of patients with two significant digits, rounded up: more would be more than is known."""
+    whole = math.ceil(n)
+    if whole > _MOST_NEEDED:
+        return f"more than {_MOST_NEEDED}"
+    step = 10 ** max(0, len(str(whole)) - 2)
+    return f"about {math.ceil(whole / step) * step}"

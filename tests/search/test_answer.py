@@ -1,0 +1,255 @@
+"""The answer sentence: its words, its numbers, and that it is the same wherever it is shown."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+import optuna
+import pandas as pd
+import pytest
+from scipy import stats
+
+from gansweep.cli import main
+from gansweep.report.dashboard import prepare_dashboard
+from gansweep.report.html import conclusions, report_html
+from gansweep.report.status import as_document, sweep_status
+from gansweep.scoring.statistics.proportions import cases_needed, detectable, difference_interval
+from gansweep.search.answer import RESULT, answer, confirmed, of_training, so_far
+from gansweep.store.schema import TrialRow
+from gansweep.store.store import Store
+from tests.report.example_sweep import make_info, run_trial
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def comparison(difference: float, low: float, high: float, p: float, verdict: str, **changes: Any) -> dict[str, Any]:
+    values = {"metric": "accuracy", "difference": difference, "low": low, "high": high, "p": p, "verdict": verdict}
+    return {**values, "patients": 8, "trainings": 3, "detectable": 0.39717535980798097, **changes}
+
+
+def result(arms: dict[str, dict[str, Any]], **changes: Any) -> dict[str, Any]:
+    leader = {
+        "trial_id": "0001",
+        "config": {"family": "dcgan"},
+        "comparisons": {arm: {"accuracy": values} for arm, values in arms.items()},
+        "absent": {},
+    }
+    return {"opened": "2026-11-28T01:03:06+00:00", "reason": "", "leaders": [leader], **changes}
+
+
+NO_EVIDENCE = {
+    "real + 0.25 synthetic": comparison(0.020833333333333332, -0.268738, 0.310405, 1.0, "no evidence"),
+    "real + 0.5 synthetic": comparison(0.08333333333333333, -0.209722, 0.376389, 1.0, "no evidence"),
+    "real + 1 synthetic": comparison(0.125, -0.16522451249406855, 0.41522451249406855, 1.0, "no evidence"),
+    "synthetic only": comparison(-0.0625, -0.439835, 0.314835, 1.0, "no evidence"),
+}
+"""A real run on eight test patients."""
+
+SENTENCE = (
+    "No evidence that synthetic images help: adding them changed accuracy by +12.5 points (95 % interval -16.5 to "
+    "+41.5) on 8 test patients with 3 trainings per arm (trial 0001, dcgan, real + 1 synthetic, the best of 4 arms; "
+    "p = 1.000, corrected for 4 arms); to show a change of this size would take about 120 test patients."
+)
+
+
+def test_no_evidence_names_the_best_arm_and_what_would_show_it() -> None:
+    found = confirmed(result(NO_EVIDENCE))
+    assert found.text == SENTENCE
+    assert (found.state, found.trial_id) == ("no evidence", "0001")
+
+
+def test_the_patients_that_would_show_it_grow_with_the_square_and_with_the_arms() -> None:
+    # 8 patients would have shown 39.7 points of a single claim; Holm's first step for four claims is at 1.25 %.
+    quantiles = [stats.norm.ppf(1 - 0.05 / 2 / claims) + stats.norm.ppf(0.8) for claims in (1, 4)]
+    assert 110 < 8 * (0.39717535980798097 / 0.125 * quantiles[1] / quantiles[0]) ** 2 < 120
+    alone = confirmed(result({"real + 1 synthetic": NO_EVIDENCE["real + 1 synthetic"]})).text
+    assert "about 81 test patients" in alone  # 8 * (0.39717 / 0.125)^2 = 80.8
+    assert "the best of" not in alone
+    assert "corrected for 1 arm)" in alone
+    tiny = comparison(0.001, -0.3, 0.3, 1.0, "no evidence")
+    assert "would take more than 10000 test patients" in confirmed(result({"real + 1 synthetic": tiny})).text
+
+
+def test_an_arm_that_helps_is_told_before_larger_changes_without_evidence() -> None:
+    helps = comparison(0.05, 0.02, 0.08, 0.0004, "helps", patients=240, trainings=5)
+    found = confirmed(result({**NO_EVIDENCE, "real + 0.25 synthetic": helps}))
+    assert found.text == (
+        "Synthetic images help: adding them changed accuracy by +5.0 points (95 % interval +2.0 to +8.0) on 240 test"
+        " patients with 5 trainings per arm (trial 0001, dcgan, real + 0.25 synthetic; p < 0.001, corrected for 4"
+        " arms); of 4 arms 1 helps, 3 without evidence."
+    )
+
+
+def test_that_images_alone_do_worse_is_not_the_answer() -> None:
+    harms = comparison(-0.3, -0.4, -0.2, 0.01, "harms")
+    found = confirmed(result({**NO_EVIDENCE, "synthetic only": harms}))
+    assert found.text.startswith("No evidence that synthetic images help: adding them changed accuracy by +12.5 points")
+    assert "of 4 arms 1 harms, 3 without evidence" in found.text
+
+
+def test_harm_is_told() -> None:
+    harms = comparison(-0.1, -0.15, -0.05, 0.012, "harms")
+    found = confirmed(result({**NO_EVIDENCE, "real + 1 synthetic": harms}))
+    assert found.text.startswith("Synthetic images harm: adding them changed accuracy by -10.0 points")
+    assert "p = 0.012" in found.text
+    assert found.state == "harms"
+
+
+def test_a_further_opening_is_told() -> None:
+    again = confirmed(result(NO_EVIDENCE, reason="a reviewer asked")).text
+    assert again.endswith("; the test patients had been opened before.")
+
+
+def test_claims_of_every_leader_are_counted() -> None:
+    two = result(NO_EVIDENCE)
+    two["leaders"].append({**result(NO_EVIDENCE)["leaders"][0], "trial_id": "0002"})
+    assert "the best of 8 arms; p = 1.000, corrected for 8 arms" in confirmed(two).text
+
+
+def test_without_accuracy_another_measure_answers_and_without_any_the_reason() -> None:
+    auroc = {"real + 1 synthetic": {"auroc": comparison(0.1, -0.2, 0.4, 1.0, "no evidence", metric="auroc")}}
+    only = result({})
+    only["leaders"][0]["comparisons"] = auroc
+    assert "changed auroc by +10.0 points" in confirmed(only).text
+    none = result({})
+    none["leaders"][0]["absent"] = {"real + 1 synthetic": {"accuracy": "real: fewer than two test patients"}}
+    found = confirmed(none)
+    assert found.text == (
+        "Not known whether synthetic images help: no arm could be compared (real: fewer than two test patients)."
+    )
+    assert found.state == "not known"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "n", "low", "high"),
+    # Newcombe 1998, table II, method 10.
+    [(56 / 70, 48 / 80, 0, 0.0524, 0.3339), (9 / 10, 3 / 10, 10, 0.1705, 0.8090), (10 / 10, 0 / 10, 10, 0.6075, 1.0)],
+)
+def test_intervals_of_a_difference(one: float, other: float, n: int, low: float, high: float) -> None:
+    if n:
+        assert difference_interval(one, other, n) == pytest.approx((low, high), abs=6e-5)
+
+
+def test_the_cases_needed_are_the_textbooks() -> None:
+    # 0.8 against 0.7, 5 % two-sided, 80 %: (1.960 + 0.842)^2 (0.16 + 0.21) / 0.01 = 290.4 of each.
+    assert cases_needed(0.8, 0.7, known_from=10**9) == 291
+    assert detectable(0.8, 0.7, 291, known_from=10**9) == pytest.approx(0.1, abs=2e-4)
+    # At Bonferroni's 1 %: (2.576 + 0.842)^2 * 37 = 432.1.
+    assert cases_needed(0.8, 0.7, known_from=10**9, claims=5) == 433
+    assert cases_needed(0.7, 0.7, known_from=8) is None
+    # None of 8 wrong is no proof that none ever is: 9 / 10 and 8 / 10 instead of 1 and 7 / 8.
+    assert cases_needed(1.0, 0.875, known_from=8) == math.ceil(7.8489 * (0.09 + 0.16) / 0.125**2)
+
+
+def trials(*rows: TrialRow) -> pd.DataFrame:
+    frame = pd.DataFrame([row.record() for row in rows])
+    return frame.astype({"repeat_of": "string"})
+
+
+def row(trial: str, change: float, **values: Any) -> TrialRow:
+    from gansweep.config import TrialConfig
+
+    scores = {"fid": 20.0, "accuracy": 0.7 + change, "accuracy_difference": change}
+    config = TrialConfig(family="dcgan", seed=values.pop("seed", 0))
+    return TrialRow(trial, 0, values.pop("status", "completed"), config, scores=scores, **values)
+
+
+def test_before_confirm_it_says_what_is_known_and_what_would_settle_it() -> None:
+    found = so_far(trials(row("0000", 0.1)), make_info())
+    low, high = difference_interval(0.8, 0.7, 8)
+    needed = cases_needed(0.8, 0.7, known_from=8, claims=4)
+    assert needed == 465  # 11.15 * (0.74 * 0.26 + 0.66 * 0.34) / 0.1^2
+    assert found.text == (
+        f"Not known yet whether synthetic images help: on 8 validation patients adding them changed accuracy by +10.0"
+        f" points (95 % interval {100 * low:+.1f} to {100 * high:+.1f}; trial 0000, dcgan, 1 training, the best of 1"
+        " trial); the 8 test patients of `gansweep confirm` would show a change of about 76 points or more; to show a"
+        " change of this size would take about 470 test patients (about 460 more); and 2 more trainings with other"
+        " seeds (`gansweep repeat`)."
+    )
+    assert (found.state, found.trial_id) == ("not known", "0000")
+
+
+def test_patients_who_are_too_few_for_any_change_are_said_to_be() -> None:
+    cohort = make_info().cohort.model_copy(update={"patients": {"train": 8, "val": 8, "test": 2}})
+    text = so_far(trials(row("0000", 0.1)), make_info(cohort=cohort)).text
+    assert "the 2 test patients of `gansweep confirm` are too few to show any change" in text
+
+
+def test_repeats_count_instead_of_the_searchs_own_training() -> None:
+    rows = [row("0000", 0.2)]
+    rows += [
+        row(f"0000-{seed}", change, seed=seed, repeat_of="0000") for seed, change in ((1, 0.05), (2, 0.03), (3, 0.01))
+    ]
+    text = so_far(trials(*rows), make_info()).text
+    assert "changed accuracy by +3.0 points" in text
+    assert "trial 0000, dcgan, 3 trainings, the best of 1 trial" in text
+    # sd 2 points over a change of 3: (2.8 * 2 / 3)^2 = 3.5, so four trainings.
+    assert text.endswith("and 1 more training with other seeds (`gansweep repeat`).")
+
+
+def test_a_sweep_without_a_detector_and_one_without_a_trial_say_so() -> None:
+    bare = trials(TrialRow("0000", 0, "completed", row("0", 0.0).config, scores={"fid": 2.0}))
+    assert so_far(bare, make_info()).text == (
+        "Not known yet whether synthetic images help: 1 of 14 trials ended with a generator, and none of them measured "
+        "a detector with and without them."
+    )
+    none = so_far(trials(row("0000", 0.0)).iloc[:0], make_info()).text
+    assert none.startswith("Not known yet whether synthetic images help: 0 of 14 trials ended with a generator")
+
+
+def test_a_production_training_answers_for_itself() -> None:
+    scores = {"accuracy": 0.8, "accuracy_difference": 0.1}
+    text = of_training(scores, {"train": 24, "val": 8, "test": 8}).text
+    assert "on 8 validation patients adding them changed accuracy by +10.0 points" in text
+    assert "1 training by `gansweep train`" in text
+    assert "measured no detector" in of_training({"fid": 2.0}, {}).text
+
+
+@pytest.fixture
+def confirmed_sweep(tmp_path: Path) -> Store:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    store = Store.create(str(tmp_path), "fahr", make_info())
+    study = store.create_study(optuna.samplers.RandomSampler(seed=0))
+    for _ in range(3):
+        run_trial(store, study)
+    store.write_bytes(RESULT, json.dumps(result(NO_EVIDENCE)).encode())
+    return store
+
+
+def test_every_place_has_the_same_words(
+    confirmed_sweep: Store, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    store = confirmed_sweep
+    assert answer(store).text == SENTENCE
+    for verb in ("status", "leaderboard"):
+        assert main([verb, store.uri]) == 0
+        assert capfd.readouterr().out.splitlines()[0] == SENTENCE
+    assert as_document(sweep_status(store))["answer"] == SENTENCE
+    assert conclusions(store)["answer"] == SENTENCE
+    page = report_html(store)
+    body = page.partition("<body>")[2]
+    assert body.index(SENTENCE) < body.index("<h1>")
+    prepare_dashboard(store)
+    study = store.load_study()
+    assert study.user_attrs["answer"] == SENTENCE
+    assert note_of(study) == SENTENCE
+
+
+def note_of(study: optuna.Study) -> str:
+    """The study's note as Optuna's dashboard reads it."""
+    from optuna_dashboard._note import get_note_from_system_attrs
+
+    attrs = study._storage.get_study_system_attrs(study._study_id)
+    return get_note_from_system_attrs(attrs, None)["body"]
+
+
+def test_a_damaged_result_is_told_and_costs_no_more(confirmed_sweep: Store) -> None:
+    for content in (b"{", b"[]", b"{}", b"null"):
+        confirmed_sweep.write_bytes(RESULT, content)
+        assert (
+            answer(confirmed_sweep).text == "Not known: confirm.json, the result of `gansweep confirm`, cannot be read."
+        )
