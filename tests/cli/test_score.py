@@ -55,6 +55,47 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
 
 
+@pytest.fixture(scope="module")
+def plain(pictures: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The same pictures in folders without classes."""
+    base = tmp_path_factory.mktemp("plain")
+    for name in ("real", "other"):
+        (base / name).mkdir()
+        for file in pictures[name].rglob("*.png"):
+            (base / name / file.name).write_bytes(file.read_bytes())
+    return {name: base / name for name in ("real", "other")}
+
+
+def test_plain_folders_are_compared_without_labels(
+    capfd: pytest.CaptureFixture[str], pictures: dict[str, Path], plain: dict[str, Path]
+) -> None:
+    found = scored(capfd, pictures, str(plain["real"]), str(plain["other"]))
+    labelled = scored(capfd, pictures, "real", "other")
+    # Named features do not depend on labels, and neither does the distance between all images.
+    assert found["fid"]["value"] == pytest.approx(labelled["fid"]["value"], rel=1e-6)
+    assert (found["fid"]["n_real"], found["fid"]["n_fake"]) == (60, 40)
+    assert found["accuracy"]["value"] is None
+    mixed = scored(capfd, pictures, "cohort", str(plain["other"]))
+    assert mixed["fid"]["value"] > 0
+    assert mixed["lesion_fidelity"]["value"] is None
+
+
+def test_what_is_not_measured_is_told_in_a_few_lines(
+    capfd: pytest.CaptureFixture[str],
+    pictures: dict[str, Path],
+    plain: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    words = ["score", str(plain["real"]), str(plain["other"]), "--features", str(pictures["features"])]
+    assert main([*words, f"--size={SIZE}"]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    below = [line for line in lines if line.startswith("Not measured")]
+    assert len(below) < 8
+    assert "Not measured, the sets are not paired: psnr, ssim, ms_ssim, ms_gmsd, lpips." in below
+    assert not any(line.split()[1:2] == ["-"] for line in lines)
+
+
 def scored(capfd: pytest.CaptureFixture[str], pictures: dict[str, Path], *words: str) -> dict[str, Any]:
     paths = [str(pictures.get(word, word)) for word in words]
     assert main(["score", *paths, "--features", str(pictures["features"]), f"--size={SIZE}", "--json"]) == 0

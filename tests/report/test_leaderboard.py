@@ -4,7 +4,8 @@ import json
 import pytest
 from rich.console import Console
 
-from gansweep.report.leaderboard import as_document, as_table, leaderboard, score_text, searched_keys, short_names
+from gansweep.report.leaderboard import as_document, as_table, leaderboard, searched_keys, short_names
+from gansweep.scoring.metrics.formatting import score_text
 
 
 def test_leaders_first_and_failures_last(finished):

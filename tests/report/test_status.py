@@ -51,7 +51,7 @@ def test_a_live_sweep(live):
     text = _shown(status)
     assert "2 of 14 trials ended (1 completed, 1 diverged, 1 running)" in text
     assert "about 4 min to go" in text
-    assert "2/4" in text
+    assert "2 of 4" in text
 
 
 def test_a_sweep_that_fell_silent_is_said_to_have_died(live):

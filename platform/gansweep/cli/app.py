@@ -10,11 +10,11 @@ import traceback
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
 from gansweep._version import __version__
-from gansweep.cli import cohorts, confirmation, demo, exports, repeats, results, score, sweeps, system
+from gansweep.cli import cohorts, confirmation, demo, exports, repeats, results, score, spaces, sweeps, system
 from gansweep.cli.console import log_as_notes, note, results_only
+from gansweep.cli.help import WholeWordsCommand, example_lines
 from gansweep.errors import GansweepError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ __all__ = ["app", "main"]
 _REFUSALS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOTDIR}
 
 
-class Command(TyperCommand):
+class Command(WholeWordsCommand):
     """A verb whose stdout holds its result and nothing else."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -41,7 +41,6 @@ class Command(TyperCommand):
 
 app = typer.Typer(
     help="Distributed hyperparameter search for medical-image GANs, scored on held-out patients.",
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -50,7 +49,8 @@ app = typer.Typer(
 _COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
     ("Start here", demo.demo, "gansweep demo --out demo"),
     ("Start here", system.doctor, "gansweep doctor --workers-per-trial 2"),
-    ("Start here", system.trainables, "gansweep trainables --json"),
+    ("Start here", spaces.trainables, "gansweep trainables fahr_ct"),
+    ("Start here", spaces.settings, "gansweep settings --family dcgan"),
     ("Cohorts", cohorts.phantom, "gansweep phantom scans --patients 40 --seed 1"),
     ("Cohorts", cohorts.ingest, "gansweep ingest scans cohort --labels scans/labels.csv --size 64 --window lesion"),
     ("Cohorts", score.score, "gansweep score cohort synthetic --json"),
@@ -75,7 +75,7 @@ _COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
     ("Use", exports.generate, "gansweep generate best --n 100 --out synthetic --format dicom"),
 )
 for panel, function, example in _COMMANDS:
-    app.command(cls=Command, rich_help_panel=panel, epilog=f"Example: {example}")(function)
+    app.command(cls=Command, rich_help_panel=panel, epilog=example_lines(example))(function)
 
 
 def _print_version(wanted: bool) -> None:

@@ -8,7 +8,7 @@ from gansweep.cli.options import Json, StoreArgument, SweptSpaceOption
 from gansweep.config import ConfirmOptions
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from gansweep.report.fitting import FittingTable
 
 __all__ = ["confirm"]
 
@@ -27,41 +27,33 @@ def confirm(
     emit(result, below(_as_table(result), result["answer"]), as_json=as_json)
 
 
-def _as_table(result: dict[str, Any]) -> "Table":
-    from rich.table import Table
+def _as_table(result: dict[str, Any]) -> "FittingTable":
+    from gansweep.report.fitting import Column, FittingTable
 
-    table = Table(
-        title=f"{result['patients']} test patients, {result['images']} images; 95 % intervals; base: {result['base']}"
-    )
-    for column in (
-        "trial",
-        "arm",
-        "accuracy",
-        "sensitivity",
-        "specificity",
-        "difference in accuracy",
-        "verdict",
-        "absent",
-    ):
-        table.add_column(column)
+    measures = ("accuracy", "sensitivity", "specificity")
+    trial = Column("trial")
+    arm = Column("arm", prose=True)
+    scores = {name: Column(name, right=True) for name in measures}
+    difference = Column("difference in accuracy", right=True)
+    verdict = Column("verdict")
+    absent = Column("absent", prose=True)
     for leader in result["leaders"]:
-        for arm, scores in leader["arms"].items():
-            claim = leader["comparisons"].get(arm, {}).get("accuracy")
-            table.add_row(
-                leader["trial_id"],
-                arm,
-                *(
-                    _percent(*scores[metric]) if metric in scores else "-"
-                    for metric in ("accuracy", "sensitivity", "specificity")
-                ),
-                *(_claimed(claim) if claim else ("", "")),
-                "; ".join(f"{metric}: {reason}" for metric, reason in leader["absent"][arm].items()),
-            )
-    return table
-
-
-def _claimed(claim: dict[str, Any]) -> tuple[str, str]:
-    return _percent(claim["difference"], claim["low"], claim["high"], sign="+"), claim["verdict"]
+        for name, measured in leader["arms"].items():
+            claim = leader["comparisons"].get(name, {}).get("accuracy")
+            trial.cells.append(leader["trial_id"])
+            arm.cells.append(name)
+            for measure, column in scores.items():
+                column.cells.append(_percent(*measured[measure]) if measure in measured else "-")
+            difference.cells.append(_percent(claim["difference"], claim["low"], claim["high"], "+") if claim else "")
+            verdict.cells.append(claim["verdict"] if claim else "")
+            reasons = leader["absent"][name].items()
+            absent.cells.append("; ".join(f"{measure}: {reason}" for measure, reason in reasons))
+    columns = [trial, arm, *scores.values(), difference, verdict]
+    return FittingTable(
+        [*columns, absent] if any(absent.cells) else columns,
+        title=f"{result['patients']} test patients, {result['images']} images; percent with 95 % intervals, "
+        f"differences in points; base: {result['base']}",
+    )
 
 
 def _percent(value: float, low: float, high: float, sign: str = "") -> str:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console, RenderableType
 
-__all__ = ["Ticker", "above", "below", "emit", "log_as_notes", "note", "results_only", "to_json"]
+__all__ = ["Ticker", "above", "below", "clear", "emit", "log_as_notes", "note", "results_only", "to_json"]
 
 _UNFOLDED = 10_000
 """Columns of a pipe: wider than any line."""
@@ -77,6 +77,11 @@ def below(shown: RenderableType, sentence: str) -> RenderableType:
     from rich.text import Text
 
     return Group(shown, Text(f"\n{sentence}"))
+
+
+def clear() -> None:
+    """Clears the terminal that results go to; does nothing where it is none."""
+    _console(_reserved or sys.stdout).clear()
 
 
 def note(line: str) -> None:

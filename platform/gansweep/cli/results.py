@@ -1,39 +1,58 @@
 """Verbs that show a sweep's results: status, leaderboard, report, dashboard."""
 
+import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from gansweep.cli.console import above, emit, note
-from gansweep.cli.options import Json, StoreArgument
+from gansweep.cli.console import above, clear, emit, note
+from gansweep.cli.options import Json, StoreArgument, parse_names
 
 __all__ = ["dashboard", "leaderboard", "report", "status"]
 
 
-def status(store: StoreArgument, as_json: Json = False) -> None:
-    """Say how far a sweep is: trials by status, what runs, what went wrong, when it may end."""
+def status(
+    store: StoreArgument,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it anew until the sweep ends or Ctrl-C.")] = False,
+    every: Annotated[float, typer.Option("--every", metavar="S", min=0.1, help="Seconds between, with --watch.")] = 5.0,
+    as_json: Json = False,
+) -> None:
+    """Say how far a sweep is: trials by status, what runs, what went wrong, when it may end.
+
+    With --watch and --json, one document after another.
+    """
     from gansweep.report.status import as_document, as_text, sweep_status
     from gansweep.store.store import Store
 
-    found = sweep_status(Store.open(store))
-    emit(as_document(found), as_text(found), as_json=as_json)
+    while True:
+        found = sweep_status(Store.open(store))
+        if watch:
+            clear()
+        emit(as_document(found), as_text(found), as_json=as_json)
+        if not watch or found.finished or found.dead:
+            break
+        time.sleep(every)
 
 
 def leaderboard(
     store: StoreArgument,
     top: Annotated[int | None, typer.Option(min=1, help="Show only the first so many configurations.")] = None,
+    columns: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Show these columns: headings, scores, configuration keys.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """List the trials, best first."""
+    """List the trials, best first. Searched parameters are shown as far as they fit; --columns chooses."""
     from gansweep.report.leaderboard import as_document, as_table
     from gansweep.report.leaderboard import leaderboard as ranked
     from gansweep.search.answer import answer
     from gansweep.store.store import Store
 
+    named = None if columns is None else parse_names(columns)
     opened = Store.open(store)
     rows = ranked(opened)
-    emit(as_document(rows, top), above(answer(opened).text, as_table(rows, opened.info, top)), as_json=as_json)
+    emit(as_document(rows, top), above(answer(opened).text, as_table(rows, opened.info, top, named)), as_json=as_json)
 
 
 def report(

@@ -11,13 +11,14 @@ from gansweep.cli.options import Json
 from gansweep.config import ScoreOptions
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
+    from gansweep.report.fitting import FittingTable
     from gansweep.scoring.values import MetricValue
 
 __all__ = ["score"]
 
-Images = Annotated[Path, typer.Argument(help="A cohort, or a folder that `gansweep ingest` could read.")]
+Images = Annotated[
+    Path, typer.Argument(help="A cohort, a folder that `gansweep ingest` could read, or one of images without labels.")
+]
 
 
 @with_model_options
@@ -36,12 +37,32 @@ def score(real: Images, fake: Images, options: ScoreOptions, as_json: Json = Fal
     emit({name: metric.as_dict() for name, metric in found.items()}, _table(found), as_json=as_json)
 
 
-def _table(found: "dict[str, MetricValue]") -> "Table":
-    from rich.table import Table
+def _table(found: "dict[str, MetricValue]") -> "FittingTable":
+    from gansweep.report.fitting import Column, FittingTable
+    from gansweep.scoring.metrics.formatting import plain
 
-    table = Table("metric", "value", "95 % interval", "real", "fake", "remark", box=None)
+    measured = {name: metric for name, metric in found.items() if metric.value is not None}
+    intervals = [
+        "" if item.low is None or item.high is None else f"{plain(item.low, 4)} to {plain(item.high, 4)}"
+        for item in measured.values()
+    ]
+    return FittingTable(
+        [
+            Column("metric", list(measured)),
+            Column("value", [plain(item.value or 0.0, 4) for item in measured.values()], right=True),
+            Column("95 % interval", intervals, right=True),
+            Column("real", [str(item.n_real) for item in measured.values()], right=True, spare=True),
+            Column("fake", [str(item.n_fake) for item in measured.values()], right=True, spare=True),
+            Column("remark", [item.reason for item in measured.values()], prose=True, spare=True),
+        ],
+        notes=_not_measured(found),
+    )
+
+
+def _not_measured(found: "dict[str, MetricValue]") -> list[str]:
+    """One line per reason, instead of a row per metric."""
+    absent: dict[str, list[str]] = {}
     for name, metric in found.items():
-        interval = "" if metric.low is None or metric.high is None else f"{metric.low:.4g} to {metric.high:.4g}"
-        value = "-" if metric.value is None else f"{metric.value:.4g}"
-        table.add_row(name, value, interval, str(metric.n_real), str(metric.n_fake), metric.reason or "")
-    return table
+        if metric.value is None:
+            absent.setdefault(metric.reason, []).append(name)
+    return [f"Not measured, {reason}: {', '.join(names)}." for reason, names in absent.items()]

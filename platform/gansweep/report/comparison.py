@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gansweep.report.formatting import score_text
 from gansweep.report.rows import Difference, LeaderboardRow, Verdict
+from gansweep.scoring.metrics.formatting import score_text
 from gansweep.scoring.statistics.proportions import difference_interval
 from gansweep.scoring.statistics.verdicts import holm
 

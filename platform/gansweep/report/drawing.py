@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 
+from gansweep.scoring.metrics.formatting import score_text
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -25,7 +27,7 @@ def axis(objective: Objective) -> str:
 
 def hover(row: LeaderboardRow) -> str:
     """The text of a point under the pointer, in HTML."""
-    scores = "<br>".join(f"{name} {value:.4g}" for name, value in list(row.scores.items())[:8])
+    scores = "<br>".join(f"{name} {score_text(name, value)}" for name, value in list(row.scores.items())[:8])
     return f"<b>trial {row.trial_id}</b>, rank {row.rank}, {row.status}<br>{row.config.family}<br>{scores}"
 
 

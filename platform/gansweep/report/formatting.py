@@ -5,36 +5,24 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from gansweep.scoring.metrics.formatting import plain
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
     from gansweep.store.schema import TestOpening
 
-__all__ = ["openings_text", "score_text", "time_text", "value_text"]
-
-_PERCENTAGES = ("accuracy", "sensitivity", "specificity", "fidelity")
-
-
-def score_text(name: str, value: float | None, *, signed: bool = False) -> str:
-    """A score as text: proportions in percent, everything else with three significant digits.
-
-    Args:
-        name: name of the score.
-        value: None or not finite: "-".
-        signed: for a difference: with a sign, and proportions in percentage points (pp).
-    """
-    if value is None or not math.isfinite(value):
-        return "-"
-    sign = "+" if signed else ""
-    if any(part in name for part in _PERCENTAGES):
-        return f"{100 * value:{sign}.1f} {'pp' if signed else '%'}"
-    return f"{value:{sign}#.3g}".rstrip(".")  # the # keeps trailing zeros: 31.0
+__all__ = ["openings_text", "time_text", "value_text"]
 
 
 def value_text(value: Any) -> str:
     """A configuration value as text."""
-    return f"{value:.3g}" if isinstance(value, float) else "-" if value is None else str(value)
+    if isinstance(value, float) and math.isfinite(value):
+        # A learning rate of 1.23e-05 is written so in every paper.
+        text = f"{value:.3g}" if value and abs(value) < 1e-3 else plain(value)
+        return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
+    return "-" if value is None else str(value)
 
 
 def time_text(time: datetime) -> str:

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from gansweep.config import TrialConfig
 from gansweep.report.comparison import compare_with_first, folded, verdict_sentences
-from gansweep.report.formatting import openings_text, score_text, value_text
+from gansweep.report.fitting import Column, FittingTable, chosen
+from gansweep.report.formatting import openings_text, value_text
 from gansweep.report.rows import LeaderboardRow
+from gansweep.scoring.metrics.formatting import score_text
 from gansweep.store.ranking import rank_trials
 from gansweep.store.schema import TRIAL_COLUMNS, flat_config
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence, Set
 
     import pandas as pd
-    from rich.table import Table
 
     from gansweep.store.schema import SweepInfo
     from gansweep.store.store import Store
@@ -90,48 +91,76 @@ def as_document(rows: Sequence[LeaderboardRow], top: int | None = None) -> list[
     ]
 
 
-def as_table(rows: Sequence[LeaderboardRow], info: SweepInfo, top: int | None = None) -> Table:
+def as_table(
+    rows: Sequence[LeaderboardRow],
+    info: SweepInfo,
+    top: int | None = None,
+    columns: Sequence[str] | None = None,
+) -> FittingTable:
     """A table for the terminal: objectives, differences to real images alone, and searched parameters.
 
     Args:
         rows: all rows, as `leaderboard` returns them.
         info: their sweep.
         top: number of configurations to show; None: all.
-    """
-    from rich.table import Table
+        columns: headings, scores and configuration keys to show; None: those above, parameters only as far as they fit.
 
+    Raises:
+        ConfigError: a column that there is not.
+    """
     objectives = [objective.name for objective in info.objectives]
     differences = [
         f"{name}_difference" for name in objectives if any(f"{name}_difference" in row.scores for row in rows)
     ]
-    keys = searched_keys(rows)[:6]  # more columns do not fit a terminal
     shown = folded(rows)
     repeated = any(row.trainings > 1 for row in shown)
     count = f"{len(rows)} trials" + (f" of {len({row.configuration for row in rows})} configurations" * repeated)
-    table = Table(title=f"{info.name}: {count}, best first", caption=_caption(rows, info, repeated=repeated))
+    shown = shown[:top]
+    table = _columns(shown, [*objectives, *differences], repeated=repeated)
+    if columns is not None:
+        table = chosen([*table, *_further_columns(rows, shown, {column.header for column in table})], columns)
+    return FittingTable(
+        table,
+        title=f"{info.name}: {count}, best first",
+        notes=_notes(rows, info, repeated=repeated),
+        hint=" --columns chooses.",
+        bold=frozenset(i for i, row in enumerate(shown) if row.front == 0 and row.status == "completed"),
+    )
 
-    for heading in ("#", "trial", "status"):
-        table.add_column(heading, no_wrap=True)
+
+def _columns(rows: Sequence[LeaderboardRow], scores: Sequence[str], *, repeated: bool) -> list[Column]:
+    """The columns that are shown by default; searched parameters where there is room for them."""
+    columns = [
+        Column("#", [str(row.rank) for row in rows], right=True),
+        Column("trial", [row.trial_id for row in rows]),
+        Column("status", [row.status for row in rows]),
+    ]
     if repeated:
-        table.add_column("n", justify="right")
-    for name in (*objectives, *differences):
-        table.add_column(name.replace("_difference", " - real only"), justify="right")
-    for label in short_names(keys).values():
-        table.add_column(label, justify="right")
+        columns.append(Column("n", [str(row.trainings) for row in rows], right=True))
+    columns += [_score_column(rows, name) for name in scores]
+    flat = [flat_config(row.config) for row in rows]
+    for key, label in short_names(searched_keys(rows)).items():
+        columns.append(Column(label, [value_text(values.get(key)) for values in flat], right=True, spare=True))
+    return columns
 
-    for row in shown[:top]:
-        config = flat_config(row.config)
-        table.add_row(
-            str(row.rank),
-            row.trial_id,
-            row.status,
-            *([str(row.trainings)] if repeated else []),
-            *(spread_text(row, name) for name in objectives),
-            *(spread_text(row, name, signed=True) for name in differences),
-            *(value_text(config.get(key)) for key in keys),
-            style="bold" if row.front == 0 and row.status == "completed" else None,
-        )
-    return table
+
+def _further_columns(
+    rows: Sequence[LeaderboardRow], shown: Sequence[LeaderboardRow], known: Set[str]
+) -> Iterator[Column]:
+    """Every other score and configuration key, for whoever names it."""
+    scores = dict.fromkeys(name for row in rows for name in row.scores)
+    columns = [_score_column(shown, name) for name in scores]
+    flat = [flat_config(row.config) for row in shown]
+    keys = dict.fromkeys(key for values in flat for key in values)
+    columns += [Column(key, [value_text(values.get(key)) for values in flat], right=True) for key in keys]
+    columns.append(Column("reason", [row.reason for row in shown], prose=True))
+    yield from (column for column in columns if column.header not in known)
+
+
+def _score_column(rows: Sequence[LeaderboardRow], name: str) -> Column:
+    signed = name.endswith("_difference")
+    heading = name.replace("_difference", " - real only")
+    return Column(heading, [spread_text(row, name, signed=signed) for row in rows], right=True)
 
 
 def spread_text(row: LeaderboardRow, name: str, *, signed: bool = False) -> str:
@@ -192,7 +221,7 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _caption(rows: Sequence[LeaderboardRow], info: SweepInfo, *, repeated: bool) -> str:
+def _notes(rows: Sequence[LeaderboardRow], info: SweepInfo, *, repeated: bool) -> list[str]:
     features = ", ".join(sorted({row.fid_features for row in rows if row.fid_features})) or "unknown"
     patients = info.cohort.patients.get("val")
     evaluated = f"{patients} validation patients" if patients else "validation patients"
@@ -201,4 +230,4 @@ def _caption(rows: Sequence[LeaderboardRow], info: SweepInfo, *, repeated: bool)
     )
     means = " n: trainings; ±: their standard deviation." * repeated
     line = f"Bold: no completed trial is better in every objective.{means} FID features: {features}. {evaluated};"
-    return "\n".join([f"{line} test set {opened}.", *verdict_sentences(rows)])
+    return [f"{line} test set {opened}.", *verdict_sentences(rows)]

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from gansweep.report.driver import driver_has_ended
+from gansweep.report.fitting import Column, FittingTable
 from gansweep.report.formatting import openings_text, time_text
+from gansweep.scoring.metrics.formatting import score_text
 from gansweep.search.answer import answer
 
 if TYPE_CHECKING:
@@ -23,6 +26,10 @@ if TYPE_CHECKING:
 __all__ = ["RunningTrial", "SweepStatus", "as_document", "as_text", "sweep_status"]
 
 _ENDED = ("completed", "stopped", "diverged", "failed")
+_BEFORE_THE_FIRST = (
+    "before the first trial: Ray and the workers start, then the cohort's encoder and the real-only detectors are "
+    "trained, once per cohort"
+)
 _QUIET_SECONDS = 600.0
 """A sweep that wrote nothing for this long, and for five times its longest pause so far, has probably died."""
 
@@ -63,6 +70,7 @@ class SweepStatus:
         gpu_seconds: GPU time used so far.
         created, last_activity: UTC.
         eta_seconds: expected time until the last trial ends, at the pace so far; None if unknown.
+        dead: whether the process that drove it has ended before the sweep; known only on its machine.
         quiet: whether the sweep wrote nothing for so long that it has probably died.
         repeats: number of trainings by `gansweep repeat`, by status; they are not trials of the sweep.
         test_openings: each use of the test patients, with its reason.
@@ -79,6 +87,7 @@ class SweepStatus:
     created: datetime
     last_activity: datetime
     eta_seconds: float | None
+    dead: bool
     quiet: bool
     repeats: Mapping[str, int]
     test_openings: tuple[TestOpening, ...]
@@ -138,6 +147,7 @@ def sweep_status(store: Store, now: datetime | None = None) -> SweepStatus:
         created=info.created,
         last_activity=last,
         eta_seconds=_eta(attempts, left, running, info.concurrent) if running else None,
+        dead=left > 0 and driver_has_ended(store),
         quiet=left > 0 and quiet_for > max(_QUIET_SECONDS, 5 * longest_pause),
         repeats=dict(Counter(str(status) for status in repeats["status"])),
         test_openings=info.test_openings,
@@ -163,16 +173,19 @@ def as_text(status: SweepStatus) -> RenderableType:
         status: as `sweep_status` returns it.
     """
     from rich.console import Group
-    from rich.table import Table
     from rich.text import Text
 
     counts = ", ".join(f"{count} {name}" for name, count in sorted(status.counts.items())) or "no trial yet"
     lines = [status.answer, f"{status.name}: {status.ended} of {status.asked} trials ended ({counts})"]
-    if status.eta_seconds is not None and not status.quiet:
-        lines.append(f"about {_duration(status.eta_seconds)} to go at this pace")
-    if status.quiet:
+    if status.dead:
+        lines.append("the process that drove the sweep has ended: continue it with --resume")
+    elif status.quiet:
         since = time_text(status.last_activity)
         lines.append(f"nothing was written since {since}: if the sweep has died, continue it with --resume")
+    elif status.eta_seconds is not None:
+        lines.append(f"about {_duration(status.eta_seconds)} to go at this pace")
+    elif not status.counts:
+        lines.append(_BEFORE_THE_FIRST)
     if status.repeats:
         repeats = ", ".join(f"{count} {name}" for name, count in sorted(status.repeats.items()))
         lines.append(f"repeats of the leaders with new seeds: {repeats}")
@@ -183,12 +196,25 @@ def as_text(status: SweepStatus) -> RenderableType:
     lines += [f"{reason}: {_names(trials)}" for reason, trials in status.failures.items()]
     if not status.running:
         return Text("\n".join(lines))
-    table = Table("trial", "attempt", "reports", "iteration", "last scores", "time")
-    for trial in status.running:
-        scores = ", ".join(f"{name} {value:.3g}" for name, value in trial.scores.items()) or "-"
-        done = f"{trial.reports}/{status.reports_per_trial}"
-        table.add_row(trial.trial_id, str(trial.attempt), done, str(trial.iteration), scores, _duration(trial.seconds))
-    return Group(Text("\n".join(lines)), table)
+    return Group(Text("\n".join(lines)), _running_table(status))
+
+
+def _running_table(status: SweepStatus) -> FittingTable:
+    trials = status.running
+    scores = (
+        ", ".join(f"{name} {score_text(name, value)}" for name, value in trial.scores.items()) or "-"
+        for trial in trials
+    )
+    return FittingTable(
+        [
+            Column("trial", [trial.trial_id for trial in trials]),
+            Column("attempt", [str(trial.attempt) for trial in trials], right=True, spare=True),
+            Column("reports", [f"{trial.reports} of {status.reports_per_trial}" for trial in trials], right=True),
+            Column("iteration", [str(trial.iteration) for trial in trials], right=True),
+            Column("last scores", list(scores), prose=True),
+            Column("time", [_duration(trial.seconds) for trial in trials], right=True),
+        ]
+    )
 
 
 def _running(row: Mapping[Any, Any], reports: pd.DataFrame, objectives: list[str], now: datetime) -> RunningTrial:

@@ -18,6 +18,7 @@ from gansweep.config import validated
 from gansweep.contracts import ImageSet
 from gansweep.errors import CohortError
 from gansweep.scoring.panel.score import PanelInputs, score_sets
+from gansweep.scoring.unlabelled import is_unlabelled, one_label, without_labels
 
 if TYPE_CHECKING:
     from gansweep.cohort.dataset import CohortInfo
@@ -40,7 +41,7 @@ def compare(
     the validation patients of `real`, or where `options.training` is given by all of `real` that is not among it.
 
     Args:
-        real: a cohort, or a folder that `ingest` could read.
+        real: a cohort, a folder that `ingest` could read, or one of images without labels.
         fake: likewise; read as `real` was.
         options: which extractor, whether images are pairs, what the generator was trained on.
         progress: told of each step.
@@ -54,9 +55,14 @@ def compare(
     """
     if options.paired:
         _refuse_unlike_pairs(real, fake)
+    plain = is_unlabelled(real) or is_unlabelled(fake)
     real_images, info = _load(real, options.size, progress)
-    fake_images = _drawn_apart(*_load(fake, info.size, progress, like=info))
+    fake_images = _drawn_apart(*_load(fake, info.size, progress, like=info, labelled=not plain))
     seen, unseen = _seen_and_unseen(real, real_images, options.training, info, progress)
+    if plain:
+        # Classes of one set alone say nothing of the other.
+        real_images = without_labels(real_images)
+        fake_images = without_labels(fake_images)
     inputs = PanelInputs(
         real_images,
         fake_images,
@@ -93,7 +99,9 @@ def _seen_and_unseen(
 ) -> tuple[ImageSet | None, ImageSet | None]:
     """What the generator is taken to have been trained on, and real images that it was not."""
     if training is not None:
-        return _load(training, info.size, progress, like=info, splits=("train",))[0], real_images
+        return _load(training, info.size, progress, like=info, splits=("train",), labelled=not is_unlabelled(training))[
+            0
+        ], real_images
     if not (real / "cohort.json").is_file():
         return None, None
     cohort = Cohort.open(real)
@@ -107,19 +115,21 @@ def _load(
     *,
     like: CohortInfo | None = None,
     splits: tuple[Split, ...] = ("train", "val"),
+    labelled: bool = True,
 ) -> tuple[ImageSet, CohortInfo]:
     """The images at `path`: those splits of a cohort, or all of a folder, read as `like` was where that is given."""
+    named = like if labelled else None
     if (path / "cohort.json").is_file():
         cohort = Cohort.open(path)
         _refuse_other_intensities(cohort.info, like, path)
-        return _labelled_as(_of(cohort, splits), cohort.info, like, path), cohort.info
+        return _labelled_as(_of(cohort, splits), cohort.info, named, path), cohort.info
     reading = _reading(path, size, like)
     with TemporaryDirectory(prefix="gansweep-score-") as scratch:
         cohort = _ingested(path, Path(scratch) / "a", reading, progress)
         if like is not None and like.modality == cohort.info.modality and like.window != cohort.info.window:
             cohort = _ingested(path, Path(scratch) / "b", reading | {"window": like.window}, progress)
         _refuse_other_intensities(cohort.info, like, path)
-        return _labelled_as(_of(cohort, ("train",)), cohort.info, like, path), cohort.info
+        return _labelled_as(_of(cohort, ("train",)), cohort.info, named, path), cohort.info
 
 
 def _refuse_other_intensities(info: CohortInfo, like: CohortInfo | None, path: Path) -> None:
@@ -150,6 +160,8 @@ def _reading(source: Path, size: int, like: CohortInfo | None) -> dict[str, obje
 
 
 def _ingested(source: Path, out: Path, reading: dict[str, object], progress: ProgressCallback | None) -> Cohort:
+    if is_unlabelled(source):
+        reading = reading | {"labels": one_label(source, out.with_suffix(".csv"))}
     ingest(source, out, validated(IngestSettings, reading, where="score"), progress=progress)
     return Cohort.open(out)
 

@@ -1,0 +1,58 @@
+"""Plain folders of images without labels: what `gansweep score` takes as torch-fidelity and pytorch-fid do."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from gansweep.cohort.sources.bids import is_bids
+from gansweep.cohort.sources.source import format_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gansweep.contracts import ImageSet
+
+__all__ = ["is_unlabelled", "one_label", "without_labels"]
+
+_LABEL = "image"
+
+
+def is_unlabelled(folder: Path) -> bool:
+    """Whether a folder has images right inside and nothing that labels them.
+
+    Args:
+        folder: a folder of the user's.
+    """
+    if not folder.is_dir() or (folder / "labels.csv").is_file() or (folder / "cohort.json").is_file():
+        return False
+    return not is_bids(folder) and any(path.is_file() and format_of(path) for path in folder.iterdir())
+
+
+def one_label(folder: Path, table: Path) -> Path:
+    """Writes a labels CSV that gives every image below a folder the same label.
+
+    Args:
+        folder: the images.
+        table: the file to write.
+
+    Returns:
+        `table`.
+    """
+    with table.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["path", "label"])
+        rows.writerows([str(path.relative_to(folder)), _LABEL] for path in sorted(folder.rglob("*")) if format_of(path))
+    return table
+
+
+def without_labels(images: ImageSet) -> ImageSet:
+    """The same images, all of one class.
+
+    Args:
+        images: any.
+    """
+    return replace(images, labels=torch.zeros_like(images.labels))

@@ -1,0 +1,88 @@
+"""The parameters of a search space, found by asking it for many proposals: a define-by-run space has no list."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gansweep.errors import ConfigError
+from gansweep.search.spaces import users_code
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+    from gansweep.experiment import Experiment
+
+__all__ = ["Parameter", "space_parameters"]
+
+PROPOSALS = 300
+"""A parameter that one proposal in a hundred has is missed once in twenty times."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of a space.
+
+    Args:
+        name: as Optuna knows it.
+        values: the range, or the choices.
+        first: its value in the space's first trials, if they name one.
+        present: fraction of proposals that have it; below 1 it exists only for some choices.
+    """
+
+    name: str
+    values: str
+    first: Any
+    present: float
+
+
+def space_parameters(experiment: Experiment, *, seed: int = 0) -> list[Parameter]:
+    """The parameters that a space asks for, those of all proposals first.
+
+    Args:
+        experiment: the search; its overrides are no parameters.
+        seed: of the proposals.
+
+    Raises:
+        ConfigError: the space raises.
+    """
+    import optuna
+
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+    optuna.logging.set_verbosity(verbosity)
+    found: dict[str, dict[str, BaseDistribution]] = {}
+    counts: Counter[str] = Counter()
+    for _ in range(PROPOSALS):
+        trial = study.ask()
+        try:
+            with users_code(f"space {experiment.name}"):
+                experiment.space(trial)
+        except ConfigError:
+            # One configuration that cannot be made does not hide the others.
+            if not trial.distributions:
+                raise
+        counts.update(trial.distributions.keys())
+        for name, distribution in trial.distributions.items():
+            found.setdefault(name, {})[_text(distribution)] = distribution
+    first = {name: value for values in reversed(experiment.first_trials) for name, value in values.items()}
+    fixed = {key.rpartition(".")[2] for key in experiment.overrides}
+    parameters = [
+        Parameter(name, " or ".join(texts), first.get(name), counts[name] / PROPOSALS)
+        for name, texts in found.items()
+        if name not in fixed
+    ]
+    return sorted(parameters, key=lambda parameter: -parameter.present)
+
+
+def _text(distribution: BaseDistribution) -> str:
+    import optuna
+
+    if isinstance(distribution, optuna.distributions.CategoricalDistribution):
+        return ", ".join(str(choice) for choice in distribution.choices)
+    assert isinstance(distribution, optuna.distributions.FloatDistribution | optuna.distributions.IntDistribution)
+    text = f"{distribution.low:g} to {distribution.high:g}"
+    step = f", in steps of {distribution.step:g}" if distribution.step not in (None, 1) else ""
+    return f"{text}{step}{', logarithmic' if distribution.log else ''}"
