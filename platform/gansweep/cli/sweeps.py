@@ -28,13 +28,8 @@ def sweep(space: Space, options: SweepOptions, as_json: Json = False) -> None:
     from gansweep.report.status import sweep_status
     from gansweep.search.sweep import sweep as run
 
-    experiment = experiment_of(space, options)
-    note(
-        f"{options.trials} trials: cohort and space are checked, then Ray and the workers start; before the first report "
-        "the cohort's encoder and the real-only detectors are trained, once per cohort"
-    )
     try:
-        store = run(experiment, options, space=space)
+        store = run(experiment_of(space, options), options, space=space)
     except KeyboardInterrupt:
         note("stopped; the same command with --resume goes on from here")
         raise

@@ -28,6 +28,8 @@ __all__ = [
     "total",
 ]
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Footprint:
@@ -204,6 +206,7 @@ def ray_cluster() -> Iterator[list[dict[str, float]]]:
 
     ours = not ray.is_initialized()
     if ours:
+        log.info("starting Ray, or joining the cluster that it finds")
         try:
             ray.init(include_dashboard=None, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError) as error:
