@@ -39,6 +39,7 @@ from trainables.objectives.losses import (
     Wasserstein,
 )
 from trainables.objectives.penalties import R1, R2, GradientPenalty, LeCam, NoPenalty, R1AndR2
+from trainables.variants import VARIANTS as VARIANTS
 
 # Families: networks and their training algorithm.
 GANS = {

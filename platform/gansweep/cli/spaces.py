@@ -32,8 +32,7 @@ def trainables(space: Space = None, as_json: Json = False) -> None:
 
     from gansweep.report.fitting import Column, FittingTable
     from gansweep.search.spaces import known_spaces
-    from trainables import TRAINABLES
-    from trainables.variants import VARIANTS
+    from trainables import TRAINABLES, VARIANTS
 
     names: dict[str, Any] = {field.name: sorted(getattr(TRAINABLES, field.name)) for field in fields(TRAINABLES)}
     names["spaces"] = sorted(known_spaces())
