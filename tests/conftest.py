@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pytest
 from xdist.scheduler import LoadScopeScheduling
-
-if TYPE_CHECKING:
-    import pytest
 
 ROOT = Path(__file__).parents[1]
 
@@ -32,6 +30,7 @@ class ByFile(LoadScopeScheduling):
         return "ray" if starts_ray(path) else path
 
 
+@pytest.hookimpl(optionalhook=True)  # unknown without xdist
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
     """Tells xdist how to deal."""
     return ByFile(config, log)

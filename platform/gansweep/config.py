@@ -212,6 +212,7 @@ class ScoringSettings(Frozen):
             training rather than images, and good samples show no gain.
         detector_batch: images per update, the same in every arm.
         detector_seeds: detectors (and segmenters) trained per arm; scores are their means.
+        detector_augmentation: of the training images of every detector, real and synthetic.
         segmenter: a key of `SEGMENTERS`, trained where a family draws masks.
         segmenter_steps: updates of each segmenter; 0: none is trained.
     """
@@ -223,6 +224,7 @@ class ScoringSettings(Frozen):
     detector_steps: int = Field(1200, ge=1)
     detector_batch: int = Field(32, ge=2)
     detector_seeds: int = Field(3, ge=1)
+    detector_augmentation: Literal["classical", "mixup", "cutmix", "elastic", "intensity"] = "classical"
     segmenter: str = "unet"
     segmenter_steps: int = Field(200, ge=0)
 
@@ -315,6 +317,11 @@ class ConfirmSettings(Frozen):
         description="Synthetic images per real one, an arm each; a leader's own is added.",
         json_schema_extra={"metavar": "R,R,..."},
     )
+    rivals: tuple[Literal["mixup", "cutmix", "elastic", "intensity", "paste", "blend"], ...] = Field(
+        ("mixup", "cutmix", "elastic", "intensity", "paste", "blend"),
+        description="What synthetic images must beat besides real ones; paste and blend need masks. none: nothing.",
+        json_schema_extra={"metavar": "NAME,NAME,..."},
+    )
     samples: int = Field(512, ge=2, description="Images drawn from each generator.")
     seed: int = Field(10_000, ge=0, description="The first fresh seed.")
 
@@ -325,6 +332,11 @@ class ConfirmSettings(Frozen):
         if not ratios or not all(0.0 < ratio <= 8.0 for ratio in ratios):
             raise ValueError("each ratio must be above 0 and at most 8")
         return ratios
+
+    @field_validator("rivals", mode="before")
+    @classmethod
+    def _none_or_names(cls, rivals: Any) -> Any:
+        return () if tuple(rivals) == ("none",) else rivals
 
 
 class ConfirmOptions(ConfirmSettings):

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
 
 from gansweep.contracts import Condition, ImageSet
-from gansweep.scoring.arms import BASE, COMPARED, arm_names, judge_arms, real_arms, run_arms, synthetic_arms
+from gansweep.scoring.arms import (
+    BASE,
+    COMPARED,
+    RIVALS,
+    JudgedArms,
+    arm_names,
+    judge_arms,
+    real_arms,
+    rival_arms,
+    run_arms,
+    synthetic_arms,
+)
 from gansweep.scoring.networks.detection import Recipe
 from tests.scoring.discs import DiscCohort, disc_set, oracle
 from trainables.downstream.detectors import SmallCnn
@@ -82,3 +94,67 @@ def test_the_parts_of_a_comparison_are_the_whole() -> None:
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
     assert whole[BASE].shape == (2, 10, 2)
     assert not torch.equal(whole[BASE], whole["real + 0.5 synthetic"])
+
+
+def test_synthetic_images_help_only_if_they_beat_the_best_rival_too() -> None:
+    n = 200
+    test = ImageSet(torch.zeros(n, 1, 8, 8), torch.arange(n) % 2, None, tuple(map(str, range(n))))
+    better = [
+        run | {"real + 1 synthetic": other[BASE]}
+        for run, other in zip(said(0.6, 4, 0, n), said(0.9, 4, 1, n), strict=True)
+    ]
+    alone = judge_arms({"one": better}, test, 1)["one"]
+    assert alone.comparisons["real + 1 synthetic"]["accuracy"].verdict == "helps"
+    assert alone.best_rival == {}
+    assert alone.over_rival["real + 1 synthetic"] == {}
+
+    def rivalled(right: float) -> JudgedArms:
+        rival = [run[BASE] for run in said(right, 4, 2, n)]
+        runs = [run | {RIVALS["mixup"]: other} for run, other in zip(better, rival, strict=True)]
+        return judge_arms({"one": runs}, test, 1)["one"]
+
+    weak = rivalled(0.6)
+    assert weak.comparisons["real + 1 synthetic"]["accuracy"].verdict == "helps"
+    assert weak.over_rival["real + 1 synthetic"]["accuracy"].verdict == "helps"
+    assert weak.rivals[RIVALS["mixup"]]["accuracy"].verdict == "no evidence"
+
+    strong = rivalled(0.9)
+    claim = strong.comparisons["real + 1 synthetic"]["accuracy"]
+    assert claim.verdict == "no evidence", "MixUp gives as much"
+    assert (claim.difference, claim.p) == pytest.approx(
+        (alone.comparisons["real + 1 synthetic"]["accuracy"].difference, 0.0), abs=1e-3
+    )
+    assert strong.best_rival["accuracy"] == RIVALS["mixup"]
+    assert strong.rivals[RIVALS["mixup"]]["accuracy"].verdict == "helps"
+    assert RIVALS["mixup"] not in strong.comparisons
+
+
+def test_the_best_of_several_rivals_is_the_one_to_beat() -> None:
+    n = 200
+    test = ImageSet(torch.zeros(n, 1, 8, 8), torch.arange(n) % 2, None, tuple(map(str, range(n))))
+    runs = said(0.7, 3, 0, n)
+    for name, right in (("mixup", 0.6), ("cutmix", 0.9), ("elastic", 0.8)):
+        rival = [run[BASE] for run in said(right, 3, int(100 * right), n)]
+        runs = [run | {RIVALS[name]: other} for run, other in zip(runs, rival, strict=True)]
+    judged = judge_arms({"one": runs}, test, 1)["one"]
+    assert judged.best_rival["accuracy"] == RIVALS["cutmix"]
+    expected = judged.arms["real + 1 synthetic"]["accuracy"][0] - judged.arms[RIVALS["cutmix"]]["accuracy"][0]
+    assert judged.over_rival["real + 1 synthetic"]["accuracy"].difference == pytest.approx(expected)
+    json.dumps(asdict(judged), allow_nan=False)
+
+
+def test_rivals_are_trained_like_the_base_and_those_that_cannot_be_had_are_left_out() -> None:
+    real = disc_set(24, 0)
+    spec = DiscCohort().spec()
+    recipe = Recipe(partial(SmallCnn, spec), 2, steps=3, batch=8)
+    options: dict[str, Any] = {"positive": 1, "seeds": [0, 1], "device": CPU}
+    test = disc_set(10, 9).images
+    found = rival_arms(recipe, real, test, rivals=tuple(RIVALS), **options)
+    assert list(found) == [RIVALS[name] for name in ("mixup", "cutmix", "elastic", "intensity")], "there are no masks"
+    assert all(said.shape == (2, 10, 2) for said in found.values())
+    masked = replace(real, masks=((real.images > -0.1) & (real.labels == 1)[:, None, None, None]).float())
+    found = rival_arms(replace(recipe, augmentation="mixup"), masked, test, rivals=tuple(RIVALS), **options)
+    names = ("cutmix", "elastic", "intensity", "paste", "blend")
+    assert list(found) == [RIVALS[name] for name in names], "the base itself has MixUp"
+    base = real_arms(recipe, real, test, seeds=[0, 1], device=CPU)[BASE]
+    assert not any(torch.equal(base, said) for said in found.values())

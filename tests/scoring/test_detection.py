@@ -69,7 +69,7 @@ def test_batches_and_augmentation_do_not_share_their_chance(monkeypatch: pytest.
         drawn.append(generator.initial_seed())
         return augmented(images, generator)
 
-    monkeypatch.setattr("gansweep.scoring.networks.detection.augmented", spied)
+    monkeypatch.setattr("gansweep.scoring.networks.augmentation.augmented", spied)
     for seed in range(4):
         train_detector(replace(RECIPE, steps=1), disc_set(40, 0), None, 0.0, seed, CPU)
         drawn += [one.initial_seed() for one in Batches(RECIPE, disc_set(40, 0), None, 0.0, seed).generators]

@@ -55,6 +55,25 @@ SENTENCE = (
 )
 
 
+def test_a_rival_that_gives_as_much_is_named() -> None:
+    """More than real images alone, but MixUp costs nothing and gives it too."""
+    arm = "real + 1 synthetic"
+    made = result({arm: comparison(0.1, 0.04, 0.16, 0.001, "no evidence")})
+    made["leaders"][0] |= {
+        "best_rival": {"accuracy": "real + MixUp"},
+        "over_rival": {arm: {"accuracy": comparison(0.012, -0.03, 0.054, 0.58, "no evidence")}},
+    }
+    found = confirmed(made)
+    assert found.state == "no evidence"
+    told = "that is more than real images alone give, but against the best rival, real + MixUp, it is +1.2 points"
+    assert told in found.text
+    assert "would take" not in found.text, "the change itself was shown"
+    made["leaders"][0]["comparisons"][arm]["accuracy"]["verdict"] = "helps"
+    helping = confirmed(made).text
+    assert helping.startswith("Synthetic images help: adding them changed accuracy by +10.0 points")
+    assert "; against the best rival, real + MixUp, it is +1.2 points (-3.0 to +5.4)" in helping
+
+
 def test_no_evidence_names_the_best_arm_and_what_would_show_it() -> None:
     found = confirmed(result(NO_EVIDENCE))
     assert found.text == SENTENCE

@@ -99,8 +99,9 @@ def test_samples_are_used_as_the_search_used_them(
     monkeypatch.setattr(
         confirmed_arms, "run_arms", lambda *sets, ratios, **_: given.update(samples=sets[2], ratios=list(ratios)) or {}
     )
-    settings = ConfirmSettings(detector_seeds=1, ratios=(0.5, 1.0), samples=8)
-    arms_of(store, TRAINABLES, cohort_path, "x", settings, 0)
+    settings = ConfirmSettings(detector_seeds=1, ratios=(0.5, 1.0), rivals=("mixup",), samples=8)
+    arms = arms_of(store, TRAINABLES, cohort_path, "x", settings, 0)
+    assert list(arms) == ["real + MixUp"]
     assert given["ratios"] == ratios
     assert set(given["samples"].labels.tolist()) == classes
 

@@ -24,7 +24,8 @@ def confirm(
 
     opened = Store.open(store)
     result = run(opened, swept_trainables(space, opened.info), options)
-    emit(result, below(_as_table(result), result["answer"]), as_json=as_json)
+    said = "\n\n".join(filter(None, [_best_rivals(result), result["answer"]]))
+    emit(result, below(_as_table(result), said), as_json=as_json)
 
 
 def _as_table(result: dict[str, Any]) -> "FittingTable":
@@ -35,25 +36,36 @@ def _as_table(result: dict[str, Any]) -> "FittingTable":
     arm = Column("arm", prose=True)
     scores = {name: Column(name, right=True) for name in measures}
     difference = Column("difference in accuracy", right=True)
+    over_rival = Column("over the best rival", right=True)
     verdict = Column("verdict")
     absent = Column("absent", prose=True)
     for leader in result["leaders"]:
         for name, measured in leader["arms"].items():
-            claim = leader["comparisons"].get(name, {}).get("accuracy")
+            claims = leader["comparisons"].get(name) or leader["rivals"].get(name, {})
+            claim = claims.get("accuracy")
             trial.cells.append(leader["trial_id"])
             arm.cells.append(name)
             for measure, column in scores.items():
                 column.cells.append(_percent(*measured[measure]) if measure in measured else "-")
             difference.cells.append(_percent(claim["difference"], claim["low"], claim["high"], "+") if claim else "")
+            rival = leader["over_rival"].get(name, {}).get("accuracy")
+            over_rival.cells.append(_percent(rival["difference"], rival["low"], rival["high"], "+") if rival else "")
             verdict.cells.append(claim["verdict"] if claim else "")
             reasons = leader["absent"][name].items()
             absent.cells.append("; ".join(f"{measure}: {reason}" for measure, reason in reasons))
-    columns = [trial, arm, *scores.values(), difference, verdict]
+    against = [difference, over_rival] if any(over_rival.cells) else [difference]
+    columns = [trial, arm, *scores.values(), *against, verdict]
     return FittingTable(
         [*columns, absent] if any(absent.cells) else columns,
         title=f"{result['patients']} test patients, {result['images']} images; percent with 95 % intervals, "
         f"differences in points; base: {result['base']}",
     )
+
+
+def _best_rivals(result: dict[str, Any]) -> str:
+    """Which rival synthetic images had to beat besides the base; empty where there were none."""
+    best = [(leader["trial_id"], leader["best_rival"].get("accuracy")) for leader in result["leaders"]]
+    return "\n".join(f"best rival of trial {trial_id}: {rival}" for trial_id, rival in best if rival)
 
 
 def _percent(value: float, low: float, high: float, sign: str = "") -> str:

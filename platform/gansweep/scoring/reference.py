@@ -212,7 +212,13 @@ class ReferenceMaker:
     ) -> Baseline:
         settings = self.scoring
         build = partial(self.trainables.detectors[settings.detector], spec)
-        recipe = Recipe(build, len(spec.classes), settings.detector_steps, settings.detector_batch)
+        recipe = Recipe(
+            build,
+            len(spec.classes),
+            settings.detector_steps,
+            settings.detector_batch,
+            augmentation=settings.detector_augmentation,
+        )
         seeds = range(settings.detector_seeds)
 
         def make() -> dict[str, Any]:
@@ -231,7 +237,8 @@ class ReferenceMaker:
         return Baseline(recipe, detectors, found["probabilities"])
 
     def _detector_key(self, recipe: Recipe, spec: ImageSpec) -> dict[str, Any]:
-        settings = self.scoring.model_dump(include={"detector_steps", "detector_batch", "detector_seeds"})
+        named = {"detector_steps", "detector_batch", "detector_seeds", "detector_augmentation"}
+        settings = self.scoring.model_dump(include=named)
         return {**settings, "network": _network(recipe, spec), "version": detection.VERSION}
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from gansweep.config import ConfirmOptions
@@ -50,6 +50,7 @@ _OPENING = {
 }
 _MEASURES = ("accuracy", "auroc", "sensitivity", "specificity")
 _PROPORTIONS = ("accuracy", "sensitivity", "specificity")
+_LEVEL = 0.05  # of `confirm`'s verdicts
 _LEAST_TRAININGS = 3  # of `confirm`: with fewer there is no spread to judge by
 _MOST_NEEDED = 10_000
 """Beyond it the number says only that no study of one hospital will show the change."""
@@ -78,12 +79,16 @@ class Claim:
         trial_id, family: of the leader.
         arm: name of the arm.
         values: the comparison as `confirm.json` has it.
+        rival: the arm of the best rival; empty if there was none.
+        over_rival: the comparison with it.
     """
 
     trial_id: str
     family: str
     arm: str
     values: Mapping[str, Any]
+    rival: str = ""
+    over_rival: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def difference(self) -> float:
@@ -123,7 +128,14 @@ def confirmation(store: Store) -> dict[str, Any] | None:
 def claims_of(result: Mapping[str, Any], metric: str) -> list[Claim]:
     """Every claim about one metric, in the order of leaders and arms; p-values are corrected over all of them."""
     return [
-        Claim(leader["trial_id"], leader.get("config", {}).get("family", ""), arm, comparisons[metric])
+        Claim(
+            leader["trial_id"],
+            leader.get("config", {}).get("family", ""),
+            arm,
+            comparisons[metric],
+            leader.get("best_rival", {}).get(metric, ""),
+            leader.get("over_rival", {}).get(arm, {}).get(metric, {}),
+        )
         for leader in result["leaders"]
         for arm, comparisons in leader["comparisons"].items()
         if metric in comparisons
@@ -157,7 +169,8 @@ def confirmed(result: Mapping[str, Any]) -> Answer:
         f"{_count(values['patients'], 'test patient')} with {_count(values['trainings'], 'training')} per arm "
         f"({where}{among}; {_p(values['p'])}, corrected for {_count(len(claims), 'arm')})"
     )
-    parts = [text, *_others(claims, best), *_needed(best, len(claims)), *_opened_again(result)]
+    further = [*_against_rival(best), *_others(claims, best), *_needed(best, len(claims)), *_opened_again(result)]
+    parts = [text, *further]
     return Answer("; ".join(parts) + ".", state, best.trial_id)
 
 
@@ -213,6 +226,21 @@ def note_answer(store: Store) -> None:
         store.sync_study()
 
 
+def _against_rival(best: Claim) -> Iterator[str]:
+    """What the arm is worth against the cheapest way to make more of few patients."""
+    if not best.over_rival:
+        return
+    change = best.over_rival
+    found = f"{_points(change['difference'])} points ({_points(change['low'])} to {_points(change['high'])})"
+    beaten = "that is more than real images alone give, but " if _shown(best) else ""
+    yield f"{beaten}against the best rival, {best.rival}, it is {found}"
+
+
+def _shown(best: Claim) -> bool:
+    """Whether a change was shown against the base, but not against the best rival."""
+    return best.values["verdict"] == "no evidence" and best.values["p"] < _LEVEL and best.difference > 0
+
+
 def _strength(claim: Claim) -> tuple[int, float, float]:
     order = ("helps", "harms", "no evidence").index(claim.values["verdict"])
     return order, float(claim.values["p"]), -claim.difference
@@ -232,7 +260,7 @@ def _needed(best: Claim, claims: int) -> Iterator[str]:
     """How many test patients would have shown a change that these did not show."""
     from gansweep.scoring.statistics.proportions import strictest_factor
 
-    if best.values["verdict"] != "no evidence" or not best.difference:
+    if best.values["verdict"] != "no evidence" or not best.difference or _shown(best):
         return
     # Standard errors fall with the root of the number of patients.
     ratio = float(best.values["detectable"]) * strictest_factor(claims) / abs(best.difference)

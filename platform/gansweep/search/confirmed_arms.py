@@ -13,7 +13,7 @@ import torch
 
 from gansweep.config import TrialConfig
 from gansweep.contracts import Condition, ImageSet
-from gansweep.scoring.arms import run_arms
+from gansweep.scoring.arms import rival_arms, run_arms
 from gansweep.scoring.networks.detection import Recipe, recognised, train_detector
 from gansweep.search.retraining import same_cohort
 from gansweep.training.restore import restore_gan
@@ -67,6 +67,7 @@ def arms_of(
         len(spec.classes),
         scoring.detector_steps,
         scoring.detector_batch,
+        augmentation=scoring.detector_augmentation,
     )
     # Other detector seeds for each training: its chance must be its own.
     seeds = [settings.seed + number * settings.detector_seeds + s for s in range(settings.detector_seeds)]
@@ -75,7 +76,11 @@ def arms_of(
         agreed = recognised(judges, samples, device)
         samples = ImageSet(samples.images[agreed], samples.labels[agreed])
     ratios = sorted({*settings.ratios, config.synthetic_ratio} - {0.0})  # with a ratio of 0 an arm is the base itself
-    return run_arms(recipe, real, samples, test.images, ratios=ratios, seeds=seeds, device=device)
+    arms = run_arms(recipe, real, samples, test.images, ratios=ratios, seeds=seeds, device=device)
+    positive = spec.classes.index(cohort.info.positive_class)
+    return arms | rival_arms(
+        recipe, real, test.images, rivals=settings.rivals, positive=positive, seeds=seeds, device=device
+    )
 
 
 def samples_of(

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gansweep.scoring.networks.augmentation import augmented
+from gansweep.scoring.networks.augmentation import AUGMENTATIONS
 from gansweep.seeds import seeded, stream
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Recipe:
         steps: updates.
         batch: images per update.
         balanced: batches hold every class equally often (scarce classes are oversampled); else as they come.
-        augment: classical augmentation of every training image, real or synthetic.
+        augmentation: of every training image, real or synthetic: a key of `AUGMENTATIONS`; None: none.
         lr: the peak of a one-cycle schedule of AdamW.
     """
 
@@ -47,7 +47,7 @@ class Recipe:
     steps: int
     batch: int
     balanced: bool = True
-    augment: bool = True
+    augmentation: str | None = "classical"
     lr: float = 3e-3
 
 
@@ -83,8 +83,9 @@ def train_detector(
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=recipe.lr, total_steps=recipe.steps)
         for step in range(recipe.steps):
             images, labels = (x.to(device) for x in batches[step])
-            if recipe.augment:
-                images = augmented(images, generator)
+            if recipe.augmentation:
+                augment = AUGMENTATIONS[recipe.augmentation]
+                images, labels = augment(images, labels, recipe.classes, generator)
             loss = functional.cross_entropy(detector(images), labels)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()

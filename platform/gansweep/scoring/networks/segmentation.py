@@ -58,7 +58,7 @@ def train_segmenter(
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=recipe.lr, total_steps=recipe.steps)
         for step in range(recipe.steps):
             pairs = batches[step][0].to(device)
-            if recipe.augment:
+            if recipe.augmentation:
                 pairs = augmented(pairs, generator)
             loss = objective(segmenter(pairs[:, :-1]), (pairs[:, -1:] >= 0.5).float())
             optimiser.zero_grad(set_to_none=True)
