@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from gansweep.cohort.ingest.leaks import Leak
+from gansweep.cohort.ingest.leaks import leak_between
 from gansweep.cohort.ingest.split import SPLITS
 from gansweep.cohort.sources.source import Rejected
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gansweep.cohort.ingest.leaks import Leak
     from gansweep.cohort.ingest.reading import Picture
     from gansweep.cohort.ingest.settings import IngestSettings
 
@@ -91,9 +92,7 @@ def leaking_copies(pictures: Sequence[Picture]) -> list[Leak]:
         split = picture.source.split
         seen = first[picture.key]
         leaks += [
-            Leak("pixels", other.source, picture.source, (earlier, split))
-            for earlier, other in seen.items()
-            if earlier != split
+            leak_between("pixels", other.source, picture.source) for earlier, other in seen.items() if earlier != split
         ]
         seen.setdefault(split, picture)
     return leaks

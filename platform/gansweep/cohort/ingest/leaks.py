@@ -20,7 +20,16 @@ if TYPE_CHECKING:
 
     from gansweep.files import ProgressCallback
 
-__all__ = ["Leak", "digests_of", "drop_leaks", "leak_error", "leaks_of_bytes", "pairs_file", "write_pairs"]
+__all__ = [
+    "Leak",
+    "digests_of",
+    "drop_leaks",
+    "leak_between",
+    "leak_error",
+    "leaks_of_bytes",
+    "pairs_file",
+    "write_pairs",
+]
 
 
 @dataclass(frozen=True)
@@ -40,6 +49,12 @@ class Leak:
     second: Source
     splits: tuple[str, str]
     images: tuple[int, int] | None = None
+
+
+def leak_between(kind: str, one: Source, other: Source) -> Leak:
+    """The pair of two sources with given splits, the one in the less strict split first."""
+    first, second = sorted((one, other), key=lambda source: SPLITS.index(source.split))
+    return Leak(kind, first, second, (first.split, second.split))
 
 
 def digests_of(sources: Sequence[Source], progress: ProgressCallback | None) -> dict[Path, str]:
@@ -70,11 +85,7 @@ def leaks_of_bytes(sources: Sequence[Source], digests: Mapping[Path, str]) -> li
         if digest is None or source.split not in SPLITS or len(labels[digest]) > 1:
             continue
         seen = first.setdefault(digest, {})
-        leaks += [
-            Leak("bytes", other, source, (split, source.split))
-            for split, other in seen.items()
-            if split != source.split
-        ]
+        leaks += [leak_between("bytes", other, source) for split, other in seen.items() if split != source.split]
         seen.setdefault(source.split, source)
     return leaks
 
