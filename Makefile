@@ -15,11 +15,12 @@ demo: $(VENV)/.installed  ## the whole story on phantom scans, into ./demo
 test: $(VENV)/.installed-dev  ## every test but the long ones, on all cores
 	$(BIN)/python -m pytest -n auto --dist loadscope --no-loadscope-reorder -m "not acceptance" $(ARGS)
 
-check: $(VENV)/.installed-dev  ## style, types, and which way imports go
+check: $(VENV)/.installed-dev  ## style, types, which way imports go, and licences
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python .ci/licences.py
 
 acceptance: $(VENV)/.installed-dev  ## the long runs of the whole product
 	$(BIN)/python -m pytest -m acceptance --timeout=3600 $(ARGS)
@@ -31,6 +32,7 @@ wheel: $(VENV)/.installed-dev  ## dist/: the wheel and its constraints, which cl
 	rm -rf dist
 	$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 	cp constraints.txt dist/
+	$(BIN)/python .ci/licences.py --sbom dist/gansweep.cdx.json
 
 constraints: $(VENV)/.installed-dev  ## constraints.txt from what $(VENV) holds
 	{ sed -n '/^#/p' constraints.txt; $(PIP) freeze --all --exclude-editable --exclude gansweep --exclude pip \

@@ -25,7 +25,6 @@ def decode(dataset: Dataset, path: Path) -> Any:
         ScanError: they are too many, cannot be decoded, or need more bits than the header gives them.
     """
     from pydicom.pixels.processing import apply_color_lut
-    from pydicom.pixels.utils import pixel_array
 
     if not getattr(dataset, "file_meta", None) or "TransferSyntaxUID" not in dataset.file_meta:
         from pydicom.dataset import FileMetaDataset
@@ -37,14 +36,47 @@ def decode(dataset: Dataset, path: Path) -> Any:
     samples = 3 if int(dataset.get("SamplesPerPixel") or 1) == 3 else 1
     with quiet():
         try:
-            # pydicom would mask values that need more bits than BitsStored, whatever they mean.
-            stored = pixel_array(dataset, correct_unused_bits=False)
+            stored = _pixels(dataset, path)
             if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
                 return _frames(apply_color_lut(stored, dataset)[..., :3], 3)
         except Exception as error:  # each decoder raises errors of its own
             raise ScanError(f"its pixels cannot be decoded ({reason_of(error, path)})", where=path.name) from None
     frames = _frames(stored, 3 if samples == 3 else 2)
     return frames if stored.dtype.kind not in "iu" else _used_bits(dataset, frames, path)
+
+
+def _pixels(dataset: Dataset, path: Path) -> Any:
+    """What a decoder returns for all frames."""
+    from pydicom.pixels.utils import pixel_array
+    from pydicom.uid import JPEGExtended12Bit
+
+    try:
+        # pydicom would mask values that need more bits than BitsStored, whatever they mean.
+        return pixel_array(dataset, correct_unused_bits=False)
+    except Exception:
+        if dataset.file_meta.TransferSyntaxUID != JPEGExtended12Bit or int(dataset.get("SamplesPerPixel") or 1) > 1:
+            raise
+        return _extended_jpeg(dataset, path)
+
+
+def _extended_jpeg(dataset: Dataset, path: Path) -> Any:
+    """Grey frames of lossy JPEG with 12 bits, which pydicom has decoded only by a library that cannot be shipped.
+
+    Raises:
+        ValueError: GDCM cannot decode them.
+    """
+    import gdcm
+
+    reader = gdcm.ImageReader()
+    reader.SetFileName(str(path))
+    if not reader.Read():
+        raise ValueError("GDCM cannot decode it")
+    image = reader.GetImage()
+    # GDCM returns bytes as text.
+    data = image.GetBuffer().encode("utf-8", "surrogateescape")
+    kind = np.dtype(f"<{'i' if int(dataset.get('PixelRepresentation') or 0) else 'u'}2")
+    shape = (int(dataset.get("NumberOfFrames") or 1), int(dataset.Rows), int(dataset.Columns))
+    return np.frombuffer(data, kind).reshape(shape)
 
 
 def _frames(stored: Any, single: int) -> Any:
