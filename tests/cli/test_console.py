@@ -65,3 +65,28 @@ def test_a_users_words_are_shown_as_they_are(capfd):
     assert out.startswith(f"{words}\n")
     assert "[/red] of title" in out
     assert "[bold]cell :smile:" in out
+
+
+def test_progress_tells_the_time_left(capfd, monkeypatch):
+    clock = iter([0.0, 10.0, 70.0, 100.0])
+    monkeypatch.setattr("gansweep.cli.console.time.monotonic", lambda: next(clock))
+    tick = Ticker(every_s=5)
+    for done in (0, 10, 70, 100):
+        tick("reading", done, 100)
+    assert capfd.readouterr().err.splitlines() == [
+        "reading: 10/100, 1:30 left",
+        "reading: 70/100, 0:30 left",
+        "reading: 100/100",
+    ]
+
+
+def test_a_terminal_shows_a_bar(capfd, monkeypatch):
+    clock = iter([0.0, 40.0, 80.0])
+    monkeypatch.setattr("gansweep.cli.console.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    tick = Ticker()
+    for done in (1, 2, 4):
+        tick("reading", done, 4)
+    shown = capfd.readouterr().err.split("\r")
+    assert "reading: [##########..........] 2/4, 0:40 left" in shown
+    assert shown[-1].startswith("reading: [####################] 4/4")

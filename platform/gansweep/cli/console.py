@@ -121,7 +121,7 @@ def to_json(data: Any) -> str:
 
 
 class Ticker:
-    """A progress line on stderr: redrawn in place on a terminal, written now and then into a log.
+    """Progress on stderr with the time left: a bar on a terminal, a line now and then in a log.
 
     Called as every room calls its `progress`: `(what, done, total)`.
     """
@@ -131,21 +131,41 @@ class Ticker:
         self._terminal = sys.stderr.isatty()
         self._last = 0.0
         self._width = 0
+        self._what = ""
+        self._began = 0.0
 
     def __call__(self, what: str, done: int, total: int) -> None:
         """Shows that `done` of `total` are done of `what`."""
         now = time.monotonic()
+        if what != self._what:
+            self._what = what
+            self._began = now
         if done < total and now - self._last < (0.1 if self._terminal else self._every_s):
             return
         self._last = now
-        line = f"{what}: {done}/{total}"
+        finished = done >= total
+        line = f"{what}: {_bar(done, total) if self._terminal else ''}{done}/{total}"
+        if not finished:
+            line += _time_left(now - self._began, done, total)
         if not self._terminal:
             note(line)
             return
-        finished = done >= total
         end = "\n" if finished else ""
         print(f"\r{line:<{self._width}}", end=end, file=sys.stderr, flush=True)  # noqa: T201
         self._width = 0 if finished else len(line)
+
+
+def _bar(done: int, total: int, width: int = 20) -> str:
+    filled = width * done // max(total, 1)
+    return f"[{'#' * filled}{'.' * (width - filled)}] "
+
+
+def _time_left(elapsed_s: float, done: int, total: int) -> str:
+    """What the pace so far says; "" in the first two seconds, when it says little."""
+    if done <= 0 or elapsed_s < 2.0:
+        return ""
+    minutes, seconds = divmod(round(elapsed_s / done * (total - done)), 60)
+    return f", {minutes}:{seconds:02d} left"
 
 
 def _console(stream: TextIO) -> Console:

@@ -8,6 +8,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gansweep.cohort.ingest.parallel import map_in_order
 from gansweep.cohort.ingest.split import SPLITS
 from gansweep.cohort.sources.hiding import shown_name
 from gansweep.cohort.sources.source import Rejected, Source
@@ -59,15 +60,16 @@ def leak_between(kind: str, one: Source, other: Source) -> Leak:
 
 def digests_of(sources: Sequence[Source], progress: ProgressCallback | None) -> dict[Path, str]:
     """The SHA-256 of each file; files that cannot be read are left to the readers."""
-    digests: dict[Path, str] = {}
-    for number, source in enumerate(sources, start=1):
-        try:
-            digests[source.path] = digests.get(source.path) or sha256_of(source.path)
-        except OSError:
-            continue
-        if progress:
-            progress("comparing files", number, len(sources))
-    return digests
+    paths = list(dict.fromkeys(source.path for source in sources))
+    digests = map_in_order(_digest, paths, "comparing files", progress)
+    return {path: digest for path, digest in zip(paths, digests, strict=True) if digest}
+
+
+def _digest(path: Path) -> str:
+    try:
+        return sha256_of(path)
+    except OSError:
+        return ""
 
 
 def leaks_of_bytes(sources: Sequence[Source], digests: Mapping[Path, str]) -> list[Leak]:

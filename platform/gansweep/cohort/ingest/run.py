@@ -14,6 +14,7 @@ from gansweep.cohort.ingest.assignment import Assignment, assign
 from gansweep.cohort.ingest.checks import check_classes, class_table, class_warnings, label_warnings, patients_by_class
 from gansweep.cohort.ingest.identity import Pseudonyms
 from gansweep.cohort.ingest.leaks import digests_of, drop_leaks, leak_error, leaks_of_bytes, write_pairs
+from gansweep.cohort.ingest.parallel import map_in_order
 from gansweep.cohort.ingest.ranges import check_ranges, guess_warnings, ranges_by_class
 from gansweep.cohort.ingest.reading import Picture, group_by_series, read_unit, usual_window
 from gansweep.cohort.ingest.rejected import reasons_of, rejected_table
@@ -182,14 +183,9 @@ def _read_all(
 ) -> tuple[list[Picture], list[Rejected]]:
     units, rejected = group_by_series(sources, settings.series)
     pictures: list[Picture] = []
-    for number, unit in enumerate(units, start=1):
-        for item in read_unit(unit, settings, digests):
-            if isinstance(item, Rejected):
-                rejected.append(item)
-            else:
-                pictures.append(item)
-        if progress:
-            progress("reading", number, len(units))
+    for items in map_in_order(lambda unit: list(read_unit(unit, settings, digests)), units, "reading", progress):
+        rejected += [item for item in items if isinstance(item, Rejected)]
+        pictures += [item for item in items if isinstance(item, Picture)]
 
     _stop_if_bad(rejected, sources, settings)
     if not pictures:

@@ -51,12 +51,23 @@ def read_raster(path: Path, bits: int | None = None) -> list[Slice]:
         raise ScanError("floating-point values outside [0, 1]", where=path.name)
     if values.max() > scale:
         raise ScanError(f"values up to {values.max()}, which need more than {bits or depth} bits", where=path.name)
-    pixels = (values.astype(np.float32) / scale)[None] if values.ndim == 2 else np.moveaxis(values / scale, -1, 0)
-
-    if pixels.shape[0] == 3 and float(np.ptp(pixels, axis=0).mean()) * 255.0 < GREY_TOLERANCE:
-        pixels = pixels.mean(axis=0, keepdims=True)
+    if values.ndim == 2:
+        pixels = (values.astype(np.float32) / scale)[None]
+    elif _spread(values) / scale * 255.0 < GREY_TOLERANCE:
+        red, green, blue = (values[..., channel] / scale for channel in range(3))
+        pixels = ((red + green + blue) / 3)[None]
+    else:
+        pixels = np.moveaxis(values / scale, -1, 0)
     stored = f"{depth}-bit" if values.dtype.kind in "ui" else "float"
     return [Slice(np.ascontiguousarray(pixels, np.float32), "raster", depth=stored)]
+
+
+def _spread(values: Any) -> float:
+    """The average difference between the largest and the smallest channel; faster than a reduction of that axis."""
+    red, green, blue = (values[..., channel] for channel in range(3))
+    largest = np.maximum(np.maximum(red, green), blue)
+    smallest = np.minimum(np.minimum(red, green), blue)
+    return float((largest - smallest).mean())
 
 
 def read_mask(path: Path) -> Mask:
