@@ -53,6 +53,7 @@ _COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
     ("Start here", spaces.settings, "gansweep settings --family dcgan"),
     ("Cohorts", cohorts.phantom, "gansweep phantom scans --patients 40 --seed 1"),
     ("Cohorts", cohorts.ingest, "gansweep ingest scans cohort --labels scans/labels.csv --size 64 --window lesion"),
+    ("Cohorts", cohorts.cohort, "gansweep cohort cohort --out cohort.html"),
     ("Cohorts", score.score, "gansweep score cohort synthetic --json"),
     (
         "Search",

@@ -1,6 +1,7 @@
-"""Verbs that make sets of images: phantom, ingest."""
+"""Verbs that make and show sets of images: phantom, ingest, cohort."""
 
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +15,7 @@ from gansweep.cohort.ingest.settings import IngestSettings
 if TYPE_CHECKING:
     from gansweep.cohort.ingest.run import IngestSummary
 
-__all__ = ["ingest", "phantom"]
+__all__ = ["cohort", "ingest", "phantom"]
 
 
 def phantom(
@@ -52,6 +53,27 @@ def ingest(
     emit(_as_data(summary), _as_text(summary), as_json=as_json)
 
 
+def cohort(
+    folder: Annotated[Path, typer.Argument(metavar="COHORT", help="A folder that `gansweep ingest` wrote.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The HTML file.")] = Path("cohort.html"),
+    time_trial: Annotated[
+        bool, typer.Option("--time-trial", help="Train a few iterations to say what one trial takes here.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Write one HTML page to look at a cohort: pictures, classes, intensities, duplicates, and what was left out."""
+    from gansweep.cohort.dataset import Cohort
+    from gansweep.report.cohort_page import write_cohort_page
+    from gansweep.report.space_fit import fitting_spaces, seconds_per_trial
+
+    opened = Cohort.open(folder)
+    spaces = fitting_spaces(opened)
+    seconds = seconds_per_trial(opened, spaces[0].name) if time_trial and not spaces[0].problem else None
+    written = write_cohort_page(opened, out, spaces=spaces, trial_s=seconds)
+    data = {"page": written, "spaces": [asdict(space) for space in spaces], "trial_s": seconds}
+    emit(data, f"page in {written}; it shows pictures of patients", as_json=as_json)
+
+
 def _as_data(summary: "IngestSummary") -> dict[str, object]:
     info = summary.info.model_dump(mode="json", exclude={"settings", "files"})
     return {"cohort": summary.path, "classes": summary.classes, "rejected": summary.rejected, "info": info}
@@ -70,4 +92,5 @@ def _as_text(summary: "IngestSummary") -> str:
     if summary.rejected:
         lines.append(f"{summary.rejected} files left out; all are in {summary.path / 'rejected.parquet'}:")
         lines += [f"  {count} x {reason}" for reason, count in info.left_out.items()]
+    lines.append(f"look at it: gansweep cohort {shlex.quote(str(summary.path))} --out cohort.html")
     return "\n".join(lines)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from gansweep.report.caveats import caveats
 from gansweep.report.comparison import folded, verdict_sentences
 from gansweep.report.figures import figures
 from gansweep.report.formatting import time_text, value_text
+from gansweep.report.fragments import data_uri, figure_fragment
 from gansweep.report.leaderboard import leaderboard, searched_keys, short_names, spread_text
 from gansweep.report.status import sweep_status
 from gansweep.report.tracking import ENOUGH, tracking
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import optuna
-    import plotly.graph_objects as go
 
     from gansweep.report.rows import LeaderboardRow
     from gansweep.store.schema import SweepInfo
@@ -35,12 +34,6 @@ __all__ = ["conclusions", "report_html", "write_report"]
 _SHEETS = 3  # number of leaders whose sample sheets are shown
 _KEYS = 8  # maximum number of searched keys in the table
 _OTHER_SCORES = ("fid_matched", "fid_floor", "kid", "auroc", "sensitivity", "specificity", "lesion_fidelity")
-_PLOT_CONFIG = {
-    "displaylogo": False,
-    "responsive": True,
-    # By default, plotly has a button that uploads the chart to a cloud service.
-    "showSendToCloud": False,
-}
 _CAPTIONS = {
     "Objectives": "Each point is a configuration at its last report, or the mean of its repeats. Open circles were "
     "stopped early, after a part of the budget.",
@@ -106,7 +99,7 @@ def report_html(store: Store) -> str:
             enough=ENOUGH,
             failures=status.failures,
             sheets=_sheets(store, rows),
-            figures=[(title, _CAPTIONS[title], _fragment(figure, title)) for title, figure in drawn.items()],
+            figures=[(title, _CAPTIONS[title], figure_fragment(figure, title)) for title, figure in drawn.items()],
             provenance=_provenance(info),
             plotlyjs=get_plotlyjs() if drawn else "",  # 5 MB, only if a figure needs it
         )
@@ -198,17 +191,7 @@ def _table(rows: Sequence[LeaderboardRow], info: SweepInfo) -> dict[str, Any]:
 
 def _sheets(store: Store, rows: Sequence[LeaderboardRow]) -> list[tuple[LeaderboardRow, str]]:
     leaders = [row for row in folded(rows) if row.front >= 0 and store.exists(sheet_path(row.trial_id))][:_SHEETS]
-    return [(row, _data_uri(store.read_bytes(sheet_path(row.trial_id)))) for row in leaders]
-
-
-def _data_uri(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
-
-
-def _fragment(figure: go.Figure, title: str) -> str:
-    name = title.lower().replace(" ", "-")
-    fragment: str = figure.to_html(full_html=False, include_plotlyjs=False, div_id=name, config=_PLOT_CONFIG)
-    return fragment
+    return [(row, data_uri(store.read_bytes(sheet_path(row.trial_id)))) for row in leaders]
 
 
 def _provenance(info: SweepInfo) -> dict[str, str]:

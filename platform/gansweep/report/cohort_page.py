@@ -1,0 +1,217 @@
+"""The HTML page of a cohort: what the images look like, what the numbers are, and what was left out."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gansweep.cohort.ingest.checks import patients_by_class
+from gansweep.errors import CohortError
+from gansweep.files import write_atomically
+from gansweep.report.drawing import figure_of, name_axes
+from gansweep.report.fragments import data_uri, figure_fragment
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+    import plotly.graph_objects as go
+
+    from gansweep.cohort.dataset import Cohort
+    from gansweep.report.space_fit import SpaceFit
+
+__all__ = ["cohort_html", "write_cohort_page"]
+
+SPLITS = ("train", "val", "test")
+SHEET = 24  # pictures of a class and split on its contact sheet
+COLUMNS = 12
+PAIRS = 24  # near-duplicate pairs that are shown
+TILE = 72  # pixels
+BINS = 64
+DRAWN = 500  # pictures of a class in its histogram
+
+
+def write_cohort_page(
+    cohort: Cohort, out: Path, *, spaces: Sequence[SpaceFit] = (), trial_s: float | None = None
+) -> Path:
+    """Writes the page of a cohort, replacing an earlier one.
+
+    Args:
+        cohort: the cohort.
+        out: the file to write.
+        spaces: which shipped spaces fit.
+        trial_s: seconds that one trial of the first of them would train here; None: not measured.
+
+    Returns:
+        The absolute path of the file.
+
+    Raises:
+        CohortError: the destination is a folder.
+    """
+    target = out.expanduser().absolute()
+    if target.is_dir():
+        raise CohortError("is a folder", where=str(target), fix="give a file name such as cohort.html")
+    write_atomically(target, cohort_html(cohort, spaces=spaces, trial_s=trial_s).encode())
+    return target
+
+
+def cohort_html(cohort: Cohort, *, spaces: Sequence[SpaceFit] = (), trial_s: float | None = None) -> str:
+    """The page of a cohort as one self-contained HTML document. See `write_cohort_page` for the arguments."""
+    from jinja2 import Environment, StrictUndefined
+    from plotly.offline import get_plotlyjs
+
+    info = cohort.info
+    template = Path(__file__).with_name("cohort.html.j2").read_text(encoding="utf-8")
+    return (
+        Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+        .from_string(template)
+        .render(
+            name=cohort.path.name,
+            info=info,
+            facts=_facts(cohort),
+            splits=SPLITS,
+            table=_class_table(cohort.manifest, info.classes),
+            ranges=info.ranges,
+            sheets=_sheets(cohort),
+            figures=[(title, figure_fragment(figure, title)) for title, figure in _figures(cohort).items()],
+            sizes=_sizes(cohort.manifest),
+            pairs=_pairs(cohort),
+            left_out=info.left_out or _reasons(cohort.path),
+            spaces=spaces,
+            trial=None if trial_s is None else _duration(trial_s),
+            plotlyjs=get_plotlyjs(),
+        )
+    )
+
+
+def _facts(cohort: Cohort) -> dict[str, str]:
+    info = cohort.info
+    return {
+        "images": str(len(cohort.manifest)),
+        "patients": str(cohort.manifest["patient"].nunique()) + ("" if info.patients_known else " (not known)"),
+        "modality": info.modality,
+        "window": info.window,
+        "size": f"{info.channels} x {info.size} x {info.size}",
+        "positive class": info.positive_class,
+        "split": "given" if info.split == "given" else ", ".join(f"{part:g}" for part in info.split),
+        "content hash": info.content_hash[:12],
+    }
+
+
+def _class_table(manifest: pd.DataFrame, classes: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """For each class its images and patients by split; a dash where there are none."""
+    counts = patients_by_class(manifest["label"].tolist(), manifest["split"].tolist(), manifest["patient"].tolist())
+    images = manifest.groupby(["label", "split"]).size().to_dict()
+    return [
+        (
+            name,
+            [f"{images[name, split]} ({len(counts[name][split])})" if counts[name][split] else "-" for split in SPLITS],
+        )
+        for name in classes
+    ]
+
+
+def _sheets(cohort: Cohort) -> list[tuple[str, str, int, int, str]]:
+    """(class, split, shown, all, picture) for each class and split that has images."""
+    labels = cohort.manifest["label"].to_numpy()
+    splits = cohort.manifest["split"].to_numpy()
+    sheets = []
+    for name in cohort.info.classes:
+        for split in SPLITS:
+            rows = np.flatnonzero((labels == name) & (splits == split))
+            if len(rows):
+                chosen = rows[np.linspace(0, len(rows) - 1, min(SHEET, len(rows))).astype(int)]
+                sheets.append((name, split, len(chosen), len(rows), _montage(cohort, chosen, COLUMNS)))
+    return sheets
+
+
+def _montage(cohort: Cohort, rows: Sequence[int] | np.ndarray[Any, Any], columns: int) -> str:
+    """The pictures of some rows of the manifest side by side, as the source of an `img` element."""
+    from PIL import Image
+
+    lines = -(-len(rows) // columns)
+    columns = min(columns, len(rows))
+    sheet = Image.new("RGB", (columns * (TILE + 2), lines * (TILE + 2)), "white")
+    for place, row in enumerate(rows):
+        pixels = np.asarray(cohort.images[row], np.float32) / cohort.info.scale
+        shown = np.round(np.moveaxis(pixels, 0, -1) * 255).astype(np.uint8)
+        tile = Image.fromarray(shown[..., 0] if shown.shape[-1] == 1 else shown).convert("RGB")
+        position = (place % columns * (TILE + 2), place // columns * (TILE + 2))
+        sheet.paste(tile.resize((TILE, TILE), Image.Resampling.BILINEAR), position)
+    data = io.BytesIO()
+    sheet.save(data, format="PNG", optimize=True)
+    return data_uri(data.getvalue())
+
+
+def _figures(cohort: Cohort) -> dict[str, go.Figure]:
+    """Intensities and, if known, pixel spacings by class."""
+    import plotly.graph_objects as go
+
+    labels = cohort.manifest["label"].to_numpy()
+    intensities = figure_of(320)
+    edges = np.linspace(0, 1, BINS + 1)
+    for name in cohort.info.classes:
+        rows = np.flatnonzero(labels == name)
+        chosen = rows[np.linspace(0, len(rows) - 1, min(DRAWN, len(rows))).astype(int)]
+        counts = np.histogram(np.asarray(cohort.images[chosen], np.float32) / cohort.info.scale, edges)[0]
+        density = counts / max(int(counts.sum()), 1)
+        intensities.add_trace(go.Scatter(x=(edges[:-1] + edges[1:]) / 2, y=density, mode="lines", name=name))
+    intensities.update_yaxes(type="log")
+    name_axes(intensities, x="intensity as stored (0 to 1)", y="fraction of the pixels")
+    figures = {"Intensities by class": intensities}
+    spacings = cohort.manifest["spacing_mm"]
+    if spacings.notna().any():
+        figure = figure_of(280)
+        for name in cohort.info.classes:
+            figure.add_trace(go.Histogram(x=spacings[(labels == name) & spacings.notna()], name=name, opacity=0.6))
+        figure.update_layout(barmode="overlay")
+        name_axes(figure, x="pixel spacing of the originals (mm)", y="images")
+        figures["Spacings by class"] = figure
+    return figures
+
+
+def _sizes(manifest: pd.DataFrame) -> list[tuple[str, int]]:
+    """The most common sizes of the originals, `rows x columns`, with their numbers of images."""
+    counts = Counter(zip(manifest["rows"].tolist(), manifest["cols"].tolist(), strict=True))
+    shown = [(f"{rows} x {columns}", count) for (rows, columns), count in counts.most_common(8)]
+    rest = len(manifest) - sum(count for _, count in shown)
+    return [*shown, (f"{len(counts) - 8} other sizes", rest)] if rest else shown
+
+
+def _pairs(cohort: Cohort) -> dict[str, Any]:
+    """The pairs of equal and near-duplicate pictures: how many there are, and the first, those in two splits before."""
+    path = cohort.path / "duplicates.csv"
+    if not path.is_file():
+        return {"count": 0, "crossing": 0, "shown": []}
+    with path.open(newline="", encoding="utf-8") as file:
+        pairs = list(csv.DictReader(file))
+    pairs.sort(key=lambda pair: pair["first_split"] == pair["second_split"])
+    crossing = sum(pair["first_split"] != pair["second_split"] for pair in pairs)
+    shown = [
+        {
+            "kind": "equal" if pair["kind"] == "pixels" else "near",
+            "text": " | ".join(f"{pair[f'{side}_label']}, {pair[f'{side}_split']}" for side in ("first", "second")),
+            "picture": _montage(cohort, [int(pair["first_image"]), int(pair["second_image"])], 2),
+        }
+        for pair in pairs[:PAIRS]
+    ]
+    return {"count": len(pairs), "crossing": crossing, "shown": shown}
+
+
+def _reasons(folder: Path) -> dict[str, int]:
+    """The number of files left out by reason, for cohorts that do not record it."""
+    import pandas as pd
+
+    path = folder / "rejected.parquet"
+    return dict(Counter(pd.read_parquet(path)["reason"]).most_common()) if path.is_file() else {}
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,30 @@
+"""Pieces of HTML pages that several pages share: pictures and figures that need no network."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+__all__ = ["data_uri", "figure_fragment"]
+
+_PLOT_CONFIG = {
+    "displaylogo": False,
+    "responsive": True,
+    # By default, plotly has a button that uploads the chart to a cloud service.
+    "showSendToCloud": False,
+}
+
+
+def data_uri(png: bytes) -> str:
+    """A PNG picture as the source of an `img` element."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def figure_fragment(figure: go.Figure, title: str) -> str:
+    """A figure as a piece of HTML; the page brings plotly's script."""
+    name = title.lower().replace(" ", "-")
+    fragment: str = figure.to_html(full_html=False, include_plotlyjs=False, div_id=name, config=_PLOT_CONFIG)
+    return fragment

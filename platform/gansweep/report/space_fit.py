@@ -1,0 +1,107 @@
+"""Which of the shipped search spaces a cohort fits, and what one iteration of the nearest takes on this machine."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gansweep.errors import ConfigError
+
+if TYPE_CHECKING:
+    from gansweep.cohort.dataset import Cohort
+    from gansweep.config import TrialConfig
+    from gansweep.experiment import Experiment
+
+__all__ = ["SpaceFit", "fitting_spaces", "seconds_per_trial"]
+
+_TIMED = 2  # iterations that are timed, after one that is not
+# The space made for a kind of cohort: (modality, whether there are masks).
+_NEAREST = {
+    ("CT", True): "fahr_ct_masks",
+    ("CT", False): "fahr_ct",
+    ("MR", True): "brain_mri",
+    ("MR", False): "brain_mri",
+}
+
+
+@dataclass(frozen=True)
+class SpaceFit:
+    """Whether a search space can be used on a cohort.
+
+    Args:
+        name: of the space.
+        problem: why its first configuration cannot be trained; "" if it can.
+        iterations: generator iterations of that configuration; 0 if there is a problem.
+        nearest: whether the space was made for such a cohort.
+    """
+
+    name: str
+    problem: str
+    iterations: int
+    nearest: bool
+
+
+def fitting_spaces(cohort: Cohort) -> list[SpaceFit]:
+    """All shipped spaces, those that fit first.
+
+    Args:
+        cohort: what would be trained on.
+    """
+    from gansweep.search.prechecks import config_checker
+    from gansweep.search.spaces import known_spaces, load_space
+
+    spec = cohort.spec()
+    nearest = "translation" if spec.paired_channels else _NEAREST.get((cohort.info.modality, bool(spec.mask_channels)))
+    fits = []
+    for name in known_spaces():
+        experiment = load_space(name)
+        check = config_checker(experiment.trainables, cohort, workers=1, reports=experiment.reports)
+        try:
+            config = _first_config(experiment)
+            check(config)
+        except ConfigError as error:
+            fits.append(SpaceFit(name, error.what, 0, nearest=False))
+        else:
+            fits.append(SpaceFit(name, "", config.iterations, nearest=name == nearest))
+    return sorted(fits, key=lambda fit: (bool(fit.problem), not fit.nearest, fit.name))
+
+
+def seconds_per_trial(cohort: Cohort, space: str) -> float:
+    """How long one trial of a space would train here, alone on this machine, without its scoring.
+
+    Args:
+        cohort: what would be trained on.
+        space: a space that fits.
+    """
+    import torch
+
+    from gansweep.search.spaces import load_space
+    from gansweep.training.build import build_gan
+    from gansweep.training.loop import train
+    from gansweep.training.reporters import MemoryReporter
+
+    experiment = load_space(space)
+    config = _first_config(experiment)
+    data = cohort.load("train", config.data)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    taken = []
+    for iterations in (1, 1 + _TIMED):
+        short = config.model_copy(update={"iterations": iterations})
+        gan = build_gan(short, cohort.spec(config.data), experiment.trainables)
+        began = time.perf_counter()
+        train(short, gan, data, MemoryReporter(), lambda _sampler, _iteration: {}, reports=1, device=device)
+        taken.append(time.perf_counter() - began)
+    return max(taken[1] - taken[0], 0.0) / _TIMED * config.iterations
+
+
+def _first_config(experiment: Experiment) -> TrialConfig:
+    """The first configuration that a sweep would try, or one drawn with seed 0."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    directions = [objective.direction for objective in experiment.objectives]
+    study = optuna.create_study(directions=directions, sampler=optuna.samplers.RandomSampler(seed=0))
+    for parameters in experiment.first_trials[:1]:
+        study.enqueue_trial(parameters)
+    return experiment.config(study.ask())
