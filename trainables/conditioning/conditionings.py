@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from gansweep.errors import ConfigError
+from trainables.conditioning.labels import one_hot
 
 if TYPE_CHECKING:
     from gansweep.config import TrialConfig
@@ -96,7 +96,7 @@ class _ClassCode(Conditioning):
         return self.classes
 
     def code(self, labels: Tensor, masks: Tensor | None) -> Tensor:  # noqa: ARG002
-        return F.one_hot(labels, self.classes).float()
+        return one_hot(labels, self.classes)
 
 
 class Concat(_ClassCode):
@@ -144,7 +144,7 @@ class LesionBurden(Concat):
     def code(self, labels: Tensor, masks: Tensor | None) -> Tensor:
         """One-hot class and burden."""
         burden = _required(masks).mean(dim=(1, 2, 3)).sqrt()
-        return torch.cat([F.one_hot(labels, self.classes).float(), burden[:, None]], dim=1)
+        return torch.cat([one_hot(labels, self.classes), burden[:, None]], dim=1)
 
 
 class LesionMask(Concat):

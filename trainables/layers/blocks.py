@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
+from trainables.conditioning.labels import one_hot
 from trainables.layers.critic_output import CriticOutput
 from trainables.layers.precision import full_precision
 
@@ -67,8 +68,8 @@ class CriticHead(nn.Module):
         pooled = last.mean(dim=(2, 3))
         if self.embedding is not None:
             # The projection term of Miyato & Koyama 2018, figure 1d.
-            one_hot = nn.functional.one_hot(labels, self.embedding.in_features).to(pooled.dtype)
-            scores = scores + (self.embedding(one_hot) * pooled).sum(dim=1)
+            code = one_hot(labels, self.embedding.in_features).to(pooled.dtype)
+            scores = scores + (self.embedding(code) * pooled).sum(dim=1)
         classes = None if self.classify is None else full_precision(self.classify(pooled))
         scores = full_precision(scores.sigmoid() if self.sigmoid else scores)
         return CriticOutput(scores, classes, features)

@@ -161,7 +161,7 @@ def _cut_out_square(images: Tensor, probability: Tensor | float, draws: StepRand
     rows, columns = ((offset >= -half) & (offset < half) for offset in offsets)
     inside = rows[:, None, :, None] & columns[:, None, None, :]
     chosen = draws.uniform(1, 1, 1) < probability
-    return torch.where(inside & chosen, images.new_tensor(-1.0), images)
+    return torch.where(inside & chosen, -1.0, images)
 
 
 def _randomly_applied(change: Tensor, probability: Tensor | float, draws: StepRandom) -> Tensor:

@@ -9,6 +9,8 @@ The tests of your own family need no more than this:
     def test_two_workers(): check_two_workers(admissible("mine", SPEC, TRAINABLES), SPEC, DATA, TRAINABLES)
 
     def test_two_trainings(): check_two_trainings(admissible("mine", SPEC, TRAINABLES), SPEC, DATA, TRAINABLES)
+
+`gansweep.testing.gpu_contract` has the checks of a GPU, which run without one.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ from gansweep.training.sampling import condition_for, make_sampler
 
 __all__ = [
     "admissible",
+    "all_trainings",
     "assert_equal",
+    "assert_same_end",
     "check_gan",
     "check_resume",
     "check_two_trainings",
@@ -164,13 +168,23 @@ def check_two_trainings(
     """
     alone = all_trainings(configs, spec, data, trainables)
     for rank, together in enumerate(run_workers(all_trainings, configs, spec, data, trainables)):
-        for config, one, two in zip(configs, alone, together, strict=True):
-            assert one.keys() == two.keys(), f"{describe(config)}: worker {rank} of 2 ends with other tensors"
-            for name, tensor in one.items():
-                error = (tensor.double() - two[name].double()).abs()
-                assert (error <= tolerance).all(), (
-                    f"{describe(config)}, {name}: worker {rank} of 2 is off by {float(error.max()):.1e}"
-                )
+        assert_same_end(configs, alone, together, f"worker {rank} of 2", tolerance)
+
+
+def assert_same_end(
+    configs: Sequence[TrialConfig],
+    expected: Sequence[Mapping[str, Tensor]],
+    found: Sequence[Mapping[str, Tensor]],
+    who: str,
+    tolerance: float,
+) -> None:
+    """Asserts that trainings, as from `all_trainings`, end alike up to an absolute `tolerance`; `who` found them."""
+    for config, one, two in zip(configs, expected, found, strict=True):
+        what = f"{config.family} {describe(config)}"
+        assert one.keys() == two.keys(), f"{what}: {who} ends with other tensors"
+        for name, tensor in one.items():
+            error = (tensor.double() - two[name].double()).abs()
+            assert (error <= tolerance).all(), f"{what}, {name}: {who} is off by {float(error.max()):.1e}"
 
 
 def all_gradients(
@@ -182,11 +196,15 @@ def all_gradients(
 
 
 def all_trainings(
-    configs: Sequence[TrialConfig], spec: ImageSpec, data: ImageSet, trainables: Trainables
+    configs: Sequence[TrialConfig],
+    spec: ImageSpec,
+    data: ImageSet,
+    trainables: Trainables,
+    device: torch.device = CPU,
 ) -> list[dict[str, Tensor]]:
     """The tensors at the end of a training of two iterations of each configuration, by name, in float64."""
     with _in_float64(data) as exact:
-        return [_trained(config.derive({"iterations": 2}), spec, exact, trainables) for config in configs]
+        return [_trained(config.derive({"iterations": 2}), spec, exact, trainables, device) for config in configs]
 
 
 def phase_gradients(gan: Gan, config: TrialConfig, data: ImageSet) -> dict[str, list[Tensor | None]]:
@@ -279,10 +297,12 @@ def _in_float64(data: ImageSet) -> Iterator[ImageSet]:
         torch.set_default_dtype(torch.float32)
 
 
-def _trained(config: TrialConfig, spec: ImageSpec, data: ImageSet, trainables: Trainables) -> dict[str, Tensor]:
+def _trained(
+    config: TrialConfig, spec: ImageSpec, data: ImageSet, trainables: Trainables, device: torch.device
+) -> dict[str, Tensor]:
     reporter = MemoryReporter()
     gan = build_gan(config, spec, trainables)
-    train(config, gan, data, reporter, lambda _sampler, _iteration: {}, reports=1, device=CPU)
+    train(config, gan, data, reporter, lambda _sampler, _iteration: {}, reports=1, device=device)
     assert reporter.state is not None
     owners = {
         **reporter.state["networks"],

@@ -119,7 +119,8 @@ class Batches:
             self._orders = {
                 key: order for key, order in self._orders.items() if key[0] != stream or key[1] >= epoch - 1
             }
-            generator = torch.Generator().manual_seed(seed_from(self._seed, stream, "epoch", epoch))
-            order = torch.randperm(len(members), generator=generator).to(self._device)
+            generator = torch.Generator(self._device).manual_seed(seed_from(self._seed, stream, "epoch", epoch))
+            # Made on the device: copied from the host, it would halt small cohorts in every iteration.
+            order = torch.randperm(len(members), generator=generator, device=self._device)
             self._orders[stream, epoch] = members[order]
         return self._orders[stream, epoch]

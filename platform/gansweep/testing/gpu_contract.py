@@ -1,0 +1,163 @@
+"""The contract of GAN families on a GPU, as checks that need none: they run on a pretended GPU.
+
+The tests of your own family on a GPU need no more than this:
+
+    CONFIGS = on_gpu("mine", SPEC, TRAINABLES)
+    @pytest.mark.parametrize("config", CONFIGS, ids=describe)
+    def test_gpu(config): check_on_gpu(config, SPEC, DATA, TRAINABLES)
+
+    def test_two_gpus(): check_on_two_gpus(CONFIGS, SPEC, DATA, TRAINABLES)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from gansweep.contracts import Condition
+from gansweep.testing.gan_contract import admissible, all_trainings, assert_equal, assert_same_end, describe, variations
+from gansweep.testing.pretended_gpu.device import CPU, GPU, PretendedGpu
+from gansweep.testing.workers import run_workers
+from gansweep.training.build import build_gan
+from gansweep.training.loop import train
+from gansweep.training.reporters import MemoryReporter
+from gansweep.training.restore import restore_gan
+from gansweep.training.sampling import make_sampler
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Callable, Sequence
+
+    from torch import Tensor
+
+    from gansweep.config import TrialConfig
+    from gansweep.contracts import Gan, ImageSet, ImageSpec, Sampler, Trainables
+
+__all__ = ["check_on_gpu", "check_on_two_gpus", "on_gpu"]
+
+_ITERATIONS = 6
+_REPORTS = 2
+
+
+def on_gpu(family: str, spec: ImageSpec, trainables: Trainables) -> list[TrialConfig]:
+    """Small configurations of `family` that together take every kind of path: objectives, adaptation, precision.
+
+    Fewer than `admissible` and `variations`: each is trained four times. Which losses and penalties are among them
+    depends on the family's name, so that several families together have them all.
+    """
+    objectives = admissible(family, spec, trainables)
+    others = variations(family, spec, trainables)
+    start = sum(family.encode())
+    found = [objectives[(start + turn * len(objectives) // 2) % len(objectives)] for turn in range(2)]
+    wanted: tuple[Callable[[TrialConfig], bool], ...] = (
+        lambda config: config.penalty.kind == "lecam",
+        lambda config: config.penalty.adaptive == "norm",
+        lambda config: config.penalty.adaptive == "progress",
+        lambda config: config.augmentation.kind == "ada",
+        lambda config: config.precision == "bfloat16",
+    )
+    for fits in wanted:
+        found += [config for config in (*others, *objectives) if fits(config)][-1:]
+    return list({describe(config): config for config in found}.values())
+
+
+def check_on_gpu(config: TrialConfig, spec: ImageSpec, data: ImageSet, trainables: Trainables) -> None:
+    """Checks that a training on the pretended GPU is that of the CPU, and that no iteration waits for the host.
+
+    It is stopped after its first report, resumed in new networks, and restored from its checkpoint. State and samples
+    must be the CPU's bit for bit, for the pretended GPU computes on the CPU. Between two checks for divergence, an
+    iteration must not copy between host and GPU, wait for the GPU, or use numbers that are tensors on the CPU.
+
+    Raises:
+        AssertionError: what differs, or what an iteration waits for.
+        DeviceMismatch, NoBackend: what CUDA or NCCL would refuse, and where.
+    """
+    config = config.derive({"iterations": _ITERATIONS})
+    expected, expected_samples = _stopped_and_resumed(config, spec, data, trainables, CPU, None)
+    with PretendedGpu() as gpu:
+        found, samples = _stopped_and_resumed(config, spec, data, trainables, GPU, gpu)
+    assert_equal(expected, found, "state at the end on a GPU")
+    for on_cpu, on_device in zip(expected_samples, samples, strict=True):
+        assert torch.equal(on_cpu, on_device), "samples on a GPU differ from those on the CPU"
+
+
+def check_on_two_gpus(
+    configs: Sequence[TrialConfig], spec: ImageSpec, data: ImageSet, trainables: Trainables, tolerance: float = 1e-5
+) -> None:
+    """Checks that two workers, each on a pretended GPU in an NCCL group, end where one worker on the CPU does.
+
+    As `check_two_trainings`, which says what the tolerance is.
+    """
+    alone = all_trainings(configs, spec, data, trainables)
+    for rank, together in enumerate(run_workers(trainings_on_gpu, configs, spec, data, trainables)):
+        assert_same_end(configs, alone, together, f"worker {rank} of 2 on a GPU", tolerance)
+
+
+def trainings_on_gpu(
+    configs: Sequence[TrialConfig], spec: ImageSpec, data: ImageSet, trainables: Trainables
+) -> list[dict[str, Tensor]]:
+    """`all_trainings` on a pretended GPU."""
+    with PretendedGpu():
+        return all_trainings(configs, spec, data, trainables, GPU)
+
+
+def _stopped_and_resumed(
+    config: TrialConfig,
+    spec: ImageSpec,
+    data: ImageSet,
+    trainables: Trainables,
+    device: torch.device,
+    gpu: PretendedGpu | None,
+) -> tuple[dict[str, Any], list[Tensor]]:
+    """The state at the end, and samples: at each report, and of the restored generator."""
+    reporter = MemoryReporter(proceed=lambda progress: progress.index > 0)
+    condition = Condition(torch.arange(5) % len(spec.classes))
+    samples = []
+
+    def score(sampler: Sampler, _iteration: int) -> dict[str, float]:
+        samples.append(sampler(condition, 1))
+        return {}
+
+    for _ in range(_REPORTS):
+        gan = build_gan(config, spec, trainables)
+        iterations = _Iterations(gan, gpu) if gpu else None
+        train(config, gan, data, reporter, score, reports=_REPORTS, device=device)
+        _assert_on(device, gan)
+        if iterations:
+            iterations.assert_steady()
+    assert reporter.state is not None
+    restored = restore_gan(config, spec, trainables, reporter.state["ema"], reporter.state["gan_state"], device)
+    samples.append(make_sampler(restored, None, data, device)(condition, 1))
+    assert all(images.device.type == "cpu" for images in samples), "samples are not on the CPU"
+    return reporter.state, samples
+
+
+class _Iterations:
+    """Notes what has been counted when each iteration begins."""
+
+    def __init__(self, gan: Gan, gpu: PretendedGpu) -> None:
+        self._gpu = gpu
+        self._loss = gan.loss
+        self._begun: dict[int, Counter[str]] = {}
+        gan.loss = self._noted  # type: ignore[method-assign]
+
+    def _noted(self, phase: str, batch: Any, step: int) -> Any:
+        if step not in self._begun:
+            # The first batch of the iteration has been drawn already; the last one has that of the next.
+            self._begun[step] = self._gpu.round_trips()
+        return self._loss(phase, batch, step)
+
+    def assert_steady(self) -> None:
+        """No iteration but the first, and the last with its check, has a round trip."""
+        first, *steps, last = sorted(self._begun)
+        assert last - first == len(steps) + 1, "an iteration has no phase"
+        for step, following in zip(steps, [*steps[1:], last], strict=True):
+            found = self._begun[following] - self._begun[step]
+            assert not found, f"iteration {step} waits for the host: {dict(found)}"
+
+
+def _assert_on(device: torch.device, gan: Gan) -> None:
+    for name, module in (*gan.networks.items(), ("state", gan.state)):
+        for tensor in (*module.parameters(), *module.buffers()):
+            assert tensor.device.type == device.type, f"a tensor of {name} is on {tensor.device}"

@@ -1,0 +1,127 @@
+"""The pretended GPU: code may ask for `cuda`, what CUDA refuses is refused, and what costs time is counted."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from gansweep.testing.pretended_gpu import operators
+from gansweep.testing.pretended_gpu.functions import Functions
+from gansweep.testing.pretended_gpu.ledger import Ledger
+from gansweep.testing.pretended_gpu.placement import CPU, GPU, Placement, tensors_in
+from gansweep.testing.pretended_gpu.surroundings import NoBackend, generator_device, generator_in, replacements
+
+if TYPE_CHECKING:
+    from collections import Counter
+
+__all__ = ["CPU", "GPU", "DeviceMismatch", "NoBackend", "PretendedGpu"]
+
+
+class DeviceMismatch(RuntimeError):  # noqa: N818 (named after what torch says)
+    """What CUDA refuses: operands, or a generator, of another device."""
+
+
+class PretendedGpu(TorchDispatchMode):
+    """Runs code for `torch.device("cuda")` on a CPU build of torch, with real numbers.
+
+    A tensor's device is a mark on its storage. `Functions` sees every torch call of Python code, takes "cuda" out of
+    the arguments and marks what is made; this mode sees every operator below autograd, those of backward passes and
+    optimisers too, and refuses what CUDA refuses. Process groups refuse what NCCL refuses. All numbers are the CPU's:
+    code that is right ends with the bits of a run on the CPU.
+
+    It does not see what cuDNN or NCCL compute, nor branches that ask `torch.cuda`; inside a network in TorchScript, new
+    tensors are on the CPU.
+
+        with PretendedGpu() as gpu:
+            train(config, gan, data, reporter, score, reports=1, device=GPU)
+        print(gpu.kernels.total(), gpu.waits)
+
+    Args:
+        group: the backend of the process group, if there is one: NCCL alone, or Ray's for GPU workers here.
+
+    Attributes:
+        kernels: operators on the GPU that are no views, by name.
+        copies: copies between host and GPU, by direction and place in the code.
+        waits: what made the host wait for the GPU, by kind and place.
+        strays: 0-dimensional CPU operands beside GPU operands, by operator and place.
+        collectives: calls of `torch.distributed`, by name.
+
+    Raises:
+        DeviceMismatch: operands or a generator on another device, where CUDA refuses them.
+        NoBackend: a collective of tensors that the group does not take.
+        TypeError: a tensor on the GPU as a NumPy array.
+    """
+
+    def __init__(self, group: Literal["nccl", "cpu:gloo,cuda:nccl"] = "nccl") -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.placement = Placement()
+        self._ledger = Ledger()
+        self.kernels = self._ledger.kernels
+        self.copies = self._ledger.copies
+        self.waits = self._ledger.waits
+        self.strays = self._ledger.strays
+        self.collectives = self._ledger.collectives
+        self._functions = Functions(self.placement, self._ledger)
+        self._group = group
+        self._stack = ExitStack()
+
+    def __enter__(self) -> PretendedGpu:
+        """From here on the GPU is there, for this thread."""
+        for patch in replacements(self._functions, self._group):
+            self._stack.enter_context(patch)
+        self._stack.enter_context(self._functions)
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        """The GPU is gone; its tensors are on the CPU."""
+        super().__exit__(*details)  # type: ignore[no-untyped-call]
+        self._stack.close()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Refuses or counts an operator, runs it, and marks its results."""
+        kwargs = kwargs or {}
+        tensors = tensors_in((args, kwargs))
+        devices = [self.placement.device_of(tensor) for tensor in tensors]
+        name = operators.name_of(func)
+        if operators.misplaced(func, args, tensors, devices):
+            found = ", ".join(f"{tuple(t.shape)} on {d.type}" for t, d in zip(tensors, devices, strict=True))
+            self._ledger.refuse(
+                DeviceMismatch(f"{name}: Expected all tensors to be on the same device, but found {found}")
+            )
+        # What an operator makes from nothing, and numbers that C++ wraps, are made where the call's tensors are.
+        fresh = not tensors or func is torch.ops.aten.lift_fresh.default
+        target = GPU if GPU in devices or (fresh and self._functions.pending == GPU) else CPU
+        generator = generator_in(args, kwargs)
+        if generator is not None and generator_device(generator) != target:
+            there = generator_device(generator).type
+            self._ledger.refuse(
+                DeviceMismatch(f"{name}: Expected a '{target.type}' device type for generator but found '{there}'")
+            )
+        if target == GPU:
+            self._count(func, args, tensors, devices)
+        out = func(*args, **kwargs)
+        if target == GPU and name != "aten::_local_scalar_dense" and not operators.changes_cpu(func, devices):
+            self.placement.put_on_gpu(out)
+        return out
+
+    def round_trips(self) -> Counter[str]:
+        """Waits, copies and stray scalars together: what keeps a step from running ahead of the host."""
+        return self.waits + self.copies + self.strays
+
+    def _count(self, func: Any, args: Any, tensors: list[torch.Tensor], devices: list[torch.device]) -> None:
+        name = operators.name_of(func)
+        if operators.waits(func, args):
+            self._ledger.count_wait(name)
+        if operators.copies_cpu_index(func, args, tensors, devices):
+            self._ledger.count_copy(CPU, GPU)
+            self._ledger.count_wait("index on the CPU")
+        if strays := operators.stray_scalars(func, tensors, devices):
+            self._ledger.count_strays(name, strays)
+        if direction := operators.copy_direction(func, devices):
+            self._ledger.count_copy(*direction)
+        if operators.is_kernel(func):
+            self.kernels[name] += 1

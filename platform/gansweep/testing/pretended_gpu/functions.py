@@ -1,0 +1,153 @@
+"""Every torch call of Python code, with the pretended GPU taken out of its arguments."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import _disable_current_modes
+
+from gansweep.testing.pretended_gpu.placement import CPU, GPU, tensors_in, wanted_device
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gansweep.testing.pretended_gpu.ledger import Ledger
+    from gansweep.testing.pretended_gpu.placement import Placement
+
+__all__ = ["Functions"]
+
+_MOVES = {Tensor.to, Tensor.cuda, Tensor.cpu}
+_ASKS: set[Any] = {Tensor.__array__, Tensor.get_device, Tensor.numpy, Tensor.tolist, functional.one_hot}
+_NEW = {Tensor.new_tensor, Tensor.new_empty, Tensor.new_full, Tensor.new_ones, Tensor.new_zeros}
+_FROM_HOST = {torch.tensor, torch.as_tensor}
+_DEVICE = cast("Any", Tensor.device).__get__
+_IS_CUDA = cast("Any", Tensor.is_cuda).__get__
+
+
+class Functions(TorchFunctionMode):
+    """Sees calls and getters before torch does.
+
+    Args:
+        placement: where tensors are.
+        ledger: what is counted.
+    """
+
+    def __init__(self, placement: Placement, ledger: Ledger) -> None:
+        super().__init__()
+        self.placement = placement
+        self.ledger = ledger
+        self.pending = CPU
+        """Where what a running call makes is made."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Answers what asks for a device, moves tensors, and runs everything else on the CPU."""
+        kwargs = kwargs or {}
+        placement = self.placement
+        if getattr(func, "__name__", "") == "__get__":
+            return self._attribute(func, args)
+        if func is Tensor.pin_memory:
+            return args[0]
+        if func in _MOVES:
+            return self._moved(func, args, dict(kwargs))
+        if func in _ASKS and placement.device_of(args[0]) == GPU:
+            return self._asked(func, args, kwargs)
+        if kwargs.get("device") is not None:
+            return self._made(func, args, dict(kwargs))
+        on_gpu = any(placement.device_of(tensor) == GPU for tensor in tensors_in((args, kwargs)))
+        with self.making_on(GPU if on_gpu else CPU):
+            out = func(*args, **kwargs)
+        if func in _NEW and on_gpu:
+            if func is Tensor.new_tensor:
+                self.ledger.count_copy(CPU, GPU)
+            placement.put_on_gpu(out)
+        return out
+
+    def _attribute(self, func: Any, args: Any) -> Any:
+        if func == _DEVICE:
+            return self.placement.device_of(args[0])
+        if func == _IS_CUDA:
+            return self.placement.device_of(args[0]) == GPU
+        return func(*args)
+
+    def _asked(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Calls that CUDA answers differently."""
+        if func is Tensor.get_device:
+            return GPU.index
+        if func is functional.one_hot:
+            return self._one_hot(*args, **kwargs)
+        if func is Tensor.tolist:
+            self.ledger.count_copy(GPU, CPU)
+        else:
+            self.ledger.refuse(TypeError("can't convert cuda:0 device type tensor to numpy"))
+        return func(*args, **kwargs)
+
+    @contextmanager
+    def making_on(self, device: torch.device) -> Iterator[None]:
+        """What torch makes inside this block without being told a device is made there."""
+        before = self.pending
+        self.pending = device
+        try:
+            yield
+        finally:
+            self.pending = before
+
+    def _made(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        """A call that names the device of its result."""
+        target = wanted_device(kwargs["device"])
+        if target == GPU:
+            kwargs["device"] = CPU
+        with self.making_on(target):
+            out = func(*args, **kwargs)
+        if target != GPU:
+            return out
+        if func in _FROM_HOST and not any(self.placement.device_of(tensor) == GPU for tensor in tensors_in(args)):
+            self.ledger.count_copy(CPU, GPU)
+        return self.placement.put_on_gpu(out)
+
+    def _one_hot(self, tensor: Tensor, num_classes: int = -1) -> Tensor:
+        """As on CUDA, where the host looks at the labels only if it is not told the number of classes."""
+        classes = int(tensor.max()) + 1 if num_classes == -1 else num_classes
+        return tensor.new_zeros(*tensor.shape, classes).scatter_(-1, tensor[..., None], 1)
+
+    def _moved(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        """`to`, `cuda` and `cpu`."""
+        tensor = args[0]
+        here = self.placement.device_of(tensor)
+        target, rest = self._target(func, args[1:], kwargs, here)
+        kwargs.pop("non_blocking", None)
+        if target == here:
+            return tensor.to(*rest, **kwargs) if rest or kwargs else tensor
+        self.ledger.count_copy(here, target)
+        memory_format = kwargs.pop("memory_format", torch.preserve_format)
+        kwargs.pop("copy", None)
+        # Copied while no mode looks, and marked afterwards; autograd sees a clone.
+        with _disable_current_modes():
+            out = tensor.clone(memory_format=memory_format)
+            if rest or kwargs:
+                out = out.to(*rest, **kwargs)
+            return self.placement.put_on_gpu(out) if target == GPU else out
+
+    def _target(
+        self, func: Any, arguments: Any, kwargs: dict[str, Any], here: torch.device
+    ) -> tuple[torch.device, list[Any]]:
+        """The device a tensor moves to, and the arguments that say something else; takes the device out of `kwargs`."""
+        if func is not Tensor.to:
+            return (GPU if func is Tensor.cuda else CPU), []
+        target = here
+        rest: list[Any] = []
+        given = [*arguments, *(kwargs.pop(name) for name in ("device", "other") if kwargs.get(name) is not None)]
+        for value in given:
+            if isinstance(value, Tensor):
+                target = self.placement.device_of(value)
+                rest.append(value.dtype)
+            elif isinstance(value, torch.dtype):
+                rest.append(value)
+            elif value is not None and not isinstance(value, bool):
+                target = wanted_device(value)
+        kwargs.pop("device", None)
+        return target, rest

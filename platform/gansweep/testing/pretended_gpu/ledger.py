@@ -1,0 +1,66 @@
+"""What the pretended GPU notes: kernels, copies, waits, and where in the code they are due."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gansweep.testing.pretended_gpu.placement import GPU
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    import torch
+
+__all__ = ["Ledger"]
+
+_HERE = str(Path(__file__).parent)
+_LIBRARIES = ("site-packages", "<", "contextlib.py", "unittest", "functools.py")
+
+
+class Ledger:
+    """The counters of `PretendedGpu`, which says what each of them counts."""
+
+    def __init__(self) -> None:
+        self.kernels: Counter[str] = Counter()
+        self.copies: Counter[str] = Counter()
+        self.waits: Counter[str] = Counter()
+        self.strays: Counter[str] = Counter()
+        self.collectives: Counter[str] = Counter()
+
+    def refuse(self, error: Exception) -> None:
+        """Raises `error`, with the place in the code that it is due to."""
+        raise type(error)(f"{_place()}: {error}")
+
+    def count_wait(self, what: str) -> None:
+        """Counts a wait of the host."""
+        self.waits[f"{what} at {_place()}"] += 1
+
+    def count_strays(self, name: str, number: int) -> None:
+        """Counts numbers on the CPU among the operands of an operator."""
+        self.strays[f"number on the CPU in {name} at {_place()}"] += number
+
+    def count_copy(self, source: torch.device, target: torch.device) -> None:
+        """Counts a copy; the host waits for one to itself."""
+        self.copies[f"copy to {target.type} at {_place()}"] += 1
+        if source == GPU:
+            self.waits[f"copy to {target.type} at {_place()}"] += 1
+
+    def count_collective(self, name: str) -> None:
+        """Counts a call of `torch.distributed`; the host waits where it carries objects."""
+        self.collectives[name] += 1
+        if "object" in name:
+            self.waits[f"{name} at {_place()}"] += 1
+
+
+def _place() -> str:
+    """File and line of the innermost code that belongs to neither a library nor this package."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        path = frame.f_code.co_filename
+        if not path.startswith(_HERE) and not any(part in path for part in _LIBRARIES):
+            return f"{Path(path).name}:{frame.f_lineno}"
+        frame = frame.f_back
+    return "?"

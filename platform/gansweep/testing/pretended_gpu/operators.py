@@ -1,0 +1,149 @@
+"""What CUDA says to an operator: which operands it refuses, and for which results the host waits."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from gansweep.testing.pretended_gpu.placement import CPU, GPU, tensors_in
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = [
+    "changes_cpu",
+    "copies_cpu_index",
+    "copy_direction",
+    "is_kernel",
+    "misplaced",
+    "name_of",
+    "stray_scalars",
+    "waits",
+]
+
+aten = torch.ops.aten
+
+_TAKES_ANY_DEVICES = {
+    aten.copy_.default,
+    aten._foreach_copy_.default,
+    aten.set_.source_Tensor,
+    aten.is_same_size.default,
+}
+_REFUSES_SCALARS = {
+    aten.cat.default,
+    aten.stack.default,
+    aten.addmm.default,
+    aten.mm.default,
+    aten.bmm.default,
+    aten._foreach_lerp_.List,
+    aten._fused_adam_.default,
+    aten._fused_adamw_.default,
+}
+"""Operators that refuse a 0-dimensional operand on the CPU, too; others take it as a number."""
+
+_WAITS = {
+    "aten::_local_scalar_dense",
+    "aten::nonzero",
+    "aten::masked_select",
+    "aten::equal",
+    "aten::is_nonzero",
+    "aten::_unique2",
+    "aten::unique_dim",
+    "aten::unique_consecutive",
+    "aten::bincount",
+    "aten::multinomial",
+    "aten::repeat_interleave",
+    "aten::linalg_cholesky_ex",
+    "aten::_linalg_eigh",
+    "aten::_linalg_svd",
+}
+"""Operators whose result, or its shape, the host has to know."""
+
+_NO_KERNEL = {
+    "aten::_local_scalar_dense",
+    "aten::_unsafe_view",
+    "aten::detach",
+    "aten::empty",
+    "aten::empty_like",
+    "aten::empty_strided",
+    "aten::is_same_size",
+    "aten::lift_fresh",
+    "aten::new_empty",
+    "aten::new_empty_strided",
+    "aten::set_",
+}
+
+
+@cache
+def name_of(func: Any) -> str:
+    """The operator's name, such as `aten::add`; torch makes it anew each time."""
+    return str(func._schema.name)
+
+
+@cache
+def is_kernel(func: Any) -> bool:
+    """Whether the operator launches a kernel; views and empty tensors do not."""
+    return not func.is_view and name_of(func) not in _NO_KERNEL
+
+
+def misplaced(func: Any, args: Sequence[Any], tensors: Sequence[Tensor], devices: Sequence[torch.device]) -> bool:
+    """Whether CUDA refuses the operands because they are on two devices."""
+    if GPU not in devices or CPU not in devices or func in _TAKES_ANY_DEVICES:
+        return False
+    if copies_cpu_index(func, args, tensors, devices):
+        return False
+    return any(
+        device == CPU and (tensor.dim() > 0 or func in _REFUSES_SCALARS)
+        for tensor, device in zip(tensors, devices, strict=True)
+    )
+
+
+def stray_scalars(func: Any, tensors: Sequence[Tensor], devices: Sequence[torch.device]) -> int:
+    """Number of 0-dimensional operands on the CPU beside operands on the GPU.
+
+    CUDA takes them as numbers, but a captured graph would repeat the numbers of the capture.
+    """
+    if GPU not in devices or func in _TAKES_ANY_DEVICES:
+        return 0
+    return sum(device == CPU and tensor.dim() == 0 for tensor, device in zip(tensors, devices, strict=True))
+
+
+def copies_cpu_index(
+    func: Any, args: Sequence[Any], tensors: Sequence[Tensor], devices: Sequence[torch.device]
+) -> bool:
+    """Whether a tensor on the GPU is indexed by one on the CPU, which CUDA copies over, waiting."""
+    if not _indexes(func) or CPU not in devices:
+        return False
+    indices = {id(index) for index in tensors_in(args[1])}
+    places = list(zip(tensors, devices, strict=True))
+    of_indices = [device for tensor, device in places if id(tensor) in indices]
+    others = [device for tensor, device in places if id(tensor) not in indices and tensor.dim() > 0]
+    return CPU in of_indices and CPU not in others
+
+
+def waits(func: Any, args: Sequence[Any]) -> bool:
+    """Whether the host waits for an operator on the GPU."""
+    if name_of(func) in _WAITS:
+        return True
+    # A mask's number of elements is the shape of the result.
+    return _indexes(func) and any(index.dtype in {torch.bool, torch.uint8} for index in tensors_in(args[1]))
+
+
+def copy_direction(func: Any, devices: Sequence[torch.device]) -> tuple[torch.device, torch.device] | None:
+    """Source and target of an operator that copies between host and GPU."""
+    if func is not aten.copy_.default or devices[0] == devices[1]:
+        return None
+    return devices[1], devices[0]
+
+
+def changes_cpu(func: Any, devices: Sequence[torch.device]) -> bool:
+    """Whether the result is a tensor on the CPU that the operator overwrote."""
+    return func in _TAKES_ANY_DEVICES and bool(devices) and devices[0] == CPU
+
+
+@cache
+def _indexes(func: Any) -> bool:
+    return name_of(func) in {"aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_"}

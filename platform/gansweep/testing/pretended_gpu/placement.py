@@ -1,0 +1,69 @@
+"""Where tensors are: a mark on their storage says that they are on the pretended GPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+
+__all__ = ["CPU", "GPU", "Placement", "tensors_in", "wanted_device"]
+
+GPU = torch.device("cuda", 0)
+CPU = torch.device("cpu")
+
+_SWEEP_AT = 20_000
+"""Marks after which those of freed storages are forgotten."""
+
+
+class Placement:
+    """The storages on the pretended GPU. Views share their tensor's storage, and so its device."""
+
+    def __init__(self) -> None:
+        # A weak reference keeps the address of a freed storage from being given to another one.
+        self._marked: dict[int, StorageWeakRef] = {}
+
+    def device_of(self, tensor: Tensor) -> torch.device:
+        """`GPU` or `CPU`."""
+        with torch._C.DisableTorchFunction():
+            try:
+                key = tensor.untyped_storage()._cdata
+            except (RuntimeError, NotImplementedError):  # a tensor without a storage
+                return CPU
+        reference = self._marked.get(key)
+        if reference is None:
+            return CPU
+        if reference.expired():
+            del self._marked[key]
+            return CPU
+        return GPU
+
+    def put_on_gpu(self, value: Any) -> Any:
+        """`value`, all tensors of which are on the GPU from now on."""
+        with torch._C.DisableTorchFunction():
+            for tensor in tensors_in(value):
+                storage = tensor.untyped_storage()
+                self._marked[storage._cdata] = StorageWeakRef(storage)
+        if len(self._marked) > _SWEEP_AT:
+            self._marked = {key: reference for key, reference in self._marked.items() if not reference.expired()}
+        return value
+
+
+def tensors_in(value: Any) -> list[Tensor]:
+    """The tensors in nested lists, tuples and dictionaries."""
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, list | tuple):
+        return []
+    return [tensor for part in value for tensor in tensors_in(part)]
+
+
+def wanted_device(device: Any) -> torch.device:
+    """The device that an argument names: any CUDA device is the pretended one, as a number alone is."""
+    if isinstance(device, int):
+        return GPU
+    named = torch.device(device)
+    return GPU if named.type == "cuda" else named

@@ -1,0 +1,107 @@
+"""The checks of a GPU find what is planted: in a loss, a factory, a scalar, a collective."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from gansweep.distributed import mean_over_workers, sum_over_workers
+from gansweep.testing.gpu_contract import check_on_gpu, check_on_two_gpus, on_gpu
+from gansweep.testing.images import shapes
+from gansweep.testing.pretended_gpu.device import DeviceMismatch
+from trainables import GANS, TRAINABLES
+from trainables.gans.dcgan import Dcgan
+
+DATA, SPEC = shapes(count=20, size=16)
+
+
+class InLoss(Dcgan):
+    def loss(self, phase, batch, step):
+        loss, scalars = super().loss(phase, batch, step)
+        return (loss + torch.zeros(len(batch.labels))).mean(), scalars
+
+
+class InScalars(Dcgan):
+    def loss(self, phase, batch, step):
+        loss, scalars = super().loss(phase, batch, step)
+        return loss, {**scalars, "planted": torch.zeros(())}
+
+
+class InFactory(Dcgan):
+    def sample(self, n, condition, generator):
+        del generator
+        noise = torch.randn(n, self.latent)
+        return self._synthesise(noise, condition.labels, condition.masks).clamp(-1.0, 1.0)
+
+
+class OfGenerator(Dcgan):
+    def sample(self, n, condition, generator):
+        noise = torch.randn(n, self.latent, generator=torch.Generator().manual_seed(0), device=generator.device)
+        return self._synthesise(noise, condition.labels, condition.masks).clamp(-1.0, 1.0)
+
+
+class Waiting(Dcgan):
+    def loss(self, phase, batch, step):
+        loss, scalars = super().loss(phase, batch, step)
+        return (loss if float(loss.detach()) < 1e9 else 2 * loss), scalars
+
+
+class Copying(Dcgan):
+    def loss(self, phase, batch, step):
+        loss, scalars = super().loss(phase, batch, step)
+        return loss * torch.tensor([1.0], device=loss.device).sum(), scalars
+
+
+class Number(Dcgan):
+    def loss(self, phase, batch, step):
+        loss, scalars = super().loss(phase, batch, step)
+        return loss * torch.tensor(1.0), scalars
+
+
+class Collective(Dcgan):
+    def loss(self, phase, batch, step):
+        loss, scalars = super().loss(phase, batch, step)
+        # Of no effect with one worker, and harmless under gloo.
+        return loss * mean_over_workers(torch.ones(())).to(loss.device), scalars
+
+
+class Gradient(Dcgan):
+    def loss(self, phase, batch, step):
+        loss, scalars = super().loss(phase, batch, step)
+        return loss + 0.0 * sum_over_workers(loss.cpu()).to(loss.device), scalars
+
+
+def planted(family):
+    return replace(TRAINABLES, gans={**GANS, "dcgan": family})
+
+
+CONFIG = on_gpu("dcgan", SPEC, TRAINABLES)[0]
+
+
+@pytest.mark.parametrize(
+    ("family", "error", "told"),
+    [
+        (InLoss, DeviceMismatch, r"test_gpu_contract\.py:\d+: aten::add"),
+        (InScalars, DeviceMismatch, r"divergence\.py:\d+: aten::stack"),
+        (InFactory, DeviceMismatch, "Expected all tensors to be on the same device"),
+        (OfGenerator, DeviceMismatch, "Expected a 'cuda' device type for generator but found 'cpu'"),
+        (Waiting, AssertionError, r"iteration 1 waits for the host: \{'aten::_local_scalar_dense at test_gpu_contract"),
+        (Copying, AssertionError, "iteration 1 waits for the host: {'copy to cuda at test_gpu_contract"),
+        (Number, AssertionError, "iteration 1 waits for the host: {'number on the CPU in aten::mul at test_gpu"),
+    ],
+)
+def test_what_is_planted_is_found(family, error, told):
+    with pytest.raises(error, match=told):
+        check_on_gpu(CONFIG, SPEC, DATA, planted(family))
+
+
+def test_an_honest_one_passes():
+    check_on_gpu(CONFIG, SPEC, DATA, planted(Dcgan))
+
+
+@pytest.mark.parametrize("family", [Collective, Gradient])
+def test_a_planted_collective_is_found(family):
+    with pytest.raises(Exception, match="No backend type associated with device type cpu"):
+        check_on_two_gpus([CONFIG], SPEC, DATA, planted(family))

@@ -1,0 +1,40 @@
+"""Every family on a pretended GPU: the CPU's numbers, no round trip in an iteration, two workers as one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from gansweep.testing.gan_contract import describe
+from gansweep.testing.gpu_contract import check_on_gpu, check_on_two_gpus, on_gpu
+from gansweep.testing.images import shapes
+from trainables import GANS, TRAINABLES
+
+DATA, PLAIN = shapes(count=20, size=16)
+SPEC = replace(PLAIN, paired_channels=1)
+EVERY = {family: on_gpu(family, SPEC, TRAINABLES) for family in GANS}
+# Of each family one objective and one other path, a different one from family to family.
+FEW = [
+    config
+    for turn, configs in enumerate(EVERY.values())
+    for config in (configs[0], configs[1 + turn % (len(configs) - 1)])
+]
+
+
+@pytest.mark.parametrize("config", FEW, ids=lambda config: f"{config.family}-{describe(config)}")
+def test_a_gpu_gives_what_the_cpu_gives_without_a_round_trip(config):
+    check_on_gpu(config, SPEC, DATA, TRAINABLES)
+
+
+def test_two_workers_on_gpus_are_one():
+    exact = [config for config in FEW if config.precision == "float32"]
+    check_on_two_gpus(exact, SPEC, DATA, TRAINABLES)
+
+
+@pytest.mark.acceptance
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("family", GANS)
+def test_every_path(family):
+    for config in EVERY[family]:
+        check_on_gpu(config, SPEC, DATA, TRAINABLES)
