@@ -229,6 +229,11 @@ class ScoringSettings(Frozen):
     segmenter_steps: int = Field(200, ge=0)
 
 
+def _checkpoint_minutes() -> Any:
+    """The field of every command that trains."""
+    return Field(5.0, ge=0.0, description="How often a checkpoint is kept between reports; 0: at reports alone.")
+
+
 class SweepOptions(Frozen):
     """How a sweep runs: the options of `gansweep sweep` and `gansweep submit`, and of `gansweep.sweep`.
 
@@ -261,6 +266,7 @@ class SweepOptions(Frozen):
     )
     seed: int = Field(0, ge=0, description="Seed of every random choice.")
     resume: bool = Field(False, description="Go on with the sweep of that name.")
+    checkpoint_minutes: float = _checkpoint_minutes()
     wait_for_nodes: float = Field(
         0.0,
         ge=0.0,
@@ -304,6 +310,7 @@ class RepeatOptions(Frozen):
     seed: int = Field(20_000, ge=0, description="The first fresh seed.")
     workers_per_trial: int | None = Field(None, ge=1, description="Ray Train workers; default: the sweep's.")
     gpus_per_worker: float | None = Field(None, ge=0.0, description="GPUs each; default: the sweep's.")
+    checkpoint_minutes: float = _checkpoint_minutes()
 
 
 class ConfirmSettings(Frozen):
@@ -347,6 +354,7 @@ class ConfirmOptions(ConfirmSettings):
     )
     workers_per_trial: int = Field(1, ge=1, description="Ray Train workers that share a training.")
     gpus_per_worker: float = Field(0.0, ge=0.0, description="GPUs each; 0.5 lets two trials share one.")
+    checkpoint_minutes: float = _checkpoint_minutes()
     reason: str = Field("", description="Why the test patients are opened again.")
 
     def evidence(self) -> ConfirmSettings:
@@ -361,6 +369,7 @@ class TrainOptions(Frozen):
     gpus_per_worker: float = Field(0.0, ge=0.0, description="GPUs each; 0.5 lets two trials share one.")
     cpus_per_worker: float = Field(1.0, ge=0.1, description="CPU cores each.")
     reports: int = Field(20, ge=1, description="How often progress is told and kept.")
+    checkpoint_minutes: float = _checkpoint_minutes()
     allow_memorised: bool = Field(
         False, description="Export a generator that copies training patients; its card says so."
     )

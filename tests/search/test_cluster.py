@@ -69,3 +69,22 @@ def test_waiting_for_nodes_that_never_come_is_bounded() -> None:
         started = time.monotonic()
         assert grown(Footprint(workers=1000), 1, wait_s=1.0) == nodes
         assert 1.0 <= time.monotonic() - started < 20.0
+
+
+@pytest.mark.parametrize("ends", ["in time", "in the end", "by Ctrl-C"])
+def test_what_was_asked_of_the_autoscaler_is_withdrawn(ends: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[dict[str, float]]] = []
+    monkeypatch.setattr("ray.autoscaler.sdk.request_resources", lambda *, bundles: asked.append(bundles))
+
+    def nodes() -> list[dict[str, float]]:
+        if ends == "by Ctrl-C":
+            raise KeyboardInterrupt
+        return [{"CPU": 8.0 if ends == "in time" else 1.0}]
+
+    monkeypatch.setattr("gansweep.search.cluster.node_resources", nodes)
+    if ends == "by Ctrl-C":
+        with pytest.raises(KeyboardInterrupt):
+            grown(Footprint(2), 2, wait_s=0.3)
+    else:
+        assert grown(Footprint(2), 2, wait_s=0.3) == nodes()
+    assert asked == [[{"CPU": 1.0}] * 4, []]

@@ -7,6 +7,7 @@ import pytest
 
 from gansweep.config import ConfirmOptions
 from gansweep.errors import ConfigError, StoreError
+from gansweep.search import confirm as module
 from gansweep.search.answer import answer
 from gansweep.search.cluster import ray_cluster
 from gansweep.search.confirm import confirm
@@ -20,7 +21,13 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
 SPACE = Path(__file__).with_name("tiny_space.py")
 
 
-def test_the_test_patients_are_opened_once_and_on_record(cohort_path: Path, tmp_path: Path) -> None:
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_the_test_patients_are_opened_once_and_on_record(
+    cohort_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     experiment = load_space(f"{SPACE}:tiny").with_settings({"family": "dcgan"})
     options = ConfirmOptions(gan_seeds=3, detector_seeds=1, ratios=(0.5,), samples=32)
     with ray_cluster():
@@ -29,7 +36,20 @@ def test_the_test_patients_are_opened_once_and_on_record(cohort_path: Path, tmp_
         with pytest.raises(ConfigError, match="no spread"):
             confirm(store, experiment.trainables, **{**arguments, "options": ConfirmOptions(gan_seeds=2)})
         assert not store.info.test_openings
-        result = confirm(store, experiment.trainables, **arguments)
+        with monkeypatch.context() as interrupted:
+            interrupted.setattr(module, "_judged", _interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                confirm(store, experiment.trainables, **arguments)
+        assert len(Store.open(store.uri).info.test_openings) == 1
+        assert store.local is not None
+        finished = {path: path.stat().st_mtime_ns for path in store.local.glob("c*/confirm-*")}
+        assert len(finished) == 9, "a checkpoint, an ending and the arms of each of three trainings"
+        # It goes on as the same opening: no reason is asked for, and nothing is trained or scored again.
+        with monkeypatch.context() as again:
+            again.setattr(module, "retraining_group", lambda *_, **__: pytest.fail("trained again"))
+            again.setattr("gansweep.store.store.Store.delete", lambda *_: None)
+            result = confirm(store, experiment.trainables, **arguments)
+        assert {path: path.stat().st_mtime_ns for path in store.local.glob("c*/confirm-*")} == finished
         with pytest.raises(StoreError, match="--reason"):
             confirm(store, experiment.trainables, **arguments)
 

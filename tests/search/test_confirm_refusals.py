@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
 from gansweep.cohort.dataset import Cohort
 from gansweep.cohort.ingest.run import IngestSettings, ingest
-from gansweep.config import ConfirmOptions, TrialConfig
+from gansweep.config import ConfirmOptions, ConfirmSettings, TrialConfig
 from gansweep.errors import CohortError, ConfigError, StoreError
 from gansweep.experiment import Experiment
-from gansweep.search.confirm import confirm
+from gansweep.search.confirm import RESULT, _Trainings, _unfinished, confirm
+from gansweep.search.mailbox import Outcome
 from gansweep.store.provenance import describe_sweep
 from gansweep.store.schema import TestOpening, TrialRow
 from gansweep.store.store import Store
-from tests.values import sweep_options
+from tests.values import report_of, sweep_options
 from trainables import TRAINABLES
 
 if TYPE_CHECKING:
@@ -69,6 +71,55 @@ def test_a_sweep_that_another_process_works_on(cohort_path: Path, tmp_path: Path
 
 def test_test_patients_that_were_opened_since_the_store_was_read(cohort_path: Path, tmp_path: Path) -> None:
     store = swept(cohort_path, tmp_path)
-    Store.open(store.uri).update_info(test_openings=(TestOpening(opened=datetime.now(UTC)),))
+    opening = TestOpening(opened=datetime.now(UTC))
+    Store.open(store.uri).update_info(test_openings=(opening,))
+    store.write_bytes(RESULT, json.dumps({"opened": opening.opened.isoformat()}).encode())
     with pytest.raises(StoreError, match="its test patients were opened on"):
         confirm(store, TRAINABLES, cache=tmp_path / "cache")
+
+
+def test_an_opening_without_a_result_is_gone_on_with(cohort_path: Path, tmp_path: Path) -> None:
+    store = swept(cohort_path, tmp_path)
+    assert _unfinished(store) is None
+    first, second = (TestOpening(opened=datetime(2026, 1, day, 3, 4, 5, 6, tzinfo=UTC)) for day in (1, 2))
+    store.update_info(test_openings=(first,))
+    assert _unfinished(Store.open(store.uri)) == first
+    store.write_bytes(RESULT, json.dumps({"opened": first.opened.isoformat()}).encode())
+    assert _unfinished(store) is None
+    store.update_info(test_openings=(first, second))
+    assert _unfinished(store) == second
+    for seen in ("{", "[]", "{}", '{"opened": 3}'):  # a damaged result may have been looked at
+        store.write_bytes(RESULT, seen.encode())
+        assert _unfinished(store) is None
+
+
+def test_a_training_is_made_once_and_again_only_where_it_cannot_be_used(cohort_path: Path, tmp_path: Path) -> None:
+    store = swept(cohort_path, tmp_path)
+    settings = ConfirmSettings(gan_seeds=3)
+    config = store.config("0000")
+
+    class Group:
+        assigned: ClassVar[list[str]] = []
+        endings: ClassVar[list[str | None]] = [None, "diverged", None]
+
+        def assign(self, name: str, values: dict[str, Any]) -> None:
+            self.assigned.append(name)
+            store.checkpoint(name).write({"config": values})
+
+        def outcome(self, _: int) -> Outcome:
+            ending = self.endings[(len(self.assigned) - 1) % 3]
+            return Outcome(ending=ending) if ending else Outcome(report=report_of(0, final=True))  # type: ignore[arg-type]
+
+    group = Group()
+    trainings = _Trainings(store, {"0000": config}, settings)
+    names = [f"confirm-0000-{seed}" for seed in (10_000, 10_001, 10_002)]
+    assert trainings.missing() == names
+    trainings.make(group)  # type: ignore[arg-type]
+    assert group.assigned == names
+    assert trainings.missing() == []
+    with pytest.raises(StoreError, match="did not train again"):
+        trainings.made()
+    store.checkpoint(names[2]).write_bytes(b"damaged")
+    assert trainings.missing() == [names[2]]
+    other = _Trainings(store, {"0000": config.derive({"lr_d": 1e-3})}, settings)
+    assert other.missing() == names

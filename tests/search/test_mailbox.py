@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gansweep.search.mailbox import Job, TrialMailbox
+from gansweep.search.mailbox import MOST_LOST, Job, TrialMailbox
 from tests.values import report_of
 
 
@@ -78,6 +78,56 @@ def test_a_trial_that_keeps_killing_its_workers_fails_with_the_reason() -> None:
         assert (outcome.ending, outcome.report) == ("failed", None)  # type: ignore[attr-defined]
         assert "CUDA error" in outcome.reason  # type: ignore[attr-defined]
         assert await _waits(mailbox.next_job(0, -1))
+
+    asyncio.run(story())
+
+
+def test_a_start_that_led_to_a_new_report_is_not_counted() -> None:
+    async def story() -> None:
+        mailbox = TrialMailbox(max_starts=3)
+        await mailbox.assign(Job(0, "0000", {}))
+        for index in range(10):
+            await _soon(mailbox.next_job(0, -1))  # a worker starts again: its spot node was taken
+            await mailbox.hand_in(0, index, report_of(index))
+        for _ in range(3):
+            await _soon(mailbox.next_job(0, -1))
+            await mailbox.hand_in(0, 9, report_of(9))  # known already: no progress
+        with pytest.raises(RuntimeError, match="its workers died"):
+            await _soon(mailbox.next_job(0, -1))
+
+    asyncio.run(story())
+
+
+def test_a_start_whose_node_was_lost_is_not_counted() -> None:
+    living = {"a", "b"}
+
+    async def story() -> None:
+        mailbox = TrialMailbox(max_starts=2, living_nodes=lambda: living)
+        await mailbox.assign(Job(0, "0000", {}))
+        for number in range(8):
+            node = f"spot-{number}"
+            living.add(node)
+            # The second rank asks first in every other group.
+            ranks = [(0, "a"), (1, node)]
+            for rank, place in reversed(ranks) if number % 2 else ranks:
+                await _soon(mailbox.next_job(rank, -1, place))
+            living.remove(node)
+        await _soon(mailbox.next_job(0, -1, "a"))
+        await _soon(mailbox.next_job(0, -1, "a"))
+        with pytest.raises(RuntimeError, match=r"its workers died \(2 starts\)"):
+            await _soon(mailbox.next_job(0, -1, "a"))
+
+    asyncio.run(story())
+
+
+def test_a_trial_that_keeps_losing_nodes_fails_in_the_end() -> None:
+    async def story() -> None:
+        mailbox = TrialMailbox(living_nodes=set)
+        await mailbox.assign(Job(0, "0000", {}))
+        for _ in range(MOST_LOST + 1):
+            await _soon(mailbox.next_job(0, -1, "spot"))
+        with pytest.raises(RuntimeError, match=f"{MOST_LOST + 1} nodes were lost under it"):
+            await _soon(mailbox.next_job(0, -1, "spot"))
 
     asyncio.run(story())
 

@@ -140,7 +140,7 @@ def test_no_row_is_left_running(
         def close(self) -> None:
             pass
 
-    monkeypatch.setattr(module, "retraining_group", lambda *_: Ending())
+    monkeypatch.setattr(module, "retraining_group", lambda *_, **__: Ending())
     monkeypatch.setattr(module, "ray_cluster", lambda: nullcontext([{"CPU": 2.0}]))
     with pytest.raises(type(end)):
         repeat(store, experiment.trainables, cache=tmp_path / "cache")

@@ -26,9 +26,10 @@ CONFIG = TrialConfig(
 )
 
 
-def run(config=CONFIG, reporter=None, reports=4, score=lambda _sampler, _iteration: {}, gan=None):
+def run(config=CONFIG, reporter=None, reports=4, score=lambda _sampler, _iteration: {}, gan=None, **kept):
     reporter = reporter or MemoryReporter()
-    train(config, gan or build_gan(config, SPEC, TRAINABLES), DATA, reporter, score, reports=reports, device=CPU)
+    gan = gan or build_gan(config, SPEC, TRAINABLES)
+    train(config, gan, DATA, reporter, score, reports=reports, device=CPU, **kept)
     return reporter
 
 
@@ -267,6 +268,42 @@ def test_average_follows_its_formula():
         torch.testing.assert_close(state["ema"]["generator"]["start.weight"], expected)
         running = "start_norm.running_mean"
         assert torch.equal(state["ema"]["generator"][running], state["networks"]["generator"][running])
+
+
+def test_a_training_goes_on_bit_for_bit_from_a_checkpoint_between_reports():
+    """Kept at every check for divergence, here the first: iteration 100 of 130."""
+    states = []
+
+    class Killed(MemoryReporter):
+        def checkpoint(self, state):
+            super().checkpoint(state)
+            states.append(state["iteration"])
+            if len(states) == 1:
+                raise KeyboardInterrupt
+
+    config = CONFIG.derive({"iterations": 130})
+    whole = run(config, reports=1)
+    reporter = Killed()
+    with pytest.raises(KeyboardInterrupt):
+        run(config, reporter=reporter, reports=1, checkpoint_seconds=1e-9)
+    again = run(config, reporter=reporter, reports=1, checkpoint_seconds=1e-9)
+    assert states == [100, 130]
+    assert again.reports[-1].losses == whole.reports[-1].losses
+    for name, weights in whole.state["networks"]["generator"].items():
+        assert torch.equal(again.state["networks"]["generator"][name], weights)
+
+
+def test_without_an_interval_checkpoints_are_kept_at_reports_alone():
+    class Counted(MemoryReporter):
+        kept = 0
+
+        def checkpoint(self, state):
+            super().checkpoint(state)
+            self.kept += 1
+
+    reporter = Counted()
+    run(CONFIG.derive({"iterations": 120}), reporter=reporter, reports=1)
+    assert reporter.kept == len(reporter.reports) == 1
 
 
 def test_half_life_means_what_it_says():

@@ -86,6 +86,7 @@ def train_production(
         scoring=scoring or ScoringSettings(),
         reports=min(options.reports, config.iterations),
         gpus_per_worker=options.gpus_per_worker,
+        checkpoint_seconds=60.0 * options.checkpoint_minutes,
     )
     if _begin(run, Path(out)):
         log.info("%s: finished already", out)

@@ -39,6 +39,7 @@ class Run:
         scoring: settings of the scores.
         reports: number of reports, at equal fractions of the budget.
         gpus_per_worker: to compute GPU seconds.
+        checkpoint_seconds: how often a checkpoint is kept between reports; 0: at reports alone.
     """
 
     config: TrialConfig
@@ -49,6 +50,7 @@ class Run:
     scoring: ScoringSettings
     reports: int
     gpus_per_worker: float
+    checkpoint_seconds: float = 0.0
 
     def identity(self) -> dict[str, Any]:
         """Everything that the result depends on. A run can only be continued with the same identity."""
@@ -89,7 +91,16 @@ def train_run(run: Run, device: torch.device) -> None:
     gan = build_gan(config, cohort.spec(config.data), run.trainables)
     keeper = _Keeper(run, cohort, data, device)
     try:
-        train(config, gan, data, keeper, keeper.score, reports=run.reports, device=device)
+        train(
+            config,
+            gan,
+            data,
+            keeper,
+            keeper.score,
+            reports=run.reports,
+            device=device,
+            checkpoint_seconds=run.checkpoint_seconds,
+        )
     except (Diverged, ConfigError) as error:
         # All workers end alike. Ray Train would take an exception for a crash and restart the workers.
         if keeper.first:

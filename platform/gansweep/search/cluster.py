@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gansweep.errors import ClusterError
+from gansweep.search.connection import connect
+from gansweep.search.interrupts import ending_like_interrupts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -106,18 +108,24 @@ def _times(part: float, whole: float) -> int:
 
 
 def grown(footprint: Footprint, groups: int, wait_s: float) -> list[dict[str, float]]:
-    """The cluster's nodes, once its autoscaler has had `wait_s` seconds to make room for `worker groups` trials.
+    """The cluster's nodes, once its autoscaler has had `wait_s` seconds to make room for `groups` trials.
 
-    A cluster without an autoscaler stays as it is; with `wait_s` 0 nothing is asked for.
+    A cluster without an autoscaler stays as it is; with `wait_s` 0 nothing is asked for. What was asked for is
+    withdrawn before this returns or raises: the autoscaler would keep it for ever, also when nobody uses it any more.
+    The trials' own demand then holds the nodes that they use.
     """
     from ray.autoscaler.sdk import request_resources
 
+    if not wait_s:
+        return node_resources()
     deadline = time.monotonic() + wait_s
-    if wait_s:
+    try:
         request_resources(bundles=[footprint.per_worker] * (footprint.workers * groups))
-    while groups_that_fit(footprint, node_resources()) < groups and time.monotonic() < deadline:
-        time.sleep(min(5.0, max(0.1, deadline - time.monotonic())))
-    return node_resources()
+        while groups_that_fit(footprint, node_resources()) < groups and time.monotonic() < deadline:
+            time.sleep(min(5.0, max(0.1, deadline - time.monotonic())))
+        return node_resources()
+    finally:
+        request_resources(bundles=[])
 
 
 def check_capacity(footprint: Footprint, nodes: Sequence[Mapping[str, float]], concurrent: int | None = None) -> int:
@@ -190,10 +198,11 @@ def torch_trainer(
 def ray_cluster() -> Iterator[list[dict[str, float]]]:
     """A Ray cluster, as the resources of its nodes.
 
-    The one already connected to, else one found by Ray's own rules, else this machine.
+    The one already connected to, else one found by Ray's own rules, else this machine. While it lasts, SIGTERM and
+    SIGHUP end like Ctrl-C.
 
     Raises:
-        ClusterError: an address was given and nothing answers there.
+        ClusterError: it does not answer, or none can be started here.
     """
     # Ray reads these when it is first imported. Tune's own result files repeat what the store keeps, at a cost.
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
@@ -207,13 +216,11 @@ def ray_cluster() -> Iterator[list[dict[str, float]]]:
     ours = not ray.is_initialized()
     if ours:
         log.info("starting Ray, or joining the cluster that it finds")
-        try:
-            ray.init(include_dashboard=None, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            address = os.environ.get("RAY_ADDRESS", "")
-            raise ClusterError(f"no Ray cluster: {error}", where=address, fix="see gansweep doctor") from error
+        connect()
     try:
-        yield node_resources()
+        # Now, not before: Ray handles SIGTERM by itself once it is connected.
+        with ending_like_interrupts():
+            yield node_resources()
     finally:
         if ours:
             ray.shutdown()

@@ -3,6 +3,9 @@
 A search chooses its winner by the noise of its own scores as much as by merit. Here each leader is trained anew several
 times; detectors are trained with and without its samples; and only then are the test patients looked at. The store
 records that they were.
+
+What was interrupted goes on as the same opening of the test patients while no result was written: trainings and arms
+that are finished are kept under `confirm/`.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from gansweep.scoring.statistics.verdicts import LEAST_TRAININGS
 from gansweep.search.answer import RESULT, confirmed, note_answer
 from gansweep.search.cluster import Footprint, check_capacity, ray_cluster
 from gansweep.search.prechecks import config_checker
-from gansweep.search.retraining import REPORTS, ranked_leaders, retraining_group, same_cohort
+from gansweep.search.retraining import REPORTS, arms_path, ranked_leaders, retraining_group, same_cohort
 from gansweep.store.schema import TestOpening
 from gansweep.store.store import Store
 
@@ -68,7 +71,9 @@ def confirm(
     with store.exclusive():
         # Read again: a confirmation that has just ended may have opened the test patients since.
         store = Store.open(store.uri)
-        _may_open(store, options.reason)
+        opening = _unfinished(store)
+        if opening is None:
+            _may_open(store, options.reason)
         scans = same_cohort(store, options.cohort)
         _can_judge(scans)
         names, _ = ranked_leaders(store, settings.leaders, "confirm")
@@ -80,18 +85,51 @@ def confirm(
         with ray_cluster() as resources:
             footprint = Footprint(options.workers_per_trial, 1.0, options.gpus_per_worker)
             check_capacity(footprint, resources)
-            with closing(retraining_group(store, trainables, scans, footprint, cache)) as group:
-                trained = _train(store, group, leaders, settings)
-            # From here on the test patients are used: recorded before, so that a crash cannot hide it.
-            opening = TestOpening(opened=datetime.now(UTC), reason=options.reason)
-            store.update_info(test_openings=(*store.info.test_openings, opening))
-            log.info("opening the test patients of %s", scans.path.name)
+            trainings = _Trainings(store, leaders, settings)
+            if trainings.missing():
+                group = retraining_group(
+                    store,
+                    trainables,
+                    scans,
+                    footprint,
+                    cache,
+                    checkpoint_minutes=options.checkpoint_minutes,
+                    scored=False,
+                )
+                with closing(group):
+                    trainings.make(group)
+            trained = trainings.made()
+            if opening is None:
+                # From here on the test patients are used: recorded before, so that a crash cannot hide it.
+                opening = TestOpening(opened=datetime.now(UTC), reason=options.reason)
+                store.update_info(test_openings=(*store.info.test_openings, opening))
+                log.info("opening the test patients of %s", scans.path.name)
+            else:
+                log.info("going on with the opening of %s UTC", f"{opening.opened:%Y-%m-%d %H:%M}")
             arms = _run_arms(store, trainables, scans, trained, settings, footprint)
         result = _judged(scans, leaders, arms, settings, opening)
         result["answer"] = confirmed(result).text
         store.write_bytes(RESULT, json.dumps(result, indent=2).encode())
         note_answer(store)
+        for names in trained.values():
+            for name in names:
+                store.delete(arms_path(name))
     return result
+
+
+def _unfinished(store: Store) -> TestOpening | None:
+    """The last opening of the test patients if its result was never written, so that nobody has seen it."""
+    openings = store.info.test_openings
+    if not openings:
+        return None
+    if store.exists(RESULT):
+        try:
+            shown = datetime.fromisoformat(json.loads(store.read_bytes(RESULT))["opened"])
+        except (ValueError, KeyError, TypeError):
+            return None  # damaged, and may have been seen
+        if shown >= openings[-1].opened:
+            return None
+    return openings[-1]
 
 
 def _may_open(store: Store, reason: str) -> None:
@@ -128,26 +166,76 @@ def _can_help(leaders: dict[str, TrialConfig], trainables: Trainables, cohort: C
             )
 
 
-def _train(
-    store: Store, group: WorkerGroup, leaders: dict[str, TrialConfig], settings: ConfirmSettings
-) -> dict[str, list[str]]:
-    """Names of the checkpoints of each leader's fresh trainings."""
-    trained: dict[str, list[str]] = {}
-    for trial_id, config in leaders.items():
-        for number in range(settings.gan_seeds):
-            seed = settings.seed + number
-            name = f"confirm-{trial_id}-{seed}"
-            log.info("trial %s, training %d/%d with seed %d", trial_id, number + 1, settings.gan_seeds, seed)
-            group.assign(name, config.derive({"seed": seed}).as_dict())
+class _Trainings:
+    """Fresh trainings of the leaders. How each ended is kept in the store, so that none is made twice.
+
+    Args:
+        store: of the sweep.
+        leaders: configurations by trial.
+        settings: how many trainings of each, with which seeds.
+    """
+
+    def __init__(self, store: Store, leaders: dict[str, TrialConfig], settings: ConfirmSettings) -> None:
+        self._store = store
+        self._leaders = leaders
+        self._count = settings.gan_seeds
+        self._configs = {
+            f"confirm-{trial_id}-{seed}": (trial_id, config.derive({"seed": seed}))
+            for trial_id, config in leaders.items()
+            for seed in range(settings.seed, settings.seed + settings.gan_seeds)
+        }
+
+    def missing(self) -> list[str]:
+        """Names of the trainings that have not come to an end of their own."""
+        return [name for name in self._configs if self._ending(name) is None]
+
+    def make(self, group: WorkerGroup) -> None:
+        """Trains what is missing, from its checkpoint where there is one."""
+        for name in self.missing():
+            trial_id, config = self._configs[name]
+            log.info("trial %s, training with seed %d, %d in all", trial_id, config.seed, self._count)
+            group.assign(name, config.as_dict())
             outcome = group.outcome(0)
             if outcome.report is None:
-                log.info("trial %s, seed %d: %s: %s", trial_id, seed, outcome.ending, outcome.reason)
-                continue
-            trained.setdefault(trial_id, []).append(name)
-    for trial_id in leaders:
-        if len(trained.get(trial_id, ())) < LEAST_TRAININGS:
-            raise StoreError(f"trial {trial_id} did not train again with fresh seeds", where=store.label)
-    return trained
+                log.info("trial %s, seed %d: %s: %s", trial_id, config.seed, outcome.ending, outcome.reason)
+            if outcome.report is not None or outcome.ending == "diverged":
+                ended = {"config": config.as_dict(), "completed": outcome.report is not None}
+                self._store.write_bytes(_ending_path(name), json.dumps(ended).encode())
+
+    def made(self) -> dict[str, list[str]]:
+        """Names of the checkpoints of each leader's trainings.
+
+        Raises:
+            StoreError: too few trainings of a leader completed.
+        """
+        trained: dict[str, list[str]] = {trial_id: [] for trial_id in self._leaders}
+        for name, (trial_id, _) in self._configs.items():
+            if self._ending(name):
+                trained[trial_id].append(name)
+        for trial_id, names in trained.items():
+            if len(names) < LEAST_TRAININGS:
+                raise StoreError(f"trial {trial_id} did not train again with fresh seeds", where=self._store.label)
+        return trained
+
+    def _ending(self, name: str) -> bool | None:
+        """Whether a training completed; None where it has not ended, or its checkpoint cannot be used any more."""
+        _, config = self._configs[name]
+        if not self._store.exists(_ending_path(name)):
+            return None
+        try:
+            ended = json.loads(self._store.read_bytes(_ending_path(name)))
+            completed = bool(ended["completed"])
+        except (ValueError, KeyError, TypeError):
+            return None
+        if ended["config"] != config.as_dict():
+            return None
+        if completed and self._store.checkpoint(name).state_to_continue(config) is None:
+            return None
+        return completed
+
+
+def _ending_path(name: str) -> str:
+    return f"confirm/{name}.json"
 
 
 def _run_arms(
@@ -161,9 +249,9 @@ def _run_arms(
     """Each leader's arms, one dict of `[s, n, classes]` probabilities per training, computed as Ray tasks."""
     import ray
 
-    from gansweep.search.confirmed_arms import arms_of
+    from gansweep.search.confirmed_arms import kept_arms
 
-    task = ray.remote(num_cpus=1, num_gpus=footprint.gpus_per_worker, max_retries=2)(arms_of)
+    task = ray.remote(num_cpus=1, num_gpus=footprint.gpus_per_worker, max_retries=2)(kept_arms)
     pending = {
         trial_id: [
             task.remote(store, trainables, cohort.path, name, settings, number) for number, name in enumerate(names)

@@ -6,6 +6,10 @@ its samples are used as the search used them: filtered as its configuration says
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
+import pickle
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +19,7 @@ from gansweep.config import TrialConfig
 from gansweep.contracts import Condition, ImageSet
 from gansweep.scoring.arms import rival_arms, run_arms
 from gansweep.scoring.networks.detection import Recipe, recognised, train_detector
-from gansweep.search.retraining import same_cohort
+from gansweep.search.retraining import arms_path, same_cohort
 from gansweep.training.restore import restore_gan
 from gansweep.training.sampling import make_sampler
 
@@ -29,7 +33,36 @@ if TYPE_CHECKING:
     from gansweep.contracts import ImageSpec, Trainables
     from gansweep.store.store import Store
 
-__all__ = ["arms_of", "samples_of"]
+__all__ = ["arms_of", "kept_arms", "samples_of"]
+
+
+def kept_arms(
+    store: Store,
+    trainables: Trainables,
+    cohort_path: Path,
+    checkpoint: str,
+    settings: ConfirmSettings,
+    number: int,
+) -> dict[str, Tensor]:
+    """`arms_of`, kept in the store: an interrupted confirmation does not train their detectors again."""
+    place = arms_path(checkpoint)
+    digest = hashlib.sha256(store.checkpoint(checkpoint).read_bytes()).hexdigest()
+    key = json.dumps(
+        [digest, store.info.cohort.content_hash, settings.model_dump(), number, store.scoring.model_dump()]
+    )
+    if store.exists(place):
+        try:
+            kept = torch.load(io.BytesIO(store.read_bytes(place)), weights_only=True)
+            if kept["key"] == key:
+                arms: dict[str, Tensor] = kept["arms"]
+                return arms
+        except (RuntimeError, EOFError, ValueError, KeyError, TypeError, pickle.UnpicklingError):
+            pass  # damaged: computed again
+    arms = arms_of(store, trainables, cohort_path, checkpoint, settings, number)
+    buffer = io.BytesIO()
+    torch.save({"key": key, "arms": arms}, buffer)
+    store.write_bytes(place, buffer.getvalue())
+    return arms
 
 
 def arms_of(

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
     from gansweep.contracts import Report
     from gansweep.errors import CohortError
 
@@ -21,6 +23,9 @@ OUT_OF_MEMORY = "out of device memory"
 
 CALLS_AT_ONCE = 1000
 """Concurrent calls of the actor: every rank parks one here, and Ray's default of 1000 async calls is made explicit."""
+
+MOST_LOST = 20
+"""Lost nodes in a row, without a report, after which a trial fails: it may be what kills them."""
 
 Ending = Literal["completed", "diverged", "failed"]
 
@@ -63,7 +68,9 @@ class _Trial:
     reports: dict[int, Report] = field(default_factory=dict)
     wanted: int = 0  # the owner wants the report of this index: all before it may go on
     ending: Outcome | None = None
-    starts: int = 0
+    starts: int = 0  # since its last report, without those that a lost node ended
+    lost: int = 0  # starts that a lost node ended, since its last report
+    nodes: set[str] = field(default_factory=set)  # where its workers are, or were last
     fault: str = ""
 
 
@@ -71,14 +78,17 @@ class TrialMailbox:
     """Async actor shared by a worker group's owner and its workers. One trial lies on it at a time.
 
     Args:
-        max_starts: how often workers may begin one trial; a trial that keeps killing its workers then fails.
+        max_starts: how often workers may begin one trial without a new report; a trial that keeps killing its workers
+            then fails. A start whose node was lost is not counted.
+        living_nodes: the ids of the cluster's nodes.
     """
 
-    def __init__(self, max_starts: int = 3) -> None:
+    def __init__(self, max_starts: int = 3, living_nodes: Callable[[], Collection[str]] | None = None) -> None:
         self._changed = asyncio.Condition()
         self._trial: _Trial | None = None
         self._closed = False
         self._max_starts = max_starts
+        self._living_nodes = living_nodes or _living_nodes
         self._worker_rss = 0
 
     # -- the owner's side -------------------------------------------------------------------------------------------
@@ -115,8 +125,13 @@ class TrialMailbox:
 
     # -- the workers' side ------------------------------------------------------------------------------------------
 
-    async def next_job(self, rank: int, done: int) -> Job | None:
+    async def next_job(self, rank: int, done: int, node: str = "") -> Job | None:
         """Waits for a trial other than ticket `done`; None: go home.
+
+        Args:
+            rank: of the worker.
+            done: the ticket of the trial that it had last; -1 for none.
+            node: where the worker runs.
 
         A restarted worker has done none (-1), so it is handed the trial its predecessor died on.
 
@@ -129,10 +144,14 @@ class TrialMailbox:
             if self._closed or self._trial is None:
                 return None
             trial = self._trial
-            trial.starts += rank == 0
-            if trial.starts <= self._max_starts:
+            if rank == 0:
+                self._count_start(trial)
+            trial.nodes |= {node} - {""}
+            if trial.starts <= self._max_starts and trial.lost <= MOST_LOST:
                 return trial.job
             reason = f"{trial.fault or 'its workers died'} ({self._max_starts} starts)"
+            if trial.lost > MOST_LOST:
+                reason = f"{trial.lost} nodes were lost under it, one after the other"
             trial.ending = Outcome(ending="failed", reason=reason)
             self._changed.notify_all()
             raise RuntimeError(reason)
@@ -146,6 +165,9 @@ class TrialMailbox:
         """Rank 0's report."""
         async with self._changed:
             if (trial := self._current(ticket)) is not None:
+                if index not in trial.reports:
+                    trial.starts = 0  # those that led here made progress
+                    trial.lost = 0
                 trial.reports[index] = report
                 if report.progress.final:
                     # A worker group restarted from now on must not train it again.
@@ -175,6 +197,15 @@ class TrialMailbox:
         if (trial := self._current(ticket)) is not None:
             trial.fault = trial.fault or reason
 
+    def _count_start(self, trial: _Trial) -> None:
+        """Counts a start against the trial, unless a node was lost under the one before."""
+        living = trial.nodes & set(self._living_nodes()) if trial.nodes else set()
+        if living < trial.nodes:
+            trial.lost += 1
+        else:
+            trial.starts += 1
+        trial.nodes = living
+
     async def _end(self, ticket: int, outcome: Outcome) -> None:
         async with self._changed:
             trial = self._current(ticket)
@@ -188,3 +219,9 @@ class TrialMailbox:
     def _open_ticket(self) -> int | None:
         """The ticket of a trial that still wants work."""
         return None if self._trial is None or self._trial.ending is not None else self._trial.job.ticket
+
+
+def _living_nodes() -> set[str]:
+    import ray
+
+    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}

@@ -76,7 +76,10 @@ def repeat(
             check(row.config)
         with ray_cluster() as resources:
             check_capacity(footprint, resources)
-            with closing(retraining_group(store, trainables, scans, footprint, cache)) as group:
+            group = retraining_group(
+                store, trainables, scans, footprint, cache, checkpoint_minutes=options.checkpoint_minutes
+            )
+            with closing(group):
                 for row in wanted:
                     log.info("trial %s, once more with seed %d", row.repeat_of, row.config.seed)
                     _train(store, group, row)
@@ -93,7 +96,7 @@ def _wanted(store: Store, options: RepeatOptions) -> Iterator[TrialRow]:
         used = {store.config(trial_id).seed for trial_id in rows["trial_id"]}
         fresh = rows[rows["repeat_of"].fillna("") != ""]
         # Divergence is what that seed makes of the configuration. What failed (memory, a dead group) or was interrupted
-        # says nothing of it, and is trained anew from its start.
+        # says nothing of it, and is trained again.
         over = fresh["status"].isin(["completed", "diverged"])
         missing = max(0, options.repeats - int(over.sum()))
         again = fresh[~over].head(missing)
@@ -116,7 +119,10 @@ def _train(store: Store, group: WorkerGroup, row: TrialRow) -> None:
     store.write_trial(row)
     gpus = group.footprint.gpus
     try:
-        store.checkpoint(row.trial_id).delete()
+        before = store.row(row.trial_id, row.attempt - 1)
+        if before is None or before.status != "interrupted":
+            # What failed begins anew; what was interrupted goes on.
+            store.checkpoint(row.trial_id).delete()
         group.assign(row.trial_id, row.config.as_dict(), attempt=row.attempt)
         outcome = group.outcome(0)
     except BaseException as end:

@@ -20,10 +20,15 @@ if TYPE_CHECKING:
     from gansweep.search.cluster import Footprint
     from gansweep.store.store import Store
 
-__all__ = ["REPORTS", "ranked_leaders", "retraining_group", "same_cohort"]
+__all__ = ["REPORTS", "arms_path", "ranked_leaders", "retraining_group", "same_cohort"]
 
 REPORTS = 1
 """Only the end of a training counts: a score depends on the generator and its iteration, not on earlier reports."""
+
+
+def arms_path(name: str) -> str:
+    """Where `confirm` keeps the arms of a training, by the name of its checkpoint, until its result is written."""
+    return f"confirm/{name}-arms.pt"
 
 
 def same_cohort(store: Store, cohort: str | Path | None) -> Cohort:
@@ -57,7 +62,14 @@ def ranked_leaders(store: Store, count: int, purpose: str) -> tuple[list[str], p
 
 
 def retraining_group(
-    store: Store, trainables: Trainables, cohort: Cohort, footprint: Footprint, cache: Path | None = None
+    store: Store,
+    trainables: Trainables,
+    cohort: Cohort,
+    footprint: Footprint,
+    cache: Path | None = None,
+    *,
+    checkpoint_minutes: float = 0.0,
+    scored: bool = True,
 ) -> WorkerGroup:
     """Workers that train one configuration after another of a finished sweep, scored as the sweep scored them.
 
@@ -67,6 +79,8 @@ def retraining_group(
         cohort: the sweep's.
         footprint: what one training occupies.
         cache: folder for features and baselines; None: the user's cache.
+        checkpoint_minutes: how often a checkpoint is kept during a training; 0: at its end alone.
+        scored: whether the trainings are scored, or only their generators are wanted.
     """
     settings = WorkerGroupSettings(
         store=store.uri,
@@ -75,5 +89,7 @@ def retraining_group(
         trainables=trainables,
         scoring=store.scoring,
         reports=REPORTS,
+        checkpoint_seconds=60.0 * checkpoint_minutes,
+        scored=scored,
     )
     return WorkerGroup(settings, footprint)

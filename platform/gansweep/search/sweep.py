@@ -92,7 +92,7 @@ def sweep(experiment: Experiment, options: SweepOptions, *, space: str = "") -> 
             study.sampler = make_sampler(experiment.sampler, options.seed + count_proposed(study), _STARTUP_TRIALS)
             searcher = StudySearcher(experiment, study, store, check)
             if ended < options.trials:
-                _search(experiment, searcher, store, scans, footprint, options.trials - ended, at_once)
+                _search(experiment, searcher, store, scans, footprint, options, options.trials - ended, at_once)
         requeue_orphans(study, store, objectives, "the sweep was interrupted")
         store.compact()
     if searcher.mistake is not None:
@@ -120,6 +120,7 @@ def _search(
     store: Store,
     cohort: Cohort,
     footprint: Footprint,
+    options: SweepOptions,
     trials: int,
     at_once: int,
 ) -> None:
@@ -134,6 +135,7 @@ def _search(
         trainables=experiment.trainables,
         scoring=experiment.scoring,
         reports=experiment.reports,
+        checkpoint_seconds=60.0 * options.checkpoint_minutes,
     )
     objectives = {objective.name: objective.direction for objective in experiment.objectives}
     trainable = tune.with_parameters(WorkerGroupTrial, settings=settings, footprint=footprint, objectives=objectives)

@@ -46,6 +46,8 @@ class WorkerGroupSettings:
         trainables: what configurations name.
         scoring: how trials are scored.
         reports: reports per trial.
+        checkpoint_seconds: how often a checkpoint is kept between reports; 0: at reports alone.
+        scored: whether reports have scores.
     """
 
     store: str
@@ -54,15 +56,19 @@ class WorkerGroupSettings:
     trainables: Trainables
     scoring: ScoringSettings
     reports: int
+    checkpoint_seconds: float = 0.0
+    scored: bool = True
 
 
 def work(loop_config: dict[str, Any]) -> None:
     """The training function of the worker group's TorchTrainer; returns when the mailbox closes."""
+    import ray
     from ray.train import get_context
 
     worker = _Worker(loop_config["settings"], loop_config["mailbox"], get_context().get_world_rank())
+    node = ray.get_runtime_context().get_node_id()
     done = -1
-    while (job := worker.ask("next_job", worker.rank, done)) is not None:
+    while (job := worker.ask("next_job", worker.rank, done, node)) is not None:
         worker.run(job)
         done = job.ticket
 
@@ -149,14 +155,27 @@ class _Worker:
         reporter = _MailboxReporter(self, job, config)
         if not reporter.wanted():
             return
-        score = _Scoring(self, job, config)
-        train(config, gan, data, reporter, score, reports=self.settings.reports, device=self.device)
+        train(
+            config,
+            gan,
+            data,
+            reporter,
+            _Scoring(self, job, config) if self.settings.scored else _unscored,
+            reports=self.settings.reports,
+            device=self.device,
+            checkpoint_seconds=self.settings.checkpoint_seconds,
+        )
 
     def data(self, config: TrialConfig) -> ImageSet:
         if config.data not in self._views:
             self._views.clear()  # one view at a time: a worker group must not grow with the views it has seen
             self._views[config.data] = self.cohort.load("train", config.data)
         return self._views[config.data]
+
+
+def _unscored(_sampler: Sampler, _iteration: int) -> dict[str, float]:
+    """The `Score` of a training of which only the generator is wanted."""
+    return {}
 
 
 class _Scoring:
@@ -211,6 +230,7 @@ class _MailboxReporter:
 
     def report(self, progress: Progress) -> bool:
         if self._worker.rank == 0:
-            report = Report(progress, self._worker.scorer.fid_features)
+            scored = self._worker.settings.scored
+            report = Report(progress, self._worker.scorer.fid_features if scored else "")
             self._worker.ask("hand_in", self._job.ticket, progress.index, report)
         return not progress.final and bool(self._worker.ask("verdict", self._job.ticket, progress.index))

@@ -7,6 +7,7 @@ and the trial they were on goes on from its last checkpoint.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import threading
@@ -34,6 +35,10 @@ _RSS_GROWTH_LIMIT = 4 * 2**30  # bytes a worker may grow over its first trial be
 
 class WorkerGroup:
     """Workers of one world size, kept warm. Not thread-safe: one owner, one trial at a time."""
+
+    _error: BaseException | None
+    _mailbox: Any
+    _thread: threading.Thread
 
     def __init__(self, settings: WorkerGroupSettings, footprint: Footprint, max_starts: int = 3) -> None:
         self._settings = settings
@@ -75,7 +80,11 @@ class WorkerGroup:
             reference = self._mailbox.outcome.remote(self._job.ticket, index)
             while self._thread.is_alive():
                 if ray.wait([reference], timeout=_POLL_S)[0]:
-                    outcome: Outcome = ray.get(reference)
+                    try:
+                        outcome: Outcome = ray.get(reference)
+                    except ray.exceptions.RayActorError as lost:  # the mailbox's own node died
+                        self._error = lost
+                        break
                     if outcome.mistake is not None:
                         raise outcome.mistake
                     return outcome
@@ -99,14 +108,15 @@ class WorkerGroup:
         """Shuts down the workers; those that do not end in time are killed with their placement group."""
         import ray
 
-        ray.get(self._mailbox.close.remote())
+        with contextlib.suppress(ray.exceptions.RayActorError):
+            ray.get(self._mailbox.close.remote())
         self._thread.join(timeout_s)
         ray.kill(self._mailbox)
 
     def _start(self) -> None:
         import ray
 
-        self._error: BaseException | None = None
+        self._error = None
         self._first_rss = 0
         # Zero CPUs and placed anywhere: inside a Tune trial it must not be captured by the trial's placement group.
         self._mailbox = (

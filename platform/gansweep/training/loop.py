@@ -35,6 +35,7 @@ def train(  # noqa: C901 (one loop, read top to bottom)
     *,
     reports: int,
     device: torch.device,
+    checkpoint_seconds: float = 0.0,
 ) -> None:
     """Trains `gan` for `config.iterations` generator iterations, or until the reporter says stop.
 
@@ -49,6 +50,7 @@ def train(  # noqa: C901 (one loop, read top to bottom)
         score: called at every report, on every worker.
         reports: how many, at equal fractions of the budget; the last at its end.
         device: where to compute.
+        checkpoint_seconds: how often a checkpoint is kept between reports, at the next check for divergence; 0: never.
 
     Raises:
         Diverged: a non-finite loss or weight, a dead critic, or collapsed samples; on every worker alike.
@@ -83,6 +85,7 @@ def train(  # noqa: C901 (one loop, read top to bottom)
             monitor.reported()
 
     seconds_training = seconds_scoring = 0.0
+    kept = time.monotonic()
     for index in range(reporter.reported(), reports):
         # Train up to this report. A resumed trial whose last segment was not reported yet has nothing to do here.
         started = time.perf_counter()
@@ -121,12 +124,19 @@ def train(  # noqa: C901 (one loop, read top to bottom)
             ema.update(iteration)
             if checking:
                 monitor.check(gan, iteration)
+                due = 0.0 < checkpoint_seconds <= time.monotonic() - kept
+                # By the first worker's clock: the others ignore checkpoints, and nobody waits for them here.
+                if due and world.rank == 0 and iteration < segment_end:
+                    progress_made = {"index": index, "iteration": iteration, "images_seen": images_seen}
+                    reporter.checkpoint(_state(config, gan, ema, optimisers, monitor) | progress_made)
+                    kept = time.monotonic()
         seconds_training += time.perf_counter() - started
 
         # Keep, then score, then tell.
         if trained:
             progress_made = {"index": index, "iteration": iteration, "images_seen": images_seen}
             reporter.checkpoint(_state(config, gan, ema, optimisers, monitor) | progress_made)
+            kept = time.monotonic()
         started = time.perf_counter()
         check_samples(sampler, classes, world, iteration)
         scores = score(sampler, iteration)

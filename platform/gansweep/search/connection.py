@@ -1,0 +1,88 @@
+"""Connecting to a Ray cluster, with an answer within a minute: Ray itself tries for up to a quarter of an hour."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from pathlib import Path
+
+from gansweep.errors import ClusterError
+
+__all__ = ["connect"]
+
+log = logging.getLogger(__name__)
+
+_ATTEMPTS = 2
+_PAUSE_S = 2.0
+_ANSWER_S = 15.0  # that a cluster's head may take to accept a connection, and to answer
+_CLIENT = "ray://"
+_HERE = Path("/tmp/ray/ray_current_cluster")  # noqa: S108 (where `ray start` leaves this machine's address)
+
+# Ray speaks gRPC, so HTTP/2: a server answers the client's preface and empty SETTINGS frame with a frame of that kind.
+_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+_FRAME_HEADER = 9  # bytes
+_KIND = 3  # the place of a frame's kind in its header
+_SETTINGS = 4
+
+
+def connect() -> None:
+    """`ray.init` on the cluster of RAY_ADDRESS, else the one that Ray finds, else this machine.
+
+    Raises:
+        ClusterError: the cluster does not answer or cannot be started, tried twice.
+    """
+    address = os.environ.get("RAY_ADDRESS", "")
+    reason = ""
+    for attempt in range(_ATTEMPTS):
+        if attempt:
+            log.warning("no Ray cluster yet (%s); trying once more", reason)
+            time.sleep(_PAUSE_S)
+        reason = _silence(address) if address else _silence_here()
+        reason = reason or _initialised()
+        if not reason:
+            return
+    raise ClusterError(f"no Ray cluster: {reason}", where=address, fix="see gansweep doctor")
+
+
+def _initialised() -> str:
+    """Connects or starts; returns why that failed, or nothing."""
+    import ray
+
+    try:
+        ray.init(include_dashboard=None, log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as error:  # Ray raises a bare Exception where a local start takes more than 30 s
+        ray.shutdown()
+        return " ".join(str(error).split())[:200] or type(error).__name__
+    return ""
+
+
+def _silence(address: str) -> str:
+    """Why a cluster cannot be connected to, or nothing. Ray's own client would wait for it, or end this process."""
+    host, _, port = address.removeprefix(_CLIENT).rpartition(":")
+    if not port.isdecimal():
+        return ""  # "auto", or what Ray refuses by itself
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S) as stream:
+            return "" if os.environ.get("RAY_USE_TLS") == "1" else _answer(stream)
+    except OSError as error:
+        return f"nothing answers there: {error.strerror or error}"
+
+
+def _silence_here() -> str:
+    """As `_silence`, of a cluster that was started on this machine; one that has ended is passed over."""
+    reason = _silence(_HERE.read_text().strip()) if _HERE.is_file() else ""
+    return "" if reason.startswith("nothing answers") else reason
+
+
+def _answer(stream: socket.socket) -> str:
+    """What is wrong with how a server answers a gRPC client, or nothing."""
+    stream.sendall(_HELLO)
+    try:
+        header = stream.recv(_FRAME_HEADER, socket.MSG_WAITALL)
+    except TimeoutError:
+        return f"it accepts connections and has not answered for {_ANSWER_S:g} s"
+    if len(header) < _FRAME_HEADER or header[_KIND] != _SETTINGS:
+        return "what listens there is no Ray cluster"
+    return ""

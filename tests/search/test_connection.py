@@ -1,0 +1,127 @@
+"""A Ray that does not answer is told in one line, and within a minute."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from gansweep.errors import ClusterError
+from gansweep.search import connection
+from gansweep.search.cluster import ray_cluster
+from gansweep.search.interrupts import ending_like_interrupts
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """A server that accepts connections and says nothing, as a stopped head does."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+def _refused(address: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    started = time.monotonic()
+    with pytest.raises(ClusterError) as told, ray_cluster():
+        pytest.fail("connected")
+    assert time.monotonic() - started < 60
+    assert "\n" not in str(told.value)
+    return str(told.value)
+
+
+def test_an_address_where_nothing_listens(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+    line = f"{address}: no Ray cluster: nothing answers there: Connection refused; see gansweep doctor"
+    assert _refused(address, monkeypatch) == line
+    assert caplog.messages == ["no Ray cluster yet (nothing answers there: Connection refused); trying once more"]
+
+
+def test_a_cluster_that_accepts_and_does_not_answer(silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = _refused(silent, monkeypatch)
+    assert said.startswith(f"{silent}: no Ray cluster: it accepts connections and has not answered for 15 s; see")
+
+
+def test_another_server_is_no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        said = _refused(f"127.0.0.1:{server.server_port}", monkeypatch)
+        server.shutdown()
+    assert "no Ray cluster: what listens there is no Ray cluster" in said
+
+
+@pytest.mark.ray
+def test_a_cluster_that_answers_is_connected_to() -> None:
+    """Its head's own port, asked as `connect` asks before Ray's client does."""
+    with ray_cluster():
+        import ray
+
+        address = ray.get_runtime_context().gcs_address
+        assert connection._silence(address) == ""
+
+
+def test_whatever_ray_raises_is_one_line_and_tried_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    tries = []
+
+    def init(**_: object) -> None:
+        tries.append(1)
+        raise Exception("The current node timed out during startup.\nThis could happen because ...")
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(connection, "_PAUSE_S", 0.0)
+    with pytest.raises(ClusterError, match=r"no Ray cluster: The current node timed out during startup\. This could"):
+        connection.connect()
+    assert len(tries) == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_an_ending_signal_is_an_interrupt(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+
+    def end() -> None:
+        with ending_like_interrupts():
+            os.kill(os.getpid(), number)
+            time.sleep(5)
+
+    with pytest.raises(KeyboardInterrupt):
+        end()
+    assert signal.getsignal(number) == before
+
+
+def test_an_interrupts_own_handler_hears_it() -> None:
+    heard = []
+    before = signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
+    try:
+        with ending_like_interrupts():
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.1)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert heard == [signal.SIGINT]
+
+
+def test_under_nohup_a_closed_terminal_is_not_heard() -> None:
+    code = (
+        "import os, signal\n"
+        "from gansweep.search.interrupts import ending_like_interrupts\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "with ending_like_interrupts():\n"
+        "    os.kill(os.getpid(), signal.SIGHUP)\n"
+        "print('went on')\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    told = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert told.stdout == "went on\n"
