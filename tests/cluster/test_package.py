@@ -1,11 +1,13 @@
 """What travels to a cluster."""
 
+import shutil
 import subprocess
 import sys
 
 import pytest
 
-from gansweep.cluster.package import PACKAGES, stage_code
+from gansweep._version import __version__
+from gansweep.cluster.package import LAUNCHER, PACKAGES, stage_code
 from gansweep.errors import ConfigError
 
 
@@ -33,8 +35,37 @@ def test_only_code_travels(tmp_path):
     reference = stage_code(f"{mine / 'space.py'}:mine", staged)
 
     assert reference == "space.py:mine"
-    assert {entry.name for entry in staged.iterdir()} == {*PACKAGES, "space.py"}
+    assert {entry.name for entry in staged.iterdir()} == {*PACKAGES, LAUNCHER, "space.py"}
     assert not [path for path in staged.rglob("*") if path.suffix in {".dcm", ".csv", ".pyc"}]
+
+
+def launched(folder, *words, **environment):
+    """Runs the job's launcher where no `python` can be found."""
+    tools = folder / "bin"
+    tools.mkdir()
+    for name in ("tr", "sed"):
+        (tools / name).symlink_to(shutil.which(name))
+    where = {"PATH": str(tools), **environment}
+    command = ["/bin/sh", LAUNCHER, *words]
+    return subprocess.run(command, cwd=folder, env=where, capture_output=True, text=True, check=False)
+
+
+def test_the_launcher_finds_the_interpreter_of_the_cluster(tmp_path):
+    """`ray` was started by its full path, and `python` is another one or none."""
+    stage_code("smoke", tmp_path)
+    worker = f"--python_worker_command={sys.executable} default_worker.py"
+    with subprocess.Popen([sys.executable, "-c", "input()", worker], stdin=subprocess.PIPE) as raylet:
+        ran = launched(tmp_path, "--version", RAY_RAYLET_PID=str(raylet.pid))
+        raylet.communicate(b"\n")
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.strip().endswith(__version__)
+
+
+def test_the_launcher_says_that_there_is_no_ray(tmp_path):
+    stage_code("smoke", tmp_path)
+    ran = launched(tmp_path, "--version")
+    assert ran.returncode == 2
+    assert ran.stderr == "error: python on the head node has no Ray: start ray from an activated environment\n"
 
 
 def test_a_space_file_that_is_not_there(tmp_path):

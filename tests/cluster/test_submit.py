@@ -79,7 +79,9 @@ def cluster(tmp_path_factory):
             "--dashboard-host=127.0.0.1",
             f"--dashboard-port={dashboard}",
         ],
-        env={key: value for key, value in environment.items() if key != "PYTHONPATH"} | {"RAY_AUTH_MODE": "token"},
+        # Ray by its full path: no `python` of this environment is on the cluster's own.
+        env={key: value for key, value in environment.items() if key not in {"PYTHONPATH", "PATH"}}
+        | {"RAY_AUTH_MODE": "token", "PATH": os.defpath},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.STDOUT,
     )
@@ -139,6 +141,38 @@ def test_a_sweep_runs_as_a_job_from_the_uploaded_code(cluster, tmp_path):
     again = submit(cluster, tmp_path, "my_space.py:mine", *options, "--trials=2")
     assert again.returncode == 2  # the job's own exit status: the sweep exists and --resume was not given
     assert json.loads(again.stdout)["status"] == "FAILED"
+
+
+@pytest.mark.acceptance
+@pytest.mark.ray
+def test_a_job_of_a_checkout_runs_the_checkouts_code(cluster, tmp_path):
+    """`ray job submit --working-dir .`, where another gansweep is installed: driver and workers run this one."""
+    address, environment = cluster
+    checkout = tmp_path / "checkout"
+    for name in ("platform", "trainables", "search_spaces"):
+        shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
+    registry = checkout / "platform" / "gansweep" / "scoring" / "metrics" / "registry.py"
+    registry.write_text(registry.read_text().replace('"brier"', '"of_the_checkout"'))
+    for words in (
+        ["phantom", "scans", "--patients=20", "--slices=2", "--size=64"],
+        ["ingest", "scans", "cohort", "--size=32"],
+    ):
+        command = [sys.executable, "-m", "gansweep.cli", *words]
+        subprocess.run(command, env=environment, cwd=tmp_path, check=True, capture_output=True)
+    places = [f"--cohort={tmp_path / 'cohort'}", f"--storage={tmp_path / 'runs'}", "--name=direct", "--trials=1"]
+    command = [BIN / "ray", "job", "submit", f"--address={address}", "--working-dir=.", "--"]
+    ran = subprocess.run(
+        [*command, sys.executable, "-m", "gansweep", "sweep", "smoke", *places, "--set", "iterations=20"],
+        env=environment | {"RAY_AUTH_MODE": "token"},
+        cwd=checkout,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    trial = Store.open(str(tmp_path / "runs" / "direct")).latest_trials().iloc[0]
+    assert trial["status"] == "completed"
+    assert trial["of_the_checkout"] >= 0
 
 
 @pytest.mark.acceptance

@@ -11,7 +11,24 @@ from pathlib import Path
 
 from gansweep.errors import ClusterError, ConfigError
 
-__all__ = ["PACKAGES", "stage_code"]
+__all__ = ["LAUNCHER", "PACKAGES", "stage_code"]
+
+LAUNCHER = "gansweep.sh"
+"""The job's file that runs gansweep, with the words of the command line as its arguments."""
+
+# The shell of a job may find another `python` than that of the cluster, or none, if `ray` was started by its full path.
+# The raylet's own command line names the interpreter of its workers.
+_LAUNCH = r"""#!/bin/sh
+raylet=/proc/${RAY_RAYLET_PID:-none}/cmdline
+found=$({ tr '\0' '\n' < "$raylet"; } 2>/dev/null | sed -n 's/^--python_worker_command=\([^ ]*\) .*/\1/p')
+python=${found:-python}
+if ! "$python" -c 'import ray' 2>/dev/null; then
+  echo "error: $(command -v "$python" || echo "$python") on the head node has no Ray: start ray from an activated\
+ environment" >&2
+  exit 2
+fi
+exec "$python" -m gansweep.cli "$@"
+"""
 
 PACKAGES = ("gansweep", "trainables", "search_spaces")
 # Caches and hidden files are not code.
@@ -35,6 +52,7 @@ def stage_code(space: str, into: Path) -> str:
         ConfigError: the space file does not exist.
         ClusterError: a package is not installed as files.
     """
+    (into / LAUNCHER).write_text(_LAUNCH)
     for name in PACKAGES:
         shutil.copytree(_folder_of(name), into / name, ignore=_IGNORED)
     path, colon, function = space.partition(":")

@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from gansweep.cluster.package import stage_code
+from gansweep.cluster.package import LAUNCHER, stage_code
 from gansweep.config import as_words
 from gansweep.errors import ClusterError
 from gansweep.store.provenance import REVISION_VARIABLE, code_revision
@@ -68,7 +68,7 @@ def submit_sweep(space: str, options: SweepOptions, *, address: str | None = Non
 
     with TemporaryDirectory(prefix="gansweep-job-") as folder:
         words = as_words(options.model_copy(update={"storage": options.storage_from_anywhere}))
-        command = ["python", "-m", "gansweep.cli", "sweep", stage_code(space, Path(folder)), *words]
+        command = ["sh", LAUNCHER, "sweep", stage_code(space, Path(folder)), *words]
         client = connect(address)
         try:
             environment = {"working_dir": folder, "env_vars": {REVISION_VARIABLE: code_revision()}}

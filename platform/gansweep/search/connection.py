@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 _ATTEMPTS = 2
 _PAUSE_S = 2.0
 _ANSWER_S = 15.0  # that a cluster's head may take to accept a connection, and to answer
+_JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""Set by Ray's job server for the entrypoint of a job."""
 _CLIENT = "ray://"
 _HERE = Path("/tmp/ray/ray_current_cluster")  # noqa: S108 (where `ray start` leaves this machine's address)
 
@@ -51,11 +53,22 @@ def _initialised() -> str:
     import ray
 
     try:
-        ray.init(include_dashboard=None, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(include_dashboard=None, log_to_driver=False, logging_level=logging.ERROR, runtime_env=_own_code())
     except Exception as error:  # Ray raises a bare Exception where a local start takes more than 30 s
         ray.shutdown()
         return " ".join(str(error).split())[:200] or type(error).__name__
     return ""
+
+
+def _own_code() -> dict[str, list[str]] | None:
+    """In a job, what brings this process's package to its workers; None where they find it by themselves.
+
+    The working directory of a job is on its workers' path. In a checkout the package lies below it, in `platform/`, and
+    the workers would use an installed one.
+    """
+    package = Path(__file__).resolve().parents[1]
+    in_checkout = package == Path.cwd().resolve() / "platform" / package.name
+    return {"py_modules": [str(package)]} if _JOB in os.environ and in_checkout else None
 
 
 def _silence(address: str) -> str:
