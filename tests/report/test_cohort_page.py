@@ -41,8 +41,8 @@ def test_the_tables_hold_the_cohorts_numbers(cohort: Cohort) -> None:
     page = cohort_html(cohort, spaces=fitting_spaces(cohort), trial_s=5400)
     assert rows_of(page, "class")[:2] == [["control", "8 (4)", "2 (1)", "2 (1)"], ["fahr", "8 (4)", "2 (1)", "2 (1)"]]
     assert rows_of(page, "reason") == [
-        ["files of this kind are not read (.mha)", "1"],
         ["has no row in the labels CSV", "1"],
+        ["files of this kind are not read (.mha)", "1"],
     ]
     assert rows_of(page, "size of the originals") == [["64 x 64", "24"]]
     assert ["fahr_ct_masks", "yes, made for such a cohort", "10000"] in rows_of(page, "space")

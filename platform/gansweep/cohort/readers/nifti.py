@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from gansweep.cohort.readers.limits import check_values
+from gansweep.cohort.readers.quiet import quiet
 from gansweep.cohort.readers.slices import Mask, ScanError, Slice, reason_of, shape_text
 
 if TYPE_CHECKING:
@@ -83,7 +84,8 @@ def _load(path: Path) -> tuple[Any, tuple[float, float, float], str, str]:
 
     try:
         # Opening reads the header only.
-        image: Any = nibabel.load(path)
+        with quiet():
+            image: Any = nibabel.load(path)
         shape = tuple(int(side) for side in image.shape)
         stored = image.get_data_dtype()
         offset = float(image.header["vox_offset"]) if "vox_offset" in image.header else 0.0
@@ -100,8 +102,9 @@ def _load(path: Path) -> tuple[Any, tuple[float, float, float], str, str]:
     try:
         if len(shape) > 3 and (len(shape) == 4 or shape[-1] == 1):
             image = image.slicer[(..., *[0] * (len(shape) - 3))] if set(shape[4:]) <= {1} else image
-        image = nibabel.as_closest_canonical(image)
-        volume = np.asarray(image.dataobj, np.float32)
+        with quiet():
+            image = nibabel.as_closest_canonical(image)
+            volume = np.asarray(image.dataobj, np.float32)
     except Exception as error:
         raise ScanError(f"not a readable NIfTI file ({reason_of(error, path)})", where=path.name) from None
     if volume.ndim != 3 or sorted(volume.shape)[1] < 2:  # a single slice counts as a volume
