@@ -60,6 +60,15 @@ def test_a_picture_of_too_many_pixels(tmp_path: Path, read: Any) -> None:
     refused(read, tmp_path / "a.png", "too large: 13000x13000 pixels, at most 100,000,000")
 
 
+def test_a_colour_picture_may_have_a_third_of_the_pixels(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    Image.new("RGB", (64, 64)).save(path)
+    data = path.read_bytes()
+    place = data.index(b"\xff\xc0") + 5
+    path.write_bytes(data[:place] + struct.pack(">2H", 6000, 6000) + data[place + 4 :])
+    refused(read_raster, path, "too large: 6000x6000 pixels in 3 channels, at most 33,333,333")
+
+
 def test_a_large_picture_is_read(tmp_path: Path) -> None:
     write_empty_png(tmp_path / "a.png", 3000)
     assert read_raster(tmp_path / "a.png")[0].pixels.shape == (1, 3000, 3000)
@@ -131,6 +140,18 @@ def test_a_bomb_in_a_codestream(tmp_path: Path) -> None:
     dataset.file_meta.TransferSyntaxUID = JPEG2000Lossless
     dataset.save_as(tmp_path / "a.dcm")
     refused(read_dicom, tmp_path / "a.dcm", "its compressed pixels are 60000x60000, the header says 64x64")
+
+
+def test_a_decoder_that_panics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class PanicException(BaseException):
+        pass
+
+    def panic(*_: Any, **__: Any) -> None:
+        raise PanicException("index out of bounds")
+
+    monkeypatch.setattr("pydicom.pixels.utils.pixel_array", panic)
+    write_slice(tmp_path / "a.dcm", 1, 1)
+    refused(read_dicom, tmp_path / "a.dcm", "cannot be decoded .the decoder failed: index out of bounds")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import numpy as np
 
 from gansweep.cohort.readers.dicom_header import header_of, open_dicom
 from gansweep.cohort.readers.dicom_kind import check_kind, sop_class, values_of
+from gansweep.cohort.readers.quiet import quiet
 from gansweep.cohort.readers.slices import Array, ScanError, Slice, UnneededError, reason_of
 from gansweep.cohort.readers.stored_values import bits_stored, decode, padding_of
 
@@ -44,9 +45,10 @@ def read_dicom(path: Path, *, derived: bool = False, assume_hu: bool = False) ->
     """
     dataset = open_dicom(path, header_only=False)
     try:
-        check_kind(dataset, path, derived=derived)
-        frames = decode(dataset, path)
-        return [_slice(dataset, frame, number, path, assume_hu) for number, frame in enumerate(frames)]
+        with quiet():
+            check_kind(dataset, path, derived=derived)
+            frames = decode(dataset, path)
+            return [_slice(dataset, frame, number, path, assume_hu) for number, frame in enumerate(frames)]
     except (ScanError, UnneededError):
         raise
     except Exception as error:  # pydicom parses an attribute on first access, and a broken one raises any error

@@ -100,11 +100,12 @@ def header_of(dataset: Dataset) -> Header:
     def text(keyword: str) -> str:
         return str(dataset.get(keyword) or "").strip()
 
-    return Header(
-        patient=text("PatientID"),
-        issuer=text("IssuerOfPatientID"),
-        name=text("PatientName"),
-        study=text("StudyInstanceUID") or text("SeriesInstanceUID"),
-        series=text("SeriesInstanceUID"),
-        description=text("SeriesDescription"),
-    )
+    with quiet():
+        return Header(
+            patient=text("PatientID"),
+            issuer=text("IssuerOfPatientID"),
+            name=text("PatientName"),
+            study=text("StudyInstanceUID") or text("SeriesInstanceUID"),
+            series=text("SeriesInstanceUID"),
+            description=text("SeriesDescription"),
+        )

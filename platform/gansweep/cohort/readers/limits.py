@@ -15,22 +15,24 @@ from gansweep.cohort.readers.slices import ScanError, shape_text
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["MAX_PIXELS", "MAX_VALUES", "check_deflated", "check_picture", "check_values", "codestream_shape"]
+__all__ = ["MAX_SAMPLES", "MAX_VALUES", "check_deflated", "check_picture", "check_values", "codestream_shape"]
 
-MAX_PIXELS = 100_000_000  # of one picture; a whole mammogram has 30 million
+MAX_SAMPLES = 100_000_000  # of one picture; a whole mammogram has 30 million, a colour photograph 72 million
 MAX_VALUES = 2**28  # of one file: 1024 slices of 512 x 512
 MAX_DEFLATED = 2**29  # bytes of a DICOM file that is compressed as a whole
 MAX_RATIO = 1100  # deflate packs 1032 bytes into one at best
 
 
-def check_picture(rows: int, columns: int, path: Path) -> None:
-    """Refuses a picture of too many pixels.
+def check_picture(rows: int, columns: int, channels: int, path: Path) -> None:
+    """Refuses a picture of too many samples: pixels times channels.
 
     Raises:
-        ScanError: it has more than MAX_PIXELS.
+        ScanError: it has more than MAX_SAMPLES.
     """
-    if rows * columns > MAX_PIXELS:
-        raise ScanError(f"too large: {shape_text((rows, columns))} pixels, at most {MAX_PIXELS:,}", where=path.name)
+    if rows * columns * channels > MAX_SAMPLES:
+        kind = "pixels" if channels == 1 else f"pixels in {channels} channels"
+        most = f"at most {MAX_SAMPLES // channels:,}"
+        raise ScanError(f"too large: {shape_text((rows, columns))} {kind}, {most}", where=path.name)
 
 
 def check_values(shape: tuple[int, ...], path: Path, *, bytes_each: int = 0) -> None:

@@ -52,12 +52,18 @@ def read_raster(path: Path, bits: int | None = None) -> list[Slice]:
     if values.max() > scale:
         raise ScanError(f"values up to {values.max()}, which need more than {bits or depth} bits", where=path.name)
     if values.ndim == 2:
-        pixels = (values.astype(np.float32) / scale)[None]
+        pixels = values.astype(np.float32)[None]
+        pixels /= scale
     elif _spread(values) / scale * 255.0 < GREY_TOLERANCE:
-        red, green, blue = (values[..., channel] / scale for channel in range(3))
-        pixels = ((red + green + blue) / 3)[None]
+        levels = np.arange(int(scale) + 1) / scale
+        pixels = levels[values[..., 0]]
+        pixels += levels[values[..., 1]]
+        pixels += levels[values[..., 2]]
+        pixels = (pixels / 3)[None]
     else:
-        pixels = np.moveaxis(values / scale, -1, 0)
+        # One division per level instead of one per sample takes less memory.
+        levels = (np.arange(int(scale) + 1) / scale).astype(np.float32)
+        pixels = levels[np.moveaxis(values, -1, 0)]
     stored = f"{depth}-bit" if values.dtype.kind in "ui" else "float"
     return [Slice(np.ascontiguousarray(pixels, np.float32), "raster", depth=stored)]
 
@@ -124,7 +130,7 @@ def _open(path: Path, *, mask: bool = False) -> tuple[Any, int]:
 
     try:
         with quiet(), Image.open(path) as opened:  # reads the header only
-            check_picture(opened.height, opened.width, path)
+            check_picture(opened.height, opened.width, len(opened.getbands()), path)
             # Phone cameras write MPO: a JPEG with a second, smaller picture of the same scene.
             pages = 1 if opened.format == "MPO" else getattr(opened, "n_frames", 1)
             if pages > 1:

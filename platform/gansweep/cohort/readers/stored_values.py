@@ -47,16 +47,31 @@ def decode(dataset: Dataset, path: Path) -> Any:
 
 def _pixels(dataset: Dataset, path: Path) -> Any:
     """What a decoder returns for all frames."""
-    from pydicom.pixels.utils import pixel_array
     from pydicom.uid import JPEGExtended12Bit
 
     try:
-        # pydicom would mask values that need more bits than BitsStored, whatever they mean.
-        return pixel_array(dataset, correct_unused_bits=False)
+        return _decoded(dataset)
     except Exception:
         if dataset.file_meta.TransferSyntaxUID != JPEGExtended12Bit or int(dataset.get("SamplesPerPixel") or 1) > 1:
             raise
         return _extended_jpeg(dataset, path)
+
+
+def _decoded(dataset: Dataset) -> Any:
+    """What pydicom's decoders return.
+
+    Raises:
+        ValueError: a decoder in Rust panicked, which is no Exception in Python.
+    """
+    from pydicom.pixels.utils import pixel_array
+
+    try:
+        # pydicom would mask values that need more bits than BitsStored, whatever they mean.
+        return pixel_array(dataset, correct_unused_bits=False)
+    except BaseException as error:
+        if type(error).__name__ == "PanicException":
+            raise ValueError(f"the decoder failed: {error}") from None
+        raise
 
 
 def _extended_jpeg(dataset: Dataset, path: Path) -> Any:
@@ -90,7 +105,7 @@ def _check_size(dataset: Dataset, path: Path) -> None:
 
     rows = int(dataset.get("Rows") or 0)
     columns = int(dataset.get("Columns") or 0)
-    check_picture(rows, columns, path)
+    check_picture(rows, columns, int(dataset.get("SamplesPerPixel") or 1), path)
     frames = int(dataset.get("NumberOfFrames") or 1)
     check_values((frames, rows, columns, int(dataset.get("SamplesPerPixel") or 1)), path)
     if not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
