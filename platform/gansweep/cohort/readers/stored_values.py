@@ -36,7 +36,7 @@ def decode(dataset: Dataset, path: Path) -> Any:
     samples = 3 if int(dataset.get("SamplesPerPixel") or 1) == 3 else 1
     with quiet():
         try:
-            stored = _pixels(dataset, path)
+            stored = _pixels(dataset)
             if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
                 return _frames(apply_color_lut(stored, dataset)[..., :3], 3)
         except Exception as error:  # each decoder raises errors of its own
@@ -45,53 +45,27 @@ def decode(dataset: Dataset, path: Path) -> Any:
     return frames if stored.dtype.kind not in "iu" else _used_bits(dataset, frames, path)
 
 
-def _pixels(dataset: Dataset, path: Path) -> Any:
-    """What a decoder returns for all frames."""
-    from pydicom.uid import JPEGExtended12Bit
-
-    try:
-        return _decoded(dataset)
-    except Exception:
-        if dataset.file_meta.TransferSyntaxUID != JPEGExtended12Bit or int(dataset.get("SamplesPerPixel") or 1) > 1:
-            raise
-        return _extended_jpeg(dataset, path)
-
-
-def _decoded(dataset: Dataset) -> Any:
-    """What pydicom's decoders return.
+def _pixels(dataset: Dataset) -> Any:
+    """What a decoder returns for all frames.
 
     Raises:
         ValueError: a decoder in Rust panicked, which is no Exception in Python.
     """
     from pydicom.pixels.utils import pixel_array
 
+    from gansweep.cohort.readers.decoders import plugin_for
+
     try:
         # pydicom would mask values that need more bits than BitsStored, whatever they mean.
-        return pixel_array(dataset, correct_unused_bits=False)
+        return pixel_array(
+            dataset,
+            correct_unused_bits=False,
+            decoding_plugin=plugin_for(dataset.file_meta.TransferSyntaxUID),
+        )
     except BaseException as error:
         if type(error).__name__ == "PanicException":
             raise ValueError(f"the decoder failed: {error}") from None
         raise
-
-
-def _extended_jpeg(dataset: Dataset, path: Path) -> Any:
-    """Grey frames of lossy JPEG with 12 bits, which pydicom has decoded only by a library that cannot be shipped.
-
-    Raises:
-        ValueError: GDCM cannot decode them.
-    """
-    import gdcm
-
-    reader = gdcm.ImageReader()
-    reader.SetFileName(str(path))
-    if not reader.Read():
-        raise ValueError("GDCM cannot decode it")
-    image = reader.GetImage()
-    # GDCM returns bytes as text.
-    data = image.GetBuffer().encode("utf-8", "surrogateescape")
-    kind = np.dtype(f"<{'i' if int(dataset.get('PixelRepresentation') or 0) else 'u'}2")
-    shape = (int(dataset.get("NumberOfFrames") or 1), int(dataset.Rows), int(dataset.Columns))
-    return np.frombuffer(data, kind).reshape(shape)
 
 
 def _frames(stored: Any, single: int) -> Any:

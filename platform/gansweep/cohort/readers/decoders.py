@@ -1,0 +1,66 @@
+"""Chooses the library that decodes each transfer syntax, and adds one that pydicom does not know.
+
+pydicom takes the first library that is installed. Then the same file may have other values on another machine, and one
+of the libraries ends the whole process at a damaged file. So the choice is made here. All libraries have permissive
+licences.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydicom import uid
+from pydicom.pixels.decoders.base import get_decoder
+
+if TYPE_CHECKING:
+    from pydicom.pixels.decoders.base import DecodeRunner
+
+__all__ = ["DECODER_DEPENDENCIES", "decode_jpeg", "is_available", "plugin_for"]
+
+_TURBO = (uid.JPEGExtended12Bit, uid.JPEGLossless, uid.JPEGLosslessSV1)
+_PLUGINS = {
+    uid.JPEGBaseline8Bit: "pillow",
+    **dict.fromkeys(_TURBO, "imagecodecs"),
+    uid.JPEGLSLossless: "pyjpegls",
+    uid.JPEGLSNearLossless: "pyjpegls",
+    uid.JPEG2000Lossless: "pylibjpeg",
+    uid.JPEG2000: "pylibjpeg",
+    uid.HTJ2KLossless: "pylibjpeg",
+    uid.HTJ2KLosslessRPCL: "pylibjpeg",
+    uid.HTJ2K: "pylibjpeg",
+    uid.RLELossless: "pydicom",
+}
+# What pydicom asks of a module with a plugin.
+DECODER_DEPENDENCIES = dict.fromkeys(_TURBO, ("imagecodecs",))
+
+
+def plugin_for(syntax: uid.UID) -> str:
+    """The name of the plugin that decodes a transfer syntax; "" if pydicom needs none."""
+    return _PLUGINS.get(syntax, "")
+
+
+def is_available(syntax: str) -> bool:
+    """Whether `decode_jpeg` decodes a transfer syntax."""
+    return syntax in _TURBO
+
+
+def decode_jpeg(data: bytes, runner: DecodeRunner) -> bytes:
+    """Decodes one frame of lossless JPEG, or of lossy JPEG with 12 bits, with libjpeg-turbo.
+
+    Args:
+        data: the codestream.
+        runner: what pydicom knows of the frame; it is told how the result is stored.
+    """
+    import imagecodecs
+
+    # The colours stay as they are stored: pydicom converts them by the header.
+    same: dict[str, Any] = {"colorspace": "YCBCR", "outcolorspace": "YCBCR"} if runner.samples_per_pixel > 1 else {}
+    pixels = imagecodecs.jpeg8_decode(data, **same)
+    runner.set_option("bits_allocated", 8 * pixels.dtype.itemsize)
+    if runner.samples_per_pixel > 1:
+        runner.set_option("planar_configuration", 0)
+    return bytes(pixels.tobytes())
+
+
+for _syntax in _TURBO:
+    get_decoder(_syntax).add_plugin("imagecodecs", (__name__, "decode_jpeg"))
