@@ -27,6 +27,8 @@ __all__ = [
     "Objective",
     "PenaltySettings",
     "RepeatOptions",
+    "SamplerName",
+    "SchedulerName",
     "SchedulerSettings",
     "ScoreOptions",
     "ScoringSettings",
@@ -42,6 +44,12 @@ __all__ = [
 
 
 Model = TypeVar("Model", bound=BaseModel)
+
+SamplerName = Literal["tpe", "gp", "cma-es", "nsga-ii", "nsga-iii", "qmc", "random", "grid", "nsga2"]
+"""How trials are proposed. `nsga2` is an older name of `nsga-ii`."""
+
+SchedulerName = Literal["asha", "hyperband", "median", "none"]
+"""How trials are stopped early."""
 
 
 class Frozen(BaseModel):
@@ -188,13 +196,14 @@ class SchedulerSettings(Frozen):
     """When a trial is stopped before its budget is used.
 
     Args:
-        kind: `asha` (Li et al. 2020) or `none`.
+        kind: `asha` (Li et al. 2020), `hyperband` (its brackets, asynchronously), `median` (Golovin et al. 2017) or
+            `none`.
         metric: the objective it ranks trials by.
         grace: reports every trial gets.
         reduction_factor: one in so many goes on at each rung.
     """
 
-    kind: Literal["asha", "none"] = "asha"
+    kind: SchedulerName = "asha"
     metric: str = "fid"
     grace: int = Field(1, ge=1)
     reduction_factor: int = Field(3, ge=2)
@@ -250,8 +259,22 @@ class SweepOptions(Frozen):
     gpus_per_worker: float = Field(0.0, ge=0.0, description="GPUs each; 0.5 lets two trials share one.")
     cpus_per_worker: float = Field(1.0, ge=0.1, description="CPU cores each.")
     concurrent: int | None = Field(None, ge=1, description="Trials at once; default: what fits.")
-    sampler: Literal["tpe", "random", "nsga2"] | None = Field(None, description="Overrides the space's.")
-    scheduler: Literal["asha", "none"] | None = Field(None, description="Overrides the space's.")
+    sampler: SamplerName | None = Field(None, description="Overrides the space's.")
+    scheduler: SchedulerName | None = Field(None, description="Overrides the space's.")
+    time_budget: str | None = Field(
+        None,
+        description="End the sweep after this time: 8h, 90m, 1h30m.",
+        json_schema_extra={"metavar": "TIME"},
+    )
+    max_gpu_hours: float | None = Field(None, gt=0.0, description="End the sweep when its trials have used so many.")
+    patience: int | None = Field(
+        None, ge=1, description="End the sweep after so many trials in a row that have not improved the front."
+    )
+    target: dict[str, float] = Field(
+        default_factory=dict,
+        description="End the sweep when a trial is as good: accuracy=0.9. Repeatable; one trial must meet all.",
+        json_schema_extra={"metavar": "SCORE=VALUE"},
+    )
     settings: dict[str, Any] = Field(
         default_factory=dict,
         alias="set",

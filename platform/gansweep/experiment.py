@@ -7,7 +7,7 @@ this module too.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,6 +18,7 @@ from gansweep.config import (
     LossSettings,
     Objective,
     PenaltySettings,
+    SamplerName,
     SchedulerSettings,
     ScoringSettings,
     TrialConfig,
@@ -57,7 +58,7 @@ class Experiment(Frozen):
         trainables: what the space's names refer to.
         first_trials: parameter values (by Optuna parameter name) tried before the sampler chooses.
         objectives: in the order Optuna sees them.
-        sampler: `tpe`, `random` or `nsga2`.
+        sampler: how trials are proposed: `tpe`, `gp`, `cma-es`, `nsga-ii`, `nsga-iii`, `qmc`, `random` or `grid`.
         reports: reports per trial, at equal fractions of its budget.
         overrides: dotted trial-configuration keys fixed for every trial, whatever the space says.
     """
@@ -72,7 +73,7 @@ class Experiment(Frozen):
         Objective(name="fid", direction="minimize"),
         Objective(name="accuracy", direction="maximize"),
     )
-    sampler: Literal["tpe", "random", "nsga2"] = "tpe"
+    sampler: SamplerName = "tpe"
     scheduler: SchedulerSettings = SchedulerSettings()
     scoring: ScoringSettings = ScoringSettings()
     reports: int = Field(4, ge=1)

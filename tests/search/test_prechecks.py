@@ -107,7 +107,7 @@ def swept(cohort_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     experiment = load_space(f"{SPACE}:tiny")
 
     def sweep(search: Callable[[StudySearcher], None], **options: Any) -> Store:
-        monkeypatch.setattr(module, "_search", lambda _, searcher, *__: search(searcher))
+        monkeypatch.setattr(module._Search, "run", lambda _, searcher, *__: search(searcher))
         given = sweep_options(cohort=cohort_path, storage=str(tmp_path), trials=2, **options)
         return module.sweep(experiment, given)
 

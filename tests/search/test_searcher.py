@@ -14,8 +14,9 @@ from gansweep.config import TrialConfig
 from gansweep.errors import ConfigError
 from gansweep.experiment import Experiment
 from gansweep.search.cluster import Footprint
-from gansweep.search.searcher import MOST_REFUSED, MistakeStopper, StudySearcher, count_ended, requeue_orphans
+from gansweep.search.searcher import MOST_REFUSED, SearchStopper, StudySearcher, count_ended, requeue_orphans
 from gansweep.search.spaces import load_space
+from gansweep.search.stop_rules import StopRules
 from gansweep.search.trial import TrialResult
 from gansweep.store.provenance import describe_sweep
 from gansweep.store.schema import TrialRow
@@ -88,7 +89,9 @@ def test_many_refused_proposals_in_a_row_end_the_search_in_one_line(
     said = str(searcher.mistake)
     assert said.startswith(f"{MOST_REFUSED} proposals in a row were refused, the last one: space {reference} (")
     assert said.endswith("; narrow the space, or mend it, and go on with --resume")
-    assert not MistakeStopper(searcher).stop_all(), "trials under way come to their end"
+    assert not SearchStopper(searcher, StopRules(sweep_options(), experiment.objectives)).stop_all(), (
+        "trials under way come to their end"
+    )
     assert count_ended(study) == 0
     assert not study.get_trials(states=(TrialState.RUNNING,))
     # Put right, the first trial is asked for again.
@@ -216,7 +219,7 @@ def test_a_trial_that_its_node_refused_ends_the_search_and_is_not_spent(
     refused = TrialResult("refused", "/data/cohort: is another one", None, {}, 0, 0.0, Footprint())
     searcher.on_trial_complete("a", {"result": refused})
     assert str(searcher.mistake) == "/data/cohort: is another one"
-    assert MistakeStopper(searcher).stop_all()
+    assert SearchStopper(searcher, StopRules(sweep_options(), experiment.objectives)).stop_all()
     assert requeue_orphans(study, store, [], "the sweep was interrupted") == 1
     assert count_ended(study) == 0
     assert list(store.trials()["status"]) == ["interrupted"]

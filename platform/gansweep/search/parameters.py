@@ -83,7 +83,7 @@ class WithFixed:
         fixed: values by parameter name.
     """
 
-    def __init__(self, trial: BaseTrial, fixed: Mapping[str, Any]) -> None:
+    def __init__(self, trial: BaseTrial | DrawnTrial, fixed: Mapping[str, Any]) -> None:
         self._trial = trial
         self._fixed = fixed
 
@@ -108,11 +108,15 @@ class SpaceParameters:
 
     Args:
         experiment: whose space; its overrides are left out of account.
+        fixed: parameters that are no longer free, with their values.
     """
 
-    def __init__(self, experiment: Experiment) -> None:
+    def __init__(self, experiment: Experiment, fixed: Mapping[str, Any] | None = None) -> None:
         self._experiment = experiment
+        self._fixed = fixed or {}
         self._keys: dict[str, set[str]] = {}
+        self._seen: dict[str, int] = {}
+        self._draws = 0
         self.distributions: dict[str, BaseDistribution] = {}
         draws = random.Random(0)
         for _ in range(_DRAWS):
@@ -122,6 +126,11 @@ class SpaceParameters:
     def keys(self) -> Mapping[str, frozenset[str]]:
         """The configuration keys that each parameter sets; empty for one whose value appears in none as it is."""
         return {name: frozenset(keys) for name, keys in self._keys.items()}
+
+    @property
+    def conditional(self) -> list[str]:
+        """The parameters that not every trial has."""
+        return sorted(name for name, count in self._seen.items() if count < self._draws)
 
     def named(self, key: str) -> str | None:
         """The parameter that a user means by `key`: one of that name, or the only one that sets that configuration key.
@@ -152,10 +161,12 @@ class SpaceParameters:
 
     def _look(self, trial: DrawnTrial) -> None:
         try:
-            config = flat_config(self._experiment.space(trial))
+            config = flat_config(self._experiment.space(WithFixed(trial, self._fixed)))
         except Exception:
             return  # a draw that the space refuses teaches nothing; what is wrong with it is told elsewhere
+        self._draws += 1
         for name, value in trial.params.items():
+            self._seen[name] = self._seen.get(name, 0) + 1
             same = {key for key, other in config.items() if _equal(other, value)}
             self._keys[name] = self._keys[name] & same if name in self._keys else same
             self.distributions.setdefault(name, trial.distributions[name])

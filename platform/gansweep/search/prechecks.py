@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gansweep.errors import ConfigError, GansweepError, unknown_name
+from gansweep.search.parameters import SpaceParameters
+from gansweep.search.samplers import check_sampler
 from gansweep.search.spaces import users_code
 
 if TYPE_CHECKING:
@@ -44,11 +46,12 @@ def precheck(experiment: Experiment, cohort: Cohort, check: Callable[[TrialConfi
 
     Raises:
         ConfigError: an unknown detector or segmenter, a feature extractor that cannot be used, a scheduler's metric
-            that is no objective, or a space whose every proposal raises or cannot be trained.
+            that is no objective, a sampler that cannot search the space, or a space whose every proposal raises or
+            cannot be trained.
     """
     _check_scoring(experiment, cohort)
-    _check_scheduler(experiment)
     _rehearse(experiment, check, space)
+    _check_search(experiment)
 
 
 def _check_scoring(experiment: Experiment, cohort: Cohort) -> None:
@@ -72,9 +75,11 @@ def _check_known(kind: str, name: str, registry: Mapping[str, object]) -> None:
         raise unknown_name(kind, name, registry, where=f"scoring.{kind}")
 
 
-def _check_scheduler(experiment: Experiment) -> None:
+def _check_search(experiment: Experiment) -> None:
     scheduler = experiment.scheduler
     objectives = [objective.name for objective in experiment.objectives]
+    fixed = SpaceParameters(experiment).fixed(experiment.overrides)
+    check_sampler(experiment.sampler, objectives, SpaceParameters(experiment, fixed))
     if scheduler.kind != "none" and scheduler.metric not in objectives:
         raise ConfigError(
             f"scheduler.metric = {scheduler.metric!r} is no objective", fix=f"objectives: {', '.join(objectives)}"

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import json
 import logging
-import warnings
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
-import optuna
 from optuna.trial import TrialState
 from pydantic import ValidationError
 from ray.tune.search import Searcher
@@ -31,18 +29,20 @@ from gansweep.store.schema import TrialRow
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    import optuna
+
     from gansweep.config import TrialConfig
     from gansweep.experiment import Experiment
+    from gansweep.search.stop_rules import StopRules
     from gansweep.search.trial import TrialResult
     from gansweep.store.store import Store
 
 __all__ = [
     "MOST_REFUSED",
-    "MistakeStopper",
+    "SearchStopper",
     "StudySearcher",
     "count_ended",
     "count_proposed",
-    "make_sampler",
     "requeue_orphans",
 ]
 
@@ -69,24 +69,6 @@ class _Refusal:
     reason: GansweepError
 
 
-def make_sampler(kind: str, seed: int, startup_trials: int) -> optuna.samplers.BaseSampler:
-    """The sampler an experiment names.
-
-    Args:
-        kind: `tpe`, `random` or `nsga2`.
-        seed: of its random numbers.
-        startup_trials: random trials before TPE's model is used.
-    """
-    if kind == "tpe":
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # `group`, experimental since 2021
-        return optuna.samplers.TPESampler(
-            seed=seed, multivariate=True, group=True, constant_liar=True, n_startup_trials=startup_trials
-        )
-    if kind == "nsga2":
-        return optuna.samplers.NSGAIISampler(seed=seed)
-    return optuna.samplers.RandomSampler(seed=seed)
-
-
 class StudySearcher(Searcher):  # type: ignore[misc]
     """Asks the study for trials and tells it how they ended; each trial's row is in the store before the study knows.
 
@@ -95,16 +77,23 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         study: a study of its own, with the objectives' directions.
         store: gets a row for each attempt.
         check: raises ConfigError for a configuration that cannot be built on this cohort.
+        rules: when no further trial is to begin.
     """
 
     def __init__(
-        self, experiment: Experiment, study: optuna.Study, store: Store, check: Callable[[TrialConfig], None]
+        self,
+        experiment: Experiment,
+        study: optuna.Study,
+        store: Store,
+        check: Callable[[TrialConfig], None],
+        rules: StopRules | None = None,
     ) -> None:
         super().__init__()
         self._experiment = experiment
         self._study = study
         self._store = store
         self._check = check
+        self._rules = rules
         self._objectives = [objective.name for objective in experiment.objectives]
         self._fixed = SpaceParameters(experiment).fixed(experiment.overrides) if experiment.overrides else {}
         self._asked: dict[str, TrialRow] = {}
@@ -119,7 +108,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         A proposal that is refused is set aside with its reason, and the sampler learns of it. After many in a row the
         search ends: the reason is kept in `mistake`, because Tune would bury it in its own error.
         """
-        while self.mistake is None:
+        while self.mistake is None and not (self._rules is not None and self._rules.reason):
             trial = self._study.ask()
             attempt = int(trial.user_attrs.get(ATTEMPTS, 0))
             try:
@@ -164,6 +153,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._store.sync_study()
         self._asked[trial_id] = row
         self._trained[_key(row.config)] = row.trial_id
+        if self._rules is not None:
+            self._rules.began(row)
         values = ", ".join(f"{name} {_brief(value)}" for name, value in trial.params.items())
         begins = "goes on" if row.attempt else "starts"
         log.info("trial %s %s: %s", row.trial_id, begins, values or "no free parameters")
@@ -221,6 +212,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         row = ended(self._asked.pop(trial_id), told, error, info.workers_per_trial * info.gpus_per_worker)
         # First the files, last the study: what the study calls finished is complete in the store.
         self._store.write_trial(row)
+        if self._rules is not None:
+            self._rules.ended(row)
         attach_sheet(self._store, self._study, int(row.trial_id))
         tell(self._study, row, self._objectives)
         self._store.sync_study()
@@ -244,15 +237,19 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         return f"report {progress.index + 1}/{self._experiment.reports}: {scores} ({told.seconds:.0f} s)"
 
 
-class MistakeStopper(Stopper):  # type: ignore[misc]
-    """Ends the search where no node can train. Trials under way are no worse off than after Ctrl-C.
+class SearchStopper(Stopper):  # type: ignore[misc]
+    """Ends the search where no node can train, or a budget is used up.
+
+    Trials under way are no worse off than after Ctrl-C: they go on with `--resume`.
 
     Args:
         searcher: whose mistake.
+        rules: whose budgets.
     """
 
-    def __init__(self, searcher: StudySearcher) -> None:
+    def __init__(self, searcher: StudySearcher, rules: StopRules) -> None:
         self._searcher = searcher
+        self._rules = rules
 
     def __call__(self, *_: Any) -> bool:
         """No trial is stopped for its results: that is the scheduler's part."""
@@ -260,7 +257,7 @@ class MistakeStopper(Stopper):  # type: ignore[misc]
 
     def stop_all(self) -> bool:
         """Whether trials under way are to end too."""
-        return self._searcher.stops_at_once
+        return self._searcher.stops_at_once or bool(self._rules.over_budget)
 
 
 def count_ended(study: optuna.Study) -> int:

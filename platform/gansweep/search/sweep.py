@@ -5,20 +5,22 @@ from __future__ import annotations
 import logging
 import tempfile
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gansweep.cohort.dataset import Cohort
 from gansweep.search.cluster import Footprint, cache_folder, check_capacity, grown, ray_cluster, total
 from gansweep.search.guesses import enqueue_new, guessed_parameters
 from gansweep.search.prechecks import config_checker, precheck
+from gansweep.search.samplers import make_sampler
 from gansweep.search.searcher import (
-    MistakeStopper,
+    SearchStopper,
     StudySearcher,
     count_ended,
     count_proposed,
-    make_sampler,
     requeue_orphans,
 )
+from gansweep.search.stop_rules import StopRules, check_stop_rules
 from gansweep.search.study_rows import study_of_rows
 from gansweep.search.worker import WorkerGroupSettings
 from gansweep.store.provenance import describe_sweep
@@ -27,7 +29,7 @@ from gansweep.store.store import Store
 if TYPE_CHECKING:
     import optuna
 
-    from gansweep.config import SchedulerSettings, SweepOptions
+    from gansweep.config import SweepOptions
     from gansweep.experiment import Experiment
 
 __all__ = ["sweep"]
@@ -35,6 +37,7 @@ __all__ = ["sweep"]
 log = logging.getLogger(__name__)
 
 _STARTUP_TRIALS = 10  # random trials before TPE models anything: Optuna's own default
+_RETRIES = 2  # of a trial's actor by Tune, without a new report in between
 _TRIAL_MEMORY = 256 * 2**20  # bytes a trial's own actor reserves; the work is done by the worker group
 
 
@@ -65,6 +68,7 @@ def sweep(experiment: Experiment, options: SweepOptions, *, space: str = "") -> 
     scans = Cohort.open(options.cohort)
     check = config_checker(experiment.trainables, scans, workers=options.workers_per_trial, reports=experiment.reports)
     precheck(experiment, scans, check, space=space)
+    check_stop_rules(options, experiment.objectives)
     guesses = guessed_parameters(experiment, options.tries)
     footprint = Footprint(options.workers_per_trial, options.cpus_per_worker, options.gpus_per_worker)
     objectives = [objective.name for objective in experiment.objectives]
@@ -88,16 +92,20 @@ def sweep(experiment: Experiment, options: SweepOptions, *, space: str = "") -> 
                     study.enqueue_trial(parameters)
             enqueue_new(study, guesses)
             ended = count_ended(study)
-            # Another stream after each resumption, or the sampler would repeat what it proposed before.
-            study.sampler = make_sampler(experiment.sampler, options.seed + count_proposed(study), _STARTUP_TRIALS)
-            searcher = StudySearcher(experiment, study, store, check)
-            if ended < options.trials:
-                _search(experiment, searcher, store, scans, footprint, options, options.trials - ended, at_once)
+            study.sampler = make_sampler(experiment.sampler, options.seed, count_proposed(study), _STARTUP_TRIALS)
+            rules = StopRules(options, experiment.objectives, store.latest_rows())
+            searcher = StudySearcher(experiment, study, store, check, rules)
+            if ended < options.trials and not rules.reason:
+                search = _Search(experiment, store, scans, footprint, options, at_once)
+                search.run(searcher, rules, options.trials - ended)
         requeue_orphans(study, store, objectives, "the sweep was interrupted")
         store.compact()
     if searcher.mistake is not None:
         raise searcher.mistake
-    if count_ended(study) < options.trials:
+    ended = count_ended(study)
+    if ended < options.trials and rules.reason:
+        log.info("%d of %d trials, and the sweep ends: %s; --resume goes on", ended, options.trials, rules.reason)
+    elif ended < options.trials:
         # Tune swallows Ctrl-C and returns, whether or not a trial was under way just then.
         raise KeyboardInterrupt
     return store
@@ -114,66 +122,71 @@ def _resumed_study(store: Store, experiment: Experiment) -> optuna.Study:
     return study
 
 
-def _search(
-    experiment: Experiment,
-    searcher: StudySearcher,
-    store: Store,
-    cohort: Cohort,
-    footprint: Footprint,
-    options: SweepOptions,
-    trials: int,
-    at_once: int,
-) -> None:
-    from ray import tune
+@dataclass(frozen=True)
+class _Search:
+    """One run of Tune.
 
-    from gansweep.search.trial import WorkerGroupTrial
+    Args:
+        experiment: the search.
+        store: of the sweep.
+        cohort: the images.
+        footprint: what a trial occupies.
+        options: of the sweep.
+        at_once: trials at a time.
+    """
 
-    settings = WorkerGroupSettings(
-        store=store.uri,
-        cohort=str(cohort.path.resolve()),
-        cache=str(cache_folder()),
-        trainables=experiment.trainables,
-        scoring=experiment.scoring,
-        reports=experiment.reports,
-        checkpoint_seconds=60.0 * options.checkpoint_minutes,
-    )
-    objectives = {objective.name: objective.direction for objective in experiment.objectives}
-    trainable = tune.with_parameters(WorkerGroupTrial, settings=settings, footprint=footprint, objectives=objectives)
-    # Memory, not CPUs: a trial's actor only waits for its worker group, and CPUs it held would be missing there.
-    resources = tune.PlacementGroupFactory([{"CPU": 0, "memory": _TRIAL_MEMORY}])
-    with tempfile.TemporaryDirectory(prefix="gansweep-tune-") as scratch:
-        tune.Tuner(
-            tune.with_resources(trainable, resources),
-            tune_config=tune.TuneConfig(
-                search_alg=searcher,
-                scheduler=_scheduler(experiment.scheduler, experiment),
-                num_samples=trials,
-                max_concurrent_trials=at_once,
-                reuse_actors=True,
-            ),
-            run_config=tune.RunConfig(
-                name=store.info.name,
-                storage_path=scratch,
-                stop=MistakeStopper(searcher),
-                verbose=0,
-                failure_config=tune.FailureConfig(max_failures=2),
-                checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
-            ),
-        ).fit()
+    experiment: Experiment
+    store: Store
+    cohort: Cohort
+    footprint: Footprint
+    options: SweepOptions
+    at_once: int
 
+    def run(self, searcher: StudySearcher, rules: StopRules, trials: int) -> None:
+        """Runs so many trials, or fewer where a rule ends the sweep."""
+        from ray import tune
 
-def _scheduler(settings: SchedulerSettings, experiment: Experiment) -> Any:
-    from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
+        from gansweep.search.retries import ProgressCounts
+        from gansweep.search.schedulers import make_scheduler
 
-    if settings.kind == "none" or experiment.reports <= settings.grace:
-        return FIFOScheduler()
-    directions = {objective.name: objective.direction for objective in experiment.objectives}
-    return ASHAScheduler(
-        # The trial's own count of reports: Tune's starts again at 0 when it retries a trial.
-        time_attr="reported",
-        metric=settings.metric,
-        mode="min" if directions[settings.metric] == "minimize" else "max",
-        max_t=experiment.reports,
-        grace_period=settings.grace,
-        reduction_factor=settings.reduction_factor,
-    )
+        with tempfile.TemporaryDirectory(prefix="gansweep-tune-") as scratch:
+            tune.Tuner(
+                self._trainable(),
+                tune_config=tune.TuneConfig(
+                    search_alg=searcher,
+                    scheduler=make_scheduler(self.experiment, self.store.latest_reports(), self.options.seed),
+                    num_samples=trials,
+                    max_concurrent_trials=self.at_once,
+                    reuse_actors=True,
+                ),
+                run_config=tune.RunConfig(
+                    name=self.store.info.name,
+                    storage_path=scratch,
+                    stop=SearchStopper(searcher, rules),
+                    verbose=0,
+                    callbacks=[ProgressCounts()],
+                    failure_config=tune.FailureConfig(max_failures=_RETRIES),
+                    checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+                ),
+            ).fit()
+
+    def _trainable(self) -> Any:
+        from ray import tune
+
+        from gansweep.search.trial import WorkerGroupTrial
+
+        settings = WorkerGroupSettings(
+            store=self.store.uri,
+            cohort=str(self.cohort.path.resolve()),
+            cache=str(cache_folder()),
+            trainables=self.experiment.trainables,
+            scoring=self.experiment.scoring,
+            reports=self.experiment.reports,
+            checkpoint_seconds=60.0 * self.options.checkpoint_minutes,
+        )
+        objectives = {objective.name: objective.direction for objective in self.experiment.objectives}
+        trainable = tune.with_parameters(
+            WorkerGroupTrial, settings=settings, footprint=self.footprint, objectives=objectives
+        )
+        # Memory, not CPUs: a trial's actor only waits for its worker group, and CPUs it held would be missing there.
+        return tune.with_resources(trainable, tune.PlacementGroupFactory([{"CPU": 0, "memory": _TRIAL_MEMORY}]))

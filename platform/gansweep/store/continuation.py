@@ -58,6 +58,8 @@ def _same_space(here: SweepInfo, wanted: SweepInfo) -> bool:
 
 def _settings(info: SweepInfo) -> dict[str, Any]:
     settings = {key: info.experiment[key] for key in _PLAIN if key in info.experiment}
+    if settings.get("sampler") == "nsga2":
+        settings["sampler"] = "nsga-ii"  # its older name
     for part in ("scoring", "scheduler"):
         settings |= {f"{part}.{key}": value for key, value in info.experiment.get(part, {}).items()}
     return settings | ({"seed": info.seeds["sampler"]} if "sampler" in info.seeds else {})

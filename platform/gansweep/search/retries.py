@@ -1,0 +1,42 @@
+"""Which failures of a trial's actor count against the trial."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ray.tune import Callback
+
+if TYPE_CHECKING:
+    from ray.tune.experiment import Trial
+
+__all__ = ["ProgressCounts"]
+
+_MOST_LOST = 20  # nodes, one after the other: the trial may be what kills them
+
+
+class ProgressCounts(Callback):  # type: ignore[misc]
+    """Does not count a failure after which a trial made a new report, nor one of a node that is gone.
+
+    Tune itself leaves out preemptions that were announced.
+    """
+
+    def __init__(self) -> None:
+        self._lost: dict[str, int] = {}
+
+    def on_trial_result(self, iteration: int, trials: list[Trial], trial: Trial, *_: Any, **__: Any) -> None:  # noqa: ARG002
+        """A report: whatever failed before, the trial gets on."""
+        trial.run_metadata.num_failures = 0
+        self._lost.pop(trial.trial_id, None)
+
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:  # noqa: ARG002
+        """A failure that is tried again."""
+        lost = self._lost.get(trial.trial_id, 0)
+        if lost < _MOST_LOST and _is_gone(trial.node_ip):
+            self._lost[trial.trial_id] = lost + 1
+            trial.run_metadata.num_failures -= 1
+
+
+def _is_gone(address: str | None) -> bool:
+    import ray
+
+    return address is not None and address not in {node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}

@@ -1,0 +1,109 @@
+"""Samplers by name, and which spaces they fit."""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from typing import TYPE_CHECKING
+
+import optuna
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+from gansweep.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gansweep.search.parameters import SpaceParameters
+
+__all__ = ["check_sampler", "make_sampler"]
+
+_SAME_IN_EVERY_TRIAL = frozenset({"gp", "cma-es", "qmc"})
+"""Samplers that draw parameters at random which not every trial has."""
+
+_OTHERS = "choose tpe, nsga-ii or random"
+
+
+def make_sampler(kind: str, seed: int, proposed: int, startup_trials: int) -> optuna.samplers.BaseSampler:
+    """The sampler of that name.
+
+    Args:
+        kind: a name that `SweepOptions.sampler` takes.
+        seed: of its random numbers.
+        proposed: proposals made by earlier calls of a resumed sweep. A sampler that draws at random gets another stream
+            for each, or it would propose the same again; one that walks through a sequence goes on in it.
+        startup_trials: random trials before a model is used.
+    """
+    # `group`, multivariate TPE and some samplers have been called experimental since 2021.
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    stream = seed + proposed
+    if kind == "tpe":
+        return optuna.samplers.TPESampler(
+            seed=stream, multivariate=True, group=True, constant_liar=True, n_startup_trials=startup_trials
+        )
+    if kind == "gp":
+        return optuna.samplers.GPSampler(seed=stream, n_startup_trials=startup_trials, deterministic_objective=False)
+    if kind == "cma-es":
+        return optuna.samplers.CmaEsSampler(
+            seed=stream, n_startup_trials=startup_trials, warn_independent_sampling=False
+        )
+    if kind in ("nsga-ii", "nsga2"):
+        return optuna.samplers.NSGAIISampler(seed=stream)
+    if kind == "nsga-iii":
+        return optuna.samplers.NSGAIIISampler(seed=stream)
+    if kind == "qmc":
+        # Its place in the sequence is kept in the study, under the seed.
+        return optuna.samplers.QMCSampler(seed=seed, scramble=True, warn_independent_sampling=False)
+    if kind == "grid":
+        return _Grid(seed=seed)
+    return optuna.samplers.RandomSampler(seed=stream)
+
+
+def check_sampler(kind: str, objectives: Sequence[str], space: SpaceParameters) -> None:
+    """Refuses a sampler that cannot search this space.
+
+    Args:
+        kind: its name.
+        objectives: their names.
+        space: the free parameters.
+
+    Raises:
+        ConfigError: says why, and which samplers fit.
+    """
+    if kind == "cma-es" and importlib.util.find_spec("cmaes") is None:
+        raise ConfigError("sampler cma-es needs the package cmaes", where="sampler", fix="pip install cmaes")
+    if kind == "cma-es" and len(objectives) > 1:
+        names = ", ".join(objectives)
+        what = f"cma-es searches for one objective, and there are {len(objectives)}: {names}"
+        raise ConfigError(what, where="sampler", fix="choose tpe, gp, nsga-ii or nsga-iii")
+    if kind == "cma-es":
+        numbers = [name for name, item in space.distributions.items() if not isinstance(item, CategoricalDistribution)]
+        if len(numbers) < 2:
+            what = f"cma-es needs two parameters that are numbers, and the space has {len(numbers)}"
+            raise ConfigError(what, where="sampler", fix=_OTHERS)
+    if kind in _SAME_IN_EVERY_TRIAL and space.conditional:
+        what = f"{kind} needs the same parameters in every trial; some trials lack {_some(space.conditional)}"
+        raise ConfigError(what, where="sampler", fix=f"{_OTHERS}, or --set what they depend on")
+    if kind == "grid":
+        endless = [
+            name
+            for name, item in space.distributions.items()
+            if isinstance(item, FloatDistribution) and item.step is None and item.low < item.high
+        ]
+        if endless:
+            what = f"a grid needs a finite space; {_some(endless)} can be any number of a range"
+            raise ConfigError(what, where="sampler", fix="give suggest_float a step, --set them, or choose qmc")
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(sorted(names)[:5]) + ", ..." * (len(names) > 5)
+
+
+class _Grid(optuna.samplers.BruteForceSampler):
+    """Optuna's exhaustive sampler, outside of `Study.optimize`, where it cannot stop the study.
+
+    When all has been tried it proposes what was tried before, which the search sets aside.
+    """
+
+    def after_trial(self, *_: object) -> None:
+        """Leaves the study running."""

@@ -1,0 +1,114 @@
+"""Schedulers by name, seeded, and filled with what a resumed sweep has reported already."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
+
+from gansweep.seeds import seed_from
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from gansweep.experiment import Experiment
+
+__all__ = ["make_scheduler"]
+
+_TIME = "reported"
+"""The trial's own count of reports. Tune's starts again at 0 when it retries a trial."""
+
+
+def make_scheduler(experiment: Experiment, reports: pd.DataFrame, seed: int) -> TrialScheduler:
+    """The scheduler that an experiment names.
+
+    Args:
+        experiment: its scheduler's settings, its objectives and its number of reports.
+        reports: the sweep's reports so far: `trial_id`, `index` and a column for each objective.
+        seed: of its random choices.
+    """
+    settings = experiment.scheduler
+    if settings.kind == "none" or experiment.reports <= settings.grace:
+        return FIFOScheduler()
+    directions = {objective.name: objective.direction for objective in experiment.objectives}
+    mode = "min" if directions[settings.metric] == "minimize" else "max"
+    if settings.kind == "median":
+        rule = MedianStoppingRule(
+            time_attr=_TIME,
+            metric=settings.metric,
+            mode=mode,
+            grace_period=settings.grace,
+            min_time_slice=math.inf,  # no trial is paused until there are enough to compare it with
+        )
+        for report in _measured(reports, settings.metric):
+            told = {_TIME: int(report["index"]) + 1, settings.metric: report[settings.metric]}
+            rule._results[report["trial_id"]].append(told)  # noqa: SLF001 (Tune has no other way to fill it)
+        return rule
+    rungs = int(math.log(experiment.reports / settings.grace) / math.log(settings.reduction_factor) + 1e-9) + 1
+    scheduler = FilledHalving(
+        seed,
+        time_attr=_TIME,
+        metric=settings.metric,
+        mode=mode,
+        max_t=experiment.reports,
+        grace_period=settings.grace,
+        reduction_factor=settings.reduction_factor,
+        brackets=rungs if settings.kind == "hyperband" else 1,
+    )
+    scheduler.fill(reports)
+    return scheduler
+
+
+class FilledHalving(AsyncHyperBandScheduler):  # type: ignore[misc]
+    """Asynchronous successive halving (ASHA), with one bracket or, as HyperBand, with several.
+
+    Trials of an earlier call of the sweep count at their rungs, and each trial's bracket depends on its number and the
+    seed alone: a resumed sweep stops trials as an uninterrupted one would.
+
+    Args:
+        seed: of the choice of brackets.
+        settings: as `AsyncHyperBandScheduler` takes them.
+    """
+
+    def __init__(self, seed: int, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._seed = seed
+
+    def fill(self, reports: pd.DataFrame) -> None:
+        """Enters reports at the rungs, by the trials' own ids."""
+        for report in _measured(reports, self._metric):
+            for milestone, recorded in _rungs(self._bracket(report["trial_id"])):
+                if report["index"] + 1 == milestone:
+                    recorded[report["trial_id"]] = self._metric_op * report[self._metric]
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """Gives the trial its bracket; one that goes on keeps its place at the rungs."""
+        super().on_trial_add(tune_controller, trial)
+        name = trial.config["trial_id"]
+        bracket = self._bracket(name)
+        self._trial_info[trial.trial_id] = bracket
+        for _, recorded in _rungs(bracket):
+            if name in recorded:
+                recorded[trial.trial_id] = recorded.pop(name)
+
+    def _bracket(self, trial_id: str) -> Any:
+        sizes = np.array([len(_rungs(bracket)) for bracket in self._brackets])
+        shares = np.exp(sizes - sizes.max())
+        drawn = np.random.default_rng(seed_from(self._seed, "bracket", trial_id)).random()
+        return self._brackets[int(np.searchsorted(np.cumsum(shares / shares.sum()), drawn))]
+
+
+def _measured(reports: pd.DataFrame, metric: str) -> list[dict[str, Any]]:
+    """The reports that have this score, by trial and index."""
+    if metric not in reports:
+        return []
+    found: list[dict[str, Any]] = reports.loc[reports[metric].notna(), ["trial_id", "index", metric]].to_dict("records")  # type: ignore[assignment]
+    return found
+
+
+def _rungs(bracket: Any) -> list[tuple[float, dict[str, float]]]:
+    """A bracket's rungs: the count of reports, and what each trial had there (larger is better)."""
+    rungs: list[tuple[float, dict[str, float]]] = bracket._rungs  # noqa: SLF001 (Tune has no other way to fill them)
+    return rungs

@@ -1,0 +1,143 @@
+"""When a sweep ends before its last trial: a time budget, GPU hours, a front that no longer improves, a target."""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from gansweep.errors import ConfigError, unknown_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from gansweep.config import Objective, SweepOptions
+    from gansweep.store.schema import TrialRow
+
+__all__ = ["StopRules", "check_stop_rules", "seconds_of"]
+
+_UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?[dhms])+")
+_PART = re.compile(r"(\d+(?:\.\d+)?)([dhms])")
+
+
+def seconds_of(duration: str) -> float:
+    """`"1h30m"` in seconds.
+
+    Raises:
+        ConfigError: not a duration, or none above zero.
+    """
+    text = duration.strip().lower()
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
+    if not _DURATION.fullmatch(text) or seconds <= 0:
+        fix = "give a time such as 8h, 90m or 1h30m"
+        raise ConfigError(f"{duration!r} is not a time above zero", where="--time-budget", fix=fix)
+    return seconds
+
+
+def check_stop_rules(options: SweepOptions, objectives: Sequence[Objective]) -> None:
+    """Refuses rules that could never be met.
+
+    Raises:
+        ConfigError: a time that is none, GPU hours of trials without GPUs, or a target for something else than an
+            objective.
+    """
+    if options.time_budget:
+        seconds_of(options.time_budget)
+    if options.max_gpu_hours is not None and not options.gpus_per_worker:
+        what = "the trials use no GPU, so no GPU hours are counted"
+        raise ConfigError(what, where="--max-gpu-hours", fix="give --gpus-per-worker, or use --time-budget")
+    names = [objective.name for objective in objectives]
+    for name in options.target:
+        if name not in names:
+            raise unknown_name("objective", name, names, where="--target")
+
+
+class StopRules:
+    """Hears of every trial that begins and ends, and says when no further one is to begin.
+
+    Args:
+        options: the rules.
+        objectives: in the study's order.
+        rows: the last attempts of earlier calls of the sweep: all rules but the time budget are about the whole sweep.
+    """
+
+    def __init__(self, options: SweepOptions, objectives: Sequence[Objective], rows: Iterable[TrialRow] = ()) -> None:
+        self._objectives = objectives
+        self._deadline = time.monotonic() + seconds_of(options.time_budget) if options.time_budget else None
+        self._time_budget = options.time_budget
+        self._gpus = options.workers_per_trial * options.gpus_per_worker
+        self._max_gpu_hours = options.max_gpu_hours
+        self._patience = options.patience
+        self._target = options.target
+        self._front: list[tuple[float, ...]] = []
+        self._in_vain = 0
+        self._met = ""
+        self._gpu_seconds = 0.0
+        self._running: dict[str, datetime] = {}
+        own = [row for row in rows if not row.repeat_of]
+        for row in sorted(own, key=lambda row: row.ended or datetime.max.replace(tzinfo=UTC)):
+            self.ended(row)
+
+    def began(self, row: TrialRow) -> None:
+        """A trial's attempt has begun."""
+        self._running[row.trial_id] = row.started or datetime.now(UTC)
+
+    def ended(self, row: TrialRow) -> None:
+        """A trial's attempt is over."""
+        self._running.pop(row.trial_id, None)
+        self._gpu_seconds += row.gpu_seconds
+        if row.status in ("running", "interrupted"):
+            return
+        improved = row.status == "completed" and self._improves(row.scores)
+        self._in_vain = 0 if improved else self._in_vain + 1
+        if row.status == "completed" and self._target and self._meets(row.scores):
+            self._met = row.trial_id
+
+    @property
+    def over_budget(self) -> str:
+        """Which budget is used up, so that trials under way are to end too; empty for none."""
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            return f"the time budget of {self._time_budget} is used up"
+        if self._max_gpu_hours is not None and self._gpu_hours() >= self._max_gpu_hours:
+            return f"{self._max_gpu_hours:g} GPU hours are used up"
+        return ""
+
+    @property
+    def reason(self) -> str:
+        """Why no further trial is to begin; empty where one is."""
+        if self._met:
+            wanted = ", ".join(f"{name} {value:g}" for name, value in self._target.items())
+            return f"trial {self._met} met the target ({wanted})"
+        if self._patience is not None and self._in_vain >= self._patience:
+            return f"{self._in_vain} trials in a row have not improved the front"
+        return self.over_budget
+
+    def _gpu_hours(self) -> float:
+        now = datetime.now(UTC)
+        under_way = sum((now - started).total_seconds() for started in self._running.values())
+        return (self._gpu_seconds + under_way * self._gpus) / 3600
+
+    def _improves(self, scores: Mapping[str, float]) -> bool:
+        """Whether scores are on the front of all so far, at a place that none has; they are then part of it."""
+        signs = [1.0 if objective.direction == "minimize" else -1.0 for objective in self._objectives]
+        names = [objective.name for objective in self._objectives]
+        if any(name not in scores for name in names):
+            return False
+        costs = tuple(sign * scores[name] for sign, name in zip(signs, names, strict=True))
+        if any(_no_worse(other, costs) for other in self._front):
+            return False
+        self._front = [other for other in self._front if not _no_worse(costs, other)] + [costs]
+        return True
+
+    def _meets(self, scores: Mapping[str, float]) -> bool:
+        directions = {objective.name: objective.direction for objective in self._objectives}
+        return all(
+            name in scores and (scores[name] <= value if directions[name] == "minimize" else scores[name] >= value)
+            for name, value in self._target.items()
+        )
+
+
+def _no_worse(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return all(left <= right for left, right in zip(one, other, strict=True))
