@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from gansweep.experiment import Experiment
     from gansweep.search.stop_rules import StopRules
     from gansweep.search.trial import TrialResult
+    from gansweep.store.compaction import Upkeep
     from gansweep.store.store import Store
 
 __all__ = [
@@ -78,6 +79,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         store: gets a row for each attempt.
         check: raises ConfigError for a configuration that cannot be built on this cohort.
         rules: when no further trial is to begin.
+        upkeep: told of each trial that has ended.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         store: Store,
         check: Callable[[TrialConfig], None],
         rules: StopRules | None = None,
+        upkeep: Upkeep | None = None,
     ) -> None:
         super().__init__()
         self._experiment = experiment
@@ -94,6 +97,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._store = store
         self._check = check
         self._rules = rules
+        self._upkeep = upkeep
         self._objectives = [objective.name for objective in experiment.objectives]
         self._fixed = SpaceParameters(experiment).fixed(experiment.overrides) if experiment.overrides else {}
         self._asked: dict[str, TrialRow] = {}
@@ -150,7 +154,6 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         # First the files, last the study: what the study knows of is in the store.
         self._store.write_trial(row)
         trial.set_user_attr(ATTEMPTS, row.attempt + 1)
-        self._store.sync_study()
         self._asked[trial_id] = row
         self._trained[_key(row.config)] = row.trial_id
         if self._rules is not None:
@@ -216,7 +219,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             self._rules.ended(row)
         attach_sheet(self._store, self._study, int(row.trial_id))
         tell(self._study, row, self._objectives)
-        self._store.sync_study()
+        if self._upkeep is not None:
+            self._upkeep.trial_ended()
         how = self._described(told) if told is not None and row.scores else row.reason
         log.info("trial %s %s: %s", row.trial_id, row.status, how)
 

@@ -23,6 +23,7 @@ from gansweep.search.searcher import (
 from gansweep.search.stop_rules import StopRules, check_stop_rules
 from gansweep.search.study_rows import study_of_rows
 from gansweep.search.worker import WorkerGroupSettings
+from gansweep.store.compaction import Upkeep
 from gansweep.store.provenance import describe_sweep
 from gansweep.store.store import Store
 
@@ -94,12 +95,14 @@ def sweep(experiment: Experiment, options: SweepOptions, *, space: str = "") -> 
             ended = count_ended(study)
             study.sampler = make_sampler(experiment.sampler, options.seed, count_proposed(study), _STARTUP_TRIALS)
             rules = StopRules(options, experiment.objectives, store.latest_rows())
-            searcher = StudySearcher(experiment, study, store, check, rules)
-            if ended < options.trials and not rules.reason:
-                search = _Search(experiment, store, scans, footprint, options, at_once)
-                search.run(searcher, rules, options.trials - ended)
+            with Upkeep(store, ended) as upkeep:
+                searcher = StudySearcher(experiment, study, store, check, rules, upkeep)
+                if ended < options.trials and not rules.reason:
+                    search = _Search(experiment, store, scans, footprint, options, at_once)
+                    search.run(searcher, rules, options.trials - ended)
         requeue_orphans(study, store, objectives, "the sweep was interrupted")
         store.compact()
+        store.sync_study()
     if searcher.mistake is not None:
         raise searcher.mistake
     ended = count_ended(study)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -119,13 +120,33 @@ def _means(costs: NDArray[np.float64], group: NDArray[np.int64], counts: NDArray
 
 
 def _fronts(costs: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The front of each row: one more than the highest front of the rows that dominate it, 0 where none does."""
-    order = np.lexsort(costs.T[::-1])  # a row's dominators all come before it
-    sorted_costs = costs[order]
-    fronts = np.zeros(len(costs), dtype=np.int64)
-    for place in range(1, len(costs)):
-        before = sorted_costs[:place]
-        row = sorted_costs[place]
-        dominating = (before <= row).all(axis=1) & (before < row).any(axis=1)
-        fronts[place] = fronts[:place][dominating].max(initial=-1) + 1
-    return fronts[np.argsort(order)]
+    """The front of each row: one more than the highest front of the rows that dominate it, 0 where none does.
+
+    Efficient non-dominated sorting (Zhang et al. 2015): in lexical order a row's dominators all come before it, and a
+    row that is dominated from one front is dominated from each front before. So its front is found by bisection.
+    """
+    points, place = np.unique(costs, axis=0, return_inverse=True)  # in lexical order; equal rows share a front
+    fronts = np.zeros(len(points), dtype=np.int64)
+    if points.shape[1] == 2:
+        least: list[float] = []  # second cost in each front so far, which rises from front to front
+        for row, second in enumerate(points[:, 1]):
+            front = bisect_right(least, second)
+            fronts[row] = front
+            least[front : front + 1] = [second]
+        return fronts[place.reshape(-1)]
+    members: list[list[int]] = []
+    for row, point in enumerate(points):
+        low = 0
+        high = len(members)
+        while low < high:
+            middle = (low + high) // 2
+            dominated = (points[members[middle]] <= point).all(axis=1).any()
+            if dominated:
+                low = middle + 1
+            else:
+                high = middle
+        fronts[row] = low
+        if low == len(members):
+            members.append([])
+        members[low].append(row)
+    return fronts[place.reshape(-1)]

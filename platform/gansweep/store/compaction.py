@@ -1,0 +1,67 @@
+"""Keeps a growing store fast to read, and its study mirrored, at a cost that does not grow with each trial."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+from gansweep.errors import GansweepError
+from gansweep.store.store import Store
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["Upkeep"]
+
+log = logging.getLogger(__name__)
+
+_LEAST = 50  # trials between two compactions: so many row files are read in half a second
+_SHARE = 100  # or one in so many of all trials, as a compaction writes all rows
+_REMOTE_SHARE = 20  # on an object store, where each compaction is an upload
+
+
+class Upkeep:
+    """Compacts the tables and mirrors the study now and then, in a thread of its own. For the sweep's driver.
+
+    Rows are files of their own as soon as they are written. What is done here makes reading fast, and can be lost.
+
+    Args:
+        store: of the sweep.
+        ended: trials that have ended already.
+    """
+
+    def __init__(self, store: Store, ended: int) -> None:
+        self._uri = store.uri
+        self._share = _SHARE if store.local is not None else _REMOTE_SHARE
+        self._ended = ended
+        self._since = 0
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Upkeep:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._thread is not None:
+            self._thread.join()
+
+    def trial_ended(self) -> None:
+        """Counts a trial, and starts the work when it is due and none is going on."""
+        self._ended += 1
+        self._since += 1
+        busy = self._thread is not None and self._thread.is_alive()
+        if busy or self._since < max(_LEAST, self._ended // self._share):
+            return
+        self._since = 0
+        self._thread = threading.Thread(target=self._work, name="upkeep", daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        try:
+            store = Store.open(self._uri)  # tables of its own: those of the driver are in use
+            store.compact()
+            store.sync_study()
+        except GansweepError as error:
+            log.info("the store was not compacted: %s", error)

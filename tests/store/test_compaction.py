@@ -1,0 +1,41 @@
+"""A growing store stays fast to read: compacted by its driver, in the background."""
+
+import pandas as pd
+
+from gansweep.store.compaction import Upkeep
+from gansweep.store.store import Store
+
+
+def test_a_growing_store_is_compacted_now_and_then(store, trial, report):
+    with Upkeep(store, 0) as upkeep:
+        for number in range(120):
+            store.write_trial(trial(number))
+            store.write_report(report(number, 0))
+            upkeep.trial_ended()
+            if number in (49, 99):
+                upkeep._thread.join()
+                assert len(pd.read_parquet(store.local / "trials.parquet")) == number + 1
+    again = Store.open(store.uri)
+    assert len(again.trials()) == len(again.reports()) == 120
+    assert len(again._trials._from_compacted(again._trials._entries())[2]) == 20, "only the newest are read one by one"
+
+
+def test_the_work_becomes_rarer_as_the_store_grows(store, trial):
+    store.write_trial(trial(0))
+    with Upkeep(store, 10_000) as upkeep:
+        for _ in range(99):
+            upkeep.trial_ended()
+        assert upkeep._thread is None
+        for _ in range(2):
+            upkeep.trial_ended()
+        assert upkeep._thread is not None
+
+
+def test_a_store_that_cannot_be_written_just_then_costs_nothing(store, caplog):
+    caplog.set_level("INFO", "gansweep")
+    upkeep = Upkeep(store, 0)
+    (store.local / "sweep.json").rename(store.local / "away.json")
+    with upkeep:
+        for _ in range(50):
+            upkeep.trial_ended()
+    assert "the store was not compacted: " in caplog.text
