@@ -15,8 +15,8 @@ def drawn(finished):
 def test_a_finished_sweep_has_every_figure(drawn):
     assert list(drawn) == [
         "Objectives",
-        "Gain over real images alone",
         "Learning curves",
+        "Gain over real images alone",
         "History",
         "Configurations",
         "What mattered",
@@ -39,10 +39,36 @@ def test_the_best_so_far_never_gets_worse(finished):
     assert list(best[1].y) == sorted(best[1].y)
 
 
-def test_learning_curves_have_a_line_per_trial_and_objective(finished):
-    figure = learning_figure(finished.latest_reports(), leaderboard(finished), finished.info.objectives)
-    assert len(figure.data) == 2 * 12
-    assert sum(trace.showlegend for trace in figure.data) == 3
+def test_learning_curves_have_every_trial_and_three_leaders_in_colour(finished):
+    reports = finished.latest_reports()
+    rows = leaderboard(finished)
+    figure = learning_figure(reports, rows, finished.info.objectives)
+    assert len(figure.data) == 2 * 4
+    assert [trace.name for trace in figure.data if trace.showlegend] == [
+        "other trials",
+        *(f"trial {row.trial_id}" for row in rows[:3]),
+    ]
+    others = figure.data[0]
+    assert {name for name in others.text if name} == set(reports["trial_id"]) - {row.trial_id for row in rows[:3]}
+    # Gaps separate the curves, or the last report of one would be joined to the first of the next.
+    assert list(others.y).count(None) == len({name for name in others.text if name})
+    first = reports[reports["trial_id"] == others.text[0]]
+    assert list(others.y)[: len(first)] == pytest.approx(list(first["fid"]), rel=1e-4)
+
+
+def test_proportions_are_in_percent_everywhere(finished, drawn):
+    rows = [row for row in leaderboard(finished) if row.front >= 0]
+    accuracies = sorted(100 * row.scores["accuracy"] for row in rows)
+    completed, stopped, _ = drawn["Objectives"].data
+    assert sorted([*completed.y, *stopped.y]) == pytest.approx(accuracies, rel=1e-4)
+    assert drawn["Objectives"].layout.yaxis.title.text == "accuracy, % (higher is better)"
+    gained = drawn["Gain over real images alone"]
+    assert gained.layout.yaxis.title.text == "accuracy gained, points"
+    assert max(gained.data[0].y) == pytest.approx(
+        100 * max(row.scores["accuracy_difference"] for row in rows), rel=1e-4
+    )
+    (axis,) = (axis for axis in drawn["Configurations"].data[0].dimensions if axis.label == "accuracy")
+    assert sorted(axis.values) == pytest.approx(accuracies, rel=1e-4)
 
 
 def test_parallel_axes_are_what_was_searched_and_the_objectives(finished):

@@ -71,5 +71,9 @@ def test_the_test_patients_are_opened_once_and_on_record(
     assert claim["difference"] == pytest.approx(
         arms["real + 0.5 synthetic"]["accuracy"][0] - arms["real"]["accuracy"][0]
     )
+    assert set(leader["curves"]) == set(leader["arms"])
+    hits = [sum(row[i] for i, row in enumerate(curve["confusion"])) for curve in leader["curves"].values()]
+    right = [arms[name]["accuracy"][0] * result["images"] for name in leader["curves"]]
+    assert hits == pytest.approx(right)
     # The trainings are others than the trial's own.
     assert not {10_000, 10_001, 10_002} & {kept.config("0000").seed}

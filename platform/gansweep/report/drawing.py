@@ -6,28 +6,41 @@ from typing import TYPE_CHECKING
 
 import plotly.graph_objects as go
 
-from gansweep.scoring.metrics.formatting import score_text
+from gansweep.scoring.metrics.formatting import is_proportion, score_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from gansweep.config import Objective
     from gansweep.report.rows import LeaderboardRow
 
-__all__ = ["COLOURS", "INK", "axis", "figure_of", "hover", "name_axes", "stack", "style"]
+__all__ = ["COLOURS", "INK", "axis", "drawn", "figure_of", "hover", "name_axes", "stack", "style"]
 
 COLOURS = ("#1f5fa8", "#c8501e", "#2b8a57")
 INK = "#24292f"
+_HOVERED = ("fid", "fid_matched", "kid", "accuracy", "accuracy_difference", "auroc", "dice")
 
 
 def axis(objective: Objective) -> str:
-    """The axis title of an objective, with its direction."""
-    return f"{objective.name} ({'lower' if objective.direction == 'minimize' else 'higher'} is better)"
+    """The axis title of an objective, with its unit and direction."""
+    better = "lower" if objective.direction == "minimize" else "higher"
+    return f"{objective.name}{', %' if is_proportion(objective.name) else ''} ({better} is better)"
+
+
+def drawn(name: str, values: Iterable[float]) -> list[float]:
+    """Values of a score as figures show them: proportions in percent, with digits for the eye and not for a machine.
+
+    Args:
+        name: of the score.
+        values: any.
+    """
+    factor = 100.0 if is_proportion(name) else 1.0
+    return [float(f"{factor * value:.5g}") for value in values]
 
 
 def hover(row: LeaderboardRow) -> str:
     """The text of a point under the pointer, in HTML."""
-    scores = "<br>".join(f"{name} {score_text(name, value)}" for name, value in list(row.scores.items())[:8])
+    scores = "<br>".join(f"{name} {score_text(name, row.scores[name])}" for name in _HOVERED if name in row.scores)
     return f"<b>trial {row.trial_id}</b>, rank {row.rank}, {row.status}<br>{row.config.family}<br>{scores}"
 
 
@@ -51,9 +64,11 @@ def stack(objectives: Sequence[Objective], x: str) -> go.Figure:
 def style(figure: go.Figure, height: int) -> go.Figure:
     """Applies the common style to a figure and returns it."""
     figure.update_layout(
-        template="plotly_white",
+        template="none",
         height=height,
         margin={"l": 70, "r": 20, "t": 30, "b": 50},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
         font={"family": "system-ui, sans-serif", "size": 13, "color": INK},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
     )

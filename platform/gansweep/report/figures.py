@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from gansweep.report.comparison import folded
-from gansweep.report.drawing import COLOURS, INK, axis, figure_of, hover, name_axes, stack
+from gansweep.report.drawing import COLOURS, INK, axis, drawn, figure_of, hover, name_axes, stack
 from gansweep.report.leaderboard import searched_keys, short_names
 from gansweep.report.repeats_figure import repeats_figure
+from gansweep.scoring.metrics.formatting import is_proportion
 from gansweep.store.schema import flat_config
 
 if TYPE_CHECKING:
@@ -39,6 +41,9 @@ _FEW_VALUES = 6  # up to this many distinct values, an axis has ticks at exactly
 _SYMBOLS = {"completed": "circle", "stopped": "circle-open"}
 _ENOUGH_FOR_IMPORTANCE = 10
 """With fewer trials, importances are mostly noise of the random forest that fANOVA fits."""
+_MOST_FOR_IMPORTANCE = 125
+"""Of more, every second, third, ... trial: the time of fANOVA grows with their number, its result hardly changes."""
+_TREES = 32  # of the random forest; with 64, Optuna's default, it takes twice as long
 
 
 def figures(store: Store, rows: Sequence[LeaderboardRow], study: optuna.Study | None) -> dict[str, go.Figure]:
@@ -58,9 +63,9 @@ def figures(store: Store, rows: Sequence[LeaderboardRow], study: optuna.Study | 
     reports = reports[reports["trial_id"].isin([row.trial_id for row in searched])]
     drawn: dict[str, go.Figure | None] = {
         "Objectives": tradeoff_figure(measured, objectives) if len(objectives) > 1 else None,
+        "Learning curves": learning_figure(reports, searched, objectives),
         "Repeated trainings": repeats_figure(rows, objectives),
         "Gain over real images alone": difference_figure(measured, objectives),
-        "Learning curves": learning_figure(reports, searched, objectives),
         "History": history_figure(measured, objectives),
         "Configurations": parallel_figure(measured, objectives),
         "What mattered": importance_figure(study, objectives) if study is not None else None,
@@ -81,8 +86,8 @@ def tradeoff_figure(rows: Sequence[LeaderboardRow], objectives: Sequence[Objecti
     for status, symbol in _SYMBOLS.items():
         shown = [row for row in rows if row.status == status]
         figure.add_scatter(
-            x=[row.scores[first.name] for row in shown],
-            y=[row.scores[second.name] for row in shown],
+            x=drawn(first.name, [row.scores[first.name] for row in shown]),
+            y=drawn(second.name, [row.scores[second.name] for row in shown]),
             mode="markers+text",
             name=status,
             text=[row.trial_id if row.rank <= _LEADERS else "" for row in shown],
@@ -96,7 +101,10 @@ def tradeoff_figure(rows: Sequence[LeaderboardRow], objectives: Sequence[Objecti
         for row in rows
         if row.front == 0 and row.status == "completed"
     )
-    steps = {"x": [point[0] for point in front], "y": [point[1] for point in front]}
+    steps = {
+        "x": drawn(first.name, [point[0] for point in front]),
+        "y": drawn(second.name, [point[1] for point in front]),
+    }
     figure.add_scatter(
         **steps, mode="lines", name="Pareto front (completed)", line={"color": COLOURS[1], "dash": "dot"}
     )
@@ -118,19 +126,19 @@ def history_figure(rows: Sequence[LeaderboardRow], objectives: Sequence[Objectiv
             shown = [row for row in ordered if row.status == status]
             figure.add_scatter(
                 x=[int(row.trial_id) for row in shown],
-                y=[row.scores[objective.name] for row in shown],
+                y=drawn(objective.name, [row.scores[objective.name] for row in shown]),
                 mode="markers",
                 name=status,
                 legendgroup=status,
                 showlegend=plot == 1,
-                hovertext=[hover(row) for row in shown],
-                hoverinfo="text",
+                text=[row.trial_id for row in shown],
+                hovertemplate="trial %{text}: %{y}<extra></extra>",
                 marker={"symbol": symbol, "color": COLOURS[0], "size": 8},
                 row=plot,
                 col=1,
             )
         completed = [row for row in ordered if row.status == "completed"]
-        values = np.array([row.scores[objective.name] for row in completed])
+        values = np.array(drawn(objective.name, [row.scores[objective.name] for row in completed]))
         best = np.minimum.accumulate(values) if objective.direction == "minimize" else np.maximum.accumulate(values)
         line = {"color": COLOURS[1], "shape": "hv"}
         numbers = [int(row.trial_id) for row in completed]
@@ -155,25 +163,48 @@ def learning_figure(
     figure = stack(objectives, x="generator iterations")
     leaders = [row.trial_id for row in rows[:_LEADERS]]
     groups = {str(name): group for name, group in reports.groupby("trial_id")}
-    # Leaders last, so that their lines are on top.
-    for trial_id in sorted(groups, key=lambda name: (name in leaders, name)):
-        leads = trial_id in leaders
-        line = {"color": COLOURS[leaders.index(trial_id)] if leads else _GREY, "width": 2.5 if leads else 1}
-        for plot, objective in enumerate(objectives, start=1):
-            if objective.name in groups[trial_id]:
+    others = [name for name in sorted(groups) if name not in leaders]
+    for plot, objective in enumerate(objectives, start=1):
+        if objective.name not in reports:
+            continue
+        for trial_id in leaders:
+            if trial_id in groups:
                 figure.add_scatter(
                     x=groups[trial_id]["iteration"],
-                    y=groups[trial_id][objective.name],
+                    y=drawn(objective.name, groups[trial_id][objective.name]),
                     mode="lines+markers",
                     name=f"trial {trial_id}",
                     legendgroup=trial_id,
-                    showlegend=leads and plot == 1,
-                    line=line,
+                    showlegend=plot == 1,
+                    line={"color": COLOURS[leaders.index(trial_id)], "width": 2.5},
                     marker={"size": 5},
                     row=plot,
                     col=1,
                 )
+        figure.add_scatter(
+            **_joined([groups[name] for name in others], objective.name),
+            mode="lines",
+            name="other trials",
+            legendgroup="others",
+            showlegend=plot == 1,
+            hovertemplate="trial %{text}: %{y}<extra></extra>",
+            line={"color": _GREY, "width": 1},
+            row=plot,
+            col=1,
+        )
+    # Drawn in order: the leaders' lines are to be on top.
+    figure.data = sorted(figure.data, key=lambda trace: trace.name != "other trials")
     return figure
+
+
+def _joined(groups: Sequence[pd.DataFrame], name: str) -> dict[str, list[Any]]:
+    """Many curves as one trace with gaps between them: a trace each would take a browser minutes."""
+    joined: dict[str, list[Any]] = {"x": [], "y": [], "text": []}
+    for group in groups:
+        joined["x"] += [*group["iteration"].tolist(), None]
+        joined["y"] += [*drawn(name, group[name]), None]
+        joined["text"] += [*group["trial_id"].tolist(), None]
+    return joined
 
 
 def difference_figure(rows: Sequence[LeaderboardRow], objectives: Sequence[Objective]) -> go.Figure | None:
@@ -191,14 +222,18 @@ def difference_figure(rows: Sequence[LeaderboardRow], objectives: Sequence[Objec
     figure = figure_of(height=340)
     figure.add_bar(
         x=[row.trial_id for row in shown],
-        y=[row.scores[name] for row in shown],
+        y=drawn(name, [row.scores[name] for row in shown]),
         marker={"color": [COLOURS[2] if row.scores[name] > 0 else COLOURS[1] for row in shown]},
         hovertext=[hover(row) for row in shown],
         hoverinfo="text",
         showlegend=False,
     )
     figure.add_hline(y=0, line={"color": INK, "width": 1})
-    name_axes(figure, x="trial, best rank first", y=f"{name.removesuffix('_difference')} gained")
+    name_axes(
+        figure,
+        x="trial, best rank first",
+        y=f"{name.removesuffix('_difference')} gained{', points' if is_proportion(name) else ''}",
+    )
     figure.update_xaxes(type="category")
     figure.update_layout(bargap=max(0.2, 1 - len(shown) / 12))  # a few bars do not become as wide as the figure
     return figure
@@ -219,13 +254,16 @@ def parallel_figure(rows: Sequence[LeaderboardRow], objectives: Sequence[Objecti
     # A line needs a point on every axis, so keys that only some families have cannot be drawn.
     keys = [key for key in searched_keys(rows) if table[key].notna().all()][:7]
     measured = pd.DataFrame([{objective.name: row.scores[objective.name] for objective in objectives} for row in rows])
-    scores = [_dimension(objective.name, measured[objective.name]) for objective in objectives]
+    scores = [
+        _dimension(objective.name, pd.Series(drawn(objective.name, measured[objective.name])))
+        for objective in objectives
+    ]
     last = objectives[-1]
     figure = figure_of(height=420)
     figure.add_parcoords(
         dimensions=[*(_dimension(label, table[key]) for key, label in short_names(keys).items()), *scores],
         line={
-            "color": [row.scores[last.name] for row in rows],
+            "color": drawn(last.name, [row.scores[last.name] for row in rows]),
             "colorscale": "Viridis",
             "reversescale": last.direction == "minimize",
             "showscale": True,
@@ -251,6 +289,9 @@ def importance_figure(study: optuna.Study, objectives: Sequence[Objective]) -> g
     done = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
     if len(done) < _ENOUGH_FOR_IMPORTANCE:
         return None
+    if len(done) > _MOST_FOR_IMPORTANCE:
+        done = done[:: math.ceil(len(done) / _MOST_FOR_IMPORTANCE)]
+        study = _study_of(done, study.directions)
     figure = figure_of(height=380)
     for index, objective in enumerate(objectives):
         values = [trial.values[index] for trial in done]
@@ -258,7 +299,7 @@ def importance_figure(study: optuna.Study, objectives: Sequence[Objective]) -> g
             continue
         importances = optuna.importance.get_param_importances(
             study,
-            evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0),
+            evaluator=optuna.importance.FanovaImportanceEvaluator(n_trees=_TREES, seed=0),
             target=lambda trial, index=index: trial.values[index],  # type: ignore[misc]
         )
         colour = {"color": COLOURS[index % len(COLOURS)]}
@@ -271,6 +312,18 @@ def importance_figure(study: optuna.Study, objectives: Sequence[Objective]) -> g
     figure.update_layout(barmode="group", height=max(300, 60 + 34 * len(figure.data[0].y)))
     name_axes(figure, x=f"fraction of variance explained, {len(done)} trials", y="")
     return figure
+
+
+def _study_of(trials: Sequence[optuna.trial.FrozenTrial], directions: Sequence[Any]) -> optuna.Study:
+    """A study in memory with these trials, which Optuna makes without a line in the log."""
+    import optuna
+
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(directions=directions)
+    optuna.logging.set_verbosity(verbosity)
+    study.add_trials(trials)
+    return study
 
 
 def _dimension(label: str, values: pd.Series[Any]) -> dict[str, Any]:

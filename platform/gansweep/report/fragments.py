@@ -12,6 +12,8 @@ __all__ = ["data_uri", "figure_fragment"]
 
 _PLOT_CONFIG = {
     "displaylogo": False,
+    # Its buttons lie on the legend and answer to a mouse only; the pages have their own.
+    "displayModeBar": False,
     "responsive": True,
     # By default, plotly has a button that uploads the chart to a cloud service.
     "showSendToCloud": False,

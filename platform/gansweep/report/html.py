@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gansweep.errors import StoreError
 from gansweep.report.caveats import caveats
 from gansweep.report.comparison import folded, verdict_sentences
+from gansweep.report.confirmation_figures import arm_rows, confusion_tables, roc_figure
 from gansweep.report.figures import figures
 from gansweep.report.formatting import time_text, value_text
 from gansweep.report.fragments import data_uri, figure_fragment
 from gansweep.report.leaderboard import leaderboard, searched_keys, short_names, spread_text
+from gansweep.report.provenance import provenance
 from gansweep.report.status import sweep_status
 from gansweep.report.tracking import ENOUGH, tracking
-from gansweep.search.answer import answer
+from gansweep.search.answer import answer, confirmation
 from gansweep.store.artifacts import sheet_path
 from gansweep.store.filesystem import Files
 from gansweep.store.schema import flat_config
@@ -41,6 +46,8 @@ _CAPTIONS = {
     "on real images alone, both on validation patients. There are no intervals: read the caveats first.",
     "Repeated trainings": "Each point is one training of a configuration. Open circles are those of the search, which "
     "made it a leader and are not in the mean (the bar). Filled circles have new seeds. All share validation patients.",
+    "ROC curves": "Sensitivity against the false alarms it costs, on the test patients: one curve per arm of the first "
+    "leader, the mean over its trainings.",
     "Learning curves": "Scores at each report: the three leaders in colour, all other trials in grey.",
     "History": "Scores in the order in which the trials started.",
     "Configurations": "The searched parameters, one line per trial. Drag along an axis to select trials.",
@@ -76,20 +83,27 @@ def report_html(store: Store) -> str:
         store: the sweep.
     """
     from jinja2 import Environment, StrictUndefined
-    from plotly.offline import get_plotlyjs
 
     rows = leaderboard(store)
     status = sweep_status(store)
     info = store.info
+    confirmed = _confirmation(store)
     drawn = figures(store, rows, _study(store))
+    roc = None if confirmed is None else roc_figure(confirmed)
+    if roc is not None:
+        drawn["ROC curves"] = roc
 
-    template = Path(__file__).with_name("report.html.j2").read_text(encoding="utf-8")
+    template = _beside("report.html.j2")
     return (
         Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
         .from_string(template)
         .render(
             info=info,
             answer=answer(store),
+            css=_beside("report.css"),
+            js=_beside("report.js"),
+            arms=[] if confirmed is None else arm_rows(confirmed),
+            matrices=[] if confirmed is None else confusion_tables(confirmed, info.cohort.classes),
             facts=_facts(info, rows),
             caveats=caveats(info, rows, status),
             table=_table(folded(rows), info),
@@ -99,9 +113,12 @@ def report_html(store: Store) -> str:
             enough=ENOUGH,
             failures=status.failures,
             sheets=_sheets(store, rows),
-            figures=[(title, _CAPTIONS[title], figure_fragment(figure, title)) for title, figure in drawn.items()],
-            provenance=_provenance(info),
-            plotlyjs=get_plotlyjs() if drawn else "",  # 5 MB, only if a figure needs it
+            figures={
+                title: {"caption": _CAPTIONS[title], "fragment": figure_fragment(figure, title)}
+                for title, figure in drawn.items()
+            },
+            provenance=provenance(info),
+            plotlyjs=_packed_plotly() if drawn else "",
         )
     )
 
@@ -124,6 +141,27 @@ def conclusions(store: Store) -> dict[str, Any]:
         "tracking": [asdict(item) for item in tracking(rows)],
         "test_openings": [opening.model_dump(mode="json") for opening in info.test_openings],
     }
+
+
+def _beside(name: str) -> str:
+    """A file of this package."""
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
+
+
+@cache
+def _packed_plotly() -> str:
+    """Plotly's library, gzipped: a third of its 5 MB. The page unpacks it."""
+    from plotly.offline import get_plotlyjs
+
+    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), 9, mtime=0)).decode()
+
+
+def _confirmation(store: Store) -> dict[str, Any] | None:
+    """The result of `confirm`, or None: the answer says if it is damaged."""
+    try:
+        return confirmation(store)
+    except StoreError:
+        return None
 
 
 def _tracking(rows: Sequence[LeaderboardRow]) -> list[dict[str, Any]]:
@@ -150,6 +188,7 @@ def _study(store: Store) -> optuna.Study | None:
 def _facts(info: SweepInfo, rows: Sequence[LeaderboardRow]) -> dict[str, str]:
     # On CPUs this is 0, and the fact is left out.
     gpu_hours = sum(row.gpu_seconds for row in rows) / 3600
+    hours = sum(row.seconds for row in rows) / 3600
     searched = sum(not row.repeat_of for row in rows)
     facts = {
         "trials": f"{searched} of {info.trials}" if info.trials else str(searched),
@@ -160,6 +199,7 @@ def _facts(info: SweepInfo, rows: Sequence[LeaderboardRow]) -> dict[str, str]:
         "validation patients": str(info.cohort.patients.get("val", "unknown")),
         "workers per trial": str(info.workers_per_trial),
         "started": time_text(info.created),
+        "hours of trials": f"{hours:.2f}",
     }
     if len(rows) > searched:
         facts["repeats"] = str(len(rows) - searched)
@@ -192,26 +232,3 @@ def _table(rows: Sequence[LeaderboardRow], info: SweepInfo) -> dict[str, Any]:
 def _sheets(store: Store, rows: Sequence[LeaderboardRow]) -> list[tuple[LeaderboardRow, str]]:
     leaders = [row for row in folded(rows) if row.front >= 0 and store.exists(sheet_path(row.trial_id))][:_SHEETS]
     return [(row, data_uri(store.read_bytes(sheet_path(row.trial_id)))) for row in leaders]
-
-
-def _provenance(info: SweepInfo) -> dict[str, str]:
-    splits = ", ".join(
-        f"{split}: {info.cohort.images.get(split, 0)} images of {patients} patients"
-        for split, patients in info.cohort.patients.items()
-    )
-    return {
-        "Search space": info.space,
-        "Cohort": f"content hash {info.cohort.content_hash}",
-        "Images": splits or "not recorded",
-        "FID features": info.fid_features or "see the trials",
-        "Sampler, scheduler": _method(info.experiment),
-        "Seeds": ", ".join(f"{name} {seed}" for name, seed in info.seeds.items()) or "not recorded",
-        "Code": info.code_revision or "not recorded",
-        "Packages": ", ".join(f"{name} {version}" for name, version in info.packages.items()) or "not recorded",
-        "Hardware": ", ".join(f"{name} {value}" for name, value in info.hardware.items() if value) or "not recorded",
-    }
-
-
-def _method(experiment: dict[str, Any]) -> str:
-    scheduler = experiment.get("scheduler") or {}
-    return f"{experiment.get('sampler', 'unknown')}, {scheduler.get('kind', 'unknown')}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gansweep.report.comparison import folded
-from gansweep.report.drawing import COLOURS, hover, stack
+from gansweep.report.drawing import COLOURS, drawn, hover, stack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +40,7 @@ def repeats_figure(rows: Sequence[LeaderboardRow], objectives: Sequence[Objectiv
             if shown:
                 figure.add_scatter(
                     x=[trial_id for trial_id, _ in shown],
-                    y=[row.scores[objective.name] for _, row in shown],
+                    y=drawn(objective.name, [row.scores[objective.name] for _, row in shown]),
                     mode="markers",
                     name=name,
                     legendgroup=name,
@@ -53,7 +53,7 @@ def repeats_figure(rows: Sequence[LeaderboardRow], objectives: Sequence[Objectiv
                 )
         figure.add_scatter(
             x=[row.trial_id for row in repeated],
-            y=[row.scores[objective.name] for row in repeated],
+            y=drawn(objective.name, [row.scores[objective.name] for row in repeated]),
             mode="markers",
             name="mean",
             legendgroup="mean",

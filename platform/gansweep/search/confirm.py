@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from gansweep.config import ConfirmOptions, ConfirmSettings, TrialConfig
 from gansweep.errors import CohortError, ConfigError, GansweepError, StoreError
 from gansweep.scoring.arms import BASE, judge_arms
+from gansweep.scoring.statistics.curves import arm_curves
 from gansweep.scoring.statistics.verdicts import LEAST_TRAININGS
 from gansweep.search.answer import RESULT, confirmed, note_answer
 from gansweep.search.cluster import Footprint, check_capacity, ray_cluster
@@ -284,7 +285,12 @@ def _judged(
         "settings": settings.model_dump(mode="json"),
         "base": BASE,
         "leaders": [
-            {"trial_id": trial_id, "config": leaders[trial_id].as_dict(), **asdict(found)}
+            {
+                "trial_id": trial_id,
+                "config": leaders[trial_id].as_dict(),
+                **asdict(found),
+                "curves": arm_curves(arms[trial_id], test, positive),
+            }
             for trial_id, found in judged.items()
         ],
     }

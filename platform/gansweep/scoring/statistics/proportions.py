@@ -68,5 +68,6 @@ def _variance(one: float, other: float, n: int) -> float:
 
     One success and one failure are added to each proportion: of few cases, 0 and 1 are no proof of no variance.
     """
-    adjusted = [(value * n + 1) / (n + 2) for value in (one, other)]
+    # A mean difference that was rounded can lead out of [0, 1].
+    adjusted = [(min(max(value, 0.0), 1.0) * n + 1) / (n + 2) for value in (one, other)]
     return sum(value * (1 - value) for value in adjusted)
