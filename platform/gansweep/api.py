@@ -10,7 +10,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gansweep.config import ConfirmOptions, RepeatOptions, ScoreOptions, SweepOptions, TrainOptions, validated
+from gansweep.config import (
+    Attribution,
+    ConfirmOptions,
+    RepeatOptions,
+    ScoreOptions,
+    SweepOptions,
+    TrainOptions,
+    validated,
+)
 from gansweep.experiment import Experiment
 
 if TYPE_CHECKING:
@@ -119,6 +127,7 @@ def export_best(
     cohort: str | Path | Cohort | None = None,
     space: Space = None,
     allow_memorised: bool = False,
+    **attribution: str,
 ) -> Path:
     """Writes the best trial's configuration, generator, MONAI bundle, evidence and model card.
 
@@ -129,6 +138,7 @@ def export_best(
         cohort: the sweep's cohort, if it has moved.
         space: the sweep's space, if its file has moved or it was an Experiment.
         allow_memorised: exports a generator that memorised training patients; the model card then says so.
+        **attribution: fields of `gansweep.config.Attribution`: `author`, `licence`, `contact`.
 
     Returns:
         `out`.
@@ -140,7 +150,9 @@ def export_best(
 
     opened = _opened(store)
     moved = None if cohort is None else _folder_of(cohort)
-    return run(opened, Path(out), _swept(opened, space), trial, moved, allow_memorised=allow_memorised)
+    credited = validated(Attribution, attribution, where="export_best")
+    trainables = _swept(opened, space)
+    return run(opened, Path(out), trainables, trial, moved, allow_memorised=allow_memorised, attribution=credited)
 
 
 def train(
@@ -166,16 +178,18 @@ def train(
     Raises:
         GansweepError: see `gansweep.export.production.train_production`.
     """
-    from gansweep.export.config_file import read_config
+    from gansweep.export.config_file import Plan, read_plan
     from gansweep.export.production import train_production
 
-    chosen = read_config(Path(config)) if isinstance(config, str | Path) else config
+    plan = read_plan(Path(config)) if isinstance(config, str | Path) else Plan(config=config)
     return train_production(
-        chosen,
+        plan.config,
         _folder_of(cohort),
         Path(out),
         _named(space),
         validated(TrainOptions, options, where="train"),
+        plan.scoring,
+        plan.origin,
     )
 
 

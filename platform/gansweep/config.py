@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 __all__ = [
+    "Attribution",
     "AugmentationSettings",
     "ConfirmOptions",
     "ConfirmSettings",
     "DataView",
     "Frozen",
+    "GenerateOptions",
     "LossSettings",
     "Objective",
     "PenaltySettings",
@@ -385,7 +387,26 @@ class ConfirmOptions(ConfirmSettings):
         return ConfirmSettings(**{name: getattr(self, name) for name in ConfirmSettings.model_fields})
 
 
-class TrainOptions(Frozen):
+class Attribution(Frozen):
+    """Who stands behind an exported generator, for its model card and its bundle."""
+
+    author: str = Field("", description="Who made it, for the model card and the bundle.")
+    licence: str = Field("", description="Under which licence it may be used.")
+    contact: str = Field("", description="Whom to ask.")
+
+
+class GenerateOptions(Frozen):
+    """What is drawn from a generator: the options of `gansweep generate` and `gansweep.generate`."""
+
+    format: Literal["dicom", "nifti", "png", "npy"] = Field("png", description="PNG shows the window; others hold HU.")
+    label: str | None = Field(None, description="The class; default: each in turn.", json_schema_extra={"metavar": "L"})
+    seed: int = Field(0, ge=0, description="Seed of every random choice.")
+    cohort: Path | None = Field(
+        None, description="Real images, for families that start from them.", json_schema_extra={"metavar": "DIR"}
+    )
+
+
+class TrainOptions(Attribution):
     """How a production training runs: the options of `gansweep train` and `gansweep.train`."""
 
     workers: int = Field(1, ge=1, description="Workers that share every batch.")

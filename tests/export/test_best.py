@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,11 +14,11 @@ from safetensors.torch import load_file
 from gansweep.cohort.dataset import Cohort
 from gansweep.cohort.ingest.run import IngestSettings, ingest
 from gansweep.cohort.phantom.scans import write_phantom
-from gansweep.config import TrialConfig
+from gansweep.config import Attribution, ScoringSettings, TrialConfig
 from gansweep.errors import CohortError, ConfigError, ExportError, StoreError
 from gansweep.export.best import export_best
 from gansweep.export.card import model_card
-from gansweep.export.config_file import config_yaml, read_config
+from gansweep.export.config_file import compared, config_yaml, digest_of, read_config, read_plan
 from gansweep.export.evidence import Evidence, search_evidence
 from gansweep.export.loading import load_generator
 from gansweep.export.record import read_record
@@ -71,7 +72,13 @@ def test_weights_are_the_averaged_ones_of_the_best_trial(sweep: Sweep, exported:
 def test_the_configuration_is_complete_and_says_where_it_is_from(sweep: Sweep, exported: Path) -> None:
     text = (exported / "config.yaml").read_text()
     assert read_config(exported / "config.yaml") == sweep.store.config("0001")
-    assert set(TrialConfig().as_dict()) == {line.split(":")[0] for line in text.splitlines() if line[0].isalpha()}
+    keys = {line.split(":")[0] for line in text.splitlines() if line[0].isalpha()}
+    assert keys == {*TrialConfig().as_dict(), "scoring", "origin"}
+    plan = read_plan(exported / "config.yaml")
+    assert plan.scoring == sweep.store.scoring
+    assert plan.origin is not None
+    assert (plan.origin.trial, plan.origin.scores["accuracy"]) == ("0001", 0.80)
+    assert "rank" not in plan.origin.scores
     assert "  lambda: 10.0\n" in text
     assert "# Trial 0001 of sweep tiny" in text
     assert sweep.store.info.cohort.content_hash in text
@@ -151,6 +158,42 @@ def test_the_card_explains_the_segmenters_overlap(exported: Path) -> None:
     assert "| dice_real_only | 0.5 | none | dice of the same segmenter trained on real images alone |" in card
     assert "| accuracy_real_only | 0.7 | none | accuracy of the same detector trained on real images alone |" in card
     assert card.index("| dice |") < card.index("| dice_real_only |")
+
+
+def test_the_checksums_are_those_of_every_file(exported: Path) -> None:
+    told = subprocess.run(
+        ["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=exported, capture_output=True, text=True, check=False
+    )
+    assert told.returncode == 0, told.stderr
+    files = {str(path.relative_to(exported)) for path in exported.rglob("*") if path.is_file()} - {"SHA256SUMS"}
+    assert {line.partition(": ")[0] for line in told.stdout.splitlines()} == files
+
+
+def test_author_licence_and_contact_reach_card_and_bundle(sweep: Sweep, tmp_path: Path) -> None:
+    credited = Attribution(author="A. Radiologist", licence="CC BY-NC 4.0", contact="gan@example.org")
+    out = export_best(sweep.store, tmp_path / "out", TRAINABLES, cache=sweep.cache, attribution=credited)
+    card = (out / "MODEL_CARD.md").read_text()
+    assert "- developed by: A. Radiologist\n- licence: CC BY-NC 4.0\n" in card
+    assert card.endswith("## Model card contact\n\ngan@example.org\n")
+    metadata = json.loads((out / "bundle" / "configs" / "metadata.json").read_text())
+    assert (metadata["authors"], metadata["copyright"], metadata["contact"]) == (
+        "A. Radiologist",
+        "CC BY-NC 4.0",
+        "gan@example.org",
+    )
+
+
+def test_the_card_has_the_order_of_the_usual_template(exported: Path) -> None:
+    headings = [line for line in (exported / "MODEL_CARD.md").read_text().splitlines() if line.startswith("## ")]
+    assert headings == [
+        "## Model details",
+        "## Uses",
+        "## Bias, risks and limitations",
+        "## How to get started",
+        "## Training details",
+        "## Evaluation",
+        "## Model card contact",
+    ]
 
 
 def test_nothing_in_an_export_names_a_place_or_a_patient(sweep: Sweep, exported: Path) -> None:
@@ -269,6 +312,31 @@ def test_a_configuration_file_is_checked(tmp_path: Path) -> None:
             read_config(path)
     with pytest.raises(ConfigError, match="No such file"):
         read_config(tmp_path / "none.yaml")
+
+
+def test_a_plan_keeps_its_scoring_and_takes_changes(exported: Path, tmp_path: Path) -> None:
+    plan = read_plan(exported / "config.yaml")
+    changed = plan.derive({"lr_d": 1e-5, "scoring.samples": 99})
+    assert (changed.config.lr_d, changed.scoring.samples) == (1e-5, 99)
+    assert changed.scoring.encoder_steps == plan.scoring.encoder_steps
+    assert plan.origin.config == digest_of(plan.config, plan.scoring)
+    assert plan.origin.config != digest_of(changed.config, changed.scoring)
+    # An older export's file has the configuration alone.
+    (tmp_path / "old.yaml").write_text(config_yaml(TrialConfig(), []))
+    old = read_plan(tmp_path / "old.yaml")
+    assert (old.config, old.scoring, old.origin) == (TrialConfig(), None, None)
+    (tmp_path / "wrong.yaml").write_text(config_yaml(TrialConfig(), [], ScoringSettings()).replace("samples", "sample"))
+    with pytest.raises(ConfigError, match=r"unknown key 'scoring\.sample'"):
+        read_plan(tmp_path / "wrong.yaml")
+
+
+def test_a_comparison_with_the_trial_names_what_differs(exported: Path) -> None:
+    origin = read_plan(exported / "config.yaml").origin
+    assert origin is not None
+    assert compared(origin, origin.scores) == f"all {len(origin.scores)} scores of trial 0001 were repeated exactly"
+    told = compared(origin, {**origin.scores, "fid": 21.5})
+    assert told == f"1 of {len(origin.scores)} scores differ from trial 0001: fid 20 there, 21.5 here"
+    assert compared(origin, {}) == "no score to compare with trial 0001"
 
 
 def _edit(folder: Path, **changes: object) -> None:

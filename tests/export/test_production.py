@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from gansweep.cohort.dataset import Cohort
 from gansweep.config import DataView, ScoringSettings, TrainOptions, TrialConfig
 from gansweep.errors import ClusterError, CohortError, ConfigError, ExportError
 from gansweep.export import production
+from gansweep.export.config_file import Origin, config_yaml, digest_of, read_plan
 from gansweep.export.loading import load_generator
 from gansweep.export.production import train_production
 from gansweep.export.production_worker import Run, _Keeper, progress_rows, train_run
@@ -64,6 +66,37 @@ def test_an_interrupted_training_goes_on_to_the_same_generator(
     rows = [progress_rows(tmp_path / name / "training") for name in ("whole", "parts")]
     assert [row["iteration"] for row in rows[1]] == [2, 4, 6]
     assert rows[0][-1]["scores"] == rows[1][-1]["scores"]
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_the_configuration_of_an_export_repeats_its_scores(
+    cohort: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As a search's trial: other reports, the same scores bit for bit; then with other settings, nothing to compare."""
+    first = produce(cohort, tmp_path / "trial", reports=1)
+    scores = json.loads((first / "evidence.json").read_text())["scores"]
+    # Bounds stand among a row's scores; evidence tells them apart.
+    rows = progress_rows(first / "training")
+    origin = Origin(
+        trial="0001",
+        cohort=Cohort.open(cohort).content_hash,
+        config=digest_of(CONFIG, SCORING),
+        scores=rows[-1]["scores"],
+    )
+    path = tmp_path / "config.yaml"
+    path.write_text(config_yaml(CONFIG, [], SCORING, origin))
+    plan = read_plan(path)
+    with caplog.at_level("INFO", logger="gansweep"):
+        again = train_production(
+            plan.config, cohort, tmp_path / "again", TRAINABLES, TrainOptions(reports=3), plan.scoring, plan.origin
+        )
+        other = plan.derive({"lr_d": 1e-5})
+        train_production(
+            other.config, cohort, tmp_path / "other", TRAINABLES, TrainOptions(reports=3), other.scoring, other.origin
+        )
+    assert json.loads((again / "evidence.json").read_text())["scores"] == scores
+    told = [message for message in caplog.messages if "trial 0001" in message]
+    assert told == [f"all {len(origin.scores)} scores of trial 0001 were repeated exactly"]
 
 
 @pytest.mark.usefixtures("in_this_process")

@@ -2,7 +2,7 @@
 
 import shlex
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -12,13 +12,12 @@ from gansweep.cli.options import (
     CohortOption,
     Json,
     OwnSpaceOption,
-    SeedOption,
     SetOption,
     StoreArgument,
     SweptSpaceOption,
     parse_settings,
 )
-from gansweep.config import TrainOptions
+from gansweep.config import Attribution, GenerateOptions, TrainOptions
 
 __all__ = ["export", "generate", "train"]
 
@@ -28,9 +27,11 @@ AllowOption = Annotated[
 OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="A new folder.")]
 
 
+@with_model_options
 def export(
     store: StoreArgument,
     out: OutOption,
+    attribution: Attribution,
     trial: Annotated[str | None, typer.Option(metavar="ID", help="A certain trial; default: the first ranked.")] = None,
     cohort: Annotated[Path | None, typer.Option(metavar="DIR", help="Where the sweep's cohort is now.")] = None,
     space: SweptSpaceOption = None,
@@ -54,6 +55,7 @@ def export(
         trial_id=trial,
         cohort=cohort,
         allow_memorised=allow_memorised,
+        attribution=attribution,
     )
     files = sorted(str(path.relative_to(made)) for path in made.rglob("*") if path.is_file())
     command = _next(made, cohort or opened.info.cohort.path, space or opened.info.space)
@@ -64,18 +66,12 @@ def export(
     )
 
 
+@with_model_options
 def generate(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="What `gansweep export` or `train` wrote.")],
     n: Annotated[int, typer.Option("--n", help="How many images.")],
     out: OutOption,
-    file_format: Annotated[
-        Literal["dicom", "nifti", "png", "npy"], typer.Option("--format", help="PNG shows the window; others hold HU.")
-    ] = "png",
-    label: Annotated[str | None, typer.Option(metavar="L", help="The class; default: each in turn.")] = None,
-    seed: SeedOption = 0,
-    cohort: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Real images, for families that start from them.")
-    ] = None,
+    options: GenerateOptions,
     space: OwnSpaceOption = None,
     as_json: Json = False,
 ) -> None:
@@ -83,18 +79,9 @@ def generate(
     from gansweep.export.generate import generate as run
     from gansweep.search.spaces import space_trainables
 
-    made = run(
-        folder,
-        n,
-        out,
-        space_trainables(space),
-        format=file_format,
-        label=label,
-        seed=seed,
-        cohort=cohort,
-        progress=Ticker(),
-    )
-    emit({"out": made, "images": n, "format": file_format, "seed": seed}, f"{n} images in {made}", as_json=as_json)
+    made = run(folder, n, out, space_trainables(space), progress=Ticker(), **vars(options))
+    told = {"out": made, "images": n, "format": options.format, "seed": options.seed}
+    emit(told, f"{n} images in {made}", as_json=as_json)
 
 
 @with_model_options
@@ -108,13 +95,14 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train one configuration to its full budget, and export the result. The same command goes on after Ctrl-C."""
-    from gansweep.export.config_file import read_config
+    from gansweep.export.config_file import read_plan
     from gansweep.export.production import train_production
     from gansweep.search.spaces import space_trainables
 
+    planned = read_plan(config).derive(parse_settings(settings))
     try:
         made = train_production(
-            read_config(config).derive(parse_settings(settings)), cohort, out, space_trainables(space), options
+            planned.config, cohort, out, space_trainables(space), options, planned.scoring, planned.origin
         )
     except KeyboardInterrupt:
         note("stopped; the same command goes on from here")

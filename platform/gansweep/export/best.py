@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gansweep.cohort.dataset import Cohort
+from gansweep.config import Attribution
 from gansweep.errors import CohortError, ExportError
-from gansweep.export.evidence import search_evidence, tried
+from gansweep.export.config_file import Origin, digest_of
+from gansweep.export.evidence import scores_of, search_evidence, tried
 from gansweep.files import new_folder
 from gansweep.store.ranking import rank_trials
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from gansweep.config import TrialConfig
+    from gansweep.config import ScoringSettings, TrialConfig
     from gansweep.contracts import Trainables
     from gansweep.store.store import Store
 
@@ -32,6 +34,7 @@ def export_best(
     *,
     cache: Path | None = None,
     allow_memorised: bool = False,
+    attribution: Attribution | None = None,
 ) -> Path:
     """Writes the best trial's configuration, generator, MONAI bundle, evidence and model card.
 
@@ -46,6 +49,7 @@ def export_best(
         cohort: path of the sweep's cohort; None: the path that the sweep recorded.
         cache: folder of the cohort's encoder; None: the default of sweeps.
         allow_memorised: export a generator even if it memorised; the model card then says so.
+        attribution: author, licence and contact; None: not stated.
 
     Returns:
         `out`.
@@ -84,7 +88,9 @@ def export_best(
         images, config, scoring, trainables, cache or cache_folder(), keep=keep, allow=allow_memorised
     )
     with new_folder(Path(out), "export") as draft:
-        write_export(draft, Trained(config, state, images, evidence), trainables, header, gate)
+        origin = _origin(row, config, images, scoring)
+        trained = Trained(config, state, images, evidence, scoring, origin, attribution or Attribution())
+        write_export(draft, trained, trainables, header, gate)
     return Path(out)
 
 
@@ -99,6 +105,23 @@ def _chosen(ranked: pd.DataFrame, trial_id: str | None, store: Store) -> int:
     if usable.empty:
         raise ExportError("no trial has come to a usable end", where=store.label, fix="see gansweep status")
     return int(usable[0])
+
+
+def _origin(row: pd.Series, config: TrialConfig, cohort: Cohort, scoring: ScoringSettings) -> Origin | None:
+    """What a training of the same configuration should repeat.
+
+    None for a trial that did not use its whole budget, and for one scored with a user's extractor: the file names no
+    path of this machine.
+    """
+    whole = row["status"] == "completed" and int(row["iterations"]) == config.iterations
+    if not whole or scoring.features:
+        return None
+    return Origin(
+        trial=str(row["trial_id"]),
+        cohort=cohort.content_hash,
+        config=digest_of(config, scoring),
+        scores=scores_of(row),
+    )
 
 
 def _checkpoint(store: Store, trial_id: str, config: TrialConfig) -> dict[str, Any]:

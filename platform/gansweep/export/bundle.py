@@ -22,6 +22,7 @@ from gansweep.export.record import RECORD, WEIGHTS, GeneratorRecord
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from gansweep.config import Attribution
     from gansweep.contracts import Trainables
     from gansweep.export.evidence import Evidence
 
@@ -119,7 +120,9 @@ class GeneratorNetwork(nn.Module):
         return self._generator.record
 
 
-def write_bundle(export: Path, record: GeneratorRecord, evidence: Evidence, made: tuple[str, ...]) -> None:
+def write_bundle(
+    export: Path, record: GeneratorRecord, evidence: Evidence, made: tuple[str, ...], attribution: Attribution
+) -> None:
     """Writes `bundle/` into an otherwise complete export.
 
     Args:
@@ -127,11 +130,12 @@ def write_bundle(export: Path, record: GeneratorRecord, evidence: Evidence, made
         record: the generator's record.
         evidence: its evidence.
         made: the classes that it makes.
+        attribution: author and licence.
     """
     bundle = export / "bundle"
     for name in ("configs", "models", "docs"):
         (bundle / name).mkdir(parents=True)
-    metadata = json.dumps(_metadata(record, evidence, made), indent=2)
+    metadata = json.dumps(_metadata(record, evidence, made, attribution), indent=2)
     (bundle / "configs" / "metadata.json").write_text(metadata + "\n", encoding="utf-8")
     (bundle / "configs" / "inference.yaml").write_text(_INFERENCE, encoding="utf-8")
     (bundle / "configs" / "train.yaml").write_text(_TRAIN, encoding="utf-8")
@@ -152,7 +156,9 @@ def _save_state_dict(weights: Path, record: GeneratorRecord, path: Path) -> None
     torch.save({f"networks.{key}": value for key, value in flat.items() if key.startswith(own)}, path)
 
 
-def _metadata(record: GeneratorRecord, evidence: Evidence, made: tuple[str, ...]) -> dict[str, Any]:
+def _metadata(
+    record: GeneratorRecord, evidence: Evidence, made: tuple[str, ...], attribution: Attribution
+) -> dict[str, Any]:
     origin = f"trial {record.trial_id} of a search" if record.trial_id else "production training"
     classes = ", ".join(made)
     return {
@@ -167,8 +173,9 @@ def _metadata(record: GeneratorRecord, evidence: Evidence, made: tuple[str, ...]
         "task": f"Generation of synthetic {record.modality} images of the classes {classes}",
         "description": f"A generative adversarial network (family {record.config.family}); see docs/README.md for its "
         "evidence and its limits.",
-        "authors": "not stated",
-        "copyright": "not stated",
+        "authors": attribution.author or "not stated",
+        "copyright": attribution.licence or "not stated",
+        "contact": attribution.contact or "not stated",
         "data_source": f"cohort {record.cohort_hash}",
         "data_type": "gansweep cohort",
         "image_classes": classes,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gansweep.config import Attribution
+
 if TYPE_CHECKING:
     from gansweep.export.evidence import Budget, CohortFacts, Evidence, Selection
     from gansweep.export.memorisation import MemorisationEvidence
@@ -18,37 +20,50 @@ _CARD = """\
 
 **Synthetic images. Not for diagnosis, and not a substitute for patients in any evaluation.**
 {warning}
-## What it is
+## Model details
 
 {what}
 
-## Training data
+## Uses
 
-{data}
+- Direct use: images for training detectors and segmenters of this disease, beside real ones.
+- Out of scope: diagnosis, evaluation, teaching what the disease looks like, other sites, scanners or ages.
 
-## Budget
-
-{budget}
-
-## Evidence
-
-{evidence}
-
-## Memorisation and privacy
-
-{memorisation}
-
-## Limitations
+## Bias, risks and limitations
 
 {limitations}
 
-## Use
+## How to get started
 
 ```
 gansweep generate . --n 100 --out images --format png{source_option}
 python -m monai.bundle run --bundle_root bundle --config_file bundle/configs/inference.yaml --n 100{bundle_option}
 gansweep train config.yaml --cohort COHORT --out production
 ```
+
+`sha256sum --check SHA256SUMS` tells whether a file has changed since the export.
+
+## Training details
+
+### Training data
+
+{data}
+
+### Budget
+
+{budget}
+
+## Evaluation
+
+{evidence}
+
+### Memorisation and privacy
+
+{memorisation}
+
+## Model card contact
+
+{contact}
 """
 
 _COMPARABLE = "Values from other extractors, or from other numbers of images, cannot be compared with these."
@@ -81,22 +96,29 @@ _MEMORISATION = """\
 This check finds copies of whole images. It does not prove that no information about a patient can be extracted."""
 
 
-def model_card(record: GeneratorRecord, evidence: Evidence, made: tuple[str, ...]) -> str:
+def model_card(
+    record: GeneratorRecord,
+    evidence: Evidence,
+    made: tuple[str, ...],
+    attribution: Attribution | None = None,
+) -> str:
     """The text of `MODEL_CARD.md` in GitHub-flavoured Markdown.
 
     Args:
         record: the generator's record.
         evidence: its evidence.
         made: the classes that it makes; a generator that paints lesions makes one of its cohort's classes.
+        attribution: author, licence and contact; None: not stated.
     """
     config = record.config
+    credited = attribution or Attribution()
     return _CARD.format(
         family=config.family,
         modality=record.modality,
         classes=", ".join(made),
         answer=_answer(evidence),
         summary=_summary(evidence.selection),
-        what=_what(record, made),
+        what=_what(record, made, credited),
         data=_data(evidence.cohort),
         budget=_budget(evidence.budget),
         evidence=_evidence(evidence),
@@ -104,6 +126,7 @@ def model_card(record: GeneratorRecord, evidence: Evidence, made: tuple[str, ...
         memorisation=_memorisation(evidence.memorisation),
         limitations=_bullets(_limitations(record, evidence)),
         source_option=" --cohort COHORT" if record.needs else "",
+        contact=credited.contact or "Not stated.",
         bundle_option=" --dataset_dir COHORT" if record.needs else "",
     )
 
@@ -125,11 +148,13 @@ def _summary(selection: Selection | None) -> str:
     return f"{how.capitalize()} of the {selection.trials} trials of the sweep `{selection.sweep}` ({selection.status})."
 
 
-def _what(record: GeneratorRecord, made: tuple[str, ...]) -> str:
+def _what(record: GeneratorRecord, made: tuple[str, ...], attribution: Attribution) -> str:
     config = record.config
     # A generator that paints lesions into healthy images makes only some classes of its cohort.
     others = [name for name in record.classes if name not in made]
     lines = [
+        f"developed by: {attribution.author or 'not stated'}",
+        f"licence: {attribution.licence or 'not stated'}",
         f"family `{config.family}`, conditioning `{config.conditioning}`, attention `{config.attention}`",
         f"loss `{config.loss.kind}`, penalty `{config.penalty.kind}` (lambda {config.penalty.lambda_:g})",
         "every other setting: `config.yaml`",

@@ -1,28 +1,102 @@
-"""Reads and writes `config.yaml`: one complete trial configuration, which `gansweep train` can run."""
+"""Reads and writes `config.yaml`: a trial's configuration, how it is scored, and the scores to compare with."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import hashlib
+import json
+import math
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from gansweep.config import TrialConfig, validated
+from gansweep.config import Frozen, ScoringSettings, TrialConfig, validated, with_dotted
 from gansweep.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["config_yaml", "read_config"]
+__all__ = ["Origin", "Plan", "compared", "config_yaml", "digest_of", "read_config", "read_plan"]
+
+_OWN = ("scoring", "origin")
+"""Keys of the file beside those of the trial configuration."""
 
 
-def config_yaml(config: TrialConfig, header: list[str]) -> str:
+class Origin(Frozen):
+    """The trial that a configuration is from, with what a training of it gave.
+
+    Args:
+        trial: its id.
+        cohort: content hash of the cohort that it was trained on.
+        config: hash of configuration and scoring: with others, other scores are right.
+        scores: of its last report.
+    """
+
+    trial: str
+    cohort: str
+    config: str
+    scores: dict[str, float]
+
+
+class Plan(Frozen):
+    """The contents of `config.yaml`.
+
+    Args:
+        config: the configuration.
+        scoring: how it is scored; None in a file without it: the defaults.
+        origin: the trial that it is from, if there is one.
+    """
+
+    config: TrialConfig
+    scoring: ScoringSettings | None = None
+    origin: Origin | None = None
+
+    def derive(self, changes: Mapping[str, Any]) -> Plan:
+        """A copy with dotted keys changed; those of scoring begin with `scoring.`.
+
+        Raises:
+            ConfigError: an unknown key or a value out of range.
+        """
+        own = {key: value for key, value in changes.items() if key.partition(".")[0] == "scoring"}
+        others = {key: value for key, value in changes.items() if key not in own}
+        scoring = self.scoring
+        if own:
+            values = with_dotted({"scoring": (scoring or ScoringSettings()).model_dump(mode="json")}, own)
+            scoring = validated(ScoringSettings, values["scoring"], where="scoring")
+        return Plan(config=self.config.derive(others), scoring=scoring, origin=self.origin)
+
+
+def config_yaml(
+    config: TrialConfig,
+    header: list[str],
+    scoring: ScoringSettings | None = None,
+    origin: Origin | None = None,
+) -> str:
     """The content of the file: the lines of `header` as comments, then all keys with their values."""
     comments = "".join(f"# {line}\n" for line in header)
-    return comments + yaml.safe_dump(config.as_dict(), sort_keys=False, allow_unicode=True)
+    values = config.as_dict()
+    if scoring is not None:
+        # A path of this machine is of no use elsewhere, and may name a site.
+        values["scoring"] = scoring.model_dump(mode="json", exclude={"features"} if scoring.features else None)
+    if origin is not None:
+        values["origin"] = origin.model_dump(mode="json")
+    return comments + yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
 def read_config(path: Path) -> TrialConfig:
-    """Reads a configuration.
+    """Reads the configuration of the file.
+
+    Args:
+        path: a YAML file.
+
+    Raises:
+        ConfigError: the file does not exist, is not YAML, or has an unknown key or an invalid value.
+    """
+    return read_plan(path).config
+
+
+def read_plan(path: Path) -> Plan:
+    """Reads all of the file; one that has a configuration alone will do.
 
     Args:
         path: a YAML file.
@@ -38,4 +112,35 @@ def read_config(path: Path) -> TrialConfig:
         raise ConfigError(f"not YAML ({str(error).splitlines()[0]})", where=str(path)) from None
     if not isinstance(values, dict):  # YAML may also hold a list or a bare value
         raise ConfigError("not a trial configuration", where=str(path), fix="give config.yaml of an export")
-    return validated(TrialConfig, values, where=str(path))
+    trial = {key: value for key, value in values.items() if key not in _OWN}
+    own = {key: value for key, value in values.items() if key in _OWN}
+    config = validated(TrialConfig, trial, where=str(path))
+    return validated(Plan, {"config": config, **own}, where=str(path))
+
+
+def digest_of(config: TrialConfig, scoring: ScoringSettings) -> str:
+    """A hash of everything in a configuration and its scoring that scores depend on.
+
+    Args:
+        config: the configuration.
+        scoring: how it is scored.
+    """
+    values = [config.as_dict(), scoring.model_dump(mode="json", exclude={"features"})]
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def compared(origin: Origin, scores: Mapping[str, float]) -> str:
+    """One sentence on whether a training gave the scores of the trial that its configuration is from.
+
+    Args:
+        origin: the trial.
+        scores: of the training.
+    """
+    both = [name for name in origin.scores if name in scores and math.isfinite(scores[name])]
+    unlike = [name for name in both if scores[name] != origin.scores[name]]
+    if not both:
+        return f"no score to compare with trial {origin.trial}"
+    if not unlike:
+        return f"all {len(both)} scores of trial {origin.trial} were repeated exactly"
+    pairs = ", ".join(f"{name} {origin.scores[name]:.6g} there, {scores[name]:.6g} here" for name in unlike[:4])
+    return f"{len(unlike)} of {len(both)} scores differ from trial {origin.trial}: {pairs}"

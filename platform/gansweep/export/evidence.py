@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from gansweep.config import TrialConfig
     from gansweep.store.store import Store
 
-__all__ = ["Budget", "CohortFacts", "Evidence", "Selection", "cohort_facts", "search_evidence", "tried"]
+__all__ = ["Budget", "CohortFacts", "Evidence", "Selection", "cohort_facts", "scores_of", "search_evidence", "tried"]
 
+_NO_SCORES = {*TRIAL_COLUMNS, "rank", "front", "configuration", "counts"}
 _NO_INTERVALS = (
     "a search keeps point estimates on validation patients; `gansweep confirm` retrains with fresh seeds and gives "
     "intervals on the test patients"
@@ -169,7 +170,7 @@ def search_evidence(
     """
     info = store.info
     facts = cohort_facts(cohort)
-    scores = _scores(row)
+    scores = scores_of(row)
     known = answer(store)
     # Interrupted attempts also cost time.
     attempts = store.trials()
@@ -245,9 +246,13 @@ def sample_sizes(facts: CohortFacts, scoring: dict[str, object]) -> dict[str, in
     return sizes | {name: int(str(scoring[key])) for name, key in settings.items() if key in scoring}
 
 
-def _scores(row: pd.Series) -> dict[str, float]:
-    """The finite scores of a row: its columns but the fixed ones and configuration keys, which have a dot."""
-    values = {str(name): value for name, value in row.items() if name not in TRIAL_COLUMNS and "." not in str(name)}
+def scores_of(row: pd.Series) -> dict[str, float]:
+    """The finite scores of a row: its columns but the fixed ones and configuration keys, which have a dot.
+
+    Args:
+        row: a trial's last attempt.
+    """
+    values = {str(name): value for name, value in row.items() if name not in _NO_SCORES and "." not in str(name)}
     return {
         name: float(value) for name, value in values.items() if isinstance(value, float | int) and math.isfinite(value)
     }

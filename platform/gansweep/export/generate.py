@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from gansweep.config import GenerateOptions, validated
 from gansweep.errors import ExportError, unknown_name
 from gansweep.export.draw import Draw
 from gansweep.export.formats import CHANNELS, WRITERS, Format, write_mask
@@ -27,11 +28,8 @@ def generate(
     out: Path,
     trainables: Trainables,
     *,
-    format: Format = "png",  # noqa: A002  (the command line's word)
-    label: str | None = None,
-    seed: int = 0,
-    cohort: Path | None = None,
     progress: ProgressCallback | None = None,
+    **options: Any,
 ) -> Path:
     """Draws synthetic images and writes them with a `labels.csv`, which has one row per image in drawing order.
 
@@ -44,11 +42,10 @@ def generate(
         n: number of images.
         out: a new folder.
         trainables: the registries of the names in the generator's configuration.
-        format: png, npy, nifti or dicom.
-        label: the class of all images; None: each class in turn.
-        seed: equal seeds give equal files on a CPU.
-        cohort: real images for families that start from them; its training patients are used.
         progress: called with (stage, images written, total images).
+        **options: fields of `gansweep.config.GenerateOptions`: `format` (png, npy, nifti, dicom), `label` (the class of
+            all images; None: each class in turn), `seed` (equal seeds give equal files on a CPU), `cohort` (real images
+            for families that start from them; its training patients are used).
 
     Returns:
         `out`.
@@ -61,18 +58,19 @@ def generate(
     from gansweep.export.loading import load_generator
 
     record = read_record(folder)
-    _check(record, n, format)  # before the weights and the cohort are loaded
-    labels = None if label is None else [_class_index(record, label)] * n
-    generator = load_generator(folder, trainables, data=_real_images(record, cohort))
+    _check(record, n, options.get("format", "png"))  # before the weights and the cohort are loaded
+    chosen = validated(GenerateOptions, options, where="generate")
+    labels = None if chosen.label is None else [_class_index(record, chosen.label)] * n
+    generator = load_generator(folder, trainables, data=_real_images(record, chosen.cohort))
     rows: list[dict[str, str]] = []
     with new_folder(out, "images") as draft:
         (draft / "images").mkdir()
         if record.draws_masks:
             (draft / "masks").mkdir()
-        for images, wanted in generator.blocks(n, labels, seed):
+        for images, wanted in generator.blocks(n, labels, chosen.seed):
             for image, index in zip(images, wanted.tolist(), strict=True):
-                draw = Draw(draft, record, record.classes[index], len(rows), n, seed)
-                rows.append(_write(image, draw, format))
+                draw = Draw(draft, record, record.classes[index], len(rows), n, chosen.seed)
+                rows.append(_write(image, draw, chosen.format))
                 if progress is not None:
                     progress("images", len(rows), n)
         with (draft / "labels.csv").open("w", newline="", encoding="utf-8") as file:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from gansweep._version import __version__
+from gansweep.config import Attribution
 from gansweep.errors import ExportError
 from gansweep.export.bundle import write_bundle
 from gansweep.export.card import model_card
@@ -20,12 +21,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gansweep.cohort.dataset import Cohort
-    from gansweep.config import TrialConfig
+    from gansweep.config import ScoringSettings, TrialConfig
     from gansweep.contracts import Trainables
+    from gansweep.export.config_file import Origin
     from gansweep.export.evidence import Evidence
     from gansweep.export.memorisation import MemorisationGate
 
-__all__ = ["Trained", "write_export"]
+__all__ = ["CHECKSUMS", "Trained", "write_export"]
+
+CHECKSUMS = "SHA256SUMS"
 
 
 @dataclass(frozen=True)
@@ -37,12 +41,18 @@ class Trained:
         state: its last checkpoint.
         cohort: the cohort that it was trained on.
         evidence: its evidence.
+        scoring: how it was scored.
+        origin: the trial whose scores a training of the same configuration should repeat.
+        attribution: author, licence and contact.
     """
 
     config: TrialConfig
     state: Mapping[str, Any]
     cohort: Cohort
     evidence: Evidence
+    scoring: ScoringSettings
+    origin: Origin | None = None
+    attribution: Attribution = field(default_factory=Attribution)
 
 
 def write_export(
@@ -85,12 +95,19 @@ def write_export(
     evidence = trained.evidence.model_copy(update={"memorisation": memorisation})
     for name, text in {
         RECORD: record.to_json(),
-        "config.yaml": config_yaml(trained.config, header),
+        "config.yaml": config_yaml(trained.config, header, trained.scoring, trained.origin),
         "evidence.json": evidence.to_json(),
-        "MODEL_CARD.md": model_card(record, evidence, made),
+        "MODEL_CARD.md": model_card(record, evidence, made, trained.attribution),
     }.items():
         (folder / name).write_text(text, encoding="utf-8")
-    write_bundle(folder, record, evidence, made)
+    write_bundle(folder, record, evidence, made, trained.attribution)
+    (folder / CHECKSUMS).write_text(_checksums(folder), encoding="utf-8")
+
+
+def _checksums(folder: Path) -> str:
+    """SHA-256 of every file, as `sha256sum --check` reads them."""
+    files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    return "".join(f"{sha256_of(folder / name)}  {name}\n" for name in files)
 
 
 def _record(trained: Trained, sha256: str, trainables: Trainables) -> GeneratorRecord:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from gansweep.cohort.dataset import Cohort
-from gansweep.config import ScoringSettings, TrainOptions, TrialConfig
+from gansweep.config import Attribution, ScoringSettings, TrainOptions, TrialConfig
 from gansweep.errors import ConfigError, ExportError
+from gansweep.export.config_file import compared, digest_of
 from gansweep.export.evidence import Budget, Evidence, cohort_facts, intervals_of, sample_sizes
 from gansweep.export.production_worker import CHECKPOINT, ENDED, Run, progress_rows, work
 from gansweep.export.record import RECORD
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gansweep.contracts import Trainables
+    from gansweep.export.config_file import Origin
 
 __all__ = ["train_production"]
 
@@ -47,6 +49,7 @@ def train_production(
     trainables: Trainables,
     options: TrainOptions | None = None,
     scoring: ScoringSettings | None = None,
+    origin: Origin | None = None,
 ) -> Path:
     """Trains `config` for its full budget on the training patients, and exports the result into `out`.
 
@@ -62,6 +65,7 @@ def train_production(
         options: on how many workers, how often progress is told, and whether a generator that memorised is exported.
             The model card then says that it memorised.
         scoring: settings of the scores on validation patients; None: the defaults.
+        origin: the trial that the configuration is from; a line tells whether its scores were repeated.
 
     Returns:
         `out`.
@@ -96,6 +100,8 @@ def train_production(
         check_capacity(footprint, nodes)
         _train(run, footprint)
     _publish(run, images, Path(out), options)
+    if origin is not None and (origin.cohort, origin.config) == (images.content_hash, digest_of(config, run.scoring)):
+        log.info("%s", compared(origin, progress_rows(Path(run.folder))[-1]["scores"]))
     return Path(out)
 
 
@@ -209,7 +215,9 @@ def _publish(run: Run, cohort: Cohort, out: Path, options: TrainOptions) -> None
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
     try:
-        write_export(draft, Trained(run.config, state, cohort, evidence), run.trainables, header, gate)
+        attribution = Attribution(author=options.author, licence=options.licence, contact=options.contact)
+        trained = Trained(run.config, state, cohort, evidence, run.scoring, attribution=attribution)
+        write_export(draft, trained, run.trainables, header, gate)
         for path in sorted(draft.iterdir(), key=lambda path: path.name == RECORD):
             if (out / path.name).is_dir():
                 shutil.rmtree(out / path.name)
