@@ -24,8 +24,9 @@ from ray.train.torch import TorchTrainer
 from gansweep.cohort.dataset import Cohort
 from gansweep.cohort.ingest.run import IngestSettings, ingest
 from gansweep.cohort.phantom.scans import write_phantom
-from gansweep.config import SchedulerSettings, ScoringSettings, SweepOptions, TrialConfig
+from gansweep.config import SchedulerSettings, ScoringSettings, TrialConfig
 from gansweep.experiment import Experiment
+from gansweep.options import SweepOptions
 from gansweep.scoring.trial import TrialScorer
 from gansweep.search.cluster import ray_cluster
 from gansweep.search.sweep import sweep

@@ -1,6 +1,6 @@
 """The library: one function for each command that computes something.
 
-Each takes the options of its command as keyword arguments, under the names of the options model in `gansweep.config`
+Each takes the options of its command as keyword arguments, under the names of the options model in `gansweep.options`
 (`gansweep.cohort.ingest.settings` for `ingest`). Values that the model refuses raise a ConfigError. Progress is logged
 to the logger `gansweep`; no handler is installed.
 """
@@ -8,27 +8,17 @@ to the logger `gansweep`; no handler is installed.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from gansweep.config import (
-    Attribution,
-    ConfirmOptions,
-    RepeatOptions,
-    ScoreOptions,
-    SweepOptions,
-    TrainOptions,
-    validated,
-)
-from gansweep.experiment import Experiment
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from gansweep.cohort.dataset import Cohort
     from gansweep.config import TrialConfig
     from gansweep.contracts import Trainables
+    from gansweep.experiment import Experiment
     from gansweep.scoring.values import MetricValue
     from gansweep.store.store import Store
 
-Space = str | Experiment | None
+Space: TypeAlias = "str | Experiment | None"
 """A space by name or file, or an experiment; None: the recorded one, or none of one's own."""
 
 __all__ = ["confirm", "export_best", "generate", "ingest", "repeat", "score", "sweep", "train"]
@@ -49,6 +39,7 @@ def ingest(source: str | Path, out: str | Path, **settings: Any) -> Cohort:
     from gansweep.cohort.dataset import Cohort
     from gansweep.cohort.ingest.run import ingest as run
     from gansweep.cohort.ingest.settings import IngestSettings
+    from gansweep.config import validated
 
     summary = run(Path(source), Path(out), validated(IngestSettings, settings, where="ingest"))
     return Cohort.open(summary.path)
@@ -61,7 +52,7 @@ def sweep(space: str | Experiment, *, cohort: str | Path | Cohort, **options: An
         space: a name of `gansweep trainables`, `path/to/file.py:function`, or an Experiment. An Experiment's space
             should be defined in a module that the workers can import, or in the main script.
         cohort: what `ingest` returned, or its folder.
-        **options: fields of `gansweep.config.SweepOptions`: `storage`, `name`, `trials`, `workers_per_trial`...
+        **options: fields of `gansweep.options.SweepOptions`: `storage`, `name`, `trials`, `workers_per_trial`...
 
     Returns:
         The sweep's store.
@@ -70,6 +61,9 @@ def sweep(space: str | Experiment, *, cohort: str | Path | Cohort, **options: An
         GansweepError: see `gansweep.search.sweep.sweep`.
         KeyboardInterrupt: Ctrl-C; the same call with `resume=True` goes on.
     """
+    from gansweep.config import validated
+    from gansweep.experiment import Experiment
+    from gansweep.options import SweepOptions
     from gansweep.search.spaces import load_space
     from gansweep.search.sweep import sweep as run
 
@@ -85,7 +79,7 @@ def repeat(store: str | Store, *, space: Space = None, **options: Any) -> list[s
     Args:
         store: what `sweep` returned, or where it is.
         space: the sweep's space, if its file has moved or it was an Experiment.
-        **options: fields of `gansweep.config.RepeatOptions`: `leaders`, `repeats`...
+        **options: fields of `gansweep.options.RepeatOptions`: `leaders`, `repeats`...
 
     Returns:
         The ids of the trainings made.
@@ -93,6 +87,8 @@ def repeat(store: str | Store, *, space: Space = None, **options: Any) -> list[s
     Raises:
         GansweepError: see `gansweep.search.repeat.repeat`.
     """
+    from gansweep.config import validated
+    from gansweep.options import RepeatOptions
     from gansweep.search.repeat import repeat as run
 
     opened = _opened(store)
@@ -105,7 +101,7 @@ def confirm(store: str | Store, *, space: Space = None, **options: Any) -> dict[
     Args:
         store: what `sweep` returned, or where it is.
         space: the sweep's space, if its file has moved or it was an Experiment.
-        **options: fields of `gansweep.config.ConfirmOptions`: `leaders`, `gan_seeds`, `reason`...
+        **options: fields of `gansweep.options.ConfirmOptions`: `leaders`, `gan_seeds`, `reason`...
 
     Returns:
         What the store keeps as `confirm.json`: each leader's arms, with intervals and verdicts.
@@ -113,6 +109,8 @@ def confirm(store: str | Store, *, space: Space = None, **options: Any) -> dict[
     Raises:
         GansweepError: see `gansweep.search.confirm.confirm`.
     """
+    from gansweep.config import validated
+    from gansweep.options import ConfirmOptions
     from gansweep.search.confirm import confirm as run
 
     opened = _opened(store)
@@ -146,7 +144,9 @@ def export_best(
     Raises:
         GansweepError: see `gansweep.export.best.export_best`.
     """
+    from gansweep.config import validated
     from gansweep.export.best import export_best as run
+    from gansweep.options import Attribution
 
     opened = _opened(store)
     moved = None if cohort is None else _folder_of(cohort)
@@ -170,7 +170,7 @@ def train(
         out: a new folder, or an interrupted training's.
         cohort: what `ingest` returned, or its folder.
         space: whose families the configuration names, if they are your own.
-        **options: fields of `gansweep.config.TrainOptions`: `workers`, `gpus_per_worker`, `reports`...
+        **options: fields of `gansweep.options.TrainOptions`: `workers`, `gpus_per_worker`, `reports`...
 
     Returns:
         `out`.
@@ -178,8 +178,10 @@ def train(
     Raises:
         GansweepError: see `gansweep.export.production.train_production`.
     """
+    from gansweep.config import validated
     from gansweep.export.config_file import Plan, read_plan
     from gansweep.export.production import train_production
+    from gansweep.options import TrainOptions
 
     plan = read_plan(Path(config)) if isinstance(config, str | Path) else Plan(config=config)
     return train_production(
@@ -221,7 +223,7 @@ def score(real: str | Path, fake: str | Path, **options: Any) -> dict[str, Metri
     Args:
         real: a cohort, or a folder that `ingest` could read.
         fake: likewise.
-        **options: fields of `gansweep.config.ScoreOptions`: `features`, `paired`, `training`...
+        **options: fields of `gansweep.options.ScoreOptions`: `features`, `paired`, `training`...
 
     Returns:
         For each metric its value with an interval, or the reason why there is none.
@@ -229,6 +231,8 @@ def score(real: str | Path, fake: str | Path, **options: Any) -> dict[str, Metri
     Raises:
         GansweepError: see `gansweep.scoring.compare.compare`.
     """
+    from gansweep.config import validated
+    from gansweep.options import ScoreOptions
     from gansweep.scoring.compare import compare
 
     return compare(Path(real), Path(fake), validated(ScoreOptions, options, where="score"))
@@ -241,12 +245,14 @@ def _opened(store: str | Store) -> Store:
 
 
 def _swept(store: Store, space: Space) -> Trainables:
+    from gansweep.experiment import Experiment
     from gansweep.search.spaces import swept_trainables
 
     return space.trainables if isinstance(space, Experiment) else swept_trainables(space, store.info)
 
 
 def _named(space: Space) -> Trainables:
+    from gansweep.experiment import Experiment
     from gansweep.search.spaces import space_trainables
 
     return space.trainables if isinstance(space, Experiment) else space_trainables(space)

@@ -9,7 +9,8 @@ from gansweep.cli import main
 from gansweep.cli.app import app
 from gansweep.cli.sweeps import experiment_of
 from gansweep.cluster.submit import JobEnd
-from gansweep.config import Objective, TrialConfig, as_words
+from gansweep.config import Objective, TrialConfig
+from gansweep.options import as_words
 from gansweep.store.schema import CohortReference, SweepInfo, TrialRow
 from gansweep.store.store import Store
 from tests.values import sweep_options

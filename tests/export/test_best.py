@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from gansweep.cohort.dataset import Cohort
 from gansweep.cohort.ingest.run import IngestSettings, ingest
 from gansweep.cohort.phantom.scans import write_phantom
-from gansweep.config import Attribution, ScoringSettings, TrialConfig
+from gansweep.config import ScoringSettings, TrialConfig
 from gansweep.errors import CohortError, ConfigError, ExportError, StoreError
 from gansweep.export.best import export_best
 from gansweep.export.card import model_card
@@ -22,6 +22,7 @@ from gansweep.export.config_file import compared, config_yaml, digest_of, read_c
 from gansweep.export.evidence import Evidence, search_evidence
 from gansweep.export.loading import load_generator
 from gansweep.export.record import read_record
+from gansweep.options import Attribution
 from gansweep.search.answer import RESULT, confirmed
 from gansweep.store.schema import TrialRow
 from gansweep.store.store import Store

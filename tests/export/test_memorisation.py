@@ -17,7 +17,7 @@ from gansweep.cli import main
 from gansweep.cohort.dataset import Cohort
 from gansweep.cohort.ingest.run import IngestSettings, ingest
 from gansweep.cohort.phantom.scans import write_phantom
-from gansweep.config import DataView, Frozen, ScoringSettings, TrainOptions, TrialConfig
+from gansweep.config import DataView, Frozen, ScoringSettings, TrialConfig
 from gansweep.contracts import Batch, Condition, ImageSpec, Phase, Trainables
 from gansweep.errors import ExportError
 from gansweep.experiment import Experiment
@@ -25,6 +25,7 @@ from gansweep.export import production
 from gansweep.export.best import export_best
 from gansweep.export.production import train_production
 from gansweep.export.production_worker import train_run
+from gansweep.options import TrainOptions
 from gansweep.store.provenance import describe_sweep
 from gansweep.store.schema import TrialRow
 from gansweep.store.store import Store

@@ -14,13 +14,14 @@ import pytest
 import torch
 
 from gansweep.cohort.dataset import Cohort
-from gansweep.config import DataView, ScoringSettings, TrainOptions, TrialConfig
+from gansweep.config import DataView, ScoringSettings, TrialConfig
 from gansweep.errors import ClusterError, CohortError, ConfigError, ExportError
 from gansweep.export import production
 from gansweep.export.config_file import Origin, config_yaml, digest_of, read_plan
 from gansweep.export.loading import load_generator
 from gansweep.export.production import train_production
 from gansweep.export.production_worker import Run, _Keeper, progress_rows, train_run
+from gansweep.options import TrainOptions
 from trainables import TRAINABLES
 
 ROOT = Path(__file__).parents[2]

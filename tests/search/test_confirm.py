@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from gansweep.config import ConfirmOptions
 from gansweep.errors import ConfigError, StoreError
+from gansweep.options import ConfirmOptions
 from gansweep.search import confirm as module
 from gansweep.search.answer import answer
 from gansweep.search.cluster import ray_cluster

@@ -10,9 +10,10 @@ import pytest
 
 from gansweep.cohort.dataset import Cohort
 from gansweep.cohort.ingest.run import IngestSettings, ingest
-from gansweep.config import ConfirmOptions, ConfirmSettings, TrialConfig
+from gansweep.config import TrialConfig
 from gansweep.errors import CohortError, ConfigError, StoreError
 from gansweep.experiment import Experiment
+from gansweep.options import ConfirmOptions, ConfirmSettings
 from gansweep.search.confirm import RESULT, _Trainings, _unfinished, confirm
 from gansweep.search.mailbox import Outcome
 from gansweep.store.provenance import describe_sweep

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from gansweep.cohort.dataset import Cohort
-from gansweep.config import ConfirmSettings, ScoringSettings, TrialConfig
+from gansweep.config import ScoringSettings, TrialConfig
 from gansweep.contracts import Condition, ImageSet, ImageSpec
 from gansweep.errors import CohortError
+from gansweep.options import ConfirmSettings
 from gansweep.search import confirmed_arms
 from gansweep.search.confirmed_arms import arms_of, samples_of
 from gansweep.training.build import build_gan

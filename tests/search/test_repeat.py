@@ -13,9 +13,10 @@ import pytest
 
 from gansweep.cli import main
 from gansweep.cohort.dataset import Cohort
-from gansweep.config import RepeatOptions, TrialConfig
+from gansweep.config import TrialConfig
 from gansweep.errors import CohortError, ConfigError, StoreError
 from gansweep.experiment import Experiment
+from gansweep.options import RepeatOptions
 from gansweep.report.leaderboard import folded, leaderboard
 from gansweep.search import repeat as module
 from gansweep.search.cluster import Footprint, ray_cluster

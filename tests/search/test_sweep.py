@@ -30,7 +30,7 @@ SPACE = Path(__file__).with_name("tiny_space.py")
 DRIVER = """
 import sys
 import logging
-from gansweep.config import SweepOptions
+from gansweep.options import SweepOptions
 from gansweep.search.spaces import load_space
 from gansweep.search.sweep import sweep
 logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from gansweep.cli.console import below, emit, note
 from gansweep.cli.model_options import with_model_options
 from gansweep.cli.options import Json, StoreArgument, SweptSpaceOption
-from gansweep.config import ConfirmOptions
+from gansweep.options import ConfirmOptions
 
 if TYPE_CHECKING:
     from gansweep.report.fitting import FittingTable

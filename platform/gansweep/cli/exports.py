@@ -17,7 +17,7 @@ from gansweep.cli.options import (
     SweptSpaceOption,
     parse_settings,
 )
-from gansweep.config import Attribution, GenerateOptions, TrainOptions
+from gansweep.options import Attribution, GenerateOptions, TrainOptions
 
 __all__ = ["export", "generate", "train"]
 

@@ -13,7 +13,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from gansweep.cli.options import parse_group, parse_names, parse_numbers, parse_settings
-from gansweep.config import option_of, validated
+from gansweep.config import validated
+from gansweep.options import option_of
 
 __all__ = ["with_model_options"]
 

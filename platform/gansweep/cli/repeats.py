@@ -5,7 +5,7 @@ import typer
 from gansweep.cli.console import emit, note
 from gansweep.cli.model_options import with_model_options
 from gansweep.cli.options import Json, StoreArgument, SweptSpaceOption
-from gansweep.config import RepeatOptions
+from gansweep.options import RepeatOptions
 
 __all__ = ["repeat"]
 

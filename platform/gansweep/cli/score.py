@@ -8,7 +8,7 @@ import typer
 from gansweep.cli.console import Ticker, emit
 from gansweep.cli.model_options import with_model_options
 from gansweep.cli.options import Json
-from gansweep.config import ScoreOptions
+from gansweep.options import ScoreOptions
 
 if TYPE_CHECKING:
     from gansweep.report.fitting import FittingTable

@@ -9,7 +9,7 @@ import typer
 from gansweep.cli.console import emit, note
 from gansweep.cli.model_options import with_model_options
 from gansweep.cli.options import AddressOption, Json
-from gansweep.config import SweepOptions
+from gansweep.options import SweepOptions
 
 if TYPE_CHECKING:
     from gansweep.experiment import Experiment

@@ -15,14 +15,14 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from gansweep.cluster.package import LAUNCHER, stage_code
-from gansweep.config import as_words
 from gansweep.errors import ClusterError
+from gansweep.options import as_words
 from gansweep.store.provenance import REVISION_VARIABLE, code_revision
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
-    from gansweep.config import SweepOptions
+    from gansweep.options import SweepOptions
 
 __all__ = ["JobEnd", "connect", "follow", "submit_sweep", "use_token"]
 

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gansweep.cohort.dataset import Cohort
-from gansweep.config import Attribution
 from gansweep.errors import CohortError, ExportError
 from gansweep.export.config_file import Origin, digest_of
 from gansweep.export.evidence import scores_of, search_evidence, tried
 from gansweep.files import new_folder
+from gansweep.options import Attribution
 from gansweep.store.ranking import rank_trials
 
 if TYPE_CHECKING:

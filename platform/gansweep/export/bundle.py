@@ -22,9 +22,9 @@ from gansweep.export.record import RECORD, WEIGHTS, GeneratorRecord
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gansweep.config import Attribution
     from gansweep.contracts import Trainables
     from gansweep.export.evidence import Evidence
+    from gansweep.options import Attribution
 
 __all__ = ["GeneratorNetwork", "write_bundle"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gansweep.config import Attribution
+from gansweep.options import Attribution
 
 if TYPE_CHECKING:
     from gansweep.export.evidence import Budget, CohortFacts, Evidence, Selection

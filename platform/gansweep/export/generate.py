@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 from typing import TYPE_CHECKING, Any
 
-from gansweep.config import GenerateOptions, validated
+from gansweep.config import validated
 from gansweep.errors import ExportError, unknown_name
 from gansweep.export.draw import Draw
 from gansweep.export.formats import CHANNELS, WRITERS, Format, write_mask
 from gansweep.export.record import RECORD, GeneratorRecord, read_record
 from gansweep.files import ProgressCallback, new_folder
+from gansweep.options import GenerateOptions
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from gansweep._version import __version__
-from gansweep.config import Attribution
 from gansweep.errors import ExportError
 from gansweep.export.bundle import write_bundle
 from gansweep.export.card import model_card
@@ -14,6 +13,7 @@ from gansweep.export.config_file import config_yaml
 from gansweep.export.loading import flat_weights, load_generator, sampling_traits
 from gansweep.export.record import RECORD, WEIGHTS, GeneratorRecord
 from gansweep.files import sha256_of
+from gansweep.options import Attribution
 from gansweep.training.build import build_gan
 
 if TYPE_CHECKING:

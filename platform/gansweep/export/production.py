@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from gansweep.cohort.dataset import Cohort
-from gansweep.config import Attribution, ScoringSettings, TrainOptions, TrialConfig
+from gansweep.config import ScoringSettings, TrialConfig
 from gansweep.errors import ConfigError, ExportError
 from gansweep.export.config_file import compared, digest_of
 from gansweep.export.evidence import Budget, Evidence, cohort_facts, intervals_of, sample_sizes
 from gansweep.export.production_worker import CHECKPOINT, ENDED, Run, progress_rows, work
 from gansweep.export.record import RECORD
 from gansweep.files import write_atomically
+from gansweep.options import Attribution, TrainOptions
 from gansweep.search.answer import of_training
 from gansweep.search.cluster import Footprint, check_capacity, ray_cluster, torch_trainer
 from gansweep.store.provenance import code_revision, package_versions

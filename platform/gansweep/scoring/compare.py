@@ -23,8 +23,8 @@ from gansweep.scoring.unlabelled import is_unlabelled, one_label, without_labels
 if TYPE_CHECKING:
     from gansweep.cohort.dataset import CohortInfo
     from gansweep.cohort.intensity import Window
-    from gansweep.config import ScoreOptions
     from gansweep.files import ProgressCallback
+    from gansweep.options import ScoreOptions
     from gansweep.scoring.values import MetricValue
 
 __all__ = ["compare"]

@@ -12,8 +12,8 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from gansweep.config import ConfirmOptions
 from gansweep.errors import StoreError
+from gansweep.options import ConfirmOptions
 from gansweep.store.ranking import rank_trials
 
 if TYPE_CHECKING:

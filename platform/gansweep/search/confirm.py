@@ -17,8 +17,8 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from gansweep.config import ConfirmOptions, ConfirmSettings, TrialConfig
 from gansweep.errors import CohortError, ConfigError, GansweepError, StoreError
+from gansweep.options import ConfirmOptions, ConfirmSettings
 from gansweep.scoring.arms import BASE, judge_arms
 from gansweep.scoring.statistics.curves import arm_curves
 from gansweep.scoring.statistics.verdicts import LEAST_TRAININGS
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gansweep.cohort.dataset import Cohort
+    from gansweep.config import TrialConfig
     from gansweep.contracts import Trainables
     from gansweep.search.worker_group import WorkerGroup
 

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from gansweep.config import ConfirmSettings
     from gansweep.contracts import ImageSpec, Trainables
+    from gansweep.options import ConfirmSettings
     from gansweep.store.store import Store
 
 __all__ = ["arms_of", "kept_arms", "samples_of"]

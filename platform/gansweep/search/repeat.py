@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from gansweep.config import RepeatOptions, TrialConfig
+from gansweep.options import RepeatOptions
 from gansweep.search.cluster import Footprint, check_capacity, ray_cluster
 from gansweep.search.prechecks import config_checker
 from gansweep.search.retraining import REPORTS, ranked_leaders, retraining_group, same_cohort
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from gansweep.config import TrialConfig
     from gansweep.contracts import Trainables
     from gansweep.search.mailbox import Outcome
     from gansweep.search.worker_group import WorkerGroup

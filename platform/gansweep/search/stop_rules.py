@@ -12,7 +12,8 @@ from gansweep.errors import ConfigError, unknown_name
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from gansweep.config import Objective, SweepOptions
+    from gansweep.config import Objective
+    from gansweep.options import SweepOptions
     from gansweep.store.schema import TrialRow
 
 __all__ = ["StopRules", "check_stop_rules", "seconds_of"]

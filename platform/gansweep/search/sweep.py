@@ -30,8 +30,8 @@ from gansweep.store.store import Store
 if TYPE_CHECKING:
     import optuna
 
-    from gansweep.config import SweepOptions
     from gansweep.experiment import Experiment
+    from gansweep.options import SweepOptions
 
 __all__ = ["sweep"]
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gansweep.cohort.dataset import Cohort
-    from gansweep.config import SweepOptions
     from gansweep.experiment import Experiment
+    from gansweep.options import SweepOptions
 
 __all__ = ["REVISION_VARIABLE", "code_revision", "describe_sweep", "hardware", "package_versions"]
 

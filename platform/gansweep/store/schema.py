@@ -92,7 +92,7 @@ class SweepInfo(Frozen):
         created: when the sweep began.
         config_columns: types of the `config.*` columns of every family, so that all files of a sweep have the same.
         test_openings: each use of the test patients.
-        options: how the sweep was asked for; see `gansweep.config.SweepOptions`.
+        options: how the sweep was asked for; see `gansweep.options.SweepOptions`.
         notes: anything else worth keeping.
     """
 

@@ -1,0 +1,261 @@
+"""The options of the commands, as values: the command line, submitted jobs, `sweep.json` and the library share them.
+
+Each field is an option under its own name (`wait_for_nodes` is `--wait-for-nodes`), with its description as the help.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, Field, field_validator
+
+from gansweep.config import Frozen, SamplerName, SchedulerName
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+__all__ = [
+    "Attribution",
+    "ConfirmOptions",
+    "ConfirmSettings",
+    "GenerateOptions",
+    "RepeatOptions",
+    "ScoreOptions",
+    "SweepOptions",
+    "TrainOptions",
+    "as_words",
+    "option_of",
+]
+
+
+def _checkpoint_minutes() -> Any:
+    """The field of every command that trains."""
+    return Field(5.0, ge=0.0, description="How often a checkpoint is kept between reports; 0: at reports alone.")
+
+
+class SweepOptions(Frozen):
+    """How a sweep runs: the options of `gansweep sweep` and `gansweep submit`, and of `gansweep.sweep`.
+
+    Each field is an option of the command line under its own name (`wait_for_nodes` is `--wait-for-nodes`), with its
+    description as the help. A new field reaches the command line, a submitted job, the record of the sweep and the
+    library by itself.
+    """
+
+    cohort: Path = Field(description="A folder that `gansweep ingest` wrote.", json_schema_extra={"metavar": "DIR"})
+    storage: str = Field(description="A folder, or s3://bucket/path.", json_schema_extra={"metavar": "URI"})
+    name: str = Field(description="The sweep's store is <storage>/<name>.")
+    trials: int = Field(ge=1, description="Trials in all, resumed ones included.")
+    workers_per_trial: int = Field(1, ge=1, description="Ray Train workers that share a trial.")
+    gpus_per_worker: float = Field(0.0, ge=0.0, description="GPUs each; 0.5 lets two trials share one.")
+    cpus_per_worker: float = Field(1.0, ge=0.1, description="CPU cores each.")
+    concurrent: int | None = Field(None, ge=1, description="Trials at once; default: what fits.")
+    sampler: SamplerName | None = Field(None, description="Overrides the space's.")
+    scheduler: SchedulerName | None = Field(None, description="Overrides the space's.")
+    time_budget: str | None = Field(
+        None,
+        description="End the sweep after this time: 8h, 90m, 1h30m.",
+        json_schema_extra={"metavar": "TIME"},
+    )
+    max_gpu_hours: float | None = Field(None, gt=0.0, description="End the sweep when its trials have used so many.")
+    patience: int | None = Field(
+        None, ge=1, description="End the sweep after so many trials in a row that have not improved the front."
+    )
+    target: dict[str, float] = Field(
+        default_factory=dict,
+        description="End the sweep when a trial is as good: accuracy=0.9. Repeatable; one trial must meet all.",
+        json_schema_extra={"metavar": "SCORE=VALUE"},
+    )
+    settings: dict[str, Any] = Field(
+        default_factory=dict,
+        alias="set",
+        description="Fix a setting: scoring.samples=256, lr_d=1e-4. Repeatable.",
+        json_schema_extra={"metavar": "KEY=VALUE"},
+    )
+    tries: tuple[dict[str, Any], ...] = Field(
+        (),
+        alias="try",
+        description="Your own guess, tried first: lr_d=1e-4,width=16. Repeatable; what it leaves open is sampled.",
+        json_schema_extra={"metavar": "KEY=VALUE,..."},
+    )
+    seed: int = Field(0, ge=0, description="Seed of every random choice.")
+    resume: bool = Field(False, description="Go on with the sweep of that name.")
+    checkpoint_minutes: float = _checkpoint_minutes()
+    wait_for_nodes: float = Field(
+        0.0,
+        ge=0.0,
+        description="Seconds an autoscaling cluster gets to grow.",
+        json_schema_extra={"metavar": "S"},
+    )
+
+    @field_validator("settings")
+    @classmethod
+    def _extractor_from_here(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        """A relative path would mean another file in each process and on each node."""
+        features = settings.get("scoring.features")
+        if isinstance(features, str) and "://" not in features:
+            return settings | {"scoring.features": str(Path(features).absolute())}
+        return settings
+
+    def changes(self) -> dict[str, Any]:
+        """What is changed of the space's experiment, as `Experiment.with_settings` takes it."""
+        chosen = {"sampler": self.sampler, "scheduler.kind": self.scheduler}
+        return self.settings | {key: value for key, value in chosen.items() if value is not None}
+
+    @property
+    def storage_from_anywhere(self) -> str:
+        """The storage as another process finds it: a local path made absolute, a URI as it is."""
+        return self.storage if "://" in self.storage else str(Path(self.storage).absolute())
+
+    def recorded(self) -> dict[str, Any]:
+        """The options as `sweep.json` keeps them: without the storage, whose URI may hold credentials."""
+        return self.model_dump(mode="json", by_alias=True, exclude={"storage", "name", "resume"})
+
+
+class RepeatOptions(Frozen):
+    """How leaders are trained again: the options of `gansweep repeat` and `gansweep.repeat`."""
+
+    leaders: int = Field(2, ge=1, description="How many configurations, the best first.")
+    repeats: int = Field(3, ge=2, description="Fresh trainings of each, earlier ones included.")
+    cohort: Path | None = Field(
+        None, description="The sweep's cohort, if it has moved.", json_schema_extra={"metavar": "DIR"}
+    )
+    # Away from the seeds of `confirm` (from 10 000): what it trains must be fresh again.
+    seed: int = Field(20_000, ge=0, description="The first fresh seed.")
+    workers_per_trial: int | None = Field(None, ge=1, description="Ray Train workers; default: the sweep's.")
+    gpus_per_worker: float | None = Field(None, ge=0.0, description="GPUs each; default: the sweep's.")
+    checkpoint_minutes: float = _checkpoint_minutes()
+
+
+class ConfirmSettings(Frozen):
+    """How much evidence `confirm` gathers."""
+
+    leaders: int = Field(1, ge=1, description="How many of the best trials.")
+    gan_seeds: int = Field(3, ge=1, description="Fresh trainings of each; a verdict needs their spread.")
+    detector_seeds: int = Field(3, ge=1, description="Detectors per training and arm.")
+    ratios: tuple[float, ...] = Field(
+        (0.25, 0.5, 1.0),
+        description="Synthetic images per real one, an arm each; a leader's own is added.",
+        json_schema_extra={"metavar": "R,R,..."},
+    )
+    rivals: tuple[Literal["mixup", "cutmix", "elastic", "intensity", "paste", "blend"], ...] = Field(
+        ("mixup", "cutmix", "elastic", "intensity", "paste", "blend"),
+        description="What synthetic images must beat besides real ones; paste and blend need masks. none: nothing.",
+        json_schema_extra={"metavar": "NAME,NAME,..."},
+    )
+    samples: int = Field(512, ge=2, description="Images drawn from each generator.")
+    seed: int = Field(10_000, ge=0, description="The first fresh seed.")
+
+    @field_validator("ratios")
+    @classmethod
+    def _in_range(cls, ratios: tuple[float, ...]) -> tuple[float, ...]:
+        # The range of TrialConfig.synthetic_ratio, less 0: an arm with no synthetic image is the base itself.
+        if not ratios or not all(0.0 < ratio <= 8.0 for ratio in ratios):
+            raise ValueError("each ratio must be above 0 and at most 8")
+        return ratios
+
+    @field_validator("rivals", mode="before")
+    @classmethod
+    def _none_or_names(cls, rivals: Any) -> Any:
+        return () if tuple(rivals) == ("none",) else rivals
+
+
+class ConfirmOptions(ConfirmSettings):
+    """How leaders are confirmed: the options of `gansweep confirm` and `gansweep.confirm`."""
+
+    cohort: Path | None = Field(
+        None, description="The sweep's cohort, if it has moved.", json_schema_extra={"metavar": "DIR"}
+    )
+    workers_per_trial: int = Field(1, ge=1, description="Ray Train workers that share a training.")
+    gpus_per_worker: float = Field(0.0, ge=0.0, description="GPUs each; 0.5 lets two trials share one.")
+    checkpoint_minutes: float = _checkpoint_minutes()
+    reason: str = Field("", description="Why the test patients are opened again.")
+
+    def evidence(self) -> ConfirmSettings:
+        """The part that decides how much evidence there is."""
+        return ConfirmSettings(**{name: getattr(self, name) for name in ConfirmSettings.model_fields})
+
+
+class Attribution(Frozen):
+    """Who stands behind an exported generator, for its model card and its bundle."""
+
+    author: str = Field("", description="Who made it, for the model card and the bundle.")
+    licence: str = Field("", description="Under which licence it may be used.")
+    contact: str = Field("", description="Whom to ask.")
+
+
+class GenerateOptions(Frozen):
+    """What is drawn from a generator: the options of `gansweep generate` and `gansweep.generate`."""
+
+    format: Literal["dicom", "nifti", "png", "npy"] = Field("png", description="PNG shows the window; others hold HU.")
+    label: str | None = Field(None, description="The class; default: each in turn.", json_schema_extra={"metavar": "L"})
+    seed: int = Field(0, ge=0, description="Seed of every random choice.")
+    cohort: Path | None = Field(
+        None, description="Real images, for families that start from them.", json_schema_extra={"metavar": "DIR"}
+    )
+
+
+class TrainOptions(Attribution):
+    """How a production training runs: the options of `gansweep train` and `gansweep.train`."""
+
+    workers: int = Field(1, ge=1, description="Workers that share every batch.")
+    gpus_per_worker: float = Field(0.0, ge=0.0, description="GPUs each; 0.5 lets two trials share one.")
+    cpus_per_worker: float = Field(1.0, ge=0.1, description="CPU cores each.")
+    reports: int = Field(20, ge=1, description="How often progress is told and kept.")
+    checkpoint_minutes: float = _checkpoint_minutes()
+    allow_memorised: bool = Field(
+        False, description="Export a generator that copies training patients; its card says so."
+    )
+
+
+class ScoreOptions(Frozen):
+    """How two sets of images are compared: the options of `gansweep score` and `gansweep.score`."""
+
+    features: Path | None = Field(
+        None,
+        description="A TorchScript extractor; default: an encoder of REAL's own.",
+        json_schema_extra={"metavar": "FILE.pt"},
+    )
+    lpips: Path | None = Field(
+        None, description="LPIPS weights, with --paired.", json_schema_extra={"metavar": "FILE.pt"}
+    )
+    paired: bool = Field(False, description="Image i of FAKE was made for image i of REAL (test images left out).")
+    training: Path | None = Field(
+        None,
+        description="What FAKE's generator was trained on, for memorisation; default: the training patients of REAL.",
+        json_schema_extra={"metavar": "DIR"},
+    )
+    size: int = Field(64, description="Pixels, where REAL is a folder; a cohort has a size.")
+    seed: int = Field(0, ge=0, description="Seed of every random choice.")
+
+
+def option_of(name: str, field: FieldInfo) -> str:
+    """The command line option of a model's field: `--wait-for-nodes` for `wait_for_nodes`."""
+    return f"--{(field.alias or name).replace('_', '-')}"
+
+
+def as_words(options: BaseModel) -> list[str]:
+    """An options model as the words of a command line; defaults are left out and paths made absolute.
+
+    Values in a dict are written as JSON, which the command line reads back as YAML.
+    """
+    words = []
+    for name, field in type(options).model_fields.items():
+        value = getattr(options, name)
+        if value == field.get_default(call_default_factory=True):
+            continue
+        option = option_of(name, field)
+        if isinstance(value, tuple) and value and isinstance(value[0], dict):
+            words += [f"{option}={','.join(f'{key}={_word(item)}' for key, item in part.items())}" for part in value]
+        elif isinstance(value, dict):
+            words += [f"{option}={key}={_word(item)}" for key, item in value.items()]
+        elif value is True:
+            words.append(option)
+        else:
+            words.append(f"{option}={value.absolute() if isinstance(value, Path) else value}")
+    return words
+
+
+def _word(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
