@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -82,6 +83,8 @@ def _load(path: Path) -> tuple[Any, tuple[float, float, float], str, str]:
     """What `load_canonical` returns, then the stored type of the values and what was left out."""
     import nibabel
 
+    # Its logger prints remarks about headers; what matters of them is raised.
+    logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
     try:
         # Opening reads the header only.
         with quiet():
