@@ -44,7 +44,11 @@ class SweepOptions(Frozen):
     """
 
     cohort: Path = Field(description="A folder that `gansweep ingest` wrote.", json_schema_extra={"metavar": "DIR"})
-    storage: str = Field(description="A folder, or s3://bucket/path.", json_schema_extra={"metavar": "URI"})
+    storage: str = Field(
+        description="A folder, s3://bucket/path, or @FILE with such a URI in it.",
+        json_schema_extra={"metavar": "URI"},
+        repr=False,
+    )
     name: str = Field(description="The sweep's store is <storage>/<name>.")
     trials: int = Field(ge=1, description="Trials in all, resumed ones included.")
     workers_per_trial: int = Field(1, ge=1, description="Ray Train workers that share a trial.")
@@ -88,6 +92,17 @@ class SweepOptions(Frozen):
         description="Seconds an autoscaling cluster gets to grow.",
         json_schema_extra={"metavar": "S"},
     )
+
+    @field_validator("storage")
+    @classmethod
+    def _from_file(cls, storage: str) -> str:
+        """A command line is seen by everybody on a machine, and a job's by everybody on the cluster."""
+        if not storage.startswith("@"):
+            return storage
+        try:
+            return Path(storage[1:]).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            raise ValueError("no such file, or no text") from None
 
     @field_validator("settings")
     @classmethod

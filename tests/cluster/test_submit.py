@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -12,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from gansweep.cli import main
-from gansweep.cluster.submit import connect
+from gansweep.cluster.submit import connect, submit_sweep
 from gansweep.errors import ClusterError
 from gansweep.store.store import Store
+from tests.values import sweep_options
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -25,6 +27,27 @@ from search_spaces.smoke import smoke
 def mine():
     return smoke().with_settings({"iterations": 20})
 """
+
+
+def test_a_job_does_not_show_the_secrets_of_its_storage(monkeypatch):
+    """Everybody on the cluster sees the command of a job; the file with the URI travels with the code."""
+    seen = {}
+
+    class Client:
+        def submit_job(self, entrypoint, runtime_env):
+            seen["command"] = shlex.split(entrypoint)
+            seen["environment"] = str(runtime_env)
+            seen["file"] = Path(runtime_env["working_dir"], "storage.uri").read_text()
+            return "raysubmit_1"
+
+    monkeypatch.setattr("gansweep.cluster.submit.connect", lambda _: Client())
+    uri = "s3://KEYID:s3cret@bucket/runs?region=x"
+    assert submit_sweep("smoke", sweep_options(storage=uri)) == "raysubmit_1"
+    assert "--storage=@storage.uri" in seen["command"]
+    assert seen["file"] == uri
+    for shown in (str(seen["command"]), seen["environment"]):
+        assert "KEYID" not in shown
+        assert "s3cret" not in shown
 
 
 def free_port():

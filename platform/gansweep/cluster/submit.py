@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from gansweep.cluster.package import LAUNCHER, stage_code
 from gansweep.errors import ClusterError
 from gansweep.options import as_words
+from gansweep.store.filesystem import without_credentials
 from gansweep.store.provenance import REVISION_VARIABLE, code_revision
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ __all__ = ["JobEnd", "connect", "follow", "submit_sweep", "use_token"]
 
 Log = Callable[[str], object]
 
+_STORAGE = "storage.uri"  # in the job's working directory
 _POLL_S = 2.0
 _LOST_LOGS = 5  # after this many lost connections to the log, only the status of the job is polled
 _ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
@@ -67,7 +69,12 @@ def submit_sweep(space: str, options: SweepOptions, *, address: str | None = Non
     from ray.exceptions import AuthenticationError
 
     with TemporaryDirectory(prefix="gansweep-job-") as folder:
-        words = as_words(options.model_copy(update={"storage": options.storage_from_anywhere}))
+        storage = options.storage_from_anywhere
+        if without_credentials(storage) != storage:
+            # In a file that travels with the code: the cluster shows the command of a job to everybody.
+            Path(folder, _STORAGE).write_text(storage, encoding="utf-8")
+            storage = f"@{_STORAGE}"
+        words = as_words(options.model_copy(update={"storage": storage}))
         command = ["sh", LAUNCHER, "sweep", stage_code(space, Path(folder)), *words]
         client = connect(address)
         try:

@@ -6,7 +6,7 @@ The cohort, the feature statistics and the detector baseline are loaded once and
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +50,7 @@ class WorkerGroupSettings:
         scored: whether reports have scores.
     """
 
-    store: str
+    store: str = field(repr=False)  # it may hold credentials, and Ray shows the settings of a run
     cohort: str
     cache: str
     trainables: Trainables

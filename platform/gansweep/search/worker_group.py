@@ -128,14 +128,19 @@ class WorkerGroup:
         self._thread.start()
 
     def _trainer(self) -> Any:
-        return torch_trainer(
+        files = Files(self._settings.store).child("ray")
+        trainer = torch_trainer(
             work,
             {"settings": self._settings, "mailbox": self._mailbox},
             self._footprint,
             name=f"workers-{uuid4().hex[:12]}",
-            storage=Files(self._settings.store).child("ray").uri,
+            storage=files.root,
             max_failures=_WORKER_RESTARTS,
         )
+        if files.local is None:
+            # Not by its URI: Ray logs it and shows it in its state, with the credentials that it may hold.
+            trainer.run_config.storage_filesystem = files.filesystem
+        return trainer
 
     def _fit(self, trainer: Any) -> None:
         try:
