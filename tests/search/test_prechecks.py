@@ -139,3 +139,33 @@ def test_a_search_that_ends_between_two_trials_was_interrupted(swept: Callable[.
         swept(_one_trial, resume=True)
     store = swept(_one_trial, resume=True)
     assert store.latest_trials()["status"].tolist() == ["diverged", "diverged"]
+
+
+def test_a_driver_that_is_interrupted_outside_of_tune_tells_its_rows(
+    swept: Callable[..., Store], tmp_path: Path
+) -> None:
+    def interrupted(searcher: StudySearcher) -> None:
+        searcher.suggest("a")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        swept(interrupted)
+    store = Store.open(str(tmp_path / "s"))
+    assert store.trials()["status"].tolist() == ["interrupted"]
+    assert [trial.state.name for trial in store.load_study().trials[:1]] == ["WAITING"]
+
+
+def test_a_rule_ends_a_sweep_and_a_later_call_goes_on(
+    swept: Callable[..., Store], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "gansweep")
+
+    def search(searcher: StudySearcher) -> None:
+        _one_trial(searcher)
+        assert searcher.suggest("b") == StudySearcher.FINISHED
+
+    store = swept(search, patience=1)
+    assert store.latest_trials()["status"].tolist() == ["diverged"]
+    said = "1 of 2 trials, and the sweep ends: 1 trials in a row have not improved the front; --resume goes on"
+    assert said in caplog.messages
+    assert len(swept(_one_trial, resume=True).latest_trials()) == 2

@@ -16,6 +16,7 @@ import pytest
 from optuna.trial import TrialState
 
 from gansweep.cohort.dataset import Cohort
+from gansweep.config import TrialConfig
 from gansweep.errors import ClusterError, CohortError, ConfigError, StoreError
 from gansweep.report.status import sweep_status
 from gansweep.search.cluster import ray_cluster
@@ -127,7 +128,7 @@ def test_a_stopped_trial_trains_no_further_than_its_report(
         assert store.load_study().trials[int(row.trial_id)].state == TrialState.COMPLETE
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_sweep_goes_on_where_it_was(how: signal.Signals, cohort_path: Path, tmp_path: Path) -> None:
     arguments = [sys.executable, "-c", DRIVER, f"{SPACE}:slow", str(cohort_path), str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(["platform", "."])}
@@ -152,6 +153,40 @@ def test_an_interrupted_sweep_goes_on_where_it_was(how: signal.Signals, cohort_p
         # Every report once, over all attempts: the second went on from the checkpoint.
         assert list(reports.loc[reports["trial_id"] == trial_id, "index"]) == [0, 1, 2, 3, 4]
     assert {trial.state for trial in store.load_study().trials} == {TrialState.COMPLETE}
+
+
+def test_a_refused_proposal_is_set_aside_and_every_trial_is_had(
+    cohort_path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A batch of 9 cannot be shared by two workers; what is set and guessed is in the study as it was trained."""
+
+    def space(trial: optuna.Trial) -> TrialConfig:
+        config = load_space(f"{SPACE}:tiny").space(trial)
+        return config.derive({"batch_size": trial.suggest_categorical("batch", [9, 8])})
+
+    experiment = load_space(f"{SPACE}:tiny").with_settings({"family": "dcgan"})
+    experiment = experiment.model_copy(update={"space": space, "first_trials": ({"batch": 9}, {"batch": 8})})
+    options = sweep_options(cohort=cohort_path, storage=str(tmp_path), trials=2, workers_per_trial=2)
+    store = sweep(experiment, options.model_copy(update={"tries": ({"lr": 3e-3, "batch": 8},)}))
+    rows = store.latest_trials()
+    assert rows["status"].tolist() == ["completed"] * 2
+    assert rows["trial_id"].tolist() == ["0000", "0002"]
+    assert rows["config.lr_d"].tolist()[0] == 3e-3
+    before = store.load_study().trials
+    assert before[1].state == TrialState.PRUNED
+    assert "batch_size = 9 is not divisible by 2 workers" in before[1].user_attrs["refused"]
+    assert all(set(trial.params) == {"lr", "batch"} for trial in before)
+    # The sweep is extended without its study, and ends by its target.
+    assert store.local is not None
+    (store.local / "studies.db").unlink()
+    caplog.set_level("INFO", "gansweep")
+    more = options.model_copy(update={"trials": 9, "resume": True, "target": {"accuracy": 0.0}, "scheduler": None})
+    again = sweep(experiment, more)
+    assert again.latest_trials()["trial_id"].tolist() == ["0000", "0002"]
+    assert "trial 0002 met the target (accuracy 0)" in caplog.text
+    after = again.load_study().trials
+    assert [after[number].values for number in (0, 2)] == [before[number].values for number in (0, 2)]
+    assert [after[number].params for number in (0, 2)] == [before[number].params for number in (0, 2)]
 
 
 def test_more_workers_than_the_cluster_has_are_refused_at_once(cohort_path: Path, tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ class StopRules:
     Args:
         options: the rules.
         objectives: in the study's order.
-        rows: the last attempts of earlier calls of the sweep: all rules but the time budget are about the whole sweep.
+        rows: every attempt of earlier calls of the sweep: all rules but the time budget are about the whole sweep.
     """
 
     def __init__(self, options: SweepOptions, objectives: Sequence[Objective], rows: Iterable[TrialRow] = ()) -> None:

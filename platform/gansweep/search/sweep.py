@@ -73,36 +73,33 @@ def sweep(experiment: Experiment, options: SweepOptions, *, space: str = "") -> 
     guesses = guessed_parameters(experiment, options.tries)
     footprint = Footprint(options.workers_per_trial, options.cpus_per_worker, options.gpus_per_worker)
     objectives = [objective.name for objective in experiment.objectives]
-    with ExitStack() as driving:
-        with ray_cluster():
-            nodes = grown(footprint, options.concurrent or 1, options.wait_for_nodes)
-            at_once = check_capacity(footprint, nodes, options.concurrent)
-            info = describe_sweep(experiment, scans, options, space=space, concurrent=at_once, resources=total(nodes))
-            store = Store.create(options.storage, options.name, info, exist_ok=options.resume)
-            driving.enter_context(store.exclusive())
-            study = store.create_study() if not options.resume else _resumed_study(store, experiment)
-            if options.resume:
-                store.update_info(
-                    trials=max(options.trials, store.info.trials),
-                    concurrent=at_once,
-                    workers_per_trial=options.workers_per_trial,
-                    gpus_per_worker=options.gpus_per_worker,
-                )
-            if not study.trials:
-                for parameters in experiment.first_trials:
-                    study.enqueue_trial(parameters)
-            enqueue_new(study, guesses)
-            ended = count_ended(study)
-            study.sampler = make_sampler(experiment.sampler, options.seed, count_proposed(study), _STARTUP_TRIALS)
-            rules = StopRules(options, experiment.objectives, store.latest_rows())
-            with Upkeep(store, ended) as upkeep:
-                searcher = StudySearcher(experiment, study, store, check, rules, upkeep)
-                if ended < options.trials and not rules.reason:
-                    search = _Search(experiment, store, scans, footprint, options, at_once)
-                    search.run(searcher, rules, options.trials - ended)
-        requeue_orphans(study, store, objectives, "the sweep was interrupted")
-        store.compact()
-        store.sync_study()
+    with ExitStack() as driving, ray_cluster():
+        nodes = grown(footprint, options.concurrent or 1, options.wait_for_nodes)
+        at_once = check_capacity(footprint, nodes, options.concurrent)
+        info = describe_sweep(experiment, scans, options, space=space, concurrent=at_once, resources=total(nodes))
+        store = Store.create(options.storage, options.name, info, exist_ok=options.resume)
+        driving.enter_context(store.exclusive())
+        study = store.create_study() if not options.resume else _resumed_study(store, experiment)
+        driving.callback(_leave, study, store, objectives)
+        if options.resume:
+            store.update_info(
+                trials=max(options.trials, store.info.trials),
+                concurrent=at_once,
+                workers_per_trial=options.workers_per_trial,
+                gpus_per_worker=options.gpus_per_worker,
+            )
+        first_trials = () if study.trials else experiment.first_trials
+        enqueue_new(study, guesses)
+        for parameters in first_trials:
+            study.enqueue_trial(parameters)
+        ended = count_ended(study)
+        study.sampler = make_sampler(experiment.sampler, options.seed, count_proposed(study), _STARTUP_TRIALS)
+        rules = StopRules(options, experiment.objectives, store.rows())
+        with Upkeep(store, ended) as upkeep:
+            searcher = StudySearcher(experiment, study, store, check, rules, upkeep)
+            if ended < options.trials and not rules.reason:
+                search = _Search(experiment, store, scans, footprint, options, at_once)
+                search.run(searcher, rules, options.trials - ended)
     if searcher.mistake is not None:
         raise searcher.mistake
     ended = count_ended(study)
@@ -123,6 +120,13 @@ def _resumed_study(store: Store, experiment: Experiment) -> optuna.Study:
     study = study_of_rows(store, experiment)
     requeue_orphans(study, store, [objective.name for objective in experiment.objectives], reason)
     return study
+
+
+def _leave(study: optuna.Study, store: Store, objectives: list[str]) -> None:
+    """Leaves a store that can be gone on with, however the sweep ended. No worker writes to it any more."""
+    requeue_orphans(study, store, objectives, "the sweep was interrupted")
+    store.compact()
+    store.sync_study()
 
 
 @dataclass(frozen=True)

@@ -224,10 +224,13 @@ class Store:
         stems = (entry.name.removeprefix("_").removeprefix("trial-").partition(".")[0] for entry in kept)
         return max((int(stem) + 1 for stem in stems if stem.isdecimal()), default=0)
 
+    def rows(self) -> tuple[TrialRow, ...]:
+        """Every attempt, by trial and attempt; repeats are trials of their own."""
+        return tuple(TrialRow.of(record) for record in self._trials.records())
+
     def latest_rows(self) -> tuple[TrialRow, ...]:
-        """The last attempt of each trial, by trial; repeats are trials of their own."""
-        latest = {record["trial_id"]: record for record in self._trials.records()}
-        return tuple(TrialRow.of(record) for record in latest.values())
+        """The last attempt of each trial."""
+        return tuple({row.trial_id: row for row in self.rows()}.values())
 
     def ended_trials(self) -> tuple[TrialRow, ...]:
         """The last attempt of each trial whose row says how it ended."""
