@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gansweep.config import DataView, ScoringSettings, TrainOptions, TrialConfig
+from gansweep.config import DataView, ScoringSettings, TrialConfig
 from gansweep.export import production
 from gansweep.export.generate import generate
 from gansweep.export.production import train_production
 from gansweep.export.production_worker import progress_rows, train_run
+from gansweep.options import TrainOptions
 from gansweep.testing.pretended_gpu.device import CPU, GPU, PretendedGpu
 from trainables import TRAINABLES
 

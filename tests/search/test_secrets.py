@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from gansweep.cohort.dataset import Cohort
-from gansweep.config import ScoringSettings, SweepOptions, validated
+from gansweep.config import ScoringSettings, validated
 from gansweep.errors import ConfigError, GansweepError
+from gansweep.options import SweepOptions
 from gansweep.search.cluster import Footprint
 from gansweep.search.spaces import load_space
 from gansweep.search.worker import WorkerGroupSettings
