@@ -131,7 +131,8 @@ class TrialConfig(Frozen):
         n_critic: critic updates per generator update.
         batch_size: images per critic update over all workers.
         ema_half_life: images (in thousands) after which a generator's weight counts half in the average; 0 for none.
-        precision: arithmetic of the forward passes; penalties always run in float32.
+        precision: arithmetic of losses. `tf32` is for convolutions and matrix products on a GPU, `bfloat16` for forward
+            passes. Penalties and features are always computed in float32, without TF32.
         iterations: the budget, in generator updates.
         seed: of initialisation, batches and noise.
         synthetic_ratio: synthetic images per real one in the detector's training batches.
@@ -153,7 +154,7 @@ class TrialConfig(Frozen):
     n_critic: int = Field(5, ge=1, le=100)
     batch_size: int = Field(64, ge=2)
     ema_half_life: float = Field(0.5, ge=0.0)
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
     iterations: int = Field(10_000, ge=1)
     seed: int = Field(0, ge=0, lt=2**63)
     synthetic_ratio: float = Field(0.5, ge=0.0, le=8.0)

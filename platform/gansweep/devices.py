@@ -1,13 +1,29 @@
-"""What a device does, whichever it is: how it says that it is full."""
+"""What devices differ in: the arithmetic of matrix products and convolutions, and how they say that they are full.
+
+The policy of precision: penalties, the gradients inside them, and features are computed in float32 as IEEE 754 has it,
+whatever torch's default. Ampere and newer GPUs otherwise run float32 convolutions in TF32, with ten bits of mantissa.
+What else a trial computes follows its `precision`.
+"""
 
 from __future__ import annotations
 
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
 import torch
 
-__all__ = ["out_of_memory"]
+from gansweep.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Arithmetic", "check_precision", "exact_float32", "out_of_memory"]
 
 _FULL = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
 """What the allocators of CUDA and of the CPU say."""
+
+_AMPERE = (8, 0)
+"""Compute capability of the first GPUs with TF32 and bfloat16."""
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -18,3 +34,121 @@ def out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError | torch.jit.Error) and any(words in str(error).lower() for words in _FULL)
+
+
+def check_precision(precision: str, device: torch.device) -> None:
+    """Checks that `device` has the arithmetic of `TrialConfig.precision`.
+
+    Raises:
+        ConfigError: it has not.
+    """
+    if precision == "float32" or (precision == "bfloat16" and device.type == "cpu"):
+        return
+    fix = "set precision=float32"
+    if device.type != "cuda":
+        raise ConfigError(f"precision = {precision!r}, but the training runs on the {device.type.upper()}", fix=fix)
+    if torch.cuda.get_device_capability(device) < _AMPERE:
+        name = torch.cuda.get_device_name(device)
+        raise ConfigError(
+            f"precision = {precision!r}, but {name} has no {precision}: it needs compute capability 8.0 or newer",
+            fix=fix,
+        )
+
+
+class Arithmetic:
+    """The arithmetic of one update: of its loss, and of the backward pass of that loss.
+
+    Args:
+        precision: `float32`, `tf32`, or `bfloat16` for forward passes under autocast.
+        device: where it computes.
+    """
+
+    def __init__(self, precision: str, device: torch.device) -> None:
+        self._precision = precision
+        self._device = device
+        self._exact = False
+
+    @contextmanager
+    def forward(self) -> Iterator[None]:
+        """For the computation of a loss."""
+        self._exact = False
+        _active.append(self)
+        try:
+            with (
+                _cudnn(tf32=self._precision == "tf32", benchmark=True),
+                torch.autocast(self._device.type, torch.bfloat16, enabled=self._precision == "bfloat16"),
+            ):
+                yield
+        finally:
+            _active.pop()
+
+    @contextmanager
+    def backward(self) -> Iterator[None]:
+        """For the backward pass: without TF32 if a part of the loss was computed in `exact_float32`."""
+        with _cudnn(tf32=self._precision == "tf32" and not self._exact, benchmark=True):
+            yield
+
+    def needs_exact(self) -> None:
+        """Says that the backward pass must not use TF32."""
+        self._exact = True
+
+
+_active: list[Arithmetic] = []
+"""The updates whose losses are being computed, the innermost last."""
+
+
+@contextmanager
+def exact_float32(device: torch.device, *, enabled: bool = True) -> Iterator[None]:
+    """Computes in float32 without TF32 and without autocast inside this block; also in the backward pass of a loss.
+
+    Args:
+        device: where the block computes.
+        enabled: False changes nothing.
+    """
+    if not enabled:
+        yield
+        return
+    for update in _active[-1:]:
+        update.needs_exact()
+    with _cudnn(tf32=False, benchmark=None), torch.autocast(device.type, enabled=False):
+        yield
+
+
+@contextmanager
+def _cudnn(*, tf32: bool, benchmark: bool | None) -> Iterator[None]:
+    """Sets what torch keeps per process, and restores it.
+
+    Args:
+        tf32: whether float32 convolutions and matrix products may use TF32.
+        benchmark: whether cuDNN tries its algorithms for each new shape, which pays where shapes are fixed; None: as
+            it is.
+    """
+    backends = torch.backends
+    with ExitStack() as undo:
+        undo.callback(setattr, backends.cudnn, "benchmark", backends.cudnn.benchmark)
+        undo.callback(_allow_tf32, convolutions=_convolutions_use_tf32(), products=_products_use_tf32())
+        if benchmark is not None:
+            backends.cudnn.benchmark = benchmark
+        _allow_tf32(convolutions=tf32, products=tf32)
+        yield
+
+
+def _allow_tf32(*, convolutions: bool, products: bool) -> None:
+    # The older of torch's two interfaces, which also sets the newer one; torch 2.8 has no other.
+    torch.backends.cudnn.allow_tf32 = convolutions
+    torch.backends.cuda.matmul.allow_tf32 = products
+
+
+def _convolutions_use_tf32() -> bool:
+    try:
+        return bool(torch.backends.cudnn.allow_tf32)
+    except RuntimeError:  # set by the newer interface
+        convolutions: Any = getattr(torch.backends.cudnn, "conv")  # noqa: B009 (torch's annotations do not have it)
+        return bool(convolutions.fp32_precision == "tf32")
+
+
+def _products_use_tf32() -> bool:
+    try:
+        return bool(torch.backends.cuda.matmul.allow_tf32)
+    except RuntimeError:
+        return bool(torch.backends.cuda.matmul.fp32_precision == "tf32")

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gansweep.devices import exact_float32
 from trainables.algorithms.adversarial_objective import adversarial_phases, score_summary
 from trainables.conditioning.conditionings import sampled_classes
 from trainables.conditioning.masks import masked_images, required_masks
@@ -92,7 +93,7 @@ class AdversarialGan:
             fake = self.generate(batch, batch.labels)
         if phase == "critic":
             return self._critic_loss(batch, fake, step)
-        with torch.autocast(fake.device.type, enabled=False):
+        with exact_float32(fake.device):
             return self._penalty_loss(batch, fake, step)
 
     def sample(self, n: int, condition: Condition, generator: torch.Generator) -> Tensor:
@@ -118,7 +119,7 @@ class AdversarialGan:
             (real if which == "real" else fake).requires_grad_()
         # A penalty at the real or fake images reuses the forward pass of the loss. Penalties are computed in float32,
         # so that forward pass must be too.
-        with torch.autocast(fake.device.type, enabled=torch.is_autocast_enabled(fake.device.type) and not inputs):
+        with exact_float32(fake.device, enabled=bool(inputs)):
             judged_real, judged_fake = self._judge_both(real, fake, batch, together=len(inputs) != 1)
         loss = self.adversarial.critic(judged_real, judged_fake, batch.labels).mean()
         scalars = score_summary(judged_real.scores, judged_fake.scores)
@@ -130,7 +131,7 @@ class AdversarialGan:
             scalars["class_loss"] = class_loss.detach()
         self.augmentation.observe(self.adversarial.confidence(judged_real, judged_fake).detach(), batch.total)
         if self._folded:
-            with torch.autocast(fake.device.type, enabled=False):
+            with exact_float32(fake.device):
                 penalty, log = self.penalty(self._penalty_context(batch, real, fake, step, judged_real, judged_fake))
             loss = loss + penalty
             scalars = scalars | log

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from gansweep.contracts import Phase
+from gansweep.devices import exact_float32
 from trainables.objectives.losses import Loss, feature_matching
 from trainables.objectives.penalties import Penalty, PenaltyContext
 
@@ -100,13 +101,13 @@ class AdversarialObjective:
             (real if which == "real" else fake).requires_grad_()
         # A penalty at the real or fake images reuses the forward pass of the loss. Penalties are computed in float32,
         # so that forward pass must be too.
-        with torch.autocast(fake.device.type, enabled=torch.is_autocast_enabled(fake.device.type) and not inputs):
+        with exact_float32(fake.device, enabled=bool(inputs)):
             judged_real, judged_fake = self._judge_both(real, fake)
         loss = self.adversarial.critic(judged_real, judged_fake, batch.labels).mean()
         self.augmentation.observe(self.adversarial.confidence(judged_real, judged_fake).detach(), batch.total)
         scalars = score_summary(judged_real.scores, judged_fake.scores)
         if self._folded:
-            with torch.autocast(fake.device.type, enabled=False):
+            with exact_float32(fake.device):
                 context = PenaltyContext(
                     self._judge,
                     real,
@@ -129,7 +130,7 @@ class AdversarialObjective:
         fake = self._augmented(fake, draws)
         for which in self.penalty.inputs:
             (real if which == "real" else fake).requires_grad_()
-        with torch.autocast(fake.device.type, enabled=False):
+        with exact_float32(fake.device):
             penalty, log = self.penalty(PenaltyContext(self._judge, real, fake, draws, self._progress(step)))
         return self.config.penalty.interval * penalty, log
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from gansweep.config import Frozen, TrialConfig, validated
 from gansweep.contracts import Batch, Condition, ImageSpec, Phase, Scalars, Trainables
+from gansweep.devices import exact_float32
 from gansweep.distributed import mean_over_workers
 from trainables.algorithms.adversarial import AdversarialGan
 from trainables.algorithms.checks import check_critic, halvings
@@ -110,7 +111,7 @@ class Stylegan2(AdversarialGan):
         """The loss of `AdversarialGan`, or the path length regularisation."""
         if phase != "path_length":
             return super().loss(phase, batch, step)
-        with torch.autocast(batch.images.device.type, enabled=False):
+        with exact_float32(batch.images.device):
             return self._path_loss(batch)
 
     def generate(self, batch: Batch, labels: Tensor) -> Tensor:

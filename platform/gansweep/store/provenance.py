@@ -114,7 +114,7 @@ def package_versions() -> dict[str, str]:
 
 
 def hardware() -> dict[str, Any]:
-    """This machine's processors, memory in GiB and accelerators. No host name: it may name a site."""
+    """This machine's processors, memory in GiB, accelerators and arithmetic. No host name: it may name a site."""
     import torch
 
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -125,6 +125,7 @@ def hardware() -> dict[str, Any]:
         "cpus": os.cpu_count(),
         "memory_gib": round(memory / 2**30, 1),
         "gpus": gpus,
+        "arithmetic": "float32 without TF32 in penalties, samples and scores; elsewhere each trial's precision",
     }
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gansweep.contracts import Progress
+from gansweep.devices import Arithmetic, check_precision, exact_float32
 from gansweep.distributed import World
 from gansweep.seeds import seed_from
 from gansweep.training.batches import Batches
@@ -54,11 +55,14 @@ def train(  # noqa: C901 (one loop, read top to bottom)
 
     Raises:
         Diverged: a non-finite loss or weight, a dead critic, or collapsed samples; on every worker alike.
-        ConfigError: the batch size is not divisible by the workers, or there are fewer iterations than reports.
+        ConfigError: the batch size is not divisible by the workers, there are fewer iterations than reports, or the
+            device does not have the configuration's precision.
     """
     # Networks, data, optimisers.
     world = World.current(device)
     check_budget(config, workers=world.size, reports=reports)
+    check_precision(config.precision, device)
+    arithmetic = Arithmetic(config.precision, device)
     data = data.to(device)
     modules = [*gan.networks.values(), gan.state]
     for module in modules:
@@ -104,9 +108,10 @@ def train(  # noqa: C901 (one loop, read top to bottom)
                     if (iteration * phase.repeats + turn) % phase.interval:
                         continue
                     batch = batches.draw(phase, iteration, turn)
-                    with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+                    with arithmetic.forward():
                         loss, scalars = gan.loss(phase.name, batch, iteration)
-                    own = torch.autograd.grad(loss, parameters, allow_unused=True)
+                    with arithmetic.backward():
+                        own = torch.autograd.grad(loss, parameters, allow_unused=True)
                     gradients = world.average_gradients(own)
                     for parameter, gradient in zip(parameters, gradients, strict=True):
                         parameter.grad = _laid_out_like(parameter, gradient)
@@ -139,7 +144,8 @@ def train(  # noqa: C901 (one loop, read top to bottom)
             kept = time.monotonic()
         started = time.perf_counter()
         check_samples(sampler, classes, world, iteration)
-        scores = score(sampler, iteration)
+        with exact_float32(device):
+            scores = score(sampler, iteration)
         seconds_scoring += time.perf_counter() - started
         progress = Progress(
             index=index,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gansweep.contracts import ChoosesConditions, Condition, Gan, ImageSet, Sampler
+from gansweep.devices import exact_float32
 from gansweep.seeds import seed_from
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def make_sampler(gan: Gan, ema: Ema | None, data: ImageSet, device: torch.device
     def sample(condition: Condition, seed: int) -> Tensor:
         if not len(condition.labels):
             raise ValueError("cannot draw a sample of 0 images")
-        with ema.applied() if ema else nullcontext(), _evaluating(gan):
+        with ema.applied() if ema else nullcontext(), _evaluating(gan), exact_float32(device):
             chunks = [
                 gan.sample(CHUNK, _completed(gan, chunk, data, generator), generator).float().cpu()
                 for chunk, generator in _chunks(condition, seed, device)

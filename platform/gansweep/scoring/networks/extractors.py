@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gansweep.config import Frozen, validated
-from gansweep.devices import out_of_memory
+from gansweep.devices import exact_float32, out_of_memory
 from gansweep.errors import ConfigError
 from gansweep.files import sha256_of
 
@@ -91,7 +91,8 @@ class Extractor:
             ConfigError: the extractor does not give one vector per image, or values that are not finite.
             torch.OutOfMemoryError: the device has no room for a batch.
         """
-        return torch.cat([self._features(chunk) for chunk in images.split(batch)])
+        with exact_float32(self.device):
+            return torch.cat([self._features(chunk) for chunk in images.split(batch)])
 
     def _features(self, images: Tensor) -> Tensor:
         images = images.to(self.device)
