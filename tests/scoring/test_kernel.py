@@ -9,6 +9,7 @@ import torch
 from torchmetrics.image.kid import poly_mmd
 
 from gansweep.errors import CohortError
+from gansweep.scoring.metrics import kernel
 from gansweep.scoring.metrics.kernel import kernel_distance
 
 
@@ -31,6 +32,32 @@ def test_equals_the_double_sum() -> None:
 def test_equals_torchmetrics() -> None:
     x, y = drawn(60, 0), drawn(60, 1, 0.3)
     assert kernel_distance(x, y) == pytest.approx(float(poly_mmd(x, y)), rel=1e-9)
+
+
+@pytest.mark.parametrize(("n", "m"), [(130, 70), (64, 64), (3, 200)])
+def test_blocks_add_up(n: int, m: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = drawn(n, 0), drawn(m, 1, 0.3)
+    whole = kernel_distance(x, y)
+    monkeypatch.setattr(kernel, "_BLOCK", 1000)
+    monkeypatch.setattr(kernel, "_KEPT_ABOVE", 10)
+    assert [kernel_distance(x, y) for _ in range(2)] == pytest.approx([whole] * 2, rel=1e-12)
+    # What is kept belongs to one set alone.
+    assert kernel_distance(x + 1.0, y) == pytest.approx(kernel_distance((x + 1.0).clone(), y), rel=1e-12)
+    assert kernel_distance(x + 1.0, y) != pytest.approx(whole, rel=1e-3)
+
+
+def test_memory_grows_with_n_and_not_with_its_square() -> None:
+    x, y = drawn(6000, 0), drawn(64, 1)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        kernel_distance(x, y)
+    largest = max(event.cpu_memory_usage for event in profile.events())
+    assert largest < 200 * 2**20  # all pairs at once would be 275 MiB, several times
+
+
+def test_what_is_kept_is_bounded() -> None:
+    for seed in range(12):
+        kernel_distance(drawn(1100, seed), drawn(4, 99))
+    assert len(kernel._kept) <= 8
 
 
 def test_same_distribution_averages_to_zero_at_any_n() -> None:

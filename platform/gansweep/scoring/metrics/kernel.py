@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 from gansweep.errors import CohortError
@@ -10,6 +11,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = ["kernel_distance"]
+
+_BLOCK = 2**22
+"""Pairs whose kernel is in memory at once: 32 MiB."""
+_KEPT_ABOVE = 1024
+"""Samples above which a set's mean kernel with itself costs more than to tell whether it is known."""
+_MOST_KEPT = 8
+
+_kept: dict[str, Tensor] = {}
+"""Mean kernels of sets with themselves, by content; the oldest first."""
 
 
 def kernel_distance(real: Tensor, fake: Tensor) -> float:
@@ -33,14 +43,34 @@ def kernel_distance(real: Tensor, fake: Tensor) -> float:
         raise CohortError(f"a kernel distance from or to {least} image(s)", fix="each set needs at least two")
     real = real.double()
     fake = fake.double()
-    return float(_within(real) + _within(fake) - 2 * _kernel(real, fake).mean())
+    return float(_within_kept(real) + _within(fake) - 2 * _sum(real, fake) / (len(real) * len(fake)))
+
+
+def _within_kept(features: Tensor) -> Tensor:
+    """`_within`, kept for large sets: a sweep compares every report with the same real images."""
+    if len(features) <= _KEPT_ABOVE:
+        return _within(features)
+    key = hashlib.sha256(features.cpu().contiguous().numpy().tobytes()).hexdigest()
+    if key not in _kept:
+        if len(_kept) == _MOST_KEPT:
+            _kept.pop(next(iter(_kept)))
+        _kept[key] = _within(features)
+    return _kept[key]
 
 
 def _within(features: Tensor) -> Tensor:
     """Mean kernel over pairs of different samples."""
     n = len(features)
-    return _kernel(features, features).fill_diagonal_(0).sum() / (n * (n - 1))
+    return _sum(features, features, same=True) / (n * (n - 1))
 
 
-def _kernel(x: Tensor, y: Tensor) -> Tensor:
-    return (x @ y.T / x.shape[1] + 1) ** 3
+def _sum(x: Tensor, y: Tensor, *, same: bool = False) -> Tensor:
+    """Sum of the kernel over all pairs, in blocks of bounded memory; of a set with itself, without equal indices."""
+    rows = max(1, _BLOCK // len(y))
+    total = x.new_zeros(())
+    for start in range(0, len(x), rows):
+        kernel = (x[start : start + rows] @ y.T / x.shape[1] + 1) ** 3
+        if same:
+            kernel[:, start : start + rows].fill_diagonal_(0)
+        total += kernel.sum()
+    return total
