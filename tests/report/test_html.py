@@ -14,6 +14,7 @@ from gansweep.report.html import report_html, write_report
 from gansweep.report.leaderboard import leaderboard
 from gansweep.report.status import sweep_status
 from gansweep.store.schema import TestOpening
+from gansweep.store.store import Store
 from tests.report.example_sweep import make_info
 
 
@@ -117,3 +118,13 @@ def test_a_browser_draws_the_page(finished, tmp_path):
     blue = (abs(pixels[600:] - (0x1F, 0x5F, 0xA8)).sum(axis=2) < 12).sum()
     assert blue > 500
     assert Path(picture).stat().st_size > 50_000
+
+
+def test_a_damaged_study_costs_the_importances_alone(finished, tmp_path, caplog):
+    store = Store.open(str(shutil.copytree(finished.local, tmp_path / "fahr")))
+    (store.local / "studies.db").write_bytes(b"not a database" * 300)
+    page = write_report(store, tmp_path / "report.html").read_text()
+    assert "0000" in page
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert line.startswith(f"the report lacks importances: {store.local}/studies.db: damaged (file is not a database)")
+    assert line.endswith("; the sweep's --resume builds it again from trials/")

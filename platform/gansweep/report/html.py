@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import logging
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from gansweep.store.store import Store
 
 __all__ = ["conclusions", "report_html", "write_report"]
+
+log = logging.getLogger(__name__)
 
 _SHEETS = 3  # number of leaders whose sample sheets are shown
 _KEYS = 8  # maximum number of searched keys in the table
@@ -181,7 +184,9 @@ def _study(store: Store) -> optuna.Study | None:
     """The Optuna study for importances, or None: the report works without it."""
     try:
         return store.load_study()
-    except StoreError:
+    except StoreError as error:
+        if store.study_damage():
+            log.warning("the report lacks importances: %s", error)
         return None
 
 
