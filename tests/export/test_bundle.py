@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -97,6 +98,50 @@ def test_inference_runs_and_gives_what_generate_gives(exported: Path, tmp_path: 
     assert len(files) == len(pd.read_csv(tmp_path / "bundle" / "labels.csv")) == 4
     for file in files:
         assert file.read_bytes() == (tmp_path / "generate" / "images" / file.name).read_bytes()
+
+
+def test_the_program_draws_what_the_generator_draws(exported: Path) -> None:
+    from gansweep.export.loading import load_generator
+    from gansweep.export.program import TOLERANCE, _Drawing
+
+    program = torch.export.load(exported / "bundle" / "models" / "generator.pt2").module()
+    generator = load_generator(exported, TRAINABLES, device=torch.device("cpu"))
+    drawing = _Drawing(generator.gan).eval()
+    labels = torch.arange(9) % 2
+    noise = torch.randn(9, 8, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        images = program(labels, noise)
+        assert (images - drawing(labels, noise)).abs().max() <= TOLERANCE
+        assert images.shape == (9, 1, 16, 16)
+        assert str(ROOT).encode() not in (exported / "bundle" / "models" / "generator.pt2").read_bytes()
+        assert not torch.equal(images, program(1 - labels, noise)), "the class counts"
+        assert not torch.equal(images, program(labels, noise + 1)), "the noise counts"
+
+
+def test_the_bundle_draws_without_gansweep(exported: Path, tmp_path: Path) -> None:
+    """In a process in which neither gansweep nor its trainables can be imported."""
+    bundle = exported / "bundle"
+    code = (
+        "import sys; sys.modules |= {'gansweep': None, 'trainables': None, 'search_spaces': None}\n"
+        "from monai.bundle import run\n"
+        "run(config_file=sys.argv[1] + '/configs/draw.yaml', bundle_root=sys.argv[1], n=5, output_dir=sys.argv[2])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(bundle), str(tmp_path / "images")],
+        cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    images = np.load(tmp_path / "images" / "images.npy")
+    assert images.shape == (5, 1, 16, 16)
+    assert np.load(tmp_path / "images" / "labels.npy").tolist() == [0, 1, 0, 1, 0]
+    assert np.abs(images).max() <= 1
+    assert images.std() > 0
+    metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
+    assert set(metadata["exported_program"]["required_packages_version"]) == {"torch", "numpy", "monai"}
 
 
 @pytest.mark.acceptance

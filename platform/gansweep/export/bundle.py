@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from gansweep._version import __version__
 from gansweep.export.loading import load_generator
+from gansweep.export.program import TOLERANCE, write_program
 from gansweep.export.record import RECORD, WEIGHTS, GeneratorRecord
 
 if TYPE_CHECKING:
@@ -24,9 +25,10 @@ if TYPE_CHECKING:
 
     from gansweep.contracts import Trainables
     from gansweep.export.evidence import Evidence
+    from gansweep.export.loading import LoadedGenerator
     from gansweep.options import Attribution
 
-__all__ = ["GeneratorNetwork", "write_bundle"]
+__all__ = ["GeneratorNetwork", "add_program", "write_bundle"]
 
 # The address only identifies the schema; nothing is downloaded.
 _SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
@@ -80,6 +82,29 @@ run:
   - "$train_production(@config if @iterations is None else @config.derive({'iterations': @iterations}),
     Path(@dataset_dir), Path(@output_dir), TRAINABLES, TrainOptions(workers=@workers,
     gpus_per_worker=@gpus_per_worker, allow_memorised=@allow_memorised))"
+"""
+
+
+_DRAW = """\
+# Draws synthetic images without gansweep: needs PyTorch, NumPy and MONAI alone.
+#   python -m monai.bundle run --bundle_root . --config_file configs/draw.yaml --n 64 --output_dir images
+imports:
+  - $from pathlib import Path
+  - $import numpy as np
+  - $import torch
+bundle_root: .
+output_dir: $@bundle_root + '/images'
+n: 16
+seed: 0
+made: {labels}    # the classes that it makes: {names}
+network_def: $torch.export.load(Path(@bundle_root) / 'models' / 'generator.pt2').module()
+labels: $torch.tensor(@made)[torch.arange(max(@n, 2)) % len(@made)]
+noise: $torch.randn(len(@labels), {noise}, generator=torch.Generator().manual_seed(@seed))
+images: $@network_def(@labels, @noise).detach().numpy()[:@n]
+run:
+  - $Path(@output_dir).mkdir(parents=True, exist_ok=True)
+  - $np.save(Path(@output_dir) / 'images.npy', @images)
+  - $np.save(Path(@output_dir) / 'labels.npy', @labels.numpy()[:@n])
 """
 
 
@@ -144,6 +169,31 @@ def write_bundle(
     for name in (RECORD, WEIGHTS):
         shutil.copyfile(export / name, bundle / "models" / name)
     _save_state_dict(export / WEIGHTS, record, bundle / "models" / "model.pt")
+
+
+def add_program(bundle: Path, generator: LoadedGenerator) -> None:
+    """Adds the generator as an exported program, with the configuration that draws with it, if the family allows it.
+
+    Args:
+        bundle: a complete bundle.
+        generator: what was exported.
+    """
+    program = write_program(generator, bundle / "models" / "generator.pt2")
+    if program is None:
+        return
+    names = ", ".join(f"{label} {generator.record.classes[label]}" for label in program.labels)
+    text = _DRAW.format(labels=list(program.labels), names=names, noise=program.noise)
+    (bundle / "configs" / "draw.yaml").write_text(text, encoding="utf-8")
+    path = bundle / "configs" / "metadata.json"
+    metadata = json.loads(path.read_text(encoding="utf-8"))
+    metadata["exported_program"] = {
+        "file": "models/generator.pt2",
+        "config": "configs/draw.yaml",
+        "inputs": f"labels [n] int64, noise [n, {program.noise}] float32, standard normal; n of at least 2",
+        "largest_difference": TOLERANCE,
+        "required_packages_version": {name: version(name) for name in ("torch", "numpy", "monai")},
+    }
+    path.write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
 
 
 def _save_state_dict(weights: Path, record: GeneratorRecord, path: Path) -> None:

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from gansweep._version import __version__
+from gansweep.config import ScoringSettings
 from gansweep.errors import ExportError
-from gansweep.export.bundle import write_bundle
+from gansweep.export.bundle import add_program, write_bundle
 from gansweep.export.card import model_card
 from gansweep.export.config_file import config_yaml
 from gansweep.export.loading import flat_weights, load_generator, sampling_traits
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gansweep.cohort.dataset import Cohort
-    from gansweep.config import ScoringSettings, TrialConfig
+    from gansweep.config import TrialConfig
     from gansweep.contracts import Trainables
     from gansweep.export.config_file import Origin
     from gansweep.export.evidence import Evidence
@@ -50,7 +51,7 @@ class Trained:
     state: Mapping[str, Any]
     cohort: Cohort
     evidence: Evidence
-    scoring: ScoringSettings
+    scoring: ScoringSettings = field(default_factory=ScoringSettings)
     origin: Origin | None = None
     attribution: Attribution = field(default_factory=Attribution)
 
@@ -101,6 +102,7 @@ def write_export(
     }.items():
         (folder / name).write_text(text, encoding="utf-8")
     write_bundle(folder, record, evidence, made, trained.attribution)
+    add_program(folder / "bundle", replace(generator, record=record))
     (folder / CHECKSUMS).write_text(_checksums(folder), encoding="utf-8")
 
 

@@ -1,0 +1,126 @@
+"""A generator as an exported program: PyTorch alone runs it, without gansweep."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from gansweep.contracts import Condition
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gansweep.contracts import Gan
+    from gansweep.export.loading import LoadedGenerator
+
+__all__ = ["TOLERANCE", "Program", "write_program"]
+
+TOLERANCE = 1e-4
+"""Largest difference of a pixel, on the scale of [-1, 1], between the program and the generator."""
+_BATCH = 4
+_MOST_NOISE = 2**22
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Program:
+    """What a user of the program must know.
+
+    Args:
+        noise: standard normal numbers per image.
+        labels: the classes that it makes.
+    """
+
+    noise: int
+    labels: tuple[int, ...]
+
+
+class _GivenNoise(TorchFunctionMode):
+    """Lets `torch.randn` hand out parts of a given tensor `[n, k]`: a program takes its noise as an input."""
+
+    def __init__(self, noise: Tensor) -> None:
+        super().__init__()
+        self._noise = noise
+        self.used = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is not torch.randn:
+            return func(*args, **(kwargs or {}))
+        shape = args[0] if isinstance(args[0], list | tuple) else args
+        count = 1
+        for length in shape[1:]:
+            count *= length
+        part = self._noise[:, self.used : self.used + count]
+        self.used += count
+        return part.reshape(shape)
+
+
+class _Drawing(nn.Module):
+    """`gan.sample` as a function of labels and noise."""
+
+    def __init__(self, gan: Gan) -> None:
+        super().__init__()
+        self._gan = gan
+        self.networks = nn.ModuleDict({name: gan.networks[name] for name in gan.averaged})
+        self._unused = torch.Generator()
+
+    def forward(self, labels: Tensor, noise: Tensor) -> Tensor:
+        with _GivenNoise(noise):
+            return self._gan.sample(labels.shape[0], Condition(labels), self._unused)
+
+
+def write_program(generator: LoadedGenerator, path: Path) -> Program | None:
+    """Writes `[n]` labels and `[n, k]` noise to `[n, C (+ 1 for a mask), H, W]` images as a `torch.export` program.
+
+    Args:
+        generator: on the CPU or moved there; one that starts from real images has no program.
+        path: the file to write.
+
+    Returns:
+        What the program takes; None, and no file, where the family cannot be exported or its program does not draw what
+        the generator draws.
+    """
+    if generator.record.needs or generator.device.type != "cpu":
+        return None
+    module = _Drawing(generator.gan).eval()
+    made = torch.tensor(generator.classes)
+    labels = made[torch.arange(_BATCH) % len(made)]
+    try:
+        with torch.no_grad():
+            width = _noise_of(generator.gan, labels)
+            batch = torch.export.Dim("batch", min=2, max=4096)
+            program = torch.export.export(
+                module, (labels, _noise(_BATCH, width)), dynamic_shapes={"labels": {0: batch}, "noise": {0: batch}}
+            )
+            wanted = made[torch.arange(_BATCH + 3) % len(made)]
+            noise = _noise(_BATCH + 3, width)
+            error = float((program.module()(wanted, noise) - module(wanted, noise)).abs().max())
+    except Exception as cause:
+        # torch.export has no common error for what it cannot follow; the safetensors remain either way.
+        log.info("no exported program: family %s: %s", generator.record.config.family, type(cause).__name__)
+        return None
+    if not error <= TOLERANCE:
+        log.info("no exported program: it differs from the generator by %.2g", error)
+        return None
+    for node in program.graph.nodes:
+        # The lines of source that a node stems from are paths of this machine.
+        node.meta.pop("stack_trace", None)
+    torch.export.save(program, path)
+    return Program(width, tuple(generator.classes))
+
+
+def _noise_of(gan: Gan, labels: Tensor) -> int:
+    """Standard normal numbers that a sample uses."""
+    counting = _GivenNoise(torch.zeros(len(labels), 1).expand(-1, _MOST_NOISE))
+    with counting:
+        gan.sample(len(labels), Condition(labels), torch.Generator())
+    return counting.used
+
+
+def _noise(n: int, width: int) -> Tensor:
+    return torch.randn(n, width, generator=torch.Generator().manual_seed(0))
