@@ -150,7 +150,7 @@ def test_allowed_it_goes_out_with_a_card_that_says_so_first(
     caplog.set_level("INFO", "gansweep")
     out = export_best(sweep_of(HOARDER), tmp_path / "best", OWN, cache=cache, allow_memorised=True)
     card, evidence = (out / "MODEL_CARD.md").read_text(), json.loads((out / "evidence.json").read_text())
-    assert card.index("WARNING: this generator memorised") < card.index("## What it is")
+    assert card.index("WARNING: this generator memorised") < card.index("## Model details")
     assert "MEMORISED: 100 %" in card
     assert "| copies_pixels | 1 | 0.985 to 1 |" in card
     assert (out / "bundle" / "docs" / "README.md").read_text() == card
