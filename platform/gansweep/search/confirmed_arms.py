@@ -17,6 +17,7 @@ import torch
 
 from gansweep.config import TrialConfig
 from gansweep.contracts import Condition, ImageSet
+from gansweep.devices import exact_float32
 from gansweep.scoring.arms import rival_arms, run_arms
 from gansweep.scoring.networks.detection import Recipe, recognised, train_detector
 from gansweep.search.retraining import arms_path, same_cohort
@@ -58,7 +59,8 @@ def kept_arms(
                 return arms
         except (RuntimeError, EOFError, ValueError, KeyError, TypeError, pickle.UnpicklingError):
             pass  # damaged: computed again
-    arms = arms_of(store, trainables, cohort_path, checkpoint, settings, number)
+    with exact_float32(device_here()):  # as in a trial's scoring
+        arms = arms_of(store, trainables, cohort_path, checkpoint, settings, number)
     buffer = io.BytesIO()
     torch.save({"key": key, "arms": arms}, buffer)
     store.write_bytes(place, buffer.getvalue())
@@ -87,7 +89,7 @@ def arms_of(
         CohortError: this machine has another cohort there, or none.
     """
     cohort = same_cohort(store, cohort_path)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = device_here()
     state = store.checkpoint(checkpoint).read()
     scoring = store.scoring
     config = TrialConfig.model_validate(state["config"])
@@ -114,6 +116,11 @@ def arms_of(
     return arms | rival_arms(
         recipe, real, test.images, rivals=settings.rivals, positive=positive, seeds=seeds, device=device
     )
+
+
+def device_here() -> torch.device:
+    """The GPU that Ray gave this process, or else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def samples_of(
