@@ -34,6 +34,7 @@ def result(arms: dict[str, dict[str, Any]], **changes: Any) -> dict[str, Any]:
     leader = {
         "trial_id": "0001",
         "config": {"family": "dcgan"},
+        "arms": {arm: {} for arm in arms},
         "comparisons": {arm: {"accuracy": values} for arm, values in arms.items()},
         "absent": {},
     }

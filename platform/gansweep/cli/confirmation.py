@@ -45,14 +45,14 @@ def _as_table(result: dict[str, Any]) -> "FittingTable":
     absent = Column("absent", prose=True)
     for leader in result["leaders"]:
         for name, measured in leader["arms"].items():
-            claims = leader["comparisons"].get(name) or leader["rivals"].get(name, {})
+            claims = leader["comparisons"].get(name) or leader.get("rivals", {}).get(name, {})
             claim = claims.get("accuracy")
             trial.cells.append(leader["trial_id"])
             arm.cells.append(name)
             for measure, column in scores.items():
                 column.cells.append(_percent(*measured[measure]) if measure in measured else "-")
             difference.cells.append(_percent(claim["difference"], claim["low"], claim["high"], "+") if claim else "")
-            rival = leader["over_rival"].get(name, {}).get("accuracy")
+            rival = leader.get("over_rival", {}).get(name, {}).get("accuracy")
             over_rival.cells.append(_percent(rival["difference"], rival["low"], rival["high"], "+") if rival else "")
             verdict.cells.append(claim["verdict"] if claim else "")
             reasons = leader["absent"][name].items()
@@ -68,7 +68,7 @@ def _as_table(result: dict[str, Any]) -> "FittingTable":
 
 def _best_rivals(result: dict[str, Any]) -> str:
     """Which rival synthetic images had to beat besides the base; empty where there were none."""
-    best = [(leader["trial_id"], leader["best_rival"].get("accuracy")) for leader in result["leaders"]]
+    best = [(leader["trial_id"], leader.get("best_rival", {}).get("accuracy")) for leader in result["leaders"]]
     return "\n".join(f"best rival of trial {trial_id}: {rival}" for trial_id, rival in best if rival)
 
 

@@ -27,7 +27,8 @@ def arm_rows(result: Mapping[str, Any]) -> list[dict[str, str]]:
     rows = []
     for leader in result["leaders"]:
         for arm, measured in leader["arms"].items():
-            claim = leader["comparisons"].get(arm, {}).get("accuracy")
+            claims = leader["comparisons"].get(arm) or leader.get("rivals", {}).get(arm, {})
+            claim = claims.get("accuracy")
             row = {"trial": leader["trial_id"], "arm": arm}
             row |= {name: _interval(name, *measured[name]) if name in measured else "-" for name in _MEASURES}
             row["difference"] = _difference(claim) if claim else ""
