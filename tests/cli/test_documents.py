@@ -20,11 +20,16 @@ ROOT = Path(__file__).parents[2]
 COMMAND = typer.main.get_command(app)
 DOCUMENTS = sorted(
     str(path.relative_to(ROOT))
-    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *ROOT.glob(".github/*.md"))
+    for path in (
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").glob("*.md"),
+        *ROOT.glob("deploy/*.md"),
+        *ROOT.glob(".github/*.md"),
+    )
 )
 GUIDES = [name for name in DOCUMENTS if name not in {"CHANGELOG.md", "docs/log.md", "docs/results.md"}]
 """What describes the code as it is; the others also tell of earlier revisions."""
-WITH_COMMANDS = [*GUIDES, "cluster.yaml"]
+WITH_COMMANDS = [*GUIDES, "cluster.yaml", "deploy/gcp.yaml", "deploy/on-premises.yaml"]
 README_WORDS = 900
 
 
