@@ -45,13 +45,14 @@ def ingest(source: str | Path, out: str | Path, **settings: Any) -> Cohort:
     return Cohort.open(summary.path)
 
 
-def sweep(space: str | Experiment, *, cohort: str | Path | Cohort, **options: Any) -> Store:
+def sweep(space: str | Experiment, *, cohort: str | Path | Cohort | None = None, **options: Any) -> Store:
     """Searches a space: trains many GANs, scores each on validation patients, keeps every number.
 
     Args:
-        space: a name of `gansweep trainables`, `path/to/file.py:function`, or an Experiment. An Experiment's space
-            should be defined in a module that the workers can import, or in the main script.
-        cohort: what `ingest` returned, or its folder.
+        space: a name of `gansweep trainables`, `path/to/file.py:function`, a sweep's YAML or JSON file, or an
+            Experiment. An Experiment's space should be defined in a module that the workers can import, or in the main
+            script.
+        cohort: what `ingest` returned, or its folder; None: the file's.
         **options: fields of `gansweep.options.SweepOptions`: `storage`, `name`, `trials`, `workers_per_trial`...
 
     Returns:
@@ -64,13 +65,16 @@ def sweep(space: str | Experiment, *, cohort: str | Path | Cohort, **options: An
     from gansweep.config import validated
     from gansweep.experiment import Experiment
     from gansweep.options import SweepOptions
-    from gansweep.search.spaces import load_space
     from gansweep.search.sweep import sweep as run
+    from gansweep.search.sweep_file import sweep_request
 
-    chosen = validated(SweepOptions, {"cohort": _folder_of(cohort), **options}, where="sweep")
-    experiment = space if isinstance(space, Experiment) else load_space(space)
-    name = experiment.name if isinstance(space, Experiment) else space
-    return run(experiment.with_settings(chosen.changes()), chosen, space=name)
+    given = options if cohort is None else {"cohort": _folder_of(cohort), **options}
+    if isinstance(space, Experiment):
+        chosen = validated(SweepOptions, given, where="sweep")
+        return run(space.with_settings(chosen.changes()), chosen, space=space.name)
+    asked = sweep_request(space, given, where="sweep")
+    with asked.blamed():
+        return run(asked.experiment, asked.options, space=asked.space)
 
 
 def repeat(store: str | Store, *, space: Space = None, **options: Any) -> list[str]:

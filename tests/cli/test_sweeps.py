@@ -7,10 +7,10 @@ import pytest
 
 from gansweep.cli import main
 from gansweep.cli.app import app
-from gansweep.cli.sweeps import experiment_of
 from gansweep.cluster.submit import JobEnd
 from gansweep.config import Objective, TrialConfig
 from gansweep.options import as_words
+from gansweep.search.sweep_file import sweep_request
 from gansweep.store.schema import CohortReference, SweepInfo, TrialRow
 from gansweep.store.store import Store
 from tests.values import sweep_options
@@ -139,9 +139,10 @@ def test_a_submitted_sweep_finds_its_extractor_from_any_directory(given, path, s
 
 def test_a_sweep_records_where_its_extractor_lies(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    options = sweep_options(set={"scoring.features": "f.pt"})
-    assert experiment_of("smoke", options).scoring.features == str(tmp_path / "f.pt")
-    assert options.recorded()["set"] == {"scoring.features": str(tmp_path / "f.pt")}
+    given = sweep_options(set={"scoring.features": "f.pt"})
+    asked = sweep_request("smoke", dict(given), where="sweep")
+    assert asked.experiment.scoring.features == str(tmp_path / "f.pt")
+    assert asked.options.recorded()["set"] == {"scoring.features": str(tmp_path / "f.pt")}
 
 
 @pytest.mark.parametrize("given", ["null", ""])

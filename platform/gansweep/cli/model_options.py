@@ -18,31 +18,40 @@ from gansweep.options import option_of
 
 __all__ = ["with_model_options"]
 
+_CONTEXT = "command_context"
+
 
 def with_model_options(function: Callable[..., None]) -> Callable[..., None]:
     """Replaces every parameter of `function` that is a pydantic model by one option for each of the model's fields.
 
     The command line then cannot differ from the library: a field that is added to a model is an option at once. A value
     that the model refuses becomes a ConfigError of one line.
+
+    A parameter of type `Annotated[dict[str, Any], Model]` gets only what the user typed, by the names of the fields:
+    a file may say the rest, so none of these options is required.
     """
     signature = inspect.signature(function)
-    models = {
-        name: parameter.annotation
-        for name, parameter in signature.parameters.items()
-        if isinstance(parameter.annotation, type) and issubclass(parameter.annotation, BaseModel)
-    }
+    models = {name: model for name, parameter in signature.parameters.items() if (model := _model_of(parameter))}
+    partial = {name for name in models if get_origin(signature.parameters[name].annotation) is Annotated}
     parameters: list[inspect.Parameter] = []
     for name, parameter in signature.parameters.items():
         if name in models:
-            parameters += [_parameter(key, field) for key, field in models[name].model_fields.items()]
+            fields = models[name].model_fields.items()
+            parameters += [_parameter(key, field, in_file=name in partial) for key, field in fields]
         else:
             parameters.append(parameter)
+    if partial:
+        parameters.append(inspect.Parameter(_CONTEXT, inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context))
 
     @wraps(function)
     def run(**values: Any) -> None:
+        context: typer.Context | None = values.pop(_CONTEXT, None)
         for name, model in models.items():
-            own = {key: _parsed(values.pop(key), key, field) for key, field in model.model_fields.items()}
-            values[name] = validated(model, own, where=function.__name__)
+            typed = {key: values.pop(key) for key in model.model_fields}
+            if name in partial:
+                typed = {key: value for key, value in typed.items() if _is_typed(context, key)}
+            own = {key: _parsed(value, key, model.model_fields[key]) for key, value in typed.items()}
+            values[name] = own if name in partial else validated(model, own, where=function.__name__)
         function(**values)
 
     # Typer reads both; what an option lacks for a default has to stand before what has one.
@@ -53,18 +62,39 @@ def with_model_options(function: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
-    """A field as a parameter that typer understands."""
+def _model_of(parameter: inspect.Parameter) -> type[BaseModel] | None:
+    """The model whose fields a parameter stands for, if it does."""
+    candidates = (parameter.annotation, *getattr(parameter.annotation, "__metadata__", ()))
+    return next((item for item in candidates if isinstance(item, type) and issubclass(item, BaseModel)), None)
+
+
+def _is_typed(context: typer.Context | None, key: str) -> bool:
+    """Whether the user gave an option, be it with its default value."""
+    source = context.get_parameter_source(key) if context is not None else None
+    return source is not None and source.name not in ("DEFAULT", "DEFAULT_MAP")
+
+
+def _parameter(name: str, field: FieldInfo, *, in_file: bool) -> inspect.Parameter:
+    """A field as a parameter that typer understands.
+
+    Args:
+        name: of the field.
+        field: of the model.
+        in_file: whether a file may give it instead.
+    """
     kind = _kind(field.annotation)
+    elsewhere = in_file and field.is_required()
     bounds = {key: getattr(item, key) for item in field.metadata for key in ("ge", "le") if hasattr(item, key)}
     option = typer.Option(
         option_of(name, field),
-        help=field.description,
+        help=f"{field.description} Required, here or in a file." if elsewhere else field.description,
         metavar=_metavar(field),
         min=bounds.get("ge"),
         max=bounds.get("le"),
     )
-    default = inspect.Parameter.empty
+    default = None if elsewhere else inspect.Parameter.empty
+    if elsewhere:
+        kind = kind | None
     if not field.is_required():
         default = _shown(field.get_default(call_default_factory=True))
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])

@@ -53,9 +53,6 @@ StoreArgument = Annotated[str, typer.Argument(metavar="STORE", help="A sweep's s
 # A comma that ends a value; one inside a list does not stand before KEY=.
 _NEXT_KEY = re.compile(r",(?=\s*[A-Za-z_][\w.]*=)")
 
-# YAML 1.1 reads 2e-4 as a word, because it wants a dot in every float.
-_EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
-
 
 def parse_settings(pairs: Iterable[str] | None, option: str = "--set") -> dict[str, Any]:
     """`["lr_d=2e-4", "penalty.kind=r1"]` as `{"lr_d": 0.0002, "penalty.kind": "r1"}`; values are YAML.
@@ -113,9 +110,9 @@ def parse_names(text: str) -> tuple[str, ...]:
 def _value(text: str, pair: str, option: str) -> Any:
     import yaml
 
-    if _EXPONENT.fullmatch(text.strip()):
-        return float(text)
+    from gansweep.search.yaml_values import load_yaml
+
     try:
-        return yaml.safe_load(text)
+        return load_yaml(text)
     except yaml.YAMLError:
         raise ConfigError(f"the value of {pair!r} is not YAML", where=option) from None

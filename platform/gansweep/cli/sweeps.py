@@ -2,34 +2,44 @@
 
 import shlex
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gansweep.cli.console import emit, note
 from gansweep.cli.model_options import with_model_options
 from gansweep.cli.options import AddressOption, Json
-from gansweep.options import SweepOptions
+from gansweep.options import SweepOptions, option_of
 
 if TYPE_CHECKING:
-    from gansweep.experiment import Experiment
+    from gansweep.search.sweep_file import SweepRequest
 
-__all__ = ["experiment_of", "submit", "sweep"]
+__all__ = ["submit", "sweep"]
 
-Space = Annotated[str, typer.Argument(metavar="SPACE", help="A name of `gansweep trainables`, or file.py:function.")]
+Space = Annotated[
+    str,
+    typer.Argument(
+        metavar="SPACE", help="A name of `gansweep trainables`, file.py:function, a sweep.yaml, or STORE/sweep.json."
+    ),
+]
+Given = Annotated[dict[str, Any], SweepOptions]
+"""The options that the user typed; a file may hold the others."""
 
 
 @with_model_options
-def sweep(space: Space, options: SweepOptions, as_json: Json = False) -> None:
+def sweep(space: Space, given: Given, as_json: Json = False) -> None:
     """Search a space: train many GANs, score each on validation patients, keep every number.
 
-    Exit status 1 if no trial ended with a generator.
+    A file has the space and options under their names; what is given beside it stands above it. Exit status 1 if no
+    trial ended with a generator.
     """
     from gansweep.report.status import sweep_status
     from gansweep.search.sweep import sweep as run
 
+    asked = _asked(space, given, "sweep")
     try:
-        store = run(experiment_of(space, options), options, space=space)
+        with asked.blamed():
+            store = run(asked.experiment, asked.options, space=asked.space)
     except KeyboardInterrupt:
         note("stopped; the same command with --resume goes on from here")
         raise
@@ -50,7 +60,7 @@ def sweep(space: Space, options: SweepOptions, as_json: Json = False) -> None:
 @with_model_options
 def submit(
     space: Space,
-    options: SweepOptions,
+    given: Given,
     address: AddressOption = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Stream the log and hand on the exit status.")] = True,
     as_json: Json = False,
@@ -63,8 +73,10 @@ def submit(
     from gansweep.store.filesystem import without_credentials
 
     # A wrong name or value is better told now than by a job's log.
-    experiment_of(space, options)
-    job = submit_sweep(space, options, address=address)
+    asked = _asked(space, given, "submit")
+    options = asked.options
+    with asked.blamed():
+        job = submit_sweep(asked.space, options, address=address)
     note(f"submitted {job}")
     store = shlex.quote(f"{without_credentials(options.storage_from_anywhere).rstrip('/')}/{options.name}")
     there = shlex.join([f"--address={address}", job] if address else [job])
@@ -85,14 +97,10 @@ def submit(
         raise typer.Exit(end.exit_code or 1)
 
 
-def experiment_of(space: str, options: SweepOptions) -> "Experiment":
-    """The experiment `space` names, with what the options change.
+def _asked(space: str, given: dict[str, Any], command: str) -> "SweepRequest":
+    from gansweep.search.sweep_file import is_sweep_file, sweep_request
 
-    Raises:
-        ConfigError: a name that cannot be a sweep's, no such space, or a setting that it does not have.
-    """
-    from gansweep.search.spaces import load_space
-    from gansweep.store.store import check_name
-
-    check_name(options.name)
-    return load_space(space).with_settings(options.changes())
+    for name, field in SweepOptions.model_fields.items():
+        if field.is_required() and name not in given and not is_sweep_file(space):
+            raise typer.TyperException(f"Missing option '{option_of(name, field)}'")
+    return sweep_request(space, given, where=command)

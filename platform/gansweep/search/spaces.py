@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gansweep.contracts import Trainables
     from gansweep.store.schema import SweepInfo
 
-__all__ = ["known_spaces", "load_space", "space_trainables", "swept_trainables", "users_code"]
+__all__ = ["check_recorded", "known_spaces", "load_space", "space_trainables", "swept_trainables", "users_code"]
 
 _PACKAGE = "search_spaces"
 _TRAINABLES = "trainables"
@@ -96,13 +96,26 @@ def swept_trainables(space: str | None, info: SweepInfo) -> Trainables:
     if space:
         return load_space(space).trainables
     fix = "say with --space where it is now"
-    path, colon, _ = info.space.partition(":")
-    if (colon or path.endswith(".py")) and (changed := _not_recorded(Path(path), info)):
-        raise ConfigError(f"the sweep's space is not executed: {changed}", where=info.space, fix=fix)
+    check_recorded(info, fix=fix)
     try:
         return load_space(info.space).trainables
     except ConfigError as error:
         raise ConfigError(f"the sweep's space cannot be found: {error.what}", where=info.space, fix=fix) from None
+
+
+def check_recorded(info: SweepInfo, *, fix: str) -> None:
+    """Refuses to execute a file that only a store names, unless it is the one that the sweep ran.
+
+    Args:
+        info: the sweep's record.
+        fix: what the user can do instead.
+
+    Raises:
+        ConfigError: the file is gone, or its hash or that of a file beside it is not the recorded one.
+    """
+    path, colon, _ = info.space.partition(":")
+    if (colon or path.endswith(".py")) and (changed := _not_recorded(Path(path), info)):
+        raise ConfigError(f"the sweep's space is not executed: {changed}", where=info.space, fix=fix)
 
 
 def _not_recorded(path: Path, info: SweepInfo) -> str:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from gansweep.store.schema import SweepInfo
 
-__all__ = ["check_continues"]
+__all__ = ["check_continues", "differences"]
 
 _PLAIN: tuple[str, ...] = ("sampler", "reports")
 
@@ -31,12 +31,13 @@ def check_continues(here: SweepInfo, wanted: SweepInfo, where: str) -> None:
     if here.objectives != wanted.objectives:
         names = ", ".join(f"{objective.name} ({objective.direction})" for objective in here.objectives)
         raise StoreError(f"this sweep's objectives are {names}", where=where, fix="choose another --name")
-    for key, before, now in _differences(here, wanted):
+    for key, before, now in differences(here, wanted):
         what = f"this sweep has {key} = {before}, not {now}"
         raise StoreError(what, where=where, fix="give the same settings, or choose another --name")
 
 
-def _differences(here: SweepInfo, wanted: SweepInfo) -> Iterator[tuple[str, Any, Any]]:
+def differences(here: SweepInfo, wanted: SweepInfo) -> Iterator[tuple[str, Any, Any]]:
+    """Settings that differ, less objectives and cohort: the key, its value here, and its value in the other."""
     if not _same_space(here, wanted):
         yield "space", here.space, wanted.space
     before = _settings(here)

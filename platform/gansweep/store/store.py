@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gansweep.store.filesystem import FileEntry, Files
     from gansweep.store.table import Table
 
-__all__ = ["Store", "check_name"]
+__all__ = ["Store", "check_name", "parse_info"]
 
 _SWEEP = "sweep.json"
 _LOST = "put back a copy of it; without one, sweep again under another --name (pandas still reads trials/)"
@@ -361,9 +361,17 @@ class Store:
 
 
 def _read_info(files: Files) -> SweepInfo:
-    where = f"{files.label}/{_SWEEP}"
+    return parse_info(files.read_bytes(_SWEEP), f"{files.label}/{_SWEEP}")
+
+
+def parse_info(content: bytes, where: str) -> SweepInfo:
+    """A sweep's record from the content of its `sweep.json`.
+
+    Raises:
+        StoreError: it is none, or one of another format.
+    """
     try:
-        values = json.loads(files.read_bytes(_SWEEP))
+        values = json.loads(content)
     except (ValueError, RecursionError):
         raise StoreError("not valid JSON", where=where, fix=_LOST) from None
     if not isinstance(values, dict) or "format" not in values:
