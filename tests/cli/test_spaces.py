@@ -83,3 +83,29 @@ def test_a_family_that_there_is_not_is_one_line(capfd: pytest.CaptureFixture[str
 def test_completion_is_offered(capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     assert "--install-completion" in capfd.readouterr().out
+
+
+def test_what_is_fixed_and_what_changes_from_trial_to_trial() -> None:
+    from gansweep.config import TrialConfig
+    from gansweep.search.space_listing import space_parameters
+
+    def space(trial: Any) -> TrialConfig:
+        deep = trial.suggest_categorical("deep", [True, False])
+        width = trial.suggest_int("width", 8, 16 if deep else 32, step=8)
+        return TrialConfig(architecture={"width": width}, lr_d=trial.suggest_float("rate", 1e-4, 1e-2))
+
+    experiment = load_space("smoke").model_copy(update={"space": space})
+    found = {item.name: item.values for item in space_parameters(experiment)}
+    ranges = sorted(found.pop("width").split(" or "))
+    assert ranges == ["8 to 16, in steps of 8", "8 to 32, in steps of 8"]
+    assert found == {"deep": "True, False", "rate": "0.0001 to 0.01"}
+    fixed = space_parameters(experiment.with_settings({"lr_d": 1e-3}))
+    assert [item.name for item in fixed] == ["deep", "width"], "lr_d fixes what sets it, whatever its name"
+
+
+def test_a_space_that_always_raises_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine.py").write_text(SPACE.replace("width = trial", "width = trail"))
+    assert main(["trainables", f"{tmp_path / 'mine.py'}:mine"]) == 2
+    said = capfd.readouterr().err
+    assert said.startswith("error: space mine (")
+    assert "line 6): NameError: name 'trail' is not defined" in said

@@ -109,18 +109,39 @@ class SpaceParameters:
     Args:
         experiment: whose space; its overrides are left out of account.
         fixed: parameters that are no longer free, with their values.
+        draws: how often the space is run.
     """
 
-    def __init__(self, experiment: Experiment, fixed: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, experiment: Experiment, fixed: Mapping[str, Any] | None = None, *, draws: int = _DRAWS) -> None:
+        self.refusal: Exception | None = None
+        """The first that the space raised, if it raised."""
         self._experiment = experiment
         self._fixed = fixed or {}
         self._keys: dict[str, set[str]] = {}
         self._seen: dict[str, int] = {}
         self._draws = 0
-        self.distributions: dict[str, BaseDistribution] = {}
-        draws = random.Random(0)
-        for _ in range(_DRAWS):
-            self._look(DrawnTrial({}, draws))
+        self._ranges: dict[str, list[BaseDistribution]] = {}
+        values = random.Random(0)
+        for _ in range(draws):
+            self._look(DrawnTrial({}, values))
+
+    @property
+    def ranges(self) -> Mapping[str, Sequence[BaseDistribution]]:
+        """The distributions that each parameter had, the first seen first: a space may change one from trial to trial.
+
+        Empty where the space refused every draw.
+        """
+        return self._ranges
+
+    @property
+    def distributions(self) -> dict[str, BaseDistribution]:
+        """The distribution of each parameter that was seen first."""
+        return {name: ranges[0] for name, ranges in self._ranges.items()}
+
+    @property
+    def present(self) -> dict[str, float]:
+        """The fraction of configurations that have each parameter."""
+        return {name: count / self._draws for name, count in self._seen.items()}
 
     @property
     def keys(self) -> Mapping[str, frozenset[str]]:
@@ -162,14 +183,17 @@ class SpaceParameters:
     def _look(self, trial: DrawnTrial) -> None:
         try:
             config = flat_config(self._experiment.space(WithFixed(trial, self._fixed)))
-        except Exception:
+        except Exception as error:
+            self.refusal = self.refusal or error
             return  # a draw that the space refuses teaches nothing; what is wrong with it is told elsewhere
         self._draws += 1
         for name, value in trial.params.items():
             self._seen[name] = self._seen.get(name, 0) + 1
             same = {key for key, other in config.items() if _equal(other, value)}
             self._keys[name] = self._keys[name] & same if name in self._keys else same
-            self.distributions.setdefault(name, trial.distributions[name])
+            ranges = self._ranges.setdefault(name, [])
+            if trial.distributions[name] not in ranges:
+                ranges.append(trial.distributions[name])
 
 
 def contains(distribution: BaseDistribution, value: Any) -> bool:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gansweep.errors import ConfigError
+from gansweep.search.parameters import SpaceParameters
 from gansweep.search.spaces import users_code
 
 if TYPE_CHECKING:
@@ -37,41 +36,24 @@ class Parameter:
     present: float
 
 
-def space_parameters(experiment: Experiment, *, seed: int = 0) -> list[Parameter]:
+def space_parameters(experiment: Experiment) -> list[Parameter]:
     """The parameters that a space asks for, those of all proposals first.
 
     Args:
-        experiment: the search; its overrides are no parameters.
-        seed: of the proposals.
+        experiment: the search; what its overrides fix is no parameter.
 
     Raises:
-        ConfigError: the space raises.
+        ConfigError: the space raises whatever is proposed.
     """
-    import optuna
-
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
-    optuna.logging.set_verbosity(verbosity)
-    found: dict[str, dict[str, BaseDistribution]] = {}
-    counts: Counter[str] = Counter()
-    for _ in range(PROPOSALS):
-        trial = study.ask()
-        try:
-            with users_code(f"space {experiment.name}"):
-                experiment.space(trial)
-        except ConfigError:
-            # One configuration that cannot be made does not hide the others.
-            if not trial.distributions:
-                raise
-        counts.update(trial.distributions.keys())
-        for name, distribution in trial.distributions.items():
-            found.setdefault(name, {})[_text(distribution)] = distribution
+    space = SpaceParameters(experiment, draws=PROPOSALS)
+    if not space.ranges and space.refusal is not None:
+        with users_code(f"space {experiment.name}"):
+            raise space.refusal
     first = {name: value for values in reversed(experiment.first_trials) for name, value in values.items()}
-    fixed = {key.rpartition(".")[2] for key in experiment.overrides}
+    fixed = space.fixed(experiment.overrides)
     parameters = [
-        Parameter(name, " or ".join(texts), first.get(name), counts[name] / PROPOSALS)
-        for name, texts in found.items()
+        Parameter(name, " or ".join(map(_text, ranges)), first.get(name), space.present[name])
+        for name, ranges in space.ranges.items()
         if name not in fixed
     ]
     return sorted(parameters, key=lambda parameter: -parameter.present)
