@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gansweep.report.fitting import FittingTable
     from gansweep.search.space_listing import Parameter
 
-__all__ = ["settings", "trainables"]
+__all__ = ["settings", "space_table", "trainables"]
 
 Space = Annotated[
     str | None, typer.Argument(metavar="[SPACE]", help="A name from the list of spaces, or file.py:function.")
@@ -95,12 +95,13 @@ def _show_space(reference: str, *, as_json: bool) -> None:
             "parameters": [vars(parameter) for parameter in parameters],
             "experiment": experiment.model_dump(mode="json", by_alias=True),
         },
-        _space_table(reference, experiment, parameters),
+        space_table(reference, experiment, parameters),
         as_json=as_json,
     )
 
 
-def _space_table(reference: str, experiment: "Experiment", parameters: "list[Parameter]") -> "FittingTable":
+def space_table(reference: str, experiment: "Experiment", parameters: "list[Parameter]") -> "FittingTable":
+    """A space's parameters with their ranges, and what the search aims at below."""
     from gansweep.report.fitting import Column, FittingTable
 
     goals = ", ".join(f"{item.name} ({item.direction})" for item in experiment.objectives)

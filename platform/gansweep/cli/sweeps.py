@@ -27,7 +27,14 @@ Given = Annotated[dict[str, Any], SweepOptions]
 
 
 @with_model_options
-def sweep(space: Space, given: Given, as_json: Json = False) -> None:
+def sweep(
+    space: Space,
+    given: Given,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the first trials, what fits and what it costs; write nothing.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Search a space: train many GANs, score each on validation patients, keep every number.
 
     A file has the space and options under their names; what is given beside it stands above it. Exit status 1 if no
@@ -37,6 +44,9 @@ def sweep(space: Space, given: Given, as_json: Json = False) -> None:
     from gansweep.search.sweep import sweep as run
 
     asked = _asked(space, given, "sweep")
+    if dry_run:
+        _show(asked, as_json=as_json)
+        return
     try:
         with asked.blamed():
             store = run(asked.experiment, asked.options, space=asked.space)
@@ -95,6 +105,17 @@ def submit(
     emit({"job": job, **vars(end)}, f"{job} {end.status.lower()}; {then}", as_json=as_json)
     if not succeeded:
         raise typer.Exit(end.exit_code or 1)
+
+
+def _show(asked: "SweepRequest", *, as_json: bool) -> None:
+    from gansweep.cli.dry_run import as_document, as_text
+    from gansweep.search.dry_run import dry_run
+    from gansweep.store.filesystem import without_credentials
+
+    with asked.blamed():
+        found = dry_run(asked.experiment, asked.options, space=asked.space)
+    shown = as_text(found, asked.space, without_credentials(asked.options.storage))
+    emit(as_document(found, asked.space), shown, as_json=as_json)
 
 
 def _asked(space: str, given: dict[str, Any], command: str) -> "SweepRequest":

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gansweep.errors import ClusterError
-from gansweep.search.connection import connect
+from gansweep.search.connection import cluster_is_up, connect
 from gansweep.search.interrupts import ending_like_interrupts
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ __all__ = [
     "Footprint",
     "cache_folder",
     "check_capacity",
+    "expected_nodes",
     "groups_that_fit",
     "grown",
     "node_resources",
@@ -81,6 +82,25 @@ def node_resources() -> list[dict[str, float]]:
 
     alive = (node["Resources"] for node in ray.nodes() if node["Alive"])
     return [{key: amount for key, amount in node.items() if not key.startswith("node:")} for node in alive]
+
+
+def expected_nodes() -> tuple[list[dict[str, float]], bool]:
+    """The nodes that a sweep would find, and whether they are a cluster's; none is started for it.
+
+    Raises:
+        ClusterError: a cluster is named that does not answer.
+    """
+    if cluster_is_up():
+        with ray_cluster() as nodes:
+            return nodes, True
+    return [_own_resources()], False
+
+
+def _own_resources() -> dict[str, float]:
+    import torch
+    from ray._private.utils import get_num_cpus  # what Ray would count itself, limits of a container included
+
+    return {"CPU": float(get_num_cpus()), "GPU": float(torch.cuda.device_count())}
 
 
 def total(nodes: Sequence[Mapping[str, float]]) -> dict[str, float]:

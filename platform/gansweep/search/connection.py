@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gansweep.errors import ClusterError
 
-__all__ = ["connect"]
+__all__ = ["cluster_is_up", "connect"]
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,16 @@ def connect() -> None:
         if not reason:
             return
     raise ClusterError(f"no Ray cluster: {reason}", where=address, fix="see gansweep doctor")
+
+
+def cluster_is_up() -> bool:
+    """Whether `connect` would join a cluster; otherwise it would start one on this machine."""
+    import ray
+
+    address = os.environ.get("RAY_ADDRESS", "")
+    if ray.is_initialized() or address not in ("", "local"):
+        return True
+    return not address and _HERE.is_file() and not _silence(_HERE.read_text().strip())
 
 
 def _initialised() -> str:

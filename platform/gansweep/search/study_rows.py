@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gansweep.store.schema import TrialRow
     from gansweep.store.store import Store
 
-__all__ = ["ATTEMPTS", "study_of_rows"]
+__all__ = ["ATTEMPTS", "study_of_rows", "trials_of_rows"]
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def study_of_rows(store: Store, experiment: Experiment) -> optuna.Study:
         store: of the sweep.
         experiment: its space tells the parameters of rows that do not have them, which an earlier gansweep wrote.
     """
-    rows = {int(row.trial_id): row for row in store.latest_rows() if not row.repeat_of and row.trial_id.isdecimal()}
+    rows = _by_number(store)
     damage = store.study_damage()
     study = None if damage else store.create_study()
     begun = store.trials_begun()
@@ -66,6 +66,21 @@ def study_of_rows(store: Store, experiment: Experiment) -> optuna.Study:
     if rows:
         log.warning("%s/studies.db %s: it was built again from the %d rows in trials/", store.label, why, len(rows))
     return found
+
+
+def trials_of_rows(store: Store, experiment: Experiment) -> list[FrozenTrial]:
+    """The trials that the rows alone tell of, and those first trials that none of them is. The study is not touched.
+
+    Args:
+        store: of the sweep.
+        experiment: see `study_of_rows`.
+    """
+    objectives = [objective.name for objective in store.info.objectives]
+    return _Trials(experiment, _by_number(store), [], objectives, store.trials_begun()).all()
+
+
+def _by_number(store: Store) -> dict[int, TrialRow]:
+    return {int(row.trial_id): row for row in store.latest_rows() if not row.repeat_of and row.trial_id.isdecimal()}
 
 
 def _differences(

@@ -28,18 +28,54 @@ from gansweep.store.provenance import describe_sweep
 from gansweep.store.store import Store
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import optuna
 
+    from gansweep.config import TrialConfig
     from gansweep.experiment import Experiment
     from gansweep.options import SweepOptions
 
-__all__ = ["sweep"]
+__all__ = ["STARTUP_TRIALS", "Ready", "prepare", "sweep"]
 
 log = logging.getLogger(__name__)
 
-_STARTUP_TRIALS = 10  # random trials before TPE models anything: Optuna's own default
+STARTUP_TRIALS = 10  # random trials before TPE models anything: Optuna's own default
 _RETRIES = 2  # of a trial's actor by Tune, without a new report in between
 _TRIAL_MEMORY = 256 * 2**20  # bytes a trial's own actor reserves; the work is done by the worker group
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What is known of a sweep before anything is created.
+
+    Args:
+        cohort: the images.
+        check: raises ConfigError for a configuration that cannot be trained.
+        guesses: the user's, by parameter of the space.
+        footprint: what a trial occupies.
+    """
+
+    cohort: Cohort
+    check: Callable[[TrialConfig], None]
+    guesses: list[dict[str, Any]]
+    footprint: Footprint
+
+
+def prepare(experiment: Experiment, options: SweepOptions, *, space: str) -> Ready:
+    """Checks all that can be known to be wrong with a sweep before Ray is started or the storage is touched.
+
+    Raises:
+        CohortError: no cohort there.
+        ConfigError: see `sweep`.
+    """
+    scans = Cohort.open(options.cohort)
+    check = config_checker(experiment.trainables, scans, workers=options.workers_per_trial, reports=experiment.reports)
+    precheck(experiment, scans, check, space=space)
+    check_stop_rules(options, experiment.objectives)
+    guesses = guessed_parameters(experiment, options.tries)
+    footprint = Footprint(options.workers_per_trial, options.cpus_per_worker, options.gpus_per_worker)
+    return Ready(scans, check, guesses, footprint)
 
 
 def sweep(experiment: Experiment, options: SweepOptions, *, space: str = "") -> Store:
@@ -66,12 +102,9 @@ def sweep(experiment: Experiment, options: SweepOptions, *, space: str = "") -> 
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     space = space or experiment.name
-    scans = Cohort.open(options.cohort)
-    check = config_checker(experiment.trainables, scans, workers=options.workers_per_trial, reports=experiment.reports)
-    precheck(experiment, scans, check, space=space)
-    check_stop_rules(options, experiment.objectives)
-    guesses = guessed_parameters(experiment, options.tries)
-    footprint = Footprint(options.workers_per_trial, options.cpus_per_worker, options.gpus_per_worker)
+    ready = prepare(experiment, options, space=space)
+    scans = ready.cohort
+    footprint = ready.footprint
     objectives = [objective.name for objective in experiment.objectives]
     with ExitStack() as driving, ray_cluster():
         nodes = grown(footprint, options.concurrent or 1, options.wait_for_nodes)
@@ -89,14 +122,14 @@ def sweep(experiment: Experiment, options: SweepOptions, *, space: str = "") -> 
                 gpus_per_worker=options.gpus_per_worker,
             )
         first_trials = () if study.trials else experiment.first_trials
-        enqueue_new(study, guesses)
+        enqueue_new(study, ready.guesses)
         for parameters in first_trials:
             study.enqueue_trial(parameters)
         ended = count_ended(study)
-        study.sampler = make_sampler(experiment.sampler, options.seed, count_proposed(study), _STARTUP_TRIALS)
+        study.sampler = make_sampler(experiment.sampler, options.seed, count_proposed(study), STARTUP_TRIALS)
         rules = StopRules(options, experiment.objectives, store.rows())
         with Upkeep(store, ended) as upkeep:
-            searcher = StudySearcher(experiment, study, store, check, rules, upkeep)
+            searcher = StudySearcher(experiment, study, store, ready.check, rules, upkeep)
             if ended < options.trials and not rules.reason:
                 search = _Search(experiment, store, scans, footprint, options, at_once)
                 search.run(searcher, rules, options.trials - ended)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from gansweep.store.schema import SweepInfo
 
-__all__ = ["check_continues", "differences"]
+__all__ = ["check_continues", "differences", "same_space"]
 
 _PLAIN: tuple[str, ...] = ("sampler", "reports")
 
@@ -38,7 +38,7 @@ def check_continues(here: SweepInfo, wanted: SweepInfo, where: str) -> None:
 
 def differences(here: SweepInfo, wanted: SweepInfo) -> Iterator[tuple[str, Any, Any]]:
     """Settings that differ, less objectives and cohort: the key, its value here, and its value in the other."""
-    if not _same_space(here, wanted):
+    if not same_space(here, wanted):
         yield "space", here.space, wanted.space
     before = _settings(here)
     now = _settings(wanted)
@@ -51,7 +51,7 @@ def differences(here: SweepInfo, wanted: SweepInfo) -> Iterator[tuple[str, Any, 
             yield key, before.get(key, "what the space says"), now.get(key, "what the space says")
 
 
-def _same_space(here: SweepInfo, wanted: SweepInfo) -> bool:
+def same_space(here: SweepInfo, wanted: SweepInfo) -> bool:
     """Whether both name the same space, or the same function in files of the same content."""
     moved = here.space.partition(":")[2] == wanted.space.partition(":")[2] and here.space_sha256 == wanted.space_sha256
     return here.space == wanted.space or (moved and bool(here.space_sha256))

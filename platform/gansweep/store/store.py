@@ -88,8 +88,7 @@ class Store:
                 # First of all: from now on the folder says whose it is, and --resume goes on with it.
                 files.write_bytes(_SWEEP, info.model_dump_json(indent=2).encode())
             elif not exist_ok:
-                what = "a sweep is here already"
-                raise StoreError(what, where=files.label, fix="choose another --name, or use --resume")
+                raise _here_already(files)
         store = cls(files, _read_info(files))
         if begun:
             check_continues(store.info, info, store.label)
@@ -99,6 +98,24 @@ class Store:
         store._trials.create()
         store._reports.create()
         return store
+
+    @classmethod
+    def begun(cls, storage: str, name: str, exist_ok: bool = False) -> Store | None:
+        """The store that `create` would go on with; None where it would begin one. Nothing is written.
+
+        Raises:
+            ConfigError, StoreError: see `create`.
+        """
+        from gansweep.store.filesystem import Files
+
+        check_name(name)
+        files = Files(storage).child(name)
+        if not files.exists(_SWEEP):
+            _refuse_in_use(files)
+            return None
+        if not exist_ok:
+            raise _here_already(files)
+        return cls(files, _read_info(files))
 
     @classmethod
     def open(cls, uri: str) -> Store:
@@ -383,6 +400,11 @@ def parse_info(content: bytes, where: str) -> SweepInfo:
         return validated(SweepInfo, values, where=where)
     except ConfigError as error:
         raise StoreError(error.what, where=where, fix=_LOST) from None
+
+
+def _here_already(files: Files) -> StoreError:
+    fix = "choose another --name, or use --resume"
+    return StoreError("a sweep is here already", where=files.label, fix=fix)
 
 
 def _refuse_in_use(files: Files) -> None:

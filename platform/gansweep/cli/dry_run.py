@@ -1,0 +1,122 @@
+"""How `sweep --dry-run` shows what a sweep would do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from gansweep.report.fitting import FittingTable
+    from gansweep.search.dry_run import Cost, DryRun
+
+__all__ = ["as_document", "as_text"]
+
+_REASONS = 5
+
+
+def as_document(found: DryRun, space: str) -> dict[str, Any]:
+    """The dry run as plain values for JSON."""
+    cost = found.cost
+    return {
+        "space": space,
+        "experiment": found.experiment.model_dump(mode="json", by_alias=True),
+        "parameters": [vars(parameter) for parameter in found.parameters],
+        "proposals": [
+            {**vars(item), "config": item.config.as_dict() if item.config is not None else None}
+            for item in found.proposals
+        ],
+        "refused": {"drawn": found.drawn, "reasons": found.refused},
+        "footprint": vars(found.footprint),
+        "resources": {key: found.resources[key] for key in ("CPU", "GPU") if key in found.resources},
+        "cluster": found.cluster,
+        "at_once": found.at_once,
+        "ended": found.ended,
+        "left": found.left,
+        "cost": {**vars(cost), "timing": vars(cost.timing)} if cost is not None else None,
+    }
+
+
+def as_text(found: DryRun, space: str, storage: str) -> RenderableType:
+    """The dry run for the terminal.
+
+    Args:
+        found: what the sweep would do.
+        space: what the user called the space.
+        storage: where sweeps were looked for, without credentials.
+    """
+    from rich.console import Group
+    from rich.text import Text
+
+    from gansweep.cli.spaces import space_table
+
+    lines = [*_refusals(found), _room(found), *_cost(found, storage), "Nothing was written."]
+    table = space_table(space, found.experiment, found.parameters)
+    return Group(table, "", _trials(found), "", Text("\n".join(lines)))
+
+
+def _trials(found: DryRun) -> FittingTable:
+    from gansweep.report.fitting import Column, FittingTable
+
+    rows = found.proposals
+    values = (", ".join(f"{name} {_brief(value)}" for name, value in item.parameters.items()) for item in rows)
+    trained = [item.config.family if item.config else f"refused: {item.refusal}" for item in rows]
+    return FittingTable(
+        [
+            Column("trial", [item.trial for item in rows]),
+            Column("by", [item.origin for item in rows], prose=True),
+            Column("would train", trained, prose=True),
+            Column("parameters", [value or "none is free" for value in values], prose=True),
+        ],
+        title=f"the first of {found.left} trials" + (f"; {found.ended} have ended" if found.ended else ""),
+        notes=["--json has each whole configuration."],
+    )
+
+
+def _refusals(found: DryRun) -> list[str]:
+    count = sum(found.refused.values())
+    if not count:
+        return [f"Refused: none of {found.drawn} random proposals."]
+    shown = [f"  {number} times: {reason}" for reason, number in list(found.refused.items())[:_REASONS]]
+    others = len(found.refused) - len(shown)
+    more = [f"  and {others} other reasons"] if others > 0 else []
+    return [f"Refused: {count} of {found.drawn} random proposals, which the sweep would set aside.", *shown, *more]
+
+
+def _room(found: DryRun) -> str:
+    foot = found.footprint
+    each = f"{foot.workers} x ({foot.cpus_per_worker:g} CPU + {foot.gpus_per_worker:g} GPU)"
+    where = "the cluster" if found.cluster else "this machine (no Ray runs)"
+    has = f"{found.resources.get('CPU', 0):g} CPUs and {found.resources.get('GPU', 0):g} GPUs"
+    return f"Footprint: a trial needs {each}. {found.at_once} at once on {where}, which has {has}."
+
+
+def _cost(found: DryRun, storage: str) -> list[str]:
+    if found.cost is None:
+        return [f"Cost: not known; no sweep of this space under {storage} has a trial that ended."]
+    return list(_known_cost(found, found.cost))
+
+
+def _known_cost(found: DryRun, cost: Cost) -> list[str]:
+    timing = cost.timing
+    gpus = found.footprint.gpus
+    a_trial = f"a trial {_duration(timing.seconds)} ({_duration(timing.least)} to {_duration(timing.most)})"
+    if gpus:
+        a_trial += f", {timing.seconds * gpus / 3600:.3g} GPU hours"
+    whole = f"{found.left} trials {_duration(3600 * cost.hours)}, {cost.gpu_hours:.3g} GPU hours"
+    lines = [f"Cost by {timing.trials} trials of {timing.store}: {a_trial}; {whole}."]
+    if timing.differences:
+        lines.append(f"That sweep differed: {'; '.join(timing.differences)}.")
+    if cost.budget:
+        lines.append(f"{cost.budget} would end the sweep before.")
+    return lines
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.3g} min" if seconds < 5400 else f"{seconds / 3600:.3g} h"
+
+
+def _brief(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

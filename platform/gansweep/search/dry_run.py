@@ -1,0 +1,232 @@
+"""What a sweep would do: its first trials, what is refused, what fits at once, and its cost. Nothing is written."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from optuna.trial import TrialState
+
+from gansweep.errors import GansweepError
+from gansweep.search.cluster import check_capacity, expected_nodes, total
+from gansweep.search.guesses import enqueue_new
+from gansweep.search.parameters import DrawnTrial, SpaceParameters, WithFixed
+from gansweep.search.samplers import make_sampler
+from gansweep.search.searcher import count_ended, count_proposed
+from gansweep.search.space_listing import space_parameters
+from gansweep.search.spaces import users_code
+from gansweep.search.stop_rules import seconds_of
+from gansweep.search.study_rows import ATTEMPTS, trials_of_rows
+from gansweep.search.sweep import STARTUP_TRIALS, prepare
+from gansweep.search.timing import Timing, timing_of, timing_under
+from gansweep.search.trial_end import trial_name
+from gansweep.store.continuation import check_continues
+from gansweep.store.provenance import describe_sweep
+from gansweep.store.store import Store
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.trial import FrozenTrial
+
+    from gansweep.config import TrialConfig
+    from gansweep.experiment import Experiment
+    from gansweep.options import SweepOptions
+    from gansweep.search.cluster import Footprint
+    from gansweep.search.space_listing import Parameter
+    from gansweep.search.sweep import Ready
+
+__all__ = ["Cost", "DryRun", "Proposal", "dry_run"]
+
+_SHOWN = 5  # trials
+_ASKED = 20  # proposals for them at most
+_DRAWS = 100  # random proposals, to see what is refused
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A trial that the sweep would propose.
+
+    Args:
+        trial: its id.
+        origin: who proposes it.
+        parameters: by the names of the space.
+        config: what would be trained; None where it is refused.
+        refusal: why it is.
+    """
+
+    trial: str
+    origin: str
+    parameters: dict[str, Any]
+    config: TrialConfig | None
+    refusal: str = ""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a sweep would take by the timing of another one.
+
+    Args:
+        timing: of the other one.
+        hours: until all trials have ended.
+        gpu_hours: of all trials.
+        budget: the option that would end the sweep before, and at what.
+    """
+
+    timing: Timing
+    hours: float
+    gpu_hours: float
+    budget: str = ""
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What a sweep would do.
+
+    Args:
+        experiment: what is searched, with the settings applied.
+        parameters: those that are free.
+        proposals: the first ones.
+        refused: why random proposals are refused, each with its count, the most frequent first.
+        drawn: how many random proposals that is of.
+        footprint: of a trial.
+        resources: of all nodes.
+        cluster: whether they are a cluster's that runs; otherwise this machine's.
+        at_once: trials at a time.
+        ended: trials of the sweep that have ended already.
+        left: trials that are still to be run.
+        cost: None where no sweep of the space tells it.
+    """
+
+    experiment: Experiment
+    parameters: list[Parameter]
+    proposals: list[Proposal]
+    refused: dict[str, int]
+    drawn: int
+    footprint: Footprint
+    resources: dict[str, float]
+    cluster: bool
+    at_once: int
+    ended: int
+    left: int
+    cost: Cost | None
+
+
+def dry_run(experiment: Experiment, options: SweepOptions, *, space: str) -> DryRun:
+    """Does all of `gansweep.search.sweep.sweep` that comes before the first trial, and writes nothing.
+
+    Args:
+        experiment: as `sweep` takes it.
+        options: likewise.
+        space: what the user called the space.
+
+    Raises:
+        GansweepError: what the sweep itself would refuse.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    ready = prepare(experiment, options, space=space)
+    store = Store.begun(options.storage, options.name, exist_ok=options.resume)
+    nodes, cluster = expected_nodes()
+    at_once = check_capacity(ready.footprint, nodes, options.concurrent)
+    info = describe_sweep(experiment, ready.cohort, options, space=space)
+    if store is not None:
+        check_continues(store.info, info, store.label)
+    study = _study(experiment, options, ready, store)
+    ended = count_ended(study)
+    left = max(0, options.trials - ended)
+    timing = (timing_of(store, info) if store is not None else None) or timing_under(options.storage, info)
+    return DryRun(
+        experiment=experiment,
+        parameters=space_parameters(experiment),
+        proposals=_proposals(study, experiment, ready, store, min(_SHOWN, left)),
+        refused=_refused(experiment, ready, space),
+        drawn=_DRAWS,
+        footprint=ready.footprint,
+        resources=total(nodes),
+        cluster=cluster,
+        at_once=at_once,
+        ended=ended,
+        left=left,
+        cost=_cost(timing, options, left, at_once) if timing is not None else None,
+    )
+
+
+def _study(experiment: Experiment, options: SweepOptions, ready: Ready, store: Store | None) -> optuna.Study:
+    """A study in memory that proposes what the sweep's would."""
+    import optuna
+
+    study = optuna.create_study(directions=[objective.direction for objective in experiment.objectives])
+    if store is not None:
+        study.add_trials(trials_of_rows(store, experiment))
+    first_trials = () if study.trials else experiment.first_trials
+    enqueue_new(study, ready.guesses)
+    for parameters in first_trials:
+        study.enqueue_trial(parameters)
+    study.sampler = make_sampler(experiment.sampler, options.seed, count_proposed(study), STARTUP_TRIALS)
+    return study
+
+
+def _proposals(
+    study: optuna.Study, experiment: Experiment, ready: Ready, store: Store | None, wanted: int
+) -> list[Proposal]:
+    fixed = SpaceParameters(experiment).fixed(experiment.overrides) if experiment.overrides else {}
+    trained = {row.trial_id: row.config for row in store.latest_rows() if not row.repeat_of} if store else {}
+    found: list[Proposal] = []
+    while sum(item.config is not None for item in found) < wanted and len(found) < _ASKED:
+        trial = study.ask()
+        name = trial_name(trial.number)
+        origin = _origin(study.get_trials(deepcopy=False)[trial.number], ready, experiment)
+        try:
+            with users_code(f"space {experiment.name}"):
+                begun = trained.get(name) if trial.user_attrs.get(ATTEMPTS) else None
+                config = begun or experiment.config(cast("optuna.Trial", WithFixed(trial, fixed)))
+            ready.check(config)
+        except GansweepError as refusal:
+            found.append(Proposal(name, origin, dict(trial.params), None, str(refusal)))
+            study.tell(trial, state=TrialState.PRUNED)
+            continue
+        same = next((other for other, known in trained.items() if known == config and other != name), "")
+        if same and trial.params:
+            found.append(Proposal(name, origin, dict(trial.params), None, f"the same configuration as trial {same}"))
+            study.tell(trial, state=TrialState.FAIL)
+            continue
+        trained[name] = config
+        found.append(Proposal(name, origin, dict(trial.params), config))
+    return found
+
+
+def _origin(trial: FrozenTrial, ready: Ready, experiment: Experiment) -> str:
+    if trial.user_attrs.get(ATTEMPTS):
+        return "goes on"
+    asked = trial.system_attrs.get("fixed_params")
+    if asked in ready.guesses:
+        return "--try"
+    return "first trial" if asked is not None else experiment.sampler
+
+
+def _refused(experiment: Experiment, ready: Ready, space: str) -> dict[str, int]:
+    fixed = SpaceParameters(experiment).fixed(experiment.overrides) if experiment.overrides else {}
+    draws = random.Random(0)
+    counts: Counter[str] = Counter()
+    for _ in range(_DRAWS):
+        try:
+            with users_code(f"space {space}"):
+                config = experiment.config(cast("optuna.Trial", WithFixed(DrawnTrial({}, draws), fixed)))
+            ready.check(config)
+        except GansweepError as refusal:
+            counts[str(refusal)] += 1
+    return dict(counts.most_common())
+
+
+def _cost(timing: Timing, options: SweepOptions, left: int, at_once: int) -> Cost:
+    seconds = timing.seconds * left / max(1, min(at_once, left))
+    gpu_hours = timing.seconds * left * options.workers_per_trial * options.gpus_per_worker / 3600
+    budget = ""
+    if options.max_gpu_hours is not None and gpu_hours > options.max_gpu_hours:
+        budget = f"--max-gpu-hours {options.max_gpu_hours:g}"
+    if options.time_budget and seconds > seconds_of(options.time_budget):
+        budget = f"--time-budget {options.time_budget}"
+    return Cost(timing, seconds / 3600, gpu_hours, budget)

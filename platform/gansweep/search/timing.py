@@ -1,0 +1,91 @@
+"""What trials cost, by the rows of an earlier sweep of the same space."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gansweep.errors import GansweepError
+from gansweep.store.continuation import differences, same_space
+from gansweep.store.filesystem import Files
+from gansweep.store.store import Store
+
+if TYPE_CHECKING:
+    from gansweep.store.schema import SweepInfo
+
+__all__ = ["Timing", "timing_of", "timing_under"]
+
+_RECORD = "sweep.json"
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What the trials of a sweep took, those that ended early included.
+
+    Args:
+        store: whose rows.
+        trials: how many have ended.
+        seconds: mean of a trial, over all its attempts.
+        least, most: of a trial.
+        differences: in what that sweep differed, where it bears on time.
+    """
+
+    store: str
+    trials: int
+    seconds: float
+    least: float
+    most: float
+    differences: tuple[str, ...]
+
+
+def timing_of(store: Store, wanted: SweepInfo) -> Timing | None:
+    """What the trials of a store took; None where none has ended.
+
+    Args:
+        store: of the space in question.
+        wanted: the sweep that is asked about.
+    """
+    seconds: dict[str, float] = {}
+    for row in store.rows():
+        seconds[row.trial_id] = seconds.get(row.trial_id, 0.0) + row.seconds
+    ended = [seconds[row.trial_id] for row in store.ended_trials() if not row.repeat_of]
+    if not ended:
+        return None
+    unlike = tuple(_unlike(store.info, wanted))
+    return Timing(store.label, len(ended), sum(ended) / len(ended), min(ended), max(ended), unlike)
+
+
+def timing_under(storage: str, wanted: SweepInfo) -> Timing | None:
+    """The timing of the sweep under `storage` that is most like the one that is asked about.
+
+    Args:
+        storage: a folder or URI.
+        wanted: the sweep that is asked about; only sweeps of its space are looked at.
+    """
+    files = Files(storage)
+    stores: list[Store] = []
+    for name in files.folders():
+        child = files.child(name)
+        try:
+            if child.exists(_RECORD):
+                stores.append(Store.open(child.uri))
+        except GansweepError:
+            continue  # a damaged sweep tells nothing, and is not this sweep's concern
+    alike = [store for store in stores if same_space(store.info, wanted)]
+    alike.sort(key=lambda store: (len(list(_unlike(store.info, wanted))), -store.info.created.timestamp()))
+    for store in alike:
+        try:
+            if (found := timing_of(store, wanted)) is not None:
+                return found
+        except GansweepError:
+            continue
+    return None
+
+
+def _unlike(info: SweepInfo, wanted: SweepInfo) -> list[str]:
+    pairs = [(key, getattr(info, key), getattr(wanted, key)) for key in ("workers_per_trial", "gpus_per_worker")]
+    pairs = [(key, before, now) for key, before, now in pairs if before != now]
+    # Neither the seed nor the order of proposals bears on how long one takes.
+    pairs += [item for item in differences(info, wanted) if item[0] not in ("space", "seed", "sampler")]
+    cohort = ["another cohort"] if info.cohort.content_hash != wanted.cohort.content_hash else []
+    return cohort + [f"{key} = {before}, not {now}" for key, before, now in pairs]
