@@ -16,7 +16,7 @@ from gansweep.scoring.memorisation.examination import assess
 from gansweep.scoring.networks.detection import Recipe
 from gansweep.scoring.networks.encoder import extractor_of, train_encoder
 from gansweep.scoring.networks.extractors import load_extractor
-from gansweep.scoring.panel import score_sets
+from gansweep.scoring.panel.score import PanelInputs, score_sets
 from gansweep.scoring.trial import TrialScorer
 from gansweep.testing.images import shapes
 from gansweep.testing.pretended_gpu.device import CPU, GPU, PretendedGpu
@@ -140,11 +140,11 @@ def test_memorisation_is_judged_alike() -> None:
 
 
 def test_two_sets_are_compared_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gansweep.scoring.panel.ENCODER_STEPS", 3)
+    monkeypatch.setattr("gansweep.scoring.panel.score.ENCODER_STEPS", 3)
     fakes = ImageSet(VAL.images.flip(3), VAL.labels, None if VAL.masks is None else VAL.masks.flip(3))
 
     def compared(device: torch.device) -> dict[str, float]:
-        found = score_sets(TRAIN, fakes, training=TRAIN, held_out=VAL, device=device)
+        found = score_sets(PanelInputs(TRAIN, fakes, training=TRAIN, held_out=VAL), device=device)
         return {name: metric.value for name, metric in found.items() if metric.value is not None}
 
     on_cpu, on_gpu = on_both(compared)

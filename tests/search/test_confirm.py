@@ -29,7 +29,7 @@ def test_the_test_patients_are_opened_once_and_on_record(
     cohort_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     experiment = load_space(f"{SPACE}:tiny").with_settings({"family": "dcgan"})
-    options = ConfirmOptions(gan_seeds=3, detector_seeds=1, ratios=(0.5,), samples=32)
+    options = ConfirmOptions(gan_seeds=3, detector_seeds=1, ratios=(0.5,), rivals=("mixup", "blend"), samples=32)
     with ray_cluster():
         store = sweep(experiment, sweep_options(cohort=cohort_path, storage=str(tmp_path)))
         arguments = {"cache": tmp_path / "cache", "options": options}
@@ -64,7 +64,11 @@ def test_the_test_patients_are_opened_once_and_on_record(
         "real, not augmented",
         "real + 0.5 synthetic",
         "synthetic only",
+        "real + MixUp",
+        "real + blended lesions",
     }
+    assert leader["best_rival"]["accuracy"] in {"real + MixUp", "real + blended lesions"}
+    assert set(leader["over_rival"]) == {"real + 0.5 synthetic", "synthetic only"}
     claim = leader["comparisons"]["real + 0.5 synthetic"]["accuracy"]
     assert claim["low"] <= claim["difference"] <= claim["high"]
     arms = leader["arms"]

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -88,8 +89,11 @@ def test_whatever_ray_raises_is_one_line_and_tried_once_more(monkeypatch: pytest
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_an_ending_signal_is_an_interrupt(number: signal.Signals) -> None:
+def test_an_ending_signal_is_an_interrupt(number: signal.Signals, request: pytest.FixtureRequest) -> None:
     before = signal.getsignal(number)
+    # Whoever ran in this process before may have left a handler of its own.
+    request.addfinalizer(partial(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT)))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def end() -> None:
         with ending_like_interrupts():

@@ -62,7 +62,7 @@ def test_sweep_and_confirm_refuse_it(
 ) -> None:
     """One line, exit status 2; no trial and no look at the test patients."""
     sweep = ["sweep", f"{SPACE}:tiny", f"--cohort={leaking}", f"--storage={tmp_path}", "--name=n", "--trials=1"]
-    for words in (sweep, ["confirm", swept.uri, f"--cohort={leaking}"]):
+    for words in (sweep, ["confirm", swept.uri, f"--cohort={leaking}", f"--space={SPACE}:tiny"]):
         assert main(words) == 2
         said = capfd.readouterr().err
         assert said.count("\n") == 1, said

@@ -130,7 +130,7 @@ def test_no_row_is_left_running(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Ending(SimpleNamespace):
-        footprint = Footprint(2, 1.0, 0.5)
+        footprint = Footprint(1, 1.0, 1.0)
 
         def assign(self, *_: Any, **__: Any) -> None:
             assert store.latest_trials()["status"].tolist()[-3:] == ["completed", "running", "completed"]

@@ -160,11 +160,12 @@ def test_a_refused_proposal_is_set_aside_and_every_trial_is_had(
 ) -> None:
     """A batch of 9 cannot be shared by two workers; what is set and guessed is in the study as it was trained."""
 
-    def space(trial: optuna.Trial) -> TrialConfig:
-        config = load_space(f"{SPACE}:tiny").space(trial)
-        return config.derive({"batch_size": trial.suggest_categorical("batch", [9, 8])})
+    tiny = load_space(f"{SPACE}:tiny")
 
-    experiment = load_space(f"{SPACE}:tiny").with_settings({"family": "dcgan"})
+    def space(trial: optuna.Trial) -> TrialConfig:
+        return tiny.space(trial).derive({"batch_size": trial.suggest_categorical("batch", [9, 8])})
+
+    experiment = tiny.with_settings({"family": "dcgan"})
     experiment = experiment.model_copy(update={"space": space, "first_trials": ({"batch": 9}, {"batch": 8})})
     options = sweep_options(cohort=cohort_path, storage=str(tmp_path), trials=2, workers_per_trial=2)
     store = sweep(experiment, options.model_copy(update={"tries": ({"lr": 3e-3, "batch": 8},)}))

@@ -46,7 +46,7 @@ def _set_up(store, reports, started=0.0):
     trial = object.__new__(WorkerGroupTrial)
     settings = WorkerGroupSettings(store.uri, "", "", TRAINABLES, ScoringSettings(), reports=reports)
     config = {"trial_id": "0000", "attempt": 1, "started": started, "config": TrialConfig().as_dict()}
-    trial.setup(config, settings, Footprint(2, 1.0, 0.5), {"fid": "minimize", "accuracy": "maximize"})
+    trial.setup(config, settings, Footprint(1, 1.0, 1.0), {"fid": "minimize", "accuracy": "maximize"})
     return trial
 
 

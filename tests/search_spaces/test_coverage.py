@@ -24,6 +24,7 @@ REGISTRIES = {
     "attention": TRAINABLES.attentions,
 }
 LEFT_TO_THE_USER = {
+    ("precision", "tf32"): "depends on the machine, and gains time, which a budget of iterations does not see",
     ("precision", "bfloat16"): "depends on the machine, and gains time, which a budget of iterations does not see",
     ("architecture.domains", "auto"): "a space says whether it is for pairs, for fusion or for classes",
     ("architecture.scale", 2): "how much to restore is the question, not an answer",
