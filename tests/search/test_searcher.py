@@ -193,7 +193,10 @@ def test_a_trial_that_had_begun_waits_while_it_is_refused_and_goes_on_as_what_it
     assert (again["trial_id"], again["attempt"], again["config"]["batch_size"]) == ("0000", 1, 8)
 
 
-def test_a_trial_whose_process_died_has_taken_its_time(reference: str, cohort_path: Path, tmp_path: Path) -> None:
+def test_a_trial_whose_process_died_has_taken_its_time(
+    reference: str, cohort_path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "gansweep")
     experiment, store = _started(reference, cohort_path, tmp_path)
     store.update_info(workers_per_trial=2, gpus_per_worker=1.0)
     study = store.create_study()
@@ -206,6 +209,7 @@ def test_a_trial_whose_process_died_has_taken_its_time(reference: str, cohort_pa
     assert (row["status"], row["reason"]) == ("failed", "its process died")
     assert row["seconds"] >= 0.05
     assert row["gpu_seconds"] == pytest.approx(2 * row["seconds"])
+    assert caplog.messages[-1] == f"trial 0000 failed, 1 of {store.info.trials}: its process died"
 
 
 def test_a_trial_that_its_node_refused_ends_the_search_and_is_not_spent(

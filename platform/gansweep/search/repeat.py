@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from gansweep.options import RepeatOptions
+from gansweep.scoring.metrics.formatting import score_text
 from gansweep.search.cluster import Footprint, check_capacity, ray_cluster
 from gansweep.search.prechecks import config_checker
 from gansweep.search.retraining import REPORTS, ranked_leaders, retraining_group, same_cohort
@@ -134,7 +135,7 @@ def _train(store: Store, group: WorkerGroup, row: TrialRow) -> None:
     objectives = [objective.name for objective in store.info.objectives]
     row = _ended(store, row, outcome, objectives, gpus)
     store.write_trial(row)
-    aims = ", ".join(f"{name} {row.scores[name]:.4g}" for name in objectives if row.scores)
+    aims = ", ".join(f"{name} {score_text(name, row.scores[name])}" for name in objectives if row.scores)
     log.info("trial %s %s: %s (%.0f s)", row.trial_id, row.status, aims or row.reason, row.seconds)
 
 

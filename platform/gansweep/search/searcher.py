@@ -19,6 +19,7 @@ from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
 from gansweep.errors import CohortError, ConfigError, GansweepError, StoreError
+from gansweep.scoring.metrics.formatting import plain, score_text
 from gansweep.search.parameters import SpaceParameters, WithFixed, parameters_to_json
 from gansweep.search.spaces import users_code
 from gansweep.search.study_rows import ATTEMPTS
@@ -103,6 +104,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._asked: dict[str, TrialRow] = {}
         self._trained = {_key(row.config): row.trial_id for row in store.latest_rows() if not row.repeat_of}
         self._refusals: list[_Refusal] = []
+        self._ended = count_ended(study)
         self.mistake: GansweepError | None = None
         self.stops_at_once = False
 
@@ -222,7 +224,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         if self._upkeep is not None:
             self._upkeep.trial_ended()
         how = self._described(told) if told is not None and row.scores else row.reason
-        log.info("trial %s %s: %s", row.trial_id, row.status, how)
+        self._ended += 1
+        log.info("trial %s %s, %d of %d: %s", row.trial_id, row.status, self._ended, info.trials, how)
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its searcher for a restoration that this platform does from the study instead."""
@@ -237,7 +240,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
     def _described(self, told: TrialResult) -> str:
         assert told.report is not None
         progress = told.report.progress
-        scores = ", ".join(f"{name} {_brief(progress.scores.get(name))}" for name in self._objectives)
+        scores = ", ".join(f"{name} {score_text(name, progress.scores.get(name))}" for name in self._objectives)
         return f"report {progress.index + 1}/{self._experiment.reports}: {scores} ({told.seconds:.0f} s)"
 
 
@@ -310,4 +313,4 @@ def _key(config: TrialConfig) -> str:
 
 
 def _brief(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return plain(value, 4) if isinstance(value, float) else str(value)
