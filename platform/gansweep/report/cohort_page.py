@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,10 +13,11 @@ from gansweep.cohort.ingest.checks import patients_by_class
 from gansweep.errors import CohortError
 from gansweep.files import write_atomically
 from gansweep.report.drawing import figure_of, name_axes
-from gansweep.report.fragments import data_uri, figure_fragment
+from gansweep.report.fragments import data_uri, figure_fragment, rendered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     import pandas as pd
     import plotly.graph_objects as go
@@ -62,30 +62,27 @@ def write_cohort_page(
 
 def cohort_html(cohort: Cohort, *, spaces: Sequence[SpaceFit] = (), trial_s: float | None = None) -> str:
     """The page of a cohort as one self-contained HTML document. See `write_cohort_page` for the arguments."""
-    from jinja2 import Environment, StrictUndefined
     from plotly.offline import get_plotlyjs
 
     info = cohort.info
-    template = Path(__file__).with_name("cohort.html.j2").read_text(encoding="utf-8")
-    return (
-        Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-        .from_string(template)
-        .render(
-            name=cohort.path.name,
-            info=info,
-            facts=_facts(cohort),
-            splits=SPLITS,
-            table=_class_table(cohort.manifest, info.classes),
-            ranges=info.ranges,
-            sheets=_sheets(cohort),
-            figures=[(title, figure_fragment(figure, title)) for title, figure in _figures(cohort).items()],
-            sizes=_sizes(cohort.manifest),
-            pairs=_pairs(cohort),
-            left_out=info.left_out or _reasons(cohort.path),
-            spaces=spaces,
-            trial=None if trial_s is None else _duration(trial_s),
-            plotlyjs=get_plotlyjs(),
-        )
+    return rendered(
+        "cohort.html.j2",
+        {
+            "name": cohort.path.name,
+            "info": info,
+            "facts": _facts(cohort),
+            "splits": SPLITS,
+            "table": _class_table(cohort.manifest, info.classes),
+            "ranges": info.ranges,
+            "sheets": _sheets(cohort),
+            "figures": [(title, figure_fragment(figure, title)) for title, figure in _figures(cohort).items()],
+            "sizes": _sizes(cohort.manifest),
+            "pairs": _pairs(cohort),
+            "left_out": info.left_out or _reasons(cohort.path),
+            "spaces": spaces,
+            "trial": None if trial_s is None else _duration(trial_s),
+            "plotlyjs": get_plotlyjs(),
+        },
     )
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import plotly.graph_objects as go
 
-__all__ = ["data_uri", "figure_fragment"]
+__all__ = ["data_uri", "figure_fragment", "rendered"]
 
 _PLOT_CONFIG = {
     "displaylogo": False,
@@ -18,6 +21,20 @@ _PLOT_CONFIG = {
     # By default, plotly has a button that uploads the chart to a cloud service.
     "showSendToCloud": False,
 }
+
+
+def rendered(template: str, values: Mapping[str, Any]) -> str:
+    """A page from a template beside this module.
+
+    Args:
+        template: file name of the template.
+        values: what it shows; every name that it uses must be there.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    text = Path(__file__).with_name(template).read_text(encoding="utf-8")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(text).render(values)
 
 
 def data_uri(png: bytes) -> str:

@@ -16,7 +16,7 @@ from gansweep.report.comparison import folded, verdict_sentences
 from gansweep.report.confirmation_figures import arm_rows, confusion_tables, roc_figure
 from gansweep.report.figures import figures
 from gansweep.report.formatting import time_text, value_text
-from gansweep.report.fragments import data_uri, figure_fragment
+from gansweep.report.fragments import data_uri, figure_fragment, rendered
 from gansweep.report.leaderboard import leaderboard, searched_keys, short_names, spread_text
 from gansweep.report.provenance import provenance
 from gansweep.report.status import sweep_status
@@ -85,8 +85,6 @@ def report_html(store: Store) -> str:
     Args:
         store: the sweep.
     """
-    from jinja2 import Environment, StrictUndefined
-
     rows = leaderboard(store)
     status = sweep_status(store)
     info = store.info
@@ -96,33 +94,31 @@ def report_html(store: Store) -> str:
     if roc is not None:
         drawn["ROC curves"] = roc
 
-    template = _beside("report.html.j2")
-    return (
-        Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-        .from_string(template)
-        .render(
-            info=info,
-            answer=answer(store),
-            css=_beside("report.css"),
-            js=_beside("report.js"),
-            arms=[] if confirmed is None else arm_rows(confirmed),
-            matrices=[] if confirmed is None else confusion_tables(confirmed, info.cohort.classes),
-            facts=_facts(info, rows),
-            caveats=caveats(info, rows, status),
-            table=_table(folded(rows), info),
-            verdicts=verdict_sentences(rows),
-            openings=[(time_text(item.opened), item.reason) for item in info.test_openings],
-            tracking=_tracking(rows),
-            enough=ENOUGH,
-            failures=status.failures,
-            sheets=_sheets(store, rows),
-            figures={
+    return rendered(
+        "report.html.j2",
+        {
+            "info": info,
+            "answer": answer(store),
+            "css": _beside("report.css"),
+            "js": _beside("report.js"),
+            "arms": [] if confirmed is None else arm_rows(confirmed),
+            "matrices": [] if confirmed is None else confusion_tables(confirmed, info.cohort.classes),
+            "facts": _facts(info, rows),
+            "caveats": caveats(info, rows, status),
+            "table": _table(folded(rows), info),
+            "verdicts": verdict_sentences(rows),
+            "openings": [(time_text(item.opened), item.reason) for item in info.test_openings],
+            "tracking": _tracking(rows),
+            "enough": ENOUGH,
+            "failures": status.failures,
+            "sheets": _sheets(store, rows),
+            "figures": {
                 title: {"caption": _CAPTIONS[title], "fragment": figure_fragment(figure, title)}
                 for title, figure in drawn.items()
             },
-            provenance=provenance(info),
-            plotlyjs=_packed_plotly() if drawn else "",
-        )
+            "provenance": provenance(info),
+            "plotlyjs": _packed_plotly() if drawn else "",
+        },
     )
 
 

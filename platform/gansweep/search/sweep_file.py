@@ -17,7 +17,7 @@ from gansweep.search.spaces import check_recorded, load_space
 from gansweep.search.yaml_values import load_yaml
 from gansweep.store.continuation import differences
 from gansweep.store.filesystem import Files, without_credentials
-from gansweep.store.store import check_name, parse_info
+from gansweep.store.record import check_name, parse_info
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

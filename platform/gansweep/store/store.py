@@ -12,7 +12,8 @@ from gansweep.config import ScoringSettings, TrialConfig, validated
 from gansweep.errors import ConfigError, StoreError
 from gansweep.store.checkpoints import Checkpoint
 from gansweep.store.continuation import check_continues
-from gansweep.store.schema import FORMAT, REPORT_COLUMNS, TRIAL_COLUMNS, ReportRow, SweepInfo, TrialRow
+from gansweep.store.record import LOST_RECORD, SWEEP_FILE, check_name, here_already, hint, read_record, refuse_in_use
+from gansweep.store.schema import REPORT_COLUMNS, TRIAL_COLUMNS, ReportRow, SweepInfo, TrialRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,22 +27,7 @@ if TYPE_CHECKING:
     from gansweep.store.filesystem import FileEntry, Files
     from gansweep.store.table import Table
 
-__all__ = ["Store", "check_name", "parse_info"]
-
-_SWEEP = "sweep.json"
-_LOST = "put back a copy of it; without one, sweep again under another --name (pandas still reads trials/)"
-
-
-def check_name(name: str) -> None:
-    """Refuses what is no single folder's name: a sweep's store must be a folder of its own inside the storage.
-
-    Raises:
-        ConfigError: the name is empty, leads elsewhere, or holds what a URI or a terminal reads otherwise.
-    """
-    if not name.strip() or name in (".", "..") or not name.isprintable() or set(name) & set("/\\?#%"):
-        raise ConfigError(
-            f"{name!r} cannot name a sweep", where="--name", fix="choose a folder's name, without any of / \\ ? # %"
-        )
+__all__ = ["Store"]
 
 
 class Store:
@@ -78,18 +64,18 @@ class Store:
 
         check_name(name)
         files = Files(storage).child(name)
-        if not files.exists(_SWEEP):
-            _refuse_in_use(files)  # before the lock is taken: it is a file in there
+        if not files.exists(SWEEP_FILE):
+            refuse_in_use(files)  # before the lock is taken: it is a file in there
         # Two sweeps that begin at once must not take the same folder for new.
         with files.locked():
-            begun = files.exists(_SWEEP)
+            begun = files.exists(SWEEP_FILE)
             if not begun:
-                _refuse_in_use(files)
+                refuse_in_use(files)
                 # First of all: from now on the folder says whose it is, and --resume goes on with it.
-                files.write_bytes(_SWEEP, info.model_dump_json(indent=2).encode())
+                files.write_bytes(SWEEP_FILE, info.model_dump_json(indent=2).encode())
             elif not exist_ok:
-                raise _here_already(files)
-        store = cls(files, _read_info(files))
+                raise here_already(files)
+        store = cls(files, read_record(files))
         if begun:
             check_continues(store.info, info, store.label)
             files.remove_leftovers()
@@ -110,12 +96,12 @@ class Store:
 
         check_name(name)
         files = Files(storage).child(name)
-        if not files.exists(_SWEEP):
-            _refuse_in_use(files)
+        if not files.exists(SWEEP_FILE):
+            refuse_in_use(files)
             return None
         if not exist_ok:
-            raise _here_already(files)
-        return cls(files, _read_info(files))
+            raise here_already(files)
+        return cls(files, read_record(files))
 
     @classmethod
     def open(cls, uri: str) -> Store:
@@ -127,9 +113,9 @@ class Store:
         from gansweep.store.filesystem import Files
 
         files = Files(uri)
-        if not files.exists(_SWEEP):
-            raise StoreError("not a sweep's store: it has no sweep.json", where=files.label, fix=_hint(files))
-        return cls(files, _read_info(files))
+        if not files.exists(SWEEP_FILE):
+            raise StoreError("not a sweep's store: it has no sweep.json", where=files.label, fix=hint(files))
+        return cls(files, read_record(files))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Store.open, (self.uri,)
@@ -171,13 +157,13 @@ class Store:
         Raises:
             StoreError: sweep.json does not say it.
         """
-        where = f"{self.label}/{_SWEEP}"
+        where = f"{self.label}/{SWEEP_FILE}"
         if "scoring" not in self._info.experiment:
-            raise StoreError("missing key 'experiment.scoring'", where=where, fix=_LOST)
+            raise StoreError("missing key 'experiment.scoring'", where=where, fix=LOST_RECORD)
         try:
             return validated(ScoringSettings, self._info.experiment["scoring"], where=where)
         except ConfigError as error:
-            raise StoreError(error.what, where=where, fix=_LOST) from None
+            raise StoreError(error.what, where=where, fix=LOST_RECORD) from None
 
     @property
     def info(self) -> SweepInfo:
@@ -191,8 +177,8 @@ class Store:
             ConfigError: an unknown field or a bad value.
         """
         with self._files.locked():
-            current = _read_info(self._files)
-            info = validated(SweepInfo, {**vars(current), **changes}, where=_SWEEP)
+            current = read_record(self._files)
+            info = validated(SweepInfo, {**vars(current), **changes}, where=SWEEP_FILE)
             self._write_info(info)
         return info
 
@@ -373,57 +359,8 @@ class Store:
         return self._files.list(rel)
 
     def _write_info(self, info: SweepInfo) -> None:
-        self._files.write_bytes(_SWEEP, info.model_dump_json(indent=2).encode())
+        self._files.write_bytes(SWEEP_FILE, info.model_dump_json(indent=2).encode())
         self._info = info
-
-
-def _read_info(files: Files) -> SweepInfo:
-    return parse_info(files.read_bytes(_SWEEP), f"{files.label}/{_SWEEP}")
-
-
-def parse_info(content: bytes, where: str) -> SweepInfo:
-    """A sweep's record from the content of its `sweep.json`.
-
-    Raises:
-        StoreError: it is none, or one of another format.
-    """
-    try:
-        values = json.loads(content)
-    except (ValueError, RecursionError):
-        raise StoreError("not valid JSON", where=where, fix=_LOST) from None
-    if not isinstance(values, dict) or "format" not in values:
-        raise StoreError("not a sweep's description", where=where, fix=_LOST)
-    if values["format"] != FORMAT:
-        what = f"written in format {values['format']}, this gansweep reads format {FORMAT}"
-        raise StoreError(what, where=where, fix="use the gansweep that wrote it")
-    try:
-        return validated(SweepInfo, values, where=where)
-    except ConfigError as error:
-        raise StoreError(error.what, where=where, fix=_LOST) from None
-
-
-def _here_already(files: Files) -> StoreError:
-    fix = "choose another --name, or use --resume"
-    return StoreError("a sweep is here already", where=files.label, fix=fix)
-
-
-def _refuse_in_use(files: Files) -> None:
-    """Refuses a folder with something in it, other than what a process that was about to begin the same sweep left."""
-    found = [name for name in files.contents() if name != ".lock" and not (name[:1] == "." and name.endswith(".tmp"))]
-    if found:
-        shown = ", ".join(found[:3]) + ", ..." * (len(found) > 3)
-        raise StoreError(
-            f"the folder is no sweep's store (it has no {_SWEEP}), and it is not empty: {shown}",
-            where=files.label,
-            fix="choose another --name",
-        )
-
-
-def _hint(files: Files) -> str:
-    sweeps = [name for name in files.folders() if files.exists(f"{name}/{_SWEEP}")]
-    if sweeps:
-        return f"give one of its sweeps: {', '.join(f'{files.label}/{name}' for name in sweeps[:5])}"
-    return "give <storage>/<sweep>, the folder that `gansweep sweep` made"
 
 
 def _frame(table: Table, order: list[str]) -> pd.DataFrame:

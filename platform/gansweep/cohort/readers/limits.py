@@ -82,7 +82,8 @@ def check_deflated(path: Path) -> None:
 def codestream_shape(data: bytes) -> tuple[int, int] | None:
     """(rows, columns) in the header of a JPEG, JPEG-LS or JPEG 2000 codestream; None if it is none of them."""
     if data[:4] == b"\xff\x4f\xff\x51" and len(data) >= 24:  # SOC, SIZ (ISO/IEC 15444-1, A.5.1)
-        columns, rows, left, top = struct.unpack(">4I", data[8:24])
+        columns, rows = struct.unpack(">2I", data[8:16])
+        left, top = struct.unpack(">2I", data[16:24])  # of the image on the reference grid
         return rows - top, columns - left
     if data[:2] != b"\xff\xd8":
         return None

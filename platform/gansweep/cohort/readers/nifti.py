@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -40,7 +40,8 @@ def read_nifti(path: Path, plane: Plane = "axial", modality: str = "", mask: Mas
     Raises:
         ScanError: the file is unreadable or not a volume, or the mask has another shape.
     """
-    volume, zooms, depth, remark = _load(path)
+    loaded = _load(path)
+    volume = loaded.values
     if 1 in volume.shape:
         plane = next(name for name, axis in AXES.items() if volume.shape[axis] == 1)
     axis = AXES[plane]
@@ -52,13 +53,13 @@ def read_nifti(path: Path, plane: Plane = "axial", modality: str = "", mask: Mas
         Slice(
             pixels=np.ascontiguousarray(picture[None], np.float32),
             modality=known,
-            spacing_mm=(zooms[rows], zooms[columns]),
+            spacing_mm=(loaded.zooms[rows], loaded.zooms[columns]),
             series=str(path),
             position=float(number),
             mask=None if drawn is None else np.ascontiguousarray(drawn),
-            depth=depth,
+            depth=loaded.depth,
             guess="" if modality else f"NIfTI does not record the modality: taken for {known}",
-            remark="" if number else remark,
+            remark="" if number else loaded.remark,
         )
         for number, (picture, drawn) in enumerate(zip(pictures, masks, strict=True))
     ]
@@ -75,12 +76,27 @@ def load_canonical(path: Path) -> tuple[Any, tuple[float, float, float]]:
     Raises:
         ScanError: the file is unreadable, not a volume, or has no finite value.
     """
-    volume, zooms, _, _ = _load(path)
-    return volume, zooms
+    loaded = _load(path)
+    return loaded.values, loaded.zooms
 
 
-def _load(path: Path) -> tuple[Any, tuple[float, float, float], str, str]:
-    """What `load_canonical` returns, then the stored type of the values and what was left out."""
+class _Volume(NamedTuple):
+    """A volume in the canonical orientation.
+
+    Args:
+        values: `[X, Y, Z]` float32.
+        zooms: voxel size in mm.
+        depth: the stored type of the values.
+        remark: what was left out of the file.
+    """
+
+    values: Any
+    zooms: tuple[float, float, float]
+    depth: str
+    remark: str
+
+
+def _load(path: Path) -> _Volume:
     import nibabel
 
     # Its logger prints remarks about headers; what matters of them is raised.
@@ -121,7 +137,7 @@ def _load(path: Path) -> tuple[Any, tuple[float, float, float], str, str]:
         volume = np.nan_to_num(volume, nan=low, neginf=low, posinf=high)
     zooms = tuple(float(zoom) for zoom in image.header.get_zooms()[:3])
     depth = f"{8 * stored.itemsize}-bit" if stored.kind in "iu" else "float"
-    return volume, (zooms[0], zooms[1], zooms[2]), depth, remark
+    return _Volume(volume, (zooms[0], zooms[1], zooms[2]), depth, remark)
 
 
 def slices_along(volume: Any, plane: Plane) -> Any:

@@ -8,7 +8,7 @@ from the other either: those of an encoder that was trained on the training pati
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from gansweep.scoring.statistics.verdicts import interval, wilson
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Copies", "Owners", "closer_than_held_out", "copies", "membership_auc", "memorisation_excess"]
+__all__ = ["Attack", "Copies", "Owners", "closer_than_held_out", "copies", "membership_auc", "memorisation_excess"]
 
 Owners = tuple["Sequence[str]", "Sequence[str]"]
 """Whose images the values of two sets belong to; the same name on both sides means two patients."""
@@ -46,6 +46,21 @@ class Copies:
     expected: float
     low: float
     high: float
+
+
+class Attack(NamedTuple):
+    """How well a membership attack does.
+
+    Args:
+        area: under its ROC curve.
+        low, high: the 95 % interval of the area.
+        p: the chance of an area as large with members drawn at random.
+    """
+
+    area: float
+    low: float
+    high: float
+    p: float
 
 
 def memorisation_excess(to_training: Tensor, to_held_out: Tensor, seed: int = 0) -> tuple[float, float, float]:
@@ -145,7 +160,7 @@ def copies(of_samples: Tensor, of_real: Tensor, patients: Sequence[str]) -> Copi
     return Copies(float(threshold), of_samples < threshold, float(below.mean()), float(low), float(high))
 
 
-def membership_auc(members: Tensor, others: Tensor, owners: Owners, seed: int = 0) -> tuple[float, float, float, float]:
+def membership_auc(members: Tensor, others: Tensor, owners: Owners, seed: int = 0) -> Attack:
     """How well an attacker who has nothing but samples tells whom a generator was trained on.
 
     The attack calls an image the likelier a training image, the nearer the nearest sample is. The area under its ROC
@@ -182,7 +197,7 @@ def membership_auc(members: Tensor, others: Tensor, owners: Owners, seed: int = 
     size = dealt @ counts
     areas = (dealt @ sums - size * (size + 1) / 2) / (size * (len(ranks) - size))
     # The deal that was made is one of those possible, hence the ones; rounding must not make it lose to itself.
-    return value, low, high, float((1 + (areas >= value - 1e-9).sum()) / (1 + DEALS))
+    return Attack(value, low, high, float((1 + (areas >= value - 1e-9).sum()) / (1 + DEALS)))
 
 
 def _auc(scores: Tensor, others: Tensor, owners: Owners, seed: int) -> tuple[float, float, float]:

@@ -198,18 +198,20 @@ def find_copying(images: ImagesToCompare, shown: Representation) -> Findings:
         (tuple(map(str, range(len(images.samples)))), owners[1]),
         images.seed,
     )
-    area, low, high, p = membership_auc(
+    attack = membership_auc(
         to_training.min(0).values[images.drawn_training],
         to_held_out.min(0).values[images.drawn_held_out],
         owners,
         images.seed,
     )
     figures |= {
-        "membership_auc": images.metric_value(area, low, high, f"p = {p:.4f} for members drawn at random"),
+        "membership_auc": images.metric_value(
+            attack.area, attack.low, attack.high, f"p = {attack.p:.4f} for members drawn at random"
+        ),
         "memorisation_excess": images.metric_value(*excess),
         "closer_than_held_out": images.metric_value(*closer),
     }
-    return Findings(figures, copied, p, near, to_training, to_held_out)
+    return Findings(figures, copied, attack.p, near, to_training, to_held_out)
 
 
 def _copy_figures(images: ImagesToCompare, copied: Copies) -> dict[str, MetricValue]:

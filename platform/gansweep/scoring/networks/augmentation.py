@@ -48,9 +48,12 @@ def augmented(images: Tensor, generator: torch.Generator) -> Tensor:
         images: `[b, C, H, W]`.
         generator: a CPU generator.
     """
-    flip, angle, zoom, x, y = (torch.rand(5, len(images), generator=generator) * 2 - 1).to(images.device)
-    angle = angle * ROTATION
-    zoom = 1 + zoom * ZOOM
+    drawn = (torch.rand(5, len(images), generator=generator) * 2 - 1).to(images.device)
+    flip = drawn[0]
+    angle = drawn[1] * ROTATION
+    zoom = 1 + drawn[2] * ZOOM
+    x = drawn[3]
+    y = drawn[4]
     mirror = torch.where(flip < 0, -1.0, 1.0)
     cos = angle.cos() * zoom
     sin = angle.sin() * zoom
@@ -130,11 +133,15 @@ def intensity(images: Tensor, labels: Tensor, classes: int, generator: torch.Gen
     """
     del classes
     images = augmented(images, generator)
-    gamma, contrast, brightness, noise = torch.rand(4, len(images), 1, 1, 1, generator=generator).to(images.device)
+    drawn = torch.rand(4, len(images), 1, 1, 1, generator=generator).to(images.device)
+    gamma = ((2 * drawn[0] - 1) * GAMMA).exp()
+    contrast = 1 + (2 * drawn[1] - 1) * CONTRAST
+    brightness = (2 * drawn[2] - 1) * BRIGHTNESS
+    noise = drawn[3] * NOISE
     grain = torch.randn(images.shape, generator=generator).to(images.device)
-    unit = ((images + 1) / 2).clamp(0, 1) ** ((2 * gamma - 1) * GAMMA).exp()
-    changed = (unit * 2 - 1) * (1 + (2 * contrast - 1) * CONTRAST) + (2 * brightness - 1) * BRIGHTNESS
-    return (changed + grain * noise * NOISE).clamp(-1, 1), labels
+    unit = ((images + 1) / 2).clamp(0, 1) ** gamma
+    changed = (unit * 2 - 1) * contrast + brightness
+    return (changed + grain * noise).clamp(-1, 1), labels
 
 
 def _beta(n: int, alpha: float, generator: torch.Generator) -> Tensor:

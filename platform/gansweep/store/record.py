@@ -1,0 +1,99 @@
+"""A sweep's record, `sweep.json`, and which folders may hold one."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from gansweep.config import validated
+from gansweep.errors import ConfigError, StoreError
+from gansweep.store.schema import FORMAT, SweepInfo
+
+if TYPE_CHECKING:
+    from gansweep.store.filesystem import Files
+
+__all__ = [
+    "LOST_RECORD",
+    "SWEEP_FILE",
+    "check_name",
+    "here_already",
+    "hint",
+    "parse_info",
+    "read_record",
+    "refuse_in_use",
+]
+
+SWEEP_FILE = "sweep.json"
+LOST_RECORD = "put back a copy of it; without one, sweep again under another --name (pandas still reads trials/)"
+
+
+def check_name(name: str) -> None:
+    """Refuses what is no single folder's name: a sweep's store must be a folder of its own inside the storage.
+
+    Raises:
+        ConfigError: the name is empty, leads elsewhere, or holds what a URI or a terminal reads otherwise.
+    """
+    if not name.strip() or name in (".", "..") or not name.isprintable() or set(name) & set("/\\?#%"):
+        raise ConfigError(
+            f"{name!r} cannot name a sweep", where="--name", fix="choose a folder's name, without any of / \\ ? # %"
+        )
+
+
+def read_record(files: Files) -> SweepInfo:
+    """The record of the sweep whose store these files are.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    return parse_info(files.read_bytes(SWEEP_FILE), f"{files.label}/{SWEEP_FILE}")
+
+
+def parse_info(content: bytes, where: str) -> SweepInfo:
+    """A sweep's record from the content of its `sweep.json`.
+
+    Raises:
+        StoreError: it is none, or one of another format.
+    """
+    try:
+        values = json.loads(content)
+    except (ValueError, RecursionError):
+        raise StoreError("not valid JSON", where=where, fix=LOST_RECORD) from None
+    if not isinstance(values, dict) or "format" not in values:
+        raise StoreError("not a sweep's description", where=where, fix=LOST_RECORD)
+    if values["format"] != FORMAT:
+        what = f"written in format {values['format']}, this gansweep reads format {FORMAT}"
+        raise StoreError(what, where=where, fix="use the gansweep that wrote it")
+    try:
+        return validated(SweepInfo, values, where=where)
+    except ConfigError as error:
+        raise StoreError(error.what, where=where, fix=LOST_RECORD) from None
+
+
+def here_already(files: Files) -> StoreError:
+    """The error of a sweep that would begin where one is."""
+    fix = "choose another --name, or use --resume"
+    return StoreError("a sweep is here already", where=files.label, fix=fix)
+
+
+def refuse_in_use(files: Files) -> None:
+    """Refuses a folder with something in it, other than what a process that was about to begin the same sweep left.
+
+    Raises:
+        StoreError: there is something in it.
+    """
+    found = [name for name in files.contents() if name != ".lock" and not (name[:1] == "." and name.endswith(".tmp"))]
+    if found:
+        shown = ", ".join(found[:3]) + ", ..." * (len(found) > 3)
+        raise StoreError(
+            f"the folder is no sweep's store (it has no {SWEEP_FILE}), and it is not empty: {shown}",
+            where=files.label,
+            fix="choose another --name",
+        )
+
+
+def hint(files: Files) -> str:
+    """What to name instead of a folder that is no store."""
+    sweeps = [name for name in files.folders() if files.exists(f"{name}/{SWEEP_FILE}")]
+    if sweeps:
+        return f"give one of its sweeps: {', '.join(f'{files.label}/{name}' for name in sweeps[:5])}"
+    return "give <storage>/<sweep>, the folder that `gansweep sweep` made"
