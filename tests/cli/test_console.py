@@ -2,6 +2,7 @@
 """stdout holds results alone, whoever else writes to it."""
 
 import json
+import logging
 import math
 import os
 import subprocess
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from rich.table import Table
 
-from gansweep.cli.console import Ticker, emit, results_only, to_json
+from gansweep.cli.console import Ticker, emit, log_as_notes, results_only, to_json
 
 
 def test_prints_and_raw_writes_and_children_land_on_stderr(capfd):
@@ -90,3 +91,12 @@ def test_a_terminal_shows_a_bar(capfd, monkeypatch):
     shown = capfd.readouterr().err.split("\r")
     assert "reading: [##########..........] 2/4, 0:40 left" in shown
     assert shown[-1].startswith("reading: [####################] 4/4")
+
+
+def test_a_command_that_runs_commands_shows_each_line_once(capfd):
+    with log_as_notes():
+        with log_as_notes():
+            logging.getLogger("gansweep.search").info("inner")
+        logging.getLogger("gansweep.search").info("outer")
+    logging.getLogger("gansweep.search").info("later")
+    assert capfd.readouterr().err.splitlines() == ["inner", "outer"]

@@ -102,6 +102,9 @@ class _Notes(logging.Handler):
 def log_as_notes() -> Iterator[None]:
     """While it lasts, what the platform logs appears on stderr; the library itself installs no handler."""
     logger = logging.getLogger("gansweep")
+    if any(isinstance(handler, _Notes) for handler in logger.handlers):  # a command that runs commands, as `demo` does
+        yield
+        return
     handler = _Notes()
     level = logger.level
     logger.addHandler(handler)
