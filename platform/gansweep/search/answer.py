@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gansweep.errors import StoreError
 from gansweep.options import ConfirmOptions
+from gansweep.scoring.metrics.formatting import is_proportion
 from gansweep.store.ranking import rank_trials
 
 if TYPE_CHECKING:
@@ -49,9 +50,7 @@ _OPENING = {
     "no evidence": "No evidence that synthetic images help",
 }
 _MEASURES = ("accuracy", "auroc", "sensitivity", "specificity")
-_PROPORTIONS = ("accuracy", "sensitivity", "specificity")
 _LEVEL = 0.05  # of `confirm`'s verdicts
-_LEAST_TRAININGS = 3  # of `confirm`: with fewer there is no spread to judge by
 _MOST_NEEDED = 10_000
 """Beyond it the number says only that no study of one hospital will show the change."""
 
@@ -304,7 +303,7 @@ def _nothing_known(trials: pd.DataFrame, info: SweepInfo) -> str:
 def _estimated(measure: str, arm: float, change: float, patients: Mapping[str, int], where: str) -> str:
     """What validation patients show, as the first part of the sentence."""
     interval = ""
-    if measure in _PROPORTIONS and patients.get("val"):
+    if is_proportion(measure) and patients.get("val"):
         from gansweep.scoring.statistics.proportions import difference_interval
 
         low, high = difference_interval(arm, arm - change, patients["val"])
@@ -318,7 +317,7 @@ def _estimated(measure: str, arm: float, change: float, patients: Mapping[str, i
 
 def _patients_to_settle(measure: str, arm: float, change: float, patients: Mapping[str, int]) -> Iterator[str]:
     """What the test patients can show, and how many would show the change seen so far."""
-    if measure not in _PROPORTIONS or not patients.get("val"):
+    if not is_proportion(measure) or not patients.get("val"):
         return
     from gansweep.scoring.statistics.proportions import cases_needed, detectable
 
@@ -339,7 +338,9 @@ def _patients_to_settle(measure: str, arm: float, change: float, patients: Mappi
 
 def _trainings_to_settle(change: float, changes: pd.Series[float]) -> Iterator[str]:
     """How many more trainings would show the change: its mean is then 2.8 standard errors, four times out of five."""
-    needed = _LEAST_TRAININGS
+    from gansweep.scoring.statistics.verdicts import LEAST_TRAININGS
+
+    needed = LEAST_TRAININGS
     if len(changes) > 1 and change:
         needed = max(needed, math.ceil((2.8 * float(changes.std(ddof=1)) / change) ** 2))
     if needed > len(changes):
