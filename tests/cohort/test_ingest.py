@@ -153,7 +153,7 @@ def write_csv(root: Path, rows: list[dict[str, str]]) -> None:
     pd.DataFrame(rows).to_csv(root / "labels.csv", index=False)
 
 
-def tested_and_trained() -> list[dict[str, str]]:
+def splits_of_patients() -> list[dict[str, str]]:
     """Rows of ten pictures of each class, of which the first three are tested on and none validated."""
     return [
         {"path": f"{label}/{n:02d}.png", "label": label, "split": "testing" if n < 3 else "Train"}
@@ -163,7 +163,7 @@ def tested_and_trained() -> list[dict[str, str]]:
 
 
 def test_a_given_split_is_completed_and_no_copies_are_parted(tmp_path: Path) -> None:
-    source, rows = class_folders(tmp_path / "source", {"a": 10, "b": 10}), tested_and_trained()
+    source, rows = class_folders(tmp_path / "source", {"a": 10, "b": 10}), splits_of_patients()
     for row in rows[3:10] + rows[13:]:
         path = source / row["path"]
         shutil.copy(path, path.with_name(f"{path.stem} copy.png"))
@@ -178,7 +178,7 @@ def test_a_given_split_is_completed_and_no_copies_are_parted(tmp_path: Path) -> 
 
 def test_a_given_split_is_kept_and_completed(tmp_path: Path) -> None:
     source = class_folders(tmp_path / "source", {"a": 10, "b": 10})
-    write_csv(source, tested_and_trained())
+    write_csv(source, splits_of_patients())
     summary = ingest(source, tmp_path / "out", IngestSettings(size=16))
     assert summary.info.split == "given"
     assert summary.info.images == {"train": 10, "val": 4, "test": 6}

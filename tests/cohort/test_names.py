@@ -61,6 +61,8 @@ def test_a_missing_patient_is_nobody(tmp_path: Path, word: str) -> None:
         ("7", "7.0"),
         ("P007", "p007"),
         ("P7", "P007"),
+        ("P-01", "p_01"),
+        ("P-01", "P01"),
         ("Müller-1", unicodedata.normalize("NFD", "Müller-1")),
     ],
 )
@@ -85,7 +87,7 @@ def test_a_patient_spelled_in_two_ways_leaks_between_given_splits(tmp_path: Path
 
 
 def test_other_patients_stay_apart() -> None:
-    names = ["1", "10", "100", "P1", "Q1", "1.5", "0", "sub-01", "A-2", "A2"]
+    names = ["1", "10", "100", "P1", "Q1", "1.5", "0", "sub-01", "1-2", "12", "A1-2", "A12", "AB-1", "A-1"]
     assert len({patient_spelling(name) for name in names}) == len(names)
 
 
@@ -165,6 +167,13 @@ MASKS = {
     "twin": ("images/{c}/{n}.png", "masks/{c}/{n}.png"),
     "twin below the class": ("{c}/images/{n}.png", "{c}/masks/{n}.png"),
     "twin with suffix": ("{c}/images/{n}.jpg", "{c}/masks/{n}_mask.png"),
+    "label": ("{c}/{n}.png", "{c}/{n}_label.png"),
+    "labels": ("{c}/{n}.png", "{c}/{n}_labels.png"),
+    "capital": ("{c}/{n}.png", "{c}/{n}_L.png"),
+    "first": ("{c}/{n}.png", "{c}/mask_{n}.png"),
+    "German": ("{c}/{n}.png", "{c}/{n}_Maske.png"),
+    "contour": ("{c}/{n}.png", "{c}/{n}_contour.png"),
+    "decathlon": ("imagesTr/{c}/{n}.png", "labelsTr/{c}/{n}.png"),
     "folder beside": ("{c}/{n}.png", "{c}/masks/{n}.png"),
 }
 
@@ -277,3 +286,53 @@ def test_a_broken_file_names_nobody(tmp_path: Path, skip: bool) -> None:
             ingest(tmp_path / "source", tmp_path / "out", IngestSettings(size=16))
         text = str(caught.value).encode()
     assert not any(word in text for word in (b"SCHMIDT", b"ANNA", b"1961", b"WEBER", b"KARL", b"GONE", b"PERSON"))
+
+
+@pytest.mark.parametrize(
+    "names", [("TRAIN_SET", "VALID_SET", "TEST_SET"), ("train-data", "ValidationSet", "test images")]
+)
+def test_folders_of_splits_in_other_words(tmp_path: Path, names: tuple[str, str, str]) -> None:
+    for split, name in enumerate(names):
+        for number, label in enumerate(CLASSES * 4):
+            write_picture(tmp_path / "source" / name / label / f"{number}.png", 10 * split + number)
+    cohort = cohort_of(tmp_path / "source", tmp_path / "out")
+    assert cohort.info.classes == CLASSES
+    assert cohort.info.split == "given"
+    assert cohort.info.images == {"train": 8, "val": 8, "test": 8}
+
+
+def test_folders_of_which_some_are_splits_are_refused(tmp_path: Path) -> None:
+    """As classes they would be train against test."""
+    for number, (name, label) in enumerate((a, b) for a in ("train", "test", "extra") for b in CLASSES * 4):
+        write_picture(tmp_path / "source" / name / label / f"{number}.png", number)
+    with pytest.raises(CohortError, match=r"named like splits \(test, train\), but extra is not"):
+        cohort_of(tmp_path / "source", tmp_path / "out")
+
+
+@pytest.mark.parametrize("rest", ["", 'x9.png,"control,p9\n'])
+def test_a_quote_that_is_not_closed_shows_nobody(tmp_path: Path, rest: str) -> None:
+    """It swallows the rows behind it, and their patients must not be shown as one cell."""
+    for number in range(8):
+        write_picture(tmp_path / "source" / f"s{number}.png", number)
+    rows = [f"s{number}.png,{CLASSES[number % 2]},Anna{number}" for number in range(8)]
+    rows[2] = '"' + rows[2]
+    (tmp_path / "source" / "labels.csv").write_text("path,label,patient_id\n" + "\n".join(rows) + "\n" + rest)
+    for skip_bad in (False, True):
+        with pytest.raises(CohortError, match=r"line 4 is not readable|runs over several lines") as refused:
+            cohort_of(tmp_path / "source", tmp_path / "out", skip_bad=skip_bad)
+        assert "Anna" not in str(refused.value)
+        assert "quotes" in str(refused.value)
+
+
+def test_a_note_of_several_lines_is_read(tmp_path: Path) -> None:
+    write_labels(tmp_path, [*CLASSES * 4], note=["two\nlines"] * 8)
+    assert len(cohort_of(tmp_path, tmp_path / "out").manifest) == 8
+
+
+def test_a_file_with_two_labels_is_counted_once(tmp_path: Path) -> None:
+    write_labels(tmp_path, [*CLASSES * 4])
+    with (tmp_path / "labels.csv").open("a") as table:
+        table.write("s0.png,fahr\n")
+    summary = ingest(tmp_path, tmp_path / "out", IngestSettings(size=16))
+    assert summary.rejected == 1
+    assert list(summary.info.left_out.values()) == [1]

@@ -88,7 +88,7 @@ def assign(pictures: list[Picture], settings: IngestSettings, pseudonyms: Pseudo
     joined = spellings(pictures)
     if joined:
         warnings.append(
-            f"{joined} patients have identifiers that differ only in case, leading zeros or '.0': each counts as one"
+            f"{joined} patients have identifiers that differ only in case, leading zeros, '.0' or a dash: each is one"
         )
     if settings.label_per == "patient" and settings.label_from == "labels":
         _refuse_two_labels(pictures, hashes)

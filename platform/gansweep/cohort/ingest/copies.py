@@ -11,6 +11,7 @@ from gansweep.cohort.sources.source import Rejected
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from gansweep.cohort.ingest.leaks import Leak
     from gansweep.cohort.ingest.reading import Picture
@@ -33,15 +34,15 @@ def without_conflicts(pictures: list[Picture]) -> tuple[list[Picture], list[Reje
         if picture.key:
             labels[picture.key].add(picture.label)
     kept = []
-    rejected = []
+    rejected: dict[tuple[Path, str], Rejected] = {}  # a file that two rows name is left out once
     for picture in pictures:
         names = sorted(labels[picture.key])
         if len(names) > 1:
             reason = f"the same image is labelled {' and '.join(names)}"
-            rejected.append(Rejected.of(picture.source, reason, bad=False))
+            rejected.setdefault((picture.source.path, picture.key), Rejected.of(picture.source, reason, bad=False))
         else:
             kept.append(picture)
-    return kept, rejected
+    return kept, list(rejected.values())
 
 
 def without_copies(pictures: list[Picture], settings: IngestSettings) -> tuple[list[Picture], list[Rejected]]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from gansweep.cohort.readers.dicom_header import read_header
 from gansweep.cohort.readers.slices import ScanError
 from gansweep.cohort.sources.hiding import shown_name
-from gansweep.cohort.sources.masks import masks_of, with_masks, without_image
-from gansweep.cohort.sources.source import SPLIT_ALIASES, Rejected, Source, format_of, normal_split, subject_in
+from gansweep.cohort.sources.masks import is_image_folder, masks_of, with_masks, without_image
+from gansweep.cohort.sources.source import Rejected, Source, format_of, is_split, normal_split, subject_in
 from gansweep.cohort.sources.walk import walk
 from gansweep.errors import CohortError
 
@@ -52,7 +52,7 @@ def sources_of_folders(root: Path, labelled: bool, relabel: Relabelling) -> tupl
         return with_masks([Source(path, str(path.relative_to(root))) for path in images], masks), others
 
     parts = [path.relative_to(root).parts for path in images]
-    if masks and all(len(part) > 2 and part[0].lower() in {"image", "images"} for part in parts):
+    if masks and all(len(part) > 2 and is_image_folder(part[0]) for part in parts):
         # images/CLASS/file beside masks/CLASS/file
         return with_masks(_labelled(images, [part[1:] for part in parts], root, relabel), masks), others
     return with_masks(_labelled(images, parts, root, relabel), masks), others
@@ -67,7 +67,9 @@ def _labelled(images: list[Path], parts: list[tuple[str, ...]], root: Path, rela
         root: the user's folder.
         relabel: maps folder names to labels.
     """
-    has_splits = all(len(part) > 2 and part[0].lower() in SPLIT_ALIASES for part in parts)
+    has_splits = all(len(part) > 2 and is_split(part[0]) for part in parts)
+    if not has_splits:
+        _refuse_half_splits(parts, root)
     skip = 1 if has_splits else 0
     if any(len(part) < 2 + skip for part in parts):
         loose = next(path for path, part in zip(images, parts, strict=True) if len(part) < 2 + skip)
@@ -99,6 +101,24 @@ def _labelled(images: list[Path], parts: list[tuple[str, ...]], root: Path, rela
         )
         for path, part in zip(images, parts, strict=True)
     ]
+
+
+def _refuse_half_splits(parts: list[tuple[str, ...]], root: Path) -> None:
+    """Refuses folders of which some are named like splits: as classes they would be train against test.
+
+    Raises:
+        CohortError: two folders or more are named like splits with classes below, and another folder is not.
+    """
+    named = sorted({part[0] for part in parts if len(part) > 2 and is_split(part[0])})
+    if len({normal_split(name) for name in named}) < 2:
+        return
+    others = sorted({part[0] for part in parts} - set(named))
+    beside = f", but {others[0]} is not" if others else ", and images lie right inside one"
+    raise CohortError(
+        f"folders are named like splits ({', '.join(named)}){beside}",
+        where=str(root),
+        fix="put every image below train, val or test and its class, or add labels.csv with the columns path,label",
+    )
 
 
 def _look_like_patients(images: list[Path], names: list[str]) -> bool:

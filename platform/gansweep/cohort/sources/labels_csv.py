@@ -68,6 +68,7 @@ def sources_of_csv(
     rejected = []
     for row, line in zip(read.rows, read.lines, strict=True):
         where = f"{table.name} line {line}"
+        _refuse_swallowed_rows(row, [*columns.values(), "patient_id"], where)
         cells = {key: canonical(row.get(columns[key], "")) for key in ("path", "mask", "paired")}
         files = {key: locate(cell if key == "path" else given(cell)) for key, cell in cells.items()}
         label = relabel(row.get(columns["label"], "")) if labelled else ""
@@ -102,6 +103,18 @@ def sources_of_csv(
         for path in beside
     ]
     return sources, rejected + left_out + others
+
+
+def _refuse_swallowed_rows(row: dict[str, str], used: Sequence[str], where: str) -> None:
+    """Refuses a cell of several lines: a quote that was meant for something else has swallowed rows.
+
+    The message does not show the cell, for it may hold the patients of those rows.
+    """
+    broken = next((name for name in used if "\n" in row.get(name, "") or "\r" in row.get(name, "")), None)
+    if broken is not None:
+        raise CohortError(
+            f"{where}: the cell in column {broken!r} runs over several lines", fix="close the quotes before it"
+        )
 
 
 def _columns(table: Path, columns: list[str], named: Columns, labelled: bool) -> dict[str, str]:

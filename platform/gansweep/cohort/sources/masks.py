@@ -14,17 +14,24 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["masks_of", "with_masks", "without_image"]
+__all__ = ["is_image_folder", "masks_of", "with_masks", "without_image"]
 
-_MASK_FOLDERS = re.compile(r"(lesion[ _-]?)?(masks?|segs?|segmentations?|annotations?|ground[ _-]?truths?|gt|rois?)")
-_IMAGE_FOLDERS = re.compile(r"images?|imgs?|scans?|pictures?|data|raw")
-# X_mask, X-seg, X_mask_1 (the second lesion of one image), X_segmentation
-_MASK_NAME = re.compile(r"(.+?)[ _.-]+(?:lesion[ _-]?)?(?:mask|seg|segmentation|annotation|gt|roi)(?:[ _-]?\d+)?")
+_WORDS = "masks?|maske|msk|segs?|segmentations?|annotations?|ground[ _-]?truths?|gt|rois?|labels?|contours?|outlines?"
+_MASK_FOLDERS = re.compile(rf"(lesion[ _-]?)?(?:{_WORDS})(?:tr|ts)?")
+_IMAGE_FOLDERS = re.compile(r"images?(?:tr|ts)?|imgs?|scans?|pictures?|data|raw")
+# X_mask, X-seg, X_mask_1 (the second lesion of one image), X_segmentation; mask_X
+_MASK_NAME = re.compile(rf"(?P<image>.+?)[ _.-]+(?:lesion[ _-]?)?(?:{_WORDS}|l)(?:[ _-]?\d+)?")
+_MASK_FIRST = re.compile(rf"(?:lesion[ _-]?)?(?:{_WORDS})[ _.-]+(?P<image>.+)")
 
 # X_brain_mask: of the organ, not of a lesion
 _ORGAN = re.compile(r"(.+?)[ _.-]+(?:brain|bet|head|skull|lung|lungs|liver|body)")
 
 Key = tuple[str, ...]
+
+
+def is_image_folder(name: str) -> bool:
+    """Whether a folder's name says only that it holds images: images, imagesTr, scans."""
+    return _IMAGE_FOLDERS.fullmatch(canonical(name).casefold()) is not None
 
 
 def masks_of(images: Sequence[Path], root: Path) -> tuple[dict[Path, list[Path]], list[Path]]:
@@ -83,15 +90,17 @@ def _key(path: Path, root: Path) -> Key:
 
 def _owner_keys(path: Path, root: Path) -> list[Key]:
     """The keys that the image of a mask may have; none if neither its folder nor its name is a mask's."""
-    named = _MASK_NAME.fullmatch(_stem(path))
-    keys = [_key(path, root)] if _in_mask_folder(path, root) else []
-    return [*keys, (*_key(path, root)[:-1], named[1])] if named else keys
+    stem = _stem(path)
+    folders = _key(path, root)[:-1]
+    keys = [(*folders, stem)] if _in_mask_folder(path, root) else []
+    named = (pattern.fullmatch(stem) for pattern in (_MASK_NAME, _MASK_FIRST))
+    return keys + [(*folders, found["image"]) for found in named if found]
 
 
 def _organ_key(path: Path, root: Path) -> Key | None:
     """The key of the image whose organ a file may be the mask of."""
     named = _MASK_NAME.fullmatch(_stem(path))
-    organ = named and _ORGAN.fullmatch(named[1])
+    organ = named and _ORGAN.fullmatch(named["image"])
     return (*_key(path, root)[:-1], organ[1]) if organ else None
 
 

@@ -12,7 +12,7 @@ from gansweep.cohort.sources.words import given
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["SPLIT_ALIASES", "Rejected", "Source", "format_of", "normal_split", "subject_in"]
+__all__ = ["Rejected", "Source", "format_of", "is_split", "normal_split", "subject_in"]
 
 NIFTIS = (".nii", ".nii.gz")
 DICOMS = (".dcm", ".dicom", ".ima")  # .ima: Siemens scanners
@@ -29,6 +29,9 @@ SPLIT_ALIASES = {
     "testing": "test",
 }
 """The names of splits that public datasets use, with ours."""
+
+_SPLIT_WORD = re.compile(r"[ _-]*(?:set|split|data|dataset|images|imgs)$")
+"""What is written around such a name: train_set, TestData."""
 
 
 @dataclass(frozen=True)
@@ -105,9 +108,15 @@ def format_of(path: Path) -> str:
         return ""
 
 
+def is_split(text: str) -> bool:
+    """Whether a word names a split: train, TRAIN_SET, validation."""
+    return normal_split(text) in set(SPLIT_ALIASES.values())
+
+
 def normal_split(text: str) -> str:
     """train, val or test for any of their aliases, "" for a missing value; other words as they are."""
-    return SPLIT_ALIASES.get(text.strip().lower(), given(text))
+    word = text.strip().lower()
+    return SPLIT_ALIASES.get(_SPLIT_WORD.sub("", word), SPLIT_ALIASES.get(word, given(text)))
 
 
 def subject_in(name: str) -> str:

@@ -42,10 +42,12 @@ def read_table(table: Path, delimiters: str = ",;\t") -> Table:
     Raises:
         CohortError: there is no such file, it is not a text table, or two columns have the same name.
     """
+    rows: list[dict[str, str]] = []
+    numbers: list[int] = []
+    skipped = 0
     try:
         text = _decoded(table.read_bytes())
         lines = io.StringIO(text, newline="").readlines()
-        skipped = 0
         delimiter = ""
         # Empty lines may precede the names, and Excel's own line names the delimiter.
         while lines and (not lines[0].strip() or lines[0].lower().startswith("sep=")):
@@ -53,11 +55,10 @@ def read_table(table: Path, delimiters: str = ",;\t") -> Table:
             lines = lines[1:]
             skipped += 1
         delimiter = delimiter or max(delimiters, key=lambda mark: "".join(lines[:1]).count(mark))
-        reader = csv.DictReader(lines, delimiter=delimiter)
+        # Strict: otherwise a quote that is never closed swallows the rest of the table as one cell.
+        reader = csv.DictReader(lines, delimiter=delimiter, strict=True)
         columns = [column_name(name) for name in reader.fieldnames or []]
         reader.fieldnames = columns
-        rows = []
-        numbers = []
         for row in reader:
             cells = {key: _stripped(value) for key, value in row.items() if key}
             if any(cells.values()):
@@ -68,7 +69,11 @@ def read_table(table: Path, delimiters: str = ",;\t") -> Table:
     except UnicodeDecodeError:
         fix = 'save it as "CSV UTF-8"'
         raise CohortError("is in neither UTF-8 nor UTF-16", where=str(table), fix=fix) from None
-    except (OSError, csv.Error) as error:
+    except csv.Error as error:
+        line = (numbers[-1] if numbers else skipped) + 1
+        what = f"the row that begins on line {line} is not readable ({error})"
+        raise CohortError(what, where=table.name, fix="close its quotes, and write a quote inside as two") from None
+    except OSError as error:
         raise CohortError(f"not a readable table ({error})", where=str(table)) from None
     twice = [name for name in columns if name and columns.count(name) > 1]
     if twice:

@@ -38,11 +38,12 @@ def known_patient(text: str) -> str:
 def patient_spelling(text: str) -> str:
     """What all spellings of one identifier have in common.
 
-    Case, leading zeros and the `.0` of a number that passed through a float do not count: 7, 007 and 7.0 are equal, and
-    so are P007 and p7.
+    Case, leading zeros, the `.0` of a number that passed through a float, and what stands between letters and a number
+    do not count: 7, 007 and 7.0 are equal, and so are P007, p7, P-07 and p_7.
     """
     folded = canonical(text).casefold()
     folded = re.sub(r"^(\d+)\.0+$", r"\1", folded)
+    folded = re.sub(r"(?<=[^\W\d_])[\s_-]+(?=\d)", "", folded)
     return re.sub(r"\d+", lambda digits: digits[0].lstrip("0") or "0", folded)
 
 
