@@ -64,6 +64,7 @@ def test_the_process_group_takes_tensors_on_the_cpu_and_workers_stand_together(g
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("standing_cluster")
 def test_waiting_for_nodes_that_never_come_is_bounded() -> None:
     with ray_cluster() as nodes:
         started = time.monotonic()

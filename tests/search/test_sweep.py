@@ -13,6 +13,7 @@ from pathlib import Path
 import optuna
 import pandas as pd
 import pytest
+import ray
 from optuna.trial import TrialState
 
 from gansweep.cohort.dataset import Cohort
@@ -44,8 +45,9 @@ sweep(load_space(space), options)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _cluster() -> Iterator[None]:
+def _cluster(standing_cluster: str) -> Iterator[None]:
     with ray_cluster():
+        assert ray.get_runtime_context().gcs_address == standing_cluster
         yield
 
 
@@ -128,28 +130,36 @@ def test_a_stopped_trial_trains_no_further_than_its_report(
         assert store.load_study().trials[int(row.trial_id)].state == TrialState.COMPLETE
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_sweep_goes_on_where_it_was(how: signal.Signals, cohort_path: Path, tmp_path: Path) -> None:
+def test_a_sweep_interrupted_again_and_again_goes_on_where_it_was(cohort_path: Path, tmp_path: Path) -> None:
+    """Each of its three trials is interrupted in another way."""
     arguments = [sys.executable, "-c", DRIVER, f"{SPACE}:slow", str(cohort_path), str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(["platform", "."])}
     # A shell's background jobs, and so their children, ignore SIGINT until told otherwise.
     heard = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
-    first = subprocess.Popen([*arguments, "new"], env=environment, stdout=subprocess.PIPE, text=True, preexec_fn=heard)
-    assert first.stdout is not None
-    for line in first.stdout:
-        if line.startswith("trial 0001 report 2"):
-            break
-    first.send_signal(how)
-    first.stdout.read()
-    assert first.wait(60) != 0
+    for trial, how in enumerate((signal.SIGKILL, signal.SIGINT, signal.SIGTERM)):
+        driver = subprocess.Popen(
+            [*arguments, "resume" if trial else "new"],
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
+            preexec_fn=heard,
+        )
+        assert driver.stdout is not None
+        for line in driver.stdout:
+            if line.startswith(f"trial {trial:04d} report 2"):
+                break
+        driver.send_signal(how)
+        driver.stdout.read()
+        assert driver.wait(60) != 0
     subprocess.run([*arguments, "resume"], env=environment, check=True, timeout=300)
 
     store = Store.open(str(tmp_path / "s"))
-    trials, reports = store.trials(), store.reports()
-    assert list(store.latest_trials()["status"]) == ["completed"] * 3
-    assert list(trials.loc[trials["trial_id"] == "0001", "status"]) == ["interrupted", "completed"]
+    trials = store.trials()
+    reports = store.reports()
     assert not trials.duplicated(["trial_id", "attempt"]).any()
+    assert list(store.latest_trials()["trial_id"]) == ["0000", "0001", "0002"]
     for trial_id in ("0000", "0001", "0002"):
+        assert list(trials.loc[trials["trial_id"] == trial_id, "status"]) == ["interrupted", "completed"]
         # Every report once, over all attempts: the second went on from the checkpoint.
         assert list(reports.loc[reports["trial_id"] == trial_id, "index"]) == [0, 1, 2, 3, 4]
     assert {trial.state for trial in store.load_study().trials} == {TrialState.COMPLETE}

@@ -10,6 +10,7 @@ from typing import Any
 
 import psutil
 import pytest
+import ray
 import torch
 
 from gansweep.cohort.dataset import Cohort
@@ -38,8 +39,9 @@ CONFIG = TrialConfig(
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _cluster() -> Iterator[None]:
+def _cluster(standing_cluster: str) -> Iterator[None]:
     with ray_cluster():
+        assert ray.get_runtime_context().gcs_address == standing_cluster
         yield
 
 
