@@ -37,6 +37,14 @@ def _checkpoint_minutes() -> Any:
 
 class SweepOptions(Frozen):
     """How a sweep runs: the options of `gansweep sweep` and `gansweep submit`, and of `gansweep.sweep`.
+def _hang_minutes() -> Any:
+    return Field(
+        10.0,
+        ge=0.0,
+        description="Workers silent for so long, and for 20 times their longest silence, are replaced; 0: never.",
+    )
+
+
 
     Each field is an option of the command line under its own name (`wait_for_nodes` is `--wait-for-nodes`), with its
     description as the help. A new field reaches the command line, a submitted job, the record of the sweep and the
@@ -88,6 +96,7 @@ class SweepOptions(Frozen):
     checkpoint_minutes: float = _checkpoint_minutes()
     wait_for_nodes: float = Field(
         0.0,
+    hang_minutes: float = _hang_minutes()
         ge=0.0,
         description="Seconds an autoscaling cluster gets to grow.",
         json_schema_extra={"metavar": "S"},
@@ -138,6 +147,7 @@ class RepeatOptions(Frozen):
     )
     # Away from the seeds of `confirm` (from 10 000): what it trains must be fresh again.
     seed: int = Field(20_000, ge=0, description="The first fresh seed.")
+    hang_minutes: float = _hang_minutes()
     workers_per_trial: int | None = Field(None, ge=1, description="Ray Train workers; default: the sweep's.")
     gpus_per_worker: float | None = Field(None, ge=0.0, description="GPUs each; default: the sweep's.")
     checkpoint_minutes: float = _checkpoint_minutes()
@@ -182,6 +192,7 @@ class ConfirmOptions(ConfirmSettings):
     cohort: Path | None = Field(
         None, description="The sweep's cohort, if it has moved.", json_schema_extra={"metavar": "DIR"}
     )
+    hang_minutes: float = _hang_minutes()
     workers_per_trial: int = Field(1, ge=1, description="Ray Train workers that share a training.")
     gpus_per_worker: float = Field(0.0, ge=0.0, description="GPUs each; 0.5 lets two trials share one.")
     checkpoint_minutes: float = _checkpoint_minutes()

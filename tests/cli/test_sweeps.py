@@ -174,6 +174,7 @@ def test_the_job_reads_the_options_that_were_submitted(tmp_path, monkeypatch):
         seed=4,
         resume=True,
         checkpoint_minutes=2.5,
+        hang_minutes=30.0,
         wait_for_nodes=60.0,
     )
     changed = {name for name in type(given).model_fields if getattr(given, name) != getattr(sweep_options(), name)}

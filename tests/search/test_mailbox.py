@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from gansweep.search.mailbox import MOST_LOST, Job, TrialMailbox
+from gansweep.search.mailbox import MOST_LOST, Hang, Job, TrialMailbox, WorkerProcess
+from gansweep.search.silence import SilenceLimit
 from tests.values import report_of
 
 
@@ -156,5 +157,48 @@ def test_closing_sends_everyone_home() -> None:
         await mailbox.close()
         assert await _soon(waiting) is False
         assert await _soon(idle) is None
+
+    asyncio.run(story())
+
+
+def test_hung_workers_are_named_once_and_counted_as_a_start_without_progress() -> None:
+    async def story() -> None:
+        mailbox = TrialMailbox(2, lambda: {"node"}, SilenceLimit(0.02, 0.001))
+        await mailbox.assign(Job(0, "0000", {}))
+        waiting = asyncio.ensure_future(mailbox.outcome(0, 0))
+        await asyncio.sleep(0.2)
+        assert await mailbox.hang(0) is None, "no worker has begun: they may wait for room"
+        for start in range(2):
+            for rank in range(2):
+                await _soon(mailbox.next_job(rank, -1, "node", 10 * start + rank, 1.0))
+            assert await mailbox.hang(0) is None
+            assert await mailbox.fetched()
+            await asyncio.sleep(0.2)
+            found = await mailbox.hang(0)
+            assert isinstance(found, Hang)
+            assert found.seconds >= 0.2
+            assert found.workers == tuple(WorkerProcess("node", 10 * start + rank, 1.0) for rank in range(2))
+            assert await mailbox.hang(0) is None
+            assert not await mailbox.fetched()
+        with pytest.raises(RuntimeError, match=r"its workers said nothing for 0 s \(2 starts\)"):
+            await _soon(mailbox.next_job(0, -1, "node", 20, 1.0))
+        outcome = await _soon(waiting)
+        assert outcome.ending == "failed"  # type: ignore[attr-defined]
+
+    asyncio.run(story())
+
+
+def test_a_trial_that_nobody_waits_for_does_not_hang() -> None:
+    async def story() -> None:
+        mailbox = TrialMailbox(silence=SilenceLimit(0.02, 0.001))
+        await mailbox.assign(Job(0, "0000", {}))
+        await _soon(mailbox.next_job(0, -1, "node", 1, 1.0))
+        await mailbox.hand_in(0, 0, report_of(0))
+        await asyncio.sleep(0.2)  # the scheduler thinks
+        assert await mailbox.hang(0) is None
+        waiting = asyncio.ensure_future(mailbox.outcome(0, 1))
+        await asyncio.sleep(0.2)
+        assert await mailbox.hang(0) is not None
+        waiting.cancel()
 
     asyncio.run(story())

@@ -96,6 +96,7 @@ def confirm(
                     footprint,
                     cache,
                     checkpoint_minutes=options.checkpoint_minutes,
+                    hang_minutes=options.hang_minutes,
                     scored=False,
                 )
                 with closing(group):

@@ -10,13 +10,15 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from gansweep.search.silence import Silence, SilenceLimit
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from gansweep.contracts import Report
     from gansweep.errors import CohortError
 
-__all__ = ["CALLS_AT_ONCE", "OUT_OF_MEMORY", "Job", "Outcome", "TrialMailbox"]
+__all__ = ["CALLS_AT_ONCE", "OUT_OF_MEMORY", "Hang", "Job", "Outcome", "TrialMailbox", "WorkerProcess"]
 
 OUT_OF_MEMORY = "out of device memory"
 """How the reason begins of a trial that needs more memory than its workers have."""
@@ -62,6 +64,34 @@ class Outcome:
     mistake: CohortError | None = None
 
 
+@dataclass(frozen=True)
+class WorkerProcess:
+    """A worker's process on the cluster.
+
+    Args:
+        node: Ray's id of its node.
+        pid: its process id there.
+        created: when it began, in seconds since the epoch: ids are used again.
+    """
+
+    node: str
+    pid: int
+    created: float
+
+
+@dataclass(frozen=True)
+class Hang:
+    """Workers that have been silent for too long.
+
+    Args:
+        seconds: how long.
+        workers: their processes.
+    """
+
+    seconds: float
+    workers: tuple[WorkerProcess, ...]
+
+
 @dataclass
 class _Trial:
     job: Job
@@ -81,15 +111,23 @@ class TrialMailbox:
         max_starts: how often workers may begin one trial without a new report; a trial that keeps killing its workers
             then fails. A start whose node was lost is not counted.
         living_nodes: the ids of the cluster's nodes.
+        silence: how long its workers may say nothing.
     """
 
-    def __init__(self, max_starts: int = 3, living_nodes: Callable[[], Collection[str]] | None = None) -> None:
+    def __init__(
+        self,
+        max_starts: int = 3,
+        living_nodes: Callable[[], Collection[str]] | None = None,
+        silence: SilenceLimit | None = None,
+    ) -> None:
         self._changed = asyncio.Condition()
         self._trial: _Trial | None = None
         self._closed = False
         self._max_starts = max_starts
         self._living_nodes = living_nodes or _living_nodes
         self._worker_rss = 0
+        self._silence = Silence(silence or SilenceLimit())
+        self._workers: dict[int, WorkerProcess] = {}  # by rank, those that have fetched the trial
 
     # -- the owner's side -------------------------------------------------------------------------------------------
 
@@ -97,6 +135,7 @@ class TrialMailbox:
         """Lays a trial on the mailbox; whoever works on the previous one stops at its next report."""
         async with self._changed:
             self._trial = _Trial(job, wanted=job.reported)
+            self._silence.stop()
             self._changed.notify_all()
 
     async def outcome(self, ticket: int, index: int) -> Outcome:
@@ -105,7 +144,9 @@ class TrialMailbox:
             trial = self._current(ticket)
             if trial is None:
                 return Outcome(ending="failed", reason="the trial was replaced")
-            trial.wanted = max(trial.wanted, index)
+            if index > trial.wanted:
+                trial.wanted = index
+                self._silence.begin()  # the workers waited for this, and go on
             self._changed.notify_all()
             await self._changed.wait_for(lambda: index in trial.reports or trial.ending is not None)
             if index in trial.reports:
@@ -119,19 +160,39 @@ class TrialMailbox:
             self._trial = None
             self._changed.notify_all()
 
+    async def hang(self, ticket: int) -> Hang | None:
+        """The trial's workers, if they have been silent for too long. They are then to be killed.
+
+        Nothing is waited for until they, or those that follow them, fetch the trial again.
+        """
+        trial = self._current(ticket)
+        if trial is None or not self._silence.is_hang():
+            return None
+        found = Hang(self._silence.seconds(), tuple(self._workers.values()))
+        trial.fault = trial.fault or f"its workers said nothing for {found.seconds:.0f} s"
+        self._silence.stop()
+        self._workers.clear()
+        return found
+
+    async def fetched(self) -> bool:
+        """Whether workers have fetched the trial since they were last told to be killed."""
+        return bool(self._workers)
+
     async def worker_rss(self) -> int:
         """Bytes of resident memory of the largest worker, as of its last trial."""
         return self._worker_rss
 
     # -- the workers' side ------------------------------------------------------------------------------------------
 
-    async def next_job(self, rank: int, done: int, node: str = "") -> Job | None:
+    async def next_job(self, rank: int, done: int, node: str = "", pid: int = 0, created: float = 0.0) -> Job | None:
         """Waits for a trial other than ticket `done`; None: go home.
 
         Args:
             rank: of the worker.
             done: the ticket of the trial that it had last; -1 for none.
             node: where the worker runs.
+            pid: of its process there.
+            created: when that began, in seconds since the epoch.
 
         A restarted worker has done none (-1), so it is handed the trial its predecessor died on.
 
@@ -147,6 +208,8 @@ class TrialMailbox:
             if rank == 0:
                 self._count_start(trial)
             trial.nodes |= {node} - {""}
+            self._workers[rank] = WorkerProcess(node, pid, created)
+            self._silence.begin()
             if trial.starts <= self._max_starts and trial.lost <= MOST_LOST:
                 return trial.job
             reason = f"{trial.fault or 'its workers died'} ({self._max_starts} starts)"
@@ -165,6 +228,7 @@ class TrialMailbox:
         """Rank 0's report."""
         async with self._changed:
             if (trial := self._current(ticket)) is not None:
+                self._silence.end(report=True)
                 if index not in trial.reports:
                     trial.starts = 0  # those that led here made progress
                     trial.lost = 0
@@ -187,6 +251,11 @@ class TrialMailbox:
     async def refuse(self, ticket: int, mistake: CohortError) -> None:
         """A worker's node cannot train this trial or any other."""
         await self._end(ticket, Outcome(mistake=mistake))
+
+    async def alive(self, ticket: int) -> None:
+        """A sign of life between reports."""
+        if self._current(ticket) is not None:
+            self._silence.sign()
 
     async def memory(self, rss: int) -> None:
         """Bytes of resident memory of a worker after a trial."""
@@ -211,6 +280,7 @@ class TrialMailbox:
             trial = self._current(ticket)
             if trial is not None and trial.ending is None:
                 trial.ending = outcome
+                self._silence.end()
                 self._changed.notify_all()
 
     def _current(self, ticket: int) -> _Trial | None:

@@ -79,7 +79,13 @@ def repeat(
         with ray_cluster() as resources:
             check_capacity(footprint, resources)
             group = retraining_group(
-                store, trainables, scans, footprint, cache, checkpoint_minutes=options.checkpoint_minutes
+                store,
+                trainables,
+                scans,
+                footprint,
+                cache,
+                checkpoint_minutes=options.checkpoint_minutes,
+                hang_minutes=options.hang_minutes,
             )
             with closing(group):
                 for row in wanted:

@@ -70,6 +70,7 @@ def retraining_group(
     *,
     checkpoint_minutes: float = 0.0,
     scored: bool = True,
+    hang_minutes: float = 0.0,
 ) -> WorkerGroup:
     """Workers that train one configuration after another of a finished sweep, scored as the sweep scored them.
 
@@ -81,6 +82,7 @@ def retraining_group(
         cache: folder for features and baselines; None: the user's cache.
         checkpoint_minutes: how often a checkpoint is kept during a training; 0: at its end alone.
         scored: whether the trainings are scored, or only their generators are wanted.
+        hang_minutes: how long its workers may say nothing, at least, before they count as hung; 0: for ever.
     """
     settings = WorkerGroupSettings(
         store=store.uri,
@@ -91,5 +93,6 @@ def retraining_group(
         reports=REPORTS,
         checkpoint_seconds=60.0 * checkpoint_minutes,
         scored=scored,
+        hang_seconds=60.0 * hang_minutes,
     )
     return WorkerGroup(settings, footprint)

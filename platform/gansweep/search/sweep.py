@@ -224,6 +224,7 @@ class _Search:
             reports=self.experiment.reports,
             checkpoint_seconds=60.0 * self.options.checkpoint_minutes,
         )
+            hang_seconds=60.0 * self.options.hang_minutes,
         objectives = {objective.name: objective.direction for objective in self.experiment.objectives}
         trainable = tune.with_parameters(
             WorkerGroupTrial, settings=settings, footprint=self.footprint, objectives=objectives

@@ -48,6 +48,7 @@ class WorkerGroupSettings:
         reports: reports per trial.
         checkpoint_seconds: how often a checkpoint is kept between reports; 0: at reports alone.
         scored: whether reports have scores.
+        hang_seconds: how long its workers may say nothing, at least, before they count as hung; 0: for ever.
     """
 
     store: str = field(repr=False)  # it may hold credentials, and Ray shows the settings of a run
@@ -58,6 +59,7 @@ class WorkerGroupSettings:
     reports: int
     checkpoint_seconds: float = 0.0
     scored: bool = True
+    hang_seconds: float = 0.0
 
 
 def work(loop_config: dict[str, Any]) -> None:
@@ -68,7 +70,8 @@ def work(loop_config: dict[str, Any]) -> None:
     worker = _Worker(loop_config["settings"], loop_config["mailbox"], get_context().get_world_rank())
     node = ray.get_runtime_context().get_node_id()
     done = -1
-    while (job := worker.ask("next_job", worker.rank, done, node)) is not None:
+    process = psutil.Process()
+    while (job := worker.ask("next_job", worker.rank, done, node, process.pid, process.create_time())) is not None:
         worker.run(job)
         done = job.ticket
 
@@ -226,6 +229,7 @@ class _MailboxReporter:
             self._checkpoint.write(state)
 
     def reported(self) -> int:
+            self._worker.ask("alive", self._job.ticket)
         return int(self._worker.ask("reported", self._job.ticket))
 
     def report(self, progress: Progress) -> bool:

@@ -11,16 +11,21 @@ import contextlib
 import itertools
 import logging
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import psutil
+
 from gansweep.search.cluster import torch_trainer
 from gansweep.search.mailbox import CALLS_AT_ONCE, Job, Outcome, TrialMailbox
+from gansweep.search.silence import SilenceLimit
 from gansweep.search.worker import WorkerGroupSettings, work
 from gansweep.store.filesystem import Files
 
 if TYPE_CHECKING:
     from gansweep.search.cluster import Footprint
+    from gansweep.search.mailbox import Hang
 
 __all__ = ["WorkerGroup"]
 
@@ -30,6 +35,8 @@ _POLL_S = 5.0  # how often a waiting owner looks whether its worker group is sti
 _WORKER_RESTARTS = (
     100  # per worker group: the mailbox limits restarts per trial, which is what tells a bad trial from a bad node
 )
+_KILL_S = 30.0  # that a node may take to kill processes; one that is gone never answers
+_RESTART_S = 180.0  # that Ray Train may take to put others in the place of killed workers
 _RSS_GROWTH_LIMIT = 4 * 2**30  # bytes a worker may grow over its first trial before its worker group is replaced
 
 
@@ -37,6 +44,7 @@ class WorkerGroup:
     """Workers of one world size, kept warm. Not thread-safe: one owner, one trial at a time."""
 
     _error: BaseException | None
+    _killed_at: float | None = None
     _mailbox: Any
     _thread: threading.Thread
 
@@ -67,6 +75,7 @@ class WorkerGroup:
 
         A group that died beyond Ray Train's repair is replaced, and the trial goes on from its checkpoint. One that
         found no room did not die: the cluster could hold it when the sweep began, so it waits until it can again.
+        Workers that hang are killed, and Ray Train puts others in their place.
 
         Raises:
             CohortError: a node has not the sweep's cohort at its path, so that no trial can be trained there.
@@ -78,16 +87,17 @@ class WorkerGroup:
         error = None
         while deaths < self._max_starts:
             reference = self._mailbox.outcome.remote(self._job.ticket, index)
-            while self._thread.is_alive():
-                if ray.wait([reference], timeout=_POLL_S)[0]:
-                    try:
+            try:
+                while self._thread.is_alive():
+                    if ray.wait([reference], timeout=_POLL_S)[0]:
                         outcome: Outcome = ray.get(reference)
-                    except ray.exceptions.RayActorError as lost:  # the mailbox's own node died
-                        self._error = lost
+                        if outcome.mistake is not None:
+                            raise outcome.mistake
+                        return outcome
+                    if self._stuck():
                         break
-                    if outcome.mistake is not None:
-                        raise outcome.mistake
-                    return outcome
+            except ray.exceptions.RayActorError as lost:  # the mailbox's own node died
+                self._error = lost
             job = self._job
             error = self._error or error
             if _found_no_room(self._error):
@@ -113,19 +123,61 @@ class WorkerGroup:
         self._thread.join(timeout_s)
         ray.kill(self._mailbox)
 
+    def _stuck(self) -> bool:
+        """Kills workers that hang; True: they were killed, and nobody took their place."""
+        import ray
+
+        assert self._job is not None
+        if self._killed_at is not None:
+            if ray.get(self._mailbox.fetched.remote()):
+                self._killed_at = None
+            elif time.monotonic() - self._killed_at > _RESTART_S:
+                self._error = TimeoutError(f"no workers came in the place of killed ones within {_RESTART_S:.0f} s")
+                return True
+            return False
+        hang: Hang | None = ray.get(self._mailbox.hang.remote(self._job.ticket))
+        if hang is not None:
+            log.warning(
+                "trial %s: its workers have said nothing for %.0f s, so they count as hung; they are killed, and others"
+                " go on from its last checkpoint",
+                self._job.trial_id,
+                hang.seconds,
+            )
+            self._kill(hang)
+            self._killed_at = time.monotonic()
+        return False
+
+    def _kill(self, hang: Hang) -> None:
+        """Kills the processes on their nodes: one that was stopped, or waits in a driver, hears nothing of Ray's."""
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        task = ray.remote(num_cpus=0, max_retries=0)(kill_process)
+        killed = [
+            task.options(
+                scheduling_strategy=NodeAffinitySchedulingStrategy(worker.node, soft=False),
+            ).remote(worker.pid, worker.created)
+            for worker in hang.workers
+        ]
+        ray.wait(killed, num_returns=len(killed), timeout=_KILL_S)
+
     def _start(self) -> None:
         import ray
 
         self._error = None
+        self._killed_at = None
         self._first_rss = 0
         # Zero CPUs and placed anywhere: inside a Tune trial it must not be captured by the trial's placement group.
         self._mailbox = (
             ray.remote(num_cpus=0, max_concurrency=CALLS_AT_ONCE)(TrialMailbox)
             .options(scheduling_strategy="DEFAULT")
-            .remote(self._max_starts)
+            .remote(self._max_starts, silence=self._silence_limit())
         )
         self._thread = threading.Thread(target=self._fit, args=(self._trainer(),), name="worker group", daemon=True)
         self._thread.start()
+
+    def _silence_limit(self) -> SilenceLimit:
+        return SilenceLimit(self._settings.hang_seconds, self._settings.checkpoint_seconds)
 
     def _trainer(self) -> Any:
         files = Files(self._settings.store).child("ray")
@@ -155,6 +207,21 @@ class WorkerGroup:
         rss = ray.get(self._mailbox.worker_rss.remote())
         self._first_rss = self._first_rss or rss
         return bool(rss - self._first_rss > _RSS_GROWTH_LIMIT)
+
+
+def kill_process(pid: int, created: float) -> None:
+    """Kills a process of this machine with all that it started, unless its id has gone to another since.
+
+    Args:
+        pid: its id.
+        created: when it began, in seconds since the epoch.
+    """
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        if abs(process.create_time() - created) < 1.0:
+            for part in (*process.children(recursive=True), process):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    part.kill()
 
 
 def _found_no_room(error: BaseException | None) -> bool:
