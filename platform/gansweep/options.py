@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, Field, field_validator
 
 from gansweep.config import Frozen, SamplerName, SchedulerName
+from gansweep.errors import ConfigError
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -27,6 +28,7 @@ __all__ = [
     "TrainOptions",
     "as_words",
     "option_of",
+    "text_of_reference",
 ]
 
 
@@ -35,8 +37,6 @@ def _checkpoint_minutes() -> Any:
     return Field(5.0, ge=0.0, description="How often a checkpoint is kept between reports; 0: at reports alone.")
 
 
-class SweepOptions(Frozen):
-    """How a sweep runs: the options of `gansweep sweep` and `gansweep submit`, and of `gansweep.sweep`.
 def _hang_minutes() -> Any:
     return Field(
         10.0,
@@ -45,6 +45,8 @@ def _hang_minutes() -> Any:
     )
 
 
+class SweepOptions(Frozen):
+    """How a sweep runs: the options of `gansweep sweep` and `gansweep submit`, and of `gansweep.sweep`.
 
     Each field is an option of the command line under its own name (`wait_for_nodes` is `--wait-for-nodes`), with its
     description as the help. A new field reaches the command line, a submitted job, the record of the sweep and the
@@ -94,9 +96,9 @@ def _hang_minutes() -> Any:
     seed: int = Field(0, ge=0, description="Seed of every random choice.")
     resume: bool = Field(False, description="Go on with the sweep of that name.")
     checkpoint_minutes: float = _checkpoint_minutes()
+    hang_minutes: float = _hang_minutes()
     wait_for_nodes: float = Field(
         0.0,
-    hang_minutes: float = _hang_minutes()
         ge=0.0,
         description="Seconds an autoscaling cluster gets to grow.",
         json_schema_extra={"metavar": "S"},
@@ -106,12 +108,7 @@ def _hang_minutes() -> Any:
     @classmethod
     def _from_file(cls, storage: str) -> str:
         """A command line is seen by everybody on a machine, and a job's by everybody on the cluster."""
-        if not storage.startswith("@"):
-            return storage
-        try:
-            return Path(storage[1:]).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError):
-            raise ValueError("no such file, or no text") from None
+        return _referred(storage)
 
     @field_validator("settings")
     @classmethod
@@ -147,10 +144,10 @@ class RepeatOptions(Frozen):
     )
     # Away from the seeds of `confirm` (from 10 000): what it trains must be fresh again.
     seed: int = Field(20_000, ge=0, description="The first fresh seed.")
-    hang_minutes: float = _hang_minutes()
     workers_per_trial: int | None = Field(None, ge=1, description="Ray Train workers; default: the sweep's.")
     gpus_per_worker: float | None = Field(None, ge=0.0, description="GPUs each; default: the sweep's.")
     checkpoint_minutes: float = _checkpoint_minutes()
+    hang_minutes: float = _hang_minutes()
 
 
 class ConfirmSettings(Frozen):
@@ -192,10 +189,10 @@ class ConfirmOptions(ConfirmSettings):
     cohort: Path | None = Field(
         None, description="The sweep's cohort, if it has moved.", json_schema_extra={"metavar": "DIR"}
     )
-    hang_minutes: float = _hang_minutes()
     workers_per_trial: int = Field(1, ge=1, description="Ray Train workers that share a training.")
     gpus_per_worker: float = Field(0.0, ge=0.0, description="GPUs each; 0.5 lets two trials share one.")
     checkpoint_minutes: float = _checkpoint_minutes()
+    hang_minutes: float = _hang_minutes()
     reason: str = Field("", description="Why the test patients are opened again.")
 
     def evidence(self) -> ConfirmSettings:
@@ -254,6 +251,28 @@ class ScoreOptions(Frozen):
     )
     size: int = Field(64, description="Pixels, where REAL is a folder; a cohort has a size.")
     seed: int = Field(0, ge=0, description="Seed of every random choice.")
+
+
+def _referred(text: str) -> str:
+    """`@FILE` as the line in it; other text as it is."""
+    if not text.startswith("@"):
+        return text
+    try:
+        return Path(text[1:]).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        raise ValueError("no such file, or no text") from None
+
+
+def text_of_reference(text: str, where: str) -> str:
+    """`@FILE` as the line in it; other text as it is.
+
+    Raises:
+        ConfigError: no such file.
+    """
+    try:
+        return _referred(text)
+    except ValueError as error:
+        raise ConfigError(str(error), where=f"{where} {text}", fix="write the URI into it") from None
 
 
 def option_of(name: str, field: FieldInfo) -> str:

@@ -14,7 +14,9 @@ import pytest
 
 from gansweep.cli import main
 from gansweep.cluster.submit import connect, submit_sweep
+from gansweep.cohort.dataset import Cohort
 from gansweep.errors import ClusterError
+from gansweep.search.cohorts import find_cohort
 from gansweep.store.store import Store
 from tests.values import sweep_options
 
@@ -48,6 +50,89 @@ def test_a_job_does_not_show_the_secrets_of_its_storage(monkeypatch):
     for shown in (str(seen["command"]), seen["environment"]):
         assert "KEYID" not in shown
         assert "s3cret" not in shown
+
+
+@pytest.fixture
+def jobs(monkeypatch):
+    """What was submitted: the words after the launcher, and the files beside them."""
+    seen = []
+
+    class Client:
+        def submit_job(self, entrypoint, runtime_env):
+            folder = Path(runtime_env["working_dir"])
+            files = {entry.name: entry.read_text() for entry in folder.iterdir() if entry.is_file()}
+            seen.append((shlex.split(entrypoint)[2:], files))
+            return "raysubmit_1"
+
+    monkeypatch.setattr("gansweep.cluster.submit.connect", lambda _: Client())
+    return seen
+
+
+@pytest.mark.parametrize("verb", ["repeat", "confirm"])
+def test_leaders_are_trained_again_by_a_job(verb, jobs, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_space.py").write_text(SPACE)
+    words = ["submit", verb, "runs/fahr", "--leaders=3", "--space=my_space.py:mine", "--cohort=elsewhere", "--no-wait"]
+    assert main(words) == 0
+    ((ran, files),) = jobs
+    expected = [verb, str(tmp_path / "runs/fahr"), "--leaders=3", f"--cohort={tmp_path / 'elsewhere'}"]
+    assert sorted(ran) == sorted([*expected, "--space=my_space.py:mine"])
+    assert files["my_space.py"] == SPACE
+    assert f"watch it: gansweep status {tmp_path / 'runs/fahr'}, or ray job logs" in capfd.readouterr().out
+
+
+def test_a_job_does_not_show_the_secrets_of_its_store(jobs, capfd):
+    assert main(["submit", "repeat", "s3://KEYID:s3cret@bucket/runs/fahr?region=x", "--no-wait"]) == 0
+    ((ran, files),) = jobs
+    assert ran == ["repeat", "@storage.uri"]
+    assert files["storage.uri"] == "s3://KEYID:s3cret@bucket/runs/fahr?region=x"
+    assert "gansweep status s3://bucket/runs/fahr," in (shown := capfd.readouterr().out)
+    assert "s3cret" not in shown
+
+
+def test_a_store_is_read_from_a_file(tmp_path, capfd):
+    (tmp_path / "store.uri").write_text(f"{tmp_path}/runs/none\n")
+    assert main(["status", f"@{tmp_path / 'store.uri'}"]) == 2
+    assert f"{tmp_path}/runs/none: not a sweep's store" in capfd.readouterr().err
+    assert main(["status", f"@{tmp_path / 'nothing'}"]) == 2
+    assert capfd.readouterr().err.startswith(f"error: STORE @{tmp_path / 'nothing'}: no such file")
+
+
+def test_a_production_training_runs_as_a_job(jobs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "c.yaml").write_text("config: {}\n")
+    words = ["submit", "train", "c.yaml", "--cohort=cohort", "--out=made", "--workers=2", "--set=lr_d=1e-4"]
+    assert main([*words, "--no-wait"]) == 0
+    ((ran, files),) = jobs
+    places = [f"--cohort={tmp_path / 'cohort'}", f"--out={tmp_path / 'made'}"]
+    assert ran == ["train", "config.yaml", *places, "--workers=2", "--set=lr_d=1e-4"]
+    assert files["config.yaml"] == "config: {}\n"
+
+
+def test_a_training_without_its_configuration_is_not_submitted(jobs, tmp_path, capfd):
+    assert main(["submit", "train", f"{tmp_path}/no.yaml", "--cohort=c", "--out=o"]) == 2
+    assert capfd.readouterr().err == (f"error: {tmp_path}/no.yaml: no such file; `gansweep export` writes one\n")
+    assert not jobs
+
+
+def test_a_cohort_that_is_here_travels_through_the_storage(jobs, cohort_path, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "node"))
+    words = ["submit", "sweep", "smoke", f"--cohort={cohort_path}", f"--storage={tmp_path / 'runs'}"]
+    assert main([*words, "--name=x", "--trials=1", "--no-wait"]) == 0
+    assert main([*words, "--name=x", "--trials=1", "--no-wait", "--no-copy-cohort"]) == 0
+    (ran, _), (without, _) = jobs
+    (place,) = (word.removeprefix("--cohort=") for word in ran if word.startswith("--cohort="))
+    assert f"--cohort={cohort_path}" in without
+    found = find_cohort(place, str(tmp_path / "runs"))
+    assert found.path.is_relative_to(tmp_path / "node")
+    assert found.content_hash == Cohort.open(cohort_path).content_hash
+
+
+def test_no_cohort_is_told_before_anything_is_submitted(jobs, tmp_path, capfd):
+    words = ["submit", "smoke", f"--cohort={tmp_path}", f"--storage={tmp_path / 'runs'}", "--name=x", "--trials=1"]
+    assert main(words) == 2
+    assert f"{tmp_path}: not a cohort (cohort.json is missing)" in capfd.readouterr().err
+    assert not jobs
 
 
 def free_port():

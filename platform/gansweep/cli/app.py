@@ -7,14 +7,27 @@ import os
 import sys
 import tempfile
 import traceback
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gansweep._version import __version__
-from gansweep.cli import cohorts, confirmation, demo, exports, repeats, results, score, spaces, sweeps, system
-from gansweep.cli.console import log_as_notes, note, results_only
-from gansweep.cli.help import WholeWordsCommand, example_lines
+from gansweep.cli import (
+    cohorts,
+    confirmation,
+    demo,
+    exports,
+    repeats,
+    results,
+    score,
+    spaces,
+    submissions,
+    sweeps,
+    system,
+)
+from gansweep.cli.command import Command, SubmitCommand
+from gansweep.cli.console import note
+from gansweep.cli.help import example_lines
 from gansweep.errors import GansweepError
 
 if TYPE_CHECKING:
@@ -24,19 +37,6 @@ __all__ = ["app", "main"]
 
 # What the file system refuses is for the user to put right, whichever room met it.
 _REFUSALS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOTDIR}
-
-
-class Command(WholeWordsCommand):
-    """A verb whose stdout holds its result and nothing else."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Runs the verb. Ctrl-C is an exit status, not an error: what can be resumed has been left so."""
-        with results_only(), log_as_notes():
-            try:
-                return super().invoke(ctx)
-            except KeyboardInterrupt:
-                note("interrupted")
-                raise typer.Exit(130) from None
 
 
 app = typer.Typer(
@@ -62,7 +62,7 @@ _COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
     ),
     (
         "Search",
-        sweeps.submit,
+        submissions.submit,
         "gansweep submit fahr_ct --cohort /data/cohort --storage s3://bucket/runs --name fahr --trials 200",
     ),
     ("Results", results.status, "gansweep status runs/fahr"),
@@ -76,7 +76,8 @@ _COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
     ("Use", exports.generate, "gansweep generate best --n 100 --out synthetic --format dicom"),
 )
 for panel, function, example in _COMMANDS:
-    app.command(cls=Command, rich_help_panel=panel, epilog=example_lines(example))(function)
+    kind = SubmitCommand if function is submissions.submit else Command
+    app.command(cls=kind, rich_help_panel=panel, epilog=example_lines(example))(function)
 
 
 def _print_version(wanted: bool) -> None:

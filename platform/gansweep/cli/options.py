@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from gansweep.errors import ConfigError
+from gansweep.options import text_of_reference
 
 __all__ = [
     "AddressOption",
@@ -48,7 +49,19 @@ SweptSpaceOption = Annotated[
 OwnSpaceOption = Annotated[
     str | None, typer.Option("--space", metavar="SPACE", help="Whose families it is of, if they are your own.")
 ]
-StoreArgument = Annotated[str, typer.Argument(metavar="STORE", help="A sweep's store: <storage>/<name>.")]
+
+
+def _from_file(value: str) -> str:
+    """`@FILE` as the line in it: a command line is seen by everybody on a machine."""
+    return text_of_reference(value, "STORE") if value else value
+
+
+StoreArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="STORE", help="A sweep's store: <storage>/<name>, or @FILE with that in it.", callback=_from_file
+    ),
+]
 
 # A comma that ends a value; one inside a list does not stand before KEY=.
 _NEXT_KEY = re.compile(r",(?=\s*[A-Za-z_][\w.]*=)")

@@ -1,20 +1,19 @@
-"""Commands that search: sweep here, submit to a cluster."""
+"""The verb that searches."""
 
 import shlex
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gansweep.cli.console import emit, note
 from gansweep.cli.model_options import with_model_options
-from gansweep.cli.options import AddressOption, Json
+from gansweep.cli.options import Json
 from gansweep.options import SweepOptions, option_of
 
 if TYPE_CHECKING:
     from gansweep.search.sweep_file import SweepRequest
 
-__all__ = ["submit", "sweep"]
+__all__ = ["Given", "Space", "asked_sweep", "sweep"]
 
 Space = Annotated[
     str,
@@ -43,7 +42,7 @@ def sweep(
     from gansweep.report.status import sweep_status
     from gansweep.search.sweep import sweep as run
 
-    asked = _asked(space, given, "sweep")
+    asked = asked_sweep(space, given, "sweep")
     if dry_run:
         _show(asked, as_json=as_json)
         return
@@ -67,46 +66,6 @@ def sweep(
         raise typer.Exit(1)
 
 
-@with_model_options
-def submit(
-    space: Space,
-    given: Given,
-    address: AddressOption = None,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Stream the log and hand on the exit status.")] = True,
-    as_json: Json = False,
-) -> None:
-    """Run the same sweep as a job on a Ray cluster. Only code is uploaded; cohort and storage must be reachable there.
-
-    Relative paths are taken from the current directory, as places that every node of the cluster sees.
-    """
-    from gansweep.cluster.submit import follow, submit_sweep
-    from gansweep.store.filesystem import without_credentials
-
-    # A wrong name or value is better told now than by a job's log.
-    asked = _asked(space, given, "submit")
-    options = asked.options
-    with asked.blamed():
-        job = submit_sweep(asked.space, options, address=address)
-    note(f"submitted {job}")
-    store = shlex.quote(f"{without_credentials(options.storage_from_anywhere).rstrip('/')}/{options.name}")
-    there = shlex.join([f"--address={address}", job] if address else [job])
-    again = "the same submit with --resume goes on from there"
-    watch = f"watch it: gansweep status {store}, or ray job logs --follow {there}"
-    if not wait:
-        emit({"job": job, "status": "SUBMITTED"}, f"{job} runs; {watch}", as_json=as_json)
-        return
-    try:
-        end = follow(job, sys.stderr.write, address=address)
-    except KeyboardInterrupt:
-        note(f"{job} goes on; {watch}; ray job stop {there} ends it, {again}")
-        raise
-    succeeded = end.status == "SUCCEEDED"
-    then = f"next: gansweep leaderboard {store}" if succeeded else again
-    emit({"job": job, **vars(end)}, f"{job} {end.status.lower()}; {then}", as_json=as_json)
-    if not succeeded:
-        raise typer.Exit(end.exit_code or 1)
-
-
 def _show(asked: "SweepRequest", *, as_json: bool) -> None:
     from gansweep.cli.dry_run import as_document, as_text
     from gansweep.search.dry_run import dry_run
@@ -118,7 +77,17 @@ def _show(asked: "SweepRequest", *, as_json: bool) -> None:
     emit(as_document(found, asked.space), shown, as_json=as_json)
 
 
-def _asked(space: str, given: dict[str, Any], command: str) -> "SweepRequest":
+def asked_sweep(space: str, given: dict[str, Any], command: str) -> "SweepRequest":
+    """The sweep that a command line asks for.
+
+    Args:
+        space: its argument.
+        given: the options that the user typed.
+        command: the verb, for messages.
+
+    Raises:
+        GansweepError: no such space, or a wrong option.
+    """
     from gansweep.search.sweep_file import is_sweep_file, sweep_request
 
     for name, field in SweepOptions.model_fields.items():

@@ -35,18 +35,18 @@ PACKAGES = ("gansweep", "trainables", "search_spaces")
 _IGNORED = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
 
 
-def stage_code(space: str, into: Path) -> str:
+def stage_code(space: str | None, into: Path) -> str:
     """Copies the code of a job into a folder, which becomes the job's working directory.
 
     A repository and an installed wheel give the same folder. The job runs this code, whatever version of gansweep is
     installed on the nodes.
 
     Args:
-        space: name of a search space, or `path/file.py:function`.
+        space: name of a search space, or `path/file.py:function`; None: no space is needed.
         into: an existing, empty folder.
 
     Returns:
-        The argument `space` for the job.
+        The argument `space` for the job; empty without one.
 
     Raises:
         ConfigError: the space file does not exist.
@@ -55,9 +55,9 @@ def stage_code(space: str, into: Path) -> str:
     (into / LAUNCHER).write_text(_LAUNCH)
     for name in PACKAGES:
         shutil.copytree(_folder_of(name), into / name, ignore=_IGNORED)
-    path, colon, function = space.partition(":")
+    path, colon, function = (space or "").partition(":")
     if not colon:
-        return space
+        return path
     source = Path(path)
     if not source.is_file():
         raise ConfigError("no such file", where=path, fix="give a space as path/to/file.py:function")

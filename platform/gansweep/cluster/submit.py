@@ -5,31 +5,35 @@ from __future__ import annotations
 import asyncio
 import os
 import shlex
+import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from gansweep.cluster.package import LAUNCHER, stage_code
-from gansweep.errors import ClusterError
+from gansweep.cohort.dataset import Cohort
+from gansweep.errors import ClusterError, ConfigError
 from gansweep.options import as_words
-from gansweep.store.filesystem import without_credentials
+from gansweep.search.cohorts import put_cohort
+from gansweep.store.filesystem import Files, without_credentials
 from gansweep.store.provenance import REVISION_VARIABLE, code_revision
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
-    from gansweep.options import SweepOptions
+    from gansweep.options import ConfirmOptions, RepeatOptions, SweepOptions
 
-__all__ = ["JobEnd", "connect", "follow", "submit_sweep", "use_token"]
+__all__ = ["JobEnd", "connect", "follow", "submit_retraining", "submit_sweep", "submit_training", "use_token"]
 
 Log = Callable[[str], object]
 
 _STORAGE = "storage.uri"  # in the job's working directory
+_CONFIG = "config.yaml"  # likewise
 _POLL_S = 2.0
 _LOST_LOGS = 5  # after this many lost connections to the log, only the status of the job is polled
 _ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
@@ -50,7 +54,7 @@ class JobEnd:
     message: str
 
 
-def submit_sweep(space: str, options: SweepOptions, *, address: str | None = None) -> str:
+def submit_sweep(space: str, options: SweepOptions, *, address: str | None = None, copy_cohort: bool = True) -> str:
     """Starts `gansweep sweep SPACE OPTIONS...` as a job.
 
     Args:
@@ -58,30 +62,111 @@ def submit_sweep(space: str, options: SweepOptions, *, address: str | None = Non
         options: options of the sweep. Relative paths are resolved here and must be valid on every node.
         address: URL of the cluster's dashboard, `http://127.0.0.1:8265`; None: Ray's default (RAY_ADDRESS, or a local
             cluster).
+        copy_cohort: whether a cohort that is here is put into the storage, where every node finds it.
 
     Returns:
         The job's id.
 
     Raises:
         ConfigError: the space file does not exist.
+        CohortError: what is here is no cohort.
+        StoreError: the storage cannot be written.
         ClusterError: there is no cluster, or it does not accept the token or the submission.
     """
-    from ray.exceptions import AuthenticationError
+    client = connect(address)
+    storage = options.storage_from_anywhere
+    changes: dict[str, str] = {}
+    if copy_cohort and options.cohort.is_dir():
+        changes["cohort"] = put_cohort(Cohort.open(options.cohort), storage)
+    with _job_folder() as job:
+        changes["storage"] = job.reference(storage)
+        words = as_words(options.model_copy(update=changes))
+        return job.submit(client, ["sweep", stage_code(space, job.folder), *words])
 
-    with TemporaryDirectory(prefix="gansweep-job-") as folder:
-        storage = options.storage_from_anywhere
-        if without_credentials(storage) != storage:
-            # In a file that travels with the code: the cluster shows the command of a job to everybody.
-            Path(folder, _STORAGE).write_text(storage, encoding="utf-8")
-            storage = f"@{_STORAGE}"
-        words = as_words(options.model_copy(update={"storage": storage}))
-        command = ["sh", LAUNCHER, "sweep", stage_code(space, Path(folder)), *words]
-        client = connect(address)
+
+def submit_retraining(
+    command: Literal["repeat", "confirm"],
+    store: str,
+    options: RepeatOptions | ConfirmOptions,
+    *,
+    space: str | None = None,
+    address: str | None = None,
+) -> str:
+    """Starts `gansweep repeat STORE OPTIONS...` or `confirm` as a job; returns its id.
+
+    Args:
+        command: which.
+        store: `<storage>/<sweep>`, readable on every node.
+        options: of the command. A cohort that is here is put into the storage, if it is named.
+        space: the sweep's space, where it is a file: it travels with the code.
+        address: see `submit_sweep`.
+
+    Raises:
+        GansweepError: see `submit_sweep`; or the store cannot be read from here.
+    """
+    client = connect(address)
+    store = store if "://" in store else str(Path(store).absolute())
+    changes: dict[str, str] = {}
+    if options.cohort is not None and options.cohort.is_dir():
+        changes["cohort"] = put_cohort(Cohort.open(options.cohort), Files(store).parent().uri)
+    with _job_folder() as job:
+        words = as_words(options.model_copy(update=changes))
+        reference = stage_code(space, job.folder)
+        named = [f"--space={reference}"] if reference else []
+        return job.submit(client, [command, job.reference(store), *words, *named])
+
+
+def submit_training(config: Path, words: Sequence[str], *, space: str | None = None, address: str | None = None) -> str:
+    """Starts `gansweep train CONFIG OPTIONS...` as a job; returns its id.
+
+    Args:
+        config: a configuration's file, which travels with the code.
+        words: the options; their paths must be valid on every node.
+        space: whose families it names: its file travels too.
+        address: see `submit_sweep`.
+
+    Raises:
+        GansweepError: see `submit_sweep`; or there is no such file.
+    """
+    if not config.is_file():
+        raise ConfigError("no such file", where=str(config), fix="`gansweep export` writes one")
+    client = connect(address)
+    with _job_folder() as job:
+        shutil.copy2(config, job.folder / _CONFIG)
+        reference = stage_code(space, job.folder)
+        named = [f"--space={reference}"] if reference else []
+        return job.submit(client, ["train", _CONFIG, *words, *named])
+
+
+@dataclass(frozen=True)
+class _JobFolder:
+    """What becomes a job's working directory."""
+
+    folder: Path
+
+    def reference(self, uri: str) -> str:
+        """How the job's command names a URI: by a file, where it holds credentials, for everybody sees the command."""
+        if without_credentials(uri) == uri:
+            return uri
+        (self.folder / _STORAGE).write_text(uri, encoding="utf-8")
+        return f"@{_STORAGE}"
+
+    def submit(self, client: JobSubmissionClient, words: Sequence[str]) -> str:
+        """Submits the folder with a gansweep command; returns the job's id."""
+        from ray.exceptions import AuthenticationError
+
+        command = ["sh", LAUNCHER, *words]
         try:
-            environment = {"working_dir": folder, "env_vars": {REVISION_VARIABLE: code_revision()}}
+            environment = {"working_dir": str(self.folder), "env_vars": {REVISION_VARIABLE: code_revision()}}
             return str(client.submit_job(entrypoint=shlex.join(command), runtime_env=environment))
         except (RuntimeError, AuthenticationError) as error:
             raise ClusterError(f"the cluster refused the job: {error}") from error
+
+
+@contextmanager
+def _job_folder() -> Iterator[_JobFolder]:
+    with TemporaryDirectory(prefix="gansweep-job-") as folder:
+        yield _JobFolder(Path(folder))
 
 
 def follow(job: str, log: Log, *, address: str | None = None) -> JobEnd:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gansweep.cohort.dataset import Cohort
 from gansweep.errors import CohortError, StoreError
 from gansweep.search.cluster import cache_folder
+from gansweep.search.cohorts import place_for_workers, sweeps_cohort
 from gansweep.search.worker import WorkerGroupSettings
 from gansweep.search.worker_group import WorkerGroup
 from gansweep.store.ranking import rank_trials
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from gansweep.cohort.dataset import Cohort
     from gansweep.contracts import Trainables
     from gansweep.search.cluster import Footprint
     from gansweep.store.store import Store
@@ -32,12 +33,12 @@ def arms_path(name: str) -> str:
 
 
 def same_cohort(store: Store, cohort: str | Path | None) -> Cohort:
-    """The sweep's cohort, at `cohort` if it has moved.
+    """The sweep's cohort, at `cohort` if it has moved; where it is in neither place, the storage's.
 
     Raises:
         CohortError: none there, or another one.
     """
-    scans = Cohort.open(cohort or store.info.cohort.path)
+    scans = sweeps_cohort(store, cohort or store.info.cohort.path)
     if scans.content_hash != store.info.cohort.content_hash:
         raise CohortError("not the cohort of this sweep", where=str(scans.path), fix="give the one it was run on")
     return scans
@@ -69,8 +70,8 @@ def retraining_group(
     cache: Path | None = None,
     *,
     checkpoint_minutes: float = 0.0,
-    scored: bool = True,
     hang_minutes: float = 0.0,
+    scored: bool = True,
 ) -> WorkerGroup:
     """Workers that train one configuration after another of a finished sweep, scored as the sweep scored them.
 
@@ -81,18 +82,18 @@ def retraining_group(
         footprint: what one training occupies.
         cache: folder for features and baselines; None: the user's cache.
         checkpoint_minutes: how often a checkpoint is kept during a training; 0: at its end alone.
-        scored: whether the trainings are scored, or only their generators are wanted.
         hang_minutes: how long its workers may say nothing, at least, before they count as hung; 0: for ever.
+        scored: whether the trainings are scored, or only their generators are wanted.
     """
     settings = WorkerGroupSettings(
         store=store.uri,
-        cohort=str(cohort.path.resolve()),
+        cohort=place_for_workers(cohort),
         cache=str(cache or cache_folder()),
         trainables=trainables,
         scoring=store.scoring,
         reports=REPORTS,
         checkpoint_seconds=60.0 * checkpoint_minutes,
-        scored=scored,
         hang_seconds=60.0 * hang_minutes,
+        scored=scored,
     )
     return WorkerGroup(settings, footprint)

@@ -8,8 +8,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gansweep.cohort.dataset import Cohort
 from gansweep.search.cluster import Footprint, cache_folder, check_capacity, grown, ray_cluster, total
+from gansweep.search.cohorts import find_cohort, place_for_workers
 from gansweep.search.guesses import enqueue_new, guessed_parameters
 from gansweep.search.prechecks import config_checker, precheck
 from gansweep.search.samplers import make_sampler
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     import optuna
 
+    from gansweep.cohort.dataset import Cohort
     from gansweep.config import TrialConfig
     from gansweep.experiment import Experiment
     from gansweep.options import SweepOptions
@@ -69,7 +70,7 @@ def prepare(experiment: Experiment, options: SweepOptions, *, space: str) -> Rea
         CohortError: no cohort there.
         ConfigError: see `sweep`.
     """
-    scans = Cohort.open(options.cohort)
+    scans = find_cohort(options.cohort, options.storage)
     check = config_checker(experiment.trainables, scans, workers=options.workers_per_trial, reports=experiment.reports)
     precheck(experiment, scans, check, space=space)
     check_stop_rules(options, experiment.objectives)
@@ -217,14 +218,14 @@ class _Search:
 
         settings = WorkerGroupSettings(
             store=self.store.uri,
-            cohort=str(self.cohort.path.resolve()),
+            cohort=place_for_workers(self.cohort),
             cache=str(cache_folder()),
             trainables=self.experiment.trainables,
             scoring=self.experiment.scoring,
             reports=self.experiment.reports,
             checkpoint_seconds=60.0 * self.options.checkpoint_minutes,
-        )
             hang_seconds=60.0 * self.options.hang_minutes,
+        )
         objectives = {objective.name: objective.direction for objective in self.experiment.objectives}
         trainable = tune.with_parameters(
             WorkerGroupTrial, settings=settings, footprint=self.footprint, objectives=objectives

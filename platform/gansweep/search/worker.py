@@ -16,6 +16,7 @@ from gansweep.cohort.dataset import Cohort
 from gansweep.config import ScoringSettings, TrialConfig, validated
 from gansweep.contracts import Condition, Progress, Report, Sampler, Trainables
 from gansweep.errors import CohortError, ConfigError, Diverged, GansweepError, StoreError
+from gansweep.search.cohorts import find_cohort, is_in_storage
 from gansweep.search.mailbox import OUT_OF_MEMORY
 from gansweep.store.artifacts import sheet_path
 from gansweep.store.sheet import sheet_png
@@ -47,8 +48,8 @@ class WorkerGroupSettings:
         scoring: how trials are scored.
         reports: reports per trial.
         checkpoint_seconds: how often a checkpoint is kept between reports; 0: at reports alone.
-        scored: whether reports have scores.
         hang_seconds: how long its workers may say nothing, at least, before they count as hung; 0: for ever.
+        scored: whether reports have scores.
     """
 
     store: str = field(repr=False)  # it may hold credentials, and Ray shows the settings of a run
@@ -58,8 +59,8 @@ class WorkerGroupSettings:
     scoring: ScoringSettings
     reports: int
     checkpoint_seconds: float = 0.0
-    scored: bool = True
     hang_seconds: float = 0.0
+    scored: bool = True
 
 
 def work(loop_config: dict[str, Any]) -> None:
@@ -69,8 +70,8 @@ def work(loop_config: dict[str, Any]) -> None:
 
     worker = _Worker(loop_config["settings"], loop_config["mailbox"], get_context().get_world_rank())
     node = ray.get_runtime_context().get_node_id()
-    done = -1
     process = psutil.Process()
+    done = -1
     while (job := worker.ask("next_job", worker.rank, done, node, process.pid, process.create_time())) is not None:
         worker.run(job)
         done = job.ticket
@@ -94,7 +95,8 @@ class _Worker:
 
     @cached_property
     def cohort(self) -> Cohort:
-        found = Cohort.open(self.settings.cohort)
+        place = self.settings.cohort
+        found = find_cohort(place, self.store.storage) if is_in_storage(place) else Cohort.open(place)
         wanted = self.store.info.cohort.content_hash
         if found.content_hash != wanted:
             raise CohortError(
@@ -227,9 +229,9 @@ class _MailboxReporter:
     def checkpoint(self, state: dict[str, Any]) -> None:
         if self._worker.rank == 0:
             self._checkpoint.write(state)
+            self._worker.ask("alive", self._job.ticket)
 
     def reported(self) -> int:
-            self._worker.ask("alive", self._job.ticket)
         return int(self._worker.ask("reported", self._job.ticket))
 
     def report(self, progress: Progress) -> bool:

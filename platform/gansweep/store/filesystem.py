@@ -69,6 +69,11 @@ class Files:
         base, mark, query = self.uri.partition("?") if "://" in self.uri else (self.uri, "", "")
         return Files(f"{base.rstrip('/')}/{name}{mark}{query}")
 
+    def parent(self) -> Files:
+        """The folder that this one is in."""
+        base, mark, query = self.uri.partition("?") if "://" in self.uri else (self.uri, "", "")
+        return Files(f"{base.rstrip('/').rpartition('/')[0]}{mark}{query}")
+
     def path(self, rel: str) -> str:
         """The path of `rel` as `filesystem` wants it."""
         return f"{self.root.rstrip('/')}/{rel}" if rel else self.root
@@ -96,6 +101,26 @@ class Files:
                 self._put(self.path(rel), data)
             else:
                 self._put_and_move(rel, data)
+
+    def upload(self, source: Path, rel: str) -> None:
+        """Puts a file of this machine under `rel`, piece by piece: it may be larger than memory.
+
+        Raises:
+            StoreError: the destination cannot be written.
+        """
+        with _explained(f"{self.label}/{rel}", "write"):
+            if self.filesystem.type_name not in _UPLOADS_WHOLE:
+                self.filesystem.create_dir(str(PurePosixPath(self.path(rel)).parent), recursive=True)
+            fs.copy_files(str(source), self.path(rel), fs.LocalFileSystem(), self.filesystem)
+
+    def download(self, rel: str, target: Path) -> None:
+        """Copies a file to this machine, piece by piece.
+
+        Raises:
+            StoreError: it is missing or cannot be read.
+        """
+        with _explained(f"{self.label}/{rel}", "read"):
+            fs.copy_files(self.path(rel), str(target), self.filesystem, fs.LocalFileSystem())
 
     def exists(self, rel: str) -> bool:
         """Whether there is a file or folder `rel`."""

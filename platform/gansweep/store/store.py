@@ -141,6 +141,11 @@ class Store:
         return self._files.uri
 
     @property
+    def storage(self) -> str:
+        """The storage that the store is in. May hold credentials."""
+        return self._files.parent().uri
+
+    @property
     def label(self) -> str:
         """Where the store is, for messages."""
         return self._files.label
