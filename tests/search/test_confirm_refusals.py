@@ -115,7 +115,8 @@ def test_a_training_is_made_once_and_again_only_where_it_cannot_be_used(cohort_p
     trainings = _Trainings(store, {"0000": config}, settings)
     names = [f"confirm-0000-{seed}" for seed in (10_000, 10_001, 10_002)]
     assert trainings.missing() == names
-    trainings.make(group)  # type: ignore[arg-type]
+    for name in trainings.missing():
+        trainings.make(group, name)  # type: ignore[arg-type]
     assert group.assigned == names
     assert trainings.missing() == []
     with pytest.raises(StoreError, match="did not train again"):

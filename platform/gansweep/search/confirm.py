@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import logging
-from contextlib import closing
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -26,6 +25,7 @@ from gansweep.search.answer import RESULT, confirmed, note_answer
 from gansweep.search.cluster import Footprint, check_capacity, ray_cluster
 from gansweep.search.prechecks import config_checker
 from gansweep.search.retraining import REPORTS, arms_path, ranked_leaders, retraining_group, same_cohort
+from gansweep.search.side_by_side import train_side_by_side
 from gansweep.store.schema import TestOpening
 from gansweep.store.store import Store
 
@@ -86,10 +86,11 @@ def confirm(
         _can_help(leaders, trainables, scans)
         with ray_cluster() as resources:
             footprint = Footprint(options.workers_per_trial, 1.0, options.gpus_per_worker)
-            check_capacity(footprint, resources)
+            fits = check_capacity(footprint, resources)
             trainings = _Trainings(store, leaders, settings)
-            if trainings.missing():
-                group = retraining_group(
+
+            def start() -> WorkerGroup:
+                return retraining_group(
                     store,
                     trainables,
                     scans,
@@ -99,8 +100,8 @@ def confirm(
                     hang_minutes=options.hang_minutes,
                     scored=False,
                 )
-                with closing(group):
-                    trainings.make(group)
+
+            train_side_by_side(trainings.missing(), fits, start, trainings.make)
             trained = trainings.made()
             if opening is None:
                 # From here on the test patients are used: recorded before, so that a crash cannot hide it.
@@ -192,18 +193,17 @@ class _Trainings:
         """Names of the trainings that have not come to an end of their own."""
         return [name for name in self._configs if self._ending(name) is None]
 
-    def make(self, group: WorkerGroup) -> None:
-        """Trains what is missing, from its checkpoint where there is one."""
-        for name in self.missing():
-            trial_id, config = self._configs[name]
-            log.info("trial %s, training with seed %d, %d in all", trial_id, config.seed, self._count)
-            group.assign(name, config.as_dict())
-            outcome = group.outcome(0)
-            if outcome.report is None:
-                log.info("trial %s, seed %d: %s: %s", trial_id, config.seed, outcome.ending, outcome.reason)
-            if outcome.report is not None or outcome.ending == "diverged":
-                ended = {"config": config.as_dict(), "completed": outcome.report is not None}
-                self._store.write_bytes(_ending_path(name), json.dumps(ended).encode())
+    def make(self, group: WorkerGroup, name: str) -> None:
+        """Does one training, from its checkpoint where there is one."""
+        trial_id, config = self._configs[name]
+        log.info("trial %s, training with seed %d, %d in all", trial_id, config.seed, self._count)
+        group.assign(name, config.as_dict())
+        outcome = group.outcome(0)
+        if outcome.report is None:
+            log.info("trial %s, seed %d: %s: %s", trial_id, config.seed, outcome.ending, outcome.reason)
+        if outcome.report is not None or outcome.ending == "diverged":
+            ended = {"config": config.as_dict(), "completed": outcome.report is not None}
+            self._store.write_bytes(_ending_path(name), json.dumps(ended).encode())
 
     def made(self) -> dict[str, list[str]]:
         """Names of the checkpoints of each leader's trainings.

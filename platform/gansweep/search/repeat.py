@@ -9,9 +9,9 @@ densely good as it was often looked at.
 from __future__ import annotations
 
 import logging
-from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gansweep.options import RepeatOptions
@@ -19,6 +19,7 @@ from gansweep.scoring.metrics.formatting import score_text
 from gansweep.search.cluster import Footprint, check_capacity, ray_cluster
 from gansweep.search.prechecks import config_checker
 from gansweep.search.retraining import REPORTS, ranked_leaders, retraining_group, same_cohort
+from gansweep.search.side_by_side import train_side_by_side
 from gansweep.store.schema import ReportRow, TrialRow
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ def repeat(
 ) -> list[str]:
     """Trains the first configurations of the leaderboard again until each has `repeats` fresh trainings.
 
+    As many trainings at a time as the cluster holds.
+
     Means over fresh trainings may put another configuration among the first; calling it again trains that one. It also
     goes on with a call that was interrupted and makes good trainings that failed; others are not trained twice.
 
@@ -59,7 +62,7 @@ def repeat(
         CohortError: another cohort than the sweep's.
         ConfigError: a configuration that these trainables or so many workers cannot train.
         ClusterError: a training does not fit the cluster.
-        KeyboardInterrupt: Ctrl-C; the row of the training under way says so.
+        KeyboardInterrupt: Ctrl-C; the rows of the trainings under way say so.
     """
     options = options or RepeatOptions()
     info = store.info
@@ -67,7 +70,6 @@ def repeat(
     footprint = Footprint(options.workers_per_trial or info.workers_per_trial, 1.0, gpus)
     scans = same_cohort(store, options.cohort)
     check = config_checker(trainables, scans, workers=footprint.workers, reports=REPORTS)
-    made = []
     # Two at once would each train what is missing, and into the same checkpoints.
     with store.exclusive():
         wanted = list(_wanted(store, options))
@@ -77,23 +79,22 @@ def repeat(
         for row in wanted:
             check(row.config)
         with ray_cluster() as resources:
-            check_capacity(footprint, resources)
-            group = retraining_group(
-                store,
-                trainables,
-                scans,
-                footprint,
-                cache,
-                checkpoint_minutes=options.checkpoint_minutes,
-                hang_minutes=options.hang_minutes,
-            )
-            with closing(group):
-                for row in wanted:
-                    log.info("trial %s, once more with seed %d", row.repeat_of, row.config.seed)
-                    _train(store, group, row)
-                    made.append(row.trial_id)
+            fits = check_capacity(footprint, resources)
+
+            def start() -> WorkerGroup:
+                return retraining_group(
+                    store,
+                    trainables,
+                    scans,
+                    footprint,
+                    cache,
+                    checkpoint_minutes=options.checkpoint_minutes,
+                    hang_minutes=options.hang_minutes,
+                )
+
+            train_side_by_side(wanted, fits, start, partial(_train, store))
         store.compact()
-    return made
+    return [row.trial_id for row in wanted]
 
 
 def _wanted(store: Store, options: RepeatOptions) -> Iterator[TrialRow]:
@@ -123,6 +124,7 @@ def _begun(trial_id: str, attempt: int, of: str, config: TrialConfig) -> TrialRo
 
 
 def _train(store: Store, group: WorkerGroup, row: TrialRow) -> None:
+    log.info("trial %s, once more with seed %d", row.repeat_of, row.config.seed)
     row = replace(row, started=datetime.now(UTC), workers=group.footprint.workers)
     store.write_trial(row)
     gpus = group.footprint.gpus

@@ -31,7 +31,7 @@ __all__ = ["WorkerGroup"]
 
 log = logging.getLogger(__name__)
 
-_POLL_S = 5.0  # how often a waiting owner looks whether its worker group is still alive
+_POLL_S = 2.0  # how often a waiting owner looks whether its worker group is still alive
 _WORKER_RESTARTS = (
     100  # per worker group: the mailbox limits restarts per trial, which is what tells a bad trial from a bad node
 )
@@ -42,6 +42,9 @@ _RSS_GROWTH_LIMIT = 4 * 2**30  # bytes a worker may grow over its first trial be
 
 class WorkerGroup:
     """Workers of one world size, kept warm. Not thread-safe: one owner, one trial at a time."""
+
+    stop: threading.Event | None = None
+    """Once set, `outcome` raises KeyboardInterrupt: for groups that are waited for outside of the main thread."""
 
     _error: BaseException | None
     _killed_at: float | None = None
@@ -79,6 +82,7 @@ class WorkerGroup:
 
         Raises:
             CohortError: a node has not the sweep's cohort at its path, so that no trial can be trained there.
+            KeyboardInterrupt: `stop` is set.
         """
         import ray
 
@@ -86,6 +90,7 @@ class WorkerGroup:
         deaths = 0
         error = None
         while deaths < self._max_starts:
+            self._heed_stop()
             reference = self._mailbox.outcome.remote(self._job.ticket, index)
             try:
                 while self._thread.is_alive():
@@ -94,6 +99,7 @@ class WorkerGroup:
                         if outcome.mistake is not None:
                             raise outcome.mistake
                         return outcome
+                    self._heed_stop()
                     if self._stuck():
                         break
             except ray.exceptions.RayActorError as lost:  # the mailbox's own node died
@@ -122,6 +128,10 @@ class WorkerGroup:
             ray.get(self._mailbox.close.remote())
         self._thread.join(timeout_s)
         ray.kill(self._mailbox)
+
+    def _heed_stop(self) -> None:
+        if self.stop is not None and self.stop.is_set():
+            raise KeyboardInterrupt
 
     def _stuck(self) -> bool:
         """Kills workers that hang; True: they were killed, and nobody took their place."""

@@ -1,0 +1,76 @@
+"""Trainings side by side: as many worker groups as the cluster holds, each in a thread that takes one after another."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import closing
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from gansweep.search.worker_group import WorkerGroup
+
+__all__ = ["train_side_by_side"]
+
+Training = TypeVar("Training")
+
+_HEAD_START_S = 1.0  # of the first group: a mistake that each of them would meet is then met by one
+_POLL_S = 1.0  # a signal is handled by the main thread, between two waits
+
+
+def train_side_by_side(
+    trainings: Iterable[Training],
+    groups: int,
+    start: Callable[[], WorkerGroup],
+    train: Callable[[WorkerGroup, Training], None],
+) -> None:
+    """Trains all of `trainings`, in their order; each result is what it would be alone.
+
+    Args:
+        trainings: what is to be trained.
+        groups: worker groups at a time.
+        start: starts one.
+        train: does one training on a group, in the group's thread.
+
+    Raises:
+        BaseException: what the first training raised that could not be done. The others have ended then: `train` gets a
+            KeyboardInterrupt from the group's `outcome`, as after Ctrl-C here.
+    """
+    waiting = deque(trainings)
+    stop = threading.Event()
+
+    def work() -> None:
+        if not waiting or stop.is_set():
+            return
+        with closing(start()) as group:
+            group.stop = stop
+            while not stop.is_set():
+                try:
+                    training = waiting.popleft()
+                except IndexError:
+                    return
+                train(group, training)
+
+    running: list[Future[None]] = []
+    with ThreadPoolExecutor(max(1, groups), thread_name_prefix="trainings") as threads:
+        try:
+            for number in range(min(groups, len(waiting))):
+                running.append(threads.submit(work))
+                if number == 0 and _failed(wait(running, timeout=_HEAD_START_S).done):
+                    break
+            while (now := wait(running, timeout=_POLL_S, return_when=FIRST_EXCEPTION)).not_done:
+                if _failed(now.done):
+                    break
+        finally:
+            stop.set()
+    errors = [error for future in running if (error := future.exception()) is not None]
+    # A group that was told to end is no reason.
+    for error in sorted(errors, key=lambda error: isinstance(error, KeyboardInterrupt)):
+        raise error
+
+
+def _failed(done: set[Future[None]]) -> bool:
+    return any(future.exception() is not None for future in done)
