@@ -22,6 +22,7 @@ __all__ = [
     "ConfirmOptions",
     "ConfirmSettings",
     "GenerateOptions",
+    "Placement",
     "RepeatOptions",
     "ScoreOptions",
     "SweepOptions",
@@ -45,6 +46,21 @@ def _hang_minutes() -> Any:
     )
 
 
+Placement = Literal["pack", "spread"]
+
+
+def _placement() -> Any:
+    return Field("pack", description="The workers of a trial: on one machine where they fit, or spread over machines.")
+
+
+def _accelerator() -> Any:
+    return Field(
+        None,
+        description="Train only on nodes with such an accelerator, by Ray's name: H100.",
+        json_schema_extra={"metavar": "NAME"},
+    )
+
+
 class SweepOptions(Frozen):
     """How a sweep runs: the options of `gansweep sweep` and `gansweep submit`, and of `gansweep.sweep`.
 
@@ -64,6 +80,8 @@ class SweepOptions(Frozen):
     workers_per_trial: int = Field(1, ge=1, description="Ray Train workers that share a trial.")
     gpus_per_worker: float = Field(0.0, ge=0.0, description="GPUs each; 0.5 lets two trials share one.")
     cpus_per_worker: float = Field(1.0, ge=0.1, description="CPU cores each.")
+    placement: Placement = _placement()
+    accelerator: str | None = _accelerator()
     concurrent: int | None = Field(None, ge=1, description="Trials at once; default: what fits.")
     sampler: SamplerName | None = Field(None, description="Overrides the space's.")
     scheduler: SchedulerName | None = Field(None, description="Overrides the space's.")
@@ -146,6 +164,8 @@ class RepeatOptions(Frozen):
     seed: int = Field(20_000, ge=0, description="The first fresh seed.")
     workers_per_trial: int | None = Field(None, ge=1, description="Ray Train workers; default: the sweep's.")
     gpus_per_worker: float | None = Field(None, ge=0.0, description="GPUs each; default: the sweep's.")
+    placement: Placement = _placement()
+    accelerator: str | None = _accelerator()
     checkpoint_minutes: float = _checkpoint_minutes()
     hang_minutes: float = _hang_minutes()
 
@@ -191,6 +211,8 @@ class ConfirmOptions(ConfirmSettings):
     )
     workers_per_trial: int = Field(1, ge=1, description="Ray Train workers that share a training.")
     gpus_per_worker: float = Field(0.0, ge=0.0, description="GPUs each; 0.5 lets two trials share one.")
+    placement: Placement = _placement()
+    accelerator: str | None = _accelerator()
     checkpoint_minutes: float = _checkpoint_minutes()
     hang_minutes: float = _hang_minutes()
     reason: str = Field("", description="Why the test patients are opened again.")

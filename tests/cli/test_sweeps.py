@@ -162,6 +162,8 @@ def test_the_job_reads_the_options_that_were_submitted(tmp_path, monkeypatch):
         workers_per_trial=2,
         gpus_per_worker=0.5,
         cpus_per_worker=2.5,
+        placement="spread",
+        accelerator="H100",
         concurrent=3,
         sampler="nsga-ii",
         scheduler="none",

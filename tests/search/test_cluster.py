@@ -63,6 +63,31 @@ def test_the_process_group_takes_tensors_on_the_cpu_and_workers_stand_together(g
     assert trainer.scaling_config.use_gpu == (gpus > 0)
 
 
+def test_only_nodes_with_the_accelerator_count() -> None:
+    nodes = [
+        {"CPU": 8.0, "GPU": 4.0, "accelerator_type:A100": 1.0},
+        {"CPU": 8.0, "GPU": 2.0, "accelerator_type:H100": 1.0},
+    ]
+    assert check_capacity(Footprint(1, 1, 1), nodes) == 6
+    assert check_capacity(Footprint(1, 1, 1, accelerator="H100"), nodes) == 2
+    with pytest.raises(
+        ClusterError, match=r"^no node has accelerator T4, the cluster has A100, H100; --accelerator A100"
+    ):
+        check_capacity(Footprint(1, 1, 1, accelerator="T4"), nodes)
+    with pytest.raises(
+        ClusterError, match=r"^no node has accelerator T4, the cluster has none; leave --accelerator out"
+    ):
+        check_capacity(Footprint(1, 1, 1, accelerator="T4"), [{"CPU": 2.0}])
+
+
+def test_placement_reaches_the_workers() -> None:
+    footprint = Footprint(2, 1, 1, "spread", "H100")
+    trainer = torch_trainer(lambda _: None, {}, footprint, name="x", storage="/tmp/x", max_failures=0)
+    assert trainer.scaling_config.placement_strategy == "SPREAD"
+    asked = trainer.scaling_config._resources_per_worker_not_none
+    assert asked == {"CPU": 1, "GPU": 1, "accelerator_type:H100": 0.001} == footprint.bundle
+
+
 @pytest.mark.ray
 @pytest.mark.usefixtures("standing_cluster")
 def test_waiting_for_nodes_that_never_come_is_bounded() -> None:

@@ -18,7 +18,10 @@ from gansweep.search.interrupts import ending_like_interrupts
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from gansweep.options import Placement
+
 __all__ = [
+    "ACCELERATOR",
     "Footprint",
     "cache_folder",
     "check_capacity",
@@ -42,6 +45,8 @@ class Footprint:
         workers: Ray Train workers.
         cpus_per_worker: CPU cores each.
         gpus_per_worker: GPUs each (a fraction shares one with other trials).
+        placement: whether its workers are on one machine where they fit, or on as many as there are.
+        accelerator: what their nodes must have, by Ray's name for it; None: anything.
 
     Raises:
         ClusterError: several workers with a fraction of a GPU each, or a number above 1 that is not whole.
@@ -50,6 +55,8 @@ class Footprint:
     workers: int = 1
     cpus_per_worker: float = 1.0
     gpus_per_worker: float = 0.0
+    placement: Placement = "pack"
+    accelerator: str | None = None
 
     def __post_init__(self) -> None:
         gpus = self.gpus_per_worker
@@ -75,6 +82,16 @@ class Footprint:
         wanted = {"CPU": self.cpus_per_worker, "GPU": self.gpus_per_worker}
         return {name: amount for name, amount in wanted.items() if amount}
 
+    @property
+    def bundle(self) -> dict[str, float]:
+        """What one worker asks of its node, the accelerator too, which any number of workers can share."""
+        kind = {f"{ACCELERATOR}{self.accelerator}": 0.001} if self.accelerator else {}
+        return {**self.per_worker, **kind}
+
+
+ACCELERATOR = "accelerator_type:"
+"""How Ray's resource begins that a node with an accelerator has."""
+
 
 def node_resources() -> list[dict[str, float]]:
     """What each living node of the connected cluster has, used or not; its own address, a resource too, left out."""
@@ -98,9 +115,12 @@ def expected_nodes() -> tuple[list[dict[str, float]], bool]:
 
 def _own_resources() -> dict[str, float]:
     import torch
+    from ray._private.accelerators import get_accelerator_manager_for_resource
     from ray._private.utils import get_num_cpus  # what Ray would count itself, limits of a container included
 
-    return {"CPU": float(get_num_cpus()), "GPU": float(torch.cuda.device_count())}
+    kind = get_accelerator_manager_for_resource("GPU").get_current_node_accelerator_type()
+    named = {f"{ACCELERATOR}{kind}": 1.0} if kind else {}
+    return {"CPU": float(get_num_cpus()), "GPU": float(torch.cuda.device_count()), **named}
 
 
 def total(nodes: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -114,6 +134,8 @@ def groups_that_fit(footprint: Footprint, nodes: Sequence[Mapping[str, float]]) 
 
 
 def _workers_that_fit(footprint: Footprint, node: Mapping[str, float]) -> int:
+    if footprint.accelerator and f"{ACCELERATOR}{footprint.accelerator}" not in node:
+        return 0
     cpus = footprint.cpus_per_worker
     gpus = footprint.gpus_per_worker
     workers = _times(cpus, node.get("CPU", 0.0))
@@ -140,7 +162,7 @@ def grown(footprint: Footprint, groups: int, wait_s: float) -> list[dict[str, fl
         return node_resources()
     deadline = time.monotonic() + wait_s
     try:
-        request_resources(bundles=[footprint.per_worker] * (footprint.workers * groups))
+        request_resources(bundles=[footprint.bundle] * (footprint.workers * groups))
         while groups_that_fit(footprint, node_resources()) < groups and time.monotonic() < deadline:
             time.sleep(min(5.0, max(0.1, deadline - time.monotonic())))
         return node_resources()
@@ -152,8 +174,10 @@ def check_capacity(footprint: Footprint, nodes: Sequence[Mapping[str, float]], c
     """The number of trials to run at once on a cluster of these nodes.
 
     Raises:
-        ClusterError: not even one trial fits, or fewer than `concurrent` do. Ray itself would wait for ever.
+        ClusterError: not even one trial fits, or fewer than `concurrent` do; or no node has the accelerator. Ray itself
+            would wait for ever.
     """
+    _check_accelerator(footprint, nodes)
     fits = groups_that_fit(footprint, nodes)
     resources = total(nodes)
     has = f"{resources.get('CPU', 0):g} CPUs and {resources.get('GPU', 0):g} GPUs"
@@ -168,6 +192,15 @@ def check_capacity(footprint: Footprint, nodes: Sequence[Mapping[str, float]], c
             f"{concurrent} trials at once of {needs} each, the cluster has {has}", fix=f"--concurrent {fits} fits"
         )
     return concurrent or fits
+
+
+def _check_accelerator(footprint: Footprint, nodes: Sequence[Mapping[str, float]]) -> None:
+    kinds = sorted({key.removeprefix(ACCELERATOR) for node in nodes for key in node if key.startswith(ACCELERATOR)})
+    if footprint.accelerator and footprint.accelerator not in kinds:
+        raise ClusterError(
+            f"no node has accelerator {footprint.accelerator}, the cluster has {', '.join(kinds) or 'none'}",
+            fix=f"--accelerator {kinds[0]}, or leave it out" if kinds else "leave --accelerator out, or add nodes",
+        )
 
 
 def torch_trainer(
@@ -203,8 +236,9 @@ def torch_trainer(
             num_workers=footprint.workers,
             use_gpu=on_gpus,
             resources_per_worker=footprint.per_worker,
-            # On one machine where they fit: every step waits for the slowest link between the workers.
-            placement_strategy="PACK",
+            accelerator_type=footprint.accelerator,
+            # Packed by default: every step waits for the slowest link between the workers.
+            placement_strategy=footprint.placement.upper(),
         ),
         run_config=RunConfig(
             name=name,

@@ -85,7 +85,9 @@ def confirm(
             check(config)
         _can_help(leaders, trainables, scans)
         with ray_cluster() as resources:
-            footprint = Footprint(options.workers_per_trial, 1.0, options.gpus_per_worker)
+            footprint = Footprint(
+                options.workers_per_trial, 1.0, options.gpus_per_worker, options.placement, options.accelerator
+            )
             fits = check_capacity(footprint, resources)
             trainings = _Trainings(store, leaders, settings)
 
@@ -254,7 +256,8 @@ def _run_arms(
 
     from gansweep.search.confirmed_arms import kept_arms
 
-    task = ray.remote(num_cpus=1, num_gpus=footprint.gpus_per_worker, max_retries=2)(kept_arms)
+    kind = {"accelerator_type": footprint.accelerator} if footprint.accelerator else {}
+    task = ray.remote(num_cpus=1, num_gpus=footprint.gpus_per_worker, max_retries=2, **kind)(kept_arms)
     pending = {
         trial_id: [
             task.remote(store, trainables, cohort.path, name, settings, number) for number, name in enumerate(names)

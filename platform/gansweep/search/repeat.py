@@ -67,7 +67,8 @@ def repeat(
     options = options or RepeatOptions()
     info = store.info
     gpus = info.gpus_per_worker if options.gpus_per_worker is None else options.gpus_per_worker
-    footprint = Footprint(options.workers_per_trial or info.workers_per_trial, 1.0, gpus)
+    workers = options.workers_per_trial or info.workers_per_trial
+    footprint = Footprint(workers, 1.0, gpus, options.placement, options.accelerator)
     scans = same_cohort(store, options.cohort)
     check = config_checker(trainables, scans, workers=footprint.workers, reports=REPORTS)
     # Two at once would each train what is missing, and into the same checkpoints.

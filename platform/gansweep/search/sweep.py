@@ -75,7 +75,13 @@ def prepare(experiment: Experiment, options: SweepOptions, *, space: str) -> Rea
     precheck(experiment, scans, check, space=space)
     check_stop_rules(options, experiment.objectives)
     guesses = guessed_parameters(experiment, options.tries)
-    footprint = Footprint(options.workers_per_trial, options.cpus_per_worker, options.gpus_per_worker)
+    footprint = Footprint(
+        options.workers_per_trial,
+        options.cpus_per_worker,
+        options.gpus_per_worker,
+        options.placement,
+        options.accelerator,
+    )
     return Ready(scans, check, guesses, footprint)
 
 
