@@ -8,7 +8,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gansweep.search.cluster import Footprint, cache_folder, check_capacity, grown, ray_cluster, total
+from gansweep.search.cluster import (
+    Footprint,
+    cache_folder,
+    check_capacity,
+    groups_that_fit,
+    grown,
+    ray_cluster,
+    total,
+)
 from gansweep.search.cohorts import find_cohort, place_for_workers
 from gansweep.search.guesses import enqueue_new, guessed_parameters
 from gansweep.search.prechecks import config_checker, precheck
@@ -115,7 +123,11 @@ def sweep(experiment: Experiment, options: SweepOptions, *, space: str = "") -> 
     objectives = [objective.name for objective in experiment.objectives]
     with ExitStack() as driving, ray_cluster():
         nodes = grown(footprint, options.concurrent or 1, options.wait_for_nodes)
-        at_once = check_capacity(footprint, nodes, options.concurrent)
+        growing = options.wait_for_nodes > 0 and groups_that_fit(footprint, nodes) > 0
+        at_once = check_capacity(footprint, nodes, None if growing else options.concurrent)
+        if growing and options.concurrent is not None and at_once < options.concurrent:
+            log.info("beginning with %d of %d trials at a time; more as nodes join", at_once, options.concurrent)
+        at_once = min(at_once, options.concurrent or at_once)
         info = describe_sweep(experiment, scans, options, space=space, concurrent=at_once, resources=total(nodes))
         store = Store.create(options.storage, options.name, info, exist_ok=options.resume)
         driving.enter_context(store.exclusive())
@@ -179,7 +191,7 @@ class _Search:
         cohort: the images.
         footprint: what a trial occupies.
         options: of the sweep.
-        at_once: trials at a time.
+        at_once: trials at a time to begin with.
     """
 
     experiment: Experiment
@@ -193,17 +205,21 @@ class _Search:
         """Runs so many trials, or fewer where a rule ends the sweep."""
         from ray import tune
 
+        from gansweep.search.growth import Demand, GrowingLimiter
         from gansweep.search.retries import ProgressCounts
         from gansweep.search.schedulers import make_scheduler
 
-        with tempfile.TemporaryDirectory(prefix="gansweep-tune-") as scratch:
+        options = self.options
+        demand = Demand(self.footprint) if options.wait_for_nodes else None
+        with tempfile.TemporaryDirectory(prefix="gansweep-tune-") as scratch, ExitStack() as asking:
+            if demand is not None:
+                asking.callback(demand.withdraw)
             tune.Tuner(
                 self._trainable(),
                 tune_config=tune.TuneConfig(
-                    search_alg=searcher,
-                    scheduler=make_scheduler(self.experiment, self.store.latest_reports(), self.options.seed),
+                    search_alg=GrowingLimiter(searcher, self.footprint, self.at_once, options.concurrent, demand),
+                    scheduler=make_scheduler(self.experiment, self.store.latest_reports(), options.seed),
                     num_samples=trials,
-                    max_concurrent_trials=self.at_once,
                     reuse_actors=True,
                 ),
                 run_config=tune.RunConfig(

@@ -1,0 +1,85 @@
+"""A cluster that grows under a sweep."""
+
+import logging
+from typing import Any
+
+import pytest
+from ray.tune.search import Searcher
+
+from gansweep.search import growth as module
+from gansweep.search.cluster import Footprint, ray_cluster
+from gansweep.search.growth import Demand, GrowingLimiter
+
+
+class _Endless(Searcher):  # type: ignore[misc]
+    def suggest(self, trial_id: str) -> dict[str, str]:
+        return {"trial": trial_id}
+
+    def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None: ...
+
+
+class _Asked:
+    def __init__(self) -> None:
+        self.groups: list[int] = []
+
+    def want(self, groups: int) -> None:
+        self.groups.append(groups)
+
+
+@pytest.fixture
+def nodes(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, float]]:
+    """What the cluster has, looked at each time."""
+    there = [{"CPU": 2.0}]
+    monkeypatch.setattr(module, "node_resources", lambda: there)
+    monkeypatch.setattr(module, "_LOOK_S", -1.0)
+    return there
+
+
+def _begun(limiter: GrowingLimiter, names: str) -> str:
+    return "".join(name for name in names if limiter.suggest(name) is not None)
+
+
+def test_more_trials_begin_as_nodes_join(nodes: list[dict[str, float]], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "gansweep")
+    limiter = GrowingLimiter(_Endless(), Footprint(2), at_once=1)
+    assert _begun(limiter, "abcd") == "a"
+    nodes.append({"CPU": 4.0})
+    assert _begun(limiter, "bcde") == "bc"
+    assert caplog.messages == ["the cluster has grown: 3 trials at a time"]
+    nodes.clear()  # the others wait for room, and by that ask for it
+    limiter.on_trial_complete("a")
+    assert _begun(limiter, "fg") == "f"
+
+
+def test_no_more_than_was_asked_for(nodes: list[dict[str, float]]) -> None:
+    asked = _Asked()
+    limiter = GrowingLimiter(_Endless(), Footprint(1), at_once=2, most=3, demand=asked)  # type: ignore[arg-type]
+    assert _begun(limiter, "abcd") == "ab"
+    nodes.append({"CPU": 8.0})
+    assert _begun(limiter, "cdef") == "c"
+    assert asked.groups == [1] * 4 + [0] * 4
+
+
+@pytest.mark.ray
+def test_what_waits_for_room_tells_the_autoscaler_and_is_withdrawn() -> None:
+    from ray.util import placement_group_table
+
+    def waiting() -> list[dict[str, Any]]:
+        rows = placement_group_table().values()
+        return [row for row in rows if row["state"] == "PENDING" and {"CPU": 500.0} in row["bundles"].values()]
+
+    with ray_cluster():
+        demand = Demand(Footprint(2, 500.0))
+        demand.want(2)
+        assert len(waiting()) == 2
+        assert [list(row["bundles"].values()) for row in waiting()] == [[{"CPU": 500.0}] * 2] * 2
+        demand.want(1)
+        assert len(waiting()) == 1
+        demand.withdraw()
+        assert not waiting()
+        # Room that there is must not be kept from trials.
+        small = Demand(Footprint(1, 1.0))
+        small.want(1)
+        small._waiting[0].wait(30)
+        small.want(0)
+        assert not [row for row in placement_group_table().values() if row["state"] == "CREATED"]
