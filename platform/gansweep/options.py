@@ -76,6 +76,12 @@ class SweepOptions(Frozen):
         repr=False,
     )
     name: str = Field(description="The sweep's store is <storage>/<name>.")
+    study: str = Field(
+        "",
+        description="Keep the Optuna study in PostgreSQL: postgresql://..., or @FILE with that in it.",
+        json_schema_extra={"metavar": "URL"},
+        repr=False,
+    )
     trials: int = Field(ge=1, description="Trials in all, resumed ones included.")
     workers_per_trial: int = Field(1, ge=1, description="Ray Train workers that share a trial.")
     gpus_per_worker: float = Field(0.0, ge=0.0, description="GPUs each; 0.5 lets two trials share one.")
@@ -122,7 +128,7 @@ class SweepOptions(Frozen):
         json_schema_extra={"metavar": "S"},
     )
 
-    @field_validator("storage")
+    @field_validator("storage", "study")
     @classmethod
     def _from_file(cls, storage: str) -> str:
         """A command line is seen by everybody on a machine, and a job's by everybody on the cluster."""
@@ -148,8 +154,8 @@ class SweepOptions(Frozen):
         return self.storage if "://" in self.storage else str(Path(self.storage).absolute())
 
     def recorded(self) -> dict[str, Any]:
-        """The options as `sweep.json` keeps them: without the storage, whose URI may hold credentials."""
-        return self.model_dump(mode="json", by_alias=True, exclude={"storage", "name", "resume"})
+        """The options as `sweep.json` keeps them: without storage and study, whose URIs may hold credentials."""
+        return self.model_dump(mode="json", by_alias=True, exclude={"storage", "study", "name", "resume"})
 
 
 class RepeatOptions(Frozen):

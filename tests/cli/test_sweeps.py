@@ -158,6 +158,7 @@ def test_the_job_reads_the_options_that_were_submitted(tmp_path, monkeypatch):
     given = sweep_options(
         cohort=tmp_path / "my cohort",
         storage="s3://bucket/runs",
+        study="postgresql://h/sweeps",
         trials=7,
         workers_per_trial=2,
         gpus_per_worker=0.5,

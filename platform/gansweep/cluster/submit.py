@@ -33,6 +33,7 @@ __all__ = ["JobEnd", "connect", "follow", "submit_retraining", "submit_sweep", "
 Log = Callable[[str], object]
 
 _STORAGE = "storage.uri"  # in the job's working directory
+_STUDY = "study.uri"  # likewise
 _CONFIG = "config.yaml"  # likewise
 _POLL_S = 2.0
 _LOST_LOGS = 5  # after this many lost connections to the log, only the status of the job is polled
@@ -80,6 +81,7 @@ def submit_sweep(space: str, options: SweepOptions, *, address: str | None = Non
         changes["cohort"] = put_cohort(Cohort.open(options.cohort), storage)
     with _job_folder() as job:
         changes["storage"] = job.reference(storage)
+        changes["study"] = job.reference(options.study, _STUDY)
         words = as_words(options.model_copy(update=changes))
         return job.submit(client, ["sweep", stage_code(space, job.folder), *words])
 
@@ -144,12 +146,12 @@ class _JobFolder:
 
     folder: Path
 
-    def reference(self, uri: str) -> str:
+    def reference(self, uri: str, file: str = _STORAGE) -> str:
         """How the job's command names a URI: by a file, where it holds credentials, for everybody sees the command."""
         if without_credentials(uri) == uri:
             return uri
-        (self.folder / _STORAGE).write_text(uri, encoding="utf-8")
-        return f"@{_STORAGE}"
+        (self.folder / file).write_text(uri, encoding="utf-8")
+        return f"@{file}"
 
     def submit(self, client: JobSubmissionClient, words: Sequence[str]) -> str:
         """Submits the folder with a gansweep command; returns the job's id."""

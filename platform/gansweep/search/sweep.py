@@ -34,6 +34,7 @@ from gansweep.search.worker import WorkerGroupSettings
 from gansweep.store.compaction import Upkeep
 from gansweep.store.provenance import describe_sweep
 from gansweep.store.store import Store
+from gansweep.store.study_database import database_errors_told, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,6 +83,8 @@ def prepare(experiment: Experiment, options: SweepOptions, *, space: str) -> Rea
     check = config_checker(experiment.trainables, scans, workers=options.workers_per_trial, reports=experiment.reports)
     precheck(experiment, scans, check, space=space)
     check_stop_rules(options, experiment.objectives)
+    if options.study:
+        place_of(options.study)
     guesses = guessed_parameters(experiment, options.tries)
     footprint = Footprint(
         options.workers_per_trial,
@@ -129,7 +132,9 @@ def sweep(experiment: Experiment, options: SweepOptions, *, space: str = "") -> 
             log.info("beginning with %d of %d trials at a time; more as nodes join", at_once, options.concurrent)
         at_once = min(at_once, options.concurrent or at_once)
         info = describe_sweep(experiment, scans, options, space=space, concurrent=at_once, resources=total(nodes))
-        store = Store.create(options.storage, options.name, info, exist_ok=options.resume)
+        store = Store.create(options.storage, options.name, info, exist_ok=options.resume, study=options.study)
+        if store.info.study:
+            driving.enter_context(database_errors_told(store.info.study))
         driving.enter_context(store.exclusive())
         study = store.create_study() if not options.resume else _resumed_study(store, experiment)
         driving.callback(_leave, study, store, objectives)

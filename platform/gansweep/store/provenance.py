@@ -15,6 +15,7 @@ from gansweep._version import __version__
 from gansweep.files import sha256_of
 from gansweep.store.columns import config_columns
 from gansweep.store.schema import CohortReference, SweepInfo
+from gansweep.store.study_database import place_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,6 +84,7 @@ def describe_sweep(
         hardware={**hardware(), **({"cluster": dict(resources)} if resources else {})},
         created=datetime.now(UTC),
         options=options.recorded(),
+        study=place_of(options.study) if options.study else "",
         config_columns=config_columns(experiment.trainables),
     )
 

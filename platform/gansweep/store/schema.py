@@ -93,6 +93,7 @@ class SweepInfo(Frozen):
         config_columns: types of the `config.*` columns of every family, so that all files of a sweep have the same.
         test_openings: each use of the test patients.
         options: how the sweep was asked for; see `gansweep.options.SweepOptions`.
+        study: the database that has its Optuna study, without user and password; empty: a file of the store.
         notes: anything else worth keeping.
     """
 
@@ -116,6 +117,7 @@ class SweepInfo(Frozen):
     config_columns: dict[str, ColumnType] = Field(default_factory=dict)
     test_openings: tuple[TestOpening, ...] = ()
     options: dict[str, Any] = Field(default_factory=dict)
+    study: str = ""
     notes: dict[str, Any] = Field(default_factory=dict)
     format: int = FORMAT
 

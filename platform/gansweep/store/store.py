@@ -37,10 +37,11 @@ class Store:
     a resumed sweep neither loses nor repeats one.
     """
 
-    def __init__(self, files: Files, info: SweepInfo) -> None:
+    def __init__(self, files: Files, info: SweepInfo, study: str = "") -> None:
         # Here, not above: `from gansweep import Store` is to load neither pyarrow nor pandas.
         from gansweep.store.faults import report_faults, trial_faults
         from gansweep.store.study import StudyFile
+        from gansweep.store.study_database import StudyDatabase
         from gansweep.store.table import Table
 
         self._files = files
@@ -49,11 +50,18 @@ class Store:
         again = "put back a copy of it, or train the trial again with --resume"
         self._trials = Table(files, "trials", trials, trial_faults, again)
         self._reports = Table(files, "reports", REPORT_COLUMNS, report_faults)
-        self._study = StudyFile(files, info.name)
+        self._study = StudyDatabase(info, study, files.label) if info.study else StudyFile(files, info.name)
 
     @classmethod
-    def create(cls, storage: str, name: str, info: SweepInfo, exist_ok: bool = False) -> Store:
+    def create(cls, storage: str, name: str, info: SweepInfo, exist_ok: bool = False, study: str = "") -> Store:
         """Starts the store `<storage>/<name>`, or with `exist_ok` goes on with the one that is there.
+
+        Args:
+            storage: folder or URI.
+            name: of the sweep.
+            info: its record.
+            exist_ok: whether it may have begun.
+            study: URL of the database that has its study; empty: that of its record, or a file in the store.
 
         Raises:
             ConfigError: a name that is no folder's.
@@ -75,7 +83,15 @@ class Store:
                 files.write_bytes(SWEEP_FILE, info.model_dump_json(indent=2).encode())
             elif not exist_ok:
                 raise here_already(files)
-        store = cls(files, read_record(files))
+        record = read_record(files)
+        if begun and info.study and info.study != record.study:
+            # The study moves: it is built from the rows, wherever it is missing.
+            check_continues(record, info, files.label)
+            files.write_bytes(
+                SWEEP_FILE, record.model_copy(update={"study": info.study}).model_dump_json(indent=2).encode()
+            )
+            record = read_record(files)
+        store = cls(files, record, study)
         if begun:
             check_continues(store.info, info, store.label)
             files.remove_leftovers()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from gansweep.config import Objective
 
-__all__ = ["StudyFile"]
+__all__ = ["StudyFile", "made_study"]
 
 _NAME = "studies.db"
 _RESUME = "the sweep's --resume builds it again from trials/"
@@ -128,21 +128,7 @@ class StudyFile:
         """
         self.fetch()
         self._refuse_damaged()
-        return self._made(objectives, sampler)
-
-    def _made(self, objectives: Sequence[Objective], sampler: optuna.samplers.BaseSampler | None) -> optuna.Study:
-        import optuna
-
-        directions = [objective.direction for objective in objectives]
-        study = optuna.create_study(
-            study_name=self.name, storage=self.storage(), directions=directions, sampler=sampler, load_if_exists=True
-        )
-        if len(study.directions) != len(objectives):
-            return study
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            study.set_metric_names([objective.name for objective in objectives])
-        return study
+        return made_study(self.name, self.storage(), objectives, sampler)
 
     def damage(self) -> str:
         """What is wrong with the working copy; empty where nothing is, or where there is none.
@@ -167,7 +153,7 @@ class StudyFile:
             self.path.with_name(leftover).unlink(missing_ok=True)
         if self.path.exists():
             self.path.rename(self.path.with_name(f"{_NAME}.before"))
-        study = self._made(objectives, None)
+        study = made_study(self.name, self.storage(), objectives)
         study.add_trials(trials)
         self.sync()
         return study
@@ -193,6 +179,27 @@ class StudyFile:
     def _note_mirrored(self, digest: str) -> None:
         earlier = [other for other in self._mirrored() if other != digest]
         self._beside.write_bytes(self._note.name, "\n".join([digest, *earlier][:_REMEMBERED]).encode())
+
+
+def made_study(
+    name: str,
+    storage: optuna.storages.RDBStorage,
+    objectives: Sequence[Objective],
+    sampler: optuna.samplers.BaseSampler | None = None,
+) -> optuna.Study:
+    """The study of a name, made if missing, with the objectives' directions and names."""
+    import optuna
+
+    directions = [objective.direction for objective in objectives]
+    study = optuna.create_study(
+        study_name=name, storage=storage, directions=directions, sampler=sampler, load_if_exists=True
+    )
+    if len(study.directions) != len(objectives):
+        return study
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names([objective.name for objective in objectives])
+    return study
 
 
 def _digest(content: bytes) -> str:
