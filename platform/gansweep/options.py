@@ -42,8 +42,13 @@ def _hang_minutes() -> Any:
     return Field(
         10.0,
         ge=0.0,
-        description="Workers silent for so long, and for 20 times their longest silence, are replaced; 0: never.",
+        description="Workers silent for so long, and for --hang-factor times their longest silence, are replaced; 0: "
+        "never.",
     )
+
+
+def _hang_factor() -> Any:
+    return Field(20.0, ge=1.0, description="See --hang-minutes.")
 
 
 Placement = Literal["pack", "spread"]
@@ -121,10 +126,17 @@ class SweepOptions(Frozen):
     resume: bool = Field(False, description="Go on with the sweep of that name.")
     checkpoint_minutes: float = _checkpoint_minutes()
     hang_minutes: float = _hang_minutes()
+    hang_factor: float = _hang_factor()
     wait_for_nodes: float = Field(
         0.0,
         ge=0.0,
         description="Seconds an autoscaling cluster gets to grow.",
+        json_schema_extra={"metavar": "S"},
+    )
+    wait_for_storage: float = Field(
+        300.0,
+        ge=0.0,
+        description="Seconds a storage that is full or overloaded is waited for.",
         json_schema_extra={"metavar": "S"},
     )
 
@@ -174,6 +186,7 @@ class RepeatOptions(Frozen):
     accelerator: str | None = _accelerator()
     checkpoint_minutes: float = _checkpoint_minutes()
     hang_minutes: float = _hang_minutes()
+    hang_factor: float = _hang_factor()
 
 
 class ConfirmSettings(Frozen):
@@ -221,6 +234,7 @@ class ConfirmOptions(ConfirmSettings):
     accelerator: str | None = _accelerator()
     checkpoint_minutes: float = _checkpoint_minutes()
     hang_minutes: float = _hang_minutes()
+    hang_factor: float = _hang_factor()
     reason: str = Field("", description="Why the test patients are opened again.")
 
     def evidence(self) -> ConfirmSettings:

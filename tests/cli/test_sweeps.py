@@ -178,7 +178,9 @@ def test_the_job_reads_the_options_that_were_submitted(tmp_path, monkeypatch):
         resume=True,
         checkpoint_minutes=2.5,
         hang_minutes=30.0,
+        hang_factor=5.0,
         wait_for_nodes=60.0,
+        wait_for_storage=30.0,
     )
     changed = {name for name in type(given).model_fields if getattr(given, name) != getattr(sweep_options(), name)}
     assert changed == set(type(given).model_fields) - {"name"}, "a new field needs a value here"

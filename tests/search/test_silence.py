@@ -2,7 +2,7 @@
 
 import math
 
-from gansweep.search.silence import MULTIPLE, Silence, SilenceLimit
+from gansweep.search.silence import Silence, SilenceLimit
 
 
 class _Clock:
@@ -24,8 +24,9 @@ def test_a_report_is_overdue_after_a_multiple_of_the_longest_wait() -> None:
         silence.begin()
         clock.now += seconds
         silence.end(report=True)
-    assert silence.allowed() == 50.0 * MULTIPLE == 1000.0
+    assert silence.allowed() == 1000.0
     silence.begin()
+    assert Silence(SilenceLimit(600.0, 300.0, factor=2.0), clock).allowed() == 3600.0
     assert not _after(silence, clock, 1000.0)
     assert _after(silence, clock, 1.0)
 
@@ -51,7 +52,7 @@ def test_a_checkpoint_is_a_sign_of_life_and_nobody_counts_while_none_is_waited_f
     silence.end(report=True)
     assert not _after(silence, clock, 1e9)
     assert silence.seconds() == 0.0
-    assert silence.allowed() == 900.0 * MULTIPLE
+    assert silence.allowed() == 18_000.0
 
 
 def test_the_first_report_also_prepares_the_scoring() -> None:

@@ -119,7 +119,7 @@ def test_a_killed_worker_costs_a_restart_and_changes_nothing(group: WorkerGroup,
 def test_a_stopped_worker_is_noticed_told_and_replaced(
     settings: WorkerGroupSettings, store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
-    hasty = replace(settings, hang_seconds=3.0, checkpoint_seconds=1.0)
+    hasty = replace(settings, hang_seconds=3.0, checkpoint_seconds=1.0, hang_factor=3.0)
     with closing(WorkerGroup(hasty, Footprint(workers=2), max_starts=2)) as group, caplog.at_level(logging.WARNING):
         group.assign("0010", CONFIG.as_dict())
         scores = [group.outcome(0).report.progress.scores]  # type: ignore[union-attr]

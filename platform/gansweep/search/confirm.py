@@ -26,6 +26,7 @@ from gansweep.search.cluster import Footprint, check_capacity, ray_cluster
 from gansweep.search.prechecks import config_checker
 from gansweep.search.retraining import REPORTS, arms_path, ranked_leaders, retraining_group, same_cohort
 from gansweep.search.side_by_side import train_side_by_side
+from gansweep.store.filesystem import PATIENCE_S
 from gansweep.store.schema import TestOpening
 from gansweep.store.store import Store
 
@@ -72,7 +73,7 @@ def confirm(
     settings = options.evidence()
     with store.exclusive():
         # Read again: a confirmation that has just ended may have opened the test patients since.
-        store = Store.open(store.uri)
+        store = Store.open(store.uri, patience_s=PATIENCE_S)
         opening = _unfinished(store)
         if opening is None:
             _may_open(store, options.reason)
@@ -98,8 +99,7 @@ def confirm(
                     scans,
                     footprint,
                     cache,
-                    checkpoint_minutes=options.checkpoint_minutes,
-                    hang_minutes=options.hang_minutes,
+                    options=options,
                     scored=False,
                 )
 

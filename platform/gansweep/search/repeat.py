@@ -20,6 +20,7 @@ from gansweep.search.cluster import Footprint, check_capacity, ray_cluster
 from gansweep.search.prechecks import config_checker
 from gansweep.search.retraining import REPORTS, ranked_leaders, retraining_group, same_cohort
 from gansweep.search.side_by_side import train_side_by_side
+from gansweep.store.filesystem import PATIENCE_S
 from gansweep.store.schema import ReportRow, TrialRow
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def repeat(
     check = config_checker(trainables, scans, workers=footprint.workers, reports=REPORTS)
     # Two at once would each train what is missing, and into the same checkpoints.
     with store.exclusive():
+        store.wait_out(PATIENCE_S)
         wanted = list(_wanted(store, options))
         if not wanted:
             log.info("nothing to train: the leaders have %d fresh trainings each", options.repeats)
@@ -89,8 +91,7 @@ def repeat(
                     scans,
                     footprint,
                     cache,
-                    checkpoint_minutes=options.checkpoint_minutes,
-                    hang_minutes=options.hang_minutes,
+                    options=options,
                 )
 
             train_side_by_side(wanted, fits, start, partial(_train, store))

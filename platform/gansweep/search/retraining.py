@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from gansweep.cohort.dataset import Cohort
     from gansweep.contracts import Trainables
+    from gansweep.options import ConfirmOptions, RepeatOptions
     from gansweep.search.cluster import Footprint
     from gansweep.store.store import Store
 
@@ -69,8 +70,7 @@ def retraining_group(
     footprint: Footprint,
     cache: Path | None = None,
     *,
-    checkpoint_minutes: float = 0.0,
-    hang_minutes: float = 0.0,
+    options: RepeatOptions | ConfirmOptions,
     scored: bool = True,
 ) -> WorkerGroup:
     """Workers that train one configuration after another of a finished sweep, scored as the sweep scored them.
@@ -81,8 +81,7 @@ def retraining_group(
         cohort: the sweep's.
         footprint: what one training occupies.
         cache: folder for features and baselines; None: the user's cache.
-        checkpoint_minutes: how often a checkpoint is kept during a training; 0: at its end alone.
-        hang_minutes: how long its workers may say nothing, at least, before they count as hung; 0: for ever.
+        options: how often checkpoints are kept, and what counts as a hang.
         scored: whether the trainings are scored, or only their generators are wanted.
     """
     settings = WorkerGroupSettings(
@@ -92,8 +91,9 @@ def retraining_group(
         trainables=trainables,
         scoring=store.scoring,
         reports=REPORTS,
-        checkpoint_seconds=60.0 * checkpoint_minutes,
-        hang_seconds=60.0 * hang_minutes,
+        checkpoint_seconds=60.0 * options.checkpoint_minutes,
+        hang_seconds=60.0 * options.hang_minutes,
+        hang_factor=options.hang_factor,
         scored=scored,
     )
     return WorkerGroup(settings, footprint)

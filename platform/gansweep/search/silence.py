@@ -14,10 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["MULTIPLE", "Silence", "SilenceLimit"]
-
-MULTIPLE = 20
-"""Workers count as hung after this many times their longest silence so far, or the least limit if that is longer."""
+__all__ = ["Silence", "SilenceLimit"]
 
 _UNTIL_FIRST_REPORT = 6  # times the least limit: encoder, features and baseline are made before it
 _CHECKPOINTS_MISSED = 2
@@ -31,10 +28,12 @@ class SilenceLimit:
         least_s: seconds; 0: any silence is allowed.
         checkpoint_s: how often a checkpoint is kept between reports; 0: at reports alone. Nothing is then known of how
             long a report takes until the first has come.
+        factor: times the longest silence so far that are allowed, where that is more.
     """
 
     least_s: float = 0.0
     checkpoint_s: float = 0.0
+    factor: float = 20.0
 
 
 class Silence:
@@ -82,7 +81,7 @@ class Silence:
         if not limit.least_s or not (self._reported or limit.checkpoint_s):
             return math.inf
         least = limit.least_s * (1 if self._reported else _UNTIL_FIRST_REPORT)
-        return max(least, _CHECKPOINTS_MISSED * limit.checkpoint_s, MULTIPLE * self._longest)
+        return max(least, _CHECKPOINTS_MISSED * limit.checkpoint_s, limit.factor * self._longest)
 
     def is_hang(self) -> bool:
         """Whether the workers have been silent for longer than is allowed."""

@@ -135,6 +135,7 @@ def sweep(experiment: Experiment, options: SweepOptions, *, space: str = "") -> 
         store = Store.create(options.storage, options.name, info, exist_ok=options.resume, study=options.study)
         if store.info.study:
             driving.enter_context(database_errors_told(store.info.study))
+        store.wait_out(options.wait_for_storage)
         driving.enter_context(store.exclusive())
         study = store.create_study() if not options.resume else _resumed_study(store, experiment)
         driving.callback(_leave, study, store, objectives)
@@ -211,6 +212,7 @@ class _Search:
         from ray import tune
 
         from gansweep.search.growth import Demand, GrowingLimiter
+        from gansweep.search.relay import relayed
         from gansweep.search.retries import ProgressCounts
         from gansweep.search.schedulers import make_scheduler
 
@@ -220,7 +222,7 @@ class _Search:
             if demand is not None:
                 asking.callback(demand.withdraw)
             tune.Tuner(
-                self._trainable(),
+                self._trainable(asking.enter_context(relayed())),
                 tune_config=tune.TuneConfig(
                     search_alg=GrowingLimiter(searcher, self.footprint, self.at_once, options.concurrent, demand),
                     scheduler=make_scheduler(self.experiment, self.store.latest_reports(), options.seed),
@@ -238,7 +240,7 @@ class _Search:
                 ),
             ).fit()
 
-    def _trainable(self) -> Any:
+    def _trainable(self, relay: Any) -> Any:
         from ray import tune
 
         from gansweep.search.trial import WorkerGroupTrial
@@ -252,6 +254,9 @@ class _Search:
             reports=self.experiment.reports,
             checkpoint_seconds=60.0 * self.options.checkpoint_minutes,
             hang_seconds=60.0 * self.options.hang_minutes,
+            hang_factor=self.options.hang_factor,
+            relay=relay,
+            patience_s=self.options.wait_for_storage,
         )
         objectives = {objective.name: objective.direction for objective in self.experiment.objectives}
         trainable = tune.with_parameters(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ray.tune import Trainable
 
 from gansweep.errors import CohortError
+from gansweep.search.relay import relay_warnings
 from gansweep.search.worker_group import WorkerGroup
 from gansweep.store.schema import ReportRow
 from gansweep.store.store import Store
@@ -71,7 +72,8 @@ class WorkerGroupTrial(Trainable):  # type: ignore[misc]
         self._objectives = objectives
         self._footprint = footprint
         self._reports = settings.reports
-        self._store = Store.open(settings.store)
+        relay_warnings(settings.relay)
+        self._store = Store.open(settings.store, patience_s=settings.patience_s)
         self._group = WorkerGroup(settings, self._wanted_footprint(config))
         self._take(config)
 

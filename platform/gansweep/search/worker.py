@@ -18,7 +18,9 @@ from gansweep.contracts import Condition, Progress, Report, Sampler, Trainables
 from gansweep.errors import CohortError, ConfigError, Diverged, GansweepError, StoreError
 from gansweep.search.cohorts import find_cohort, is_in_storage
 from gansweep.search.mailbox import OUT_OF_MEMORY
+from gansweep.search.relay import relay_warnings
 from gansweep.store.artifacts import sheet_path
+from gansweep.store.filesystem import PATIENCE_S
 from gansweep.store.sheet import sheet_png
 from gansweep.store.store import Store
 
@@ -49,7 +51,10 @@ class WorkerGroupSettings:
         reports: reports per trial.
         checkpoint_seconds: how often a checkpoint is kept between reports; 0: at reports alone.
         hang_seconds: how long its workers may say nothing, at least, before they count as hung; 0: for ever.
+        hang_factor: times their longest silence so far that they may say nothing, where that is more.
         scored: whether reports have scores.
+        relay: handle of the actor that brings warnings to the driver; None: they stay where they are.
+        patience_s: how long a storage that fails is waited for.
     """
 
     store: str = field(repr=False)  # it may hold credentials, and Ray shows the settings of a run
@@ -60,7 +65,10 @@ class WorkerGroupSettings:
     reports: int
     checkpoint_seconds: float = 0.0
     hang_seconds: float = 0.0
+    hang_factor: float = 20.0
     scored: bool = True
+    relay: Any = field(default=None, repr=False)
+    patience_s: float = PATIENCE_S
 
 
 def work(loop_config: dict[str, Any]) -> None:
@@ -84,7 +92,8 @@ class _Worker:
         self.settings = settings
         self.mailbox = mailbox
         self.rank = rank
-        self.store = Store.open(settings.store)
+        relay_warnings(settings.relay)
+        self.store = Store.open(settings.store, patience_s=settings.patience_s)
         self.device: torch.device = get_device()
         self._views: dict[Any, ImageSet] = {}
 

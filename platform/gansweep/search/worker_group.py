@@ -187,7 +187,8 @@ class WorkerGroup:
         self._thread.start()
 
     def _silence_limit(self) -> SilenceLimit:
-        return SilenceLimit(self._settings.hang_seconds, self._settings.checkpoint_seconds)
+        settings = self._settings
+        return SilenceLimit(settings.hang_seconds, settings.checkpoint_seconds, settings.hang_factor)
 
     def _trainer(self) -> Any:
         files = Files(self._settings.store).child("ray")

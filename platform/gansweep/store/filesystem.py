@@ -7,6 +7,8 @@ on object stores.
 from __future__ import annotations
 
 import contextlib
+import errno
+import logging
 import os
 import platform
 import re
@@ -14,7 +16,7 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
 from pyarrow import fs
@@ -23,15 +25,31 @@ from gansweep.errors import StoreError
 from gansweep.files import temporary_name, write_atomically
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-__all__ = ["FileEntry", "Files", "without_credentials"]
+__all__ = ["PATIENCE_S", "FileEntry", "Files", "without_credentials"]
 
 _UPLOADS_WHOLE = frozenset({"s3", "gcs", "abfs"})
 """pyarrow file systems where an object is visible only once its upload is complete."""
 
 _CREDENTIALS = re.compile(r"(?<=://)([^/]*|[^/:]*:(?!\d*(/|$)).*)@")
 """Before the host: up to the last @ of what the first slash ends, or of all where the colon there is no port's."""
+
+PATIENCE_S = 300.0
+"""How long a sweep waits for a storage that fails: shorter than workers may say nothing."""
+
+_PAUSE_S = 2.0
+_PASSING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EBUSY})
+_PASSING_WORDS = re.compile(
+    r"SLOW_DOWN|SERVICE_UNAVAILABLE|INTERNAL_FAILURE|REQUEST_TIMEOUT|THROTTLING|NETWORK_CONNECTION"
+    r"|HTTP (response|status)( code)? (code: ?)?(5\d\d|429)|curlCode|timed? ?out",
+    re.IGNORECASE,
+)
+"""How pyarrow's S3, GCS and Azure clients name what may pass, after retries of their own."""
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 _LEFTOVER_SECONDS = 3600.0
 """No write takes so long: a temporary file of this age has lost its writer."""
@@ -56,11 +74,15 @@ class Files:
         StoreError: a URI no installed file system understands.
     """
 
+    patience_s: float
+    """How long a failure that may pass (a full disk, an overloaded server) is waited for; 0: not at all."""
+
     def __init__(self, uri: str) -> None:
         self.uri = uri if "://" in uri else str(Path(uri).expanduser().absolute())
         self.label = without_credentials(self.uri)
         with _explained(self.label, "read", uri=self.uri):
             self.filesystem, self.root = _open(self.uri)
+        self.patience_s = 0.0
         is_local = isinstance(self.filesystem, fs.LocalFileSystem)
         self.local: Path | None = Path(self.root) if is_local else None
 
@@ -84,9 +106,13 @@ class Files:
         Raises:
             StoreError: it is missing or cannot be read.
         """
-        with _explained(f"{self.label}/{rel}", "read"), self.filesystem.open_input_file(self.path(rel)) as stream:
-            content: bytes = stream.read()
-            return content
+
+        def read() -> bytes:
+            with self.filesystem.open_input_file(self.path(rel)) as stream:
+                content: bytes = stream.read()
+                return content
+
+        return self._patiently(f"{self.label}/{rel}", "read", read)
 
     def write_bytes(self, rel: str, data: bytes) -> None:
         """Puts `data` under `rel`, replacing what was there; readers see the old or the new content, never a part.
@@ -94,13 +120,16 @@ class Files:
         Raises:
             StoreError: the destination cannot be written.
         """
-        with _explained(f"{self.label}/{rel}", "write"):
+
+        def write() -> None:
             if self.local is not None:
                 write_atomically(self.local / rel, data)
             elif self.filesystem.type_name in _UPLOADS_WHOLE:
                 self._put(self.path(rel), data)
             else:
                 self._put_and_move(rel, data)
+
+        self._patiently(f"{self.label}/{rel}", "write", write)
 
     def upload(self, source: Path, rel: str) -> None:
         """Puts a file of this machine under `rel`, piece by piece: it may be larger than memory.
@@ -124,8 +153,8 @@ class Files:
 
     def exists(self, rel: str) -> bool:
         """Whether there is a file or folder `rel`."""
-        with _explained(f"{self.label}/{rel}", "read"):
-            return bool(self.filesystem.get_file_info(self.path(rel)).type != fs.FileType.NotFound)
+        info = self._patiently(f"{self.label}/{rel}", "read", lambda: self.filesystem.get_file_info(self.path(rel)))
+        return bool(info.type != fs.FileType.NotFound)
 
     def delete(self, rel: str) -> None:
         """Removes a file; one that is not there is no error."""
@@ -144,8 +173,7 @@ class Files:
     def list(self, rel: str = "", suffix: str = "") -> tuple[FileEntry, ...]:
         """The files right inside the folder `rel`, by name; temporary files are left out, a missing folder is empty."""
         selector = fs.FileSelector(self.path(rel), allow_not_found=True)
-        with _explained(f"{self.label}/{rel}", "read"):
-            found = self.filesystem.get_file_info(selector)
+        found = self._patiently(f"{self.label}/{rel}", "read", lambda: self.filesystem.get_file_info(selector))
         entries = (
             FileEntry(item.base_name, item.size, item.mtime_ns or 0)
             for item in found
@@ -226,6 +254,27 @@ class Files:
                 if time.time() - leftover.stat().st_mtime > _LEFTOVER_SECONDS:
                     leftover.unlink()
 
+    def _patiently(self, where: str, verb: str, action: Callable[[], Result]) -> Result:
+        """Does something; a failure that may pass is waited for, `patience_s` seconds at most."""
+        began = time.monotonic()
+        waited = False
+        while True:
+            try:
+                with _explained(where, verb):
+                    done = action()
+            except StoreError as error:
+                left = began + self.patience_s - time.monotonic()
+                if left <= 0 or not _may_pass(error.__cause__):
+                    raise
+                if not waited:
+                    log.warning("%s: %s; waiting, %.0f s at most", error.where, error.what, self.patience_s)
+                waited = True
+                time.sleep(min(_PAUSE_S, left))
+                continue
+            if waited:
+                log.warning("%s: works again after %.0f s", where, time.monotonic() - began)
+            return done
+
     def _put(self, path: str, data: bytes) -> None:
         with self.filesystem.open_output_stream(path) as stream:
             stream.write(data)
@@ -263,6 +312,13 @@ def _open_with_fsspec(uri: str) -> tuple[fs.FileSystem, str]:
 
     filesystem, path = url_to_fs(uri)
     return fs.PyFileSystem(fs.FSSpecHandler(filesystem)), path
+
+
+def _may_pass(cause: BaseException | None) -> bool:
+    """Whether a file system's complaint is of a state that others can end: a full disk, a server that is overloaded."""
+    if isinstance(cause, OSError) and cause.errno in _PASSING:
+        return True
+    return bool(_PASSING_WORDS.search(str(cause)))
 
 
 @contextlib.contextmanager

@@ -120,8 +120,12 @@ class Store:
         return cls(files, read_record(files))
 
     @classmethod
-    def open(cls, uri: str) -> Store:
+    def open(cls, uri: str, patience_s: float = 0.0) -> Store:
         """The store at `<storage>/<sweep>`.
+
+        Args:
+            uri: a path or URI.
+            patience_s: see `wait_out`.
 
         Raises:
             StoreError: there is none.
@@ -129,6 +133,7 @@ class Store:
         from gansweep.store.filesystem import Files
 
         files = Files(uri)
+        files.patience_s = patience_s
         if not files.exists(SWEEP_FILE):
             raise StoreError("not a sweep's store: it has no sweep.json", where=files.label, fix=hint(files))
         return cls(files, read_record(files))
@@ -202,6 +207,10 @@ class Store:
             info = validated(SweepInfo, {**vars(current), **changes}, where=SWEEP_FILE)
             self._write_info(info)
         return info
+
+    def wait_out(self, seconds: float) -> None:
+        """From now on a storage that fails in a way that may pass (full, overloaded) is waited for, so long at most."""
+        self._files.patience_s = seconds
 
     # Rows ------------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,83 @@
+"""Storages that fail when they are told to: a small disk, and an S3 server."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@contextmanager
+def small_disk(place: Path) -> Iterator[Path]:
+    """A file system of 64 MB of its own. Skips the test where it cannot be mounted."""
+    if os.getuid() != 0:
+        pytest.skip("only root can mount one")
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", place], check=False)
+    if mounted.returncode:
+        pytest.skip("this machine does not let root mount")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """Leaves no byte; returns the file to remove."""
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as stream:
+        for size in (2**20, 2**12, 1):
+            try:
+                while True:
+                    stream.write(b"x" * size)
+            except OSError:
+                continue
+    return ballast
+
+
+class FlakyS3:
+    """Moto's S3 server, which answers with an error while `answer` is one."""
+
+    def __init__(self) -> None:
+        self.answer = 0
+        self.refused = 0
+        self._moto = DomainDispatcherApplication(create_backend_app)
+        self._server = make_server("127.0.0.1", 0, self._respond, threaded=True)
+        self.address = f"127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def stop(self) -> None:
+        self._server.shutdown()
+
+    def _respond(self, environment: dict[str, Any], start: Any) -> Any:
+        if not self.answer:
+            return self._moto(environment, start)
+        self.refused += 1
+        environment["wsgi.input"].read(int(environment.get("CONTENT_LENGTH") or 0))
+        start(f"{self.answer} {HTTPStatus(self.answer).phrase}", [("Content-Length", "0")])
+        return [b""]
+
+
+@contextmanager
+def flaky_s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[FlakyS3, str]]:
+    """An S3 server that can be told to fail, and a storage on it."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    server = FlakyS3()
+    boto3.client("s3", endpoint_url=f"http://{server.address}", region_name="us-east-1").create_bucket(Bucket="bucket")
+    try:
+        yield server, f"s3://bucket/runs?endpoint_override={server.address}&scheme=http&region=us-east-1"
+    finally:
+        server.stop()

@@ -1,0 +1,74 @@
+"""A storage that fails for a while."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gansweep.errors import StoreError
+from gansweep.store.filesystem import Files
+from tests.store.failing import fill, flaky_s3, small_disk
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_full_disk_is_waited_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with small_disk(tmp_path / "disk") as disk:
+        files = Files(str(disk / "store"))
+        files.write_bytes("a", b"before")
+        ballast = fill(disk)
+        with pytest.raises(StoreError, match="No space left on device"):
+            files.write_bytes("a", b"after" * 4096)
+        assert files.read_bytes("a") == b"before", "nothing is half written"
+        files.patience_s = 3.0
+        began = time.monotonic()
+        with pytest.raises(StoreError, match="No space left on device"):
+            files.write_bytes("a", b"after" * 4096)
+        assert 3.0 <= time.monotonic() - began < 20.0
+        files.patience_s = 60.0
+        caplog.clear()
+        threading.Timer(3.0, ballast.unlink).start()
+        with caplog.at_level(logging.WARNING):
+            files.write_bytes("a", b"after" * 4096)
+        assert files.read_bytes("a") == b"after" * 4096
+        first, second = caplog.messages
+        assert first.endswith("store/a: cannot write: No space left on device; waiting, 60 s at most")
+        assert "works again after" in second
+
+
+@pytest.mark.parametrize(("status", "verb"), [(500, "write"), (503, "read")])
+def test_a_server_that_is_overloaded_is_waited_for(
+    status: int, verb: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with flaky_s3(monkeypatch) as (server, storage):
+        files = Files(storage)
+        files.write_bytes("a", b"before")
+        files.patience_s = 100.0
+        server.answer = status
+        threading.Timer(8.0, setattr, (server, "answer", 0)).start()
+        with caplog.at_level(logging.WARNING):
+            if verb == "write":
+                files.write_bytes("a", b"after")
+            assert files.read_bytes("a") == (b"after" if verb == "write" else b"before")
+        assert server.refused
+        assert f"s3://bucket/runs/a: cannot {verb}: " in caplog.text
+        assert "waiting, 100 s at most" in caplog.text
+
+
+def test_what_will_not_pass_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = Files(str(tmp_path))
+    files.patience_s = 60.0
+    began = time.monotonic()
+    with pytest.raises(StoreError, match="No such file"):
+        files.read_bytes("nowhere")
+    with flaky_s3(monkeypatch) as (_, storage):
+        away = Files(storage.replace("s3://bucket/", "s3://other/"))
+        away.patience_s = 60.0
+        with pytest.raises(StoreError, match="cannot write"):
+            away.write_bytes("a", b"x")
+    assert time.monotonic() - began < 30.0
