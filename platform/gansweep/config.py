@@ -35,7 +35,7 @@ Model = TypeVar("Model", bound=BaseModel)
 SamplerName = Literal["tpe", "gp", "cma-es", "nsga-ii", "nsga-iii", "qmc", "random", "grid", "nsga2"]
 """How trials are proposed. `nsga2` is an older name of `nsga-ii`."""
 
-SchedulerName = Literal["asha", "hyperband", "median", "none"]
+SchedulerName = Literal["asha", "hyperband", "median", "mo-asha", "asha-any", "none"]
 """How trials are stopped early."""
 
 
@@ -184,9 +184,10 @@ class SchedulerSettings(Frozen):
     """When a trial is stopped before its budget is used.
 
     Args:
-        kind: `asha` (Li et al. 2020), `hyperband` (its brackets, asynchronously), `median` (Golovin et al. 2017) or
-            `none`.
-        metric: the objective it ranks trials by.
+        kind: `asha` (Li et al. 2020), `hyperband` (its brackets, asynchronously) and `median` (Golovin et al. 2017) go
+            by one objective. `mo-asha` (Schmucker et al. 2021) goes by the non-dominated rank of all, and `asha-any`
+            stops a trial that is among the best in no objective. Or `none`.
+        metric: the objective that the first three rank trials by.
         grace: reports every trial gets.
         reduction_factor: one in so many goes on at each rung.
     """

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from gansweep.config import Objective
-from gansweep.store.ranking import _fronts, rank_trials
+from gansweep.store.ranking import non_dominated_fronts, rank_trials
 
 FID, ACCURACY = Objective(name="fid", direction="minimize"), Objective(name="accuracy", direction="maximize")
 
@@ -134,7 +134,7 @@ def _fronts_by_definition(costs):
 @pytest.mark.parametrize("values", [3, 1000])
 def test_fronts_are_those_of_the_definition(objectives, values):
     costs = np.random.default_rng(objectives).integers(values, size=(150, objectives)).astype(float)
-    assert _fronts(costs).tolist() == _fronts_by_definition(costs)
+    assert non_dominated_fronts(costs).tolist() == _fronts_by_definition(costs)
 
 
 @pytest.mark.parametrize(("objectives", "alike"), [(2, False), (2, True), (3, False)])
@@ -143,5 +143,5 @@ def test_fronts_of_many_trials(objectives, alike):
     costs = np.random.default_rng(0).random((20_000, objectives))
     if alike:
         costs[:, 1] = -costs[:, 0]
-    fronts = _fronts(costs)
+    fronts = non_dominated_fronts(costs)
     assert (fronts.max() == 0) == alike

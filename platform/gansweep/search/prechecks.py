@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gansweep.errors import ConfigError, GansweepError, unknown_name
+from gansweep.errors import GansweepError, unknown_name
 from gansweep.search.parameters import SpaceParameters
 from gansweep.search.samplers import check_sampler
 from gansweep.search.spaces import users_code
@@ -76,14 +76,12 @@ def _check_known(kind: str, name: str, registry: Mapping[str, object]) -> None:
 
 
 def _check_search(experiment: Experiment) -> None:
-    scheduler = experiment.scheduler
+    from gansweep.search.schedulers import check_scheduler
+
     objectives = [objective.name for objective in experiment.objectives]
     fixed = SpaceParameters(experiment).fixed(experiment.overrides)
     check_sampler(experiment.sampler, objectives, SpaceParameters(experiment, fixed))
-    if scheduler.kind != "none" and scheduler.metric not in objectives:
-        raise ConfigError(
-            f"scheduler.metric = {scheduler.metric!r} is no objective", fix=f"objectives: {', '.join(objectives)}"
-        )
+    check_scheduler(experiment)
 
 
 def _rehearse(experiment: Experiment, check: Callable[[TrialConfig], None], space: str) -> None:

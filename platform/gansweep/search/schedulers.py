@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 
+from gansweep.errors import ConfigError
+from gansweep.search.halving import MultiObjectiveHalving, keeps_by_any, keeps_by_fronts
 from gansweep.seeds import seed_from
 
 if TYPE_CHECKING:
@@ -15,7 +17,10 @@ if TYPE_CHECKING:
 
     from gansweep.experiment import Experiment
 
-__all__ = ["make_scheduler"]
+__all__ = ["check_scheduler", "make_scheduler"]
+
+_BY_ALL = {"mo-asha": keeps_by_fronts, "asha-any": keeps_by_any}
+"""Schedulers that compare trials by all objectives."""
 
 _TIME = "reported"
 """The trial's own count of reports. Tune's starts again at 0 when it retries a trial."""
@@ -42,11 +47,20 @@ def make_scheduler(experiment: Experiment, reports: pd.DataFrame, seed: int) -> 
             grace_period=settings.grace,
             min_time_slice=math.inf,  # no trial is paused until there are enough to compare it with
         )
-        for report in _measured(reports, settings.metric):
+        for report in _measured(reports, [settings.metric]):
             told = {_TIME: int(report["index"]) + 1, settings.metric: report[settings.metric]}
             rule._results[report["trial_id"]].append(told)  # noqa: SLF001 (Tune has no other way to fill it)
         return rule
-    rungs = int(math.log(experiment.reports / settings.grace) / math.log(settings.reduction_factor) + 1e-9) + 1
+    if settings.kind in _BY_ALL:
+        halving = MultiObjectiveHalving(
+            experiment.objectives,
+            rungs_of(experiment.reports, settings.grace, settings.reduction_factor),
+            1.0 / settings.reduction_factor,
+            _BY_ALL[settings.kind],
+        )
+        halving.fill(_measured(reports, list(directions)))
+        return halving
+    rungs = len(rungs_of(experiment.reports, settings.grace, settings.reduction_factor))
     scheduler = FilledHalving(
         seed,
         time_attr=_TIME,
@@ -59,6 +73,31 @@ def make_scheduler(experiment: Experiment, reports: pd.DataFrame, seed: int) -> 
     )
     scheduler.fill(reports)
     return scheduler
+
+
+def rungs_of(reports: int, grace: int, factor: int) -> list[int]:
+    """The counts of reports at which trials are compared, rising: `grace`, and each `factor` times the one before."""
+    count = int(math.log(reports / grace) / math.log(factor) + 1e-9) + 1
+    return [grace * factor**rung for rung in range(count)]
+
+
+def check_scheduler(experiment: Experiment) -> None:
+    """Refuses a scheduler that cannot compare this experiment's trials.
+
+    Raises:
+        ConfigError: it goes by a score that is no objective, or by several objectives where there is one.
+    """
+    settings = experiment.scheduler
+    objectives = [objective.name for objective in experiment.objectives]
+    if settings.kind == "none":
+        return
+    if settings.kind in _BY_ALL:
+        if len(objectives) < 2:
+            what = f"{settings.kind} compares trials by several objectives, and there is one: {objectives[0]}"
+            raise ConfigError(what, where="scheduler", fix="choose asha, hyperband, median or none")
+    elif settings.metric not in objectives:
+        what = f"scheduler.metric = {settings.metric!r} is no objective"
+        raise ConfigError(what, fix=f"objectives: {', '.join(objectives)}")
 
 
 class FilledHalving(AsyncHyperBandScheduler):  # type: ignore[misc]
@@ -78,7 +117,7 @@ class FilledHalving(AsyncHyperBandScheduler):  # type: ignore[misc]
 
     def fill(self, reports: pd.DataFrame) -> None:
         """Enters reports at the rungs, by the trials' own ids."""
-        for report in _measured(reports, self._metric):
+        for report in _measured(reports, [self._metric]):
             for milestone, recorded in _rungs(self._bracket(report["trial_id"])):
                 if report["index"] + 1 == milestone:
                     recorded[report["trial_id"]] = self._metric_op * report[self._metric]
@@ -100,11 +139,12 @@ class FilledHalving(AsyncHyperBandScheduler):  # type: ignore[misc]
         return self._brackets[int(np.searchsorted(np.cumsum(shares / shares.sum()), drawn))]
 
 
-def _measured(reports: pd.DataFrame, metric: str) -> list[dict[str, Any]]:
-    """The reports that have this score, by trial and index."""
-    if metric not in reports:
+def _measured(reports: pd.DataFrame, metrics: list[str]) -> list[dict[str, Any]]:
+    """The reports that have all of these scores, by trial and index."""
+    if not set(metrics) <= set(reports.columns):
         return []
-    found: list[dict[str, Any]] = reports.loc[reports[metric].notna(), ["trial_id", "index", metric]].to_dict("records")  # type: ignore[assignment]
+    kept = reports.loc[reports[metrics].notna().all(axis=1), ["trial_id", "index", *metrics]]
+    found: list[dict[str, Any]] = kept.to_dict("records")  # type: ignore[assignment]
     return found
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from gansweep.config import Objective
 
-__all__ = ["rank_trials"]
+__all__ = ["non_dominated_fronts", "rank_trials"]
 
 _ORDER = ("completed", "stopped", "running", "interrupted", "diverged", "failed")
 """Best first. A stopped trial's scores are those of a part of its budget: never put before a completed trial's."""
@@ -53,7 +53,7 @@ def rank_trials(trials: pd.DataFrame, objectives: Sequence[Objective]) -> pd.Dat
     fronts = np.full(len(costs), -1, dtype=np.int64)
     for end in np.unique(ended[first_of][measured]):
         members = np.flatnonzero(measured & (ended[first_of] == end))
-        fronts[members] = _fronts(costs[members])
+        fronts[members] = non_dominated_fronts(costs[members])
     useful = ([place for place, objective in enumerate(objectives) if objective.direction == "maximize"][-1:] or [0])[0]
     # lexsort takes the most important key last; what is missing sorts behind every number.
     names = trials["trial_id"].to_numpy(str)
@@ -119,8 +119,11 @@ def _means(costs: NDArray[np.float64], group: NDArray[np.int64], counts: NDArray
     return means
 
 
-def _fronts(costs: NDArray[np.float64]) -> NDArray[np.int64]:
+def non_dominated_fronts(costs: NDArray[np.float64]) -> NDArray[np.int64]:
     """The front of each row: one more than the highest front of the rows that dominate it, 0 where none does.
+
+    Args:
+        costs: `[rows, objectives]`, smaller is better, finite.
 
     Efficient non-dominated sorting (Zhang et al. 2015): in lexical order a row's dominators all come before it, and a
     row that is dominated from one front is dominated from each front before. So its front is found by bisection.
