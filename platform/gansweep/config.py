@@ -5,15 +5,17 @@ All models are frozen and validated, and refuse unknown keys. A dict exists only
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gansweep.errors import ConfigError
 
 __all__ = [
     "AugmentationSettings",
+    "Constraint",
     "DataView",
     "Frozen",
     "LossSettings",
@@ -178,6 +180,39 @@ class Objective(Frozen):
 
     name: str
     direction: Literal["minimize", "maximize"]
+
+
+class Constraint(Frozen):
+    """A bound that samplers learn to keep: they prefer trials within it, whatever their objectives.
+
+    Args:
+        score: a score of a trial's reports, or `seconds_per_iteration` of its training.
+        at_most: the largest value within the bound.
+        at_least: the smallest; one of the two is given.
+    """
+
+    score: str
+    at_most: float | None = None
+    at_least: float | None = None
+
+    @model_validator(mode="after")
+    def _one_bound(self) -> Self:
+        if (self.at_most is None) == (self.at_least is None):
+            raise ValueError("give either at_most or at_least")
+        return self
+
+    def excess(self, values: Mapping[str, float]) -> float:
+        """How far values are beyond the bound, in units of the bound (of 1, where it is 0); not above 0 within it.
+
+        A trial that lacks the score counts as beyond: nobody knows that it keeps the bound.
+        """
+        value = values.get(self.score, math.nan)
+        if not math.isfinite(value):
+            return 1.0
+        bound = self.at_most if self.at_most is not None else self.at_least
+        assert bound is not None
+        beyond = value - bound if self.at_most is not None else bound - value
+        return beyond / (abs(bound) or 1.0)
 
 
 class SchedulerSettings(Frozen):

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gansweep.config import (
     AugmentationSettings,
+    Constraint,
     DataView,
     Frozen,
     LossSettings,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AugmentationSettings",
+    "Constraint",
     "DataView",
     "Experiment",
     "Frozen",
@@ -58,6 +60,7 @@ class Experiment(Frozen):
         trainables: what the space's names refer to.
         first_trials: parameter values (by Optuna parameter name) tried before the sampler chooses.
         objectives: in the order Optuna sees them.
+        constraints: bounds that samplers learn to keep.
         sampler: how trials are proposed: `tpe`, `gp`, `cma-es`, `nsga-ii`, `nsga-iii`, `qmc`, `random` or `grid`.
         reports: reports per trial, at equal fractions of its budget.
         overrides: dotted trial-configuration keys fixed for every trial, whatever the space says.
@@ -73,6 +76,7 @@ class Experiment(Frozen):
         Objective(name="fid", direction="minimize"),
         Objective(name="accuracy", direction="maximize"),
     )
+    constraints: tuple[Constraint, ...] = ()
     sampler: SamplerName = "tpe"
     scheduler: SchedulerSettings = SchedulerSettings()
     scoring: ScoringSettings = ScoringSettings()
@@ -103,7 +107,7 @@ class Experiment(Frozen):
         )
 
 
-_SETTABLE = frozenset({"objectives", "sampler", "scheduler", "scoring", "reports"})
+_SETTABLE = frozenset({"objectives", "constraints", "sampler", "scheduler", "scoring", "reports"})
 
 
 def _plain(value: Any) -> Any:

@@ -12,7 +12,7 @@ from gansweep.config import Objective, SchedulerSettings
 from gansweep.errors import ConfigError
 from gansweep.experiment import Experiment
 from gansweep.search.halving import keeps_by_any, keeps_by_fronts
-from gansweep.search.schedulers import check_scheduler, make_scheduler
+from gansweep.search.schedulers import Compared, check_scheduler, make_scheduler
 from trainables import TRAINABLES
 
 # FID and 1 - accuracy. 0, 1 and 2 are the front; 3 is dominated by 1, 4 and 5 by all.
@@ -67,7 +67,7 @@ GO, STOP = TrialScheduler.CONTINUE, TrialScheduler.STOP
 
 def test_the_best_detector_is_stopped_for_its_fid_by_asha_alone() -> None:
     for kind, verdict in (("asha", STOP), ("mo-asha", GO), ("asha-any", GO)):
-        scheduler = make_scheduler(_experiment(kind), NO_REPORTS, seed=0)
+        scheduler = make_scheduler(Compared.of(_experiment(kind)), NO_REPORTS, seed=0)
         for number in range(5):
             _verdicts(scheduler, f"{number:04d}", [(10.0 - number, 0.6)])
         assert _verdicts(scheduler, "0005", [(99.0, 0.9)]) == [verdict], kind
@@ -77,7 +77,7 @@ def test_the_best_detector_is_stopped_for_its_fid_by_asha_alone() -> None:
 @pytest.mark.parametrize("kind", ["mo-asha", "asha-any"])
 def test_a_trial_is_judged_at_rungs_alone_and_once(kind: str) -> None:
     rows = [(f"{number:04d}", index, 10.0, 0.9) for number in range(4) for index in (0, 2)]
-    scheduler = make_scheduler(_experiment(kind), pd.DataFrame(rows, columns=NO_REPORTS.columns), seed=0)
+    scheduler = make_scheduler(Compared.of(_experiment(kind)), pd.DataFrame(rows, columns=NO_REPORTS.columns), seed=0)
     # It was good enough at report 1, as its report of an earlier call says; at report 3 it is not.
     assert _verdicts(scheduler, "0000", [(99.0, 0.1)] * 2) == [GO, GO]
     assert _verdicts(scheduler, "0009", [(9.0, 0.95), (99.0, 0.1), (99.0, 0.1)]) == [GO, GO, STOP]
@@ -85,7 +85,7 @@ def test_a_trial_is_judged_at_rungs_alone_and_once(kind: str) -> None:
 
 def test_by_all_objectives_there_must_be_several() -> None:
     one = (Objective(name="fid", direction="minimize"),)
-    check_scheduler(_experiment("mo-asha"))
+    check_scheduler(Compared.of(_experiment("mo-asha")))
     with pytest.raises(ConfigError, match=r"mo-asha compares trials by several objectives, and there is one: fid"):
-        check_scheduler(_experiment("mo-asha", objectives=one))
-    check_scheduler(_experiment("asha", objectives=one))
+        check_scheduler(Compared.of(_experiment("mo-asha", objectives=one)))
+    check_scheduler(Compared.of(_experiment("asha", objectives=one)))

@@ -9,13 +9,15 @@ import pytest
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from gansweep.config import SamplerName, SchedulerSettings, TrialConfig
+from gansweep.config import Constraint, SamplerName, SchedulerSettings, TrialConfig
 from gansweep.errors import ConfigError
 from gansweep.experiment import Experiment
 from gansweep.search.parameters import SpaceParameters
-from gansweep.search.samplers import check_sampler, make_sampler
-from gansweep.search.schedulers import make_scheduler
+from gansweep.search.samplers import check_constraints, check_sampler, make_sampler
+from gansweep.search.schedulers import Compared, make_scheduler
 from gansweep.search.spaces import load_space
+from gansweep.search.trial_end import tell
+from gansweep.store.schema import TrialRow
 from trainables import TRAINABLES
 
 BOTH = ["fid", "accuracy"]
@@ -137,41 +139,92 @@ def _verdicts(scheduler: TrialScheduler, name: str, values: list[float], first: 
 def test_a_resumed_sweep_stops_trials_as_an_uninterrupted_one(kind: str) -> None:
     earlier = {f"{number:04d}": [float(number + 10)] * 9 for number in range(6)}
     later = {f"{number:04d}": [float(number + 8)] * 9 for number in range(6, 12)}
-    whole = make_scheduler(_experiment(kind), _reports({}), seed=1)
+    whole = make_scheduler(Compared.of(_experiment(kind)), _reports({}), seed=1)
     made: dict[str, list[float]] = {}
     for name, values in earlier.items():
         made[name] = values[: len(_verdicts(whole, name, values))]
     expected = {name: _verdicts(whole, name, values) for name, values in later.items()}
-    resumed = make_scheduler(_experiment(kind), _reports(made), seed=1)
+    resumed = make_scheduler(Compared.of(_experiment(kind)), _reports(made), seed=1)
     assert {name: _verdicts(resumed, name, values) for name, values in later.items()} == expected
     if kind == "asha":
-        empty = make_scheduler(_experiment(kind), _reports({}), seed=1)
+        empty = make_scheduler(Compared.of(_experiment(kind)), _reports({}), seed=1)
         assert {name: _verdicts(empty, name, values) for name, values in later.items()} != expected
 
 
 def test_a_trial_that_goes_on_keeps_its_place_at_the_rungs() -> None:
     others = {f"{number:04d}": [10.0, 10.0, 10.0] for number in range(1, 5)}
     # Best of all at the first rung, it has become bad; at report 2 there is no rung.
-    scheduler = make_scheduler(_experiment("asha"), _reports({"0000": [1.0], **others}), seed=1)
+    scheduler = make_scheduler(Compared.of(_experiment("asha")), _reports({"0000": [1.0], **others}), seed=1)
     assert _verdicts(scheduler, "0000", [99.0, 99.0], first=1) == [TrialScheduler.CONTINUE, TrialScheduler.STOP]
 
 
 def test_hyperband_has_brackets_of_different_patience() -> None:
-    scheduler = make_scheduler(_experiment("hyperband"), _reports({}), seed=0)
+    scheduler = make_scheduler(Compared.of(_experiment("hyperband")), _reports({}), seed=0)
     firsts = {min(milestone for milestone, _ in scheduler._bracket(f"{n:04d}")._rungs) for n in range(60)}  # type: ignore[attr-defined]
     assert firsts == {1, 3, 9}
 
 
 def test_the_median_rule_stops_what_is_worse_than_the_others_were() -> None:
-    scheduler = make_scheduler(_experiment("median"), _reports({}), seed=0)
+    scheduler = make_scheduler(Compared.of(_experiment("median")), _reports({}), seed=0)
     for number in range(4):
         assert TrialScheduler.STOP not in _verdicts(scheduler, f"{number:04d}", [10.0] * 5)
     assert _verdicts(scheduler, "0009", [50.0] * 5)[-1] == TrialScheduler.STOP
     earlier = {f"{number:04d}": [10.0] * 5 for number in range(4)}
-    resumed = make_scheduler(_experiment("median"), _reports(earlier), seed=0)
+    resumed = make_scheduler(Compared.of(_experiment("median")), _reports(earlier), seed=0)
     assert _verdicts(resumed, "0009", [50.0] * 5)[-1] == TrialScheduler.STOP
 
 
 @pytest.mark.parametrize(("kind", "reports"), [("none", 9), ("asha", 1), ("hyperband", 1), ("median", 1)])
 def test_nothing_is_stopped_where_there_is_nothing_to_stop_at(kind: str, reports: int) -> None:
-    assert type(make_scheduler(_experiment(kind, reports), _reports({}), seed=0)) is FIFOScheduler
+    assert type(make_scheduler(Compared.of(_experiment(kind, reports)), _reports({}), seed=0)) is FIFOScheduler
+
+
+SLOW = Constraint(score="seconds_per_iteration", at_most=0.5)
+
+
+def test_a_constraint_is_one_bound_in_units_of_the_bound() -> None:
+    assert SLOW.excess({"seconds_per_iteration": 0.75}) == 0.5
+    assert SLOW.excess({"seconds_per_iteration": 0.25}) == -0.5
+    assert Constraint(score="lesion_fidelity", at_least=0.8).excess({"lesion_fidelity": 0.6}) == pytest.approx(0.25)
+    assert SLOW.excess({}) == 1.0  # nobody knows
+    with pytest.raises(ValueError, match="give either at_most or at_least"):
+        Constraint(score="fid", at_most=1.0, at_least=0.0)
+
+
+def test_constraints_that_nothing_would_keep_are_refused() -> None:
+    check_constraints("tpe", [SLOW, Constraint(score="accuracy_difference", at_least=0.0)])
+    with pytest.raises(
+        ConfigError, match=r"random takes no constraints, and there are 1; choose one of tpe, gp, nsga-ii"
+    ):
+        check_constraints("random", [SLOW])
+    with pytest.raises(ConfigError, match=r"'memorised'"):
+        check_constraints("tpe", [Constraint(score="memorised", at_most=0.0)])
+
+
+@pytest.mark.parametrize("kind", ["tpe", "nsga-ii", "nsga-iii"])
+def test_a_sampler_learns_to_keep_a_constraint(kind: str) -> None:
+    """The best values are beyond the bound; with it the sampler leaves them."""
+    late = {}
+    for constrained in (False, True):
+        study = optuna.create_study(directions=["minimize", "minimize"])
+        study.sampler = make_sampler(kind, 1, 0, 10)
+        if kind != "tpe":
+            study.sampler._population_size = 10  # type: ignore[attr-defined]
+        beyond = []
+        for number in range(160):
+            trial = study.ask()
+            x = trial.suggest_float("x", 0.0, 1.0)
+            y = trial.suggest_float("y", 0.0, 1.0)
+            row = TrialRow(
+                f"{number:04d}",
+                0,
+                "completed",
+                TrialConfig(),
+                scores={"fid": 1 - x, "accuracy": 1 - x * y},
+                iterations=10,
+                seconds_training=10 * x,
+            )
+            tell(study, row, ["fid", "accuracy"], [SLOW] if constrained else [])
+            beyond.append(x > 0.75)  # the optimum within the bound is at it
+        late[constrained] = sum(beyond[100:])
+    assert 2 * late[True] < late[False], late

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gansweep.errors import GansweepError, unknown_name
 from gansweep.search.parameters import SpaceParameters
-from gansweep.search.samplers import check_sampler
+from gansweep.search.samplers import check_constraints, check_sampler
 from gansweep.search.spaces import users_code
 
 if TYPE_CHECKING:
@@ -76,12 +76,13 @@ def _check_known(kind: str, name: str, registry: Mapping[str, object]) -> None:
 
 
 def _check_search(experiment: Experiment) -> None:
-    from gansweep.search.schedulers import check_scheduler
+    from gansweep.search.schedulers import Compared, check_scheduler
 
     objectives = [objective.name for objective in experiment.objectives]
     fixed = SpaceParameters(experiment).fixed(experiment.overrides)
+    check_constraints(experiment.sampler, experiment.constraints)
     check_sampler(experiment.sampler, objectives, SpaceParameters(experiment, fixed))
-    check_scheduler(experiment)
+    check_scheduler(Compared.of(experiment))
 
 
 def _rehearse(experiment: Experiment, check: Callable[[TrialConfig], None], space: str) -> None:

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import importlib.util
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from gansweep.errors import ConfigError
+from gansweep.errors import ConfigError, unknown_name
+from gansweep.scoring.metrics.registry import METRICS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from gansweep.search.parameters import SpaceParameters
+    from optuna.distributions import BaseDistribution
 
-__all__ = ["check_sampler", "make_sampler"]
+    from gansweep.config import Constraint
+
+__all__ = ["check_constraints", "check_sampler", "make_sampler"]
 
 _SAME_IN_EVERY_TRIAL = frozenset({"gp", "cma-es", "qmc"})
 """Samplers that draw parameters at random which not every trial has."""
+
+_CONSTRAINED = ("tpe", "gp", "nsga-ii", "nsga-iii")
+"""Samplers that learn to keep constraints."""
+
+_VARIANTS = ("_difference", "_real_only", "_matched", "_floor")
+"""Endings of what is reported beside a metric."""
 
 _OTHERS = "choose tpe, nsga-ii or random"
 
@@ -39,7 +48,11 @@ def make_sampler(kind: str, seed: int, proposed: int, startup_trials: int) -> op
     stream = seed + proposed
     if kind == "tpe":
         return optuna.samplers.TPESampler(
-            seed=stream, multivariate=True, group=True, constant_liar=True, n_startup_trials=startup_trials
+            seed=stream,
+            multivariate=True,
+            group=True,
+            constant_liar=True,
+            n_startup_trials=startup_trials,
         )
     if kind == "gp":
         return optuna.samplers.GPSampler(seed=stream, n_startup_trials=startup_trials, deterministic_objective=False)
@@ -59,7 +72,19 @@ def make_sampler(kind: str, seed: int, proposed: int, startup_trials: int) -> op
     return optuna.samplers.RandomSampler(seed=stream)
 
 
-def check_sampler(kind: str, objectives: Sequence[str], space: SpaceParameters) -> None:
+class Searched(Protocol):
+    """The free parameters of a space."""
+
+    @property
+    def distributions(self) -> Mapping[str, BaseDistribution]:
+        """The distribution of each parameter."""
+
+    @property
+    def conditional(self) -> Sequence[str]:
+        """The parameters that not every trial has."""
+
+
+def check_sampler(kind: str, objectives: Sequence[str], space: Searched) -> None:
     """Refuses a sampler that cannot search this space.
 
     Args:
@@ -93,6 +118,28 @@ def check_sampler(kind: str, objectives: Sequence[str], space: SpaceParameters) 
         if endless:
             what = f"a grid needs a finite space; {_some(endless)} can be any number of a range"
             raise ConfigError(what, where="sampler", fix="give suggest_float a step, --set them, or choose qmc")
+
+
+def check_constraints(kind: str, constraints: Sequence[Constraint]) -> None:
+    """Refuses constraints that nothing would keep.
+
+    Args:
+        kind: the sampler's name.
+        constraints: of the experiment.
+
+    Raises:
+        ConfigError: a score that no trial has, or a sampler that takes no constraints.
+    """
+    for constraint in constraints:
+        base = constraint.score
+        for suffix in _VARIANTS:
+            base = base.removesuffix(suffix)
+        if base not in {"seconds_per_iteration", *(name for name, metric in METRICS.items() if metric.trial)}:
+            known = ["seconds_per_iteration", *(name for name, metric in METRICS.items() if metric.trial)]
+            raise unknown_name("score", constraint.score, known, where="constraints")
+    if constraints and kind not in (*_CONSTRAINED, "nsga2"):
+        what = f"{kind} takes no constraints, and there are {len(constraints)}"
+        raise ConfigError(what, where="sampler", fix=f"choose one of {', '.join(_CONSTRAINED)}")
 
 
 def _some(names: Sequence[str]) -> str:

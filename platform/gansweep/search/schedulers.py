@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,11 +14,14 @@ from gansweep.search.halving import MultiObjectiveHalving, keeps_by_any, keeps_b
 from gansweep.seeds import seed_from
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
 
+    from gansweep.config import Objective, SchedulerSettings
     from gansweep.experiment import Experiment
 
-__all__ = ["check_scheduler", "make_scheduler"]
+__all__ = ["Compared", "check_scheduler", "make_scheduler"]
 
 _BY_ALL = {"mo-asha": keeps_by_fronts, "asha-any": keeps_by_any}
 """Schedulers that compare trials by all objectives."""
@@ -26,18 +30,38 @@ _TIME = "reported"
 """The trial's own count of reports. Tune's starts again at 0 when it retries a trial."""
 
 
-def make_scheduler(experiment: Experiment, reports: pd.DataFrame, seed: int) -> TrialScheduler:
-    """The scheduler that an experiment names.
+@dataclass(frozen=True)
+class Compared:
+    """How the trials of a search are compared while they run.
 
     Args:
-        experiment: its scheduler's settings, its objectives and its number of reports.
+        settings: of the scheduler.
+        objectives: in the study's order.
+        reports: of a trial that is not stopped.
+    """
+
+    settings: SchedulerSettings
+    objectives: Sequence[Objective]
+    reports: int
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> Compared:
+        """How an experiment compares its trials."""
+        return cls(experiment.scheduler, experiment.objectives, experiment.reports)
+
+
+def make_scheduler(compared: Compared, reports: pd.DataFrame, seed: int) -> TrialScheduler:
+    """A scheduler by its name.
+
+    Args:
+        compared: how.
         reports: the sweep's reports so far: `trial_id`, `index` and a column for each objective.
         seed: of its random choices.
     """
-    settings = experiment.scheduler
-    if settings.kind == "none" or experiment.reports <= settings.grace:
+    settings = compared.settings
+    if settings.kind == "none" or compared.reports <= settings.grace:
         return FIFOScheduler()
-    directions = {objective.name: objective.direction for objective in experiment.objectives}
+    directions = {objective.name: objective.direction for objective in compared.objectives}
     mode = "min" if directions[settings.metric] == "minimize" else "max"
     if settings.kind == "median":
         rule = MedianStoppingRule(
@@ -53,20 +77,20 @@ def make_scheduler(experiment: Experiment, reports: pd.DataFrame, seed: int) -> 
         return rule
     if settings.kind in _BY_ALL:
         halving = MultiObjectiveHalving(
-            experiment.objectives,
-            rungs_of(experiment.reports, settings.grace, settings.reduction_factor),
+            compared.objectives,
+            rungs_of(compared.reports, settings.grace, settings.reduction_factor),
             1.0 / settings.reduction_factor,
             _BY_ALL[settings.kind],
         )
         halving.fill(_measured(reports, list(directions)))
         return halving
-    rungs = len(rungs_of(experiment.reports, settings.grace, settings.reduction_factor))
+    rungs = len(rungs_of(compared.reports, settings.grace, settings.reduction_factor))
     scheduler = FilledHalving(
         seed,
         time_attr=_TIME,
         metric=settings.metric,
         mode=mode,
-        max_t=experiment.reports,
+        max_t=compared.reports,
         grace_period=settings.grace,
         reduction_factor=settings.reduction_factor,
         brackets=rungs if settings.kind == "hyperband" else 1,
@@ -81,14 +105,14 @@ def rungs_of(reports: int, grace: int, factor: int) -> list[int]:
     return [grace * factor**rung for rung in range(count)]
 
 
-def check_scheduler(experiment: Experiment) -> None:
-    """Refuses a scheduler that cannot compare this experiment's trials.
+def check_scheduler(compared: Compared) -> None:
+    """Refuses a scheduler that cannot compare trials so.
 
     Raises:
         ConfigError: it goes by a score that is no objective, or by several objectives where there is one.
     """
-    settings = experiment.scheduler
-    objectives = [objective.name for objective in experiment.objectives]
+    settings = compared.settings
+    objectives = [objective.name for objective in compared.objectives]
     if settings.kind == "none":
         return
     if settings.kind in _BY_ALL:

@@ -220,7 +220,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         if self._rules is not None:
             self._rules.ended(row)
         attach_sheet(self._store, self._study, int(row.trial_id))
-        tell(self._study, row, self._objectives)
+        tell(self._study, row, self._objectives, self._experiment.constraints)
         if self._upkeep is not None:
             self._upkeep.trial_ended()
         how = self._described(told) if told is not None and row.scores else row.reason
@@ -291,7 +291,7 @@ def requeue_orphans(study: optuna.Study, store: Store, objectives: Sequence[str]
     waiting = 0
     for orphan in orphans:
         if (row := ends.get(trial_name(orphan.number))) is not None:
-            tell(study, row, objectives)
+            tell(study, row, objectives, store.info.constraints)
             continue
         study._storage.set_trial_state_values(orphan._trial_id, state=TrialState.WAITING)  # noqa: SLF001
         waiting += 1

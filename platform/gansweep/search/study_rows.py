@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from gansweep.errors import GansweepError
 from gansweep.search.parameters import DrawnTrial, SpaceParameters, parameters_from_json
-from gansweep.search.trial_end import trial_name, values_and_state
+from gansweep.search.trial_end import excesses, trial_name, values_and_state
 from gansweep.store.schema import flat_config
 
 if TYPE_CHECKING:
@@ -150,12 +150,17 @@ class _Trials:
         attributes: dict[str, Any] = {ATTEMPTS: row.attempt + 1}
         state = TrialState.WAITING
         values = None
+        beyond: dict[str, float] = {}
         if row.status not in ("running", "interrupted"):
             attributes |= {"status": row.status, "reason": row.reason, "stopped_at": row.stopped_at}
             values, state = values_and_state(row, self.objectives)
-        return create_trial(
+            beyond = excesses(row, self.experiment.constraints)
+        trial = create_trial(
             state=state, values=values, params=params, distributions=distributions, user_attrs=attributes
         )
+        for key, value in beyond.items():
+            trial.set_constraint(key, value)
+        return trial
 
     def _without_row(self, number: int) -> FrozenTrial:
         old = self.old[number] if number < len(self.old) else None

@@ -214,7 +214,7 @@ class _Search:
         from gansweep.search.growth import Demand, GrowingLimiter
         from gansweep.search.relay import relayed
         from gansweep.search.retries import ProgressCounts
-        from gansweep.search.schedulers import make_scheduler
+        from gansweep.search.schedulers import Compared, make_scheduler
 
         options = self.options
         demand = Demand(self.footprint) if options.wait_for_nodes else None
@@ -225,7 +225,9 @@ class _Search:
                 self._trainable(asking.enter_context(relayed())),
                 tune_config=tune.TuneConfig(
                     search_alg=GrowingLimiter(searcher, self.footprint, self.at_once, options.concurrent, demand),
-                    scheduler=make_scheduler(self.experiment, self.store.latest_reports(), options.seed),
+                    scheduler=make_scheduler(
+                        Compared.of(self.experiment), self.store.latest_reports(), options.seed
+                    ),
                     num_samples=trials,
                     reuse_actors=True,
                 ),

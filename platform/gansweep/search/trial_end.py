@@ -14,10 +14,11 @@ from gansweep.search.mailbox import OUT_OF_MEMORY
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gansweep.config import Constraint
     from gansweep.search.trial import TrialResult
     from gansweep.store.schema import TrialRow
 
-__all__ = ["ended", "tell", "trial_name", "values_and_state"]
+__all__ = ["ended", "excesses", "tell", "trial_name", "values_and_state"]
 
 
 def trial_name(number: int) -> str:
@@ -56,7 +57,7 @@ def ended(row: TrialRow, told: TrialResult | None, error: bool, gpus: float) -> 
     )
 
 
-def tell(study: optuna.Study, row: TrialRow, objectives: Sequence[str]) -> None:
+def tell(study: optuna.Study, row: TrialRow, objectives: Sequence[str], constraints: Sequence[Constraint] = ()) -> None:
     """Ends a trial in the study as its row says. The user attributes `status`, `reason` and `stopped_at` tell more."""
     number = int(row.trial_id)
     frozen = study.get_trials(deepcopy=False)[number]
@@ -64,7 +65,17 @@ def tell(study: optuna.Study, row: TrialRow, objectives: Sequence[str]) -> None:
     for key, value in (("status", row.status), ("reason", row.reason), ("stopped_at", row.stopped_at)):
         trial.set_user_attr(key, value)
     values, state = values_and_state(row, objectives)
+    for name, excess in excesses(row, constraints).items():
+        trial.set_constraint(name, excess)
     study.tell(number, values, state)
+
+
+def excesses(row: TrialRow, constraints: Sequence[Constraint]) -> dict[str, float]:
+    """How far a trial is beyond each constraint, as Optuna's samplers take it: not above 0 within it."""
+    values = dict(row.scores)
+    if row.iterations:
+        values["seconds_per_iteration"] = row.seconds_training / row.iterations
+    return {str(place): constraint.excess(values) for place, constraint in enumerate(constraints)}
 
 
 def values_and_state(row: TrialRow, objectives: Sequence[str]) -> tuple[list[float] | None, TrialState]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_continues", "differences", "same_space"]
 
-_PLAIN: tuple[str, ...] = ("sampler", "reports")
+_PLAIN: tuple[str, ...] = ("sampler", "reports", "constraints")
 
 
 def check_continues(here: SweepInfo, wanted: SweepInfo, where: str) -> None:

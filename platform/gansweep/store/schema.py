@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from gansweep.config import Frozen, Objective, TrialConfig
+from gansweep.config import Constraint, Frozen, Objective, TrialConfig
 from gansweep.errors import StoreError
 
 if TYPE_CHECKING:
@@ -120,6 +120,11 @@ class SweepInfo(Frozen):
     study: str = ""
     notes: dict[str, Any] = Field(default_factory=dict)
     format: int = FORMAT
+
+    @property
+    def constraints(self) -> tuple[Constraint, ...]:
+        """Bounds that its sampler learned to keep."""
+        return tuple(Constraint.model_validate(item) for item in self.experiment.get("constraints", ()))
 
 
 @dataclass(frozen=True)
