@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from gansweep._version import __version__
 
 if TYPE_CHECKING:
-    from gansweep.api import confirm, export_best, generate, ingest, repeat, score, sweep, train
+    from gansweep.api import confirm, export_best, generate, ingest, repeat, replay, score, sweep, train
     from gansweep.cohort.dataset import Cohort
     from gansweep.config import TrialConfig
     from gansweep.contracts import Trainables
@@ -40,6 +40,7 @@ __all__ = [
     "generate",
     "ingest",
     "repeat",
+    "replay",
     "score",
     "sweep",
     "train",
@@ -52,7 +53,7 @@ _FROM = {
     "Trainables": "gansweep.contracts",
     "TrialConfig": "gansweep.config",
     **dict.fromkeys(
-        ("confirm", "export_best", "generate", "ingest", "repeat", "score", "sweep", "train"), "gansweep.api"
+        ("confirm", "export_best", "generate", "ingest", "repeat", "replay", "score", "sweep", "train"), "gansweep.api"
     ),
 }
 

@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from gansweep.contracts import Trainables
     from gansweep.experiment import Experiment
     from gansweep.scoring.values import MetricValue
+    from gansweep.search.replay import Replay
     from gansweep.store.store import Store
 
 Space: TypeAlias = "str | Experiment | None"
 """A space by name or file, or an experiment; None: the recorded one, or none of one's own."""
 
-__all__ = ["confirm", "export_best", "generate", "ingest", "repeat", "score", "sweep", "train"]
+__all__ = ["confirm", "export_best", "generate", "ingest", "repeat", "replay", "score", "sweep", "train"]
 
 
 def ingest(source: str | Path, out: str | Path, **settings: Any) -> Cohort:
@@ -97,6 +98,26 @@ def repeat(store: str | Store, *, space: Space = None, **options: Any) -> list[s
 
     opened = _opened(store)
     return run(opened, _swept(opened, space), validated(RepeatOptions, options, where="repeat"))
+
+
+def replay(*stores: str | Store, **options: Any) -> list[Replay]:
+    """Simulates samplers and early stopping on the trials of finished sweeps, in seconds.
+
+    Args:
+        stores: what `sweep` returned, or where they are.
+        **options: fields of `gansweep.options.ReplayOptions`: `samplers`, `schedulers`, `seeds`...
+
+    Returns:
+        What each method reaches on each store, and what it needs to get as far as random search.
+
+    Raises:
+        GansweepError: see `gansweep.search.replay.replay_stores`.
+    """
+    from gansweep.config import validated
+    from gansweep.options import ReplayOptions
+    from gansweep.search.replay import replay_stores
+
+    return replay_stores([_opened(store) for store in stores], validated(ReplayOptions, options, where="replay"))
 
 
 def confirm(store: str | Store, *, space: Space = None, **options: Any) -> dict[str, Any]:

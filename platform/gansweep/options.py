@@ -24,6 +24,7 @@ __all__ = [
     "GenerateOptions",
     "Placement",
     "RepeatOptions",
+    "ReplayOptions",
     "ScoreOptions",
     "SweepOptions",
     "TrainOptions",
@@ -187,6 +188,24 @@ class RepeatOptions(Frozen):
     checkpoint_minutes: float = _checkpoint_minutes()
     hang_minutes: float = _hang_minutes()
     hang_factor: float = _hang_factor()
+
+
+class ReplayOptions(Frozen):
+    """Which searches are simulated: the options of `gansweep replay` and `gansweep.replay`."""
+
+    samplers: tuple[SamplerName, ...] = Field(
+        ("random", "tpe", "nsga-ii"), description="Who proposes.", json_schema_extra={"metavar": "NAME,NAME,..."}
+    )
+    schedulers: tuple[SchedulerName, ...] = Field(
+        ("none", "asha", "mo-asha", "asha-any", "median"),
+        description="Who stops trials early; each with each sampler.",
+        json_schema_extra={"metavar": "NAME,NAME,..."},
+    )
+    metric: str | None = Field(None, description="What schedulers by one objective go by; default: the first.")
+    seeds: int = Field(20, ge=20, description="Simulations of each.")
+    budget: float = Field(0.5, gt=0.0, le=1.0, description="Compare at this fraction of what all trials took.")
+    concurrent: int = Field(1, ge=1, description="Trials at once.")
+    seed: int = Field(0, ge=0, description="Seed of every random choice.")
 
 
 class ConfirmSettings(Frozen):

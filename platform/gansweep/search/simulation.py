@@ -1,0 +1,258 @@
+"""One simulated search on the trials of a finished sweep.
+
+A sampler proposes as in a sweep. The stored configuration that is nearest to the proposal and was not trained yet takes
+its place, with its own parameters, so that the sampler learns only what is true. Schedulers are those of a sweep, and
+hear of the reports in the order in which `concurrent` worker groups would make them.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import optuna
+import pandas as pd
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState
+from ray.tune.schedulers import TrialScheduler
+
+from gansweep.search.schedulers import Compared, make_scheduler
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+    from optuna.distributions import BaseDistribution
+
+    from gansweep.config import SchedulerSettings
+    from gansweep.search.recorded import RecordedSweep
+
+__all__ = ["MakeSampler", "Method", "Run", "hypervolume", "simulate"]
+
+_GOOD = 0.1  # of the trials are called the best detectors
+
+MakeSampler = Callable[[int], optuna.samplers.BaseSampler]
+"""A sampler from a seed."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to search.
+
+    Args:
+        name: shown to users.
+        sampler: what proposes; None draws from the stored configurations at random.
+        scheduler: which trials are stopped.
+    """
+
+    name: str
+    sampler: MakeSampler | None
+    scheduler: SchedulerSettings
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a simulated search had found when each of its trials completed, in that order, `[completed]` each.
+
+    Args:
+        spent: worker group seconds until then.
+        hypervolume: of the completed trials' front; see `RecordedSweep.quality`.
+        best: the best detector's quality.
+        good_stopped: the fraction of the best tenth of the detectors that was stopped early, of those that were begun;
+            NaN where none was.
+    """
+
+    spent: NDArray[np.float64]
+    hypervolume: NDArray[np.float64]
+    best: NDArray[np.float64]
+    good_stopped: float
+
+    def at(self, budget: float) -> tuple[float, float]:
+        """Hypervolume and best detector when so much is spent; 0 before any trial completed."""
+        place = int(np.searchsorted(self.spent, budget, side="right")) - 1
+        return (float(self.hypervolume[place]), float(self.best[place])) if place >= 0 else (0.0, 0.0)
+
+    def cost(self, target: float, values: NDArray[np.float64]) -> float:
+        """What was spent when `values`, one of the columns, reached the target; infinite where it never did."""
+        reached = np.flatnonzero(values >= target - 1e-12)
+        return float(self.spent[reached[0]]) if len(reached) else math.inf
+
+
+def simulate(sweep: RecordedSweep, method: Method, seed: int, concurrent: int = 1) -> Run:
+    """Searches until every stored configuration was trained, each once.
+
+    Args:
+        sweep: what its trials report.
+        method: how to search.
+        seed: of the sampler, and of random draws.
+        concurrent: worker groups, each with a trial at a time.
+    """
+    return _Simulation(sweep, method, seed).run(concurrent)
+
+
+def hypervolume(quality: NDArray[np.float64]) -> float:
+    """The volume between the origin and rows of `[trials, objectives]` in 0 to 1, larger is better."""
+    from optuna._hypervolume import compute_hypervolume
+
+    return float(compute_hypervolume(-quality, np.zeros(quality.shape[1]))) if len(quality) else 0.0
+
+
+class _Simulation:
+    """The state of one simulated search."""
+
+    def __init__(self, sweep: RecordedSweep, method: Method, seed: int) -> None:
+        self._sweep = sweep
+        self._names = [objective.name for objective in sweep.objectives]
+        self._draws = np.random.default_rng(seed)
+        self._free = list(range(len(sweep.trials)))
+        self._places = _Places(sweep)
+        compared = Compared(method.scheduler, sweep.objectives, sweep.reports)
+        self._scheduler = make_scheduler(compared, pd.DataFrame(columns=["trial_id", "index"]), seed)
+        self._study: optuna.Study | None = None
+        if method.sampler is not None:
+            directions = [objective.direction for objective in sweep.objectives]
+            self._study = optuna.create_study(directions=directions, sampler=method.sampler(seed))
+        self._stopped: set[int] = set()
+        self._begun: set[int] = set()
+
+    def run(self, concurrent: int) -> Run:
+        spent = 0.0
+        found: list[tuple[float, int]] = []  # seconds and trial, as they complete
+        events: list[tuple[float, int, int, int, Any]] = []  # clock, tie, trial, reports by then, what the study asked
+        ties = iter(range(10**9))
+
+        def begin(now: float) -> None:
+            if self._free:
+                trial, asked = self._next()
+                self._begun.add(trial)
+                self._scheduler.on_trial_add(None, self._as_tune(trial))
+                heapq.heappush(events, (now + self._segment(trial, 0), next(ties), trial, 1, asked))
+
+        for _ in range(concurrent):
+            begin(0.0)
+        while events:
+            now, _, trial, reports, asked = heapq.heappop(events)
+            spent += self._segment(trial, reports - 1)
+            if self._goes_on(trial, reports):
+                heapq.heappush(events, (now + self._segment(trial, reports), next(ties), trial, reports + 1, asked))
+                continue
+            self._tell(trial, reports, asked)
+            if reports == self._sweep.reports:
+                found.append((spent, trial))
+            begin(now)
+        return self._summary(found)
+
+    def _segment(self, trial: int, reports: int) -> float:
+        """Seconds from one report to the next; a trial that diverges costs what it took until its last report."""
+        seconds = self._sweep.trials[trial].seconds
+        if reports >= len(seconds):
+            return 0.0
+        return float(seconds[reports] - (seconds[reports - 1] if reports else 0.0))
+
+    def _goes_on(self, trial: int, reports: int) -> bool:
+        recorded = self._sweep.trials[trial]
+        if reports >= self._sweep.reports or reports > len(recorded.scores):
+            return False
+        scores = dict(zip(self._names, recorded.scores[reports - 1].tolist(), strict=True))
+        verdict = self._scheduler.on_trial_result(None, self._as_tune(trial), {"reported": reports, **scores})
+        if verdict == TrialScheduler.STOP:
+            self._stopped.add(trial)
+            return False
+        return True
+
+    def _as_tune(self, trial: int) -> Any:
+        return _TuneTrial(self._sweep.trials[trial].trial_id)
+
+    def _next(self) -> tuple[int, Any]:
+        """The next trial of the table, and the study's trial where there is a study."""
+        if self._study is None:
+            return self._free.pop(int(self._draws.integers(len(self._free)))), None
+        asked = self._study.ask()
+        proposed = dict(asked.relative_params or {})
+        frozen = self._study._storage.get_trial(asked._trial_id)  # noqa: SLF001 (as Optuna's own Trial does)
+        for name, distribution in self._sweep.distributions.items():
+            if name not in proposed:
+                proposed[name] = self._study.sampler.sample_independent(self._study, frozen, name, distribution)
+        distance = self._places.distance(proposed, self._free)
+        nearest = np.flatnonzero(distance == distance.min())
+        trial = self._free.pop(int(self._draws.choice(nearest)))
+        for name, value in self._sweep.trials[trial].params.items():
+            distribution = self._sweep.distributions[name]
+            internal = distribution.to_internal_repr(value)
+            self._study._storage.set_trial_param(asked._trial_id, name, internal, distribution)  # noqa: SLF001
+        return trial, asked
+
+    def _tell(self, trial: int, reports: int, asked: Any) -> None:
+        if self._study is None:
+            return
+        recorded = self._sweep.trials[trial]
+        if recorded.diverged and trial not in self._stopped:
+            self._study.tell(asked, state=TrialState.PRUNED)  # as a sweep tells it
+        else:
+            self._study.tell(asked, recorded.scores[reports - 1].tolist())
+
+    def _summary(self, found: list[tuple[float, int]]) -> Run:
+        quality = self._sweep.quality
+        useful = quality[:, self._sweep.useful]
+        order = [trial for _, trial in found]
+        volumes = np.array([hypervolume(quality[order[: count + 1]]) for count in range(len(order))])
+        count = max(1, round(_GOOD * len(quality)))
+        good = set(np.argsort(-useful, kind="stable")[:count].tolist()) & self._begun
+        share = len(good & self._stopped) / len(good) if good else math.nan
+        spent = np.array([seconds for seconds, _ in found])
+        return Run(spent, volumes, np.maximum.accumulate(useful[order]) if order else np.zeros(0), share)
+
+
+class _Places:
+    """Where the stored configurations lie in the space: numbers scaled to their range, choices apart by 1."""
+
+    def __init__(self, sweep: RecordedSweep) -> None:
+        self._distributions = sweep.distributions
+        self._columns = {
+            name: np.array([_place(distribution, trial.params, name) for trial in sweep.trials])
+            for name, distribution in sweep.distributions.items()
+        }
+
+    def distance(self, proposed: Mapping[str, Any], free: list[int]) -> NDArray[np.float64]:
+        """Squared distances from a proposal to some of the trials; a parameter that a trial lacks says nothing."""
+        total = np.zeros(len(free))
+        for name, distribution in self._distributions.items():
+            column = self._columns[name][free]
+            place = _place(distribution, proposed, name)
+            apart = (
+                (column != place).astype(float)
+                if isinstance(distribution, CategoricalDistribution)
+                else (column - place) ** 2
+            )
+            total += np.where(np.isnan(column), 0.0, apart)
+        return total
+
+
+@dataclass(frozen=True)
+class _TuneTrial:
+    """A trial as far as Tune's schedulers look at it."""
+
+    trial_id: str
+
+    @property
+    def config(self) -> dict[str, str]:
+        return {"trial_id": self.trial_id}
+
+
+def _place(distribution: BaseDistribution, params: Mapping[str, Any], name: str) -> float:
+    """Where a value lies in its range, or which choice it is; NaN where a trial lacks the parameter."""
+    if name not in params:
+        return math.nan
+    value = params[name]
+    if isinstance(distribution, CategoricalDistribution):
+        return float(distribution.to_internal_repr(value))
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    if distribution.high == distribution.low:
+        return 0.0
+    if distribution.log:
+        return math.log(value / distribution.low) / math.log(distribution.high / distribution.low)
+    return float((value - distribution.low) / (distribution.high - distribution.low))
