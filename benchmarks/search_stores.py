@@ -1,25 +1,40 @@
-"""Small real sweeps on phantoms with every trial run to its end: what `gansweep replay` and its benchmark need.
+"""Small searches on phantoms with every trial run to its end: the stores that `gansweep replay` is tried on.
 
 Three searches, each on phantoms of its own: WGAN-GP, a choice of losses, and a lesion painter. Configurations are drawn
-at random and none is stopped, so that any sampler and any early stopping can be tried on them afterwards.
+at random and none is stopped, so that any sampler and any early stopping can be tried on them afterwards. Trials run
+one after another in this process, without Ray: the proposals, the training, the scores and the rows are a sweep's.
 
-    python benchmarks/search_stores.py STORAGE [--trials 48] [--only wgan_gp]
-
-On one core a store of 48 trials takes about ten minutes.
+    python benchmarks/search_stores.py STORAGE [--trials 48] [--minutes 12] [--only wgan_gp]
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
+from gansweep.cohort.dataset import Cohort
 from gansweep.cohort.ingest.run import IngestSettings, ingest
 from gansweep.cohort.phantom.scans import write_phantom
+from gansweep.contracts import Progress, Report
+from gansweep.errors import Diverged
 from gansweep.experiment import DataView, Experiment, SchedulerSettings, ScoringSettings, TrialConfig
 from gansweep.options import SweepOptions
-from gansweep.search.sweep import sweep
+from gansweep.scoring.trial import TrialScorer
+from gansweep.search.cluster import Footprint
+from gansweep.search.prechecks import config_checker
+from gansweep.search.samplers import make_sampler
+from gansweep.search.searcher import StudySearcher
+from gansweep.search.trial import TrialResult
+from gansweep.store.provenance import describe_sweep
+from gansweep.store.schema import ReportRow
+from gansweep.store.store import Store
+from gansweep.training.build import build_gan
+from gansweep.training.loop import train
 from trainables import TRAINABLES
 
 if TYPE_CHECKING:
@@ -27,17 +42,17 @@ if TYPE_CHECKING:
 
 PIXELS = 16
 REPORTS = 9  # rungs of one, three and nine reports
-ITERATIONS = 180
-_SCORING = ScoringSettings(samples=96, encoder_steps=150, detector_steps=60, detector_seeds=3, segmenter_steps=0)
+ITERATIONS = 90
+_SCORING = ScoringSettings(samples=64, encoder_steps=100, detector_steps=40, detector_seeds=2, segmenter_steps=0)
 
 
 def wgan_gp(trial: optuna.Trial) -> TrialConfig:
     """The main parameters of WGAN-GP."""
     choices: dict[str, Any] = {
         **_rates(trial),
-        "n_critic": trial.suggest_int("n_critic", 1, 3),
+        "n_critic": trial.suggest_int("n_critic", 1, 2),
         "penalty.lambda": trial.suggest_float("lambda", 0.5, 50.0, log=True),
-        "architecture.width": trial.suggest_categorical("width", [8, 16]),
+        "architecture.width": trial.suggest_categorical("width", [4, 8]),
         "conditioning": trial.suggest_categorical("conditioning", ["concat", "projection"]),
         "augmentation.kind": trial.suggest_categorical("augmentation", ["none", "diffaugment"]),
         "synthetic_ratio": trial.suggest_categorical("synthetic_ratio", [0.25, 0.5, 1.0, 2.0]),
@@ -55,7 +70,7 @@ def losses(trial: optuna.Trial) -> TrialConfig:
         "penalty.kind": penalty,
         "penalty.lambda": trial.suggest_float("lambda", 0.1, 20.0, log=True),
         "beta1": trial.suggest_categorical("beta1", [0.0, 0.5]),
-        "architecture.width": trial.suggest_categorical("width", [8, 16]),
+        "architecture.width": trial.suggest_categorical("width", [4, 8]),
         "architecture.generator_norm": trial.suggest_categorical("generator_norm", ["batch", "group"]),
         "synthetic_ratio": trial.suggest_categorical("synthetic_ratio", [0.25, 0.5, 1.0, 2.0]),
     }
@@ -67,7 +82,7 @@ def painter(trial: optuna.Trial) -> TrialConfig:
     choices: dict[str, Any] = {
         **_rates(trial),
         "penalty.lambda": trial.suggest_float("lambda", 0.05, 20.0, log=True),
-        "architecture.width": trial.suggest_categorical("width", [8, 16]),
+        "architecture.width": trial.suggest_categorical("width", [4, 8]),
         "architecture.margin": trial.suggest_float("margin", 1 / 64, 1 / 8, log=True),
         "architecture.local_weight": trial.suggest_float("local_weight", 0.1, 10.0, log=True),
         "architecture.neighbourhood": trial.suggest_categorical("neighbourhood", [0.25, 0.5, 0.75]),
@@ -80,7 +95,7 @@ def painter(trial: optuna.Trial) -> TrialConfig:
         batch_size=16,
         iterations=ITERATIONS,
         data=DataView(size=PIXELS),
-        ema_half_life=0.2,
+        ema_half_life=0.1,
         attention="none",
     )
     fixed = {
@@ -112,7 +127,10 @@ def experiment(name: str) -> Experiment:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("storage", type=Path)
-    parser.add_argument("--trials", type=int, default=48)
+    parser.add_argument("--trials", type=int, default=40)
+    parser.add_argument(
+        "--minutes", type=float, default=12.0, help="of each search; a trial under way comes to its end"
+    )
     parser.add_argument("--only", choices=SPACES, help="one of the searches; default: all")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -123,11 +141,82 @@ def main() -> None:
                 storage=str(arguments.storage),
                 name=name,
                 trials=arguments.trials,
-                concurrent=1,
                 seed=seed,
-                resume=(arguments.storage / name).exists(),
             )
-            sweep(experiment(name), options, space=name)
+            search(experiment(name), options, arguments.minutes)
+
+
+def search(searched: Experiment, options: SweepOptions, minutes: float) -> Store:
+    """Trains the trials of a search one after another."""
+    cohort = Cohort.open(options.cohort)
+    store = Store.create(options.storage, options.name, describe_sweep(searched, cohort, options, space=searched.name))
+    study = store.create_study(make_sampler(searched.sampler, options.seed, 0, 10))
+    check = config_checker(TRAINABLES, cohort, workers=1, reports=REPORTS)
+    searcher = StudySearcher(searched, study, store, check)
+    cpu = torch.device("cpu")
+    scorer = TrialScorer(cohort, searched.scoring, TRAINABLES, Path(options.storage) / "cache", cpu)
+    deadline = time.monotonic() + 60 * minutes
+    for number in range(options.trials):
+        if time.monotonic() > deadline:
+            break
+        asked = searcher.suggest(str(number))
+        assert isinstance(asked, dict)
+        told = _train(asked, cohort, scorer, store)
+        searcher.on_trial_complete(str(number), {"result": told})
+    store.compact()
+    return store
+
+
+def _train(asked: dict[str, Any], cohort: Cohort, scorer: TrialScorer, store: Store) -> TrialResult:
+    config = TrialConfig.model_validate(asked["config"])
+    rows = _Rows(asked["trial_id"], scorer, store)
+    begun = time.monotonic()
+    reason = ""
+    try:
+        train(
+            config,
+            build_gan(config, cohort.spec(config.data), TRAINABLES),
+            cohort.load("train", config.data),
+            rows,
+            lambda sampler, iteration: scorer.score(sampler, config, iteration),
+            reports=REPORTS,
+            device=torch.device("cpu"),
+        )
+    except Diverged as divergence:
+        reason = str(divergence)
+    return TrialResult(
+        status="diverged" if reason else "completed",
+        reason=reason,
+        report=rows.last,
+        best={},
+        reported=rows.reported(),
+        seconds=time.monotonic() - begun,
+        footprint=Footprint(1, 1.0, 0.0),
+    )
+
+
+class _Rows:
+    """A `Reporter` that keeps reports in the store and no checkpoint."""
+
+    def __init__(self, trial: str, scorer: TrialScorer, store: Store) -> None:
+        self.last: Report | None = None
+        self._trial = trial
+        self._scorer = scorer
+        self._store = store
+
+    def restore(self) -> None:
+        """Nothing is gone on with."""
+
+    def checkpoint(self, state: dict[str, Any]) -> None:
+        """Nothing is kept."""
+
+    def reported(self) -> int:
+        return 0 if self.last is None else self.last.progress.index + 1
+
+    def report(self, progress: Progress) -> bool:
+        self.last = Report(progress, self._scorer.fid_features)
+        self._store.write_report(ReportRow(self._trial, 0, self.last))
+        return not progress.final
 
 
 def phantoms(folder: Path, seed: int) -> Path:
@@ -143,8 +232,8 @@ def phantoms(folder: Path, seed: int) -> Path:
 
 def _rates(trial: optuna.Trial) -> dict[str, float]:
     return {
-        "lr_d": trial.suggest_float("lr_d", 3e-5, 3e-3, log=True),
-        "lr_g": trial.suggest_float("lr_g", 3e-5, 3e-3, log=True),
+        "lr_d": trial.suggest_float("lr_d", 1e-4, 1e-2, log=True),
+        "lr_g": trial.suggest_float("lr_g", 1e-4, 1e-2, log=True),
     }
 
 
@@ -153,7 +242,7 @@ def _dcgan() -> TrialConfig:
         data=DataView(size=PIXELS),
         iterations=ITERATIONS,
         batch_size=16,
-        ema_half_life=0.2,
+        ema_half_life=0.1,
         architecture={"width": 8, "latent": 16, "generator_norm": "group"},
     )
 
