@@ -7,13 +7,15 @@ from torch.nn import Identity
 
 from gansweep.contracts import Trainables
 from trainables.conditioning.conditionings import Auxiliary, Concat, Conditioning, LesionBurden, LesionMask, Projection
-from trainables.downstream.detectors import DenseNetDetector, SmallCnn
+from trainables.downstream.detectors import DenseNetDetector, HybridDetector, SmallCnn
+from trainables.downstream.heads import ForestHead, LinearHead
 from trainables.downstream.segmenters import DruNet, UNet
 from trainables.gans.auto_context import AutoContext
 from trainables.gans.csgan import CsGan
 from trainables.gans.cyclegan import CycleGan
 from trainables.gans.dc2anet import Dc2anet
 from trainables.gans.dcgan import Dcgan
+from trainables.gans.diffusion import Diffusion
 from trainables.gans.discogan import DiscoGan
 from trainables.gans.fcgan import Fcgan
 from trainables.gans.joint import Joint
@@ -61,6 +63,7 @@ GANS = {
     "joint": Joint,
     "spade": Spade,
     "lesion_painter": LesionPainter,
+    "diffusion": Diffusion,
 }
 
 # Adversarial losses.
@@ -112,6 +115,9 @@ ATTENTIONS = {
 DETECTORS = {
     "small_cnn": SmallCnn,
     "densenet": DenseNetDetector,
+    "hybrid": HybridDetector,
+    "linear_head": LinearHead,
+    "forest_head": ForestHead,
 }
 
 # Segmentation networks that score synthetic images with masks.

@@ -64,6 +64,7 @@ VARIANTS: dict[str, Variant] = {
     "Progressive GAN": Variant({"family": "progan"}, "Karras et al. 2018"),
     "LAPGAN": Variant({"family": "lapgan"}, "Denton et al. 2015"),
     "VAE-GAN": Variant({"family": "vaegan"}, "Larsen et al. 2016"),
+    "DDPM with DDIM sampling": Variant({"family": "diffusion"}, "Ho et al. 2020; Song et al. 2021"),
     "CycleGAN": Variant({"family": "cyclegan"}, "Zhu et al. 2017"),
     "DiscoGAN": Variant({"family": "discogan"}, "Kim et al. 2017"),
     "SRGAN": Variant({"family": "srgan"}, "Ledig et al. 2017"),

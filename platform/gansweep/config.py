@@ -138,7 +138,8 @@ class TrialConfig(Frozen):
         iterations: the budget, in generator updates.
         seed: of initialisation, batches and noise.
         synthetic_ratio: synthetic images per real one in the detector's training batches.
-        sample_filter: which samples the detector may see: all, or those a detector trained on real images agrees with.
+        sample_filter: which samples the detector may see: all; those a detector trained on real images agrees with; or
+            half of each class, those it is least sure of, or those in the densest places of real features.
     """
 
     data: DataView = DataView()
@@ -160,7 +161,7 @@ class TrialConfig(Frozen):
     iterations: int = Field(10_000, ge=1)
     seed: int = Field(0, ge=0, lt=2**63)
     synthetic_ratio: float = Field(0.5, ge=0.0, le=8.0)
-    sample_filter: Literal["none", "detector_agrees"] = "none"
+    sample_filter: Literal["none", "detector_agrees", "uncertain", "dense"] = "none"
 
     def derive(self, changes: Mapping[str, Any]) -> TrialConfig:
         """A copy with dotted keys changed: `derive({"penalty.lambda": 5.0, "architecture.width": 64})`.
@@ -241,11 +242,14 @@ class ScoringSettings(Frozen):
         features: a TorchScript file to extract features with; None: the cohort's own encoder.
         encoder_steps: updates the cohort's own encoder is trained for.
         detector: a key of `DETECTORS`.
+        detector_features: a TorchScript file, for detectors that learn on its features (`linear_head`, `forest_head`).
         detector_steps: updates of each detector, the same in every arm. With fewer, a detector of few patients lacks
             training rather than images, and good samples show no gain.
         detector_batch: images per update, the same in every arm.
         detector_seeds: detectors (and segmenters) trained per arm; scores are their means.
         detector_augmentation: of the training images of every detector, real and synthetic.
+        synthetic_use: how detectors use synthetic images, with as many updates and synthetic images each: mixed into
+            every batch, before the real ones (pretraining), or fewer and fewer of them.
         segmenter: a key of `SEGMENTERS`, trained where a family draws masks.
         segmenter_steps: updates of each segmenter; 0: none is trained.
     """
@@ -254,10 +258,12 @@ class ScoringSettings(Frozen):
     features: str | None = None
     encoder_steps: int = Field(600, ge=1)
     detector: str = "small_cnn"
+    detector_features: str | None = None
     detector_steps: int = Field(1200, ge=1)
     detector_batch: int = Field(32, ge=2)
     detector_seeds: int = Field(3, ge=1)
     detector_augmentation: Literal["classical", "mixup", "cutmix", "elastic", "intensity"] = "classical"
+    synthetic_use: Literal["mixed", "pretrained", "annealed"] = "mixed"
     segmenter: str = "unet"
     segmenter_steps: int = Field(200, ge=0)
 

@@ -23,6 +23,7 @@ __all__ = [
     "Batch",
     "ChoosesConditions",
     "Condition",
+    "FitsBatches",
     "Gan",
     "GanFamily",
     "ImageSet",
@@ -260,6 +261,17 @@ class AnswersPairs(Protocol):
     @classmethod
     def paired_task(cls, config: TrialConfig, data: ImageSet) -> PairedTask | None:
         """What to ask about `data`; None where there is no right answer (translation between unpaired classes)."""
+
+
+@runtime_checkable
+class FitsBatches(Protocol):
+    """A detector that is not trained by gradients.
+
+    What its `state_dict` holds restores it. Its random numbers are torch's own, which the caller has seeded.
+    """
+
+    def fit_batches(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+        """Fits images `[b, C, H, W]` to labels `[b]` or class probabilities `[b, classes]`."""
 
 
 @dataclass(frozen=True)

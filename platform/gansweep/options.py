@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 __all__ = [
+    "AblateOptions",
+    "AnswerOptions",
     "Attribution",
     "ConfirmOptions",
     "ConfirmSettings",
@@ -123,6 +125,12 @@ class SweepOptions(Frozen):
         description="Your own guess, tried first: lr_d=1e-4,width=16. Repeatable; what it leaves open is sampled.",
         json_schema_extra={"metavar": "KEY=VALUE,..."},
     )
+    start_from: str | None = Field(
+        None,
+        description="Another sweep's store: trials start from its leader's weights, and have its networks.",
+        json_schema_extra={"metavar": "STORE"},
+    )
+    freeze_critic: int = Field(0, ge=0, description="With --start-from: first blocks of the critic kept as they are.")
     seed: int = Field(0, ge=0, description="Seed of every random choice.")
     resume: bool = Field(False, description="Go on with the sweep of that name.")
     checkpoint_minutes: float = _checkpoint_minutes()
@@ -147,14 +155,19 @@ class SweepOptions(Frozen):
         """A command line is seen by everybody on a machine, and a job's by everybody on the cluster."""
         return _referred(storage)
 
+    @field_validator("start_from")
+    @classmethod
+    def _from_here(cls, start_from: str | None) -> str | None:
+        """A relative path would mean another folder in a job."""
+        return start_from if start_from is None or "://" in start_from else str(Path(start_from).absolute())
+
     @field_validator("settings")
     @classmethod
-    def _extractor_from_here(cls, settings: dict[str, Any]) -> dict[str, Any]:
+    def _files_from_here(cls, settings: dict[str, Any]) -> dict[str, Any]:
         """A relative path would mean another file in each process and on each node."""
-        features = settings.get("scoring.features")
-        if isinstance(features, str) and "://" not in features:
-            return settings | {"scoring.features": str(Path(features).absolute())}
-        return settings
+        files = {key: settings.get(key) for key in ("scoring.features", "scoring.detector_features")}
+        local = {key: file for key, file in files.items() if isinstance(file, str) and "://" not in file}
+        return settings | {key: str(Path(file).absolute()) for key, file in local.items()}
 
     def changes(self) -> dict[str, Any]:
         """What is changed of the space's experiment, as `Experiment.with_settings` takes it."""
@@ -167,8 +180,14 @@ class SweepOptions(Frozen):
         return self.storage if "://" in self.storage else str(Path(self.storage).absolute())
 
     def recorded(self) -> dict[str, Any]:
-        """The options as `sweep.json` keeps them: without storage and study, whose URIs may hold credentials."""
-        return self.model_dump(mode="json", by_alias=True, exclude={"storage", "study", "name", "resume"})
+        """The options as `sweep.json` keeps them: without storage and study, whose URIs may hold credentials.
+
+        A store that trials start from is left out too where it is a URI.
+        """
+        left_out = {"storage", "study", "name", "resume"}
+        if "://" in (self.start_from or ""):
+            left_out.add("start_from")
+        return self.model_dump(mode="json", by_alias=True, exclude=left_out)
 
 
 class RepeatOptions(Frozen):
@@ -206,6 +225,31 @@ class ReplayOptions(Frozen):
     budget: float = Field(0.5, gt=0.0, le=1.0, description="Compare at this fraction of what all trials took.")
     concurrent: int = Field(1, ge=1, description="Trials at once.")
     seed: int = Field(0, ge=0, description="Seed of every random choice.")
+
+
+class AblateOptions(Frozen):
+    """How a leader's choices are taken back: the options of `gansweep ablate` and `gansweep.ablate`."""
+
+    trial: str | None = Field(
+        None, description="Whose choices; default: the first of the leaderboard.", json_schema_extra={"metavar": "ID"}
+    )
+    against: str | None = Field(
+        None,
+        description="The trial to take choices back to; default: the sweep's first, in shipped spaces the paper's.",
+        json_schema_extra={"metavar": "ID"},
+    )
+    choices: tuple[str, ...] | None = Field(
+        None, description="These alone: loss,attention; default: all.", json_schema_extra={"metavar": "NAME,NAME,..."}
+    )
+    repeats: int = Field(3, ge=2, description="Fresh trainings of the leader and of each variant.")
+    cohort: Path | None = Field(
+        None, description="The sweep's cohort, if it has moved.", json_schema_extra={"metavar": "DIR"}
+    )
+    # Away from the seeds of `confirm` (from 10 000) and `repeat` (from 20 000).
+    seed: int = Field(30_000, ge=0, description="The first fresh seed.")
+    workers_per_trial: int | None = Field(None, ge=1, description="Ray Train workers; default: the sweep's.")
+    gpus_per_worker: float | None = Field(None, ge=0.0, description="GPUs each; default: the sweep's.")
+    checkpoint_minutes: float = _checkpoint_minutes()
 
 
 class ConfirmSettings(Frozen):
@@ -259,6 +303,37 @@ class ConfirmOptions(ConfirmSettings):
     def evidence(self) -> ConfirmSettings:
         """The part that decides how much evidence there is."""
         return ConfirmSettings(**{name: getattr(self, name) for name in ConfirmSettings.model_fields})
+
+
+class AnswerOptions(Frozen):
+    """How the whole question is asked: the options of `gansweep answer` and `gansweep.answer`."""
+
+    storage: str = Field(
+        "runs", description="A folder or s3://bucket/path for the sweep.", json_schema_extra={"metavar": "URI"}
+    )
+    name: str = Field("", description="The sweep's name; default: that of the cohort's folder.")
+    space: str | None = Field(
+        None,
+        description="The search space; default: lesion_painter where there are masks, else fahr_ct.",
+        json_schema_extra={"metavar": "SPACE"},
+    )
+    time_budget: str = Field("7h", description="Time for this call: 7h, 90m.", json_schema_extra={"metavar": "TIME"})
+    trials: int = Field(50, ge=1, description="Trials at most; the time may end the search earlier.")
+    leaders: int = Field(2, ge=1, description="Configurations that are trained again on validation patients.")
+    repeats: int = Field(2, ge=2, description="Fresh trainings of each of these.")
+    gan_seeds: int = Field(3, ge=3, description="Fresh trainings of the leader behind the verdict.")
+    detector_seeds: int = Field(3, ge=1, description="Detectors per training and arm behind the verdict.")
+    workers_per_trial: int = Field(1, ge=1, description="Ray Train workers that share a training.")
+    gpus_per_worker: float = Field(0.0, ge=0.0, description="GPUs each; 0.5 lets two trials share one.")
+    settings: dict[str, Any] = Field(
+        default_factory=dict,
+        alias="set",
+        description="Fix a setting: scoring.samples=256, lr_d=1e-4. Repeatable.",
+        json_schema_extra={"metavar": "KEY=VALUE"},
+    )
+    seed: int = Field(0, ge=0, description="Seed of every random choice.")
+    checkpoint_minutes: float = _checkpoint_minutes()
+    even_if_hopeless: bool = Field(False, description="Search even where the patients can show nothing.")
 
 
 class Attribution(Frozen):

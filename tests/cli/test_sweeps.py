@@ -171,6 +171,8 @@ def test_the_job_reads_the_options_that_were_submitted(tmp_path, monkeypatch):
         time_budget="8h",
         max_gpu_hours=40.0,
         patience=20,
+        start_from="s3://bucket/runs/phantoms",
+        freeze_critic=2,
         target={"accuracy": 0.9},
         set={"lr_d": 2e-4, "augmentation.policy": ["flip", "cutout"], "scoring.features": None, "family": "dcgan"},
         tries=({"lr_d": 3e-4, "width": 16}, {"augmentation.policy": ["flip", "cutout"], "family": "dcgan"}),

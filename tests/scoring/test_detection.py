@@ -96,6 +96,36 @@ def test_batches_are_balanced_and_share_their_real_images_between_arms() -> None
             assert torch.bincount(labels).tolist() == [6, 6]
 
 
+@pytest.mark.parametrize("mean", [0.25, 0.5, 0.75, 1.0])
+@pytest.mark.parametrize("use", ["mixed", "pretrained", "annealed"])
+def test_every_use_of_synthetic_images_costs_the_same(use: str, mean: float) -> None:
+    """As many updates, and as many synthetic images among them."""
+    recipe = replace(RECIPE, steps=40, batch=12, use=use)
+    batches = Batches(recipe, marked(30, 0.0), marked(30, 5.0), mean, 1)
+    made = torch.tensor([float((batches[step][0][:, 0, 0, 0] >= 5).double().mean()) for step in range(40)])
+    assert made.mean() == pytest.approx(mean, abs=0.02)
+    if use == "mixed":
+        assert made.unique().tolist() == [mean]
+    if use == "pretrained":
+        assert made.tolist() == [1.0] * round(40 * mean) + [0.0] * (40 - round(40 * mean))
+    if use == "annealed":
+        assert made[0] == min(1.0, 2 * mean)
+        assert made[-1] == max(0.0, 2 * mean - 1)
+        assert (made.diff() <= 0).all()
+
+
+def test_a_detector_forgets_less_of_what_it_sees_last() -> None:
+    """Wrong samples first and real images afterwards: pretrained on, they harm less than mixed in."""
+    wrong = disc_set(60, 5)
+    wrong = replace(wrong, labels=1 - wrong.labels)
+    found = {}
+    for use in ("mixed", "pretrained"):
+        recipe, test = replace(RECIPE, steps=60, use=use), disc_set(60, 77)
+        detector = train_detector(recipe, disc_set(60, 0), wrong, 0.5, 0, CPU)
+        found[use] = (predict([detector], test.images, CPU)[0].argmax(1) == test.labels).double().mean()
+    assert found["pretrained"] > found["mixed"] + 0.1
+
+
 def test_unbalanced_batches_keep_the_proportions() -> None:
     scarce = torch.tensor([0] * 45 + [1] * 5)
     batches = Batches(replace(RECIPE, batch=100, balanced=False), marked(50, 0.0, scarce), None, 0.0, 0)

@@ -79,6 +79,7 @@ def test_samples_are_those_of_the_training_loop(family: str) -> None:
     [
         ({"synthetic_ratio": 2.0, "sample_filter": "detector_agrees"}, [0.5, 1.0, 2.0], {1}),
         ({"synthetic_ratio": 0.5}, [0.5, 1.0], {0, 1}),
+        ({"synthetic_ratio": 0.5, "sample_filter": "dense"}, [0.5, 1.0], {0, 1}),
         ({"synthetic_ratio": 0.0}, [0.5, 1.0], {0, 1}),
     ],
 )
@@ -87,6 +88,7 @@ def test_samples_are_used_as_the_search_used_them(
     ratios: list[float],
     classes: set[int],
     cohort_path: Path,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Filtered as the leader's configuration says, and at its ratio besides those asked for."""
@@ -96,7 +98,10 @@ def test_samples_are_used_as_the_search_used_them(
     train(config, gan, cohort.load("train"), reporter, lambda *_: {}, reports=1, device=CPU)
     store = sweep_of(cohort.content_hash, reporter.state)
     given: dict[str, Any] = {}
-    monkeypatch.setattr(confirmed_arms, "recognised", lambda _detectors, samples, _device: samples.labels == 1)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(
+        confirmed_arms, "predict", lambda _, images, __: torch.tensor([0.0, 1.0]).expand(1, len(images), 2)
+    )
     monkeypatch.setattr(
         confirmed_arms, "run_arms", lambda *sets, ratios, **_: given.update(samples=sets[2], ratios=list(ratios)) or {}
     )
@@ -105,6 +110,7 @@ def test_samples_are_used_as_the_search_used_them(
     assert list(arms) == ["real + MixUp"]
     assert given["ratios"] == ratios
     assert set(given["samples"].labels.tolist()) == classes
+    assert len(given["samples"]) == (4 if config.sample_filter != "none" else 8)
 
 
 def test_another_cohort_at_the_path_is_refused(cohort_path: Path) -> None:
@@ -117,4 +123,6 @@ def sweep_of(content_hash: str, state: Any) -> Any:
     """What `arms_of` asks a store for."""
     info = SimpleNamespace(cohort=SimpleNamespace(content_hash=content_hash))
     checkpoint = SimpleNamespace(read=lambda: state)
-    return SimpleNamespace(info=info, checkpoint=lambda _: checkpoint, scoring=ScoringSettings(detector_steps=2))
+    return SimpleNamespace(
+        info=info, checkpoint=lambda _: checkpoint, scoring=ScoringSettings(detector_steps=2, encoder_steps=2)
+    )

@@ -24,6 +24,8 @@ REGISTRIES = {
     "attention": TRAINABLES.attentions,
 }
 LEFT_TO_THE_USER = {
+    ("sample_filter", "uncertain"): "half of the samples, ranked by a detector that few patients make unsure",
+    ("sample_filter", "dense"): "half of the samples, ranked by the cohort's encoder, which also ranks trials",
     ("precision", "tf32"): "depends on the machine, and gains time, which a budget of iterations does not see",
     ("precision", "bfloat16"): "depends on the machine, and gains time, which a budget of iterations does not see",
     ("architecture.domains", "auto"): "a space says whether it is for pairs, for fusion or for classes",

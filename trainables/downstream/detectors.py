@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 if TYPE_CHECKING:
     from gansweep.contracts import ImageSpec
 
-__all__ = ["DenseNetDetector", "SmallCnn"]
+__all__ = ["DenseNetDetector", "HybridDetector", "SmallCnn"]
 
 
 class SmallCnn(nn.Module):
@@ -39,6 +40,64 @@ class SmallCnn(nn.Module):
         """Logits `[b, classes]` of images `[b, C, H, W]`."""
         x = self.features(images)
         return cast("Tensor", self.head(torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1)))
+
+
+class HybridDetector(nn.Module):
+    """Convolutions down to an eighth of the size, then two layers of self-attention: 250,000 parameters.
+
+    The convolutions see a lesion, attention sees where it is and whether there is one on the other side too
+    (convolutional stems: Xiao et al. 2021, "Early Convolutions Help Transformers See Better").
+
+    Args:
+        spec: shape of the images, at least 8 pixels, and their classes.
+        width: channels of the first layer; a quarter of a token's.
+    """
+
+    def __init__(self, spec: ImageSpec, width: int = 24) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for inputs, outputs in pairwise([spec.channels, width, width * 2, width * 4]):
+            layers += [nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), nn.GroupNorm(8, outputs), nn.ReLU()]
+        self.stem = nn.Sequential(*layers)
+        self.blocks = nn.Sequential(*(_AttentionBlock(width * 4, heads=4) for _ in range(2)))
+        self.head = nn.Linear(width * 8, len(spec.classes))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits `[b, classes]` of images `[b, C, H, W]`."""
+        x = self.stem(images)
+        x = self.blocks((x + _positions(x)).flatten(2).transpose(1, 2))
+        return cast("Tensor", self.head(torch.cat([x.mean(1), x.amax(1)], 1)))
+
+
+class _AttentionBlock(nn.Module):
+    """Self-attention and a small perceptron, each after a normalisation, on tokens `[b, n, width]`."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(width)
+        self.joint = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.perceptron = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        query, key, value = self.joint(self.norm(x)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        seen = functional.scaled_dot_product_attention(query, key, value)
+        x = x + self.out(seen.transpose(1, 2).flatten(2))
+        return cast("Tensor", x + self.perceptron(x))
+
+
+def _positions(x: Tensor) -> Tensor:
+    """Sines and cosines of row and column `[1, C, H, W]`, a quarter of the channels each (Vaswani et al. 2017)."""
+    channels, height, width = x.shape[1:]
+    rates = torch.exp(torch.arange(channels // 4, device=x.device, dtype=x.dtype) * (-4.0 / (channels // 4)))
+    rows = torch.arange(height, device=x.device, dtype=x.dtype)[:, None] * rates
+    columns = torch.arange(width, device=x.device, dtype=x.dtype)[:, None] * rates
+    down = torch.cat([rows.sin(), rows.cos()], 1)[:, None].expand(-1, width, -1)
+    across = torch.cat([columns.sin(), columns.cos()], 1)[None].expand(height, -1, -1)
+    return torch.cat([down, across], 2).permute(2, 0, 1)[None]
 
 
 class DenseNetDetector(nn.Module):

@@ -110,11 +110,11 @@ def _chosen(ranked: pd.DataFrame, trial_id: str | None, store: Store) -> int:
 def _origin(row: pd.Series, config: TrialConfig, cohort: Cohort, scoring: ScoringSettings) -> Origin | None:
     """What a training of the same configuration should repeat.
 
-    None for a trial that did not use its whole budget, and for one scored with a user's extractor: the file names no
+    None for a trial that did not use its whole budget, and for one scored with a user's network: the file names no
     path of this machine.
     """
     whole = row["status"] == "completed" and int(row["iterations"]) == config.iterations
-    if not whole or scoring.features:
+    if not whole or scoring.features or scoring.detector_features:
         return None
     return Origin(
         trial=str(row["trial_id"]),

@@ -77,7 +77,7 @@ def config_yaml(
     values = config.as_dict()
     if scoring is not None:
         # A path of this machine is of no use elsewhere, and may name a site.
-        values["scoring"] = scoring.model_dump(mode="json", exclude={"features"} if scoring.features else None)
+        values["scoring"] = scoring.model_dump(mode="json", exclude=_paths(scoring))
     if origin is not None:
         values["origin"] = origin.model_dump(mode="json")
     return comments + yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
@@ -118,6 +118,11 @@ def read_plan(path: Path) -> Plan:
     return validated(Plan, {"config": config, **own}, where=str(path))
 
 
+def _paths(scoring: ScoringSettings) -> set[str]:
+    """The settings that name a file."""
+    return {name for name in ("features", "detector_features") if getattr(scoring, name)}
+
+
 def digest_of(config: TrialConfig, scoring: ScoringSettings) -> str:
     """A hash of everything in a configuration and its scoring that scores depend on.
 
@@ -125,7 +130,7 @@ def digest_of(config: TrialConfig, scoring: ScoringSettings) -> str:
         config: the configuration.
         scoring: how it is scored.
     """
-    values = [config.as_dict(), scoring.model_dump(mode="json", exclude={"features"})]
+    values = [config.as_dict(), scoring.model_dump(mode="json", exclude={"features", "detector_features"})]
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 

@@ -19,6 +19,7 @@ from gansweep.errors import CohortError, ConfigError
 from gansweep.scoring.metrics.registry import metrics_of
 from gansweep.scoring.networks import detection, encoder, segmentation
 from gansweep.scoring.networks.detection import Recipe, predict, train_detector
+from gansweep.scoring.networks.detectors import detector_builder
 from gansweep.scoring.networks.extractors import Extractor, content_hash, load_extractor
 from gansweep.scoring.networks.segmentation import predicted_masks, train_segmenter, with_lesion
 from gansweep.seeds import seeded
@@ -106,7 +107,7 @@ class ReferenceMaker:
         device: where to compute.
 
     Raises:
-        ConfigError: an unknown detector.
+        ConfigError: an unknown detector, or one without the file that it learns on.
     """
 
     cohort: ScoredCohort
@@ -116,11 +117,7 @@ class ReferenceMaker:
     device: torch.device
 
     def __post_init__(self) -> None:
-        if self.scoring.detector not in self.trainables.detectors:
-            known = ", ".join(self.trainables.detectors) or "none"
-            raise ConfigError(
-                f"unknown detector {self.scoring.detector!r}", where="scoring.detector", fix=f"known: {known}"
-            )
+        detector_builder(self.scoring, self.trainables, self.cohort.spec())
 
     def make(self, view: DataView, world: World) -> Reference:
         """The reference of a data view; every worker calls it together.
@@ -211,13 +208,14 @@ class ReferenceMaker:
         self, base: dict[str, Any], spec: ImageSpec, train: ImageSet, val: ImageSet, world: World
     ) -> Baseline:
         settings = self.scoring
-        build = partial(self.trainables.detectors[settings.detector], spec)
+        build = detector_builder(settings, self.trainables, spec)
         recipe = Recipe(
             build,
             len(spec.classes),
             settings.detector_steps,
             settings.detector_batch,
             augmentation=settings.detector_augmentation,
+            use=settings.synthetic_use,
         )
         seeds = range(settings.detector_seeds)
 

@@ -25,6 +25,7 @@ from gansweep.scoring.metrics.registry import metrics_of
 from gansweep.scoring.networks.detection import fraction_of_ratio, predict, train_detector
 from gansweep.scoring.networks.segmentation import train_segmenter
 from gansweep.scoring.reference import Baseline, Reference, ReferenceMaker, ScoredCohort, mask_scores
+from gansweep.scoring.sample_filters import filtered
 from gansweep.seeds import report_seed
 
 if TYPE_CHECKING:
@@ -188,10 +189,12 @@ class TrialScorer:
             return _compared(real_only, real_only)
         seen = predict(baseline.detectors, samples.images, self.device).mean(0)
         recognition = _recognition(seen, samples.labels)
-        if config.sample_filter == "detector_agrees":
-            agrees = seen.argmax(1) == samples.labels
-            samples = ImageSet(samples.images[agrees], samples.labels[agrees])
-        probabilities = self._with_samples(real, baseline, samples, fraction_of_ratio(config.synthetic_ratio), world)
+
+        def features() -> tuple[Tensor, Tensor, Tensor]:
+            return real.extractor.features(samples.images), real.train_features, real.train.labels
+
+        used = filtered(samples, config.sample_filter, seen=seen, features=features)
+        probabilities = self._with_samples(real, baseline, used, fraction_of_ratio(config.synthetic_ratio), world)
         return _compared(_answer_scores(probabilities, real), real_only) | recognition
 
     def _with_samples(

@@ -10,7 +10,6 @@ import hashlib
 import io
 import json
 import pickle
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,14 +17,19 @@ import torch
 from gansweep.config import TrialConfig
 from gansweep.contracts import Condition, ImageSet
 from gansweep.devices import exact_float32
+from gansweep.distributed import World
 from gansweep.scoring.arms import rival_arms, run_arms
-from gansweep.scoring.networks.detection import Recipe, recognised, train_detector
+from gansweep.scoring.networks.detection import Recipe, predict, train_detector
+from gansweep.scoring.networks.detectors import detector_builder
+from gansweep.scoring.reference import ReferenceMaker
+from gansweep.scoring.sample_filters import filtered, needs_judges
+from gansweep.search.cluster import cache_folder
 from gansweep.search.retraining import arms_path, same_cohort
 from gansweep.training.restore import restore_gan
 from gansweep.training.sampling import make_sampler
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from torch import Tensor
@@ -98,24 +102,41 @@ def arms_of(
     test = cohort.load_test(config.data)
     samples = samples_of(state, real, spec, trainables, settings.samples, device)
     recipe = Recipe(
-        partial(trainables.detectors[scoring.detector], spec),
+        detector_builder(scoring, trainables, spec),
         len(spec.classes),
         scoring.detector_steps,
         scoring.detector_batch,
         augmentation=scoring.detector_augmentation,
+        use=scoring.synthetic_use,
     )
     # Other detector seeds for each training: its chance must be its own.
     seeds = [settings.seed + number * settings.detector_seeds + s for s in range(settings.detector_seeds)]
-    if config.sample_filter == "detector_agrees":
-        judges = [train_detector(recipe, real, None, 0.0, seed, device) for seed in seeds]
-        agreed = recognised(judges, samples, device)
-        samples = ImageSet(samples.images[agreed], samples.labels[agreed])
+    if config.sample_filter != "none":
+        samples = _filtered(
+            samples, config, recipe, real, seeds, ReferenceMaker(cohort, scoring, trainables, cache_folder(), device)
+        )
     ratios = sorted({*settings.ratios, config.synthetic_ratio} - {0.0})  # with a ratio of 0 an arm is the base itself
     arms = run_arms(recipe, real, samples, test.images, ratios=ratios, seeds=seeds, device=device)
     positive = spec.classes.index(cohort.info.positive_class)
     return arms | rival_arms(
         recipe, real, test.images, rivals=settings.rivals, positive=positive, seeds=seeds, device=device
     )
+
+
+def _filtered(
+    samples: ImageSet, config: TrialConfig, recipe: Recipe, real: ImageSet, seeds: Sequence[int], maker: ReferenceMaker
+) -> ImageSet:
+    """The samples that the configuration's filter lets pass, as a trial's scoring would."""
+    seen = None
+    if needs_judges(config.sample_filter):
+        judges = [train_detector(recipe, real, None, 0.0, seed, maker.device) for seed in seeds]
+        seen = predict(judges, samples.images, maker.device).mean(0)
+
+    def features() -> tuple[Tensor, Tensor, Tensor]:
+        extractor = maker.extractor(config.data, real, World())
+        return extractor.features(samples.images), extractor.features(real.images), real.labels
+
+    return filtered(samples, config.sample_filter, seen=seen, features=features)
 
 
 def device_here() -> torch.device:

@@ -45,9 +45,9 @@ def precheck(experiment: Experiment, cohort: Cohort, check: Callable[[TrialConfi
         space: what the user called the space.
 
     Raises:
-        ConfigError: an unknown detector or segmenter, a feature extractor that cannot be used, a scheduler's metric
-            that is no objective, a sampler that cannot search the space, or a space whose every proposal raises or
-            cannot be trained.
+        ConfigError: a detector (see `check_detector`) or feature extractor that cannot be used, an unknown segmenter, a
+            scheduler's metric that is no objective, a sampler that cannot search the space, or a space whose every
+            proposal raises or cannot be trained.
     """
     _check_scoring(experiment, cohort)
     _rehearse(experiment, check, space)
@@ -57,11 +57,12 @@ def precheck(experiment: Experiment, cohort: Cohort, check: Callable[[TrialConfi
 def _check_scoring(experiment: Experiment, cohort: Cohort) -> None:
     import torch
 
+    from gansweep.scoring.networks.detectors import check_detector
     from gansweep.scoring.networks.extractors import load_extractor
 
     scoring = experiment.scoring
     trainables = experiment.trainables
-    _check_known("detector", scoring.detector, trainables.detectors)
+    check_detector(scoring, trainables, cohort.spec())
     if cohort.spec().mask_channels and scoring.segmenter_steps:
         _check_known("segmenter", scoring.segmenter, trainables.segmenters)
     if scoring.features is not None:

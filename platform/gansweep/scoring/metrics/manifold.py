@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["coverage", "density", "precision", "recall"]
+__all__ = ["balls_around", "coverage", "density", "precision", "recall"]
 
 BALLS = 3
 """Neighbours whose distance is a ball's radius in precision and recall (Kynkäänniemi et al. 2019, section 3)."""
@@ -67,6 +67,17 @@ def coverage(real: Tensor, fake: Tensor) -> float:
         Naeem et al. 2020, eq. 5, k = 5.
     """
     return float((torch.cdist(real, fake) <= _radii(real, NEIGHBOURS)[:, None]).any(1).double().mean())
+
+
+def balls_around(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+    """In how many real balls each sample lies `[m]`, and how far its nearest real image is `[m]`.
+
+    Args:
+        real: `[n, d]` features.
+        fake: `[m, d]` features.
+    """
+    distances = torch.cdist(fake, real)
+    return (distances <= _radii(real, NEIGHBOURS)).sum(1), distances.amin(1)
 
 
 def _radii(features: Tensor, k: int) -> Tensor:

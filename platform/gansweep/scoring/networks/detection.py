@@ -14,15 +14,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gansweep.contracts import FitsBatches
 from gansweep.scoring.networks.augmentation import AUGMENTATIONS
 from gansweep.seeds import seeded, stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from gansweep.contracts import ImageSet
 
-__all__ = ["VERSION", "Batches", "Recipe", "fraction_of_ratio", "predict", "recognised", "train_detector"]
+__all__ = ["VERSION", "Batches", "Recipe", "fraction_of_ratio", "predict", "train_detector"]
 
 VERSION = 2
 """Part of the cache key; to be raised with every change of what training gives."""
@@ -40,6 +41,7 @@ class Recipe:
         balanced: batches hold every class equally often (scarce classes are oversampled); else as they come.
         augmentation: of every training image, real or synthetic: a key of `AUGMENTATIONS`; None: none.
         lr: the peak of a one-cycle schedule of AdamW.
+        use: how synthetic images are used: `mixed`, `pretrained` or `annealed`; see `ScoringSettings.synthetic_use`.
     """
 
     build: Callable[[], nn.Module]
@@ -49,6 +51,21 @@ class Recipe:
     balanced: bool = True
     augmentation: str | None = "classical"
     lr: float = 3e-3
+    use: str = "mixed"
+
+    def synthetic_fraction(self, mean: float, step: int) -> float:
+        """The fraction of synthetic images in the batch of a step, whose mean over all steps is `mean`.
+
+        Whichever the use, a training has the same number of updates and, but for rounding, of synthetic images.
+        """
+        if self.use == "pretrained":
+            return 1.0 if step < round(mean * self.steps) else 0.0
+        if self.use == "annealed":
+            # Falls in a straight line: to 0 from at most 1, or from 1 to what the mean leaves.
+            done = step / max(1, self.steps - 1)
+            first, last = min(1.0, 2 * mean), max(0.0, 2 * mean - 1)
+            return first + (last - first) * done
+        return mean
 
 
 def fraction_of_ratio(ratio: float) -> float:
@@ -76,16 +93,15 @@ def train_detector(
         device: where it trains and stays.
     """
     batches = Batches(recipe, real, synthetic, synthetic_fraction, seed)
-    generator = stream(seed, "augmentation")
+    shown = _augmented(batches, recipe, stream(seed, "augmentation"), device)
     with seeded(seed, device):
         detector = recipe.build().to(device).train()
+        if isinstance(detector, FitsBatches):
+            detector.fit_batches(shown)
+            return detector.eval()
         optimiser = torch.optim.AdamW(detector.parameters(), lr=recipe.lr, weight_decay=1e-2)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=recipe.lr, total_steps=recipe.steps)
-        for step in range(recipe.steps):
-            images, labels = (x.to(device) for x in batches[step])
-            if recipe.augmentation:
-                augment = AUGMENTATIONS[recipe.augmentation]
-                images, labels = augment(images, labels, recipe.classes, generator)
+        for images, labels in shown:
             loss = functional.cross_entropy(detector(images), labels)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
@@ -94,16 +110,23 @@ def train_detector(
     return detector.eval()
 
 
+def _augmented(
+    batches: Batches, recipe: Recipe, generator: torch.Generator, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The recipe's number of batches, augmented, on the device."""
+    for step in range(recipe.steps):
+        images, labels = (x.to(device) for x in batches[step])
+        if recipe.augmentation:
+            augment = AUGMENTATIONS[recipe.augmentation]
+            images, labels = augment(images, labels, recipe.classes, generator)
+        yield images, labels
+
+
 @torch.no_grad()
 def predict(detectors: Sequence[nn.Module], images: Tensor, device: torch.device, batch: int = 256) -> Tensor:
     """Class probabilities `[s, n, classes]` on the CPU of s detectors."""
     chunks = [torch.stack([d(chunk).softmax(1) for d in detectors]) for chunk in images.to(device).split(batch)]
     return torch.cat(chunks, 1).cpu()
-
-
-def recognised(detectors: Sequence[nn.Module], samples: ImageSet, device: torch.device) -> Tensor:
-    """In which samples the detectors, on average, see the class that was asked for; `[n]` bool."""
-    return predict(detectors, samples.images, device).mean(0).argmax(1) == samples.labels
 
 
 class Batches:
@@ -118,7 +141,7 @@ class Batches:
     ) -> None:
         self.recipe = recipe
         self.pools = (_Pool(real, recipe), _Pool(synthetic, recipe) if synthetic else None)
-        self.real = recipe.batch - (round(synthetic_fraction * recipe.batch) if synthetic else 0)
+        self.synthetic_fraction = synthetic_fraction if synthetic else 0.0
         self.generators = stream(seed, "real images"), stream(seed, "synthetic images")
 
     def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
@@ -126,9 +149,11 @@ class Batches:
         wanted = (places + step * self.recipe.batch) % self.recipe.classes
         real, synthetic = self.pools
         images, labels = real.drawn(wanted, self.generators[0])
-        if synthetic is not None and self.real < self.recipe.batch:
+        if synthetic is not None and self.synthetic_fraction:
             others, their_labels = synthetic.drawn(wanted, self.generators[1])
-            replaced = (places >= self.real) & (their_labels >= 0)
+            fraction = self.recipe.synthetic_fraction(self.synthetic_fraction, step)
+            first = self.recipe.batch - round(fraction * self.recipe.batch)
+            replaced = (places >= first) & (their_labels >= 0)
             images = torch.where(replaced[:, None, None, None], others, images)
             labels = torch.where(replaced, their_labels, labels)
         return images, labels

@@ -92,9 +92,15 @@ class Extractor:
             torch.OutOfMemoryError: the device has no room for a batch.
         """
         with exact_float32(self.device):
-            return torch.cat([self._features(chunk) for chunk in images.split(batch)])
+            return torch.cat([self.vectors(chunk).double().cpu() for chunk in images.split(batch)])
 
-    def _features(self, images: Tensor) -> Tensor:
+    @torch.no_grad()
+    def vectors(self, images: Tensor) -> Tensor:
+        """Features `[b, d]` of one batch of images, as the extractor gives them and where it is.
+
+        Raises:
+            ConfigError, torch.OutOfMemoryError: as `features`.
+        """
         images = images.to(self.device)
         if self.format is not None:
             images = self.format.prepared(images)
@@ -118,7 +124,7 @@ class Extractor:
             )
         if not found.isfinite().all():
             raise ConfigError("gives values that are not finite", where=f"extractor {self.name}", fix="use another")
-        return found.flatten(1).double().cpu()
+        return found.flatten(1)
 
 
 def load_extractor(path: str | Path, device: torch.device) -> Extractor:

@@ -1,0 +1,168 @@
+"""A denoising diffusion model (Ho et al. 2020), which is no GAN: the rival that says what a GAN is worth."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal, cast
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from gansweep.config import AugmentationSettings, Frozen, LossSettings, PenaltySettings, validated
+from gansweep.contracts import Phase
+from gansweep.errors import ConfigError
+from trainables.conditioning.conditionings import sampled_classes
+from trainables.layers.precision import full_precision
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from gansweep.config import TrialConfig
+    from gansweep.contracts import Batch, Condition, ImageSpec, Scalars, Trainables
+
+__all__ = ["Architecture", "Diffusion"]
+
+_GROUPS = 4  # of the group normalisation; widths are multiples of it
+_HEAD = 8  # channels of an attention head
+
+
+class Architecture(Frozen):
+    """The network of `diffusion` and its noise.
+
+    Args:
+        width: channels at the image's resolution, a multiple of 8; doubled once, at the first halving.
+        levels: resolutions, the image's included; attention is at the smallest.
+        blocks: residual blocks per resolution.
+        timesteps: levels of noise.
+        sampling_steps: of these, how many a sample goes through (DDIM, Song et al. 2021).
+        schedule: how noise grows.
+        prediction: what the network predicts: the noise, or the velocity (Salimans & Ho 2022).
+    """
+
+    width: int = Field(32, ge=8, le=256, multiple_of=8)
+    levels: int = Field(3, ge=2, le=5)
+    blocks: int = Field(1, ge=1, le=3)
+    timesteps: int = Field(1000, ge=10, le=4000)
+    sampling_steps: int = Field(50, ge=2, le=1000)
+    schedule: Literal["cosine", "scaled_linear_beta", "linear_beta"] = "cosine"
+    prediction: Literal["epsilon", "v_prediction"] = "v_prediction"
+
+    @model_validator(mode="after")
+    def _steps_are_timesteps(self) -> Self:
+        if self.sampling_steps > self.timesteps:
+            raise ValueError(f"{self.sampling_steps} sampling steps of {self.timesteps} timesteps")
+        return self
+
+
+class Diffusion:
+    """MONAI's diffusion U-Net and DDIM scheduler behind the contract of families.
+
+    It has no critic: one phase, `denoise`, with the generator's learning rate, and the mean squared error of the
+    predicted noise or velocity. With conditioning `concat` the class is added to the embedding of the timestep; with
+    `none` samples have no class.
+
+    Args:
+        config: the trial's configuration.
+        spec: shape of the images; any number of channels.
+        trainables: unused.
+    """
+
+    Architecture: ClassVar[type[Frozen]] = Architecture
+    smallest: ClassVar[dict[str, bool | int | float | str]] = {
+        "width": 8,
+        "levels": 2,
+        "timesteps": 20,
+        "sampling_steps": 3,
+    }
+    averaged = ("generator",)
+    phases = (Phase("denoise", ("generator",), "generator"),)
+
+    def __init__(self, config: TrialConfig, spec: ImageSpec, trainables: Trainables) -> None:
+        del trainables
+        from monai.networks.nets import DiffusionModelUNet
+        from monai.networks.schedulers import DDIMScheduler
+
+        shape = _architecture(config)
+        self.shape = shape
+        self.spec = spec
+        self.conditional = config.conditioning != "none"
+        channels = [shape.width, *[2 * shape.width] * (shape.levels - 1)]
+        self.generator = DiffusionModelUNet(
+            spatial_dims=2,
+            in_channels=spec.channels,
+            out_channels=spec.channels,
+            num_res_blocks=shape.blocks,
+            channels=channels,
+            attention_levels=[False] * (shape.levels - 1) + [True],
+            norm_num_groups=_GROUPS,
+            num_head_channels=_HEAD,
+            num_class_embeds=len(spec.classes) if self.conditional else None,
+        )
+        self.networks = {"generator": self.generator}
+        self.state = nn.Module()
+        self.scheduler = DDIMScheduler(
+            num_train_timesteps=shape.timesteps, schedule=shape.schedule, prediction_type=shape.prediction
+        )
+        self.scheduler.set_timesteps(shape.sampling_steps)
+
+    @classmethod
+    def check(cls, config: TrialConfig, spec: ImageSpec | None, trainables: Trainables) -> None:
+        """Rejects settings of a critic, which it has none of, and images that cannot be halved."""
+        del trainables
+        shape = _architecture(config)
+        losses = (LossSettings(), LossSettings(kind="least_squares"))
+        penalties = (PenaltySettings(), PenaltySettings(kind="none"))
+        for key, unused in (
+            ("loss", config.loss not in losses),
+            ("penalty", config.penalty not in penalties),
+            ("augmentation", config.augmentation != AugmentationSettings()),
+            ("attention", config.attention != "none"),
+        ):
+            if unused:
+                raise ConfigError(
+                    f"{key}: diffusion has no critic, and its own loss and attention", fix=f"leave {key} as it is"
+                )
+        if config.conditioning not in {"none", "concat"}:
+            raise ConfigError(f"conditioning = {config.conditioning!r} in diffusion", fix="use 'concat' or 'none'")
+        if spec is not None and spec.size % 2 ** (shape.levels - 1):
+            raise ConfigError(
+                f"images of {spec.size} pixels cannot be halved {shape.levels - 1} times",
+                where="diffusion",
+                fix="use fewer architecture.levels, or a data.size such as 32, 48 or 64",
+            )
+
+    @classmethod
+    def makes(cls, config: TrialConfig, spec: ImageSpec) -> tuple[int, ...]:
+        """Every class, or none where the network is not told the class."""
+        return sampled_classes(config, spec)
+
+    def loss(self, phase: str, batch: Batch, step: int) -> tuple[Tensor, Scalars]:
+        """The mean squared error at a random timestep for each image."""
+        del phase, step
+        noise = batch.draws.normal(*batch.images.shape[1:])
+        times = batch.draws.integers(self.shape.timesteps)
+        noisy = self.scheduler.add_noise(batch.images, noise, times)
+        predicted = full_precision(self._predicted(noisy, times, batch.labels))
+        target = (
+            noise if self.shape.prediction == "epsilon" else self.scheduler.get_velocity(batch.images, noise, times)
+        )
+        error = (predicted - target).square().mean()
+        return error, {"denoising": error.detach()}
+
+    def sample(self, n: int, condition: Condition, generator: torch.Generator) -> Tensor:
+        """`[n, C, H, W]` samples: all randomness is in the noise that they begin with."""
+        weight = next(self.generator.parameters())
+        shape = (n, self.spec.channels, self.spec.size, self.spec.size)
+        x = torch.randn(shape, generator=generator, device=weight.device, dtype=weight.dtype)
+        for time in self.scheduler.timesteps.tolist():
+            times = torch.full((n,), time, device=weight.device, dtype=torch.int64)
+            predicted = self._predicted(x, times, condition.labels)
+            x, _ = self.scheduler.step(predicted, time, x)
+        return x.clamp(-1, 1)
+
+    def _predicted(self, noisy: Tensor, times: Tensor, labels: Tensor) -> Tensor:
+        return cast("Tensor", self.generator(noisy, times, class_labels=labels if self.conditional else None))
+
+
+def _architecture(config: TrialConfig) -> Architecture:
+    return validated(Architecture, config.architecture, where=f"architecture of {config.family}")
