@@ -128,6 +128,7 @@ def dry_run(experiment: Experiment, options: SweepOptions, *, space: str) -> Dry
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     ready = prepare(experiment, options, space=space)
+    experiment = ready.experiment
     store = Store.begun(options.storage, options.name, exist_ok=options.resume)
     nodes, cluster = expected_nodes()
     at_once = check_capacity(ready.footprint, nodes, options.concurrent)

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from gansweep.errors import ConfigError
 from gansweep.search.cluster import (
     Footprint,
     cache_folder,
@@ -28,6 +29,8 @@ from gansweep.search.searcher import (
     count_proposed,
     requeue_orphans,
 )
+from gansweep.search.start import START
+from gansweep.search.start_from import start_of
 from gansweep.search.stop_rules import StopRules, check_stop_rules
 from gansweep.search.study_rows import study_of_rows
 from gansweep.search.worker import WorkerGroupSettings
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
     from gansweep.config import TrialConfig
     from gansweep.experiment import Experiment
     from gansweep.options import SweepOptions
+    from gansweep.training.start import Start
 
 __all__ = ["STARTUP_TRIALS", "Ready", "prepare", "sweep"]
 
@@ -60,16 +64,20 @@ class Ready:
     """What is known of a sweep before anything is created.
 
     Args:
+        experiment: with the networks of what trials start from, if they do not start anew.
         cohort: the images.
         check: raises ConfigError for a configuration that cannot be trained.
         guesses: the user's, by parameter of the space.
         footprint: what a trial occupies.
+        start: the weights that trials start from.
     """
 
+    experiment: Experiment
     cohort: Cohort
     check: Callable[[TrialConfig], None]
     guesses: list[dict[str, Any]]
     footprint: Footprint
+    start: Start | None = None
 
 
 def prepare(experiment: Experiment, options: SweepOptions, *, space: str) -> Ready:
@@ -80,6 +88,9 @@ def prepare(experiment: Experiment, options: SweepOptions, *, space: str) -> Rea
         ConfigError: see `sweep`.
     """
     scans = find_cohort(options.cohort, options.storage)
+    start = _start(experiment, options, scans)
+    if start is not None:
+        experiment = experiment.with_settings(start.settings())
     check = config_checker(experiment.trainables, scans, workers=options.workers_per_trial, reports=experiment.reports)
     precheck(experiment, scans, check, space=space)
     check_stop_rules(options, experiment.objectives)
@@ -93,7 +104,16 @@ def prepare(experiment: Experiment, options: SweepOptions, *, space: str) -> Rea
         options.placement,
         options.accelerator,
     )
-    return Ready(scans, check, guesses, footprint)
+    return Ready(experiment, scans, check, guesses, footprint, start)
+
+
+def _start(experiment: Experiment, options: SweepOptions, cohort: Cohort) -> Start | None:
+    if options.start_from is None:
+        if options.freeze_critic:
+            what = "a critic that starts anew has nothing to keep"
+            raise ConfigError(what, where="--freeze-critic", fix="give --start-from, or leave it out")
+        return None
+    return start_of(options.start_from, options.freeze_critic, cohort, experiment.trainables)
 
 
 def sweep(experiment: Experiment, options: SweepOptions, *, space: str = "") -> Store:
@@ -121,6 +141,7 @@ def sweep(experiment: Experiment, options: SweepOptions, *, space: str = "") -> 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     space = space or experiment.name
     ready = prepare(experiment, options, space=space)
+    experiment = ready.experiment
     scans = ready.cohort
     footprint = ready.footprint
     objectives = [objective.name for objective in experiment.objectives]
@@ -137,6 +158,8 @@ def sweep(experiment: Experiment, options: SweepOptions, *, space: str = "") -> 
             driving.enter_context(database_errors_told(store.info.study))
         store.wait_out(options.wait_for_storage)
         driving.enter_context(store.exclusive())
+        if ready.start is not None and not store.exists(START):
+            store.write_bytes(START, ready.start.to_bytes())
         study = store.create_study() if not options.resume else _resumed_study(store, experiment)
         driving.callback(_leave, study, store, objectives)
         if options.resume:
@@ -225,9 +248,7 @@ class _Search:
                 self._trainable(asking.enter_context(relayed())),
                 tune_config=tune.TuneConfig(
                     search_alg=GrowingLimiter(searcher, self.footprint, self.at_once, options.concurrent, demand),
-                    scheduler=make_scheduler(
-                        Compared.of(self.experiment), self.store.latest_reports(), options.seed
-                    ),
+                    scheduler=make_scheduler(Compared.of(self.experiment), self.store.latest_reports(), options.seed),
                     num_samples=trials,
                     reuse_actors=True,
                 ),

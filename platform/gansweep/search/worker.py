@@ -19,6 +19,7 @@ from gansweep.errors import CohortError, ConfigError, Diverged, GansweepError, S
 from gansweep.search.cohorts import find_cohort, is_in_storage
 from gansweep.search.mailbox import OUT_OF_MEMORY
 from gansweep.search.relay import relay_warnings
+from gansweep.search.start import kept_start
 from gansweep.store.artifacts import sheet_path
 from gansweep.store.filesystem import PATIENCE_S
 from gansweep.store.sheet import sheet_png
@@ -166,6 +167,8 @@ class _Worker:
         config = validated(TrialConfig, job.config, where=f"trial {job.trial_id}")
         data = self.data(config)
         gan = build_gan(config, self.cohort.spec(config.data), self.settings.trainables)
+        if (start := kept_start(self.store)) is not None:
+            start.into(gan)
         reporter = _MailboxReporter(self, job, config)
         if not reporter.wanted():
             return
