@@ -21,7 +21,19 @@ from typing import TYPE_CHECKING, Any
 from gansweep._version import __version__
 
 if TYPE_CHECKING:
-    from gansweep.api import confirm, export_best, generate, ingest, repeat, replay, score, sweep, train
+    from gansweep.api import (
+        ablate,
+        answer,
+        confirm,
+        export_best,
+        generate,
+        ingest,
+        repeat,
+        replay,
+        score,
+        sweep,
+        train,
+    )
     from gansweep.cohort.dataset import Cohort
     from gansweep.config import TrialConfig
     from gansweep.contracts import Trainables
@@ -35,6 +47,8 @@ __all__ = [
     "Trainables",
     "TrialConfig",
     "__version__",
+    "ablate",
+    "answer",
     "confirm",
     "export_best",
     "generate",
@@ -53,7 +67,20 @@ _FROM = {
     "Trainables": "gansweep.contracts",
     "TrialConfig": "gansweep.config",
     **dict.fromkeys(
-        ("confirm", "export_best", "generate", "ingest", "repeat", "replay", "score", "sweep", "train"), "gansweep.api"
+        (
+            "ablate",
+            "answer",
+            "confirm",
+            "export_best",
+            "generate",
+            "ingest",
+            "repeat",
+            "replay",
+            "score",
+            "sweep",
+            "train",
+        ),
+        "gansweep.api",
     ),
 }
 

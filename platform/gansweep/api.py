@@ -16,13 +16,26 @@ if TYPE_CHECKING:
     from gansweep.contracts import Trainables
     from gansweep.experiment import Experiment
     from gansweep.scoring.values import MetricValue
+    from gansweep.search.question import Found
     from gansweep.search.replay import Replay
     from gansweep.store.store import Store
 
 Space: TypeAlias = "str | Experiment | None"
 """A space by name or file, or an experiment; None: the recorded one, or none of one's own."""
 
-__all__ = ["confirm", "export_best", "generate", "ingest", "repeat", "replay", "score", "sweep", "train"]
+__all__ = [
+    "ablate",
+    "answer",
+    "confirm",
+    "export_best",
+    "generate",
+    "ingest",
+    "repeat",
+    "replay",
+    "score",
+    "sweep",
+    "train",
+]
 
 
 def ingest(source: str | Path, out: str | Path, **settings: Any) -> Cohort:
@@ -118,6 +131,50 @@ def replay(*stores: str | Store, **options: Any) -> list[Replay]:
     from gansweep.search.replay import replay_stores
 
     return replay_stores([_opened(store) for store in stores], validated(ReplayOptions, options, where="replay"))
+
+
+def ablate(store: str | Store, *, space: Space = None, **options: Any) -> dict[str, Any]:
+    """Retrains a leader with each of its choices taken back, and says what each was worth.
+
+    Args:
+        store: what `sweep` returned, or where it is.
+        space: the sweep's space, if its file has moved or it was an Experiment.
+        **options: fields of `gansweep.options.AblateOptions`: `against`, `repeats`...
+
+    Returns:
+        What the store keeps as `ablation.json`.
+
+    Raises:
+        GansweepError: see `gansweep.search.ablate.ablate`.
+    """
+    from gansweep.config import validated
+    from gansweep.options import AblateOptions
+    from gansweep.search.ablate import ablate as run
+
+    opened = _opened(store)
+    return run(opened, _swept(opened, space), validated(AblateOptions, options, where="ablate"))
+
+
+def answer(cohort: str | Path | Cohort, *, report: str | Path | None = None, **options: Any) -> Found:
+    """Asks the whole question of a cohort: what its patients can show, what rivals give, and what synthetic images do.
+
+    Args:
+        cohort: what `ingest` returned, or its folder.
+        report: an HTML file to write.
+        **options: fields of `gansweep.options.AnswerOptions`: `time_budget`, `space`, `storage`...
+
+    Raises:
+        GansweepError: see `gansweep.search.question.answer_question`.
+    """
+    from gansweep.config import validated
+    from gansweep.options import AnswerOptions
+    from gansweep.report.html import write_report
+    from gansweep.search.question import answer_question
+
+    found = answer_question(_folder_of(cohort), validated(AnswerOptions, options, where="answer"))
+    if report is not None and found.store is not None:
+        write_report(found.store, Path(report))
+    return found
 
 
 def confirm(store: str | Store, *, space: Space = None, **options: Any) -> dict[str, Any]:

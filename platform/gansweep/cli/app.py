@@ -13,10 +13,12 @@ import typer
 
 from gansweep._version import __version__
 from gansweep.cli import (
+    ablation,
     cohorts,
     confirmation,
     demo,
     exports,
+    question,
     repeats,
     replays,
     results,
@@ -52,6 +54,7 @@ _COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
     ("Start here", system.doctor, "gansweep doctor --workers-per-trial 2"),
     ("Start here", spaces.trainables, "gansweep trainables fahr_ct"),
     ("Start here", spaces.settings, "gansweep settings --family dcgan"),
+    ("Start here", question.answer, "gansweep answer cohort --time-budget 7h --out answer.html"),
     ("Cohorts", cohorts.phantom, "gansweep phantom scans --patients 40 --seed 1"),
     ("Cohorts", cohorts.ingest, "gansweep ingest scans cohort --labels scans/labels.csv --size 64 --window lesion"),
     ("Cohorts", cohorts.cohort, "gansweep cohort cohort --out cohort.html"),
@@ -72,6 +75,7 @@ _COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
     ("Results", results.dashboard, "gansweep dashboard runs/fahr --port 8080"),
     ("Results", repeats.repeat, "gansweep repeat runs/fahr --leaders 2 --repeats 3"),
     ("Results", replays.replay, "gansweep replay runs/fahr runs/brain --samplers random,tpe"),
+    ("Results", ablation.ablate, "gansweep ablate runs/fahr --repeats 5 --out ablation.html"),
     ("Results", confirmation.confirm, "gansweep confirm runs/fahr --leaders 2 --gan-seeds 5"),
     ("Use", exports.export, "gansweep export runs/fahr --out best"),
     ("Use", exports.train, "gansweep train best/config.yaml --cohort cohort --out production --workers 2"),

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from gansweep.report.ablation_figure import ablation_figure
 from gansweep.report.comparison import folded
 from gansweep.report.drawing import COLOURS, INK, axis, drawn, figure_of, hover, name_axes, stack
 from gansweep.report.leaderboard import searched_keys, short_names
 from gansweep.report.repeats_figure import repeats_figure
 from gansweep.scoring.metrics.formatting import is_proportion
+from gansweep.search.ablate import ablation
 from gansweep.store.schema import flat_config
 
 if TYPE_CHECKING:
@@ -61,10 +63,12 @@ def figures(store: Store, rows: Sequence[LeaderboardRow], study: optuna.Study | 
         return {}
     reports = store.latest_reports()
     reports = reports[reports["trial_id"].isin([row.trial_id for row in searched])]
+    ablated = ablation(store)
     drawn: dict[str, go.Figure | None] = {
         "Objectives": tradeoff_figure(measured, objectives) if len(objectives) > 1 else None,
         "Learning curves": learning_figure(reports, searched, objectives),
         "Repeated trainings": repeats_figure(rows, objectives),
+        "What the leader's choices are worth": ablation_figure(ablated) if ablated else None,
         "Gain over real images alone": difference_figure(measured, objectives),
         "History": history_figure(measured, objectives),
         "Configurations": parallel_figure(measured, objectives),

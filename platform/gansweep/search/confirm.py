@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from gansweep.contracts import Trainables
     from gansweep.search.worker_group import WorkerGroup
 
-__all__ = ["RESULT", "confirm"]
+__all__ = ["RESULT", "check_test_patients", "confirm"]
 
 LEAST_PATIENTS = 2
 """With the disease, and without: below that no variance between patients can be told."""
@@ -78,7 +78,7 @@ def confirm(
         if opening is None:
             _may_open(store, options.reason)
         scans = same_cohort(store, options.cohort)
-        _can_judge(scans)
+        check_test_patients(scans)
         names, _ = ranked_leaders(store, settings.leaders, "confirm")
         leaders = {name: store.config(name) for name in names}
         check = config_checker(trainables, scans, workers=options.workers_per_trial, reports=REPORTS)
@@ -149,8 +149,14 @@ def _may_open(store: Store, reason: str) -> None:
         )
 
 
-def _can_judge(cohort: Cohort) -> None:
-    """By the manifest alone: no test image is read for it, and nothing has been trained yet."""
+def check_test_patients(cohort: Cohort) -> None:
+    """Refuses a cohort whose test patients are too few for any verdict.
+
+    By the manifest alone: no test image is read for it.
+
+    Raises:
+        CohortError: fewer than two test patients with the disease, or without it.
+    """
     test = cohort.manifest[cohort.manifest["split"] == "test"]
     diseased = test["label"] == cohort.info.positive_class
     for rows, what in ((test[diseased], "with"), (test[~diseased], "without")):

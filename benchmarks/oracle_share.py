@@ -1,0 +1,229 @@
+"""Which share of what is possible does a synthetic image give? Each arm's gain over that of an oracle.
+
+On each phantom a few patients train everything: detectors on real images alone, with rivals that cost nothing (MixUp,
+CutMix, elastic and intensity augmentation, real lesions pasted and blended), and with the samples of generators (whole
+images by a GAN, lesions by the painter, a diffusion model). The oracle draws fresh phantoms from the true distribution:
+no generator can give more. All arms make the same number of updates, and are tested on 300 other phantoms.
+
+Printed are gains in AUROC and log loss over real images alone, and the share of the oracle's gain: mean gain over mean
+gain of the oracle, with a bootstrap over phantoms, the unit that is drawn anew. The best rival is the one with the
+largest mean gain, which chance favours, and so speaks against the generators.
+
+Recipe and space are fixed on phantoms 0 to 9 and written down in docs/log.md; phantoms 100 to 119 are then run once.
+
+Every phantom's arm is kept in `--cache`: the run can be stopped and goes on, and several processes can share it.
+
+    python benchmarks/oracle_share.py --cache share-cache --first 0 --count 10 [--train 12]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from filelock import FileLock
+
+from gansweep import cache
+from gansweep.cohort.dataset import Cohort
+from gansweep.config import TrialConfig
+from gansweep.contracts import Condition, ImageSet
+from gansweep.errors import Diverged
+from gansweep.scoring.arms import BASE, RIVALS, rival_arms
+from gansweep.scoring.metrics.answers import Predictions, mean_over_trainings
+from gansweep.scoring.metrics.registry import METRICS
+from gansweep.scoring.networks.detection import Recipe, fraction_of_ratio, predict, train_detector
+from gansweep.training.build import build_gan
+from gansweep.training.loop import train
+from gansweep.training.reporters import MemoryReporter
+from trainables import TRAINABLES
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+from benchmarks.planted_truths import Design, oracle, scarce_cohort  # noqa: E402
+
+CPU = torch.device("cpu")
+SAMPLES, RATIO = 128, 1.0
+MEASURES = {"auroc": 1.0, "log_loss": -1.0}
+"""Measures with the sign of a gain."""
+HELD_BACK = 100
+"""Phantoms from this one on are for the one test of a recipe that is written down."""
+
+_BASE = TrialConfig(batch_size=16, n_critic=1, lr_g=4e-4, lr_d=4e-4)
+_RELATIVISTIC = {"loss.kind": "relativistic", "penalty.kind": "r1_r2", "penalty.lambda": 1.0}
+GENERATORS: dict[str, dict[str, Any]] = {
+    "whole images": {
+        "architecture": {"width": 16, "latent": 64},
+        "conditioning": "projection",
+        "augmentation.kind": "diffaugment",
+        **_RELATIVISTIC,
+    },
+    "painter": {
+        "family": "lesion_painter",
+        "conditioning": "none",
+        "architecture": {"width": 16, "critic_width": 16, "depth": 2},
+        "augmentation.kind": "diffaugment",
+        **_RELATIVISTIC,
+    },
+    "diffusion": {
+        "family": "diffusion",
+        "architecture": {"width": 16, "levels": 3, "sampling_steps": 25},
+        "beta1": 0.9,
+        "beta2": 0.999,
+        "lr_g": 1e-3,
+    },
+}
+ORACLE = "oracle"
+ARMS = (BASE, *RIVALS.values(), *GENERATORS, ORACLE)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What every phantom's arms have in common."""
+
+    train: int
+    iterations: int
+    steps: int
+    seeds: int
+
+    def named(self, phantom: int, arm: str) -> str:
+        """A key of everything that an arm's predictions depend on."""
+        config = self.config(arm).as_dict() if arm in GENERATORS else None
+        return cache.key(phantom=phantom, arm=arm, config=config, plan=vars(self), samples=SAMPLES, ratio=RATIO)
+
+    def config(self, arm: str) -> TrialConfig:
+        """The configuration of a generator's arm."""
+        return _BASE.derive({**GENERATORS[arm], "iterations": self.iterations})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cache", type=Path, default=None, help="a folder that keeps every arm")
+    parser.add_argument("--first", type=int, default=0, help="phantom")
+    parser.add_argument("--count", type=int, default=2, help="phantoms")
+    parser.add_argument("--train", type=int, default=12, help="training patients")
+    parser.add_argument("--iterations", type=int, default=150, help="of the generators")
+    parser.add_argument("--steps", type=int, default=300, help="of the detectors")
+    parser.add_argument("--seeds", type=int, default=2, help="detectors per arm")
+    options = parser.parse_args()
+    if options.first < HELD_BACK < options.first + options.count:
+        parser.error(f"phantoms from {HELD_BACK} on are a test of their own")
+    torch.set_num_threads(1)
+    plan = Plan(options.train, options.iterations, options.steps, options.seeds)
+    phantoms = range(options.first, options.first + options.count)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.cache or Path(temporary)
+        gains = np.array([gains_of(folder, plan, phantom) for phantom in phantoms])  # [phantoms, measures, arms]
+    print(json.dumps({"benchmark": "oracle_share", **vars(plan), "phantoms": len(gains), **tabulated(gains)}))
+
+
+def gains_of(folder: Path, plan: Plan, phantom: int) -> list[list[float]]:
+    """Gains over real images alone `[measures, arms]` on one phantom."""
+    said = {}
+    for arm in ARMS:
+        path = folder / f"arm-{plan.named(phantom, arm)}.pt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock")):
+            if cache.read(path) is None:
+                cache.write(path, predictions(scene_of(folder, plan, phantom), plan, phantom, arm))
+        said[arm] = cache.read(path)
+        print(f"phantom {phantom}: {arm}", file=sys.stderr, flush=True)
+    test = scene_of(folder, plan, phantom)[1]
+    scores = {arm: [sign * scored(said[arm], test, name) for name, sign in MEASURES.items()] for arm in ARMS}
+    return [[scores[arm][row] - scores[BASE][row] for arm in ARMS] for row in range(len(MEASURES))]
+
+
+_scenes: dict[tuple[int, int], tuple[Cohort, ImageSet]] = {}
+
+
+def scene_of(folder: Path, plan: Plan, phantom: int) -> tuple[Cohort, ImageSet]:
+    """A phantom's cohort, and its test images."""
+    if (phantom, plan.train) not in _scenes:
+        _scenes.clear()
+        place = folder / f"phantom-{phantom}-{plan.train}"
+        with FileLock(folder / f"{place.name}.lock"):
+            made = (place / "cohort" / "cohort.json").exists()
+            cohort = Cohort.open(place / "cohort") if made else scarce_cohort(place, Design(train=plan.train), phantom)
+        _scenes[phantom, plan.train] = cohort, cohort.load_test()
+    return _scenes[phantom, plan.train]
+
+
+def predictions(scene: tuple[Cohort, ImageSet], plan: Plan, phantom: int, arm: str) -> Tensor:
+    """Class probabilities `[s, n, classes]` of an arm's detectors."""
+    cohort, test = scene
+    real, spec = cohort.load("train"), cohort.spec()
+    recipe = Recipe(partial(TRAINABLES.detectors["small_cnn"], spec), len(spec.classes), plan.steps, 16)
+    seeds = list(range(plan.seeds))
+    if arm in RIVALS.values():
+        (rival,) = (name for name, title in RIVALS.items() if title == arm)
+        return rival_arms(recipe, real, test.images, rivals=[rival], positive=1, seeds=seeds, device=CPU)[arm]
+    samples = None
+    if arm == ORACLE:
+        labels = torch.arange(SAMPLES) % len(spec.classes)
+        samples = ImageSet(oracle(Condition(labels), 10_000 + phantom), labels)
+    elif arm in GENERATORS:
+        samples = sampled(plan.config(arm).derive({"seed": phantom}), cohort, real)
+    detectors = [train_detector(recipe, real, samples, fraction_of_ratio(RATIO), seed, CPU) for seed in seeds]
+    return predict(detectors, test.images, CPU)
+
+
+def sampled(config: TrialConfig, cohort: Cohort, real: ImageSet) -> ImageSet | None:
+    """Samples of a fresh training; None of one that diverged, which then gains nothing."""
+    spec = cohort.spec()
+    made = torch.tensor(TRAINABLES.classes_made(config, spec))
+    labels = made[torch.arange(SAMPLES) % len(made)]
+    drawn: list[Tensor] = []
+
+    def keep(sampler: Any, _iteration: int) -> dict[str, float]:
+        drawn.append(sampler(Condition(labels), config.seed)[:, : spec.channels])
+        return {}
+
+    try:
+        train(config, build_gan(config, spec, TRAINABLES), real, MemoryReporter(), keep, reports=1, device=CPU)
+    except Diverged:
+        return None
+    return ImageSet(drawn[0], labels)
+
+
+def scored(said: Tensor, test: ImageSet, name: str) -> float:
+    answers = Predictions(said.numpy(), test.labels.numpy(), test.patients, 1)
+    return mean_over_trainings(METRICS[name].compute, answers)
+
+
+def tabulated(gains: np.ndarray, replicates: int = 2000) -> dict[str, Any]:
+    """Prints the table of gains `[phantoms, measures, arms]`."""
+    rng = np.random.default_rng(0)
+    drawn = gains[rng.integers(len(gains), size=(replicates, len(gains)))].mean(1)
+    result: dict[str, Any] = {}
+    print(
+        f"| arm, {len(gains)} phantoms | " + " | ".join(f"gain in {m} | share of the oracle's" for m in MEASURES) + " |"
+    )
+    print("|---|" + "---|---|" * len(MEASURES))
+    rivals = [ARMS.index(name) for name in RIVALS.values()]
+    rows = {arm: [column] * len(MEASURES) for column, arm in enumerate(ARMS) if arm != BASE}
+    best = [max(rivals, key=lambda column: gains[:, row, column].mean()) for row in range(len(MEASURES))]
+    for arm, columns in {**rows, "best rival": best}.items():
+        cells = []
+        for row, (name, column) in enumerate(zip(MEASURES, columns, strict=True)):
+            scale = 100 if name == "auroc" else 1
+            mean = scale * gains[:, row, column].mean()
+            share = gains[:, row, column].mean() / gains[:, row, -1].mean()
+            low, high = np.quantile(drawn[:, row, column] / drawn[:, row, -1], (0.025, 0.975))
+            cells += [f"{mean:+.3g}", f"{share:.2f} ({low:.2f} to {high:.2f})"]
+            result.setdefault(arm, {})[name] = {"gain": float(mean), "share": (float(share), float(low), float(high))}
+        print(f"| {arm} | " + " | ".join(cells) + " |")
+    return result
+
+
+if __name__ == "__main__":
+    main()

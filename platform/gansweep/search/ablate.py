@@ -1,0 +1,255 @@
+"""`ablate`: what each choice of a leader is worth, by taking it back alone.
+
+A search finds a configuration that is good as a whole. Which of its choices made it good, importances only guess:
+they describe the space. An ablation retrains the leader without each choice, with the same fresh seeds, and reports
+the difference with its spread.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from gansweep.cache import key
+from gansweep.errors import ConfigError
+from gansweep.options import AblateOptions
+from gansweep.scoring.metrics.formatting import score_text
+from gansweep.scoring.statistics.paired_seeds import corrected, worth
+from gansweep.search.choices import Choice, choices_between
+from gansweep.search.cluster import Footprint, check_capacity, ray_cluster
+from gansweep.search.prechecks import config_checker
+from gansweep.search.retraining import REPORTS, ranked_leaders, retraining_group, same_cohort
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from gansweep.config import TrialConfig
+    from gansweep.contracts import Trainables
+    from gansweep.scoring.statistics.paired_seeds import Worth
+    from gansweep.search.worker_group import WorkerGroup
+    from gansweep.store.store import Store
+
+__all__ = ["ALL", "RESULT", "TABLE", "ablate", "ablation"]
+
+RESULT = "ablation.json"
+TABLE = "ablation.parquet"
+ALL = "all of them"
+"""The name of the variant in which every choice is taken back: the other configuration itself."""
+
+_MEASURES = ("fid", "accuracy", "auroc")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Training:
+    """A fresh training that has come to an end of its own: how, and its scores."""
+
+    status: str
+    scores: Mapping[str, float]
+
+
+def ablate(
+    store: Store, trainables: Trainables, options: AblateOptions | None = None, *, cache: Path | None = None
+) -> dict[str, Any]:
+    """Retrains a leader with each of its choices taken back, and says what each was worth.
+
+    Trainings are kept in the store by their configuration: an interrupted call goes on, and one with more repeats or
+    against another trial trains what is missing.
+
+    Args:
+        store: a sweep that has completed trials.
+        trainables: what its configurations name.
+        options: which trial, against which, with how many fresh seeds, on what.
+        cache: folder for features and baselines; None: the user's cache.
+
+    Returns:
+        What the store keeps as `ablation.json`: for each choice and measure the leader's mean less that of the variant,
+        paired over seeds, with a 95 % interval and a p-value corrected over the choices. `ablation.parquet` has one row
+        for each of these. `failed` lists trainings that failed; calling it again trains them again.
+
+    Raises:
+        StoreError: no completed trial, or another process is at work on the sweep (see `Store.exclusive`).
+        CohortError: another cohort than the sweep's.
+        ConfigError: an unknown trial or choice, two trials that do not differ, or a configuration that these trainables
+            or so many workers cannot train.
+        ClusterError: a training does not fit the cluster.
+        KeyboardInterrupt: Ctrl-C; the training under way goes on from its checkpoint.
+    """
+    options = options or AblateOptions()
+    info = store.info
+    gpus = info.gpus_per_worker if options.gpus_per_worker is None else options.gpus_per_worker
+    footprint = Footprint(options.workers_per_trial or info.workers_per_trial, 1.0, gpus)
+    scans = same_cohort(store, options.cohort)
+    check = config_checker(trainables, scans, workers=footprint.workers, reports=REPORTS)
+    with store.exclusive():
+        leader, against = _compared(store, options)
+        choices = _choices(store, leader, against, options, check)
+        variants = {"": store.config(leader)}
+        variants |= {choice.name: choice.config for choice in choices if choice.config is not None}
+        other = store.config(against)
+        if not options.choices:
+            variants[ALL] = other
+            check(other)
+        check(variants[""])
+        seeds = range(options.seed, options.seed + options.repeats)
+        wanted = [config.derive({"seed": seed}) for seed in seeds for config in variants.values()]
+        missing = [config for config in wanted if _ended(store, config) is None]
+        failed: list[str] = []
+        if missing:
+            log.info("%d of %d trainings to make", len(missing), len(wanted))
+            with ray_cluster() as resources:
+                check_capacity(footprint, resources)
+                group = retraining_group(
+                    store, trainables, scans, footprint, cache, checkpoint_minutes=options.checkpoint_minutes
+                )
+                with closing(group):
+                    failed = [reason for config in missing if (reason := _train(store, group, config))]
+        trained = {
+            name: [_ended(store, config.derive({"seed": seed})) for seed in seeds] for name, config in variants.items()
+        }
+        result = {
+            "trial": leader,
+            "against": against,
+            "seeds": list(seeds),
+            "failed": failed,
+            "choices": _rows(choices, trained),
+        }
+        _keep(store, result)
+    return result
+
+
+def ablation(store: Store) -> dict[str, Any] | None:
+    """The result of the last `gansweep ablate`; None if there is none that can be read."""
+    if not store.exists(RESULT):
+        return None
+    try:
+        found: dict[str, Any] = json.loads(store.read_bytes(RESULT))
+        found["choices"]
+    except (ValueError, TypeError, KeyError):
+        return None
+    return found
+
+
+def _compared(store: Store, options: AblateOptions) -> tuple[str, str]:
+    """The leader and the trial that it is taken back to."""
+    (first,), _ = ranked_leaders(store, 1, "ablate")
+    searched = store.latest_trials()
+    searched = searched[searched["repeat_of"].fillna("") == ""]
+    known = [str(name) for name in searched["trial_id"]]
+    for named, option in ((options.trial, "--trial"), (options.against, "--against")):
+        if named is not None and named not in known:
+            raise ConfigError(f"no trial {named!r} was searched", where=option, fix="see gansweep leaderboard")
+    return options.trial or first, options.against or min(known)
+
+
+def _choices(
+    store: Store, leader: str, against: str, options: AblateOptions, check: Callable[[TrialConfig], None]
+) -> list[Choice]:
+    found = choices_between(store.config(leader), store.config(against), check)
+    if not found:
+        raise ConfigError(
+            f"trial {leader} has the configuration of trial {against}: there is nothing to take back",
+            fix="name another with --against, or another leader with --trial",
+        )
+    known = [choice.name for choice in found]
+    for name in options.choices or ():
+        if name not in known:
+            where = "--choices"
+            raise ConfigError(f"{name!r} does not differ", where=where, fix=f"these do: {', '.join(known)}")
+    return [choice for choice in found if not options.choices or choice.name in options.choices]
+
+
+def _train(store: Store, group: WorkerGroup, config: TrialConfig) -> str:
+    """Trains a configuration and keeps how it ended; the reason if it failed."""
+    name = _name(config)
+    log.info("training %s with seed %d", name, config.seed)
+    group.assign(name, config.as_dict())
+    outcome = group.outcome(0)
+    if outcome.report is None and outcome.ending != "diverged":
+        log.info("%s: %s: %s", name, outcome.ending, outcome.reason)
+        return f"{name}: {outcome.reason}"
+    scores = dict(outcome.report.progress.scores) if outcome.report else {}
+    status = "completed" if outcome.report else "diverged"
+    ended = {"config": config.as_dict(), "status": status, "reason": outcome.reason, "scores": scores}
+    store.write_bytes(_place(config), json.dumps(ended).encode())
+    store.checkpoint(name).delete()  # nobody draws from it again
+    log.info("%s %s: %s", name, status, ", ".join(f"{m} {score_text(m, scores[m])}" for m in _MEASURES if m in scores))
+    return ""
+
+
+def _ended(store: Store, config: TrialConfig) -> _Training | None:
+    if not store.exists(_place(config)):
+        return None
+    try:
+        ended = json.loads(store.read_bytes(_place(config)))
+        return _Training(ended["status"], ended["scores"]) if ended["config"] == config.as_dict() else None
+    except (ValueError, KeyError, TypeError):
+        return None  # damaged: trained again
+
+
+def _name(config: TrialConfig) -> str:
+    return f"ablate-{key(**config.as_dict())}"
+
+
+def _place(config: TrialConfig) -> str:
+    return f"ablation/{_name(config)}.json"
+
+
+def _rows(choices: Sequence[Choice], trained: Mapping[str, Sequence[_Training | None]]) -> list[dict[str, Any]]:
+    """What the result says of each choice, that of all together last."""
+    whole = [Choice(ALL, "", "", None)] if ALL in trained else []
+    every = [*choices, *whole]
+    found = {measure: _worths(measure, trained) for measure in _measures(trained)}
+    return [
+        {
+            "choice": choice.name,
+            "ours": choice.ours,
+            "theirs": choice.theirs,
+            "refused": choice.refused,
+            "diverged": sum(one is not None and one.status == "diverged" for one in trained.get(choice.name, ())),
+            "worth": {m: asdict(by_name[choice.name]) for m, by_name in found.items() if choice.name in by_name},
+        }
+        for choice in every
+    ]
+
+
+def _measures(trained: Mapping[str, Sequence[_Training | None]]) -> list[str]:
+    scores = next((one.scores for one in trained[""] if one is not None and one.scores), {})
+    return [name for name in _MEASURES if name in scores]
+
+
+def _worths(measure: str, trained: Mapping[str, Sequence[_Training | None]]) -> dict[str, Worth]:
+    def values(name: str) -> list[float]:
+        return [one.scores.get(measure, float("nan")) if one else float("nan") for one in trained[name]]
+
+    leader = values("")
+    found = {name: worth(leader, values(name)) for name in trained if name}
+    single = corrected({name: one for name, one in found.items() if one is not None and name != ALL})
+    return single | {name: one for name, one in found.items() if one is not None and name == ALL}
+
+
+def _keep(store: Store, result: Mapping[str, Any]) -> None:
+    import pandas as pd
+
+    rows = [
+        {
+            **{name: str(row[name]) for name in ("choice", "ours", "theirs", "refused")},
+            "diverged": row["diverged"],
+            "measure": measure,
+            **row["worth"].get(measure, {}),
+        }
+        for row in result["choices"]
+        for measure in (row["worth"] or {"": {}})
+    ]
+    columns = ["choice", "ours", "theirs", "refused", "diverged", "measure", "difference", "low", "high", "p", "pairs"]
+    table = pd.DataFrame(rows, columns=columns).assign(trial=result["trial"], against=result["against"])
+    buffer = io.BytesIO()
+    table.to_parquet(buffer, index=False)
+    store.write_bytes(TABLE, buffer.getvalue())
+    store.write_bytes(RESULT, json.dumps(result, indent=2).encode())

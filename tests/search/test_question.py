@@ -1,0 +1,110 @@
+"""The whole question: what the patients can show is told first, and what was begun goes on."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gansweep.cli import main
+from gansweep.cohort.ingest.run import IngestSettings, ingest
+from gansweep.cohort.phantom.scans import write_phantom
+from gansweep.errors import CohortError, ConfigError
+from gansweep.options import AnswerOptions
+from gansweep.scoring.power import Power, Rivals, power_of
+from gansweep.search import question as module
+from gansweep.search.cluster import ray_cluster
+from gansweep.search.question import answer_question, power_text
+
+SPACE = f"{Path(__file__).with_name('tiny_space.py')}:tiny"
+
+
+def options(tmp_path: Path, **values: Any) -> AnswerOptions:
+    return AnswerOptions(**{"storage": str(tmp_path / "runs"), "name": "q", "space": SPACE, **values})
+
+
+@pytest.fixture
+def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ray_cluster", lambda: pytest.fail("a cluster was started"))
+
+
+def test_what_patients_can_show_at_most() -> None:
+    """80 % right: 20 points are missing. Against Newcombe-style adjusted variances, by hand for 100 and 20 patients."""
+    many, few = power_of(0.8, 100, 100, claims=4), power_of(0.8, 100, 20, claims=4)
+    assert (many.gain, many.accuracy) == (pytest.approx(0.2), 0.8)
+    variance = (81 / 102) * (21 / 102) + (101 / 102) * (1 / 102)
+    quantiles = 2.4977 + 0.8416  # 1 - 0.05 / 8, and a power of 0.8
+    assert many.shown == pytest.approx(quantiles * (variance / 100) ** 0.5, abs=1e-3)
+    assert many.needed == few.needed == pytest.approx(quantiles**2 * variance / 0.2**2, abs=1)
+    assert not many.hopeless
+    assert few.hopeless
+    assert power_of(1.0, 100, 1000, claims=4).hopeless, "there is nothing to gain"
+
+
+def test_power_is_told_in_words() -> None:
+    assert power_text(Power(0.8, 0.2, 0.14, 48, 30, 100)) == (
+        "detectors of real images alone are right in 80 % of 30 validation patients, so no change can be more than "
+        "+20 points, and 100 test patients show changes of about 14 points or more"
+    )
+    assert power_text(Power(0.8, 0.2, 0.3, 48, 30, 20)).endswith(
+        "and to show even that would take 48 test patients, of which there are 20"
+    )
+    assert power_text(Power(1.0, 0.0, 0.1, None, 30, 20)).endswith("and there is nothing to gain")
+
+
+def test_the_best_rival_is_not_the_base() -> None:
+    scores = {"real": {"accuracy": 0.9}, "a": {"accuracy": 0.7}, "b": {"accuracy": 0.8}}
+    assert Rivals(scores, 1.0).best() == "b"
+    assert Rivals({"real": {"accuracy": 0.9}}, 0.0).best() is None
+
+
+@pytest.mark.usefixtures("no_cluster")
+def test_where_nothing_can_be_shown_nothing_is_searched(
+    cohort_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = answer_question(cohort_path, options(tmp_path), cache=tmp_path / "cache")
+    assert found.state == "nothing can be shown"
+    assert found.answer.startswith("Nothing can be shown with these patients, so nothing was searched: detectors of")
+    assert not (tmp_path / "runs").exists()
+    assert list(found.rivals.scores)[:2] == ["real", "real + MixUp"]
+    assert "real + pasted lesions" in found.rivals.scores, "the phantoms have masks"
+    monkeypatch.setattr("gansweep.scoring.power.rival_arms", lambda *_, **__: pytest.fail("trained again"))
+    again = answer_question(cohort_path, options(tmp_path), cache=tmp_path / "cache")
+    assert again.rivals == found.rivals
+
+
+@pytest.mark.usefixtures("no_cluster")
+def test_mistakes_are_told_before_anything_is_trained(cohort_path: Path, tmp_path: Path) -> None:
+    write_phantom(tmp_path / "scans", patients=8, slices=1, size=64, seed=1)
+    ingest(tmp_path / "scans", tmp_path / "few", IngestSettings(size=16, split=(0.5, 0.25, 0.25)))
+    with pytest.raises(CohortError, match=r"1 test patient.s. with fahr, and a verdict needs 2"):
+        answer_question(tmp_path / "few", options(tmp_path))
+    with pytest.raises(ConfigError, match="'soon' is not a time above zero"):
+        answer_question(cohort_path, options(tmp_path, time_budget="soon"))
+    with pytest.raises(ConfigError, match="unknown search space 'fahr'"):
+        answer_question(cohort_path, options(tmp_path, space="fahr"))
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_the_whole_question_ends_with_the_sentence(
+    cohort_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    small = {"trials": 2, "leaders": 1, "detector_seeds": 1, "settings": {"family": "dcgan"}}
+    asked = options(tmp_path, even_if_hopeless=True, **small)
+    with ray_cluster():
+        found = answer_question(cohort_path, asked)
+    assert found.skipped == []
+    assert found.store is not None
+    assert len(found.store.latest_trials()) == 2 + 2, "two trials, and the leader twice more"
+    confirmed = json.loads(found.store.read_bytes("confirm.json"))
+    assert found.answer == confirmed["answer"]
+    monkeypatch.setattr(module, "ray_cluster", lambda: pytest.fail("a cluster was started"))
+    words = ["answer", str(cohort_path), f"--storage={tmp_path / 'runs'}", "--name=q", f"--space={SPACE}"]
+    words += ["--set=family=dcgan", "--even-if-hopeless", "--detector-seeds=1", f"--out={tmp_path / 'answer.html'}"]
+    assert main([*words, "--json"]) == 0
+    document = json.loads(capfd.readouterr().out)
+    assert document["answer"] == confirmed["answer"]
+    assert confirmed["answer"].split(";")[0][:40] in (tmp_path / "answer.html").read_text("utf-8")
