@@ -249,7 +249,11 @@ class AblateOptions(Frozen):
     seed: int = Field(30_000, ge=0, description="The first fresh seed.")
     workers_per_trial: int | None = Field(None, ge=1, description="Ray Train workers; default: the sweep's.")
     gpus_per_worker: float | None = Field(None, ge=0.0, description="GPUs each; default: the sweep's.")
+    placement: Placement = _placement()
+    accelerator: str | None = _accelerator()
     checkpoint_minutes: float = _checkpoint_minutes()
+    hang_minutes: float = _hang_minutes()
+    hang_factor: float = _hang_factor()
 
 
 class ConfirmSettings(Frozen):

@@ -10,8 +10,8 @@ from __future__ import annotations
 import io
 import json
 import logging
-from contextlib import closing
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gansweep.cache import key
@@ -23,6 +23,7 @@ from gansweep.search.choices import Choice, choices_between
 from gansweep.search.cluster import Footprint, check_capacity, ray_cluster
 from gansweep.search.prechecks import config_checker
 from gansweep.search.retraining import REPORTS, ranked_leaders, retraining_group, same_cohort
+from gansweep.search.side_by_side import train_side_by_side
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -84,7 +85,8 @@ def ablate(
     options = options or AblateOptions()
     info = store.info
     gpus = info.gpus_per_worker if options.gpus_per_worker is None else options.gpus_per_worker
-    footprint = Footprint(options.workers_per_trial or info.workers_per_trial, 1.0, gpus)
+    workers = options.workers_per_trial or info.workers_per_trial
+    footprint = Footprint(workers, 1.0, gpus, options.placement, options.accelerator)
     scans = same_cohort(store, options.cohort)
     check = config_checker(trainables, scans, workers=footprint.workers, reports=REPORTS)
     with store.exclusive():
@@ -104,12 +106,12 @@ def ablate(
         if missing:
             log.info("%d of %d trainings to make", len(missing), len(wanted))
             with ray_cluster() as resources:
-                check_capacity(footprint, resources)
-                group = retraining_group(
-                    store, trainables, scans, footprint, cache, checkpoint_minutes=options.checkpoint_minutes
-                )
-                with closing(group):
-                    failed = [reason for config in missing if (reason := _train(store, group, config))]
+                fits = check_capacity(footprint, resources)
+
+                def start() -> WorkerGroup:
+                    return retraining_group(store, trainables, scans, footprint, cache, options=options)
+
+                train_side_by_side(missing, fits, start, partial(_train, store, failed))
         trained = {
             name: [_ended(store, config.derive({"seed": seed})) for seed in seeds] for name, config in variants.items()
         }
@@ -165,22 +167,22 @@ def _choices(
     return [choice for choice in found if not options.choices or choice.name in options.choices]
 
 
-def _train(store: Store, group: WorkerGroup, config: TrialConfig) -> str:
-    """Trains a configuration and keeps how it ended; the reason if it failed."""
+def _train(store: Store, failed: list[str], group: WorkerGroup, config: TrialConfig) -> None:
+    """Trains a configuration and keeps how it ended; the reason goes to `failed` if it failed."""
     name = _name(config)
     log.info("training %s with seed %d", name, config.seed)
     group.assign(name, config.as_dict())
     outcome = group.outcome(0)
     if outcome.report is None and outcome.ending != "diverged":
         log.info("%s: %s: %s", name, outcome.ending, outcome.reason)
-        return f"{name}: {outcome.reason}"
+        failed.append(f"{name}: {outcome.reason}")
+        return
     scores = dict(outcome.report.progress.scores) if outcome.report else {}
     status = "completed" if outcome.report else "diverged"
     ended = {"config": config.as_dict(), "status": status, "reason": outcome.reason, "scores": scores}
     store.write_bytes(_place(config), json.dumps(ended).encode())
     store.checkpoint(name).delete()  # nobody draws from it again
     log.info("%s %s: %s", name, status, ", ".join(f"{m} {score_text(m, scores[m])}" for m in _MEASURES if m in scores))
-    return ""
 
 
 def _ended(store: Store, config: TrialConfig) -> _Training | None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from gansweep.cohort.dataset import Cohort
     from gansweep.contracts import Trainables
-    from gansweep.options import ConfirmOptions, RepeatOptions
+    from gansweep.options import AblateOptions, ConfirmOptions, RepeatOptions
     from gansweep.search.cluster import Footprint
     from gansweep.store.store import Store
 
@@ -70,7 +70,7 @@ def retraining_group(
     footprint: Footprint,
     cache: Path | None = None,
     *,
-    options: RepeatOptions | ConfirmOptions,
+    options: AblateOptions | ConfirmOptions | RepeatOptions,
     scored: bool = True,
 ) -> WorkerGroup:
     """Workers that train one configuration after another of a finished sweep, scored as the sweep scored them.
