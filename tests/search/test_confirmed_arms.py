@@ -124,5 +124,8 @@ def sweep_of(content_hash: str, state: Any) -> Any:
     info = SimpleNamespace(cohort=SimpleNamespace(content_hash=content_hash))
     checkpoint = SimpleNamespace(read=lambda: state)
     return SimpleNamespace(
-        info=info, checkpoint=lambda _: checkpoint, scoring=ScoringSettings(detector_steps=2, encoder_steps=2)
+        info=info,
+        storage="/nowhere",
+        checkpoint=lambda _: checkpoint,
+        scoring=ScoringSettings(detector_steps=2, encoder_steps=2),
     )

@@ -201,5 +201,5 @@ def test_the_command_prints_a_table_or_a_document(bowl_store: Store, capfd: pyte
     assert [row["method"] for row in document["methods"]] == ["random, none", "random, asha"]
     assert document["methods"][0]["best_cost"]["low"] <= document["methods"][0]["best_cost"]["value"]
     assert main(words) == 0
-    assert "40 trials, 20 seeds, budget 180 s" in capfd.readouterr().out
+    assert "40 trials, 20 seeds, budget 180 s" in " ".join(capfd.readouterr().out.split())
     assert main(["replay", bowl_store.uri, "--seeds", "5"]) == 2

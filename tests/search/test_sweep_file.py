@@ -161,7 +161,10 @@ def test_the_library_takes_the_file(file: Path, ran: list[Any]) -> None:
     ("text", "line"),
     [
         ("trials: 3", "missing key 'space'; add space: NAME (see gansweep trainables), or space: path/to/file.py:"),
-        ("space: smoke\ntrails: 3", "unknown key 'trails'; did you mean trials? known: checkpoint_minutes, cohort"),
+        (
+            "space: smoke\ntrails: 3",
+            "unknown key 'trails'; did you mean trials? known: accelerator, checkpoint_minutes, cohort",
+        ),
         ("space: smoke\nsettings: {}", "unknown key 'settings'; "),
         ("space: smoke\ntrials: many", "trials = 'many': input should be a valid integer"),
         ("space: smoke\ntrials: 0", "trials = 0: input should be greater than or equal to 1"),
