@@ -135,6 +135,8 @@ class TrialConfig(Frozen):
         ema_half_life: images (in thousands) after which a generator's weight counts half in the average; 0 for none.
         precision: arithmetic of losses. `tf32` is for convolutions and matrix products on a GPU, `bfloat16` for forward
             passes. Penalties and features are always computed in float32, without TF32.
+        execution: how steps run on a GPU. `captured`: as CUDA graphs; `eager`: kernel by kernel; `auto`: captured where
+            the graphs compute what the eager code computes, else eagerly. Each row says which, and why eagerly.
         iterations: the budget, in generator updates.
         seed: of initialisation, batches and noise.
         synthetic_ratio: synthetic images per real one in the detector's training batches.
@@ -158,6 +160,7 @@ class TrialConfig(Frozen):
     batch_size: int = Field(64, ge=2)
     ema_half_life: float = Field(0.5, ge=0.0)
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    execution: Literal["auto", "eager", "captured"] = "auto"
     iterations: int = Field(10_000, ge=1)
     seed: int = Field(0, ge=0, lt=2**63)
     synthetic_ratio: float = Field(0.5, ge=0.0, le=8.0)

@@ -7,7 +7,7 @@ starts without them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
@@ -37,6 +37,7 @@ __all__ = [
     "Role",
     "Sampler",
     "Scalars",
+    "Scheduled",
     "Score",
     "StepRandom",
     "Trainables",
@@ -198,6 +199,10 @@ class Gan(Protocol):
 
         A logged `critic_spread` (standard deviation of the critic's scores over real and fake images, relative to
         their size) lets the loop tell a dead critic.
+
+        On a GPU this may run once and then be replayed as a CUDA graph, with other images and random numbers in the
+        same memory: it must not look at numbers on the device, and what depends on `step` needs `Scheduled`. What one
+        phase leaves to another belongs in buffers, filled in place.
         """
 
     def sample(self, n: int, condition: Condition, generator: torch.Generator) -> Tensor:
@@ -220,6 +225,20 @@ class GanFamily(Protocol):
 
     def check(self, config: TrialConfig, spec: ImageSpec | None, trainables: Trainables) -> None:
         """Raises ConfigError, with the reason, for a combination that makes no sense; `spec` None: unknown yet."""
+
+
+@runtime_checkable
+class Scheduled(Protocol):
+    """A Gan whose loss changes with the step: a resolution that fades in, a weight that is annealed."""
+
+    def schedule(self, step: int) -> Hashable:
+        """Fills buffers with the numbers of generator iteration `step` (`gansweep.devices.set_number`).
+
+        `loss` begins with it, and reads the buffers. A captured step is told its numbers in no other way.
+
+        Returns:
+            What else of `step` the loss depends on, such as the resolution: each value gets a graph of its own.
+        """
 
 
 @runtime_checkable
@@ -324,6 +343,8 @@ class Progress:
         scores: objectives and other scores; every report has all objectives.
         seconds_training: spent training since the trial (or its resumption) began.
         seconds_scoring: spent scoring, likewise.
+        execution: how the steps ran last: `captured` as CUDA graphs, or `eager`.
+        execution_reason: why they ran eagerly; empty if they did not.
     """
 
     index: int
@@ -334,6 +355,8 @@ class Progress:
     scores: Mapping[str, float]
     seconds_training: float
     seconds_scoring: float
+    execution: str = ""
+    execution_reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -362,7 +385,10 @@ class Reporter(Protocol):
         """The state of the last checkpoint (tensors on the CPU), or None. Called on every worker."""
 
     def checkpoint(self, state: dict[str, Any]) -> None:
-        """Keeps `state`; called on every worker, workers other than the first may ignore it."""
+        """Keeps `state`, whole or not at all. Called on the first worker alone; on a GPU by a thread of its own.
+
+        A reporter with the attribute `every_worker = True` is called on every worker.
+        """
 
     def reported(self) -> int:
         """How many reports of this trial have been received, so that a resumed trial repeats none."""

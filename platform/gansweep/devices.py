@@ -17,7 +17,9 @@ from gansweep.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Arithmetic", "check_precision", "exact_float32", "out_of_memory"]
+    from torch import Tensor
+
+__all__ = ["Arithmetic", "check_precision", "exact_float32", "out_of_memory", "set_number"]
 
 _FULL = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
 """What the allocators of CUDA and of the CPU say."""
@@ -53,6 +55,15 @@ def check_precision(precision: str, device: torch.device) -> None:
             f"precision = {precision!r}, but {name} has no {precision}: it needs compute capability 8.0 or newer",
             fix=fix,
         )
+
+
+def set_number(buffer: Tensor, value: float) -> None:
+    """Fills `buffer`, which a captured step reads, with what this step needs.
+
+    Without effect during a capture: the graph would repeat this number for ever. Who captures has filled it before.
+    """
+    if not (buffer.is_cuda and torch.cuda.is_current_stream_capturing()):
+        buffer.fill_(value)
 
 
 class Arithmetic:

@@ -28,7 +28,7 @@ def view(critic, progress=0.0, real=None, fake=None):
     real = torch.randn(B, *SHAPE, generator=generator) if real is None else real
     fake = torch.randn(B, *SHAPE, generator=generator) if fake is None else fake
     draws = SeededStepRandom((0, "test"), B, World(), torch.device("cpu"))
-    return PenaltyContext(critic, real.requires_grad_(), fake.requires_grad_(), draws, progress)
+    return PenaltyContext(critic, real.requires_grad_(), fake.requires_grad_(), draws, torch.as_tensor(progress))
 
 
 def linear(weight):
@@ -79,7 +79,9 @@ def test_penalties_are_per_image():
 
 def test_r1_shares_the_forward_of_the_loss():
     seen = view(None)
-    judged = PenaltyContext(None, seen.real, seen.fake, seen.draws, 0.0, quadratic(seen.real), quadratic(seen.fake))
+    judged = PenaltyContext(
+        None, seen.real, seen.fake, seen.draws, torch.zeros(()), quadratic(seen.real), quadratic(seen.fake)
+    )
     penalties, _ = R1AndR2(PenaltySettings(kind="r1_r2")).penalties(judged)
     torch.testing.assert_close(penalties, 0.5 * (seen.real.square() + seen.fake.square()).flatten(1).sum(1))
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gansweep.devices import exact_float32
+from gansweep.devices import exact_float32, set_number
 from trainables.algorithms.adversarial_objective import adversarial_phases, score_summary
 from trainables.conditioning.conditionings import sampled_classes
 from trainables.conditioning.masks import masked_images, required_masks
@@ -21,6 +21,8 @@ from trainables.objectives.losses import Loss, feature_matching
 from trainables.objectives.penalties import Penalty, PenaltyContext
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from gansweep.config import TrialConfig
     from gansweep.contracts import Batch, Condition, ImageSpec, Scalars, Trainables
     from trainables.conditioning.conditionings import Conditioning
@@ -70,6 +72,8 @@ class AdversarialGan:
             config.augmentation, budget
         )
         self.state = nn.ModuleDict({"penalty": self.penalty, "augmentation": self.augmentation})
+        # Set in each step, so no part of a checkpoint.
+        self.state.register_buffer("progress", torch.zeros((), dtype=torch.float64), persistent=False)
 
         # A penalty of every step shares the critic's backward pass. A lazy penalty has a phase of its own.
         self._folded = self.penalty.active and config.penalty.interval == 1
@@ -83,8 +87,14 @@ class AdversarialGan:
         """Every class, or none where the generator is not conditioned on the class."""
         return sampled_classes(config, spec)
 
+    def schedule(self, step: int) -> Hashable:
+        """Sets the fraction of the budget that is used."""
+        set_number(self.state.get_buffer("progress"), step / self.config.iterations)
+        return None
+
     def loss(self, phase: str, batch: Batch, step: int) -> tuple[Tensor, Scalars]:
         """The loss of the critic, of its penalty or of the generator, depending on `phase`."""
+        self.schedule(step)
         if phase == "generator":
             return self._generator_loss(batch)
         # Fakes get the labels of the batch's real images. If the two label distributions differed, an unbounded critic
@@ -92,9 +102,9 @@ class AdversarialGan:
         with torch.no_grad():
             fake = self.generate(batch, batch.labels)
         if phase == "critic":
-            return self._critic_loss(batch, fake, step)
+            return self._critic_loss(batch, fake)
         with exact_float32(fake.device):
-            return self._penalty_loss(batch, fake, step)
+            return self._penalty_loss(batch, fake)
 
     def sample(self, n: int, condition: Condition, generator: torch.Generator) -> Tensor:
         """`[n, C, H, W]` images of the requested classes, clipped to [-1, 1]: not every generator ends in a tanh."""
@@ -111,7 +121,7 @@ class AdversarialGan:
         inputs = images if planes is None else torch.cat([images, planes.to(images.dtype)], dim=1)
         return self._run_critic(inputs, labels)
 
-    def _critic_loss(self, batch: Batch, fake: Tensor, step: int) -> tuple[Tensor, Scalars]:
+    def _critic_loss(self, batch: Batch, fake: Tensor) -> tuple[Tensor, Scalars]:
         real = self._augmented(batch.images, batch)
         fake = self._augmented(fake, batch)
         inputs = self.penalty.inputs if self._folded else ()
@@ -132,18 +142,18 @@ class AdversarialGan:
         self.augmentation.observe(self.adversarial.confidence(judged_real, judged_fake).detach(), batch.total)
         if self._folded:
             with exact_float32(fake.device):
-                penalty, log = self.penalty(self._penalty_context(batch, real, fake, step, judged_real, judged_fake))
+                penalty, log = self.penalty(self._penalty_context(batch, real, fake, judged_real, judged_fake))
             loss = loss + penalty
             scalars = scalars | log
         return loss, scalars
 
-    def _penalty_loss(self, batch: Batch, fake: Tensor, step: int) -> tuple[Tensor, Scalars]:
+    def _penalty_loss(self, batch: Batch, fake: Tensor) -> tuple[Tensor, Scalars]:
         """A lazy penalty, every k steps with k times the weight (Karras et al. 2020, StyleGAN2, section 3.1)."""
         real = self._augmented(batch.images, batch)
         fake = self._augmented(fake, batch)
         for which in self.penalty.inputs:
             (real if which == "real" else fake).requires_grad_()
-        penalty, log = self.penalty(self._penalty_context(batch, real, fake, step))
+        penalty, log = self.penalty(self._penalty_context(batch, real, fake))
         return self.config.penalty.interval * penalty, log
 
     def _generator_loss(self, batch: Batch) -> tuple[Tensor, Scalars]:
@@ -224,10 +234,9 @@ class AdversarialGan:
         batch: Batch,
         real: Tensor,
         fake: Tensor,
-        step: int,
         judged_real: CriticOutput | None = None,
         judged_fake: CriticOutput | None = None,
     ) -> PenaltyContext:
         critic = partial(self._judge_augmented, labels=batch.labels)
-        progress = step / self.config.iterations
+        progress = self.state.get_buffer("progress")
         return PenaltyContext(critic, real, fake, batch.draws, progress, judged_real, judged_fake)

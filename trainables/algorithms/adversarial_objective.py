@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from gansweep.contracts import Phase
-from gansweep.devices import exact_float32
+from gansweep.devices import exact_float32, set_number
 from trainables.objectives.losses import Loss, feature_matching
 from trainables.objectives.penalties import Penalty, PenaltyContext
 
@@ -76,11 +76,17 @@ class AdversarialObjective:
             config.augmentation, budget
         )
         self.state = nn.ModuleDict({"penalty": self.penalty, "augmentation": self.augmentation})
+        # Set in each step, so no part of a checkpoint.
+        self.state.register_buffer("progress", torch.zeros((), dtype=torch.float64), persistent=False)
         # A penalty of every step shares the critic's backward pass. A lazy penalty has a phase of its own.
         self._folded = self.penalty.active and config.penalty.interval == 1
 
+    def schedule(self, step: int) -> None:
+        """Sets the fraction of the budget that is used; the family's `loss` begins with it."""
+        set_number(self.state.get_buffer("progress"), step / self.config.iterations)
+
     def critic_loss(
-        self, real: Tensor, fake: Tensor, batch: Batch, draws: StepRandom, step: int
+        self, real: Tensor, fake: Tensor, batch: Batch, draws: StepRandom
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The critic's loss, including the penalty unless it is lazy.
 
@@ -89,7 +95,6 @@ class AdversarialObjective:
             fake: `[b, C, H, W]`; no gradient flows into it.
             batch: the step's batch.
             draws: random numbers for these b images.
-            step: generator iterations done.
 
         Returns:
             The loss and the scalars to log.
@@ -113,7 +118,7 @@ class AdversarialObjective:
                     real,
                     fake,
                     draws,
-                    self._progress(step),
+                    self.state.get_buffer("progress"),
                     _per_image(judged_real),
                     _per_image(judged_fake),
                 )
@@ -122,16 +127,15 @@ class AdversarialObjective:
             scalars = scalars | log
         return loss, scalars
 
-    def penalty_loss(
-        self, real: Tensor, fake: Tensor, draws: StepRandom, step: int
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def penalty_loss(self, real: Tensor, fake: Tensor, draws: StepRandom) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a lazy penalty, scaled by its interval (Karras et al. 2020, StyleGAN2, section 3.1)."""
         real = self._augmented(real, draws)
         fake = self._augmented(fake, draws)
         for which in self.penalty.inputs:
             (real if which == "real" else fake).requires_grad_()
         with exact_float32(fake.device):
-            penalty, log = self.penalty(PenaltyContext(self._judge, real, fake, draws, self._progress(step)))
+            progress = self.state.get_buffer("progress")
+            penalty, log = self.penalty(PenaltyContext(self._judge, real, fake, draws, progress))
         return self.config.penalty.interval * penalty, log
 
     def generator_loss(self, real: Tensor, fake: Tensor, batch: Batch, draws: StepRandom) -> Tensor:
@@ -159,9 +163,6 @@ class AdversarialObjective:
     def _augmented(self, images: Tensor, draws: StepRandom) -> Tensor:
         augmented: Tensor = self.augmentation(images.detach(), draws)
         return augmented.detach()
-
-    def _progress(self, step: int) -> float:
-        return step / self.config.iterations
 
 
 def adversarial_phases(

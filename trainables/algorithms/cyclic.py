@@ -10,13 +10,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gansweep.config import validated
+from gansweep.devices import set_number
 from trainables.algorithms.adversarial_objective import AdversarialObjective, adversarial_phases, merged_scalars
 from trainables.algorithms.fake_buffer import FakeBuffer
 from trainables.algorithms.image_pool import ImagePool
 from trainables.algorithms.translation import DomainBatch, Domains, TranslationArchitecture, check_translation
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Hashable, Mapping
 
     from gansweep.config import TrialConfig
     from gansweep.contracts import Batch, Condition, ImageSet, ImageSpec, PairedTask, Phase, Scalars, Trainables
@@ -98,6 +99,8 @@ class CyclicGan:
         states = {name: objective.state for name, objective in self.objectives.items()}
         history = self.pools if self._fake_buffer is None else {**self.pools, "made": self._fake_buffer}
         self.state = nn.ModuleDict({**states, "history": nn.ModuleDict(history)})
+        # Set in each step, so no part of a checkpoint.
+        self.state.register_buffer("cycle_weight", torch.zeros(()), persistent=False)
 
         # Only generators that sampling uses are averaged and exported: both between classes, otherwise the one to B.
         self.averaged = ("generator_ab", "generator_ba") if self.domains.stratified else ("generator_ab",)
@@ -125,8 +128,16 @@ class CyclicGan:
         """The translation or fusion of held-out pairs; None between classes."""
         return Domains.from_data(cls.shape(config), data).task(data)
 
+    def schedule(self, step: int) -> Hashable:
+        """Sets the weight of the cycle; the first step is one of its own, in which the critics find no fakes."""
+        set_number(self.state.get_buffer("cycle_weight"), self.cycle_weight(step))
+        for objective in self.objectives.values():
+            objective.schedule(step)
+        return step > 0
+
     def loss(self, phase: str, batch: Batch, step: int) -> tuple[Tensor, Scalars]:
         """The loss of the critics, of their penalties or of the generators, depending on `phase`."""
+        self.schedule(step)
         a, b = self.domains.split(batch)
         reals = self._reals(a, b)
         if phase == "generator":
@@ -134,7 +145,7 @@ class CyclicGan:
             fakes = self._fakes(a.images, b.images, passed.fake_a, passed.fake_b)
             if self._fake_buffer is not None:
                 self._fake_buffer.keep(fakes)
-            return self._generator_loss(passed, reals, fakes, batch, step)
+            return self._generator_loss(passed, reals, fakes, batch)
         # The buffer is blank in the first step: the critics come before the generators.
         if step and self._fake_buffer is not None:
             fakes = self._fake_buffer.local_rows()
@@ -149,10 +160,10 @@ class CyclicGan:
             objective = self.objectives[name]
             fake = fakes[name]
             if phase == "penalty":
-                loss, log = objective.penalty_loss(real.images, fake, real.draws, step)
+                loss, log = objective.penalty_loss(real.images, fake, real.draws)
             else:
                 shown = self.pools[name].exchange(fake, real.draws) if name in self.pools else fake
-                loss, log = objective.critic_loss(real.images, shown, batch, real.draws, step)
+                loss, log = objective.critic_loss(real.images, shown, batch, real.draws)
             losses.append(loss)
             logs.append(log)
         return torch.stack(losses).sum(), merged_scalars(logs)
@@ -199,7 +210,7 @@ class CyclicGan:
         return CyclePass(a, b, fake_a, fake_b, to_a(fake_b), to_b(fake_a))
 
     def _generator_loss(
-        self, passed: CyclePass, reals: Mapping[str, DomainBatch], fakes: Mapping[str, Tensor], batch: Batch, step: int
+        self, passed: CyclePass, reals: Mapping[str, DomainBatch], fakes: Mapping[str, Tensor], batch: Batch
     ) -> tuple[Tensor, Scalars]:
         adversarial = torch.stack(
             [
@@ -209,7 +220,11 @@ class CyclicGan:
         ).sum()
         cycle_a = self.reconstruction(passed.a.images, passed.cycled_a)
         cycle_b = self.reconstruction(passed.b.images, passed.cycled_b)
-        terms = {"cycle": (self.cycle_weight(step), cycle_a + cycle_b), **self.extra_losses(passed)}
+        cycle_weight = self.state.get_buffer("cycle_weight").to(cycle_a.dtype)
+        terms: dict[str, tuple[float | Tensor, Tensor]] = {
+            "cycle": (cycle_weight, cycle_a + cycle_b),
+            **self.extra_losses(passed),
+        }
         loss = adversarial + torch.stack([weight * value for weight, value in terms.values()]).sum()
         return loss, {
             "adversarial": adversarial.detach(),

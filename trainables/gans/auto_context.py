@@ -16,7 +16,7 @@ from trainables.layers.translators import FullyConvolutional, PatchCritic
 from trainables.objectives.image_losses import gradient_difference
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Hashable, Mapping
 
     from gansweep.config import TrialConfig
     from gansweep.contracts import Batch, Condition, ImageSet, ImageSpec, PairedTask, Phase, Scalars, Trainables
@@ -101,8 +101,15 @@ class AutoContext:
         """The translation of held-out pairs."""
         return Domains.from_data(_architecture(config), data).task(data)
 
+    def schedule(self, step: int) -> Hashable:
+        """Sets what the penalties depend on."""
+        for objective in self.objectives:
+            objective.schedule(step)
+        return None
+
     def loss(self, phase: str, batch: Batch, step: int) -> tuple[Tensor, Scalars]:
         """The loss of one stage's critic, penalty or generator, depending on `phase`."""
+        self.schedule(step)
         name = phase.rsplit("_", 1)[0]
         stage = int(phase.rsplit("_", 1)[1])
         source, target = self.domains.split(batch)
@@ -117,8 +124,8 @@ class AutoContext:
         with torch.no_grad():
             fake = generator(_with_context(source.images, context))
         if name == "penalty":
-            return objective.penalty_loss(target.images, fake, batch.draws, step)
-        return objective.critic_loss(target.images, fake, batch, batch.draws, step)
+            return objective.penalty_loss(target.images, fake, batch.draws)
+        return objective.critic_loss(target.images, fake, batch, batch.draws)
 
     def sample(self, n: int, condition: Condition, generator: torch.Generator) -> Tensor:  # noqa: ARG002
         """Translations `[n, C, H, W]` of the condition's sources by all stages whose training has begun."""

@@ -7,13 +7,24 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import ConfigDict
 
 from gansweep.config import Frozen, TrialConfig, validated
-from gansweep.contracts import AnswersPairs, Batch, ChoosesConditions, Condition, GanFamily, ImageSpec, Scalars
+from gansweep.contracts import (
+    AnswersPairs,
+    Batch,
+    ChoosesConditions,
+    Condition,
+    GanFamily,
+    ImageSpec,
+    Scalars,
+    Scheduled,
+)
 from gansweep.errors import ConfigError
 from trainables.conditioning.conditionings import sampled_classes
 from trainables.conditioning.masks import check_masks, masked_batch, masked_spec
 from trainables.gans.spade import Spade
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     import torch
     from torch import Tensor
 
@@ -74,6 +85,10 @@ class Joint:
     def makes(cls, config: TrialConfig, spec: ImageSpec) -> tuple[int, ...]:
         """Every class, or none where the generator is not conditioned on the class."""
         return sampled_classes(config, spec)
+
+    def schedule(self, step: int) -> Hashable:
+        """That of the base family."""
+        return self.inner.schedule(step) if isinstance(self.inner, Scheduled) else None
 
     def loss(self, phase: str, batch: Batch, step: int) -> tuple[Tensor, Scalars]:
         """The loss of the base family."""

@@ -22,7 +22,7 @@ from trainables.layers.translators import PatchCritic, ResnetTranslator
 from trainables.objectives.image_losses import brightness_cross_entropy
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Hashable, Mapping
 
     from gansweep.config import TrialConfig
     from gansweep.contracts import Batch, Condition, ImageSet, ImageSpec, PairedTask, Phase, Scalars, Trainables
@@ -115,8 +115,15 @@ class KGan:
         """The translation or fusion of held-out pairs."""
         return Domains.from_data(_architecture(config), data).task(data)
 
+    def schedule(self, step: int) -> Hashable:
+        """Sets what the penalties depend on."""
+        for objective in self.objectives.values():
+            objective.schedule(step)
+        return None
+
     def loss(self, phase: str, batch: Batch, step: int) -> tuple[Tensor, Scalars]:
         """The loss of the critic, penalty or generator of teacher or student, depending on `phase`."""
+        self.schedule(step)
         kind, role = phase.split("_")
         source, target = self.domains.split(batch)
         generator = self.networks[role]
@@ -127,8 +134,8 @@ class KGan:
         with torch.no_grad():
             fake = generator(source.images)
         if kind == "penalty":
-            return objective.penalty_loss(target.images, fake, batch.draws, step)
-        return objective.critic_loss(target.images, fake, batch, batch.draws, step)
+            return objective.penalty_loss(target.images, fake, batch.draws)
+        return objective.critic_loss(target.images, fake, batch, batch.draws)
 
     def sample(self, n: int, condition: Condition, generator: torch.Generator) -> Tensor:  # noqa: ARG002
         """Translations or fusions `[n, C, H, W]` of the condition's sources, by the student once it has started."""

@@ -24,6 +24,8 @@ from trainables.gans.dcgan import DcganCritic, DcganGenerator
 from trainables.layers.blocks import initialise, stages_for
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from gansweep.config import Frozen, TrialConfig
     from gansweep.contracts import Batch, Condition, ImageSpec, Scalars, Trainables
     from trainables.conditioning.conditionings import Conditioning
@@ -95,6 +97,10 @@ class Lapgan:
     def makes(cls, config: TrialConfig, spec: ImageSpec) -> tuple[int, ...]:
         """Every class, or none where the generator is not conditioned on the class."""
         return sampled_classes(config, spec)
+
+    def schedule(self, step: int) -> Hashable:
+        """That of each level."""
+        return tuple(level.schedule(step) for level in self.levels)
 
     def loss(self, phase: str, batch: Batch, step: int) -> tuple[Tensor, Scalars]:
         """The sum of the losses of all levels; scalars as `merged_scalars` combines them."""

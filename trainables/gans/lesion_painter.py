@@ -8,7 +8,7 @@ that is not theirs, and needs the same protection as that scan.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,9 @@ from trainables.conditioning.masks import check_masks, masked_images, required_m
 from trainables.layers.blocks import stages_for
 from trainables.layers.painter import Painter, PainterArchitecture
 from trainables.layers.translators import ImageCritic
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
 
 __all__ = ["LesionPainter", "lesion_windows"]
 
@@ -158,8 +161,15 @@ class LesionPainter:
         density = self.density.drawn(torch.randn(n, 1, generator=generator, device=generator.device))
         return masked_images(self.painter(condition.sources, masks, density, noise), masks)
 
+    def schedule(self, step: int) -> Hashable:
+        """Sets what the penalties depend on."""
+        for objective in self.objectives.values():
+            objective.schedule(step)
+        return None
+
     def loss(self, phase: str, batch: Batch, step: int) -> tuple[Tensor, Scalars]:
         """The loss of the critics, of their penalties or of the generator, depending on `phase`."""
+        self.schedule(step)
         pair = self._pair(batch)
         if phase == "generator":
             real = self._views(pair.real(), pair.masks)
@@ -176,9 +186,9 @@ class LesionPainter:
             real = self._views(pair.real(), pair.masks)
             fake = self._views(self._painted(pair), pair.wanted)
         results = [
-            objective.critic_loss(real[name], fake[name], pair.batch, pair.batch.draws, step)
+            objective.critic_loss(real[name], fake[name], pair.batch, pair.batch.draws)
             if phase == "critic"
-            else objective.penalty_loss(real[name], fake[name], pair.batch.draws, step)
+            else objective.penalty_loss(real[name], fake[name], pair.batch.draws)
             for name, objective in self.objectives.items()
         ]
         return torch.stack([loss for loss, _ in results]).sum(), merged_scalars([log for _, log in results])

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.autograd import Function
 from torch.nn import functional as F
 
 from gansweep.config import Frozen, TrialConfig, validated
+from gansweep.devices import set_number
 from gansweep.errors import ConfigError
 from trainables.algorithms.adversarial import AdversarialGan
 from trainables.algorithms.checks import check_critic, halvings
@@ -25,7 +27,7 @@ from trainables.layers.equalised import EqualConv2d, EqualLinear, MinibatchDevia
 from trainables.layers.norms import PixelNorm
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
     from gansweep.contracts import Batch, Condition, ImageSpec, Scalars, Trainables
     from trainables.conditioning.conditionings import Conditioning
@@ -88,8 +90,11 @@ class Progan(AdversarialGan):
             # The minibatch standard deviation makes a score depend on the whole batch.
             mixes_images=True,
         )
-        # Level of the current phase, for `_run_generator` and `_run_critic`. Set by every call of `loss` and `sample`.
+        # Of the current step, for `_run_generator` and `_run_critic`; set by every call of `loss` and `sample`.
         self._level = 0.0
+        # The weights of two resolutions; set in each step, so no part of a checkpoint.
+        self.state.register_buffer("new", torch.ones(()), persistent=False)
+        self.state.register_buffer("old", torch.zeros(()), persistent=False)
 
     @classmethod
     def check(cls, config: TrialConfig, spec: ImageSpec | None, trainables: Trainables) -> None:
@@ -106,28 +111,57 @@ class Progan(AdversarialGan):
         penalty = trainables.penalties[config.penalty.kind]
         check_critic(config, loss, penalty, norm="none", blocks=None, equalised=True)
 
+    def schedule(self, step: int) -> Hashable:
+        """Sets how far a resolution has faded in; each resolution has its own graphs, with and without fading."""
+        level = level_at(step / self.config.iterations, self._stages, self.shape)
+        # Samples take the level from this buffer of the averaged generator.
+        set_number(self._generator.level, level)
+        self._set_level(level)
+        top = math.ceil(level)
+        return super().schedule(step), top, level == top
+
     def loss(self, phase: str, batch: Batch, step: int) -> tuple[Tensor, Scalars]:
         """The loss of `AdversarialGan` at the current resolution; real images are blended like fakes."""
-        self._level = level_at(step / self.config.iterations, self._stages, self.shape)
-        # Samples take the level from this buffer of the averaged generator.
-        self._generator.level.fill_(self._level)
+        self.schedule(step)
         size = self._base * 2 ** math.ceil(self._level)
         masks = None if batch.masks is None else F.adaptive_avg_pool2d(batch.masks, size)
-        images = _blended(F.adaptive_avg_pool2d(batch.images, size), self._level)
+        images = _blended(F.adaptive_avg_pool2d(batch.images, size), self._level, self._fade())
         return super().loss(phase, replace(batch, images=images, masks=masks), step)
 
     def sample(self, n: int, condition: Condition, generator: torch.Generator) -> Tensor:
         """`[n, C, H, W]` samples, enlarged by nearest-neighbour interpolation if the generator is not fully grown."""
-        self._level = float(self._generator.level)
+        self._set_level(float(self._generator.level))
         return F.interpolate(super().sample(n, condition, generator), size=self.spec.size)
 
     def _run_generator(self, noise: Tensor, code: Tensor, mask_map: Tensor | None) -> Tensor:
-        images: Tensor = self.networks["generator"](noise, code, mask_map, self._level)
+        images: Tensor = self.networks["generator"](noise, code, mask_map, self._level, self._fade())
         return images
 
     def _run_critic(self, seen: Tensor, labels: Tensor) -> CriticOutput:
-        output: CriticOutput = self.networks["critic"](seen, labels, self._level)
+        output: CriticOutput = self.networks["critic"](seen, labels, self._level, self._fade())
         return output
+
+    def _set_level(self, level: float) -> None:
+        self._level = level
+        new = _weight(level)
+        set_number(self.state.get_buffer("new"), new)
+        set_number(self.state.get_buffer("old"), 1.0 - new)
+
+    def _fade(self) -> Fade:
+        return Fade(self.state.get_buffer("new"), self.state.get_buffer("old"))
+
+
+@dataclass(frozen=True)
+class Fade:
+    """How far a resolution has faded in: numbers on the device, which change from step to step.
+
+    Args:
+        new: weight of the current resolution.
+        old: weight of the one below, `1 - new`.
+    """
+
+    new: Tensor
+    old: Tensor
 
 
 def level_at(progress: float, stages: int, shape: Architecture) -> float:
@@ -177,7 +211,9 @@ class _Generator(nn.Module):
         self.outs = nn.ModuleList(EqualConv2d(width, spec.channels, 1) for width in widths)
         self.register_buffer("level", torch.zeros(()))
 
-    def forward(self, noise: Tensor, code: Tensor, mask_map: Tensor | None, level: float) -> Tensor:
+    def forward(
+        self, noise: Tensor, code: Tensor, mask_map: Tensor | None, level: float, fade: Fade | None = None
+    ) -> Tensor:
         top = math.ceil(level)
         x = self.start(torch.cat([self.norm(noise), code.to(noise.dtype)], dim=1))
         x = self.norm(activated(x.unflatten(1, (-1, self.base, self.base))))
@@ -189,7 +225,7 @@ class _Generator(nn.Module):
         images: Tensor = self.outs[top](x)
         if level == top:
             return images
-        return torch.lerp(F.interpolate(self.outs[top - 1](below), scale_factor=2.0), images, level - top + 1)
+        return _faded(F.interpolate(self.outs[top - 1](below), scale_factor=2.0), images, level, fade)
 
 
 class _Critic(nn.Module):
@@ -214,14 +250,14 @@ class _Critic(nn.Module):
         self.attentions = attention_at(attention, sizes, widths, shape.attention_size)
         self.head = CriticHead(widths[0], 1, conditioning, classifies=classifies, linear=EqualLinear)
 
-    def forward(self, images: Tensor, labels: Tensor, level: float) -> CriticOutput:
+    def forward(self, images: Tensor, labels: Tensor, level: float, fade: Fade | None = None) -> CriticOutput:
         top = math.ceil(level)
         features = []
         x = self.ins[top](images)
         for stage in range(top, -1, -1):
             x = self.blocks[stage](self.attentions[stage](x))
             if stage == top and level < top:
-                x = torch.lerp(self.ins[top - 1](F.avg_pool2d(images, 2)), x, level - top + 1)
+                x = _faded(self.ins[top - 1](F.avg_pool2d(images, 2)), x, level, fade)
             features.append(x)
         output: CriticOutput = self.head(features, labels)
         return output
@@ -268,11 +304,43 @@ class _Last(nn.Module):
         return activated(self.second(self.first(self.deviation(x)).flatten(1)))[:, :, None, None]
 
 
-def _blended(images: Tensor, level: float) -> Tensor:
+def _blended(images: Tensor, level: float, fade: Fade) -> Tensor:
     """Real images as the generator can make them: while a resolution fades in, they have only part of its detail."""
-    if level == (top := math.ceil(level)):
+    if level == math.ceil(level):
         return images
-    return torch.lerp(F.interpolate(F.avg_pool2d(images, 2), scale_factor=2.0), images, level - top + 1)
+    return _faded(F.interpolate(F.avg_pool2d(images, 2), scale_factor=2.0), images, level, fade)
+
+
+def _weight(level: float) -> float:
+    """The weight of the current resolution at `level`; 1 where it is fully faded in."""
+    return level - math.ceil(level) + 1.0
+
+
+def _faded(below: Tensor, above: Tensor, level: float, fade: Fade | None) -> Tensor:
+    """`below` and `above` blended, by the numbers of `fade`, or by `level` alone where there are none."""
+    if fade is None:
+        return torch.lerp(below, above, _weight(level))
+    blended: Tensor = _Blend.apply(below, above, fade.new, fade.old)  # type: ignore[no-untyped-call]
+    return blended
+
+
+class _Blend(Function):
+    """`torch.lerp` with a weight on the device.
+
+    The gradient of torch's own subtracts the rounded weight from 1, which differs in the last digit from `old`.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, below: Tensor, above: Tensor, new: Tensor, old: Tensor) -> Tensor:
+        # Copies, because the next step changes the numbers in place.
+        ctx.save_for_backward(new.clone(), old.clone())
+        exact = torch.promote_types(below.dtype, new.dtype)
+        return torch.lerp(below.to(exact), above.to(exact), new.to(exact)).to(below.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        new, old = ctx.saved_tensors
+        return gradient * old, gradient * new, None, None
 
 
 def _architecture(config: TrialConfig) -> Architecture:

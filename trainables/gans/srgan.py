@@ -19,7 +19,7 @@ from trainables.layers.translators import ImageCritic, SubPixelResnet
 from trainables.objectives.image_losses import perceptual_distance
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Hashable, Mapping
 
     from gansweep.config import TrialConfig
     from gansweep.contracts import Batch, ImageSet, ImageSpec, Scalars, Trainables
@@ -126,8 +126,14 @@ class SrGan:
         small = reduced(data.images, _architecture(config).scale)
         return PairedTask(data.images, (data.images,), enlarged(small, data.images.shape[-1]))
 
+    def schedule(self, step: int) -> Hashable:
+        """Sets what the penalties depend on."""
+        self.objective.schedule(step)
+        return None
+
     def loss(self, phase: str, batch: Batch, step: int) -> tuple[Tensor, Scalars]:
         """The content loss, or the loss of the critic, of its penalty or of the generator, depending on `phase`."""
+        self.schedule(step)
         images = batch.images
         if self._shape.flips:
             images = torch.where(batch.draws.uniform(1, 1, 1) < 0.5, images.flip(-1), images)
@@ -137,8 +143,8 @@ class SrGan:
         with torch.no_grad():
             fake = self.networks["generator"](small)
         if phase == "penalty":
-            return self.objective.penalty_loss(images, fake, batch.draws, step)
-        return self.objective.critic_loss(images, fake, batch, batch.draws, step)
+            return self.objective.penalty_loss(images, fake, batch.draws)
+        return self.objective.critic_loss(images, fake, batch, batch.draws)
 
     def sample(self, n: int, condition: Condition, generator: torch.Generator) -> Tensor:  # noqa: ARG002
         """The condition's sources `[n, C, H, W]`, reduced and restored."""

@@ -36,7 +36,7 @@ class PenaltyContext:
         real: `[b, C, H, W]` real images as the critic sees them.
         fake: `[b, C, H, W]` fakes as the critic sees them, detached from the generator.
         draws: the step's random numbers.
-        progress: fraction of the budget that is used, 0 to 1.
+        progress: fraction of the budget that is used, 0 to 1: a number on the device, 0-dimensional float64.
         judged_real: the critic's output for `real` if the loss has computed it.
         judged_fake: the critic's output for `fake` if the loss has computed it.
     """
@@ -45,7 +45,7 @@ class PenaltyContext:
     real: Tensor
     fake: Tensor
     draws: StepRandom
-    progress: float
+    progress: Tensor
     judged_real: CriticOutput | None = None
     judged_fake: CriticOutput | None = None
 
@@ -111,6 +111,8 @@ class Penalty(nn.Module):
         """Lambda times the mean penalty, and the scalars to log."""
         penalties, norms = self.penalties(context)
         weight = self.settings.lambda_ * self._factor(norms, context.progress)
+        if isinstance(weight, Tensor):
+            weight = weight.to(penalties.dtype)
         log = {"penalty": penalties.mean().detach()}
         if norms is not None:
             log["gradient_norm"] = norms.mean().detach()
@@ -118,14 +120,14 @@ class Penalty(nn.Module):
             log["lambda"] = self.settings.lambda_ * self.multiplier
         return weight * penalties.mean(), log
 
-    def _factor(self, norms: Tensor | None, progress: float) -> Tensor | float:
+    def _factor(self, norms: Tensor | None, progress: Tensor) -> Tensor | float:
         """The current factor of lambda.
 
         progress: falls from 1 to 1/10 along a cosine, as R3GAN anneals its gamma. norm: rises by up to 1 % per step
         while gradient norms are above the target, and falls while they are below, within 1/10 and 10.
         """
         if self.settings.adaptive == "progress":
-            return 0.1 + 0.45 * (1.0 + math.cos(math.pi * min(progress, 1.0)))
+            return 0.1 + 0.45 * (1.0 + (math.pi * progress.clamp(max=1.0)).cos())
         if self.settings.adaptive == "norm" and norms is not None:
             with torch.no_grad():
                 excess = mean_over_workers(norms.mean()) - self.settings.target

@@ -55,7 +55,8 @@ class Run:
     def identity(self) -> dict[str, Any]:
         """Everything that the result depends on. A run can only be continued with the same identity."""
         return {
-            "config": self.config.as_dict(),
+            # Captured steps compute what eager ones do, and runs of before have no such key.
+            "config": {key: value for key, value in self.config.as_dict().items() if key != "execution"},
             "cohort_hash": self.cohort_hash,
             "scoring": self.scoring.model_dump(mode="json"),
             "reports": self.reports,

@@ -128,6 +128,7 @@ def hardware() -> dict[str, Any]:
         "memory_gib": round(memory / 2**30, 1),
         "gpus": gpus,
         "arithmetic": "float32 without TF32 in penalties, samples and scores; elsewhere each trial's precision",
+        "execution": "as each row says: captured as CUDA graphs, or eager",
     }
 
 

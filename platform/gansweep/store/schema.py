@@ -152,6 +152,8 @@ class TrialRow:
         repeat_of: the trial whose configuration was trained again with another seed; empty for the search's own.
         parameters: the sampler's values with their distributions, as JSON: what the study is rebuilt from. Empty for
             repeats, and in rows of earlier versions.
+        execution, execution_reason: of the last report: `captured` or `eager`, and why. Empty in rows of earlier
+            versions.
     """
 
     trial_id: str
@@ -175,6 +177,8 @@ class TrialRow:
     ended: datetime | None = None
     repeat_of: str = ""
     parameters: str = ""
+    execution: str = ""
+    execution_reason: str = ""
 
     def finished(
         self,
@@ -225,6 +229,8 @@ class TrialRow:
             images_seen=progress.images_seen,
             seconds_training=progress.seconds_training,
             seconds_scoring=progress.seconds_scoring,
+            execution=progress.execution,
+            execution_reason=progress.execution_reason,
         )
 
     @classmethod
@@ -310,6 +316,8 @@ TRIAL_COLUMNS: dict[str, ColumnType] = {
     "ended": "timestamp",
     "repeat_of": "string",
     "parameters": "string",
+    "execution": "string",
+    "execution_reason": "string",
     "config_json": "string",
 }
 
@@ -323,6 +331,8 @@ REPORT_COLUMNS: dict[str, ColumnType] = {
     "fid_features": "string",
     "seconds_training": "float64",
     "seconds_scoring": "float64",
+    "execution": "string",
+    "execution_reason": "string",
     "time": "timestamp",
 }
 

@@ -11,7 +11,9 @@ The tests of your own family on a GPU need no more than this:
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import torch
 
@@ -20,6 +22,7 @@ from gansweep.testing.gan_contract import admissible, all_trainings, assert_equa
 from gansweep.testing.pretended_gpu.device import CPU, GPU, PretendedGpu
 from gansweep.testing.workers import run_workers
 from gansweep.training.build import build_gan
+from gansweep.training.capture import Execution
 from gansweep.training.loop import train
 from gansweep.training.reporters import MemoryReporter
 from gansweep.training.restore import restore_gan
@@ -69,17 +72,21 @@ def check_on_gpu(config: TrialConfig, spec: ImageSpec, data: ImageSet, trainable
     must be the CPU's bit for bit, for the pretended GPU computes on the CPU. Between two checks for divergence, an
     iteration must not copy between host and GPU, wait for the GPU, or use numbers that are tensors on the CPU.
 
+    Then it is trained with its steps captured, which must end in the same state.
+
     Raises:
-        AssertionError: what differs, or what an iteration waits for.
+        AssertionError: what differs, what an iteration waits for, or why steps cannot be captured.
         DeviceMismatch, NoBackend: what CUDA or NCCL would refuse, and where.
     """
-    config = config.derive({"iterations": _ITERATIONS})
+    config = config.derive({"iterations": _ITERATIONS, "execution": "eager"})
     expected, expected_samples = _stopped_and_resumed(config, spec, data, trainables, CPU, None)
     with PretendedGpu() as gpu:
         found, samples = _stopped_and_resumed(config, spec, data, trainables, GPU, gpu)
     assert_equal(expected, found, "state at the end on a GPU")
     for on_cpu, on_device in zip(expected_samples, samples, strict=True):
         assert torch.equal(on_cpu, on_device), "samples on a GPU differ from those on the CPU"
+    captured = _captured(config.derive({"execution": "auto"}), spec, data, trainables)
+    assert_equal(expected | {"config": None}, captured | {"config": None}, "state at the end of captured steps")
 
 
 def check_on_two_gpus(
@@ -121,8 +128,8 @@ def _stopped_and_resumed(
 
     for _ in range(_REPORTS):
         gan = build_gan(config, spec, trainables)
-        iterations = _Iterations(gan, gpu) if gpu else None
-        train(config, gan, data, reporter, score, reports=_REPORTS, device=device)
+        with _Iterations(gpu) if gpu else nullcontext() as iterations:
+            train(config, gan, data, reporter, score, reports=_REPORTS, device=device)
         _assert_on(device, gan)
         if iterations:
             iterations.assert_steady()
@@ -133,26 +140,55 @@ def _stopped_and_resumed(
     return reporter.state, samples
 
 
+def _captured(config: TrialConfig, spec: ImageSpec, data: ImageSet, trainables: Trainables) -> dict[str, Any]:
+    """The state at the end of a training with captured steps."""
+    reporter = MemoryReporter()
+    gan = build_gan(config, spec, trainables)
+    with PretendedGpu() as gpu, _Iterations(gpu) as iterations:
+        train(config, gan, data, reporter, lambda _sampler, _iteration: {}, reports=_REPORTS, device=GPU)
+    ended = reporter.reports[-1]
+    assert ended.execution == "captured", f"steps cannot be captured: {ended.execution_reason}"
+    iterations.assert_steady()
+    assert reporter.state is not None
+    return reporter.state
+
+
 class _Iterations:
-    """Notes what has been counted when each iteration begins."""
+    """Notes what has been counted when each iteration begins, inside its `with` block."""
 
-    def __init__(self, gan: Gan, gpu: PretendedGpu) -> None:
+    def __init__(self, gpu: PretendedGpu) -> None:
         self._gpu = gpu
-        self._loss = gan.loss
         self._begun: dict[int, Counter[str]] = {}
-        gan.loss = self._noted  # type: ignore[method-assign]
+        self._capturing: set[int] = set()
+        self._patch = mock.patch.object(Execution, "run", self._noted(Execution.run))
 
-    def _noted(self, phase: str, batch: Any, step: int) -> Any:
-        if step not in self._begun:
+    def __enter__(self) -> _Iterations:
+        self._patch.start()
+        return self
+
+    def __exit__(self, *_details: object) -> None:
+        self._patch.stop()
+
+    def _noted(self, run: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(execution: Execution, phase: Any, batch: Any, step: int) -> Any:
             # The first batch of the iteration has been drawn already; the last one has that of the next.
-            self._begun[step] = self._gpu.round_trips()
-        return self._loss(phase, batch, step)
+            if step not in self._begun:
+                self._begun[step] = self._gpu.round_trips()
+            graphs = execution.graphs
+            done = run(execution, phase, batch, step)
+            if execution.graphs > graphs:
+                self._capturing.add(step)
+            return done
+
+        return noted
 
     def assert_steady(self) -> None:
-        """No iteration but the first, and the last with its check, has a round trip."""
+        """No iteration has a round trip, but for the first, those that capture, and those that a report ends."""
         first, *steps, last = sorted(self._begun)
         assert last - first == len(steps) + 1, "an iteration has no phase"
         for step, following in zip(steps, [*steps[1:], last], strict=True):
+            if step in self._capturing or (step + 1) % (_ITERATIONS // _REPORTS) == 0:
+                continue
             found = self._begun[following] - self._begun[step]
             assert not found, f"iteration {step} waits for the host: {dict(found)}"
 

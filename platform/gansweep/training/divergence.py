@@ -47,10 +47,13 @@ class DivergenceMonitor:
 
     def add(self, phase: str, loss: Tensor, scalars: Scalars) -> None:
         """Adds the loss and the scalars of one update, without waiting for the device."""
-        for name, value in {f"{phase}_loss": loss, **scalars}.items():
-            value = value.detach()
-            seen = self._sums.get(name)
-            self._sums[name] = value.double() if seen is None else seen.add_(value)
+        logged = {name: value.detach().double() for name, value in {f"{phase}_loss": loss, **scalars}.items()}
+        seen = [name for name in logged if name in self._sums]
+        if seen:
+            torch._foreach_add_([self._sums[name] for name in seen], [logged[name] for name in seen])  # one kernel
+        # Copies, because a captured update overwrites its results.
+        self._sums |= {name: value.clone() for name, value in logged.items() if name not in self._sums}
+        for name in logged:
             self._counts[name] = self._counts.get(name, 0) + 1
 
     def add_gradients(self, phase: str, gradients: Sequence[Tensor | None]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +15,17 @@ from gansweep.distributed import World
 from gansweep.seeds import seed_from
 from gansweep.training.batches import Batches
 from gansweep.training.build import check_budget
+from gansweep.training.capture import Execution, Update
+from gansweep.training.checkpoints import Checkpoints, copied
 from gansweep.training.divergence import CHECK_EVERY, DivergenceMonitor, check_samples
 from gansweep.training.ema import Ema
 from gansweep.training.sampling import make_sampler
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from gansweep.config import TrialConfig
-    from gansweep.contracts import Gan, ImageSet, Phase, Reporter, Role, Score
+    from gansweep.contracts import Batch, Gan, ImageSet, Phase, Reporter, Role, Score
 
 __all__ = ["train"]
 
@@ -55,8 +58,8 @@ def train(  # noqa: C901 (one loop, read top to bottom)
 
     Raises:
         Diverged: a non-finite loss or weight, a dead critic, or collapsed samples; on every worker alike.
-        ConfigError: the batch size is not divisible by the workers, there are fewer iterations than reports, or the
-            device does not have the configuration's precision.
+        ConfigError: the batch size is not divisible by the workers, there are fewer iterations than reports, the
+            device does not have the configuration's precision, or its step cannot be captured and should be.
     """
     # Networks, data, optimisers.
     world = World.current(device)
@@ -78,6 +81,26 @@ def train(  # noqa: C901 (one loop, read top to bottom)
     monitor = DivergenceMonitor(world)
     classes = int(data.labels.max()) + 1
 
+    def update(phase: Phase, batch: Batch, step: int) -> Update:
+        """One update of the phase's networks. On a GPU it is captured, so it must not look at numbers there."""
+        parameters = [parameter for name in phase.updates for parameter in gan.networks[name].parameters()]
+        with arithmetic.forward():
+            loss, scalars = gan.loss(phase.name, batch, step)
+        with arithmetic.backward():
+            own = torch.autograd.grad(loss, parameters, allow_unused=True)
+        gradients = world.average_gradients(own)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = _laid_out_like(parameter, gradient)
+        for name in phase.updates:
+            optimisers[name].step()
+        if phase.role == "critic":
+            _clip_weights(parameters, config.loss.clip)
+        # In float64, in which they are summed up: of a captured update this is part of the graph.
+        logged = {name: value.detach().double() for name, value in scalars.items()}
+        return Update(loss.detach().double(), logged, gradients)
+
+    execution = Execution(update, gan, optimisers, config, device, world)
+
     # Where the last run stopped.
     iteration = images_seen = 0
     if state := reporter.restore():
@@ -90,76 +113,71 @@ def train(  # noqa: C901 (one loop, read top to bottom)
 
     seconds_training = seconds_scoring = 0.0
     kept = time.monotonic()
-    for index in range(reporter.reported(), reports):
-        # Train up to this report. A resumed trial whose last segment was not reported yet has nothing to do here.
-        started = time.perf_counter()
-        segment_end = -(-config.iterations * (index + 1) // reports)
-        trained = iteration < segment_end
-        while iteration < segment_end:
-            checking = (iteration + 1) % CHECK_EVERY == 0 or iteration + 1 == segment_end
-            # Seeds draws outside Batch.draws, such as dropout; in every iteration, so that a resumed run agrees.
-            torch.manual_seed(seed_from(config.seed, "layers", iteration, world.rank))
+    with Checkpoints(reporter, first=world.rank == 0, device=device) as checkpoints:
+        for index in range(reporter.reported(), reports):
+            # Train up to this report. A resumed trial whose last segment was not reported yet has nothing to do here.
+            started = time.perf_counter()
+            segment_end = -(-config.iterations * (index + 1) // reports)
+            trained = iteration < segment_end
+            while iteration < segment_end:
+                checking = (iteration + 1) % CHECK_EVERY == 0 or iteration + 1 == segment_end
+                # Seeds draws outside Batch.draws, such as dropout; in every iteration, so that a resumed run agrees.
+                torch.manual_seed(seed_from(config.seed, "layers", iteration, world.rank))
 
-            for phase in gan.phases:
-                if not phase.start <= iteration / config.iterations < phase.stop:
-                    continue
-                parameters = _only_trainable(gan, phase)
-                for turn in range(phase.repeats):
-                    if (iteration * phase.repeats + turn) % phase.interval:
+                for phase in gan.phases:
+                    if not phase.start <= iteration / config.iterations < phase.stop:
                         continue
-                    batch = batches.draw(phase, iteration, turn)
-                    with arithmetic.forward():
-                        loss, scalars = gan.loss(phase.name, batch, iteration)
-                    with arithmetic.backward():
-                        own = torch.autograd.grad(loss, parameters, allow_unused=True)
-                    gradients = world.average_gradients(own)
-                    for parameter, gradient in zip(parameters, gradients, strict=True):
-                        parameter.grad = _laid_out_like(parameter, gradient)
-                    for name in phase.updates:
-                        optimisers[name].step()
-                    if phase.role == "critic":
-                        images_seen += config.batch_size
-                        _clip_weights(parameters, config.loss.clip)
-                    monitor.add(phase.name, loss, scalars)
-                    # Not for lazy phases: a regulariser whose constraint holds rightly has no gradient.
-                    if checking and phase.interval == 1:
-                        monitor.add_gradients(phase.name, gradients)
+                    _only_trainable(gan, phase)
+                    for turn in range(phase.repeats):
+                        if (iteration * phase.repeats + turn) % phase.interval:
+                            continue
+                        batch = batches.draw(phase, iteration, turn)
+                        done = execution.run(phase, batch, iteration)
+                        if phase.role == "critic":
+                            images_seen += config.batch_size
+                        monitor.add(phase.name, done.loss, done.scalars)
+                        # Not for lazy phases: a regulariser whose constraint holds rightly has no gradient.
+                        if checking and phase.interval == 1:
+                            monitor.add_gradients(phase.name, done.gradients)
 
-            iteration += 1
-            ema.update(iteration)
-            if checking:
-                monitor.check(gan, iteration)
-                due = 0.0 < checkpoint_seconds <= time.monotonic() - kept
-                # By the first worker's clock: the others ignore checkpoints, and nobody waits for them here.
-                if due and world.rank == 0 and iteration < segment_end:
-                    progress_made = {"index": index, "iteration": iteration, "images_seen": images_seen}
-                    reporter.checkpoint(_state(config, gan, ema, optimisers, monitor) | progress_made)
-                    kept = time.monotonic()
-        seconds_training += time.perf_counter() - started
+                iteration += 1
+                ema.update(iteration)
+                if checking:
+                    monitor.check(gan, iteration)
+                    due = 0.0 < checkpoint_seconds <= time.monotonic() - kept
+                    # By the first worker's clock: the others ignore checkpoints, and nobody waits for them here.
+                    if due and world.rank == 0 and iteration < segment_end:
+                        progress_made = {"index": index, "iteration": iteration, "images_seen": images_seen}
+                        checkpoints.keep(_state(config, gan, ema, optimisers, monitor) | progress_made)
+                        kept = time.monotonic()
+            seconds_training += time.perf_counter() - started
 
-        # Keep, then score, then tell.
-        if trained:
-            progress_made = {"index": index, "iteration": iteration, "images_seen": images_seen}
-            reporter.checkpoint(_state(config, gan, ema, optimisers, monitor) | progress_made)
-            kept = time.monotonic()
-        started = time.perf_counter()
-        check_samples(sampler, classes, world, iteration)
-        with exact_float32(device):
-            scores = score(sampler, iteration)
-        seconds_scoring += time.perf_counter() - started
-        progress = Progress(
-            index=index,
-            final=index + 1 == reports,
-            iteration=iteration,
-            images_seen=images_seen,
-            losses=monitor.means(),
-            scores=scores,
-            seconds_training=seconds_training,
-            seconds_scoring=seconds_scoring,
-        )
-        monitor.reported()
-        if not reporter.report(progress):
-            return
+            # Keep, then score, then tell.
+            if trained:
+                progress_made = {"index": index, "iteration": iteration, "images_seen": images_seen}
+                checkpoints.keep(_state(config, gan, ema, optimisers, monitor) | progress_made)
+                kept = time.monotonic()
+            started = time.perf_counter()
+            check_samples(sampler, classes, world, iteration)
+            with exact_float32(device):
+                scores = score(sampler, iteration)
+            seconds_scoring += time.perf_counter() - started
+            progress = Progress(
+                index=index,
+                final=index + 1 == reports,
+                iteration=iteration,
+                images_seen=images_seen,
+                losses=monitor.means(),
+                scores=scores,
+                seconds_training=seconds_training,
+                seconds_scoring=seconds_scoring,
+                execution=execution.name,
+                execution_reason=execution.reason,
+            )
+            monitor.reported()
+            checkpoints.wait()  # a report that is known to the search must not be ahead of its checkpoint
+            if not reporter.report(progress):
+                return
 
 
 def _optimisers(config: TrialConfig, gan: Gan) -> dict[str, torch.optim.Adam]:
@@ -179,12 +197,12 @@ def _rates(config: TrialConfig, role: Role) -> dict[str, Any]:
     return {"lr": rate, "betas": (float(config.beta1), float(config.beta2))}
 
 
-def _only_trainable(gan: Gan, phase: Phase) -> list[Tensor]:
-    """The phase's parameters; from here on only they require gradients."""
+def _only_trainable(gan: Gan, phase: Phase) -> None:
+    """From here on only the parameters of the phase's networks require gradients."""
     for network in gan.networks.values():
         network.requires_grad_(requires_grad=False)
-    chosen = [gan.networks[name].requires_grad_() for name in phase.updates]
-    return [parameter for network in chosen for parameter in network.parameters()]
+    for name in phase.updates:
+        gan.networks[name].requires_grad_()
 
 
 def _laid_out_like(parameter: Tensor, tensor: Tensor | None) -> Tensor | None:
@@ -199,11 +217,11 @@ def _laid_out_like(parameter: Tensor, tensor: Tensor | None) -> Tensor | None:
 
 
 @torch.no_grad()
-def _clip_weights(parameters: list[Tensor], bound: float | None) -> None:
+def _clip_weights(parameters: Sequence[Tensor], bound: float | None) -> None:
     """The original WGAN's Lipschitz constraint (Arjovsky et al. 2017, algorithm 1)."""
     if bound is not None:
-        torch._foreach_clamp_min_(parameters, -bound)
-        torch._foreach_clamp_max_(parameters, bound)
+        torch._foreach_clamp_min_(list(parameters), -bound)
+        torch._foreach_clamp_max_(list(parameters), bound)
 
 
 def _state(
@@ -213,8 +231,8 @@ def _state(
     optimisers: Mapping[str, torch.optim.Optimizer],
     monitor: DivergenceMonitor,
 ) -> dict[str, Any]:
-    """A checkpoint of plain containers and copies of tensors on the CPU; `ema` has the weights that are exported."""
-    state = {
+    """What a checkpoint holds, not copied; `ema` has the weights that are exported."""
+    return {
         "config": config.as_dict(),
         "networks": {name: network.state_dict() for name, network in gan.networks.items()},
         "ema": {name: network.state_dict() for name, network in ema.networks.items()},
@@ -222,19 +240,6 @@ def _state(
         "gan_state": gan.state.state_dict(),
         "watch": monitor.state(),
     }
-    copied: dict[str, Any] = _copied(state)
-    return copied
-
-
-def _copied(value: Any) -> Any:
-    """A copy that training does not change, in plain layout, the only one that safetensors supports."""
-    if isinstance(value, Tensor):
-        return value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
-    if isinstance(value, Mapping):
-        return {key: _copied(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_copied(inner) for inner in value)
-    return value
 
 
 def _load(
@@ -252,7 +257,7 @@ def _load(
     wanted = _optimisers(config, gan)
     for name, optimiser in optimisers.items():
         # load_state_dict keeps references to CPU tensors, and the reporter may still own these.
-        optimiser.load_state_dict(_copied(state["optimisers"][name]))
+        optimiser.load_state_dict(copied(state["optimisers"][name]))
         # The configuration's rates, not the checkpoint's: a population-based search changes them in mid-trial.
         for group, fresh in zip(optimiser.param_groups, wanted[name].param_groups, strict=True):
             group.update({key: fresh[key] for key in ("lr", "betas")})

@@ -19,6 +19,8 @@ class MemoryReporter:
         proceed: asked after each report whether to go on; None: always.
     """
 
+    every_worker = True
+
     def __init__(self, proceed: Callable[[Progress], bool] | None = None) -> None:
         self.reports: list[Progress] = []
         self.state: dict[str, Any] | None = None

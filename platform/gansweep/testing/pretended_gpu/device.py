@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from gansweep.testing.pretended_gpu import operators
 from gansweep.testing.pretended_gpu.functions import Functions
+from gansweep.testing.pretended_gpu.graphs import Graphs
 from gansweep.testing.pretended_gpu.ledger import Ledger
 from gansweep.testing.pretended_gpu.placement import CPU, GPU, Placement, tensors_in
 from gansweep.testing.pretended_gpu.surroundings import NoBackend, generator_device, generator_in, replacements
@@ -30,7 +31,7 @@ class PretendedGpu(TorchDispatchMode):
     A tensor's device is a mark on its storage. `Functions` sees every torch call of Python code, takes "cuda" out of
     the arguments and marks what is made; this mode sees every operator below autograd, those of backward passes and
     optimisers too, and refuses what CUDA refuses. Process groups refuse what NCCL refuses. All numbers are the CPU's:
-    code that is right ends with the bits of a run on the CPU.
+    code that is right ends with the bits of a run on the CPU. `torch.cuda.graph` captures and replays.
 
     It does not see what cuDNN or NCCL compute, nor branches that ask `torch.cuda`; inside a network in TorchScript, new
     tensors are on the CPU.
@@ -43,7 +44,9 @@ class PretendedGpu(TorchDispatchMode):
         group: the backend of the process group, if there is one: NCCL alone, or Ray's for GPU workers here.
 
     Attributes:
-        kernels: operators on the GPU that are no views, by name.
+        kernels: operators on the GPU that are no views and that the host launched, by name; `graph launch` is one
+            launch of all kernels of a CUDA graph.
+        replayed: the kernels of those graphs, by name.
         copies: copies between host and GPU, by direction and place in the code.
         waits: what made the host wait for the GPU, by kind and place.
         strays: 0-dimensional CPU operands beside GPU operands, by operator and place.
@@ -60,17 +63,19 @@ class PretendedGpu(TorchDispatchMode):
         self.placement = Placement()
         self._ledger = Ledger()
         self.kernels = self._ledger.kernels
+        self.replayed = self._ledger.replayed
         self.copies = self._ledger.copies
         self.waits = self._ledger.waits
         self.strays = self._ledger.strays
         self.collectives = self._ledger.collectives
         self._functions = Functions(self.placement, self._ledger)
+        self._graphs = Graphs(self.placement, self._ledger)
         self._group = group
         self._stack = ExitStack()
 
     def __enter__(self) -> PretendedGpu:
         """From here on the GPU is there, for this thread."""
-        for patch in replacements(self._functions, self._group):
+        for patch in (*replacements(self._functions, self._group), *self._graphs.replacements()):
             self._stack.enter_context(patch)
         self._stack.enter_context(self._functions)
         super().__enter__()  # type: ignore[no-untyped-call]
@@ -102,8 +107,9 @@ class PretendedGpu(TorchDispatchMode):
                 DeviceMismatch(f"{name}: Expected a '{target.type}' device type for generator but found '{there}'")
             )
         if target == GPU:
+            self._graphs.check_generator(name, generator)
             self._count(func, args, tensors, devices)
-        out = func(*args, **kwargs)
+        out = self._graphs.run(func, args, kwargs) if target == GPU else func(*args, **kwargs)
         if target == GPU and name != "aten::_local_scalar_dense" and not operators.changes_cpu(func, devices):
             self.placement.put_on_gpu(out)
         return out
@@ -123,5 +129,5 @@ class PretendedGpu(TorchDispatchMode):
             self._ledger.count_strays(name, strays)
         if direction := operators.copy_direction(func, devices):
             self._ledger.count_copy(*direction)
-        if operators.is_kernel(func):
+        if operators.is_kernel(func) and not self._graphs.capturing:
             self.kernels[name] += 1

@@ -119,10 +119,10 @@ class Functions(TorchFunctionMode):
         tensor = args[0]
         here = self.placement.device_of(tensor)
         target, rest = self._target(func, args[1:], kwargs, here)
-        kwargs.pop("non_blocking", None)
+        waits = not kwargs.pop("non_blocking", False)
         if target == here:
             return tensor.to(*rest, **kwargs) if rest or kwargs else tensor
-        self.ledger.count_copy(here, target)
+        self.ledger.count_copy(here, target, waits=waits)
         memory_format = kwargs.pop("memory_format", torch.preserve_format)
         kwargs.pop("copy", None)
         # Copied while no mode looks, and marked afterwards; autograd sees a clone.

@@ -25,34 +25,46 @@ class Ledger:
 
     def __init__(self) -> None:
         self.kernels: Counter[str] = Counter()
+        self.replayed: Counter[str] = Counter()
         self.copies: Counter[str] = Counter()
         self.waits: Counter[str] = Counter()
         self.strays: Counter[str] = Counter()
         self.collectives: Counter[str] = Counter()
+        self.capturing = False
+        """Whether a CUDA graph is being captured: what cannot be part of one is refused."""
+        self.refused_in_capture = False
 
     def refuse(self, error: Exception) -> None:
         """Raises `error`, with the place in the code that it is due to."""
+        self.refused_in_capture = self.capturing
         raise type(error)(f"{_place()}: {error}")
 
     def count_wait(self, what: str) -> None:
         """Counts a wait of the host."""
+        self._not_while_capturing(what)
         self.waits[f"{what} at {_place()}"] += 1
 
     def count_strays(self, name: str, number: int) -> None:
         """Counts numbers on the CPU among the operands of an operator."""
         self.strays[f"number on the CPU in {name} at {_place()}"] += number
 
-    def count_copy(self, source: torch.device, target: torch.device) -> None:
-        """Counts a copy; the host waits for one to itself."""
+    def count_copy(self, source: torch.device, target: torch.device, *, waits: bool = True) -> None:
+        """Counts a copy; the host waits for one to itself, unless it goes to pinned memory (`non_blocking`)."""
+        self._not_while_capturing(f"copy to {target.type}")
         self.copies[f"copy to {target.type} at {_place()}"] += 1
-        if source == GPU:
+        if source == GPU and waits:
             self.waits[f"copy to {target.type} at {_place()}"] += 1
 
     def count_collective(self, name: str) -> None:
         """Counts a call of `torch.distributed`; the host waits where it carries objects."""
+        self._not_while_capturing(name)
         self.collectives[name] += 1
         if "object" in name:
             self.waits[f"{name} at {_place()}"] += 1
+
+    def _not_while_capturing(self, what: str) -> None:
+        if self.capturing:
+            self.refuse(RuntimeError(f"{what}: CUDA error: operation not permitted when stream is capturing"))
 
 
 def _place() -> str:

@@ -1,0 +1,96 @@
+"""What the host does for an iteration and for a report of `fahr_ct` on a GPU: launches, copies and waits.
+
+    python benchmarks/launches.py [--size 64] [--width 4] [--batch 4]
+
+Counted on the pretended GPU (`gansweep.testing.pretended_gpu`), so on any machine. The trial is the first that the
+space proposes, with narrow networks and small batches: the number of kernels depends on neither. An iteration is one
+in steady state, between two checks for divergence. A report is its checkpoint, the check for divergence and the check
+of samples, without scores. Prints a table and one JSON line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+import optuna
+
+from gansweep.seeds import seed_from
+from gansweep.testing.images import shapes
+from gansweep.testing.pretended_gpu.device import GPU, PretendedGpu
+from gansweep.training import loop
+from gansweep.training.build import build_gan
+from gansweep.training.reporters import MemoryReporter
+from search_spaces.fahr_ct import fahr_ct
+from trainables import TRAINABLES
+
+if TYPE_CHECKING:
+    from gansweep.config import TrialConfig
+
+ITERATIONS = 4
+
+
+def proposed(width: int, batch: int) -> TrialConfig:
+    """The first trial of `fahr_ct`, small."""
+    experiment = fahr_ct()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(directions=[objective.direction for objective in experiment.objectives])
+    study.enqueue_trial(dict(experiment.first_trials[0]))
+    config = experiment.space(study.ask())
+    return config.derive({"architecture.width": width, "batch_size": batch, "iterations": ITERATIONS})
+
+
+def counts(gpu: PretendedGpu) -> dict[str, int]:
+    """What has been counted so far."""
+    return {
+        "launches": gpu.kernels.total(),
+        "kernels": gpu.kernels.total() - gpu.kernels["graph launch"] + gpu.replayed.total(),
+        "copies": gpu.copies.total(),
+        "waits": gpu.waits.total(),
+    }
+
+
+def measured(config: TrialConfig, size: int) -> tuple[dict[str, int], dict[str, int]]:
+    """Counts of one iteration, and of one report."""
+    data, spec = shapes(count=32, size=size)
+    begun: list[dict[str, int]] = []
+    reporter = MemoryReporter()
+    gan = build_gan(config, spec, TRAINABLES)
+    with PretendedGpu() as gpu:
+
+        def noted(*parts: Any) -> int:
+            if "layers" in parts:
+                begun.append(counts(gpu))
+            return seed_from(*parts)
+
+        with mock.patch.object(loop, "seed_from", noted):
+            loop.train(config, gan, data, reporter, lambda _sampler, _iteration: {}, reports=1, device=GPU)
+        ended = counts(gpu)
+    iteration = {name: begun[2][name] - begun[1][name] for name in ended}
+    # The last iteration ends in the report.
+    return iteration, {name: ended[name] - begun[-1][name] - iteration[name] for name in ended}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--width", type=int, default=4)
+    parser.add_argument("--batch", type=int, default=4)
+    options = parser.parse_args()
+    config = proposed(options.width, options.batch)
+    # Earlier versions have no such setting; their steps are eager.
+    modes = ("eager", "captured") if "execution" in type(config).model_fields else ("as it is",)
+    found = {}
+    print("| steps | of | launches | kernels | copies | waits |\n|---|---|---|---|---|---|")
+    for mode in modes:
+        chosen = config if mode == "as it is" else config.derive({"execution": mode})
+        for what, numbers in zip(("iteration", "report"), measured(chosen, options.size), strict=True):
+            found[f"{mode} {what}"] = numbers
+            print(f"| {mode} | {what} | {' | '.join(str(number) for number in numbers.values())} |")
+    print(json.dumps({"size": options.size, **found}))
+
+
+if __name__ == "__main__":
+    main()

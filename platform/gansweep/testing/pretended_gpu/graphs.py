@@ -1,0 +1,271 @@
+"""CUDA graphs on the pretended GPU: operators are recorded with their storages, and run again on the same storages."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
+from torch.utils._pytree import tree_map_only
+
+from gansweep.testing.pretended_gpu.operators import is_kernel
+from gansweep.testing.pretended_gpu.placement import GPU, tensors_in
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gansweep.testing.pretended_gpu.ledger import Ledger
+    from gansweep.testing.pretended_gpu.placement import Placement
+
+__all__ = ["Graphs"]
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One recorded kernel.
+
+    Args:
+        func: the operator.
+        args, kwargs: its arguments: tensors as aliases of the storages of the capture, numbers as they were.
+        results: for each result an alias of it, or None where it is one of the operands.
+    """
+
+    func: Any
+    args: Any
+    kwargs: Any
+    results: list[Tensor | None]
+
+
+class Graphs:
+    """Records and replays, and stands in for the part of `torch.cuda` that captures.
+
+    As on a GPU, a capture computes nothing: what the operators changed is put back at its end, and what they made
+    holds no numbers until the first replay. A replay repeats the kernels on the same storages with the numbers of the
+    capture. Work of the host is not repeated. What CUDA refuses during a capture is refused: waits and copies between
+    host and GPU (also from pinned memory, which is not told apart), and generators that are not registered; and
+    collectives, which are not recorded.
+
+    Args:
+        placement: where tensors are.
+        ledger: what is counted.
+    """
+
+    def __init__(self, placement: Placement, ledger: Ledger) -> None:
+        self._placement = placement
+        self._ledger = ledger
+        self.recording: _Recording | None = None
+
+    @property
+    def capturing(self) -> bool:
+        """Whether a capture is under way."""
+        return self.recording is not None
+
+    def check_generator(self, name: str, generator: torch.Generator | None) -> None:
+        """Refuses a generator whose state the graph does not know."""
+        if self.recording is None or generator is None:
+            return
+        if not any(generator._cdata == known._cdata for known in self.recording.generators):  # type: ignore[attr-defined]
+            self._ledger.refuse(
+                RuntimeError(f"{name}: Attempt to increase offset for a CUDA generator not in capture mode.")
+            )
+
+    def run(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Runs an operator on the GPU, and records it if a capture is under way."""
+        return func(*args, **kwargs) if self.recording is None else self.recording.run(func, args, kwargs)
+
+    def replacements(self) -> list[Any]:
+        """Patches of `torch.cuda`, to be entered as context managers."""
+        graphs = self
+
+        class CUDAGraph:
+            """Stands in for `torch.cuda.CUDAGraph`."""
+
+            def __init__(self, keep_graph: bool = False) -> None:
+                del keep_graph
+                self._recording: _Recording | None = None
+                self._generators: list[torch.Generator] = []
+
+            def register_generator_state(self, generator: torch.Generator) -> None:
+                self._generators.append(generator)
+
+            def pool(self) -> object:
+                return object()
+
+            def capture_begin(self, pool: Any = None, capture_error_mode: str = "global") -> None:
+                del pool, capture_error_mode
+                self._recording = _Recording(graphs._placement, self._generators)
+                graphs._begin(self._recording)
+
+            def capture_end(self) -> None:
+                graphs._end()
+
+            def replay(self) -> None:
+                if self._recording is None:
+                    raise RuntimeError("Called CUDAGraph::replay without a preceding successful capture.")
+                graphs._replay(self._recording)
+
+            def reset(self) -> None:
+                self._recording = None
+
+        @contextmanager
+        def graph(cuda_graph: CUDAGraph, **options: Any) -> Iterator[None]:
+            del options
+            self._ledger.count_wait("synchronize")
+            cuda_graph.capture_begin()
+            try:
+                yield
+            finally:
+                cuda_graph.capture_end()
+
+        cuda = torch.cuda
+        return [
+            mock.patch.object(cuda, "CUDAGraph", CUDAGraph),
+            mock.patch.object(cuda, "graph", graph),
+            mock.patch.object(cuda, "Stream", _Stream),
+            mock.patch.object(cuda, "Event", _Event),
+            mock.patch.object(cuda, "stream", lambda *_: nullcontext()),
+            mock.patch.object(cuda, "current_stream", lambda *_: _Stream()),
+            mock.patch.object(cuda, "synchronize", lambda *_: self._ledger.count_wait("synchronize")),
+            mock.patch.object(cuda, "empty_cache", lambda: None),
+            mock.patch.object(cuda, "graph_pool_handle", object),
+            mock.patch.object(cuda, "is_current_stream_capturing", lambda: self.capturing),
+        ]
+
+    def _begin(self, recording: _Recording) -> None:
+        assert self.recording is None, "a capture inside a capture"
+        self.recording = recording
+        self._ledger.capturing = True
+        recording.begin()
+
+    def _end(self) -> None:
+        recording = self.recording
+        assert recording is not None
+        self.recording = None
+        self._ledger.capturing = False
+        recording.end()
+        if self._ledger.refused_in_capture:
+            self._ledger.refused_in_capture = False
+            raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
+
+    def _replay(self, recording: _Recording) -> None:
+        self._ledger.kernels["graph launch"] += 1
+        self._ledger.replayed.update(recording.replay())
+
+
+class _Recording:
+    """The kernels of one graph."""
+
+    def __init__(self, placement: Placement, generators: list[torch.Generator]) -> None:
+        self.generators = generators
+        self._placement = placement
+        self._calls: list[_Call] = []
+        self._made: dict[int, torch.UntypedStorage] = {}
+        self._before: dict[int, tuple[torch.UntypedStorage, torch.UntypedStorage]] = {}
+        self._random: list[tuple[torch.Generator, Tensor]] = []
+
+    def begin(self) -> None:
+        """Notes the states of generators, which a capture does not advance."""
+        known = [torch.default_generator, *self.generators]
+        self._random = [(generator, generator.get_state()) for generator in known]
+
+    def run(self, func: Any, args: Any, kwargs: Any) -> Any:
+        with torch._C.DisableTorchFunction(), torch.no_grad():
+            fixed_args = self._fixed(args)
+            fixed_kwargs = self._fixed(kwargs)
+            operands = self._note(tensors_in((args, kwargs)))
+        out = func(*args, **kwargs)
+        with torch._C.DisableTorchFunction(), torch.no_grad():
+            results: list[Tensor | None] = []
+            for tensor in tensors_in(out):
+                storage = tensor.untyped_storage()
+                is_new = storage._cdata not in operands
+                if is_new:
+                    self._made[storage._cdata] = storage
+                results.append(_alias(tensor) if is_new else None)
+        if is_kernel(func):
+            self._calls.append(_Call(func, fixed_args, fixed_kwargs, results))
+        return out
+
+    def end(self) -> None:
+        """Nothing was computed: what was there has its numbers again, and what was made has none (NaN)."""
+        for storage, content in self._before.values():
+            storage.copy_(content, non_blocking=False)
+        with _beneath_everything():
+            for storage in self._made.values():
+                torch.empty(0, dtype=torch.uint8).set_(storage).fill_(0xFF)
+        self._before = {}
+        for generator, state in self._random:
+            generator.set_state(state)
+
+    def replay(self) -> list[str]:
+        """Runs the kernels, and returns their names."""
+        with _beneath_everything():
+            for call in self._calls:
+                made = tensors_in(call.func(*call.args, **call.kwargs))
+                for kept, tensor in zip(call.results, made, strict=True):
+                    if kept is not None:
+                        kept.copy_(tensor)
+        return [str(call.func._schema.name) for call in self._calls]
+
+    def _fixed(self, value: Any) -> Any:
+        """`value` with tensors as they are now: on the GPU a place in memory, on the CPU a number.
+
+        A tensor that gets another storage later (`tensor.data = ...`) does not take the graph along.
+        """
+        on_gpu = self._placement.device_of
+        return tree_map_only(Tensor, lambda it: _alias(it) if on_gpu(it) == GPU else it.detach().clone(), value)
+
+    def _note(self, operands: list[Tensor]) -> set[int]:
+        """Keeps the numbers of operands that were there before, and returns the keys of all operands' storages."""
+        keys = set()
+        for tensor in operands:
+            storage = tensor.untyped_storage()
+            key = storage._cdata
+            keys.add(key)
+            if key not in self._made and key not in self._before and self._placement.device_of(tensor) == GPU:
+                self._before[key] = (storage, storage.clone())
+        return keys
+
+
+class _Stream:
+    """Stands in for `torch.cuda.Stream`: everything happens at once, and in order."""
+
+    def __init__(self, device: Any = None, priority: int = 0) -> None: ...
+
+    def wait_stream(self, _stream: Any) -> None: ...
+
+    def synchronize(self) -> None: ...
+
+
+class _Event:
+    """Stands in for `torch.cuda.Event`."""
+
+    def __init__(self, **_options: bool) -> None: ...
+
+    def record(self, _stream: Any = None) -> None: ...
+
+    def synchronize(self) -> None: ...
+
+
+@contextmanager
+def _beneath_everything() -> Iterator[None]:
+    """Runs operators as kernels: no mode, no autograd and no autocast sees them."""
+    with (
+        _disable_current_modes(),
+        torch._C.DisableTorchFunction(),
+        torch.no_grad(),
+        torch._C._AutoDispatchBelowAutograd(),
+        torch._C._DisableAutocast(),
+    ):
+        yield
+
+
+def _alias(tensor: Tensor) -> Tensor:
+    """Another tensor at the same place in memory."""
+    place = tensor.untyped_storage(), tensor.storage_offset(), tensor.size(), tensor.stride()
+    with _disable_current_modes():
+        return torch.empty(0, dtype=tensor.dtype).set_(*place)

@@ -1,0 +1,110 @@
+"""Checkpoints of a training: copied from the device without halting it, and kept while it goes on."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from gansweep.contracts import Reporter
+
+__all__ = ["Checkpoints", "copied"]
+
+log = logging.getLogger(__name__)
+
+
+class Checkpoints:
+    """Hands the states of a training to its reporter, on a GPU from a thread of its own.
+
+    A state is copied into pinned memory in the order of the device's work: neither does the host wait for the copy, nor
+    can the next step change it. Use it in a `with` block, which ends when the last state is kept.
+
+    Args:
+        reporter: keeps the states.
+        first: whether this is the first worker. The others copy nothing, unless their reporter wants every worker's.
+        device: where the state is.
+    """
+
+    def __init__(self, reporter: Reporter, *, first: bool, device: torch.device) -> None:
+        self._reporter = reporter
+        self._wanted = first or getattr(reporter, "every_worker", False)
+        self._device = device
+        self._writer: threading.Thread | None = None
+        self._error: BaseException | None = None
+
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, raised: BaseException | None, _: TracebackType | None
+    ) -> None:
+        """Waits for the writer. What it failed with is raised, unless the training has failed itself."""
+        try:
+            self.wait()
+        except BaseException as error:
+            if raised is None:
+                raise
+            log.warning("the last checkpoint was not kept: %s", error)
+
+    def keep(self, state: Mapping[str, Any]) -> None:
+        """Copies `state` and has it kept.
+
+        Raises:
+            Exception: what the reporter raised when it was to keep the state before.
+        """
+        self.wait()
+        if not self._wanted:
+            return
+        if self._device.type != "cuda":
+            self._reporter.checkpoint(copied(state))
+            return
+        copy = copied(state)
+        done = torch.cuda.Event()
+        done.record()
+        # No daemon: a process that ends waits for it.
+        self._writer = threading.Thread(target=self._write, args=(copy, done), name="checkpoint")
+        self._writer.start()
+
+    def wait(self) -> None:
+        """Waits until the last state is kept.
+
+        Raises:
+            Exception: what the reporter raised.
+        """
+        if self._writer is not None:
+            self._writer.join()
+            self._writer = None
+        error = self._error
+        self._error = None
+        if error is not None:
+            raise error
+
+    def _write(self, state: dict[str, Any], done: torch.cuda.Event) -> None:
+        try:
+            done.synchronize()
+            self._reporter.checkpoint(state)
+        except BaseException as error:  # told in the training's thread
+            self._error = error
+
+
+def copied(value: Any) -> Any:
+    """Plain containers with copies on the CPU, in plain layout, the only one that safetensors supports.
+
+    Copies of tensors on a GPU are in pinned memory, and there when the device's work until now is done.
+    """
+    if isinstance(value, Tensor):
+        if value.is_cuda:
+            return value.detach().contiguous().to("cpu", non_blocking=True)
+        return value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+    if isinstance(value, Mapping):
+        return {key: copied(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(copied(inner) for inner in value)
+    return value
