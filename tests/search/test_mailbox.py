@@ -202,3 +202,26 @@ def test_a_trial_that_nobody_waits_for_does_not_hang() -> None:
         waiting.cancel()
 
     asyncio.run(story())
+
+
+def test_each_restart_is_told_once_with_its_reason() -> None:
+    living = {"a", "b"}
+
+    async def story() -> None:
+        mailbox = TrialMailbox(max_starts=9, living_nodes=lambda: living)
+        await mailbox.assign(Job(0, "0007", {}))
+        await _soon(mailbox.next_job(0, -1, "a"))
+        assert await mailbox.restarts() == []
+        await _soon(mailbox.next_job(0, -1, "a"))
+        await mailbox.fault(0, "CUDA error")
+        await _soon(mailbox.next_job(0, -1, "b"))
+        living.remove("a")
+        await _soon(mailbox.next_job(0, -1, "b"))
+        assert await mailbox.restarts() == [
+            "trial 0007: its workers died",
+            "trial 0007: CUDA error",
+            "trial 0007: a node was lost under it",
+        ]
+        assert await mailbox.restarts() == []
+
+    asyncio.run(story())

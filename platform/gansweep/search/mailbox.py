@@ -102,6 +102,7 @@ class _Trial:
     lost: int = 0  # starts that a lost node ended, since its last report
     nodes: set[str] = field(default_factory=set)  # where its workers are, or were last
     fault: str = ""
+    begun: bool = False  # workers have fetched it
 
 
 class TrialMailbox:
@@ -127,6 +128,7 @@ class TrialMailbox:
         self._living_nodes = living_nodes or _living_nodes
         self._worker_rss = 0
         self._silence = Silence(silence or SilenceLimit())
+        self._restarts: list[str] = []
         self._workers: dict[int, WorkerProcess] = {}  # by rank, those that have fetched the trial
 
     # -- the owner's side -------------------------------------------------------------------------------------------
@@ -177,6 +179,12 @@ class TrialMailbox:
     async def fetched(self) -> bool:
         """Whether workers have fetched the trial since they were last told to be killed."""
         return bool(self._workers)
+
+    async def restarts(self) -> list[str]:
+        """Why workers began a trial anew since the last call: the trial and the reason."""
+        restarts = self._restarts
+        self._restarts = []
+        return restarts
 
     async def worker_rss(self) -> int:
         """Bytes of resident memory of the largest worker, as of its last trial."""
@@ -269,7 +277,12 @@ class TrialMailbox:
     def _count_start(self, trial: _Trial) -> None:
         """Counts a start against the trial, unless a node was lost under the one before."""
         living = trial.nodes & set(self._living_nodes()) if trial.nodes else set()
-        if living < trial.nodes:
+        lost = living < trial.nodes
+        if trial.begun:
+            reason = "a node was lost under it" if lost else trial.fault or "its workers died"
+            self._restarts.append(f"trial {trial.job.trial_id}: {reason}")
+        trial.begun = True
+        if lost:
             trial.lost += 1
         else:
             trial.starts += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from ray.tune import Callback
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
     from ray.tune.experiment import Trial
 
 __all__ = ["ProgressCounts"]
+
+log = logging.getLogger(__name__)
 
 _MOST_LOST = 20  # nodes, one after the other: the trial may be what kills them
 
@@ -30,8 +33,11 @@ class ProgressCounts(Callback):  # type: ignore[misc]
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:  # noqa: ARG002
         """A failure that is tried again."""
+        gone = _is_gone(trial.node_ip)
+        what = "the node of its process was lost" if gone else "its process died"
+        log.warning("trial %s: %s; it goes on from its last checkpoint", trial.config.get("trial_id"), what)
         lost = self._lost.get(trial.trial_id, 0)
-        if lost < _MOST_LOST and _is_gone(trial.node_ip):
+        if lost < _MOST_LOST and gone:
             self._lost[trial.trial_id] = lost + 1
             trial.run_metadata.num_failures -= 1
 

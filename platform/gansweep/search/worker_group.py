@@ -110,6 +110,8 @@ class WorkerGroup:
                 log.warning("trial %s waits for room on the cluster", job.trial_id)
             else:
                 deaths += 1
+                what = " ".join(str(error or "it ended").split())[:200]
+                log.warning("trial %s: its worker group died (%s); another begins in its place", job.trial_id, what)
             self.recycle()
             self.assign(job.trial_id, job.config, attempt=job.attempt, reported=index)
         return Outcome(ending="failed", reason=f"its worker group died {deaths} times: {error}")
@@ -138,6 +140,8 @@ class WorkerGroup:
         import ray
 
         assert self._job is not None
+        for restart in ray.get(self._mailbox.restarts.remote()):
+            log.warning("%s; other workers go on from its last checkpoint", restart)
         if self._killed_at is not None:
             if ray.get(self._mailbox.fetched.remote()):
                 self._killed_at = None
