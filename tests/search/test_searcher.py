@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 
 from gansweep.cohort.dataset import Cohort
 from gansweep.config import TrialConfig
-from gansweep.errors import ConfigError
+from gansweep.errors import ConfigError, StoreError
 from gansweep.experiment import Experiment
 from gansweep.search.cluster import Footprint
 from gansweep.search.searcher import MOST_REFUSED, SearchStopper, StudySearcher, count_ended, requeue_orphans
@@ -21,6 +21,7 @@ from gansweep.search.trial import TrialResult
 from gansweep.store.provenance import describe_sweep
 from gansweep.store.schema import TrialRow
 from gansweep.store.store import Store
+from tests.store.failing import fill, small_disk
 from tests.values import sweep_options
 
 SPACE = """
@@ -245,3 +246,34 @@ def _warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 def _width(trial) -> str:  # type: ignore[no-untyped-def]
     return str(trial.suggest_categorical("width", ["small", "large"]))
+
+
+def test_a_full_disk_ends_the_search_and_no_trial(reference: str, cohort_path: Path, tmp_path: Path) -> None:
+    """Tune would take the error for the trial's, try that again, and end in a traceback."""
+    with small_disk(tmp_path / "disk") as disk:
+        experiment, store = _started(reference, cohort_path, disk)
+        study = optuna.create_study(directions=["minimize", "maximize"])
+        for _ in range(3):
+            study.enqueue_trial({"width": "small"})
+        searcher = StudySearcher(experiment, study, store, lambda _: None)
+        assert isinstance(searcher.suggest("a"), dict)
+        searcher._trained.clear()
+        assert isinstance(searcher.suggest("b"), dict)
+        ballast = fill(disk)
+        searcher.on_trial_complete("a", error=True)
+        assert isinstance(searcher.mistake, StoreError)
+        assert "No space left on device" in str(searcher.mistake)
+        assert searcher.stops_at_once
+        searcher.on_trial_complete("b", error=True)
+        assert searcher.suggest("c") == StudySearcher.FINISHED
+        ballast.unlink()
+        assert store.trials()["status"].tolist() == ["running", "running"], "--resume goes on with both"
+        assert [trial.state for trial in study.trials] == [TrialState.RUNNING] * 2 + [TrialState.WAITING]
+        # A proposal is not set aside for it either.
+        searcher = StudySearcher(experiment, study, store, lambda _: None)
+        searcher._trained.clear()
+        fill(disk)
+        assert searcher.suggest("c") == StudySearcher.FINISHED
+        assert "No space left on device" in str(searcher.mistake)
+        assert study.trials[2].state == TrialState.RUNNING
+        assert not study.trials[2].user_attrs

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
@@ -26,9 +27,10 @@ from gansweep.search.study_rows import ATTEMPTS
 from gansweep.search.trial_end import ended, tell, trial_name
 from gansweep.store.artifacts import attach_sheet
 from gansweep.store.schema import TrialRow
+from gansweep.store.study_database import database_errors_told
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import optuna
 
@@ -114,12 +116,19 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         A proposal that is refused is set aside with its reason, and the sampler learns of it. After many in a row the
         search ends: the reason is kept in `mistake`, because Tune would bury it in its own error.
         """
+        with self._kept():
+            return self._suggested(trial_id)
+        return str(Searcher.FINISHED)
+
+    def _suggested(self, trial_id: str) -> dict[str, Any] | str:
         while self.mistake is None and not (self._rules is not None and self._rules.reason):
             trial = self._study.ask()
             attempt = int(trial.user_attrs.get(ATTEMPTS, 0))
             try:
                 row = self._row(trial, attempt)
             except GansweepError as refusal:
+                if isinstance(refusal, StoreError) and self.mistake is None:
+                    raise  # the storage fails: that is no fault of the proposal
                 self._refuse(trial, attempt, refusal)
                 continue
             self._refusals.clear()
@@ -208,7 +217,12 @@ class StudySearcher(Searcher):  # type: ignore[misc]
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Writes the attempt's row, then tells the study. A trial that a node refused ends the search, not itself."""
-        told: TrialResult | None = (result or {}).get("result")
+        with self._kept():
+            self._complete(trial_id, (result or {}).get("result"), error)
+
+    def _complete(self, trial_id: str, told: TrialResult | None, error: bool) -> None:
+        if self.stops_at_once:
+            return  # it goes on with --resume
         if told is not None and told.status == "refused":
             self.mistake = CohortError(told.reason)
             self.stops_at_once = True
@@ -226,6 +240,20 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         how = self._described(told) if told is not None and row.scores else row.reason
         self._ended += 1
         log.info("trial %s %s, %d of %d: %s", row.trial_id, row.status, self._ended, info.trials, how)
+
+    @contextmanager
+    def _kept(self) -> Iterator[None]:
+        """Keeps what the storage or the study's database raises as the reason why the search ends at once.
+
+        Tune would take it for a failure of the trial, try that again, and end in a traceback.
+        """
+        place = self._store.info.study
+        try:
+            with database_errors_told(place) if place else nullcontext():
+                yield
+        except GansweepError as mistake:
+            self.mistake = self.mistake or mistake
+            self.stops_at_once = True
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its searcher for a restoration that this platform does from the study instead."""

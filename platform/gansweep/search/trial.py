@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ray.tune import Trainable
 
-from gansweep.errors import CohortError
+from gansweep.errors import CohortError, StoreError
 from gansweep.search.relay import relay_warnings
 from gansweep.search.worker_group import WorkerGroup
 from gansweep.store.schema import ReportRow
@@ -38,7 +38,7 @@ class TrialResult:
 
     Args:
         status: `running` after a report that is not the last, else how the trial ended; `refused` where its node
-            cannot train any.
+            cannot train any, or its storage keeps nothing.
         reason: why, where it did not complete.
         report: the step's report, or None.
         best: the best value of each objective over the reports.
@@ -94,8 +94,12 @@ class WorkerGroupTrial(Trainable):  # type: ignore[misc]
         if outcome.report is None:
             return self._result(status=outcome.ending or "failed", reason=outcome.reason)
         report = outcome.report
-        # On disk before Tune hears of it: what a scheduler acted on is never lost.
-        self._store.write_report(ReportRow(self._trial, self._attempt, report))
+        try:
+            # On disk before Tune hears of it: what a scheduler acted on is never lost.
+            self._store.write_report(ReportRow(self._trial, self._attempt, report))
+        except StoreError as mistake:
+            # The storage's fault, not the trial's: it goes on from its checkpoint, once the storage works.
+            return self._result(status="refused", reason=str(mistake))
         self._reported += 1
         if undefined := report.undefined(self._objectives):
             return self._result(status="diverged", reason=f"not finite: {', '.join(undefined)}")
