@@ -1,0 +1,149 @@
+"""A cluster of several raylets on this machine, a sweep on it, and what can go wrong with either."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+from optuna.trial import TrialState
+
+from gansweep.store.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+ROOT = Path(__file__).parents[2]
+SPACE = Path(__file__).with_name("tiny_space.py")
+REPORTS = 6
+OURS = re.compile(r"RayTrainWorker|WorkerGroupTrial|TrainController|TrialMailbox|kept_arms")
+"""Titles of the processes that a sweep has on its cluster."""
+
+
+class Driver:
+    """`gansweep sweep` in a process of its own, with its log in a file.
+
+    Args:
+        folder: for the log and, unless `storage` says otherwise, the store.
+        cohort: of the sweep.
+        words: further options.
+        storage: where the store is.
+        space: what is searched.
+        environment: changes of the environment.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        cohort: Path,
+        *words: str,
+        storage: str = "",
+        space: str = "slow",
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.storage = storage or str(folder / "runs")
+        self._log = folder / f"{time.monotonic_ns()}.log"
+        command = [sys.executable, "-m", "gansweep.cli", "sweep", f"{SPACE}:{space}", f"--cohort={cohort}"]
+        options = [f"--storage={self.storage}", "--name=s", f"--set=reports={REPORTS}", *words]
+        path = os.pathsep.join([str(ROOT / "platform"), str(ROOT), os.environ.get("PYTHONPATH", "")])
+        # A shell's background jobs, and so their children, ignore SIGINT until told otherwise.
+        heard = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+        with self._log.open("w") as log:
+            self.process = subprocess.Popen(
+                [*command, *options],
+                cwd=ROOT,
+                env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **(environment or {})},
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                preexec_fn=heard,
+            )
+
+    @property
+    def store(self) -> Store:
+        return Store.open(f"{self.storage}/s" if "?" not in self.storage else self.storage.replace("?", "/s?", 1))
+
+    @property
+    def log(self) -> str:
+        """What it has said so far."""
+        return self._log.read_text()
+
+    def says(self, pattern: str, times: int = 1, timeout_s: float = 240.0) -> str:
+        """Waits until the log has a line that matches, so many times; returns the last."""
+
+        def found() -> list[str]:
+            return [line for line in self.log.splitlines() if re.search(pattern, line)]
+
+        until(lambda: len(found()) >= times or self.process.poll() is not None, timeout_s, lambda: self.log)
+        lines = found()
+        assert len(lines) >= times, f"ended with {self.process.poll()}, and never said {pattern!r}:\n{self.log}"
+        return lines[-1]
+
+    def ends(self, timeout_s: float = 300.0) -> int:
+        """Waits for its end; returns the exit status."""
+        try:
+            return self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise AssertionError(f"it did not end:\n{self.log}") from None
+
+
+def until(true: Callable[[], Any], timeout_s: float, told: Callable[[], str] = str) -> None:
+    """Waits until something is true."""
+    deadline = time.monotonic() + timeout_s
+    while not true():
+        assert time.monotonic() < deadline, f"not within {timeout_s:g} s\n{told()}"
+        time.sleep(0.2)
+
+
+def processes(kind: str | re.Pattern[str]) -> list[psutil.Process]:
+    """This test's own processes whose title matches; the machine may run others."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            title = " ".join(process.cmdline())
+            if re.search(kind, title) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def assert_accounted_for(store: Store, trials: int, statuses: set[str] | None = None) -> None:
+    """Every trial has its rows, reports and study entry, each once, and no process of the sweep is left.
+
+    Args:
+        store: of the sweep.
+        trials: how many were asked for.
+        statuses: how they may have ended; None: completed.
+    """
+    rows = store.trials()
+    assert list(store.latest_trials()["trial_id"]) == [f"{number:04d}" for number in range(trials)]
+    assert set(store.latest_trials()["status"]) <= (statuses or {"completed"})
+    assert not rows.duplicated(["trial_id", "attempt"]).any()
+    for trial_id, attempts in rows.groupby("trial_id"):
+        assert list(attempts["attempt"]) == list(range(len(attempts))), trial_id
+        assert set(attempts["status"][:-1]) <= {"interrupted"}, trial_id
+    reports = store.reports()
+    assert not reports.duplicated(["trial_id", "index"]).any(), "a report was made twice"
+    for row in store.latest_trials().itertuples():
+        made = reports.loc[reports["trial_id"] == row.trial_id, "index"]
+        expected = REPORTS if row.status == "completed" else row.reports
+        assert list(made) == list(range(expected)), row.trial_id
+    study = store.load_study()
+    told = {trial.number: trial.state for trial in study.trials}
+    assert list(told) == list(range(trials))
+    for row in store.latest_trials().itertuples():
+        state = {"completed": TrialState.COMPLETE, "diverged": TrialState.PRUNED, "failed": TrialState.FAIL}
+        assert told[int(row.trial_id)] == state[row.status]
+
+
+def assert_nothing_left(timeout_s: float = 60.0) -> None:
+    """The cluster has none of the sweep's processes any more."""
+    until(lambda: not processes(OURS), timeout_s, lambda: str([p.cmdline() for p in processes(OURS)]))

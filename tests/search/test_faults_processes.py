@@ -1,0 +1,148 @@
+"""A sweep on three raylets under which processes are killed, stopped and told to end: the table of docs/reliability.md.
+
+The tests follow one sweep through its night, in their order.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.search.faults import ROOT, Driver, assert_accounted_for, assert_nothing_left, processes, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = [pytest.mark.ray, pytest.mark.acceptance, pytest.mark.timeout(900)]
+
+TRIALS = 24
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("night")
+
+
+@pytest.fixture(scope="module")
+def cluster(folder: Path) -> Iterator[Any]:
+    """A head that only holds what waits, and two nodes of one CPU; drivers that this process starts find it."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    before = {name: os.environ.get(name) for name in ("RAY_ADDRESS", "XDG_CACHE_HOME", "PYTHONPATH")}
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT / "platform"), str(ROOT), before["PYTHONPATH"] or ""])
+    size = {"object_store_memory": 100 * 2**20}
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **size})
+    made.workers = [made.add_node(num_cpus=1, **size) for _ in range(2)]
+    made.size = size
+    made.wait_for_nodes()
+    os.environ |= {"RAY_ADDRESS": made.address, "XDG_CACHE_HOME": str(folder / "cache")}
+    ray.init(address=made.address, log_to_driver=False)
+    try:
+        yield made
+    finally:
+        ray.shutdown()
+        made.shutdown()
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
+
+
+def _drive(folder: Path, cohort: Path, *words: str, trials: int = TRIALS) -> Driver:
+    options = [
+        f"--trials={trials}",
+        "--set=iterations=1000",
+        "--hang-minutes=0.5",
+        "--hang-factor=4",
+        "--checkpoint-minutes=0.02",
+    ]
+    return Driver(folder, cohort, *options, *words)
+
+
+@pytest.fixture(scope="module")
+def night(cluster: Any, folder: Path, cohort_path: Path) -> Iterator[list[Driver]]:
+    """The drivers of the sweep, one after the other."""
+    assert cluster.address == os.environ["RAY_ADDRESS"]
+    drivers: list[Driver] = [_drive(folder, cohort_path)]
+    yield drivers
+    for driver in drivers:
+        driver.process.kill()
+
+
+def test_a_killed_worker_is_replaced(night: list[Driver]) -> None:
+    night[-1].says(r"report 1/6", times=2)
+    victim = processes("RayTrainWorker")[0]
+    victim.kill()
+    night[-1].says(r"trial \d+: its workers died; other workers go on from its last checkpoint")
+
+
+def test_a_killed_trial_actor_is_replaced(night: list[Driver]) -> None:
+    victim = processes("WorkerGroupTrial")[0]
+    victim.kill()
+    night[-1].says(r"trial \d+: its process died; it goes on from its last checkpoint")
+
+
+def test_a_killed_train_controller_is_replaced(night: list[Driver]) -> None:
+    victim = processes("TrainController")[0]
+    victim.kill()
+    night[-1].says(r"trial \d+: its worker group died \(.*\); another begins in its place")
+
+
+def test_a_stopped_worker_is_replaced(night: list[Driver]) -> None:
+    victim = processes("RayTrainWorker")[0]
+    victim.suspend()
+    night[-1].says(r"have said nothing for \d+ s, so they count as hung", timeout_s=400)
+    until(lambda: not victim.is_running() or victim.status() == "zombie", 60)
+
+
+def test_a_lost_raylet_costs_its_trial_no_result(night: list[Driver], cluster: Any) -> None:
+    cluster.remove_node(cluster.workers.pop(), allow_graceful=False)
+    night[-1].says(r"waits for room on the cluster", timeout_s=300)
+    cluster.workers.append(cluster.add_node(num_cpus=1, **cluster.size))
+    said = len([line for line in night[-1].log.splitlines() if "report" in line or "completed" in line])
+    night[-1].says(r"report|completed", times=said + 2, timeout_s=300)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
+def test_a_driver_that_ends_can_be_gone_on_with(
+    how: signal.Signals, night: list[Driver], folder: Path, cohort_path: Path
+) -> None:
+    driver = night[-1]
+    if driver.process.poll() is not None:
+        pytest.fail(f"the sweep had ended before:\n{driver.log}")
+    driver.process.send_signal(how)
+    status = driver.ends(90)
+    assert status == (-signal.SIGKILL if how == signal.SIGKILL else 130), driver.log
+    if how != signal.SIGKILL:
+        assert "stopped; the same command with --resume goes on from here" in driver.log
+        assert "running" not in set(driver.store.trials()["status"])
+    assert_nothing_left()
+    more = TRIALS + 1 + [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP].index(how)
+    night.append(_drive(folder, cohort_path, "--resume", trials=more))
+    night[-1].says(r"report \d/6")
+
+
+def test_two_drivers_do_not_share_a_sweep(night: list[Driver], folder: Path, cohort_path: Path) -> None:
+    second = _drive(folder, cohort_path, "--resume")
+    assert second.ends(120) == 2
+    assert f"process {night[-1].process.pid} on " in second.log
+    assert "is at work on this sweep" in second.log
+
+
+def test_in_the_morning_everything_is_there(night: list[Driver]) -> None:
+    import ray
+
+    assert night[-1].ends(600) == 0, night[-1].log
+    assert_accounted_for(night[-1].store, TRIALS + 3)
+    assert_nothing_left()
+    free = ["CPU", "memory"]
+    until(
+        lambda: [ray.available_resources().get(k) for k in free] == [ray.cluster_resources().get(k) for k in free],
+        60,
+        lambda: f"{ray.available_resources()} of {ray.cluster_resources()}",
+    )
