@@ -9,12 +9,13 @@ from gansweep.contracts import ImageSpec
 from gansweep.training.build import check_config
 from search_spaces.all_families import all_families
 from search_spaces.brain_mri import brain_mri
+from search_spaces.diffusion import diffusion
 from search_spaces.fahr_ct import fahr_ct
 from search_spaces.seeds.dcgan_brain_mri import dcgan_brain_mri
 from search_spaces.seeds.fahr_wgan_gp import fahr_wgan_gp
 from search_spaces.seeds.medgan_sngan import medgan_sngan
 
-SPACES = (all_families, brain_mri, fahr_ct, dcgan_brain_mri, fahr_wgan_gp, medgan_sngan)
+SPACES = (all_families, brain_mri, diffusion, fahr_ct, dcgan_brain_mri, fahr_wgan_gp, medgan_sngan)
 TRIALS = 300
 
 

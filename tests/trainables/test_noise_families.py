@@ -158,7 +158,7 @@ def test_medgan_critic_has_both_norms_and_refuses_a_penalty():
 UNTOLD = TrialConfig(conditioning="none")
 
 
-@pytest.mark.parametrize("family", [*FAMILIES, "joint"])
+@pytest.mark.parametrize("family", [*FAMILIES, "joint", "diffusion"])
 def test_samples_from_noise_have_the_class_that_the_generator_is_told(family):
     config = UNTOLD.derive({"family": family})
     assert TRAINABLES.classes_labelled(config, SPEC) == ()
@@ -167,7 +167,7 @@ def test_samples_from_noise_have_the_class_that_the_generator_is_told(family):
     assert TRAINABLES.classes_labelled(config, ImageSpec(32, 1, ("fahr",))) == (0,)
 
 
-@pytest.mark.parametrize("family", sorted(set(GANS) - {*FAMILIES, "joint"}))
+@pytest.mark.parametrize("family", sorted(set(GANS) - {*FAMILIES, "joint", "diffusion"}))
 def test_elsewhere_the_class_is_that_of_the_source_or_the_mask(family):
     found = TRAINABLES.classes_labelled(UNTOLD.derive({"family": family}), SPEC)
     assert found == ((1,) if family == "lesion_painter" else (0, 1))
