@@ -69,6 +69,13 @@ def _accelerator() -> Any:
     )
 
 
+def _absolute_files(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings in which files have absolute paths; a relative one would mean another file in each process and node."""
+    files = {key: settings.get(key) for key in ("scoring.features", "scoring.detector_features")}
+    local = {key: file for key, file in files.items() if isinstance(file, str) and "://" not in file}
+    return settings | {key: str(Path(file).absolute()) for key, file in local.items()}
+
+
 class SweepOptions(Frozen):
     """How a sweep runs: the options of `gansweep sweep` and `gansweep submit`, and of `gansweep.sweep`.
 
@@ -164,10 +171,7 @@ class SweepOptions(Frozen):
     @field_validator("settings")
     @classmethod
     def _files_from_here(cls, settings: dict[str, Any]) -> dict[str, Any]:
-        """A relative path would mean another file in each process and on each node."""
-        files = {key: settings.get(key) for key in ("scoring.features", "scoring.detector_features")}
-        local = {key: file for key, file in files.items() if isinstance(file, str) and "://" not in file}
-        return settings | {key: str(Path(file).absolute()) for key, file in local.items()}
+        return _absolute_files(settings)
 
     def changes(self) -> dict[str, Any]:
         """What is changed of the space's experiment, as `Experiment.with_settings` takes it."""
@@ -338,6 +342,11 @@ class AnswerOptions(Frozen):
     seed: int = Field(0, ge=0, description="Seed of every random choice.")
     checkpoint_minutes: float = _checkpoint_minutes()
     even_if_hopeless: bool = Field(False, description="Search even where the patients can show nothing.")
+
+    @field_validator("settings")
+    @classmethod
+    def _files_from_here(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        return _absolute_files(settings)
 
 
 class Attribution(Frozen):

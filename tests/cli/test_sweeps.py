@@ -9,7 +9,7 @@ from gansweep.cli import main
 from gansweep.cli.app import app
 from gansweep.cluster.submit import JobEnd
 from gansweep.config import Objective, TrialConfig
-from gansweep.options import as_words
+from gansweep.options import AnswerOptions, as_words
 from gansweep.search.sweep_file import sweep_request
 from gansweep.store.schema import CohortReference, SweepInfo, TrialRow
 from gansweep.store.store import Store
@@ -143,6 +143,14 @@ def test_a_sweep_records_where_its_extractor_lies(tmp_path, monkeypatch):
     asked = sweep_request("smoke", dict(given), where="sweep")
     assert asked.experiment.scoring.features == str(tmp_path / "f.pt")
     assert asked.options.recorded()["set"] == {"scoring.features": str(tmp_path / "f.pt")}
+
+
+@pytest.mark.parametrize("options", [sweep_options, AnswerOptions])
+def test_every_file_of_a_setting_has_an_absolute_path(options, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    given = options(set={"scoring.detector_features": "f.pt", "scoring.features": "/g.pt", "lr_d": 1e-3})
+    wanted = {"scoring.detector_features": str(tmp_path / "f.pt"), "scoring.features": "/g.pt", "lr_d": 1e-3}
+    assert given.settings == wanted
 
 
 @pytest.mark.parametrize("given", ["null", ""])

@@ -19,9 +19,12 @@ from gansweep.search import ablate as module
 from gansweep.search.ablate import ALL, RESULT, TABLE, _place, ablate, ablation
 from gansweep.search.cluster import ray_cluster
 from gansweep.search.spaces import load_space
+from gansweep.search.start import START
 from gansweep.store.provenance import describe_sweep
 from gansweep.store.schema import TrialRow
 from gansweep.store.store import Store
+from gansweep.training.build import build_gan
+from gansweep.training.start import Start
 from tests.values import sweep_options
 
 SPACE = Path(__file__).with_name("tiny_space.py")
@@ -119,6 +122,23 @@ def test_without_a_completed_trial_there_is_nothing_to_ablate(
     empty = Store.create(str(tmp_path), "empty", store.info)
     with pytest.raises(StoreError, match="no completed trial to ablate"):
         ablate(empty, experiment.trainables, cache=tmp_path)
+
+
+@pytest.mark.usefixtures("no_cluster")
+def test_choices_that_given_weights_do_not_fit_are_not_taken_back(
+    store: Store, experiment: Experiment, tmp_path: Path
+) -> None:
+    """Trials that started from another sweep's weights have its networks."""
+    wider = PAPER.derive({"architecture.width": 16})
+    store.write_trial(TrialRow("0000", 0, "completed", wider, scores={"fid": 9.0, "accuracy": 0.5}))
+    gan = build_gan(LEADER, Cohort.open(store.info.cohort.path).spec(), experiment.trainables)
+    weights = {name: network.state_dict() for name, network in gan.networks.items()}
+    store.write_bytes(START, Start("trial 0000 of other", LEADER, weights).to_bytes())
+    keep_all(store)
+    result = ablate(store, experiment.trainables, AblateOptions(repeats=2), cache=tmp_path)
+    refused = {row["choice"]: row["refused"] for row in result["choices"]}
+    assert "the generator of trial 0000 of other does not fit" in refused.pop("architecture.width")
+    assert refused == {"lr_d": "", "synthetic_ratio": ""}
 
 
 @pytest.mark.usefixtures("no_cluster")

@@ -24,11 +24,13 @@ from gansweep.search.cluster import Footprint, check_capacity, ray_cluster
 from gansweep.search.prechecks import config_checker
 from gansweep.search.retraining import REPORTS, ranked_leaders, retraining_group, same_cohort
 from gansweep.search.side_by_side import train_side_by_side
+from gansweep.search.start import kept_start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from gansweep.cohort.dataset import Cohort
     from gansweep.config import TrialConfig
     from gansweep.contracts import Trainables
     from gansweep.scoring.statistics.paired_seeds import Worth
@@ -88,17 +90,16 @@ def ablate(
     workers = options.workers_per_trial or info.workers_per_trial
     footprint = Footprint(workers, 1.0, gpus, options.placement, options.accelerator)
     scans = same_cohort(store, options.cohort)
-    check = config_checker(trainables, scans, workers=footprint.workers, reports=REPORTS)
+    check = _checker(store, trainables, scans, footprint.workers)
     with store.exclusive():
         leader, against = _compared(store, options)
         choices = _choices(store, leader, against, options, check)
         variants = {"": store.config(leader)}
         variants |= {choice.name: choice.config for choice in choices if choice.config is not None}
-        other = store.config(against)
-        if not options.choices:
-            variants[ALL] = other
-            check(other)
         check(variants[""])
+        other = store.config(against)
+        if not options.choices and _passes(check, other):
+            variants[ALL] = other
         seeds = range(options.seed, options.seed + options.repeats)
         wanted = [config.derive({"seed": seed}) for seed in seeds for config in variants.values()]
         missing = [config for config in wanted if _ended(store, config) is None]
@@ -136,6 +137,31 @@ def ablation(store: Store) -> dict[str, Any] | None:
     except (ValueError, TypeError, KeyError):
         return None
     return found
+
+
+def _checker(store: Store, trainables: Trainables, cohort: Cohort, workers: int) -> Callable[[TrialConfig], None]:
+    """A check of configurations; where trials start from given weights, these must fit too."""
+    check = config_checker(trainables, cohort, workers=workers, reports=REPORTS)
+    start = kept_start(store)
+    if start is None:
+        return check
+
+    def check_both(config: TrialConfig) -> None:
+        from gansweep.training.build import build_gan
+
+        check(config)
+        start.into(build_gan(config, cohort.spec(config.data), trainables))
+
+    return check_both
+
+
+def _passes(check: Callable[[TrialConfig], None], config: TrialConfig) -> bool:
+    try:
+        check(config)
+    except ConfigError as refusal:
+        log.info("all choices together cannot be taken back: %s", refusal)
+        return False
+    return True
 
 
 def _compared(store: Store, options: AblateOptions) -> tuple[str, str]:
