@@ -1,4 +1,7 @@
-"""The diffusion model: it learns to denoise, hears the class, and refuses what belongs to a critic."""
+"""The diffusion model: it learns to denoise, hears the class, and refuses what belongs to a critic.
+
+`test_gpu.py` tries it on a pretended GPU, as it does every family.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,6 @@ from gansweep.testing.gan_contract import (
     check_two_workers,
     variations,
 )
-from gansweep.testing.gpu_contract import check_on_gpu, check_on_two_gpus, on_gpu
 from gansweep.testing.images import shapes
 from gansweep.training.build import build_gan, check_config
 from gansweep.training.loop import train
@@ -43,12 +45,6 @@ def test_it_keeps_the_contract_of_families() -> None:
 def test_two_workers_are_one() -> None:
     check_two_workers(EXACT, SPEC, DATA, TRAINABLES, tolerance=1e-8)
     check_two_trainings(EXACT[:1], SPEC, DATA, TRAINABLES)
-
-
-def test_a_gpu_gives_what_the_cpu_gives() -> None:
-    for config in on_gpu("diffusion", SPEC, TRAINABLES):
-        check_on_gpu(config, SPEC, DATA, TRAINABLES)
-    check_on_two_gpus(EXACT[:1], SPEC, DATA, TRAINABLES)
 
 
 def test_it_learns_which_class_is_bright() -> None:
