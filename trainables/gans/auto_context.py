@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from gansweep.config import Frozen, validated
 from trainables.algorithms.adversarial_objective import AdversarialObjective, adversarial_phases
 from trainables.algorithms.translation import Domains, TranslationArchitecture, check_translation
-from trainables.layers.translators import FullyConvolutional, PatchCritic
+from trainables.layers.patch_critic import PatchCritic
+from trainables.layers.translators import FullyConvolutional
 from trainables.objectives.image_losses import gradient_difference
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from torch.nn import functional as F
 
 from trainables.algorithms.cyclic import CyclePass, CyclicGan
 from trainables.algorithms.translation import Domains, TranslationArchitecture
-from trainables.layers.translators import PatchCritic, ResnetTranslator
+from trainables.layers.patch_critic import PatchCritic
+from trainables.layers.translators import ResnetTranslator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

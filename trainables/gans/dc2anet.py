@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from trainables.algorithms.cyclic import CyclePass, CyclicGan
 from trainables.algorithms.translation import DomainBatch, Domains, TranslationArchitecture, check_translation
 from trainables.gans.cyclegan import ResnetArchitecture, resnet_networks
-from trainables.layers.translators import PatchCritic
+from trainables.layers.patch_critic import PatchCritic
 from trainables.objectives.image_losses import gradient_difference, perceptual_distance, structural_distance
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 from trainables.algorithms.checks import halvings
 from trainables.algorithms.cyclic import CyclicGan
 from trainables.algorithms.translation import Domains, TranslationArchitecture, check_translation
-from trainables.layers.translators import ConvTranslator, PatchCritic
+from trainables.layers.patch_critic import PatchCritic
+from trainables.layers.translators import ConvTranslator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -18,7 +18,8 @@ from gansweep.config import Frozen, validated
 from gansweep.errors import ConfigError
 from trainables.algorithms.adversarial_objective import AdversarialObjective, adversarial_phases
 from trainables.algorithms.translation import Domains, TranslationArchitecture, check_translation
-from trainables.layers.translators import PatchCritic, ResnetTranslator
+from trainables.layers.patch_critic import PatchCritic
+from trainables.layers.translators import ResnetTranslator
 from trainables.objectives.image_losses import brightness_cross_entropy
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from trainables.conditioning.masks import check_masks, masked_batch, masked_imag
 from trainables.gans import dcgan
 from trainables.gans.dcgan import DcganCritic
 from trainables.layers.blocks import attention_at, initialise, upsampler
+from trainables.layers.norms import SpatiallyAdaptiveNorm
 from trainables.layers.precision import full_precision
 
 if TYPE_CHECKING:
@@ -160,16 +161,11 @@ class _Block(nn.Module):
 
 
 def _modulated(channels: int, shape: Architecture) -> nn.Module:
-    """MONAI's spatially adaptive normalisation, with statistics per image: those of small batches are noisy."""
-    # Imported here because it takes 3 s, which families without it need not wait for.
-    from monai.networks.blocks.spade_norm import SPADE
-
-    layer: nn.Module = SPADE(label_nc=1, norm_nc=channels, hidden_channels=shape.modulation)
-    return layer
+    return SpatiallyAdaptiveNorm(channels, shape.modulation)
 
 
 def _at(masks: Tensor, x: Tensor) -> Tensor:
-    """The masks averaged down to the size of `x`; MONAI's nearest-neighbour interpolation would lose small lesions."""
+    """The masks averaged down to the size of `x`; nearest-neighbour interpolation would lose small lesions."""
     return F.adaptive_avg_pool2d(masks, x.shape[-1]).to(x.dtype)
 
 

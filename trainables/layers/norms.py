@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,7 +15,7 @@ from trainables.layers.precision import full_precision
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["InstanceNorm", "PixelNorm", "SynchronisedBatchNorm", "groups_for", "norm_layer"]
+__all__ = ["InstanceNorm", "PixelNorm", "SpatiallyAdaptiveNorm", "SynchronisedBatchNorm", "groups_for", "norm_layer"]
 
 _TINY = 1e-12
 """Added to the variance, so that the inverse deviation of a constant channel is finite."""
@@ -100,6 +101,37 @@ class PixelNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Keeps the shape."""
         return x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + 1e-8)
+
+
+class SpatiallyAdaptiveNorm(nn.Module):
+    """Instance normalisation whose scale and shift come from a lesion mask, pixel by pixel (SPADE, Park et al. 2019).
+
+    The statistics are those of each image: those of small batches are noisy. Scale and shift are normalised too. This,
+    the slope of the ReLU and the names of the weights are those of MONAI's `SPADE`, which earlier versions used: their
+    checkpoints still load, and equal seeds still give equal weights.
+
+    Args:
+        channels: channels to normalise.
+        hidden: channels between the mask and scale and shift.
+    """
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.mlp_shared = _named_convolution(1, hidden)
+        self.mlp_gamma = _named_convolution(hidden, channels)
+        self.mlp_beta = _named_convolution(hidden, channels)
+
+    def forward(self, x: Tensor, masks: Tensor) -> Tensor:
+        """Normalises `[b, channels, H, W]` with masks `[b, 1, H, W]` of the same height and width."""
+        hidden = functional.leaky_relu(self.mlp_shared(masks))
+        scale = functional.instance_norm(self.mlp_gamma(hidden))
+        shift = functional.instance_norm(self.mlp_beta(hidden))
+        normalised: Tensor = functional.instance_norm(x.contiguous()) * (1 + scale) + shift
+        return normalised
+
+
+def _named_convolution(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(OrderedDict(conv=nn.Conv2d(inputs, outputs, 3, padding=1)))
 
 
 def groups_for(channels: int) -> int:

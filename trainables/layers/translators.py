@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from trainables.layers.blocks import initialise, spectrally_normalised, upsampler
 from trainables.layers.critic_output import CriticOutput
 from trainables.layers.double_backward import Conv2d, LeakyReLU
-from trainables.layers.norms import InstanceNorm, groups_for, norm_layer
+from trainables.layers.norms import norm_layer
 from trainables.layers.precision import full_precision
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ConvTranslator", "FullyConvolutional", "ImageCritic", "PatchCritic", "ResnetTranslator", "SubPixelResnet"]
+__all__ = ["ConvTranslator", "FullyConvolutional", "ImageCritic", "ResnetTranslator", "SubPixelResnet"]
 
 
 class ResnetTranslator(nn.Module):
@@ -198,38 +198,6 @@ class SubPixelResnet(nn.Module):
         return full_precision(self.grow(x + self.blocks(x)).tanh())
 
 
-class PatchCritic(nn.Module):
-    """MONAI's PatchGAN critic (Isola et al. 2017): each score sees one patch of the image.
-
-    Args:
-        channels: channels of the input.
-        width: channels of the first layer; doubled in each further layer.
-        layers: number of strided layers, including the first; 3 gives patches of 70x70 pixels.
-        norm: instance, group, none, or spectral (of the weights).
-    """
-
-    def __init__(self, channels: int, *, width: int, layers: int = 3, norm: str = "instance") -> None:
-        super().__init__()
-        # Imported here because it takes 3 s, which families without it need not wait for.
-        from monai.networks.nets.patchgan_discriminator import PatchDiscriminator
-
-        self.patches = PatchDiscriminator(
-            spatial_dims=2,
-            channels=width,
-            in_channels=channels,
-            num_layers_d=layers,
-            norm=_monai_norm(norm, 2 * width),
-            bias=norm in {"none", "spectral"},
-        )
-        if norm == "spectral":
-            spectrally_normalised(self)
-
-    def forward(self, images: Tensor) -> CriticOutput:
-        """`[b, channels, H, W]` to scores `[b, patches]`, with every layer's output as features."""
-        *features, scores = self.patches(images)
-        return CriticOutput(full_precision(scores.flatten(1)), None, features)
-
-
 class ImageCritic(nn.Module):
     """SRGAN's critic (Ledig et al. 2017, figure 4): pairs of convolutions, the second strided, and one score per image.
 
@@ -294,18 +262,3 @@ class _Residual(nn.Module):
 
 def _norm_relu(norm: str, channels: int) -> tuple[nn.Module, nn.Module]:
     return norm_layer(norm, channels), nn.ReLU()
-
-
-def _monai_norm(name: str, channels: int) -> tuple[str, dict[str, object]] | None:
-    """Normalisation for MONAI's `PatchDiscriminator`, whose layers have `channels` channels or a multiple."""
-    match name:
-        case "instance":
-            from monai.networks.layers.factories import Norm
-
-            # MONAI's own is torch's, which changes the memory layout.
-            Norm.add_factory_class("laid_out_instance", InstanceNorm)
-            return "laid_out_instance", {"affine": True}
-        case "group":
-            return "group", {"num_groups": groups_for(channels)}
-        case _:
-            return None
