@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Two cores are plenty for the tests; a thread pool per process on top of them only gets in the way.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test check acceptance bench wheel constraints clean
+.PHONY: demo test check acceptance bench gpu wheel constraints clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.installed  ## the whole story on phantom scans, into ./demo
@@ -27,6 +27,10 @@ acceptance: $(VENV)/.installed-dev  ## the long runs of the whole product
 
 bench: $(VENV)/.installed-dev  ## every figure the README quotes
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
+
+# $(PYTHON) itself, without $(VENV): it needs torch, numpy, pydantic and safetensors alone, and no network.
+gpu:  ## every figure of a GPU in at most 8 minutes, into ./gpu-report; tiny on a CPU
+	PYTHONPATH=platform:. $(PYTHON) -m benchmarks.gpu $(ARGS)
 
 wheel: $(VENV)/.installed-dev  ## dist/: the wheel and its constraints, which cluster.yaml installs
 	rm -rf dist

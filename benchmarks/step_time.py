@@ -38,7 +38,9 @@ if TYPE_CHECKING:
 CPU = torch.device("cpu")
 
 
-def textbook(networks: dict[str, nn.Module], data: ImageSet, config: TrialConfig, latent: int) -> None:
+def textbook(
+    networks: dict[str, nn.Module], data: ImageSet, config: TrialConfig, latent: int, device: torch.device = CPU
+) -> None:
     """The WGAN-GP loop as it stands in most public repositories."""
     generator, critic = networks["generator"], networks["critic"]
     betas = (config.beta1, config.beta2)
@@ -49,9 +51,10 @@ def textbook(networks: dict[str, nn.Module], data: ImageSet, config: TrialConfig
     done = 0
     while True:
         for step, (real, labels) in enumerate(loader):
-            code = torch.empty(len(real), 0)
+            real, labels = real.to(device), labels.to(device)
+            code = torch.empty(len(real), 0, device=device)
             optimiser_d.zero_grad()
-            fake = generator(torch.randn(len(real), latent), code, None)
+            fake = generator(torch.randn(len(real), latent, device=device), code, None)
             loss_d = critic(fake.detach(), labels).scores.mean() - critic(real, labels).scores.mean()
             loss_d = loss_d + config.penalty.lambda_ * gradient_penalty(critic, real, fake.detach(), labels)
             loss_d.backward()
@@ -59,7 +62,7 @@ def textbook(networks: dict[str, nn.Module], data: ImageSet, config: TrialConfig
             loss_d.item()
             if (step + 1) % config.n_critic == 0:
                 optimiser_g.zero_grad()
-                fake = generator(torch.randn(len(real), latent), code, None)
+                fake = generator(torch.randn(len(real), latent, device=device), code, None)
                 loss_g = -critic(fake, labels).scores.mean()
                 loss_g.backward()
                 optimiser_g.step()
@@ -71,7 +74,7 @@ def textbook(networks: dict[str, nn.Module], data: ImageSet, config: TrialConfig
 
 def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor, labels: Tensor) -> Tensor:
     """Gulrajani et al. 2017."""
-    alpha = torch.rand(len(real), 1, 1, 1)
+    alpha = torch.rand(len(real), 1, 1, 1, device=real.device)
     points = (alpha * real + (1 - alpha) * fake).requires_grad_()
     scores = critic(points, labels).scores
     (gradient,) = torch.autograd.grad(scores, points, torch.ones_like(scores), create_graph=True)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ["Arithmetic", "check_precision", "exact_float32", "out_of_memory", "set_number"]
+__all__ = ["Arithmetic", "check_precision", "exact_float32", "has_room", "out_of_memory", "set_number"]
 
 _FULL = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
 """What the allocators of CUDA and of the CPU say."""
@@ -36,6 +36,19 @@ def out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError | torch.jit.Error) and any(words in str(error).lower() for words in _FULL)
+
+
+def has_room(needed: int, device: torch.device) -> bool:
+    """Whether `device` has room for `needed` bytes that stay there, and as much again for what is computed with them.
+
+    What torch has reserved and does not use counts as free. The host is trusted to have room: what it cannot hold was
+    never loaded.
+    """
+    if device.type != "cuda":
+        return True
+    free = torch.cuda.mem_get_info(device)[0]
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return 2 * needed <= free + unused
 
 
 def check_precision(precision: str, device: torch.device) -> None:

@@ -14,6 +14,7 @@ from gansweep.scoring.metrics.answers import Predictions, mean_over_trainings
 from gansweep.scoring.metrics.registry import METRICS, metrics_of
 from gansweep.scoring.networks.augmentation import augmented
 from gansweep.scoring.networks.detection import Batches, Recipe, fraction_of_ratio, predict, train_detector
+from gansweep.seeds import stream
 from tests.scoring.discs import SIZE, disc_set
 from trainables.downstream.detectors import DenseNetDetector, SmallCnn
 
@@ -63,17 +64,17 @@ def test_training_repeats_itself_and_touches_no_other_random_numbers(kind: type[
 
 def test_batches_and_augmentation_do_not_share_their_chance(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor do two seeds: the image that stands in a place says nothing of how it is turned."""
-    drawn = []
+    drawn = set()
 
-    def spied(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        drawn.append(generator.initial_seed())
-        return augmented(images, generator)
+    def spied(seed: int, purpose: str) -> torch.Generator:
+        generator = stream(seed, purpose)
+        drawn.add(generator.initial_seed())
+        return generator
 
-    monkeypatch.setattr("gansweep.scoring.networks.augmentation.augmented", spied)
+    monkeypatch.setattr("gansweep.scoring.networks.arm_batches.stream", spied)
     for seed in range(4):
         train_detector(replace(RECIPE, steps=1), disc_set(40, 0), None, 0.0, seed, CPU)
-        drawn += [one.initial_seed() for one in Batches(RECIPE, disc_set(40, 0), None, 0.0, seed).generators]
-    assert len(set(drawn)) == len(drawn) == 12
+    assert len(drawn) == 12
 
 
 def marked(n: int, mark: float, labels: torch.Tensor | None = None) -> ImageSet:

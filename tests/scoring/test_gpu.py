@@ -75,7 +75,9 @@ def scores(family: str, settings: ScoringSettings, folder: Path, device: torch.d
 def test_a_trial_is_scored_alike_with_every_detector(detector: str, tmp_path: Path) -> None:
     settings = FAST.model_copy(update={"detector": detector})
     on_cpu, on_gpu = on_both(partial(scores, "dcgan", settings, tmp_path))
-    assert on_gpu == pytest.approx(on_cpu, rel=1e-9)
+    # On a GPU the detectors of an arm are trained together, and sums are added in another order.
+    assert on_gpu == pytest.approx(on_cpu, rel=1e-3, abs=1e-3)
+    assert on_gpu["fid"] == pytest.approx(on_cpu["fid"], rel=1e-9)
     assert {"fid", "kid", "accuracy_difference", "lesion_fidelity"} <= set(on_gpu)
 
 
@@ -127,7 +129,8 @@ def test_arms_are_alike() -> None:
         lambda device: run_arms(recipe, TRAIN, fakes, VAL.images, ratios=[0.5], seeds=[0, 1], device=device)
     )
     assert on_cpu.keys() == on_gpu.keys()
-    assert all(torch.equal(on_gpu[arm], on_cpu[arm]) for arm in on_cpu)
+    for arm in on_cpu:
+        torch.testing.assert_close(on_gpu[arm], on_cpu[arm], atol=1e-3, rtol=0, msg=arm)
 
 
 def test_memorisation_is_judged_alike() -> None:

@@ -18,7 +18,7 @@ import torch
 from gansweep.scoring.lesion_pasting import can_paste, paste_lesions
 from gansweep.scoring.metrics.answers import Predictions
 from gansweep.scoring.metrics.registry import METRICS, metrics_of
-from gansweep.scoring.networks.detection import Recipe, fraction_of_ratio, predict, train_detector
+from gansweep.scoring.networks.detection import Recipe, fraction_of_ratio, predict, train_detectors
 from gansweep.scoring.statistics.verdicts import Comparison, UndefinedError, compare_arms, interval
 
 if TYPE_CHECKING:
@@ -175,8 +175,7 @@ def _predicted(
     seeds: Sequence[int],
     device: torch.device,
 ) -> Tensor:
-    detectors = [train_detector(recipe, real, synthetic, synthetic_fraction, seed, device) for seed in seeds]
-    return predict(detectors, test, device)
+    return predict(train_detectors(recipe, real, synthetic, synthetic_fraction, seeds, device), test, device)
 
 
 @dataclass(frozen=True)

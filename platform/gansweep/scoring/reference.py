@@ -18,14 +18,14 @@ from gansweep.cache import key
 from gansweep.errors import CohortError, ConfigError
 from gansweep.scoring.metrics.registry import metrics_of
 from gansweep.scoring.networks import detection, encoder, segmentation
-from gansweep.scoring.networks.detection import Recipe, predict, train_detector
+from gansweep.scoring.networks.detection import Recipe, predict, train_detectors
 from gansweep.scoring.networks.detectors import detector_builder
 from gansweep.scoring.networks.extractors import Extractor, content_hash, load_extractor
-from gansweep.scoring.networks.segmentation import predicted_masks, train_segmenter, with_lesion
+from gansweep.scoring.networks.segmentation import predicted_masks, train_segmenters, with_lesion
 from gansweep.seeds import seeded
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from gansweep.config import DataView, ScoringSettings
@@ -176,9 +176,14 @@ class ReferenceMaker:
 
         def make() -> Tensor:
             log.info("training %d real-only segmenters, once per cohort and view", len(seeds))
-            trained = ((s, train_segmenter(recipe, real.train, None, 0.0, s, self.device)) for s in world.mine(seeds))
-            parts = ((s, mask_scores([one], real.val, self.device)) for s, one in trained)
-            return world.assembled(parts, torch.zeros(len(seeds), len(names), int(with_lesion(real.val).sum())))
+            mine = world.mine(seeds)
+
+            def trained() -> Iterator[tuple[int, Tensor]]:
+                segmenters = train_segmenters(recipe, real.train, None, 0.0, mine, self.device)
+                for seed, segmenter in zip(mine, segmenters, strict=True):
+                    yield seed, mask_scores([segmenter], real.val, self.device)
+
+            return world.assembled(trained(), torch.zeros(len(seeds), len(names), int(with_lesion(real.val).sum())))
 
         path = self.cache / f"segmenters-{key(**base, **network, metrics=names, version=segmentation.VERSION)}.pt"
         found: Tensor = world.cached(path, make, together=True)
@@ -221,9 +226,9 @@ class ReferenceMaker:
 
         def make() -> dict[str, Any]:
             log.info("training %d real-only detectors, once per cohort and view", len(seeds))
-            trained = world.checked(
-                lambda: {s: train_detector(recipe, train, None, 0.0, s, self.device) for s in world.mine(seeds)}
-            )
+            mine = world.mine(seeds)
+            detectors = world.checked(lambda: train_detectors(recipe, train, None, 0.0, mine, self.device))
+            trained = dict(zip(mine, detectors, strict=True))
             parts = ((s, predict([d], val.images, self.device)) for s, d in trained.items())
             like = torch.zeros(len(seeds), len(val), recipe.classes)
             states = world.merged({s: _on_cpu(d) for s, d in trained.items()})

@@ -22,14 +22,14 @@ from gansweep.distributed import World
 from gansweep.errors import Diverged
 from gansweep.scoring.metrics.answers import Predictions, mean_over_trainings
 from gansweep.scoring.metrics.registry import metrics_of
-from gansweep.scoring.networks.detection import fraction_of_ratio, predict, train_detector
-from gansweep.scoring.networks.segmentation import train_segmenter
+from gansweep.scoring.networks.detection import fraction_of_ratio, predict, train_detectors
+from gansweep.scoring.networks.segmentation import train_segmenters
 from gansweep.scoring.reference import Baseline, Reference, ReferenceMaker, ScoredCohort, mask_scores
 from gansweep.scoring.sample_filters import filtered
 from gansweep.seeds import report_seed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from gansweep.contracts import Trainables
@@ -204,11 +204,15 @@ class TrialScorer:
         if synthetic_fraction == 0 or not len(samples):
             return baseline.probabilities  # the real-only arm itself
         seeds = world.mine(range(self.scoring.detector_seeds))
-        trained = (
-            (s, train_detector(baseline.recipe, real.train, samples, synthetic_fraction, s, self.device)) for s in seeds
-        )
-        parts = ((s, predict([detector], real.val.images, self.device)) for s, detector in trained)
-        return world.assembled(parts, torch.zeros_like(baseline.probabilities))
+
+        recipe = baseline.recipe
+
+        def trained() -> Iterator[tuple[int, Tensor]]:
+            detectors = train_detectors(recipe, real.train, samples, synthetic_fraction, seeds, self.device)
+            for seed, detector in zip(seeds, detectors, strict=True):
+                yield seed, predict([detector], real.val.images, self.device)
+
+        return world.assembled(trained(), torch.zeros_like(baseline.probabilities))
 
     def _segmentation(self, real: Reference, samples: ImageSet, config: TrialConfig, world: World) -> dict[str, float]:
         """Scores of segmenters trained on real and generated pairs, beside those trained on real pairs alone."""
@@ -217,9 +221,13 @@ class TrialScorer:
         with_samples = real_only
         if fraction:
             seeds = world.mine(range(len(real_only)))
-            trained = ((s, train_segmenter(recipe, real.train, samples, fraction, s, self.device)) for s in seeds)
-            parts = ((s, mask_scores([one], real.val, self.device)) for s, one in trained)
-            with_samples = world.assembled(parts, torch.zeros_like(real_only))
+
+            def trained() -> Iterator[tuple[int, Tensor]]:
+                segmenters = train_segmenters(recipe, real.train, samples, fraction, seeds, self.device)
+                for seed, segmenter in zip(seeds, segmenters, strict=True):
+                    yield seed, mask_scores([segmenter], real.val, self.device)
+
+            with_samples = world.assembled(trained(), torch.zeros_like(real_only))
         names = metrics_of("masks", trial=True)
         means = ({name: float(one[:, i].mean()) for i, name in enumerate(names)} for one in (with_samples, real_only))
         return _compared(*means)

@@ -19,7 +19,7 @@ from gansweep.contracts import Condition, ImageSet
 from gansweep.devices import exact_float32
 from gansweep.distributed import World
 from gansweep.scoring.arms import rival_arms, run_arms
-from gansweep.scoring.networks.detection import Recipe, predict, train_detector
+from gansweep.scoring.networks.detection import Recipe, predict, train_detectors
 from gansweep.scoring.networks.detectors import detector_builder
 from gansweep.scoring.reference import ReferenceMaker
 from gansweep.scoring.sample_filters import filtered, needs_judges
@@ -129,7 +129,7 @@ def _filtered(
     """The samples that the configuration's filter lets pass, as a trial's scoring would."""
     seen = None
     if needs_judges(config.sample_filter):
-        judges = [train_detector(recipe, real, None, 0.0, seed, maker.device) for seed in seeds]
+        judges = train_detectors(recipe, real, None, 0.0, seeds, maker.device)
         seen = predict(judges, samples.images, maker.device).mean(0)
 
     def features() -> tuple[Tensor, Tensor, Tensor]:

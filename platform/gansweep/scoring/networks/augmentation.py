@@ -6,12 +6,14 @@ is known to help detectors of few patients. They are therefore also what synthet
 An augmentation takes images `[b, C, H, W]` in [-1, 1], labels `[b]`, the number of classes and a generator on the CPU.
 It gives images and labels; the labels are probabilities `[b, classes]` where it mixes images of two classes. Random
 numbers are drawn on the CPU, so that every device sees the same ones, and their number depends on the batch alone, so
-that arms that share a generator's seed share them.
+that arms that share a generator's seed share them. They are drawn apart from their use, so that those of many batches
+can be copied to a device at once.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +24,7 @@ from torch.nn import functional
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["AUGMENTATIONS", "augmented", "cutmix", "elastic", "intensity", "mixup"]
+__all__ = ["AUGMENTATIONS", "Augmentation", "augmented", "cutmix", "elastic", "intensity", "mixup"]
 
 ROTATION = math.radians(15)
 SHIFT = 0.1  # of the image's width and height
@@ -39,6 +41,30 @@ BRIGHTNESS = 0.1  # of the range [-1, 1]
 NOISE = 0.05  # largest standard deviation of the noise, of the range [-1, 1]
 
 
+Drawn = tuple[Tensor, ...]
+"""The random numbers of one batch, `[b, ...]` each. Integers are rows of the batch."""
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Called with images, labels, the number of classes and a generator, it gives images and labels.
+
+    Args:
+        draw: the random numbers of a batch of a shape `(b, C, H, W)`, on the CPU.
+        apply: images, labels, the number of classes and these numbers, on one device, to images and labels.
+    """
+
+    draw: Callable[[torch.Size, torch.Generator], Drawn]
+    apply: Callable[[Tensor, Tensor, int, Drawn], tuple[Tensor, Tensor]]
+
+    def __call__(
+        self, images: Tensor, labels: Tensor, classes: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Draws and applies."""
+        drawn = tuple(numbers.to(images.device) for numbers in self.draw(images.shape, generator))
+        return self.apply(images, labels, classes, drawn)
+
+
 def augmented(images: Tensor, generator: torch.Generator) -> Tensor:
     """Images flipped left to right (half of them), rotated by up to 15 degrees, shifted and zoomed by up to 10 %.
 
@@ -48,12 +74,18 @@ def augmented(images: Tensor, generator: torch.Generator) -> Tensor:
         images: `[b, C, H, W]`.
         generator: a CPU generator.
     """
-    drawn = (torch.rand(5, len(images), generator=generator) * 2 - 1).to(images.device)
-    flip = drawn[0]
-    angle = drawn[1] * ROTATION
-    zoom = 1 + drawn[2] * ZOOM
-    x = drawn[3]
-    y = drawn[4]
+    return _moved(images, _moves(images.shape, generator).to(images.device))
+
+
+def _moves(shape: torch.Size, generator: torch.Generator) -> Tensor:
+    """`[b, 5]` in [-1, 1]: flip, rotation, zoom, and shifts across and down."""
+    return torch.rand(5, shape[0], generator=generator).t() * 2 - 1
+
+
+def _moved(images: Tensor, moves: Tensor) -> Tensor:
+    flip, turn, larger, x, y = moves.t().contiguous()
+    angle = turn * ROTATION
+    zoom = 1 + larger * ZOOM
     mirror = torch.where(flip < 0, -1.0, 1.0)
     cos = angle.cos() * zoom
     sin = angle.sin() * zoom
@@ -63,58 +95,59 @@ def augmented(images: Tensor, generator: torch.Generator) -> Tensor:
     return functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
-def _classical(images: Tensor, labels: Tensor, classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def _draw_moves(shape: torch.Size, generator: torch.Generator) -> Drawn:
+    return (_moves(shape, generator),)
+
+
+def _apply_moves(images: Tensor, labels: Tensor, classes: int, drawn: Drawn) -> tuple[Tensor, Tensor]:
     del classes
-    return augmented(images, generator), labels
+    return _moved(images, drawn[0]), labels
 
 
-def mixup(images: Tensor, labels: Tensor, classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Weighted means of two images, and of their labels, with weights from Beta(0.4, 0.4).
+def _draw_mixup(shape: torch.Size, generator: torch.Generator) -> Drawn:
+    moves = _moves(shape, generator)
+    partner = torch.randperm(shape[0], generator=generator)
+    return moves, partner, _beta(shape[0], MIXUP_ALPHA, generator)
 
-    Source:
-        Zhang, Cisse, Dauphin & Lopez-Paz 2018, "mixup: Beyond Empirical Risk Minimization", eq. 2.
-    """
-    images = augmented(images, generator)
-    partner = torch.randperm(len(images), generator=generator)
-    weights = _beta(len(images), MIXUP_ALPHA, generator)
-    mixed = _blended(images, images[partner.to(images.device)], weights.to(images.device)[:, None, None, None])
+
+def _apply_mixup(images: Tensor, labels: Tensor, classes: int, drawn: Drawn) -> tuple[Tensor, Tensor]:
+    moves, partner, weights = drawn
+    images = _moved(images, moves)
+    mixed = _blended(images, images[partner], weights[:, None, None, None])
     return mixed, _soft(labels, partner, weights, classes)
 
 
-def cutmix(images: Tensor, labels: Tensor, classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """A rectangle of each image is replaced by that of another; labels are mixed by area.
+def _draw_cutmix(shape: torch.Size, generator: torch.Generator) -> Drawn:
+    moves = _moves(shape, generator)
+    partner = torch.randperm(shape[0], generator=generator)
+    return moves, partner, torch.rand(3, shape[0], generator=generator).t()
 
-    The area's fraction is uniform before the rectangle is cut off at the border. Labels have the fraction that is left.
 
-    Source:
-        Yun et al. 2019, "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features",
-        section 3.1.
-    """
-    images = augmented(images, generator)
-    partner = torch.randperm(len(images), generator=generator)
-    replaced, down, across = torch.rand(3, len(images), generator=generator)
+def _apply_cutmix(images: Tensor, labels: Tensor, classes: int, drawn: Drawn) -> tuple[Tensor, Tensor]:
+    moves, partner, rectangles = drawn
+    images = _moved(images, moves)
+    replaced, down, across = rectangles.t().contiguous()
     height, width = images.shape[-2:]
     side = replaced.sqrt() / 2
-    rows = torch.arange(height)
-    columns = torch.arange(width)
+    rows = torch.arange(height, device=images.device)
+    columns = torch.arange(width, device=images.device)
     in_rows = (rows - (down * height)[:, None]).abs() < (side * height)[:, None]
     in_columns = (columns - (across * width)[:, None]).abs() < (side * width)[:, None]
     inside = in_rows[:, :, None] & in_columns[:, None, :]
     kept = 1 - inside.float().mean((1, 2))
-    mixed = torch.where(inside[:, None].to(images.device), images[partner.to(images.device)], images)
+    mixed = torch.where(inside[:, None], images[partner], images)
     return mixed, _soft(labels, partner, kept, classes)
 
 
-def elastic(images: Tensor, labels: Tensor, classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Images bent by smooth random shifts of about 3 % of their width.
+def _draw_elastic(shape: torch.Size, generator: torch.Generator) -> Drawn:
+    moves = _moves(shape, generator)
+    return moves, torch.randn(shape[0], 2, ELASTIC_CELLS, ELASTIC_CELLS, generator=generator)
 
-    Source:
-        Simard, Steinkraus & Platt 2003, "Best Practices for Convolutional Neural Networks Applied to Visual Document
-        Analysis", section 2; with a coarse grid of shifts, interpolated bicubically, for a smoothed fine one.
-    """
+
+def _apply_elastic(images: Tensor, labels: Tensor, classes: int, drawn: Drawn) -> tuple[Tensor, Tensor]:
     del classes
-    images = augmented(images, generator)
-    coarse = torch.randn(len(images), 2, ELASTIC_CELLS, ELASTIC_CELLS, generator=generator).to(images.device)
+    moves, coarse = drawn
+    images = _moved(images, moves)
     size = list(images.shape[-2:])
     # Coordinates run from -1 to 1, so a shift of one is half the width.
     shifts = functional.interpolate(coarse, size, mode="bicubic", align_corners=True) * 2 * ELASTIC_SHIFT
@@ -123,25 +156,23 @@ def elastic(images: Tensor, labels: Tensor, classes: int, generator: torch.Gener
     return functional.grid_sample(images, grid, padding_mode="border", align_corners=False), labels
 
 
-def intensity(images: Tensor, labels: Tensor, classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Images with another gamma, contrast and brightness, and with noise, as other scanners and protocols give them.
+def _draw_intensity(shape: torch.Size, generator: torch.Generator) -> Drawn:
+    moves = _moves(shape, generator)
+    changes = torch.rand(4, shape[0], generator=generator).t()
+    return moves, changes, torch.randn(shape, generator=generator)
 
-    In CT, where intensities are densities, this can hide what carries the diagnosis.
 
-    Source:
-        Isensee et al. 2021, "nnU-Net", supplementary note 4: which augmentations, not their strengths.
-    """
+def _apply_intensity(images: Tensor, labels: Tensor, classes: int, drawn: Drawn) -> tuple[Tensor, Tensor]:
     del classes
-    images = augmented(images, generator)
-    drawn = torch.rand(4, len(images), 1, 1, 1, generator=generator).to(images.device)
-    gamma = ((2 * drawn[0] - 1) * GAMMA).exp()
-    contrast = 1 + (2 * drawn[1] - 1) * CONTRAST
-    brightness = (2 * drawn[2] - 1) * BRIGHTNESS
-    noise = drawn[3] * NOISE
-    grain = torch.randn(images.shape, generator=generator).to(images.device)
+    moves, changes, grain = drawn
+    images = _moved(images, moves)
+    gamma, contrast, brightness, noise = changes.t().contiguous()[..., None, None, None]
+    gamma = ((2 * gamma - 1) * GAMMA).exp()
+    contrast = 1 + (2 * contrast - 1) * CONTRAST
+    brightness = (2 * brightness - 1) * BRIGHTNESS
     unit = ((images + 1) / 2).clamp(0, 1) ** gamma
     changed = (unit * 2 - 1) * contrast + brightness
-    return (changed + grain * noise).clamp(-1, 1), labels
+    return (changed + grain * (noise * NOISE)).clamp(-1, 1), labels
 
 
 def _beta(n: int, alpha: float, generator: torch.Generator) -> Tensor:
@@ -157,11 +188,42 @@ def _blended(one: Tensor, other: Tensor, weights: Tensor) -> Tensor:
 def _soft(labels: Tensor, partner: Tensor, weights: Tensor, classes: int) -> Tensor:
     """Probabilities `[b, classes]`: an image's own class with its weight, that of its partner with the rest."""
     certain = functional.one_hot(labels, classes).float()
-    return _blended(certain, certain[partner.to(labels.device)], weights.to(labels.device)[:, None])
+    return _blended(certain, certain[partner], weights[:, None])
 
 
-AUGMENTATIONS: dict[str, Callable[[Tensor, Tensor, int, torch.Generator], tuple[Tensor, Tensor]]] = {
-    "classical": _classical,
+classical = Augmentation(_draw_moves, _apply_moves)
+"""Flips, rotations, shifts and zoom: see `augmented`."""
+
+mixup = Augmentation(_draw_mixup, _apply_mixup)
+"""Weighted means of two images, and of their labels, with weights from Beta(0.4, 0.4).
+
+Source: Zhang, Cisse, Dauphin & Lopez-Paz 2018, "mixup: Beyond Empirical Risk Minimization", eq. 2.
+"""
+
+cutmix = Augmentation(_draw_cutmix, _apply_cutmix)
+"""A rectangle of each image is replaced by that of another; labels are mixed by area.
+
+The area's fraction is uniform before the rectangle is cut off at the border. Labels have the fraction that is left.
+Source: Yun et al. 2019, "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features",
+section 3.1.
+"""
+
+elastic = Augmentation(_draw_elastic, _apply_elastic)
+"""Images bent by smooth random shifts of about 3 % of their width.
+
+Source: Simard, Steinkraus & Platt 2003, "Best Practices for Convolutional Neural Networks Applied to Visual Document
+Analysis", section 2; with a coarse grid of shifts, interpolated bicubically, for a smoothed fine one.
+"""
+
+intensity = Augmentation(_draw_intensity, _apply_intensity)
+"""Images with another gamma, contrast and brightness, and with noise, as other scanners and protocols give them.
+
+In CT, where intensities are densities, this can hide what carries the diagnosis.
+Source: Isensee et al. 2021, "nnU-Net", supplementary note 4: which augmentations, not their strengths.
+"""
+
+AUGMENTATIONS: dict[str, Augmentation] = {
+    "classical": classical,
     "mixup": mixup,
     "cutmix": cutmix,
     "elastic": elastic,

@@ -30,6 +30,10 @@ EXTRA_FILE = "gansweep.json"
 """Name of the `torch.jit.save(..., _extra_files=)` entry that describes an extractor's input."""
 
 
+_BATCH = 64
+_GPU_BATCH = 256
+
+
 class InputFormat(Frozen):
     """What an extractor expects.
 
@@ -84,15 +88,23 @@ class Extractor:
     trained_on: str = ""
 
     @torch.no_grad()
-    def features(self, images: Tensor, batch: int = 64) -> Tensor:
+    def features(self, images: Tensor, batch: int | None = None) -> Tensor:
         """Features `[n, d]` float64 on the CPU of images `[n, C, H, W]` in [-1, 1].
+
+        Args:
+            images: on any device.
+            batch: images at once; None: 64 on a CPU, 256 on a GPU.
 
         Raises:
             ConfigError: the extractor does not give one vector per image, or values that are not finite.
             torch.OutOfMemoryError: the device has no room for a batch.
         """
+        size = batch or (_GPU_BATCH if self.device.type == "cuda" else _BATCH)
         with exact_float32(self.device):
-            return torch.cat([self.vectors(chunk).double().cpu() for chunk in images.split(batch)])
+            # Copied back once, so that no batch waits for the one before it.
+            found = torch.cat([self._vectors(chunk) for chunk in images.split(size)])
+        self._check_finite(found)
+        return found.cpu().double()
 
     @torch.no_grad()
     def vectors(self, images: Tensor) -> Tensor:
@@ -101,6 +113,11 @@ class Extractor:
         Raises:
             ConfigError, torch.OutOfMemoryError: as `features`.
         """
+        found = self._vectors(images)
+        self._check_finite(found)
+        return found
+
+    def _vectors(self, images: Tensor) -> Tensor:
         images = images.to(self.device)
         if self.format is not None:
             images = self.format.prepared(images)
@@ -122,9 +139,11 @@ class Extractor:
                 where=f"extractor {self.name}",
                 fix="it must return one feature vector per image, [b, d]",
             )
+        return found.flatten(1)
+
+    def _check_finite(self, found: Tensor) -> None:
         if not found.isfinite().all():
             raise ConfigError("gives values that are not finite", where=f"extractor {self.name}", fix="use another")
-        return found.flatten(1)
 
 
 def load_extractor(path: str | Path, device: torch.device) -> Extractor:

@@ -6,21 +6,28 @@ arm and sees the same real images in the same places of its batches, with the sa
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from gansweep.errors import CohortError
-from gansweep.scoring.networks.augmentation import augmented
-from gansweep.scoring.networks.detection import Batches, Recipe
-from gansweep.seeds import seeded, stream
+from gansweep.scoring.networks.arm_batches import Batches, Feed, Pool
+from gansweep.scoring.networks.stacked import CannotStackError, train_stacked
+from gansweep.seeds import seeded
 
 if TYPE_CHECKING:
-    from gansweep.contracts import ImageSet
+    from collections.abc import Sequence
 
-__all__ = ["VERSION", "predicted_masks", "train_segmenter", "with_lesion"]
+    from gansweep.contracts import ImageSet
+    from gansweep.scoring.networks.recipe import Recipe
+
+__all__ = ["VERSION", "predicted_masks", "train_segmenter", "train_segmenters", "with_lesion"]
+
+log = logging.getLogger(__name__)
 
 VERSION = 2
 """Part of the cache key; to be raised with every change of what training gives."""
@@ -44,28 +51,89 @@ def train_segmenter(
         seed: of initialisation, batches, augmentation, and what the segmenter itself draws, as for dropout.
         device: where it trains and stays.
     """
+    return train_segmenters(recipe, real, synthetic, synthetic_fraction, [seed], device)[0]
+
+
+def train_segmenters(
+    recipe: Recipe,
+    real: ImageSet,
+    synthetic: ImageSet | None,
+    synthetic_fraction: float,
+    seeds: Sequence[int],
+    device: torch.device,
+    *,
+    together: bool | None = None,
+) -> list[nn.Module]:
+    """The segmenters of an arm, as `train_segmenter` gives for each of the `seeds`.
+
+    Together they are one network with stacked weights: see `gansweep.scoring.networks.detection.train_detectors`.
+
+    Args:
+        recipe: the same in every arm.
+        real: training images with masks.
+        synthetic: samples with masks to mix in, or None.
+        synthetic_fraction: of the batch, in [0, 1].
+        seeds: of the segmenters.
+        device: where they train and stay.
+        together: whether to train them together; None: on a GPU.
+    """
     from monai.losses import DiceCELoss
 
+    if not len(seeds):
+        return []
     # Over the batch: the Dice loss of an image without a lesion says nothing of how wrong its segmentation is.
     objective = DiceCELoss(sigmoid=True, batch=True)
-    batches = Batches(
-        recipe, _joined(real), None if synthetic is None else _joined(synthetic), synthetic_fraction, seed
-    )
-    generator = stream(seed, "augmentation")
+    joined = _joined(real)
+    others = None if synthetic is None else _joined(synthetic)
+    pool = Pool(joined, others, device)
+    batches = [Batches(recipe, joined, others, synthetic_fraction, seed, pool) for seed in seeds]
+    fraction = _masks(real).mean()
+    if len(seeds) > 1 and (device.type == "cuda" if together is None else together):
+        segmenters: list[nn.Module] = []
+        for seed in seeds:
+            with seeded(seed, device):
+                segmenters.append(_FromPrior(recipe.build(), fraction).to(device).train())
+        feed = _feed(recipe, batches, seeds)
+        try:
+            train_stacked(segmenters, recipe, lambda step: _pairs(feed, step), partial(_losses, objective))
+        except CannotStackError as reason:
+            log.info("segmenters are trained one by one: %s", reason)
+        else:
+            return [segmenter.eval() for segmenter in segmenters]
+    return [_alone(recipe, one, seed, fraction, objective) for one, seed in zip(batches, seeds, strict=True)]
+
+
+def _alone(recipe: Recipe, batches: Batches, seed: int, fraction: Tensor, objective: nn.Module) -> nn.Module:
+    feed = _feed(recipe, [batches], [seed])
+    device = batches.pool.device
     with seeded(seed, device):
-        segmenter = _FromPrior(recipe.build(), _masks(real).mean()).to(device).train()
+        segmenter = _FromPrior(recipe.build(), fraction).to(device).train()
         optimiser = torch.optim.AdamW(segmenter.parameters(), lr=recipe.lr, weight_decay=1e-2)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=recipe.lr, total_steps=recipe.steps)
         for step in range(recipe.steps):
-            pairs = batches[step][0].to(device)
-            if recipe.augmentation:
-                pairs = augmented(pairs, generator)
-            loss = objective(segmenter(pairs[:, :-1]), (pairs[:, -1:] >= 0.5).float())
+            images, masks = _pairs(feed, step)
+            loss = objective(segmenter(images), masks)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
             schedule.step()
     return segmenter.eval()
+
+
+def _feed(recipe: Recipe, batches: Sequence[Batches], seeds: Sequence[int]) -> Feed:
+    """Only moves: what changes intensities or mixes images would change masks too."""
+    return Feed(recipe, batches, seeds, "classical" if recipe.augmentation else None)
+
+
+def _pairs(feed: Feed, step: int) -> tuple[Tensor, Tensor]:
+    """Images and their masks in {0, 1}."""
+    joined, _ = feed.at(step)
+    return joined[:, :-1], (joined[:, -1:] >= 0.5).float()
+
+
+def _losses(objective: nn.Module, logits: Tensor, masks: Tensor) -> Tensor:
+    """The loss of each segmenter, `[s]`, of logits `[s, b, 1, H, W]`."""
+    return torch.stack([objective(*pair) for pair in zip(logits, masks.view_as(logits), strict=True)])
 
 
 @torch.no_grad()

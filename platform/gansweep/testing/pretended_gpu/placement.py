@@ -27,6 +27,8 @@ class Placement:
     def device_of(self, tensor: Tensor) -> torch.device:
         """`GPU` or `CPU`."""
         with torch._C.DisableTorchFunction():
+            while torch._C._functorch.is_functorch_wrapped_tensor(tensor):  # inside vmap
+                tensor = torch._C._functorch.get_unwrapped(tensor)
             try:
                 key = tensor.untyped_storage()._cdata
             except (RuntimeError, NotImplementedError):  # a tensor without a storage
@@ -43,6 +45,8 @@ class Placement:
         """`value`, all tensors of which are on the GPU from now on."""
         with torch._C.DisableTorchFunction():
             for tensor in tensors_in(value):
+                while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+                    tensor = torch._C._functorch.get_unwrapped(tensor)
                 storage = tensor.untyped_storage()
                 self._marked[storage._cdata] = StorageWeakRef(storage)
         if len(self._marked) > _SWEEP_AT:

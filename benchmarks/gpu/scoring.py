@@ -1,0 +1,103 @@
+"""Sections on scoring: the detectors of an arm together against one by one, and scoring's share of a trial."""
+
+from __future__ import annotations
+
+import tempfile
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.gpu.bench import Bench, Row
+from gansweep.config import ScoringSettings
+from gansweep.scoring.networks.detection import Recipe, predict, train_detector, train_detectors
+from gansweep.scoring.trial import TrialScorer
+from gansweep.testing.images import shapes
+from gansweep.training.loop import train
+from gansweep.training.reporters import MemoryReporter
+from trainables import DETECTORS, TRAINABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gansweep.contracts import ImageSet, ImageSpec
+
+__all__ = ["detectors", "share"]
+
+
+def detectors(bench: Bench) -> Iterator[Row]:
+    """Detectors of several seeds, trained as one stacked network and one after the other."""
+    sizes = bench.sizes
+    real, spec = shapes(sizes.images, sizes.pixels)
+    synthetic, _ = shapes(sizes.images, sizes.pixels, seed=1)
+    recipe = Recipe(
+        partial(DETECTORS["small_cnn"], spec), len(spec.classes), sizes.detector_steps, sizes.detector_batch
+    )
+    what = f"small_cnn, {sizes.detector_steps} steps of {sizes.detector_batch} images of {sizes.pixels} pixels"
+    for count in sizes.detector_seeds:
+        seeds = range(count)
+
+        def one_by_one(seeds: range = seeds) -> list[Any]:
+            return [train_detector(recipe, real, synthetic, 0.5, seed, bench.device) for seed in seeds]
+
+        def together(seeds: range = seeds) -> list[Any]:
+            return train_detectors(recipe, real, synthetic, 0.5, seeds, bench.device, together=True)
+
+        said = [predict(way(), real.images, bench.device) for way in (one_by_one, together)]
+        if bench.late():
+            yield Row(f"{count} seeds", "not run", note="the section's time was up")
+            return
+        alone = bench.seconds(one_by_one)
+        stacked = bench.seconds(together)
+        yield Row(f"{count} seeds, one by one", alone, "s", what)
+        yield Row(f"{count} seeds, together", stacked, "s", what)
+        yield Row(f"{count} seeds, together", alone / stacked, "times as fast")
+        yield Row(f"{count} seeds, predictions", float((said[0] - said[1]).abs().max()), "largest difference")
+
+
+class _Shapes:
+    """A cohort of shapes, as far as scoring asks."""
+
+    content_hash = "shapes"
+
+    def __init__(self, images: int, pixels: int) -> None:
+        self._train, self._spec = shapes(images, pixels)
+        self._val, _ = shapes(max(images // 3, 6), pixels, seed=1)
+        self.info = SimpleNamespace(positive_class=self._spec.classes[-1])
+
+    def spec(self, view: object = None) -> ImageSpec:
+        """The shape of the images."""
+        del view
+        return self._spec
+
+    def load(self, split: str, view: object = None) -> ImageSet:
+        """The images of a split."""
+        del view
+        return self._train if split == "train" else self._val
+
+
+def share(bench: Bench) -> Iterator[Row]:
+    """What part of a trial's seconds its reports take, once its reference has been made."""
+    sizes = bench.sizes
+    cohort = _Shapes(sizes.images, sizes.pixels)
+    settings = ScoringSettings(
+        samples=sizes.samples, encoder_steps=sizes.encoder_steps, detector_steps=sizes.detector_steps,
+        detector_batch=sizes.detector_batch, detector_seeds=sizes.detector_seeds[0],
+    )  # fmt: skip
+    config = bench.config(iterations=sizes.trial_iterations, conditioning="concat")
+    with tempfile.TemporaryDirectory() as folder:
+        scorer = TrialScorer(cohort, settings, TRAINABLES, Path(folder), bench.device)
+        reference = bench.seconds(lambda: scorer.reference(config.data))
+        yield Row("reference, once per cohort", reference, "s", "encoder and real-only detectors")
+        reporter = MemoryReporter(proceed=lambda _progress: not bench.late())
+        gan = bench.gan(config, cohort.spec())
+        train(
+            config, gan, cohort.load("train"), reporter,
+            lambda sampler, iteration: scorer.score(sampler, config, iteration),
+            reports=sizes.reports, device=bench.device,
+        )  # fmt: skip
+    last = reporter.reports[-1]
+    note = f"{last.iteration} iterations, {len(reporter.reports)} reports, {sizes.detector_steps} detector steps"
+    yield Row("training", last.seconds_training, "s", note)
+    yield Row("scoring", last.seconds_scoring, "s", note)
+    yield Row("scoring", last.seconds_scoring / (last.seconds_training + last.seconds_scoring), "of the trial", note)

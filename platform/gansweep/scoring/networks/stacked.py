@@ -1,0 +1,81 @@
+"""Networks of one architecture trained together, as one network with stacked weights.
+
+A small network leaves most of a GPU idle: starting its kernels takes longer than running them. Stacked, S networks need
+the kernels of one (Wang et al. 2021, "Horizontally Fused Training Array").
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+
+from gansweep.devices import out_of_memory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gansweep.scoring.networks.recipe import Recipe
+
+__all__ = ["CannotStackError", "train_stacked"]
+
+
+class CannotStackError(Exception):
+    """Why networks cannot be trained together; nothing has been changed."""
+
+
+def train_stacked(
+    networks: Sequence[nn.Module],
+    recipe: Recipe,
+    batch_of: Callable[[int], tuple[Tensor, Tensor]],
+    losses: Callable[[Tensor, Tensor], Tensor],
+) -> None:
+    """Trains the networks in place, each as if it were alone.
+
+    Args:
+        networks: s of them, of one architecture, in training mode and on the device of the images.
+        recipe: how each is trained.
+        batch_of: images `[s b, C, H, W]` and targets of each update, by its number.
+        losses: outputs `[s, b, ...]` and targets to the loss of each network, `[s]`.
+
+    Raises:
+        CannotStackError: the networks draw random numbers of their own, do what `torch.func.vmap` cannot, or do not fit
+            into memory together.
+    """
+    try:
+        stacked, buffers = stack_module_state(list(networks))
+    except RuntimeError as error:
+        raise CannotStackError(_first_line(error)) from None
+    weights = {name: nn.Parameter(tensor.detach()) for name, tensor in stacked.items()}
+    base = networks[0]
+
+    def forward(own: dict[str, Tensor], state: dict[str, Tensor], images: Tensor) -> Tensor:
+        outputs: Tensor = functional_call(base, (own, state), (images,))
+        return outputs
+
+    # randomness="error": networks alone would draw other numbers.
+    together = vmap(forward, randomness="error")
+    optimiser = torch.optim.AdamW(weights.values(), lr=recipe.lr, weight_decay=1e-2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=recipe.lr, total_steps=recipe.steps)
+    for step in range(recipe.steps):
+        images, targets = batch_of(step)
+        images = images.view(len(networks), -1, *images.shape[1:])
+        try:
+            loss = losses(together(dict(weights), buffers, images), targets).sum()
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+        except RuntimeError as error:
+            if step and not out_of_memory(error):
+                raise
+            raise CannotStackError(_first_line(error)) from None
+        optimiser.step()
+        schedule.step()
+    for row, network in enumerate(networks):
+        state = {name: tensor[row].detach() for name, tensor in (weights | buffers).items()}
+        network.load_state_dict(state)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
