@@ -15,54 +15,15 @@ import time
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call, grad_and_value, stack_module_state, vmap
-from torch.nn import functional
 
-from gansweep.scoring.networks.augmentation import augmented
-from gansweep.scoring.networks.detection import Batches, Recipe, predict, train_detector
-from gansweep.seeds import stream
+from gansweep.scoring.networks.detection import Recipe, predict, train_detectors
 from gansweep.testing.images import shapes
 from trainables import DETECTORS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gansweep.contracts import ImageSet
-
-
-def together(recipe: Recipe, real: ImageSet, seeds: list[int], device: torch.device) -> list[nn.Module]:
-    """As `train_detector` for each seed, on real images alone."""
-    detectors = []
-    for seed in seeds:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            detectors.append(recipe.build().to(device).train())
-    weights, buffers = stack_module_state(detectors)
-    weights = {name: nn.Parameter(tensor.detach()) for name, tensor in weights.items()}
-    base = recipe.build().to(device)
-
-    def loss(one: dict[str, Tensor], state: dict[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
-        return functional.cross_entropy(functional_call(base, (one, state), (images,)), labels)
-
-    step = vmap(grad_and_value(loss))
-    optimiser = torch.optim.AdamW(weights.values(), lr=recipe.lr, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=recipe.lr, total_steps=recipe.steps)
-    batches = [Batches(recipe, real, None, 0.0, seed) for seed in seeds]
-    generators = [stream(seed, "augmentation") for seed in seeds]
-    for number in range(recipe.steps):
-        drawn = [batch[number] for batch in batches]
-        images = torch.stack(
-            [augmented(x.to(device), generator) for (x, _), generator in zip(drawn, generators, strict=True)]
-        )
-        gradients, _ = step(dict(weights), buffers, images, torch.stack([y for _, y in drawn]).to(device))
-        for name, weight in weights.items():
-            weight.grad = gradients[name]
-        optimiser.step()
-        schedule.step()
-    for row, detector in enumerate(detectors):
-        detector.load_state_dict({name: weight[row] for name, weight in weights.items()})
-    return [detector.eval() for detector in detectors]
+    from torch import Tensor, nn
 
 
 def main() -> None:
@@ -82,8 +43,8 @@ def main() -> None:
     print(f"{'seeds':>6} {'one by one, s':>14} {'together, s':>12} {'ratio':>6} {'predictions agree to':>21}")
     for seeds in options.seeds:
         ways: tuple[Callable[[], list[nn.Module]], ...] = (
-            lambda n=seeds: [train_detector(recipe, real, None, 0.0, seed, device) for seed in range(n)],
-            lambda n=seeds: together(recipe, real, list(range(n)), device),
+            lambda n=seeds: train_detectors(recipe, real, None, 0.0, range(n), device, together=False),
+            lambda n=seeds: train_detectors(recipe, real, None, 0.0, range(n), device, together=True),
         )
         seconds: list[list[float]] = [[], []]
         said: list[Tensor] = []

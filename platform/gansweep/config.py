@@ -137,6 +137,9 @@ class TrialConfig(Frozen):
             passes. Penalties and features are always computed in float32, without TF32.
         execution: how steps run on a GPU. `captured`: as CUDA graphs; `eager`: kernel by kernel; `auto`: captured where
             the graphs compute what the eager code computes, else eagerly. Each row says which, and why eagerly.
+        images_on: where the training images are while a GPU trains: on the `device`, as they are stored (8 or 16 bits a
+            pixel), or on the `host`, from where batches are sent; `auto`: on the device if there is room. It changes no
+            number. Each row says which it was.
         iterations: the budget, in generator updates.
         seed: of initialisation, batches and noise.
         synthetic_ratio: synthetic images per real one in the detector's training batches.
@@ -161,6 +164,7 @@ class TrialConfig(Frozen):
     ema_half_life: float = Field(0.5, ge=0.0)
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
     execution: Literal["auto", "eager", "captured"] = "auto"
+    images_on: Literal["auto", "device", "host"] = "auto"
     iterations: int = Field(10_000, ge=1)
     seed: int = Field(0, ge=0, lt=2**63)
     synthetic_ratio: float = Field(0.5, ge=0.0, le=8.0)

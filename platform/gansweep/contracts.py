@@ -73,7 +73,10 @@ class ImageSpec:
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Some images of a cohort, in memory.
+    """Some images of a cohort.
+
+    Those that a GPU trains on may be stored in 8 or 16 bits, on the GPU or in a file: rows of them are tensors, as
+    described here, and nothing but rows can be asked for.
 
     Args:
         images: `[N, C, H, W]` float32 in [-1, 1].
@@ -345,6 +348,7 @@ class Progress:
         seconds_scoring: spent scoring, likewise.
         execution: how the steps ran last: `captured` as CUDA graphs, or `eager`.
         execution_reason: why they ran eagerly; empty if they did not.
+        images_on: where the training images were: `device` or `host`.
     """
 
     index: int
@@ -357,6 +361,7 @@ class Progress:
     seconds_scoring: float
     execution: str = ""
     execution_reason: str = ""
+    images_on: str = ""
 
 
 @dataclass(frozen=True)

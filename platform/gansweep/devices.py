@@ -7,6 +7,7 @@ What else a trial computes follows its `precision`.
 
 from __future__ import annotations
 
+import re
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,16 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ["Arithmetic", "check_precision", "exact_float32", "has_room", "out_of_memory", "set_number"]
+__all__ = [
+    "Arithmetic",
+    "check_gpu",
+    "check_precision",
+    "exact_float32",
+    "has_room",
+    "out_of_memory",
+    "set_number",
+    "why_no_gpu",
+]
 
 _FULL = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
 """What the allocators of CUDA and of the CPU say."""
@@ -36,6 +46,38 @@ def out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError | torch.jit.Error) and any(words in str(error).lower() for words in _FULL)
+
+
+def why_no_gpu() -> str:
+    """Why torch cannot compute on a GPU here, in words; empty if it can."""
+    if torch.cuda.is_available():
+        return ""
+    if torch.version.cuda is None:
+        return f"torch {torch.__version__} was built without CUDA"
+    try:
+        torch.cuda.init()
+    except (RuntimeError, AssertionError) as error:
+        said = " ".join(str(error).split())
+        if found := re.search(r"driver .*too old \(found version (\d+)\)", said):
+            version = int(found[1])
+            known = f"{version // 1000}.{version % 1000 // 10}"
+            return (
+                f"the NVIDIA driver knows CUDA {known} at most, and torch {torch.__version__} needs CUDA "
+                f"{torch.version.cuda}: update the driver, or install torch for an older CUDA"
+            )
+        return said
+    return "torch sees no GPU"
+
+
+def check_gpu(device: torch.device, gpus: float) -> None:
+    """Checks that a worker that was given `gpus` GPUs computes on one.
+
+    Raises:
+        ConfigError: torch cannot use it.
+    """
+    if gpus and device.type != "cuda":
+        reason = why_no_gpu() or "torch was told to use the CPU"
+        raise ConfigError(f"a GPU was given, but cannot be used: {reason}", fix="look at: gansweep doctor")
 
 
 def has_room(needed: int, device: torch.device) -> bool:

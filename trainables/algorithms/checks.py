@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from trainables.objectives.losses import Loss
     from trainables.objectives.penalties import Penalty
 
-__all__ = ["check_attention", "check_critic", "check_halved_attention", "halvings"]
+__all__ = ["check_attention", "check_critic", "check_halved_attention", "check_largest_layer", "halvings"]
+
+MOST_WEIGHTS = 100_000_000
+"""Of a layer. With gradients, Adam's moments and averages such a layer takes 2 GB."""
 
 
 def check_critic(
@@ -133,3 +136,19 @@ def halvings(spec: ImageSpec, depth: int, family: str) -> tuple[int, int]:
             fix="use a size such as 32, 48, 64, 96, 128 or 256 (data.size), or less depth",
         )
     return stages
+
+
+def check_largest_layer(family: str, spec: ImageSpec, weights: int, *, width: str) -> None:
+    """Rejects fully connected layers that grow with the number of pixels until they are most of a GPU.
+
+    Args:
+        family: its name.
+        spec: shape of the images.
+        weights: of the largest layer.
+        width: the setting that makes it smaller.
+    """
+    if weights > MOST_WEIGHTS:
+        raise ConfigError(
+            f"family = {family!r} at {spec.size} pixels: a fully connected layer of {weights // 10**6} million weights",
+            fix=f"set a smaller data.size or {width}, or use another family",
+        )

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from gansweep.config import Frozen, TrialConfig, validated
 from gansweep.errors import ConfigError
 from trainables.algorithms.adversarial import AdversarialGan
-from trainables.algorithms.checks import check_critic
+from trainables.algorithms.checks import check_critic, check_largest_layer
 from trainables.layers.blocks import CriticHead, initialise, spectrally_normalised
 from trainables.layers.double_backward import leaky_relu
 from trainables.layers.norms import norm_layer
@@ -72,9 +72,12 @@ class Fcgan(AdversarialGan):
         )
 
     @classmethod
-    def check(cls, config: TrialConfig, spec: ImageSpec | None, trainables: Trainables) -> None:  # noqa: ARG003
-        """Rejects attention, which needs feature maps, and a loss or penalty that does not fit the critic."""
+    def check(cls, config: TrialConfig, spec: ImageSpec | None, trainables: Trainables) -> None:
+        """Rejects attention, which needs feature maps, a loss or penalty that does not fit, and large images."""
         shape = _architecture(config)
+        if spec is not None:
+            largest = max(_widths(shape)) * spec.channels * spec.size**2
+            check_largest_layer("fcgan", spec, largest, width="architecture.width")
         if config.attention != "none":
             raise ConfigError(
                 f"attention = {config.attention!r} in fcgan: fully connected layers have no feature maps to attend to",

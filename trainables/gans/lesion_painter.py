@@ -82,6 +82,7 @@ class LesionPainter:
             self.networks[name] = critic
             self.objectives[name] = AdversarialObjective(config, trainables, critic)
 
+        self._modelled: tuple[ImageSet, MaskModel] | None = None
         self.density = _LesionDensity(spec.channels)
         states = {name: objective.state for name, objective in self.objectives.items()}
         self.state = nn.ModuleDict({**states, "density": self.density})
@@ -144,8 +145,14 @@ class LesionPainter:
             controls = (~diseased).nonzero().squeeze(1)
         chosen = torch.randint(len(controls), (len(labels),), generator=generator, device=labels.device)
         sources = data.images[controls[chosen]]
-        model = MaskModel(data.images[diseased], masks[diseased])
-        return Condition(labels, sources, model.draw(sources, generator))
+        return Condition(labels, sources, self._mask_model(data, diseased).draw(sources, generator))
+
+    def _mask_model(self, data: ImageSet, diseased: Tensor) -> MaskModel:
+        """The model of the training lesions, made once: samples are drawn in chunks, from the same data each time."""
+        if self._modelled is None or self._modelled[0] is not data:
+            masks = required_masks(data.masks)
+            self._modelled = (data, MaskModel(data.images[diseased], masks[diseased]))
+        return self._modelled[1]
 
     def sample(self, n: int, condition: Condition, generator: torch.Generator) -> Tensor:
         """`[n, C + 1, H, W]` painted images in [-1, 1]; the last channel is the mask. Requested labels have no effect.

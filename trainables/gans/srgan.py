@@ -13,7 +13,7 @@ from gansweep.config import Frozen, validated
 from gansweep.contracts import Condition, PairedTask, Phase
 from gansweep.errors import ConfigError
 from trainables.algorithms.adversarial_objective import AdversarialObjective, adversarial_phases
-from trainables.algorithms.checks import check_attention, check_critic, halvings
+from trainables.algorithms.checks import check_attention, check_critic, check_largest_layer, halvings
 from trainables.algorithms.translation import choose_same_class, no_class_conditioning
 from trainables.layers.translators import ImageCritic, SubPixelResnet
 from trainables.objectives.image_losses import perceptual_distance
@@ -119,6 +119,10 @@ class SrGan:
             )
         if spec is not None:
             check_attention(config, trainables, spec.size // shape.scale)
+            stages = _critic_stages(spec)
+            # Of the critic's first fully connected layer.
+            features = shape.critic_width * 2 ** min(stages - 1, 3) * (spec.size // 2**stages) ** 2
+            check_largest_layer("srgan", spec, features * 16 * shape.critic_width, width="architecture.critic_width")
 
     @classmethod
     def paired_task(cls, config: TrialConfig, data: ImageSet) -> PairedTask:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import Field, ValidationError
 
@@ -166,6 +166,42 @@ class Cohort:
             raise ValueError(f"load returns train or val, not {split!r}; only `confirm` may use the test patients")
         return self._load(split, view)
 
+    def load_stored(self, split: Literal["train", "val"], view: DataView | None = None) -> ImageSet:
+        """As `load`, but the images stay in the memory-mapped files until rows of them are asked for.
+
+        Under a view that crops or resizes it is `load` itself.
+
+        Returns:
+            `HostImages` for images, masks and pairs.
+
+        Raises:
+            CohortError: the split has no images.
+        """
+        import numpy as np
+
+        from gansweep.cohort.stored import Decoding, HostImages
+
+        view = view or DataView()
+        if (
+            max(2, round(self.info.size * view.crop)) != self.info.size
+            or (view.size or self.info.size) != self.info.size
+        ):
+            return self.load(split, view)
+        rows = self._rows_of(split)
+
+        def stored(name: str, decoding: Decoding) -> Tensor | None:
+            if name not in self.info.files:
+                return None
+            # Rows of it are the tensors that `load` gives; nobody asks it for anything else.
+            return cast("Tensor", HostImages(np.load(self.path / name, mmap_mode="r"), rows, decoding))
+
+        intensity = Decoding("intensity", self.info.scale)
+        images = stored("images.npy", intensity)
+        assert images is not None
+        labels, patients = self._labels_and_patients(rows)
+        masks = stored("masks.npy", Decoding("mask"))
+        return ImageSet(images, labels, masks, patients, stored("pairs.npy", intensity))
+
     def load_test(self, view: DataView | None = None) -> ImageSet:
         """Loads the test images. Only the final evaluation by `confirm` may call this.
 
@@ -174,22 +210,44 @@ class Cohort:
         """
         return self._load("test", view)
 
-    def _load(self, split: str, view: DataView | None) -> ImageSet:
+    def _rows_of(self, split: str) -> np.ndarray[Any, Any]:
         import numpy as np
-        import torch
-
-        from gansweep.cohort.readers.resample import MASK_COVER
 
         rows = np.flatnonzero(self.manifest["split"].to_numpy() == split)
         if not len(rows):
             raise CohortError(f"no {split} images", where=str(self.path), fix="ingest with a --split that has some")
+        return rows
+
+    def _labels_and_patients(self, rows: np.ndarray[Any, Any]) -> tuple[Tensor, tuple[str, ...]]:
+        import torch
 
         chosen = self.manifest.iloc[rows]
         order = {name: index for index, name in enumerate(self.info.classes)}
         labels = torch.tensor([order[label] for label in chosen["label"]], dtype=torch.int64)
+        return labels, tuple(chosen["patient"])
 
+    def _check_memory(self, count: int, split: str) -> None:
+        """Raises CohortError where so many images, as float32, do not fit into this machine's memory."""
+        import psutil
+
+        channels = self.info.channels + ("masks.npy" in self.info.files) + self.spec().paired_channels
+        needed = count * channels * self.info.size**2 * 4
+        free = psutil.virtual_memory().available
+        if needed > free:
+            raise CohortError(
+                f"{count} {split} images take {needed / 2**30:.1f} GiB in memory, and {free / 2**30:.1f} GiB are free",
+                where=str(self.path),
+                fix="use a machine with more memory, or ingest with a smaller --size",
+            )
+
+    def _load(self, split: str, view: DataView | None) -> ImageSet:
+        from gansweep.cohort.readers.resample import MASK_COVER
+
+        rows = self._rows_of(split)
+        labels, patients = self._labels_and_patients(rows)
         view = view or DataView()
         size = self.spec(view).size
+        self._check_memory(len(rows), split)
         masks = self._array("masks.npy", rows, 1)
         pairs = self._array("pairs.npy", rows, self.info.scale)
         # Stored intensities are in [0, 1]; generators end in tanh, so networks see [-1, 1].
@@ -197,7 +255,7 @@ class Cohort:
             images=_apply_view(self._intensities("images.npy", rows), view.crop, size) * 2 - 1,
             labels=labels,
             masks=None if masks is None else (_apply_view(masks, view.crop, size) >= MASK_COVER).float(),
-            patients=tuple(chosen["patient"]),
+            patients=patients,
             paired=None if pairs is None else _apply_view(pairs, view.crop, size) * 2 - 1,
         )
 

@@ -81,14 +81,17 @@ def train_run(run: Run, device: torch.device) -> None:
         CohortError: this worker sees another cohort than the driver.
     """
     from gansweep.cohort.dataset import Cohort
+    from gansweep.devices import check_gpu
     from gansweep.training.build import build_gan
     from gansweep.training.loop import train
+    from gansweep.training.placement import training_images
 
+    check_gpu(device, run.gpus_per_worker)
     cohort = Cohort.open(run.cohort)
     config = run.config
     if cohort.content_hash != run.cohort_hash:
         raise CohortError("another cohort than the driver's", where=run.cohort, fix="share one folder among the nodes")
-    data = cohort.load("train", config.data)
+    data = training_images(cohort, config.data, device)
     gan = build_gan(config, cohort.spec(config.data), run.trainables)
     keeper = _Keeper(run, cohort, data, device)
     try:

@@ -161,10 +161,14 @@ class _Worker:
         self.ask("memory", psutil.Process().memory_info().rss)
 
     def _train(self, job: Job) -> None:
+        import ray
+
+        from gansweep.devices import check_gpu
         from gansweep.training.build import build_gan
         from gansweep.training.loop import train
 
         config = validated(TrialConfig, job.config, where=f"trial {job.trial_id}")
+        check_gpu(self.device, len(ray.get_gpu_ids()))
         data = self.data(config)
         gan = build_gan(config, self.cohort.spec(config.data), self.settings.trainables)
         if (start := kept_start(self.store)) is not None:
@@ -184,9 +188,11 @@ class _Worker:
         )
 
     def data(self, config: TrialConfig) -> ImageSet:
+        from gansweep.training.placement import training_images
+
         if config.data not in self._views:
             self._views.clear()  # one view at a time: a worker group must not grow with the views it has seen
-            self._views[config.data] = self.cohort.load("train", config.data)
+            self._views[config.data] = training_images(self.cohort, config.data, self.device)
         return self._views[config.data]
 
 

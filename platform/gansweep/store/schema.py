@@ -146,6 +146,7 @@ class TrialRow:
         iterations, images_seen: trained, over all attempts.
         seconds: of this attempt.
         seconds_training, seconds_scoring: of it, since its workers last started.
+        images_on: where its training images were, `device` or `host`; empty in rows of earlier versions.
         gpu_seconds: of this attempt, over all workers; 0 on CPUs.
         workers: of the worker group.
         started, ended: UTC.
@@ -171,6 +172,7 @@ class TrialRow:
     seconds: float = 0.0
     seconds_training: float = 0.0
     seconds_scoring: float = 0.0
+    images_on: str = ""
     gpu_seconds: float = 0.0
     workers: int = 1
     started: datetime | None = None
@@ -231,6 +233,7 @@ class TrialRow:
             seconds_scoring=progress.seconds_scoring,
             execution=progress.execution,
             execution_reason=progress.execution_reason,
+            images_on=progress.images_on,
         )
 
     @classmethod
@@ -310,6 +313,7 @@ TRIAL_COLUMNS: dict[str, ColumnType] = {
     "seconds": "float64",
     "seconds_training": "float64",
     "seconds_scoring": "float64",
+    "images_on": "string",
     "gpu_seconds": "float64",
     "workers": "int64",
     "started": "timestamp",
@@ -333,6 +337,7 @@ REPORT_COLUMNS: dict[str, ColumnType] = {
     "seconds_scoring": "float64",
     "execution": "string",
     "execution_reason": "string",
+    "images_on": "string",
     "time": "timestamp",
 }
 

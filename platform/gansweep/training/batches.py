@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from gansweep.cohort.stored import HostImages
 from gansweep.contracts import Batch, ImageSet, Phase
 from gansweep.errors import ConfigError
 from gansweep.seeds import seed_from
 from gansweep.training.build import check_batch
+from gansweep.training.placement import Prefetcher
 from gansweep.training.random import SeededStepRandom
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ class Batches:
     can be drawn without those before it.
 
     Args:
-        data: all training images, already on `device`.
+        data: all training images, already on `device`, or `HostImages` that are sent there.
         size: images in the global batch.
         seed: the trial's seed.
         world: the trial's workers.
@@ -47,7 +49,10 @@ class Batches:
         self._world = world
         self._device = device
         self._orders: dict[tuple[str, int], Tensor] = {}
-        self._all_rows = torch.arange(len(data), device=device)
+        # Of images on the host, rows are chosen there too: a batch must not wait for the device.
+        self._prefetcher = Prefetcher(data) if isinstance(data.images, HostImages) else None
+        self._labels = data.labels.cpu() if self._prefetcher else data.labels
+        self._all_rows = torch.arange(len(data), device=self._labels.device)
 
     def draw(self, phase: Phase, iteration: int, turn: int) -> Batch:
         """This worker's part of a batch.
@@ -60,7 +65,33 @@ class Batches:
         Raises:
             ConfigError: the phase is stratified, and a class has no images or the batch size is not divisible.
         """
-        start = (iteration * phase.repeats + turn) * self._size + self._world.rows(self._size).start
+        count = iteration * phase.repeats + turn
+        chosen = self._rows(phase, count)
+        draws = SeededStepRandom((self._seed, phase.name, iteration, turn), self._size, self._world, self._device)
+        if self._prefetcher is not None:
+            parts = self._prefetcher.take(phase.name, chosen)
+            self._prefetcher.expect(phase.name, self._rows(phase, count + phase.interval))
+            return Batch(
+                images=parts["images"],
+                labels=parts["labels"],
+                masks=parts.get("masks"),
+                draws=draws,
+                total=self._size,
+                paired=parts.get("paired"),
+            )
+        data = self._data
+        return Batch(
+            images=data.images[chosen],
+            labels=data.labels[chosen],
+            masks=None if data.masks is None else data.masks[chosen],
+            draws=draws,
+            total=self._size,
+            paired=None if data.paired is None else data.paired[chosen],
+        )
+
+    def _rows(self, phase: Phase, count: int) -> Tensor:
+        """This worker's images of the batch after `count` turns of the phase, taken or not."""
+        start = count * self._size + self._world.rows(self._size).start
         per_worker = self._size // self._world.size
         if phase.stratified:
             # The K classes take turns: position r of the whole sequence is position r // K of class r mod K.
@@ -69,23 +100,13 @@ class Batches:
                 self._indices(f"{phase.name} {label}", members, start // classes, self._per_class(per_worker))
                 for label, members in enumerate(self._classes)
             ]
-            chosen = torch.stack(rows, dim=1).flatten()
-        else:
-            chosen = self._indices(phase.name, self._all_rows, start, per_worker)
-        data = self._data
-        return Batch(
-            images=data.images[chosen],
-            labels=data.labels[chosen],
-            masks=None if data.masks is None else data.masks[chosen],
-            draws=SeededStepRandom((self._seed, phase.name, iteration, turn), self._size, self._world, self._device),
-            total=self._size,
-            paired=None if data.paired is None else data.paired[chosen],
-        )
+            return torch.stack(rows, dim=1).flatten()
+        return self._indices(phase.name, self._all_rows, start, per_worker)
 
     @cached_property
     def _classes(self) -> list[Tensor]:
         """Indices of the training images of each class."""
-        labels = self._data.labels
+        labels = self._labels
         members = [(labels == label).nonzero().squeeze(1) for label in range(int(labels.max()) + 1)]
         if not all(len(rows) for rows in members):
             raise ConfigError("a class has no training images, but batches must hold every class equally often")
@@ -122,5 +143,5 @@ class Batches:
             generator = torch.Generator(self._device).manual_seed(seed_from(self._seed, stream, "epoch", epoch))
             # Made on the device: copied from the host, it would halt small cohorts in every iteration.
             order = torch.randperm(len(members), generator=generator, device=self._device)
-            self._orders[stream, epoch] = members[order]
+            self._orders[stream, epoch] = members[order.to(members.device)]
         return self._orders[stream, epoch]

@@ -19,6 +19,7 @@ from gansweep.training.capture import Execution, Update
 from gansweep.training.checkpoints import Checkpoints, copied
 from gansweep.training.divergence import CHECK_EVERY, DivergenceMonitor, check_samples
 from gansweep.training.ema import Ema
+from gansweep.training.placement import placed
 from gansweep.training.sampling import make_sampler
 
 if TYPE_CHECKING:
@@ -59,14 +60,15 @@ def train(  # noqa: C901 (one loop, read top to bottom)
     Raises:
         Diverged: a non-finite loss or weight, a dead critic, or collapsed samples; on every worker alike.
         ConfigError: the batch size is not divisible by the workers, there are fewer iterations than reports, the
-            device does not have the configuration's precision, or its step cannot be captured and should be.
+            device does not have the configuration's precision, no room for images that are to be there, or its step
+            cannot be captured and should be.
     """
     # Networks, data, optimisers.
     world = World.current(device)
     check_budget(config, workers=world.size, reports=reports)
     check_precision(config.precision, device)
     arithmetic = Arithmetic(config.precision, device)
-    data = data.to(device)
+    data, images_on = placed(data, device, config.images_on)
     modules = [*gan.networks.values(), gan.state]
     for module in modules:
         module.to(device).train()
@@ -173,6 +175,7 @@ def train(  # noqa: C901 (one loop, read top to bottom)
                 seconds_scoring=seconds_scoring,
                 execution=execution.name,
                 execution_reason=execution.reason,
+                images_on=images_on,
             )
             monitor.reported()
             checkpoints.wait()  # a report that is known to the search must not be ahead of its checkpoint

@@ -1,0 +1,125 @@
+"""Where the training images are: on the device, as they are stored, or on the host, from where batches are sent."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gansweep.cohort.stored import Decoding, HostImages
+from gansweep.devices import has_room, out_of_memory
+from gansweep.errors import ConfigError
+
+if TYPE_CHECKING:
+    from gansweep.config import DataView
+    from gansweep.contracts import ImageSet
+
+__all__ = ["Prefetcher", "placed", "training_images"]
+
+_PARTS = ("images", "masks", "paired")
+
+
+def training_images(cohort: Any, view: DataView, device: torch.device) -> ImageSet:
+    """The training images of a `Cohort`, for `train` on `device`.
+
+    For a CPU they are float32, ready to use. For a GPU they stay in the memory-mapped file, until `train` moves them.
+
+    Raises:
+        CohortError: there are none, or no room for them.
+    """
+    found: ImageSet = cohort.load("train", view) if device.type == "cpu" else cohort.load_stored("train", view)
+    return found
+
+
+def placed(
+    data: ImageSet, device: torch.device, images_on: Literal["auto", "device", "host"]
+) -> tuple[ImageSet, Literal["device", "host"]]:
+    """The images where `images_on` wants them, and where that is.
+
+    Args:
+        data: training images, as tensors or as `HostImages`.
+        device: where they are trained on.
+        images_on: `TrialConfig.images_on`; `auto`: on the device if it has room for them, and for as much again.
+
+    Raises:
+        ConfigError: they are to be on the device, and there is none or no room.
+    """
+    if device.type == "cpu":
+        if images_on == "device":
+            raise ConfigError("images_on = 'device', but the training runs on the CPU", fix="set images_on=auto")
+        return data.to(device), "host"
+    hosted = _hosted(data).to(device)
+    needed = sum(part.nbytes for part in _parts(hosted).values())
+    if images_on == "host" or (images_on == "auto" and not has_room(needed, device)):
+        return hosted, "host"
+    try:
+        moved: dict[str, Any] = {name: part.resident(device) for name, part in _parts(hosted).items()}
+        return replace(hosted, **moved), "device"
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+        if images_on == "auto":
+            return hosted, "host"
+        raise ConfigError(
+            f"images_on = 'device', but the training images take {needed / 2**30:.1f} GiB and {device} has no room",
+            fix="set images_on=auto",
+        ) from None
+
+
+def _hosted(data: ImageSet) -> ImageSet:
+    """The same images as `HostImages`; those that are on a device come back."""
+    changed: dict[str, Any] = {}
+    for name in _PARTS:
+        part = getattr(data, name)
+        if isinstance(part, Tensor):
+            changed[name] = HostImages(part.cpu().numpy(), np.arange(len(part)), Decoding("none"))
+    return replace(data, **changed)
+
+
+def _parts(data: ImageSet) -> dict[str, HostImages]:
+    parts = {name: getattr(data, name) for name in _PARTS}
+    return {name: part for name, part in parts.items() if isinstance(part, HostImages)}
+
+
+class Prefetcher:
+    """Batches of images on the host, gathered by a thread while the device computes.
+
+    Args:
+        data: with `HostImages`, wanted on a device; its labels are there.
+    """
+
+    def __init__(self, data: ImageSet) -> None:
+        self._parts = _parts(data)
+        self._device = cast("HostImages", data.images).device
+        self._labels = data.labels.cpu()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="gansweep-prefetch")
+        self._expected: dict[str, tuple[Tensor, Future[dict[str, Tensor]]]] = {}
+
+    def take(self, stream: str, rows: Tensor) -> dict[str, Tensor]:
+        """Images, labels, and masks and pairs where there are any, on the device.
+
+        Args:
+            stream: a name for a sequence of batches, each of which is expected after the one before.
+            rows: `[b]` on the CPU.
+        """
+        expected = self._expected.pop(stream, None)
+        if expected is not None and torch.equal(expected[0], rows):
+            gathered = expected[1].result()
+        else:
+            gathered = self._gathered(rows)
+        found = {name: self._parts[name].sent(values) for name, values in gathered.items()}
+        labels = self._labels[rows]
+        if self._device.type == "cuda":
+            labels = labels.pin_memory().to(self._device, non_blocking=True)
+        return found | {"labels": labels}
+
+    def expect(self, stream: str, rows: Tensor) -> None:
+        """Begins to gather rows that `take` will ask for."""
+        self._expected[stream] = rows, self._thread.submit(self._gathered, rows)
+
+    def _gathered(self, rows: Tensor) -> dict[str, Tensor]:
+        return {name: part.gathered(rows) for name, part in self._parts.items()}

@@ -1,0 +1,28 @@
+"""Every family at 128, 256 and 512 pixels: it takes a step of each phase, or refuses with the reason."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.sizes import BIG, built_and_stepped, default_parameters
+from trainables import GANS
+
+
+@pytest.mark.parametrize("family", GANS)
+def test_a_family_takes_a_step_of_each_phase_at_every_size(family: str) -> None:
+    """With the smallest architecture; 512 pixels are left to the benchmark, for they take minutes of all tests."""
+    for size in BIG[:2]:
+        row = built_and_stepped(family, size)
+        assert row["outcome"] == "ok", f"{family} at {size} pixels: {row['reason']}"
+        assert row["phases"] >= 2
+
+
+@pytest.mark.parametrize("family", GANS)
+def test_a_default_architecture_is_built_or_refused_with_the_reason(family: str) -> None:
+    refused = {"fcgan": {512: "134 million"}, "srgan": {256: "134 million", 512: "536 million"}}
+    for size in BIG:
+        row = default_parameters(family, size)
+        if reason := refused.get(family, {}).get(size):
+            assert f"family = {family!r} at {size} pixels: a fully connected layer of {reason} weights" in row["reason"]
+        else:
+            assert 1_000_000 < row["parameters"] < 150_000_000, row["reason"]
