@@ -12,6 +12,7 @@ __all__ = ["doctor"]
 
 def doctor(
     storage: Annotated[str | None, typer.Option(metavar="URI", help="Try writing to this storage.")] = None,
+    cohort: Annotated[str | None, typer.Option(metavar="DIR", help="Look whether this cohort has room here.")] = None,
     address: AddressOption = None,
     workers_per_trial: WorkersOption = 1,
     gpus_per_worker: GpusOption = 0.0,
@@ -24,7 +25,7 @@ def doctor(
     from gansweep.search.cluster import Footprint
 
     footprint = Footprint(workers_per_trial, cpus_per_worker, gpus_per_worker)
-    findings = examine(footprint, storage=storage, address=address)
+    findings = examine(footprint, storage=storage, address=address, cohort=cohort)
     table = FittingTable(
         [
             Column("what", [finding.name for finding in findings]),

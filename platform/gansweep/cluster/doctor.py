@@ -7,9 +7,10 @@ import platform
 import sys
 from dataclasses import dataclass
 from importlib import metadata
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
+from gansweep.cluster import machine
 from gansweep.cluster.submit import connect, use_token
 from gansweep.errors import GansweepError
 from gansweep.search.cluster import Footprint, groups_that_fit, total
@@ -17,9 +18,9 @@ from gansweep.search.cluster import Footprint, groups_that_fit, total
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Finding", "examine"]
+    from gansweep.cluster.machine import Verdict
 
-Verdict = Literal["ok", "warning", "problem"]
+__all__ = ["Finding", "examine"]
 
 _PACKAGES = ("ray", "torch", "optuna", "monai", "pydicom", "highdicom", "nibabel", "torchmetrics", "pyarrow", "pandas")
 
@@ -39,16 +40,22 @@ class Finding:
     detail: str
 
 
-def examine(footprint: Footprint, *, storage: str | None = None, address: str | None = None) -> list[Finding]:
+def examine(
+    footprint: Footprint, *, storage: str | None = None, address: str | None = None, cohort: str | None = None
+) -> list[Finding]:
     """Tries everything that a sweep depends on. Problems become findings, not exceptions.
 
     Args:
         footprint: the resources of one trial.
         storage: a storage URI to write to; None: skip this check.
         address: the job server of a cluster; None: start or join Ray as a sweep would.
+        cohort: a cohort to find room for on this machine; None: skip this check.
     """
     use_token()
-    found = [_tried("python", _python), _tried("packages", _packages), _tried("torch devices", _devices)]
+    found = [_tried("python", _python), _tried("packages", _packages), _tried("torch devices", machine.devices)]
+    found += [_tried("precision", machine.precisions), _tried("capture", machine.capture)]
+    if cohort is not None:
+        found.append(_tried("cohort", lambda: machine.room(cohort)))
     found += _ray_and_room(footprint, address)
     return found if storage is None else [*found, _tried("storage", lambda: _storage(storage))]
 
@@ -83,16 +90,6 @@ def _packages() -> tuple[Verdict, str]:
     if missing:
         return "problem", f"missing: {', '.join(missing)}; install gansweep with its dependencies"
     return "ok", ", ".join(found)
-
-
-def _devices() -> tuple[Verdict, str]:
-    import torch
-
-    if torch.cuda.is_available():
-        gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
-        names = ", ".join(f"{gpu.name} ({gpu.total_memory / 2**30:.0f} GiB)" for gpu in gpus)
-        return "ok", f"{names}; CUDA {torch.version.cuda}"
-    return "warning", f"CPU only, {os.cpu_count()} cores; full-size searches want GPUs"
 
 
 def _ray_and_room(footprint: Footprint, address: str | None) -> list[Finding]:
