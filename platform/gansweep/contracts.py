@@ -28,6 +28,7 @@ __all__ = [
     "GanFamily",
     "ImageSet",
     "ImageSpec",
+    "Interim",
     "MakesSomeClasses",
     "PairedTask",
     "Phase",
@@ -365,6 +366,25 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Interim:
+    """Where a trial is between two reports.
+
+    Args:
+        iteration: generator iterations done.
+        iterations: the trial's budget.
+        losses: means since the last report.
+        images_per_second: real images shown to the critic, over all workers, since the last interim.
+        seconds_left: until the trial has used its budget, at the pace so far; scores are counted once one was computed.
+    """
+
+    iteration: int
+    iterations: int
+    losses: Mapping[str, float]
+    images_per_second: float
+    seconds_left: float
+
+
+@dataclass(frozen=True)
 class Report:
     """One report of a trial as it travels from the training loop to the leaderboard.
 
@@ -397,6 +417,9 @@ class Reporter(Protocol):
 
     def reported(self) -> int:
         """How many reports of this trial have been received, so that a resumed trial repeats none."""
+
+    def interim(self, interim: Interim) -> None:
+        """Tells where the trial is. Only the first worker calls it, and it must not wait for the others."""
 
     def report(self, progress: Progress) -> bool:
         """Tells of progress; False: stop now. Every worker calls it and gets the same answer."""

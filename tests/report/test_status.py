@@ -1,12 +1,15 @@
 import io
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from rich.console import Console
 
 from gansweep.config import TrialConfig
+from gansweep.contracts import Interim
 from gansweep.report.status import as_document, as_text, sweep_status
+from gansweep.store.interims import write_interim
 from gansweep.store.schema import ReportRow, TrialRow
 from tests.report.example_sweep import BEGAN
 from tests.values import report_of
@@ -52,6 +55,18 @@ def test_a_live_sweep(live):
     assert "2 of 14 trials ended (1 completed, 1 diverged, 1 running)" in text
     assert "about 4 min to go" in text
     assert "2 of 4" in text
+
+
+def test_a_running_trial_shows_its_losses_its_pace_and_the_time_left(live):
+    told = Interim(250, 400, {"critic_loss": -1.234, "penalty": 2.0}, 812.4, 90.2)
+    write_interim(live, "0002", told)
+    status = sweep_status(live, now=BEGAN + timedelta(seconds=80))
+    assert (status.running[0].iteration, status.running[0].interim) == (250, told)
+    assert "iteration 250 of 400: critic_loss -1.23, 812 images/s, 1:30 left" in " ".join(_shown(status).split())
+    assert json.loads(json.dumps(as_document(status)))["running"][0]["interim"]["images_per_second"] == 812.4
+    # A report has come since: what was told before it is old.
+    write_interim(live, "0002", replace(told, iteration=150))
+    assert sweep_status(live).running[0].interim is None
 
 
 def test_a_sweep_that_fell_silent_is_said_to_have_died(live):

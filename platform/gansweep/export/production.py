@@ -14,15 +14,17 @@ from uuid import uuid4
 
 from gansweep.cohort.dataset import Cohort
 from gansweep.config import ScoringSettings, TrialConfig
+from gansweep.contracts import Interim
 from gansweep.errors import ConfigError, ExportError
 from gansweep.export.config_file import compared, digest_of
 from gansweep.export.evidence import Budget, Evidence, cohort_facts, intervals_of, sample_sizes
-from gansweep.export.production_worker import CHECKPOINT, ENDED, Run, progress_rows, work
+from gansweep.export.production_worker import CHECKPOINT, ENDED, INTERIM, Run, progress_rows, work
 from gansweep.export.record import RECORD
 from gansweep.files import write_atomically
 from gansweep.options import Attribution, TrainOptions
 from gansweep.search.answer import of_training
 from gansweep.search.cluster import Footprint, check_capacity, ray_cluster, torch_trainer
+from gansweep.store.interims import interim_text
 from gansweep.store.provenance import code_revision, package_versions
 from gansweep.training.build import check_config
 
@@ -150,16 +152,22 @@ def _fit(trainer: Any) -> None:
 
 @contextmanager
 def _told(run: Run) -> Iterator[None]:
-    """Logs a line for each report that appears while the block runs."""
+    """Logs a line for each report and each interim that appears while the block runs."""
     folder = Path(run.folder)
+    (folder / INTERIM).unlink(missing_ok=True)
     done = threading.Event()
     before = len(progress_rows(folder))
 
     def tell() -> None:
         told = before
+        interim = None
         last = False
         while not last:
             last = done.wait(_POLL_SECONDS)
+            newest = _interim(folder)
+            if newest is not None and newest != interim:
+                interim = newest
+                log.info("%s", interim_text(interim))
             rows = progress_rows(folder)
             for row in rows[told:]:
                 losses = ", ".join(f"{name} {value:.4g}" for name, value in row["losses"].items())
@@ -173,6 +181,11 @@ def _told(run: Run) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
+
+
+def _interim(folder: Path) -> Interim | None:
+    path = folder / INTERIM
+    return Interim(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
 
 def _trainer(run: Run, footprint: Footprint) -> Any:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gansweep.contracts import Condition, Progress, Sampler, Trainables
+from gansweep.contracts import Condition, Interim, Progress, Sampler, Trainables
 from gansweep.errors import CohortError, ConfigError, Diverged
 from gansweep.files import write_atomically
 
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from gansweep.config import ScoringSettings, TrialConfig
     from gansweep.contracts import ImageSet
 
-__all__ = ["CHECKPOINT", "ENDED", "Run", "progress_rows", "train_run", "work"]
+__all__ = ["CHECKPOINT", "ENDED", "INTERIM", "Run", "progress_rows", "train_run", "work"]
 
 CHECKPOINT = "checkpoint.pt"
 ENDED = "ended.json"
+INTERIM = "interim.json"
 _PROGRESS = "progress.jsonl"
 _SHEET_IMAGES = 8
 """Number of samples of each class on a sheet."""
@@ -174,6 +175,10 @@ class _Keeper:
     def reported(self) -> int:
         """Number of reports so far, including those of earlier attempts."""
         return len(self._rows)
+
+    def interim(self, interim: Interim) -> None:
+        """Replaces `interim.json`, which the driver tells of."""
+        write_atomically(self._folder / INTERIM, json.dumps(asdict(interim)).encode())
 
     def report(self, progress: Progress) -> bool:
         """Adds a line to `progress.jsonl`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +14,14 @@ from gansweep.report.fitting import Column, FittingTable
 from gansweep.report.formatting import openings_text, time_text
 from gansweep.scoring.metrics.formatting import score_text
 from gansweep.search.answer import answer
+from gansweep.store.interims import interim_of, interim_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from rich.console import RenderableType
 
+    from gansweep.contracts import Interim
     from gansweep.store.schema import TestOpening
     from gansweep.store.store import Store
 
@@ -42,9 +44,10 @@ class RunningTrial:
         trial_id: zero-padded trial number.
         attempt: 0 for the first attempt.
         reports: number of reports so far.
-        iteration: generator iterations at the last report.
+        iteration: generator iterations at the last report or interim.
         scores: objectives at the last report.
         seconds: time since the attempt started.
+        interim: losses, images a second and time left since the last report; None where nothing was told since.
     """
 
     trial_id: str
@@ -53,6 +56,7 @@ class RunningTrial:
     iteration: int
     scores: Mapping[str, float]
     seconds: float
+    interim: Interim | None = None
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,7 @@ def sweep_status(store: Store, now: datetime | None = None) -> SweepStatus:
     reports_per_trial = int(info.experiment.get("reports", 1))
     objectives = [objective.name for objective in info.objectives]
     running = tuple(
-        _running(row, reports[reports["trial_id"] == row["trial_id"]], objectives, now)
+        _with_interim(store, _running(row, reports[reports["trial_id"] == row["trial_id"]], objectives, now))
         for row in latest[latest["status"] == "running"].to_dict("records")
     )
 
@@ -161,7 +165,7 @@ def as_document(status: SweepStatus) -> dict[str, Any]:
         status: as `sweep_status` returns it.
     """
     document = {**vars(status), "ended": status.ended, "finished": status.finished}
-    document["running"] = [vars(trial) for trial in status.running]
+    document["running"] = [asdict(trial) for trial in status.running]
     document["test_openings"] = [opening.model_dump(mode="json") for opening in status.test_openings]
     return {**document, "created": status.created.isoformat(), "last_activity": status.last_activity.isoformat()}
 
@@ -212,6 +216,7 @@ def _running_table(status: SweepStatus) -> FittingTable:
             Column("reports", [f"{trial.reports} of {status.reports_per_trial}" for trial in trials], right=True),
             Column("iteration", [str(trial.iteration) for trial in trials], right=True),
             Column("last scores", list(scores), prose=True),
+            Column("now", [interim_text(trial.interim) if trial.interim else "-" for trial in trials], prose=True),
             Column("time", [_duration(trial.seconds) for trial in trials], right=True),
         ]
     )
@@ -228,6 +233,14 @@ def _running(row: Mapping[Any, Any], reports: pd.DataFrame, objectives: list[str
         scores={} if last is None else {name: float(last[name]) for name in objectives if pd.notna(last.get(name))},
         seconds=0.0 if pd.isna(started) else (now - started.to_pydatetime()).total_seconds(),
     )
+
+
+def _with_interim(store: Store, trial: RunningTrial) -> RunningTrial:
+    """The trial with its interim, if that is newer than its last report."""
+    interim = interim_of(store, trial.trial_id)
+    if interim is None or interim.iteration <= trial.iteration:
+        return trial
+    return replace(trial, iteration=interim.iteration, interim=interim)
 
 
 def _eta(attempts: pd.DataFrame, left: int, running: tuple[RunningTrial, ...], concurrent: int) -> float | None:

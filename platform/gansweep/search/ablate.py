@@ -25,6 +25,7 @@ from gansweep.search.prechecks import config_checker
 from gansweep.search.retraining import REPORTS, ranked_leaders, retraining_group, same_cohort
 from gansweep.search.side_by_side import train_side_by_side
 from gansweep.search.start import kept_start
+from gansweep.store.interims import interims_logged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -112,7 +113,8 @@ def ablate(
                 def start() -> WorkerGroup:
                     return retraining_group(store, trainables, scans, footprint, cache, options=options)
 
-                train_side_by_side(missing, fits, start, partial(_train, store, failed))
+                with interims_logged(store, log):
+                    train_side_by_side(missing, fits, start, partial(_train, store, failed))
         trained = {
             name: [_ended(store, config.derive({"seed": seed})) for seed in seeds] for name, config in variants.items()
         }

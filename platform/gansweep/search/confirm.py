@@ -27,6 +27,7 @@ from gansweep.search.prechecks import config_checker
 from gansweep.search.retraining import REPORTS, arms_path, ranked_leaders, retraining_group, same_cohort
 from gansweep.search.side_by_side import train_side_by_side
 from gansweep.store.filesystem import PATIENCE_S
+from gansweep.store.interims import interims_logged
 from gansweep.store.schema import TestOpening
 from gansweep.store.store import Store
 
@@ -103,7 +104,8 @@ def confirm(
                     scored=False,
                 )
 
-            train_side_by_side(trainings.missing(), fits, start, trainings.make)
+            with interims_logged(store, log):
+                train_side_by_side(trainings.missing(), fits, start, trainings.make)
             trained = trainings.made()
             if opening is None:
                 # From here on the test patients are used: recorded before, so that a crash cannot hide it.

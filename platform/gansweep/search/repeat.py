@@ -21,6 +21,7 @@ from gansweep.search.prechecks import config_checker
 from gansweep.search.retraining import REPORTS, ranked_leaders, retraining_group, same_cohort
 from gansweep.search.side_by_side import train_side_by_side
 from gansweep.store.filesystem import PATIENCE_S
+from gansweep.store.interims import interims_logged
 from gansweep.store.schema import ReportRow, TrialRow
 
 if TYPE_CHECKING:
@@ -85,16 +86,10 @@ def repeat(
             fits = check_capacity(footprint, resources)
 
             def start() -> WorkerGroup:
-                return retraining_group(
-                    store,
-                    trainables,
-                    scans,
-                    footprint,
-                    cache,
-                    options=options,
-                )
+                return retraining_group(store, trainables, scans, footprint, cache, options=options)
 
-            train_side_by_side(wanted, fits, start, partial(_train, store))
+            with interims_logged(store, log):
+                train_side_by_side(wanted, fits, start, partial(_train, store))
         store.compact()
     return [row.trial_id for row in wanted]
 

@@ -35,6 +35,7 @@ from gansweep.search.stop_rules import StopRules, check_stop_rules
 from gansweep.search.study_rows import study_of_rows
 from gansweep.search.worker import WorkerGroupSettings
 from gansweep.store.compaction import Upkeep
+from gansweep.store.interims import interims_logged
 from gansweep.store.provenance import describe_sweep
 from gansweep.store.store import Store
 from gansweep.store.study_database import database_errors_told, place_of
@@ -176,7 +177,7 @@ def sweep(experiment: Experiment, options: SweepOptions, *, space: str = "") -> 
         ended = count_ended(study)
         study.sampler = make_sampler(experiment.sampler, options.seed, count_proposed(study), STARTUP_TRIALS)
         rules = StopRules(options, experiment.objectives, store.rows())
-        with Upkeep(store, ended) as upkeep:
+        with Upkeep(store, ended) as upkeep, interims_logged(store, log):
             searcher = StudySearcher(experiment, study, store, ready.check, rules, upkeep)
             if ended < options.trials and not rules.reason:
                 search = _Search(experiment, store, scans, footprint, options, at_once)

@@ -14,7 +14,7 @@ import psutil
 
 from gansweep.cohort.dataset import Cohort
 from gansweep.config import ScoringSettings, TrialConfig, validated
-from gansweep.contracts import Condition, Progress, Report, Sampler, Trainables
+from gansweep.contracts import Condition, Interim, Progress, Report, Sampler, Trainables
 from gansweep.errors import CohortError, ConfigError, Diverged, GansweepError, StoreError
 from gansweep.search.cohorts import find_cohort, is_in_storage
 from gansweep.search.mailbox import OUT_OF_MEMORY
@@ -22,6 +22,7 @@ from gansweep.search.relay import relay_warnings
 from gansweep.search.start import kept_start
 from gansweep.store.artifacts import sheet_path
 from gansweep.store.filesystem import PATIENCE_S
+from gansweep.store.interims import write_interim
 from gansweep.store.sheet import sheet_png
 from gansweep.store.store import Store
 
@@ -251,6 +252,9 @@ class _MailboxReporter:
 
     def reported(self) -> int:
         return int(self._worker.ask("reported", self._job.ticket))
+
+    def interim(self, interim: Interim) -> None:
+        write_interim(self._worker.store, self._job.trial_id, interim)
 
     def report(self, progress: Progress) -> bool:
         if self._worker.rank == 0:

@@ -19,6 +19,7 @@ from gansweep.training.capture import Execution, Update
 from gansweep.training.checkpoints import Checkpoints, copied
 from gansweep.training.divergence import CHECK_EVERY, DivergenceMonitor, check_samples
 from gansweep.training.ema import Ema
+from gansweep.training.pace import Pace
 from gansweep.training.placement import placed
 from gansweep.training.sampling import make_sampler
 
@@ -114,6 +115,7 @@ def train(  # noqa: C901 (one loop, read top to bottom)
             monitor.reported()
 
     seconds_training = seconds_scoring = 0.0
+    pace = Pace(config.iterations, reports, iteration, images_seen)
     kept = time.monotonic()
     with Checkpoints(reporter, first=world.rank == 0, device=device) as checkpoints:
         for index in range(reporter.reported(), reports):
@@ -146,6 +148,18 @@ def train(  # noqa: C901 (one loop, read top to bottom)
                 ema.update(iteration)
                 if checking:
                     monitor.check(gan, iteration)
+                    if world.rank == 0 and pace.due():
+                        trained_for = seconds_training + time.perf_counter() - started
+                        reporter.interim(
+                            pace.interim(
+                                iteration,
+                                images_seen,
+                                monitor.means(),
+                                index=index,
+                                trained=trained_for,
+                                scored=seconds_scoring,
+                            )
+                        )
                     due = 0.0 < checkpoint_seconds <= time.monotonic() - kept
                     # By the first worker's clock: the others ignore checkpoints, and nobody waits for them here.
                     if due and world.rank == 0 and iteration < segment_end:

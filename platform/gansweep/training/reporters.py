@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gansweep.contracts import Progress
+    from gansweep.contracts import Interim, Progress
 
 __all__ = ["MemoryReporter"]
 
 
 class MemoryReporter:
-    """Keeps all reports and the last checkpoint in memory.
+    """Keeps all reports and interims, and the last checkpoint, in memory.
 
     Args:
         proceed: asked after each report whether to go on; None: always.
@@ -23,6 +23,7 @@ class MemoryReporter:
 
     def __init__(self, proceed: Callable[[Progress], bool] | None = None) -> None:
         self.reports: list[Progress] = []
+        self.interims: list[Interim] = []
         self.state: dict[str, Any] | None = None
         self._proceed = proceed
 
@@ -37,6 +38,10 @@ class MemoryReporter:
     def reported(self) -> int:
         """Number of reports received."""
         return len(self.reports)
+
+    def interim(self, interim: Interim) -> None:
+        """Keeps `interim`."""
+        self.interims.append(interim)
 
     def report(self, progress: Progress) -> bool:
         """Keeps `progress`."""

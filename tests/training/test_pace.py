@@ -1,0 +1,40 @@
+"""What is told of a training between two reports."""
+
+from __future__ import annotations
+
+import pytest
+
+from gansweep.training import pace
+from gansweep.training.pace import Pace
+from tests.training.test_loop import CONFIG, run
+
+
+def test_the_time_left_counts_what_is_left_to_train_and_to_score():
+    made = Pace(1000, 4, 0, 0)
+    first = made.interim(100, 6400, {"critic_loss": 1.0}, index=0, trained=10.0, scored=0.0)
+    assert (first.iteration, first.iterations, first.losses) == (100, 1000, {"critic_loss": 1.0})
+    assert first.images_per_second == pytest.approx(640.0)
+    assert first.seconds_left == pytest.approx(90.0)  # nothing was scored yet, so nothing is known of scoring
+    later = made.interim(300, 19200, {}, index=1, trained=40.0, scored=5.0)
+    assert later.images_per_second == pytest.approx(12800 / 30)  # since the last one
+    assert later.seconds_left == pytest.approx(700 * 40 / 300 + 3 * 5.0)
+
+
+def test_a_resumed_training_is_measured_from_where_it_went_on():
+    made = Pace(1000, 4, 500, 32000)
+    told = made.interim(600, 38400, {}, index=2, trained=20.0, scored=0.0)
+    assert told.images_per_second == pytest.approx(320.0)
+    assert told.seconds_left == pytest.approx(80.0)
+    assert made.interim(800, 51200, {}, index=3, trained=60.0, scored=4.0).seconds_left == pytest.approx(40.0 + 4.0)
+
+
+def test_the_loop_tells_at_checks_alone_and_with_the_losses(monkeypatch):
+    monkeypatch.setattr(pace, "TELL_SECONDS", 0.0)
+    told = run(CONFIG.derive({"iterations": 120}), reports=1).interims
+    assert [interim.iteration for interim in told] == [100, 120]
+    assert told[0].losses.keys() >= {"critic_loss", "generator_loss"}
+    assert told[-1].seconds_left == 0.0
+
+
+def test_the_loop_tells_nothing_before_its_time():
+    assert run(CONFIG.derive({"iterations": 120}), reports=1).interims == []
