@@ -25,6 +25,7 @@ __all__ = [
     "ConfirmSettings",
     "GenerateOptions",
     "Placement",
+    "ReaderStudyOptions",
     "RepeatOptions",
     "ReplayOptions",
     "ScoreOptions",
@@ -143,6 +144,9 @@ class SweepOptions(Frozen):
     checkpoint_minutes: float = _checkpoint_minutes()
     hang_minutes: float = _hang_minutes()
     hang_factor: float = _hang_factor()
+    tensorboard: bool = Field(False, description="Follow the trials in TensorBoard: STORE/tensorboard.")
+    mlflow: bool = Field(False, description="Follow the trials in MLflow, at MLFLOW_TRACKING_URI.")
+    wandb: bool = Field(False, description="Follow the trials in Weights & Biases, in WANDB_PROJECT.")
     wait_for_nodes: float = Field(
         0.0,
         ge=0.0,
@@ -422,6 +426,17 @@ def text_of_reference(text: str, where: str) -> str:
         return _referred(text)
     except ValueError as error:
         raise ConfigError(str(error), where=f"{where} {text}", fix="write the URI into it") from None
+
+
+class ReaderStudyOptions(Frozen):
+    """What readers are shown: the options of `gansweep reader-study`."""
+
+    images: int = Field(60, ge=4, description="How many in all, half of them real.")
+    split: Literal["val", "train"] = Field("val", description="Which patients of a cohort the real images are of.")
+    size: int = Field(64, ge=8, description="Pixels, where REAL is a folder; a cohort has a size.")
+    seed: int | None = Field(
+        None, ge=0, description="Seed of choice and order; default: a new one each time, for it gives the key away."
+    )
 
 
 def option_of(name: str, field: FieldInfo) -> str:

@@ -57,7 +57,8 @@ def anchors(name: str) -> set[str]:
 
 def options() -> set[str]:
     """Every option of every command; help is added as a command is run."""
-    commands = COMMAND.commands.values()
+    groups = [command for command in COMMAND.commands.values() if hasattr(command, "commands")]
+    commands = [*COMMAND.commands.values(), *(inner for group in groups for inner in group.commands.values())]
     return {"--help"} | {
         option
         for command in (COMMAND, *commands)

@@ -189,6 +189,9 @@ def test_the_job_reads_the_options_that_were_submitted(tmp_path, monkeypatch):
         checkpoint_minutes=2.5,
         hang_minutes=30.0,
         hang_factor=5.0,
+        tensorboard=True,
+        mlflow=True,
+        wandb=True,
         wait_for_nodes=60.0,
         wait_for_storage=30.0,
     )

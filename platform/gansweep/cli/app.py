@@ -19,6 +19,7 @@ from gansweep.cli import (
     demo,
     exports,
     question,
+    reader_study,
     repeats,
     replays,
     results,
@@ -84,6 +85,16 @@ _COMMANDS: tuple[tuple[str, Callable[..., None], str], ...] = (
 for panel, function, example in _COMMANDS:
     kind = SubmitCommand if function is submissions.submit else Command
     app.command(cls=kind, rich_help_panel=panel, epilog=example_lines(example))(function)
+
+_reading = typer.Typer(
+    cls=reader_study.MakesByDefault,
+    no_args_is_help=True,
+    help="Ask human readers which images are synthetic: make a blinded page, and score their answers.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for function in (reader_study.make, reader_study.score):
+    _reading.command(cls=Command, epilog=example_lines(reader_study.EXAMPLES[function.__name__]))(function)
+app.add_typer(_reading, name="reader-study", rich_help_panel="Use")
 
 
 def _print_version(wanted: bool) -> None:

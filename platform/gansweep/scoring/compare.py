@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gansweep.options import ScoreOptions
     from gansweep.scoring.values import MetricValue
 
-__all__ = ["compare"]
+__all__ = ["compare", "load_images"]
 
 Split = Literal["train", "val"]
 
@@ -56,8 +56,8 @@ def compare(
     if options.paired:
         _refuse_unlike_pairs(real, fake)
     plain = is_unlabelled(real) or is_unlabelled(fake)
-    real_images, info = _load(real, options.size, progress)
-    fake_images = _drawn_apart(*_load(fake, info.size, progress, like=info, labelled=not plain))
+    real_images, info = load_images(real, options.size, progress)
+    fake_images = _drawn_apart(*load_images(fake, info.size, progress, like=info, labelled=not plain))
     seen, unseen = _seen_and_unseen(real, real_images, options.training, info, progress)
     if plain:
         # Classes of one set alone say nothing of the other.
@@ -99,16 +99,16 @@ def _seen_and_unseen(
 ) -> tuple[ImageSet | None, ImageSet | None]:
     """What the generator is taken to have been trained on, and real images that it was not."""
     if training is not None:
-        return _load(training, info.size, progress, like=info, splits=("train",), labelled=not is_unlabelled(training))[
-            0
-        ], real_images
+        return load_images(
+            training, info.size, progress, like=info, splits=("train",), labelled=not is_unlabelled(training)
+        )[0], real_images
     if not (real / "cohort.json").is_file():
         return None, None
     cohort = Cohort.open(real)
     return _of(cohort, ("train",)), _of(cohort, ("val",)) if cohort.info.images.get("val") else None
 
 
-def _load(
+def load_images(
     path: Path,
     size: int,
     progress: ProgressCallback | None,
@@ -117,7 +117,22 @@ def _load(
     splits: tuple[Split, ...] = ("train", "val"),
     labelled: bool = True,
 ) -> tuple[ImageSet, CohortInfo]:
-    """The images at `path`: those splits of a cohort, or all of a folder, read as `like` was where that is given."""
+    """The images at `path`: those splits of a cohort, or all of a folder, read as `like` was where that is given.
+
+    Args:
+        path: a cohort, or a folder that `ingest` could read.
+        size: rows and columns of a folder's images; a cohort has a size.
+        progress: told of each step.
+        like: what the images are compared with.
+        splits: of a cohort.
+        labelled: whether labels are those of `like`.
+
+    Returns:
+        the images, and the record of the cohort that they are or were made.
+
+    Raises:
+        CohortError: a folder that cannot be read, or images that cannot be compared with those of `like`.
+    """
     named = like if labelled else None
     if (path / "cohort.json").is_file():
         cohort = Cohort.open(path)

@@ -63,10 +63,14 @@ def _initialised() -> str:
     import ray
 
     try:
-        ray.init(include_dashboard=None, log_to_driver=False, logging_level=logging.ERROR, runtime_env=_own_code())
+        context = ray.init(
+            include_dashboard=None, log_to_driver=False, logging_level=logging.ERROR, runtime_env=_own_code()
+        )
     except Exception as error:  # Ray raises a bare Exception where a local start takes more than 30 s
         ray.shutdown()
         return " ".join(str(error).split())[:200] or type(error).__name__
+    if context.dashboard_url:
+        log.info("Ray dashboard: http://%s", context.dashboard_url)
     return ""
 
 

@@ -20,6 +20,7 @@ from gansweep.search.cluster import (
 )
 from gansweep.search.cohorts import find_cohort, place_for_workers
 from gansweep.search.guesses import enqueue_new, guessed_parameters
+from gansweep.search.loggers import Runs, check_loggers, loggers_of
 from gansweep.search.prechecks import config_checker, precheck
 from gansweep.search.samplers import make_sampler
 from gansweep.search.searcher import (
@@ -97,6 +98,7 @@ def prepare(experiment: Experiment, options: SweepOptions, *, space: str) -> Rea
     check_stop_rules(options, experiment.objectives)
     if options.study:
         place_of(options.study)
+    check_loggers(options)
     guesses = guessed_parameters(experiment, options.tries)
     footprint = Footprint(
         options.workers_per_trial,
@@ -258,7 +260,7 @@ class _Search:
                     storage_path=scratch,
                     stop=SearchStopper(searcher, rules),
                     verbose=0,
-                    callbacks=[ProgressCounts()],
+                    callbacks=[ProgressCounts(), Runs(self.store, loggers_of(self.options, self.store))],
                     failure_config=tune.FailureConfig(max_failures=_RETRIES),
                     checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
                 ),
