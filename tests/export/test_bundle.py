@@ -17,6 +17,8 @@ import torch
 from monai.bundle import ConfigWorkflow, verify_net_in_out
 
 from gansweep.export.bundle import GeneratorNetwork
+from gansweep.export.loading import load_generator
+from gansweep.export.program import write_program
 from trainables import TRAINABLES
 
 ROOT = Path(__file__).parents[2]
@@ -116,6 +118,34 @@ def test_the_program_draws_what_the_generator_draws(exported: Path) -> None:
         assert str(ROOT).encode() not in (exported / "bundle" / "models" / "generator.pt2").read_bytes()
         assert not torch.equal(images, program(1 - labels, noise)), "the class counts"
         assert not torch.equal(images, program(labels, noise + 1)), "the noise counts"
+
+
+def test_onnx_draws_what_the_program_draws_for_any_number_of_images(exported: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    models = exported / "bundle" / "models"
+    program = torch.export.load(models / "generator.pt2").module()
+    session = onnxruntime.InferenceSession(models / "generator.onnx", providers=["CPUExecutionProvider"])
+    metadata = json.loads((exported / "bundle" / "configs" / "metadata.json").read_text())
+    assert metadata["onnx"]["file"] == "models/generator.onnx"
+    width = session.get_inputs()[1].shape[1]
+    for n in (2, 5, 33):
+        labels = torch.arange(n) % 2
+        noise = torch.randn(n, width, generator=torch.Generator().manual_seed(n))
+        (images,) = session.run(["images"], {"labels": labels.numpy(), "noise": noise.numpy()})
+        assert images.shape == (n, 1, 16, 16)
+        assert abs(torch.from_numpy(images) - program(labels, noise)).max() <= metadata["onnx"]["largest_difference"]
+    assert str(ROOT).encode() not in (models / "generator.onnx").read_bytes(), "a path of this machine"
+
+
+def test_without_the_onnx_packages_there_is_a_program_and_no_onnx(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gansweep.export.program._ONNX", ("onnx", "no_such_package"))
+    program = write_program(load_generator(exported, TRAINABLES), tmp_path / "generator.pt2")
+    assert program is not None
+    assert not program.onnx
+    assert [path.name for path in tmp_path.iterdir()] == ["generator.pt2"]
 
 
 def test_the_bundle_draws_without_gansweep(exported: Path, tmp_path: Path) -> None:

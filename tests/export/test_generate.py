@@ -21,6 +21,7 @@ from torch import nn
 from gansweep.cohort.dataset import FULL_SCALE, Cohort
 from gansweep.cohort.ingest.run import IngestSettings, ingest
 from gansweep.cohort.intensity import WINDOWS
+from gansweep.cohort.phantom.ct_writer import NO_DATE
 from gansweep.config import DataView, Frozen, ScoringSettings, TrialConfig
 from gansweep.contracts import Condition, ImageSpec, Trainables
 from gansweep.errors import CohortError, ExportError
@@ -132,8 +133,10 @@ def test_dicom_says_it_is_synthetic_and_carries_no_patient(dicom: Path) -> None:
         assert "no patient was imaged" in dataset.DerivationDescription
         assert "-1000 to 1000" in dataset.DerivationDescription
         assert dataset.SeriesDescription in {"SYNTHETIC control", "SYNTHETIC fahr"}
-        for identifying in ("PatientBirthDate", "PatientSex", "StudyDate", "AccessionNumber", "ReferringPhysicianName"):
+        assert dataset.StudyDate == NO_DATE
+        for identifying in ("PatientBirthDate", "PatientSex", "AccessionNumber", "ReferringPhysicianName"):
             assert not str(dataset.get(identifying, "")), identifying
+        assert "Laterality" not in dataset
         for absent in ("InstitutionName", "StationName", "OperatorsName", "PatientAge", "OtherPatientIDs"):
             assert absent not in dataset
     for unique in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "PatientID"):
@@ -159,6 +162,16 @@ def test_dicom_passes_an_independent_validator(dicom: Path, tmp_path: Path, expo
     for path in paths:
         done = subprocess.run(["dciodvfy", str(path)], capture_output=True, text=True, check=False)
         assert "Error" not in done.stdout + done.stderr, done.stderr
+        assert "Warning" not in done.stdout + done.stderr, done.stderr
+
+
+def test_dicom_of_the_lesion_view_opens_in_the_brain_window(dicom: Path, exported: Path, tmp_path: Path) -> None:
+    dataset = pydicom.dcmread(next((dicom / "images").iterdir()))
+    assert list(dataset.WindowCenter) == [40.0, 0.0]
+    assert list(dataset.WindowWidth) == [80.0, 2000.0]
+    assert list(dataset.WindowCenterWidthExplanation) == ["brain", "all values"]
+    straight = pydicom.dcmread(_with_record(exported, tmp_path / "soft", window="soft"))
+    assert (straight.WindowCenter, straight.WindowWidth) == (40.0, 400.0)
 
 
 def test_grey_values_without_a_unit_get_none(exported: Path, tmp_path: Path) -> None:

@@ -193,6 +193,14 @@ def add_program(bundle: Path, generator: LoadedGenerator) -> None:
         "largest_difference": TOLERANCE,
         "required_packages_version": {name: version(name) for name in ("torch", "numpy", "monai")},
     }
+    if program.onnx:
+        metadata["onnx"] = {
+            "file": "models/generator.onnx",
+            "inputs": metadata["exported_program"]["inputs"],
+            "output": "images, in [-1, 1]",
+            "largest_difference": TOLERANCE,
+            "required_packages_version": {"onnxruntime": version("onnxruntime"), "numpy": version("numpy")},
+        }
     path.write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
 
 

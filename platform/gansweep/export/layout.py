@@ -11,6 +11,7 @@ from gansweep.errors import ExportError
 from gansweep.export.bundle import add_program, write_bundle
 from gansweep.export.card import model_card
 from gansweep.export.config_file import config_yaml
+from gansweep.export.datasheet import DATASHEET, datasheet
 from gansweep.export.loading import flat_weights, load_generator, sampling_traits
 from gansweep.export.record import RECORD, WEIGHTS, GeneratorRecord
 from gansweep.files import sha256_of
@@ -99,6 +100,7 @@ def write_export(
         "config.yaml": config_yaml(trained.config, header, trained.scoring, trained.origin),
         "evidence.json": evidence.to_json(),
         "MODEL_CARD.md": model_card(record, evidence, made, trained.attribution),
+        DATASHEET: datasheet(trained.cohort),
     }.items():
         (folder / name).write_text(text, encoding="utf-8")
     write_bundle(folder, record, evidence, made, trained.attribution)

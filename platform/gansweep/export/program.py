@@ -1,8 +1,10 @@
-"""A generator as an exported program: PyTorch alone runs it, without gansweep."""
+"""A generator as an exported program: PyTorch alone runs it, or ONNX Runtime alone, without gansweep."""
 
 from __future__ import annotations
 
+import importlib.util
 import logging
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,7 @@ __all__ = ["TOLERANCE", "Program", "write_program"]
 TOLERANCE = 1e-4
 """Largest difference of a pixel, on the scale of [-1, 1], between the program and the generator."""
 _BATCH = 4
+_ONNX = ("onnx", "onnxruntime", "onnxscript")
 _MOST_NOISE = 2**22
 log = logging.getLogger(__name__)
 
@@ -34,10 +37,12 @@ class Program:
     Args:
         noise: standard normal numbers per image.
         labels: the classes that it makes.
+        onnx: whether it was written for ONNX Runtime, too.
     """
 
     noise: int
     labels: tuple[int, ...]
+    onnx: bool = False
 
 
 class _GivenNoise(TorchFunctionMode):
@@ -111,7 +116,49 @@ def write_program(generator: LoadedGenerator, path: Path) -> Program | None:
         # The lines of source that a node stems from are paths of this machine.
         node.meta.pop("stack_trace", None)
     torch.export.save(program, path)
-    return Program(width, tuple(generator.classes))
+    onnx = _write_onnx(program, path.with_suffix(".onnx"), wanted, noise)
+    return Program(width, tuple(generator.classes), onnx)
+
+
+def _write_onnx(program: Any, path: Path, labels: Tensor, noise: Tensor) -> bool:
+    """Writes the program as ONNX; returns whether it is there and draws what the program draws.
+
+    Args:
+        program: the exported program.
+        path: the file to write.
+        labels: with `noise`, what both are compared on; another batch size than the program was traced with.
+        noise: `[n, k]`.
+    """
+    if missing := [name for name in _ONNX if importlib.util.find_spec(name) is None]:
+        log.info("no ONNX file: %s not installed; pip install 'gansweep[onnx]'", ", ".join(missing))
+        return False
+    try:
+        import onnxruntime
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                program,
+                f=path,
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+                input_names=["labels", "noise"],
+                output_names=["images"],
+            )
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        (images,) = session.run(None, {"labels": labels.numpy(), "noise": noise.numpy()})
+        error = float((torch.from_numpy(images) - program.module()(labels, noise)).abs().max())
+    except Exception as cause:
+        # An operator that ONNX does not have, or a shape that it cannot follow; the exporter has no common error.
+        log.info("no ONNX file: %s", type(cause).__name__)
+        path.unlink(missing_ok=True)
+        return False
+    if not error <= TOLERANCE:
+        log.info("no ONNX file: it differs from the generator by %.2g", error)
+        path.unlink()
+        return False
+    return True
 
 
 def _noise_of(gan: Gan, labels: Tensor) -> int:

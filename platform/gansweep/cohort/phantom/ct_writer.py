@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["CtSlice", "write_ct"]
+__all__ = ["NO_DATE", "CtSlice", "write_ct"]
+
+NO_DATE = "19000101"
+"""The study date of what was never acquired. Archives want one, and no scanner is as old."""
 
 INTERCEPT = -1024  # stored 0 is -1024 HU, as in most CT files
 
@@ -84,11 +87,11 @@ def _set_identity(dataset: object, attributes: CtSlice) -> None:
         "PatientSex": "",
         "PatientIdentityRemoved": "YES",
         "DeidentificationMethod": "synthetic: no patient exists",
-        "StudyDate": "",
-        "StudyTime": "",
+        "StudyDate": NO_DATE,
+        "StudyTime": "000000",
         "AccessionNumber": "",
         "ReferringPhysicianName": "",
-        "StudyID": "",
+        "StudyID": "PHANTOM",
         "Modality": "CT",
         "SeriesNumber": 1,
         "SeriesDescription": attributes.description,
