@@ -18,9 +18,9 @@ import torch
 from gansweep.contracts import ImageSet, Progress, Report
 from gansweep.report.html import write_report
 from gansweep.search.spaces import load_space
-from gansweep.store.artifacts import sheet_path
+from gansweep.store.artifacts import growth_path, sheet_path
 from gansweep.store.schema import ReportRow, SweepInfo, TrialRow
-from gansweep.store.sheet import sheet_png
+from gansweep.store.sheet import growth_png, sheet_png
 from gansweep.store.store import Store
 from tests.report.example_sweep import BEGAN, FEATURES, make_info, make_scores
 
@@ -65,6 +65,8 @@ def store_of(folder: Path, trials: int) -> Store:
         if number < 50:
             sheet = sheet_png(ImageSet(images[0], labels), images[1], labels, ("control", "fahr"))
             store.write_bytes(sheet_path(f"{number:04d}"), sheet)
+            for index in range(REPORTS):
+                store.write_bytes(growth_path(f"{number:04d}", 100 * (index + 1)), growth_png(images[1], labels))
     return store
 
 

@@ -8,9 +8,9 @@ import torch
 
 from gansweep.config import Objective, TrialConfig
 from gansweep.contracts import ImageSet
-from gansweep.store.artifacts import sheet_path
+from gansweep.store.artifacts import growth_path, sheet_path
 from gansweep.store.schema import CohortReference, ReportRow, SweepInfo, TrialRow
-from gansweep.store.sheet import sheet_png
+from gansweep.store.sheet import growth_png, sheet_png
 from tests.values import report_of
 
 FEATURES = "cohort:0123456789ab"
@@ -66,6 +66,8 @@ def write_sheet(store, trial_id, seed):
     real = ImageSet(torch.rand(16, 1, 32, 32, generator=random) * 2 - 1, labels)
     fake = torch.rand(16, 1, 32, 32, generator=random) * 2 - 1
     store.write_bytes(sheet_path(trial_id), sheet_png(real, fake, labels, ("control", "fahr")))
+    for report in range(4):
+        store.write_bytes(growth_path(trial_id, 100 * (report + 1)), growth_png(fake * (report + 1) / 4, labels))
 
 
 def run_trial(store, study, number_of_reports=4):

@@ -99,3 +99,17 @@ def test_one_objective_has_no_scatter(tmp_path):
     run_trial(store, study)
     run_trial(store, study)
     assert list(figures(store, leaderboard(store), None)) == ["Learning curves", "History"]
+
+
+def test_slices_and_contours_show_the_last_objective_in_percent_over_what_matters(finished):
+    study = finished.load_study()
+    drawn = figures(finished, leaderboard(finished), study)
+    slices = drawn["Slices"]
+    accuracies = [100 * trial.values[1] for trial in study.get_trials(deepcopy=False)]
+    assert len(slices.data) == 4  # the parameters of the space
+    assert sorted(slices.data[0].y) == pytest.approx(sorted(accuracies))
+    contours = drawn["Contours"]
+    points = next(trace for trace in contours.data if trace.type == "scatter")
+    first = contours.layout.xaxis.title.text
+    assert sorted(map(str, points.x)) == sorted(str(trial.params[first]) for trial in study.get_trials(deepcopy=False))
+    assert contours.layout.yaxis.title.text != first

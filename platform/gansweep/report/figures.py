@@ -11,6 +11,7 @@ import pandas as pd
 from gansweep.report.ablation_figure import ablation_figure
 from gansweep.report.comparison import folded
 from gansweep.report.drawing import COLOURS, INK, axis, drawn, figure_of, hover, name_axes, stack
+from gansweep.report.landscape import contour_figure, slice_figure
 from gansweep.report.leaderboard import searched_keys, short_names
 from gansweep.report.repeats_figure import repeats_figure
 from gansweep.scoring.metrics.formatting import is_proportion
@@ -18,7 +19,7 @@ from gansweep.search.ablate import ablation
 from gansweep.store.schema import flat_config
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import optuna
     import plotly.graph_objects as go
@@ -64,6 +65,12 @@ def figures(store: Store, rows: Sequence[LeaderboardRow], study: optuna.Study | 
     reports = store.latest_reports()
     reports = reports[reports["trial_id"].isin([row.trial_id for row in searched])]
     ablated = ablation(store)
+    sampled = None if study is None else _sampled(study)
+    found = {} if sampled is None else _importances(sampled, objectives)
+    # By the objective that slices and contours are about, and then by the others.
+    parameters = list(
+        dict.fromkeys(name for objective in reversed(objectives) for name in found.get(objective.name, {}))
+    )
     drawn: dict[str, go.Figure | None] = {
         "Objectives": tradeoff_figure(measured, objectives) if len(objectives) > 1 else None,
         "Learning curves": learning_figure(reports, searched, objectives),
@@ -72,7 +79,9 @@ def figures(store: Store, rows: Sequence[LeaderboardRow], study: optuna.Study | 
         "Gain over real images alone": difference_figure(measured, objectives),
         "History": history_figure(measured, objectives),
         "Configurations": parallel_figure(measured, objectives),
-        "What mattered": importance_figure(study, objectives) if study is not None else None,
+        "What mattered": _importance_bars(sampled, found) if sampled is not None else None,
+        "Slices": slice_figure(sampled, parameters, objectives) if sampled is not None else None,
+        "Contours": contour_figure(sampled, parameters, objectives) if sampled is not None else None,
     }
     return {title: figure for title, figure in drawn.items() if figure is not None}
 
@@ -288,33 +297,49 @@ def importance_figure(study: optuna.Study, objectives: Sequence[Objective]) -> g
         study: the sweep's.
         objectives: in the study's order.
     """
+    sampled = _sampled(study)
+    return _importance_bars(sampled, _importances(sampled, objectives)) if sampled is not None else None
+
+
+def _sampled(study: optuna.Study) -> optuna.Study | None:
+    """The completed trials, or some of many, as a study in memory; None if there are too few trials."""
     import optuna
 
     done = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
     if len(done) < _ENOUGH_FOR_IMPORTANCE:
         return None
-    if len(done) > _MOST_FOR_IMPORTANCE:
-        done = done[:: math.ceil(len(done) / _MOST_FOR_IMPORTANCE)]
-        study = _study_of(done, study.directions)
-    figure = figure_of(height=380)
+    return _study_of(done[:: math.ceil(len(done) / _MOST_FOR_IMPORTANCE)], study.directions)
+
+
+def _importances(study: optuna.Study, objectives: Sequence[Objective]) -> dict[str, dict[str, float]]:
+    """For each objective that varies, the fraction of its variance that each parameter explains, the largest first."""
+    import optuna
+
+    found = {}
     for index, objective in enumerate(objectives):
-        values = [trial.values[index] for trial in done]
-        if np.ptp(values) == 0:  # no variance to explain
+        if np.ptp([trial.values[index] for trial in study.get_trials(deepcopy=False)]) == 0:
             continue
-        importances = optuna.importance.get_param_importances(
+        found[objective.name] = optuna.importance.get_param_importances(
             study,
             evaluator=optuna.importance.FanovaImportanceEvaluator(n_trees=_TREES, seed=0),
             target=lambda trial, index=index: trial.values[index],  # type: ignore[misc]
         )
-        colour = {"color": COLOURS[index % len(COLOURS)]}
+    return found
+
+
+def _importance_bars(study: optuna.Study, found: Mapping[str, Mapping[str, float]]) -> go.Figure | None:
+    if not found:
+        return None
+    figure = figure_of(height=380)
+    for place, (name, importances) in enumerate(found.items()):
         # plotly draws the first bar at the bottom.
         names = list(importances)[::-1]
         fractions = list(importances.values())[::-1]
-        figure.add_bar(x=fractions, y=names, orientation="h", name=objective.name, marker=colour)
-    if not figure.data:
-        return None
+        colour = {"color": COLOURS[place % len(COLOURS)]}
+        figure.add_bar(x=fractions, y=names, orientation="h", name=name, marker=colour)
     figure.update_layout(barmode="group", height=max(300, 60 + 34 * len(figure.data[0].y)))
-    name_axes(figure, x=f"fraction of variance explained, {len(done)} trials", y="")
+    count = len(study.get_trials(deepcopy=False))
+    name_axes(figure, x=f"fraction of variance explained, {count} trials", y="")
     return figure
 
 

@@ -22,7 +22,7 @@ from gansweep.report.provenance import provenance
 from gansweep.report.status import sweep_status
 from gansweep.report.tracking import ENOUGH, tracking
 from gansweep.search.answer import answer, confirmation
-from gansweep.store.artifacts import sheet_path
+from gansweep.store.artifacts import growth_paths, sheet_path
 from gansweep.store.filesystem import Files
 from gansweep.store.schema import flat_config
 
@@ -56,6 +56,9 @@ _CAPTIONS = {
     "Configurations": "The searched parameters, one line per trial. Drag along an axis to select trials.",
     "What mattered": "The fraction of each objective's variance that a parameter explains (functional ANOVA over the "
     "trials that reported all objectives). With few trials, take it as a hint.",
+    "Slices": "The last objective against the parameters that explain most, one point per trial.",
+    "Contours": "The last objective over the two parameters that explain most, interpolated between trials (points): "
+    "far from a point it is a guess.",
 }
 
 
@@ -112,6 +115,7 @@ def report_html(store: Store) -> str:
             "enough": ENOUGH,
             "failures": status.failures,
             "sheets": _sheets(store, rows),
+            "growth": _growth(store, rows),
             "figures": {
                 title: {"caption": _CAPTIONS[title], "fragment": figure_fragment(figure, title)}
                 for title, figure in drawn.items()
@@ -228,6 +232,16 @@ def _table(rows: Sequence[LeaderboardRow], info: SweepInfo) -> dict[str, Any]:
             for row in rows
         ],
     }
+
+
+def _growth(store: Store, rows: Sequence[LeaderboardRow]) -> list[tuple[LeaderboardRow, list[tuple[int, str]]]]:
+    """The leaders' samples at each report, if they were kept at more than one."""
+    kept = growth_paths(store)
+    leaders = [row for row in folded(rows) if row.front >= 0 and len(kept.get(row.trial_id, ())) > 1][:_SHEETS]
+    return [
+        (row, [(iteration, data_uri(store.read_bytes(path))) for iteration, path in kept[row.trial_id]])
+        for row in leaders
+    ]
 
 
 def _sheets(store: Store, rows: Sequence[LeaderboardRow]) -> list[tuple[LeaderboardRow, str]]:

@@ -112,7 +112,18 @@ async function start() {
   document.documentElement.dataset.charts = "drawn";
 }
 
+function growing(figure) {
+  const slider = figure.querySelector("input");
+  const pictures = figure.querySelectorAll("img");
+  const iterations = slider.dataset.iterations.split(",");
+  slider.addEventListener("input", () => {
+    pictures.forEach((picture, index) => { picture.hidden = index !== Number(slider.value); });
+    figure.querySelector("output").textContent = iterations[slider.value];
+  });
+}
+
 window.addEventListener("load", () => {
+  document.querySelectorAll(".growth").forEach(growing);
   start().catch((error) => {
     const told = document.createElement("p");
     told.className = "note";

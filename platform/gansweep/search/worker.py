@@ -20,10 +20,10 @@ from gansweep.search.cohorts import find_cohort, is_in_storage
 from gansweep.search.mailbox import OUT_OF_MEMORY
 from gansweep.search.relay import relay_warnings
 from gansweep.search.start import kept_start
-from gansweep.store.artifacts import sheet_path
+from gansweep.store.artifacts import growth_path, sheet_path
 from gansweep.store.filesystem import PATIENCE_S
 from gansweep.store.interims import write_interim
-from gansweep.store.sheet import sheet_png
+from gansweep.store.sheet import growth_png, sheet_png
 from gansweep.store.store import Store
 
 if TYPE_CHECKING:
@@ -213,10 +213,10 @@ class _Scoring:
     def __call__(self, sampler: Sampler, iteration: int) -> dict[str, float]:
         worker = self._worker
         if worker.rank == 0:
-            worker.store.write_bytes(sheet_path(self._job.trial_id), self._sheet(sampler))
+            self._draw(sampler, iteration)
         return worker.scorer.score(sampler, self._config, iteration)
 
-    def _sheet(self, sampler: Sampler) -> bytes:
+    def _draw(self, sampler: Sampler, iteration: int) -> None:
         import torch
 
         worker = self._worker
@@ -225,7 +225,10 @@ class _Scoring:
         classes = worker.cohort.info.classes
         made = worker.settings.trainables.classes_made(config, worker.cohort.spec(config.data))
         labels = torch.tensor(made).repeat_interleave(_SHEET_IMAGES)
-        return sheet_png(data, sampler(Condition(labels), config.seed), labels, classes)
+        images = sampler(Condition(labels), config.seed)
+        trial_id = self._job.trial_id
+        worker.store.write_bytes(sheet_path(trial_id), sheet_png(data, images, labels, classes))
+        worker.store.write_bytes(growth_path(trial_id, iteration), growth_png(images, labels))
 
 
 class _MailboxReporter:

@@ -17,7 +17,15 @@ if TYPE_CHECKING:
 
     from gansweep.store.store import Store
 
-__all__ = ["StoreArtifacts", "attach_sheet", "attach_sheets", "nearest_path", "sheet_path"]
+__all__ = [
+    "StoreArtifacts",
+    "attach_sheet",
+    "attach_sheets",
+    "growth_path",
+    "growth_paths",
+    "nearest_path",
+    "sheet_path",
+]
 
 # The keys optuna.artifacts and optuna-dashboard look under. `optuna.artifacts.upload_artifact` would choose a random
 # identifier and keep a second copy of each sheet; with the trial's own number as identifier there is one file, which
@@ -34,6 +42,21 @@ def sheet_path(trial_id: str) -> str:
 def nearest_path(trial_id: str) -> str:
     """Where the picture of a trial's samples beside their nearest real images lies in its store."""
     return f"artifacts/{trial_id}-nearest.png"
+
+
+def growth_path(trial_id: str, iteration: int) -> str:
+    """Where a trial's samples at one report lie in its store."""
+    return f"artifacts/{trial_id}-at-{iteration:08d}.png"
+
+
+def growth_paths(store: Store) -> dict[str, list[tuple[int, str]]]:
+    """For each trial the iterations of which samples were kept, in order, with their places in the store."""
+    found: dict[str, list[tuple[int, str]]] = {}
+    for name in sorted(entry.name for entry in store.list("artifacts")):
+        trial_id, at, iteration = name.removesuffix(".png").rpartition("-at-")
+        if at:
+            found.setdefault(trial_id, []).append((int(iteration), f"artifacts/{name}"))
+    return found
 
 
 class StoreArtifacts:

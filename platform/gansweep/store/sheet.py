@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Pixels = NDArray[np.uint8]
 
-__all__ = ["nearest_png", "sheet_png"]
+__all__ = ["growth_png", "nearest_png", "sheet_png"]
 
 _ROWS = 2  # of images per class: a sheet near to square shows most where the dashboard makes it small
 _REAL = 4
@@ -52,10 +52,14 @@ def sheet_png(real: ImageSet, fake_images: Tensor, fake_labels: Tensor, classes:
         (name, _pick(real.images, real.labels, label, _REAL), _pick(fake_images, fake_labels, label, _GENERATED))
         for label, name in enumerate(classes)
     ]
-    height, width = _cell_size([cell for _, left, right in blocks for cell in (*left, *right)])
-    split = _MARGIN + _LABEL + _REAL // _ROWS * (width + _GAP) + _BETWEEN // 2
+    # A generated image with its mask beside it is wider than a real one.
+    of_real = _cell_size([cell for _, left, _ in blocks for cell in left])
+    of_fake = _cell_size([cell for _, _, right in blocks for cell in right])
+    height = max(of_real[0], of_fake[0])
+    split = _MARGIN + _LABEL + _REAL // _ROWS * (of_real[1] + _GAP) + _BETWEEN // 2
     right_of = split + _BETWEEN // 2
-    size = (right_of + _GENERATED // _ROWS * (width + _GAP) + _MARGIN, _HEADER + len(blocks) * _block(height) + _MARGIN)
+    width = right_of + _GENERATED // _ROWS * (of_fake[1] + _GAP) + _MARGIN
+    size = (width, _HEADER + len(blocks) * _block(height) + _MARGIN)
     sheet = Image.new("RGB", size, _BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(size=15)
@@ -65,9 +69,27 @@ def sheet_png(real: ImageSet, fake_images: Tensor, fake_labels: Tensor, classes:
     for row, (name, left, right) in enumerate(blocks):
         top = _HEADER + row * _block(height)
         draw.text((_MARGIN, top + height - 8), _shortened(name, font), _INK, font)
-        _paste(sheet, left, _MARGIN + _LABEL, top, (height, width))
-        _paste(sheet, right, right_of, top, (height, width))
+        _paste(sheet, left, _MARGIN + _LABEL, top, (height, of_real[1]))
+        _paste(sheet, right, right_of, top, (height, of_fake[1]))
     return _encoded(sheet)
+
+
+def growth_png(images: Tensor, labels: Tensor) -> bytes:
+    """Samples in native pixels, a row for each class: small enough to be kept at every report.
+
+    Args:
+        images: `[n, C, H, W]` in [-1, 1].
+        labels: `[n]`, equally many of each.
+
+    Returns:
+        a PNG.
+    """
+    pictures = [_as_picture(image) for image in _grey(images)]
+    rows = [
+        np.concatenate([pictures[place] for place in np.flatnonzero(labels.numpy() == label)[:_GENERATED]], axis=1)
+        for label in labels.unique().tolist()
+    ]
+    return _encoded(Image.fromarray(np.concatenate(rows, axis=0)))
 
 
 def nearest_png(columns: Mapping[str, Tensor], captions: Sequence[str]) -> bytes:
