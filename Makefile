@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Two cores are plenty for the tests; a thread pool per process on top of them only gets in the way.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test check acceptance bench gpu wheel constraints clean
+.PHONY: demo test check acceptance bench gpu docs wheel constraints clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.installed  ## the whole story on phantom scans, into ./demo
@@ -32,6 +32,9 @@ bench: $(VENV)/.installed-dev  ## every figure the README quotes
 gpu:  ## every figure of a GPU in at most 8 minutes, into ./gpu-report; tiny on a CPU
 	PYTHONPATH=platform:. $(PYTHON) -m benchmarks.gpu $(ARGS)
 
+docs: $(VENV)/.installed-dev  ## the documentation as a site, in ./site; a broken link is an error
+	$(BIN)/mkdocs build --strict --quiet
+
 wheel: $(VENV)/.installed-dev  ## dist/: the wheel and its constraints, which cluster.yaml installs
 	rm -rf dist
 	$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
@@ -43,7 +46,7 @@ constraints: $(VENV)/.installed-dev  ## constraints.txt from what $(VENV) holds
 	  | sed 's/+cpu$$//; s/+cu[0-9]*$$//'; } > $(VENV)/constraints.txt && mv $(VENV)/constraints.txt constraints.txt
 
 clean:
-	rm -rf demo dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf demo dist build site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -15,8 +15,9 @@ def began():
 
 
 @pytest.fixture
-def context(began):
+def context(began, monkeypatch):
     """What typer hands to the demo: its root command runs the others."""
+    monkeypatch.setattr("gansweep.cli.demo._answer", lambda _out: "There is no store without the commands.")
     root = SimpleNamespace(command=SimpleNamespace(main=lambda words, **_: began.append(words[0])))
     return SimpleNamespace(find_root=lambda: root)
 
@@ -56,4 +57,4 @@ def test_the_commands_write_nothing_that_a_later_demo_leaves(context, tmp_path):
     demo(context, out=tmp_path / "demo")
     text = (tmp_path / "demo" / "commands.txt").read_text()
     names = {word.partition(f"{tmp_path}/demo/")[2] for word in text.split() if f"{tmp_path}/demo/" in word}
-    assert names == {"scans", "cohort", "runs", "runs/demo", "report.html", "best", "synthetic"}
+    assert names == {"scans", "cohort", "runs", "runs/demo", "report.html", "picture.png", "best", "synthetic"}

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ast
 import importlib
+import os
 import re
 import shlex
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -41,7 +44,7 @@ def shown(name: str) -> list[list[str]]:
     """Every `gansweep ...` that stands on lines of its own, as words; continued lines joined, comments left out."""
     text = re.sub(r"^# ?", "", text_of(name), flags=re.MULTILINE)
     lines = re.sub(r"\\\n\s*", "", text).splitlines()
-    return [shlex.split(line, comments=True)[1:] for line in lines if re.match(r"\s*gansweep (?!sweep$)\w+ ", line)]
+    return [shlex.split(line, comments=True)[1:] for line in lines if re.match(r"\s*gansweep (?!sweep$)[\w-]+ ", line)]
 
 
 def blocks(name: str, language: str) -> list[str]:
@@ -72,7 +75,10 @@ def test_a_shown_command_parses(words):
     context = COMMAND.make_context("gansweep", words)
     command = COMMAND.get_command(context, words[0])
     assert command is not None, words[0]
-    command.make_context(words[0], words[1:], parent=context, resilient_parsing=False)
+    inner = command.make_context(words[0], words[1:], parent=context, resilient_parsing=False)
+    if hasattr(command, "commands"):
+        name, verb, rest = command.resolve_command(inner, [*inner._protected_args, *inner.args])
+        verb.make_context(name, rest, parent=inner)
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/cluster.md", "cluster.yaml"])
@@ -240,3 +246,41 @@ def test_the_citation_names_this_version_and_licence():
     assert citation["title"]
     assert citation["message"]
     assert citation["authors"]
+
+
+@pytest.mark.parametrize("name", GUIDES)
+def test_shown_python_compiles(name):
+    for block in blocks(name, "python"):
+        compile(block, name, "exec")
+
+
+def test_shown_modules_of_gansweep_have_what_is_imported():
+    for name in GUIDES:
+        for block in blocks(name, "python"):
+            for node in ast.walk(ast.parse(block)):
+                if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("gansweep."):
+                    module = importlib.import_module(node.module)
+                    assert {alias.name for alias in node.names} <= set(dir(module)), (name, node.module)
+
+
+def test_the_site_builds_without_a_broken_link(tmp_path):
+    """`make docs`: every page, the commands' help, the library's docstrings; and nothing from a network."""
+    pytest.importorskip("mkdocs")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=environment)
+    assert ran.returncode == 0, ran.stderr
+    pages = {path.relative_to(tmp_path / "site").as_posix() for path in (tmp_path / "site").rglob("*.html")}
+    assert {"index.html", "tutorial.html", "commands.html", "reference.html", "scores.html"} <= pages
+    commands = (tmp_path / "site" / "commands.html").read_text()
+    assert all(f'id="gansweep-{name}"' in commands for name in COMMAND.commands)
+    for name in pages:
+        text = (tmp_path / "site" / name).read_text()
+        fetched = re.findall(r'<(?:script|img|iframe)[^>]*\ssrc="(https?:[^"]+)"', text)
+        fetched += re.findall(r'<link[^>]*rel="stylesheet"[^>]*href="(https?:[^"]+)"', text)
+        assert fetched == [], name
+
+
+def test_every_page_is_in_the_navigation():
+    nav = str(yaml.safe_load(text_of("mkdocs.yml"))["nav"])
+    assert [name for name in DOCUMENTS if name.startswith("docs/") and Path(name).name not in nav] == []

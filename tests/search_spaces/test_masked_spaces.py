@@ -11,7 +11,7 @@ from gansweep.training.build import check_config
 from trainables import TRAINABLES
 
 SPEC = ImageSpec(64, 1, ("control", "fahr"), mask_channels=1)
-SPACES = ["fahr_ct_masks", "lesion_painter", "seeds/cwgan_gp_unet"]
+SPACES = ["demo", "fahr_ct_masks", "lesion_painter", "seeds/cwgan_gp_unet"]
 
 
 def study_of(seed: int) -> optuna.Study:

@@ -58,6 +58,10 @@ def leaderboard(
 def report(
     store: StoreArgument,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The HTML file.")] = Path("report.html"),
+    picture: Annotated[
+        Path | None,
+        typer.Option("--picture", metavar="FILE", help="Also a PNG: the answer over the best samples of each family."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write one HTML page that needs no network: leaderboard, figures, images, and where every number comes from.
@@ -66,11 +70,15 @@ def report(
     went with the detector's gain.
     """
     from gansweep.report.html import conclusions, write_report
+    from gansweep.report.picture import write_picture
     from gansweep.store.store import Store
 
     opened = Store.open(store)
-    written = write_report(opened, out)
-    emit({"report": written, **conclusions(opened)}, f"report in {written}", as_json=as_json)
+    written = {"report": write_report(opened, out)}
+    if picture is not None:
+        written["picture"] = write_picture(opened, picture)
+    told = "\n".join(f"{what} in {path}" for what, path in written.items())
+    emit({**written, **conclusions(opened)}, told, as_json=as_json)
 
 
 def dashboard(
