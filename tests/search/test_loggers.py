@@ -7,7 +7,6 @@ import logging
 from types import SimpleNamespace
 
 import pytest
-from tests.search.helpers import sweep_options
 
 from gansweep.config import TrialConfig
 from gansweep.errors import ConfigError
@@ -17,7 +16,7 @@ from gansweep.search.trial import TrialResult
 from gansweep.store.artifacts import sheet_path
 from gansweep.store.store import Store
 from tests.report.example_sweep import make_info, write_sheet
-from tests.values import report_of
+from tests.values import report_of, sweep_options
 
 
 @pytest.fixture
