@@ -162,9 +162,10 @@ class TrialScorer:
         return ImageSet(images, labels, (masks > 0).float() if masks.shape[1] else None)
 
     def _realism(self, real: Reference, made: Tensor, images: Tensor, world: World) -> dict[str, float]:
+        size = real.extractor.batch
         parts = (
-            (start, real.extractor.features(images[start : start + CHUNK]))
-            for start in world.mine(range(0, len(images), CHUNK))
+            (start, real.extractor.features(images[start : start + size]))
+            for start in world.mine(range(0, len(images), size))
         )
         fake = world.assembled(parts, real.train_features.new_zeros(len(images), real.train_features.shape[1]))
         train = real.train_features[torch.isin(real.train.labels, made)]
