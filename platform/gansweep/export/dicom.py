@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["write_synthetic_dicom"]
 
+_OF_THE_HEAD = ("brain", "subdural", "stroke")
+"""Windows that are made for no other part of the body."""
 _STEPS = 2**16 - 1
 """Stored values cover the window with 16 bits, so the quantisation error is far below one Hounsfield unit."""
 
@@ -102,8 +104,12 @@ def _envelope(draw: Draw) -> FileDataset:
         setattr(dataset, empty, "")
     dataset.StudyDate = NO_DATE
     dataset.StudyTime = "000000"
-    # No Laterality (2C): it is for paired body parts, and the part is not known.
     dataset.ReferringPhysicianName = dataset.PatientOrientation = ""
+    if record.calibrated and record.window in _OF_THE_HEAD:
+        dataset.BodyPartExamined = "HEAD"
+    else:
+        # Laterality (2C) may be left out only of a body part that is known not to be paired; empty means unknown.
+        dataset.Laterality = ""
     dataset.StudyID = "SYNTHETIC"
     dataset.Modality = record.modality if record.modality == "MR" or record.calibrated else "OT"  # CT implies HU
     dataset.ConversionType = "SYN"  # PS3.3, C.8.6.1: synthetic image
