@@ -34,6 +34,7 @@ def opened(page: Path, *, width: int = 1280, dark: bool = False) -> Iterator[Pag
             accept_downloads=True,
             has_touch=width < 600,
         )
+        context.set_default_timeout(120_000)  # ms; a busy machine
         shown = context.new_page()
         shown.on("console", lambda line: complaints.append(line.text) if line.type in ("error", "warning") else None)
         shown.on("pageerror", lambda error: complaints.append(str(error)))
