@@ -22,6 +22,7 @@ FEW = [
 ]
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("config", FEW, ids=lambda config: f"{config.family}-{describe(config)}")
 def test_a_gpu_gives_what_the_cpu_gives_without_a_round_trip(config):
     # Of the other paths only the one whose numbers change with the step is captured here; the long tests capture all.
