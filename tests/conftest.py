@@ -56,7 +56,15 @@ def head() -> Iterator[str]:
     """
     # Ray's sockets lie in it, and the path of a socket has at most 107 characters.
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:
-        words = ["start", "--head", "--block", "--port=0", "--num-cpus=2", "--include-dashboard=false"]
+        words = [
+            "start",
+            "--head",
+            "--block",
+            "--port=0",
+            "--num-cpus=2",
+            "--include-dashboard=false",
+            "--node-ip-address=127.0.0.1",
+        ]
         command = [sys.executable, "-m", "ray.scripts.scripts", *words, f"--temp-dir={folder}", "--disable-usage-stats"]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         address = Path(folder, "ray_current_cluster")

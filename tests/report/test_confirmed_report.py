@@ -120,7 +120,7 @@ def test_a_browser_draws_every_chart_with_tools_and_without_errors(store: Store,
     errors = [line for line in ran.stderr.splitlines() if "CONSOLE" in line and "WebGL" not in line]
     assert errors == []
     assert 'data-charts="drawn"' in ran.stdout
-    assert ran.stdout.count(">Data (CSV)</button>") == 7
+    assert ran.stdout.count(">Data (CSV)</button>") == 9
     buttons = re.findall(r'<button type="button" aria-pressed="true">([^<]+)</button>', ran.stdout)
     assert {"real + 1 synthetic", "other trials", "Pareto front (completed)"} <= set(buttons)
 

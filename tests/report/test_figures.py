@@ -20,6 +20,8 @@ def test_a_finished_sweep_has_every_figure(drawn):
         "History",
         "Configurations",
         "What mattered",
+        "Slices",
+        "Contours",
     ]
 
 
@@ -103,13 +105,14 @@ def test_one_objective_has_no_scatter(tmp_path):
 
 def test_slices_and_contours_show_the_last_objective_in_percent_over_what_matters(finished):
     study = finished.load_study()
+    done = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
     drawn = figures(finished, leaderboard(finished), study)
     slices = drawn["Slices"]
-    accuracies = [100 * trial.values[1] for trial in study.get_trials(deepcopy=False)]
+    accuracies = [100 * trial.values[1] for trial in done]
     assert len(slices.data) == 4  # the parameters of the space
     assert sorted(slices.data[0].y) == pytest.approx(sorted(accuracies))
     contours = drawn["Contours"]
     points = next(trace for trace in contours.data if trace.type == "scatter")
     first = contours.layout.xaxis.title.text
-    assert sorted(map(str, points.x)) == sorted(str(trial.params[first]) for trial in study.get_trials(deepcopy=False))
+    assert sorted(map(str, points.x)) == sorted(str(trial.params[first]) for trial in done)
     assert contours.layout.yaxis.title.text != first

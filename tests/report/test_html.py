@@ -30,13 +30,13 @@ def test_the_page_has_everything_and_needs_nothing(page):
         assert f"<h2>{expected}</h2>" in visible
     assert not re.search(r"""(src|href)=["'](?!data:|#)""", visible), "a file or an address outside the page"
     assert "default-src 'none'" in page
-    assert page.count("Plotly.newPlot(") - page.count("await Plotly.newPlot(") == 6
+    assert page.count("Plotly.newPlot(") - page.count("await Plotly.newPlot(") == 8
     assert visible.count("data:image/png;base64,") == 3
 
 
 def test_charts_cannot_be_sent_to_a_server(page):
     drawn = page.count('class="plotly-graph-div"')
-    assert drawn == 6
+    assert drawn == 8
     assert len(re.findall(r'"showSendToCloud":\s*false', page)) == drawn
 
 
