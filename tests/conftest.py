@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -66,7 +67,9 @@ def head() -> Iterator[str]:
             "--node-ip-address=127.0.0.1",
         ]
         command = [sys.executable, "-m", "ray.scripts.scripts", *words, f"--temp-dir={folder}", "--disable-usage-stats"]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        # It listens on this machine alone, and whether a client was told of tokens depends on what imported Ray.
+        environment = {**os.environ, "RAY_AUTH_MODE": "disabled"}
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
         address = Path(folder, "ray_current_cluster")
         deadline = time.monotonic() + 120
         while not address.is_file():

@@ -24,6 +24,7 @@ __all__ = [
     "ConfirmOptions",
     "ConfirmSettings",
     "GenerateOptions",
+    "JobOptions",
     "Placement",
     "ReaderStudyOptions",
     "RepeatOptions",
@@ -426,6 +427,17 @@ def text_of_reference(text: str, where: str) -> str:
         return _referred(text)
     except ValueError as error:
         raise ConfigError(str(error), where=f"{where} {text}", fix="write the URI into it") from None
+
+
+class JobOptions(Frozen):
+    """Where a job of `gansweep submit` runs, and whether the command stays with it."""
+
+    address: str | None = Field(
+        None,
+        description="A cluster's dashboard: http://127.0.0.1:8265.",
+        json_schema_extra={"metavar": "URL"},
+    )
+    wait: bool = Field(True, description="Stream the log and hand on the exit status.")
 
 
 class ReaderStudyOptions(Frozen):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,7 +32,7 @@ def produced(cohort: Path, out: Path, device: torch.device, monkeypatch: pytest.
     """An export, and six images that it generates."""
     with monkeypatch.context() as patched:
         patched.setattr(production, "_train", lambda run, *_: train_run(run, device))
-        patched.setattr("ray.init", lambda **_: None)
+        patched.setattr("ray.init", lambda **_: SimpleNamespace(dashboard_url=""))
         patched.setattr("ray.nodes", lambda: [{"Alive": True, "Resources": {"CPU": 2.0}}])
         patched.setattr("ray.shutdown", lambda: None)
         options = TrainOptions(reports=2)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -35,7 +36,7 @@ SCORING = ScoringSettings(samples=8, encoder_steps=2, detector_steps=2, detector
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trains here instead of under Ray, which the acceptance tests start."""
     monkeypatch.setattr(production, "_train", lambda run, *_: train_run(run, torch.device("cpu")))
-    monkeypatch.setattr("ray.init", lambda **_: None)
+    monkeypatch.setattr("ray.init", lambda **_: SimpleNamespace(dashboard_url=""))
     monkeypatch.setattr("ray.nodes", lambda: [{"Alive": True, "Resources": {"CPU": 2.0}}])
     monkeypatch.setattr("ray.shutdown", lambda: None)
 

@@ -88,6 +88,7 @@ def test_mistakes_are_told_before_anything_is_trained(cohort_path: Path, tmp_pat
 
 @pytest.mark.ray
 @pytest.mark.timeout(600)
+@pytest.mark.usefixtures("standing_cluster")
 def test_the_whole_question_ends_with_the_sentence(
     cohort_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -104,6 +105,7 @@ def test_the_whole_question_ends_with_the_sentence(
     monkeypatch.setattr(module, "ray_cluster", lambda: pytest.fail("a cluster was started"))
     words = ["answer", str(cohort_path), f"--storage={tmp_path / 'runs'}", "--name=q", f"--space={SPACE}"]
     words += ["--set=family=dcgan", "--even-if-hopeless", "--detector-seeds=1", f"--out={tmp_path / 'answer.html'}"]
+    capfd.readouterr()  # of Ray
     assert main([*words, "--json"]) == 0
     document = json.loads(capfd.readouterr().out)
     assert document["answer"] == confirmed["answer"]

@@ -85,8 +85,11 @@ def _parameter(name: str, field: FieldInfo, *, in_file: bool) -> inspect.Paramet
     kind = _kind(field.annotation)
     elsewhere = in_file and field.is_required()
     bounds = {key: getattr(item, key) for item in field.metadata for key in ("ge", "le") if hasattr(item, key)}
+    words = option_of(name, field)
+    if field.annotation is bool and field.default is True:
+        words += words.replace("--", "/--no-", 1)
     option = typer.Option(
-        option_of(name, field),
+        words,
         help=f"{field.description} Required, here or in a file." if elsewhere else field.description,
         metavar=_metavar(field),
         min=bounds.get("ge"),

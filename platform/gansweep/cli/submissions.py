@@ -10,7 +10,6 @@ import typer
 from gansweep.cli.console import emit, note
 from gansweep.cli.model_options import with_model_options
 from gansweep.cli.options import (
-    AddressOption,
     CohortOption,
     Json,
     OwnSpaceOption,
@@ -19,25 +18,22 @@ from gansweep.cli.options import (
     SweptSpaceOption,
 )
 from gansweep.cli.sweeps import Given, Space, asked_sweep
-from gansweep.options import ConfirmOptions, RepeatOptions, TrainOptions, as_words
+from gansweep.options import ConfirmOptions, JobOptions, RepeatOptions, TrainOptions, as_words
 
 if TYPE_CHECKING:
     from gansweep.cluster.submit import JobEnd
 
 __all__ = ["OTHERS", "confirm", "repeat", "submit", "train"]
 
-WaitOption = Annotated[bool, typer.Option("--wait/--no-wait", help="Stream the log and hand on the exit status.")]
-
 
 @with_model_options
 def submit(
     space: Space,
     given: Given,
-    address: AddressOption = None,
+    job: JobOptions,
     copy_cohort: Annotated[
         bool, typer.Option("--copy-cohort/--no-copy-cohort", help="Put a cohort that is here into the storage, once.")
     ] = True,
-    wait: WaitOption = True,
     as_json: Json = False,
 ) -> None:
     """Run the same sweep as a job on a Ray cluster. The code is uploaded; the storage must be reachable there.
@@ -53,15 +49,14 @@ def submit(
     asked = asked_sweep(space, given, "submit")
     options = asked.options
     with asked.blamed():
-        job = submit_sweep(asked.space, options, address=address, copy_cohort=copy_cohort)
+        name = submit_sweep(asked.space, options, address=job.address, copy_cohort=copy_cohort)
     store = shlex.quote(f"{without_credentials(options.storage_from_anywhere).rstrip('/')}/{options.name}")
     _accompany(
+        name,
         job,
-        address,
         watch=f"gansweep status {store}",
         then=f"gansweep leaderboard {store}",
         again="the same submit with --resume goes on from there",
-        wait=wait,
         as_json=as_json,
     )
 
@@ -70,32 +65,30 @@ def submit(
 def repeat(
     store: StoreArgument,
     options: RepeatOptions,
+    job: JobOptions,
     space: SweptSpaceOption = None,
-    address: AddressOption = None,
-    wait: WaitOption = True,
     as_json: Json = False,
 ) -> None:
     """Run `gansweep repeat` as a job on a Ray cluster. A space of your own is named, so that it travels."""
     from gansweep.cluster.submit import submit_retraining
 
-    job = submit_retraining("repeat", store, options, space=space, address=address)
-    _accompany_store(job, store, address, then="leaderboard", wait=wait, as_json=as_json)
+    name = submit_retraining("repeat", store, options, space=space, address=job.address)
+    _accompany_store(name, store, job, then="leaderboard", as_json=as_json)
 
 
 @with_model_options
 def confirm(
     store: StoreArgument,
     options: ConfirmOptions,
+    job: JobOptions,
     space: SweptSpaceOption = None,
-    address: AddressOption = None,
-    wait: WaitOption = True,
     as_json: Json = False,
 ) -> None:
     """Run `gansweep confirm` as a job on a Ray cluster. A space of your own is named, so that it travels."""
     from gansweep.cluster.submit import submit_retraining
 
-    job = submit_retraining("confirm", store, options, space=space, address=address)
-    _accompany_store(job, store, address, then="status", wait=wait, as_json=as_json)
+    name = submit_retraining("confirm", store, options, space=space, address=job.address)
+    _accompany_store(name, store, job, then="status", as_json=as_json)
 
 
 @with_model_options
@@ -104,10 +97,9 @@ def train(
     cohort: CohortOption,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="A new folder, or an interrupted training's.")],
     options: TrainOptions,
+    job: JobOptions,
     settings: SetOption = None,
     space: OwnSpaceOption = None,
-    address: AddressOption = None,
-    wait: WaitOption = True,
     as_json: Json = False,
 ) -> None:
     """Run `gansweep train` as a job on a Ray cluster; every node must see the cohort and the folder of the result."""
@@ -115,14 +107,13 @@ def train(
 
     places = [f"--cohort={cohort.absolute()}", f"--out={out.absolute()}"]
     words = [*places, *as_words(options), *(f"--set={pair}" for pair in settings or ())]
-    job = submit_training(config, words, space=space, address=address)
+    name = submit_training(config, words, space=space, address=job.address)
     _accompany(
+        name,
         job,
-        address,
         watch="",
         then=f"gansweep generate {shlex.quote(str(out.absolute()))} --n 100 --out synthetic",
         again="the same submit goes on from there",
-        wait=wait,
         as_json=as_json,
     )
 
@@ -131,49 +122,47 @@ OTHERS = {"repeat": repeat, "confirm": confirm, "train": train}
 """What `submit` runs besides a sweep, by the word that follows it."""
 
 
-def _accompany_store(job: str, store: str, address: str | None, *, then: str, wait: bool, as_json: bool) -> None:
+def _accompany_store(name: str, store: str, job: JobOptions, *, then: str, as_json: bool) -> None:
     from gansweep.store.filesystem import without_credentials
 
     shown = without_credentials(store if "://" in store else str(Path(store).absolute()))
     place = shlex.quote(shown)
     _accompany(
+        name,
         job,
-        address,
         watch=f"gansweep status {place}",
         then=f"gansweep {then} {place}",
         again="the same submit goes on from there",
-        wait=wait,
         as_json=as_json,
     )
 
 
-def _accompany(job: str, address: str | None, *, watch: str, then: str, again: str, wait: bool, as_json: bool) -> None:
-    """Says how a job is watched or, with `wait`, passes on its log and its exit status.
+def _accompany(name: str, job: JobOptions, *, watch: str, then: str, again: str, as_json: bool) -> None:
+    """Says how a job is watched or, if asked to wait for it, passes on its log and its exit status.
 
     Args:
-        job: its id.
-        address: of the cluster.
+        name: the job's id.
+        job: where it runs, and whether to wait for it.
         watch: a command that shows how far it is, if there is one.
         then: the next command.
         again: what goes on with a job that ended too early.
-        wait: whether to stay.
         as_json: whether the result is JSON.
     """
     from gansweep.cluster.submit import follow
 
-    note(f"submitted {job}")
-    there = shlex.join([f"--address={address}", job] if address else [job])
+    note(f"submitted {name}")
+    there = shlex.join([f"--address={job.address}", name] if job.address else [name])
     watched = "watch it: " + ", or ".join(filter(None, (watch, f"ray job logs --follow {there}")))
-    if not wait:
-        emit({"job": job, "status": "SUBMITTED"}, f"{job} runs; {watched}", as_json=as_json)
+    if not job.wait:
+        emit({"job": name, "status": "SUBMITTED"}, f"{name} runs; {watched}", as_json=as_json)
         return
     try:
-        end: JobEnd = follow(job, sys.stderr.write, address=address)
+        end: JobEnd = follow(name, sys.stderr.write, address=job.address)
     except KeyboardInterrupt:
-        note(f"{job} goes on; {watched}; ray job stop {there} ends it, {again}")
+        note(f"{name} goes on; {watched}; ray job stop {there} ends it, {again}")
         raise
     succeeded = end.status == "SUCCEEDED"
     told = f"next: {then}" if succeeded else again
-    emit({"job": job, **vars(end)}, f"{job} {end.status.lower()}; {told}", as_json=as_json)
+    emit({"job": name, **vars(end)}, f"{name} {end.status.lower()}; {told}", as_json=as_json)
     if not succeeded:
         raise typer.Exit(end.exit_code or 1)
