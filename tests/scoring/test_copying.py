@@ -14,6 +14,7 @@ from gansweep.scoring.memorisation.copying import closer_than_held_out, copies, 
 from gansweep.scoring.memorisation.neighbours import (
     SHIFT,
     SIDE,
+    Nearest,
     by_patient,
     drawn_patients,
     lowest_by_patient,
@@ -83,15 +84,17 @@ def points(seed: int, training: int, held_out: int, n: int, share: float = 0.0) 
 
 def test_the_excess_is_one_for_a_replay_and_minus_the_odds_for_the_opposite() -> None:
     training, held_out = points(0, 30, 10, 100, share=1.0)
-    value, low, high = memorisation_excess(training, held_out)
+    value, low, high = memorisation_excess(Nearest.of(training), Nearest.of(held_out))
     assert (value, high) == (1.0, 1.0)
     assert 0.5 < low < 1.0
-    assert memorisation_excess(held_out, training)[0] == pytest.approx(-1 / 3)
+    assert memorisation_excess(Nearest.of(held_out), Nearest.of(training))[0] == pytest.approx(-1 / 3)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3])
 def test_the_excess_is_the_share_of_copies_and_its_interval_holds_it(share: float) -> None:
-    found = np.array([memorisation_excess(*points(seed, 40, 20, 200, share), seed=seed) for seed in range(30)])
+    found = np.array(
+        [memorisation_excess(*map(Nearest.of, points(seed, 40, 20, 200, share)), seed=seed) for seed in range(30)]
+    )
     assert found[:, 0].mean() == pytest.approx(share, abs=3 * found[:, 0].std() / np.sqrt(30))
     assert ((found[:, 1] <= share) & (share <= found[:, 2])).mean() >= 0.9
 

@@ -15,7 +15,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from gansweep.scoring.memorisation.neighbours import lowest_by_patient
+from gansweep.scoring.memorisation.neighbours import Nearest, lowest_by_patient
 from gansweep.scoring.metrics.answers import Predictions
 from gansweep.scoring.statistics.verdicts import interval, wilson
 
@@ -63,7 +63,7 @@ class Attack(NamedTuple):
     p: float
 
 
-def memorisation_excess(to_training: Tensor, to_held_out: Tensor, seed: int = 0) -> tuple[float, float, float]:
+def memorisation_excess(to_training: Nearest, to_held_out: Nearest, seed: int = 0) -> tuple[float, float, float]:
     """How many more samples are nearest to a training patient than chance would have it, with its 95 % interval.
 
     With P_t training and P_h held-out patients, a sample of a generator that does not know one from the other is
@@ -77,8 +77,8 @@ def memorisation_excess(to_training: Tensor, to_held_out: Tensor, seed: int = 0)
     that of a proportion of the samples.
 
     Args:
-        to_training: `[n, p]` distances of samples to training patients, p > 1.
-        to_held_out: `[n, q]` to held-out patients, q > 1.
+        to_training: distances of n samples to the nearest of p training patients, p > 1.
+        to_held_out: to the nearest of q held-out patients, q > 1.
         seed: of the halves.
 
     Returns:
@@ -90,9 +90,6 @@ def memorisation_excess(to_training: Tensor, to_held_out: Tensor, seed: int = 0)
         expected = training / (training + held_out)
         return (fraction - expected) / (1 - expected)
 
-    def nearer(training: Tensor, held_out: Tensor) -> Tensor:
-        return training.min(1).values < held_out.min(1).values
-
     def half(n: int) -> Tensor:
         return torch.randperm(n, generator=generator)[: n // 2]
 
@@ -100,14 +97,15 @@ def memorisation_excess(to_training: Tensor, to_held_out: Tensor, seed: int = 0)
         rows = half(n)
         training = half(p)
         held_out = half(q)
-        fraction = nearer(to_training[rows][:, training], to_held_out[rows][:, held_out]).double().mean()
+        nearer = to_training.among(training, rows) < to_held_out.among(held_out, rows)
+        fraction = nearer.double().mean()
         return excess(float(fraction), len(training), len(held_out))
 
-    n = len(to_training)
-    p = to_training.shape[1]
-    q = to_held_out.shape[1]
+    n = len(to_training.distances)
+    p = to_training.patients
+    q = to_held_out.patients
     error = float(np.std([of_halves() for _ in range(HALVES)], ddof=1))
-    count = int(nearer(to_training, to_held_out).sum())
+    count = int((to_training.distances[:, 0] < to_held_out.distances[:, 0]).sum())
     value = excess(count / n, p, q)
     low, high = (excess(end, p, q) for end in wilson(count, n))
     return value, min(low, value - 1.96 * error), min(1.0, max(high, value + 1.96 * error))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gansweep.scoring.memorisation.figures import Findings, ImagesToCompare, Representation, find_copying
-from gansweep.scoring.memorisation.neighbours import pixel_distances
+from gansweep.scoring.memorisation.neighbours import pixel_distances, small_images
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -125,7 +125,8 @@ def assess(
     images = ImagesToCompare.of(samples, training, held_out, origins, seed)
     if reason := images.unusable():
         return Memorisation(dict.fromkeys(FIGURES, images.absent(reason)), reason=reason, counts=images.counts)
-    found = [find_copying(images, Representation(pixel_distances, samples, images.training, images.held_out))]
+    pixels = [small_images(part) for part in (samples, images.training, images.held_out)]
+    found = [find_copying(images, Representation(pixel_distances, *pixels))]
     figures = _named(found[0], "pixels", images.remark)
     if extractor is None or isinstance(extractor, str):
         none = images.absent(extractor or "no feature extractor")
@@ -186,8 +187,7 @@ def _closest(findings: Sequence[Findings], held_out_rows: Tensor, count: int) ->
     found = []
     for sample in least.argsort(stable=True)[:count].tolist():
         there = findings[int(which[sample])]
-        training = int(there.to_training[sample].argmin())
-        to_held_out = there.to_held_out[sample]
-        held_out = int(held_out_rows[to_held_out.argmin()]) if len(to_held_out) else None
+        training = int(there.training[sample])
+        held_out = int(held_out_rows[there.held_out[sample]]) if len(there.held_out) else None
         found.append(Closest(sample, training, held_out, float(least[sample])))
     return tuple(found)

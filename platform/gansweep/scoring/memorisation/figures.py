@@ -16,7 +16,15 @@ from gansweep.scoring.memorisation.copying import (
     membership_auc,
     memorisation_excess,
 )
-from gansweep.scoring.memorisation.neighbours import PATIENTS_AROUND, by_patient, drawn_patients, nearness
+from gansweep.scoring.memorisation.neighbours import (
+    PATIENTS_AROUND,
+    Nearest,
+    blocks_of_rows,
+    by_patient,
+    columns_of,
+    drawn_patients,
+    nearness,
+)
 from gansweep.scoring.statistics.verdicts import wilson
 from gansweep.scoring.values import MetricValue
 
@@ -152,57 +160,104 @@ class Findings:
         copies: which samples are copies.
         p: of the membership attack; None where there is none.
         nearness: `[n]` of the samples to training patients.
-        to_training: `[n, m]` distances of samples to training images.
-        to_held_out: `[n, k]` distances of samples to held-out images.
+        training: `[n]`, the training image that is nearest to each sample.
+        held_out: `[n]`, the held-out image that is nearest; empty if there are none.
     """
 
     figures: dict[str, MetricValue]
     copies: Copies
     p: float | None
     nearness: Tensor
-    to_training: Tensor
-    to_held_out: Tensor
+    training: Tensor
+    held_out: Tensor
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """Distances of some images to a set of images, as far as the figures need them.
+
+    Args:
+        nearest: the nearest patients of the set.
+        nearness: `[n]`, to the patients of the set.
+        image: `[n]`, the nearest image of the set.
+        least: `[n]`, its distance.
+        to_set: `[m]`, the distance of each image of the set to the nearest of the others.
+    """
+
+    nearest: Nearest
+    nearness: Tensor
+    image: Tensor
+    least: Tensor
+    to_set: Tensor
+
+
+def _compared(
+    shown: Representation, images: Tensor, others: Tensor, patients: tuple[str, ...], own: Tensor | None = None
+) -> _Compared:
+    """Compares images with a set, a block of rows at a time, so that memory does not grow with both.
+
+    Args:
+        shown: has the distance.
+        images: `[n, ...]`.
+        others: `[m, ...]`, the set.
+        patients: `[m]` whose its images are.
+        own: rows of the set that the first of the images are; no patient is its own neighbour. None: they are others.
+    """
+    column = columns_of(patients)
+    around = max(min(PATIENTS_AROUND, len(set(patients)) - 2), 0)
+    nearest: list[Nearest] = []
+    near: list[Tensor] = []
+    image: list[Tensor] = []
+    least: list[Tensor] = []
+    to_set = torch.full((len(others),), torch.inf)
+    for rows in blocks_of_rows(len(images), len(others)):
+        distances = shown.distance(images[rows], others)
+        to_patients, _ = by_patient(distances, patients)
+        if own is not None:
+            mine = column[own[rows]]
+            to_patients[torch.arange(len(mine)), mine] = torch.inf
+        values, places = distances.min(1)
+        nearest.append(Nearest.of(to_patients))
+        near.append(nearness(to_patients, around))
+        image.append(places)
+        least.append(values)
+        torch.minimum(to_set, distances.min(0).values, out=to_set)
+    return _Compared(Nearest.joined(nearest), torch.cat(near), torch.cat(image), torch.cat(least), to_set)
 
 
 def find_copying(images: ImagesToCompare, shown: Representation) -> Findings:
     """The figures of copying in one representation of the images."""
-    to_training = shown.distance(shown.samples, shown.training)
-    to_held_out = shown.distance(shown.samples, shown.held_out)
-    to_training_patients, column = by_patient(to_training, images.training_patients)
-    around = min(PATIENTS_AROUND, to_training_patients.shape[1] - 2)
-    near = nearness(to_training_patients, around)
+    samples = _compared(shown, shown.samples, shown.training, images.training_patients)
 
     # Real images and their distances to training images of other patients: what is normal without any copying.
     drawn = torch.cat([shown.training[images.drawn_training], shown.held_out[images.drawn_held_out]])
-    from_real = shown.distance(drawn, shown.training)
-    from_real_to_patients, _ = by_patient(from_real, images.training_patients)
-    members = torch.arange(len(images.drawn_training))
-    from_real_to_patients[members, column[images.drawn_training]] = torch.inf  # no patient is its own neighbour
+    members = len(images.drawn_training)
+    real = _compared(shown, drawn, shown.training, images.training_patients, own=images.drawn_training)
     owners = (
         tuple(images.training_patients[row] for row in images.drawn_training.tolist()),
         tuple(images.held_out_patients[row] for row in images.drawn_held_out.tolist()),
     )
     names = [f"{side}/{name}" for side in (0, 1) for name in owners[side]]
-    copied = copies(near, nearness(from_real_to_patients, around), names)
+    copied = copies(samples.nearness, real.nearness, names)
     figures = _copy_figures(images, copied)
-    if len(set(images.held_out_patients)) < 2:
+    unseen = None
+    if len(shown.held_out):
+        unseen = _compared(shown, shown.samples, shown.held_out, images.held_out_patients)
+    nearest_held_out = samples.image[:0] if unseen is None else unseen.image
+    if unseen is None or len(set(images.held_out_patients)) < 2:
         none = images.absent("fewer than two held-out patients")
         missing = dict.fromkeys(("memorisation_excess", "closer_than_held_out", "membership_auc"), none)
-        return Findings(figures | missing, copied, None, near, to_training, to_held_out)
+        return Findings(figures | missing, copied, None, samples.nearness, samples.image, nearest_held_out)
 
-    to_held_out_patients, _ = by_patient(to_held_out, images.held_out_patients)
-    excess = memorisation_excess(to_training_patients, to_held_out_patients, images.seed)
+    excess = memorisation_excess(samples.nearest, unseen.nearest, images.seed)
     closer = closer_than_held_out(
-        to_training.min(1).values,
-        from_real[len(members) :].min(1).values,
+        samples.least,
+        real.least[members:],
         (tuple(map(str, range(len(images.samples)))), owners[1]),
         images.seed,
     )
     attack = membership_auc(
-        to_training.min(0).values[images.drawn_training],
-        to_held_out.min(0).values[images.drawn_held_out],
-        owners,
-        images.seed,
+        samples.to_set[images.drawn_training], unseen.to_set[images.drawn_held_out], owners, images.seed
     )
     figures |= {
         "membership_auc": images.metric_value(
@@ -211,7 +266,7 @@ def find_copying(images: ImagesToCompare, shown: Representation) -> Findings:
         "memorisation_excess": images.metric_value(*excess),
         "closer_than_held_out": images.metric_value(*closer),
     }
-    return Findings(figures, copied, attack.p, near, to_training, to_held_out)
+    return Findings(figures, copied, attack.p, samples.nearness, samples.image, nearest_held_out)
 
 
 def _copy_figures(images: ImagesToCompare, copied: Copies) -> dict[str, MetricValue]:

@@ -7,6 +7,7 @@ nearest image.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,9 +15,20 @@ from torch import Tensor
 from torch.nn import functional
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-__all__ = ["PATIENTS_AROUND", "by_patient", "drawn_patients", "lowest_by_patient", "nearness", "pixel_distances"]
+__all__ = [
+    "PATIENTS_AROUND",
+    "Nearest",
+    "blocks_of_rows",
+    "by_patient",
+    "columns_of",
+    "drawn_patients",
+    "lowest_by_patient",
+    "nearness",
+    "pixel_distances",
+    "small_images",
+]
 
 SIDE = 32
 """Pixels a side that images are averaged down to. What is left is anatomy rather than grain: at 64 pixels a copy with
@@ -25,6 +37,58 @@ SHIFT = 2
 """Pixels of the small image that a copy may be shifted by: a sixteenth of its width."""
 PATIENTS_AROUND = 5
 """Patients behind the nearest one that `nearness` compares it with."""
+
+
+MOST_NEAREST = 64
+"""Nearest patients that are kept of each image. A random half of all patients has none of them once in 2^64."""
+BLOCK_VALUES = 2**23
+"""Distances that are held in memory at once."""
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """The nearest patients of some images.
+
+    Args:
+        distances: `[n, k]`, in ascending order; k is `MOST_NEAREST` or the number of patients.
+        columns: `[n, k]`, which patients these are.
+        patients: how many patients there are.
+    """
+
+    distances: Tensor
+    columns: Tensor
+    patients: int
+
+    @classmethod
+    def of(cls, distances: Tensor) -> Nearest:
+        """The nearest of all patients.
+
+        Args:
+            distances: `[n, p]` to patients.
+        """
+        count = distances.shape[1]
+        values, columns = distances.topk(min(MOST_NEAREST, count), largest=False)
+        return cls(values, columns, count)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Nearest]) -> Nearest:
+        """The rows of several parts, one after the other."""
+        distances = torch.cat([part.distances for part in parts])
+        return cls(distances, torch.cat([part.columns for part in parts]), parts[0].patients)
+
+    def among(self, chosen: Tensor, rows: Tensor) -> Tensor:
+        """The distances of some rows to the nearest of the chosen patients; inf if none of those kept is chosen."""
+        is_chosen = torch.zeros(self.patients, dtype=torch.bool)
+        is_chosen[chosen] = True
+        distances = torch.where(is_chosen[self.columns[rows]], self.distances[rows], torch.inf)
+        return distances.min(1).values
+
+
+def blocks_of_rows(rows: int, columns: int) -> Iterator[slice]:
+    """Slices of rows, each with at most `BLOCK_VALUES` values."""
+    size = max(1, BLOCK_VALUES // max(columns, 1))
+    for start in range(0, rows, size):
+        yield slice(start, min(start + size, rows))
 
 
 def pixel_distances(images: Tensor, others: Tensor) -> Tensor:
@@ -43,7 +107,7 @@ def pixel_distances(images: Tensor, others: Tensor) -> Tensor:
     Returns:
         `[n, m]` float32.
     """
-    small, fixed = (_small(part) for part in (images, others))
+    small, fixed = (small_images(part) for part in (images, others))
     side = fixed.shape[-1] - 2 * SHIFT
     inside = fixed[..., SHIFT : SHIFT + side, SHIFT : SHIFT + side].flatten(1)
     least = torch.full((len(small), len(inside)), torch.inf)
@@ -65,7 +129,7 @@ def by_patient(distances: Tensor, patients: Sequence[str]) -> tuple[Tensor, Tens
     Returns:
         `[n, p]` and `[m]`, the column of each image's patient; columns in order of first appearance.
     """
-    column = _columns(patients)
+    column = columns_of(patients)
     least = torch.full((len(distances), int(column.max()) + 1), torch.inf, dtype=distances.dtype)
     return least.scatter_reduce(1, column.expand(len(distances), -1), distances, "amin"), column
 
@@ -89,7 +153,7 @@ def nearness(distances: Tensor, around: int) -> Tensor:
     Returns:
         `[n]`; 1 where all distances are zero.
     """
-    ordered = distances.sort(1).values
+    ordered = distances.topk(min(around + 1, distances.shape[1]), largest=False).values
     others = ordered[:, 1 : around + 1].mean(1)
     return torch.where(others > 0, ordered[:, 0] / others, torch.ones_like(others))
 
@@ -104,13 +168,15 @@ def drawn_patients(patients: Sequence[str], most: int, seed: int) -> Tensor:
     return torch.tensor([row for row in range(len(patients)) if patients[row] in whole], dtype=torch.int64)
 
 
-def _small(images: Tensor) -> Tensor:
+def small_images(images: Tensor) -> Tensor:
+    """The images averaged down to at most 32 pixels a side, which `pixel_distances` compares."""
     if images.shape[-1] <= SIDE:
         return images.float()
     smaller: Tensor = functional.adaptive_avg_pool2d(images.float(), SIDE)
     return smaller
 
 
-def _columns(patients: Sequence[str]) -> Tensor:
+def columns_of(patients: Sequence[str]) -> Tensor:
+    """`[m]`, the column of each image's patient; columns in order of first appearance."""
     known = {name: column for column, name in enumerate(dict.fromkeys(patients))}
     return torch.tensor([known[name] for name in patients])
