@@ -13,7 +13,7 @@ from gansweep.cohort.ingest.checks import patients_by_class
 from gansweep.errors import CohortError
 from gansweep.files import write_atomically
 from gansweep.report.drawing import figure_of, name_axes
-from gansweep.report.fragments import data_uri, figure_fragment, rendered
+from gansweep.report.fragments import data_uri, figure_fragment, packed_plotly, rendered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,8 +62,6 @@ def write_cohort_page(
 
 def cohort_html(cohort: Cohort, *, spaces: Sequence[SpaceFit] = (), trial_s: float | None = None) -> str:
     """The page of a cohort as one self-contained HTML document. See `write_cohort_page` for the arguments."""
-    from plotly.offline import get_plotlyjs
-
     info = cohort.info
     return rendered(
         "cohort.html.j2",
@@ -81,7 +79,7 @@ def cohort_html(cohort: Cohort, *, spaces: Sequence[SpaceFit] = (), trial_s: flo
             "left_out": info.left_out or _reasons(cohort.path),
             "spaces": spaces,
             "trial": None if trial_s is None else _duration(trial_s),
-            "plotlyjs": get_plotlyjs(),
+            "plotlyjs": packed_plotly(),
         },
     )
 
@@ -133,11 +131,13 @@ def _montage(cohort: Cohort, rows: Sequence[int] | np.ndarray[Any, Any], columns
 
     lines = -(-len(rows) // columns)
     columns = min(columns, len(rows))
-    sheet = Image.new("RGB", (columns * (TILE + 2), lines * (TILE + 2)), "white")
+    mode = "L" if cohort.info.channels == 1 else "RGB"
+    white = 255 if mode == "L" else (255, 255, 255)
+    sheet = Image.new(mode, (columns * (TILE + 2), lines * (TILE + 2)), white)
     for place, row in enumerate(rows):
         pixels = np.asarray(cohort.images[row], np.float32) / cohort.info.scale
         shown = np.round(np.moveaxis(pixels, 0, -1) * 255).astype(np.uint8)
-        tile = Image.fromarray(shown[..., 0] if shown.shape[-1] == 1 else shown).convert("RGB")
+        tile = Image.fromarray(shown[..., 0] if shown.shape[-1] == 1 else shown)
         position = (place % columns * (TILE + 2), place // columns * (TILE + 2))
         sheet.paste(tile.resize((TILE, TILE), Image.Resampling.BILINEAR), position)
     data = io.BytesIO()

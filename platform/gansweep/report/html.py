@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import gzip
 import logging
 from dataclasses import asdict
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +13,7 @@ from gansweep.report.comparison import folded, verdict_sentences
 from gansweep.report.confirmation_figures import arm_rows, confusion_tables, roc_figure
 from gansweep.report.figures import figures
 from gansweep.report.formatting import time_text, value_text
-from gansweep.report.fragments import data_uri, figure_fragment, rendered
+from gansweep.report.fragments import data_uri, figure_fragment, packed_plotly, rendered
 from gansweep.report.leaderboard import leaderboard, searched_keys, short_names, spread_text
 from gansweep.report.provenance import provenance
 from gansweep.report.status import sweep_status
@@ -121,7 +118,7 @@ def report_html(store: Store) -> str:
                 for title, figure in drawn.items()
             },
             "provenance": provenance(info),
-            "plotlyjs": _packed_plotly() if drawn else "",
+            "plotlyjs": packed_plotly() if drawn else "",
         },
     )
 
@@ -149,14 +146,6 @@ def conclusions(store: Store) -> dict[str, Any]:
 def _beside(name: str) -> str:
     """A file of this package."""
     return Path(__file__).with_name(name).read_text(encoding="utf-8")
-
-
-@cache
-def _packed_plotly() -> str:
-    """Plotly's library, gzipped: a third of its 5 MB. The page unpacks it."""
-    from plotly.offline import get_plotlyjs
-
-    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), 9, mtime=0)).decode()
 
 
 def _confirmation(store: Store) -> dict[str, Any] | None:
