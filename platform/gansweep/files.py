@@ -13,7 +13,7 @@ from pathlib import Path
 
 from gansweep.errors import CohortError
 
-__all__ = ["ProgressCallback", "new_folder", "sha256_of", "temporary_name", "write_atomically"]
+__all__ = ["ProgressCallback", "cache_folder", "new_folder", "sha256_of", "temporary_name", "write_atomically"]
 
 ProgressCallback = Callable[[str, int, int], None]
 """(what is being done, how many are done, how many there are)."""
@@ -23,6 +23,12 @@ def sha256_of(path: Path) -> str:
     """The SHA-256 of a file, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def cache_folder() -> Path:
+    """Where this machine keeps from run to run what can be computed again: encoders, features, baselines."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "gansweep"
 
 
 def write_atomically(path: Path, data: bytes) -> None:

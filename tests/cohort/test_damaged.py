@@ -15,6 +15,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 
 from gansweep.cohort.ingest.run import IngestSettings, ingest
+from gansweep.cohort.readers.dicom_header import read_header
 from gansweep.cohort.readers.nifti import read_nifti
 from gansweep.errors import CohortError
 from tests.cohort.scans import CLASSES, write_picture, write_slice, write_volume
@@ -102,3 +103,15 @@ def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
         "path": "control/[file 5 of 5].png",
         "reason": "not a readable image (cannot identify image file)",
     }
+
+
+@pytest.mark.parametrize("keyword", ["PatientID", "StudyInstanceUID", "SeriesDescription"])
+def test_an_identifying_attribute_of_an_unknown_kind(tmp_path: Path, keyword: str) -> None:
+    write_slice(tmp_path / "a.dcm", 1, 1, SeriesDescription="head")
+    data = bytearray((tmp_path / "a.dcm").read_bytes())
+    tag = Tag(tag_for_keyword(keyword) or 0)
+    place = data.index(tag.group.to_bytes(2, "little") + tag.element.to_bytes(2, "little"), 132)
+    data[place + 4 : place + 6] = b"QI"
+    (tmp_path / "a.dcm").write_bytes(data)
+    with pytest.raises(CohortError, match=r"a.dcm: an attribute cannot be read"):
+        read_header(tmp_path / "a.dcm")

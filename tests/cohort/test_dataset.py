@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
+from gansweep.cohort import verification
 from gansweep.cohort.dataset import Cohort
 from gansweep.cohort.ingest.run import IngestSettings, ingest
 from gansweep.config import DataView
@@ -108,6 +110,40 @@ def test_open_refuses_changed_files_and_leaks(cohort_path: Path, tmp_path: Path)
     # No patient leaks, but under the old hash a sweep's training patients would now be test patients.
     with pytest.raises(CohortError, match="have changed since the ingest"):
         Cohort.open(split_anew("exchanged", lambda m: m["split"].map(other)))
+
+
+def test_files_are_hashed_once_per_machine(cohort_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = shutil.copytree(cohort_path, tmp_path / "cohort")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(verification, "SMALL", 0)
+    hashed: list[str] = []
+    monkeypatch.setattr(verification, "sha256_of", lambda path: (hashed.append(path.name), sha256_of(path))[1])
+
+    Cohort.open(folder)
+    Cohort.open(folder)  # written a moment ago, so the file could change again within the clock's resolution
+    assert hashed.count("images.npy") == 2
+    monkeypatch.setattr(verification, "RECENT", 0.0)
+    Cohort.open(folder)
+    Cohort.open(folder)
+    assert hashed.count("images.npy") == 3
+    Cohort.open(folder, verify=True)
+    assert hashed.count("images.npy") == 4
+
+    stored = (folder / "images.npy").read_bytes()
+    times = (folder / "images.npy").stat()
+    (folder / "images.npy").write_bytes(stored[:-1] + bytes([stored[-1] ^ 1]))
+    os.utime(folder / "images.npy", ns=(times.st_atime_ns, times.st_mtime_ns))
+    with pytest.raises(CohortError, match=r"images.npy has changed"):
+        Cohort.open(folder)
+
+
+def test_a_cache_that_cannot_be_written_is_none(
+    cohort_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cache").write_text("a file")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(verification, "SMALL", 0)
+    assert Cohort.open(cohort_path).info.size == 32
 
 
 def test_a_notebook_shows_counts_and_no_patients(cohort_path: Path) -> None:

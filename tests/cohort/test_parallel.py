@@ -31,8 +31,8 @@ def test_results_keep_their_order_and_several_threads_work(monkeypatch: pytest.M
     monkeypatch.setattr(parallel, "cores", lambda: 4)
     together = threading.Barrier(4, timeout=30)  # passes only if four threads are inside
     seen: list[Any] = []
-    results = map_in_order(lambda item: (together.wait(), item)[1], range(8), "w", lambda *now: seen.append(now))
-    assert results == list(range(8))
+    work = map_in_order(lambda item: (together.wait(), item)[1], range(8), "w", lambda *now: seen.append(now))
+    assert list(work) == list(range(8))
     assert seen == [("w", number, 8) for number in range(1, 9)]
 
 
@@ -46,7 +46,7 @@ def test_an_error_ends_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
             raise ValueError("one")
 
     with pytest.raises(ValueError, match="one"):
-        map_in_order(work, range(1000), "w", None)
+        list(map_in_order(work, range(1000), "w", None))
     assert len(started) < 1000
 
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gansweep.cohort.ingest import duplicates
 from gansweep.cohort.ingest.duplicates import content_key, join, near_pairs, thumbnail_code
 from gansweep.cohort.ingest.split import SPLITS, check_given, draw_split
 from gansweep.errors import CohortError
@@ -66,9 +67,31 @@ def test_recompressed_and_resized_copies_are_near_and_others_are_not() -> None:
     images = [blurred(seed) for seed in range(6)]
     copy = images[2] * 0.8 + 0.1 + np.random.default_rng(9).normal(0, 0.002, images[2].shape)
     codes = np.stack([thumbnail_code(fit_pixels(image, 64, keep_lesions=False)) for image in [*images, copy]])
-    assert near_pairs(codes) == [(2, 6)]
+    assert near_pairs(codes).tolist() == [[2, 6]]
 
 
 def test_content_keys_tell_equal_pixels() -> None:
     assert content_key(blurred(0)) == content_key(blurred(0)) != content_key(blurred(1))
     assert content_key(np.zeros((1, 4, 4), np.float32)) == ""
+
+
+@pytest.mark.parametrize("count", [50, 6000])
+def test_near_pairs_are_those_of_the_whole_matrix(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    codes = random.normal(size=(count, 20)) @ random.normal(size=(20, 60))
+    codes[1::10] = codes[::10] + 0.4 * random.normal(size=codes[::10].shape)
+    codes = (codes / np.linalg.norm(codes, axis=1, keepdims=True)).astype(np.float32)
+    close = np.argwhere(np.triu(codes @ codes.T > 0.985, 1)).tolist()
+    assert len(close) >= count // 10
+    assert near_pairs(codes).tolist() == close
+    monkeypatch.setattr(duplicates, "MOST_CANDIDATES", 0)  # as if all pictures were alike
+    assert near_pairs(codes).tolist() == close
+    owners = np.arange(count) // 10
+    assert near_pairs(codes, owners.tolist()).tolist() == [[i, j] for i, j in close if owners[i] != owners[j]]
+
+
+def test_of_very_many_equal_pictures_some_pairs_connect_all() -> None:
+    codes = np.tile(np.eye(1, 60, dtype=np.float32), (5000, 1))
+    pairs = near_pairs(codes)
+    assert len(pairs) < 2 * 32 * 5000
+    assert set(join(range(5000), pairs.tolist())) == {0}

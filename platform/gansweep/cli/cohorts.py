@@ -59,6 +59,9 @@ def cohort(
     time_trial: Annotated[
         bool, typer.Option("--time-trial", help="Train a few iterations to say what one trial takes here.")
     ] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Hash all files again, also those that this machine has checked.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Write one HTML page to look at a cohort: pictures, classes, intensities, duplicates, and what was left out."""
@@ -66,7 +69,7 @@ def cohort(
     from gansweep.report.cohort_page import write_cohort_page
     from gansweep.report.space_fit import fitting_spaces, seconds_per_trial
 
-    opened = Cohort.open(folder)
+    opened = Cohort.open(folder, verify=verify)
     spaces = fitting_spaces(opened)
     seconds = seconds_per_trial(opened, spaces[0].name) if time_trial and not spaces[0].problem else None
     written = write_cohort_page(opened, out, spaces=spaces, trial_s=seconds)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from pydantic import Field, ValidationError
 
 from gansweep.cohort.summary import html_summary
+from gansweep.cohort.verification import changed_file
 from gansweep.config import DataView, Frozen
 from gansweep.contracts import ImageSet, ImageSpec
 from gansweep.errors import CohortError
-from gansweep.files import sha256_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,11 +89,14 @@ class Cohort:
         self.manifest = manifest
 
     @classmethod
-    def open(cls, path: str | Path) -> Cohort:
+    def open(cls, path: str | Path, *, verify: bool = False) -> Cohort:
         """Reads and checks a cohort.
+
+        Data files are hashed the first time that this machine opens them, and again when their size or times change.
 
         Args:
             path: a folder written by `gansweep ingest`.
+            verify: hash all files again.
 
         Raises:
             CohortError: the folder is not a cohort, a file or the split has changed since the ingest, or a patient is
@@ -106,9 +109,9 @@ class Cohort:
             raise CohortError("no such folder", where=str(path), fix="make a cohort with: gansweep ingest SRC OUT")
         try:
             info = CohortInfo.model_validate_json((path / "cohort.json").read_text())
-            for name, expected in info.files.items():
-                if sha256_of(path / name) != expected:
-                    raise CohortError(f"{name} has changed since it was ingested", where=str(path), fix="ingest again")
+            changed = changed_file(path, info.files, anew=verify)
+            if changed:
+                raise CohortError(f"{changed} has changed since it was ingested", where=str(path), fix="ingest again")
             manifest = pd.read_parquet(path / "manifest.parquet")
         except (OSError, ValidationError, ValueError) as error:
             reason = f"{Path(error.filename).name} is missing" if isinstance(error, FileNotFoundError) else "unreadable"

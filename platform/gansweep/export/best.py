@@ -61,7 +61,7 @@ def export_best(
     """
     from gansweep.export.layout import Trained, write_export
     from gansweep.export.memorisation import MemorisationGate
-    from gansweep.search.cluster import cache_folder
+    from gansweep.files import cache_folder
     from gansweep.store.artifacts import nearest_path
 
     ranked = rank_trials(store.latest_trials(), store.info.objectives).reset_index(drop=True)

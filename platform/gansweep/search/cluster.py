@@ -8,7 +8,6 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil, floor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gansweep.errors import ClusterError
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = [
     "ACCELERATOR",
     "Footprint",
-    "cache_folder",
     "check_capacity",
     "expected_nodes",
     "groups_that_fit",
@@ -278,9 +276,3 @@ def ray_cluster() -> Iterator[list[dict[str, float]]]:
     finally:
         if ours:
             ray.shutdown()
-
-
-def cache_folder() -> Path:
-    """Where this machine keeps encoders, features and baselines from sweep to sweep."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "gansweep"

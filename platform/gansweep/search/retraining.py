@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gansweep.errors import CohortError, StoreError
-from gansweep.search.cluster import cache_folder
+from gansweep.files import cache_folder
 from gansweep.search.cohorts import place_for_workers, sweeps_cohort
 from gansweep.search.worker import WorkerGroupSettings
 from gansweep.search.worker_group import WorkerGroup

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gansweep.errors import ConfigError
+from gansweep.files import cache_folder
 from gansweep.search.cluster import (
     Footprint,
-    cache_folder,
     check_capacity,
     groups_that_fit,
     grown,

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from gansweep.cohort.ingest.duplicates import Pairs
     from gansweep.cohort.ingest.identity import Pseudonyms
     from gansweep.cohort.ingest.reading import Picture
     from gansweep.cohort.ingest.settings import IngestSettings
@@ -102,7 +103,7 @@ def assign(pictures: list[Picture], settings: IngestSettings, pseudonyms: Pseudo
             raise leak_error(leaks, out)
         pictures, hashes, leaking = without_leaking_copies(pictures, hashes)
         rejected = rejected + leaking
-    near = _near_duplicates(pictures, hashes)
+    near = near_pairs(np.stack([picture.code for picture in pictures]), hashes)
     if given:
         splits, more = _use_given_split(pictures, hashes, near, settings)
     else:
@@ -111,11 +112,12 @@ def assign(pictures: list[Picture], settings: IngestSettings, pseudonyms: Pseudo
     return Assignment(pictures, hashes, splits, rejected, given, warnings + more, _pairs(pictures, splits, near))
 
 
-def _pairs(pictures: Sequence[Picture], splits: Sequence[str], near: Sequence[tuple[int, int]]) -> list[Leak]:
+def _pairs(pictures: Sequence[Picture], splits: Sequence[str], near: Pairs) -> list[Leak]:
     """All pairs of equal pictures and near-duplicates."""
     equal = exact_pairs(pictures)
     known = set(equal)
-    kinds = [("pixels", pair) for pair in equal] + [("near", pair) for pair in near if pair not in known]
+    alike = [(int(i), int(j)) for i, j in near]
+    kinds = [("pixels", pair) for pair in equal] + [("near", pair) for pair in alike if pair not in known]
     return [
         Leak(kind, pictures[i].source, pictures[j].source, (splits[i], splits[j]), (i, j)) for kind, (i, j) in kinds
     ]
@@ -137,22 +139,23 @@ def _unknown_patients(pictures: Sequence[Picture], *, given: bool) -> list[str]:
 
 
 def _draw_new_split(
-    pictures: list[Picture], hashes: list[str], near: list[tuple[int, int]], settings: IngestSettings
+    pictures: list[Picture], hashes: list[str], near: Pairs, settings: IngestSettings
 ) -> tuple[list[str], list[str], list[str]]:
     """(splits, patients, warnings) if the user gives no split."""
     isolated = _isolated(pictures)
     groups = join(hashes, _inseparable_pairs(pictures, near))
 
-    joined = [(i, j) for i, j in near if isolated[i] or isolated[j]]
-    separate = [(i, j) for i, j in near if not (isolated[i] or isolated[j])]
-    patients_known = all(pictures[i].patient for pair in separate for i in pair)
+    loose = np.array(isolated)[near].any(axis=1)
+    joined = np.unique(near[loose])
+    separate = np.unique(near[~loose])
+    patients_known = all(pictures[i].patient for i in separate)
     warnings = []
-    for pairs, remark in (
+    for images, remark in (
         (joined, "kept in one split"),
         (separate, "of different patients" if patients_known else "perhaps of different patients"),
     ):
-        if pairs:
-            warnings.append(f"{len({i for pair in pairs for i in pair})} images have near-duplicates ({remark})")
+        if len(images):
+            warnings.append(f"{len(images)} images have near-duplicates ({remark})")
 
     labels = [picture.label for picture in pictures]
     splits = draw_split(groups, labels, settings.fractions, settings.seed)
@@ -164,14 +167,14 @@ def _isolated(pictures: Sequence[Picture]) -> list[bool]:
     return [not (picture.patient or picture.study or picture.volume) for picture in pictures]
 
 
-def _inseparable_pairs(pictures: Sequence[Picture], near: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+def _inseparable_pairs(pictures: Sequence[Picture], near: Pairs) -> list[tuple[int, int]]:
     """Pairs that must be in the same split: equal images, and near-duplicates of an isolated picture.
 
     Two known patients may look alike. A near-duplicate of unknown origin is taken for the same patient, so that no copy
     of a training image is tested on.
     """
-    isolated = _isolated(pictures)
-    return exact_pairs(pictures) + [(i, j) for i, j in near if isolated[i] or isolated[j]]
+    loose = np.array(_isolated(pictures))[near].any(axis=1)
+    return exact_pairs(pictures) + [(int(i), int(j)) for i, j in near[loose]]
 
 
 def _adopt_patients(hashes: Sequence[str], groups: Sequence[int], isolated: Sequence[bool]) -> list[str]:
@@ -186,7 +189,7 @@ def _adopt_patients(hashes: Sequence[str], groups: Sequence[int], isolated: Sequ
 
 
 def _use_given_split(
-    pictures: list[Picture], hashes: list[str], near: list[tuple[int, int]], settings: IngestSettings
+    pictures: list[Picture], hashes: list[str], near: Pairs, settings: IngestSettings
 ) -> tuple[list[str], list[str]]:
     """(splits, warnings) if the user gives a split; a missing val or test split is drawn from train."""
     given = [picture.source.split for picture in pictures]
@@ -196,17 +199,12 @@ def _use_given_split(
     if splits != given:
         added = " and ".join(sorted(set(splits) - set(given)))
         warnings.append(f"the given split has no {added}: drawn from its training patients")
-    crossing = {i for pair in near for i in pair if splits[pair[0]] != splits[pair[1]]}
+    part = np.array([SPLITS.index(split) for split in splits])
+    crossing = np.unique(near[part[near[:, 0]] != part[near[:, 1]]])
     held_out = sum(splits[index] != "train" for index in crossing)
     if held_out:
         warnings.append(f"{held_out} val or test images have a near-duplicate in another split; consider --resplit")
     return splits, warnings
-
-
-def _near_duplicates(pictures: Sequence[Picture], hashes: Sequence[str]) -> list[tuple[int, int]]:
-    """Index pairs of near-duplicate pictures of different patients."""
-    pairs = near_pairs(np.stack([picture.code for picture in pictures]))
-    return [(i, j) for i, j in pairs if hashes[i] != hashes[j]]
 
 
 def _refuse_two_labels(pictures: Sequence[Picture], hashes: Sequence[str]) -> None:

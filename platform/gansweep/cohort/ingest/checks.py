@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from typing import TYPE_CHECKING
+from unicodedata import category
 
 from gansweep.cohort.ingest.split import SPLITS
 from gansweep.cohort.sources.words import look_alikes
 from gansweep.errors import CohortError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-__all__ = ["check_classes", "class_table", "class_warnings", "label_warnings", "patients_by_class"]
+__all__ = ["check_classes", "check_label_text", "class_table", "class_warnings", "label_warnings", "patients_by_class"]
 
 FEW = 5  # with fewer patients of a class in a split, one patient moves sensitivity by more than 20 %
+
+_UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}  # control characters, undecodable bytes, separators of lines
+_RENAME = "correct it, or rename it with --map"
 
 Counts = dict[str, dict[str, set[str]]]
 
@@ -45,6 +50,20 @@ def class_table(labels: Sequence[str], splits: Sequence[str], patients: Sequence
         )
         for row in rows
     ]
+
+
+def check_label_text(labels: Iterable[str]) -> None:
+    """Checks that labels can be shown and stored.
+
+    Raises:
+        CohortError: one contains a control character, cannot be encoded, or climbs out of a folder: `../x`.
+    """
+    for label in dict.fromkeys(labels):
+        if any(category(mark) in _UNPRINTABLE for mark in label):
+            shown = label.encode("unicode_escape").decode("ascii", "backslashreplace")
+            raise CohortError(f"the label '{shown}' has a character that cannot be shown", fix=_RENAME)
+        if ".." in re.split(r"[/\\]", label):
+            raise CohortError(f"the label {label!r} looks like a path", fix=_RENAME)
 
 
 def check_classes(labels: Sequence[str], splits: Sequence[str]) -> None:

@@ -62,9 +62,8 @@ def without_copies(pictures: list[Picture], settings: IngestSettings) -> tuple[l
     kept = []
     rejected = []
     for picture in pictures:
-        drawn = [None if part is None else hash(part.tobytes()) for part in (picture.mask, picture.paired)]
         split = "" if settings.resplit else picture.source.split
-        identity = (picture.key, picture.patient or picture.source.path, picture.issuer, split, *drawn)
+        identity = (picture.key, picture.patient or picture.source.path, picture.issuer, split, picture.drawn)
         if picture.key and identity in seen:
             rejected.append(Rejected.of(picture.source, "a copy of an image that is already in the cohort", bad=False))
         else:

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import fft
+from numpy.typing import NDArray
+from scipy import fft, spatial
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
-
-    from numpy.typing import NDArray
+    from collections.abc import Hashable, Iterable, Iterator, Sequence
 
     from gansweep.cohort.readers.slices import Array
 
-__all__ = ["content_key", "join", "near_pairs", "thumbnail_code"]
+__all__ = ["Pairs", "content_key", "join", "near_pairs", "thumbnail_code"]
 
 CODE = 16  # number of lowest frequencies per axis in the perceptual code
 NEAR = 0.985  # pictures whose codes correlate above this are near-duplicates
 BLOCK = 1024  # rows of the correlation matrix held in memory at once
+SMALL = 4096  # up to so many pictures, all correlations are computed
+AXES = (8, 16)  # principal axes of the k-d tree; the second if the first leave too many candidates
+MOST_CANDIDATES = 10_000_000
+MOST_PARTNERS = 32
+
+Pairs = NDArray[np.int32]
 
 
 def content_key(pixels: Array) -> str:
@@ -55,22 +61,82 @@ def thumbnail_code(pixels: Array) -> Array:
     return np.asarray(low / max(float(np.linalg.norm(low)), 1e-12), np.float32)
 
 
-def near_pairs(codes: NDArray[np.float32], threshold: float = NEAR) -> list[tuple[int, int]]:
+def near_pairs(codes: NDArray[np.float32], owners: Sequence[Hashable] | None = None, threshold: float = NEAR) -> Pairs:
     """Index pairs (i < j) of pictures whose codes correlate above `threshold`.
+
+    No matrix of all pairs is made. Vectors of unit length that correlate above t are nearer than sqrt(2 - 2 t), and
+    so are their projections on a few axes, among which a k-d tree finds candidates. If there are too many, because
+    all pictures are alike, blocks of the matrix are computed one after the other.
+
+    Of a picture with very many near-duplicates, only some pairs are given: any pair is left out only if its first
+    picture is in `MOST_PARTNERS` pairs as the first, and its second as the second.
 
     Args:
         codes: `[N, D]`, of unit length.
+        owners: the owner of each picture; pictures of one owner are no pairs. None: each has its own.
         threshold: on the correlation.
+
+    Returns:
+        `[P, 2]` int32, in ascending order.
     """
-    pairs = []
+    owner = np.arange(len(codes)) if owners is None else _numbered(owners)
+    blocks = _matrix_blocks(codes, threshold) if len(codes) <= SMALL else _candidate_blocks(codes, threshold)
+    found: list[Pairs] = [np.empty((0, 2), np.int32)]
+    seconds = np.zeros(len(codes), np.int32)
+    for pairs in blocks:
+        apart = pairs[owner[pairs[:, 0]] != owner[pairs[:, 1]]]
+        first = _ranks(apart[:, 0])
+        second = _ranks(apart[:, 1]) + seconds[apart[:, 1]]
+        kept = apart[(first < MOST_PARTNERS) | (second < MOST_PARTNERS)]
+        np.add.at(seconds, apart[:, 1], 1)
+        found.append(kept.astype(np.int32))
+    return np.concatenate(found)
+
+
+def _matrix_blocks(codes: NDArray[np.float32], threshold: float) -> Iterator[Pairs]:
+    """The pairs above the threshold, a block of rows of the correlation matrix at a time."""
     for start in range(0, len(codes), BLOCK):
         close = codes[start : start + BLOCK] @ codes[start:].T > threshold
-        rows, columns = np.nonzero(np.triu(close, 1))
-        pairs += [(start + int(row), start + int(column)) for row, column in zip(rows, columns, strict=True)]
-    return pairs
+        yield np.argwhere(np.triu(close, 1)).astype(np.int32) + np.int32(start)
 
 
-def join(keys: Sequence[Hashable], pairs: Sequence[tuple[int, int]]) -> list[int]:
+def _candidate_blocks(codes: NDArray[np.float32], threshold: float) -> Iterator[Pairs]:
+    """The pairs above the threshold, found by their projections on the leading principal axes."""
+    radius = math.sqrt(max(2 - 2 * threshold, 0.0)) + 1e-4  # a little more for rounding
+    sample = codes[:: max(1, len(codes) // SMALL)]
+    principal = np.linalg.eigh(np.cov(sample, rowvar=False))[1][:, ::-1]
+    for axes in AXES:
+        tree = spatial.cKDTree(codes @ principal[:, :axes].astype(np.float32))
+        if tree.count_neighbors(tree, radius) > len(codes) + 2 * MOST_CANDIDATES:
+            continue
+        pairs = tree.query_pairs(radius, output_type="ndarray")
+        pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+        for start in range(0, len(pairs), BLOCK * BLOCK):
+            block = pairs[start : start + BLOCK * BLOCK]
+            close = [
+                np.einsum("nd,nd->n", codes[part[:, 0]], codes[part[:, 1]]) > threshold
+                for part in np.array_split(block, 1 + len(block) // BLOCK)
+            ]
+            yield block[np.concatenate(close)]
+        return
+    yield from _matrix_blocks(codes, threshold)
+
+
+def _ranks(values: NDArray[np.int32]) -> NDArray[np.int64]:
+    """How many equal values stand before each value."""
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    ranks = np.empty(len(values), np.int64)
+    ranks[order] = np.arange(len(values)) - np.searchsorted(ordered, ordered)
+    return ranks
+
+
+def _numbered(owners: Sequence[Hashable]) -> NDArray[np.int64]:
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(owner, len(numbers)) for owner in owners], np.int64)
+
+
+def join(keys: Sequence[Hashable], pairs: Iterable[tuple[int, int]]) -> list[int]:
     """Groups items: those with equal keys, or connected by a chain of pairs, get the same number.
 
     Args:

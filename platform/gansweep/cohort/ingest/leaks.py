@@ -61,7 +61,7 @@ def leak_between(kind: str, one: Source, other: Source) -> Leak:
 def digests_of(sources: Sequence[Source], progress: ProgressCallback | None) -> dict[Path, str]:
     """The SHA-256 of each file; files that cannot be read are left to the readers."""
     paths = list(dict.fromkeys(source.path for source in sources))
-    digests = map_in_order(_digest, paths, "comparing files", progress)
+    digests = map_in_order(_digest, paths, "hashing files", progress)
     return {path: digest for path, digest in zip(paths, digests, strict=True) if digest}
 
 

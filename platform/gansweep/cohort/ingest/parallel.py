@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from gansweep.files import ProgressCallback
 
@@ -24,8 +24,8 @@ def cores() -> int:
 
 def map_in_order(
     function: Callable[[Item], Result], items: Sequence[Item], what: str, progress: ProgressCallback | None
-) -> list[Result]:
-    """The results of `function` in the order of `items`.
+) -> Iterator[Result]:
+    """Yields the results of `function` in the order of `items`.
 
     Args:
         function: safe to call from several threads.
@@ -36,13 +36,11 @@ def map_in_order(
     Raises:
         Exception: the first that `function` raises. Items that have not started are then dropped.
     """
-    results: list[Result] = []
     pool = ThreadPoolExecutor(cores(), thread_name_prefix="ingest")
     try:
         for number, result in enumerate(pool.map(function, items), start=1):
-            results.append(result)
             if progress:
                 progress(what, number, len(items))
+            yield result
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-    return results

@@ -10,10 +10,11 @@ from gansweep.errors import CohortError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from gansweep.cohort.ingest.reading import Picture
 
-__all__ = ["check_ranges", "guess_warnings", "ranges_by_class"]
+__all__ = ["check_ranges", "flaw_warnings", "guess_warnings", "ranges_by_class"]
 
 SHARE = 0.2  # bit depths whose shares differ by more between classes are told
 FACTOR = 2.0  # brightest values that differ by at least this factor are told
@@ -76,6 +77,22 @@ def guess_warnings(pictures: Sequence[Picture]) -> list[str]:
         low = min(picture.low for picture in values)
         high = max(picture.high for picture in values)
         warnings.append(f"{guess} ({count} images, values {low:g} to {high:g}); set it with --modality CT or MR")
+    return warnings
+
+
+def flaw_warnings(pictures: Sequence[Picture]) -> list[str]:
+    """What is odd in files that are used all the same, with the number of images and of values."""
+    images: Counter[str] = Counter()
+    values: dict[tuple[str, Path], int] = {}
+    for picture in pictures:
+        for what, count in picture.flaws:
+            images[what] += 1
+            values[what, picture.source.path] = count
+    warnings = []
+    for what, count in images.items():
+        files = [number for (flaw, _), number in values.items() if flaw == what]
+        total = f", {sum(files)} values" if sum(files) else ""
+        warnings.append(f"{what} ({count} images of {len(files)} files{total}; column flaws of manifest.parquet)")
     return warnings
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import fnmatch
+import hashlib
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ import numpy as np
 
 from gansweep.cohort.dataset import FULL_SCALE
 from gansweep.cohort.ingest.duplicates import content_key, thumbnail_code
+from gansweep.cohort.ingest.parallel import map_in_order
 from gansweep.cohort.ingest.selection import select_slices
 from gansweep.cohort.ingest.suitability import modality_in_name, remarks, surveys_in, useless
 from gansweep.cohort.intensity import WINDOWS, Window, percentile_window, window_named
@@ -32,19 +35,26 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gansweep.cohort.ingest.settings import IngestSettings
+    from gansweep.cohort.ingest.spool import Spool, Spooled
+    from gansweep.cohort.readers.slices import Flaw
+    from gansweep.files import ProgressCallback
 
-__all__ = ["Picture", "folder_key", "group_by_series", "read_unit", "usual_window"]
+__all__ = ["Picture", "Unit", "folder_key", "group_by_series", "read_unit", "usual_window"]
 
 
 @dataclass(frozen=True)
 class Picture:
     """One image as it goes into the cohort, with its entries in the manifest.
 
+    Arrays are in memory when a picture was read, and in a spool as soon as it is one of many.
+
     Args:
         source: the file it was read from.
         pixels: `[C, size, size]` uint16.
         paired: `[C, size, size]` uint16, the image of the other kind, or None.
         mask: `[size, size]`, or None if there is no mask.
+        brightest: the largest of the pixels.
+        drawn: hash of mask and pair, "" if there are none.
         label: class name.
         patient: patient identifier, "" if unknown. Never written out.
         issuer: issuer of that identifier, "" if unknown. Never written out.
@@ -60,12 +70,15 @@ class Picture:
         low: the darkest value, in Hounsfield or scanner units, or as a fraction of the range for rasters.
         high: the brightest value, likewise.
         guess: what the reader assumed because the file does not say it, or "".
+        flaws: what is odd in the file.
     """
 
     source: Source
-    pixels: NDArray[np.uint16]
-    paired: NDArray[np.uint16] | None
-    mask: NDArray[np.bool_] | None
+    pixels: NDArray[np.uint16] | Spooled
+    paired: NDArray[np.uint16] | Spooled | None
+    mask: NDArray[np.bool_] | Spooled | None
+    brightest: int
+    drawn: str
     label: str
     patient: str
     issuer: str
@@ -81,9 +94,33 @@ class Picture:
     low: float
     high: float
     guess: str
+    flaws: tuple[Flaw, ...]
+
+    def spooled(self, spool: Spool) -> Picture:
+        """The picture with its arrays in a spool."""
+        paired, mask = (None if part is None else spool.put(part) for part in (self.paired, self.mask))
+        return replace(self, pixels=spool.put(self.pixels), paired=paired, mask=mask)
 
 
-def group_by_series(sources: Sequence[Source], series: str | None) -> tuple[list[list[Source]], list[Rejected]]:
+@dataclass(frozen=True)
+class Unit:
+    """Files that are read together.
+
+    Args:
+        sources: the files.
+        digests: the SHA-256 of each.
+    """
+
+    sources: tuple[Source, ...]
+    digests: Mapping[Path, str]
+
+
+def group_by_series(
+    sources: Sequence[Source],
+    series: str | None,
+    digests: Mapping[Path, str],
+    progress: ProgressCallback | None = None,
+) -> tuple[list[Unit], list[Rejected]]:
     """Groups sources into units that are read together: a DICOM series of one patient, or a single other file.
 
     The SeriesInstanceUID alone does not identify a series: some de-identification tools empty it, or give all patients
@@ -92,42 +129,55 @@ def group_by_series(sources: Sequence[Source], series: str | None) -> tuple[list
     Args:
         sources: in order; a unit takes the position of its first file.
         series: pattern that the description of a DICOM series must match; None: any.
+        digests: the SHA-256 of each file.
+        progress: called with (stage, files done, total files).
 
     Returns:
         (units, rejected).
     """
+    scans = [source for source in sources if format_of(source.path) == "dicom"]
+    found = map_in_order(partial(_series_of, series=series), scans, "reading headers", progress)
+    known = dict(zip((id(source) for source in scans), found, strict=True))
     units: dict[str, list[Source]] = defaultdict(list)
     rejected = []
     for source in sources:
-        if format_of(source.path) != "dicom":
-            units[str(source.path)].append(source)
-            continue
-        try:
-            header = read_header(source.path)
-        except ScanError as error:
-            rejected.append(Rejected.of(source, error.what))
-            continue
-        if series is not None and not fnmatch.fnmatch(header.description, series):
-            rejected.append(Rejected.of(source, f"its series is not {series!r}", bad=False))
-            continue
-        patient = source.patient or known_patient(header.patient) or source.folder
-        units[f"{header.series} {header.study} {patient}" if header.series else str(source.path)].append(source)
-    return list(units.values()), rejected
+        series_of = known.get(id(source), str(source.path))
+        if isinstance(series_of, Rejected):
+            rejected.append(series_of)
+        else:
+            units[series_of].append(source)
+    parts = (tuple(unit) for unit in units.values())
+    return [Unit(unit, {source.path: digests.get(source.path, "") for source in unit}) for unit in parts], rejected
 
 
-def read_unit(
-    unit: list[Source], settings: IngestSettings, digests: Mapping[Path, str]
-) -> Iterator[Picture | Rejected]:
-    """Yields the pictures of one unit in the order of their positions, and the files that cannot be used.
+def _series_of(source: Source, series: str | None) -> str | Rejected:
+    """What the files of a DICOM series have in common, or why a file is not used."""
+    try:
+        header = read_header(source.path)
+    except ScanError as error:
+        return Rejected.of(source, error.what)
+    if series is not None and not fnmatch.fnmatch(header.description, series):
+        return Rejected.of(source, f"its series is not {series!r}", bad=False)
+    patient = source.patient or known_patient(header.patient) or source.folder
+    return f"{header.series} {header.study} {patient}" if header.series else str(source.path)
+
+
+def read_unit(unit: Unit, settings: IngestSettings) -> list[Picture | Rejected]:
+    """The pictures of one unit in the order of their positions, and the files that cannot be used.
 
     Args:
         unit: files that `group_by_series` put together.
         settings: the options of the ingest.
-        digests: the SHA-256 of each file.
 
     Raises:
         CohortError: the window does not suit the modality.
     """
+    return list(_pictures(unit.sources, settings, unit.digests))
+
+
+def _pictures(
+    unit: Sequence[Source], settings: IngestSettings, digests: Mapping[Path, str]
+) -> Iterator[Picture | Rejected]:
     found: list[tuple[Source, Slice]] = []
     for source in unit:
         try:
@@ -247,7 +297,9 @@ def _window_of(slices: list[Slice], wanted: str | None) -> Window:
 def _picture(
     source: Source, part: Slice, window: Window, settings: IngestSettings, sha256: str, *, volume: bool
 ) -> Picture:
-    pixels = _windowed(part, window, settings.size)
+    shown = _windowed(part, window, settings.size)
+    pixels = np.round(shown * FULL_SCALE).astype(np.uint16)
+    paired = None if source.paired is None else _read_pair(source.paired, settings)
     mask = None if part.mask is None else fit_mask(part.mask, part.spacing_mm, settings.size)
     spacing = part.spacing_mm
 
@@ -257,9 +309,11 @@ def _picture(
 
     return Picture(
         source=source,
-        pixels=np.round(pixels * FULL_SCALE).astype(np.uint16),
-        paired=None if source.paired is None else _read_pair(source.paired, settings),
+        pixels=pixels,
+        paired=paired,
         mask=mask,
+        brightest=int(pixels.max()),
+        drawn=_hash_of(mask, paired),
         label=label,
         patient=source.patient or known_patient(part.patient) or folder_key(source, settings),
         issuer="" if source.patient else part.issuer,
@@ -270,12 +324,23 @@ def _picture(
         shape=(part.pixels.shape[-2], part.pixels.shape[-1]),
         sha256=sha256,
         key=content_key(part.pixels),
-        code=thumbnail_code(pixels),
+        code=thumbnail_code(shown),
         depth=part.depth,
         low=float(part.pixels.min()),
         high=float(part.pixels.max()),
         guess=part.guess,
+        flaws=part.flaws,
     )
+
+
+def _hash_of(*parts: NDArray[Any] | None) -> str:
+    """A hash of some arrays, "" if all are None."""
+    if all(part is None for part in parts):
+        return ""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        digest.update(b"none" if part is None else part.tobytes())
+    return digest.hexdigest()
 
 
 def folder_key(source: Source, settings: IngestSettings) -> str:

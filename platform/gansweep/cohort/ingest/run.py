@@ -5,21 +5,30 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gansweep._version import __version__
 from gansweep.cohort.dataset import FULL_SCALE, CohortInfo, content_hash_of
 from gansweep.cohort.ingest.assignment import Assignment, assign
-from gansweep.cohort.ingest.checks import check_classes, class_table, class_warnings, label_warnings, patients_by_class
+from gansweep.cohort.ingest.checks import (
+    check_classes,
+    check_label_text,
+    class_table,
+    class_warnings,
+    label_warnings,
+    patients_by_class,
+)
 from gansweep.cohort.ingest.identity import Pseudonyms
 from gansweep.cohort.ingest.leaks import digests_of, drop_leaks, leak_error, leaks_of_bytes, write_pairs
 from gansweep.cohort.ingest.parallel import map_in_order
-from gansweep.cohort.ingest.ranges import check_ranges, guess_warnings, ranges_by_class
+from gansweep.cohort.ingest.ranges import check_ranges, flaw_warnings, guess_warnings, ranges_by_class
 from gansweep.cohort.ingest.reading import Picture, group_by_series, read_unit, usual_window
 from gansweep.cohort.ingest.rejected import reasons_of, rejected_table
 from gansweep.cohort.ingest.settings import IngestSettings, is_guess, ordered_classes, positive_of
 from gansweep.cohort.ingest.split import SPLITS, check_given
+from gansweep.cohort.ingest.spool import spool_in
 from gansweep.cohort.ingest.writing import manifest_of, write_arrays
 from gansweep.cohort.intensity import window_named
 from gansweep.cohort.sources.find import find_sources
@@ -33,6 +42,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from gansweep.cohort.ingest.spool import Spool
     from gansweep.files import ProgressCallback
 
 __all__ = ["IngestSettings", "IngestSummary", "ingest"]
@@ -94,6 +104,7 @@ def ingest(
         relabel=settings.map,
     )
     _stop_if_bad(rejected, sources, settings)
+    check_label_text(source.label for source in sources)
     sources, others = _select_classes(sources, settings)
     rejected += others
     digests = digests_of(sources, progress)
@@ -101,8 +112,8 @@ def ingest(
         sources, leaking = _check_given_split(sources, digests, settings, out)
         rejected += leaking
 
-    with new_folder(out, "cohort", replaces="cohort.json") as folder:
-        pictures, refused = _read_all(sources, settings, digests, progress)
+    with new_folder(out, "cohort", replaces="cohort.json") as folder, spool_in(folder) as spool:
+        pictures, refused = _read_all(sources, settings, digests, spool, progress)
         return _write(folder, out, pictures, rejected + refused, settings)
 
 
@@ -179,13 +190,14 @@ def _read_all(
     sources: Sequence[Source],
     settings: IngestSettings,
     digests: Mapping[Path, str],
+    spool: Spool,
     progress: ProgressCallback | None,
 ) -> tuple[list[Picture], list[Rejected]]:
-    units, rejected = group_by_series(sources, settings.series)
+    units, rejected = group_by_series(sources, settings.series, digests, progress)
     pictures: list[Picture] = []
-    for items in map_in_order(lambda unit: list(read_unit(unit, settings, digests)), units, "reading", progress):
+    for items in map_in_order(partial(read_unit, settings=settings), units, "reading", progress):
         rejected += [item for item in items if isinstance(item, Rejected)]
-        pictures += [item for item in items if isinstance(item, Picture)]
+        pictures += [item.spooled(spool) for item in items if isinstance(item, Picture)]
 
     _stop_if_bad(rejected, sources, settings)
     if not pictures:
@@ -273,13 +285,13 @@ def _info(
 def _warnings(made: Assignment, classes: tuple[str, ...], positive: str, settings: IngestSettings) -> list[str]:
     """What the user should know about the cohort."""
     pictures = made.pictures
-    warnings = guess_warnings(pictures) + made.warnings + label_warnings(set(classes))
+    warnings = guess_warnings(pictures) + flaw_warnings(pictures) + made.warnings + label_warnings(set(classes))
     if len(classes) == 1:
         warnings.append(f"only one class ({classes[0]}): nothing to detect, so only realism can be scored")
     colour = sum(picture.pixels.shape[0] == 3 for picture in pictures)
     if 0 < colour < len(pictures):
         warnings.append(f"{colour} of {len(pictures)} images are in colour: all get three channels (--grey: one)")
-    brightest = max(int(picture.pixels.max()) for picture in pictures) / FULL_SCALE
+    brightest = max(picture.brightest for picture in pictures) / FULL_SCALE
     if brightest < DARK:
         warnings.append(
             f"no pixel reaches more than {brightest:.1%} of the range: choose another --window, or say with --bits how "

@@ -53,6 +53,7 @@ def draw_split(
         strata[tuple(sorted({labels[index] for index in indices}))].append(group)
 
     chosen = [""] * len(groups)
+    seen: set[tuple[str, str]] = set()  # splits and the classes that they have
     for stratum in sorted(strata):
         order = [strata[stratum][index] for index in rng.permutation(len(strata[stratum]))]
         order.sort(key=lambda group: -len(members[group]))
@@ -60,7 +61,7 @@ def draw_split(
         assigned = Counter[str]()
         for position, group in enumerate(order):
             # The last groups go to splits that have no image of the class yet.
-            empty = _splits_without(chosen, labels, stratum, wanted)
+            empty = _splits_without(seen, stratum, wanted)
             left = len(order) - position
             candidates = empty if empty and left <= len(empty) else wanted
             missing = {name: total * fractions[SPLITS.index(name)] - assigned[name] for name in candidates}
@@ -68,14 +69,12 @@ def draw_split(
             assigned[name] += len(members[group])
             for index in members[group]:
                 chosen[index] = name
+                seen.add((name, labels[index]))
     return chosen
 
 
-def _splits_without(
-    chosen: Sequence[str], labels: Sequence[str], stratum: tuple[str, ...], wanted: Sequence[str]
-) -> list[str]:
+def _splits_without(seen: set[tuple[str, str]], stratum: tuple[str, ...], wanted: Sequence[str]) -> list[str]:
     """Splits that have no image yet of at least one class of the stratum."""
-    seen = {(split, label) for split, label in zip(chosen, labels, strict=True) if split}
     return [name for name in wanted if any((name, label) not in seen for label in stratum)]
 
 

@@ -37,14 +37,14 @@ def write_arrays(folder: Path, pictures: Sequence[Picture], size: int) -> dict[s
     channels = max(picture.pixels.shape[0] for picture in pictures)
     images = _array(folder / "images.npy", "uint16", (total, channels, size, size))
     for index, picture in enumerate(pictures):
-        images[index] = picture.pixels  # among colour pictures, a grey one is broadcast to all channels
+        images[index] = np.asarray(picture.pixels)  # among colour pictures, a grey one is broadcast to all channels
     images.flush()
 
     names = ["images.npy"]
     if any(picture.mask is not None for picture in pictures):
         masks = _array(folder / "masks.npy", "uint8", (total, 1, size, size))
         for index, picture in enumerate(pictures):
-            masks[index] = 0 if picture.mask is None else picture.mask
+            masks[index] = 0 if picture.mask is None else np.asarray(picture.mask)
         masks.flush()
         names.append("masks.npy")
 
@@ -56,7 +56,7 @@ def write_arrays(folder: Path, pictures: Sequence[Picture], size: int) -> dict[s
             )
         pairs = _array(folder / "pairs.npy", "uint16", (total, max(part.shape[0] for part in paired), size, size))
         for index, part in enumerate(paired):
-            pairs[index] = part
+            pairs[index] = np.asarray(part)
         pairs.flush()
         names.append("pairs.npy")
     return {name: sha256_of(folder / name) for name in names}
@@ -87,5 +87,10 @@ def manifest_of(pictures: Sequence[Picture], patients: Sequence[str], splits: Se
             "cols": np.array([picture.shape[1] for picture in pictures], np.int32),
             "spacing_mm": np.array([picture.spacing_mm for picture in pictures], np.float32),
             "modality": [picture.modality for picture in pictures],
+            "flaws": ["; ".join(_flaw(*flaw) for flaw in picture.flaws) for picture in pictures],
         }
     )
+
+
+def _flaw(what: str, values: int) -> str:
+    return f"{what} ({values} in the file)" if values else what

@@ -9,7 +9,7 @@ import numpy as np
 from gansweep.cohort.readers.dicom_header import header_of, open_dicom
 from gansweep.cohort.readers.dicom_kind import check_kind, sop_class, values_of
 from gansweep.cohort.readers.quiet import quiet
-from gansweep.cohort.readers.slices import Array, ScanError, Slice, UnneededError, reason_of
+from gansweep.cohort.readers.slices import Array, Flaw, ScanError, Slice, UnneededError, reason_of
 from gansweep.cohort.readers.stored_values import bits_stored, decode, padding_of
 
 if TYPE_CHECKING:
@@ -82,10 +82,11 @@ def _slice(dataset: Dataset, stored: Any, number: int, path: Path, assume_hu: bo
         raise ScanError("values that are not finite", where=path.name)
 
     header = header_of(dataset)
+    spacing, flaws = _spacing(dataset, number)
     return Slice(
         pixels=np.ascontiguousarray(pixels, np.float32),
         modality=modality,
-        spacing_mm=_spacing(dataset, number),
+        spacing_mm=spacing,
         series=header.series or str(path),
         position=_position(dataset, number),
         patient=header.patient,
@@ -93,6 +94,7 @@ def _slice(dataset: Dataset, stored: Any, number: int, path: Path, assume_hu: bo
         study=header.study,
         depth=f"{bits}-bit" if stored.dtype.kind in "iu" else "float",
         normal=_normal(dataset, number),
+        flaws=flaws,
     )
 
 
@@ -150,14 +152,16 @@ def _group(dataset: Dataset, number: int, name: str) -> Dataset | None:
     return None
 
 
-def _spacing(dataset: Dataset, number: int) -> tuple[float, float] | None:
-    """Millimetres between rows and between columns (PS3.3 10.7.1.3); at the detector for projection images."""
+def _spacing(dataset: Dataset, number: int) -> tuple[tuple[float, float] | None, tuple[Flaw, ...]]:
+    """Millimetres between rows and between columns (PS3.3 10.7.1.3), at the detector for projections; and flaws."""
+    wrong = ""
     group = _group(dataset, number, "PixelMeasuresSequence")
     for source, name in ((group, "PixelSpacing"), (dataset, "PixelSpacing"), (dataset, "ImagerPixelSpacing")):
         values = values_of(source.get(name)) if source is not None else []
         if len(values) == 2 and all(0 < float(value) < np.inf for value in values):
-            return float(values[0]), float(values[1])
-    return None
+            return (float(values[0]), float(values[1])), ()
+        wrong = wrong or (name if values else "")
+    return None, (Flaw(f"{wrong} is not two positive numbers: pixels are taken for square"),) if wrong else ()
 
 
 def _normal(dataset: Dataset, number: int) -> tuple[float, float, float] | None:

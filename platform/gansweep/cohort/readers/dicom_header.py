@@ -89,9 +89,13 @@ def read_header(path: Path) -> Header:
     """The identifying attributes of a file.
 
     Raises:
-        ScanError: the file is not DICOM.
+        ScanError: the file is not DICOM, or one of the attributes cannot be read.
     """
-    return header_of(open_dicom(path, header_only=True))
+    dataset = open_dicom(path, header_only=True)
+    try:
+        return header_of(dataset)
+    except Exception as error:  # pydicom parses an attribute on first access, and a broken one raises any error
+        raise ScanError(f"an attribute cannot be read ({reason_of(error, path)})", where=path.name) from None
 
 
 def header_of(dataset: Dataset) -> Header:

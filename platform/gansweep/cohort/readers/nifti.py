@@ -9,7 +9,7 @@ import numpy as np
 
 from gansweep.cohort.readers.limits import check_values
 from gansweep.cohort.readers.quiet import quiet
-from gansweep.cohort.readers.slices import Mask, ScanError, Slice, reason_of, shape_text
+from gansweep.cohort.readers.slices import Flaw, Mask, ScanError, Slice, reason_of, shape_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,25 +53,26 @@ def read_nifti(path: Path, plane: Plane = "axial", modality: str = "", mask: Mas
         Slice(
             pixels=np.ascontiguousarray(picture[None], np.float32),
             modality=known,
-            spacing_mm=(loaded.zooms[rows], loaded.zooms[columns]),
+            spacing_mm=None if loaded.zooms is None else (loaded.zooms[rows], loaded.zooms[columns]),
             series=str(path),
             position=float(number),
             mask=None if drawn is None else np.ascontiguousarray(drawn),
             depth=loaded.depth,
             guess="" if modality else f"NIfTI does not record the modality: taken for {known}",
             remark="" if number else loaded.remark,
+            flaws=loaded.flaws,
         )
         for number, (picture, drawn) in enumerate(zip(pictures, masks, strict=True))
     ]
 
 
-def load_canonical(path: Path) -> tuple[Any, tuple[float, float, float]]:
+def load_canonical(path: Path) -> tuple[Any, tuple[float, float, float] | None]:
     """Loads a volume in the canonical orientation RAS+ (axes to the patient's right, front and top).
 
     Values that are not finite are replaced: NaN and -inf by the smallest finite value, inf by the largest.
 
     Returns:
-        (volume `[X, Y, Z]` float32, voxel size in mm).
+        (volume `[X, Y, Z]` float32, voxel size in mm; None if it is not known).
 
     Raises:
         ScanError: the file is unreadable, not a volume, or has no finite value.
@@ -85,15 +86,17 @@ class _Volume(NamedTuple):
 
     Args:
         values: `[X, Y, Z]` float32.
-        zooms: voxel size in mm.
+        zooms: voxel size in mm; None: not known.
         depth: the stored type of the values.
         remark: what was left out of the file.
+        flaws: what is odd in the file.
     """
 
     values: Any
-    zooms: tuple[float, float, float]
+    zooms: tuple[float, float, float] | None
     depth: str
     remark: str
+    flaws: tuple[Flaw, ...]
 
 
 def _load(path: Path) -> _Volume:
@@ -108,6 +111,7 @@ def _load(path: Path) -> _Volume:
         shape = tuple(int(side) for side in image.shape)
         stored = image.get_data_dtype()
         offset = float(image.header["vox_offset"]) if "vox_offset" in image.header else 0.0
+        sized = _has_size(image, path)
     except Exception as error:  # nibabel, gzip and zlib raise many kinds of errors for a broken file
         raise ScanError(f"not a readable NIfTI file ({reason_of(error, path)})", where=path.name) from None
     remark = ""
@@ -128,6 +132,7 @@ def _load(path: Path) -> _Volume:
         raise ScanError(f"not a readable NIfTI file ({reason_of(error, path)})", where=path.name) from None
     if volume.ndim != 3 or sorted(volume.shape)[1] < 2:  # a single slice counts as a volume
         raise ScanError(f"not a volume: {shape_text(volume.shape)} voxels", where=path.name)
+    flaws = []
     finite = np.isfinite(volume)
     if not finite.any():
         raise ScanError("no finite values", where=path.name)
@@ -135,9 +140,37 @@ def _load(path: Path) -> _Volume:
         low = float(volume[finite].min())
         high = float(volume[finite].max())
         volume = np.nan_to_num(volume, nan=low, neginf=low, posinf=high)
-    zooms = tuple(float(zoom) for zoom in image.header.get_zooms()[:3])
+        count = int(volume.size - np.count_nonzero(finite))
+        flaws.append(Flaw("voxels that are not finite numbers take the nearest finite value", count))
+    zooms = _voxel_size(image) if sized else None
+    if zooms is None:
+        flaws.append(Flaw("the voxel size is not three positive numbers: voxels are taken for cubes"))
     depth = f"{8 * stored.itemsize}-bit" if stored.kind in "iu" else "float"
-    return _Volume(volume, (zooms[0], zooms[1], zooms[2]), depth, remark)
+    return _Volume(volume, zooms, depth, remark, tuple(flaws))
+
+
+def _has_size(image: Any, path: Path) -> bool:
+    """Whether a file has an affine, or else valid voxel sizes in its header; nibabel replaces sizes of 0 by 1."""
+    from nibabel.openers import ImageOpener
+
+    header = image.header
+    if "pixdim" not in header or int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0:
+        return True
+    with ImageOpener(path) as file:
+        stored = type(header).from_fileobj(file, check=False)["pixdim"][1:4]
+    return all(0 < float(side) < np.inf for side in stored)
+
+
+def _voxel_size(image: Any) -> tuple[float, float, float] | None:
+    """Millimetres along the axes of an image by its affine; None if that has no valid size."""
+    from nibabel import affines
+
+    sizes = [float(side) for side in affines.voxel_sizes(image.affine)]
+    if len(sizes) != 3 or not all(0 < side < np.inf for side in sizes):
+        return None
+    unit = image.header.get_xyzt_units()[0] if "xyzt_units" in image.header else "mm"
+    scale = {"meter": 1000.0, "micron": 0.001}.get(unit, 1.0)
+    return sizes[0] * scale, sizes[1] * scale, sizes[2] * scale
 
 
 def slices_along(volume: Any, plane: Plane) -> Any:

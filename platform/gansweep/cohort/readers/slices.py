@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from gansweep.errors import CohortError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Array", "Mask", "ScanError", "Slice", "UnneededError", "reason_of", "shape_text"]
+__all__ = ["Array", "Flaw", "Mask", "ScanError", "Slice", "UnneededError", "reason_of", "shape_text"]
 
 Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -25,6 +25,18 @@ class ScanError(CohortError):
 
 class UnneededError(CohortError):
     """A valid file that does not show anatomy: a localizer, a report, a contour."""
+
+
+class Flaw(NamedTuple):
+    """Something odd in a file that is used all the same.
+
+    Args:
+        what: what is odd, and what was made of it.
+        values: how many values of the file it concerns; 0: the file as a whole.
+    """
+
+    what: str
+    values: int = 0
 
 
 @dataclass(frozen=True)
@@ -45,6 +57,7 @@ class Slice:
         normal: unit vector perpendicular to the slice in the patient's coordinates, or None if unknown.
         guess: what the reader assumed because the file does not say it, or "".
         remark: what of the file was left out, or "".
+        flaws: what is odd in the file.
     """
 
     pixels: Array
@@ -60,6 +73,7 @@ class Slice:
     normal: tuple[float, float, float] | None = None
     guess: str = ""
     remark: str = ""
+    flaws: tuple[Flaw, ...] = ()
 
 
 def reason_of(error: Exception, path: Path) -> str:

@@ -8,6 +8,8 @@ folder, `[file 3 of 12]`, by which whoever has the folder can find it.
 from __future__ import annotations
 
 import re
+import unicodedata
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from gansweep.cohort.sources.words import canonical
@@ -74,20 +76,32 @@ def shown_name(name: str, path: Path | None, labels: Iterable[str] = ()) -> str:
         place = path.parents[depth - 1] if path is not None and depth else path
         shown.append(_place(place, is_file=not depth))
     separators = [*parts[1::2], ""]
-    return "".join(part + separator for part, separator in zip(shown, separators, strict=True))
+    text = "".join(part + separator for part, separator in zip(shown, separators, strict=True))
+    # A name with a line feed or an escape sequence must not act on the terminal that shows it.
+    return "".join(mark if unicodedata.category(mark) != "Cc" else f"\\x{ord(mark):02x}" for mark in text)
 
 
 def _place(path: Path | None, *, is_file: bool) -> str:
     """Where a file or folder stands among those of its folder, in the order of their names."""
     kind = "file" if is_file else "folder"
     try:
-        beside = sorted(item.name for item in path.parent.iterdir() if item.is_file() == is_file) if path else []
+        beside = {} if path is None else _places(path.parent, path.parent.stat().st_mtime_ns, is_file)
     except (OSError, ValueError):
-        beside = []
+        beside = {}
     suffix = path.suffix if path is not None and is_file and names_nobody(path.suffix) else ""
     if path is None or path.name not in beside:
         return f"[{kind}]{suffix}"
-    return f"[{kind} {beside.index(path.name) + 1} of {len(beside)}]{suffix}"
+    return f"[{kind} {beside[path.name]} of {len(beside)}]{suffix}"
+
+
+@lru_cache(maxsize=64)
+def _places(folder: Path, _changed_ns: int, is_file: bool) -> dict[str, int]:
+    """The place of each file (or folder) in a folder, from 1; listed again when the folder changes."""
+    return {name: place for place, name in enumerate(sorted(_names(folder, is_file)), start=1)}
+
+
+def _names(folder: Path, is_file: bool) -> list[str]:
+    return [item.name for item in folder.iterdir() if item.is_file() == is_file]
 
 
 def _words(text: str) -> set[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from itertools import combinations
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,8 +19,11 @@ _NOBODY = {"anonymous", "anonymized", "anonymised", "anon", "deidentified", "de-
 
 
 def canonical(text: str) -> str:
-    """The text in Unicode's composed form (NFC) without surrounding spaces: macOS writes names decomposed."""
-    return unicodedata.normalize("NFC", text).strip()
+    """The text in Unicode's composed form (NFC) without surrounding spaces: macOS writes names decomposed.
+
+    DICOM writers fill a text up with NUL or spaces.
+    """
+    return unicodedata.normalize("NFC", text).strip().strip("\0").strip()
 
 
 def given(text: str) -> str:
@@ -38,10 +41,10 @@ def known_patient(text: str) -> str:
 def patient_spelling(text: str) -> str:
     """What all spellings of one identifier have in common.
 
-    Case, leading zeros, the `.0` of a number that passed through a float, and what stands between letters and a number
-    do not count: 7, 007 and 7.0 are equal, and so are P007, p7, P-07 and p_7.
+    Case, leading zeros, the `.0` of a number that passed through a float, invisible characters, and what stands between
+    letters and a number do not count: 7, 007 and 7.0 are equal, and so are P007, p7, P-07 and p_7.
     """
-    folded = canonical(text).casefold()
+    folded = "".join(mark for mark in canonical(text).casefold() if unicodedata.category(mark) not in {"Cc", "Cf"})
     folded = re.sub(r"^(\d+)\.0+$", r"\1", folded)
     folded = re.sub(r"(?<=[^\W\d_])[\s_-]+(?=\d)", "", folded)
     return re.sub(r"\d+", lambda digits: digits[0].lstrip("0") or "0", folded)
@@ -53,12 +56,22 @@ def look_alikes(labels: Iterable[str]) -> list[tuple[str, str]]:
     They are equal but for case, spaces and punctuation, or but for a plural, or one is the other with a suffix:
     `adenocarcinoma` and `adenocarcinoma_left.lower.lobe_T2`.
     """
-    return [pair for pair in combinations(sorted(labels), 2) if _alike(*pair)]
+    names = sorted(labels)
+    by_letters: dict[str, list[str]] = defaultdict(list)
+    by_text: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        by_letters[_letters(name)].append(name)
+        by_text[name.casefold()].append(name)
+    pairs = set()
+    for name in names:
+        folded = name.casefold()
+        starts = [folded[:end] for end in range(3, len(folded)) if not folded[end].isalnum()]
+        others = [other for start in starts for other in by_text.get(start, [])]
+        for letters in (_letters(name), _letters(name) + "s"):
+            others += by_letters.get(letters, [])
+        pairs |= {(min(name, other), max(name, other)) for other in others if other != name}
+    return sorted(pairs)
 
 
-def _alike(first: str, second: str) -> bool:
-    letters = sorted((re.sub(r"[\W_]", "", name.casefold()) for name in (first, second)), key=len)
-    if letters[0] == letters[1] or letters[0] + "s" == letters[1]:
-        return True
-    short, long = sorted((first.casefold(), second.casefold()), key=len)
-    return len(short) > 2 and long.startswith(short) and not long[len(short)].isalnum()
+def _letters(name: str) -> str:
+    return re.sub(r"[\W_]", "", name.casefold())
