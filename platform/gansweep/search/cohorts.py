@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from gansweep.cache import locked
 from gansweep.cohort.dataset import Cohort
 from gansweep.errors import CohortError
-from gansweep.search.cluster import cache_folder
+from gansweep.files import cache_folder
 from gansweep.store.filesystem import Files
 
 if TYPE_CHECKING:

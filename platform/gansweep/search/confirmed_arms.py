@@ -18,12 +18,12 @@ from gansweep.config import TrialConfig
 from gansweep.contracts import Condition, ImageSet
 from gansweep.devices import exact_float32
 from gansweep.distributed import World
+from gansweep.files import cache_folder
 from gansweep.scoring.arms import rival_arms, run_arms
 from gansweep.scoring.networks.detection import Recipe, predict, train_detectors
 from gansweep.scoring.networks.detectors import detector_builder
 from gansweep.scoring.reference import ReferenceMaker
 from gansweep.scoring.sample_filters import filtered, needs_judges
-from gansweep.search.cluster import cache_folder
 from gansweep.search.retraining import arms_path, same_cohort
 from gansweep.training.restore import restore_gan
 from gansweep.training.sampling import make_sampler

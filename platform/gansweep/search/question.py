@@ -19,12 +19,13 @@ from gansweep.cohort.dataset import Cohort
 from gansweep.config import TrialConfig
 from gansweep.distributed import World
 from gansweep.errors import ConfigError, StoreError
+from gansweep.files import cache_folder
 from gansweep.options import AnswerOptions, ConfirmOptions, RepeatOptions, SweepOptions
 from gansweep.scoring.arms import RIVALS, arm_names
 from gansweep.scoring.power import Power, Rivals, measure_rivals, power_of
 from gansweep.scoring.reference import ReferenceMaker
 from gansweep.search.answer import answer, confirmation
-from gansweep.search.cluster import cache_folder, ray_cluster
+from gansweep.search.cluster import ray_cluster
 from gansweep.search.confirm import check_test_patients, confirm
 from gansweep.search.prechecks import config_checker, precheck
 from gansweep.search.repeat import repeat
