@@ -140,7 +140,7 @@ def test_nul_fills_up_a_text(tmp_path: Path) -> None:
 
 
 def test_names_do_not_act_on_the_terminal() -> None:
-    assert shown_name("scan\x1b[2J\n1.png", None) == "scan\\x1b[2J\\x0a1.png"
+    assert shown_name("scan\x1b[2J\n1.png", None) == "scan\N{REPLACEMENT CHARACTER}[2J\N{REPLACEMENT CHARACTER}1.png"
     assert patient_spelling("P\u200b007\0") == patient_spelling("p7")
 
 

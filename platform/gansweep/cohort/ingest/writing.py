@@ -68,14 +68,14 @@ def _array(path: Path, dtype: str, shape: tuple[int, ...]) -> Any:
 
 
 def manifest_of(pictures: Sequence[Picture], patients: Sequence[str], splits: Sequence[str]) -> pd.DataFrame:
-    """The manifest: one row per image, in the order of images.npy.
+    """The manifest: one row per image, in the order of images.npy. It has a column `flaws` if any image has one.
 
     Args:
         pictures: `[N]`.
         patients: `[N]`, salted hashes.
         splits: `[N]`.
     """
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             "image_id": [f"{index:06d}" for index in range(len(pictures))],
             "patient": list(patients),
@@ -87,9 +87,11 @@ def manifest_of(pictures: Sequence[Picture], patients: Sequence[str], splits: Se
             "cols": np.array([picture.shape[1] for picture in pictures], np.int32),
             "spacing_mm": np.array([picture.spacing_mm for picture in pictures], np.float32),
             "modality": [picture.modality for picture in pictures],
-            "flaws": ["; ".join(_flaw(*flaw) for flaw in picture.flaws) for picture in pictures],
         }
     )
+    if any(picture.flaws for picture in pictures):
+        table["flaws"] = ["; ".join(_flaw(*flaw) for flaw in picture.flaws) for picture in pictures]
+    return table
 
 
 def _flaw(what: str, values: int) -> str:

@@ -78,7 +78,7 @@ def shown_name(name: str, path: Path | None, labels: Iterable[str] = ()) -> str:
     separators = [*parts[1::2], ""]
     text = "".join(part + separator for part, separator in zip(shown, separators, strict=True))
     # A name with a line feed or an escape sequence must not act on the terminal that shows it.
-    return "".join(mark if unicodedata.category(mark) != "Cc" else f"\\x{ord(mark):02x}" for mark in text)
+    return "".join(mark if unicodedata.category(mark) != "Cc" else "\N{REPLACEMENT CHARACTER}" for mark in text)
 
 
 def _place(path: Path | None, *, is_file: bool) -> str:
