@@ -1,8 +1,8 @@
-"""Several detector seeds trained as one stacked network, against one after the other.
+"""Compares training several detector seeds as one stacked network with training one after the other.
 
 Together: the weights of S detectors are stacked, `torch.func.vmap` trains them in one pass on their S batches, and one
-AdamW steps all. It is the same arithmetic (the predictions are compared), so only the time can differ. On a CPU a
-figure is CPU time of one thread, which other processes disturb less than wall time; on a GPU it is wall time.
+AdamW updates all. The arithmetic is the same (the predictions are compared), so only the time can differ. On a CPU the
+figures are CPU time of one thread, which other processes affect less than wall time; on a GPU they are wall time.
 
     python benchmarks/detectors_together.py [--seeds 3 6] [--size 64] [--batch 32] [--steps 40] [--rounds 3]
 """

@@ -1,12 +1,11 @@
-"""How often does the verdict see a difference where there is none, and how often does an interval hold the truth?
+"""Measures how often the verdict reports a difference when there is none, and how often an interval covers the truth.
 
-First with detectors that are simulated by crossed random effects (of patients, of trainings, and of both together),
-of common and of rare diseases, whose true scores have a closed form. Then with the same generator twice and detectors
-really trained: in every comparison both arms train detectors on the same few real images and on samples of one
-generator, drawn anew, so that chance is the only difference. Training number k of both arms shares its detector's seed,
-as in `confirm`. Each comparison has test patients of its own, with several images each that are alike (a patient's
-lesion is faint or bright, the dose high or low). Images are discs with and without a small spot, which a small network
-learns in a second.
+First, detectors are simulated by crossed random effects (of patients, of trainings, and of both together), for common
+and for rare diseases, so that the true scores have a closed form. Then, the same generator is compared with itself with
+really trained detectors: both arms train detectors on the same few real images and on new samples of one generator, so
+that chance is the only difference. Training number k of both arms shares its detector's seed, as in `confirm`. Each
+comparison has its own test patients, with several similar images each (a patient's lesion is faint or bright, the dose
+high or low). Images are discs with and without a small spot, which a small network learns in a second.
 
     python benchmarks/false_alarms.py --comparisons 200
 """
@@ -50,11 +49,11 @@ class Design:
     """A test with three images per patient.
 
     Args:
-        positives, negatives: patients.
-        trainings: per arm.
-        luck: spread of a training's skill.
-        reaction: spread of what an arm as such does to a patient, in all of its trainings alike.
-        skill: of the mean training, in logits.
+        positives, negatives: numbers of patients.
+        trainings: number of trainings per arm.
+        luck: standard deviation of a training's skill.
+        reaction: standard deviation of an arm's effect on a patient, which is the same in all of its trainings.
+        skill: skill of the mean training, in logits.
     """
 
     positives: int = 20
@@ -66,7 +65,7 @@ class Design:
 
     @property
     def truth(self) -> dict[str, float]:
-        """Each metric's mean over all patients and trainings."""
+        """Returns each metric's mean over all patients and trainings."""
         spread = 1.0 + self.reaction**2 + SHARED**2 + OWN**2 + GRAIN**2  # of a logit, beside luck
         of_class = float(stats.norm.cdf(self.skill / np.sqrt(self.luck**2 + spread)))
         area = float(stats.norm.cdf(2 * self.skill / np.sqrt(4 * self.luck**2 + 2 * spread)))
@@ -91,14 +90,14 @@ SINGLE = (
     Design(150, 150, trainings=3),
     Design(5, 100, luck=0.1),
 )
-"""What single arms' intervals are tried on."""
+"""Designs on which the intervals of single arms are tested."""
 
 
 def crossed(rng: np.random.Generator, design: Design, effect: float = 0.0) -> tuple[Predictions, Predictions]:
-    """Two arms of detectors with crossed random effects.
+    """Simulates two arms of detectors with crossed random effects.
 
-    Patients differ in difficulty, shared by the arms; each arm may do a patient good or harm; each training of each arm
-    has its own luck, and its own opinion of each patient.
+    Patients differ in difficulty, shared by the arms. Each arm may improve or worsen the score of a patient. Each
+    training of each arm has its own skill, and its own opinion of each patient.
     """
     count, trainings = design.positives + design.negatives, design.trainings
     of = np.repeat(np.arange(count), 3)
@@ -118,7 +117,7 @@ def crossed(rng: np.random.Generator, design: Design, effect: float = 0.0) -> tu
 
 
 def patients(count: int, images: int, seed: int) -> ImageSet:
-    """`images` noisy discs of each of `count` patients; every second patient has a spot, faint or bright."""
+    """Returns `images` noisy discs for each of `count` patients. Every second patient has a spot, faint or bright."""
     generator = torch.Generator().manual_seed(seed)
     axis = torch.linspace(-1, 1, SIZE)
     y, x = torch.meshgrid(axis, axis, indexing="ij")
@@ -135,7 +134,7 @@ def patients(count: int, images: int, seed: int) -> ImageSet:
 
 
 def null_comparison(number: int, trainings: int) -> Mapping[str, Comparison]:
-    """Every metric's verdict on one generator against itself."""
+    """Returns every metric's comparison of one generator with itself."""
     spec = ImageSpec(SIZE, 1, ("negative", "positive"))
     recipe = Recipe(partial(DETECTORS["small_cnn"], spec), 2, STEPS, BATCH)
     fresh = iter(range(number * 1000, (number + 1) * 1000))  # seeds that no other comparison uses
@@ -150,7 +149,7 @@ def null_comparison(number: int, trainings: int) -> Mapping[str, Comparison]:
 
 
 def alarms(comparisons: int, trainings: int) -> dict[str, int]:
-    """Of so many null comparisons, how many were called a difference, by metric."""
+    """Returns how many null comparisons were called a difference, by metric."""
     found = dict.fromkeys(COMPARED, 0)
     for number in range(comparisons):
         for metric, comparison in null_comparison(number, trainings).items():
@@ -161,7 +160,7 @@ def alarms(comparisons: int, trainings: int) -> dict[str, int]:
 
 
 def simulated(comparisons: int, design: Design) -> dict[str, int]:
-    """Of so many null comparisons of simulated detectors, how many were called a difference, by metric."""
+    """Returns how many null comparisons of simulated detectors were called a difference, by metric."""
     rng = np.random.default_rng(0)
     found = dict.fromkeys(COMPARED, 0)
     for number in range(comparisons):
@@ -172,7 +171,7 @@ def simulated(comparisons: int, design: Design) -> dict[str, int]:
 
 
 def covered(arms: int, design: Design) -> dict[str, int]:
-    """Of so many single arms of simulated detectors, how many intervals held the truth, by metric."""
+    """Returns how many intervals of single arms of simulated detectors covered the truth, by metric."""
     rng = np.random.default_rng(0)
     found = dict.fromkeys(COMPARED, 0)
     for number in range(arms):
@@ -184,7 +183,7 @@ def covered(arms: int, design: Design) -> dict[str, int]:
 
 
 def table(title: str, designs: Sequence[Design], count: Callable[[int, Design], dict[str, int]], n: int) -> list[Any]:
-    """Prints what `count` finds of each design in n trials; returns it with the designs."""
+    """Prints the result of `count` for each design in n trials. Returns it with the designs."""
     columns = ("positive", "negative", "trainings", "luck", "reaction", "skill", *COMPARED)
     print(f"\n{title}, {n} each\n\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}", flush=True)
     rows: list[Any] = []

@@ -1,14 +1,14 @@
-"""What a training step costs in each family, beside a textbook loop over the same networks.
+"""Measures the cost of a training step in each family, compared with a textbook loop over the same networks.
 
 Run: `python benchmarks/families.py [--size 32] [--batch 32] [--iterations 8] [--families dcgan,progan]`.
 
-The textbook loop is how most public implementations are written: a DataLoader, one forward each for real images, fakes
-and the penalty, `zero_grad` and `backward` into every network on the way, Adam as it comes, an average of the weights
-parameter by parameter, `loss.item()` for the log, and torch's own convolutions and activations. Both compute the same:
-from noise to image, one critic step with relativistic pairing, R1 and R2, and one generator step (LAPGAN's textbook
-trains its levels one after the other); `cyclegan`, least squares, cycle and image pool on both sides. The other
-families' phases no textbook loop shares: theirs are our figures alone. Times are processor seconds on one thread, the
-least of the rounds, so that other work on the machine counts as little as possible.
+The textbook loop is written like most public implementations: a DataLoader, one forward pass each for real images,
+fakes and the penalty, `zero_grad` and `backward` through every network, Adam with its defaults, an average of the
+weights parameter by parameter, `loss.item()` for the log, and torch's own convolutions and activations. Both compute
+the same: for families from noise to image, one critic step with relativistic pairing, R1 and R2, and one generator step
+(LAPGAN's textbook loop trains its levels one after the other); for `cyclegan`, least squares, cycle and image pool. The
+phases of the other families have no textbook loop, so only our figures are shown. Times are processor seconds on one
+thread, the least over the rounds, so that other work on the machine has little effect.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 CPU = torch.device("cpu")
 SHORT = 2
-"""Iterations of the run whose time is taken off: what start and end of a training cost is not a step's."""
+"""Number of iterations of a short run, whose time is subtracted to exclude the start and the end of a training."""
 NOISE = {"width": 16, "latent": 64}
 RESNET = {"width": 8, "blocks": 3, "critic_width": 16}
 ARCHITECTURES: dict[str, dict[str, Any]] = {
@@ -65,7 +65,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "kgan": {"teacher_width": 16, "teacher_blocks": 4, "student_width": 4, "student_blocks": 2, "critic_width": 16},
 }
 PENALISED = ("fcgan", "dcgan", "sngan", "lapgan", "progan", "stylegan2", "r3gan")
-"""Families whose textbook is one critic and one generator."""
+"""Families whose textbook loop has one critic and one generator."""
 
 
 def main() -> None:
@@ -91,7 +91,7 @@ def main() -> None:
 
 
 def measured(config: TrialConfig, data: ImageSet, spec: ImageSpec, iterations: int, rounds: int) -> dict[str, Any]:
-    """One row: milliseconds per iteration of both loops."""
+    """Returns one row: milliseconds per iteration of both loops."""
     paired = ImageSpec(spec.size, spec.channels, spec.classes, spec.mask_channels, spec.channels)
     spec = spec if config.family in PENALISED else paired
     loops: dict[str, Callable[[int], object]] = {"ours": lambda count: _ours(config, data, spec, count)}
@@ -107,7 +107,7 @@ def measured(config: TrialConfig, data: ImageSet, spec: ImageSpec, iterations: i
         for name, loop in loops.items():
             for count in counts:
                 seconds[name, count].append(_timed(loop, count))
-    # The difference of the least, for the least difference would be that of a long run to a disturbed short one.
+    # The difference of the minima. The least difference could be that of a long run from a disturbed short one.
     short, long = counts
     least = {name: (min(seconds[name, long]) - min(seconds[name, short])) / iterations * 1e3 for name in loops}
     gan = build_gan(config, spec, TRAINABLES)
@@ -143,7 +143,7 @@ def _ours(config: TrialConfig, data: ImageSet, spec: ImageSpec, count: int) -> N
 
 
 def _on_torchs_layers(loop: Callable[..., Any], *arguments: Any) -> Any:
-    """The loop with torch's own convolutions and leaky ReLU in the place of ours."""
+    """Runs the loop with torch's own convolutions and leaky ReLU in place of ours."""
 
     def convolved(x: Any, weight: Any, bias: Any = None, *, stride: int = 1, padding: int = 0, groups: int = 1) -> Any:
         return F.conv2d(x, weight, bias, stride, padding, 1, groups)
@@ -222,7 +222,7 @@ class _Game:
 
 
 def _textbook_cycle(config: TrialConfig, data: ImageSet, spec: ImageSpec, count: int) -> list[float]:
-    """CycleGAN as its authors' code has it: the generators first, then each critic with its pool of images."""
+    """Runs CycleGAN as in its authors' code: the generators first, then each critic with its pool of images."""
     networks = build_gan(config, spec, TRAINABLES).networks
     forth, back = networks["generator_ab"], networks["generator_ba"]
     critics = networks["critic_a"], networks["critic_b"]

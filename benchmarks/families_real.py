@@ -1,14 +1,15 @@
-"""The families on a real cohort at equal compute: how real, and what does a detector gain?
+"""Compares the families on a real cohort at equal compute: realism, and the gain of a detector.
 
     python benchmarks/families_real.py --cohort COHORT [--seconds 60] [--families dcgan,progan] [--sheets FOLDER]
 
-Every family trains for as many processor seconds on one thread (its iterations follow from its own step time, measured
-first), with the same objective as far as it admits it (`benchmarks/learning.py`), class-conditional, with DiffAugment.
-Where the cohort has masks, joint image and mask (on dcgan), SPADE and the lesion painter compete too. Distances are in
-the cohort's own encoder, against the training images; their floor is that of the real validation images. Detectors are
-trained on real training images with and without one synthetic image per two real ones and judged on the validation
-images: `--detectors` seeds per arm, the difference with its 95 % interval over patients and detectors. Test images are
-not touched. Rows are printed as they come; the last line is JSON.
+Every family trains for the same number of processor seconds on one thread (its iterations follow from its own step
+time, which is measured first), with the same objective if it supports it (`benchmarks/learning.py`), conditional on the
+class, with DiffAugment. If the cohort has masks, joint image and mask (on dcgan), SPADE and the lesion painter are
+included. Distances are in the features of the cohort's own encoder, to the training images. Their floor is the distance
+of the real validation images. Detectors are trained on real training images with and without one synthetic image per
+two real ones and evaluated on the validation images: `--detectors` seeds per arm, and the difference with its 95 %
+interval over patients and detectors. Test images are not used. Rows are printed as they are finished; the last line is
+JSON.
 """
 
 from __future__ import annotations
@@ -131,7 +132,10 @@ def row_of(
 
 
 def _affordable(config: TrialConfig, real: Reference, seconds: float) -> int:
-    """Iterations in so many processor seconds, from the difference of two short runs; a growing GAN grows in them."""
+    """Returns the number of iterations in the given processor seconds.
+
+    It is extrapolated from two short runs, in which a growing GAN grows.
+    """
     start, tried = _taken(config, real, 1), 2
     while (taken := _taken(config, real, tried) - start) < 0.05 * seconds:
         tried *= 2
@@ -147,14 +151,14 @@ def _taken(config: TrialConfig, real: Reference, iterations: int) -> float:
 
 
 def _samples(sampler: Sampler, config: TrialConfig, real: Reference, number: int) -> ImageSet:
-    """As many of each class that the family makes."""
+    """Draws equally many samples of each class that the family makes."""
     made = torch.tensor(TRAINABLES.classes_made(config, real.spec))
     labels = made.repeat(-(-number // len(made)))[:number]
     return ImageSet(sampler(Condition(labels), config.seed)[:, : real.spec.channels], labels)
 
 
 def _difference(samples: ImageSet, real: Reference) -> dict[str, float]:
-    """In accuracy on the validation images, of detectors trained with the samples from those trained without."""
+    """Returns the difference in validation accuracy between detectors trained with and without the samples."""
     assert real.baseline is not None
     recipe, alone = real.baseline.recipe, real.baseline.probabilities
     share = fraction_of_ratio(RATIO)

@@ -1,7 +1,7 @@
-"""The exact Fréchet distance against torchmetrics', on the same features in the same run.
+"""Compares the exact Fréchet distance with torchmetrics', on the same features in the same run.
 
-torchmetrics forms both d x d covariances and takes the eigenvalues of their product; ours takes the singular values of
-a product of factors, which for few samples is an n x n matrix. Both start from features already extracted.
+torchmetrics forms both d x d covariances and computes the eigenvalues of their product. Ours computes the singular
+values of a product of factors, which for few samples is an n x n matrix. Both start from extracted features.
 
     python benchmarks/frechet.py [--repeats 3] [--numbers 200 1000 10000] [--features 2048]
 """
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 
 class Features(torch.nn.Module):
-    """Hands the features through: images are `[n, d]` here."""
+    """Passes features through unchanged: images are `[n, d]` here."""
 
     def __init__(self, d: int) -> None:
         super().__init__()
         self.num_features = d
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """The features themselves."""
+        """Returns the features."""
         return features.flatten(1)
 
 
@@ -57,7 +57,7 @@ def streamed(real: torch.Tensor, fake: torch.Tensor) -> float:
 def best(
     compute: Callable[[torch.Tensor, torch.Tensor], float], *sets: torch.Tensor, repeats: int
 ) -> tuple[float, float]:
-    """Value and least seconds."""
+    """Returns the value and the least time in seconds."""
     seconds = []
     for _ in range(repeats):
         start = time.perf_counter()
@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--features", type=int, default=2048)
     settings = parser.parse_args()
     generator = torch.Generator().manual_seed(0)
-    # Spectra of real features fall off: so do these.
+    # The spectrum falls off as it does for real features.
     scale = torch.arange(1, settings.features + 1, dtype=torch.float64) ** -0.5
     rows = []
     print(f"{'n':>6} {'ours, s':>9} {'streamed, s':>11} {'torchmetrics, s':>15} {'ratio':>7} {'values agree to':>15}")

@@ -1,13 +1,13 @@
-"""Learning, not only running: every noise-to-image family on a distribution that is known exactly.
+"""Tests that every noise-to-image family learns, on a distribution that is known exactly.
 
 Run: `python benchmarks/learning.py [--seeds 0] [--iterations 400] [--families dcgan,progan] [--sheet samples.png]`.
 
-Images of 32 pixels show one disc at one of eight places on a circle, its centre and brightness varying a little: eight
-modes, equally likely. Each family trains on 1,024 of them from scratch, without being told the mode. The Frechet
-distance is taken in the 32 leading principal components of the pixels, from 512 samples, against 1,024 images the GAN
-has not seen. A sample is good when it is nearer to the mean image of a mode than half the distance between two modes'
-means, which neither an empty image nor one with two discs is; a mode is covered when good samples of it are at least a
-quarter of its fair share.
+Images of 32 pixels show one disc at one of eight positions on a circle, with slightly varying centre and brightness:
+eight equally likely modes. Each family trains on 1,024 of them from scratch, without knowing the modes. The Frechet
+distance is computed on the 32 leading principal components of the pixels, between 512 samples and 1,024 images that the
+GAN has not seen. A sample is good if its distance to the mean image of a mode is less than half the distance between
+two modes' means, which is false for an empty image and for one with two discs. A mode is covered if its good samples
+are at least a quarter of its expected share.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ RELATIVISTIC = {
     "lr_d": 1e-3,
     "lr_g": 1e-3,
 }
-"""One objective for all that can be trained with it, so that the networks are what differs."""
+"""One objective for all families that can be trained with it, so that only the networks differ."""
 SPECTRAL = {"loss.kind": "non_saturating", "penalty.kind": "none", "n_critic": 3, "lr_d": 2e-3, "lr_g": 1e-3}
-"""Spectral normalisation instead of a penalty, and the more critic steps that it needs."""
+"""Spectral normalisation instead of a penalty, with the additional critic steps that it needs."""
 FAMILIES: dict[str, dict[str, Any]] = {
     "fcgan": RELATIVISTIC | {"architecture": {"width": 64, "latent": 32}},
     "dcgan": RELATIVISTIC | {"architecture": {"width": 16, "latent": 32}},
     "sngan": SPECTRAL | {"architecture": {"width": 16, "latent": 32}},
     "lapgan": RELATIVISTIC | {"architecture": {"width": 16, "latent": 32}},
     "progan": RELATIVISTIC | {"architecture": {"width": 8, "latent": 32, "growing": 0.5}, "lr_d": 2e-3, "lr_g": 2e-3},
-    # Equalised layers hold weights of unit size, which small rates hardly move in so few steps.
+    # Equalised layers have weights of unit size, which small learning rates hardly change in so few steps.
     "stylegan2": RELATIVISTIC | {"architecture": {"width": 8, "latent": 32}, "lr_d": 1e-2, "lr_g": 1e-2},
     "vaegan": RELATIVISTIC | {"architecture": {"width": 16, "latent": 32}},
     "r3gan": RELATIVISTIC | {"architecture": {"width": 8, "latent": 32}, "penalty.lambda": 0.1},
@@ -60,13 +60,13 @@ FAMILIES: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Ring:
-    """What the samples are held against.
+    """Reference for the samples.
 
     Args:
-        mean: `[pixels]` mean image of the held-out set.
-        axes: `[pixels, 32]` principal axes.
-        real: `[n, 32]` held-out images on these axes.
-        centres: `[modes, pixels]` mean image of each mode.
+        mean: mean image of the held-out set `[pixels]`.
+        axes: principal axes `[pixels, 32]`.
+        real: held-out images on these axes `[n, 32]`.
+        centres: mean image of each mode `[modes, pixels]`.
         radius: half the least distance between two modes' means.
     """
 
@@ -77,11 +77,11 @@ class Ring:
     radius: float
 
     def frechet(self, images: Tensor) -> float:
-        """Of `[n, 1, H, W]` images from the held-out ones."""
+        """Returns the distance of `[n, 1, H, W]` images from the held-out ones."""
         return frechet_distance(self.real, (images.flatten(1) - self.mean) @ self.axes)
 
     def covered(self, images: Tensor) -> tuple[int, float]:
-        """Modes that get a quarter of their fair share at least, and the share of samples of good quality."""
+        """Returns the number of covered modes, and the fraction of good samples."""
         distances, modes = torch.cdist(images.flatten(1), self.centres).min(dim=1)
         good = distances <= self.radius
         shares = torch.bincount(modes[good], minlength=MODES) / len(images)
@@ -117,13 +117,13 @@ def main() -> None:
 
 
 def learned(family: str, seed: int, iterations: int, ring: Ring) -> tuple[dict[str, Any], Tensor]:
-    """One training.
+    """Trains one family.
 
     Args:
-        family: which.
-        seed: of networks, batches and noise.
-        iterations: generator updates, of 32 images.
-        ring: what samples are held against.
+        family: name of the family.
+        seed: seed of networks, batches and noise.
+        iterations: number of generator updates of 32 images.
+        ring: reference for the samples.
 
     Returns:
         The row of the table, and the samples.
@@ -170,7 +170,7 @@ def learned(family: str, seed: int, iterations: int, ring: Ring) -> tuple[dict[s
 
 
 def discs(count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """`[count, 1, 32, 32]` images in [-1, 1] and their modes `[count]`."""
+    """Returns `[count, 1, 32, 32]` images in [-1, 1] and their modes `[count]`."""
     generator = torch.Generator().manual_seed(seed)
     modes = torch.arange(count) % MODES
     angle = modes * (2 * math.pi / MODES)
@@ -185,7 +185,7 @@ def discs(count: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def measured(images: Tensor, modes: Tensor) -> Ring:
-    """What can be known of the distribution from held-out images."""
+    """Computes the reference from held-out images."""
     flat = images.flatten(1)
     mean = flat.mean(dim=0)
     axes = torch.linalg.svd(flat - mean, full_matrices=False).Vh[:32].T

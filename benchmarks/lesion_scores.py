@@ -1,8 +1,9 @@
-"""What the lesion scores of `gansweep score` say of generators whose fault is known.
+"""Evaluates the lesion scores of `gansweep score` on generators with known faults.
 
 Each "generator" draws phantoms from the true distribution and then makes one mistake. The scores are the panel's, with
-their 95 % intervals; the floor of a distance is what real phantoms of other patients get, `matched` what as many fake
-ones do. The features are those of the project's encoder, trained on phantoms that are in neither set.
+their 95 % intervals. The floor of a distance is the score of real phantoms of other patients, and `matched` is the
+score of equally many fake ones. The features are those of the project's encoder, trained on phantoms that are in
+neither set.
 
     python benchmarks/lesion_scores.py [--images 80] [--size 64] [--encoder-steps 200] [--seed 0]
 """
@@ -53,7 +54,10 @@ def as_it_is(hu: NDArray[Any], mask: NDArray[Any]) -> Slice:
 
 
 def without_lesions(hu: NDArray[Any], mask: NDArray[Any]) -> Slice:
-    """The anatomy is right, the label is a lie; the mask stays, as a generator's mask channel would."""
+    """Removes the lesion: the anatomy is right and the label is wrong.
+
+    The mask stays, as a generator's mask channel would.
+    """
     return np.where(mask, np.minimum(hu, BRAIN_HU), hu), mask
 
 
@@ -63,7 +67,7 @@ def on_one_side(hu: NDArray[Any], mask: NDArray[Any]) -> Slice:
 
 
 def too_dense(hu: NDArray[Any], mask: NDArray[Any]) -> Slice:
-    """Soft tissue 10 HU too dense."""
+    """Makes soft tissue 10 HU too dense."""
     return np.where((hu > 0) & (hu < 80), hu + 10, hu), mask
 
 
@@ -121,7 +125,7 @@ def measure(options: argparse.Namespace, folder: str) -> None:
 
 
 def _shown(found: MetricValue) -> str:
-    """Value and interval, or why there is none."""
+    """Formats value and interval, or the reason why there is none."""
     if found.value is None or found.low is None or found.high is None:
         return f"- ({found.reason})"
     return f"{found.value:.4g} ({found.low:.4g} to {found.high:.4g})"

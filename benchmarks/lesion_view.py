@@ -1,11 +1,13 @@
-"""What the lesion view is worth: small calcifications at 64 pixels, against a brain window with plain resizing.
+"""Measures the benefit of the lesion view.
+
+Small calcifications at 64 pixels, against a brain window with plain resizing.
 
 Phantom: n heads, each scanned with and without one small deposit (radius 0.3-1.2 mm, 80-1000 HU) in a pallidum, at 256
 pixels, shown at 64. For each view:
   CNR      lesion pixels minus the tissue around them, over the standard deviation of that tissue (median of heads);
   AUROC    of the brightest pixel within 14 mm, above the median there: deposit present or absent (bootstrap interval);
-  density  Spearman correlation of the lesion's brightest pixel with the deposit's true density: can 80 HU be told
-           from 1000?
+  density  Spearman correlation of the lesion's brightest pixel with the deposit's true density: whether 80 HU can be
+           distinguished from 1000.
 Real: the brightest spot inside the skull on slices 17-19 of a GE head CT (pineal and choroid calcification).
 
     GANSWEEP_REAL_DATA=/data python benchmarks/lesion_view.py --heads 120
@@ -61,7 +63,7 @@ def main() -> None:
 
 
 def case(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
-    """(with deposit, without, lesion mask, distance in mm from the deposit, its density), images in HU."""
+    """Returns (with deposit, without, lesion mask, distance in mm from the deposit, its density), with images in HU."""
     canvas = Canvas(draw_head(rng), float(rng.uniform(0.25, 0.6)), NATIVE * PIXELS_ACROSS)
     tissue, _ = paint_head(canvas)
     nucleus, side, radius = NUCLEI["pallidum"], float(rng.choice([-1.0, 1.0])), float(rng.uniform(0.3, 1.2))

@@ -1,12 +1,12 @@
-"""What the examination for memorisation says of generators whose answer is known.
+"""Evaluates the memorisation test on generators with a known answer.
 
 Run: `python benchmarks/memorisation.py [--source FOLDER] [--patients 60] [--repeats 10] [--gan-iterations 400]`.
 
-Real images (phantoms, or those of `--source`, which `gansweep ingest` could read) are dealt into three parts by
-patient: half are what the generator was trained on, a quarter is held out, a quarter plays a perfect generator. The
-other generators replay training images: as they are, with noise, flipped, each twentieth only; or show noise, or the
-mean image; or are a DCGAN of 32 pixels trained for a while on the training part, or on eight of its images, or four
-times as long on these. Each repeat deals anew and trains its own encoder. Prints a table and a JSON line.
+Real images (phantoms, or those of `--source`, which `gansweep ingest` can read) are divided by patient: half are the
+training images, a quarter is held out, and a quarter acts as a perfect generator. The other generators reproduce
+training images: unchanged, with noise, flipped, or only every twentieth; or they show noise, or the mean image; or they
+are a DCGAN of 32 pixels trained for a while on the training part, or on eight of its images, or four times as long on
+these. Each repeat divides the images anew and trains its own encoder. Prints a table and a JSON line.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SHOWN = ("copies", "membership_auc", "memorisation_excess", "closer_than_held_ou
 
 
 def opened(source: Path | None, patients: int, size: int, scratch: Path) -> Cohort:
-    """All images in one split."""
+    """Returns a cohort with all images in one split."""
     if source is None:
         source = scratch / "dicom"
         write_phantom(source, patients=patients, slices=4, size=128, seed=0)
@@ -49,7 +49,7 @@ def opened(source: Path | None, patients: int, size: int, scratch: Path) -> Coho
 
 
 def dealt(images: ImageSet, seed: int) -> list[ImageSet]:
-    """Half, a quarter and a quarter of the patients."""
+    """Divides the patients into a half and two quarters."""
     names = list(dict.fromkeys(images.patients))
     order = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed)).tolist()
     cuts = [0, len(names) // 2, len(names) * 3 // 4, len(names)]
@@ -78,7 +78,7 @@ def planted(training: ImageSet, fresh: ImageSet, generator: torch.Generator) -> 
 
 
 def trained(training: ImageSet, spec: ImageSpec, iterations: int) -> Tensor:
-    """Samples of a DCGAN."""
+    """Returns samples of a DCGAN."""
     config = TrialConfig(
         data=DataView(size=spec.size),
         architecture={"latent": 16, "width": 16},
@@ -98,7 +98,7 @@ def trained(training: ImageSet, spec: ImageSpec, iterations: int) -> Tensor:
 
 
 def told(kind: str, found: list[Memorisation]) -> dict[str, Any]:
-    """One line of the table: means over the repeats, and how often it was called memorised."""
+    """Returns one line of the table: means over the repeats, and how often memorisation was reported."""
     flagged = sum(bool(one.memorised) for one in found)
     line = {"generator": kind, "memorised": f"{flagged} of {len(found)}"}
     for space in ("pixels", "features"):

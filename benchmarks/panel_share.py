@@ -1,8 +1,9 @@
-"""What share of a trial's time goes into its scores, and into which.
+"""Measures what fraction of a trial's time its scores take, and which parts take it.
 
-A trial of the space `fahr_ct` (its first: the paper's rates) is trained for a few iterations on a phantom cohort and
-reports once, twice over: the first report also makes what is kept from trial to trial (encoder, features, real-only
-detectors) and is not counted. From the CPU time of an iteration and of a report follows the share at any budget.
+A trial of the space `fahr_ct` (its first: the paper's learning rates) is trained for a few iterations on a phantom
+cohort and reports once. This is done twice: the first report also computes what is cached between trials (encoder,
+features, real-only detectors) and is not counted. The fraction at any budget follows from the CPU time of an iteration
+and of a report.
 
     python benchmarks/panel_share.py [--size 64] [--iterations 3] [--budgets 400 2000 10000]
 """
@@ -36,7 +37,7 @@ PARTS = {"_draw": "drawing samples", "_realism": "features and distances", "_dow
 
 
 class Timed(TrialScorer):
-    """Keeps the CPU time of its parts."""
+    """Records the CPU time of its parts."""
 
     spent: dict[str, float]
 

@@ -1,8 +1,8 @@
-"""How hard is the phantom? A plain detector trained on 40 real patients, tested on patients it has never seen.
+"""Measures how difficult the phantom is: a plain detector is trained on 40 real patients and tested on new ones.
 
-Several phantoms are drawn; on each, detectors with several seeds are trained as a trial's baseline is (the project's
-own small CNN, classical augmentation, no synthetic images) and tested on 100 other patients. The interval is over
-phantoms, the unit that is drawn anew: mean +- t * sd / sqrt(n).
+Several phantoms are drawn. On each, detectors with several seeds are trained like a trial's baseline (the project's own
+small CNN, classical augmentation, no synthetic images) and tested on 100 other patients. The interval is over phantoms,
+which are the independent unit: mean +- t * sd / sqrt(n).
 
     python benchmarks/phantom_detector.py --phantoms 4 --seeds 5 [--windows lesion,brain]
 """
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def measure(number: int, windows: list[str], options: argparse.Namespace) -> list[list[float]]:
-    """Mean scores over detector seeds `[windows, columns]` on one phantom."""
+    """Returns mean scores over detector seeds `[windows, columns]` on one phantom."""
     share = TRAIN / (TRAIN + TEST)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
@@ -74,7 +74,7 @@ def measure(number: int, windows: list[str], options: argparse.Namespace) -> lis
 
 
 def detected(cohort: Cohort, seeds: int) -> list[float]:
-    """Mean scores `[columns]` of detectors trained on the training patients, on the others."""
+    """Returns mean scores `[columns]`, on the other patients, of detectors trained on the training patients."""
     train, held_out, spec = cohort.load("train"), cohort.load("val"), cohort.spec()
     device = torch.device("cpu")
     recipe = Recipe(lambda: DETECTORS["small_cnn"](spec), len(spec.classes), STEPS, BATCH)

@@ -1,15 +1,15 @@
-"""Planted truths: generators whose worth is known beforehand, through the scores and verdicts that users get.
+"""Evaluates generators of known value with the scores and verdicts that users get.
 
-A scarce phantom cohort is ingested (12 training patients, one slice each, unless told otherwise), and four kinds of
-generator are judged as `gansweep sweep` and `gansweep confirm` judge a trial's:
+A scarce phantom cohort is ingested (by default 12 training patients with one slice each). Four kinds of generators are
+evaluated as `gansweep sweep` and `gansweep confirm` evaluate a trial's generator:
 
-- oracle: draws fresh phantoms from the true distribution;
-- lesions forgotten: fresh phantoms of controls, whatever label is asked for: fine anatomy, no lesions;
-- labels shuffled: the oracle's images, dealt out regardless of the label asked for;
+- oracle: draws new phantoms from the true distribution;
+- lesions forgotten: new phantoms of controls, whatever label is requested: fine anatomy, no lesions;
+- labels shuffled: the oracle's images, regardless of the requested label;
 - noise: uniform noise.
 
-The oracle must help, the others never. Its arm is also the most that any GAN could reach here, beside the table of
-Henchiri's Fahr-CT paper (accuracy, sensitivity and specificity of real and of augmented training).
+The oracle must help, the others never. Its arm is also the maximum that any GAN could reach here, and is shown with the
+table of Henchiri's Fahr-CT paper (accuracy, sensitivity and specificity of real and of augmented training).
 
     python benchmarks/planted_truths.py [--train 12] [--slices 1] [--steps 900]
 """
@@ -59,10 +59,10 @@ class Design:
     """How scarce the real images are, and how long the detectors train on them.
 
     Args:
-        train: training patients.
-        slices: of each patient.
-        steps: updates of each detector.
-        batch: images per update.
+        train: number of training patients.
+        slices: number of slices per patient.
+        steps: number of updates of each detector.
+        batch: number of images per update.
     """
 
     train: int = 12
@@ -72,7 +72,7 @@ class Design:
 
     @property
     def scoring(self) -> ScoringSettings:
-        """As `confirm` would score."""
+        """Returns the scoring settings that `confirm` would use."""
         return ScoringSettings(
             samples=128, encoder_steps=300, detector_steps=self.steps, detector_batch=self.batch, detector_seeds=3
         )
@@ -80,12 +80,12 @@ class Design:
 
 @dataclass(frozen=True)
 class Planted:
-    """What was found of one kind of generator.
+    """Results of one kind of generator.
 
     Args:
-        fid, fid_floor: means over the trainings; the floor is that of real validation images.
-        fidelity: lesion fidelity over all trainings' samples, with its Wilson interval (given the detectors).
-        arms: what the test patients say.
+        fid, fid_floor: means over the trainings. The floor is that of real validation images.
+        fidelity: lesion fidelity over all trainings' samples, with its Wilson interval (for the given detectors).
+        arms: results on the test patients.
     """
 
     fid: float
@@ -104,7 +104,7 @@ def scarce_cohort(folder: Path, design: Design, seed: int) -> Cohort:
 
 @cache
 def fresh(fahr: tuple[bool, ...], seed: int) -> Tensor:
-    """Phantoms nobody has seen, as ingest would have made them, `[n, 1, SIZE, SIZE]`."""
+    """Draws new phantoms, processed as by ingest, `[n, 1, SIZE, SIZE]`."""
     rng, window = np.random.default_rng([seed, 2]), window_named("lesion")
     scans = (draw_phantom(rng, ill, SCANNED)[0][None] for ill in fahr)
     shown = np.stack([window.apply(fit_pixels(scan, SIZE, keep_lesions=True)) for scan in scans])
@@ -137,25 +137,25 @@ GENERATORS: dict[str, Sampler] = {
 
 
 def measure(folder: Path, trainings: int, seed: int, design: Design = Design()) -> dict[str, Planted]:
-    """Judges every kind, each by `trainings` generators of one detector per arm, as sweep and confirm would."""
+    """Evaluates every kind with `trainings` generators of one detector per arm, as sweep and confirm would."""
     cohort = scarce_cohort(folder, design, seed)
     arms = _arms(cohort, trainings, design.scoring)
     scorer = TrialScorer(cohort, design.scoring, TRAINABLES, folder / "cache", CPU)
     found = {}
     for name, sampler in GENERATORS.items():
-        # A ratio of zero spares the detectors trained with samples: here the search's other scores are wanted.
+        # With a ratio of zero, no detectors are trained with samples: only the search's other scores are needed here.
         scores = [scorer.score(sampler, TrialConfig(seed=k, synthetic_ratio=0.0)) for k in range(trainings)]
         mean = {key: float(np.mean([one[key] for one in scores])) for key in ("fid", "fid_floor", "lesion_fidelity")}
         n = trainings * design.scoring.samples
         fidelity = (mean["lesion_fidelity"], *wilson(round(mean["lesion_fidelity"] * n), n))
-        # Each kind is a sweep of its own: its claims are corrected for each other, not for the other kinds'.
+        # Each kind is a separate sweep, so its claims are corrected for each other and not for those of other kinds.
         judged = judge_arms({name: arms[name]}, cohort.load_test(), 1, seed=seed)[name]
         found[name] = Planted(mean["fid"], mean["fid_floor"], fidelity, judged)
     return found
 
 
 def _arms(cohort: Cohort, trainings: int, scoring: ScoringSettings) -> dict[str, list[Mapping[str, Tensor]]]:
-    """Each kind's arms, one entry per training; the real arms are computed once for all kinds."""
+    """Returns each kind's arms, one entry per training. The real arms are computed once for all kinds."""
     real, test, spec = cohort.load("train"), cohort.load_test(), cohort.spec()
     build = partial(TRAINABLES.detectors[scoring.detector], spec)
     recipe = Recipe(build, len(spec.classes), scoring.detector_steps, scoring.detector_batch)

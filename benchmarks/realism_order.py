@@ -1,16 +1,16 @@
-"""Do realism metrics fall in order under growing damage, on real images?
+"""Tests whether realism metrics are ordered under increasing damage, on real images.
 
-Two real sets are ingested and each is split into two halves that share no patient. The second half is damaged in four
-ways, each in growing doses, and compared with the first, from which the cohort's encoder has learned:
+Two real sets are ingested, and each is split into two halves that share no patient. The second half is damaged in four
+ways, each in increasing doses, and compared with the first, on which the cohort's encoder was trained:
 
 - blur: Gaussian, standard deviation in pixels;
-- noise: Gaussian, standard deviation as a share of the grey range;
-- contrast: shrunk towards each image's mean by that share;
-- dropped modes: so many of eight clusters of images (k-means on pixels) give way to copies of images of the others.
+- noise: Gaussian, standard deviation as a fraction of the grey range;
+- contrast: reduced towards each image's mean by that fraction;
+- dropped modes: this many of eight clusters of images (k-means on pixels) are replaced by copies of other images.
 
-Several seeds draw halves, noise and dropped modes. A metric is in order for a seed if it worsens at every step, from
-the undamaged half on, until it is at the worst end of its range; Kendall's tau-b between dose and metric counts how
-nearly it is (1: worse at every step).
+Several seeds draw halves, noise and dropped modes. A metric is ordered for a seed if it worsens at every step, starting
+with the undamaged half, until it reaches the worst end of its range. Kendall's tau-b between dose and metric measures
+how close it is to that (1: worse at every step).
 
     GANSWEEP_REAL_DATA=/data python benchmarks/realism_order.py --seeds 5
 """
@@ -55,12 +55,12 @@ REALISM = [name for name, metric in METRICS.items() if metric.takes in {"feature
 
 @dataclass(frozen=True)
 class Half:
-    """Images to be damaged, and what damaging them takes.
+    """Images to damage, and the inputs of the damage.
 
     Args:
-        images: `[n, C, H, W]` in [-1, 1].
-        modes: `[n]` the cluster of each image, 0 to `MODES` - 1.
-        seed: of noise, copies, and the order in which modes are dropped.
+        images: images `[n, C, H, W]` in [-1, 1].
+        modes: cluster of each image `[n]`, 0 to `MODES` - 1.
+        seed: seed of noise, copies, and the order in which modes are dropped.
     """
 
     images: Tensor
@@ -68,7 +68,7 @@ class Half:
     seed: int
 
     def generator(self) -> torch.Generator:
-        """The same for every dose: a larger dose drops the modes of a smaller one, and more."""
+        """Returns a generator, equal for every dose: a larger dose drops the modes of a smaller one, and more."""
         return torch.Generator().manual_seed(self.seed)
 
 
@@ -109,13 +109,13 @@ DAMAGE: dict[str, tuple[Callable[[Half, float], Tensor], tuple[float, ...]]] = {
 
 
 def cohort_of(source: Path, folder: Path) -> ImageSet:
-    """All images of a set, near-duplicates counted as one patient."""
+    """Returns all images of a set. Near-duplicates count as one patient."""
     ingest(source, folder, IngestSettings(size=SIZE, split=(1.0, 0.0, 0.0), resplit=True))
     return Cohort.open(folder).load("train")
 
 
 def measured(images: ImageSet, n: int, seed: int) -> dict[str, dict[str, list[float]]]:
-    """How much worse than undamaged each metric is: values at dose 0 and each dose, by damage and metric."""
+    """Returns how much worse than undamaged each metric is, at dose 0 and each dose, by damage and metric."""
     first, second = _halves(images, n, seed)
     reference = ImageSet(images.images[first], images.labels[first])
     encoder = train_encoder(reference, int(images.labels.max()) + 1, STEPS, CPU)
@@ -139,7 +139,7 @@ class _Real:
     extractor: Extractor
 
     def badness(self, fake: Tensor) -> dict[str, float]:
-        """Every metric of realism, signed so that more is worse."""
+        """Returns every metric of realism, with a sign such that higher is worse."""
         features, found = self.extractor.features(fake), {}
         for name in REALISM:
             metric = METRICS[name]
@@ -152,7 +152,7 @@ class _Real:
 
 
 def _halves(images: ImageSet, n: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Rows of two sets of n images that share no patient."""
+    """Returns the rows of two sets of n images that share no patient."""
     patients = np.array(images.patients)
     order = np.random.default_rng(seed).permutation(np.unique(patients))
     side = np.isin(patients, order[::2])
@@ -162,13 +162,13 @@ def _halves(images: ImageSet, n: int, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def tau(worse: Sequence[float]) -> float:
-    """Kendall's tau-b of dose and badness; 0 where nothing changes at all."""
+    """Returns Kendall's tau-b of dose and badness; 0 if nothing changes."""
     found = stats.kendalltau(range(len(worse)), worse).statistic
     return 0.0 if np.isnan(found) else float(found)
 
 
 def in_order(metric: str, worse: Sequence[float]) -> bool:
-    """Whether it worsens at every step, until it is as bad as its range allows."""
+    """Returns whether a metric worsens at every step, until it is as bad as its range allows."""
     ends = METRICS[metric]
     worst = -ends.range[0] if ends.better == "higher" else ends.range[1]
     return all(b > a or a == b == worst for a, b in pairwise(worse))

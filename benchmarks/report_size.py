@@ -1,7 +1,7 @@
-"""Seconds and megabytes of the HTML report of a large sweep: at most 10 s and 5 MB for 1,000 trials.
+"""Measures seconds and megabytes of the HTML report of a large sweep: at most 10 s and 5 MB for 1,000 trials.
 
-Every trial is a row of its own with reports, scores and a configuration of 19 searched parameters, as `fahr_ct` asks
-for; the leaders have sample sheets.
+Every trial is a row with reports, scores and a configuration of 19 searched parameters, as in `fahr_ct`. The leaders
+have sample sheets.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ REPORTS = 4
 
 
 def store_of(folder: Path, trials: int) -> Store:
-    """A finished sweep with so many trials, told to its study as a search would."""
+    """Returns a finished sweep with this many trials, recorded in its study as by a search."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     info: SweepInfo = make_info(trials=trials, name="large", space="fahr_ct")
     store = Store.create(str(folder), "large", info)

@@ -1,14 +1,14 @@
-"""Generator iterations per second: our loop against a textbook single-file WGAN-GP loop of the same networks.
+"""Measures generator iterations per second of our loop and of a textbook single-file WGAN-GP loop on the same networks.
 
     python benchmarks/step_time.py [--size 64] [--width 32] [--batch 64] [--iterations 2] [--rounds 4] [--norm batch]
 
-Both loops train copies of the same networks in the same process, in turns, on one thread; a round's figure is CPU
-time, which other processes disturb less than wall time. Ours also averages the generator's weights (EMA) and watches
-for divergence, which the textbook does not.
+Both loops train copies of the same networks in the same process, alternately, on one thread. A round's figure is CPU
+time, which other processes affect less than wall time. Ours also averages the generator's weights (EMA) and checks for
+divergence, which the textbook loop does not.
 
-Then two workers of one thread each share the same global batch, and their wall time is held against one worker's. How
-much of twice one worker's work two cores can do at all is measured beside it: two workers that know nothing of each
-other, each on half the batch, at the same time. Prints a table and one JSON line.
+Then two workers of one thread each share the same global batch, and their wall time is compared with that of one
+worker. To show what two cores can achieve at most, two independent workers, each with half the batch, are measured at
+the same time. Prints a table and one JSON line.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ CPU = torch.device("cpu")
 def textbook(
     networks: dict[str, nn.Module], data: ImageSet, config: TrialConfig, latent: int, device: torch.device = CPU
 ) -> None:
-    """The WGAN-GP loop as it stands in most public repositories."""
+    """Runs the WGAN-GP loop as found in most public repositories."""
     generator, critic = networks["generator"], networks["critic"]
     betas = (config.beta1, config.beta2)
     optimiser_g = torch.optim.Adam(generator.parameters(), lr=config.lr_g, betas=betas)
@@ -73,7 +73,7 @@ def textbook(
 
 
 def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor, labels: Tensor) -> Tensor:
-    """Gulrajani et al. 2017."""
+    """Returns the penalty of Gulrajani et al. 2017."""
     alpha = torch.rand(len(real), 1, 1, 1, device=real.device)
     points = (alpha * real + (1 - alpha) * fake).requires_grad_()
     scores = critic(points, labels).scores
@@ -82,7 +82,7 @@ def gradient_penalty(critic: nn.Module, real: Tensor, fake: Tensor, labels: Tens
 
 
 def ours(config: TrialConfig, spec: ImageSpec, data: ImageSet) -> float:
-    """Wall seconds of one training by the loop, without its report."""
+    """Returns the wall time of one training by our loop, without its report, in seconds."""
     reporter = MemoryReporter()
     gan = build_gan(config, spec, TRAINABLES)
     train(config, gan, data, reporter, lambda _sampler, _iteration: {}, reports=1, device=CPU)
@@ -90,7 +90,7 @@ def ours(config: TrialConfig, spec: ImageSpec, data: ImageSet) -> float:
 
 
 def one_thread(config: TrialConfig, size: int, rounds: int) -> tuple[list[float], list[float]]:
-    """CPU seconds per iteration of ours and of the textbook's, by round."""
+    """Returns CPU seconds per iteration of our loop and of the textbook loop, by round."""
     data, spec = shapes(count=512, size=size)
     mine, theirs = [], []
     for _ in range(rounds):
@@ -106,13 +106,13 @@ def one_thread(config: TrialConfig, size: int, rounds: int) -> tuple[list[float]
 
 
 def worker(config: TrialConfig, size: int, rounds: int) -> float:
-    """Least wall seconds per iteration of one worker of this world."""
+    """Returns the least wall time per iteration of one worker of this world, in seconds."""
     data, spec = shapes(count=512, size=size)
     return min(ours(config, spec, data) / config.iterations for _ in range(rounds))
 
 
 def strangers(config: TrialConfig, size: int, rounds: int) -> float:
-    """Wall seconds per iteration of the slower of two worlds of one worker, each on half the batch, at once."""
+    """Returns wall seconds per iteration of the slower of two independent workers with half a batch each."""
     half = config.derive({"batch_size": config.batch_size // 2})
     with ThreadPoolExecutor(2) as pool:
         alone = [pool.submit(run_workers, worker, half, size, rounds, size=1) for _ in range(2)]

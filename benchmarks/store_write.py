@@ -1,7 +1,7 @@
-"""What keeping a sweep's rows costs: writing trials, and reading 10,000 of them back.
+"""Measures the cost of storing a sweep's rows: writing trials, and reading 10,000 of them back.
 
 Run: `python benchmarks/store_write.py [--trials 10000] [--folder /tmp]`. Rows have the columns of a search over every
-family in `trainables`. The rivals are what people keep results in otherwise: one JSON line per trial appended to a file
+family in `trainables`. The alternatives are the usual ways to store results: one JSON line per trial appended to a file
 (no crash safety, no types), and one Parquet file that is rewritten whenever a trial ends.
 """
 

@@ -1,12 +1,13 @@
-"""Image-to-image families on real CT/MR pairs: do they beat the identity map on patients they have not seen?
+"""Tests whether image-to-image families beat the identity map on new patients, on real CT/MR pairs.
 
 Run: `GANSWEEP_REAL_DATA=... python benchmarks/translation.py [--seeds 0,1] [--effort 1] [--size 64] [--only kgan]`.
-Needs the set `harvard_ct_mr_pairs` (registered CT and MR slices; its `patient_split` keeps patients apart). Each family
-is trained a minute or so on one thread, MR to CT, and answers for the test patients; nothing is chosen by them, and a
-training that diverged is shown as such. SRGAN
-restores CT from a quarter of its resolution; its rival is bicubic interpolation. Three families also fuse CT and MR;
-their rival is the brighter of the two pixels. KGAN's student is trained with its teacher (which takes half of the
-iterations), alone for as many iterations as the student has beside its teacher, and alone for all of them.
+
+It needs the set `harvard_ct_mr_pairs` (registered CT and MR slices; its `patient_split` keeps patients apart). Each
+family is trained for about a minute on one thread, from MR to CT, and evaluated on the test patients. Nothing is
+selected on them, and diverged trainings are shown as such. SRGAN restores CT from a quarter of its resolution; it is
+compared with bicubic interpolation. Three families also fuse CT and MR; they are compared with the brighter of the two
+pixels. KGAN's student is trained with its teacher (which takes half of the iterations), alone for as many iterations as
+the student has with its teacher, and alone for all of them.
 """
 
 from __future__ import annotations
@@ -50,11 +51,11 @@ class Arm:
     """One row of the table.
 
     Args:
-        name: shown.
+        name: name to show.
         family: a key of `GANS`.
-        iterations: at effort 1.
-        loss: adversarial; the published one.
-        architecture: the family's, small enough for one thread.
+        iterations: number of iterations at effort 1.
+        loss: adversarial loss; the published one.
+        architecture: architecture of the family, small enough for one thread.
     """
 
     name: str
@@ -67,7 +68,7 @@ class Arm:
 ARMS = (
     Arm("cyclegan", "cyclegan", 300, "least_squares", {**_RESNET, "pool": 48}),
     Arm("discogan", "discogan", 600, "non_saturating", {"width": 16, "critic_width": 16}),
-    # The paper's weight of 30 makes both generators answer with one grey within such budgets (docs/log.md).
+    # With the paper's weight of 30, both generators return a single grey level within such budgets (docs/log.md).
     Arm("csgan", "csgan", 250, "least_squares", {**_RESNET, "synthesized": 10.0}),
     Arm("dc2anet", "dc2anet", 150, "least_squares", _RESNET),
     Arm("auto_context", "auto_context", 300, "non_saturating", {"width": 8, "critic_width": 16, "adversarial": 0.05}),
@@ -131,7 +132,7 @@ def paired_cohort(folder: Path, size: int) -> Cohort:
 
 
 def answered(arm: Arm, cohort: Cohort, held_out: ImageSet, seed: int, effort: float) -> dict[str, float]:
-    """Trains an arm and scores its answers to the held-out images."""
+    """Trains an arm and scores its outputs for the held-out images."""
     config = TrialConfig(
         family=arm.family,
         architecture=arm.architecture,
@@ -163,7 +164,7 @@ def answered(arm: Arm, cohort: Cohort, held_out: ImageSet, seed: int, effort: fl
 
 
 def _summary(runs: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Means over seeds, and of the scores their standard deviations where there are several seeds."""
+    """Returns means over seeds and, for the scores, their standard deviations if there are several seeds."""
     summary = {name: statistics.mean(run[name] for run in runs) for name in runs[0]}
     if len(runs) > 1:
         for name in SHOWN:

@@ -1,7 +1,9 @@
-"""What one more two-worker trial costs: a warm worker group against Ray's documented TorchTrainer per trial.
+"""Measures the cost of an additional two-worker trial.
+
+A warm worker group against Ray's documented TorchTrainer per trial.
 
 Both run the same body (the same training loop, the same scoring, one report) in the same Ray cluster. The marginal cost
-is the time from one trial's end to the next one's, once everything is warm.
+is the time from one trial's end to the next one's, when everything is warm.
 
     python benchmarks/trial_cost.py
 """
@@ -55,7 +57,7 @@ def space(trial) -> TrialConfig:  # type: ignore[no-untyped-def]
 
 
 def body(settings: dict[str, object]) -> None:
-    """One worker of one trial, as the documented pattern has it: everything is made anew for each trial."""
+    """Runs one worker of one trial in the documented way: everything is created anew for each trial."""
     cohort = Cohort.open(str(settings["cohort"]))
     config = configuration(float(settings["lr"]))  # type: ignore[arg-type]
     scorer = TrialScorer(cohort, SCORING, TRAINABLES, Path(str(settings["cache"])), torch.device("cpu"))
@@ -74,7 +76,7 @@ def body(settings: dict[str, object]) -> None:
 
 
 def documented(cohort: Path, folder: Path, trials: int) -> list[float]:
-    """Ends of `trials` trials run one after the other, each with a TorchTrainer of its own."""
+    """Returns the end times of `trials` consecutive trials, each with its own TorchTrainer."""
 
     def driver(config: dict[str, float]) -> None:
         trainer = TorchTrainer(
@@ -84,7 +86,7 @@ def documented(cohort: Path, folder: Path, trials: int) -> list[float]:
             run_config=RunConfig(name=f"trial-{time.time_ns()}", storage_path=str(folder / "train")),
         )
         trainer.fit()
-        # Handing the scores on to Tune (TuneReportCallback) is left out, in the rival's favour.
+        # Passing the scores to Tune (TuneReportCallback) is left out, which favours the alternative.
         tune.report({"ended": time.time()})
 
     resources = tune.PlacementGroupFactory([{"CPU": 0, "memory": 2**28}])
@@ -100,7 +102,7 @@ def documented(cohort: Path, folder: Path, trials: int) -> list[float]:
 
 
 def warm(cohort: Path, folder: Path, trials: int) -> list[float]:
-    """Ends of `trials` trials of a sweep."""
+    """Returns the end times of `trials` trials of a sweep."""
     experiment = Experiment(
         name="cost",
         space=space,
@@ -129,7 +131,7 @@ def main() -> None:
         folder = Path(name)
         write_phantom(folder / "scans", patients=20, slices=2, size=64, seed=0)
         ingest(folder / "scans", folder / "cohort", IngestSettings(size=16, labels=folder / "scans" / "labels.csv"))
-        # The warm run first: it fills the cache that both then read.
+        # The warm run comes first, because it fills the cache that both then read.
         ours = gaps(warm(folder / "cohort", folder, arguments.warm))
         theirs = gaps(documented(folder / "cohort", folder, arguments.documented))
     mine, rival = statistics.median(ours), statistics.median(theirs)

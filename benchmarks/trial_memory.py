@@ -1,7 +1,7 @@
-"""Peak memory of a trial's training: our loop against a textbook WGAN-GP loop of the same networks.
+"""Measures the peak memory of a trial's training: our loop against a textbook WGAN-GP loop on the same networks.
 
-Each runs in a fresh process, which has imported the same modules and made the same networks and data; the figure is how
-far the peak of its resident memory rises above that. Ours also keeps averaged weights (EMA) and a checkpoint.
+Each runs in a new process, which has imported the same modules and created the same networks and data. The figure is
+how far the peak of its resident memory rises above that. Ours also keeps averaged weights (EMA) and a checkpoint.
 
     python benchmarks/trial_memory.py [--size 48] [--width 32] [--batch 32] [--iterations 20]
 """
@@ -29,7 +29,7 @@ KIB = 1024
 
 
 def peak_rise(loop: str, config: TrialConfig, size: int) -> int:
-    """Bytes by which training raises the process's peak."""
+    """Returns by how many bytes training raises the process's peak memory."""
     torch.set_num_threads(1)
     data, spec = shapes(count=512, size=size)
     gan = build_gan(config, spec, TRAINABLES)

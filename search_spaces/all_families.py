@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["all_families"]
 
-# The first trials are built from these parts: what all share, a loss with its penalty, and the architecture.
+# The first trials are combined from these parts: shared values, a loss with its penalty, and the architecture.
 _COMMON = {
     "lr_d": 2e-4,
     "lr_g": 2e-4,

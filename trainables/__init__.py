@@ -1,4 +1,4 @@
-"""The registries: every name that a trial configuration can choose.
+"""Registries of all names that a trial configuration can choose.
 
 To add your own part, write it in one file and add one line here.
 """

@@ -1,4 +1,4 @@
-"""GANs by the names that the literature gives them, as settings of a trial configuration."""
+"""Published GANs by name, as settings of a trial configuration."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ class Variant(NamedTuple):
     """A published GAN.
 
     Args:
-        settings: what makes it, by dotted key; everything else is free.
-        source: where it is from.
+        settings: settings that define it, by dotted key; all others are free.
+        source: publication.
     """
 
     settings: dict[str, Any]
@@ -20,7 +20,7 @@ class Variant(NamedTuple):
 
 
 def _adversarial(loss: str, penalty: str = "none", **settings: Any) -> dict[str, Any]:
-    """A loss and a penalty; double underscores in the names of further settings stand for dots."""
+    """Returns a loss and a penalty; double underscores in the names of further settings stand for dots."""
     further = {name.replace("__", "."): value for name, value in settings.items()}
     return {"loss.kind": loss, "penalty.kind": penalty, **further}
 
@@ -70,4 +70,4 @@ VARIANTS: dict[str, Variant] = {
     "SRGAN": Variant({"family": "srgan"}, "Ledig et al. 2017"),
     "SPADE (GauGAN)": Variant({"family": "spade"}, "Park et al. 2019"),
 }
-"""A variant without a family can be one of several; `trainables` lists all of them."""
+"""A variant without a family can belong to one of several. `trainables` lists all of them."""

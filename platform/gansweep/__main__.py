@@ -1,7 +1,7 @@
 """`python -m gansweep`: the command line.
 
 In a checkout it runs the checkout's code, whatever version is installed: `ray job submit --working-dir . -- python -m
-gansweep sweep ...` uploads the checkout, whose package lies in `platform/` and so on no path.
+gansweep sweep ...` uploads the checkout, whose package is in `platform/` and therefore not on the import path.
 """
 
 import os
@@ -12,7 +12,7 @@ from gansweep.cli.app import main
 
 
 def checkout() -> list[str]:
-    """The source folders of the checkout that is the working directory, if its code is not the one that runs."""
+    """Returns the source folders of the checkout in the working directory, if its code is not the code that runs."""
     root = Path.cwd()
     package = root / "platform" / "gansweep"
     if not (package / "__main__.py").is_file() or package == Path(__file__).resolve().parent:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gansweep.store.store import Store
 
 Space: TypeAlias = "str | Experiment | None"
-"""A space by name or file, or an experiment; None: the recorded one, or none of one's own."""
+"""A space by name or file, or an experiment; None: the recorded space, or the shipped trainables."""
 
 __all__ = [
     "ablate",
@@ -74,7 +74,7 @@ def sweep(space: str | Experiment, *, cohort: str | Path | Cohort | None = None,
 
     Raises:
         GansweepError: see `gansweep.search.sweep.sweep`.
-        KeyboardInterrupt: Ctrl-C; the same call with `resume=True` goes on.
+        KeyboardInterrupt: Ctrl-C; the same call with `resume=True` continues.
     """
     from gansweep.config import validated
     from gansweep.experiment import Experiment

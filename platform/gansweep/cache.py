@@ -1,4 +1,4 @@
-"""Files of tensors that are computed once per cohort: encoder, features of real images, baseline detectors."""
+"""Cache of tensor files that are computed once per cohort: encoder, features of real images, baseline detectors."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ __all__ = ["key", "locked", "read", "write"]
 
 
 def key(**parts: Any) -> str:
-    """Twelve hexadecimal digits that change when any of `parts` (JSON values) does."""
+    """Returns twelve hexadecimal digits that change if any of `parts` (JSON values) changes."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Lets one process of this machine at a time compute the content of `path`; others wait and then read it."""
+    """Locks `path` so that one process of this machine computes its content. The others wait and then read it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
         yield
 
 
 def read(path: Path) -> Any:
-    """The content of `path`, tensors on the CPU; None where there is none, or none that can be read."""
+    """Returns the content of `path`, with tensors on the CPU; None if it is missing or unreadable."""
     if not path.exists():
         return None
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError):
-        return None  # cut short by a full disk, say: computed again and replaced
+        return None  # truncated by a full disk, for example: computed again and replaced
 
 
 def write(path: Path, content: Any) -> None:
-    """Keeps `content` in `path`, whole or not at all."""
+    """Writes `content` to `path` atomically."""
     buffer = io.BytesIO()
     torch.save(content, buffer)
     write_atomically(path, buffer.getvalue())

@@ -291,7 +291,7 @@ def validated(model: type[Model], values: Mapping[str, Any], *, where: str) -> M
                 f"unknown key {key!r}", where=where, fix=f"known keys: {', '.join(_keys_beside(model, first['loc']))}"
             ) from None
         if first["type"] == "missing" and isinstance(first["input"], Mapping):
-            # The input is then all that was given, which would bury what was not.
+            # The input is then everything that was given, which would hide what is missing.
             raise ConfigError(f"missing key {key!r}", where=where) from None
         raise ConfigError(first_fault(error), where=where) from None
 

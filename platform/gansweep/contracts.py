@@ -1,7 +1,7 @@
-"""What the rooms promise each other: images in, GANs in between, scores out.
+"""Interfaces between the packages: images as input, GANs, scores as output.
 
-Only shapes and protocols live here. Heavy packages are imported for type checkers alone, so that the command line
-starts without them.
+This module contains only shapes and protocols. Heavy packages are imported for type checking only, so that the command
+line starts without them.
 """
 
 from __future__ import annotations
@@ -45,22 +45,22 @@ __all__ = [
 ]
 
 Scalars = Mapping[str, "Tensor"]
-"""Zero-dimensional tensors a loss reports (detached, left on the device until the next report)."""
+"""Zero-dimensional tensors that a loss reports (detached, and kept on the device until the next report)."""
 
 Role = Literal["critic", "generator"]
-"""Whose learning rate a phase uses: `lr_d` or `lr_g`."""
+"""Learning rate of a phase: `lr_d` for the critic or `lr_g` for the generator."""
 
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """The shape of a cohort's images.
+    """Shape of a cohort's images.
 
     Args:
-        size: height and width, in pixels.
-        channels: image channels (1 grey, 3 RGB, 2 for two intensity windows).
+        size: height and width in pixels.
+        channels: number of image channels (1 grey, 3 RGB, 2 for two intensity windows).
         classes: class names in label order; label i is `classes[i]`.
-        mask_channels: 1 where the cohort has masks, else 0.
-        paired_channels: channels of the paired images, 0 where the cohort has none.
+        mask_channels: 1 if the cohort has masks, else 0.
+        paired_channels: number of channels of the paired images, 0 if the cohort has none.
         positive: label of the class with the disease; -1 for the last.
     """
 
@@ -80,11 +80,11 @@ class ImageSet:
     described here, and nothing but rows can be asked for.
 
     Args:
-        images: `[N, C, H, W]` float32 in [-1, 1].
-        labels: `[N]` int64, indices into the cohort's classes.
-        masks: `[N, 1, H, W]` float32 in {0, 1}, or None.
-        patients: `[N]` salted patient hashes (no identity).
-        paired: `[N, C, H, W]` the image of the other kind that belongs to each (MR to CT), in [-1, 1], or None.
+        images: images `[N, C, H, W]` float32 in [-1, 1].
+        labels: labels `[N]` int64, indices into the cohort's classes.
+        masks: masks `[N, 1, H, W]` float32 in {0, 1}, or None.
+        patients: salted patient hashes `[N]` (no identity).
+        paired: paired image of the other modality (MR for CT) for each image, `[N, C, H, W]` in [-1, 1], or None.
     """
 
     images: Tensor
@@ -97,41 +97,41 @@ class ImageSet:
         return len(self.images)
 
     def to(self, device: torch.device) -> ImageSet:
-        """The same set with its tensors on `device`."""
+        """Returns the same set with its tensors on `device`."""
         masks = None if self.masks is None else self.masks.to(device)
         paired = None if self.paired is None else self.paired.to(device)
         return replace(self, images=self.images.to(device), labels=self.labels.to(device), masks=masks, paired=paired)
 
 
 class StepRandom(Protocol):
-    """The random numbers of one phase of one step.
+    """Random numbers of one phase of one step.
 
-    Every draw makes the numbers of the *global* batch from (seed, iteration, phase) and keeps this worker's rows, so
-    that W workers on B/W images compute what one worker computes on B images, and a resumed run repeats nothing and
-    skips nothing.
+    Every draw makes the numbers of the *global* batch from (seed, iteration, phase) and keeps this worker's rows. W
+    workers with B/W images therefore compute the same as one worker with B images, and a resumed run neither repeats
+    nor skips numbers.
     """
 
     def normal(self, *shape: int) -> Tensor:
-        """Standard normal numbers, `[b, *shape]` for the b images of this worker."""
+        """Draws standard normal numbers, `[b, *shape]` for the b images of this worker."""
 
     def uniform(self, *shape: int) -> Tensor:
-        """Uniform numbers in [0, 1), `[b, *shape]`."""
+        """Draws uniform numbers in [0, 1), `[b, *shape]`."""
 
     def integers(self, high: int, *shape: int) -> Tensor:
-        """Integers in [0, high), `[b, *shape]` int64."""
+        """Draws integers in [0, high), `[b, *shape]` int64."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """This worker's share of one step's real images, with the step's random numbers.
+    """This worker's part of one step's real images, with the step's random numbers.
 
     Args:
-        images: `[b, C, H, W]` in [-1, 1].
-        labels: `[b]` int64.
-        masks: `[b, 1, H, W]` in {0, 1}, or None.
-        draws: the step's random numbers.
-        total: images in the global batch (b times the number of workers).
-        paired: `[b, C, H, W]` the images of the other kind that belong to `images`, or None.
+        images: images `[b, C, H, W]` in [-1, 1].
+        labels: labels `[b]` int64.
+        masks: masks `[b, 1, H, W]` in {0, 1}, or None.
+        draws: random numbers of the step.
+        total: number of images in the global batch (b times the number of workers).
+        paired: images of the other modality that belong to `images`, `[b, C, H, W]`, or None.
     """
 
     images: Tensor
@@ -144,12 +144,12 @@ class Batch:
 
 @dataclass(frozen=True)
 class Condition:
-    """What a sample is asked to be; a Gan ignores what it has no use for.
+    """Requested content of samples. A Gan ignores what it does not use.
 
     Args:
-        labels: `[n]` int64 wanted classes.
-        sources: `[n, C, H, W]` real *training* images to translate, to fuse (both, stacked) or to paint into, or None.
-        masks: `[n, 1, H, W]` wanted lesion masks, or None.
+        labels: requested classes `[n]` int64.
+        sources: real *training* images `[n, C, H, W]` to translate, to fuse (both, stacked) or to paint into, or None.
+        masks: requested lesion masks `[n, 1, H, W]`, or None.
     """
 
     labels: Tensor
@@ -162,15 +162,16 @@ class Phase:
     """One kind of update in an iteration.
 
     Args:
-        name: handed back to `Gan.loss`.
-        updates: keys of `Gan.networks` whose parameters this phase changes; no others get gradients.
-        role: whose learning rate it uses.
-        repeats: turns per iteration, each on a fresh batch (the critic's n_critic).
-        interval: of these turns, counted through the whole run, only every `interval`-th is taken (lazy
-            regularisation); with one turn per iteration that is every `interval`-th iteration.
-        start, stop: fractions of the budget between which it takes place (stop excluded).
-        stratified: image r of its batches is of class r mod K, for K classes, each class gone through by itself
-            (translation between classes, rare classes); the batch size must be a multiple of K times the workers.
+        name: name of the phase, passed to `Gan.loss`.
+        updates: keys of the `Gan.networks` whose parameters this phase updates. Others get no gradients.
+        role: role whose learning rate the phase uses.
+        repeats: number of turns per iteration, each with a new batch (the critic's n_critic).
+        interval: only every `interval`-th of these turns is taken, counted over the whole run (lazy regularisation).
+            With one turn per iteration, that is every `interval`-th iteration.
+        start, stop: fractions of the budget between which the phase is active (stop excluded).
+        stratified: whether image r of its batches is of class r mod K, for K classes, with a separate order of each
+            class (for translation between classes and for rare classes). The batch size must then be a multiple of K
+            times the number of workers.
     """
 
     name: str
@@ -184,51 +185,54 @@ class Phase:
 
 
 class Gan(Protocol):
-    """A family's networks and mathematics. It owns no optimiser and knows nothing of workers.
+    """Networks and mathematics of a family. It owns no optimiser and does not know about workers.
 
-    Constructed as `family(config, spec, trainables)`; parameters are initialised under the caller's torch seed.
+    It is constructed as `family(config, spec, trainables)`. Parameters are initialised with the caller's torch seed.
     """
 
     networks: Mapping[str, nn.Module]
     phases: Sequence[Phase]
     averaged: Sequence[str]
-    """Keys of `networks` that `sample` uses: the loop keeps moving averages (EMA) of these."""
+    """Keys of the `networks` that `sample` uses. The loop keeps moving averages (EMA) of these."""
     state: nn.Module
-    """What must survive a checkpoint and is no weight (an adaptive lambda, ADA's probability): buffers only, computed
-    from means over all workers so that every worker holds the same numbers. An empty `nn.Module()` where unused. What
-    is below a child named `history` (earlier images, say) serves training alone: no export holds it."""
+    """State that checkpoints must contain in addition to weights, such as an adaptive lambda or ADA's probability.
+
+    It has only buffers, computed from means over all workers, so that every worker has the same numbers. Use an empty
+    `nn.Module()` if there is no state. Anything below a child named `history`, such as earlier images, is only for
+    training and is never exported.
+    """
 
     def loss(self, phase: str, batch: Batch, step: int) -> tuple[Tensor, Scalars]:
-        """The scalar to minimise in `phase` at generator iteration `step` (a mean over the b images), and its log.
+        """Returns the scalar to minimise in `phase` at generator iteration `step`, and its log.
 
-        A logged `critic_spread` (standard deviation of the critic's scores over real and fake images, relative to
-        their size) lets the loop tell a dead critic.
+        The scalar is a mean over the b images. If the log has `critic_spread` (standard deviation of the critic's
+        scores over real and fake images, relative to their size), the loop can detect a dead critic.
 
         On a GPU this may run once and then be replayed as a CUDA graph, with other images and random numbers in the
-        same memory: it must not look at numbers on the device, and what depends on `step` needs `Scheduled`. What one
-        phase leaves to another belongs in buffers, filled in place.
+        same memory. It must therefore not read numbers on the device, and what depends on `step` needs `Scheduled`.
+        State that one phase passes to another belongs in buffers, updated in place.
         """
 
     def sample(self, n: int, condition: Condition, generator: torch.Generator) -> Tensor:
-        """`[n, C (+ mask_channels for joint families), H, W]` images in [-1, 1], on the networks' device.
+        """Returns images `[n, C (+ mask_channels for joint families), H, W]` in [-1, 1], on the networks' device.
 
-        The networks are in evaluation mode; all randomness comes from `generator`, which lives on that device.
+        The networks are in evaluation mode. All randomness comes from `generator`, which is on the same device.
         """
 
 
 class GanFamily(Protocol):
-    """What `Trainables.gans` holds: a Gan class with the declaration of its own parameters."""
+    """Entry of `Trainables.gans`: a Gan class that declares its own parameters."""
 
     Architecture: ClassVar[type[BaseModel]]
-    """Frozen pydantic model (unknown keys refused) that `TrialConfig.architecture` is read with."""
+    """Frozen pydantic model (unknown keys refused) that parses `TrialConfig.architecture`."""
     smallest: ClassVar[Mapping[str, bool | int | float | str]]
-    """Architecture parameters of the smallest networks that still do everything: contract tests train these."""
+    """Architecture parameters of the smallest networks that still have all functions. Contract tests train these."""
 
     def __call__(self, config: TrialConfig, spec: ImageSpec, trainables: Trainables) -> Gan:
         """Builds the networks."""
 
     def check(self, config: TrialConfig, spec: ImageSpec | None, trainables: Trainables) -> None:
-        """Raises ConfigError, with the reason, for a combination that makes no sense; `spec` None: unknown yet."""
+        """Raises ConfigError, with the reason, for an impossible combination. `spec` is None if it is not known yet."""
 
 
 @runtime_checkable
@@ -247,29 +251,32 @@ class Scheduled(Protocol):
 
 @runtime_checkable
 class ChoosesConditions(Protocol):
-    """A Gan that decides itself what its samples start from (which scan a lesion is painted into, say)."""
+    """A Gan that itself chooses what its samples start from, such as the scan to paint a lesion into."""
 
     def condition(self, labels: Tensor, data: ImageSet, generator: torch.Generator) -> Condition:
-        """A full condition for the wanted `labels` `[n]`, from the training images `data`."""
+        """Returns a full condition for the requested `labels` `[n]`, from the training images `data`."""
 
 
 @runtime_checkable
 class MakesSomeClasses(Protocol):
-    """A family whose samples are of some classes only (a painter of lesions has no healthy images of its own)."""
+    """A family whose samples belong to only some classes.
+
+    A painter of lesions, for example, makes no healthy images.
+    """
 
     @classmethod
     def makes(cls, config: TrialConfig, spec: ImageSpec) -> tuple[int, ...]:
-        """The labels of its samples. None at all: it is told no class, and nobody knows which a sample is of."""
+        """Returns the labels of its samples. Empty if it is unconditional and the class of a sample is unknown."""
 
 
 @dataclass(frozen=True)
 class PairedTask:
-    """Questions to an image-to-image family whose right answers are known.
+    """Inputs of an image-to-image family with known correct outputs.
 
     Args:
-        sources: `[n, ?, H, W]` what `Condition.sources` is to be.
-        targets: `[n, C, H, W]` each: the one image that an answer should be, or the two that it should unite.
-        baseline: `[n, C, H, W]` the answer that takes no model: the source itself, its interpolation, a pixel rule.
+        sources: value of `Condition.sources`, `[n, ?, H, W]`.
+        targets: one target per output, or two targets that the output should combine; `[n, C, H, W]` each.
+        baseline: output that needs no model, `[n, C, H, W]`: the source itself, its interpolation, or a pixel rule.
     """
 
     sources: Tensor
@@ -279,11 +286,11 @@ class PairedTask:
 
 @runtime_checkable
 class AnswersPairs(Protocol):
-    """A family that can be examined on held-out images."""
+    """A family that can be evaluated on held-out images."""
 
     @classmethod
     def paired_task(cls, config: TrialConfig, data: ImageSet) -> PairedTask | None:
-        """What to ask about `data`; None where there is no right answer (translation between unpaired classes)."""
+        """Returns the task for `data`; None if there is no correct output (translation between unpaired classes)."""
 
 
 @runtime_checkable
@@ -299,7 +306,7 @@ class FitsBatches(Protocol):
 
 @dataclass(frozen=True)
 class Trainables:
-    """What a search can choose from. Extend it for your own: `replace(TRAINABLES, gans={**GANS, "mine": Mine})`."""
+    """Registries that a search can choose from. Extend them with `replace(TRAINABLES, gans={**GANS, "mine": Mine})`."""
 
     gans: Mapping[str, Any] = field(default_factory=dict)
     losses: Mapping[str, Any] = field(default_factory=dict)
@@ -311,38 +318,39 @@ class Trainables:
     segmenters: Mapping[str, Any] = field(default_factory=dict)
 
     def classes_made(self, config: TrialConfig, spec: ImageSpec) -> tuple[int, ...]:
-        """The labels that samples of `config`'s family may be asked for: all, unless it says otherwise.
+        """Returns the labels that samples of `config`'s family can be requested with.
 
-        All too where its samples have no label (`classes_labelled`): it does not hear what it is asked for.
+        All, unless the family declares otherwise.
+
+        All are returned also if its samples have no label (`classes_labelled`), because it ignores the request.
         """
         return self.classes_labelled(config, spec) or tuple(range(len(spec.classes)))
 
     def classes_labelled(self, config: TrialConfig, spec: ImageSpec) -> tuple[int, ...]:
-        """The classes of which samples of `config`'s family are known to be; () where a sample's class is not known.
+        """Returns the classes that samples of `config`'s family are known to have; () if a sample's class is unknown.
 
-        Such samples can be compared with real images; a classifier that learned from them would learn from labels drawn
-        by lot.
+        Such samples can be compared with real images, but a classifier trained on them would learn random labels.
         """
         family = self.gans.get(config.family)
         return family.makes(config, spec) if isinstance(family, MakesSomeClasses) else tuple(range(len(spec.classes)))
 
 
 Sampler = Callable[[Condition, int], "Tensor"]
-"""(condition, seed) -> images `[n, C, H, W]` in [-1, 1] on the CPU, float32, from the averaged (EMA) generator."""
+"""(condition, seed) -> images `[n, C, H, W]` float32 in [-1, 1] on the CPU, from the averaged (EMA) generator."""
 
 Score = Callable[[Sampler, int], Mapping[str, float]]
-"""(sampler, generator iteration) -> named scores. Called on every worker; each gets the same numbers back."""
+"""(sampler, generator iteration) -> named scores. Called on every worker; each gets the same numbers."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """One report of a trial.
+    """Training progress in one report of a trial.
 
     Args:
         index: 0 for the first report.
         final: whether the budget is used up.
-        iteration: generator iterations done.
-        images_seen: real images shown to the critic so far, over all workers.
+        iteration: number of completed generator iterations.
+        images_seen: number of real images shown to the critic so far, over all workers.
         losses: means since the last report.
         scores: objectives and other scores; every report has all objectives.
         seconds_training: spent training since the trial (or its resumption) began.
@@ -386,28 +394,28 @@ class Interim:
 
 @dataclass(frozen=True)
 class Report:
-    """One report of a trial as it travels from the training loop to the leaderboard.
+    """One report of a trial, as passed from the training loop to the leaderboard.
 
     Args:
-        progress: what the loop tells.
-        fid_features: name and hash of the feature extractor behind `fid` and `kid`; empty where nothing was scored.
+        progress: progress sent by the loop.
+        fid_features: name and hash of the feature extractor of `fid` and `kid`; empty if nothing was scored.
     """
 
     progress: Progress
     fid_features: str = ""
 
     def undefined(self, objectives: Iterable[str]) -> list[str]:
-        """The objectives that have no finite value."""
+        """Returns the objectives without a finite value."""
         scores = self.progress.scores
         return [name for name in objectives if not math.isfinite(scores.get(name, math.nan))]
 
 
 @runtime_checkable
 class Reporter(Protocol):
-    """Where the training loop tells of its progress and keeps its state. Ray, a test and production each have one."""
+    """Receives the training loop's progress and stores its state. Ray, tests and production have one each."""
 
     def restore(self) -> dict[str, Any] | None:
-        """The state of the last checkpoint (tensors on the CPU), or None. Called on every worker."""
+        """Returns the state of the last checkpoint (tensors on the CPU), or None. Called on every worker."""
 
     def checkpoint(self, state: dict[str, Any]) -> None:
         """Keeps `state`, whole or not at all. Called on the first worker alone; on a GPU by a thread of its own.
@@ -416,10 +424,10 @@ class Reporter(Protocol):
         """
 
     def reported(self) -> int:
-        """How many reports of this trial have been received, so that a resumed trial repeats none."""
+        """Returns how many reports of this trial were received, so that a resumed trial repeats none."""
 
     def interim(self, interim: Interim) -> None:
         """Tells where the trial is. Only the first worker calls it, and it must not wait for the others."""
 
     def report(self, progress: Progress) -> bool:
-        """Tells of progress; False: stop now. Every worker calls it and gets the same answer."""
+        """Receives progress and returns whether to continue. Every worker calls it and gets the same answer."""

@@ -1,8 +1,8 @@
-"""What devices differ in: the arithmetic of matrix products and convolutions, and how they say that they are full.
+"""Differences between devices: the arithmetic of matrix products and convolutions, and out-of-memory errors.
 
-The policy of precision: penalties, the gradients inside them, and features are computed in float32 as IEEE 754 has it,
-whatever torch's default. Ampere and newer GPUs otherwise run float32 convolutions in TF32, with ten bits of mantissa.
-What else a trial computes follows its `precision`.
+Policy of precision: penalties, the gradients in them, and features are computed in IEEE 754 float32, whatever torch's
+default. Ampere and newer GPUs otherwise compute float32 convolutions in TF32, with ten bits of mantissa. The rest of a
+trial is computed in its `precision`.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ __all__ = [
 ]
 
 _FULL = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
-"""What the allocators of CUDA and of the CPU say."""
+"""Error messages of the allocators of CUDA and of the CPU."""
 
 _AMPERE = (8, 0)
 """Compute capability of the first GPUs with TF32 and bfloat16."""
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether `error` says that a device is full.
+    """Returns whether `error` means that a device is out of memory.
 
-    TorchScript raises whatever fails inside a network as an error of its own, so the message counts as well.
+    TorchScript replaces errors inside a network by its own error, so the message is checked too.
     """
     if isinstance(error, torch.OutOfMemoryError):
         return True
@@ -94,10 +94,10 @@ def has_room(needed: int, device: torch.device) -> bool:
 
 
 def check_precision(precision: str, device: torch.device) -> None:
-    """Checks that `device` has the arithmetic of `TrialConfig.precision`.
+    """Checks that `device` supports the arithmetic of `TrialConfig.precision`.
 
     Raises:
-        ConfigError: it has not.
+        ConfigError: the device does not support it.
     """
     if precision == "float32" or (precision == "bfloat16" and device.type == "cpu"):
         return
@@ -122,11 +122,11 @@ def set_number(buffer: Tensor, value: float) -> None:
 
 
 class Arithmetic:
-    """The arithmetic of one update: of its loss, and of the backward pass of that loss.
+    """Arithmetic of one update: of its loss, and of the backward pass of that loss.
 
     Args:
         precision: `float32`, `tf32`, or `bfloat16` for forward passes under autocast.
-        device: where it computes.
+        device: device of the computation.
     """
 
     def __init__(self, precision: str, device: torch.device) -> None:
@@ -136,7 +136,7 @@ class Arithmetic:
 
     @contextmanager
     def forward(self) -> Iterator[None]:
-        """For the computation of a loss."""
+        """Sets the arithmetic for computing a loss."""
         self._exact = False
         _active.append(self)
         try:
@@ -150,26 +150,29 @@ class Arithmetic:
 
     @contextmanager
     def backward(self) -> Iterator[None]:
-        """For the backward pass: without TF32 if a part of the loss was computed in `exact_float32`."""
+        """Sets the arithmetic for the backward pass.
+
+        Without TF32 if a part of the loss was computed in `exact_float32`.
+        """
         with _cudnn(tf32=self._precision == "tf32" and not self._exact, benchmark=True):
             yield
 
     def needs_exact(self) -> None:
-        """Says that the backward pass must not use TF32."""
+        """Disables TF32 for the backward pass."""
         self._exact = True
 
 
 _active: list[Arithmetic] = []
-"""The updates whose losses are being computed, the innermost last."""
+"""Updates whose losses are being computed, the innermost last."""
 
 
 @contextmanager
 def exact_float32(device: torch.device, *, enabled: bool = True) -> Iterator[None]:
-    """Computes in float32 without TF32 and without autocast inside this block; also in the backward pass of a loss.
+    """Computes in float32 without TF32 and autocast inside the block, and in the backward pass of a loss.
 
     Args:
-        device: where the block computes.
-        enabled: False changes nothing.
+        device: device of the computation.
+        enabled: whether the block has any effect.
     """
     if not enabled:
         yield
@@ -182,12 +185,12 @@ def exact_float32(device: torch.device, *, enabled: bool = True) -> Iterator[Non
 
 @contextmanager
 def _cudnn(*, tf32: bool, benchmark: bool | None) -> Iterator[None]:
-    """Sets what torch keeps per process, and restores it.
+    """Sets torch's process-wide options, and restores them.
 
     Args:
         tf32: whether float32 convolutions and matrix products may use TF32.
-        benchmark: whether cuDNN tries its algorithms for each new shape, which pays where shapes are fixed; None: as
-            it is.
+        benchmark: whether cuDNN tries its algorithms for each new shape, which is worthwhile for fixed shapes; None:
+            unchanged.
     """
     backends = torch.backends
     with ExitStack() as undo:
@@ -200,7 +203,7 @@ def _cudnn(*, tf32: bool, benchmark: bool | None) -> Iterator[None]:
 
 
 def _allow_tf32(*, convolutions: bool, products: bool) -> None:
-    # The older of torch's two interfaces, which also sets the newer one; torch 2.8 has no other.
+    # The older of torch's two interfaces, which also sets the newer one. torch 2.8 has only this one.
     torch.backends.cudnn.allow_tf32 = convolutions
     torch.backends.cuda.matmul.allow_tf32 = products
 

@@ -1,6 +1,6 @@
 """The workers that train and score one trial together.
 
-Everything here is exact: W workers on B/W images each compute what one worker computes on B images.
+All computations are exact: W workers with B/W images each compute the same as one worker with B images.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class World:
-    """This worker among the workers of its trial.
+    """This worker and the other workers of its trial.
 
     Args:
         rank: 0 for the first worker.
         size: number of workers.
-        device: where small tensors and pickled objects are communicated from: the CPU, or this worker's GPU where the
-            group knows GPUs alone (NCCL).
+        device: device from which small tensors and pickled objects are communicated: the CPU, or this worker's GPU if
+            the group supports only GPUs (NCCL).
     """
 
     rank: int = 0
@@ -43,11 +43,11 @@ class World:
 
     @classmethod
     def current(cls, device: torch.device | None = None) -> World:
-        """The initialised process group, or a world of one.
+        """Returns the initialised process group, or a world of one worker.
 
         Args:
-            device: the device this worker computes on; None: the CPU, or the current GPU where the group knows GPUs
-                alone.
+            device: device on which this worker computes; None: the CPU, or the current GPU if the group supports only
+                GPUs.
         """
         if not (dist.is_available() and dist.is_initialized()):
             return cls()
@@ -57,32 +57,32 @@ class World:
     # Work split over the workers --------------------------------------------------------------------------------------
 
     def rows(self, total: int) -> slice:
-        """This worker's contiguous rows of a global batch of `total` rows."""
+        """Returns this worker's contiguous rows of a global batch of `total` rows."""
         share = total // self.size
         return slice(self.rank * share, (self.rank + 1) * share)
 
     def mine(self, items: Sequence[Item]) -> Sequence[Item]:
-        """Every size-th item, beginning with the rank-th."""
+        """Returns every size-th item, starting with item number `rank`."""
         return items[self.rank :: self.size]
 
     # Tensors ----------------------------------------------------------------------------------------------------------
 
     def average_gradients(self, gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
-        """The mean of each gradient over all workers, by one flat all-reduce (StyleGAN3's way).
+        """Returns the mean of each gradient over all workers, by one flat all-reduce, as in StyleGAN3.
 
-        Not DistributedDataParallel: a backward that leaves a parameter without a gradient (a penalty-only phase never
-        reaches the critic's last bias) gives silently wrong gradients there (PyTorch issue 47562).
+        Not DistributedDataParallel: if a backward pass leaves a parameter without a gradient (a penalty-only phase
+        never reaches the critic's last bias), its gradients are silently wrong (PyTorch issue 47562).
 
         Args:
-            gradients: one per parameter; None where the loss does not reach it, on every worker alike.
+            gradients: one gradient per parameter; None if the loss does not depend on it, on every worker alike.
 
         Returns:
-            The same list with means; they are views of one buffer.
+            The same list with means, as views of one buffer.
         """
         present = [gradient for gradient in gradients if gradient is not None]
         if self.size == 1 or not present:
             return list(gradients)
-        # Not moved: a gradient on another device than the group's is a fault of the family, and ends the trial.
+        # Not moved: a gradient on another device than the group's is a bug of the family, and ends the trial.
         flat = torch.cat([gradient.flatten() for gradient in present])
         dist.all_reduce(flat)
         flat /= self.size
@@ -90,7 +90,7 @@ class World:
         return [None if gradient is None else next(pieces).view_as(gradient) for gradient in gradients]
 
     def broadcast_tensors(self, tensors: Iterable[Tensor]) -> None:
-        """Overwrites `tensors` with the first worker's."""
+        """Overwrites `tensors` with those of the first worker."""
         if self.size > 1:
             for tensor in tensors:
                 sent = self._reachable(tensor.detach())
@@ -99,7 +99,7 @@ class World:
                     tensor.detach().copy_(sent)
 
     def sum(self, tensor: Tensor) -> Tensor:
-        """The sum over workers, outside any graph; on the device of `tensor`, whichever that is."""
+        """Returns the sum over workers, without a graph, on the device of `tensor`."""
         if self.size == 1:
             return tensor
         total = self._reachable(tensor.detach().clone())
@@ -107,20 +107,20 @@ class World:
         return total.to(tensor.device)
 
     def mean(self, tensor: Tensor) -> Tensor:
-        """The mean over workers, outside any graph; on the device of `tensor`, whichever that is."""
+        """Returns the mean over workers, without a graph, on the device of `tensor`."""
         return tensor if self.size == 1 else self.sum(tensor) / self.size
 
     def assembled(self, parts: Iterable[tuple[int, Tensor]], like: Tensor) -> Tensor:
-        """A tensor shaped `like`, with its rows (slices that begin at an offset) computed by different workers.
+        """Returns a tensor shaped as `like`, whose rows were computed by different workers.
 
-        Each worker fills in its rows and leaves zeros elsewhere; the sum over workers is then exact.
+        Each worker fills its rows and leaves zeros elsewhere, so the sum over workers is exact.
 
         Args:
-            parts: (offset, rows) of this worker.
-            like: gives shape, type and device.
+            parts: (offset, rows) of this worker: slices of the rows that start at an offset.
+            like: tensor with the shape, type and device.
 
         Raises:
-            Exception: what computing a part raised, on every worker, as from `checked`.
+            Exception: computing a part raised; raised on every worker, as by `checked`.
         """
         whole = torch.zeros_like(like)
 
@@ -134,7 +134,7 @@ class World:
     # Objects ----------------------------------------------------------------------------------------------------------
 
     def broadcast(self, value: Item) -> Item:
-        """The first worker's value."""
+        """Returns the first worker's value."""
         if self.size == 1:
             return value
         box = [value]
@@ -142,15 +142,15 @@ class World:
         return box[0]
 
     def merged(self, part: dict[Any, Item]) -> dict[Any, Item]:
-        """The union of all workers' dictionaries."""
+        """Returns the union of all workers' dictionaries."""
         return {key: value for other in self._every(part) for key, value in other.items()}
 
     def checked(self, make: Callable[[], Item]) -> Item:
-        """What `make` returns on this worker.
+        """Returns the result of `make` on this worker.
 
         Raises:
-            Exception: on every worker, what any worker's `make` raised, of unknown kinds as RuntimeError. Otherwise
-                the other workers would wait for it for ever.
+            Exception: `make` raised on any worker; raised on every worker, because the others would otherwise wait
+                forever. Unknown kinds become RuntimeError.
         """
         if self.size == 1:
             return make()
@@ -166,15 +166,17 @@ class World:
         return cast("Item", made)
 
     def cached(self, path: Path, make: Callable[[], Any], *, together: bool = False) -> Any:
-        """What `path` holds, or what `make` returns, kept in `path`; the first worker's, on every worker.
+        """Returns the content of `path`, or the result of `make`, which is then stored in `path`.
+
+        Equal on every worker.
 
         Args:
-            path: a file of tensors; only the first worker reads or writes it.
-            make: computes the content, on the CPU.
+            path: file of tensors, which only the first worker reads or writes.
+            make: function that computes the content on the CPU.
             together: whether `make` needs every worker; otherwise only the first calls it.
 
         Raises:
-            Exception: what `make`, reading or writing raised, on every worker, as from `checked`.
+            Exception: `make`, reading or writing raised; raised on every worker, as by `checked`.
         """
         with ExitStack() as lock:
 
@@ -189,36 +191,36 @@ class World:
         return found
 
     def _first(self, make: Callable[[], Item]) -> Item:
-        """What `make` returns on the first worker, which alone calls it."""
+        """Returns the result of `make` on the first worker, which alone calls it."""
         return cast("Item", self.broadcast(self.checked(lambda: make() if self.rank == 0 else None)))
 
     def _reachable(self, tensor: Tensor) -> Tensor:
-        """`tensor` where the group can communicate it: a tensor on the CPU moves to the GPU of an NCCL group."""
+        """Returns `tensor` where the group can communicate it: tensors on the CPU move to the GPU for an NCCL group."""
         return tensor.to(self.device) if tensor.device.type == "cpu" else tensor
 
     def _every(self, value: Item) -> list[Item]:
-        """The values of all workers, by rank."""
+        """Returns the values of all workers, by rank."""
         if self.size == 1:
             return [value]
         box: list[Any] = [None] * self.size
-        dist.all_gather_object(box, value)  # from the CPU, or under NCCL from the process's current GPU
+        dist.all_gather_object(box, value)  # from the CPU, or with NCCL from the process's current GPU
         return box
 
 
 def _takes_cpu_tensors(backend: str) -> bool:
-    """Whether a process group communicates tensors on the CPU: `nccl` does not, `cpu:gloo,cuda:nccl` does."""
+    """Returns whether a process group supports tensors on the CPU: `nccl` does not, `cpu:gloo,cuda:nccl` does."""
     return "cpu:" in backend if ":" in backend else backend != "nccl"
 
 
 def _sendable(error: Exception | None) -> Exception | None:
-    """The error in a form that can be pickled, which errors of other libraries need not be."""
+    """Returns the error in a form that can be pickled, because errors of other libraries may not be."""
     if error is None or isinstance(error, GansweepError | Diverged | torch.OutOfMemoryError):
         return error
     return RuntimeError(f"{type(error).__name__}: {error}")
 
 
 class _Sum(torch.autograd.Function):
-    """Sum over workers that can be differentiated, any number of times: the gradient of a sum is a sum."""
+    """Differentiable sum over workers, of any order: the gradient of a sum is a sum."""
 
     @staticmethod
     def forward(_ctx: Any, tensor: Tensor) -> Tensor:
@@ -233,7 +235,7 @@ class _Sum(torch.autograd.Function):
 
 
 def sum_over_workers(tensor: Tensor) -> Tensor:
-    """The sum of `tensor` over all workers, differentiable."""
+    """Returns the differentiable sum of `tensor` over all workers."""
     if World.current().size == 1:
         return tensor
     total: Tensor = _Sum.apply(tensor)  # type: ignore[no-untyped-call]
@@ -241,15 +243,15 @@ def sum_over_workers(tensor: Tensor) -> Tensor:
 
 
 def mean_over_workers(tensor: Tensor) -> Tensor:
-    """The mean of `tensor` over all workers, differentiable: the batch statistics of the global batch."""
+    """Returns the differentiable mean of `tensor` over all workers, for batch statistics of the global batch."""
     return sum_over_workers(tensor) / World.current().size
 
 
 def gathered(rows: Tensor) -> Tensor:
-    """The rows of all workers in the order of the global batch, outside any graph.
+    """Returns the rows of all workers in the order of the global batch, without a graph.
 
     Args:
-        rows: `[b, ...]` of this worker, equally many on each.
+        rows: this worker's rows `[b, ...]`, equally many on each worker.
     """
     world = World.current()
     rows = rows.detach().contiguous()
@@ -261,12 +263,12 @@ def gathered(rows: Tensor) -> Tensor:
 
 
 def successors(rows: Tensor) -> Tensor:
-    """For each row of this worker the row that follows it in the global batch (the first follows the last).
+    """Returns, for each row of this worker, the next row of the global batch (the first follows the last).
 
-    Pairing images inside one worker's share would make the pairs, and so the result, depend on the number of workers.
+    Pairing images within one worker's rows would make the result depend on the number of workers.
 
     Args:
-        rows: `[b, ...]`; no gradient flows through.
+        rows: this worker's rows `[b, ...]`. No gradient flows through them.
     """
     world = World.current()
     rows = rows.detach()

@@ -31,12 +31,12 @@ __all__ = [
 
 
 class GansweepError(Exception):
-    """Something the user can put right.
+    """An error that the user can fix.
 
     Args:
         what: what is wrong, with the offending value.
-        where: the file, option or key it was found in; empty where `what` says it.
-        fix: what to do about it.
+        where: file, option or key with the error; empty if `what` states it.
+        fix: what the user can do.
     """
 
     def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
@@ -54,7 +54,7 @@ class GansweepError(Exception):
 
 
 def _rebuild(kind: type[GansweepError], what: str, where: str, fix: str) -> GansweepError:
-    """Errors cross process borders (Ray pickles them); keyword-only arguments need this."""
+    """Rebuilds an error: Ray pickles errors between processes, and their arguments are keyword-only."""
     return kind(what, where=where, fix=fix)
 
 
@@ -85,14 +85,14 @@ class Diverged(Exception):
 def unknown_name(
     kind: str, name: str, known: Iterable[str], *, where: str = "", error: type[GansweepError] = ConfigError
 ) -> GansweepError:
-    """The error for a name that no registry has, with the closest known name and all the others.
+    """Returns the error for a name that no registry has, with the closest known name and all the others.
 
     Args:
-        kind: what the name is of: `detector`, `search space`.
-        name: what the user gave.
-        known: the names there are.
-        where: the key or option it was given for.
-        error: its class.
+        kind: kind of the name: `detector`, `search space`.
+        name: name given by the user.
+        known: known names.
+        where: key or option with the name.
+        error: class of the error.
     """
     names = sorted(known)
     close = get_close_matches(name, names, n=1)

@@ -1,7 +1,7 @@
 """An experiment: the search space, the objectives, and how trials are scored and stopped.
 
-A space's file finds everything that it needs here: the configuration models of `gansweep.config` are importable from
-this module too.
+The configuration models of `gansweep.config` can be imported from this module too, so that a space's file finds
+everything here.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ __all__ = [
 ]
 
 Space = Callable[[Any], TrialConfig]
-"""A search space: define-by-run code that asks an `optuna.Trial` for values and returns the configuration they make."""
+"""A search space: define-by-run code that gets values from an `optuna.Trial` and returns a configuration."""
 
 
 class Experiment(Frozen):
@@ -84,18 +84,20 @@ class Experiment(Frozen):
     overrides: dict[str, Any] = Field(default_factory=dict)
 
     def config(self, trial: optuna.Trial) -> TrialConfig:
-        """The configuration `trial` stands for.
+        """Returns the configuration of `trial`.
 
         Raises:
-            ConfigError: an override that no trial configuration has.
+            ConfigError: no trial configuration has one of the overrides.
         """
         return self.space(trial).derive(self.overrides)
 
     def with_settings(self, settings: Mapping[str, Any]) -> Experiment:
-        """A copy with dotted keys set: the experiment's own (`scoring.samples`, `reports`) or any trial's (`lr_d`).
+        """Returns a copy with dotted keys set.
+
+        The experiment's own (`scoring.samples`, `reports`) or any trial's (`lr_d`).
 
         Raises:
-            ConfigError: an unknown key or a value out of range.
+            ConfigError: a key is unknown or a value is out of range.
         """
         own = {key: value for key, value in settings.items() if key.split(".")[0] in _SETTABLE}
         overrides = {**self.overrides, **{key: value for key, value in settings.items() if key not in own}}

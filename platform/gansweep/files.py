@@ -1,4 +1,4 @@
-"""Local files and folders that appear whole or not at all, and their hashes."""
+"""Atomic writes of local files and folders, and file hashes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from gansweep.errors import CohortError
 __all__ = ["ProgressCallback", "cache_folder", "new_folder", "sha256_of", "temporary_name", "write_atomically"]
 
 ProgressCallback = Callable[[str, int, int], None]
-"""(what is being done, how many are done, how many there are)."""
+"""Called with (what is being done, number done, total number)."""
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, hexadecimal."""
+    """Returns the hexadecimal SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -32,9 +32,9 @@ def cache_folder() -> Path:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Writes `path`, so that a crash at any instant leaves the old content or the new, never a part.
+    """Writes `path` atomically: after a crash at any time it has the old content or the new, never a part.
 
-    Missing parent folders are made.
+    Creates missing parent folders.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(temporary_name(path.name))
@@ -42,7 +42,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         with temporary.open("xb") as stream:
             stream.write(data)
             stream.flush()
-            os.fsync(stream.fileno())  # a rename may reach the disk before the data does
+            os.fsync(stream.fileno())  # otherwise the rename may reach the disk before the data
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -50,24 +50,24 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def temporary_name(name: str) -> str:
-    """A name beside `name` for a file that is being written.
+    """Returns a file name for writing, to be used in the folder of `name`.
 
-    It has a leading dot and a suffix of its own, so that neither pyarrow's datasets nor a `*.parquet` pattern see it.
+    It has a leading dot and its own suffix, so that neither pyarrow's datasets nor a `*.parquet` pattern include it.
     """
     return f".{name}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
 
 
 @contextmanager
 def new_folder(out: Path, kind: str, replaces: str | None = None) -> Iterator[Path]:
-    """A temporary folder beside `out` that becomes `out` when the block ends well, and vanishes when it does not.
+    """Provides a temporary folder that becomes `out` if the block succeeds, and is deleted if it fails.
 
     Args:
-        out: must not exist, or be an empty folder.
+        out: destination. It must not exist, or be an empty folder.
         kind: what is written, for the message.
-        replaces: a file name that marks an earlier result of the same kind, which may be overwritten.
+        replaces: name of a file that marks an earlier result of the same kind, which may be overwritten.
 
     Raises:
-        CohortError: `out` holds something else, or its place cannot be written.
+        CohortError: `out` has other content, or cannot be written.
     """
     out = Path(out)
     mark = uuid.uuid4().hex[:8]

@@ -207,7 +207,7 @@ class RepeatOptions(Frozen):
     cohort: Path | None = Field(
         None, description="The sweep's cohort, if it has moved.", json_schema_extra={"metavar": "DIR"}
     )
-    # Away from the seeds of `confirm` (from 10 000): what it trains must be fresh again.
+    # Different from the seeds of `confirm` (from 10 000), whose trainings must be new.
     seed: int = Field(20_000, ge=0, description="The first fresh seed.")
     workers_per_trial: int | None = Field(None, ge=1, description="Ray Train workers; default: the sweep's.")
     gpus_per_worker: float | None = Field(None, ge=0.0, description="GPUs each; default: the sweep's.")

@@ -1,1 +1,1 @@
-"""Training algorithms that several families share."""
+"""Training algorithms shared by several families."""

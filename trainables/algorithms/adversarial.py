@@ -38,7 +38,7 @@ class AdversarialGan:
     Args:
         config: the trial's configuration.
         spec: shape of the images.
-        trainables: the registries in which the configuration's names are looked up.
+        trainables: registries of the names in the configuration.
         generator: maps `[b, latent]`, `[b, code_size]` and `[b, map_channels, H, W]` (or None) to images in [-1, 1].
         critic: maps `[b, C + plane_channels, H, W]` and labels `[b]` to a `CriticOutput`.
         latent: size of the noise.
@@ -66,7 +66,7 @@ class AdversarialGan:
         self.adversarial: Loss = trainables.losses[config.loss.kind](config.loss)
         self.conditioning: Conditioning = trainables.conditionings[config.conditioning](spec)
         self.penalty: Penalty = trainables.penalties[config.penalty.kind](config.penalty)
-        # Images the critic sees in the whole trial: ADA's speed depends on it.
+        # Number of images that the critic sees in the whole trial, on which ADA's speed depends.
         budget = config.iterations * config.n_critic * config.batch_size
         self.augmentation: Augmentation = trainables.augmentations[config.augmentation.kind](
             config.augmentation, budget
@@ -75,7 +75,7 @@ class AdversarialGan:
         # Set in each step, so no part of a checkpoint.
         self.state.register_buffer("progress", torch.zeros((), dtype=torch.float64), persistent=False)
 
-        # A penalty of every step shares the critic's backward pass. A lazy penalty has a phase of its own.
+        # A penalty in every step shares the critic's backward pass. A lazy penalty has its own phase.
         self._folded = self.penalty.active and config.penalty.interval == 1
         self._mixes_images = mixes_images
         self.phases = adversarial_phases(
@@ -84,7 +84,7 @@ class AdversarialGan:
 
     @classmethod
     def makes(cls, config: TrialConfig, spec: ImageSpec) -> tuple[int, ...]:
-        """Every class, or none where the generator is not conditioned on the class."""
+        """Returns every class, or none if the generator is not conditioned on the class."""
         return sampled_classes(config, spec)
 
     def schedule(self, step: int) -> Hashable:
@@ -93,12 +93,12 @@ class AdversarialGan:
         return None
 
     def loss(self, phase: str, batch: Batch, step: int) -> tuple[Tensor, Scalars]:
-        """The loss of the critic, of its penalty or of the generator, depending on `phase`."""
+        """Returns the loss of the critic, of its penalty or of the generator, depending on `phase`."""
         self.schedule(step)
         if phase == "generator":
             return self._generator_loss(batch)
         # Fakes get the labels of the batch's real images. If the two label distributions differed, an unbounded critic
-        # could tell real from fake by the label alone, and raise its score of one label without end.
+        # could distinguish real from fake by the label alone, and increase its score of one label without limit.
         with torch.no_grad():
             fake = self.generate(batch, batch.labels)
         if phase == "critic":
@@ -112,11 +112,11 @@ class AdversarialGan:
         return self._synthesise(noise, condition.labels, condition.masks).clamp(-1.0, 1.0)
 
     def generate(self, batch: Batch, labels: Tensor) -> Tensor:
-        """Fakes `[b, C, H, W]` of the classes `labels`: one for each real image of the batch."""
+        """Returns fakes `[b, C, H, W]` of the classes `labels`: one for each real image of the batch."""
         return self._synthesise(batch.draws.normal(self.latent), labels, batch.masks)
 
     def judge(self, images: Tensor, labels: Tensor, masks: Tensor | None) -> CriticOutput:
-        """The critic's output for `images` `[b, C, H, W]` with `labels` `[b]`."""
+        """Returns the critic's output for `images` `[b, C, H, W]` with `labels` `[b]`."""
         planes = self.conditioning.planes(labels, masks, images.shape[-1])
         inputs = images if planes is None else torch.cat([images, planes.to(images.dtype)], dim=1)
         return self._run_critic(inputs, labels)
@@ -148,7 +148,10 @@ class AdversarialGan:
         return loss, scalars
 
     def _penalty_loss(self, batch: Batch, fake: Tensor) -> tuple[Tensor, Scalars]:
-        """A lazy penalty, every k steps with k times the weight (Karras et al. 2020, StyleGAN2, section 3.1)."""
+        """Returns the loss of a lazy penalty: every k steps with k times the weight.
+
+        See Karras et al. 2020, StyleGAN2, section 3.1.
+        """
         real = self._augmented(batch.images, batch)
         fake = self._augmented(fake, batch)
         for which in self.penalty.inputs:
@@ -178,7 +181,7 @@ class AdversarialGan:
         return loss, {}
 
     def _wanted_labels(self, batch: Batch, *, compares: bool) -> Tensor:
-        """Labels `[b]` of the fakes in the generator's phase.
+        """Returns labels `[b]` of the fakes in the generator's phase.
 
         All classes are equally likely, so that rare classes are learned too. The batch's own labels are used where
         fakes are compared with its real images or follow its masks.
@@ -201,7 +204,7 @@ class AdversarialGan:
         return output
 
     def _augmented(self, images: Tensor, batch: Batch) -> Tensor:
-        """The augmented images, as the critic sees them.
+        """Returns the augmented images, as the critic sees them.
 
         If the critic is conditioned on masks, the masks are appended as a channel first, so that both move together.
         """
@@ -212,7 +215,7 @@ class AdversarialGan:
         return augmented.detach() if not augmented.requires_grad else augmented
 
     def _judge_augmented(self, augmented: Tensor, labels: Tensor) -> CriticOutput:
-        """The critic's output for a result of `_augmented`."""
+        """Returns the critic's output for a result of `_augmented`."""
         if not self.conditioning.uses_masks:
             return self.judge(augmented, labels, None)
         images = augmented[:, :-1]
@@ -223,7 +226,7 @@ class AdversarialGan:
     def _judge_both(
         self, real: Tensor, fake: Tensor, batch: Batch, *, together: bool
     ) -> tuple[CriticOutput, CriticOutput]:
-        """One forward pass for reals and fakes, unless the critic mixes images or only one kind is penalised."""
+        """Judges reals and fakes in one forward pass, unless the critic mixes images or only one kind is penalised."""
         if not together or self._mixes_images:
             return self._judge_augmented(real, batch.labels), self._judge_augmented(fake, batch.labels)
         labels = torch.cat([batch.labels, batch.labels])

@@ -41,7 +41,7 @@ class SlicedStepRandom:
         self._rows = rows
 
     def normal(self, *shape: int) -> Tensor:
-        """Standard normal numbers."""
+        """Returns standard normal numbers."""
         return self._draws.normal(*shape)[self._rows]
 
     def uniform(self, *shape: int) -> Tensor:
@@ -58,7 +58,7 @@ class AdversarialObjective:
 
     Args:
         config: the trial's configuration.
-        trainables: the registries in which the configuration's names are looked up.
+        trainables: registries of the names in the configuration.
         critic: maps images `[b, C, H, W]` to a `CriticOutput`, whose scores may be `[b, patches]`.
         scale: factor of the adversarial loss in `generator_loss`.
     """
@@ -70,7 +70,7 @@ class AdversarialObjective:
 
         self.adversarial: Loss = trainables.losses[config.loss.kind](config.loss)
         self.penalty: Penalty = trainables.penalties[config.penalty.kind](config.penalty)
-        # Images the critic sees in the whole trial: ADA's speed depends on it.
+        # Number of images that the critic sees in the whole trial, on which ADA's speed depends.
         budget = config.iterations * config.n_critic * config.batch_size
         self.augmentation: Augmentation = trainables.augmentations[config.augmentation.kind](
             config.augmentation, budget
@@ -88,7 +88,7 @@ class AdversarialObjective:
     def critic_loss(
         self, real: Tensor, fake: Tensor, batch: Batch, draws: StepRandom
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The critic's loss, including the penalty unless it is lazy.
+        """Returns the critic's loss, including the penalty unless it is lazy.
 
         Args:
             real: `[b, C, H, W]`.
@@ -128,7 +128,7 @@ class AdversarialObjective:
         return loss, scalars
 
     def penalty_loss(self, real: Tensor, fake: Tensor, draws: StepRandom) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of a lazy penalty, scaled by its interval (Karras et al. 2020, StyleGAN2, section 3.1)."""
+        """Returns the loss of a lazy penalty, scaled by its interval (Karras et al. 2020, StyleGAN2, section 3.1)."""
         real = self._augmented(real, draws)
         fake = self._augmented(fake, draws)
         for which in self.penalty.inputs:
@@ -139,7 +139,7 @@ class AdversarialObjective:
         return self.config.penalty.interval * penalty, log
 
     def generator_loss(self, real: Tensor, fake: Tensor, batch: Batch, draws: StepRandom) -> Tensor:
-        """The adversarial loss of the generator that made `fake`; arguments as in `critic_loss`."""
+        """Returns the adversarial loss of the generator that made `fake`; arguments as in `critic_loss`."""
         fake = self.augmentation(fake, draws)
         matching = self.config.loss.feature_matching
         judged_real = None
@@ -176,7 +176,7 @@ def adversarial_phases(
     stop: float = 1.0,
     stratified: bool = False,
 ) -> tuple[Phase, ...]:
-    """The phases of adversarial training: the critics', a lazy penalty's if there is one, and the generators'.
+    """Returns the phases of adversarial training: the critics', a lazy penalty's if there is one, and the generators'.
 
     Args:
         config: the trial's configuration.
@@ -208,7 +208,7 @@ def merged_scalars(logs: Sequence[Scalars]) -> dict[str, Tensor]:
 
 
 def score_summary(real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-    """Mean scores of reals and fakes, and the standard deviation of all scores relative to their mean size."""
+    """Returns mean scores of reals and fakes, and the standard deviation of all scores relative to their mean size."""
     real = real.detach()
     fake = fake.detach()
     scores = torch.cat([real, fake])

@@ -83,7 +83,7 @@ def check_attention(config: TrialConfig, trainables: Trainables, size: int) -> N
 
     Args:
         config: the trial's configuration.
-        trainables: the registries in which the configuration's names are looked up.
+        trainables: registries of the names in the configuration.
         size: height and width, in pixels, of the feature map to which the family applies attention.
 
     Raises:
@@ -103,7 +103,7 @@ def check_halved_attention(config: TrialConfig, trainables: Trainables, stages: 
 
     Args:
         config: the trial's configuration.
-        trainables: the registries in which the configuration's names are looked up.
+        trainables: registries of the names in the configuration.
         stages: number of times the image is halved.
         base: size of the smallest feature map, in pixels. The generator's first map, of this size, gets no attention.
 
@@ -114,7 +114,7 @@ def check_halved_attention(config: TrialConfig, trainables: Trainables, stages: 
 
 
 def halvings(spec: ImageSpec, depth: int, family: str) -> tuple[int, int]:
-    """Number of times images are halved, and the size of the smallest feature map in pixels.
+    """Returns the number of times images are halved, and the size of the smallest feature map in pixels.
 
     Args:
         spec: shape of the images.

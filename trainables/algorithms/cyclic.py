@@ -44,18 +44,19 @@ class CyclePass:
 
 
 class CyclicGan:
-    """The shared algorithm. A family provides its networks and adds its own loss terms.
+    """Shared algorithm of cycle-consistent families. A family provides its networks and adds its own loss terms.
 
-    The critics see the translations of the generators' last step, as in CycleGAN's own code; new ones would cost two
-    more forward passes. New translations are made where there are several critic steps per generator step, and for
-    families that learn better from them (`fresh`).
+    The critics see the translations of the generators' last step, as in CycleGAN's own code, because new ones would
+    cost two more forward passes. New translations are made if there are several critic steps per generator step, and
+    for families that learn better from them (`fresh`).
 
     Args:
         config: the trial's configuration.
         spec: shape of the images.
-        trainables: the registries in which the configuration's names are looked up.
-        generators: from A to B and from B to A.
-        critics: by name; `critic_a` and `critic_b`, and any a family adds by extending `_reals` and `_fakes`.
+        trainables: registries of the names in the configuration.
+        generators: generators from A to B and from B to A.
+        critics: critics by name: `critic_a` and `critic_b`, and any that a family adds by extending `_reals` and
+            `_fakes`.
         shape: the family's architecture.
         pool: number of earlier translations kept for each critic.
     """
@@ -95,7 +96,7 @@ class CyclicGan:
         }
         blank = [torch.zeros(rows, channels[domain], spec.size, spec.size) for domain in "ab"]
         self._fake_buffer = None if self.fresh or config.n_critic > 1 else FakeBuffer(self._fakes(*blank, *blank))
-        # "history" is never exported (see training.restore): it holds images made from patients' images.
+        # "history" is never exported (see training.restore), because it contains images derived from patients' images.
         states = {name: objective.state for name, objective in self.objectives.items()}
         history = self.pools if self._fake_buffer is None else {**self.pools, "made": self._fake_buffer}
         self.state = nn.ModuleDict({**states, "history": nn.ModuleDict(history)})
@@ -120,12 +121,12 @@ class CyclicGan:
 
     @classmethod
     def shape(cls, config: TrialConfig) -> TranslationArchitecture:
-        """The validated architecture of `config`."""
+        """Returns the validated architecture of `config`."""
         return validated(cls.Architecture, config.architecture, where=f"architecture of {config.family}")
 
     @classmethod
     def paired_task(cls, config: TrialConfig, data: ImageSet) -> PairedTask | None:
-        """The translation or fusion of held-out pairs; None between classes."""
+        """Returns the translation or fusion of held-out pairs; None for translation between classes."""
         return Domains.from_data(cls.shape(config), data).task(data)
 
     def schedule(self, step: int) -> Hashable:
@@ -136,7 +137,7 @@ class CyclicGan:
         return step > 0
 
     def loss(self, phase: str, batch: Batch, step: int) -> tuple[Tensor, Scalars]:
-        """The loss of the critics, of their penalties or of the generators, depending on `phase`."""
+        """Returns the loss of the critics, of their penalties or of the generators, depending on `phase`."""
         self.schedule(step)
         a, b = self.domains.split(batch)
         reals = self._reals(a, b)
@@ -169,21 +170,21 @@ class CyclicGan:
         return torch.stack(losses).sum(), merged_scalars(logs)
 
     def sample(self, n: int, condition: Condition, generator: torch.Generator) -> Tensor:  # noqa: ARG002
-        """The translations `[n, C, H, W]` of the condition's sources."""
+        """Returns the translations `[n, C, H, W]` of the condition's sources."""
         sources = self.domains.required_sources(condition)
         images: Tensor = self.networks["generator_ab"](sources)
         if self.domains.kind == "classes":
-            # Class 1 is domain B: images of class 0 come from the generator of the way back.
+            # Class 1 is domain B: images of class 0 come from the generator of the opposite direction.
             to_b = (condition.labels == 1)[:, None, None, None]
             images = torch.where(to_b, images, self.networks["generator_ba"](sources))
         return images
 
     def condition(self, labels: Tensor, data: ImageSet, generator: torch.Generator) -> Condition:
-        """Random training images from which images of class `labels` are translated."""
+        """Returns random training images from which images of class `labels` are translated."""
         return self.domains.condition(labels, data, generator)
 
     def reconstruction(self, images: Tensor, cycled: Tensor) -> Tensor:
-        """Distance between images and their round trip. Families may override it."""
+        """Returns the distance between images and their round trip. Families may override it."""
         return F.l1_loss(cycled, images)
 
     def cycle_weight(self, step: int) -> float:
@@ -191,15 +192,15 @@ class CyclicGan:
         raise NotImplementedError
 
     def extra_losses(self, passed: CyclePass) -> dict[str, tuple[float, Tensor]]:  # noqa: ARG002
-        """The family's own loss terms: (weight, value) by name."""
+        """Returns the family's own loss terms: (weight, value) by name."""
         return {}
 
     def _reals(self, a: DomainBatch, b: DomainBatch) -> dict[str, DomainBatch]:
-        """The real images of each critic."""
+        """Returns the real images of each critic."""
         return {"critic_a": a, "critic_b": b}
 
     def _fakes(self, a: Tensor, b: Tensor, fake_a: Tensor, fake_b: Tensor) -> dict[str, Tensor]:  # noqa: ARG002
-        """The fake images of each critic; critics of pairs also need the real images `a` and `b`."""
+        """Returns the fake images of each critic; critics of pairs also need the real images `a` and `b`."""
         return {"critic_a": fake_a, "critic_b": fake_b}
 
     def _cycle_pass(self, a: DomainBatch, b: DomainBatch) -> CyclePass:

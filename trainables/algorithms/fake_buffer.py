@@ -1,4 +1,4 @@
-"""Keeps the fakes of the generators' last step for the critics' next step."""
+"""Stores the fakes of the generators' last step for the critics' next step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What image-to-image families share: which images are sources and which are targets, and their checks."""
+"""Shared parts of image-to-image families: the choice of source and target images, and checks."""
 
 from __future__ import annotations
 
@@ -82,12 +82,12 @@ class Domains:
 
     @classmethod
     def from_spec(cls, shape: TranslationArchitecture, spec: ImageSpec) -> Domains:
-        """The domains of an architecture for images of `spec`."""
+        """Returns the domains of an architecture for images of `spec`."""
         return cls._between(shape, spec.channels, spec.paired_channels)
 
     @classmethod
     def from_data(cls, shape: TranslationArchitecture, data: ImageSet) -> Domains:
-        """The domains of an architecture for the images of `data`."""
+        """Returns the domains of an architecture for the images of `data`."""
         return cls._between(shape, data.images.shape[1], 0 if data.paired is None else data.paired.shape[1])
 
     @classmethod
@@ -102,11 +102,11 @@ class Domains:
         return self.kind == "classes"
 
     def rows(self, batch_size: int) -> int:
-        """Number of images of each domain in a batch of `batch_size`."""
+        """Returns the number of images of each domain in a batch of `batch_size`."""
         return batch_size // 2 if self.stratified else batch_size
 
     def split(self, batch: Batch) -> tuple[DomainBatch, DomainBatch]:
-        """The step's source and target images, the same number of each.
+        """Returns the step's source and target images, the same number of each.
 
         Fusion has no real target images. Its targets are single images of either kind, chosen at random: a fused image
         should look like a single image that shows the content of both.
@@ -130,7 +130,7 @@ class Domains:
         return DomainBatch(source, batch.draws), DomainBatch(target, batch.draws)
 
     def condition(self, labels: Tensor, data: ImageSet, generator: torch.Generator) -> Condition:
-        """Random sources for samples of class `labels` `[n]`.
+        """Returns random sources for samples of class `labels` `[n]`.
 
         Between classes they are images of the other class, otherwise images of the other kind and the same class.
         """
@@ -139,14 +139,14 @@ class Domains:
         return Condition(labels, self.sources(data)[choose_same_class(labels, data, generator)])
 
     def sources(self, data: ImageSet) -> Tensor:
-        """All of `data` as sources, `[n, channels[0], H, W]`."""
+        """Returns all of `data` as sources, `[n, channels[0], H, W]`."""
         if self.kind == "classes":
             return data.images
         paired = self._paired(data.paired)
         return paired if self.kind == "pairs" else torch.cat([data.images, paired], dim=1)
 
     def task(self, data: ImageSet) -> PairedTask | None:
-        """The task for held-out pairs, with the trivial baseline to beat; None between classes."""
+        """Returns the task for held-out pairs, with the trivial baseline to beat; None for unpaired classes."""
         if self.kind == "classes" or data.paired is None:
             return None
         sources = self.sources(data)
@@ -159,7 +159,7 @@ class Domains:
         return PairedTask(sources, (data.images,), baseline)
 
     def required_sources(self, condition: Condition) -> Tensor:
-        """The sources `[n, channels[0], H, W]` of a condition.
+        """Returns the sources `[n, channels[0], H, W]` of a condition.
 
         Raises:
             ConfigError: the condition has no sources, or they have another number of channels.
@@ -190,7 +190,7 @@ def kind_of(domains: Literal["auto", "classes", "pairs", "fusion"], paired_chann
 
 
 def choose_same_class(labels: Tensor, data: ImageSet, generator: torch.Generator) -> Tensor:
-    """Indices `[n]` of random images in `data` of class `labels`; of any class where a class has no image."""
+    """Returns indices `[n]` of random images in `data` of class `labels`; of any class if a class has no image."""
     return choose(labels[:, None] == data.labels[None], generator)
 
 
@@ -208,7 +208,7 @@ def check_translation(
     Args:
         config: the trial's configuration.
         spec: shape of the images; None while no cohort is known.
-        trainables: the registries in which the configuration's names are looked up.
+        trainables: registries of the names in the configuration.
         shape: the family's architecture.
         kinds: the domains that the family supports.
         factor: downsampling factor of the feature map at which the generators apply attention; it must divide the size.

@@ -1,1 +1,1 @@
-"""How generator and critic are conditioned on a class or a lesion."""
+"""Conditioning of generator and critic on a class or a lesion."""

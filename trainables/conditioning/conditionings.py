@@ -1,4 +1,4 @@
-"""How generator and critic are conditioned on a class or a lesion.
+"""Conditioning of generator and critic on a class or a lesion.
 
 A conditioning is independent of the architecture: a family only asks how many channels it needs. To add one, write a
 subclass of `Conditioning` and add a line in `trainables/__init__.py`.
@@ -76,15 +76,15 @@ class Conditioning:
         return 0
 
     def code(self, labels: Tensor, masks: Tensor | None) -> Tensor:  # noqa: ARG002
-        """The vector `[b, code_size]` for the generator, from labels `[b]` and masks `[b, 1, H, W]`."""
+        """Returns the vector `[b, code_size]` for the generator, from labels `[b]` and masks `[b, 1, H, W]`."""
         return torch.empty(len(labels), 0, device=labels.device)
 
     def map(self, masks: Tensor | None) -> Tensor | None:  # noqa: ARG002
-        """The channels `[b, map_channels, H, W]` for the generator, or None if there are none."""
+        """Returns the channels `[b, map_channels, H, W]` for the generator, or None if there are none."""
         return None
 
     def planes(self, labels: Tensor, masks: Tensor | None, size: int) -> Tensor | None:  # noqa: ARG002
-        """The channels `[b, plane_channels, size, size]` for the critic, or None if there are none."""
+        """Returns the channels `[b, plane_channels, size, size]` for the critic, or None if there are none."""
         return None
 
 
@@ -108,7 +108,7 @@ class Concat(_ClassCode):
         return self.classes
 
     def planes(self, labels: Tensor, masks: Tensor | None, size: int) -> Tensor | None:
-        """One-hot planes."""
+        """Returns one-hot planes."""
         return self.code(labels, masks)[:, :, None, None].expand(-1, -1, size, size)
 
 
@@ -142,7 +142,7 @@ class LesionBurden(Concat):
         return self.classes + 1
 
     def code(self, labels: Tensor, masks: Tensor | None) -> Tensor:
-        """One-hot class and burden."""
+        """Returns one-hot class and burden."""
         burden = _required(masks).mean(dim=(1, 2, 3)).sqrt()
         return torch.cat([one_hot(labels, self.classes), burden[:, None]], dim=1)
 
@@ -163,18 +163,18 @@ class LesionMask(Concat):
         return self.classes + 1
 
     def map(self, masks: Tensor | None) -> Tensor | None:
-        """The mask."""
+        """Returns the mask."""
         return _required(masks)
 
     def planes(self, labels: Tensor, masks: Tensor | None, size: int) -> Tensor | None:
-        """One-hot planes and the mask."""
+        """Returns one-hot planes and the mask."""
         classes = super().planes(labels, masks, size)
         assert classes is not None
         return torch.cat([classes, _required(masks)], dim=1)
 
 
 def sampled_classes(config: TrialConfig, spec: ImageSpec) -> tuple[int, ...]:
-    """Labels of the classes that a generator from noise can sample.
+    """Returns labels of the classes that a generator from noise can sample.
 
     Without conditioning in a cohort of several classes the class of a sample is unknown, so there are none.
     """

@@ -9,12 +9,12 @@ __all__ = ["one_hot"]
 
 
 def one_hot(labels: Tensor, classes: int) -> Tensor:
-    """Labels `[b]` as `[b, classes]` float32.
+    """Converts labels `[b]` to one-hot vectors `[b, classes]` float32.
 
-    torch's own looks at the labels first, except on CUDA, and other devices then wait. Here a label that is no class is
-    an error as well: on the CPU at once, on CUDA when the device comes to it.
+    torch's own function reads the labels first, except on CUDA, so that other devices wait. Here, too, a label that is
+    not a class is an error: on the CPU immediately, on CUDA when the device executes the operation.
 
     Raises:
-        RuntimeError: a label that is no class.
+        RuntimeError: a label is not a class.
     """
     return torch.zeros(labels.shape[0], classes, device=labels.device).scatter_(1, labels[:, None], 1.0)

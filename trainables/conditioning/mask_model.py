@@ -1,7 +1,7 @@
-"""A generative model of lesion masks, from which masks are drawn that fit other heads.
+"""Generative model of lesion masks, which draws masks that fit other heads.
 
 Positions are relative to each head: in units of its half-axes (the standard deviations of its pixels), measured from
-its centre. A lesion from a large head so falls on the same structure of a small head, and not outside it.
+its centre. A lesion from a large head is therefore placed on the same structure of a small head, not outside it.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ INSIDE = 0.95
 SMOOTHING = 0.25
 """Standard deviation of the bootstrap's noise, in standard deviations over training lesions.
 
-It is small, so that places and sizes are new, but still those of the disease.
+It is small, so that positions and sizes are new but still typical of the disease.
 """
 ATTEMPTS = 8
-"""Masks drawn for each head, of which the best fitting one is used."""
+"""Number of masks drawn for each head, of which the best fitting one is used."""
 ONE_SIDED = 0.1
 """A lesion with less than this fraction in one half of the head counts as lying in the other half only."""
 JITTER_PLACE = 0.1
@@ -49,7 +49,7 @@ class HeadFrames:
 
     @classmethod
     def of(cls, images: Tensor) -> HeadFrames:
-        """The frames of the heads in `images` `[n, C, H, W]`."""
+        """Returns the frames of the heads in `images` `[n, C, H, W]`."""
         return cls(*_moments(_heads(images)))
 
     def __getitem__(self, rows: Tensor) -> HeadFrames:
@@ -227,7 +227,7 @@ def _confine(masks: Tensor, inside: Tensor) -> Tensor:
 
 
 def _left_of_midline(masks: Tensor, frames: HeadFrames) -> Tensor:
-    """Whether each pixel of `[n, 1, H, W]` lies in the left half of its head."""
+    """Returns whether each pixel of `[n, 1, H, W]` lies in the left half of its head."""
     columns = torch.arange(masks.shape[-1], device=masks.device) + 0.5
     return (columns < frames.centre[:, 1, None, None, None]).expand_as(masks)
 
@@ -242,7 +242,7 @@ def _heads(images: Tensor) -> Tensor:
 
 
 def _moments(weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Centre and standard deviations, each `[n, 2]` (rows, columns) in pixels, of the weights `[n, 1, H, W]`.
+    """Returns centre and standard deviations, each `[n, 2]` (rows, columns) in pixels, of the weights `[n, 1, H, W]`.
 
     Where all weights are zero, all count equally.
     """
@@ -262,5 +262,5 @@ def _moments(weights: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _spread(values: Tensor) -> Tensor:
-    """Standard deviation over lesions; 0 for a single one."""
+    """Returns the standard deviation over lesions; 0 for a single one."""
     return values.std(dim=0, correction=0)

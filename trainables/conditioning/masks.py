@@ -18,7 +18,7 @@ __all__ = ["check_masks", "masked_batch", "masked_images", "masked_spec", "requi
 
 
 def masked_spec(spec: ImageSpec) -> ImageSpec:
-    """The spec of images with their mask as a channel."""
+    """Returns the spec of images with their mask as a channel."""
     return replace(spec, channels=spec.channels + spec.mask_channels)
 
 
@@ -28,7 +28,7 @@ def masked_images(images: Tensor, masks: Tensor) -> Tensor:
 
 
 def masked_batch(batch: Batch) -> Batch:
-    """The batch with masks appended to its images."""
+    """Returns the batch with masks appended to its images."""
     return replace(batch, images=masked_images(batch.images, required_masks(batch.masks)))
 
 
@@ -49,7 +49,7 @@ def check_masks(config: TrialConfig, spec: ImageSpec | None, trainables: Trainab
     Args:
         config: the trial's configuration.
         spec: shape of the images; None while no cohort is known.
-        trainables: the registries in which the configuration's names are looked up.
+        trainables: registries of the names in the configuration.
         given: whether the family takes masks as input; otherwise it generates them.
 
     Raises:

@@ -1,1 +1,1 @@
-"""Detectors and segmenters, trained on synthetic images to measure what these are worth."""
+"""Detectors and segmenters, trained on synthetic images to measure how useful these are."""

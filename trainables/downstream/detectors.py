@@ -1,4 +1,4 @@
-"""Detectors: classifiers that a downstream user would train to tell the classes apart."""
+"""Detectors: classifiers that a downstream user would train to distinguish the classes."""
 
 from __future__ import annotations
 

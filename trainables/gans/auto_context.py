@@ -54,7 +54,7 @@ class AutoContext:
     Args:
         config: the trial's configuration.
         spec: shape of the images; the cohort has paired images.
-        trainables: the registries in which the configuration's names are looked up.
+        trainables: registries of the names in the configuration.
     """
 
     Architecture: ClassVar[type[Frozen]] = Architecture
@@ -99,7 +99,7 @@ class AutoContext:
 
     @classmethod
     def paired_task(cls, config: TrialConfig, data: ImageSet) -> PairedTask | None:
-        """The translation of held-out pairs."""
+        """Returns the translation of held-out pairs."""
         return Domains.from_data(_architecture(config), data).task(data)
 
     def schedule(self, step: int) -> Hashable:
@@ -109,7 +109,7 @@ class AutoContext:
         return None
 
     def loss(self, phase: str, batch: Batch, step: int) -> tuple[Tensor, Scalars]:
-        """The loss of one stage's critic, penalty or generator, depending on `phase`."""
+        """Returns the loss of one stage's critic, penalty or generator, depending on `phase`."""
         self.schedule(step)
         name = phase.rsplit("_", 1)[0]
         stage = int(phase.rsplit("_", 1)[1])
@@ -129,13 +129,13 @@ class AutoContext:
         return objective.critic_loss(target.images, fake, batch, batch.draws)
 
     def sample(self, n: int, condition: Condition, generator: torch.Generator) -> Tensor:  # noqa: ARG002
-        """Translations `[n, C, H, W]` of the condition's sources by all stages whose training has begun."""
+        """Returns translations `[n, C, H, W]` of the condition's sources by all stages whose training has begun."""
         images = self._cascade(self.domains.required_sources(condition), int(self.state.get_buffer("stages")))
         assert images is not None  # there is at least one stage
         return images
 
     def condition(self, labels: Tensor, data: ImageSet, generator: torch.Generator) -> Condition:
-        """Paired images of the requested classes as sources."""
+        """Returns paired images of the requested classes as sources."""
         return self.domains.condition(labels, data, generator)
 
     def _phases(self) -> tuple[Phase, ...]:
@@ -155,7 +155,10 @@ class AutoContext:
         return tuple(phases)
 
     def _cascade(self, source: Tensor, stages: int) -> Tensor | None:
-        """Output of the first `stages` stages, in evaluation mode so that batch statistics stay; None for no stage."""
+        """Returns the output of the first `stages` stages; None for no stage.
+
+        They are in evaluation mode, so that batch statistics do not change.
+        """
         context = None
         for stage in range(stages):
             context = self.networks[f"generator_{stage}"].eval()(_with_context(source, context))

@@ -42,7 +42,7 @@ class CsGan(CyclicGan):
     Args:
         config: the trial's configuration.
         spec: shape of the images; the cohort has paired images.
-        trainables: the registries in which the configuration's names are looked up.
+        trainables: registries of the names in the configuration.
     """
 
     Architecture: ClassVar[type[TranslationArchitecture]] = Architecture
@@ -64,10 +64,10 @@ class CsGan(CyclicGan):
         check_translation(config, spec, trainables, cls.shape(config), kinds=("pairs", "fusion"))
 
     def cycle_weight(self, step: int) -> float:  # noqa: ARG002
-        """The same at every step."""
+        """Returns the same weight at every step."""
         return self._shape.cycle
 
     def extra_losses(self, passed: CyclePass) -> dict[str, tuple[float, Tensor]]:
-        """The cyclic-synthesized loss of both domains."""
+        """Returns the cyclic-synthesized loss of both domains."""
         agreement = F.l1_loss(passed.fake_a, passed.cycled_a) + F.l1_loss(passed.fake_b, passed.cycled_b)
         return {"synthesized": (self._shape.synthesized, agreement)}

@@ -62,7 +62,7 @@ class CycleGan(CyclicGan):
     Args:
         config: the trial's configuration.
         spec: shape of the images; the cohort has two classes or paired images.
-        trainables: the registries in which the configuration's names are looked up.
+        trainables: registries of the names in the configuration.
     """
 
     Architecture: ClassVar[type[TranslationArchitecture]] = Architecture
@@ -88,11 +88,11 @@ class CycleGan(CyclicGan):
         )
 
     def cycle_weight(self, step: int) -> float:  # noqa: ARG002
-        """The same at every step."""
+        """Returns the same weight at every step."""
         return self._shape.cycle
 
     def extra_losses(self, passed: CyclePass) -> dict[str, tuple[float, Tensor]]:
-        """The identity loss; it exists only if both domains have the same number of channels."""
+        """Returns the identity loss; it exists only if both domains have the same number of channels."""
         if not self._shape.identity or len(set(self.domains.channels)) > 1:
             return {}
         to_b = self.networks["generator_ab"]
@@ -105,7 +105,7 @@ class CycleGan(CyclicGan):
 def resnet_networks(
     config: TrialConfig, spec: ImageSpec, trainables: Trainables, shape: ResnetArchitecture
 ) -> tuple[tuple[nn.Module, nn.Module], dict[str, nn.Module]]:
-    """Both generators (A to B, B to A), and a patch critic for each domain by name."""
+    """Returns both generators (A to B, B to A), and a patch critic for each domain by name."""
     from_a, to_b = Domains.from_spec(shape, spec).channels
 
     def generator(channels: int, out: int) -> nn.Module:

@@ -53,7 +53,7 @@ class Dc2anet(CyclicGan):
     Args:
         config: the trial's configuration.
         spec: shape of the images; the cohort has paired images.
-        trainables: the registries in which the configuration's names are looked up.
+        trainables: registries of the names in the configuration.
     """
 
     Architecture: ClassVar[type[TranslationArchitecture]] = Architecture
@@ -80,11 +80,11 @@ class Dc2anet(CyclicGan):
         check_translation(config, spec, trainables, cls.shape(config), kinds=("pairs",))
 
     def cycle_weight(self, step: int) -> float:  # noqa: ARG002
-        """The same at every step."""
+        """Returns the same weight at every step."""
         return self._shape.cycle
 
     def extra_losses(self, passed: CyclePass) -> dict[str, tuple[float, Tensor]]:
-        """The supervised losses of both directions."""
+        """Returns the supervised losses of both directions."""
         shape = self._shape
         directions = (("a", passed.fake_a, passed.a.images), ("b", passed.fake_b, passed.b.images))
         distances: dict[str, tuple[float, Callable[[str, Tensor, Tensor], Tensor]]] = {

@@ -77,7 +77,7 @@ class Dcgan(AdversarialGan):
     Args:
         config: the trial's configuration.
         spec: shape of the images: 8 to 1024 pixels, any number of channels.
-        trainables: the registries in which the configuration's names are looked up.
+        trainables: registries of the names in the configuration.
     """
 
     Architecture: ClassVar[type[Frozen]] = Architecture
@@ -115,7 +115,7 @@ class Dcgan(AdversarialGan):
 
     @classmethod
     def critic_blocks(cls, config: TrialConfig, spec: ImageSpec | None) -> int | None:
-        """Number of the critic's blocks; None while it depends on images that are not known.
+        """Returns the number of the critic's blocks; None while it depends on images that are not known.
 
         Raises:
             ConfigError: the size of the images is not divisible often enough.
@@ -185,7 +185,7 @@ class DcganBody(nn.Module):
         self.out = widths[-1]
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """The outputs of all blocks for images `[b, C + planes, H, W]`, from large to small."""
+        """Returns the outputs of all blocks for images `[b, C + planes, H, W]`, from large to small."""
         features = []
         x = images
         for block, attention in zip(self.blocks, self.attentions, strict=True):

@@ -51,7 +51,7 @@ class DiscoGan(CyclicGan):
     Args:
         config: the trial's configuration.
         spec: shape of the images; the cohort has two classes or paired images.
-        trainables: the registries in which the configuration's names are looked up.
+        trainables: registries of the names in the configuration.
     """
 
     Architecture: ClassVar[type[TranslationArchitecture]] = Architecture
@@ -94,7 +94,7 @@ class DiscoGan(CyclicGan):
         check_translation(config, spec, trainables, cls.shape(config), factor=2**stages)
 
     def reconstruction(self, images: Tensor, cycled: Tensor) -> Tensor:
-        """Mean squared error (equation 4)."""
+        """Returns the mean squared error (equation 4)."""
         return F.mse_loss(cycled, images)
 
     def cycle_weight(self, step: int) -> float:

@@ -51,7 +51,7 @@ class Fcgan(AdversarialGan):
     Args:
         config: the trial's configuration.
         spec: shape of the images; the size of the last layer is proportional to their number of pixels.
-        trainables: the registries in which the configuration's names are looked up.
+        trainables: registries of the names in the configuration.
     """
 
     Architecture: ClassVar[type[Frozen]] = Architecture
@@ -163,7 +163,7 @@ class _Layer(nn.Module):
 
 
 def _widths(shape: Architecture) -> list[int]:
-    """Widths of the generator's hidden layers, from noise to image."""
+    """Returns widths of the generator's hidden layers, from noise to image."""
     return [shape.width * 2 ** min(layer, 3) for layer in range(shape.layers)]
 
 

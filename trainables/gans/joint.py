@@ -83,7 +83,7 @@ class Joint:
 
     @classmethod
     def makes(cls, config: TrialConfig, spec: ImageSpec) -> tuple[int, ...]:
-        """Every class, or none where the generator is not conditioned on the class."""
+        """Returns every class, or none if the generator is not conditioned on the class."""
         return sampled_classes(config, spec)
 
     def schedule(self, step: int) -> Hashable:
@@ -91,7 +91,7 @@ class Joint:
         return self.inner.schedule(step) if isinstance(self.inner, Scheduled) else None
 
     def loss(self, phase: str, batch: Batch, step: int) -> tuple[Tensor, Scalars]:
-        """The loss of the base family."""
+        """Returns the loss of the base family."""
         return self.inner.loss(phase, masked_batch(batch), step)
 
     def sample(self, n: int, condition: Condition, generator: torch.Generator) -> Tensor:
@@ -100,7 +100,7 @@ class Joint:
 
 
 def _base(config: TrialConfig, trainables: Trainables) -> tuple[GanFamily, TrialConfig]:
-    """The base family and its configuration."""
+    """Returns the base family and its configuration."""
     name = validated(Architecture, config.architecture, where="architecture of joint").base
     family = trainables.gans.get(name)
     if family is None or not _from_noise(family):
@@ -113,6 +113,6 @@ def _base(config: TrialConfig, trainables: Trainables) -> tuple[GanFamily, Trial
 
 
 def _from_noise(family: GanFamily) -> bool:
-    """Whether samples of the family start from noise alone, and not from images or masks."""
+    """Returns whether samples of the family start from noise alone, and not from images or masks."""
     starts_elsewhere = isinstance(family, AnswersPairs | ChoosesConditions)
     return not (starts_elsewhere or (isinstance(family, type) and issubclass(family, Joint | Spade)))

@@ -68,7 +68,7 @@ class KGan:
     Args:
         config: the trial's configuration.
         spec: shape of the images; the cohort has paired images.
-        trainables: the registries in which the configuration's names are looked up.
+        trainables: registries of the names in the configuration.
     """
 
     Architecture: ClassVar[type[Frozen]] = Architecture
@@ -113,7 +113,7 @@ class KGan:
 
     @classmethod
     def paired_task(cls, config: TrialConfig, data: ImageSet) -> PairedTask | None:
-        """The translation or fusion of held-out pairs."""
+        """Returns the translation or fusion of held-out pairs."""
         return Domains.from_data(_architecture(config), data).task(data)
 
     def schedule(self, step: int) -> Hashable:
@@ -123,7 +123,7 @@ class KGan:
         return None
 
     def loss(self, phase: str, batch: Batch, step: int) -> tuple[Tensor, Scalars]:
-        """The loss of the critic, penalty or generator of teacher or student, depending on `phase`."""
+        """Returns the loss of the critic, penalty or generator of teacher or student, depending on `phase`."""
         self.schedule(step)
         kind, role = phase.split("_")
         source, target = self.domains.split(batch)
@@ -139,13 +139,13 @@ class KGan:
         return objective.critic_loss(target.images, fake, batch, batch.draws)
 
     def sample(self, n: int, condition: Condition, generator: torch.Generator) -> Tensor:  # noqa: ARG002
-        """Translations or fusions `[n, C, H, W]` of the condition's sources, by the student once it has started."""
+        """Translates or fuses the condition's sources to `[n, C, H, W]`, by the student once it has started."""
         role = "student" if self.state.get_buffer("student_began") else "teacher"
         images: Tensor = self.networks[role](self.domains.required_sources(condition))
         return images
 
     def condition(self, labels: Tensor, data: ImageSet, generator: torch.Generator) -> Condition:
-        """Paired images of the requested classes as sources."""
+        """Returns paired images of the requested classes as sources."""
         return self.domains.condition(labels, data, generator)
 
     def _phases(self) -> tuple[Phase, ...]:
@@ -174,8 +174,8 @@ class KGan:
         adversarial = self.objectives[role].generator_loss(target, logits.tanh(), batch, batch.draws)
         hard = brightness_cross_entropy(logits, self._brightness(source, target))
         if role == "teacher" or not shape.soft:
-            # A teacher has hard labels only, which get the weight of both terms: it matters relative to the adversarial
-            # loss.
+            # A teacher has only hard labels, which get the weight of both terms, because the weight matters relative to
+            # the adversarial loss.
             weight = shape.hard if role == "student" else shape.soft + shape.hard
             loss = weight * hard
             scalars = {"hard": hard.detach()}
@@ -194,7 +194,7 @@ class KGan:
         return (2 * teacher.logits(source) / self._shape.temperature).sigmoid()
 
     def _brightness(self, source: Tensor, target: Tensor) -> Tensor:
-        """The hard labels: the brightness of the target image, in [0, 1]."""
+        """Returns the hard labels: the brightness of the target image, in [0, 1]."""
         wanted = torch.maximum(*source.chunk(2, dim=1)) if self.domains.kind == "fusion" else target
         return (wanted + 1) / 2
 

@@ -51,7 +51,7 @@ class Lapgan:
     Args:
         config: the trial's configuration.
         spec: shape of the images: 8 to 1024 pixels, an even number.
-        trainables: the registries in which the configuration's names are looked up.
+        trainables: registries of the names in the configuration.
     """
 
     Architecture: ClassVar[type[Frozen]] = Architecture
@@ -95,7 +95,7 @@ class Lapgan:
 
     @classmethod
     def makes(cls, config: TrialConfig, spec: ImageSpec) -> tuple[int, ...]:
-        """Every class, or none where the generator is not conditioned on the class."""
+        """Returns every class, or none if the generator is not conditioned on the class."""
         return sampled_classes(config, spec)
 
     def schedule(self, step: int) -> Hashable:
@@ -103,7 +103,7 @@ class Lapgan:
         return tuple(level.schedule(step) for level in self.levels)
 
     def loss(self, phase: str, batch: Batch, step: int) -> tuple[Tensor, Scalars]:
-        """The sum of the losses of all levels; scalars as `merged_scalars` combines them."""
+        """Returns the sum of the losses of all levels; scalars as `merged_scalars` combines them."""
         images = pyramid(batch.images, len(self.levels))
         losses = []
         logs = []
@@ -152,7 +152,7 @@ class _Level(AdversarialGan):
         super().__init__(config, spec, trainables, generator, critic, latent=latent, mixes_images=mixes)
 
     def generate(self, batch: Batch, labels: Tensor) -> Tensor:
-        """Fakes `[b, C, H, W]`, or `[b, 2C, H, W]` stacked on the enlarged real image below."""
+        """Returns fakes `[b, C, H, W]`, or `[b, 2C, H, W]` stacked on the enlarged real image below."""
         below = batch.paired
         image = self._on(below, batch.draws.normal(self.latent), labels, batch.masks)
         return image if below is None else torch.cat([below, image], dim=1)
@@ -210,7 +210,7 @@ def enlarged(images: Tensor) -> Tensor:
 
 
 def at_level(batch: Batch, images: Tensor, below: Tensor | None) -> Batch:
-    """The batch as a level sees it: images stacked on the enlarged ones below, which are also `paired`."""
+    """Returns the batch as a level sees it: images stacked on the enlarged ones below, which are also `paired`."""
     seen = images if below is None else torch.cat([below, images], dim=1)
     return replace(batch, images=seen, masks=_resized(batch.masks, images.shape[-1]), paired=below)
 
@@ -220,7 +220,7 @@ def _resized(masks: Tensor | None, size: int) -> Tensor | None:
 
 
 def _sizes(spec: ImageSpec, shape: Architecture) -> list[int]:
-    """Sizes of the levels in pixels, from the coarsest to the finest.
+    """Returns sizes of the levels in pixels, from the coarsest to the finest.
 
     Each level must also be divisible for its critic, which ends the halving early for some sizes.
     """

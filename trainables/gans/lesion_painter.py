@@ -50,7 +50,7 @@ class LesionPainter:
     Args:
         config: the trial's configuration.
         spec: shape of the images; the cohort has masks and two classes.
-        trainables: the registries in which the configuration's names are looked up.
+        trainables: registries of the names in the configuration.
     """
 
     Architecture: ClassVar[type[Frozen]] = PainterArchitecture
@@ -121,11 +121,13 @@ class LesionPainter:
 
     @classmethod
     def makes(cls, config: TrialConfig, spec: ImageSpec) -> tuple[int, ...]:  # noqa: ARG003
-        """The class with lesions."""
+        """Returns the class with lesions."""
         return (_positive(spec),)
 
     def condition(self, labels: Tensor, data: ImageSet, generator: torch.Generator) -> Condition:
-        """Real training images without a lesion, and masks drawn for their heads from a model of the training lesions.
+        """Returns real training images without a lesion, and masks for their heads.
+
+        The masks are drawn from a model of the training lesions.
 
         Raises:
             ConfigError: the diseased class has no mask, or there is no image of the other class.
@@ -175,7 +177,7 @@ class LesionPainter:
         return None
 
     def loss(self, phase: str, batch: Batch, step: int) -> tuple[Tensor, Scalars]:
-        """The loss of the critics, of their penalties or of the generator, depending on `phase`."""
+        """Returns the loss of the critics, of their penalties or of the generator, depending on `phase`."""
         self.schedule(step)
         pair = self._pair(batch)
         if phase == "generator":
@@ -201,7 +203,7 @@ class LesionPainter:
         return torch.stack([loss for loss, _ in results]).sum(), merged_scalars([log for _, log in results])
 
     def _pair(self, batch: Batch) -> _Pair:
-        """The step's diseased images, and the control images that their lesions are painted into."""
+        """Returns the step's diseased images, and the control images that their lesions are painted into."""
         # Stratified batches alternate between the two classes.
         diseased = slice(self.positive, None, 2)
         controls = slice(1 - self.positive, None, 2)
@@ -220,7 +222,7 @@ class LesionPainter:
         return masked_images(self.painter(pair.sources, pair.wanted, density, noise), pair.wanted)
 
     def _views(self, images: Tensor, masks: Tensor) -> dict[str, Tensor]:
-        """The input of each critic, by name."""
+        """Returns the input of each critic, by name."""
         return {"critic": images, "local_critic": lesion_windows(images, masks, self.window)}
 
 
@@ -243,7 +245,7 @@ class _Pair:
     wanted: Tensor
 
     def real(self) -> Tensor:
-        """The diseased images with their masks as a channel, `[b, C + 1, H, W]`."""
+        """Returns the diseased images with their masks as a channel, `[b, C + 1, H, W]`."""
         return masked_images(self.images, self.masks)
 
 
@@ -280,7 +282,7 @@ class _LesionDensity(nn.Module):
         return torch.where(marked, _mean_inside(images, masks), self.first.clone().to(images.dtype))
 
     def drawn(self, normal: Tensor) -> Tensor:
-        """Densities `[n, C]` for standard normal numbers `[n, 1]`, within two standard deviations of the mean."""
+        """Returns densities `[n, C]` for standard normal `[n, 1]`, within two standard deviations of the mean."""
         spread = (self.second - self.first.square()).clamp(min=0.0).sqrt()
         return (self.first + spread * normal.clamp(-2.0, 2.0)).clamp(-1.0, 1.0)
 
@@ -312,12 +314,12 @@ def lesion_windows(images: Tensor, masks: Tensor, side: int) -> Tensor:
 
 
 def _mean_inside(images: Tensor, masks: Tensor) -> Tensor:
-    """Mean intensity inside each mask, `[b, C]`; 0 for an empty mask."""
+    """Returns the mean intensity inside each mask, `[b, C]`; 0 for an empty mask."""
     return (images * masks).sum(dim=(2, 3)) / masks.sum(dim=(2, 3)).clamp(min=1.0)
 
 
 def _window(shape: PainterArchitecture, spec: ImageSpec) -> tuple[int, int]:
-    """Size of the local critic's window in pixels, and the number of halvings down to 4 to 7 pixels."""
+    """Returns the size of the local critic's window in pixels, and the number of halvings down to 4 to 7 pixels."""
     side = max(round(shape.neighbourhood * spec.size), 8)
     stages = max((side // 4).bit_length() - 1, 1)
     # Rounded down to a size that is divisible that often.

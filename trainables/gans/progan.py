@@ -65,7 +65,7 @@ class Progan(AdversarialGan):
     Args:
         config: the trial's configuration.
         spec: shape of the images: 8 to 1024 pixels, any number of channels.
-        trainables: the registries in which the configuration's names are looked up.
+        trainables: registries of the names in the configuration.
     """
 
     Architecture: ClassVar[type[Frozen]] = Architecture
@@ -121,7 +121,7 @@ class Progan(AdversarialGan):
         return super().schedule(step), top, level == top
 
     def loss(self, phase: str, batch: Batch, step: int) -> tuple[Tensor, Scalars]:
-        """The loss of `AdversarialGan` at the current resolution; real images are blended like fakes."""
+        """Returns the loss of `AdversarialGan` at the current resolution; real images are blended like fakes."""
         self.schedule(step)
         size = self._base * 2 ** math.ceil(self._level)
         masks = None if batch.masks is None else F.adaptive_avg_pool2d(batch.masks, size)
@@ -165,7 +165,7 @@ class Fade:
 
 
 def level_at(progress: float, stages: int, shape: Architecture) -> float:
-    """The level of growth.
+    """Returns the level of growth.
 
     Args:
         progress: fraction of the budget that is used, 0 to 1.
@@ -305,7 +305,7 @@ class _Last(nn.Module):
 
 
 def _blended(images: Tensor, level: float, fade: Fade) -> Tensor:
-    """Real images as the generator can make them: while a resolution fades in, they have only part of its detail."""
+    """Returns real images at the current level: while a resolution fades in, they have only part of its detail."""
     if level == math.ceil(level):
         return images
     return _faded(F.interpolate(F.avg_pool2d(images, 2), scale_factor=2.0), images, level, fade)

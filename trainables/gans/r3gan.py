@@ -62,7 +62,7 @@ class R3gan(AdversarialGan):
     Args:
         config: the trial's configuration.
         spec: shape of the images: 8 to 1024 pixels, any number of channels.
-        trainables: the registries in which the configuration's names are looked up.
+        trainables: registries of the names in the configuration.
     """
 
     Architecture: ClassVar[type[Frozen]] = Architecture
@@ -213,12 +213,12 @@ def _stage(shape: Architecture, width: int, stages: int) -> nn.Sequential:
 
 
 def _transition(channels: int, out: int) -> nn.Module:
-    """A 1x1 convolution to another number of channels, or the identity if the number is the same."""
+    """Returns a 1x1 convolution to another number of channels, or the identity if the number is the same."""
     return nn.Identity() if channels == out else _init_normal(Conv2d(channels, out, 1, bias=False), 1.0)
 
 
 def _widths(shape: Architecture, stages: int) -> list[int]:
-    """Channels of each feature map, from the image's resolution down."""
+    """Returns channels of each feature map, from the image's resolution down."""
     return [shape.width * 2 ** min(stage, 3) for stage in range(stages)]
 
 

@@ -28,7 +28,7 @@ class Sngan(Dcgan):
     Args:
         config: the trial's configuration.
         spec: shape of the images: 8 to 1024 pixels, any number of channels.
-        trainables: the registries in which the configuration's names are looked up.
+        trainables: registries of the names in the configuration.
     """
 
     Architecture: ClassVar[type[dcgan.Architecture]] = Architecture

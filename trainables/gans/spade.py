@@ -52,7 +52,7 @@ class Spade(AdversarialGan):
     Args:
         config: the trial's configuration.
         spec: shape of the images; the cohort has masks.
-        trainables: the registries in which the configuration's names are looked up.
+        trainables: registries of the names in the configuration.
     """
 
     Architecture: ClassVar[type[Frozen]] = Architecture
@@ -96,15 +96,15 @@ class Spade(AdversarialGan):
 
     @classmethod
     def makes(cls, config: TrialConfig, spec: ImageSpec) -> tuple[int, ...]:  # noqa: ARG003
-        """Every class, whatever the conditioning: the masks come from images of the requested class."""
+        """Returns every class, whatever the conditioning: the masks come from images of the requested class."""
         return tuple(range(len(spec.classes)))
 
     def loss(self, phase: str, batch: Batch, step: int) -> tuple[Tensor, Scalars]:
-        """The adversarial loss of images with their mask as a channel."""
+        """Returns the adversarial loss of images with their mask as a channel."""
         return super().loss(phase, masked_batch(batch), step)
 
     def _wanted_labels(self, batch: Batch, *, compares: bool) -> Tensor:  # noqa: ARG002
-        """The labels of the batch, whose masks are used."""
+        """Returns the labels of the batch, whose masks are used."""
         return batch.labels
 
     def _synthesise(self, noise: Tensor, labels: Tensor, masks: Tensor | None) -> Tensor:

@@ -68,7 +68,7 @@ class SrGan:
     Args:
         config: the trial's configuration.
         spec: shape of the images.
-        trainables: the registries in which the configuration's names are looked up.
+        trainables: registries of the names in the configuration.
     """
 
     Architecture: ClassVar[type[Frozen]] = Architecture
@@ -126,7 +126,7 @@ class SrGan:
 
     @classmethod
     def paired_task(cls, config: TrialConfig, data: ImageSet) -> PairedTask:
-        """The restoration of held-out images; the baseline is bicubic interpolation."""
+        """Returns the restoration of held-out images; the baseline is bicubic interpolation."""
         small = reduced(data.images, _architecture(config).scale)
         return PairedTask(data.images, (data.images,), enlarged(small, data.images.shape[-1]))
 
@@ -136,7 +136,7 @@ class SrGan:
         return None
 
     def loss(self, phase: str, batch: Batch, step: int) -> tuple[Tensor, Scalars]:
-        """The content loss, or the loss of the critic, of its penalty or of the generator, depending on `phase`."""
+        """Returns the loss of content, critic, penalty or generator, depending on `phase`."""
         self.schedule(step)
         images = batch.images
         if self._shape.flips:
@@ -151,14 +151,14 @@ class SrGan:
         return self.objective.critic_loss(images, fake, batch, batch.draws)
 
     def sample(self, n: int, condition: Condition, generator: torch.Generator) -> Tensor:  # noqa: ARG002
-        """The condition's sources `[n, C, H, W]`, reduced and restored."""
+        """Returns the condition's sources `[n, C, H, W]`, reduced and restored."""
         if condition.sources is None:
             raise ConfigError("srgan restores images, but was given none")
         images: Tensor = self.networks["generator"](reduced(condition.sources, self._shape.scale))
         return images
 
     def condition(self, labels: Tensor, data: ImageSet, generator: torch.Generator) -> Condition:
-        """Training images of the requested classes as sources."""
+        """Returns training images of the requested classes as sources."""
         return Condition(labels, data.images[choose_same_class(labels, data, generator)])
 
     def _phases(self) -> tuple[Phase, ...]:

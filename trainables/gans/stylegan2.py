@@ -56,7 +56,7 @@ class Stylegan2(AdversarialGan):
     Args:
         config: the trial's configuration.
         spec: shape of the images: 8 to 1024 pixels, any number of channels.
-        trainables: the registries in which the configuration's names are looked up.
+        trainables: registries of the names in the configuration.
     """
 
     Architecture: ClassVar[type[Frozen]] = Architecture
@@ -108,14 +108,14 @@ class Stylegan2(AdversarialGan):
         check_critic(config, loss, penalty, norm="none", blocks=blocks, equalised=True)
 
     def loss(self, phase: str, batch: Batch, step: int) -> tuple[Tensor, Scalars]:
-        """The loss of `AdversarialGan`, or the path length regularisation."""
+        """Returns the loss of `AdversarialGan`, or the path length regularisation."""
         if phase != "path_length":
             return super().loss(phase, batch, step)
         with exact_float32(batch.images.device):
             return self._path_loss(batch)
 
     def generate(self, batch: Batch, labels: Tensor) -> Tensor:
-        """Fakes `[b, C, H, W]` with style mixing."""
+        """Returns fakes `[b, C, H, W]` with style mixing."""
         styles = self._mixed_styles(batch, labels)
         return self._images_from_styles(styles, batch.masks, lambda size: batch.draws.normal(1, size, size))
 
@@ -131,7 +131,10 @@ class Stylegan2(AdversarialGan):
         return images.clamp(-1.0, 1.0)
 
     def _mixed_styles(self, batch: Batch, labels: Tensor) -> Tensor:
-        """Styles `[b, layers, latent]`. With probability `mixing`, layers from a random one on use a second style."""
+        """Returns styles `[b, layers, latent]`.
+
+        With probability `mixing`, layers from a random one on use a second style.
+        """
         code = self.conditioning.code(labels, batch.masks)
         draws = batch.draws
         styles = self._generator.styles(draws.normal(self.latent), code)
@@ -147,7 +150,7 @@ class Stylegan2(AdversarialGan):
         return full_precision(self._generator(styles, self.conditioning.map(masks), noise))
 
     def _path_loss(self, batch: Batch) -> tuple[Tensor, Scalars]:
-        """The squared difference of path lengths from their moving average (section 3.2, equation 4)."""
+        """Returns the squared difference of path lengths from their moving average (section 3.2, equation 4)."""
         labels = self._wanted_labels(batch, compares=False)
         styles = self._mixed_styles(batch, labels)
         images = self._images_from_styles(styles, batch.masks, lambda size: batch.draws.normal(1, size, size))
@@ -175,7 +178,7 @@ class _PathLength(nn.Module):
 
 
 def path_lengths(images: Tensor, styles: Tensor, noise: Tensor) -> Tensor:
-    """Path lengths: how far images move with their styles, in a random direction of image space.
+    """Returns path lengths: how far images move with their styles, in a random direction of image space.
 
     Args:
         images: `[b, C, H, W]` generated from `styles`, with its graph.

@@ -46,7 +46,7 @@ class Vaegan(Dcgan):
     Args:
         config: the trial's configuration.
         spec: shape of the images: 8 to 1024 pixels, any number of channels.
-        trainables: the registries in which the configuration's names are looked up.
+        trainables: registries of the names in the configuration.
     """
 
     Architecture: ClassVar[type[dcgan.Architecture]] = Architecture
@@ -68,7 +68,7 @@ class Vaegan(Dcgan):
             raise ConfigError(f"architecture.likeness_layer = {layer}, but the critic has {blocks} blocks")
 
     def generate(self, batch: Batch, labels: Tensor) -> Tensor:
-        """Fakes `[b, C, H, W]`, each from the prior or from the code of its real image, with equal probability."""
+        """Returns fakes `[b, C, H, W]`, each from the prior or from its real image's code, with equal probability."""
         mean, log_variance = self._encoded(batch)
         noise = batch.draws.normal(self.latent)
         # One choice per image, and the reparametrisation trick for the others (Kingma & Welling 2014, section 2.4).
@@ -78,7 +78,7 @@ class Vaegan(Dcgan):
         )
 
     def loss(self, phase: str, batch: Batch, step: int) -> tuple[Tensor, Scalars]:
-        """The loss of `AdversarialGan`, with the reconstruction error for the generator; or the encoder's loss."""
+        """Returns the loss of `AdversarialGan`, for the generator with the reconstruction error, or the encoder's."""
         if phase not in {"generator", "encoder"}:
             return super().loss(phase, batch, step)
         mean, log_variance = self._encoded(batch)
@@ -93,14 +93,14 @@ class Vaegan(Dcgan):
         return loss, {"unlikeness": unlike.mean().detach(), "divergence": diverged.mean().detach()}
 
     def _encoded(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Mean and log variance of each image's code, `[b, latent]`."""
+        """Returns mean and log variance of each image's code, `[b, latent]`."""
         planes = self.conditioning.planes(batch.labels, batch.masks, batch.images.shape[-1])
         seen = batch.images if planes is None else torch.cat([batch.images, planes.to(batch.images.dtype)], dim=1)
         mean, log_variance = self.encoder(seen)
         return full_precision(mean), full_precision(log_variance)
 
     def _unlikeness(self, batch: Batch, noise: Tensor) -> tuple[Tensor, int]:
-        """Half the mean squared feature distance of each reconstruction, `[b]`, and the number of features."""
+        """Returns half the mean squared feature distance of each reconstruction, `[b]`, and the number of features."""
         with torch.no_grad():
             wanted = self._compared(batch, batch.images)
         found = self._compared(batch, self._synthesise(noise, batch.labels, batch.masks))
@@ -111,7 +111,7 @@ class Vaegan(Dcgan):
         return full_precision(judged.features[self.weights.likeness_layer - 1])
 
     def _wanted_labels(self, batch: Batch, *, compares: bool) -> Tensor:  # noqa: ARG002
-        """The labels of the batch, whose images are encoded."""
+        """Returns the labels of the batch, whose images are encoded."""
         return batch.labels
 
 
@@ -135,7 +135,7 @@ class _Encoder(DcganBody):
 
 
 def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """Kullback-Leibler divergence of N(mean, exp(log_variance)) from N(0, 1), `[b]`.
+    """Returns the Kullback-Leibler divergence of N(mean, exp(log_variance)) from N(0, 1), `[b]`.
 
     Kingma & Welling 2014, appendix B; both arguments are `[b, latent]`.
     """

@@ -1,1 +1,1 @@
-"""Layers and networks that families are built from."""
+"""Layers and networks used by the families."""

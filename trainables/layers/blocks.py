@@ -62,7 +62,7 @@ class CriticHead(nn.Module):
         self.sigmoid = sigmoid
 
     def forward(self, features: list[Tensor], labels: Tensor) -> CriticOutput:
-        """The critic's output for the last of `features`, `[b, C, H, W]`, with labels `[b]`."""
+        """Returns the critic's output for the last of `features`, `[b, C, H, W]`, with labels `[b]`."""
         last = features[-1]
         scores = self.score(last.flatten(1)).squeeze(1)
         pooled = last.mean(dim=(2, 3))
@@ -76,7 +76,7 @@ class CriticHead(nn.Module):
 
 
 def upsampler(kind: str, channels: int, out: int) -> nn.Sequential:
-    """A layer that doubles the resolution.
+    """Returns a layer that doubles the resolution.
 
     Args:
         kind: nearest, bilinear, transposed or pixel_shuffle.
@@ -145,7 +145,10 @@ def initialise(module: nn.Module) -> None:
 
 
 def _fan_in(layer: nn.Conv2d | nn.ConvTranspose2d | nn.Linear) -> int:
-    """Number of products in the sum of one output; each sees one in stride² taps of a transposed convolution."""
+    """Returns the number of products in the sum of one output.
+
+    For a transposed convolution, an output sees one in stride² taps.
+    """
     if isinstance(layer, nn.ConvTranspose2d):
         return layer.weight[:, 0].numel() // math.prod(layer.stride)
     return layer.weight[0].numel()
@@ -176,7 +179,7 @@ def stages_for(size: int, depth: int) -> tuple[int, int] | None:
 def attention_at(
     attention: Callable[[int], nn.Module], sizes: Sequence[int], widths: Sequence[int], largest: int
 ) -> nn.ModuleList:
-    """One module per feature map: attention at one of them, and the identity at the others.
+    """Returns one module per feature map: attention at one of them, and the identity at the others.
 
     Attention is placed at the largest map of at most `largest` pixels. If all maps are larger it is placed at the
     smallest, so that a configuration with attention always has it.

@@ -172,7 +172,7 @@ def _apply(function: type[Function], *arguments: Any) -> Any:
 def _gradients(
     gradient: Tensor, x: Tensor, weight: Tensor, shape: Shape, wanted: tuple[bool, bool, bool]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of input, weight and bias of a convolution; None for those that `wanted` leaves out."""
+    """Returns gradients of input, weight and bias of a convolution; None for those that `wanted` leaves out."""
     stride, padding, groups = shape
     result: tuple[Tensor, Tensor, Tensor] = _backward(
         gradient, x, weight, [weight.shape[0]], [stride] * 2, [padding] * 2, [1, 1], False, [0, 0], groups, wanted

@@ -56,7 +56,7 @@ class SynchronisedBatchNorm(nn.BatchNorm2d):
 
 
 def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Variance and mean, `[C]` each, over this worker's images; differentiable."""
+    """Returns variance and mean, `[C]` each, over this worker's images; differentiable."""
     mean = x.mean(dim=(0, 2, 3))
     # Two passes: torch.var_mean, with one pass, takes fifteen times as long on a CPU.
     return (x - mean[:, None, None]).square().mean(dim=(0, 2, 3)), mean
@@ -69,7 +69,7 @@ def _moments_fused(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _global_moments(own_variance: Tensor, own_mean: Tensor, world: World) -> tuple[Tensor, Tensor]:
-    """Variance and mean of each channel over the images of all workers, by one all-reduce.
+    """Returns variance and mean of each channel over the images of all workers, by one all-reduce.
 
     The workers exchange means and variances, not sums of squares, which lose all digits where the mean is large.
     """
@@ -135,7 +135,9 @@ def _named_convolution(inputs: int, outputs: int) -> nn.Sequential:
 
 
 def groups_for(channels: int) -> int:
-    """Number of groups for group normalisation: at most 8, a divisor of `channels`, with two or more channels each.
+    """Returns the number of groups for group normalisation.
+
+    It is a divisor of `channels` and at most 8, with two or more channels per group.
 
     A group of one channel would be instance normalisation, which is far worse (Wu & He 2018, table 3).
     """
@@ -143,12 +145,12 @@ def groups_for(channels: int) -> int:
 
 
 def _channels_last(x: Tensor) -> bool:
-    """Whether `x` is in channels-last layout; with one channel or one pixel the layouts agree, and it is plain."""
+    """Returns whether `x` is in channels-last layout. With one channel or one pixel, it counts as contiguous."""
     return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
 
 
 def norm_layer(name: str, channels: int) -> nn.Module:
-    """The normalisation layer called `name`; the identity for `spectral`, which normalises weights instead."""
+    """Returns the normalisation layer called `name`; the identity for `spectral`, which normalises weights instead."""
     return _LAYERS[name](channels)
 
 

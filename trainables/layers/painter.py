@@ -121,7 +121,9 @@ class Painter(nn.Module):
 
 
 def soft_neighbourhood(masks: Tensor, reach: int) -> Tensor:
-    """A soft mask `[b, 1, H, W]`: 1 on the mask, falling to exactly 0 at more than twice `reach` pixels from it.
+    """Returns a soft mask `[b, 1, H, W]`.
+
+    1 on the mask, falling to exactly 0 at more than twice `reach` pixels from it.
 
     Args:
         masks: `[b, 1, H, W]` in {0, 1}.

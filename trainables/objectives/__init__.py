@@ -1,1 +1,1 @@
-"""What is minimised, and what the critic is shown: losses, penalties, augmentation."""
+"""Training objectives: losses, penalties, and augmentation of the critic's inputs."""

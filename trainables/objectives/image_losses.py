@@ -20,7 +20,7 @@ SSIM_WINDOW = 11
 
 
 def gradient_difference(images: Tensor, targets: Tensor) -> Tensor:
-    """Mean squared difference of absolute gradients in both directions (Nie et al. 2017, equation 5)."""
+    """Returns the mean squared difference of absolute gradients in both directions (Nie et al. 2017, equation 5)."""
     distance = images.new_zeros(())
     for axis in (-1, -2):
         difference = images.diff(dim=axis).abs() - targets.diff(dim=axis).abs()
@@ -29,7 +29,7 @@ def gradient_difference(images: Tensor, targets: Tensor) -> Tensor:
 
 
 def structural_distance(images: Tensor, targets: Tensor) -> Tensor:
-    """One minus SSIM (Wang et al. 2004) of images `[b, C, H, W]` in [-1, 1], which are rescaled to [0, 1]."""
+    """Returns one minus SSIM (Wang et al. 2004) of images `[b, C, H, W]` in [-1, 1], which are rescaled to [0, 1]."""
     # A variance is a small difference of large numbers, which bfloat16, with 8 bits, cannot represent.
     with torch.autocast(images.device.type, enabled=False):
         return _structural_distance(full_precision(images), full_precision(targets))
@@ -62,7 +62,9 @@ def _structural_distance(images: Tensor, targets: Tensor) -> Tensor:
 
 
 def perceptual_distance(images: CriticOutput, targets: CriticOutput) -> Tensor:
-    """L1 distance of a critic's features, averaged over its layers (Wang et al. 2018, pix2pixHD, equation 4).
+    """Returns the L1 distance of a critic's features, averaged over its layers.
+
+    Source: Wang et al. 2018, pix2pixHD, equation 4.
 
     Published systems use the features of an ImageNet network. It would have to be downloaded, and it was trained on
     photographs, not on scans.
@@ -72,7 +74,7 @@ def perceptual_distance(images: CriticOutput, targets: CriticOutput) -> Tensor:
 
 
 def brightness_cross_entropy(logits: Tensor, brightness: Tensor, temperature: float = 1.0) -> Tensor:
-    """Cross-entropy of pixels as distributions over bright and dark.
+    """Returns the cross-entropy of pixels as distributions over bright and dark.
 
     A generator that ends in tanh(z) gives 'bright' the probability (1 + tanh z) / 2, which is the softmax of (z, -z)
     and the sigmoid of 2z.

@@ -79,15 +79,15 @@ class Loss:
             raise ConfigError(f"loss.kind = {kind!r} needs at least two classes, but the cohort has one")
 
     def critic(self, real: CriticOutput, fake: CriticOutput, labels: Tensor) -> Tensor:
-        """The critic's loss per image, `[b]`; real and fake images have the same `labels` `[b]`."""
+        """Returns the critic's loss per image, `[b]`; real and fake images have the same `labels` `[b]`."""
         raise NotImplementedError
 
     def generator(self, real: CriticOutput | None, fake: CriticOutput, labels: Tensor) -> Tensor:
-        """The generator's loss per image, `[b]`; `real` is None unless the loss is paired."""
+        """Returns the generator's loss per image, `[b]`; `real` is None unless the loss is paired."""
         raise NotImplementedError
 
     def confidence(self, real: CriticOutput, fake: CriticOutput) -> Tensor:
-        """Per-image terms `[b]` of ADA's overfitting heuristic r_t (Karras et al. 2020, equation 1).
+        """Returns per-image terms `[b]` of ADA's overfitting heuristic r_t (Karras et al. 2020, equation 1).
 
         Their mean is 0 if the critic guesses and 1 if it recognises all real images. If scores have no boundary, the
         scores of fakes take its place.
@@ -102,7 +102,7 @@ class Minimax(Loss):
     boundary = 0.0
 
     def critic(self, real: CriticOutput, fake: CriticOutput, labels: Tensor) -> Tensor:  # noqa: ARG002
-        """Binary cross-entropy with one-sided label smoothing (Salimans et al. 2016, section 3.4)."""
+        """Returns the binary cross-entropy with one-sided label smoothing (Salimans et al. 2016, section 3.4)."""
         target = torch.full_like(real.scores, 1.0 - self.settings.label_smoothing)
         real_loss = F.binary_cross_entropy_with_logits(real.scores, target, reduction="none")
         return real_loss + F.softplus(fake.scores)
@@ -130,12 +130,12 @@ class LeastSquares(Loss):
     cyclic_scale = 2.0
 
     def critic(self, real: CriticOutput, fake: CriticOutput, labels: Tensor) -> Tensor:  # noqa: ARG002
-        """Half the squared distances to the targets."""
+        """Returns half the squared distances to the targets."""
         target = 1.0 - self.settings.label_smoothing
         return 0.5 * ((real.scores - target).square() + fake.scores.square())
 
     def generator(self, real: CriticOutput | None, fake: CriticOutput, labels: Tensor) -> Tensor:  # noqa: ARG002
-        """Half the squared distance to the target of real images."""
+        """Returns half the squared distance to the target of real images."""
         return 0.5 * (fake.scores - (1.0 - self.settings.label_smoothing)).square()
 
 
@@ -145,11 +145,11 @@ class Hinge(Loss):
     boundary = 0.0
 
     def critic(self, real: CriticOutput, fake: CriticOutput, labels: Tensor) -> Tensor:  # noqa: ARG002
-        """Distances to the margins at 1 and -1."""
+        """Returns distances to the margins at 1 and -1."""
         return F.relu(1.0 - real.scores) + F.relu(1.0 + fake.scores)
 
     def generator(self, real: CriticOutput | None, fake: CriticOutput, labels: Tensor) -> Tensor:  # noqa: ARG002
-        """The negative score."""
+        """Returns the negative score."""
         return -fake.scores
 
 
@@ -176,11 +176,11 @@ class MultiClassHinge(Hinge):
             )
 
     def critic(self, real: CriticOutput, fake: CriticOutput, labels: Tensor) -> Tensor:
-        """Hinge loss plus the class hinge of the real images."""
+        """Returns the hinge loss plus the class hinge of the real images."""
         return super().critic(real, fake, labels) + self.settings.auxiliary * _class_hinge(real, labels)
 
     def generator(self, real: CriticOutput | None, fake: CriticOutput, labels: Tensor) -> Tensor:
-        """Hinge loss plus the class hinge of the fakes."""
+        """Returns the hinge loss plus the class hinge of the fakes."""
         return super().generator(real, fake, labels) + self.settings.auxiliary * _class_hinge(fake, labels)
 
 
@@ -193,11 +193,11 @@ class Wasserstein(Loss):
     unbounded = True
 
     def critic(self, real: CriticOutput, fake: CriticOutput, labels: Tensor) -> Tensor:  # noqa: ARG002
-        """The negative of the estimated distance."""
+        """Returns the negative of the estimated distance."""
         return fake.scores - real.scores
 
     def generator(self, real: CriticOutput | None, fake: CriticOutput, labels: Tensor) -> Tensor:  # noqa: ARG002
-        """The negative score."""
+        """Returns the negative score."""
         return -fake.scores
 
 
@@ -207,11 +207,11 @@ class Relativistic(Loss):
     paired = True
 
     def critic(self, real: CriticOutput, fake: CriticOutput, labels: Tensor) -> Tensor:  # noqa: ARG002
-        """Small if each real image scores above the fake it is paired with."""
+        """Returns a loss that is small if each real image scores above the fake with which it is paired."""
         return F.softplus(fake.scores - real.scores)
 
     def generator(self, real: CriticOutput | None, fake: CriticOutput, labels: Tensor) -> Tensor:  # noqa: ARG002
-        """Small if each fake scores above the real image it is paired with."""
+        """Returns a loss that is small if each fake scores above the real image with which it is paired."""
         assert real is not None
         return F.softplus(real.scores - fake.scores)
 
@@ -225,7 +225,7 @@ def _class_hinge(output: CriticOutput, labels: Tensor) -> Tensor:
 
 
 def feature_matching(real: CriticOutput, fake: CriticOutput) -> Tensor:
-    """Squared distance between mean features of real and fake images (Salimans et al. 2016, section 3.1).
+    """Returns the squared distance between mean features of real and fake images (Salimans et al. 2016, section 3.1).
 
     It is averaged over the critic's layers. The means are over the global batch, not only over this worker's images.
     """

@@ -50,7 +50,7 @@ class PenaltyContext:
     judged_fake: CriticOutput | None = None
 
     def scores(self, which: Literal["real", "fake"]) -> Tensor:
-        """Scores `[b]` of the real or the fake images; reuses the forward pass of the loss if there was one."""
+        """Returns scores `[b]` of the real or the fake images; reuses the forward pass of the loss if there was one."""
         judged, images = (self.judged_real, self.real) if which == "real" else (self.judged_fake, self.fake)
         return (self.critic(images) if judged is None else judged).scores
 
@@ -104,11 +104,11 @@ class Penalty(nn.Module):
             )
 
     def penalties(self, context: PenaltyContext) -> tuple[Tensor, Tensor | None]:
-        """Penalties per image before the factor lambda, `[b]`, and the gradient norms, `[b]` or None."""
+        """Returns penalties per image before the factor lambda, `[b]`, and the gradient norms, `[b]` or None."""
         raise NotImplementedError
 
     def forward(self, context: PenaltyContext) -> tuple[Tensor, dict[str, Tensor]]:
-        """Lambda times the mean penalty, and the scalars to log."""
+        """Returns lambda times the mean penalty, and the scalars to log."""
         penalties, norms = self.penalties(context)
         weight = self.settings.lambda_ * self._factor(norms, context.progress)
         if isinstance(weight, Tensor):
@@ -121,7 +121,7 @@ class Penalty(nn.Module):
         return weight * penalties.mean(), log
 
     def _factor(self, norms: Tensor | None, progress: Tensor) -> Tensor | float:
-        """The current factor of lambda.
+        """Returns the current factor of lambda.
 
         progress: falls from 1 to 1/10 along a cosine, as R3GAN anneals its gamma. norm: rises by up to 1 % per step
         while gradient norms are above the target, and falls while they are below, within 1/10 and 10.
@@ -145,7 +145,7 @@ class NoPenalty(Penalty):
     per_image_gradient = False
 
     def penalties(self, context: PenaltyContext) -> tuple[Tensor, Tensor | None]:
-        """Zeros."""
+        """Returns zeros."""
         return context.real.new_zeros(len(context.real)), None
 
 
@@ -204,7 +204,7 @@ class R1(Penalty):
     lipschitz = True
 
     def penalties(self, context: PenaltyContext) -> tuple[Tensor, Tensor | None]:
-        """Half the squared norm and the norm, `[b]` each."""
+        """Returns half the squared norm and the norm, `[b]` each."""
         images = [context.real if which == "real" else context.fake for which in self.inputs]
         scores = torch.cat([context.scores(which) for which in self.inputs])
         squares = [gradient.square().flatten(1).sum(dim=1) for gradient in _gradients(scores, images)]
@@ -242,7 +242,7 @@ class LeCam(Penalty):
         self.register_buffer("started", torch.zeros(()))
 
     def penalties(self, context: PenaltyContext) -> tuple[Tensor, Tensor | None]:
-        """Squared distances from the anchors of the other kind, `[b]`; no gradient norms."""
+        """Returns squared distances from the anchors of the other kind, `[b]`; no gradient norms."""
         real = context.scores("real")
         fake = context.scores("fake")
         with torch.no_grad():
@@ -255,13 +255,19 @@ class LeCam(Penalty):
 
 
 def _gradients(scores: Tensor, at: list[Tensor]) -> tuple[Tensor, ...]:
-    """Gradients of each image's score, differentiable again. The sum is fine: no score depends on another image."""
+    """Returns differentiable gradients of each image's score.
+
+    They are computed from the sum, because no score depends on another image.
+    """
     with without_weight_gradients():
         return torch.autograd.grad(scores.sum(), at, create_graph=True)
 
 
 def _norms(gradients: Tensor, kind: Literal["l1", "l2", "linf"]) -> Tensor:
-    """Norm per image, `[b]`. torch's norms have gradient 0 at zero, where the square root of a sum would give NaN."""
+    """Returns the norm per image, `[b]`.
+
+    torch's norms have gradient 0 at zero, where the square root of a sum would give NaN.
+    """
     order = {"l1": 1.0, "l2": 2.0, "linf": math.inf}[kind]
     norms: Tensor = torch.linalg.vector_norm(gradients.flatten(1), ord=order, dim=1)
     return norms

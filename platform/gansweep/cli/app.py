@@ -1,4 +1,4 @@
-"""All verbs in one table, and what becomes of an error."""
+"""Table of all commands, and handling of errors."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "main"]
 
-# What the file system refuses is for the user to put right, whichever room met it.
+# Errors of the file system are for the user to fix, wherever they occurred.
 _REFUSALS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOTDIR}
 
 
@@ -118,10 +118,10 @@ def main(args: Sequence[str] | None = None) -> int:
     """Runs one command.
 
     Args:
-        args: the words after `gansweep`; the process's own by default.
+        args: words after `gansweep`; by default those of the process.
 
     Returns:
-        The exit status: 0, 1 for a fault of ours, 2 for a mistake of the user's, 130 after Ctrl-C.
+        The exit status: 0, 1 for a bug, 2 for a mistake of the user, 130 after Ctrl-C.
     """
     words = list(sys.argv[1:] if args is None else args)
     try:
@@ -133,7 +133,7 @@ def main(args: Sequence[str] | None = None) -> int:
     except (typer.Abort, KeyboardInterrupt):
         return 130
     except BrokenPipeError:
-        # The reader of our stdout (`| head`) has seen enough; Python must not flush into the closed pipe at exit.
+        # The reader of our stdout (`| head`) has closed the pipe; Python must not flush into it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     except OSError as error:
@@ -167,7 +167,7 @@ def _refused(line: str, error: Exception) -> int:
 
 
 def _fault(error: Exception) -> int:
-    """One line for the user; the traceback goes to stderr or a file, for whoever mends it."""
+    """Prints one line for the user. The traceback goes to stderr or to a file, for developers."""
     summary = f"internal error: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
     if os.environ.get("GANSWEEP_DEBUG") == "1":
         traceback.print_exception(error)

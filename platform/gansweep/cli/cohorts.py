@@ -1,4 +1,4 @@
-"""Verbs that make and show sets of images: phantom, ingest, cohort."""
+"""Commands that make and show sets of images: phantom, ingest, cohort."""
 
 import shlex
 from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""The verb that opens the test patients."""
+"""The command that opens the test patients."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +67,7 @@ def _as_table(result: dict[str, Any]) -> "FittingTable":
 
 
 def _best_rivals(result: dict[str, Any]) -> str:
-    """Which rival synthetic images had to beat besides the base; empty where there were none."""
+    """Returns the rival that synthetic images had to beat in addition to the base; empty if there was none."""
     best = [(leader["trial_id"], leader.get("best_rival", {}).get("accuracy")) for leader in result["leaders"]]
     return "\n".join(f"best rival of trial {trial_id}: {rival}" for trial_id, rival in best if rival)
 

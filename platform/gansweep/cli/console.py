@@ -1,4 +1,4 @@
-"""Where output goes: a verb's result to stdout, everything else to stderr."""
+"""Output of the command line: a command's result goes to stdout, everything else to stderr."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 __all__ = ["Ticker", "above", "below", "clear", "emit", "log_as_notes", "note", "results_only", "to_json"]
 
 _UNFOLDED = 10_000
-"""Columns of a pipe: wider than any line."""
+"""Number of columns of a pipe: wider than any line."""
 
 _reserved: TextIO | None = None
 
 
 @contextmanager
 def results_only() -> Iterator[None]:
-    """Keeps stdout for `emit`.
+    """Reserves stdout for `emit`.
 
-    While it lasts, whatever a library or a child process prints to stdout lands on stderr: Ray and Tune print freely,
-    some of it below Python, so file descriptor 1 itself is turned.
+    Inside the block, whatever a library or a child process prints to stdout goes to stderr. Ray and Tune print freely,
+    some of it below Python, so file descriptor 1 itself is redirected.
     """
     global _reserved
     python_stdout = sys.stdout
@@ -47,24 +47,24 @@ def results_only() -> Iterator[None]:
 
 
 def emit(data: Any, shown: RenderableType, *, as_json: bool) -> None:
-    """Prints a verb's result on stdout.
+    """Prints a command's result on stdout.
 
     Args:
-        data: what `--json` prints, as one document.
-        shown: what a person sees otherwise.
-        as_json: which of the two.
+        data: value that `--json` prints, as one document.
+        shown: output for people.
+        as_json: whether to print JSON.
     """
     stream = _reserved or sys.stdout
     if as_json:
         stream.write(to_json(data) + "\n")
     else:
-        # A line may hold a path or a command to be copied: it must not be folded.
+        # A line may contain a path or a command to copy, so it must not be wrapped.
         _console(stream).print(shown, soft_wrap=isinstance(shown, str))
     stream.flush()
 
 
 def above(sentence: str, shown: RenderableType) -> RenderableType:
-    """`sentence` and an empty line, then `shown`."""
+    """Returns `sentence` and an empty line, then `shown`."""
     from rich.console import Group
     from rich.text import Text
 
@@ -72,7 +72,7 @@ def above(sentence: str, shown: RenderableType) -> RenderableType:
 
 
 def below(shown: RenderableType, sentence: str) -> RenderableType:
-    """`shown`, then an empty line and `sentence`."""
+    """Returns `shown`, then an empty line and `sentence`."""
     from rich.console import Group
     from rich.text import Text
 
@@ -80,27 +80,27 @@ def below(shown: RenderableType, sentence: str) -> RenderableType:
 
 
 def clear() -> None:
-    """Clears the terminal that results go to; does nothing where it is none."""
+    """Clears the terminal for results. Has no effect if stdout is not a terminal."""
     _console(_reserved or sys.stdout).clear()
 
 
 def note(line: str) -> None:
-    """Prints one line for a person on stderr."""
+    """Prints one line for people on stderr."""
     print(line, file=sys.stderr, flush=True)  # noqa: T201
 
 
 class _Notes(logging.Handler):
-    """Prints the platform's log as notes: one line each, warnings marked."""
+    """Prints the platform's log as notes: one line each, with warnings marked."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Prints one record; a traceback stays out, for whoever asked for it has `--debug`."""
+        """Prints one record without its traceback, which `--debug` shows."""
         mark = "warning: " if record.levelno >= logging.WARNING else ""
         note(f"{mark}{record.getMessage()}")
 
 
 @contextmanager
 def log_as_notes() -> Iterator[None]:
-    """While it lasts, what the platform logs appears on stderr; the library itself installs no handler."""
+    """Shows the platform's log on stderr while the block runs. The library itself installs no handler."""
     logger = logging.getLogger("gansweep")
     if any(isinstance(handler, _Notes) for handler in logger.handlers):  # a command that runs commands, as `demo` does
         yield
@@ -117,16 +117,16 @@ def log_as_notes() -> Iterator[None]:
 
 
 def to_json(data: Any) -> str:
-    """`data` as JSON. Numbers that JSON has no word for (NaN, infinities) become null."""
+    """Returns `data` as JSON. Numbers that JSON cannot represent (NaN, infinities) become null."""
     from pydantic_core import to_json
 
     return to_json(data, inf_nan_mode="null", indent=2, by_alias=True, fallback=_plain).decode()
 
 
 class Ticker:
-    """Progress on stderr with the time left: a bar on a terminal, a line now and then in a log.
+    """Shows progress on stderr with the time left: a bar on a terminal, a line from time to time in a log.
 
-    Called as every room calls its `progress`: `(what, done, total)`.
+    Called like every `progress` callback: `(what, done, total)`.
     """
 
     def __init__(self, every_s: float = 5.0) -> None:
@@ -138,7 +138,7 @@ class Ticker:
         self._began = 0.0
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        """Shows that `done` of `total` are done of `what`."""
+        """Shows that `done` of `total` items of `what` are done."""
         now = time.monotonic()
         if what != self._what:
             self._what = what
@@ -164,7 +164,7 @@ def _bar(done: int, total: int, width: int = 20) -> str:
 
 
 def _time_left(elapsed_s: float, done: int, total: int) -> str:
-    """What the pace so far says; "" in the first two seconds, when it says little."""
+    """Estimates the time left from the pace so far; "" in the first two seconds, when the estimate is unreliable."""
     if done <= 0 or elapsed_s < 2.0:
         return ""
     minutes, seconds = divmod(round(elapsed_s / done * (total - done)), 60)
@@ -182,7 +182,7 @@ def _console(stream: TextIO) -> Console:
 
 
 def _plain(value: Any) -> Any:
-    """NumPy scalars and arrays, which pydantic does not know."""
+    """Converts NumPy scalars and arrays, which pydantic does not support."""
     if hasattr(value, "tolist"):
         return value.tolist()
     raise TypeError(f"cannot write {type(value).__name__} as JSON")

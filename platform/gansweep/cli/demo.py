@@ -1,4 +1,4 @@
-"""The whole story on phantom scans, told in the commands that a user of real scans would type."""
+"""Runs the whole workflow on phantom scans, with the commands that a user of real scans would type."""
 
 import shlex
 import shutil
@@ -15,10 +15,10 @@ from gansweep.errors import CohortError
 __all__ = ["demo"]
 
 _MARKER = "commands.txt"
-"""Holds the demo's commands, and is how an earlier demo's folder is known."""
+"""File with the demo's commands, by which the folder of an earlier demo is recognised."""
 
 _MAKES = ("scans", "cohort", "runs/demo", "best", "synthetic", "report.html", "picture.png", _MARKER)
-"""What the commands and the demo write; the marker last, so that a removal cut short can be taken up again."""
+"""Files that the commands and the demo write. The marker is last, so that an interrupted removal can be continued."""
 
 
 def demo(
@@ -60,10 +60,10 @@ def _answer(out: Path) -> str:
 
 
 def _make_room(out: Path) -> None:
-    """A folder without an earlier demo's results; what else is in it stays.
+    """Makes a folder without an earlier demo's results. Other content stays.
 
     Raises:
-        CohortError: there is something else.
+        CohortError: the folder has other content.
     """
     if out.is_file() or (out.is_dir() and any(out.iterdir()) and not _is_demo(out)):
         raise CohortError("is no demo's folder", where=str(out), fix="choose another with --out")
@@ -76,7 +76,7 @@ def _make_room(out: Path) -> None:
 
 
 def _is_demo(out: Path) -> bool:
-    """Whether the marker is one that a demo wrote: people have files of that name too."""
+    """Returns whether the marker was written by a demo, because users may have files with this name too."""
     if not (out / _MARKER).is_file():
         return False
     lines = (out / _MARKER).read_text(errors="replace").splitlines()

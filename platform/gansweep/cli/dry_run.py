@@ -1,4 +1,4 @@
-"""How `sweep --dry-run` shows what a sweep would do."""
+"""Output of `sweep --dry-run`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _REASONS = 5
 
 
 def as_document(found: DryRun, space: str) -> dict[str, Any]:
-    """The dry run as plain values for JSON."""
+    """Returns the dry run as plain values for JSON."""
     cost = found.cost
     return {
         "space": space,
@@ -38,12 +38,12 @@ def as_document(found: DryRun, space: str) -> dict[str, Any]:
 
 
 def as_text(found: DryRun, space: str, storage: str) -> RenderableType:
-    """The dry run for the terminal.
+    """Returns the dry run for the terminal.
 
     Args:
-        found: what the sweep would do.
-        space: what the user called the space.
-        storage: where sweeps were looked for, without credentials.
+        found: preview of the sweep.
+        space: the user's name for the space.
+        storage: storage that was searched for sweeps, without credentials.
     """
     from rich.console import Group
     from rich.text import Text

@@ -1,4 +1,4 @@
-"""Verbs that use a sweep's result: export, train, generate."""
+"""Commands that use a sweep's result: export, train, generate."""
 
 import shlex
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The help of a command: options, names and examples stay whole at any width."""
+"""Help of commands, in which options, names and examples are never broken across lines."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class _WholeWords(typer.Context.formatter_class):  # type: ignore[misc, valid-ty
     """Writes lists of options without breaking an option at its hyphens or a metavar at its commas."""
 
     def write_dl(self, rows: Sequence[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
-        """Writes a list of terms and descriptions; a long term has its description on the lines below."""
+        """Writes a list of terms and descriptions. The description of a long term is on the lines below it."""
         first = min(max((len(term) for term, _ in rows), default=0), col_max) + col_spacing
         wide = max(self.width - self.current_indent - first, _LEAST_HELP)
         for term, text in rows:
@@ -39,23 +39,23 @@ class _Context(typer.Context):
 
 
 class WholeWordsCommand(TyperCommand):
-    """A command whose help is plain text, which no terminal cuts."""
+    """A command whose help is plain text, which no terminal truncates."""
 
     context_class = _Context
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        # rich's panels cut the names of options and their values where columns are short of room.
+        # rich's panels truncate the names of options and their values if there are too few columns.
         self.rich_markup_mode = None
 
 
 def example_lines(command: str, width: int = 76) -> str:
-    """An example as the help shows it: wrapped between words, so that it can be pasted.
+    """Returns an example for the help, wrapped between words so that it can be pasted.
 
     Args:
-        command: one line.
-        width: of the lines.
+        command: the command on one line.
+        width: maximum length of a line.
     """
     lines = textwrap.wrap(f"Example: {command}", width, break_on_hyphens=False, break_long_words=False)
-    # Click wraps paragraphs anew, unless they begin with \b.
+    # Click rewraps paragraphs unless they begin with \b.
     return "\b\n" + " \\\n    ".join(lines)

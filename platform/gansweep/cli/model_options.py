@@ -24,11 +24,11 @@ _CONTEXT = "command_context"
 def with_model_options(function: Callable[..., None]) -> Callable[..., None]:
     """Replaces every parameter of `function` that is a pydantic model by one option for each of the model's fields.
 
-    The command line then cannot differ from the library: a field that is added to a model is an option at once. A value
-    that the model refuses becomes a ConfigError of one line.
+    The command line therefore cannot differ from the library: a field added to a model becomes an option. A value that
+    the model rejects becomes a ConfigError of one line.
 
-    A parameter of type `Annotated[dict[str, Any], Model]` gets only what the user typed, by the names of the fields:
-    a file may say the rest, so none of these options is required.
+    A parameter of type `Annotated[dict[str, Any], Model]` gets only the options given by the user, by field name. A
+    file may provide the others, so none of these options is required.
     """
     signature = inspect.signature(function)
     models = {name: model for name, parameter in signature.parameters.items() if (model := _model_of(parameter))}
@@ -54,7 +54,7 @@ def with_model_options(function: Callable[..., None]) -> Callable[..., None]:
             values[name] = own if name in partial else validated(model, own, where=function.__name__)
         function(**values)
 
-    # Typer reads both; what an option lacks for a default has to stand before what has one.
+    # Typer reads both. Options without a default must come before those with one.
     keyword = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
     run.__signature__ = signature.replace(parameters=keyword)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in keyword}
@@ -63,24 +63,24 @@ def with_model_options(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def _model_of(parameter: inspect.Parameter) -> type[BaseModel] | None:
-    """The model whose fields a parameter stands for, if it does."""
+    """Returns the model whose fields a parameter represents, or None."""
     candidates = (parameter.annotation, *getattr(parameter.annotation, "__metadata__", ()))
     return next((item for item in candidates if isinstance(item, type) and issubclass(item, BaseModel)), None)
 
 
 def _is_typed(context: typer.Context | None, key: str) -> bool:
-    """Whether the user gave an option, be it with its default value."""
+    """Returns whether the user gave an option, even with its default value."""
     source = context.get_parameter_source(key) if context is not None else None
     return source is not None and source.name not in ("DEFAULT", "DEFAULT_MAP")
 
 
 def _parameter(name: str, field: FieldInfo, *, in_file: bool) -> inspect.Parameter:
-    """A field as a parameter that typer understands.
+    """Returns a field as a parameter that typer understands.
 
     Args:
-        name: of the field.
-        field: of the model.
-        in_file: whether a file may give it instead.
+        name: name of the field.
+        field: field of the model.
+        in_file: whether a file may provide the value instead.
     """
     kind = _kind(field.annotation)
     elsewhere = in_file and field.is_required()
@@ -104,13 +104,13 @@ def _parameter(name: str, field: FieldInfo, *, in_file: bool) -> inspect.Paramet
 
 
 def _metavar(field: FieldInfo) -> str | None:
-    """How the help writes the field's value, where the model says so."""
+    """Returns the field's placeholder in the help, if the model defines one."""
     extra = field.json_schema_extra
     return str(extra["metavar"]) if isinstance(extra, dict) and "metavar" in extra else None
 
 
 def _kind(annotation: Any) -> Any:
-    """The type that typer parses: text for tuples, a list of KEY=VALUE for dicts."""
+    """Returns the type that typer parses: text for tuples, a list of KEY=VALUE for dicts."""
     optional = get_origin(annotation) in (Union, types.UnionType) and type(None) in get_args(annotation)
     inner = next((part for part in get_args(annotation) if part is not type(None)), str) if optional else annotation
     if get_origin(inner) is dict or _is_dicts(inner):
@@ -122,12 +122,12 @@ def _kind(annotation: Any) -> Any:
 
 
 def _is_dicts(annotation: Any) -> bool:
-    """Whether a field holds several KEY=VALUE,... groups."""
+    """Returns whether a field contains several KEY=VALUE,... groups."""
     return get_origin(annotation) is tuple and any(get_origin(part) is dict for part in get_args(annotation))
 
 
 def _shown(default: Any) -> Any:
-    """A model's default as the help shows it."""
+    """Returns a model's default as shown in the help."""
     if default == ():
         return None
     if isinstance(default, tuple):
@@ -136,7 +136,7 @@ def _shown(default: Any) -> Any:
 
 
 def _parsed(value: Any, name: str, field: FieldInfo) -> Any:
-    """What the user typed, as the model takes it."""
+    """Converts the user's text to the form that the model expects."""
     annotation = field.annotation
     parts = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
     kind = next((part for part in parts if get_origin(part) in (tuple, dict)), None)

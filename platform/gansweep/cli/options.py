@@ -1,4 +1,4 @@
-"""Options that several verbs share, and the parsing of their values."""
+"""Options shared by several commands, and the parsing of their values."""
 
 import re
 from collections.abc import Iterable
@@ -63,15 +63,15 @@ StoreArgument = Annotated[
     ),
 ]
 
-# A comma that ends a value; one inside a list does not stand before KEY=.
+# Matches a comma that ends a value. A comma inside a list is not followed by KEY=.
 _NEXT_KEY = re.compile(r",(?=\s*[A-Za-z_][\w.]*=)")
 
 
 def parse_settings(pairs: Iterable[str] | None, option: str = "--set") -> dict[str, Any]:
-    """`["lr_d=2e-4", "penalty.kind=r1"]` as `{"lr_d": 0.0002, "penalty.kind": "r1"}`; values are YAML.
+    """Parses `["lr_d=2e-4", "penalty.kind=r1"]` to `{"lr_d": 0.0002, "penalty.kind": "r1"}`; values are YAML.
 
     Raises:
-        ConfigError: something that is not KEY=VALUE, or a key given twice.
+        ConfigError: an item is not KEY=VALUE, or a key is given twice.
     """
     settings: dict[str, Any] = {}
     for pair in pairs or ():
@@ -85,28 +85,28 @@ def parse_settings(pairs: Iterable[str] | None, option: str = "--set") -> dict[s
 
 
 def parse_group(text: str, option: str) -> dict[str, Any]:
-    """`"lr_d=2e-4,width=16"` as `{"lr_d": 0.0002, "width": 16}`; values are YAML, and may hold commas.
+    """Parses `"lr_d=2e-4,width=16"` to `{"lr_d": 0.0002, "width": 16}`; values are YAML, and may contain commas.
 
     Args:
-        text: what the user typed.
-        option: the option it was typed for, for the message.
+        text: the user's text.
+        option: option with the text, for the message.
 
     Raises:
-        ConfigError: something that is not KEY=VALUE, or a key given twice.
+        ConfigError: an item is not KEY=VALUE, or a key is given twice.
     """
     return parse_settings(_NEXT_KEY.split(text), option)
 
 
 def parse_numbers(text: str, option: str, form: str) -> tuple[float, ...]:
-    """`"0.6,0.2,0.2"` as numbers; whether they make sense is for the options model to say.
+    """Parses `"0.6,0.2,0.2"` to numbers. The options model checks their values.
 
     Args:
-        text: what the user typed.
-        option: the option it was typed for, for the message.
-        form: how its value is written: `TRAIN,VAL,TEST`.
+        text: the user's text.
+        option: option with the text, for the message.
+        form: form of the value: `TRAIN,VAL,TEST`.
 
     Raises:
-        ConfigError: something in it is not a number.
+        ConfigError: an item is not a number.
     """
     try:
         return tuple(float(part) for part in text.split(","))
@@ -116,7 +116,7 @@ def parse_numbers(text: str, option: str, form: str) -> tuple[float, ...]:
 
 
 def parse_names(text: str) -> tuple[str, ...]:
-    """`"control, fahr"` as its names."""
+    """Parses `"control, fahr"` to names."""
     return tuple(name.strip() for name in text.split(","))
 
 

@@ -1,4 +1,4 @@
-"""The verb that trains the leaders again."""
+"""The command that retrains the leaders."""
 
 import typer
 

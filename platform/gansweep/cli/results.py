@@ -1,4 +1,4 @@
-"""Verbs that show a sweep's results: status, leaderboard, report, dashboard."""
+"""Commands that show a sweep's results: status, leaderboard, report, dashboard."""
 
 import time
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Every key of `--set`, read from the models that hold them."""
+"""All keys of `--set`, read from the models that define them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Setting", "setting_keys"]
 
 _SWEEPS = ("sampler", "scheduler", "scoring", "reports")
-"""Fields of an experiment that `--set` reaches; every other key is a trial configuration's."""
+"""Fields of an experiment that `--set` can change. Every other key belongs to the trial configuration."""
 
 _REGISTRIES = {
     "family": "gans",
@@ -56,11 +56,11 @@ class Setting:
 
 
 def setting_keys(trainables: Trainables, family: str | None = None) -> list[Setting]:
-    """The keys of a trial, of its family's architecture, and of a sweep.
+    """Returns the keys of a trial, of its family's architecture, and of a sweep.
 
     Args:
-        trainables: what names may be chosen.
-        family: whose architecture; None: none.
+        trainables: registry of names.
+        family: family whose architecture is included; None: none.
     """
     names = {key: sorted(getattr(trainables, registry)) for key, registry in _REGISTRIES.items()}
     found = [*_keys(TrialConfig, "", names)]
@@ -122,7 +122,7 @@ def _kinds(annotation: Any) -> list[str]:
 
 
 def _meanings(model: type[BaseModel]) -> dict[str, str]:
-    """The descriptions of a model's fields, from the Args of its docstring; bases first."""
+    """Returns the descriptions of a model's fields, from the Args of its docstring; bases first."""
     found: dict[str, str] = {}
     for base in reversed(model.__mro__):
         text = inspect.cleandoc(base.__dict__.get("__doc__") or "").partition("Args:")[2]

@@ -1,4 +1,4 @@
-"""Verbs that list what can be searched and set: trainables, settings."""
+"""Commands that list what can be searched and set: trainables, settings."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -101,7 +101,7 @@ def _show_space(reference: str, *, as_json: bool) -> None:
 
 
 def space_table(reference: str, experiment: "Experiment", parameters: "list[Parameter]") -> "FittingTable":
-    """A space's parameters with their ranges, and what the search aims at below."""
+    """Returns a space's parameters with their ranges, and its objectives below."""
     from gansweep.report.fitting import Column, FittingTable
 
     goals = ", ".join(f"{item.name} ({item.direction})" for item in experiment.objectives)

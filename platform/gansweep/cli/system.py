@@ -1,4 +1,4 @@
-"""The verb about the installation: doctor."""
+"""The command that checks the installation: doctor."""
 
 from typing import Annotated
 

@@ -68,7 +68,7 @@ def _tried(name: str, check: Callable[[], tuple[Verdict, str]]) -> Finding:
 
 
 def _problem(name: str, error: Exception) -> Finding:
-    """The finding for an exception of any kind: a broken installation may raise anything."""
+    """Returns the finding for an exception of any kind, because a broken installation may raise anything."""
     kind = "" if isinstance(error, GansweepError) else f"{type(error).__name__}: "
     return Finding(name, "problem", kind + " ".join(str(error).split()))
 
@@ -93,7 +93,7 @@ def _packages() -> tuple[Verdict, str]:
 
 
 def _ray_and_room(footprint: Footprint, address: str | None) -> list[Finding]:
-    """The resources of the cluster, and the number of trials it would run at once."""
+    """Returns the resources of the cluster, and the number of trials that it would run at once."""
     try:
         nodes = _cluster_here() if address is None else _cluster_at(address)
     except Exception as error:

@@ -229,7 +229,7 @@ def use_token() -> None:
 
 
 def _token() -> str:
-    """The token of this machine, from the variables and file that Ray reads, or ""."""
+    """Returns the token of this machine, from the variables and the file that Ray reads, or ""."""
     given = os.environ.get("RAY_AUTH_TOKEN", "").strip()
     path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", Path.home() / ".ray" / "auth_token"))
     return given or (path.read_text().strip() if path.is_file() else "")

@@ -1,1 +1,1 @@
-"""Scans in, arrays out: readers, intensity, patient-level split, manifest, and the phantom."""
+"""Converts scans to arrays: readers, intensity, patient-level split, manifest, and the phantom."""

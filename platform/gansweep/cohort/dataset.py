@@ -27,16 +27,16 @@ FULL_SCALE = 65535  # the stored uint16 value of intensity 1.0
 
 
 class CohortInfo(Frozen):
-    """The contents of `cohort.json`.
+    """Content of `cohort.json`.
 
     Args:
         classes: class names; the position of a name is its label.
-        positive_class: the class with the disease: sensitivity is about it, specificity about the others.
+        positive_class: class with the disease, for sensitivity; specificity is about the others.
         size: height and width in pixels.
         channels: 1 for grey images, 3 for colour.
         modality: CT, MR or raster.
         window: name of the map from intensities to [0, 1] (see `intensity`).
-        scale: a stored value v stands for the intensity v / scale in [0, 1].
+        scale: a stored value v represents the intensity v / scale in [0, 1].
         split: target fractions of train, val and test, or "given" if the user provided the split.
         seed: seed of the split.
         settings: all settings of the ingest.
@@ -46,10 +46,10 @@ class CohortInfo(Frozen):
         files: SHA-256 of each data file.
         images: number of images by split.
         patients: number of patients by split.
-        patients_known: False if some images, volumes or studies count as patients of their own.
-        warnings: what the user should know about the data.
+        patients_known: False if some images, volumes or studies count as separate patients.
+        warnings: warnings about the data.
         left_out: number of files left out, by reason.
-        ranges: how the pictures of each class were stored (see `ingest.ranges.ranges_by_class`).
+        ranges: how the images of each class were stored (see `ingest.ranges.ranges_by_class`).
     """
 
     classes: tuple[str, ...]
@@ -79,7 +79,7 @@ class Cohort:
 
     Args:
         path: the folder.
-        info: the contents of its `cohort.json`.
+        info: content of its `cohort.json`.
         manifest: one row per image, in the order of `images.npy`.
     """
 
@@ -128,7 +128,7 @@ class Cohort:
 
     @property
     def content_hash(self) -> str:
-        """Identifies the data: equal hashes mean equal images, labels, patients and splits."""
+        """Hash that identifies the data: equal hashes mean equal images, labels, patients and splits."""
         return self.info.content_hash
 
     @cached_property
@@ -140,7 +140,7 @@ class Cohort:
         return images
 
     def spec(self, view: DataView | None = None) -> ImageSpec:
-        """The shape of the images that `load` returns under `view` (None: as stored)."""
+        """Returns the shape of the images that `load` returns under `view` (None: as stored)."""
         import numpy as np
 
         size = (view or DataView()).size or self.info.size
@@ -263,7 +263,7 @@ class Cohort:
         )
 
     def _repr_html_(self) -> str:
-        """A summary for notebooks, without anything that identifies a patient."""
+        """Returns a summary for notebooks, without anything that identifies a patient."""
         facts = {
             "size": f"{self.info.channels} x {self.info.size} x {self.info.size}",
             "modality": self.info.modality,
@@ -279,7 +279,7 @@ class Cohort:
         return stored
 
     def _array(self, name: str, rows: np.ndarray[Any, Any], scale: int) -> Tensor | None:
-        """Rows of a data file as float32, divided by `scale`; None if the cohort has no such file."""
+        """Returns rows of a data file as float32, divided by `scale`; None if the cohort has no such file."""
         import numpy as np
         import torch
 
@@ -312,9 +312,9 @@ def _check_no_leaks(manifest: pd.DataFrame, path: Path) -> None:
 
 
 def content_hash_of(files: dict[str, str], manifest: pd.DataFrame) -> str:
-    """The hash of a cohort's contents.
+    """Returns the hash of a cohort's content.
 
-    Patients enter as group numbers, not as salted names, so the same data has the same hash under any salt.
+    Patients are included as group numbers, not as salted names, so the same data has the same hash under any salt.
 
     Args:
         files: SHA-256 of each data file, by name.

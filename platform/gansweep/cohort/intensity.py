@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["WINDOWS", "Window", "percentile_window", "window_named"]
 
-SOFT_TOP_HU = 80.0  # white and grey matter and fresh blood lie below; denser is calcium, bone or metal
-LESION_TOP_HU = 1000.0  # the densest calcifications; dense bone lies above
+SOFT_TOP_HU = 80.0  # white and grey matter and fresh blood are below; calcium, bone and metal above
+LESION_TOP_HU = 1000.0  # the densest calcifications; dense bone is above
 # (HU, shown value) of the linear part. Air and fat get 8 % of the range, soft tissue 52 %, calcification the rest.
 LESION_KNOTS = ((-1000.0, 0.0), (-200.0, 0.02), (-20.0, 0.08), (80.0, 0.60))
 LOG_SCALE_HU = 120.0  # the slope just above 80 HU is 0.0015 per HU and has halved 120 HU further up
@@ -83,7 +83,7 @@ WINDOWS = {
 
 
 def window_named(text: str) -> Window:
-    """The window that `text` describes.
+    """Returns the window that `text` describes.
 
     Args:
         text: a name in `WINDOWS`, or `LOW,HIGH` in the scanner's units.
@@ -105,14 +105,14 @@ def window_named(text: str) -> Window:
 
 
 def percentile_window(slices: list[Array]) -> Window:
-    """The window of one MR series: from its darkest value to the 99.5th percentile of its foreground.
+    """Returns the window of one MR series: from its darkest value to the 99.5th percentile of its foreground.
 
     MR intensities have no unit. Scaling by robust percentiles of the foreground follows Nyul and Udupa (1999), "On
-    standardizing the MR image intensity scale". The foreground are the pixels that are brighter than a tenth of the
-    way from the minimum to the 99.5th percentile of all pixels.
+    standardizing the MR image intensity scale". The foreground consists of the pixels that are brighter than a tenth of
+    the way from the minimum to the 99.5th percentile of all pixels.
 
     Args:
-        slices: the series, `[C, H, W]` each.
+        slices: slices of the series, `[C, H, W]` each.
     """
     # At most about 65536 values per slice: percentiles need no more, and a series may have hundreds of slices.
     values = np.concatenate([pixels.ravel()[:: max(1, pixels.size // 65536)] for pixels in slices])

@@ -1,4 +1,4 @@
-"""A cohort as a small HTML table for notebooks."""
+"""Summary of a cohort as a small HTML table for notebooks."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ __all__ = ["html_summary"]
 def html_summary(
     manifest: pd.DataFrame, classes: Sequence[str], splits: Sequence[str], facts: Mapping[str, str]
 ) -> str:
-    """A table with one row per class and one column per split.
+    """Returns a table with one row per class and one column per split.
 
-    It needs no style sheet or script. It contains counts only: neither patients' names nor their hashes.
+    It needs no style sheet or script. It contains only counts, neither patients' names nor their hashes.
 
     Args:
         manifest: one row per image, with the columns `label`, `split` and `patient`.
         classes: class names, in row order.
         splits: split names, in column order.
-        facts: further lines of text, by name.
+        facts: additional lines of text, by name.
     """
     header = "".join(_cell("th", f"{split}: images (patients)") for split in splits)
     rows = [f"<tr>{_cell('th', 'class')}{header}</tr>"]
@@ -39,7 +39,7 @@ def html_summary(
 
 
 def _counts(manifest: pd.DataFrame, label: str | None, split: str) -> str:
-    """Images and patients of one class (None: of all) in one split."""
+    """Returns the numbers of images and patients of one class (None: of all) in one split."""
     part = manifest[manifest["split"] == split]
     if label is not None:
         part = part[part["label"] == label]

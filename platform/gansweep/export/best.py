@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["export_best"]
 
-_USABLE = ("completed", "stopped")  # the statuses of trials that have a checkpoint worth exporting
+_USABLE = ("completed", "stopped")  # statuses of trials with a checkpoint worth exporting
 
 
 def export_best(
@@ -42,9 +42,9 @@ def export_best(
     it is written to the sweep's store beside the sample sheets, not to `out`.
 
     Args:
-        store: the sweep.
+        store: the sweep's store.
         out: a new folder.
-        trainables: the registries of the names in configurations.
+        trainables: registries of the names in configurations.
         trial_id: the trial to export; None: the first usable one of the leaderboard.
         cohort: path of the sweep's cohort; None: the path that the sweep recorded.
         cache: folder of the cohort's encoder; None: the default of sweeps.
@@ -95,7 +95,7 @@ def export_best(
 
 
 def _chosen(ranked: pd.DataFrame, trial_id: str | None, store: Store) -> int:
-    """The index of the trial to export in the ranking."""
+    """Returns the row index, in the ranking, of the trial to export."""
     if trial_id is not None:
         found = ranked.index[ranked["trial_id"] == trial_id]
         if found.empty:
@@ -108,7 +108,7 @@ def _chosen(ranked: pd.DataFrame, trial_id: str | None, store: Store) -> int:
 
 
 def _origin(row: pd.Series, config: TrialConfig, cohort: Cohort, scoring: ScoringSettings) -> Origin | None:
-    """What a training of the same configuration should repeat.
+    """Returns the scores that a training of the same configuration should reproduce.
 
     None for a trial that did not use its whole budget, and for one scored with a user's network: the file names no
     path of this machine.

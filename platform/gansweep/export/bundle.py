@@ -1,7 +1,7 @@
-"""Writes an export as a MONAI Bundle: `python -m monai.bundle run` draws images with it or trains it again.
+"""Writes an export as a MONAI Bundle: `python -m monai.bundle run` draws images with it or retrains it.
 
 The layout follows the MONAI bundle specification (configs/metadata.json, models/model.pt, docs/README.md), and
-metadata.json the schema of 2024-07-25.
+metadata.json follows the schema of 2024-07-25.
 """
 
 from __future__ import annotations
@@ -109,11 +109,11 @@ run:
 
 
 class GeneratorNetwork(nn.Module):
-    """A generator as a MONAI network: tensor in, tensor out. It draws with torch's global seed.
+    """A generator as a MONAI network from tensor to tensor. It draws with torch's global seed.
 
     Args:
         folder: an export or a bundle.
-        trainables: the registries of the names in its configuration.
+        trainables: registries of the names in its configuration.
     """
 
     def __init__(self, folder: Path, trainables: Trainables) -> None:
@@ -126,11 +126,11 @@ class GeneratorNetwork(nn.Module):
         """Draws one image per row of `labels`.
 
         Args:
-            labels: `[n, 1]` class labels. A fraction, or a class that it does not make, is rounded to the nearest class
-                that it makes.
+            labels: class labels `[n, 1]`. A fraction, or a class that the generator does not make, is rounded to the
+                nearest class that it makes.
 
         Returns:
-            `[n, C (+ 1 for a mask), H, W]` in [-1, 1].
+            Images `[n, C (+ 1 for a mask), H, W]` in [-1, 1].
         """
         # MONAI passes labels as float32; argmin finds the nearest class.
         made = torch.tensor(self._generator.classes, device=labels.device)
@@ -151,10 +151,10 @@ def write_bundle(
     """Writes `bundle/` into an otherwise complete export.
 
     Args:
-        export: the folder of the export.
-        record: the generator's record.
-        evidence: its evidence.
-        made: the classes that it makes.
+        export: folder of the export.
+        record: record of the generator.
+        evidence: evidence for the generator.
+        made: classes that it makes.
         attribution: author and licence.
     """
     bundle = export / "bundle"
@@ -172,11 +172,11 @@ def write_bundle(
 
 
 def add_program(bundle: Path, generator: LoadedGenerator) -> None:
-    """Adds the generator as an exported program, with the configuration that draws with it, if the family allows it.
+    """Adds the generator as an exported program, with the configuration that draws with it, if the family supports it.
 
     Args:
         bundle: a complete bundle.
-        generator: what was exported.
+        generator: the exported generator.
     """
     program = write_program(generator, bundle / "models" / "generator.pt2")
     if program is None:
@@ -244,7 +244,7 @@ def _metadata(
 
 
 def _input(record: GeneratorRecord, made: tuple[str, ...]) -> dict[str, Any]:
-    """The network's input. MONAI's tools require the name `image`, although it is a class label here."""
+    """Returns the network's input. MONAI's tools require the name `image`, although the input is a class label."""
     labels = [record.classes.index(name) for name in made]
     return {
         "type": "label",

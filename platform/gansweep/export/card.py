@@ -102,12 +102,12 @@ def model_card(
     made: tuple[str, ...],
     attribution: Attribution | None = None,
 ) -> str:
-    """The text of `MODEL_CARD.md` in GitHub-flavoured Markdown.
+    """Returns the text of `MODEL_CARD.md` in GitHub-flavoured Markdown.
 
     Args:
-        record: the generator's record.
-        evidence: its evidence.
-        made: the classes that it makes; a generator that paints lesions makes one of its cohort's classes.
+        record: record of the generator.
+        evidence: evidence for the generator.
+        made: classes that it makes. A generator that paints lesions makes only one of its cohort's classes.
         attribution: author, licence and contact; None: not stated.
     """
     config = record.config
@@ -132,7 +132,7 @@ def model_card(
 
 
 def _answer(evidence: Evidence) -> str:
-    """What everyone asks first: are its images of any use?"""
+    """Answers the most common question: are its images of any use?"""
     if not evidence.answer:
         return ""
     about = ""
@@ -222,7 +222,7 @@ def _meaning(name: str) -> str:
 
 
 def _ordered(scores: dict[str, float]) -> list[str]:
-    """Explained scores first, in the order of `_MEANING`, each followed by its variants."""
+    """Orders scores: explained ones first, in the order of `_MEANING`, each followed by its variants."""
     known = list(_MEANING)
     base = {name: name.removesuffix("_real_only").removesuffix("_difference") for name in scores}
     return sorted(scores, key=lambda name: (known.index(base[name]) if base[name] in known else len(known), name))
@@ -253,7 +253,7 @@ def _limitations(record: GeneratorRecord, evidence: Evidence) -> list[str]:
 
 
 def _warning(record: GeneratorRecord, found: MemorisationEvidence) -> str:
-    """The warnings at the top of the card."""
+    """Returns the warnings at the top of the card."""
     lines = []
     if found.memorised:
         lines.append(

@@ -1,4 +1,4 @@
-"""Reads and writes `config.yaml`: a trial's configuration, how it is scored, and the scores to compare with."""
+"""Reads and writes `config.yaml`: a trial's configuration, its scoring settings, and the scores to compare with."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 __all__ = ["Origin", "Plan", "compared", "config_yaml", "digest_of", "read_config", "read_plan"]
 
 _OWN = ("scoring", "origin")
-"""Keys of the file beside those of the trial configuration."""
+"""Keys of the file in addition to those of the trial configuration."""
 
 
 class Origin(Frozen):
-    """The trial that a configuration is from, with what a training of it gave.
+    """The trial from which a configuration comes, with the result of its training.
 
     Args:
-        trial: its id.
-        cohort: content hash of the cohort that it was trained on.
-        config: hash of configuration and scoring: with others, other scores are right.
-        scores: of its last report.
+        trial: id of the trial.
+        cohort: content hash of its cohort.
+        config: hash of configuration and scoring. Scores are comparable only if it is equal.
+        scores: scores of its last report.
     """
 
     trial: str
@@ -39,12 +39,12 @@ class Origin(Frozen):
 
 
 class Plan(Frozen):
-    """The contents of `config.yaml`.
+    """Content of `config.yaml`.
 
     Args:
         config: the configuration.
-        scoring: how it is scored; None in a file without it: the defaults.
-        origin: the trial that it is from, if there is one.
+        scoring: scoring settings; None if the file has none, which means the defaults.
+        origin: the trial from which it comes, if there is one.
     """
 
     config: TrialConfig
@@ -52,10 +52,10 @@ class Plan(Frozen):
     origin: Origin | None = None
 
     def derive(self, changes: Mapping[str, Any]) -> Plan:
-        """A copy with dotted keys changed; those of scoring begin with `scoring.`.
+        """Returns a copy with dotted keys changed. Keys of scoring start with `scoring.`.
 
         Raises:
-            ConfigError: an unknown key or a value out of range.
+            ConfigError: a key is unknown or a value is out of range.
         """
         own = {key: value for key, value in changes.items() if key.partition(".")[0] == "scoring"}
         others = {key: value for key, value in changes.items() if key not in own}
@@ -72,7 +72,7 @@ def config_yaml(
     scoring: ScoringSettings | None = None,
     origin: Origin | None = None,
 ) -> str:
-    """The content of the file: the lines of `header` as comments, then all keys with their values."""
+    """Returns the file's content: the lines of `header` as comments, then all keys with their values."""
     comments = "".join(f"# {line}\n" for line in header)
     values = config.as_dict()
     if scoring is not None:
@@ -96,7 +96,7 @@ def read_config(path: Path) -> TrialConfig:
 
 
 def read_plan(path: Path) -> Plan:
-    """Reads all of the file; one that has a configuration alone will do.
+    """Reads the whole file. A file with only a configuration is valid.
 
     Args:
         path: a YAML file.
@@ -110,7 +110,7 @@ def read_plan(path: Path) -> Plan:
         raise ConfigError(error.strerror or "cannot be read", where=str(path)) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"not YAML ({str(error).splitlines()[0]})", where=str(path)) from None
-    if not isinstance(values, dict):  # YAML may also hold a list or a bare value
+    if not isinstance(values, dict):  # YAML may also be a list or a bare value
         raise ConfigError("not a trial configuration", where=str(path), fix="give config.yaml of an export")
     trial = {key: value for key, value in values.items() if key not in _OWN}
     own = {key: value for key, value in values.items() if key in _OWN}
@@ -124,22 +124,22 @@ def _paths(scoring: ScoringSettings) -> set[str]:
 
 
 def digest_of(config: TrialConfig, scoring: ScoringSettings) -> str:
-    """A hash of everything in a configuration and its scoring that scores depend on.
+    """Returns a hash of everything in a configuration and its scoring settings that scores depend on.
 
     Args:
         config: the configuration.
-        scoring: how it is scored.
+        scoring: scoring settings.
     """
     values = [config.as_dict(), scoring.model_dump(mode="json", exclude={"features", "detector_features"})]
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def compared(origin: Origin, scores: Mapping[str, float]) -> str:
-    """One sentence on whether a training gave the scores of the trial that its configuration is from.
+    """Returns a sentence that states whether a training reproduced the scores of the configuration's original trial.
 
     Args:
-        origin: the trial.
-        scores: of the training.
+        origin: the original trial.
+        scores: scores of the training.
     """
     both = [name for name in origin.scores if name in scores and math.isfinite(scores[name])]
     unlike = [name for name in both if scores[name] != origin.scores[name]]

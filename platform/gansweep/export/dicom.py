@@ -1,7 +1,7 @@
-"""Writes synthetic images as DICOM that is clearly marked as synthetic.
+"""Writes synthetic images as DICOM files that are clearly marked as synthetic.
 
-The SOP class is Secondary Capture (PS3.3, A.8.1), not CT or MR Image Storage, because those describe an acquisition by
-a scanner. Secondary Capture allows a Modality LUT, so grey values keep their unit.
+The SOP class is Secondary Capture (PS3.3, A.8.1) rather than CT or MR Image Storage, because those describe an
+acquisition by a scanner. Secondary Capture allows a Modality LUT, so grey values keep their unit.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ def write_synthetic_dicom(path: Path, values: NDArray[np.float32], draw: Draw) -
     """Writes one image as Secondary Capture.
 
     Args:
-        path: the file.
+        path: file to write.
         values: `[H, W]` in the unit of the training images (in [0, 1] if they have none), or `[H, W, 3]` in [0, 1].
-        draw: the image's number, class and generator.
+        draw: number, class and generator of the image.
     """
     dataset = _envelope(draw)
     if values.ndim == 3:
@@ -50,7 +50,7 @@ def write_synthetic_dicom(path: Path, values: NDArray[np.float32], draw: Draw) -
 
 
 def _derivation(record: GeneratorRecord) -> str:
-    """DerivationDescription (PS3.3 C.7.6.1.1.3): how the image was made, and what its values mean."""
+    """Returns DerivationDescription (PS3.3 C.7.6.1.1.3): how the image was made, and what its values mean."""
     origin = (
         f"made from real de-identified {' and '.join(record.needs)}, parts of which it may contain"
         if record.needs
@@ -178,7 +178,7 @@ def _add_pixels(dataset: FileDataset, stored: NDArray[np.unsignedinteger], bits:
 
 
 def _decimal(value: float) -> DSfloat:
-    """A decimal string (VR DS) of at most 16 characters (PS3.5, 6.2)."""
+    """Returns a decimal string (VR DS) of at most 16 characters (PS3.5, 6.2)."""
     from pydicom.valuerep import DSfloat
 
     return DSfloat(value, auto_format=True)

@@ -1,4 +1,4 @@
-"""One synthetic image of a call of `generate`."""
+"""One synthetic image of a `generate` call."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ __all__ = ["Draw"]
 
 @dataclass(frozen=True)
 class Draw:
-    """One of the images that a call draws.
+    """One of the images of a call.
 
     Args:
-        folder: the folder that the images are written to.
-        record: the generator's record.
-        label: the requested class.
+        folder: folder for the images.
+        record: record of the generator.
+        label: requested class.
         index: number of the image, from 0.
-        total: number of images of the call.
+        total: number of images in the call.
         seed: seed of the call.
     """
 
@@ -35,5 +35,5 @@ class Draw:
 
     @property
     def name(self) -> str:
-        """The name of the image and of its subject: each synthetic image is a subject of its own."""
+        """Name of the image and of its subject. Each synthetic image is its own subject."""
         return f"synthetic-{self.index:06d}"

@@ -1,4 +1,4 @@
-"""The evidence for an exported generator: each score with its origin, or the reason why there is none."""
+"""Evidence for an exported generator: each score with its origin, or the reason why it is missing."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ _NO_INTERVALS = (
 
 
 class CohortFacts(Frozen):
-    """The cohort that a generator was trained on.
+    """Cohort that a generator was trained on.
 
     Args:
-        content_hash: identifies the cohort.
+        content_hash: hash that identifies the cohort.
         classes: class names in label order.
-        positive_class: the class with the disease.
+        positive_class: class with the disease.
         modality, window, size: see `CohortInfo`.
         patients, images: numbers by split.
-        patients_known: False if some images, volumes or studies count as patients of their own.
+        patients_known: false if some images, volumes or studies count as separate patients.
         split_seed: seed of the patient split.
         warnings: warnings of the ingest.
     """
@@ -134,7 +134,7 @@ class Evidence(Frozen):
 
 
 def cohort_facts(cohort: Cohort) -> CohortFacts:
-    """The facts about a cohort that an export may contain: no patient and no path.
+    """Returns the facts about a cohort that an export may contain: no patients and no paths.
 
     Args:
         cohort: the cohort.
@@ -158,15 +158,15 @@ def cohort_facts(cohort: Cohort) -> CohortFacts:
 def search_evidence(
     store: Store, row: pd.Series, config: TrialConfig, cohort: Cohort, rank: int, chosen: Literal["by rank", "by name"]
 ) -> Evidence:
-    """The evidence for one trial of a search.
+    """Collects the evidence for one trial of a search.
 
     Args:
-        store: the sweep.
+        store: the sweep's store.
         row: the trial's last attempt.
         config: the trial's configuration.
-        cohort: the cohort that it was trained on.
+        cohort: the trial's cohort.
         rank: rank of its configuration in the leaderboard, from 1.
-        chosen: whether the ranking or the user chose it.
+        chosen: whether the trial was selected by the ranking or by the user.
     """
     info = store.info
     facts = cohort_facts(cohort)
@@ -211,7 +211,7 @@ def search_evidence(
 
 
 def tried(trials: pd.DataFrame) -> int:
-    """The number of trials of a search, without repeats: `gansweep repeat` tries nothing new.
+    """Returns the number of trials in a search, without repeats: `gansweep repeat` tries no new configurations.
 
     Args:
         trials: one row per trial.
@@ -220,21 +220,21 @@ def tried(trials: pd.DataFrame) -> int:
 
 
 def intervals_of(scores: dict[str, float]) -> dict[str, tuple[float, float]]:
-    """The intervals among scores: (`x_low`, `x_high`) is the interval of `x`.
+    """Extracts the intervals from scores: (`x_low`, `x_high`) is the interval of `x`.
 
     Args:
-        scores: by name.
+        scores: scores by name.
     """
     names = [name.removesuffix("_low") for name in scores if name.endswith("_low")]
     return {name: (scores[f"{name}_low"], scores[f"{name}_high"]) for name in names if f"{name}_high" in scores}
 
 
 def sample_sizes(facts: CohortFacts, scoring: dict[str, object]) -> dict[str, int]:
-    """The numbers of images, patients, samples and detectors behind the scores.
+    """Returns the numbers of images, patients, samples and detectors behind the scores.
 
     Args:
-        facts: the cohort.
-        scoring: scoring settings by name; missing ones are left out.
+        facts: facts about the cohort.
+        scoring: scoring settings by name; missing ones are omitted.
     """
     sizes = {
         "train_images": facts.images.get("train", 0),
@@ -247,7 +247,7 @@ def sample_sizes(facts: CohortFacts, scoring: dict[str, object]) -> dict[str, in
 
 
 def scores_of(row: pd.Series) -> dict[str, float]:
-    """The finite scores of a row: its columns but the fixed ones and configuration keys, which have a dot.
+    """Returns the finite scores of a row: all columns except the fixed ones and configuration keys, which have a dot.
 
     Args:
         row: a trial's last attempt.

@@ -1,4 +1,4 @@
-"""The file formats of synthetic images: one function and one line in `WRITERS` for each."""
+"""File formats of synthetic images. Each is one function and one entry in `WRITERS`."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ __all__ = ["CHANNELS", "WRITERS", "Format", "own_values", "write_mask"]
 Format = Literal["png", "npy", "nifti", "dicom"]
 
 CHANNELS: Mapping[str, tuple[int, ...]] = {"png": (1, 3), "nifti": (1,), "dicom": (1, 3)}
-"""The channel counts that a format supports. A format that is not listed supports any."""
+"""Numbers of channels that a format supports. Formats that are not listed support any number."""
 
 
 def own_values(image: NDArray[np.float32], record: GeneratorRecord) -> NDArray[np.float32]:
     """Converts an image to the values of the training images: Hounsfield units for CT, else [0, 1].
 
-    Percentile normalisation differs from series to series, so it cannot be undone.
+    Percentile normalisation differs between series, so it cannot be inverted.
 
     Args:
-        image: `[C, H, W]` in [-1, 1].
-        record: the generator's record.
+        image: image `[C, H, W]` in [-1, 1].
+        record: record of the generator.
 
     Returns:
-        `[C, H, W]` float32.
+        Values `[C, H, W]` float32.
     """
     shown = _shown(image)
     return window_named(record.window).invert(shown) if record.calibrated else shown.astype(np.float32)
@@ -50,12 +50,12 @@ def write_mask(mask: NDArray[np.float32], draw: Draw) -> str:
 
 
 def _shown(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """`[C, H, W]` in [-1, 1] as values in [0, 1]."""
+    """Converts `[C, H, W]` in [-1, 1] to values in [0, 1]."""
     return np.asarray(np.clip((image + 1.0) / 2.0, 0.0, 1.0))
 
 
 def _png(image: NDArray[np.float32], draw: Draw) -> str:
-    """The image in the training window, with 8 bits per channel."""
+    """Writes the image in the training window, with 8 bits per channel."""
     from PIL import Image
 
     shown = np.rint(_shown(image) * 255).astype(np.uint8)
@@ -65,7 +65,7 @@ def _png(image: NDArray[np.float32], draw: Draw) -> str:
 
 
 def _npy(image: NDArray[np.float32], draw: Draw) -> str:
-    """Row `index` of one `[N, C, H, W]` float32 array, which is memory-mapped because it may be larger than memory."""
+    """Writes row `index` of one `[N, C, H, W]` float32 array, memory-mapped because it may be larger than memory."""
     path = "images/images.npy"
     shape = (draw.total, *image.shape) if draw.index == 0 else None
     mode: Literal["r+", "w+"] = "r+" if shape is None else "w+"
@@ -76,7 +76,7 @@ def _npy(image: NDArray[np.float32], draw: Draw) -> str:
 
 
 def _nifti(image: NDArray[np.float32], draw: Draw) -> str:
-    """One axial slice `[W, H, 1]` in RAS+: the top left of the picture is the patient's front right.
+    """Writes one axial slice `[W, H, 1]` in RAS+: the top left of the image is the patient's front right.
 
     NIfTI does not record the modality. BIDS puts it into the name, where `gansweep ingest` looks for `_ct`.
     """
@@ -108,4 +108,4 @@ WRITERS: Mapping[Format, Callable[[NDArray[np.float32], Draw], str]] = {
     "nifti": _nifti,
     "dicom": _dicom,
 }
-"""Each writes one image `[C, H, W]` in [-1, 1] and returns its path relative to the folder."""
+"""Functions that write one image `[C, H, W]` in [-1, 1] and return its path relative to the folder."""

@@ -34,19 +34,19 @@ def generate(
 ) -> Path:
     """Draws synthetic images and writes them with a `labels.csv`, which has one row per image in drawing order.
 
-    `png` shows the image in the training window with 8 bits per channel. `npy`, `nifti` and `dicom` hold the values of
-    the training images: Hounsfield units for CT. NIfTI files of CT have `_ct` in their name, because NIfTI does not
+    `png` shows the image in the training window with 8 bits per channel. `npy`, `nifti` and `dicom` contain the values
+    of the training images: Hounsfield units for CT. NIfTI files of CT have `_ct` in their name, because NIfTI does not
     record the modality. Families that draw masks write them to `masks/`.
 
     Args:
         folder: an export or a bundle.
         n: number of images.
-        out: a new folder.
-        trainables: the registries of the names in the generator's configuration.
+        out: new folder for the images.
+        trainables: registries of the names in the generator's configuration.
         progress: called with (stage, images written, total images).
-        **options: fields of `gansweep.config.GenerateOptions`: `format` (png, npy, nifti, dicom), `label` (the class of
-            all images; None: each class in turn), `seed` (equal seeds give equal files on a CPU), `cohort` (real images
-            for families that start from them; its training patients are used).
+        **options: fields of `gansweep.config.GenerateOptions`: `format` (png, npy, nifti, dicom), `label` (class of all
+            images; None: each class in turn), `seed` (equal seeds give equal files on a CPU), `cohort` (real images for
+            families that start from them; its training patients are used).
 
     Returns:
         `out`.

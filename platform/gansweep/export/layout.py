@@ -1,4 +1,4 @@
-"""Writes the files of an export, for the best trial of a search or for production training."""
+"""Writes the files of an export, for the best trial of a search or for a production training."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ CHECKSUMS = "SHA256SUMS"
 
 @dataclass(frozen=True)
 class Trained:
-    """The result of a training.
+    """Result of a training.
 
     Args:
-        config: its configuration.
-        state: its last checkpoint.
-        cohort: the cohort that it was trained on.
-        evidence: its evidence.
-        scoring: how it was scored.
-        origin: the trial whose scores a training of the same configuration should repeat.
+        config: configuration of the training.
+        state: last checkpoint.
+        cohort: the training's cohort.
+        evidence: evidence for the generator.
+        scoring: scoring settings.
+        origin: trial whose scores a training of the same configuration should reproduce.
         attribution: author, licence and contact.
     """
 
@@ -60,14 +60,14 @@ class Trained:
 def write_export(
     folder: Path, trained: Trained, trainables: Trainables, header: list[str], gate: MemorisationGate
 ) -> None:
-    """Writes all files of an export, then loads the generator from them and examines it for memorisation.
+    """Writes all files of an export, then loads the generator from them and tests it for memorisation.
 
     Args:
         folder: an empty folder.
         trained: the training.
-        trainables: the registries of the names in its configuration.
+        trainables: registries of the names in its configuration.
         header: comment lines for `config.yaml`.
-        gate: examines the generator for memorisation.
+        gate: tests the generator for memorisation.
 
     Raises:
         ExportError: the checkpoint has no averaged weights, they do not fit the configuration, or the generator
@@ -84,7 +84,7 @@ def write_export(
     record = _record(trained, sha256_of(folder / WEIGHTS), trainables)
     (folder / RECORD).write_text(record.to_json(), encoding="utf-8")
 
-    # Load what was written: the examination is about the files that will be passed on.
+    # Load what was written, because the test must cover the files that are passed on.
     generator = load_generator(folder, trainables)
     needs, draws_masks = sampling_traits(
         generator.gan, trained.cohort.load("train", trained.config.data), generator.device
@@ -109,7 +109,7 @@ def write_export(
 
 
 def _checksums(folder: Path) -> str:
-    """SHA-256 of every file, as `sha256sum --check` reads them."""
+    """Returns the SHA-256 of every file in the format of `sha256sum --check`."""
     files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     return "".join(f"{sha256_of(folder / name)}  {name}\n" for name in files)
 

@@ -1,4 +1,4 @@
-"""Loads a generator from an export, ready to draw images."""
+"""Loads a generator from an export, for drawing images."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["LoadedGenerator", "flat_weights", "load_generator", "sampling_traits"]
 
 BLOCK = 1024
-"""Number of images drawn at once. Each block has its own seed, so this value is part of what a seed means."""
+"""Number of images drawn at once. Each block has its own seed, so changing this value changes the images of a seed."""
 
 _STATE = "__state__"
 """Prefix of `Gan.state` in the weights file; no network can have this name."""
@@ -31,14 +31,14 @@ _STATE = "__state__"
 
 @dataclass(frozen=True)
 class LoadedGenerator:
-    """A trained generator with its weights in place.
+    """A trained generator with its weights.
 
     Args:
-        record: its record.
-        gan: the family; its sampling networks have the averaged weights and are in evaluation mode.
+        record: record of the generator.
+        gan: the family. Its sampling networks have the averaged weights and are in evaluation mode.
         data: real training images, for families that paint into or translate them.
-        device: the device of the networks.
-        classes: the labels that it makes; a generator that paints lesions makes no healthy image.
+        device: device of the networks.
+        classes: labels that it makes. A generator that paints lesions makes no healthy images.
     """
 
     record: GeneratorRecord
@@ -52,11 +52,12 @@ class LoadedGenerator:
 
         Args:
             n: number of images.
-            labels: `[n]`, class of each image; None: each class that it makes in turn.
-            seed: equal seeds give equal images on a CPU, and a longer draw begins with the images of a shorter one.
+            labels: class of each image `[n]`; None: each class that it makes in turn.
+            seed: seed of the draw. Equal seeds give equal images on a CPU, and a longer draw starts with the images of
+                a shorter one.
 
         Returns:
-            `[n, C + mask_channels, H, W]` float32 in [-1, 1], on the CPU.
+            Images `[n, C + mask_channels, H, W]` float32 in [-1, 1], on the CPU.
 
         Raises:
             ExportError: the family needs real images and has none, or it does not make the class of a label.
@@ -103,10 +104,10 @@ def load_generator(
     """Loads the generator in `folder`.
 
     Args:
-        folder: an export, or the bundle inside one.
-        trainables: the registries of the names in its configuration.
+        folder: an export, or the bundle in it.
+        trainables: registries of the names in its configuration.
         data: real training images, for families that need them.
-        device: its device; None: a GPU if there is one.
+        device: device of the networks; None: a GPU if there is one.
 
     Raises:
         ExportError: a file is missing, the weights have changed since the export, or they do not fit the configuration.
@@ -129,11 +130,11 @@ def load_generator(
 def flat_weights(networks: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Flattens state dicts to `<network>.<parameter>`.
 
-    Each tensor gets memory of its own, because safetensors refuses shared memory.
+    Each tensor gets its own memory, because safetensors refuses shared memory.
 
     Args:
         networks: state dict of each network.
-        state: `Gan.state`; the training history in it is left out.
+        state: `Gan.state`. Its training history is left out.
     """
     state = {key: tensor for key, tensor in state.items() if not key.startswith(HISTORY)}
     return {
@@ -144,14 +145,15 @@ def flat_weights(networks: Mapping[str, Mapping[str, Tensor]], state: Mapping[st
 
 
 def sampling_traits(gan: Gan, data: ImageSet, device: torch.device) -> tuple[tuple[Need, ...], bool]:
-    """Which parts of real images the samples of a family depend on, and whether it draws masks.
+    """Determines which parts of real images a family's samples depend on, and whether it draws masks.
 
-    This is found by experiment, so no family has to declare it: a part is needed if changing it changes the samples.
+    This is found by experiment, so that no family has to declare it: a part is needed if changing it changes the
+    samples.
 
     Args:
-        gan: with its networks in evaluation mode, as `load_generator` leaves them.
+        gan: GAN with its networks in evaluation mode, as after `load_generator`.
         data: real training images.
-        device: the device of the networks.
+        device: device of the networks.
 
     Returns:
         (needed parts, whether samples have masks).
@@ -173,7 +175,7 @@ def sampling_traits(gan: Gan, data: ImageSet, device: torch.device) -> tuple[tup
 
 
 def _stand_in(spec: ImageSpec) -> ImageSet:
-    """Blank images, one of each class, for a sampler whose family does not look at real images."""
+    """Returns blank images, one per class, for a sampler whose family does not use real images."""
     n = len(spec.classes)
     pixels = (spec.size, spec.size)
     return ImageSet(

@@ -1,4 +1,4 @@
-"""Examines every generator for memorisation of training patients before it is exported."""
+"""Tests every generator for memorisation of training patients before it is exported."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ log = logging.getLogger(__name__)
 
 LEAST_SAMPLES = 256
 MOST_SAMPLES = 1024
-"""Bounds on the number of samples, which is that of the training images. Too few samples would miss rare copies."""
+"""Limit on the number of samples, which is that of the training images. Too few samples would miss rare copies."""
 SEED = 0  # fixed, so that the same generator always gets the same verdict
 
 
 class MemorisationEvidence(Frozen):
-    """The result of the examination, as `evidence.json` has it.
+    """Result of the memorisation test, as in `evidence.json`.
 
     Args:
         memorised: whether a figure exceeds its limit; None: not checked.
-        reason: which figure does, or why it was not checked.
-        sources: the patients whose images the samples were made from; empty if they come from noise.
-        limits: the limits of the verdict.
+        reason: which figure exceeds its limit, or why nothing was checked.
+        sources: patients whose images the samples were made from; empty if they come from noise.
+        limits: limits of the verdict.
         counts: numbers of training and held-out images and patients, and of samples.
-        features: extractor of the figures in feature space, `name:hash12`; empty if there was none.
+        features: extractor of the figures in features, `name:hash12`; empty if there was none.
         figures: value, interval and sizes by name, or the reason why a figure is absent.
     """
 
@@ -63,15 +63,15 @@ class MemorisationEvidence(Frozen):
 
 @dataclass(frozen=True)
 class MemorisationGate:
-    """Examines a generator before it is exported, and stops one that memorised.
+    """Tests a generator before it is exported, and stops one that memorised.
 
     Args:
-        extractor: makes the feature extractor from the training images. If it raises ConfigError, there are no figures
-            in feature space.
-        keep: stores the picture of the nearest pairs and returns its path. The picture shows real patients, so it must
-            not go into the export, which is meant to be shared.
-        allow: let a generator pass even if it memorised.
-        limits: the limits of the verdict.
+        extractor: function that makes the feature extractor from the training images. If it raises ConfigError, figures
+            in features are absent.
+        keep: function that stores the picture of the nearest pairs and returns its path. The picture shows real
+            patients, so it must not be part of the export, which is meant to be shared.
+        allow: whether a generator passes even if it memorised.
+        limits: limits of the verdict.
     """
 
     extractor: Callable[[ImageSet], Extractor]
@@ -91,14 +91,14 @@ class MemorisationGate:
         keep: Callable[[bytes], str],
         allow: bool,
     ) -> MemorisationGate:
-        """The gate with the feature extractor that the scores were computed with.
+        """Creates a gate with the feature extractor of the scores.
 
         Args:
             cohort: the images.
-            config: the configuration, whose data view applies.
-            scoring: names the extractor, or says how long the cohort's own encoder is trained.
-            trainables: the registries of the names in `scoring`.
-            cache: folder of the encoder. If it is not there, training gives the same encoder again.
+            config: configuration with the data view.
+            scoring: scoring settings, with the extractor or the training steps of the cohort's own encoder.
+            trainables: registries of the names in `scoring`.
+            cache: folder of the encoder. If it is missing, training reproduces the same encoder.
             keep: see the class.
             allow: see the class.
         """
@@ -114,8 +114,8 @@ class MemorisationGate:
         """Draws samples and compares them with training and validation patients.
 
         A family that makes samples from real images copies parts of its inputs, which is not memorisation. It therefore
-        gets images of one half of the validation patients and is compared with the other half. What its samples then
-        show of training patients comes from its weights.
+        gets images of half of the validation patients and is compared with the other half. What its samples then reveal
+        about training patients comes from its weights.
 
         Raises:
             ExportError: the generator memorised, and the gate does not allow that.
@@ -181,7 +181,7 @@ def _held_out(cohort: Cohort, view: DataView) -> ImageSet | None:
 
 
 def _drawn(generator: LoadedGenerator, sources: ImageSet | None, n: int) -> Tensor:
-    """Samples `[n, C, H, W]`, without the masks that some families draw."""
+    """Draws samples `[n, C, H, W]`, without the masks that some families draw."""
     data = None if sources is None else sources.to(generator.device)
     return replace(generator, data=data).sample(n, seed=SEED)[:, : generator.record.channels]
 

@@ -1,4 +1,4 @@
-"""Production training: one configuration for its full budget, with any number of workers; it can be resumed."""
+"""Production training: one configuration for its full budget, with any number of workers. It can be resumed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ __all__ = ["train_production"]
 
 _RUN = "run.json"
 _NEAREST = "nearest.png"
-_WORKER_RESTARTS = 3  # by Ray Train, from the last checkpoint
+_WORKER_RESTARTS = 3  # restarts by Ray Train, from the last checkpoint
 _POLL_SECONDS = 0.5
 _NOTE = "one training run, scored once: train with other seeds, or use `gansweep confirm` on a search, for intervals"
 
@@ -54,21 +54,21 @@ def train_production(
     scoring: ScoringSettings | None = None,
     origin: Origin | None = None,
 ) -> Path:
-    """Trains `config` for its full budget on the training patients, and exports the result into `out`.
+    """Trains `config` for its full budget on the training patients, and exports the result to `out`.
 
-    After an interruption (Ctrl-C, a crash), the same call continues from the last report. On a CPU, the result equals
-    that of an uninterrupted run. `out/training/` holds the checkpoint, `progress.jsonl`, sample sheets and the picture
-    of the samples nearest to training images. It shows patients, so do not share it.
+    After an interruption (Ctrl-C, a crash), the same call continues from the last checkpoint. On a CPU, the result
+    equals that of an uninterrupted run. `out/training/` contains the checkpoint, `progress.jsonl`, sample sheets and
+    the picture of the samples nearest to training images. The picture shows patients, so do not share it.
 
     Args:
         config: the configuration.
         cohort: folder of the cohort, readable on every node.
-        out: a new folder, or that of an interrupted run with the same settings; on storage that all nodes share.
-        trainables: the registries of the names in the configuration.
-        options: on how many workers, how often progress is told, and whether a generator that memorised is exported.
-            The model card then says that it memorised.
+        out: a new folder, or that of an interrupted run with the same settings, on storage shared by all nodes.
+        trainables: registries of the names in the configuration.
+        options: number of workers, number of reports, and whether a generator that memorised is exported. The model
+            card then states that it memorised.
         scoring: settings of the scores on validation patients; None: the defaults.
-        origin: the trial that the configuration is from; a line tells whether its scores were repeated.
+        origin: the trial from which the configuration comes. A log line states whether its scores were reproduced.
 
     Returns:
         `out`.
@@ -77,8 +77,8 @@ def train_production(
         CohortError: `cohort` is not a cohort.
         ConfigError: the configuration cannot be trained.
         ClusterError: the workers do not fit on the cluster.
-        ExportError: `out` holds something else, the training diverged, or its generator memorised: it is then kept
-            in `out/training/`, and the same call with `allow_memorised` exports it without training again.
+        ExportError: `out` has other content, the training diverged, or its generator memorised. The generator is then
+            kept in `out/training/`, and the same call with `allow_memorised` exports it without retraining.
         KeyboardInterrupt: Ctrl-C; the same call continues.
     """
     options = options or TrainOptions()
@@ -109,7 +109,7 @@ def train_production(
 
 
 def _begin(run: Run, out: Path) -> bool:
-    """Makes the folder, or checks that it holds the same run; returns whether that run has finished."""
+    """Creates the folder, or checks that it belongs to the same run. Returns whether that run has finished."""
     folder = Path(run.folder)
     identity = run.identity()
     if (folder / _RUN).is_file():
@@ -139,12 +139,12 @@ def _train(run: Run, footprint: Footprint) -> None:
 
 
 def _fit(trainer: Any) -> None:
-    """Runs the trainer on this thread: only there does Ray Train stop its workers at Ctrl-C before it lets go."""
+    """Runs the trainer on the main thread, because only there does Ray Train stop its workers at Ctrl-C."""
     before = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit()
     except SystemExit:
-        raise KeyboardInterrupt from None  # what Ray Train ends an interrupted run with
+        raise KeyboardInterrupt from None  # the exception of Ray Train for an interrupted run
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, before)
@@ -189,7 +189,7 @@ def _interim(folder: Path) -> Interim | None:
 
 
 def _trainer(run: Run, footprint: Footprint) -> Any:
-    # Resuming is ours, by the checkpoint in the run's folder.
+    # We resume runs ourselves, from the checkpoint in the run's folder.
     return torch_trainer(
         work,
         {"run": run},
@@ -201,7 +201,7 @@ def _trainer(run: Run, footprint: Footprint) -> Any:
 
 
 def _publish(run: Run, cohort: Cohort, out: Path, options: TrainOptions) -> None:
-    """Writes the export beside the training. `generator.json` comes last, because it marks the export as complete."""
+    """Writes the export. `generator.json` is written last, because it marks the export as complete."""
     import torch
 
     from gansweep.export.layout import Trained, write_export

@@ -1,4 +1,4 @@
-"""The work of each worker in a production training, and the files it writes."""
+"""Work of each worker in a production training, and the files that it writes."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ ENDED = "ended.json"
 INTERIM = "interim.json"
 _PROGRESS = "progress.jsonl"
 _SHEET_IMAGES = 8
-"""Number of samples of each class on a sheet."""
+"""Number of samples per class on a sheet."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """The description of a production training that its workers get.
+    """Description of a production training for its workers.
 
     Args:
         config: the configuration.
         cohort, cohort_hash: folder of the cohort, and its expected content hash.
-        folder: folder of checkpoint, progress and sample sheets.
-        trainables: the registries of the names in the configuration.
-        scoring: settings of the scores.
+        folder: folder for checkpoint, progress and sample sheets.
+        trainables: registries of the names in the configuration.
+        scoring: scoring settings.
         reports: number of reports, at equal fractions of the budget.
-        gpus_per_worker: to compute GPU seconds.
-        checkpoint_seconds: how often a checkpoint is kept between reports; 0: at reports alone.
+        gpus_per_worker: number of GPUs per worker, for computing GPU seconds.
+        checkpoint_seconds: interval between checkpoints; 0: only at reports.
     """
 
     config: TrialConfig
@@ -54,7 +54,7 @@ class Run:
     checkpoint_seconds: float = 0.0
 
     def identity(self) -> dict[str, Any]:
-        """Everything that the result depends on. A run can only be continued with the same identity."""
+        """Returns everything that the result depends on. A run can only be resumed with the same identity."""
         return {
             # Captured steps compute what eager ones do, and runs of before have no such key.
             "config": {key: value for key, value in self.config.as_dict().items() if key != "execution"},
@@ -65,21 +65,23 @@ class Run:
 
 
 def work(loop_config: dict[str, Any]) -> None:
-    """The training function of the TorchTrainer."""
+    """Training function of the TorchTrainer."""
     from ray.train.torch import get_device
 
     train_run(loop_config["run"], get_device())
 
 
 def train_run(run: Run, device: torch.device) -> None:
-    """Trains alone or with the other workers of an initialised process group, from the checkpoint if there is one.
+    """Trains alone or with the other workers of an initialised process group.
+
+    Resumes from a checkpoint if there is one.
 
     Args:
         run: the training.
-        device: the device of this worker.
+        device: device of this worker.
 
     Raises:
-        CohortError: this worker sees another cohort than the driver.
+        CohortError: this worker has another cohort than the driver.
     """
     from gansweep.cohort.dataset import Cohort
     from gansweep.devices import check_gpu
@@ -107,17 +109,17 @@ def train_run(run: Run, device: torch.device) -> None:
             checkpoint_seconds=run.checkpoint_seconds,
         )
     except (Diverged, ConfigError) as error:
-        # All workers end alike. Ray Train would take an exception for a crash and restart the workers.
+        # All workers return normally. Ray Train would treat an exception as a crash and restart the workers.
         if keeper.first:
             ended = {"kind": type(error).__name__, "reason": str(error)}
             write_atomically(Path(run.folder) / ENDED, json.dumps(ended).encode())
 
 
 def progress_rows(folder: Path) -> list[dict[str, Any]]:
-    """The reports so far, oldest first.
+    """Returns the reports so far, oldest first.
 
     Args:
-        folder: the folder of a run.
+        folder: folder of a run.
     """
     path = folder / _PROGRESS
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
@@ -125,7 +127,7 @@ def progress_rows(folder: Path) -> list[dict[str, Any]]:
 
 
 class _Keeper:
-    """The `Reporter` and the `Score` of a production training: files in one folder, written by the first worker."""
+    """`Reporter` and `Score` of a production training: files in one folder, written by the first worker."""
 
     def __init__(self, run: Run, cohort: Cohort, data: ImageSet, device: torch.device) -> None:
         from gansweep.distributed import World
@@ -153,7 +155,7 @@ class _Keeper:
         return self._scorer.score(sampler, self._run.config, iteration)
 
     def restore(self) -> dict[str, Any] | None:
-        """The last checkpoint, or None."""
+        """Returns the last checkpoint, or None."""
         import torch
 
         path = self._folder / CHECKPOINT
@@ -167,13 +169,13 @@ class _Keeper:
         import torch
 
         if self.first:
-            # Written beside, then renamed: a crash must not leave half a checkpoint.
+            # Written to a temporary file, then renamed, so that a crash cannot leave a partial checkpoint.
             draft = self._folder / f".{CHECKPOINT}"
             torch.save(state, draft)
             draft.replace(self._folder / CHECKPOINT)
 
     def reported(self) -> int:
-        """Number of reports so far, including those of earlier attempts."""
+        """Returns the number of reports so far, including those of earlier attempts."""
         return len(self._rows)
 
     def interim(self, interim: Interim) -> None:

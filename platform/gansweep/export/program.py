@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["TOLERANCE", "Program", "write_program"]
 
 TOLERANCE = 1e-4
-"""Largest difference of a pixel, on the scale of [-1, 1], between the program and the generator."""
+"""Maximum difference of a pixel in [-1, 1] between the program and the generator."""
 _BATCH = 4
 _ONNX = ("onnx", "onnxruntime", "onnxscript")
 _MOST_NOISE = 2**22
@@ -46,7 +46,7 @@ class Program:
 
 
 class _GivenNoise(TorchFunctionMode):
-    """Lets `torch.randn` hand out parts of a given tensor `[n, k]`: a program takes its noise as an input."""
+    """Makes `torch.randn` return parts of a given tensor `[n, k]`, because a program takes its noise as an input."""
 
     def __init__(self, noise: Tensor) -> None:
         super().__init__()
@@ -80,15 +80,15 @@ class _Drawing(nn.Module):
 
 
 def write_program(generator: LoadedGenerator, path: Path) -> Program | None:
-    """Writes `[n]` labels and `[n, k]` noise to `[n, C (+ 1 for a mask), H, W]` images as a `torch.export` program.
+    """Exports a `torch.export` program from labels `[n]` and noise `[n, k]` to images `[n, C (+ 1 for a mask), H, W]`.
 
     Args:
-        generator: on the CPU or moved there; one that starts from real images has no program.
-        path: the file to write.
+        generator: the generator, which is moved to the CPU. One that starts from real images has no program.
+        path: file to write.
 
     Returns:
-        What the program takes; None, and no file, where the family cannot be exported or its program does not draw what
-        the generator draws.
+        The inputs of the program. None, and no file, if the family cannot be exported or its program does not reproduce
+        the generator's images.
     """
     if generator.record.needs or generator.device.type != "cpu":
         return None
@@ -106,14 +106,14 @@ def write_program(generator: LoadedGenerator, path: Path) -> Program | None:
             noise = _noise(_BATCH + 3, width)
             error = float((program.module()(wanted, noise) - module(wanted, noise)).abs().max())
     except Exception as cause:
-        # torch.export has no common error for what it cannot follow; the safetensors remain either way.
+        # torch.export has no common error for code that it cannot trace; the safetensors file remains in either case.
         log.info("no exported program: family %s: %s", generator.record.config.family, type(cause).__name__)
         return None
     if not error <= TOLERANCE:
         log.info("no exported program: it differs from the generator by %.2g", error)
         return None
     for node in program.graph.nodes:
-        # The lines of source that a node stems from are paths of this machine.
+        # The stack trace of a node contains paths of this machine.
         node.meta.pop("stack_trace", None)
     torch.export.save(program, path)
     onnx = _write_onnx(program, path.with_suffix(".onnx"), wanted, noise)
@@ -162,7 +162,7 @@ def _write_onnx(program: Any, path: Path, labels: Tensor, noise: Tensor) -> bool
 
 
 def _noise_of(gan: Gan, labels: Tensor) -> int:
-    """Standard normal numbers that a sample uses."""
+    """Returns the number of standard normal values that a sample uses."""
     counting = _GivenNoise(torch.zeros(len(labels), 1).expand(-1, _MOST_NOISE))
     with counting:
         gan.sample(len(labels), Condition(labels), torch.Generator())

@@ -1,4 +1,4 @@
-"""`generator.json`: everything that is needed to draw from a generator, except for its weights."""
+"""`generator.json`: everything needed to draw from a generator, except its weights."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ if TYPE_CHECKING:
 __all__ = ["RECORD", "WEIGHTS", "GeneratorRecord", "Need", "generator_home", "read_record"]
 
 Need = Literal["images", "masks", "paired"]
-"""A part of real training images that samples can be made from."""
+"""Part of real training images from which samples can be made."""
 
 RECORD = "generator.json"
 WEIGHTS = "generator.safetensors"
 
 
 class GeneratorRecord(Frozen):
-    """The contents of `generator.json`.
+    """Content of `generator.json`.
 
     Args:
-        config: the configuration of the trial.
-        size, channels, classes, mask_channels, paired_channels: the `ImageSpec` that the networks are built for.
-        positive_class: the class with the disease.
-        networks: the networks that sampling uses; their averaged weights are exported.
-        needs: the parts of real images that samples are made from (`generate --cohort`); empty if samples come from
-            noise alone.
+        config: configuration of the trial.
+        size, channels, classes, mask_channels, paired_channels: the `ImageSpec` of the networks.
+        positive_class: class with the disease.
+        networks: networks used for sampling, whose averaged weights are exported.
+        needs: parts of real images from which samples are made (`generate --cohort`); empty if samples come from noise
+            alone.
         draws_masks: whether each image has a lesion mask.
         modality: DICOM modality of the training images, or `raster`.
-        window: the intensity window of the training images, as in `cohort.json`.
+        window: intensity window of the training images, as in `cohort.json`.
         weights_sha256: hash of `generator.safetensors`.
-        trial_id: the trial; empty after production training.
-        cohort_hash: content hash of the cohort that it was trained on.
+        trial_id: the trial; empty after a production training.
+        cohort_hash: content hash of the training's cohort.
         iteration, images_seen: length of the training.
-        gansweep_version: version that wrote this.
+        gansweep_version: version that wrote the file.
         format: version of this format.
     """
 
@@ -66,7 +66,7 @@ class GeneratorRecord(Frozen):
 
     @property
     def spec(self) -> ImageSpec:
-        """The image shape that the networks are built for."""
+        """Image shape of the networks."""
         positive = self.classes.index(self.positive_class)
         return ImageSpec(
             self.size, self.channels, self.classes, self.mask_channels, self.paired_channels, positive=positive
@@ -78,12 +78,12 @@ class GeneratorRecord(Frozen):
         return self.modality in {"CT", "MR"} and self.window not in {"percentile", "full"}
 
     def to_json(self) -> str:
-        """The text of `generator.json`."""
+        """Returns the text of `generator.json`."""
         return json.dumps(self.model_dump(mode="json", by_alias=True), indent=2) + "\n"
 
 
 def generator_home(folder: Path) -> Path:
-    """The folder with the generator's files: that of an export, or `models/` in a bundle.
+    """Returns the folder with the generator's files: an export itself, or `models/` in a bundle.
 
     Args:
         folder: an export or a bundle.

@@ -1,4 +1,4 @@
-"""What readers must know before they quote a number of a sweep."""
+"""Caveats that readers must know before they quote a number from a sweep."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 __all__ = ["caveats"]
 
-_FEW_PATIENTS = 100  # below, the 95 % interval of an accuracy of 80 % is wider than ±8 points
+_FEW_PATIENTS = 100  # with fewer, the 95 % interval of an accuracy of 80 % is wider than ±8 points
 _MANY_FAILURES = 0.3  # fraction of trials
 
 
 def caveats(info: SweepInfo, rows: Sequence[LeaderboardRow], status: SweepStatus) -> list[str]:
-    """The caveats that apply to a sweep, one or two sentences each, the most serious first.
+    """Returns the caveats that apply to a sweep, one or two sentences each, the most serious first.
 
     Args:
-        info: the sweep.
-        rows: its leaderboard.
-        status: its state.
+        info: record of the sweep.
+        rows: leaderboard of the sweep.
+        status: status of the sweep.
     """
     return [*_test_set(info), *_sample_size(info, rows), *_selection(rows), *_features(rows), *_progress(status)]
 

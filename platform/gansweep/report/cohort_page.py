@@ -1,4 +1,4 @@
-"""The HTML page of a cohort: what the images look like, what the numbers are, and what was left out."""
+"""HTML page of a cohort: what the images look like, the numbers of images, and what was left out."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ if TYPE_CHECKING:
 __all__ = ["cohort_html", "write_cohort_page"]
 
 SPLITS = ("train", "val", "test")
-SHEET = 24  # pictures of a class and split on its contact sheet
+SHEET = 24  # images per class and split on a contact sheet
 COLUMNS = 12
-PAIRS = 24  # near-duplicate pairs that are shown
-TILE = 72  # pixels
+PAIRS = 24  # near-duplicate pairs shown
+TILE = 72  # pixels per side
 BINS = 64
-DRAWN = 500  # pictures of a class in its histogram
+DRAWN = 500  # images per class in a histogram
 
 
 def write_cohort_page(
     cohort: Cohort, out: Path, *, spaces: Sequence[SpaceFit] = (), trial_s: float | None = None
 ) -> Path:
-    """Writes the page of a cohort, replacing an earlier one.
+    """Writes the page of a cohort and replaces an existing one.
 
     Args:
         cohort: the cohort.
-        out: the file to write.
-        spaces: which shipped spaces fit.
-        trial_s: seconds that one trial of the first of them would train here; None: not measured.
+        out: file to write.
+        spaces: shipped spaces that fit.
+        trial_s: training time of one trial of the first space on this machine, in seconds; None: not measured.
 
     Returns:
         The absolute path of the file.
@@ -99,7 +99,7 @@ def _facts(cohort: Cohort) -> dict[str, str]:
 
 
 def _class_table(manifest: pd.DataFrame, classes: Sequence[str]) -> list[tuple[str, list[str]]]:
-    """For each class its images and patients by split; a dash where there are none."""
+    """Returns the numbers of images and patients by class and split; a dash if there are none."""
     counts = patients_by_class(manifest["label"].tolist(), manifest["split"].tolist(), manifest["patient"].tolist())
     images = manifest.groupby(["label", "split"]).size().to_dict()
     return [
@@ -112,7 +112,7 @@ def _class_table(manifest: pd.DataFrame, classes: Sequence[str]) -> list[tuple[s
 
 
 def _sheets(cohort: Cohort) -> list[tuple[str, str, int, int, str]]:
-    """(class, split, shown, all, picture) for each class and split that has images."""
+    """Returns (class, split, shown, total, picture) for each class and split that has images."""
     labels = cohort.manifest["label"].to_numpy()
     splits = cohort.manifest["split"].to_numpy()
     sheets = []
@@ -126,7 +126,7 @@ def _sheets(cohort: Cohort) -> list[tuple[str, str, int, int, str]]:
 
 
 def _montage(cohort: Cohort, rows: Sequence[int] | np.ndarray[Any, Any], columns: int) -> str:
-    """The pictures of some rows of the manifest side by side, as the source of an `img` element."""
+    """Returns a montage of the images in some rows of the manifest, as the source of an `img` element."""
     from PIL import Image
 
     lines = -(-len(rows) // columns)
@@ -146,7 +146,7 @@ def _montage(cohort: Cohort, rows: Sequence[int] | np.ndarray[Any, Any], columns
 
 
 def _figures(cohort: Cohort) -> dict[str, go.Figure]:
-    """Intensities and, if known, pixel spacings by class."""
+    """Returns figures of the intensities and, if known, of the pixel spacings by class."""
     import plotly.graph_objects as go
 
     labels = cohort.manifest["label"].to_numpy()
@@ -173,7 +173,7 @@ def _figures(cohort: Cohort) -> dict[str, go.Figure]:
 
 
 def _sizes(manifest: pd.DataFrame) -> list[tuple[str, int]]:
-    """The most common sizes of the originals, `rows x columns`, with their numbers of images."""
+    """Returns the most common sizes of the original images, `rows x columns`, with their numbers."""
     counts = Counter(zip(manifest["rows"].tolist(), manifest["cols"].tolist(), strict=True))
     shown = [(f"{rows} x {columns}", count) for (rows, columns), count in counts.most_common(8)]
     rest = len(manifest) - sum(count for _, count in shown)
@@ -181,7 +181,7 @@ def _sizes(manifest: pd.DataFrame) -> list[tuple[str, int]]:
 
 
 def _pairs(cohort: Cohort) -> dict[str, Any]:
-    """The pairs of equal and near-duplicate pictures: how many there are, and the first, those in two splits before."""
+    """Returns the number of equal and near-duplicate pairs and the first of them. Pairs across splits come first."""
     path = cohort.path / "duplicates.csv"
     if not path.is_file():
         return {"count": 0, "crossing": 0, "shown": []}
@@ -201,7 +201,7 @@ def _pairs(cohort: Cohort) -> dict[str, Any]:
 
 
 def _reasons(folder: Path) -> dict[str, int]:
-    """The number of files left out by reason, for cohorts that do not record it."""
+    """Returns the number of rejected files by reason, for cohorts that do not record it."""
     import pandas as pd
 
     path = folder / "rejected.parquet"

@@ -1,4 +1,4 @@
-"""Merges repeated trainings into configurations, and compares the first place with other configurations."""
+"""Merges repeated trainings of a configuration, and compares the first place with other configurations."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 __all__ = ["compare_with_first", "folded", "verdict_sentences"]
 
-LEVEL = 0.05  # of every test, so intervals are 95 %
+LEVEL = 0.05  # significance level of every test, so intervals are 95 %
 _PROPORTIONS = ("accuracy", "sensitivity", "specificity")
-"""Scores that are proportions, so their variation over patients is binomial. AUROC and Dice have no such formula."""
+"""Scores that are proportions, whose variation over patients is binomial. AUROC and Dice have no such formula."""
 
 
 def folded(rows: Sequence[LeaderboardRow]) -> list[LeaderboardRow]:
-    """Merges the trainings of a configuration that ended alike into one row.
+    """Merges the trainings of a configuration that have the same status into one row.
 
-    The row is the configuration's first trial with that status. Its scores are means over the trainings that count,
-    `spread` their standard deviations, `trainings` their number; durations are sums.
+    The row is that of the configuration's first trial with this status. Its scores are means over the trainings that
+    count, `spread` their standard deviations and `trainings` their number. Durations are sums.
 
     Args:
         rows: all rows of a leaderboard, best first.
@@ -45,7 +45,7 @@ def folded(rows: Sequence[LeaderboardRow]) -> list[LeaderboardRow]:
 
 
 def _merge(group: list[LeaderboardRow]) -> LeaderboardRow:
-    # A score that one training lacks has no mean over all of them.
+    # A score that is missing in one training has no mean over all of them.
     counting = [row for row in group if row.counts]
     names = set.intersection(*(set(row.scores) for row in counting))
     values = {name: [row.scores[name] for row in counting] for name in counting[0].scores if name in names}
@@ -63,16 +63,16 @@ def _merge(group: list[LeaderboardRow]) -> LeaderboardRow:
 def compare_with_first(rows: Sequence[LeaderboardRow], info: SweepInfo) -> list[LeaderboardRow]:
     """Compares the first place with the second and with every completed configuration on the Pareto front.
 
-    If both have repeats, the test is Welch's t test over the trainings (Welch 1947). Its interval covers chance in
-    training, on these validation patients.
+    If both have repeats, the test is Welch's t test over the trainings (Welch 1947). Its interval covers the variation
+    between trainings, on these validation patients.
 
-    If each has one training, the comparison only tells whether the difference is within noise. For a proportion, noise
-    is the variation over patients (Newcombe 1998, method 10, with one case per patient; both configurations share their
-    patients, so the interval is conservative). For a distance, it is the real-against-real floor.
+    If each has one training, the comparison only determines whether the difference is within noise. For a proportion,
+    noise is the variation over patients (Newcombe 1998, method 10, with one case per patient; both configurations have
+    the same patients, so the interval is conservative). For a distance, it is the real-against-real floor.
 
     Args:
         rows: all rows of a leaderboard.
-        info: the sweep.
+        info: record of the sweep.
 
     Returns:
         The rows, with `against_first` set in those that were compared.
@@ -129,7 +129,7 @@ def _difference(
 
 
 def _welch(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any]) -> dict[str, Any]:
-    """Interval, p-value and verdict of Welch's t test (Welch 1947) on the values of two sets of trainings."""
+    """Returns the interval, p-value and verdict of Welch's t test (Welch 1947) for two sets of trainings."""
     from scipy import stats
 
     # Without any variance the test statistic is 0/0 or infinite.
@@ -151,7 +151,7 @@ def _welch(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any]) -> dict[str, Any]:
 def _within_noise(
     one: Mapping[str, float], other: Mapping[str, float], name: str, info: SweepInfo
 ) -> dict[str, Any] | None:
-    """Whether one training of each differs by no more than noise; None if that cannot be decided."""
+    """Returns whether one training of each differs by no more than noise; None if that cannot be decided."""
     patients = info.cohort.patients.get("val", 0)
     if name in _PROPORTIONS and patients:
         low, high = difference_interval(one[name], other[name], patients, confidence=1 - LEVEL)
@@ -173,10 +173,10 @@ def _within_noise(
 
 
 def verdict_sentences(rows: Sequence[LeaderboardRow]) -> list[str]:
-    """One sentence per configuration that was compared with the first place, best rank first.
+    """Returns one sentence per configuration that was compared with the first place, best rank first.
 
     Args:
-        rows: as `compare_with_first` returns them.
+        rows: rows from `compare_with_first`.
     """
     configurations = folded(rows)
     first = next((row for row in configurations if row.status == "completed"), None)

@@ -1,4 +1,4 @@
-"""What the test patients say, for the report: a table of arms, ROC curves, and confusion matrices."""
+"""Results on the test patients for the report: a table of arms, ROC curves and confusion matrices."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _DASHES = ("solid", "dash", "dot", "dashdot")
 
 
 def arm_rows(result: Mapping[str, Any]) -> list[dict[str, str]]:
-    """One row per leader and arm: each measure with its interval, the difference in accuracy, and the verdict.
+    """Returns one row per leader and arm: each metric with its interval, the difference in accuracy, and the verdict.
 
     Args:
-        result: what `gansweep confirm` left.
+        result: result of `gansweep confirm`.
     """
     rows = []
     for leader in result["leaders"]:
@@ -38,10 +38,10 @@ def arm_rows(result: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def roc_figure(result: Mapping[str, Any]) -> go.Figure | None:
-    """The ROC curves of the arms of the first leader; None if they were not kept.
+    """Returns the ROC curves of the first leader's arms; None if they were not stored.
 
     Args:
-        result: what `gansweep confirm` left.
+        result: result of `gansweep confirm`.
     """
     curves = result["leaders"][0].get("curves", {}) if result["leaders"] else {}
     curves = {name: curve for name, curve in curves.items() if "fpr" in curve}
@@ -54,7 +54,7 @@ def roc_figure(result: Mapping[str, Any]) -> go.Figure | None:
             y=drawn("sensitivity", curve["tpr"]),
             mode="lines",
             name=name,
-            # Colours repeat: the dashes tell the arms apart for whoever sees no colours, too.
+            # Colours repeat. The dashes distinguish the arms, also for readers who cannot see colours.
             line={"color": COLOURS[number % len(COLOURS)], "dash": _DASHES[number // len(COLOURS) % len(_DASHES)]},
         )
     figure.add_scatter(x=[0, 100], y=[0, 100], mode="lines", name="guessing", line={"color": INK, "width": 1})
@@ -63,11 +63,11 @@ def roc_figure(result: Mapping[str, Any]) -> go.Figure | None:
 
 
 def confusion_tables(result: Mapping[str, Any], classes: tuple[str, ...]) -> list[dict[str, Any]]:
-    """The confusion matrices of the arms of the first leader: mean numbers of images over the trainings.
+    """Returns the confusion matrices of the first leader's arms: mean numbers of images over the trainings.
 
     Args:
-        result: what `gansweep confirm` left.
-        classes: names in label order.
+        result: result of `gansweep confirm`.
+        classes: class names in label order.
     """
     curves = result["leaders"][0].get("curves", {}) if result["leaders"] else {}
     return [

@@ -36,7 +36,7 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 class _Quiet(WSGIRequestHandler):
     def log_message(self, *_: Any) -> None:
-        """Logs nothing: a line per request would bury the messages for the user."""
+        """Logs nothing, because a line per request would hide the messages for the user."""
 
 
 def serve_dashboard(
@@ -52,14 +52,14 @@ def serve_dashboard(
     a tunnel (`ssh -L 8080:127.0.0.1:8080 HOST`).
 
     Args:
-        store: the sweep.
+        store: the sweep's store.
         host: address to listen on.
-        port: port to listen on; 0: any free one.
+        port: port to listen on; 0: any free port.
         ready: called once with the URL when the server accepts connections.
 
     Raises:
         StoreError: the sweep has no study yet.
-        ConfigError: the address is taken or invalid.
+        ConfigError: the address is in use or invalid.
     """
     from optuna_dashboard import wsgi
 

@@ -1,4 +1,4 @@
-"""The common style of all figures, and the texts of their axes and points."""
+"""Common style of all figures, and the texts of their axes and points."""
 
 from __future__ import annotations
 
@@ -22,35 +22,35 @@ _HOVERED = ("fid", "fid_matched", "kid", "accuracy", "accuracy_difference", "aur
 
 
 def axis(objective: Objective) -> str:
-    """The axis title of an objective, with its unit and direction."""
+    """Returns the axis title of an objective, with its unit and direction."""
     better = "lower" if objective.direction == "minimize" else "higher"
     return f"{objective.name}{', %' if is_proportion(objective.name) else ''} ({better} is better)"
 
 
 def drawn(name: str, values: Iterable[float]) -> list[float]:
-    """Values of a score as figures show them: proportions in percent, with digits for the eye and not for a machine.
+    """Returns values of a score as shown in figures: proportions in percent, with a readable number of digits.
 
     Args:
-        name: of the score.
-        values: any.
+        name: name of the score.
+        values: the values.
     """
     factor = 100.0 if is_proportion(name) else 1.0
     return [float(f"{factor * value:.5g}") for value in values]
 
 
 def hover(row: LeaderboardRow) -> str:
-    """The text of a point under the pointer, in HTML."""
+    """Returns the HTML text of a point under the pointer."""
     scores = "<br>".join(f"{name} {score_text(name, row.scores[name])}" for name in _HOVERED if name in row.scores)
     return f"<b>trial {row.trial_id}</b>, rank {row.rank}, {row.status}<br>{row.config.family}<br>{scores}"
 
 
 def figure_of(height: int) -> go.Figure:
-    """An empty figure, `height` pixels high."""
+    """Returns an empty figure that is `height` pixels high."""
     return style(go.Figure(), height)
 
 
 def stack(objectives: Sequence[Objective], x: str) -> go.Figure:
-    """One plot per objective, above one another, with a shared axis titled `x`."""
+    """Returns a figure with one plot per objective, stacked, with a shared axis titled `x`."""
     from plotly.subplots import make_subplots
 
     count = len(objectives)

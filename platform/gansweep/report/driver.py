@@ -1,4 +1,4 @@
-"""Whether the process that drives a sweep is alive, told without disturbing it."""
+"""Detects whether the process that drives a sweep is alive, without disturbing it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _LOCKS = Path("/proc/locks")
 
 
 def driver_has_ended(store: Store) -> bool:
-    """Whether the last process that drove the sweep on this machine no longer holds its claim.
+    """Returns whether the last process that drove the sweep on this machine no longer holds its lock.
 
-    The claim is a lock that ends with its process. It is looked up, not tried: a process that starts just then must not
-    find it taken. False where that cannot be known: on an object store, for another machine's process, or where the
-    system does not list locks.
+    The lock ends with its process. It is looked up rather than acquired, because a process that starts at the same
+    moment must not find it taken. Returns False if this cannot be known: on an object store, for a process on another
+    machine, or if the system does not list locks.
 
     Args:
-        store: the sweep.
+        store: the sweep's store.
     """
     claim = None if store.local is None else store.local / _CLAIM
     if claim is None or not claim.is_file() or not _LOCKS.is_file():

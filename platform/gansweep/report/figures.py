@@ -1,4 +1,4 @@
-"""The figures of a sweep as plotly objects, for the HTML report and the dashboard."""
+"""Figures of a sweep as plotly objects, for the HTML report and the dashboard."""
 
 from __future__ import annotations
 
@@ -45,17 +45,17 @@ _SYMBOLS = {"completed": "circle", "stopped": "circle-open"}
 _ENOUGH_FOR_IMPORTANCE = 10
 """With fewer trials, importances are mostly noise of the random forest that fANOVA fits."""
 _MOST_FOR_IMPORTANCE = 125
-"""Of more, every second, third, ... trial: the time of fANOVA grows with their number, its result hardly changes."""
-_TREES = 32  # of the random forest; with 64, Optuna's default, it takes twice as long
+"""With more trials, only every second, third, ... is used: fANOVA takes longer, but its result hardly changes."""
+_TREES = 32  # trees of the random forest; Optuna's default of 64 takes twice as long
 
 
 def figures(store: Store, rows: Sequence[LeaderboardRow], study: optuna.Study | None) -> dict[str, go.Figure]:
-    """All figures for which the sweep has enough trials, by title.
+    """Returns all figures for which the sweep has enough trials, by title.
 
     Args:
-        store: the sweep.
-        rows: its leaderboard.
-        study: its Optuna study, for importances; None: without them.
+        store: the sweep's store.
+        rows: leaderboard of the sweep.
+        study: Optuna study, for importances; None: without importances.
     """
     objectives = store.info.objectives
     searched = [row for row in rows if not row.repeat_of]
@@ -87,11 +87,11 @@ def figures(store: Store, rows: Sequence[LeaderboardRow], study: optuna.Study | 
 
 
 def tradeoff_figure(rows: Sequence[LeaderboardRow], objectives: Sequence[Objective]) -> go.Figure:
-    """The first two objectives against each other, with the Pareto front of the completed trials.
+    """Plots the first two objectives against each other, with the Pareto front of the completed trials.
 
     Args:
-        rows: with values of all objectives.
-        objectives: two or more.
+        rows: rows with values of all objectives.
+        objectives: two or more objectives.
     """
     first = objectives[0]
     second = objectives[1]
@@ -126,11 +126,11 @@ def tradeoff_figure(rows: Sequence[LeaderboardRow], objectives: Sequence[Objecti
 
 
 def history_figure(rows: Sequence[LeaderboardRow], objectives: Sequence[Objective]) -> go.Figure:
-    """Each objective by trial number, with the best value so far among completed trials.
+    """Plots each objective by trial number, with the best value so far among completed trials.
 
     Args:
-        rows: with values of all objectives.
-        objectives: one plot for each.
+        rows: rows with values of all objectives.
+        objectives: objectives, one plot each.
     """
     figure = stack(objectives, x="trial")
     ordered = sorted(rows, key=lambda row: row.trial_id)
@@ -164,12 +164,12 @@ def history_figure(rows: Sequence[LeaderboardRow], objectives: Sequence[Objectiv
 def learning_figure(
     reports: pd.DataFrame, rows: Sequence[LeaderboardRow], objectives: Sequence[Objective]
 ) -> go.Figure | None:
-    """Each objective over generator iterations: one line per trial, the leaders in colour; None without reports.
+    """Plots each objective over generator iterations, one line per trial, the leaders in colour; None without reports.
 
     Args:
         reports: one row per report.
-        rows: of the leaderboard, best first.
-        objectives: one plot for each.
+        rows: leaderboard, best first.
+        objectives: objectives, one plot each.
     """
     if reports.empty:
         return None
@@ -205,13 +205,13 @@ def learning_figure(
             row=plot,
             col=1,
         )
-    # Drawn in order: the leaders' lines are to be on top.
+    # Traces are drawn in order, and the leaders' lines must be on top.
     figure.data = sorted(figure.data, key=lambda trace: trace.name != "other trials")
     return figure
 
 
 def _joined(groups: Sequence[pd.DataFrame], name: str) -> dict[str, list[Any]]:
-    """Many curves as one trace with gaps between them: a trace each would take a browser minutes."""
+    """Joins many curves into one trace with gaps between them, because one trace each would take a browser minutes."""
     joined: dict[str, list[Any]] = {"x": [], "y": [], "text": []}
     for group in groups:
         joined["x"] += [*group["iteration"].tolist(), None]
@@ -221,11 +221,11 @@ def _joined(groups: Sequence[pd.DataFrame], name: str) -> dict[str, list[Any]]:
 
 
 def difference_figure(rows: Sequence[LeaderboardRow], objectives: Sequence[Objective]) -> go.Figure | None:
-    """The gain of a detector by synthetic images, one bar per trial, best rank first; None if it was not measured.
+    """Plots a detector's gain from synthetic images, one bar per trial, best rank first; None if it was not measured.
 
     Args:
-        rows: of the leaderboard, best first.
-        objectives: the figure is about the first one that has a difference.
+        rows: leaderboard, best first.
+        objectives: objectives. The figure shows the first that has a difference.
     """
     names = [f"{objective.name}_difference" for objective in objectives]
     name = next((name for name in names if any(name in row.scores for row in rows)), None)
@@ -248,18 +248,18 @@ def difference_figure(rows: Sequence[LeaderboardRow], objectives: Sequence[Objec
         y=f"{name.removesuffix('_difference')} gained{', points' if is_proportion(name) else ''}",
     )
     figure.update_xaxes(type="category")
-    figure.update_layout(bargap=max(0.2, 1 - len(shown) / 12))  # a few bars do not become as wide as the figure
+    figure.update_layout(bargap=max(0.2, 1 - len(shown) / 12))  # keeps a few bars from filling the figure
     return figure
 
 
 def parallel_figure(rows: Sequence[LeaderboardRow], objectives: Sequence[Objective]) -> go.Figure | None:
-    """Parallel coordinates of searched parameters and objectives; None for fewer than three trials.
+    """Plots parallel coordinates of searched parameters and objectives; None for fewer than three trials.
 
     There is one line per trial, coloured by the last objective.
 
     Args:
-        rows: with values of all objectives.
-        objectives: the last axes.
+        rows: rows with values of all objectives.
+        objectives: objectives, shown as the last axes.
     """
     if len(rows) < 3:
         return None
@@ -289,13 +289,13 @@ def parallel_figure(rows: Sequence[LeaderboardRow], objectives: Sequence[Objecti
 
 
 def importance_figure(study: optuna.Study, objectives: Sequence[Objective]) -> go.Figure | None:
-    """The fraction of each objective's variance that a parameter explains; None if there are too few trials.
+    """Plots the fraction of each objective's variance that a parameter explains; None if there are too few trials.
 
     Functional ANOVA: Hutter et al. 2014, "An efficient approach for assessing hyperparameter importance".
 
     Args:
-        study: the sweep's.
-        objectives: in the study's order.
+        study: the sweep's study.
+        objectives: objectives in the study's order.
     """
     sampled = _sampled(study)
     return _importance_bars(sampled, _importances(sampled, objectives)) if sampled is not None else None
@@ -344,7 +344,7 @@ def _importance_bars(study: optuna.Study, found: Mapping[str, Mapping[str, float
 
 
 def _study_of(trials: Sequence[optuna.trial.FrozenTrial], directions: Sequence[Any]) -> optuna.Study:
-    """A study in memory with these trials, which Optuna makes without a line in the log."""
+    """Creates a study in memory with these trials, without log messages from Optuna."""
     import optuna
 
     verbosity = optuna.logging.get_verbosity()
@@ -356,7 +356,10 @@ def _study_of(trials: Sequence[optuna.trial.FrozenTrial], directions: Sequence[A
 
 
 def _dimension(label: str, values: pd.Series[Any]) -> dict[str, Any]:
-    """An axis of the parallel coordinates: linear or logarithmic for numbers, evenly spaced names for other values."""
+    """Returns an axis of the parallel coordinates.
+
+    Linear or logarithmic for numbers, evenly spaced names for others.
+    """
     if values.map(lambda value: isinstance(value, bool) or not isinstance(value, int | float)).any():
         names = sorted(map(str, values.unique()))
         codes = [names.index(str(value)) for value in values]

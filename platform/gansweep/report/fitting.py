@@ -1,4 +1,4 @@
-"""A table for terminals of any width: columns that do not fit are left out or stacked, and nothing is ever cut."""
+"""Tables for terminals of any width. Columns that do not fit are omitted or stacked, and nothing is ever truncated."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Column", "FittingTable", "chosen"]
 
 _GAP = 2  # spaces between columns
 _LEAST_PROSE = 24
-"""Narrower, a column of sentences is a column of words."""
+"""Minimum width of a column of sentences. If it were narrower, almost every word would have its own line."""
 
 
 @dataclass
@@ -25,10 +25,10 @@ class Column:
     """A column of a table.
 
     Args:
-        header: its heading; wrapped between words where it is wider than the cells.
+        header: heading, wrapped between words if it is wider than the cells.
         cells: one text per row.
-        right: whether numbers are aligned at their ends.
-        spare: whether it may be left out on a narrow screen.
+        right: whether cells are right-aligned, for numbers.
+        spare: whether the column may be omitted on a narrow screen.
         prose: whether its cells are sentences, which may be wrapped between words.
     """
 
@@ -40,7 +40,7 @@ class Column:
 
     @property
     def least(self) -> int:
-        """The width below which something would be cut."""
+        """Width below which something would be truncated."""
         from rich.cells import cell_len
 
         longest = max(map(cell_len, [*self.header.split(), *(self.words if self.prose else self.cells)]), default=0)
@@ -48,19 +48,19 @@ class Column:
 
     @property
     def words(self) -> list[str]:
-        """Every word of the cells."""
+        """All words of the cells."""
         return " ".join(self.cells).split()
 
     @property
     def named(self) -> int:
-        """The width of the heading on one line."""
+        """Width of the heading on one line."""
         from rich.cells import cell_len
 
         return cell_len(self.header)
 
     @property
     def widest(self) -> int:
-        """The width at which nothing is wrapped."""
+        """Width at which nothing is wrapped."""
         from rich.cells import cell_len
 
         return max(map(cell_len, [self.header, *self.cells]), default=0)
@@ -68,17 +68,17 @@ class Column:
 
 @dataclass
 class FittingTable:
-    """A table that fits the terminal it is printed to.
+    """A table that fits the terminal on which it is printed.
 
-    Where all columns do not fit, spare ones are left out from the right and named below. Where the others do not fit
-    either, each row becomes a block of lines. Numbers, names and options stay whole at any width.
+    If not all columns fit, spare ones are omitted from the right and named below. If the others still do not fit, each
+    row becomes a block of lines. Numbers, names and options stay whole at any width.
 
     Args:
-        columns: in their order.
-        title: a line above.
-        notes: lines below, wrapped between words.
-        bold: numbers of rows that stand out.
-        hint: what follows the names of columns that were left out.
+        columns: columns in order.
+        title: line above the table.
+        notes: lines below the table, wrapped between words.
+        bold: indices of highlighted rows.
+        hint: text after the names of omitted columns.
     """
 
     columns: list[Column]
@@ -89,11 +89,11 @@ class FittingTable:
 
     @property
     def rows(self) -> int:
-        """The number of rows."""
+        """Number of rows."""
         return max((len(column.cells) for column in self.columns), default=0)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """What rich prints."""
+        """Yields what rich prints."""
         from rich.text import Text
 
         width = options.max_width
@@ -145,14 +145,14 @@ class FittingTable:
 
 
 def chosen(columns: Sequence[Column], names: Sequence[str] | None) -> list[Column]:
-    """The columns that a user names, in that order; None: all.
+    """Returns the columns that a user names, in that order; None: all.
 
     Args:
-        columns: what there is.
+        columns: available columns.
         names: headings.
 
     Raises:
-        ConfigError: a name that no column has.
+        ConfigError: no column has one of the names.
     """
     if names is None:
         return list(columns)
@@ -164,7 +164,7 @@ def chosen(columns: Sequence[Column], names: Sequence[str] | None) -> list[Colum
 
 
 def _fitting(columns: Sequence[Column], width: int) -> list[Column]:
-    """The columns without the spare ones, from the right, that do not fit."""
+    """Returns the columns without those spare ones, from the right, that do not fit."""
     shown = list(columns)
     while _least(shown) > width:
         spare = [place for place, column in enumerate(shown) if column.spare]
@@ -179,7 +179,7 @@ def _least(columns: Sequence[Column]) -> int:
 
 
 def _widths(columns: Sequence[Column], width: int) -> list[int]:
-    """Each column's width: what is left over goes to those that would be wrapped otherwise, prose last."""
+    """Returns each column's width. Remaining space goes to columns that would otherwise be wrapped, prose last."""
     widths = [column.least for column in columns]
     left = width - sum(widths) - _GAP * (len(columns) - 1)
     for place in sorted(range(len(columns)), key=lambda place: columns[place].prose):

@@ -1,4 +1,4 @@
-"""Formats scores, values and times, the same way in tables, pages and the terminal."""
+"""Formats scores, values and times, in the same way in tables, pages and the terminal."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ __all__ = ["openings_text", "time_text", "value_text"]
 
 
 def value_text(value: Any) -> str:
-    """A configuration value as text."""
+    """Formats a configuration value."""
     if isinstance(value, float) and math.isfinite(value):
-        # A learning rate of 1.23e-05 is written so in every paper.
+        # Papers write such a learning rate as 1.23e-05.
         text = f"{value:.3g}" if value and abs(value) < 1e-3 else plain(value)
         return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
     return "-" if value is None else str(value)
 
 
 def time_text(time: datetime) -> str:
-    """A time (UTC) as text, to the minute."""
+    """Formats a time (UTC) to the minute."""
     return f"{time:%Y-%m-%d %H:%M} UTC"
 
 
 def openings_text(openings: Sequence[TestOpening]) -> str:
-    """The times at which the test patients were opened, with the reasons given; empty if never."""
+    """Formats the times and reasons of the openings of the test patients; empty if there were none."""
     return "; ".join(
         time_text(opening.opened) + (f" ({opening.reason})" if opening.reason else "") for opening in openings
     )

@@ -1,4 +1,4 @@
-"""Pieces of HTML pages that several pages share: pictures and figures that need no network."""
+"""Parts of HTML pages that several pages share: images and figures that need no network."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["data_uri", "figure_fragment", "packed_plotly", "rendered"]
 
 _PLOT_CONFIG = {
     "displaylogo": False,
-    # Its buttons lie on the legend and answer to a mouse only; the pages have their own.
+    # Its buttons cover the legend and need a mouse; the pages have their own.
     "displayModeBar": False,
     "responsive": True,
     # By default, plotly has a button that uploads the chart to a cloud service.
@@ -26,11 +26,11 @@ _PLOT_CONFIG = {
 
 
 def rendered(template: str, values: Mapping[str, Any]) -> str:
-    """A page from a template beside this module.
+    """Renders a page from a template in this package.
 
     Args:
         template: file name of the template.
-        values: what it shows; every name that it uses must be there.
+        values: values by name. Every name in the template is required.
     """
     from jinja2 import Environment, StrictUndefined
 
@@ -40,7 +40,7 @@ def rendered(template: str, values: Mapping[str, Any]) -> str:
 
 
 def data_uri(png: bytes) -> str:
-    """A PNG picture as the source of an `img` element."""
+    """Returns a PNG image as the source of an `img` element."""
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
@@ -53,7 +53,7 @@ def packed_plotly() -> str:
 
 
 def figure_fragment(figure: go.Figure, title: str) -> str:
-    """A figure as a piece of HTML; the page brings plotly's script."""
+    """Returns a figure as an HTML fragment. The page must include plotly's script."""
     name = title.lower().replace(" ", "-")
     fragment: str = figure.to_html(full_html=False, include_plotlyjs=False, div_id=name, config=_PLOT_CONFIG)
     return fragment

@@ -1,4 +1,4 @@
-"""The HTML report of a sweep: one self-contained file that needs no network, to be mailed and archived."""
+"""HTML report of a sweep: one self-contained file that needs no network, suitable for mailing and archiving."""
 
 from __future__ import annotations
 
@@ -60,11 +60,11 @@ _CAPTIONS = {
 
 
 def write_report(store: Store, out: Path) -> Path:
-    """Writes the report of a sweep, replacing an earlier one.
+    """Writes the report of a sweep and replaces an existing one.
 
     Args:
-        store: the sweep.
-        out: the file to write.
+        store: the sweep's store.
+        out: file to write.
 
     Returns:
         The absolute path of the file.
@@ -80,10 +80,10 @@ def write_report(store: Store, out: Path) -> Path:
 
 
 def report_html(store: Store) -> str:
-    """The report of a sweep as one self-contained HTML page.
+    """Returns the report of a sweep as one self-contained HTML page.
 
     Args:
-        store: the sweep.
+        store: the sweep's store.
     """
     rows = leaderboard(store)
     status = sweep_status(store)
@@ -124,10 +124,10 @@ def report_html(store: Store) -> str:
 
 
 def conclusions(store: Store) -> dict[str, Any]:
-    """The conclusions of the report as plain values for JSON: comparisons, correlations and test openings.
+    """Returns the conclusions of the report as plain values for JSON: comparisons, correlations and test openings.
 
     Args:
-        store: the sweep.
+        store: the sweep's store.
     """
     rows = leaderboard(store)
     info = store.info
@@ -144,12 +144,12 @@ def conclusions(store: Store) -> dict[str, Any]:
 
 
 def _beside(name: str) -> str:
-    """A file of this package."""
+    """Returns the content of a file in this package."""
     return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
 def _confirmation(store: Store) -> dict[str, Any] | None:
-    """The result of `confirm`, or None: the answer says if it is damaged."""
+    """Returns the result of `confirm`, or None. If it is damaged, the answer says so."""
     try:
         return confirmation(store)
     except StoreError:
@@ -170,7 +170,7 @@ def _tracking(rows: Sequence[LeaderboardRow]) -> list[dict[str, Any]]:
 
 
 def _study(store: Store) -> optuna.Study | None:
-    """The Optuna study for importances, or None: the report works without it."""
+    """Returns the Optuna study for importances, or None: the report works without it."""
     try:
         return store.load_study()
     except StoreError as error:
@@ -180,7 +180,7 @@ def _study(store: Store) -> optuna.Study | None:
 
 
 def _facts(info: SweepInfo, rows: Sequence[LeaderboardRow]) -> dict[str, str]:
-    # On CPUs this is 0, and the fact is left out.
+    # On CPUs this is 0 and is omitted.
     gpu_hours = sum(row.gpu_seconds for row in rows) / 3600
     hours = sum(row.seconds for row in rows) / 3600
     searched = sum(not row.repeat_of for row in rows)

@@ -1,4 +1,4 @@
-"""The leaderboard of a sweep, best trial first: as rows, as a table, and as a JSON document."""
+"""Leaderboard of a sweep, best trial first: as rows, as a table and as a JSON document."""
 
 from __future__ import annotations
 
@@ -38,27 +38,27 @@ __all__ = [
 
 
 def leaderboard(store: Store) -> list[LeaderboardRow]:
-    """The rows of all trials of a sweep, best first.
+    """Returns the rows of all trials of a sweep, best first.
 
     Args:
-        store: the sweep.
+        store: the sweep's store.
     """
     attempts = store.trials()
     durations = attempts.groupby("trial_id")[["seconds", "gpu_seconds"]].sum()
-    latest = attempts.drop_duplicates("trial_id", keep="last")  # the last attempt decides
+    latest = attempts.drop_duplicates("trial_id", keep="last")  # the last attempt counts
     ranked: list[dict[str, Any]] = rank_trials(latest, store.info.objectives).to_dict("records")  # type: ignore[assignment]
     rows = [_row(record, durations.loc[record["trial_id"]]) for record in ranked]
     return compare_with_first(rows, store.info)
 
 
 def as_document(rows: Sequence[LeaderboardRow], top: int | None = None) -> list[dict[str, Any]]:
-    """The leaderboard as plain values for JSON: one object per trial, best first.
+    """Returns the leaderboard as plain values for JSON: one object per trial, best first.
 
     Scores are keys of the object. `fid` and `accuracy` always exist and are None if they were not measured. `mean`,
-    `spread` and `trainings` describe the configuration of the trial, over the trainings that count.
+    `spread` and `trainings` describe the trial's configuration, over the trainings that count.
 
     Args:
-        rows: all rows, as `leaderboard` returns them. With a subset, means would be wrong.
+        rows: all rows from `leaderboard`. For a subset, means would be wrong.
         top: number of configurations to list, each with all its trainings; None: all.
     """
     of_configuration = {(row.rank, row.status): row for row in folded(rows)}
@@ -97,16 +97,16 @@ def as_table(
     top: int | None = None,
     columns: Sequence[str] | None = None,
 ) -> FittingTable:
-    """A table for the terminal: objectives, differences to real images alone, and searched parameters.
+    """Returns a table for the terminal: objectives, differences from real images alone, and searched parameters.
 
     Args:
-        rows: all rows, as `leaderboard` returns them.
-        info: their sweep.
+        rows: all rows from `leaderboard`.
+        info: record of the sweep.
         top: number of configurations to show; None: all.
-        columns: headings, scores and configuration keys to show; None: those above, parameters only as far as they fit.
+        columns: headings, scores and configuration keys to show; None: the above, with as many parameters as fit.
 
     Raises:
-        ConfigError: a column that there is not.
+        ConfigError: there is no such column.
     """
     objectives = [objective.name for objective in info.objectives]
     differences = [
@@ -129,7 +129,7 @@ def as_table(
 
 
 def _columns(rows: Sequence[LeaderboardRow], scores: Sequence[str], *, repeated: bool) -> list[Column]:
-    """The columns that are shown by default; searched parameters where there is room for them."""
+    """Returns the default columns. Searched parameters are shown if there is room."""
     columns = [
         Column("#", [str(row.rank) for row in rows], right=True),
         Column("trial", [row.trial_id for row in rows]),
@@ -147,7 +147,7 @@ def _columns(rows: Sequence[LeaderboardRow], scores: Sequence[str], *, repeated:
 def _further_columns(
     rows: Sequence[LeaderboardRow], shown: Sequence[LeaderboardRow], known: Set[str]
 ) -> Iterator[Column]:
-    """Every other score and configuration key, for whoever names it."""
+    """Yields every other score and configuration key, for users who name it."""
     scores = dict.fromkeys(name for row in rows for name in row.scores)
     columns = [_score_column(shown, name) for name in scores]
     flat = [flat_config(row.config) for row in shown]
@@ -164,19 +164,19 @@ def _score_column(rows: Sequence[LeaderboardRow], name: str) -> Column:
 
 
 def spread_text(row: LeaderboardRow, name: str, *, signed: bool = False) -> str:
-    """A score as text, for a configuration with the standard deviation over its trainings.
+    """Formats a score. For a configuration, includes the standard deviation over its trainings.
 
     Args:
         row: a row of `folded`.
         name: name of the score.
-        signed: whether it is a difference.
+        signed: whether the score is a difference.
     """
     text = score_text(name, row.scores.get(name), signed=signed)
     return f"{text} ± {score_text(name, row.spread[name]).removesuffix(' %')}" if name in row.spread else text
 
 
 def searched_keys(rows: Sequence[LeaderboardRow]) -> list[str]:
-    """Dotted configuration keys in which the trials differ, without the seed; those with most values first."""
+    """Returns dotted configuration keys in which the trials differ, without the seed; those with most values first."""
     values: dict[str, set[Any]] = {}
     for row in rows:
         for key, value in flat_config(row.config).items():
@@ -186,14 +186,17 @@ def searched_keys(rows: Sequence[LeaderboardRow]) -> list[str]:
 
 
 def short_names(keys: Sequence[str]) -> dict[str, str]:
-    """A short name for each dotted key: its last part (`loss` for `loss.kind`), or all of it if that is ambiguous."""
+    """Returns a short name for each dotted key.
+
+    Its last part (`loss` for `loss.kind`), or the whole key if ambiguous.
+    """
     ends = {key: key.removesuffix(".kind").rpartition(".")[2] for key in keys}
     counts = Counter(ends.values())
     return {key: end if counts[end] == 1 else key for key, end in ends.items()}
 
 
 def _row(record: Mapping[str, Any], durations: pd.Series[float]) -> LeaderboardRow:
-    """A row from a record of the trials table and the total durations of the trial's attempts."""
+    """Creates a row from a record of the trials table and the total durations of the trial's attempts."""
     numbers = {name: value for name, value in record.items() if isinstance(value, float) and math.isfinite(value)}
     # Scores are the remaining columns; names with a dot are configuration keys.
     own = {*TRIAL_COLUMNS, "rank", "front", "configuration", "counts"}
@@ -217,7 +220,7 @@ def _row(record: Mapping[str, Any], durations: pd.Series[float]) -> LeaderboardR
 
 
 def _text(value: Any) -> str:
-    """A text column's value; a missing one is NaN."""
+    """Returns the value of a text column. Missing values are NaN."""
     return value if isinstance(value, str) else ""
 
 

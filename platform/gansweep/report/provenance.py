@@ -1,4 +1,4 @@
-"""Where the numbers of a report come from, complete enough to run the sweep again."""
+"""Provenance of a report's numbers, complete enough to rerun the sweep."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 __all__ = ["command_of", "provenance"]
 
 _PLACES = {"cohort": "COHORT", "storage": "STORAGE"}
-"""Paths may name a site, or a patient; the cohort's content hash says which images it was."""
+"""Paths may identify a site or a patient. The cohort's content hash identifies the images."""
 
 
 def provenance(info: SweepInfo) -> dict[str, str]:
-    """The rows of the table, by name.
+    """Returns the rows of the table, by name.
 
     Args:
-        info: the sweep.
+        info: record of the sweep.
     """
     splits = ", ".join(
         f"{split}: {info.cohort.images.get(split, 0)} images of {patients} patients"
@@ -45,10 +45,10 @@ def provenance(info: SweepInfo) -> dict[str, str]:
 
 
 def command_of(info: SweepInfo) -> str:
-    """The command that runs the sweep again, with COHORT and STORAGE in place of paths.
+    """Returns the command that reruns the sweep, with COHORT and STORAGE in place of paths.
 
     Args:
-        info: the sweep.
+        info: record of the sweep.
     """
     words = ["gansweep", "sweep", info.space, "--cohort=COHORT", "--storage=STORAGE", f"--name={info.name}"]
     if not info.options:

@@ -1,4 +1,4 @@
-"""The figure of repeated trainings: how much the scores of a configuration vary by chance."""
+"""Figure of repeated trainings: how much the scores of a configuration vary by chance."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ __all__ = ["repeats_figure"]
 
 
 def repeats_figure(rows: Sequence[LeaderboardRow], objectives: Sequence[Objective]) -> go.Figure | None:
-    """All trainings of repeated configurations, with their means; None if no configuration was repeated.
+    """Plots all trainings of repeated configurations, with their means; None if no configuration was repeated.
 
     Args:
         rows: all rows of a leaderboard.
-        objectives: one plot for each.
+        objectives: objectives, one plot each.
     """
     repeated = [row for row in folded(rows) if row.trainings > 1 and row.status == "completed" and row.front >= 0]
     if not repeated:

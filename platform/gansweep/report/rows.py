@@ -1,4 +1,4 @@
-"""The rows of a leaderboard, and the differences from the first place."""
+"""Rows of a leaderboard, and their differences from the first place."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ Verdict = Literal["differs", "no evidence", "cannot be told"]
 
 @dataclass(frozen=True)
 class Difference:
-    """The difference of one objective between the first place and another configuration.
+    """Difference of one objective between the first place and another configuration.
 
     Args:
         objective: name of the objective.
         difference: first minus other, in the units of the objective.
         low, high: 95 % interval, or None.
         p: two-sided p-value of no difference, or None; corrected (Holm 1979) over all comparisons with the first place.
-        trainings: number of trainings of the first and of the other.
-        verdict: `differs` where p is below 0.05.
+        trainings: numbers of trainings of the first and of the other.
+        verdict: `differs` if p is below 0.05.
         reason: what the interval covers, or why there is no verdict.
     """
 
@@ -46,22 +46,22 @@ class LeaderboardRow:
     Args:
         trial_id: zero-padded trial number.
         status: how its last attempt ended, or `running`.
-        rank: of its configuration, from 1; see `gansweep.store.ranking.rank_trials` for the order.
-        front: 0 on the Pareto front of the trials that ended alike; -1 where an objective is missing.
-        scores: of its last report, the one of its checkpoint; scores that were not measured are left out.
-        fid_features: name and hash of the feature extractor for `fid` and `kid`.
-        config: its configuration.
+        rank: rank of its configuration, from 1; see `gansweep.store.ranking.rank_trials` for the order.
+        front: 0 on the Pareto front of the trials with the same status; -1 if an objective is missing.
+        scores: scores of its last report, which belong to its checkpoint; scores that were not measured are omitted.
+        fid_features: name and hash of the feature extractor of `fid` and `kid`.
+        config: configuration of the trial.
         reason: why it stopped, diverged or failed.
         stopped_at: generator iteration at which the scheduler stopped it.
-        iterations: generator iterations trained.
-        seconds, gpu_seconds: time spent in all attempts.
-        configuration: the first trial with the same configuration. Trials that differ only in seed are its repeats.
-        repeat_of: the trial that `gansweep repeat` trained again; empty for trainings of the search itself.
-        counts: whether it enters the mean of its configuration. If there are repeats, the search's own training does
-            not: it was selected for its score.
+        iterations: number of generator iterations trained.
+        seconds, gpu_seconds: time used by all attempts.
+        configuration: first trial with the same configuration. Trials that differ only in seed are its repeats.
+        repeat_of: trial that `gansweep repeat` retrained; empty for trainings of the search itself.
+        counts: whether it is included in the mean of its configuration. If there are repeats, the search's own training
+            is not, because it was selected for its score.
         trainings: number of trainings behind `scores`; more than 1 only in a row for a configuration.
         spread: standard deviation of each score over these trainings.
-        against_first: the first place minus this configuration by objective, for the second place and the Pareto front.
+        against_first: first place minus this configuration, by objective, for the second place and the Pareto front.
     """
 
     trial_id: str

@@ -1,4 +1,4 @@
-"""Which of the shipped search spaces a cohort fits, and what one iteration of the nearest takes on this machine."""
+"""Determines which shipped search spaces fit a cohort, and how long an iteration of the best match takes here."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SpaceFit", "fitting_spaces", "seconds_per_trial"]
 
-_TIMED = 2  # iterations that are timed, after one that is not
+_TIMED = 2  # timed iterations, after one that is not timed
 # The space made for a kind of cohort: (modality, whether there are masks).
 _NEAREST = {
     ("CT", True): "fahr_ct_masks",
@@ -27,13 +27,13 @@ _NEAREST = {
 
 @dataclass(frozen=True)
 class SpaceFit:
-    """Whether a search space can be used on a cohort.
+    """Whether a search space can be used for a cohort.
 
     Args:
-        name: of the space.
+        name: name of the space.
         problem: why its first configuration cannot be trained; "" if it can.
-        iterations: generator iterations of that configuration; 0 if there is a problem.
-        nearest: whether the space was made for such a cohort.
+        iterations: number of generator iterations of that configuration; 0 if there is a problem.
+        nearest: whether the space was made for this kind of cohort.
     """
 
     name: str
@@ -43,10 +43,10 @@ class SpaceFit:
 
 
 def fitting_spaces(cohort: Cohort) -> list[SpaceFit]:
-    """All shipped spaces, those that fit first.
+    """Returns all shipped spaces, those that fit first.
 
     Args:
-        cohort: what would be trained on.
+        cohort: cohort to train on.
     """
     from gansweep.search.prechecks import config_checker
     from gansweep.search.spaces import known_spaces, load_space
@@ -68,10 +68,10 @@ def fitting_spaces(cohort: Cohort) -> list[SpaceFit]:
 
 
 def seconds_per_trial(cohort: Cohort, space: str) -> float:
-    """How long one trial of a space would train here, alone on this machine, without its scoring.
+    """Measures how long one trial of a space would train on this machine alone, without scoring.
 
     Args:
-        cohort: what would be trained on.
+        cohort: cohort to train on.
         space: a space that fits.
     """
     import torch
@@ -96,7 +96,7 @@ def seconds_per_trial(cohort: Cohort, space: str) -> float:
 
 
 def _first_config(experiment: Experiment) -> TrialConfig:
-    """The first configuration that a sweep would try, or one drawn with seed 0."""
+    """Returns the first configuration that a sweep would try, or one drawn with seed 0."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)

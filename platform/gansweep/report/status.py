@@ -1,4 +1,4 @@
-"""The status of a sweep: counts of trials, running trials, failures, and the expected end."""
+"""Status of a sweep: counts of trials, running trials, failures, and the expected end."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _BEFORE_THE_FIRST = (
     "trained, once per cohort"
 )
 _QUIET_SECONDS = 600.0
-"""A sweep that wrote nothing for this long, and for five times its longest pause so far, has probably died."""
+"""A sweep that wrote nothing for this long, and for five times its longest pause so far, is probably dead."""
 
 
 @dataclass(frozen=True)
@@ -61,21 +61,21 @@ class RunningTrial:
 
 @dataclass(frozen=True)
 class SweepStatus:
-    """The state of a sweep at one moment.
+    """State of a sweep at one moment.
 
     Args:
         name: name of the sweep.
         answer: whether synthetic images help, in one sentence.
         asked: number of trials requested.
         counts: number of trials by the status of their last attempt.
-        running: the running trials.
-        reports_per_trial: number of reports of a trial, at equal fractions of its budget.
+        running: running trials.
+        reports_per_trial: number of reports per trial, at equal fractions of its budget.
         failures: trials by the reason why they diverged, failed or were interrupted.
         gpu_seconds: GPU time used so far.
-        created, last_activity: UTC.
-        eta_seconds: expected time until the last trial ends, at the pace so far; None if unknown.
-        dead: whether the process that drove it has ended before the sweep; known only on its machine.
-        quiet: whether the sweep wrote nothing for so long that it has probably died.
+        created, last_activity: times in UTC.
+        eta_seconds: expected time until the last trial ends, at the current pace; None if unknown.
+        dead: whether the process that drove it ended before the sweep; known only on its own machine.
+        quiet: whether the sweep has written nothing for so long that it is probably dead.
         repeats: number of trainings by `gansweep repeat`, by status; they are not trials of the sweep.
         test_openings: each use of the test patients, with its reason.
     """
@@ -111,8 +111,8 @@ def sweep_status(store: Store, now: datetime | None = None) -> SweepStatus:
     """Reads the status of a sweep, running or not, from its store.
 
     Args:
-        store: the sweep.
-        now: current time (UTC); None: the clock's.
+        store: the sweep's store.
+        now: current time (UTC); None: the system time.
     """
     now = now or datetime.now(UTC)
     info = store.info
@@ -159,10 +159,10 @@ def sweep_status(store: Store, now: datetime | None = None) -> SweepStatus:
 
 
 def as_document(status: SweepStatus) -> dict[str, Any]:
-    """The status as plain values for JSON.
+    """Returns the status as plain values for JSON.
 
     Args:
-        status: as `sweep_status` returns it.
+        status: result of `sweep_status`.
     """
     document = {**vars(status), "ended": status.ended, "finished": status.finished}
     document["running"] = [asdict(trial) for trial in status.running]
@@ -171,10 +171,10 @@ def as_document(status: SweepStatus) -> dict[str, Any]:
 
 
 def as_text(status: SweepStatus) -> RenderableType:
-    """The status as text for the terminal, with a table of running trials.
+    """Returns the status as text for the terminal, with a table of running trials.
 
     Args:
-        status: as `sweep_status` returns it.
+        status: result of `sweep_status`.
     """
     from rich.console import Group
     from rich.text import Text
@@ -244,21 +244,21 @@ def _with_interim(store: Store, trial: RunningTrial) -> RunningTrial:
 
 
 def _eta(attempts: pd.DataFrame, left: int, running: tuple[RunningTrial, ...], concurrent: int) -> float | None:
-    """Remaining work in seconds, divided by the number of concurrent trials.
+    """Returns the remaining work in seconds, divided by the number of concurrent trials.
 
-    A trial is expected to take the mean of those that ended, early-stopped ones included.
+    A trial is expected to take the mean time of ended trials, including those stopped early.
     """
     per_trial = attempts[attempts["status"].isin(_ENDED)].groupby("trial_id")["seconds"].sum()
     if per_trial.empty:
         return None
     mean = float(per_trial.mean())
-    # Running trials count up to the mean: a slow one must not make the rest negative.
+    # Running trials count up to the mean, so that a slow one does not make the remaining time negative.
     work = left * mean - sum(min(trial.seconds, mean) for trial in running)
     return max(work, 0.0) / max(1, concurrent)
 
 
 def _failures(latest: pd.DataFrame) -> dict[str, tuple[str, ...]]:
-    """Trials by the reason why they did not complete, the most frequent reason first."""
+    """Returns trials by the reason why they did not complete, the most frequent reason first."""
     grouped: dict[str, list[str]] = {}
     failed = latest[latest["status"].isin(["diverged", "failed", "interrupted"])]
     for row in failed.to_dict("records"):

@@ -1,4 +1,4 @@
-"""Which realism score predicts the gain of a detector: rank correlations over the configurations of a sweep."""
+"""Correlation between realism scores and the gain of a detector, over the configurations of a sweep."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _NO_SCORE = (_GAIN, "_real_only", "_floor", "_baseline", "_low", "_high")
 
 @dataclass(frozen=True)
 class Tracking:
-    """The correlation of one realism score with one gain.
+    """Correlation of one realism score with one gain.
 
     Args:
         metric: the realism score.
         gain: the downstream difference: with synthetic images minus without.
-        rho: Spearman's rank correlation in [-1, 1], or None. It should be negative for a distance.
+        rho: spearman's rank correlation in [-1, 1], or None. It should be negative for a distance.
         low, high: 95 % bootstrap interval over configurations (percentile method), or None.
         n: number of configurations.
         reason: why `rho` is None.
@@ -50,15 +50,15 @@ class Tracking:
 
 
 def tracking(rows: Sequence[LeaderboardRow], seed: int = 0) -> list[Tracking]:
-    """The correlation of each realism score with each gain, the strongest first.
+    """Returns the correlation of each realism score with each gain, the strongest first.
 
-    A configuration enters once, with its means over repeats, because its trainings are not independent. Trials that the
-    scheduler stopped enter, too: they have a generator and a gain like the others. Distances on different features are
-    not comparable, so only configurations with the most frequent features enter. Noise in the gain (few patients, few
-    detectors) pulls every correlation towards zero.
+    A configuration is included once, with its means over repeats, because its trainings are not independent. Trials
+    that the scheduler stopped are included too, because they also have a generator and a gain. Distances in different
+    features are not comparable, so only configurations with the most frequent features are included. Noise in the gain
+    (few patients, few detectors) biases every correlation towards zero.
 
     Args:
-        rows: as `leaderboard` returns them.
+        rows: rows from `leaderboard`.
         seed: seed of the bootstrap.
     """
     usable = [row for row in folded(rows) if row.status in ("completed", "stopped") and row.front >= 0]
@@ -71,7 +71,7 @@ def tracking(rows: Sequence[LeaderboardRow], seed: int = 0) -> list[Tracking]:
 
 
 def _tracked_gains(rows: Sequence[LeaderboardRow]) -> set[str]:
-    """The gains in accuracy and Dice, if measured. Those in sensitivity etc. would say the same again."""
+    """Returns the gains in accuracy and Dice, if measured. Others, such as sensitivity, would add no information."""
     return {f"{name}{_GAIN}" for name in ("accuracy", "dice") if any(f"{name}{_GAIN}" in row.scores for row in rows)}
 
 
@@ -101,7 +101,10 @@ def _correlation(rows: Sequence[LeaderboardRow], metric: str, gain: str, seed: i
 
 
 def _rank_correlation(x: NDArray[Any], y: NDArray[Any], axis: int = -1) -> NDArray[np.float64]:
-    """Spearman's rho along `axis`: Pearson's correlation of the ranks, with mean ranks for ties; 0 if all are tied."""
+    """Returns Spearman's rho along `axis`.
+
+    Pearson's correlation of the ranks, with mean ranks for ties; 0 if all are tied.
+    """
     from scipy import stats
 
     a = stats.rankdata(x, axis=axis)

@@ -1,10 +1,10 @@
-"""Arms of the final comparison: what detectors trained with and without a generator's samples say of test images.
+"""Arms of the final comparison: detectors trained with and without synthetic images, evaluated on test images.
 
-All arms make the same number of updates on batches of the same size, and detector number s of every arm starts from the
+All arms make the same number of updates on batches of the same size. Detector number s of every arm starts from the
 same weights (see `gansweep.scoring.networks.detection`).
 
-Three kinds of arms need no generator: the base, controls that say what augmentation and oversampling are worth, and
-rivals. A rival is a cheap way to make more of few patients: an augmentation, or real lesions pasted into controls.
+Three kinds of arms need no generator: the base, controls that measure the effect of augmentation and oversampling, and
+rivals. A rival is a cheap way to get more out of few patients: an augmentation, or real lesions pasted into controls.
 Synthetic images help only if they are better than the base and better than the best rival.
 """
 
@@ -42,13 +42,13 @@ __all__ = [
 ]
 
 BASE = "real"
-"""Real images with classical augmentation in class-balanced batches: what synthetic images must beat."""
+"""Real images with classical augmentation in class-balanced batches. Synthetic images must beat this arm."""
 
 COMPARED = tuple(name for name, metric in metrics_of("answers").items() if metric.better == "higher")
-"""What arms are compared by. Verdicts are told in percentage points, which the log loss has not."""
+"""Metrics by which arms are compared. Verdicts are in percentage points, so the log loss is excluded."""
 
 Interval = tuple[float, float, float]
-"""Value, low and high."""
+"""Value, lower bound and upper bound."""
 
 _REAL_ARMS: dict[str, dict[str, Any]] = {
     BASE: {},
@@ -65,14 +65,14 @@ _AUGMENTED = {
 _PASTED = {"paste": "real + pasted lesions", "blend": "real + blended lesions"}
 
 RIVALS = {**_AUGMENTED, **_PASTED}
-"""Names of the rivals' arms, by the name of the rival."""
+"""Names of the rivals' arms, by rival."""
 
 _PASTED_IMAGES = 512
-"""Images with pasted lesions behind an arm, one of them for each real image of a batch."""
+"""Number of images with pasted lesions in an arm. A batch has one of them for each real image."""
 
 
 def arm_names(ratios: Sequence[float]) -> tuple[str, ...]:
-    """Names of the arms that `run_arms` gives without rivals, the base first."""
+    """Returns the names of the arms that `run_arms` evaluates without rivals, the base first."""
     return (*_REAL_ARMS, *(f"real + {ratio:g} synthetic" for ratio in ratios), "synthetic only")
 
 
@@ -86,16 +86,16 @@ def run_arms(
     seeds: Sequence[int],
     device: torch.device,
 ) -> dict[str, Tensor]:
-    """Class probabilities `[s, n, classes]` of each arm's s detectors for the n test images.
+    """Returns class probabilities `[s, n, classes]` of each arm's s detectors for the n test images.
 
     Args:
-        recipe: of the base arm.
+        recipe: training recipe of the base arm.
         real: training images.
-        synthetic: one generator's samples, of every class it makes.
-        test: `[n, C, H, W]` images of patients neither the generator nor the search has seen.
-        ratios: synthetic images per real one, an arm each.
-        seeds: of the detectors; pairs of arms share their chance seed by seed.
-        device: where to train.
+        synthetic: samples of one generator, of every class that it makes.
+        test: test images `[n, C, H, W]` of patients that neither the generator nor the search has seen.
+        ratios: numbers of synthetic images per real image, one arm each.
+        seeds: seeds of the detectors. Arms share the random numbers of each seed.
+        device: training device.
     """
     return {
         **real_arms(recipe, real, test, seeds=seeds, device=device),
@@ -106,7 +106,7 @@ def run_arms(
 def real_arms(
     recipe: Recipe, real: ImageSet, test: Tensor, *, seeds: Sequence[int], device: torch.device
 ) -> dict[str, Tensor]:
-    """The arms of `run_arms` that know nothing of a generator, the base first."""
+    """Evaluates the arms of `run_arms` that need no generator, the base first."""
     return {
         name: _predicted(replace(recipe, **changes), real, None, 0.0, test, seeds, device)
         for name, changes in _REAL_ARMS.items()
@@ -123,18 +123,18 @@ def rival_arms(
     seeds: Sequence[int],
     device: torch.device,
 ) -> dict[str, Tensor]:
-    """Class probabilities `[s, n, classes]` of the arms that a generator has to beat; see `run_arms`.
+    """Returns class probabilities `[s, n, classes]` of the rivals' arms; see `run_arms`.
 
-    A rival that cannot be had is left out: pasted lesions without masks, and the augmentation that the base has.
+    Impossible rivals are omitted: pasted lesions without masks, and the augmentation that the base already uses.
 
     Args:
-        recipe: of the base arm.
-        real: training images; with masks, lesions can be pasted.
-        test: `[n, C, H, W]`.
+        recipe: training recipe of the base arm.
+        real: training images. Lesions can be pasted if they have masks.
+        test: test images `[n, C, H, W]`.
         rivals: keys of `RIVALS`.
-        positive: the class with lesions.
-        seeds: of the detectors. The first is that of the pasted lesions too.
-        device: where to train.
+        positive: index of the class with lesions.
+        seeds: seeds of the detectors. The first is also the seed of the pasted lesions.
+        device: training device.
     """
     found: dict[str, Tensor] = {}
     for rival in rivals:
@@ -157,7 +157,7 @@ def synthetic_arms(
     seeds: Sequence[int],
     device: torch.device,
 ) -> dict[str, Tensor]:
-    """The arms of `run_arms` that use a generator's samples."""
+    """Evaluates the arms of `run_arms` that use a generator's samples."""
     fractions = (*map(fraction_of_ratio, ratios), 1.0)
     names = arm_names(ratios)[len(_REAL_ARMS) :]
     return {
@@ -180,17 +180,18 @@ def _predicted(
 
 @dataclass(frozen=True)
 class JudgedArms:
-    """What the test patients say of one kind of generator.
+    """Results of one kind of generator on the test patients.
 
     Args:
-        trainings: generators behind each figure.
-        arms: value, low and high of each of `COMPARED` that is defined, by arm; 95 % intervals over patients.
-        comparisons: with `BASE`, by arm with synthetic images and metric. An arm *helps* only if it is better than the
-            best rival too.
+        trainings: number of generators behind each figure.
+        arms: value, lower and upper bound of each metric in `COMPARED` that is defined, by arm; 95 % intervals over
+            patients.
+        comparisons: comparisons with `BASE`, by synthetic arm and metric. The verdict is *helps* only if the arm is
+            also better than the best rival.
         absent: why a metric or its comparison is missing, by arm and metric.
         rivals: comparisons of the rivals with `BASE`, by arm and metric.
-        best_rival: the arm of the rival with the highest value, by metric; empty where there are no rivals.
-        over_rival: comparisons with the best rival, by arm with synthetic images and metric.
+        best_rival: arm of the rival with the best value, by metric; empty if there are no rivals.
+        over_rival: comparisons with the best rival, by synthetic arm and metric.
     """
 
     trainings: int
@@ -205,28 +206,29 @@ class JudgedArms:
 def judge_arms(
     kinds: Mapping[str, Sequence[Mapping[str, Tensor]]], test: ImageSet, positive: int, *, seed: int = 0
 ) -> dict[str, JudgedArms]:
-    """Every arm with synthetic images against its own kind's real one, and against its best rival.
+    """Compares every synthetic arm with the base arm of its own kind and with its best rival.
 
-    P-values and verdicts are corrected, metric by metric, over every claim of one sort that is made of these patients:
-    synthetic images against the base, rivals against the base, synthetic images against the best rival. Each kind has
-    its own base: where views differ (size, crop), so do the real images, and a gain must not be due to that. A metric
-    that an arm does not define is absent there, and with a base's so are the comparisons with it.
+    P-values and verdicts are corrected per metric, over all claims of the same type about these patients: synthetic
+    images against the base, rivals against the base, and synthetic images against the best rival. Each kind has its own
+    base, because different data views (size, crop) have different real images and a gain must not come from the view. A
+    metric that is undefined for an arm is absent there. If it is undefined for the base, all comparisons with the base
+    are absent.
 
-    The best rival is chosen by the test patients themselves. Chance makes the best of several look better than it is,
-    which speaks against the synthetic images and never for them.
+    The best rival is selected on the test patients themselves. Selecting the best of several overestimates it, which
+    makes the comparison harder for the synthetic images, never easier.
 
     Args:
-        kinds: what `run_arms` and `rival_arms` gave for each training of each kind.
-        test: the images that `run_arms` was given, with labels and patients.
-        positive: the class that sensitivity, specificity and AUROC are about.
-        seed: of the bootstrap.
+        kinds: results of `run_arms` and `rival_arms` for each training of each kind.
+        test: the test images passed to `run_arms`, with labels and patients.
+        positive: positive class for sensitivity, specificity and AUROC.
+        seed: seed of the bootstrap.
 
     Raises:
-        ConfigError: too few trainings.
+        ConfigError: there are too few trainings.
     """
 
     def predictions(its_arms: Sequence[Mapping[str, Tensor]], name: str) -> Predictions:
-        # A training is a generator: its detectors' mean is what it gives.
+        # One training is one generator: its prediction is the mean over its detectors.
         mean = torch.stack([arms[name].double().mean(0) for arms in its_arms])
         return Predictions(mean.numpy(), test.labels.numpy(), test.patients, positive)
 
@@ -263,9 +265,9 @@ class _Claims:
     """Comparisons of arms, corrected over all kinds.
 
     Args:
-        said: what each arm's detectors say, by kind and arm.
+        said: predictions of each arm, by kind and arm.
         absent: why a metric is missing, by kind, arm and metric.
-        seed: of the bootstrap.
+        seed: seed of the bootstrap.
     """
 
     said: Mapping[str, Mapping[str, Predictions]]
@@ -275,7 +277,7 @@ class _Claims:
     def compared(
         self, arms: Mapping[str, Sequence[str]], others: Mapping[str, Mapping[str, str]]
     ) -> dict[str, dict[str, dict[str, Comparison]]]:
-        """Each kind's `arms` with that one of its `others` which is named for the metric."""
+        """Compares each kind's `arms` with the arm that `others` names for the kind and metric."""
         found: dict[str, dict[str, dict[str, Comparison]]] = {
             kind: {name: {} for name in names} for kind, names in arms.items()
         }
@@ -295,7 +297,7 @@ class _Claims:
 
 
 def _best_of(rivals: Sequence[str], intervals: Mapping[str, Mapping[str, Interval]]) -> dict[str, str]:
-    """The rival with the best value, by metric."""
+    """Returns the rival with the best value, by metric."""
     best: dict[str, str] = {}
     for metric in COMPARED:
         values = {name: intervals[name][metric][0] for name in rivals if metric in intervals[name]}
@@ -308,7 +310,7 @@ def _best_of(rivals: Sequence[str], intervals: Mapping[str, Mapping[str, Interva
 def _beyond_rivals(
     against_base: Mapping[str, Mapping[str, Comparison]], over_rival: Mapping[str, Mapping[str, Comparison]]
 ) -> dict[str, dict[str, Comparison]]:
-    """The comparisons with the base; *helps* becomes *no evidence* where the best rival is not beaten too."""
+    """Returns the comparisons with the base. *helps* becomes *no evidence* unless the best rival is beaten too."""
     found: dict[str, dict[str, Comparison]] = {}
     for name, by_metric in against_base.items():
         found[name] = {}
@@ -321,7 +323,7 @@ def _beyond_rivals(
 
 
 def _measured(arm: Predictions, seed: int) -> tuple[dict[str, Interval], dict[str, str]]:
-    """Each metric with its interval, and why there is none of the others."""
+    """Returns each metric with its interval, and the reasons for missing metrics."""
     intervals: dict[str, Interval] = {}
     reasons: dict[str, str] = {}
     for metric in COMPARED:
@@ -333,6 +335,6 @@ def _measured(arm: Predictions, seed: int) -> tuple[dict[str, Interval], dict[st
 
 
 def _absent(reasons: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
-    """Why an arm's metric or its comparison is missing: it is not defined there or, with that reason, in the base."""
+    """Returns why a metric or its comparison is missing: it is undefined for the arm itself, or for the base."""
     of_base = {metric: f"{BASE}: {reason}" for metric, reason in reasons[BASE].items()}
     return {name: dict(own) if name in _REAL_ARMS else {**of_base, **own} for name, own in reasons.items()}

@@ -1,4 +1,4 @@
-"""Every metric between two cohorts or folders of images: what `gansweep score` does."""
+"""All metrics of two cohorts or folders of images, as computed by `gansweep score`."""
 
 from __future__ import annotations
 
@@ -37,21 +37,22 @@ def compare(
 ) -> dict[str, MetricValue]:
     """Computes every metric between two sets of images, with intervals and the real-against-real floor.
 
-    Of a cohort the training and validation images are used; its test patients stay unseen. Memorisation is judged by
-    the validation patients of `real`, or where `options.training` is given by all of `real` that is not among it.
+    For a cohort, only training and validation images are used; its test patients stay unseen. Memorisation is measured
+    against the validation patients of `real`. If `options.training` is given, it is measured against all images of
+    `real` that are not among the training images.
 
     Args:
-        real: a cohort, a folder that `ingest` could read, or one of images without labels.
-        fake: likewise; read as `real` was.
-        options: which extractor, whether images are pairs, what the generator was trained on.
-        progress: told of each step.
+        real: a cohort, a folder that `ingest` can read, or a folder of images without labels.
+        fake: the same for the synthetic images, read with the settings of `real`.
+        options: the extractor, whether images are paired, and the generator's training images.
+        progress: called after each step.
 
     Returns:
-        For each metric its value with an interval, or the reason why there is none.
+        For each metric, its value with an interval, or the reason why it has none.
 
     Raises:
-        CohortError: a folder that cannot be read, or two sets that cannot be compared.
-        ConfigError: an extractor that cannot be used.
+        CohortError: a folder cannot be read, or the two sets cannot be compared.
+        ConfigError: the extractor cannot be used.
     """
     if options.paired:
         _refuse_unlike_pairs(real, fake)
@@ -60,7 +61,7 @@ def compare(
     fake_images = _drawn_apart(*load_images(fake, info.size, progress, like=info, labelled=not plain))
     seen, unseen = _seen_and_unseen(real, real_images, options.training, info, progress)
     if plain:
-        # Classes of one set alone say nothing of the other.
+        # Labels of only one of the sets cannot be compared.
         real_images = without_labels(real_images)
         fake_images = without_labels(fake_images)
     inputs = PanelInputs(
@@ -77,16 +78,16 @@ def compare(
 
 
 def _drawn_apart(images: ImageSet, info: CohortInfo) -> ImageSet:
-    """Fake images, each its own unless the files say whose they are.
+    """Returns the fake images, each as its own patient unless the files name patients.
 
-    Ingest takes pictures of unknown patients that look alike for one patient's, lest a copy be tested on. Samples that
-    look alike were still drawn one by one.
+    Ingest assigns similar images of unknown patients to one patient, so that no copy is in the test split. Similar
+    samples, however, were still drawn independently.
     """
     return images if info.patients_known or info.modality != "raster" else replace(images, patients=())
 
 
 def _hounsfield_window(info: CohortInfo) -> Window | None:
-    """How HU became intensities; None where the images are not CT, or each has a window of its own."""
+    """Returns the window that maps HU to intensities; None if the images are not CT, or if each has its own window."""
     return window_named(info.window) if info.modality == "CT" and info.window not in ("percentile", "full") else None
 
 
@@ -97,7 +98,7 @@ def _seen_and_unseen(
     info: CohortInfo,
     progress: ProgressCallback | None,
 ) -> tuple[ImageSet | None, ImageSet | None]:
-    """What the generator is taken to have been trained on, and real images that it was not."""
+    """Returns the generator's assumed training images, and real images that it was not trained on."""
     if training is not None:
         return load_images(
             training, info.size, progress, like=info, splits=("train",), labelled=not is_unlabelled(training)
@@ -148,10 +149,10 @@ def load_images(
 
 
 def _refuse_other_intensities(info: CohortInfo, like: CohortInfo | None, path: Path) -> None:
-    """Two scanners' units or two windows make two images of one head differ, whatever generated them.
+    """Refuses sets of different modalities or windows, whose images of the same head differ whatever generated them.
 
     Raises:
-        CohortError: `info` and `like` are of different scanners, or of one and another window.
+        CohortError: `info` and `like` have different modalities or windows.
     """
     if like is None:
         return
@@ -166,7 +167,7 @@ def _refuse_other_intensities(info: CohortInfo, like: CohortInfo | None, path: P
 
 
 def _reading(source: Path, size: int, like: CohortInfo | None) -> dict[str, object]:
-    """The settings a folder is read with: with `like`, cut as that was, and of its modality where files say none."""
+    """Returns the settings for reading a folder. With `like`: its crop, and its modality if the files have none."""
     chosen = {"size": size, "split": (1.0, 0.0, 0.0), "resplit": True, "label_per": "image", "keep_blank": True}
     if like is None:
         return chosen
@@ -182,7 +183,7 @@ def _ingested(source: Path, out: Path, reading: dict[str, object], progress: Pro
 
 
 def _of(cohort: Cohort, splits: tuple[Split, ...]) -> ImageSet:
-    """The images of some splits in one set, in the manifest's order, which pairs go by; an empty split adds none."""
+    """Returns the images of some splits as one set in the manifest's order, which pairs rely on. Skips empty splits."""
     there = [split for split in splits if split == "train" or cohort.info.images.get(split)]
     parts = [cohort.load(split) for split in there]
     of_split = cohort.manifest["split"].to_numpy()
@@ -194,10 +195,12 @@ def _of(cohort: Cohort, splits: tuple[Split, ...]) -> ImageSet:
 
 
 def _refuse_unlike_pairs(real: Path, fake: Path) -> None:
-    """The test images of a cohort are left out; pairs go wrong where those of the other are others.
+    """Refuses paired cohorts with different test images.
+
+    Test images are left out, so the remaining ones would not pair.
 
     Raises:
-        CohortError: both are cohorts, and FAKE's test images do not stand where REAL's do.
+        CohortError: both are cohorts, and their test images are not in the same places.
     """
     from gansweep.cohort.dataset import Cohort
 
@@ -213,10 +216,10 @@ def _refuse_unlike_pairs(real: Path, fake: Path) -> None:
 
 
 def _labelled_as(images: ImageSet, info: CohortInfo, like: CohortInfo | None, path: Path) -> ImageSet:
-    """The images at `path` with labels as indices into the classes of `like`, which may have more of them.
+    """Returns the images with labels as indices into the classes of `like`, which may have additional classes.
 
     Raises:
-        CohortError: a class that `like` does not have.
+        CohortError: `like` does not have one of the classes.
     """
     if like is None:
         return images

@@ -1,7 +1,7 @@
-"""Real lesions pasted into real controls: synthetic patients that cost no generator.
+"""Pastes real lesions into real controls: synthetic patients that need no generator.
 
-A generator of lesions has to beat this. It needs masks, and images that lie alike (one region, one orientation), since
-a lesion is pasted where it was.
+A generator of lesions must beat this. It needs masks, and aligned images (one region, one orientation), because each
+lesion is pasted at its original position.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["can_paste", "carved_region", "paste_lesions", "poisson_blended"]
 
 BACKGROUND = -0.95
-"""Images are in [-1, 1]. What is darker and not enclosed lies outside the body."""
+"""Background threshold for images in [-1, 1]. Darker pixels that are not enclosed lie outside the body."""
 TRIES = 8
-"""Controls tried for a lesion before it is pasted although part of it comes to lie outside the body."""
+"""Number of controls tried for a lesion before it is pasted even if part of it lies outside the body."""
 
 
 class _Pasted(NamedTuple):
@@ -36,7 +36,7 @@ class _Pasted(NamedTuple):
 
 
 def can_paste(real: ImageSet, positive: int) -> bool:
-    """Whether there are a lesion to carve out and a control to paste it into."""
+    """Returns whether there is a lesion to cut out and a control to paste it into."""
     if real.masks is None:
         return False
     marked = real.masks.flatten(1).any(1)
@@ -44,24 +44,24 @@ def can_paste(real: ImageSet, positive: int) -> bool:
 
 
 def paste_lesions(real: ImageSet, positive: int, n: int, *, blend: bool, seed: int) -> ImageSet:
-    """Samples of the positive class: controls, each with the lesion of a patient.
+    """Makes samples of the positive class: controls, each with a lesion from a patient.
 
     Args:
         real: training images with masks.
-        positive: the class with lesions.
+        positive: index of the class with lesions.
         n: number of samples.
         blend: whether borders are blended (`poisson_blended`) instead of copied.
-        seed: of the draws.
+        seed: seed of the random draws.
 
     Returns:
         n images with masks and without patients.
 
     Raises:
-        CohortError: no masks, no lesion, or no control.
+        CohortError: there are no masks, no lesion, or no control.
 
     Source:
-        Zhang et al. 2021, "CarveMix" (arXiv 2108.06883), section 2.2, for the region that is carved out. There lesions
-        are pasted into other patients too; here into controls alone, whose label is then the lesion's.
+        Zhang et al. 2021, "CarveMix" (arXiv 2108.06883), section 2.2, for the carved region. CarveMix also pastes
+        lesions into other patients. Here they are pasted into controls only, whose label becomes that of the lesion.
     """
     if not can_paste(real, positive) or real.masks is None:
         raise CohortError("no lesion to paste, or no control to paste it into", fix="ingest with masks")
@@ -94,19 +94,19 @@ def _pasted(
 
 
 def carved_region(mask: Bools, rng: np.random.Generator) -> Bools:
-    """A region around or within a lesion, as wide as chance has it.
+    """Returns a region around or within a lesion, with a random margin.
 
-    With d the greatest depth of the lesion, the border lies at a distance from the lesion's own that is uniform in
-    [-d / 2, 0] (inside) or in [0, d] (outside), each in half of the cases.
+    Let d be the greatest depth of the lesion. The signed distance of the region's border from the lesion's border is
+    uniform in [-d / 2, 0] (inside) or in [0, d] (outside), with probability one half each.
 
     Args:
-        mask: `[H, W]` of a lesion, not empty.
-        rng: draws.
+        mask: lesion mask `[H, W]`, not empty.
+        rng: random generator.
 
     Source:
         CarveMix, eqs. 3 and 4.
     """
-    # Of pixel centres, to the lesion's outline half a pixel from them; negative inside.
+    # Distance of pixel centres from the lesion's outline, which is half a pixel away from them; negative inside.
     depth = ndimage.distance_transform_edt(mask) - 0.5
     away = np.where(mask, -depth, ndimage.distance_transform_edt(~mask) - 0.5)
     deepest = float(depth.max())
@@ -117,21 +117,21 @@ def carved_region(mask: Bools, rng: np.random.Generator) -> Bools:
 
 
 def poisson_blended(donor: Floats, host: Floats, region: Bools) -> Floats:
-    """The host with the donor's `region`: its gradients at the border, its own grey values at the core.
+    """Returns the host with the donor's `region`: its gradients at the border, its own grey values at the core.
 
-    At the border the solution of Poisson's equation with the donor's gradients and the host's values leaves no seam.
-    It would also shift the whole lesion to the host's level, and in CT the level carries the diagnosis. So from the
-    border to the core it gives way to the donor's own values.
+    At the border, the solution of Poisson's equation with the donor's gradients and the host's values leaves no seam.
+    It would also shift the whole lesion to the host's level, but in CT the level carries the diagnosis. From the border
+    to the core, the result therefore changes gradually to the donor's own values.
 
     Args:
-        donor: `[C, H, W]`, with the lesion.
-        host: `[C, H, W]`, the control.
-        region: `[H, W]` what is taken from the donor.
+        donor: image with the lesion, `[C, H, W]`.
+        host: control, `[C, H, W]`.
+        region: region to copy from the donor, `[H, W]`.
 
     Source:
         Pérez, Gangnet & Blake 2003, "Poisson Image Editing", eqs. 3 and 7 to 9.
     """
-    # On the picture's own edge there is no value to meet.
+    # The edge of the image has no host values to match.
     region = region.copy()
     region[[0, -1], :] = False
     region[:, [0, -1]] = False
@@ -160,6 +160,6 @@ def poisson_blended(donor: Floats, host: Floats, region: Bools) -> Floats:
 
 
 def _body(image: Floats) -> Bools:
-    """`[H, W]` what is not the air around the body."""
+    """Returns a mask `[H, W]` of everything except the air around the body."""
     body: Bools = ndimage.binary_fill_holes((image > BACKGROUND).any(0))
     return body

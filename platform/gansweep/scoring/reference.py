@@ -1,7 +1,7 @@
-"""What every trial with one data view is scored against: real images, their features, and real-only detectors.
+"""Reference of all trials with one data view: real images, their features, and real-only detectors.
 
-Computed once per cohort and view, and kept in a cache folder under keys that change with whatever the content
-depends on.
+A reference is computed once per cohort and view. It is cached in a folder, under keys that change with everything that
+its content depends on.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ log = logging.getLogger(__name__)
 
 
 class ScoredCohort(Protocol):
-    """What scoring needs of a cohort."""
+    """The parts of a cohort that scoring needs."""
 
     @property
     def content_hash(self) -> str:
-        """Names the data."""
+        """Hash that identifies the data."""
 
     @property
     def info(self) -> Any:
-        """Has `positive_class`."""
+        """Information about the cohort, with `positive_class`."""
 
     def spec(self, view: DataView | None = None) -> ImageSpec:
-        """The shape of the images."""
+        """Returns the shape of the images."""
 
     def load(self, split: Literal["train", "val"], view: DataView | None = None) -> ImageSet:
-        """The images of a split."""
+        """Loads the images of a split."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,9 @@ class Baseline:
     """Detectors trained on real images alone.
 
     Args:
-        recipe: how these and the others are trained.
-        detectors: one per seed, in evaluation mode.
-        probabilities: `[s, n_val, classes]` for the validation images.
+        recipe: training recipe of these and of all other detectors.
+        detectors: one detector per seed, in evaluation mode.
+        probabilities: class probabilities for the validation images, `[s, n_val, classes]`.
     """
 
     recipe: Recipe
@@ -79,10 +79,10 @@ class Reference:
         positive: index of the positive class.
         train: real training images.
         val: real validation images.
-        extractor: of features.
-        train_features: `[n_train, d]`.
-        val_features: `[n_val, d]`.
-        baseline: None where there is one class only, and so nothing to detect.
+        extractor: feature extractor.
+        train_features: features `[n_train, d]`.
+        val_features: features `[n_val, d]`.
+        baseline: real-only detectors; None if there is a single class, and so nothing to detect.
     """
 
     spec: ImageSpec
@@ -97,14 +97,14 @@ class Reference:
 
 @dataclass(frozen=True)
 class ReferenceMaker:
-    """Makes references, or reads them from the cache.
+    """Computes references or reads them from the cache.
 
     Args:
         cohort: the images.
-        scoring: how to score.
-        trainables: where the detector's name is looked up.
-        cache: a folder.
-        device: where to compute.
+        scoring: scoring settings.
+        trainables: registry with the detector's name.
+        cache: cache folder.
+        device: device for computations.
 
     Raises:
         ConfigError: an unknown detector, or one without the file that it learns on.
@@ -120,11 +120,11 @@ class ReferenceMaker:
         detector_builder(self.scoring, self.trainables, self.cohort.spec())
 
     def make(self, view: DataView, world: World) -> Reference:
-        """The reference of a data view; every worker calls it together.
+        """Returns the reference of a data view. All workers must call it together.
 
         Raises:
-            CohortError: a split with fewer than two images, or without a class.
-            ConfigError: a feature extractor that cannot be used.
+            CohortError: a split has fewer than two images, or lacks a class.
+            ConfigError: the feature extractor cannot be used.
         """
         spec = self.cohort.spec(view)
         train, val = world.checked(lambda: (self._load("train", view), self._load("val", view)))
@@ -139,24 +139,24 @@ class ReferenceMaker:
         return Reference(spec, positive, train, val, extractor, features["train"], features["val"], baseline)
 
     def extractor(self, view: DataView, train: ImageSet, world: World) -> Extractor:
-        """The extractor of features of a data view; every worker calls it together.
+        """Returns the feature extractor of a data view. All workers must call it together.
 
         Args:
             view: the data view.
-            train: its training images, which the cohort's own encoder is trained on.
+            train: training images of the view, on which the cohort's own encoder is trained.
             world: the workers.
 
         Raises:
-            ConfigError: an extractor that cannot be used.
+            ConfigError: the extractor cannot be used.
         """
         named = world.checked(lambda: self.scoring.features and load_extractor(self.scoring.features, self.device))
         return named or self._encoder(view, train, world)
 
     def segmenters(self, view: DataView, real: Reference, world: World) -> tuple[Recipe, Tensor]:
-        """How segmenters are trained, and the `mask_scores` of those trained on real pairs alone.
+        """Returns the training recipe of segmenters, and the `mask_scores` of segmenters trained on real pairs alone.
 
         Raises:
-            ConfigError: an unknown segmenter, or one that cannot take images of this size.
+            ConfigError: the segmenter is unknown, or does not support this image size.
             CohortError: no validation image has a lesion.
         """
         settings = self.scoring
@@ -246,20 +246,20 @@ class ReferenceMaker:
 
 
 def mask_scores(segmenters: Sequence[nn.Module], images: ImageSet, device: torch.device) -> Tensor:
-    """Each of a trial's metrics of masks, in the registry's order, of each segmenter on each image with a lesion.
+    """Computes a trial's mask metrics, in the registry's order, for each segmenter and each image with a lesion.
 
-    Images without a lesion are left out: their Dice is 1 or 0, whatever the size of the mistake.
+    Images without a lesion are omitted: their Dice is 1 or 0, whatever the size of the error.
 
     Args:
-        segmenters: s of them, in evaluation mode.
+        segmenters: s segmenters in evaluation mode.
         images: real images with masks.
-        device: where the segmenters are.
+        device: device of the segmenters.
 
     Returns:
-        `[s, metrics, n]` for the n images that have a lesion.
+        Scores `[s, metrics, n]` for the n images that have a lesion.
 
     Raises:
-        CohortError: images without masks, or none with a lesion.
+        CohortError: the images have no masks, or none has a lesion.
     """
     marked = with_lesion(images)
     if images.masks is None or not marked.any():
@@ -273,11 +273,11 @@ def mask_scores(segmenters: Sequence[nn.Module], images: ImageSet, device: torch
 
 @torch.no_grad()
 def _network(recipe: Recipe, spec: ImageSpec) -> str:
-    """Names what is trained: a name alone does not tell a user's network from an earlier one of the same name.
+    """Returns an identifier of the network: a user may change a network without changing its name.
 
-    The weights do not tell what is done with them. So the name also has what the untrained network says of two images,
-    at rest and in training, along two random directions; in three digits, for other numbers of threads add up in
-    another order.
+    Weights alone do not identify what the network does with them. The identifier therefore also includes the untrained
+    network's outputs for two images, in evaluation and in training mode, projected on two random directions. They are
+    rounded to three digits, because other numbers of threads sum in another order.
     """
     with seeded(0, torch.device("cpu")):
         untrained = recipe.build()

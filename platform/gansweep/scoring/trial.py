@@ -1,10 +1,11 @@
-"""The scores of a trial: how real its samples look, and what a detector trained with them gains on validation patients.
+"""Scores of a trial: how realistic its samples look, and what a detector gains from them on validation patients.
 
-Which scores these are, the registry says: all of `gansweep.scoring.metrics.registry.METRICS` that are marked `trial`.
+The registry defines which scores these are: all metrics in `gansweep.scoring.metrics.registry.METRICS` that are marked
+`trial`.
 
-Samples are compared with the real *training* images: these are what the generator is asked to imitate, and there are
-more of them than of any other split. A generator that replays them therefore scores well here; the detector, which is
-tested on patients no generator has seen, and the memorisation checks are there to tell. Beside each distance stands
+Samples are compared with the real *training* images. These are what the generator should imitate, and there are more of
+them than in any other split. A generator that reproduces its training images therefore scores well here. The detector,
+tested on patients that no generator has seen, and the memorisation checks reveal this. Each distance is reported with
 its floor: the distance of real validation images, of other patients, to the same training images.
 """
 
@@ -37,24 +38,24 @@ if TYPE_CHECKING:
 __all__ = ["TrialScorer"]
 
 CHUNK = 64
-"""Samples drawn from one seed; the unit in which drawing is split over workers, whatever their number."""
+"""Number of samples drawn from one seed. Drawing is split over workers in chunks, whatever the number of workers."""
 
 
 class TrialScorer:
     """Scores the trials of a sweep.
 
-    Under `torch.distributed` every worker must call `score` together: drawing, feature extraction and detectors are
-    split over the workers, and each gets the same numbers, those that one worker alone would get.
+    Under `torch.distributed`, all workers must call `score` together. Drawing, feature extraction and detectors are
+    split over the workers. Each worker gets the same scores, equal to those of a single worker.
 
     Args:
-        cohort: the images; only training and validation patients are looked at.
-        scoring: how to score.
-        trainables: where the detector's name is looked up.
-        cache: a folder for the encoder, the features of real images and the real-only detectors.
-        device: where to compute.
+        cohort: the images. Only training and validation patients are used.
+        scoring: scoring settings.
+        trainables: registry with the detector's name.
+        cache: folder for the encoder, the features of real images and the real-only detectors.
+        device: device for computations.
 
     Raises:
-        ConfigError: an unknown detector.
+        ConfigError: the detector is unknown.
     """
 
     def __init__(
@@ -67,47 +68,49 @@ class TrialScorer:
 
     @property
     def fid_features(self) -> str:
-        """The extractor of the view scored last (of the plain view before any), `name:hash12`."""
+        """Extractor of the view that was scored last, as `name:hash12`. Before any scoring, that of the plain view."""
         return (self._made[1] if self._made else self.reference(DataView())).extractor.name
 
     def reference(self, view: DataView) -> Reference:
-        """What trials with this data view are compared with; made, or read from the cache, when first needed.
+        """Returns the reference for this data view. Computes it or reads it from the cache when first needed.
 
         Raises:
-            CohortError: a split with fewer than two images, or without a class.
-            ConfigError: a feature extractor that cannot be used.
+            CohortError: a split has fewer than two images, or lacks a class.
+            ConfigError: the feature extractor cannot be used.
         """
         if self._made is None or self._made[0] != view:
-            self._made = None  # one view at a time, for memory
+            self._made = None  # one view at a time, to save memory
             self._made = (view, self._maker.make(view, World.current(self.device)))
         return self._made[1]
 
     def score(self, sampler: Sampler, config: TrialConfig, iteration: int = 0) -> dict[str, float]:
-        """All scores of a trial at one of its reports; a function of its arguments alone.
+        """Computes all scores of a trial at one of its reports. The result depends on the arguments alone.
 
         Args:
-            sampler: draws from the trial's generator.
+            sampler: draws samples from the trial's generator.
             config: the trial's configuration (data view, synthetic ratio, sample filter, seed).
-            iteration: of the generator; each report draws fresh samples.
+            iteration: iteration of the generator. Each report draws new samples.
 
         Returns:
-            The metrics that are marked `trial` in the registry, by what they take:
+            The metrics that are marked `trial` in the registry, by input:
 
-            - of features, against the training images; with `_floor`, the same of the validation images, and of a
-              metric that depends on the number of images `_matched`, of as many samples as the floor has images;
-            - of answers, where there is more than one class: means over the detectors, on validation images; the same
-              with `_real_only`, of detectors trained on real images alone, and `_difference`;
-            - of the classes that the real-only detectors see in the samples: means over classes, then over these;
-            - of pairs, of fusions and of images what `paired_scores` gives, of families that answer pairs;
-            - of masks, of families that draw them: means over the segmenters, on validation images with a lesion, with
+            - features: metrics against the training images; with `_floor`, the same for the validation images; for a
+              metric that depends on the number of images, with `_matched`, the same for as many samples as the floor
+              has images;
+            - answers, if there is more than one class: means over the detectors, on validation images; with
+              `_real_only`, the same for detectors trained on real images alone, and `_difference`;
+            - classes that the real-only detectors assign to the samples: means over classes, then over detectors;
+            - pairs, fusions and images: the results of `paired_scores`, for families that make paired images;
+            - masks, for families that make them: means over the segmenters, on validation images with a lesion, with
               `_real_only` and `_difference`.
 
-        A family that makes some classes only is asked for these alone, and compared with real images of these alone;
-        detectors and segmenters then get real images of the others. Of a family whose samples have no label detectors
-        learn nothing: its arm is the real-only one, every difference is 0 and there is no `lesion_fidelity`.
+            A family that makes only some classes is asked for these alone, and its samples are compared with real
+            images of these alone. Detectors and segmenters then get real images of the other classes. Detectors cannot
+            learn from samples without labels: for such a family, the arm equals the real-only arm, every difference is
+            0 and there is no `lesion_fidelity`.
 
         Raises:
-            Diverged: samples that are not finite.
+            Diverged: samples are not finite.
         """
         real = self.reference(config.data)
         world = World.current(self.device)
@@ -119,7 +122,7 @@ class TrialScorer:
         if real.baseline is not None:
             labelled = bool(trainables.classes_labelled(config, real.spec))
             scores |= self._downstream(real, real.baseline, samples if labelled else None, config, world)
-        outlined = real.val.masks is not None and bool(real.val.masks.any())  # else there is nothing to be right about
+        outlined = real.val.masks is not None and bool(real.val.masks.any())  # without lesions, masks cannot be scored
         if samples.masks is not None and outlined and self.scoring.segmenter_steps:
             scores |= self._segmentation(real, samples, config, world)
         scores |= self._held_out(sampler, real, config)
@@ -133,17 +136,17 @@ class TrialScorer:
     def _draw(
         self, sampler: Sampler, labels: Tensor, report: tuple[int, int], real: Reference, world: World
     ) -> ImageSet:
-        """Samples for `labels`, with masks where the family draws them beside the image.
+        """Draws samples for `labels`, with masks if the family makes them.
 
         Args:
-            sampler: of the generator.
-            labels: `[n]` wanted classes.
+            sampler: draws samples from the generator.
+            labels: intended classes `[n]`.
             report: the trial's seed and the report's iteration.
-            real: what the samples are compared with.
+            real: reference that the samples are compared with.
             world: the workers that share the drawing.
 
         Raises:
-            Diverged: samples that are not finite.
+            Diverged: samples are not finite.
         """
         spec = real.spec
         starts = world.mine(range(0, len(labels), CHUNK))
@@ -152,7 +155,7 @@ class TrialScorer:
             return sampler(Condition(labels[start : start + CHUNK]), report_seed(*report, start))
 
         parts = world.checked(lambda: [(start, draw(start)) for start in starts])
-        # The first worker always has a part; others may have none.
+        # The first worker always has a part; the others may have none.
         channels = world.broadcast(parts[0][1].shape[1] if parts else 0)
         drawn = world.assembled(parts, torch.zeros(len(labels), channels, spec.size, spec.size))
         if not drawn.isfinite().all():
@@ -184,7 +187,10 @@ class TrialScorer:
     def _downstream(
         self, real: Reference, baseline: Baseline, samples: ImageSet | None, config: TrialConfig, world: World
     ) -> dict[str, float]:
-        """What detectors gain by `samples`; None: samples without a label, from which none learns."""
+        """Returns the scores of detectors trained with `samples`.
+
+        None means samples without labels, which are not used.
+        """
         real_only = _answer_scores(baseline.probabilities, real)
         if samples is None:
             return _compared(real_only, real_only)
@@ -201,9 +207,9 @@ class TrialScorer:
     def _with_samples(
         self, real: Reference, baseline: Baseline, samples: ImageSet, synthetic_fraction: float, world: World
     ) -> Tensor:
-        """Probabilities `[s, n_val, classes]` of detectors trained on real and synthetic images."""
+        """Returns probabilities `[s, n_val, classes]` of detectors trained on real and synthetic images."""
         if synthetic_fraction == 0 or not len(samples):
-            return baseline.probabilities  # the real-only arm itself
+            return baseline.probabilities  # this is the real-only arm
         seeds = world.mine(range(self.scoring.detector_seeds))
 
         recipe = baseline.recipe
@@ -216,7 +222,7 @@ class TrialScorer:
         return world.assembled(trained(), torch.zeros_like(baseline.probabilities))
 
     def _segmentation(self, real: Reference, samples: ImageSet, config: TrialConfig, world: World) -> dict[str, float]:
-        """Scores of segmenters trained on real and generated pairs, beside those trained on real pairs alone."""
+        """Returns scores of segmenters trained on real and generated pairs, and on real pairs alone."""
         recipe, real_only = self._maker.segmenters(config.data, real, world)
         fraction = fraction_of_ratio(config.synthetic_ratio)
         with_samples = real_only
@@ -235,12 +241,10 @@ class TrialScorer:
 
 
 def _wanted_labels(real: Reference, made: Tensor, n: int) -> Tensor:
-    """Labels to ask for: n in the proportions of the training images, then what class-balanced batches need besides.
+    """Returns the labels to draw: n in the proportions of the training images, then those for class-balanced batches.
 
-    Of the classes `made` only.
-
-    The first n are for distances: a distance to the training images must not be due to other proportions. The rest
-    bring every class up to n / classes.
+    Only classes in `made` are included. The first n labels are for distances: a distance to the training images must
+    not come from other class proportions. The rest bring every class up to n / classes.
     """
     classes = len(real.spec.classes)
     labels = real.train.labels
@@ -250,12 +254,15 @@ def _wanted_labels(real: Reference, made: Tensor, n: int) -> Tensor:
 
 
 def _spread(rows: Tensor, n: int) -> Tensor:
-    """N of the rows at equal distances, so that every class of sorted rows is met; some again where n exceeds them."""
+    """Returns n of the rows, evenly spaced, so that every class of sorted rows is included.
+
+    Repeats rows if n exceeds them.
+    """
     return rows[torch.linspace(0, len(rows) - 1, n).round().long()]
 
 
 def _answer_scores(probabilities: Tensor, real: Reference) -> dict[str, float]:
-    """Scores of detectors with these probabilities `[s, n_val, classes]` for the validation images."""
+    """Returns scores of detectors with probabilities `[s, n_val, classes]` for the validation images."""
     answers = Predictions(probabilities.numpy(), real.val.labels.numpy(), real.val.patients, real.positive)
     return {
         name: mean_over_trainings(metric.compute, answers) for name, metric in metrics_of("answers", trial=True).items()
@@ -263,7 +270,7 @@ def _answer_scores(probabilities: Tensor, real: Reference) -> dict[str, float]:
 
 
 def _recognition(seen: Tensor, labels: Tensor) -> dict[str, float]:
-    """Scores of the class probabilities `seen` `[n, classes]` in samples of the wanted `labels` `[n]`."""
+    """Returns scores of the class probabilities `seen` `[n, classes]` for samples with the intended `labels` `[n]`."""
     scores: dict[str, float] = {}
     for name, metric in metrics_of("classes", trial=True).items():
         values = metric.compute(seen, labels)
@@ -284,18 +291,18 @@ def _compared(with_samples: dict[str, float], real_only: dict[str, float]) -> di
 
 
 def paired_scores(sampler: Sampler, task: PairedTask, labels: Tensor, seed: int = 0) -> dict[str, float]:
-    """Scores of a translator's answers, and beside each that of the baseline which takes no model.
+    """Returns scores of a translator's outputs, and of the baseline that needs no model.
 
     Args:
-        sampler: draws from the trial's generator.
-        task: held-out sources and what they should become, from the family's `paired_task`.
-        labels: `[n]` classes of the held-out images.
-        seed: of families that draw noise besides.
+        sampler: draws samples from the trial's generator.
+        task: held-out sources and their targets, from the family's `paired_task`.
+        labels: classes of the held-out images `[n]`.
+        seed: seed for families that also use noise.
 
     Returns:
-        Means over images, of pairs (with two targets, which are to be united, means over both), of fusions where there
-        are two targets, and of the images alone; and each with `_baseline`. A mean that is not finite (PSNR of equal
-        images, correlations of constant ones) is left out, and metrics that need larger images.
+        Means over images of the metrics of pairs (means over both targets, if an output combines two), of fusions if
+        there are two targets, and of the images alone; each also with `_baseline`. Means that are not finite (PSNR of
+        equal images, correlations of constant images) are omitted, as are metrics that need larger images.
     """
     answers = sampler(Condition(labels, task.sources), seed)[:, : task.baseline.shape[1]]
     targets = [target.cpu() for target in task.targets]

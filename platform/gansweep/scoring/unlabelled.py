@@ -1,4 +1,4 @@
-"""Plain folders of images without labels: what `gansweep score` takes as torch-fidelity and pytorch-fid do."""
+"""Plain folders of images without labels, which `gansweep score` accepts as torch-fidelity and pytorch-fid do."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _LABEL = "image"
 
 
 def is_unlabelled(folder: Path) -> bool:
-    """Whether a folder has images right inside and nothing that labels them.
+    """Returns whether a folder contains images directly, and nothing that labels them.
 
     Args:
-        folder: a folder of the user's.
+        folder: the user's folder.
     """
     if not folder.is_dir() or (folder / "labels.csv").is_file() or (folder / "cohort.json").is_file():
         return False
@@ -33,11 +33,11 @@ def is_unlabelled(folder: Path) -> bool:
 
 
 def one_label(folder: Path, table: Path) -> Path:
-    """Writes a labels CSV that gives every image below a folder the same label.
+    """Writes a labels CSV that gives every image in a folder and its subfolders the same label.
 
     Args:
-        folder: the images.
-        table: the file to write.
+        folder: folder with the images.
+        table: file to write.
 
     Returns:
         `table`.
@@ -50,9 +50,9 @@ def one_label(folder: Path, table: Path) -> Path:
 
 
 def without_labels(images: ImageSet) -> ImageSet:
-    """The same images, all of one class.
+    """Returns the same images with a single class.
 
     Args:
-        images: any.
+        images: images with or without labels.
     """
     return replace(images, labels=torch.zeros_like(images.labels))

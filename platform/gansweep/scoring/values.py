@@ -1,4 +1,4 @@
-"""A metric's value with its interval, or the reason why there is none."""
+"""Value of a metric with its interval, or the reason why it has none."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Halved", "MetricValue", "Sets", "attempted", "beside_floor", "mean_of", "of_resampled"]
 
 FAILURES = (GansweepError, ArithmeticError, RuntimeError, ValueError)
-"""What odd images make arithmetic raise; of other kinds are our own faults, which no reason should cover up."""
+"""Exceptions that unusual images can cause. Other exceptions are bugs, which a reason must not hide."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class MetricValue:
     """A metric with its uncertainty, or the reason why it is absent.
 
     Args:
-        value: None where absent.
-        low, high: 95 % interval; None where absent, or of too few patients.
-        n_real, n_fake: images behind it.
-        features: the extractor, `name:hash12`; empty where none is used.
-        reason: why it or its interval is absent, or what it was computed from.
+        value: value; None if absent.
+        low, high: 95 % interval; None if the value is absent, or if there are too few patients.
+        n_real, n_fake: numbers of images behind the value.
+        features: extractor as `name:hash12`; empty if none is used.
+        reason: why the value or its interval is absent, or what the value was computed from.
     """
 
     value: float | None
@@ -45,7 +45,7 @@ class MetricValue:
     reason: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values; empty texts are left out."""
+        """Returns plain JSON values. Omits empty texts."""
         numbers = {name: getattr(self, name) for name in ("value", "low", "high", "n_real", "n_fake")}
         texts = {"features": self.features, "reason": self.reason}
         return numbers | {name: text for name, text in texts.items() if text}
@@ -58,10 +58,10 @@ class Sets:
     Args:
         real, fake: the images.
         of_real, of_fake: their features `[n, d]`.
-        halves: rows of `real`: two halves that share no patient.
-        extractor: name of the features' extractor.
+        halves: rows of `real` in two halves that share no patient.
+        extractor: name of the feature extractor.
         paired: whether image i of `fake` was made for image i of `real`.
-        seed: of resampling.
+        seed: seed of resampling.
     """
 
     real: ImageSet
@@ -74,11 +74,14 @@ class Sets:
     seed: int
 
     def absent(self, reason: str) -> MetricValue:
-        """The value of a metric that there is none of."""
+        """Returns the value of a metric that is absent."""
         return MetricValue(None, None, None, len(self.real), len(self.fake), reason=reason)
 
     def mean_of_pairs(self, values: Tensor) -> MetricValue:
-        """The mean of one value per pair; whose a pair is, the real image says, or else the fake one."""
+        """Returns the mean of one value per pair.
+
+        The patient of a pair is that of the real image, or else of the fake image.
+        """
         pairs = Sample.of(values, self.real if self.real.patients else self.fake)
         return mean_of(pairs, self, len(self.real), len(self.fake))
 
@@ -86,7 +89,10 @@ class Sets:
 def attempted(
     names: Sequence[str], sets: Sets, compute: Callable[[], dict[str, MetricValue]]
 ) -> dict[str, MetricValue]:
-    """What `compute` gives; where it fails, `names` are absent with the reason, and the rest of a panel is not lost."""
+    """Returns the result of `compute`.
+
+    If it fails, only `names` are absent, with the reason; the panel's rest is unaffected.
+    """
     try:
         return compute()
     except FAILURES as error:
@@ -98,7 +104,7 @@ def _why(error: Exception) -> str:
 
 
 def of_resampled(found: Resampled, n_real: int, n_fake: int, features: str = "", reason: str = "") -> MetricValue:
-    """A resampled value with what was behind it; absent where it is not finite."""
+    """Returns a resampled value with its numbers of images; absent if it is not finite."""
     if not math.isfinite(found.value):
         return MetricValue(None, None, None, n_real, n_fake, reason="not finite")
     said = "; ".join(part for part in (reason, found.reason) if part)
@@ -106,7 +112,7 @@ def of_resampled(found: Resampled, n_real: int, n_fake: int, features: str = "",
 
 
 def mean_of(sample: Sample, sets: Sets, n_real: int, n_fake: int, reason: str = "") -> MetricValue:
-    """The mean of one value per image, with its interval over patients."""
+    """Returns the mean of one value per image, with its interval over patients."""
     values = sample.values
     if not values.isfinite().all():
         return sets.absent(
@@ -117,12 +123,12 @@ def mean_of(sample: Sample, sets: Sets, n_real: int, n_fake: int, reason: str = 
 
 @dataclass(frozen=True)
 class Halved:
-    """Two samples, the real one in halves that share no patient.
+    """Two samples, with the real sample in halves that share no patient.
 
     Args:
         real, fake: the samples.
-        halves: rows of each half of `real`, as numbers or as a mask.
-        seed: of resampling.
+        halves: rows of each half of `real`, as indices or as a mask.
+        seed: seed of resampling.
     """
 
     real: Sample
@@ -140,23 +146,23 @@ def beside_floor(
     features: str = "",
     reason: str = "",
 ) -> dict[str, MetricValue]:
-    """A distance between two samples, and beside it two that may be compared with each other.
+    """Returns a distance between two samples, and two further distances that are comparable with each other.
 
-    `_floor` is the distance between the halves of the real sample: what real images of other patients get. The distance
-    itself is of more images, and a distance of more images is smaller. A generator at two or three times the distance
-    of a perfect one would still pass the floor. `_matched` is therefore what can be compared with the floor: the
-    distance of the first half to as many fake images as there are in the second. Where there are fewer fake images than
-    that, the floor takes as few real ones.
+    `_floor` is the distance between the halves of the real sample: what real images of other patients score. The
+    distance itself uses more images, and a distance of more images is smaller. A generator at two or three times the
+    distance of a perfect one could therefore be below the floor. `_matched` is comparable with the floor: it is the
+    distance of the first half to as many fake images as the second half has. If there are fewer fake images than that,
+    the floor uses equally few real ones.
 
-    Slices of few patients vary less than as many fake images that were drawn one by one. This raises the floor.
+    Slices of few patients vary less than as many fake images drawn independently. This raises the floor.
 
     Args:
-        name: of the distance.
-        compute: the distance of `[n, ...]` to `[m, ...]`.
-        samples: of both sets.
-        bounds: of the distance.
-        features: the extractor.
-        reason: a remark on the images.
+        name: name of the distance.
+        compute: function from `[n, ...]` and `[m, ...]` to the distance.
+        samples: both sets.
+        bounds: range of the distance.
+        features: name of the feature extractor.
+        reason: remark on the images.
     """
     real = samples.real
     fake = samples.fake

@@ -1,1 +1,1 @@
-"""From an Experiment to finished trials: Ray Tune, the warm worker group, Optuna."""
+"""Runs the trials of an Experiment: Ray Tune, the warm worker group, Optuna."""

@@ -1,6 +1,6 @@
-"""The answer of a search in one sentence: do synthetic images help, by how much, and how well that is known.
+"""The answer of a search in one sentence: whether synthetic images help, by how much, and how certain that is.
 
-The sentence is made here alone. `confirm`, `status`, `leaderboard`, the report, the model card, `evidence.json` and the
+The sentence is built only here. `confirm`, `status`, `leaderboard`, the report, the model card, `evidence.json` and the
 note of the Optuna study show it in the same words.
 """
 
@@ -43,26 +43,26 @@ RESULT = "confirm.json"
 State = Literal["helps", "no evidence", "harms", "not known"]
 
 _REPLACING = "synthetic only"
-"""The arm that replaces real images. The answer is about adding to them; this arm is a control."""
+"""The arm without real images. The answer is about adding synthetic images to them, so this arm is a control."""
 _OPENING = {
     "helps": "Synthetic images help",
     "harms": "Synthetic images harm",
     "no evidence": "No evidence that synthetic images help",
 }
 _MEASURES = ("accuracy", "auroc", "sensitivity", "specificity")
-_LEVEL = 0.05  # of `confirm`'s verdicts
+_LEVEL = 0.05  # significance level of `confirm`'s verdicts
 _MOST_NEEDED = 10_000
-"""Beyond it the number says only that no study of one hospital will show the change."""
+"""Above this number of patients, the answer only says that no study at one hospital will show the change."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a search says about synthetic images.
+    """Result of a search about synthetic images.
 
     Args:
         text: one sentence.
         state: the verdict; `not known` before `confirm`.
-        trial_id: the trial that the sentence is about; empty if it is about none.
+        trial_id: trial that the sentence is about; empty if there is none.
     """
 
     text: str
@@ -75,11 +75,11 @@ class Claim:
     """One comparison of `confirm`: an arm against the real images of its leader.
 
     Args:
-        trial_id, family: of the leader.
+        trial_id, family: trial and family of the leader.
         arm: name of the arm.
-        values: the comparison as `confirm.json` has it.
-        rival: the arm of the best rival; empty if there was none.
-        over_rival: the comparison with it.
+        values: the comparison as stored in `confirm.json`.
+        rival: arm of the best rival; empty if there was none.
+        over_rival: comparison with the best rival.
     """
 
     trial_id: str
@@ -96,10 +96,10 @@ class Claim:
 
 
 def answer(store: Store) -> Answer:
-    """The answer of a sweep: that of `confirm` if it was run, else what is known so far.
+    """Returns the answer of a sweep: that of `confirm` if it was run, else what is known so far.
 
     Args:
-        store: the sweep.
+        store: the sweep's store.
     """
     try:
         found = confirmation(store)
@@ -109,7 +109,7 @@ def answer(store: Store) -> Answer:
 
 
 def confirmation(store: Store) -> dict[str, Any] | None:
-    """The result of `gansweep confirm`; None if it was not run to its end.
+    """Returns the result of `gansweep confirm`, or None if it has not finished.
 
     Raises:
         StoreError: the file is damaged.
@@ -125,7 +125,10 @@ def confirmation(store: Store) -> dict[str, Any] | None:
 
 
 def claims_of(result: Mapping[str, Any], metric: str) -> list[Claim]:
-    """Every claim about one metric, in the order of leaders and arms; p-values are corrected over all of them."""
+    """Returns every claim about one metric, in the order of leaders and arms.
+
+    P-values are corrected over all of them.
+    """
     return [
         Claim(
             leader["trial_id"],
@@ -142,13 +145,14 @@ def claims_of(result: Mapping[str, Any], metric: str) -> list[Claim]:
 
 
 def confirmed(result: Mapping[str, Any]) -> Answer:
-    """The answer by the test patients.
+    """Returns the answer from the test patients.
 
-    It is about the arm that adds synthetic images with the strongest evidence, which the correction over all arms
-    allows: one that helps if there is any, else one that harms, else the largest change.
+    It is about the arm with the strongest evidence among those that add synthetic images: an arm that helps if there is
+    one, else an arm that harms, else the arm with the largest change. The p-values are corrected over all arms, so this
+    choice is valid.
 
     Args:
-        result: what `gansweep confirm` returned.
+        result: return value of `gansweep confirm`.
     """
     metric = next((name for name in _MEASURES if claims_of(result, name)), None)
     if metric is None:
@@ -174,11 +178,11 @@ def confirmed(result: Mapping[str, Any]) -> Answer:
 
 
 def so_far(trials: pd.DataFrame, info: SweepInfo) -> Answer:
-    """The answer before `confirm`: what validation patients show, and what would settle it.
+    """Returns the answer before `confirm`: what the validation patients show, and what evidence is still missing.
 
     Args:
         trials: one row per trial.
-        info: the sweep.
+        info: record of the sweep.
     """
     measure = _measure(trials, info)
     first = None if measure is None else _first(trials, info, measure)
@@ -198,10 +202,10 @@ def so_far(trials: pd.DataFrame, info: SweepInfo) -> Answer:
 
 
 def of_training(scores: Mapping[str, float], patients: Mapping[str, int]) -> Answer:
-    """The answer after a production training, which no search and no `confirm` stands behind.
+    """Returns the answer after a production training, which has no search and no `confirm` behind it.
 
     Args:
-        scores: of the training.
+        scores: scores of the training.
         patients: numbers of patients by split.
     """
     measure = next((name for name in _MEASURES if f"{name}_difference" in scores), None)
@@ -214,7 +218,10 @@ def of_training(scores: Mapping[str, float], patients: Mapping[str, int]) -> Ans
 
 
 def note_answer(store: Store) -> None:
-    """Writes the answer where Optuna's dashboard shows it: into the note of the study. No study: nothing to do."""
+    """Writes the answer to the note of the Optuna study, where the dashboard shows it.
+
+    Has no effect without a study.
+    """
     from optuna_dashboard import save_note
 
     with contextlib.suppress(StoreError):
@@ -226,7 +233,7 @@ def note_answer(store: Store) -> None:
 
 
 def _against_rival(best: Claim) -> Iterator[str]:
-    """What the arm is worth against the cheapest way to make more of few patients."""
+    """Describes how the arm compares with the cheapest way to get more out of few patients."""
     if not best.over_rival:
         return
     change = best.over_rival
@@ -236,7 +243,7 @@ def _against_rival(best: Claim) -> Iterator[str]:
 
 
 def _shown(best: Claim) -> bool:
-    """Whether a change was shown against the base, but not against the best rival."""
+    """Returns whether a change was shown against the base but not against the best rival."""
     return best.values["verdict"] == "no evidence" and best.values["p"] < _LEVEL and best.difference > 0
 
 
@@ -246,7 +253,7 @@ def _strength(claim: Claim) -> tuple[int, float, float]:
 
 
 def _others(claims: list[Claim], best: Claim) -> Iterator[str]:
-    """Verdicts that differ from the one that was told."""
+    """Describes verdicts that differ from the one reported."""
     counts = {verdict: sum(claim.values["verdict"] == verdict for claim in claims) for verdict in _OPENING}
     if counts[best.values["verdict"]] == len(claims):
         return
@@ -256,12 +263,12 @@ def _others(claims: list[Claim], best: Claim) -> Iterator[str]:
 
 
 def _needed(best: Claim, claims: int) -> Iterator[str]:
-    """How many test patients would have shown a change that these did not show."""
+    """Describes how many test patients would show a change that was not significant."""
     from gansweep.scoring.statistics.proportions import strictest_factor
 
     if best.values["verdict"] != "no evidence" or not best.difference or _shown(best):
         return
-    # Standard errors fall with the root of the number of patients.
+    # Standard errors fall with the square root of the number of patients.
     ratio = float(best.values["detectable"]) * strictest_factor(claims) / abs(best.difference)
     yield f"to show a change of this size would take {_about(best.values['patients'] * ratio**2)} test patients"
 
@@ -272,7 +279,10 @@ def _opened_again(result: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _measure(trials: pd.DataFrame, info: SweepInfo) -> str | None:
-    """The score that says whether synthetic images are of use: the last objective with a difference, else accuracy."""
+    """Returns the score that measures the benefit of synthetic images.
+
+    The last objective with a difference, or accuracy.
+    """
     aims = [objective.name for objective in info.objectives if objective.direction == "maximize"]
     for name in (*reversed(aims), *_MEASURES):
         if f"{name}_difference" in trials and trials[f"{name}_difference"].notna().any():
@@ -281,7 +291,7 @@ def _measure(trials: pd.DataFrame, info: SweepInfo) -> str | None:
 
 
 def _first(trials: pd.DataFrame, info: SweepInfo, measure: str) -> pd.DataFrame | None:
-    """The trainings that count of the first configuration whose change was measured."""
+    """Returns the counted trainings of the highest-ranked configuration whose change was measured."""
     ranked = rank_trials(trials, info.objectives)
     usable = ranked[ranked["counts"] & ranked["status"].isin(["completed", "stopped"])]
     usable = usable[usable[measure].notna() & usable[f"{measure}_difference"].notna()]
@@ -301,7 +311,7 @@ def _nothing_known(trials: pd.DataFrame, info: SweepInfo) -> str:
 
 
 def _estimated(measure: str, arm: float, change: float, patients: Mapping[str, int], where: str) -> str:
-    """What validation patients show, as the first part of the sentence."""
+    """Returns the first part of the sentence: what the validation patients show."""
     interval = ""
     if is_proportion(measure) and patients.get("val"):
         from gansweep.scoring.statistics.proportions import difference_interval
@@ -316,12 +326,12 @@ def _estimated(measure: str, arm: float, change: float, patients: Mapping[str, i
 
 
 def _patients_to_settle(measure: str, arm: float, change: float, patients: Mapping[str, int]) -> Iterator[str]:
-    """What the test patients can show, and how many would show the change seen so far."""
+    """Describes what the test patients can show, and how many would be needed to show the change seen so far."""
     if not is_proportion(measure) or not patients.get("val"):
         return
     from gansweep.scoring.statistics.proportions import cases_needed, detectable
 
-    claims = len(ConfirmOptions().ratios) + 1  # and synthetic images only
+    claims = len(ConfirmOptions().ratios) + 1  # plus one for synthetic images only
     test = patients.get("test", 0)
     if test:
         least = detectable(arm, arm - change, test, known_from=patients["val"], claims=claims)
@@ -337,7 +347,7 @@ def _patients_to_settle(measure: str, arm: float, change: float, patients: Mappi
 
 
 def _trainings_to_settle(change: float, changes: pd.Series[float]) -> Iterator[str]:
-    """How many more trainings would show the change: its mean is then 2.8 standard errors, four times out of five."""
+    """Describes how many more trainings would show the change with 80 % power: its mean is then 2.8 standard errors."""
     from gansweep.scoring.statistics.verdicts import LEAST_TRAININGS
 
     needed = LEAST_TRAININGS
@@ -360,7 +370,7 @@ def _count(n: int, noun: str) -> str:
 
 
 def _about(n: float) -> str:
-    """A number of patients with two significant digits, rounded up: more would be more than is known."""
+    """Rounds a number of patients up to two significant digits. More digits would suggest false precision."""
     whole = math.ceil(n)
     if whole > _MOST_NEEDED:
         return f"more than {_MOST_NEEDED}"

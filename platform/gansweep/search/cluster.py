@@ -1,4 +1,4 @@
-"""The Ray cluster: connecting to it, what fits on it, and the one place that builds a `TorchTrainer`."""
+"""Connects to the Ray cluster, computes what fits on it, and builds every `TorchTrainer`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Footprint:
-    """What one trial occupies.
+    """Resources of one trial.
 
     Args:
         workers: Ray Train workers.
@@ -47,7 +47,7 @@ class Footprint:
         accelerator: what their nodes must have, by Ray's name for it; None: anything.
 
     Raises:
-        ClusterError: several workers with a fraction of a GPU each, or a number above 1 that is not whole.
+        ClusterError: several workers have a fraction of a GPU each, or a number above 1 is not an integer.
     """
 
     workers: int = 1
@@ -71,12 +71,12 @@ class Footprint:
 
     @property
     def gpus(self) -> float:
-        """GPUs over all workers."""
+        """Number of GPUs over all workers."""
         return self.workers * self.gpus_per_worker
 
     @property
     def per_worker(self) -> dict[str, float]:
-        """A worker's resources as Ray names them; what it does not use is left out."""
+        """Returns a worker's resources by Ray's names. Omits unused resources."""
         wanted = {"CPU": self.cpus_per_worker, "GPU": self.gpus_per_worker}
         return {name: amount for name, amount in wanted.items() if amount}
 
@@ -92,7 +92,7 @@ ACCELERATOR = "accelerator_type:"
 
 
 def node_resources() -> list[dict[str, float]]:
-    """What each living node of the connected cluster has, used or not; its own address, a resource too, left out."""
+    """Returns each living node's total resources, without the resource that stands for its own address."""
     import ray
 
     alive = (node["Resources"] for node in ray.nodes() if node["Alive"])
@@ -100,10 +100,10 @@ def node_resources() -> list[dict[str, float]]:
 
 
 def expected_nodes() -> tuple[list[dict[str, float]], bool]:
-    """The nodes that a sweep would find, and whether they are a cluster's; none is started for it.
+    """Returns the nodes that a sweep would find, and whether they are those of a cluster. Starts no cluster.
 
     Raises:
-        ClusterError: a cluster is named that does not answer.
+        ClusterError: the configured cluster does not respond.
     """
     if cluster_is_up():
         with ray_cluster() as nodes:
@@ -122,12 +122,15 @@ def _own_resources() -> dict[str, float]:
 
 
 def total(nodes: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The resources of all nodes together."""
+    """Returns the summed resources of all nodes."""
     return {key: sum(node.get(key, 0.0) for node in nodes) for key in sorted(set().union(*nodes))}
 
 
 def groups_that_fit(footprint: Footprint, nodes: Sequence[Mapping[str, float]]) -> int:
-    """How many trials a cluster of these nodes can hold at once: a worker's share must lie on one node, on one GPU."""
+    """Returns how many trials fit on these nodes at once.
+
+    Each worker must fit on one node, and its fraction on one GPU.
+    """
     return sum(_workers_that_fit(footprint, node) for node in nodes) // footprint.workers
 
 
@@ -148,11 +151,11 @@ def _times(part: float, whole: float) -> int:
 
 
 def grown(footprint: Footprint, groups: int, wait_s: float) -> list[dict[str, float]]:
-    """The cluster's nodes, once its autoscaler has had `wait_s` seconds to make room for `groups` trials.
+    """Returns the cluster's nodes after giving its autoscaler `wait_s` seconds to make room for `groups` trials.
 
-    A cluster without an autoscaler stays as it is; with `wait_s` 0 nothing is asked for. What was asked for is
-    withdrawn before this returns or raises: the autoscaler would keep it for ever, also when nobody uses it any more.
-    The trials' own demand then holds the nodes that they use.
+    A cluster without an autoscaler stays unchanged. With `wait_s` 0, nothing is requested. The request is withdrawn
+    before this function returns or raises, because the autoscaler would keep it forever, even for unused nodes. After
+    that, the trials' own demand holds the nodes they use.
     """
     from ray.autoscaler.sdk import request_resources
 
@@ -169,7 +172,7 @@ def grown(footprint: Footprint, groups: int, wait_s: float) -> list[dict[str, fl
 
 
 def check_capacity(footprint: Footprint, nodes: Sequence[Mapping[str, float]], concurrent: int | None = None) -> int:
-    """The number of trials to run at once on a cluster of these nodes.
+    """Returns the number of trials to run at once on these nodes.
 
     Raises:
         ClusterError: not even one trial fits, or fewer than `concurrent` do; or no node has the accelerator. Ray itself
@@ -210,16 +213,16 @@ def torch_trainer(
     storage: str,
     max_failures: int,
 ) -> Any:
-    """A Ray Train `TorchTrainer` whose workers run `work(config)`.
+    """Builds a Ray Train `TorchTrainer` whose workers run `work(config)`.
 
     Args:
-        work: the workers' function.
-        config: its argument.
-        footprint: number of workers and what each occupies.
-        name: of the run, used once. Ray Train silently loads an old run's state that it finds under the same name.
+        work: function that each worker runs.
+        config: argument of `work`.
+        footprint: number of workers, and the resources of each.
+        name: unique name of the run. Ray Train silently loads the state of an older run with the same name.
         storage: folder or URI for Ray Train's own files.
-        max_failures: how often Ray Train restarts the workers. Its controller is never restarted: by default it would
-            be tried for ever.
+        max_failures: how often Ray Train restarts the workers. Its controller is never restarted; by default Ray would
+            retry it forever.
     """
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
@@ -228,7 +231,7 @@ def torch_trainer(
     return TorchTrainer(
         work,
         train_loop_config=config,
-        # Ray's default for GPUs is NCCL alone, which refuses tensors on the CPU.
+        # Ray's default for GPUs is NCCL alone, which rejects tensors on the CPU.
         torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if on_gpus else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=footprint.workers,
@@ -248,20 +251,20 @@ def torch_trainer(
 
 @contextmanager
 def ray_cluster() -> Iterator[list[dict[str, float]]]:
-    """A Ray cluster, as the resources of its nodes.
+    """Provides a Ray cluster, as the resources of its nodes.
 
-    The one already connected to, else one found by Ray's own rules, else this machine. While it lasts, SIGTERM and
-    SIGHUP end like Ctrl-C.
+    It uses the cluster already connected to, else one found by Ray's own rules, else this machine. Inside the context,
+    SIGTERM and SIGHUP act like Ctrl-C.
 
     Raises:
-        ClusterError: it does not answer, or none can be started here.
+        ClusterError: the cluster does not respond, or none can be started here.
     """
-    # Ray reads these when it is first imported. Tune's own result files repeat what the store keeps, at a cost.
+    # Ray reads these when it is first imported. Tune's own result files would duplicate the store, at a cost.
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("RAY_TRAIN_ENABLE_CONTROLLER_STRUCTURED_LOGGING", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # A diverged trial ends without the scheduler's metric; Tune's check would end the whole sweep with it.
+    # A diverged trial ends without the scheduler's metric. Tune's check would abort the whole sweep because of it.
     os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
     import ray
 
@@ -270,7 +273,7 @@ def ray_cluster() -> Iterator[list[dict[str, float]]]:
         log.info("starting Ray, or joining the cluster that it finds")
         connect()
     try:
-        # Now, not before: Ray handles SIGTERM by itself once it is connected.
+        # Installed after connecting, because Ray installs its own SIGTERM handler when it connects.
         with ending_like_interrupts():
             yield node_resources()
     finally:

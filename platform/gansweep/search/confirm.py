@@ -1,11 +1,11 @@
-"""`confirm`: the leaders again, with fresh seeds, and the test patients, once.
+"""`confirm`: retrains the leaders with new seeds and evaluates them on the test patients, once.
 
-A search chooses its winner by the noise of its own scores as much as by merit. Here each leader is trained anew several
-times; detectors are trained with and without its samples; and only then are the test patients looked at. The store
-records that they were.
+A search selects its winner by the noise of its scores as well as by merit. `confirm` therefore retrains each leader
+several times and trains detectors with and without its samples. Only then does it read the test patients, and the store
+records that it did.
 
-What was interrupted goes on as the same opening of the test patients while no result was written: trainings and arms
-that are finished are kept under `confirm/`.
+An interrupted confirmation continues under the same opening of the test patients, as long as no result was written.
+Finished trainings and arms are kept under `confirm/`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["RESULT", "check_test_patients", "confirm"]
 
 LEAST_PATIENTS = 2
-"""With the disease, and without: below that no variance between patients can be told."""
+"""Minimum number of test patients with the disease, and without: fewer have no variance between patients."""
 
 log = logging.getLogger(__name__)
 
@@ -50,21 +50,20 @@ log = logging.getLogger(__name__)
 def confirm(
     store: Store, trainables: Trainables, options: ConfirmOptions | None = None, *, cache: Path | None = None
 ) -> dict[str, Any]:
-    """Trains the leaders with fresh seeds and scores them on the test patients; the result is kept as `confirm.json`.
+    """Retrains the leaders with new seeds and evaluates them on the test patients. Stores the result as `confirm.json`.
 
     Args:
-        store: a sweep that has completed trials.
-        trainables: what its configurations name.
-        options: how much evidence to gather, on what, and why the test patients are opened again.
+        store: store of a sweep with completed trials.
+        trainables: registry of the names in its configurations.
+        options: number of trainings and seeds, resources, and the reason for opening the test patients again.
         cache: folder for features and baselines; None: the user's cache.
 
     Raises:
-        StoreError: no completed trial, the test patients were opened before and no reason is given, or another process
-            is at work on the sweep (see `Store.exclusive`).
-        CohortError: another cohort than the sweep's, or one with fewer than two test patients with the disease, or
-            without it.
-        ConfigError: too few trainings, or a leader that makes no samples with labels or that these trainables or so
-            many workers cannot train.
+        StoreError: no trial has completed, the test patients were opened before and no reason is given, or another
+            process is working on the sweep (see `Store.exclusive`).
+        CohortError: the cohort is not the sweep's, or fewer than two test patients have the disease or do not have it.
+        ConfigError: there are too few trainings, or a leader makes no labelled samples, or it cannot be trained with
+            these trainables or this number of workers.
     """
     options = options or ConfirmOptions()
     if options.gan_seeds < LEAST_TRAININGS:
@@ -108,7 +107,7 @@ def confirm(
                 train_side_by_side(trainings.missing(), fits, start, trainings.make)
             trained = trainings.made()
             if opening is None:
-                # From here on the test patients are used: recorded before, so that a crash cannot hide it.
+                # The test patients are used from here on. Recorded first, so that a crash cannot hide it.
                 opening = TestOpening(opened=datetime.now(UTC), reason=options.reason)
                 store.update_info(test_openings=(*store.info.test_openings, opening))
                 log.info("opening the test patients of %s", scans.path.name)
@@ -126,7 +125,7 @@ def confirm(
 
 
 def _unfinished(store: Store) -> TestOpening | None:
-    """The last opening of the test patients if its result was never written, so that nobody has seen it."""
+    """Returns the last opening of the test patients if its result was never written, so that nobody has seen it."""
     openings = store.info.test_openings
     if not openings:
         return None
@@ -134,7 +133,7 @@ def _unfinished(store: Store) -> TestOpening | None:
         try:
             shown = datetime.fromisoformat(json.loads(store.read_bytes(RESULT))["opened"])
         except (ValueError, KeyError, TypeError):
-            return None  # damaged, and may have been seen
+            return None  # damaged, but someone may have seen it
         if shown >= openings[-1].opened:
             return None
     return openings[-1]
@@ -181,12 +180,12 @@ def _can_help(leaders: dict[str, TrialConfig], trainables: Trainables, cohort: C
 
 
 class _Trainings:
-    """Fresh trainings of the leaders. How each ended is kept in the store, so that none is made twice.
+    """New trainings of the leaders. The store records how each ended, so that none is repeated.
 
     Args:
-        store: of the sweep.
+        store: the sweep's store.
         leaders: configurations by trial.
-        settings: how many trainings of each, with which seeds.
+        settings: number of trainings per leader, and their seeds.
     """
 
     def __init__(self, store: Store, leaders: dict[str, TrialConfig], settings: ConfirmSettings) -> None:
@@ -200,7 +199,7 @@ class _Trainings:
         }
 
     def missing(self) -> list[str]:
-        """Names of the trainings that have not come to an end of their own."""
+        """Returns the names of the trainings that have not ended."""
         return [name for name in self._configs if self._ending(name) is None]
 
     def make(self, group: WorkerGroup, name: str) -> None:
@@ -216,10 +215,10 @@ class _Trainings:
             self._store.write_bytes(_ending_path(name), json.dumps(ended).encode())
 
     def made(self) -> dict[str, list[str]]:
-        """Names of the checkpoints of each leader's trainings.
+        """Returns the names of the checkpoints of each leader's trainings.
 
         Raises:
-            StoreError: too few trainings of a leader completed.
+            StoreError: too few trainings of a leader have completed.
         """
         trained: dict[str, list[str]] = {trial_id: [] for trial_id in self._leaders}
         for name, (trial_id, _) in self._configs.items():
@@ -231,7 +230,7 @@ class _Trainings:
         return trained
 
     def _ending(self, name: str) -> bool | None:
-        """Whether a training completed; None where it has not ended, or its checkpoint cannot be used any more."""
+        """Returns whether a training completed; None if it has not ended or its checkpoint is no longer usable."""
         _, config = self._configs[name]
         if not self._store.exists(_ending_path(name)):
             return None
@@ -259,7 +258,7 @@ def _run_arms(
     settings: ConfirmSettings,
     footprint: Footprint,
 ) -> dict[str, list[dict[str, Any]]]:
-    """Each leader's arms, one dict of `[s, n, classes]` probabilities per training, computed as Ray tasks."""
+    """Computes each leader's arms as Ray tasks: one dict of `[s, n, classes]` probabilities per training."""
     import ray
 
     from gansweep.search.confirmed_arms import kept_arms
@@ -275,7 +274,7 @@ def _run_arms(
     try:
         return {trial_id: ray.get(references) for trial_id, references in pending.items()}
     except ray.exceptions.RayTaskError as error:
-        # Ray's own error prints the whole traceback where the cause has one line.
+        # Ray's own error prints the whole traceback, but the cause has a one-line message.
         raise error.cause if isinstance(error.cause, GansweepError) else error from None
 
 

@@ -1,7 +1,7 @@
-"""What detectors trained with and without one fresh generator's samples say of the test patients: a task of `confirm`.
+"""A task of `confirm`: evaluates detectors with and without a retrained generator's samples on the test patients.
 
-The generator samples as it did when the search scored it: from its checkpoint's averaged weights and its state. And
-its samples are used as the search used them: filtered as its configuration says, and at its own synthetic ratio too.
+The generator samples as it did when the search scored it, from its checkpoint's averaged weights and state. Its samples
+are used as in the search: filtered as its configuration says, and at its own synthetic ratio among others.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def kept_arms(
     settings: ConfirmSettings,
     number: int,
 ) -> dict[str, Tensor]:
-    """`arms_of`, kept in the store: an interrupted confirmation does not train their detectors again."""
+    """Returns `arms_of`, cached in the store. An interrupted confirmation does not train the detectors again."""
     place = arms_path(checkpoint)
     digest = hashlib.sha256(store.checkpoint(checkpoint).read_bytes()).hexdigest()
     key = json.dumps(
@@ -62,8 +62,8 @@ def kept_arms(
                 arms: dict[str, Tensor] = kept["arms"]
                 return arms
         except (RuntimeError, EOFError, ValueError, KeyError, TypeError, pickle.UnpicklingError):
-            pass  # damaged: computed again
-    with exact_float32(device_here()):  # as in a trial's scoring
+            pass  # damaged: compute it again
+    with exact_float32(device_here()):  # as for a trial's scores
         arms = arms_of(store, trainables, cohort_path, checkpoint, settings, number)
     buffer = io.BytesIO()
     torch.save({"key": key, "arms": arms}, buffer)
@@ -79,18 +79,18 @@ def arms_of(
     settings: ConfirmSettings,
     number: int,
 ) -> dict[str, Tensor]:
-    """Class probabilities `[s, n, classes]` of each arm's s detectors for the n test images.
+    """Returns class probabilities `[s, n, classes]` of each arm's s detectors for the n test images.
 
     Args:
-        store: of the sweep.
-        trainables: what its configurations name.
-        cohort_path: the sweep's cohort.
-        checkpoint: name of the fresh training's.
-        settings: how much evidence to gather; the configuration's own ratio is added to its ratios.
-        number: which of its leader's trainings this is.
+        store: the sweep's store.
+        trainables: registry of the names in its configurations.
+        cohort_path: path of the sweep's cohort.
+        checkpoint: name of the retrained generator's checkpoint.
+        settings: settings of the confirmation. The configuration's own ratio is added to the ratios.
+        number: index of the training among those of the same leader.
 
     Raises:
-        CohortError: this machine has another cohort there, or none.
+        CohortError: this machine has another cohort at the path, or none.
     """
     cohort = same_cohort(store, cohort_path)
     device = device_here()
@@ -109,7 +109,7 @@ def arms_of(
         augmentation=scoring.detector_augmentation,
         use=scoring.synthetic_use,
     )
-    # Other detector seeds for each training: its chance must be its own.
+    # Each training has its own detector seeds, so that trainings are independent.
     seeds = [settings.seed + number * settings.detector_seeds + s for s in range(settings.detector_seeds)]
     if config.sample_filter != "none":
         samples = _filtered(
@@ -140,22 +140,22 @@ def _filtered(
 
 
 def device_here() -> torch.device:
-    """The GPU that Ray gave this process, or else the CPU."""
+    """Returns the GPU that Ray assigned to this process, or else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def samples_of(
     state: Mapping[str, Any], real: ImageSet, spec: ImageSpec, trainables: Trainables, n: int, device: torch.device
 ) -> ImageSet:
-    """Samples of a checkpoint's generator, those that the training loop's own sampler would draw.
+    """Draws samples from a checkpoint's generator, equal to those of the training loop's sampler.
 
     Args:
         state: the checkpoint.
         real: training images, for families that start from one.
-        spec: their shape.
-        trainables: what the configuration names.
-        n: how many; each class that it makes in turn.
-        device: where to draw.
+        spec: shape of the images.
+        trainables: registry of the names in the configuration.
+        n: number of samples, cycling through the classes that the family makes.
+        device: device for drawing.
     """
     config = TrialConfig.model_validate(state["config"])
     gan = restore_gan(config, spec, trainables, state["ema"], state["gan_state"], device)

@@ -1,4 +1,4 @@
-"""Connecting to a Ray cluster, with an answer within a minute: Ray itself tries for up to a quarter of an hour."""
+"""Connects to a Ray cluster or fails within a minute. Ray itself retries for up to a quarter of an hour."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ log = logging.getLogger(__name__)
 
 _ATTEMPTS = 2
 _PAUSE_S = 2.0
-_ANSWER_S = 15.0  # that a cluster's head may take to accept a connection, and to answer
+_ANSWER_S = 15.0  # limit for a cluster's head to accept a connection, and to answer
 _JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
-"""Set by Ray's job server for the entrypoint of a job."""
+"""Variable that Ray's job server sets for the entrypoint of a job."""
 _CLIENT = "ray://"
 _HERE = Path("/tmp/ray/ray_current_cluster")  # noqa: S108 (where `ray start` leaves this machine's address)
 
-# Ray speaks gRPC, so HTTP/2: a server answers the client's preface and empty SETTINGS frame with a frame of that kind.
+# Ray uses gRPC over HTTP/2. A server answers the client's preface and empty SETTINGS frame with a SETTINGS frame.
 _HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 _FRAME_HEADER = 9  # bytes
-_KIND = 3  # the place of a frame's kind in its header
+_KIND = 3  # index of the frame type in the header
 _SETTINGS = 4
 
 
 def connect() -> None:
-    """`ray.init` on the cluster of RAY_ADDRESS, else the one that Ray finds, else this machine.
+    """Calls `ray.init` for the cluster in RAY_ADDRESS, else for the one that Ray finds, else for this machine.
 
     Raises:
-        ClusterError: the cluster does not answer or cannot be started, tried twice.
+        ClusterError: the cluster does not respond or cannot be started, after two attempts.
     """
     address = os.environ.get("RAY_ADDRESS", "")
     reason = ""
@@ -49,7 +49,7 @@ def connect() -> None:
 
 
 def cluster_is_up() -> bool:
-    """Whether `connect` would join a cluster; otherwise it would start one on this machine."""
+    """Returns whether `connect` would join a cluster. Otherwise it would start one on this machine."""
     import ray
 
     address = os.environ.get("RAY_ADDRESS", "")
@@ -59,7 +59,7 @@ def cluster_is_up() -> bool:
 
 
 def _initialised() -> str:
-    """Connects or starts; returns why that failed, or nothing."""
+    """Connects or starts Ray. Returns the reason of a failure, or an empty string."""
     import ray
 
     try:
@@ -75,10 +75,10 @@ def _initialised() -> str:
 
 
 def _own_code() -> dict[str, list[str]] | None:
-    """In a job, what brings this process's package to its workers; None where they find it by themselves.
+    """Returns the runtime environment that brings this package to the workers of a job, or None if not needed.
 
-    The working directory of a job is on its workers' path. In a checkout the package lies below it, in `platform/`, and
-    the workers would use an installed one.
+    A job's working directory is on its workers' path. In a checkout, however, the package is in the subfolder
+    `platform/`, and the workers would use an installed version.
     """
     package = Path(__file__).resolve().parents[1]
     in_checkout = package == Path.cwd().resolve() / "platform" / package.name
@@ -86,10 +86,10 @@ def _own_code() -> dict[str, list[str]] | None:
 
 
 def _silence(address: str) -> str:
-    """Why a cluster cannot be connected to, or nothing. Ray's own client would wait for it, or end this process."""
+    """Returns why a cluster cannot be reached, or an empty string. Ray's own client would wait, or end this process."""
     host, _, port = address.removeprefix(_CLIENT).rpartition(":")
     if not port.isdecimal():
-        return ""  # "auto", or what Ray refuses by itself
+        return ""  # "auto", or an address that Ray itself rejects
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S) as stream:
             return "" if os.environ.get("RAY_USE_TLS") == "1" else _answer(stream)
@@ -98,13 +98,13 @@ def _silence(address: str) -> str:
 
 
 def _silence_here() -> str:
-    """As `_silence`, of a cluster that was started on this machine; one that has ended is passed over."""
+    """Does the same as `_silence` for a cluster that was started on this machine. Ignores one that has ended."""
     reason = _silence(_HERE.read_text().strip()) if _HERE.is_file() else ""
     return "" if reason.startswith("nothing answers") else reason
 
 
 def _answer(stream: socket.socket) -> str:
-    """What is wrong with how a server answers a gRPC client, or nothing."""
+    """Returns what is wrong with a server's answer to a gRPC client, or an empty string."""
     stream.sendall(_HELLO)
     try:
         header = stream.recv(_FRAME_HEADER, socket.MSG_WAITALL)

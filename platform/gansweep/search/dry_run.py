@@ -1,4 +1,4 @@
-"""What a sweep would do: its first trials, what is refused, what fits at once, and its cost. Nothing is written."""
+"""Previews a sweep without writing anything: its first trials, refused proposals, what fits at once, and the cost."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Cost", "DryRun", "Proposal", "dry_run"]
 
-_SHOWN = 5  # trials
-_ASKED = 20  # proposals for them at most
-_DRAWS = 100  # random proposals, to see what is refused
+_SHOWN = 5  # trials shown
+_ASKED = 20  # maximum number of proposals for them
+_DRAWS = 100  # random proposals that show what is refused
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,11 @@ class Proposal:
     """A trial that the sweep would propose.
 
     Args:
-        trial: its id.
-        origin: who proposes it.
-        parameters: by the names of the space.
-        config: what would be trained; None where it is refused.
-        refusal: why it is.
+        trial: id of the trial.
+        origin: source of the proposal.
+        parameters: values by the space's parameter names.
+        config: configuration that would be trained; None if it is refused.
+        refusal: reason of the refusal.
     """
 
     trial: str
@@ -65,13 +65,13 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a sweep would take by the timing of another one.
+    """Estimated cost of a sweep, from the timing of another sweep.
 
     Args:
-        timing: of the other one.
-        hours: until all trials have ended.
-        gpu_hours: of all trials.
-        budget: the option that would end the sweep before, and at what.
+        timing: timing of the other sweep.
+        hours: hours until all trials have ended.
+        gpu_hours: GPU hours of all trials.
+        budget: option that would end the sweep earlier, and when.
     """
 
     timing: Timing
@@ -82,21 +82,21 @@ class Cost:
 
 @dataclass(frozen=True)
 class DryRun:
-    """What a sweep would do.
+    """Preview of a sweep.
 
     Args:
-        experiment: what is searched, with the settings applied.
-        parameters: those that are free.
-        proposals: the first ones.
-        refused: why random proposals are refused, each with its count, the most frequent first.
-        drawn: how many random proposals that is of.
-        footprint: of a trial.
-        resources: of all nodes.
-        cluster: whether they are a cluster's that runs; otherwise this machine's.
-        at_once: trials at a time.
-        ended: trials of the sweep that have ended already.
-        left: trials that are still to be run.
-        cost: None where no sweep of the space tells it.
+        experiment: the search, with the settings applied.
+        parameters: free parameters.
+        proposals: first proposals.
+        refused: reasons why random proposals are refused, with their counts, most frequent first.
+        drawn: number of random proposals behind these counts.
+        footprint: resources of a trial.
+        resources: resources of all nodes.
+        cluster: whether they are those of a running cluster rather than of this machine.
+        at_once: number of concurrent trials.
+        ended: number of the sweep's trials that have already ended.
+        left: number of trials still to run.
+        cost: estimated cost; None if no earlier sweep of the space has timings.
     """
 
     experiment: Experiment
@@ -114,15 +114,15 @@ class DryRun:
 
 
 def dry_run(experiment: Experiment, options: SweepOptions, *, space: str) -> DryRun:
-    """Does all of `gansweep.search.sweep.sweep` that comes before the first trial, and writes nothing.
+    """Performs every step of `gansweep.search.sweep.sweep` before the first trial, and writes nothing.
 
     Args:
-        experiment: as `sweep` takes it.
-        options: likewise.
-        space: what the user called the space.
+        experiment: the experiment, as for `sweep`.
+        options: the options, as for `sweep`.
+        space: the user's name for the space.
 
     Raises:
-        GansweepError: what the sweep itself would refuse.
+        GansweepError: the sweep itself would be refused.
     """
     import optuna
 
@@ -156,7 +156,7 @@ def dry_run(experiment: Experiment, options: SweepOptions, *, space: str) -> Dry
 
 
 def _study(experiment: Experiment, options: SweepOptions, ready: Ready, store: Store | None) -> optuna.Study:
-    """A study in memory that proposes what the sweep's would."""
+    """Creates a study in memory that makes the same proposals as the sweep's study."""
     import optuna
 
     study = optuna.create_study(directions=[objective.direction for objective in experiment.objectives])

@@ -1,4 +1,4 @@
-"""A user's own guesses (`--try`): checked against the space, then proposed before the sampler's."""
+"""A user's own guesses (`--try`): checked against the space, then proposed before those of the sampler."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 __all__ = ["enqueue_new", "guessed_parameters"]
 
 _WHERE = "--try"
-_DRAWS = 40  # of the parameters that a guess leaves open, to see whether the space asks for those that it names
+_DRAWS = 40  # draws of the open parameters, to see whether the space uses those that a guess names
 
 
 def guessed_parameters(experiment: Experiment, guesses: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The guesses by parameter of the space.
+    """Returns the guesses by the space's parameter names.
 
     Args:
-        experiment: its space says what can be guessed.
-        guesses: each by parameter, or by the key of the configuration that a parameter sets. What a guess leaves open
-            is the sampler's.
+        experiment: the experiment. Its space determines what can be guessed.
+        guesses: values by parameter name, or by the configuration key that a parameter sets. The sampler chooses the
+            parameters that a guess leaves open.
 
     Raises:
-        ConfigError: a key that no parameter has, a value outside of its range, one that `--set` fixes, or one that the
-            space does not ask for together with the others.
+        ConfigError: no parameter has the key, a value is out of range, `--set` fixes the parameter, or the space does
+            not use it together with the others.
     """
     if not guesses:
         return []
@@ -44,7 +44,7 @@ def guessed_parameters(experiment: Experiment, guesses: Sequence[Mapping[str, An
 
 
 def enqueue_new(study: optuna.Study, proposals: Sequence[Mapping[str, Any]]) -> None:
-    """Enqueues the proposals that the study does not have yet: a resumed sweep is given the same ones again."""
+    """Enqueues proposals that the study does not have yet. A resumed sweep passes the same ones again."""
     known = [
         {**trial.system_attrs.get("fixed_params", {}), **trial.params} for trial in study.get_trials(deepcopy=False)
     ]
@@ -75,7 +75,7 @@ def _guessed(
 
 
 def _asked(experiment: Experiment, guess: Mapping[str, Any]) -> set[str]:
-    """The parameters that the space asks for in any draw that agrees with a guess."""
+    """Returns the parameters that the space uses in any draw that is consistent with a guess."""
     draws = random.Random(0)
     asked: set[str] = set()
     for _ in range(_DRAWS):
@@ -83,7 +83,7 @@ def _asked(experiment: Experiment, guess: Mapping[str, Any]) -> set[str]:
         try:
             experiment.config(trial)  # type: ignore[arg-type]
         except (GansweepError, ValueError):
-            continue  # the draw is refused; whether the guess is, shows when it is proposed
+            continue  # this draw is refused; whether the guess is refused shows when it is proposed
         finally:
             asked |= trial.params.keys()
     return asked

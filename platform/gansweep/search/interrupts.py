@@ -1,4 +1,4 @@
-"""SIGTERM and SIGHUP end like Ctrl-C: what is under way is told, and can be gone on with."""
+"""Makes SIGTERM and SIGHUP act like Ctrl-C, so that work in progress is recorded and can be resumed."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ if TYPE_CHECKING:
 __all__ = ["ending_like_interrupts"]
 
 _ENDINGS = (signal.SIGTERM, signal.SIGHUP)
-"""What a cluster's scheduler, `ray job stop` and a closed terminal send."""
+"""Signals sent by a cluster's scheduler, by `ray job stop` and by a closing terminal."""
 
 
 @contextmanager
 def ending_like_interrupts() -> Iterator[None]:
-    """While it lasts, these signals do what SIGINT does just then: Tune and Ray Train have handlers of their own.
+    """Lets these signals call the current SIGINT handler while the block runs.
 
-    A signal that is ignored (`nohup`) stays so. Only the main thread can handle signals; elsewhere nothing is changed.
+    Tune and Ray Train install their own handlers.
+
+    Ignored signals (`nohup`) stay ignored. Only the main thread can handle signals; in other threads this has no
+    effect.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -39,6 +42,6 @@ def ending_like_interrupts() -> Iterator[None]:
 
 def _interrupt(_number: int, frame: FrameType | None) -> None:
     handler = signal.getsignal(signal.SIGINT)
-    if not callable(handler):  # a shell's background jobs ignore SIGINT
+    if not callable(handler):  # background jobs of a shell ignore SIGINT
         raise KeyboardInterrupt
     handler(signal.SIGINT, frame)

@@ -1,7 +1,7 @@
-"""The mailbox: where a worker group's workers fetch trials and hand in reports.
+"""The mailbox of a worker group, from which its workers fetch trials and to which they send reports.
 
-Workers never wait for the driver inside a collective: gloo and NCCL would take an idle group for a hung one and time
-out. Every rank waits on this actor instead, and all ranks get the same answers from it.
+Workers never wait for the driver inside a collective operation, because gloo and NCCL would treat an idle group as hung
+and time out. Instead, every rank waits on this actor, and all ranks get the same answers from it.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 __all__ = ["CALLS_AT_ONCE", "OUT_OF_MEMORY", "Hang", "Job", "Outcome", "TrialMailbox", "WorkerProcess"]
 
 OUT_OF_MEMORY = "out of device memory"
-"""How the reason begins of a trial that needs more memory than its workers have."""
+"""Start of the reason of a trial that needs more memory than its workers have."""
 
 CALLS_AT_ONCE = 1000
-"""Concurrent calls of the actor: every rank parks one here, and Ray's default of 1000 async calls is made explicit."""
+"""Number of concurrent calls of the actor. Every rank keeps one waiting. Ray's default of 1000 is set explicitly."""
 
 MOST_LOST = 20
-"""Lost nodes in a row, without a report, after which a trial fails: it may be what kills them."""
+"""Number of consecutive lost nodes without a report after which a trial fails: it may be the cause of the losses."""
 
 Ending = Literal["completed", "diverged", "failed"]
 
@@ -37,11 +37,11 @@ class Job:
     """One trial as the workers see it.
 
     Args:
-        ticket: which assignment this is; a new one for each, even of the same trial.
-        trial_id: names its checkpoint and its rows.
+        ticket: identifier of this assignment, new for each one, even of the same trial.
+        trial_id: id of the trial. It names the checkpoint and the rows.
         config: the TrialConfig as plain values.
-        attempt: 0 for the first.
-        reported: reports received in earlier assignments.
+        attempt: number of the attempt, from 0.
+        reported: number of reports received in earlier assignments.
     """
 
     ticket: int
@@ -53,9 +53,9 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the worker group's owner gets back from one step of a trial: a report, or an ending without one.
+    """Result of one step of a trial for the worker group's owner: a report, or an ending without one.
 
-    `mistake` is an ending that is not the trial's: its node cannot train any.
+    `mistake` is an ending that the trial did not cause: its node cannot train any trial.
     """
 
     report: Report | None = None
@@ -96,17 +96,17 @@ class Hang:
 class _Trial:
     job: Job
     reports: dict[int, Report] = field(default_factory=dict)
-    wanted: int = 0  # the owner wants the report of this index: all before it may go on
+    wanted: int = 0  # the owner waits for the report with this index
     ending: Outcome | None = None
-    starts: int = 0  # since its last report, without those that a lost node ended
-    lost: int = 0  # starts that a lost node ended, since its last report
-    nodes: set[str] = field(default_factory=set)  # where its workers are, or were last
+    starts: int = 0  # starts since the last report, except those ended by a lost node
+    lost: int = 0  # starts since the last report that a lost node ended
+    nodes: set[str] = field(default_factory=set)  # current or last nodes of its workers
     fault: str = ""
     begun: bool = False  # workers have fetched it
 
 
 class TrialMailbox:
-    """Async actor shared by a worker group's owner and its workers. One trial lies on it at a time.
+    """Async actor shared by a worker group's owner and its workers. It holds one trial at a time.
 
     Args:
         max_starts: how often workers may begin one trial without a new report; a trial that keeps killing its workers
@@ -134,14 +134,17 @@ class TrialMailbox:
     # -- the owner's side -------------------------------------------------------------------------------------------
 
     async def assign(self, job: Job) -> None:
-        """Lays a trial on the mailbox; whoever works on the previous one stops at its next report."""
+        """Assigns a trial. Workers stop the previous one at its next report."""
         async with self._changed:
             self._trial = _Trial(job, wanted=job.reported)
             self._silence.stop()
             self._changed.notify_all()
 
     async def outcome(self, ticket: int, index: int) -> Outcome:
-        """Waits for the report `index` of the trial, or its ending. Asking for it lets the workers train towards it."""
+        """Waits for the report `index` of the trial, or for its end.
+
+        The call lets the workers train up to this report.
+        """
         async with self._changed:
             trial = self._current(ticket)
             if trial is None:
@@ -187,26 +190,26 @@ class TrialMailbox:
         return restarts
 
     async def worker_rss(self) -> int:
-        """Bytes of resident memory of the largest worker, as of its last trial."""
+        """Returns the resident memory of the largest worker after its last trial, in bytes."""
         return self._worker_rss
 
     # -- the workers' side ------------------------------------------------------------------------------------------
 
     async def next_job(self, rank: int, done: int, node: str = "", pid: int = 0, created: float = 0.0) -> Job | None:
-        """Waits for a trial other than ticket `done`; None: go home.
+        """Waits for a trial other than `done`. Returns None if the worker should exit.
+
+        A restarted worker passes -1, and so gets the trial during which its predecessor died.
 
         Args:
-            rank: of the worker.
-            done: the ticket of the trial that it had last; -1 for none.
-            node: where the worker runs.
-            pid: of its process there.
-            created: when that began, in seconds since the epoch.
-
-        A restarted worker has done none (-1), so it is handed the trial its predecessor died on.
+            rank: rank of the worker.
+            done: ticket of the worker's previous trial; -1 if there is none.
+            node: node of the worker.
+            pid: id of the worker's process on the node.
+            created: start of that process, in seconds since the epoch.
 
         Raises:
-            RuntimeError: the trial was started too often. Other ranks may be on it already and wait for rank 0 in a
-                collective: the whole worker group must go.
+            RuntimeError: the trial was started too often. Other ranks may already be working on it and waiting for rank
+                0 in a collective operation, so the whole worker group must be replaced.
         """
         async with self._changed:
             await self._changed.wait_for(lambda: self._closed or self._open_ticket() not in (None, done))
@@ -228,36 +231,36 @@ class TrialMailbox:
             raise RuntimeError(reason)
 
     async def reported(self, ticket: int) -> int:
-        """Reports received so far, earlier assignments included."""
+        """Returns the number of reports received so far, including earlier assignments."""
         trial = self._current(ticket)
         return 0 if trial is None else max([trial.job.reported, *(i + 1 for i in trial.reports)])
 
     async def hand_in(self, ticket: int, index: int, report: Report) -> None:
-        """Rank 0's report."""
+        """Stores a report from rank 0."""
         async with self._changed:
             if (trial := self._current(ticket)) is not None:
                 self._silence.end(report=True)
                 if index not in trial.reports:
-                    trial.starts = 0  # those that led here made progress
+                    trial.starts = 0  # the starts so far made progress
                     trial.lost = 0
                 trial.reports[index] = report
                 if report.progress.final:
-                    # A worker group restarted from now on must not train it again.
+                    # A worker group that restarts after this must not train the trial again.
                     trial.ending = Outcome(ending="completed")
                 self._changed.notify_all()
 
     async def verdict(self, ticket: int, index: int) -> bool:
-        """Waits until the owner wants more than report `index` (True: go on) or has turned to another trial."""
+        """Waits until the owner wants a report after `index` (returns True) or has assigned another trial."""
         async with self._changed:
             await self._changed.wait_for(lambda: (trial := self._current(ticket)) is None or trial.wanted > index)
             return self._current(ticket) is not None
 
     async def end(self, ticket: int, ending: Ending, reason: str) -> None:
-        """A trial's end without a report."""
+        """Ends a trial without a report."""
         await self._end(ticket, Outcome(ending=ending, reason=reason))
 
     async def refuse(self, ticket: int, mistake: CohortError) -> None:
-        """A worker's node cannot train this trial or any other."""
+        """Ends a trial because a worker's node can train neither this trial nor any other."""
         await self._end(ticket, Outcome(mistake=mistake))
 
     async def alive(self, ticket: int) -> None:
@@ -266,16 +269,16 @@ class TrialMailbox:
             self._silence.sign()
 
     async def memory(self, rss: int) -> None:
-        """Bytes of resident memory of a worker after a trial."""
+        """Records the resident memory of a worker after a trial, in bytes."""
         self._worker_rss = max(self._worker_rss, rss)
 
     async def fault(self, ticket: int, reason: str) -> None:
-        """A worker is about to die of `reason`; the trial may be started again."""
+        """Records the reason why a worker is about to die. The trial may be started again."""
         if (trial := self._current(ticket)) is not None:
             trial.fault = trial.fault or reason
 
     def _count_start(self, trial: _Trial) -> None:
-        """Counts a start against the trial, unless a node was lost under the one before."""
+        """Counts a start of the trial, unless a lost node ended the previous start."""
         living = trial.nodes & set(self._living_nodes()) if trial.nodes else set()
         lost = living < trial.nodes
         if trial.begun:
@@ -300,7 +303,7 @@ class TrialMailbox:
         return self._trial if self._trial is not None and self._trial.job.ticket == ticket else None
 
     def _open_ticket(self) -> int | None:
-        """The ticket of a trial that still wants work."""
+        """Returns the ticket of the trial if it has not ended, or None."""
         return None if self._trial is None or self._trial.ending is not None else self._trial.job.ticket
 
 

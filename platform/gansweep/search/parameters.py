@@ -1,7 +1,7 @@
-"""Which keys of a trial's configuration the parameters of a space set.
+"""Finds which configuration keys each parameter of a space sets.
 
-A space is code: what a parameter is for shows only when it runs. So it is run on drawn values, and a parameter sets the
-keys that had its value every time.
+A space is code, so what a parameter does shows only when the space runs. It is therefore run on drawn values. A
+parameter sets those keys that had its value in every run.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
 
 __all__ = ["DrawnTrial", "SpaceParameters", "WithFixed", "parameters_from_json", "parameters_to_json"]
 
-_DRAWS = 60  # enough to see each branch of a space with eight families
+_DRAWS = 60  # enough to reach every branch of a space with eight families
 
 
 class DrawnTrial:
-    """A trial outside any study: values that are given, or drawn. It has the methods that a space calls.
+    """A trial outside any study, with given or drawn values. It has the methods that a space calls.
 
     Args:
-        values: by parameter name; a value outside its distribution is not taken.
-        draws: where the values of other parameters come from.
+        values: values by parameter name. Values outside their distribution are ignored.
+        draws: random generator for the other parameters.
     """
 
     def __init__(self, values: Mapping[str, Any], draws: random.Random) -> None:
@@ -50,15 +50,15 @@ class DrawnTrial:
     def suggest_float(
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
     ) -> float:
-        """As Optuna's."""
+        """Suggests a value as Optuna does."""
         return float(self._suggest(name, FloatDistribution(low, high, log=log, step=step)))
 
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
-        """As Optuna's."""
+        """Suggests a value as Optuna does."""
         return int(self._suggest(name, IntDistribution(low, high, log=log, step=step)))
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        """As Optuna's."""
+        """Suggests a value as Optuna does."""
         return self._suggest(name, CategoricalDistribution(choices))
 
     def _suggest(self, name: str, distribution: BaseDistribution) -> Any:
@@ -69,17 +69,17 @@ class DrawnTrial:
         return self.params[name]
 
     def __getattr__(self, name: str) -> Any:
-        # What a space may also ask a trial for (its number, user attributes) says nothing about parameters.
+        # Other attributes that a space may read (trial number, user attributes) do not affect parameters.
         if name.startswith("_") or not hasattr(BaseTrial, name):
             raise AttributeError(name)
         return {"number": 0, "user_attrs": {}, "system_attrs": {}}.get(name, lambda *_, **__: None)
 
 
 class WithFixed:
-    """A study's trial of which some parameters are fixed: the space sees their values, and the study does not.
+    """A study's trial with some fixed parameters: the space sees their values, the study does not.
 
     Args:
-        trial: the study's.
+        trial: the study's trial.
         fixed: values by parameter name.
     """
 
@@ -88,15 +88,15 @@ class WithFixed:
         self._fixed = fixed
 
     def suggest_float(self, name: str, *bounds: Any, **how: Any) -> float:
-        """As Optuna's."""
+        """Suggests a value as Optuna does."""
         return float(self._fixed[name]) if name in self._fixed else self._trial.suggest_float(name, *bounds, **how)
 
     def suggest_int(self, name: str, *bounds: Any, **how: Any) -> int:
-        """As Optuna's."""
+        """Suggests a value as Optuna does."""
         return int(self._fixed[name]) if name in self._fixed else self._trial.suggest_int(name, *bounds, **how)
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        """As Optuna's."""
+        """Suggests a value as Optuna does."""
         return self._fixed[name] if name in self._fixed else self._trial.suggest_categorical(name, choices)
 
     def __getattr__(self, name: str) -> Any:
@@ -104,12 +104,12 @@ class WithFixed:
 
 
 class SpaceParameters:
-    """The parameters of an experiment's space, as drawn trials show them.
+    """The parameters of an experiment's space, found by drawn trials.
 
     Args:
-        experiment: whose space; its overrides are left out of account.
+        experiment: the experiment. Its overrides are ignored.
         fixed: parameters that are no longer free, with their values.
-        draws: how often the space is run.
+        draws: number of runs of the space.
     """
 
     def __init__(self, experiment: Experiment, fixed: Mapping[str, Any] | None = None, *, draws: int = _DRAWS) -> None:
@@ -127,36 +127,39 @@ class SpaceParameters:
 
     @property
     def ranges(self) -> Mapping[str, Sequence[BaseDistribution]]:
-        """The distributions that each parameter had, the first seen first: a space may change one from trial to trial.
+        """The distributions of each parameter, in order of appearance: a space may change them from trial to trial.
 
-        Empty where the space refused every draw.
+        Empty if the space refused every draw.
         """
         return self._ranges
 
     @property
     def distributions(self) -> dict[str, BaseDistribution]:
-        """The distribution of each parameter that was seen first."""
+        """Returns the first distribution of each parameter."""
         return {name: ranges[0] for name, ranges in self._ranges.items()}
 
     @property
     def present(self) -> dict[str, float]:
-        """The fraction of configurations that have each parameter."""
+        """Returns the fraction of configurations that have each parameter."""
         return {name: count / self._draws for name, count in self._seen.items()}
 
     @property
     def keys(self) -> Mapping[str, frozenset[str]]:
-        """The configuration keys that each parameter sets; empty for one whose value appears in none as it is."""
+        """The configuration keys that each parameter sets.
+
+        Empty for parameters whose value does not appear unchanged.
+        """
         return {name: frozenset(keys) for name, keys in self._keys.items()}
 
     @property
     def conditional(self) -> list[str]:
-        """The parameters that not every trial has."""
+        """Returns the parameters that are not in every trial."""
         return sorted(name for name, count in self._seen.items() if count < self._draws)
 
     def named(self, key: str) -> str | None:
-        """The parameter that a user means by `key`: one of that name, or the only one that sets that configuration key.
+        """Returns the parameter that a user means by `key`: the one of that name, or the only one that sets that key.
 
-        A configuration key may be given without its first parts where it is clear: `width` for `architecture.width`.
+        A configuration key may omit its first parts if it is unambiguous: `width` for `architecture.width`.
         """
         if key in self._keys:
             return key
@@ -164,11 +167,11 @@ class SpaceParameters:
         return found[0] if len(found) == 1 else None
 
     def fixed(self, overrides: Mapping[str, Any]) -> dict[str, Any]:
-        """The parameters that `overrides` make idle, each with the value that the space is to see instead.
+        """Returns the parameters that `overrides` make irrelevant, with the values that the space sees instead.
 
-        A parameter is idle where each key that it sets is overridden. The space sees the override where its branches
-        can follow it, which is so for a value that the parameter might have had, and for any number in a number's
-        place; otherwise the parameter's first value.
+        A parameter is irrelevant if every key that it sets is overridden. The space sees the override if its branches
+        can handle it: a value that the parameter could have, or any number for a numeric parameter. Otherwise it sees
+        the parameter's first value.
         """
         values: dict[str, Any] = {}
         for name, keys in self._keys.items():
@@ -177,7 +180,7 @@ class SpaceParameters:
         return values
 
     def of_config(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """The value of each parameter in a flat configuration, where it can be told."""
+        """Returns the value of each parameter in a flat configuration, if it is known."""
         return {name: config[min(keys)] for name, keys in self._keys.items() if keys and min(keys) in config}
 
     def _look(self, trial: DrawnTrial) -> None:
@@ -185,7 +188,7 @@ class SpaceParameters:
             config = flat_config(self._experiment.space(WithFixed(trial, self._fixed)))
         except Exception as error:
             self.refusal = self.refusal or error
-            return  # a draw that the space refuses teaches nothing; what is wrong with it is told elsewhere
+            return  # a refused draw gives no information; the reason is reported elsewhere
         self._draws += 1
         for name, value in trial.params.items():
             self._seen[name] = self._seen.get(name, 0) + 1
@@ -197,7 +200,7 @@ class SpaceParameters:
 
 
 def contains(distribution: BaseDistribution, value: Any) -> bool:
-    """Whether a parameter of this distribution can have the value."""
+    """Returns whether a parameter with this distribution can have the value."""
     if isinstance(distribution, CategoricalDistribution):
         return any(_equal(value, choice) for choice in distribution.choices)
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -208,7 +211,7 @@ def contains(distribution: BaseDistribution, value: Any) -> bool:
 
 
 def parameters_to_json(trial: BaseTrial | DrawnTrial) -> str:
-    """A trial's parameters as a row keeps them: `{name: {"value": ..., "distribution": ...}}`."""
+    """Returns a trial's parameters as stored in a row: `{name: {"value": ..., "distribution": ...}}`."""
     return json.dumps(
         {
             name: {"value": value, "distribution": json.loads(distribution_to_json(trial.distributions[name]))}
@@ -218,7 +221,10 @@ def parameters_to_json(trial: BaseTrial | DrawnTrial) -> str:
 
 
 def parameters_from_json(text: str) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
-    """What `parameters_to_json` kept: values and distributions by name; both empty for an empty text."""
+    """Reads the result of `parameters_to_json`.
+
+    Returns values and distributions by name; both empty for an empty text.
+    """
     kept = json.loads(text or "{}")
     values = {name: item["value"] for name, item in kept.items()}
     distributions = {name: json_to_distribution(json.dumps(item["distribution"])) for name, item in kept.items()}
@@ -226,7 +232,7 @@ def parameters_from_json(text: str) -> tuple[dict[str, Any], dict[str, BaseDistr
 
 
 def _equal(one: Any, other: Any) -> bool:
-    """Whether two values are the same; in Python `True == 1`."""
+    """Returns whether two values are equal and of the same kind, because in Python `True == 1`."""
     return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
 
 

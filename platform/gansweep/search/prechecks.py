@@ -1,4 +1,4 @@
-"""What can be known to be wrong with a sweep before anything is created or trained."""
+"""Checks a sweep before anything is created or trained."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 __all__ = ["config_checker", "precheck"]
 
-_DRAWS = 30  # of the sampler's proposals, of which one has to be trainable
+_DRAWS = 30  # proposals, at least one of which must be trainable
 
 
 def config_checker(
     trainables: Trainables, cohort: Cohort, *, workers: int, reports: int
 ) -> Callable[[TrialConfig], None]:
-    """A check of configurations that `workers` workers are to train on `cohort`; it raises ConfigError."""
+    """Returns a function that checks configurations for `workers` workers on `cohort`. It raises ConfigError."""
     from gansweep.training.build import check_budget, check_config
 
     def check(config: TrialConfig) -> None:
@@ -36,13 +36,13 @@ def config_checker(
 
 
 def precheck(experiment: Experiment, cohort: Cohort, check: Callable[[TrialConfig], None], *, space: str) -> None:
-    """Checks what all trials have in common, then that the space makes a configuration that can be trained.
+    """Checks what all trials have in common, then that the space makes at least one trainable configuration.
 
     Args:
-        experiment: what is to be searched.
-        cohort: on what.
-        check: of a configuration.
-        space: what the user called the space.
+        experiment: the experiment to search.
+        cohort: the images.
+        check: function that checks a configuration.
+        space: the user's name for the space.
 
     Raises:
         ConfigError: a detector (see `check_detector`) or feature extractor that cannot be used, an unknown segmenter, a
@@ -87,7 +87,7 @@ def _check_search(experiment: Experiment) -> None:
 
 
 def _rehearse(experiment: Experiment, check: Callable[[TrialConfig], None], space: str) -> None:
-    """Refuses a space of which no proposal can be trained. Where some can, the search sets the others aside."""
+    """Refuses a space without any trainable proposal. If some are trainable, the search skips the others."""
     import optuna
 
     directions = [objective.direction for objective in experiment.objectives]

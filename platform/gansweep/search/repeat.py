@@ -1,9 +1,8 @@
-"""`repeat`: the leaders again, with fresh seeds, scored on the validation patients like every trial of the search.
+"""`repeat`: retrains the leaders with new seeds and scores them on the validation patients, like every trial.
 
-A search trains each configuration once and puts first what was lucky as well as good. Repeats tell which. They are
-rows of the sweep's own table, but the Optuna study never hears of them: the sampler sees each configuration once, with
-the search's own training. Told as further trials, they would make TPE believe that the leaders' neighbourhood is as
-densely good as it was often looked at.
+A search trains each configuration once and ranks lucky configurations as high as good ones. Repeats tell them apart.
+They are rows of the sweep's table, but the Optuna study does not include them: the sampler sees each configuration
+once, with the search's own training. As additional trials, they would bias TPE towards the leaders' neighbourhood.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ log = logging.getLogger(__name__)
 def repeat(
     store: Store, trainables: Trainables, options: RepeatOptions | None = None, *, cache: Path | None = None
 ) -> list[str]:
-    """Trains the first configurations of the leaderboard again until each has `repeats` fresh trainings.
+    """Retrains the first configurations of the leaderboard until each has `repeats` new trainings.
 
     As many trainings at a time as the cluster holds.
 
@@ -51,13 +50,13 @@ def repeat(
     goes on with a call that was interrupted and makes good trainings that failed; others are not trained twice.
 
     Args:
-        store: a sweep that has completed trials.
-        trainables: what its configurations name.
-        options: how many configurations and trainings, on what. Diverged trainings count, failed ones do not.
+        store: store of a sweep with completed trials.
+        trainables: registry of the names in its configurations.
+        options: numbers of configurations and trainings, and resources. Diverged trainings count, failed ones do not.
         cache: folder for features and baselines; None: the user's cache.
 
     Returns:
-        The ids of the trainings made.
+        The ids of the new trainings.
 
     Raises:
         StoreError: no completed trial, or another process is at work on the sweep (see `Store.exclusive`).
@@ -95,14 +94,14 @@ def repeat(
 
 
 def _wanted(store: Store, options: RepeatOptions) -> Iterator[TrialRow]:
-    """The trainings that are missing, as the rows they begin with."""
+    """Yields the missing trainings, as their initial rows."""
     leaders, ranked = ranked_leaders(store, options.leaders, "repeat")
     for name in leaders:
         rows = ranked[ranked["configuration"] == name]
         used = {store.config(trial_id).seed for trial_id in rows["trial_id"]}
         fresh = rows[rows["repeat_of"].fillna("") != ""]
-        # Divergence is what that seed makes of the configuration. What failed (memory, a dead group) or was interrupted
-        # says nothing of it, and is trained again.
+        # Divergence is a result of the configuration with that seed. Failures (memory, a dead group) and interruptions
+        # say nothing about the configuration, so they are repeated.
         over = fresh["status"].isin(["completed", "diverged"])
         missing = max(0, options.repeats - int(over.sum()))
         again = fresh[~over].head(missing)
@@ -128,12 +127,12 @@ def _train(store: Store, group: WorkerGroup, row: TrialRow) -> None:
     try:
         before = store.row(row.trial_id, row.attempt - 1)
         if before is None or before.status != "interrupted":
-            # What failed begins anew; what was interrupted goes on.
+            # Failed trainings restart from scratch; interrupted ones resume.
             store.checkpoint(row.trial_id).delete()
         group.assign(row.trial_id, row.config.as_dict(), attempt=row.attempt)
         outcome = group.outcome(0)
     except BaseException as end:
-        # Ctrl-C, or a node without the cohort: no one would ever say that this row no longer runs.
+        # Ctrl-C, or a node without the cohort: without this, the row would stay `running` forever.
         reason = "the repeats were interrupted" if isinstance(end, KeyboardInterrupt) else str(end)
         store.write_trial(row.finished("interrupted", reason=reason, gpus=gpus))
         raise

@@ -1,4 +1,4 @@
-"""What `repeat` and `confirm` share: the leaders of a finished sweep, trained again with fresh seeds."""
+"""Shared parts of `repeat` and `confirm`: retraining the leaders of a finished sweep with new seeds."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ REPORTS = 1
 
 
 def arms_path(name: str) -> str:
-    """Where `confirm` keeps the arms of a training, by the name of its checkpoint, until its result is written."""
+    """Returns the path of a training's arms, by the name of its checkpoint.
+
+    `confirm` keeps them until it writes its result.
+    """
     return f"confirm/{name}-arms.pt"
 
 
@@ -37,7 +40,7 @@ def same_cohort(store: Store, cohort: str | Path | None) -> Cohort:
     """The sweep's cohort, at `cohort` if it has moved; where it is in neither place, the storage's.
 
     Raises:
-        CohortError: none there, or another one.
+        CohortError: there is no cohort, or another one.
     """
     scans = sweeps_cohort(store, cohort or store.info.cohort.path)
     if scans.content_hash != store.info.cohort.content_hash:
@@ -46,12 +49,12 @@ def same_cohort(store: Store, cohort: str | Path | None) -> Cohort:
 
 
 def ranked_leaders(store: Store, count: int, purpose: str) -> tuple[list[str], pd.DataFrame]:
-    """The first `count` configurations that completed, best first, and all trials as they rank.
+    """Returns the first `count` completed configurations, best first, and all trials in order of rank.
 
     Args:
-        store: of the sweep.
-        count: how many configurations.
-        purpose: what they are wanted for, for the message.
+        store: the sweep's store.
+        count: number of configurations.
+        purpose: what they are needed for, for the message.
 
     Raises:
         StoreError: no trial has completed.
@@ -73,13 +76,13 @@ def retraining_group(
     options: AblateOptions | ConfirmOptions | RepeatOptions,
     scored: bool = True,
 ) -> WorkerGroup:
-    """Workers that train one configuration after another of a finished sweep, scored as the sweep scored them.
+    """Creates workers that train configurations of a finished sweep one after another, with the sweep's scoring.
 
     Args:
-        store: of the sweep.
-        trainables: what its configurations name.
-        cohort: the sweep's.
-        footprint: what one training occupies.
+        store: the sweep's store.
+        trainables: registry of the names in its configurations.
+        cohort: the sweep's cohort.
+        footprint: resources of one training.
         cache: folder for features and baselines; None: the user's cache.
         options: how often checkpoints are kept, and what counts as a hang.
         scored: whether the trainings are scored, or only their generators are wanted.

@@ -1,4 +1,4 @@
-"""Which failures of a trial's actor count against the trial."""
+"""Decides which failures of a trial's actor count against the trial."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ _MOST_LOST = 20  # nodes, one after the other: the trial may be what kills them
 
 
 class ProgressCounts(Callback):  # type: ignore[misc]
-    """Does not count a failure after which a trial made a new report, nor one of a node that is gone.
+    """Excludes failures after which a trial made a new report, and failures because of a lost node.
 
-    Tune itself leaves out preemptions that were announced.
+    Tune itself excludes announced preemptions.
     """
 
     def __init__(self) -> None:
         self._lost: dict[str, int] = {}
 
     def on_trial_result(self, iteration: int, trials: list[Trial], trial: Trial, *_: Any, **__: Any) -> None:  # noqa: ARG002
-        """A report: whatever failed before, the trial gets on."""
+        """Resets the count at a report: the trial makes progress despite earlier failures."""
         trial.run_metadata.num_failures = 0
         self._lost.pop(trial.trial_id, None)
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:  # noqa: ARG002
-        """A failure that is tried again."""
+        """Called for a failure that is retried."""
         gone = _is_gone(trial.node_ip)
         what = "the node of its process was lost" if gone else "its process died"
         log.warning("trial %s: %s; it goes on from its last checkpoint", trial.config.get("trial_id"), what)

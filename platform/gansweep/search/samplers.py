@@ -1,4 +1,4 @@
-"""Samplers by name, and which spaces they fit."""
+"""Samplers by name, and the spaces that they support."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["check_constraints", "check_sampler", "make_sampler"]
 
 _SAME_IN_EVERY_TRIAL = frozenset({"gp", "cma-es", "qmc"})
-"""Samplers that draw parameters at random which not every trial has."""
+"""Samplers that choose parameters at random if they are not in every trial."""
 
 _CONSTRAINED = ("tpe", "gp", "nsga-ii", "nsga-iii")
 """Samplers that learn to keep constraints."""
@@ -34,16 +34,16 @@ _OTHERS = "choose tpe, nsga-ii or random"
 
 
 def make_sampler(kind: str, seed: int, proposed: int, startup_trials: int) -> optuna.samplers.BaseSampler:
-    """The sampler of that name.
+    """Creates the sampler with this name.
 
     Args:
-        kind: a name that `SweepOptions.sampler` takes.
-        seed: of its random numbers.
-        proposed: proposals made by earlier calls of a resumed sweep. A sampler that draws at random gets another stream
-            for each, or it would propose the same again; one that walks through a sequence goes on in it.
-        startup_trials: random trials before a model is used.
+        kind: a name accepted by `SweepOptions.sampler`.
+        seed: seed of its random numbers.
+        proposed: number of proposals made by earlier calls of a resumed sweep. A random sampler gets a new stream for
+            each number, because it would otherwise repeat its proposals. A sampler with a sequence continues it.
+        startup_trials: number of random trials before a model is used.
     """
-    # `group`, multivariate TPE and some samplers have been called experimental since 2021.
+    # `group`, multivariate TPE and some samplers have been marked experimental since 2021.
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     stream = seed + proposed
     if kind == "tpe":
@@ -65,7 +65,7 @@ def make_sampler(kind: str, seed: int, proposed: int, startup_trials: int) -> op
     if kind == "nsga-iii":
         return optuna.samplers.NSGAIIISampler(seed=stream)
     if kind == "qmc":
-        # Its place in the sequence is kept in the study, under the seed.
+        # The study stores its position in the sequence, under the seed.
         return optuna.samplers.QMCSampler(seed=seed, scramble=True, warn_independent_sampling=False)
     if kind == "grid":
         return _Grid(seed=seed)
@@ -88,12 +88,12 @@ def check_sampler(kind: str, objectives: Sequence[str], space: Searched) -> None
     """Refuses a sampler that cannot search this space.
 
     Args:
-        kind: its name.
-        objectives: their names.
-        space: the free parameters.
+        kind: name of the sampler.
+        objectives: names of the objectives.
+        space: free parameters.
 
     Raises:
-        ConfigError: says why, and which samplers fit.
+        ConfigError: states the reason, and the samplers that are suitable.
     """
     if kind == "cma-es" and importlib.util.find_spec("cmaes") is None:
         raise ConfigError("sampler cma-es needs the package cmaes", where="sampler", fix="pip install cmaes")
@@ -147,10 +147,10 @@ def _some(names: Sequence[str]) -> str:
 
 
 class _Grid(optuna.samplers.BruteForceSampler):
-    """Optuna's exhaustive sampler, outside of `Study.optimize`, where it cannot stop the study.
+    """Optuna's exhaustive sampler, usable outside `Study.optimize`, where it cannot stop the study.
 
-    When all has been tried it proposes what was tried before, which the search sets aside.
+    After the last combination it repeats earlier proposals, which the search skips.
     """
 
     def after_trial(self, *_: object) -> None:
-        """Leaves the study running."""
+        """Does not stop the study."""

@@ -1,4 +1,4 @@
-"""Schedulers by name, seeded, and filled with what a resumed sweep has reported already."""
+"""Schedulers by name, with a seed, and filled with the reports of a resumed sweep."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _BY_ALL = {"mo-asha": keeps_by_fronts, "asha-any": keeps_by_any}
 """Schedulers that compare trials by all objectives."""
 
 _TIME = "reported"
-"""The trial's own count of reports. Tune's starts again at 0 when it retries a trial."""
+"""The trial's own number of reports. Tune's counter restarts at 0 when it retries a trial."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def make_scheduler(compared: Compared, reports: pd.DataFrame, seed: int) -> Tria
     Args:
         compared: how.
         reports: the sweep's reports so far: `trial_id`, `index` and a column for each objective.
-        seed: of its random choices.
+        seed: seed of its random choices.
     """
     settings = compared.settings
     if settings.kind == "none" or compared.reports <= settings.grace:
@@ -69,7 +69,7 @@ def make_scheduler(compared: Compared, reports: pd.DataFrame, seed: int) -> Tria
             metric=settings.metric,
             mode=mode,
             grace_period=settings.grace,
-            min_time_slice=math.inf,  # no trial is paused until there are enough to compare it with
+            min_time_slice=math.inf,  # no trial is paused until there are enough others to compare with
         )
         for report in _measured(reports, [settings.metric]):
             told = {_TIME: int(report["index"]) + 1, settings.metric: report[settings.metric]}
@@ -125,14 +125,14 @@ def check_scheduler(compared: Compared) -> None:
 
 
 class FilledHalving(AsyncHyperBandScheduler):  # type: ignore[misc]
-    """Asynchronous successive halving (ASHA), with one bracket or, as HyperBand, with several.
+    """Asynchronous successive halving (ASHA), with one bracket or, as in HyperBand, with several.
 
-    Trials of an earlier call of the sweep count at their rungs, and each trial's bracket depends on its number and the
-    seed alone: a resumed sweep stops trials as an uninterrupted one would.
+    Trials of earlier calls count at their rungs, and each trial's bracket depends only on its number and the seed. A
+    resumed sweep therefore stops the same trials as an uninterrupted one.
 
     Args:
-        seed: of the choice of brackets.
-        settings: as `AsyncHyperBandScheduler` takes them.
+        seed: seed of the choice of brackets.
+        settings: settings of `AsyncHyperBandScheduler`.
     """
 
     def __init__(self, seed: int, **settings: Any) -> None:
@@ -140,14 +140,14 @@ class FilledHalving(AsyncHyperBandScheduler):  # type: ignore[misc]
         self._seed = seed
 
     def fill(self, reports: pd.DataFrame) -> None:
-        """Enters reports at the rungs, by the trials' own ids."""
+        """Adds reports to the rungs, under the trials' own ids."""
         for report in _measured(reports, [self._metric]):
             for milestone, recorded in _rungs(self._bracket(report["trial_id"])):
                 if report["index"] + 1 == milestone:
                     recorded[report["trial_id"]] = self._metric_op * report[self._metric]
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """Gives the trial its bracket; one that goes on keeps its place at the rungs."""
+        """Assigns the trial to its bracket. A resumed trial keeps its place at the rungs."""
         super().on_trial_add(tune_controller, trial)
         name = trial.config["trial_id"]
         bracket = self._bracket(name)
@@ -173,6 +173,6 @@ def _measured(reports: pd.DataFrame, metrics: list[str]) -> list[dict[str, Any]]
 
 
 def _rungs(bracket: Any) -> list[tuple[float, dict[str, float]]]:
-    """A bracket's rungs: the count of reports, and what each trial had there (larger is better)."""
+    """Returns a bracket's rungs: the number of reports, and each trial's value there (larger is better)."""
     rungs: list[tuple[float, dict[str, float]]] = bracket._rungs  # noqa: SLF001 (Tune has no other way to fill them)
     return rungs

@@ -1,8 +1,8 @@
-"""Optuna as Tune's searcher, with the two promises Ray's own OptunaSearch does not keep.
+"""Optuna as Tune's searcher, with two guarantees that Ray's own OptunaSearch lacks.
 
-Every trial ends in the study (NaN or a missing objective is told as FAIL, so that no RUNNING trial misleads the
-sampler's constant liar), and a trial the driver died under is neither lost nor repeated: it waits in the study with its
-parameters, and goes on from its checkpoint.
+First, every trial ends in the study. NaN or a missing objective is recorded as FAIL, so that no RUNNING trial misleads
+the sampler's constant liar. Second, a trial during which the driver died is neither lost nor repeated: it waits in the
+study with its parameters and resumes from its checkpoint.
 """
 
 from __future__ import annotations
@@ -53,17 +53,17 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 MOST_REFUSED = 50
-"""Refused proposals in a row after which a sweep ends."""
+"""Number of consecutive refused proposals after which a sweep ends."""
 
 MOST_REPEATED = 10
-"""Repeated configurations in a row after which a space counts as small, and may repeat itself."""
+"""Number of consecutive repeated configurations after which a space counts as small and may repeat itself."""
 
 REFUSED = "refused"
-"""User attribute of a proposal that was set aside: why."""
+"""User attribute of a skipped proposal: the reason."""
 
 
 class RepeatedError(GansweepError):
-    """A proposal of a configuration that was trained already: equal seeds give equal results."""
+    """Raised for a proposal of a configuration that was already trained: equal seeds give equal results."""
 
 
 @dataclass(frozen=True)
@@ -74,15 +74,15 @@ class _Refusal:
 
 
 class StudySearcher(Searcher):  # type: ignore[misc]
-    """Asks the study for trials and tells it how they ended; each trial's row is in the store before the study knows.
+    """Asks the study for trials and tells it how they ended. Each trial's row is written to the store first.
 
     Args:
         experiment: the space and the objectives.
-        study: a study of its own, with the objectives' directions.
-        store: gets a row for each attempt.
-        check: raises ConfigError for a configuration that cannot be built on this cohort.
-        rules: when no further trial is to begin.
-        upkeep: told of each trial that has ended.
+        study: a dedicated study, with the objectives' directions.
+        store: store for the row of each attempt.
+        check: function that raises ConfigError for a configuration that cannot be built on this cohort.
+        rules: decide when no further trial starts.
+        upkeep: notified of each trial that has ended.
     """
 
     def __init__(
@@ -111,10 +111,10 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self.stops_at_once = False
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:
-        """The next configuration; trials that wait in the study come first.
+        """Returns the next configuration. Trials that wait in the study come first.
 
-        A proposal that is refused is set aside with its reason, and the sampler learns of it. After many in a row the
-        search ends: the reason is kept in `mistake`, because Tune would bury it in its own error.
+        A refused proposal is skipped with its reason, and the sampler learns of it. After many consecutive refusals the
+        search ends. The reason is kept in `mistake`, because Tune would hide it in its own error.
         """
         with self._kept():
             return self._suggested(trial_id)
@@ -136,20 +136,21 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         return str(Searcher.FINISHED)
 
     def _row(self, trial: optuna.Trial, attempt: int) -> TrialRow:
-        """The row that an attempt begins with.
+        """Returns the initial row of an attempt.
 
         Raises:
-            GansweepError: the space makes no configuration of the proposal, or one that cannot be trained.
+            GansweepError: the space does not make a configuration from the proposal, or makes one that cannot be
+                trained.
         """
         name = trial_name(trial.number)
         if (there := self._store.row(name, attempt)) is not None and there.status not in ("running", "interrupted"):
-            # Never written over: the rows are the record.
+            # Never overwritten, because the rows are the record.
             what = f"the study proposes trial {name}, which has ended ({there.status})"
             self.mistake = StoreError(what, where=self._store.label, fix="the sweep's --resume builds the study again")
             raise self.mistake
         begun = self._store.row(name, attempt - 1) if attempt else there
         if begun is not None:
-            # What was trained goes on as what it is, even if the space's file has changed since.
+            # A started trial continues with its own configuration, even if the space's file has changed.
             config = begun.config
         else:
             with users_code(f"space {self._store.info.space}"):
@@ -162,7 +163,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
 
     def _begin(self, trial_id: str, trial: optuna.Trial, row: TrialRow) -> dict[str, Any]:
         assert row.started is not None
-        # First the files, last the study: what the study knows of is in the store.
+        # Files first, study last: everything in the study is then also in the store.
         self._store.write_trial(row)
         trial.set_user_attr(ATTEMPTS, row.attempt + 1)
         self._asked[trial_id] = row
@@ -185,24 +186,24 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             return
         asked: dict[str, Any] = {}
         if attempt:
-            # It has been trained: it waits for a sweep that can go on with it.
+            # It was partly trained, so it waits for a sweep that can continue it.
             log.warning("trial %s waits, and the others go on: %s", name, refusal)
         else:
             log.warning("proposal %s is set aside: %s", name, refusal)
             trial.set_user_attr(REFUSED, str(refusal))
-            # PRUNED: a bad region. FAIL: the sampler passes over it, for an error in the space's code says nothing of
-            # the parameters, and a repetition nothing new.
+            # PRUNED marks a bad region. FAIL makes the sampler ignore the proposal, because an error in the space's
+            # code says nothing about the parameters, and a repetition adds no information.
             state = TrialState.FAIL if _says_nothing(refusal) else TrialState.PRUNED
             told = self._study.tell(trial, state=state)
             asked = told.system_attrs.get("fixed_params", {})
         self._refusals.append(_Refusal(asked, attempt, refusal))
         if isinstance(refusal, RepeatedError) and len(self._refusals) >= MOST_REPEATED:
-            self._trained.clear()  # a small space has been searched: from here on it may repeat itself
+            self._trained.clear()  # a small space is exhausted and may now repeat itself
         if len(self._refusals) >= MOST_REFUSED:
             self._give_up(refusal)
 
     def _give_up(self, last: GansweepError) -> None:
-        """Ends the search. What the space's own error lost of the first trials is asked for again when it is mended."""
+        """Ends the search. First trials lost to an error in the space are enqueued again, for when it is fixed."""
         what = f"{len(self._refusals)} proposals in a row were refused, the last one: {last}"
         self.mistake = ConfigError(what, fix="narrow the space, or mend it, and go on with --resume")
         for refused in self._refusals:
@@ -216,7 +217,10 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         log.info("trial %s %s", self._asked[trial_id].trial_id, self._described(told))
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Writes the attempt's row, then tells the study. A trial that a node refused ends the search, not itself."""
+        """Writes the attempt's row, then updates the study.
+
+        If a node refused the trial, ends the search, not the trial.
+        """
         with self._kept():
             self._complete(trial_id, (result or {}).get("result"), error)
 
@@ -229,7 +233,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             return
         info = self._store.info
         row = ended(self._asked.pop(trial_id), told, error, info.workers_per_trial * info.gpus_per_worker)
-        # First the files, last the study: what the study calls finished is complete in the store.
+        # Files first, study last: a trial that is finished in the study is complete in the store.
         self._store.write_trial(row)
         if self._rules is not None:
             self._rules.ended(row)
@@ -256,14 +260,17 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             self.stops_at_once = True
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune pickles its searcher for a restoration that this platform does from the study instead."""
+        """Returns an empty state.
+
+        Tune pickles its searcher for recovery, which this platform does from the study instead.
+        """
         return {}
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the study is the state."""
+        """Does nothing, because the study is the state."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing: the study is the state."""
+        """Does nothing, because the study is the state."""
 
     def _described(self, told: TrialResult) -> str:
         assert told.report is not None
@@ -273,13 +280,13 @@ class StudySearcher(Searcher):  # type: ignore[misc]
 
 
 class SearchStopper(Stopper):  # type: ignore[misc]
-    """Ends the search where no node can train, or a budget is used up.
+    """Ends the search if no node can train, or if a budget is used up.
 
-    Trials under way are no worse off than after Ctrl-C: they go on with `--resume`.
+    Running trials are treated as after Ctrl-C: they resume with `--resume`.
 
     Args:
-        searcher: whose mistake.
-        rules: whose budgets.
+        searcher: searcher whose `mistake` ends the search.
+        rules: rules whose budgets end the search.
     """
 
     def __init__(self, searcher: StudySearcher, rules: StopRules) -> None:
@@ -287,29 +294,29 @@ class SearchStopper(Stopper):  # type: ignore[misc]
         self._rules = rules
 
     def __call__(self, *_: Any) -> bool:
-        """No trial is stopped for its results: that is the scheduler's part."""
+        """Returns False: stopping a trial for its results is the scheduler's task."""
         return False
 
     def stop_all(self) -> bool:
-        """Whether trials under way are to end too."""
+        """Returns whether running trials should end too."""
         return self._searcher.stops_at_once or bool(self._rules.over_budget)
 
 
 def count_ended(study: optuna.Study) -> int:
-    """How many trials have ended as `tell` told; a proposal that was refused is none of them."""
+    """Returns the number of trials that ended through `tell`. Refused proposals do not count."""
     return sum("status" in trial.user_attrs for trial in study.get_trials(deepcopy=False) if trial.state.is_finished())
 
 
 def count_proposed(study: optuna.Study) -> int:
-    """How many proposals the sampler has made, whatever became of them."""
+    """Returns the number of proposals that the sampler has made, whatever their outcome."""
     return sum(trial.state != TrialState.WAITING or bool(trial.params) for trial in study.get_trials(deepcopy=False))
 
 
 def requeue_orphans(study: optuna.Study, store: Store, objectives: Sequence[str], reason: str) -> int:
-    """Puts right what a dead or interrupted driver left behind; returns how many trials will go on.
+    """Repairs what a dead or interrupted driver left behind. Returns the number of trials that will resume.
 
-    A trial whose row says how it ended is told so; one without waits in the study to be asked for again, and the row of
-    its interrupted attempt says so.
+    If a trial's row records its end, the study is updated. Otherwise the trial waits in the study to be started again,
+    and the row of its interrupted attempt records this.
     """
     store.interrupt_running(reason)
     orphans = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
@@ -328,9 +335,9 @@ def requeue_orphans(study: optuna.Study, store: Store, objectives: Sequence[str]
 
 
 def _says_nothing(refusal: GansweepError) -> bool:
-    """Whether a refusal is no reason to keep away from the parameters: a repetition, or an error in the space's code.
+    """Returns whether a refusal says nothing about the parameters: a repetition, or an error in the space's code.
 
-    A value that a configuration refuses is a reason, whether the space or the check meets it.
+    A value that a configuration rejects does say something, whether the space or the check finds it.
     """
     cause = refusal.__cause__
     return isinstance(refusal, RepeatedError) or (cause is not None and not isinstance(cause, ValidationError))

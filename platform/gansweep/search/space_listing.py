@@ -1,4 +1,4 @@
-"""The parameters of a search space, found by asking it for many proposals: a define-by-run space has no list."""
+"""Lists the parameters of a search space by making many proposals, because a define-by-run space has no list."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Parameter", "space_parameters"]
 
 PROPOSALS = 300
-"""A parameter that one proposal in a hundred has is missed once in twenty times."""
+"""Number of proposals. A parameter that one proposal in a hundred has is missed with a probability of one in twenty."""
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,10 @@ class Parameter:
     """A parameter of a space.
 
     Args:
-        name: as Optuna knows it.
+        name: name in Optuna.
         values: the range, or the choices.
-        first: its value in the space's first trials, if they name one.
-        present: fraction of proposals that have it; below 1 it exists only for some choices.
+        first: its value in the space's first trials, if they specify one.
+        present: fraction of proposals that have it; below 1 if it exists only for some choices.
     """
 
     name: str
@@ -37,13 +37,13 @@ class Parameter:
 
 
 def space_parameters(experiment: Experiment) -> list[Parameter]:
-    """The parameters that a space asks for, those of all proposals first.
+    """Returns the parameters that a space uses, those of all proposals first.
 
     Args:
-        experiment: the search; what its overrides fix is no parameter.
+        experiment: the search. Parameters that its overrides fix are omitted.
 
     Raises:
-        ConfigError: the space raises whatever is proposed.
+        ConfigError: the space raises for every proposal.
     """
     space = SpaceParameters(experiment, draws=PROPOSALS)
     if not space.ranges and space.refusal is not None:

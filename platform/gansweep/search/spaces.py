@@ -1,4 +1,4 @@
-"""Finding a search space: a name in `search_spaces/`, or `file.py:function` of the user's own."""
+"""Finds a search space: by its name in `search_spaces/`, or as a user's `file.py:function`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _TRAINABLES = "trainables"
 
 
 def known_spaces() -> list[str]:
-    """Names of the spaces shipped in `search_spaces/`; those in folders as `folder/name`."""
+    """Returns the names of the spaces in `search_spaces/`; those in folders as `folder/name`."""
     package = importlib.import_module(_PACKAGE)
     found = pkgutil.walk_packages(package.__path__, f"{_PACKAGE}.")
     names = (module.name.removeprefix(f"{_PACKAGE}.").replace(".", "/") for module in found if not module.ispkg)
@@ -41,14 +41,14 @@ def known_spaces() -> list[str]:
 
 
 def load_space(reference: str) -> Experiment:
-    """The experiment `reference` names.
+    """Loads the experiment that `reference` names.
 
     Args:
-        reference: `fahr_ct`, `seeds/fahr_wgan_gp`, or `path/to/file.py:function`. A shipped space is the function of
-            its file's name.
+        reference: `fahr_ct`, `seeds/fahr_wgan_gp`, or `path/to/file.py:function`. The function of a shipped space has
+            the name of its file.
 
     Raises:
-        ConfigError: no such space, file or function, one that raises, or one that does not return an Experiment.
+        ConfigError: there is no such space, file or function, or it raises, or it does not return an Experiment.
     """
     path, colon, function = reference.partition(":")
     if colon or path.endswith(".py"):
@@ -69,29 +69,29 @@ def load_space(reference: str) -> Experiment:
 
 
 def space_trainables(space: str | None) -> Trainables:
-    """What a configuration may name: what `space` brings, or without one what comes with gansweep.
+    """Returns the registry of names for configurations: that of `space`, or without one that of gansweep.
 
     Raises:
-        ConfigError: no such space.
+        ConfigError: there is no such space.
     """
     if space:
         return load_space(space).trainables
-    # The platform knows no trainable by import; the registries are found by name, as spaces are.
+    # The platform does not import trainables. It finds the registries by name, like spaces.
     shipped: Trainables = importlib.import_module(_TRAINABLES).TRAINABLES
     return shipped
 
 
 def swept_trainables(space: str | None, info: SweepInfo) -> Trainables:
-    """What a sweep's configurations may name: what its space brings, which may be a file of the user's own.
+    """Returns the registry for a sweep's configurations: that of its space, which may be in a user's file.
 
-    A file that only the store names is executed if it is the one that the sweep ran, by the recorded hashes.
+    A file that only the store names is executed only if its recorded hashes show that it is the file of the sweep.
 
     Args:
-        space: what the user gave, if anything.
+        space: the user's argument, if any.
         info: the sweep's record.
 
     Raises:
-        ConfigError: no such space, or its file is not the recorded one.
+        ConfigError: there is no such space, or its file is not the recorded one.
     """
     if space:
         return load_space(space).trainables
@@ -104,14 +104,14 @@ def swept_trainables(space: str | None, info: SweepInfo) -> Trainables:
 
 
 def check_recorded(info: SweepInfo, *, fix: str) -> None:
-    """Refuses to execute a file that only a store names, unless it is the one that the sweep ran.
+    """Refuses to execute a file that only a store names, unless it is the file of the sweep.
 
     Args:
         info: the sweep's record.
         fix: what the user can do instead.
 
     Raises:
-        ConfigError: the file is gone, or its hash or that of a file beside it is not the recorded one.
+        ConfigError: the file is missing, or its hash or that of a file in its folder is not the recorded one.
     """
     path, colon, _ = info.space.partition(":")
     if (colon or path.endswith(".py")) and (changed := _not_recorded(Path(path), info)):
@@ -119,7 +119,7 @@ def check_recorded(info: SweepInfo, *, fix: str) -> None:
 
 
 def _not_recorded(path: Path, info: SweepInfo) -> str:
-    """Which file of a space is not as the sweep's record has it; empty where all are."""
+    """Returns which of a space's files differs from the sweep's record; empty if none does."""
     if not path.is_file():
         return "no such file"
     recorded = {path.name: info.space_sha256, **info.space_imports}
@@ -132,13 +132,13 @@ def _not_recorded(path: Path, info: SweepInfo) -> str:
 
 @contextmanager
 def users_code(where: str) -> Iterator[None]:
-    """Whatever a user's code raises while this lasts becomes one line; our own errors say by themselves what is wrong.
+    """Converts exceptions from a user's code to one-line errors while the block runs. Our own errors are passed on.
 
     Args:
-        where: what is being run.
+        where: description of the code.
 
     Raises:
-        ConfigError: names the error and the user's line that it passed last.
+        ConfigError: names the error and the last line of the user's code in its traceback.
     """
     try:
         yield
@@ -157,7 +157,7 @@ def users_code(where: str) -> Iterator[None]:
 def _user_module(path: Path, reference: str) -> ModuleType:
     """Imports a user's file, which may import others from its folder.
 
-    The definitions of all of them travel to the workers by value, for they cannot import them.
+    The definitions of all these files are pickled by value, because the workers cannot import them.
     """
     if not path.is_file():
         raise ConfigError("no such file", where=str(path), fix="give a space as path/to/file.py:function")
@@ -182,6 +182,6 @@ def _user_module(path: Path, reference: str) -> ModuleType:
 
 
 def _siblings(folder: str) -> list[ModuleType]:
-    """The modules that were imported from right inside `folder`."""
+    """Returns the modules that were imported from files directly in `folder`."""
     found = ((loaded, getattr(loaded, "__file__", None)) for loaded in list(sys.modules.values()))
     return [loaded for loaded, file in found if file and str(Path(file).resolve().parent) == folder]

@@ -1,4 +1,4 @@
-"""When a sweep ends before its last trial: a time budget, GPU hours, a front that no longer improves, a target."""
+"""Rules that end a sweep before its last trial: a time budget, GPU hours, a front without improvement, a target."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _PART = re.compile(r"(\d+(?:\.\d+)?)([dhms])")
 
 
 def seconds_of(duration: str) -> float:
-    """`"1h30m"` in seconds.
+    """Converts a duration such as `"1h30m"` to seconds.
 
     Raises:
-        ConfigError: not a duration, or none above zero.
+        ConfigError: the text is not a duration, or is zero.
     """
     text = duration.strip().lower()
     seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
@@ -38,11 +38,10 @@ def seconds_of(duration: str) -> float:
 
 
 def check_stop_rules(options: SweepOptions, objectives: Sequence[Objective]) -> None:
-    """Refuses rules that could never be met.
+    """Refuses rules that can never be met.
 
     Raises:
-        ConfigError: a time that is none, GPU hours of trials without GPUs, or a target for something else than an
-            objective.
+        ConfigError: a time is invalid, GPU hours are given for trials without GPUs, or a target is not of an objective.
     """
     if options.time_budget:
         seconds_of(options.time_budget)
@@ -56,12 +55,12 @@ def check_stop_rules(options: SweepOptions, objectives: Sequence[Objective]) -> 
 
 
 class StopRules:
-    """Hears of every trial that begins and ends, and says when no further one is to begin.
+    """Tracks the start and end of every trial, and decides when no further trial starts.
 
     Args:
         options: the rules.
-        objectives: in the study's order.
-        rows: every attempt of earlier calls of the sweep: all rules but the time budget are about the whole sweep.
+        objectives: objectives in the study's order.
+        rows: every attempt of earlier calls of the sweep. All rules except the time budget cover the whole sweep.
     """
 
     def __init__(self, options: SweepOptions, objectives: Sequence[Objective], rows: Iterable[TrialRow] = ()) -> None:
@@ -82,11 +81,11 @@ class StopRules:
             self.ended(row)
 
     def began(self, row: TrialRow) -> None:
-        """A trial's attempt has begun."""
+        """Records the start of a trial's attempt."""
         self._running[row.trial_id] = row.started or datetime.now(UTC)
 
     def ended(self, row: TrialRow) -> None:
-        """A trial's attempt is over."""
+        """Records the end of a trial's attempt."""
         self._running.pop(row.trial_id, None)
         self._gpu_seconds += row.gpu_seconds
         if row.status in ("running", "interrupted"):
@@ -98,7 +97,7 @@ class StopRules:
 
     @property
     def over_budget(self) -> str:
-        """Which budget is used up, so that trials under way are to end too; empty for none."""
+        """The budget that is used up, in which case running trials end too; empty if there is none."""
         if self._deadline is not None and time.monotonic() >= self._deadline:
             return f"the time budget of {self._time_budget} is used up"
         if self._max_gpu_hours is not None and self._gpu_hours() >= self._max_gpu_hours:
@@ -107,7 +106,7 @@ class StopRules:
 
     @property
     def reason(self) -> str:
-        """Why no further trial is to begin; empty where one is."""
+        """Returns why no further trial should start; empty if one should."""
         if self._met:
             wanted = ", ".join(f"{name} {value:g}" for name, value in self._target.items())
             return f"trial {self._met} met the target ({wanted})"
@@ -121,7 +120,7 @@ class StopRules:
         return (self._gpu_seconds + under_way * self._gpus) / 3600
 
     def _improves(self, scores: Mapping[str, float]) -> bool:
-        """Whether scores are on the front of all so far, at a place that none has; they are then part of it."""
+        """Returns whether scores are on the front of all scores so far, at a new place. If so, adds them to it."""
         signs = [1.0 if objective.direction == "minimize" else -1.0 for objective in self._objectives]
         names = [objective.name for objective in self._objectives]
         if any(name not in scores for name in names):

@@ -1,7 +1,7 @@
-"""The study as the rows tell it.
+"""Rebuilds the study from the rows.
 
-A sweep's record is its rows in `trials/`. The study serves the sampler. Where it is missing, damaged or behind the
-rows, it is made again from them; rows keep the sampler's parameters for that.
+A sweep's record is its rows in `trials/`. The study serves the sampler. If it is missing, damaged or out of date, it is
+rebuilt from the rows, which contain the sampler's parameters for this purpose.
 """
 
 from __future__ import annotations
@@ -32,19 +32,20 @@ __all__ = ["ATTEMPTS", "study_of_rows", "trials_of_rows"]
 log = logging.getLogger(__name__)
 
 ATTEMPTS = "attempts"
-"""User attribute of a trial: how often it was started."""
+"""User attribute of a trial: the number of its starts."""
 
 _LOST = "its row was lost"
 
 
 def study_of_rows(store: Store, experiment: Experiment) -> optuna.Study:
-    """The sweep's study, made again where it does not agree with the rows. No attempt may be running.
+    """Returns the sweep's study, rebuilt if it does not agree with the rows. No attempt may be running.
 
-    A trial whose row was lost is trained again, with its parameters where the study still knows them.
+    A trial whose row was lost is retrained, with its parameters if the study still has them.
 
     Args:
-        store: of the sweep.
-        experiment: its space tells the parameters of rows that do not have them, which an earlier gansweep wrote.
+        store: the sweep's store.
+        experiment: the experiment. Its space reveals the parameters of rows from earlier versions, which do not have
+            them.
     """
     rows = _by_number(store)
     damage = store.study_damage()
@@ -69,10 +70,12 @@ def study_of_rows(store: Store, experiment: Experiment) -> optuna.Study:
 
 
 def trials_of_rows(store: Store, experiment: Experiment) -> list[FrozenTrial]:
-    """The trials that the rows alone tell of, and those first trials that none of them is. The study is not touched.
+    """Returns the trials in the rows, and those first trials of the experiment that are not among them.
+
+    Ignores the study.
 
     Args:
-        store: of the sweep.
+        store: the sweep's store.
         experiment: see `study_of_rows`.
     """
     objectives = [objective.name for objective in store.info.objectives]
@@ -86,7 +89,7 @@ def _by_number(store: Store) -> dict[int, TrialRow]:
 def _differences(
     old: Sequence[FrozenTrial], rows: Mapping[int, TrialRow], objectives: Sequence[str], begun: int
 ) -> str:
-    """The first trial of which study and store tell different things; empty where there is none."""
+    """Describes the first trial on which study and store disagree; empty if there is none."""
     for number, row in sorted(rows.items()):
         if number >= len(old):
             return f"trial {trial_name(number)} is not in it"
@@ -95,7 +98,7 @@ def _differences(
     for trial in old:
         if trial.number not in rows and (trial.user_attrs.get("status") or trial.user_attrs.get(ATTEMPTS)):
             return f"the row of trial {trial_name(trial.number)} is missing"
-    # Its number must not be given to another trial.
+    # No other trial may get its number.
     return f"trial {trial_name(begun - 1)} is not in it" if begun > len(old) else ""
 
 
@@ -105,26 +108,26 @@ def _agrees(trial: FrozenTrial, row: TrialRow, objectives: Sequence[str]) -> boo
         if trial.params != params:
             return False
     if not trial.state.is_finished():
-        # Its end is told from the row. A trial that waits must not have ended: it would be trained again.
+        # Its end is taken from the row. A waiting trial must not have ended, because it would be trained again.
         return trial.state == TrialState.RUNNING or row.status == "interrupted"
     if row.status in ("running", "interrupted"):
         return False
     values, state = values_and_state(row, objectives)
     if state == TrialState.COMPLETE:
         return trial.state == state and trial.values == values
-    return trial.state != TrialState.COMPLETE  # an earlier gansweep told diverged trials as FAIL
+    return trial.state != TrialState.COMPLETE  # earlier versions recorded diverged trials as FAIL
 
 
 @dataclass(frozen=True)
 class _Trials:
-    """The trials of a study that is made from rows.
+    """The trials of a study that is rebuilt from rows.
 
     Args:
         experiment: the search.
-        rows: the last attempt of each trial, by number.
-        old: the trials of the study that is replaced, by number.
-        objectives: names, in the study's order.
-        begun: trials of which anything is kept.
+        rows: last attempt of each trial, by number.
+        old: trials of the study being replaced, by number.
+        objectives: names of the objectives, in the study's order.
+        begun: number of trials with any stored data.
     """
 
     experiment: Experiment
@@ -134,7 +137,7 @@ class _Trials:
     begun: int
 
     def all(self) -> list[FrozenTrial]:
-        """Every number from 0: from its row, else from the old study, else a place that is kept free."""
+        """Returns a trial for every number from 0: from its row, else from the old study, else a placeholder."""
         space = SpaceParameters(self.experiment)
         count = max(self.begun, len(self.old))
         made = [
@@ -167,7 +170,7 @@ class _Trials:
         if old is None:
             return create_trial(state=TrialState.FAIL, user_attrs={"reason": _LOST})
         if old.state.is_finished() and "status" not in old.user_attrs:
-            return old  # refused: it never had a row
+            return old  # a refused proposal, which never had a row
         attributes = {key: value for key, value in old.user_attrs.items() if key == ATTEMPTS}
         return create_trial(
             state=TrialState.WAITING,
@@ -178,7 +181,7 @@ class _Trials:
         )
 
     def _first_trials(self, made: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-        """Those of the experiment's first trials that nobody has asked for yet, where the old study was lost."""
+        """Returns those of the experiment's first trials that have not been started, if the old study was lost."""
         if self.old:
             return []
         asked = [trial.params for trial in made]
@@ -190,18 +193,18 @@ class _Trials:
 
 
 def _are_of(params: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """Whether a trial's parameters are those that were wanted, as far as its space asked for them."""
+    """Returns whether a trial's parameters agree with the wanted ones, as far as its space uses them."""
     asked = params.keys() & wanted.keys()
     return bool(asked) and all(params[name] == wanted[name] for name in asked)
 
 
 def inferred_parameters(experiment: Experiment, row: TrialRow, space: SpaceParameters) -> tuple[Any, Any]:
-    """The parameters that make a row's configuration, with their distributions; both empty where they cannot be told.
+    """Returns the parameters that make a row's configuration, with their distributions; both empty if they are unknown.
 
     Args:
-        experiment: of the sweep.
+        experiment: the sweep's experiment.
         row: an attempt.
-        space: what the parameters of the experiment's space set.
+        space: configuration keys that the parameters of the experiment's space set.
     """
     flat = flat_config(row.config)
     trial = DrawnTrial(space.of_config(flat), random.Random(0))

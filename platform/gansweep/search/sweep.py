@@ -1,4 +1,4 @@
-"""`sweep`: an Experiment in, a store of finished trials out."""
+"""`sweep`: runs the trials of an Experiment and returns their store."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ __all__ = ["STARTUP_TRIALS", "Ready", "prepare", "sweep"]
 
 log = logging.getLogger(__name__)
 
-STARTUP_TRIALS = 10  # random trials before TPE models anything: Optuna's own default
-_RETRIES = 2  # of a trial's actor by Tune, without a new report in between
-_TRIAL_MEMORY = 256 * 2**20  # bytes a trial's own actor reserves; the work is done by the worker group
+STARTUP_TRIALS = 10  # random trials before TPE uses a model: Optuna's default
+_RETRIES = 2  # Tune's retries of a trial's actor without a new report
+_TRIAL_MEMORY = 256 * 2**20  # bytes reserved for a trial's actor; the worker group does the work
 
 
 @dataclass(frozen=True)
 class Ready:
-    """What is known of a sweep before anything is created.
+    """Checked inputs of a sweep, before anything is created.
 
     Args:
         experiment: with the networks of what trials start from, if they do not start anew.
@@ -83,10 +83,10 @@ class Ready:
 
 
 def prepare(experiment: Experiment, options: SweepOptions, *, space: str) -> Ready:
-    """Checks all that can be known to be wrong with a sweep before Ray is started or the storage is touched.
+    """Checks a sweep as far as possible before Ray is started or the storage is accessed.
 
     Raises:
-        CohortError: no cohort there.
+        CohortError: there is no cohort.
         ConfigError: see `sweep`.
     """
     scans = find_cohort(options.cohort, options.storage)
@@ -122,21 +122,21 @@ def _start(experiment: Experiment, options: SweepOptions, cohort: Cohort) -> Sta
 def sweep(experiment: Experiment, options: SweepOptions, *, space: str = "") -> Store:
     """Runs the trials of an experiment and returns their store.
 
-    Interrupted (Ctrl-C, a crash of the driver, a lost cluster), it can be called again with `resume`: trials under way
-    go on from their last checkpoint, and a larger `trials` extends the sweep.
+    After an interruption (Ctrl-C, a crash of the driver, a lost cluster), call it again with `resume`: unfinished
+    trials continue from their last checkpoint. A larger `trials` extends the sweep.
 
     Args:
-        experiment: what to search, with the changes of `options` applied (see `SweepOptions.changes`).
-        options: on which cohort, into which storage, how many trials, on what.
-        space: what the user called the space, for the record.
+        experiment: the search, with the changes of `options` applied (see `SweepOptions.changes`).
+        options: cohort, storage, number of trials and resources.
+        space: the user's name for the space, for the record.
 
     Raises:
-        CohortError: no cohort there, or on another node not this one.
-        ClusterError: a trial does not fit the cluster.
-        ConfigError: the space raises, or makes a configuration that cannot be trained; what trials are scored with is
-            not there; the scheduler ranks by something else than an objective.
-        StoreError: the storage cannot be written, or has such a sweep and `resume` is not set, or has one of another
-            cohort, another space or other settings, or one that another process is running (see `Store.exclusive`).
+        CohortError: there is no cohort, or another node has a different one.
+        ClusterError: a trial does not fit on the cluster.
+        ConfigError: the space raises, or makes a configuration that cannot be trained; something needed for scoring is
+            missing; or the scheduler's metric is not an objective.
+        StoreError: the storage cannot be written; it has such a sweep and `resume` is not set; the sweep there has
+            another cohort, space or settings; or another process is running it (see `Store.exclusive`).
         KeyboardInterrupt: Ctrl-C; the store can be resumed.
     """
     import optuna
@@ -190,13 +190,13 @@ def sweep(experiment: Experiment, options: SweepOptions, *, space: str = "") -> 
     if ended < options.trials and rules.reason:
         log.info("%d of %d trials, and the sweep ends: %s; --resume goes on", ended, options.trials, rules.reason)
     elif ended < options.trials:
-        # Tune swallows Ctrl-C and returns, whether or not a trial was under way just then.
+        # Tune catches Ctrl-C and returns, whether or not a trial was running.
         raise KeyboardInterrupt
     return store
 
 
 def _resumed_study(store: Store, experiment: Experiment) -> optuna.Study:
-    """The study of a sweep that goes on, put right by the rows; nothing is running in either."""
+    """Returns the study of a resumed sweep, corrected by the rows. Nothing is running in either."""
     for name in store.set_aside_damaged():
         log.warning("%s was damaged and is kept as %s; what it lacks is trained again", store.label, name)
     reason = "the sweep ended under it"
@@ -207,7 +207,7 @@ def _resumed_study(store: Store, experiment: Experiment) -> optuna.Study:
 
 
 def _leave(study: optuna.Study, store: Store, objectives: list[str]) -> None:
-    """Leaves a store that can be gone on with, however the sweep ended. No worker writes to it any more."""
+    """Leaves the store in a state that can be resumed, however the sweep ended. No worker writes to it any more."""
     requeue_orphans(study, store, objectives, "the sweep was interrupted")
     store.compact()
     store.sync_study()
@@ -219,7 +219,7 @@ class _Search:
 
     Args:
         experiment: the search.
-        store: of the sweep.
+        store: the sweep's store.
         cohort: the images.
         footprint: what a trial occupies.
         options: of the sweep.
@@ -234,7 +234,7 @@ class _Search:
     at_once: int
 
     def run(self, searcher: StudySearcher, rules: StopRules, trials: int) -> None:
-        """Runs so many trials, or fewer where a rule ends the sweep."""
+        """Runs this number of trials, or fewer if a rule ends the sweep."""
         from ray import tune
 
         from gansweep.search.growth import Demand, GrowingLimiter
@@ -288,5 +288,5 @@ class _Search:
         trainable = tune.with_parameters(
             WorkerGroupTrial, settings=settings, footprint=self.footprint, objectives=objectives
         )
-        # Memory, not CPUs: a trial's actor only waits for its worker group, and CPUs it held would be missing there.
+        # Memory instead of CPUs: a trial's actor only waits for its worker group, which would lack the CPUs.
         return tune.with_resources(trainable, tune.PlacementGroupFactory([{"CPU": 0, "memory": _TRIAL_MEMORY}]))

@@ -1,4 +1,4 @@
-"""A sweep as a file: its space and its options, in YAML or JSON, or as a store's `sweep.json` records them."""
+"""A sweep as a file: its space and options, in YAML or JSON, or from the `sweep.json` of a store."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ _SUFFIXES = (".yaml", ".yml", ".json")
 _RECORD = "sweep.json"
 _SPACE = "space"
 _NAMES = {name: item.alias or name for name, item in SweepOptions.model_fields.items()}
-"""How a file and the command line call each field."""
+"""Name of each field in a file and on the command line."""
 
 _LEFT_OPEN = {"cohort": ".", "storage": ".", "name": "any", "trials": 1}
-"""Values for what a file leaves to the command line, so that the others can be checked by themselves."""
+"""Placeholders for options that a file leaves to the command line, so that the others can be validated alone."""
 
 _SET_AS_WELL = {"sampler": "sampler", "scheduler.kind": "scheduler"}
-"""Keys of `set` that are options too; there the option wins, unless it is the file's and the key the user's."""
+"""Keys of `set` that are also options. The option has precedence, unless it is the file's and the key is the user's."""
 
 
 @dataclass(frozen=True)
 class SweepFile:
-    """The contents of a sweep's file.
+    """Content of a sweep's file.
 
     Args:
-        label: where it is, for messages.
-        space: the space's name, or `file.py:function`.
-        options: what it says of the options, by their names (`set`, `workers_per_trial`).
-        record: the whole record, where it is a store's.
+        label: location of the file, for messages.
+        space: name of the space, or `file.py:function`.
+        options: options in the file, by field name (`set`, `workers_per_trial`).
+        record: the whole record, if the file is a store's.
     """
 
     label: str
@@ -57,10 +57,10 @@ class SweepFile:
     record: SweepInfo | None = None
 
     def experiment(self) -> Experiment:
-        """What the file's space makes, without any settings, once they are known to be right.
+        """Checks the file's settings and returns the experiment of its space without them.
 
         Raises:
-            ConfigError: no such space, or not the one that the record is of; a setting that it does not have.
+            ConfigError: there is no such space, it is not the recorded one, or it does not have one of the settings.
         """
         if self.record is not None:
             check_recorded(self.record, fix=f"if you trust it, name it yourself: space: {self.space} in your own file")
@@ -79,9 +79,9 @@ class SweepFile:
         return found
 
     def merged(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The file's options, with what the user gave besides in their place.
+        """Returns the file's options, updated with those that the user gave.
 
-        `set` and `target` are replaced key by key, every other option as a whole.
+        `set` and `target` are merged by key. Every other option is replaced as a whole.
         """
         both = dict(self.options)
         for key in given.get("set", {}):
@@ -93,7 +93,7 @@ class SweepFile:
 
     @contextmanager
     def blamed(self, given: Mapping[str, Any]) -> Iterator[None]:
-        """While it lasts, an error of an option names the file, where the option is the file's."""
+        """Makes errors about options name the file while the block runs, if the option is the file's."""
         try:
             yield
         except GansweepError as error:
@@ -108,14 +108,14 @@ class SweepFile:
 
 @dataclass(frozen=True)
 class SweepRequest:
-    """A sweep that a user asked for.
+    """A sweep requested by a user.
 
     Args:
-        space: the space's name, or `file.py:function`.
-        experiment: what it makes, with the changes of the options applied.
-        options: complete.
-        file: the file that it was asked with, if any.
-        given: the options that were given beside the file.
+        space: name of the space, or `file.py:function`.
+        experiment: the space's experiment, with the changes of the options applied.
+        options: complete options.
+        file: the sweep's file, if there is one.
+        given: options given in addition to the file.
     """
 
     space: str
@@ -135,17 +135,17 @@ class SweepRequest:
 
 
 def sweep_request(reference: str, given: Mapping[str, Any], *, where: str) -> SweepRequest:
-    """The sweep of a space, or of a sweep's file, with what the user gave besides.
+    """Returns the sweep of a space, or of a sweep's file, with the user's additional options.
 
     Args:
-        reference: a space's name, `file.py:function`, a YAML or JSON file, or a store's `sweep.json`.
-        given: fields of `SweepOptions`, by their own or their options' names.
-        where: what was called, for messages.
+        reference: name of a space, `file.py:function`, a YAML or JSON file, or the `sweep.json` of a store.
+        given: fields of `SweepOptions`, by field or option name.
+        where: name of the command or function, for messages.
 
     Raises:
-        ConfigError: an option that is missing, unknown or out of range, a name that cannot be a sweep's, no such space,
-            or a setting that it does not have.
-        StoreError: a record that cannot be read.
+        ConfigError: an option is missing, unknown or out of range, the name is not valid for a sweep, there is no such
+            space, or it does not have one of the settings.
+        StoreError: a record cannot be read.
     """
     given = {_NAMES.get(key, key): value for key, value in given.items()}
     if not is_sweep_file(reference):
@@ -163,7 +163,7 @@ def sweep_request(reference: str, given: Mapping[str, Any], *, where: str) -> Sw
 
 
 def is_sweep_file(reference: str) -> bool:
-    """Whether what a user gave as the space is a sweep's file."""
+    """Returns whether a user's SPACE argument is a sweep's file."""
     path = reference.partition("?")[0] if "://" in reference else reference
     return path.lower().endswith(_SUFFIXES)
 
@@ -172,11 +172,11 @@ def read_sweep_file(reference: str) -> SweepFile:
     """Reads a sweep's file.
 
     Args:
-        reference: a path, or the URI of a store's `sweep.json`.
+        reference: path, or the URI of a store's `sweep.json`.
 
     Raises:
-        ConfigError: no such file, not YAML, no space, an unknown key, or a value out of range.
-        StoreError: a URI that cannot be read; a record of another format.
+        ConfigError: the file is missing or not YAML, has no space or an unknown key, or has a value out of range.
+        StoreError: the URI cannot be read, or the record has another format.
     """
     label = without_credentials(reference)
     content = _content(reference)
@@ -197,12 +197,12 @@ def read_sweep_file(reference: str) -> SweepFile:
 
 
 def _recorded(info: SweepInfo, reference: str, label: str) -> SweepFile:
-    """A store's record as a file: its storage is where it lies, and a name of its own is the user's to choose."""
+    """Converts a store's record to a file. The storage is the store's own location. The user must choose a new name."""
     if not info.options:
         fix = "give the space and its options on the command line"
         raise ConfigError("the sweep did not record its options", where=label, fix=fix)
     options = _by_name(info.options, label)
-    # What a resumption extended is the sweep too.
+    # Trials added by a resumed run belong to the sweep too.
     options["trials"] = max(info.trials, int(options.get("trials", 1)))
     base, mark, query = reference.partition("?") if "://" in reference else (str(Path(reference).absolute()), "", "")
     if base.endswith(f"/{_RECORD}"):
@@ -249,7 +249,7 @@ def _brief(error: Exception) -> str:
 
 
 def _by_name(values: Mapping[str, Any], label: str) -> dict[str, Any]:
-    """The options by their names; `workers-per-trial` is one too, as it is on the command line."""
+    """Returns the options by field name. Accepts option names such as `workers-per-trial` too."""
     found: dict[str, Any] = {}
     for key, value in values.items():
         name = key.replace("-", "_")
@@ -263,7 +263,7 @@ def _by_name(values: Mapping[str, Any], label: str) -> dict[str, Any]:
 
 def _checked(options: dict[str, Any], label: str) -> dict[str, Any]:
     for name, item in SweepOptions.model_fields.items():
-        # pydantic takes true for 1, and YAML takes yes for true.
+        # pydantic accepts true as 1, and YAML reads yes as true.
         key = _NAMES[name]
         if isinstance(options.get(key), bool) and item.annotation is not bool:
             raise ConfigError(f"{key} = {options[key]}: input should not be true or false", where=label)
@@ -272,7 +272,7 @@ def _checked(options: dict[str, Any], label: str) -> dict[str, Any]:
 
 
 def _dotted(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """`{"scoring": {"samples": 64}}` as `{"scoring.samples": 64}`: what is not named is to stay as it is."""
+    """Converts `{"scoring": {"samples": 64}}` to `{"scoring.samples": 64}`, so that other settings stay unchanged."""
     found: dict[str, Any] = {}
     for key, value in settings.items():
         if isinstance(value, dict) and value:

@@ -1,4 +1,4 @@
-"""What trials cost, by the rows of an earlier sweep of the same space."""
+"""Duration of trials, from the rows of an earlier sweep of the same space."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _RECORD = "sweep.json"
 
 @dataclass(frozen=True)
 class Timing:
-    """What the trials of a sweep took, those that ended early included.
+    """Durations of a sweep's trials, including those that ended early.
 
     Args:
-        store: whose rows.
-        trials: how many have ended.
-        seconds: mean of a trial, over all its attempts.
-        least, most: of a trial.
-        differences: in what that sweep differed, where it bears on time.
+        store: the sweep's store.
+        trials: number of trials that have ended.
+        seconds: mean duration of a trial, over all its attempts.
+        least, most: least and greatest duration of a trial.
+        differences: settings that affect the duration and differ in that sweep.
     """
 
     store: str
@@ -39,11 +39,11 @@ class Timing:
 
 
 def timing_of(store: Store, wanted: SweepInfo) -> Timing | None:
-    """What the trials of a store took; None where none has ended.
+    """Returns the durations of a store's trials; None if none has ended.
 
     Args:
-        store: of the space in question.
-        wanted: the sweep that is asked about.
+        store: store of a sweep with the same space.
+        wanted: the planned sweep.
     """
     seconds: dict[str, float] = {}
     for row in store.rows():
@@ -56,11 +56,11 @@ def timing_of(store: Store, wanted: SweepInfo) -> Timing | None:
 
 
 def timing_under(storage: str, wanted: SweepInfo) -> Timing | None:
-    """The timing of the sweep under `storage` that is most like the one that is asked about.
+    """Returns the timing of the sweep under `storage` that is most similar to the planned one.
 
     Args:
-        storage: a folder or URI.
-        wanted: the sweep that is asked about; only sweeps of its space are looked at.
+        storage: folder or URI.
+        wanted: the planned sweep. Only sweeps of the same space are considered.
     """
     files = Files(storage)
     stores: list[Store] = []
@@ -70,7 +70,7 @@ def timing_under(storage: str, wanted: SweepInfo) -> Timing | None:
             if child.exists(_RECORD):
                 stores.append(Store.open(child.uri))
         except GansweepError:
-            continue  # a damaged sweep tells nothing, and is not this sweep's concern
+            continue  # a damaged sweep has no timing, and is not this sweep's concern
     alike = [store for store in stores if same_space(store.info, wanted)]
     alike.sort(key=lambda store: (len(list(_unlike(store.info, wanted))), -store.info.created.timestamp()))
     for store in alike:
@@ -85,7 +85,7 @@ def timing_under(storage: str, wanted: SweepInfo) -> Timing | None:
 def _unlike(info: SweepInfo, wanted: SweepInfo) -> list[str]:
     pairs = [(key, getattr(info, key), getattr(wanted, key)) for key in ("workers_per_trial", "gpus_per_worker")]
     pairs = [(key, before, now) for key, before, now in pairs if before != now]
-    # Neither the seed nor the order of proposals bears on how long one takes.
+    # Neither the seed nor the order of proposals affects the duration.
     pairs += [item for item in differences(info, wanted) if item[0] not in ("space", "seed", "sampler")]
     cohort = ["another cohort"] if info.cohort.content_hash != wanted.cohort.content_hash else []
     return cohort + [f"{key} = {before}, not {now}" for key, before, now in pairs]

@@ -1,7 +1,7 @@
-"""A trial as Ray Tune sees it: a class Trainable whose actor and worker group serve the next trial too.
+"""A trial in Ray Tune: a class Trainable whose actor and worker group are reused for the next trial.
 
-Being a class Trainable, Tune's own checkpoints work: schedulers that pause trials or clone them (HyperBand, PBT) do,
-and so do Tune's retries.
+Because it is a class Trainable, Tune's own checkpoints work, and so do schedulers that pause or clone trials
+(HyperBand, PBT) and Tune's retries.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = ["TrialResult", "WorkerGroupTrial"]
 
 @dataclass(frozen=True)
 class TrialResult:
-    """What one step of a trial ends with, from the trial's actor to the driver.
+    """Result of one step of a trial, sent from the trial's actor to the driver.
 
     Args:
         status: `running` after a report that is not the last, else how the trial ended; `refused` where its node
@@ -57,18 +57,19 @@ class TrialResult:
 
 
 class WorkerGroupTrial(Trainable):  # type: ignore[misc]
-    """One trial at a time on a warm worker group.
+    """Runs one trial at a time on a warm worker group.
 
-    Tune's configuration is `{"trial_id", "attempt", "started", "config"}`, with `started` the attempt's start in
-    seconds since the epoch, `config` a TrialConfig as plain values, and `"workers"` where trials differ in world size.
-    A result has the trial's scores by name, for the scheduler, `reported`, `done`, and the whole as a `TrialResult`
-    under `result`. Tune would flatten a dict, and names with a slash would not come back.
+    Tune's configuration is `{"trial_id", "attempt", "started", "config"}`. `started` is the attempt's start in seconds
+    since the epoch and `config` a TrialConfig as plain values. `"workers"` is included if trials differ in world size.
+
+    A result has the trial's scores by name, for the scheduler; `reported`; `done`; and the complete `TrialResult` under
+    `result`. It is not a dict, because Tune would flatten a dict and lose names that contain a slash.
     """
 
     def setup(
         self, config: dict[str, Any], settings: WorkerGroupSettings, footprint: Footprint, objectives: dict[str, str]
     ) -> None:
-        """Starts the worker group; it serves every later trial of this actor."""
+        """Starts the worker group, which also serves every later trial of this actor."""
         self._objectives = objectives
         self._footprint = footprint
         self._reports = settings.reports
@@ -78,7 +79,7 @@ class WorkerGroupTrial(Trainable):  # type: ignore[misc]
         self._take(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Turns the worker group to the next trial; only another world size starts new processes."""
+        """Assigns the next trial to the worker group. Only another world size starts new processes."""
         if self._wanted_footprint(new_config) != self._group.footprint:
             self._group.recycle(self._wanted_footprint(new_config))
         self._take(new_config)
@@ -89,7 +90,7 @@ class WorkerGroupTrial(Trainable):  # type: ignore[misc]
         try:
             outcome = self._group.outcome(self._reported)
         except CohortError as mistake:
-            # Raised, Tune would take it for a crash and try again.
+            # If this were raised, Tune would treat it as a crash and retry.
             return self._result(status="refused", reason=str(mistake))
         if outcome.report is None:
             return self._result(status=outcome.ending or "failed", reason=outcome.reason)
@@ -107,15 +108,15 @@ class WorkerGroupTrial(Trainable):  # type: ignore[misc]
         return self._result(status="completed" if report.progress.final else "running", report=report)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Puts the trial's last checkpoint where Tune keeps it."""
+        """Copies the trial's last checkpoint to Tune's folder."""
         if self._checkpoint.exists():
             Path(checkpoint_dir, "state.pt").write_bytes(self._checkpoint.read_bytes())
         Path(checkpoint_dir, "reported.json").write_text(json.dumps(self._reported))
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
-        """Goes on from a checkpoint of Tune's, this trial's own or (population based training) another's.
+        """Resumes from a checkpoint of Tune: this trial's own or, in population based training, another trial's.
 
-        A checkpoint belongs to the configuration inside it. Here it is made this trial's own.
+        A checkpoint belongs to the configuration in it. Here it becomes this trial's own.
         """
         kept = Path(checkpoint_dir, "state.pt")
         if kept.exists():
@@ -134,19 +135,20 @@ class WorkerGroupTrial(Trainable):  # type: ignore[misc]
         self._trial = config["trial_id"]
         self._attempt = config["attempt"]
         self._values = config["config"]
-        # A retry goes on from the store's checkpoint, so it must not hand Tune the reports of before again.
+        # A retry resumes from the store's checkpoint, so it must not send Tune the earlier reports again.
         self._checkpoint = self._store.checkpoint(self._trial)
         reports = self._store.reports_of(self._trial, self._attempt) if self._checkpoint.exists() else []
         self._reported = max((report["index"] + 1 for report in reports), default=0)
         self._best: dict[str, float] = {}
         for report in reports:
             self._keep_best(report)
-        # A retry belongs to the same attempt, whose row counts the time of all that was tried.
+        # A retry belongs to the same attempt, whose row counts the time of all tries.
         self._clock = time.monotonic() - max(0.0, time.time() - config["started"])
         self._assign()
 
     def _assign(self) -> None:
-        # Where its last report is stored and its end is not, the last report again: nothing else would ever come.
+        # If the last report was stored but the trial's end was not, send the last report again: nothing else would
+        # follow.
         self._reported = min(self._reported, self._reports - 1)
         self._group.assign(self._trial, self._values, attempt=self._attempt, reported=self._reported)
 

@@ -1,4 +1,4 @@
-"""How an attempt at a trial ends: as a row, and as the study is told."""
+"""Records how an attempt at a trial ended, in its row and in the study."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ __all__ = ["ended", "excesses", "tell", "trial_name", "values_and_state"]
 
 
 def trial_name(number: int) -> str:
-    """The trial id of an Optuna trial number."""
+    """Returns the trial id of an Optuna trial number."""
     return f"{number:04d}"
 
 
 def ended(row: TrialRow, told: TrialResult | None, error: bool, gpus: float) -> TrialRow:
-    """The running attempt's row, now that it is over.
+    """Returns the row of a running attempt that is now over.
 
     Args:
-        row: as written when the attempt began.
-        told: the last that was heard of it; None if nothing was.
+        row: row written when the attempt began.
+        told: last result received from it; None if there was none.
         error: whether the trial's process raised or died.
-        gpus: over all workers, for a trial that did not live to tell its time.
+        gpus: number of GPUs over all workers, for a trial that died before it reported its time.
     """
     if told is None:
         return row.finished("failed", reason="its process died" if error else "", gpus=gpus)
@@ -42,7 +42,7 @@ def ended(row: TrialRow, told: TrialResult | None, error: bool, gpus: float) -> 
     if error:
         status = "failed"
         reason = "its process died"
-    elif status == "running":  # its last word was a report, so the scheduler ended it
+    elif status == "running":  # its last result was a report, so the scheduler ended it
         status = "stopped"
         reason = "stopped early by the scheduler"
     assert status != "refused"
@@ -58,7 +58,10 @@ def ended(row: TrialRow, told: TrialResult | None, error: bool, gpus: float) -> 
 
 
 def tell(study: optuna.Study, row: TrialRow, objectives: Sequence[str], constraints: Sequence[Constraint] = ()) -> None:
-    """Ends a trial in the study as its row says. The user attributes `status`, `reason` and `stopped_at` tell more."""
+    """Ends a trial in the study according to its row.
+
+    The user attributes `status`, `reason` and `stopped_at` have details.
+    """
     number = int(row.trial_id)
     frozen = study.get_trials(deepcopy=False)[number]
     trial = optuna.trial.Trial(study, frozen._trial_id)  # noqa: SLF001 (Optuna's storage knows trials by nothing else)
@@ -79,13 +82,13 @@ def excesses(row: TrialRow, constraints: Sequence[Constraint]) -> dict[str, floa
 
 
 def values_and_state(row: TrialRow, objectives: Sequence[str]) -> tuple[list[float] | None, TrialState]:
-    """What the study is told of an attempt that is over.
+    """Returns the values and the state with which a finished attempt ends in the study.
 
-    - A trial with its objectives is COMPLETE. So is one that the scheduler stopped, with the values it had then:
-      pessimistic, but TPE learns more from a bad value than from none.
-    - A trial that diverged or ran out of memory is PRUNED, without values: TPE takes its parameters for bad ones. It
-      passes over FAIL, and would propose them again (0.205 against 0.080 diverged in the second half of a search).
-    - Any other is FAIL: what went wrong says nothing of its parameters.
+    - A trial with its objectives is COMPLETE. So is one that the scheduler stopped, with its values at that time. This
+      is pessimistic, but TPE learns more from a bad value than from none.
+    - A trial that diverged or ran out of memory is PRUNED, without values, so that TPE treats its parameters as bad.
+      TPE ignores FAIL, and would propose them again (0.205 against 0.080 diverged in the second half of a search).
+    - Any other trial is FAIL: its error says nothing about its parameters.
     """
     values = [row.scores.get(name, math.nan) for name in objectives]
     if row.status in ("completed", "stopped") and all(map(math.isfinite, values)):

@@ -1,6 +1,6 @@
-"""What each Ray Train worker of a worker group does: fetch a trial, train it, report, fetch the next.
+"""Loop of each Ray Train worker in a worker group: fetch a trial, train it, report, fetch the next.
 
-The cohort, the feature statistics and the detector baseline are loaded once and serve every trial of the worker group.
+The cohort, the feature statistics and the detector baseline are loaded once and reused for every trial.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class WorkerGroupSettings:
         patience_s: how long a storage that fails is waited for.
     """
 
-    store: str = field(repr=False)  # it may hold credentials, and Ray shows the settings of a run
+    store: str = field(repr=False)  # it may contain credentials, and Ray shows the settings of a run
     cohort: str
     cache: str
     trainables: Trainables
@@ -74,7 +74,7 @@ class WorkerGroupSettings:
 
 
 def work(loop_config: dict[str, Any]) -> None:
-    """The training function of the worker group's TorchTrainer; returns when the mailbox closes."""
+    """Training function of the worker group's TorchTrainer. Returns when the mailbox closes."""
     import ray
     from ray.train import get_context
 
@@ -127,7 +127,10 @@ class _Worker:
         return TrialScorer(self.cohort, settings.scoring, settings.trainables, Path(settings.cache), self.device)
 
     def run(self, job: Job) -> None:
-        """Trains one trial to its end, whatever that is; raises only what should restart the worker group."""
+        """Trains one trial to its end, whatever the outcome.
+
+        Raises only errors that should restart the worker group.
+        """
         import torch
 
         try:
@@ -140,22 +143,24 @@ class _Worker:
         except Diverged as divergence:
             self.ask("end", job.ticket, "diverged", str(divergence))
         except ConfigError as mistake:
-            # A configuration is wrong on every rank alike, so that none waits for another.
+            # A wrong configuration fails on all ranks, so none waits for another.
             self.ask("end", job.ticket, "failed", str(mistake))
         except StoreError as error:
-            # Rank 0 alone writes: the other ranks now hang in a collective. A fresh group goes on from the checkpoint.
+            # Only rank 0 writes, so the other ranks now hang in a collective operation. A new group resumes from the
+            # checkpoint.
             self.ask("fault", job.ticket, str(error))
             raise
         except GansweepError as mistake:
-            # A cohort may be bad on one node alone.
+            # A cohort may be bad on only one node.
             self.ask("end", job.ticket, "failed", str(mistake))
             raise
         except torch.OutOfMemoryError:
-            # The other ranks now hang in a collective, so the worker group must go; the trial would only do it again.
+            # The other ranks now hang in a collective operation, so the group must be replaced. A retry would fail in
+            # the same way.
             self.ask("end", job.ticket, "failed", OUT_OF_MEMORY)
             raise
         except Exception as error:
-            # Unknown: the process may be poisoned (a CUDA error is sticky). A fresh worker group tries again.
+            # Unknown error: the process may be unusable (a CUDA error is sticky). A new worker group retries.
             self.ask("fault", job.ticket, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
             log.exception("trial %s", job.trial_id)
             raise
@@ -198,12 +203,12 @@ class _Worker:
 
 
 def _unscored(_sampler: Sampler, _iteration: int) -> dict[str, float]:
-    """The `Score` of a training of which only the generator is wanted."""
+    """`Score` of a training of which only the generator is needed."""
     return {}
 
 
 class _Scoring:
-    """The trial's `Score`: the numbers, and rank 0 keeps the sample sheet."""
+    """The trial's `Score`: computes the scores, and rank 0 stores the sample sheet."""
 
     def __init__(self, worker: _Worker, job: Job, config: TrialConfig) -> None:
         self._worker = worker
@@ -232,7 +237,7 @@ class _Scoring:
 
 
 class _MailboxReporter:
-    """The `Reporter` of a trial in a worker group: checkpoints in the store, reports over the mailbox."""
+    """`Reporter` of a trial in a worker group: checkpoints go to the store, reports to the mailbox."""
 
     def __init__(self, worker: _Worker, job: Job, config: TrialConfig) -> None:
         self._worker = worker
@@ -241,7 +246,10 @@ class _MailboxReporter:
         self._checkpoint = worker.store.checkpoint(job.trial_id)
 
     def wanted(self) -> bool:
-        """Whether the trial goes on after the last report received; a group restarted in between must ask again."""
+        """Returns whether the trial continues after the last report.
+
+        A group that restarted in between must ask again.
+        """
         received = self.reported()
         return received == 0 or bool(self._worker.ask("verdict", self._job.ticket, received - 1))
 

@@ -1,8 +1,8 @@
-"""The warm worker group: Ray Train workers that stay alive from trial to trial.
+"""The warm worker group: Ray Train workers that stay alive between trials.
 
-The documented pattern starts a TorchTrainer for every trial: tens of seconds before the first batch. Here one
-TorchTrainer lives in a thread; its workers take trial after trial from a mailbox. Ray Train restarts workers that die,
-and the trial they were on goes on from its last checkpoint.
+The documented pattern starts a TorchTrainer for every trial, which takes tens of seconds before the first batch. Here
+one TorchTrainer runs in a thread, and its workers take one trial after another from a mailbox. Ray Train restarts
+workers that die, and their trial resumes from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 _POLL_S = 2.0  # how often a waiting owner looks whether its worker group is still alive
 _WORKER_RESTARTS = (
-    100  # per worker group: the mailbox limits restarts per trial, which is what tells a bad trial from a bad node
+    100  # per worker group; the mailbox limits restarts per trial, which tells a bad trial from a bad node
 )
 _KILL_S = 30.0  # that a node may take to kill processes; one that is gone never answers
 _RESTART_S = 180.0  # that Ray Train may take to put others in the place of killed workers
@@ -41,7 +41,7 @@ _RSS_GROWTH_LIMIT = 4 * 2**30  # bytes a worker may grow over its first trial be
 
 
 class WorkerGroup:
-    """Workers of one world size, kept warm. Not thread-safe: one owner, one trial at a time."""
+    """Warm workers of one world size. Not thread-safe: one owner, one trial at a time."""
 
     stop: threading.Event | None = None
     """Once set, `outcome` raises KeyboardInterrupt: for groups that are waited for outside of the main thread."""
@@ -61,11 +61,11 @@ class WorkerGroup:
 
     @property
     def footprint(self) -> Footprint:
-        """What the worker group occupies."""
+        """Resources of the worker group."""
         return self._footprint
 
     def assign(self, trial_id: str, config: dict[str, Any], *, attempt: int = 0, reported: int = 0) -> None:
-        """Turns the workers to a trial; one they are on ends at its next report."""
+        """Assigns a trial to the workers. A running trial ends at its next report."""
         import ray
 
         if self._leaking() or not self._thread.is_alive():
@@ -74,7 +74,7 @@ class WorkerGroup:
         ray.get(self._mailbox.assign.remote(self._job))
 
     def outcome(self, index: int) -> Outcome:
-        """Waits for the assigned trial's report `index`, or for its ending.
+        """Waits for the assigned trial's report `index`, or for its end.
 
         A group that died beyond Ray Train's repair is replaced, and the trial goes on from its checkpoint. One that
         found no room did not die: the cluster could hold it when the sweep began, so it waits until it can again.
@@ -117,13 +117,13 @@ class WorkerGroup:
         return Outcome(ending="failed", reason=f"its worker group died {deaths} times: {error}")
 
     def recycle(self, footprint: Footprint | None = None) -> None:
-        """Replaces every process of the worker group, if wanted with another world size."""
+        """Replaces every process of the worker group, optionally with another world size."""
         self.close()
         self._footprint = footprint or self._footprint
         self._start()
 
     def close(self, timeout_s: float = 15.0) -> None:
-        """Shuts down the workers; those that do not end in time are killed with their placement group."""
+        """Shuts down the workers. Those that do not exit in time are killed with their placement group."""
         import ray
 
         with contextlib.suppress(ray.exceptions.RayActorError):
@@ -181,7 +181,7 @@ class WorkerGroup:
         self._error = None
         self._killed_at = None
         self._first_rss = 0
-        # Zero CPUs and placed anywhere: inside a Tune trial it must not be captured by the trial's placement group.
+        # Zero CPUs and placed anywhere: in a Tune trial, the trial's placement group must not capture it.
         self._mailbox = (
             ray.remote(num_cpus=0, max_concurrency=CALLS_AT_ONCE)(TrialMailbox)
             .options(scheduling_strategy="DEFAULT")
@@ -205,7 +205,7 @@ class WorkerGroup:
             max_failures=_WORKER_RESTARTS,
         )
         if files.local is None:
-            # Not by its URI: Ray logs it and shows it in its state, with the credentials that it may hold.
+            # Not as a URI, because Ray logs and shows it, including any credentials.
             trainer.run_config.storage_filesystem = files.filesystem
         return trainer
 
@@ -213,7 +213,7 @@ class WorkerGroup:
         try:
             trainer.fit()
         except Exception as error:
-            # Kept for the owner, who polls: nothing above this thread could catch it.
+            # Kept for the owner, which polls it: nothing above this thread could catch it.
             self._error = error
 
     def _leaking(self) -> bool:
@@ -240,8 +240,11 @@ def kill_process(pid: int, created: float) -> None:
 
 
 def _found_no_room(error: BaseException | None) -> bool:
-    """Whether a worker group ended because its workers could not be placed in time: a busy cluster, or a lost node."""
+    """Returns whether a worker group ended because its workers could not be placed in time.
+
+    The cluster is busy, or has lost a node.
+    """
     from ray.train import ControllerError
-    from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError  # Ray Train has no public name for it
+    from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError  # it has no public name in Ray Train
 
     return isinstance(error, ControllerError) and isinstance(error.controller_failure, WorkerGroupStartupTimeoutError)

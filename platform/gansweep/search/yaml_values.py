@@ -1,4 +1,4 @@
-"""YAML as users write values: numbers as they mean them, and no key twice."""
+"""YAML in which numbers are read as users mean them and duplicate keys are errors."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 __all__ = ["load_yaml"]
 
-# YAML 1.1 reads 2e-4 as a word, because it wants a dot in every float.
+# YAML 1.1 reads 2e-4 as a string, because it requires a dot in every float.
 _EXPONENT = re.compile(r"^[+-]?\d+(\.\d*)?[eE][+-]?\d+$")
 
 
 class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """As PyYAML's, which takes the last of two equal keys without a word."""
+        """Constructs a mapping. Unlike PyYAML, does not silently accept the last of two equal keys."""
         seen: set[Any] = set()
         for key_node, _ in node.value:
             key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
@@ -32,9 +32,9 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("+-0123
 
 
 def load_yaml(text: str) -> Any:
-    """The value of a YAML text; JSON is YAML too.
+    """Parses a YAML text. JSON is YAML too.
 
     Raises:
-        yaml.YAMLError: it is none, or a mapping has a key twice.
+        yaml.YAMLError: the text is not YAML, or a mapping has a key twice.
     """
     return yaml.load(text, _Loader)  # noqa: S506 (a SafeLoader)

@@ -1,1 +1,1 @@
-"""What a sweep leaves behind: Parquet rows, the Optuna study, checkpoints and sample sheets, on any file system."""
+"""Storage of a sweep's results: Parquet rows, the Optuna study, checkpoints and sample sheets, on any file system."""

@@ -1,4 +1,4 @@
-"""Sample sheets as Optuna artifacts, so that the dashboard shows them beside their trials."""
+"""Sample sheets as Optuna artifacts, so that the dashboard shows each sheet with its trial."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ __all__ = [
     "sheet_path",
 ]
 
-# The keys optuna.artifacts and optuna-dashboard look under. `optuna.artifacts.upload_artifact` would choose a random
-# identifier and keep a second copy of each sheet; with the trial's own number as identifier there is one file, which
+# The keys that optuna.artifacts and optuna-dashboard read. `optuna.artifacts.upload_artifact` would choose a random
+# identifier and keep a second copy of each sheet. With the trial number as identifier there is a single file, which
 # each report replaces.
 _ON_TRIAL = "artifacts:{artifact}"
 _ON_STUDY = "dashboard:artifacts:{trial}:{artifact}"  # finished trials are closed to changes
 
 
 def sheet_path(trial_id: str) -> str:
-    """Where a trial's sample sheet lies in its store."""
+    """Returns the path of a trial's sample sheet in its store."""
     return f"artifacts/{trial_id}.png"
 
 
 def nearest_path(trial_id: str) -> str:
-    """Where the picture of a trial's samples beside their nearest real images lies in its store."""
+    """Returns the path, in the store, of the picture that shows a trial's samples with their nearest real images."""
     return f"artifacts/{trial_id}-nearest.png"
 
 
@@ -60,7 +60,7 @@ def growth_paths(store: Store) -> dict[str, list[tuple[int, str]]]:
 
 
 class StoreArtifacts:
-    """An Optuna artifact store (its `ArtifactStore` protocol) over the sample sheets of a sweep's store.
+    """Optuna artifact store (its `ArtifactStore` protocol) over the sample sheets of a sweep's store.
 
     An artifact's identifier is the trial's id.
     """
@@ -69,13 +69,13 @@ class StoreArtifacts:
         self._store = store
 
     def open_reader(self, artifact_id: str) -> BinaryIO:
-        """The sheet's bytes. Raises ArtifactNotFound."""
+        """Opens a sheet for reading. Raises ArtifactNotFound."""
         if not self._store.exists(sheet_path(artifact_id)):
             raise ArtifactNotFound(f"no sample sheet of trial {artifact_id}")
         return io.BytesIO(self._store.read_bytes(sheet_path(artifact_id)))
 
     def write(self, artifact_id: str, content_body: BinaryIO) -> None:
-        """Puts a sheet in place."""
+        """Writes a sheet."""
         self._store.write_bytes(sheet_path(artifact_id), content_body.read())
 
     def remove(self, artifact_id: str) -> None:
@@ -84,12 +84,13 @@ class StoreArtifacts:
 
 
 def attach_sheet(store: Store, study: optuna.Study, number: int) -> bool:
-    """Makes a trial's sample sheet, if it has one, show beside it in Optuna's dashboard.
+    """Links a trial's sample sheet, if there is one, to the trial in Optuna's dashboard.
 
-    Only for the process that owns the study: it writes to the study's database. Doing it again changes nothing.
+    Call it only in the process that owns the study, because it writes to the study's database. Calling it again has no
+    effect.
 
     Returns:
-        whether there is a sheet.
+        Whether the trial has a sheet.
     """
     artifact = f"{number:04d}"
     if not store.exists(sheet_path(artifact)):
@@ -102,7 +103,7 @@ def attach_sheet(store: Store, study: optuna.Study, number: int) -> bool:
 
 
 def attach_sheets(store: Store) -> int:
-    """`attach_sheet` for every trial of a sweep; returns how many have a sheet."""
+    """Calls `attach_sheet` for every trial of a sweep and returns the number of trials with a sheet."""
     study = store.load_study()
     return sum(attach_sheet(store, study, trial.number) for trial in study.get_trials(deepcopy=False))
 

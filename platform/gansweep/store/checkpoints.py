@@ -1,4 +1,4 @@
-"""The state of one training, kept in its sweep's store."""
+"""Checkpoints of training runs in a sweep's store."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The checkpoint of a training, there or not yet.
+    """Checkpoint of one training run. The file need not exist yet.
 
-    It belongs to the configuration inside it (`state["config"]`), whatever its name.
+    A checkpoint belongs to the configuration stored in it (`state["config"]`), whatever its file name.
 
     Args:
-        files: of the store.
-        name: of the training: a trial's id, or the name that `repeat` or `confirm` gave it.
+        files: files of the store.
+        name: name of the training run: a trial's id, or the name that `repeat` or `confirm` gave it.
     """
 
     files: Files
@@ -34,36 +34,36 @@ class Checkpoint:
 
     @property
     def path(self) -> str:
-        """Where it lies in the store."""
+        """Path of the file in the store."""
         return f"checkpoints/{self.name}.pt"
 
     def exists(self) -> bool:
-        """Whether there is one."""
+        """Returns whether the file exists."""
         return self.files.exists(self.path)
 
     def read(self) -> dict[str, Any]:
-        """The state, with its tensors on the CPU.
+        """Loads the state, with its tensors on the CPU.
 
         Raises:
-            StoreError: there is none, or it is damaged.
+            StoreError: the file is missing or damaged.
         """
         return self._parsed(self.read_bytes())
 
     def read_for(self, config: TrialConfig) -> dict[str, Any]:
-        """The state of a training of `config`.
+        """Loads the state and checks that it belongs to `config`.
 
         Raises:
-            StoreError: there is none, it is damaged, or it is of another configuration.
+            StoreError: the file is missing or damaged, or it belongs to another configuration.
         """
         return self._checked(self.read_bytes(), config)
 
     def state_to_continue(self, config: TrialConfig) -> dict[str, Any] | None:
-        """The state that a training of `config` goes on from, or None.
+        """Returns the state from which to resume training `config`, or None if training has to start from scratch.
 
-        One that is damaged or of another configuration is left out, and named in the log: the training starts anew.
+        A checkpoint that is damaged or belongs to another configuration is ignored, with a warning in the log.
 
         Raises:
-            StoreError: it is there and cannot be fetched; a later call may succeed.
+            StoreError: the file exists but cannot be read now; a later call may succeed.
         """
         if not self.exists():
             return None
@@ -75,7 +75,7 @@ class Checkpoint:
             return None
 
     def write(self, state: dict[str, Any]) -> None:
-        """Replaces the state, whole or not at all.
+        """Replaces the state atomically.
 
         Raises:
             StoreError: the store cannot be written.
@@ -87,15 +87,15 @@ class Checkpoint:
         self.write_bytes(buffer.getvalue())
 
     def read_bytes(self) -> bytes:
-        """The file as it is. Raises StoreError if there is none."""
+        """Returns the file's content. Raises StoreError if there is no file."""
         return self.files.read_bytes(self.path)
 
     def write_bytes(self, content: bytes) -> None:
-        """Replaces the file. Raises StoreError if the store cannot be written."""
+        """Replaces the file's content. Raises StoreError if the store cannot be written."""
         self.files.write_bytes(self.path, content)
 
     def delete(self) -> None:
-        """Removes it; one that is not there is no error."""
+        """Deletes the file. A missing file is not an error."""
         self.files.delete(self.path)
 
     def _checked(self, content: bytes, config: TrialConfig) -> dict[str, Any]:
@@ -113,7 +113,7 @@ class Checkpoint:
 
         try:
             state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        except Exception as error:  # torch.load raises another kind for each part that is damaged
+        except Exception as error:  # torch.load raises different errors for different damage
             reason = " ".join(str(error).partition("\n")[0].split())[:120] or type(error).__name__
             raise self._damaged(reason) from None
         if not isinstance(state, dict) or "config" not in state:
@@ -126,7 +126,7 @@ class Checkpoint:
 
 
 def _is_of(state: dict[str, Any], config: TrialConfig) -> bool:
-    """Whether a state is of a training of `config`; keys that its version did not have are at their defaults."""
+    """Returns whether a state belongs to `config`. Keys that the state's version did not have take their defaults."""
     try:
         return validated(TrialConfig, state["config"], where="checkpoint") == config
     except ConfigError:

@@ -1,4 +1,4 @@
-"""Types of columns: declared from the configuration models, widened when values need it."""
+"""Column types: declared by the configuration models, and widened when a value requires it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _ARROW: dict[ColumnType, pa.DataType] = {
 }
 _NAMES: dict[pa.DataType, ColumnType] = {arrow: name for name, arrow in _ARROW.items()}
 _PYTHON: tuple[tuple[type, ColumnType], ...] = (
-    (bool, "bool"),  # before int: a bool is one
+    (bool, "bool"),  # before int, because bool is a subclass of int
     (int, "int64"),
     (float, "float64"),
     (datetime, "timestamp"),
@@ -40,9 +40,10 @@ _PYTHON: tuple[tuple[type, ColumnType], ...] = (
 
 
 def config_columns(trainables: Trainables) -> dict[str, ColumnType]:
-    """The `config.*` columns of every trial a search over `trainables` can make, architecture keys of all families.
+    """Returns the `config.*` columns of every trial that a search over `trainables` can produce.
 
-    Declared before the first trial, so that each file of the sweep has the same columns whichever family it is about.
+    They include the architecture keys of all families. They are declared before the first trial, so that every file of
+    the sweep has the same columns, whichever family its trial belongs to.
     """
     families = (family.Architecture for family in trainables.gans.values())
     columns = _model_columns(TrialConfig, "config.")
@@ -52,12 +53,12 @@ def config_columns(trainables: Trainables) -> dict[str, ColumnType]:
 
 
 def needed(record: Mapping[str, Any]) -> dict[str, ColumnType]:
-    """The columns that hold `record`; a value of None says nothing about its column."""
+    """Returns the columns that `record` requires. A value of None does not determine a type."""
     return {name: _type_of_value(value) for name, value in record.items() if value is not None}
 
 
 def merged(known: Columns, new: Columns) -> dict[str, ColumnType]:
-    """Columns wide enough for both: whole and real numbers meet as float64, all else that differs as text."""
+    """Returns columns wide enough for both arguments: int64 and float64 merge to float64, other conflicts to string."""
     together = dict(known)
     for name, kind in new.items():
         together[name] = _wider(together[name], kind) if name in together else kind
@@ -65,17 +66,17 @@ def merged(known: Columns, new: Columns) -> dict[str, ColumnType]:
 
 
 def fitted(record: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
-    """`record` with each value made to fit its column; what is not a finite number becomes null (absent)."""
+    """Returns `record` with each value converted to its column's type. Non-finite numbers become null."""
     return {name: _fitted(record.get(name), kind) for name, kind in columns.items()}
 
 
 def arrow_schema(columns: Columns) -> pa.Schema:
-    """`columns` as pyarrow wants them."""
+    """Returns `columns` as a pyarrow schema."""
     return pa.schema([(name, _ARROW[kind]) for name, kind in columns.items()])
 
 
 def from_arrow(schema: pa.Schema) -> dict[str, ColumnType]:
-    """The columns of a Parquet file."""
+    """Returns the columns of a Parquet file's schema."""
     return {item.name: _NAMES.get(item.type, "string") for item in schema}
 
 

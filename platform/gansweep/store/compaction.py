@@ -1,4 +1,4 @@
-"""Keeps a growing store fast to read, and its study mirrored, at a cost that does not grow with each trial."""
+"""Compacts a growing store and mirrors its study, at a cost that does not grow with each trial."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ __all__ = ["Upkeep"]
 
 log = logging.getLogger(__name__)
 
-_LEAST = 50  # trials between two compactions: so many row files are read in half a second
-_SHARE = 100  # or one in so many of all trials, as a compaction writes all rows
-_REMOTE_SHARE = 20  # on an object store, where each compaction is an upload
+_LEAST = 50  # trials between two compactions: reading this many row files takes half a second
+_SHARE = 100  # at least 1/100 of all trials, because a compaction writes all rows
+_REMOTE_SHARE = 20  # 1/20 on an object store, where each compaction is an upload
 
 
 class Upkeep:
-    """Compacts the tables and mirrors the study now and then, in a thread of its own. For the sweep's driver.
+    """Compacts the tables and mirrors the study from time to time, in its own thread. Used by the sweep's driver.
 
-    Rows are files of their own as soon as they are written. What is done here makes reading fast, and can be lost.
+    Each row is written to its own file immediately. This work only makes reading fast, so losing it does no harm.
 
     Args:
-        store: of the sweep.
-        ended: trials that have ended already.
+        store: the sweep's store.
+        ended: number of trials that have already ended.
     """
 
     def __init__(self, store: Store, ended: int) -> None:
@@ -48,7 +48,7 @@ class Upkeep:
             self._thread.join()
 
     def trial_ended(self) -> None:
-        """Counts a trial, and starts the work when it is due and none is going on."""
+        """Counts one trial. Starts the work if it is due and not already running."""
         self._ended += 1
         self._since += 1
         busy = self._thread is not None and self._thread.is_alive()
@@ -60,7 +60,7 @@ class Upkeep:
 
     def _work(self) -> None:
         try:
-            store = Store.open(self._uri)  # tables of its own: those of the driver are in use
+            store = Store.open(self._uri)  # its own tables, because the driver uses the others
             store.compact()
             store.sync_study()
         except GansweepError as error:

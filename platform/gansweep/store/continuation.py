@@ -1,4 +1,4 @@
-"""Whether a sweep is gone on with as what it was begun as: what its numbers depend on must not change in the middle."""
+"""Checks that a resumed sweep has the same settings as before: whatever its scores depend on must not change midway."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _PLAIN: tuple[str, ...] = ("sampler", "reports", "constraints")
 
 
 def check_continues(here: SweepInfo, wanted: SweepInfo, where: str) -> None:
-    """Refuses to go on with the sweep `here` under another cohort, other objectives, another space or other settings.
+    """Refuses to resume the sweep `here` with another cohort, other objectives, another space or other settings.
 
-    What was changed inside a space's file is not looked at: a space that raises is put right there, and each trial's
-    row has its whole configuration.
+    Changes inside a space's file are allowed, so that a user can fix a space that raises an error. Each trial's row
+    records its complete configuration.
 
     Raises:
-        StoreError: names the first thing that differs.
+        StoreError: names the first difference.
     """
     if here.cohort.content_hash != wanted.cohort.content_hash:
         what = f"this sweep is of cohort {here.cohort.content_hash[:12]}, not {wanted.cohort.content_hash[:12]}"
@@ -37,12 +37,12 @@ def check_continues(here: SweepInfo, wanted: SweepInfo, where: str) -> None:
 
 
 def differences(here: SweepInfo, wanted: SweepInfo) -> Iterator[tuple[str, Any, Any]]:
-    """Settings that differ, less objectives and cohort: the key, its value here, and its value in the other."""
+    """Yields the key and both values of each setting that differs, apart from objectives and cohort."""
     if not same_space(here, wanted):
         yield "space", here.space, wanted.space
     before = _settings(here)
     now = _settings(wanted)
-    # A setting that the other gansweep did not know is left out.
+    # A setting that the other version of gansweep did not know is ignored.
     yield from ((key, before[key], now[key]) for key in before if key in now and before[key] != now[key])
     before = here.experiment.get("overrides", {})
     now = wanted.experiment.get("overrides", {})
@@ -52,7 +52,7 @@ def differences(here: SweepInfo, wanted: SweepInfo) -> Iterator[tuple[str, Any, 
 
 
 def same_space(here: SweepInfo, wanted: SweepInfo) -> bool:
-    """Whether both name the same space, or the same function in files of the same content."""
+    """Returns whether both name the same space, or the same function in files with the same content."""
     moved = here.space.partition(":")[2] == wanted.space.partition(":")[2] and here.space_sha256 == wanted.space_sha256
     return here.space == wanted.space or (moved and bool(here.space_sha256))
 

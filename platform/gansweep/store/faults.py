@@ -1,4 +1,4 @@
-"""Rows that can be read and yet not used: a damaged disk does not always damage a file's frame."""
+"""Finds rows that are readable but unusable: damage on disk does not always make a Parquet file unreadable."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _STATUSES = frozenset(get_args(Status))
 
 
 def trial_faults(rows: pa.Table) -> Mapping[int, str]:
-    """What is wrong with each row of a table of trials that cannot be used, by the row's place.
+    """Returns what is wrong with each unusable row of a table of trials, by row index.
 
     Args:
-        rows: with at least the columns of `TRIAL_COLUMNS`.
+        rows: table with at least the columns of `TRIAL_COLUMNS`.
     """
     faults = _missing(rows, ("trial_id", "attempt"))
     statuses = rows["status"].to_pylist()
@@ -37,10 +37,10 @@ def trial_faults(rows: pa.Table) -> Mapping[int, str]:
 
 
 def report_faults(rows: pa.Table) -> Mapping[int, str]:
-    """What is wrong with each row of a table of reports that cannot be used, by the row's place.
+    """Returns what is wrong with each unusable row of a table of reports, by row index.
 
     Args:
-        rows: with at least the columns of `REPORT_COLUMNS`.
+        rows: table with at least the columns of `REPORT_COLUMNS`.
     """
     return _missing(rows, ("trial_id", "attempt", "index", "iteration"))
 

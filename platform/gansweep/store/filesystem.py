@@ -1,7 +1,7 @@
-"""Files of a store, by relative name, on a local disk or on any file system pyarrow or fsspec knows.
+"""Files of a store, addressed by relative name, on a local disk or any file system that pyarrow or fsspec supports.
 
-A file appears whole or not at all: a temporary file and a rename where the file system has renames, a single upload
-on object stores.
+Writes are atomic: they use a temporary file and a rename where the file system can rename, and a single upload on
+object stores.
 """
 
 from __future__ import annotations
@@ -30,10 +30,14 @@ if TYPE_CHECKING:
 __all__ = ["PATIENCE_S", "FileEntry", "Files", "without_credentials"]
 
 _UPLOADS_WHOLE = frozenset({"s3", "gcs", "abfs"})
-"""pyarrow file systems where an object is visible only once its upload is complete."""
+"""pyarrow file systems where an object becomes visible only when its upload is complete."""
 
 _CREDENTIALS = re.compile(r"(?<=://)([^/]*|[^/:]*:(?!\d*(/|$)).*)@")
-"""Before the host: up to the last @ of what the first slash ends, or of all where the colon there is no port's."""
+"""Credentials before the host.
+
+The match ends at the last @ before the first slash. If the text before that slash has a colon that does not introduce
+a port, the match ends at the last @ of the whole URI.
+"""
 
 PATIENCE_S = 300.0
 """How long a sweep waits for a storage that fails: shorter than workers may say nothing."""
@@ -52,12 +56,12 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 _LEFTOVER_SECONDS = 3600.0
-"""No write takes so long: a temporary file of this age has lost its writer."""
+"""No write takes this long: a temporary file of this age was left by a process that died."""
 
 
 @dataclass(frozen=True)
 class FileEntry:
-    """One file: its name within the listed folder, size in bytes and time of change in nanoseconds."""
+    """A file: its name in the listed folder, its size in bytes and its modification time in nanoseconds."""
 
     name: str
     size: int
@@ -65,13 +69,13 @@ class FileEntry:
 
 
 class Files:
-    """The files under one folder.
+    """The files in one folder.
 
     Args:
-        uri: a local path, or a URI such as `s3://bucket/folder?region=eu-west-1`.
+        uri: local path, or a URI such as `s3://bucket/folder?region=eu-west-1`.
 
     Raises:
-        StoreError: a URI no installed file system understands.
+        StoreError: no installed file system supports the URI.
     """
 
     patience_s: float
@@ -87,7 +91,7 @@ class Files:
         self.local: Path | None = Path(self.root) if is_local else None
 
     def child(self, name: str) -> Files:
-        """The folder `name` inside this one."""
+        """Returns the subfolder `name`."""
         base, mark, query = self.uri.partition("?") if "://" in self.uri else (self.uri, "", "")
         return Files(f"{base.rstrip('/')}/{name}{mark}{query}")
 
@@ -97,14 +101,14 @@ class Files:
         return Files(f"{base.rstrip('/').rpartition('/')[0]}{mark}{query}")
 
     def path(self, rel: str) -> str:
-        """The path of `rel` as `filesystem` wants it."""
+        """Returns the path of `rel` in the form that `filesystem` expects."""
         return f"{self.root.rstrip('/')}/{rel}" if rel else self.root
 
     def read_bytes(self, rel: str) -> bytes:
-        """The content of a file.
+        """Returns the content of a file.
 
         Raises:
-            StoreError: it is missing or cannot be read.
+            StoreError: the file is missing or cannot be read.
         """
 
         def read() -> bytes:
@@ -115,7 +119,7 @@ class Files:
         return self._patiently(f"{self.label}/{rel}", "read", read)
 
     def write_bytes(self, rel: str, data: bytes) -> None:
-        """Puts `data` under `rel`, replacing what was there; readers see the old or the new content, never a part.
+        """Writes `data` to `rel` and replaces an existing file. Readers see the old or the new content, never a part.
 
         Raises:
             StoreError: the destination cannot be written.
@@ -152,26 +156,26 @@ class Files:
             fs.copy_files(self.path(rel), str(target), self.filesystem, fs.LocalFileSystem())
 
     def exists(self, rel: str) -> bool:
-        """Whether there is a file or folder `rel`."""
+        """Returns whether a file or folder `rel` exists."""
         info = self._patiently(f"{self.label}/{rel}", "read", lambda: self.filesystem.get_file_info(self.path(rel)))
         return bool(info.type != fs.FileType.NotFound)
 
     def delete(self, rel: str) -> None:
-        """Removes a file; one that is not there is no error."""
+        """Deletes a file. A missing file is not an error."""
         with _explained(f"{self.label}/{rel}", "delete"), contextlib.suppress(FileNotFoundError):
             self.filesystem.delete_file(self.path(rel))
 
     def rename(self, rel: str, new: str) -> None:
-        """Renames a file, replacing what was at `new`; on object stores it is copied and deleted.
+        """Renames a file and replaces an existing file `new`. Object stores copy the file and delete the original.
 
         Raises:
-            StoreError: it is missing, or the folder cannot be written.
+            StoreError: the file is missing, or the folder cannot be written.
         """
         with _explained(f"{self.label}/{rel}", "write"):
             self.filesystem.move(self.path(rel), self.path(new))
 
     def list(self, rel: str = "", suffix: str = "") -> tuple[FileEntry, ...]:
-        """The files right inside the folder `rel`, by name; temporary files are left out, a missing folder is empty."""
+        """Lists the files directly in the folder `rel`, by name. Omits temporary files; a missing folder is empty."""
         selector = fs.FileSelector(self.path(rel), allow_not_found=True)
         found = self._patiently(f"{self.label}/{rel}", "read", lambda: self.filesystem.get_file_info(selector))
         entries = (
@@ -182,7 +186,7 @@ class Files:
         return tuple(sorted(entries, key=lambda entry: entry.name))
 
     def folders(self) -> tuple[str, ...]:
-        """The names of the folders right inside this one."""
+        """Lists the names of the direct subfolders."""
         with _explained(self.label, "read"):
             if self.filesystem.get_file_info(self.root).type == fs.FileType.File:
                 return ()
@@ -190,14 +194,14 @@ class Files:
         return tuple(sorted(item.base_name for item in found if item.type == fs.FileType.Directory))
 
     def contents(self) -> tuple[str, ...]:
-        """The names of all files and folders right inside this one, hidden ones too."""
+        """Lists the names of all files and folders directly in this folder, including hidden ones."""
         with _explained(self.label, "read"):
             found = self.filesystem.get_file_info(fs.FileSelector(self.root, allow_not_found=True))
         return tuple(sorted(item.base_name for item in found))
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Holds the folder's lock against other processes; does nothing where the file system has no locks.
+        """Holds the folder's lock against other processes. Has no effect on file systems without locks.
 
         Raises:
             StoreError: the folder cannot be written.
@@ -216,16 +220,16 @@ class Files:
 
     @contextlib.contextmanager
     def claimed(self, rel: str, what: str) -> Iterator[None]:
-        """Keeps `rel` for this process alone while the block runs; does nothing where the file system has no locks.
+        """Reserves `rel` for this process while the block runs. Has no effect on file systems without locks.
 
-        The file says who holds it. What a killed process held is free: its locks end with it.
+        The file records which process holds it. The lock of a killed process is released when the process ends.
 
         Args:
-            rel: a file, made if missing.
-            what: what its holder does, for the message.
+            rel: lock file, created if missing.
+            what: what the holder does, for the error message.
 
         Raises:
-            StoreError: another process holds it, or the folder cannot be written.
+            StoreError: another process holds the lock, or the folder cannot be written.
         """
         if self.local is None:
             yield
@@ -248,7 +252,7 @@ class Files:
             yield
 
     def remove_leftovers(self) -> None:
-        """Deletes temporary files, an hour old or more, that killed writers left on a local disk."""
+        """Deletes temporary files that killed processes left on a local disk, if they are at least an hour old."""
         for leftover in self.local.rglob(".*.tmp") if self.local is not None else ():
             with contextlib.suppress(FileNotFoundError):
                 if time.time() - leftover.stat().st_mtime > _LEFTOVER_SECONDS:
@@ -288,9 +292,9 @@ class Files:
 
 
 def without_credentials(uri: str) -> str:
-    """`uri` without user, password and query, fit for messages and logs.
+    """Returns `uri` without user, password and query, for messages and logs.
 
-    Also where an @ or a slash of the password is not escaped, as object stores' secrets have them.
+    It also handles passwords with an unescaped @ or slash, which object stores' secrets can contain.
     """
     return _CREDENTIALS.sub("", uri).partition("?")[0] if "://" in uri else uri
 
@@ -323,7 +327,7 @@ def _may_pass(cause: BaseException | None) -> bool:
 
 @contextlib.contextmanager
 def _explained(where: str, verb: str, uri: str = "") -> Iterator[None]:
-    """Turns a file system's complaint into one line, without the credentials that `uri` holds."""
+    """Converts a file system's exception to a one-line error without the credentials in `uri`."""
     try:
         yield
     except (OSError, ValueError, ImportError) as error:

@@ -1,4 +1,4 @@
-"""Where numbers come from: code revision, package versions, hardware, cohort."""
+"""Provenance of a sweep's numbers: code revision, package versions, hardware and cohort."""
 
 from __future__ import annotations
 
@@ -54,16 +54,16 @@ def describe_sweep(
     fid_features: str = "",
     resources: Mapping[str, float] | None = None,
 ) -> SweepInfo:
-    """What `Store.create` needs to know of a sweep that is about to begin on this machine.
+    """Returns the information that `Store.create` needs about a sweep that is about to start on this machine.
 
     Args:
         experiment: the search, with the user's settings applied.
         cohort: the images.
-        options: how the sweep was asked for.
-        space: what the user named as SPACE.
-        concurrent: trials at a time.
-        fid_features: name and hash of the extractor, where it is known already.
-        resources: of the whole cluster, as Ray counts them.
+        options: the options of the sweep.
+        space: the user's SPACE argument.
+        concurrent: number of concurrent trials.
+        fid_features: name and hash of the feature extractor, if already known.
+        resources: resources of the whole cluster, as reported by Ray.
     """
     return SweepInfo(
         name=options.name,
@@ -90,22 +90,22 @@ def describe_sweep(
 
 
 def code_revision() -> str:
-    """The git commit gansweep runs from, with `+changes` where files differ from it; else the package's version.
+    """Returns the git commit gansweep runs from, with `+changes` if files were modified, or else the package's version.
 
-    A job runs from uploaded files, which know no commit: who submits it says it in the environment.
+    A submitted job runs from uploaded files, which have no commit. Its submitter passes the commit in the environment.
     """
     if submitted := os.environ.get(REVISION_VARIABLE):
         return submitted
     here = str(Path(__file__).parent)
     commit = _git("-C", here, "rev-parse", "--verify", "HEAD")
-    # An environment's packages may lie inside some other project's checkout; only tracked code has a revision.
+    # A virtual environment may be inside another project's checkout. Only tracked code has a revision.
     if not commit or not _git("-C", here, "ls-files", __file__):
         return f"gansweep {__version__}"
     return f"{commit}+changes" if _git("-C", here, "status", "--porcelain", "--untracked-files=no") else commit
 
 
 def package_versions() -> dict[str, str]:
-    """Python's and the versions of the packages that numbers depend on, as far as they are installed."""
+    """Returns the versions of Python and of the installed packages that affect the numbers."""
     versions = {"python": platform.python_version(), "gansweep": __version__}
     for package in _PACKAGES:
         try:
@@ -116,7 +116,10 @@ def package_versions() -> dict[str, str]:
 
 
 def hardware() -> dict[str, Any]:
-    """This machine's processors, memory in GiB, accelerators and arithmetic. No host name: it may name a site."""
+    """Returns this machine's processors, memory in GiB, GPUs and arithmetic.
+
+    Omits the host name: it may identify a site.
+    """
     import torch
 
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -138,7 +141,7 @@ def _space_digest(space: str) -> str:
 
 
 def _space_imports(space: str) -> dict[str, str]:
-    """The files right beside a space's file from which modules are loaded, with their digests."""
+    """Returns the imported files in the same folder as the space's file, with their SHA-256 digests."""
     path = Path(space.partition(":")[0])
     if not path.is_file():
         return {}

@@ -1,4 +1,4 @@
-"""The order of a leaderboard: which trial is the best, said in one place for reports and exports alike."""
+"""Ranking of trials for the leaderboard. Reports and exports share this one definition."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ if TYPE_CHECKING:
 __all__ = ["non_dominated_fronts", "rank_trials"]
 
 _ORDER = ("completed", "stopped", "running", "interrupted", "diverged", "failed")
-"""Best first. A stopped trial's scores are those of a part of its budget: never put before a completed trial's."""
+"""Best first. A stopped trial used only part of its budget, so it never ranks above a completed trial."""
 
 
 def rank_trials(trials: pd.DataFrame, objectives: Sequence[Objective]) -> pd.DataFrame:
-    """Trials best first.
+    """Ranks trials, best first.
 
-    By how they ended; among trials that ended alike, by non-dominated sorting of the objectives (Deb et al. 2002);
-    within a front by the last objective that is maximised (the use of the images), then by the first objective, then by
-    trial. Trials that lack an objective come last among those that ended alike.
+    Trials are ordered by status, then by non-dominated sorting of the objectives (Deb et al. 2002). Within a front they
+    are ordered by the last maximised objective (how useful the images are), then by the first objective, then by trial
+    id. Trials without a value for every objective come last among those of the same status.
 
-    Trials that differ in nothing but their seed are repeats of one configuration. They stand together, share rank and
-    front, and their place is that of their mean objectives. Where `gansweep repeat` trained a leader again, the mean is
-    over these fresh trainings alone: the search's own made it a leader, so its scores flatter it.
+    Trials that differ only in their seed are repeats of one configuration. They are grouped, share rank and front, and
+    are ranked by the mean of their objectives. If `gansweep repeat` retrained a configuration, the mean covers only the
+    retrained runs: the original run was selected for its scores, so these are biased upwards.
 
     Args:
-        trials: one row per trial, as `Store.latest_trials` gives.
-        objectives: the sweep's; a column that is missing counts as never measured.
+        trials: one row per trial, as returned by `Store.latest_trials`.
+        objectives: the sweep's objectives. A missing column counts as not measured.
 
     Returns:
-        The same rows, indexed from 0, with `rank` (from 1), `front` (from 0; -1 where an objective is missing),
-        `configuration` (the first trial with this configuration) and `counts` (whether a row is part of its
+        The same rows, indexed from 0, with `rank` (from 1), `front` (from 0; -1 if an objective is missing),
+        `configuration` (the first trial with this configuration) and `counts` (whether the row is included in its
         configuration's mean).
     """
     ended = np.array([_ORDER.index(status) for status in trials["status"]], dtype=np.int64)
@@ -55,7 +55,7 @@ def rank_trials(trials: pd.DataFrame, objectives: Sequence[Objective]) -> pd.Dat
         members = np.flatnonzero(measured & (ended[first_of] == end))
         fronts[members] = non_dominated_fronts(costs[members])
     useful = ([place for place, objective in enumerate(objectives) if objective.direction == "maximize"][-1:] or [0])[0]
-    # lexsort takes the most important key last; what is missing sorts behind every number.
+    # lexsort takes the most significant key last. Missing values sort after every number.
     names = trials["trial_id"].to_numpy(str)
     places = np.lexsort(
         [names[first_of], costs[:, 0], costs[:, useful], fronts, ~measured, ended[first_of]]  # of configurations
@@ -71,9 +71,9 @@ def rank_trials(trials: pd.DataFrame, objectives: Sequence[Objective]) -> pd.Dat
 
 
 def _configurations(trials: pd.DataFrame) -> list[str]:
-    """For each trial the first one, by name, with the same configuration under another seed, or its own name.
+    """Returns, for each trial, the first trial with the same configuration and another seed, or its own name.
 
-    A second trial with the same seed is no repeat: it says nothing about chance.
+    A second trial with the same seed is not a repeat: it does not measure the variation between seeds.
     """
     if "config_json" not in trials:
         return [str(name) for name in trials["trial_id"]]
@@ -90,7 +90,7 @@ def _configurations(trials: pd.DataFrame) -> list[str]:
 
 
 def _counting(trials: pd.DataFrame, group: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which rows make up their group's mean: the fresh repeats where there are any, else all."""
+    """Returns which rows are included in their group's mean: the retrained runs if there are any, or else all."""
     if "repeat_of" not in trials:
         return np.ones(len(trials), dtype=bool)
     fresh = trials["repeat_of"].fillna("").to_numpy(str) != ""
@@ -100,7 +100,7 @@ def _counting(trials: pd.DataFrame, group: NDArray[np.int64]) -> NDArray[np.bool
 
 
 def _costs(trials: pd.DataFrame, objectives: Sequence[Objective]) -> NDArray[np.float64]:
-    """`[trials, objectives]`, smaller is better, NaN where there is no number."""
+    """Returns costs `[trials, objectives]`; lower is better, NaN if there is no value."""
     columns: list[Any] = [
         trials[objective.name].to_numpy(np.float64, na_value=np.nan)
         if objective.name in trials
@@ -112,7 +112,7 @@ def _costs(trials: pd.DataFrame, objectives: Sequence[Objective]) -> NDArray[np.
 
 
 def _means(costs: NDArray[np.float64], group: NDArray[np.int64], counts: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Mean of each group's rows that count, `[groups, objectives]`; of a single row, its very value."""
+    """Returns the mean of each group's counted rows, `[groups, objectives]`. The mean of a single row is exact."""
     sums = np.zeros((int(group.max(initial=-1)) + 1, costs.shape[1]))
     np.add.at(sums, group[counts], costs[counts])
     means: NDArray[np.float64] = sums / np.bincount(group[counts], minlength=len(sums))[:, None]
@@ -131,7 +131,7 @@ def non_dominated_fronts(costs: NDArray[np.float64]) -> NDArray[np.int64]:
     points, place = np.unique(costs, axis=0, return_inverse=True)  # in lexical order; equal rows share a front
     fronts = np.zeros(len(points), dtype=np.int64)
     if points.shape[1] == 2:
-        least: list[float] = []  # second cost in each front so far, which rises from front to front
+        least: list[float] = []  # lowest second cost of each front so far, in ascending order
         for row, second in enumerate(points[:, 1]):
             front = bisect_right(least, second)
             fronts[row] = front

@@ -1,4 +1,4 @@
-"""A sweep's record, `sweep.json`, and which folders may hold one."""
+"""Reads and checks `sweep.json`, the record of a sweep."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ LOST_RECORD = "put back a copy of it; without one, sweep again under another --n
 
 
 def check_name(name: str) -> None:
-    """Refuses what is no single folder's name: a sweep's store must be a folder of its own inside the storage.
+    """Checks that `name` is a single folder name: a sweep's store must be its own folder in the storage.
 
     Raises:
-        ConfigError: the name is empty, leads elsewhere, or holds what a URI or a terminal reads otherwise.
+        ConfigError: the name is empty, leads to another folder, or has characters with a meaning in URIs or terminals.
     """
     if not name.strip() or name in (".", "..") or not name.isprintable() or set(name) & set("/\\?#%"):
         raise ConfigError(
@@ -40,19 +40,19 @@ def check_name(name: str) -> None:
 
 
 def read_record(files: Files) -> SweepInfo:
-    """The record of the sweep whose store these files are.
+    """Reads the record of the sweep stored in `files`.
 
     Raises:
-        StoreError: it cannot be read.
+        StoreError: the record cannot be read.
     """
     return parse_info(files.read_bytes(SWEEP_FILE), f"{files.label}/{SWEEP_FILE}")
 
 
 def parse_info(content: bytes, where: str) -> SweepInfo:
-    """A sweep's record from the content of its `sweep.json`.
+    """Parses the content of a `sweep.json`.
 
     Raises:
-        StoreError: it is none, or one of another format.
+        StoreError: the content is not a sweep's record, or has another format version.
     """
     try:
         values = json.loads(content)
@@ -70,16 +70,16 @@ def parse_info(content: bytes, where: str) -> SweepInfo:
 
 
 def here_already(files: Files) -> StoreError:
-    """The error of a sweep that would begin where one is."""
+    """Returns the error for a new sweep in a folder that already holds one."""
     fix = "choose another --name, or use --resume"
     return StoreError("a sweep is here already", where=files.label, fix=fix)
 
 
 def refuse_in_use(files: Files) -> None:
-    """Refuses a folder with something in it, other than what a process that was about to begin the same sweep left.
+    """Checks that a folder is empty, apart from the files of a process that was about to create the same sweep.
 
     Raises:
-        StoreError: there is something in it.
+        StoreError: the folder is not empty.
     """
     found = [name for name in files.contents() if name != ".lock" and not (name[:1] == "." and name.endswith(".tmp"))]
     if found:
@@ -92,7 +92,7 @@ def refuse_in_use(files: Files) -> None:
 
 
 def hint(files: Files) -> str:
-    """What to name instead of a folder that is no store."""
+    """Returns a suggestion of what to pass instead of a folder that is not a store."""
     sweeps = [name for name in files.folders() if files.exists(f"{name}/{SWEEP_FILE}")]
     if sweeps:
         return f"give one of its sweeps: {', '.join(f'{files.label}/{name}' for name in sweeps[:5])}"

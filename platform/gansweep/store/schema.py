@@ -1,8 +1,8 @@
-"""What a store's rows and its `sweep.json` hold.
+"""Schema of a store's rows and of its `sweep.json`.
 
-Tables have one row per attempt at a trial and one per report. A score keeps its plain name (`fid`, `accuracy`), a
-configuration value is `config.<dotted key>`, the best value an objective took in any report is `best.<objective>`,
-and a loss is `loss.<name>`.
+The tables have one row per attempt at a trial and one row per report. A score's column has the score's name (`fid`,
+`accuracy`). Configuration values are in `config.<dotted key>`, the best value of an objective over all reports in
+`best.<objective>`, and losses in `loss.<name>`.
 """
 
 from __future__ import annotations
@@ -34,10 +34,13 @@ __all__ = [
 ]
 
 FORMAT = 1
-"""The store's layout; raised when an older gansweep could no longer read a store."""
+"""Version of the store's layout. It is increased when older versions of gansweep can no longer read a new store."""
 
 Status = Literal["running", "completed", "stopped", "diverged", "failed", "interrupted"]
-"""`stopped`: by the scheduler. `failed`: an error. `interrupted`: the sweep ended under it; a later attempt goes on."""
+"""`stopped`: by the scheduler. `failed`: by an error.
+
+`interrupted`: the sweep ended first; a later attempt resumes it.
+"""
 
 ColumnType = Literal["bool", "int64", "float64", "string", "timestamp"]
 
@@ -45,14 +48,14 @@ Value = bool | int | float | str | datetime | None
 
 
 class CohortReference(Frozen):
-    """Which images a sweep saw.
+    """Identifies the images of a sweep.
 
     Args:
-        path: where the cohort lay.
-        content_hash: of its images, labels and splits.
+        path: path of the cohort.
+        content_hash: hash of the cohort's images, labels and splits.
         classes: class names in label order.
-        patients: patients per split.
-        images: images per split.
+        patients: number of patients per split.
+        images: number of images per split.
     """
 
     path: str
@@ -63,7 +66,7 @@ class CohortReference(Frozen):
 
 
 class TestOpening(Frozen):
-    """One use of the test patients: when, and why if it was not the first."""
+    """One use of the test patients: its time, and the reason if it was not the first."""
 
     __test__ = False  # pytest would collect it by its name
 
@@ -72,25 +75,26 @@ class TestOpening(Frozen):
 
 
 class SweepInfo(Frozen):
-    """A sweep's provenance: `sweep.json`.
+    """A sweep's provenance, stored in `sweep.json`.
 
     Args:
-        name: of the sweep, and of its Optuna study.
+        name: name of the sweep and of its Optuna study.
         experiment: the Experiment as plain values.
-        space: what the user named as SPACE.
-        space_sha256: of the file it is in, where it is the user's own.
-        space_imports: SHA-256 of each file beside it that it imported, by name.
-        cohort: the images it saw.
-        objectives: what it aims at, in Optuna's order.
-        fid_features: name and hash of the extractor behind `fid` and `kid`.
-        trials: how many were asked for.
-        workers_per_trial, gpus_per_worker, concurrent: how they ran.
-        seeds: by what they seed.
-        code_revision: git commit, or the version of the installed package.
-        packages: versions of what numbers depend on.
-        hardware: processors, memory, accelerators.
-        created: when the sweep began.
-        config_columns: types of the `config.*` columns of every family, so that all files of a sweep have the same.
+        space: the user's SPACE argument.
+        space_sha256: SHA-256 of the space's file, if the space is in a user's file.
+        space_imports: SHA-256 of each file that the space imported from its own folder, by file name.
+        cohort: the sweep's images.
+        objectives: the objectives, in Optuna's order.
+        fid_features: name and hash of the feature extractor of `fid` and `kid`.
+        trials: number of trials requested.
+        workers_per_trial, gpus_per_worker, concurrent: resources of the trials, and how many ran at a time.
+        seeds: seeds, by what they are used for.
+        code_revision: git commit, or version of the installed package.
+        packages: versions of the packages that affect the numbers.
+        hardware: processors, memory and GPUs.
+        created: start of the sweep.
+        config_columns: types of the `config.*` columns of all families, so that all files of a sweep have the same
+            columns.
         test_openings: each use of the test patients.
         options: how the sweep was asked for; see `gansweep.options.SweepOptions`.
         study: the database that has its Optuna study, without user and password; empty: a file of the store.
@@ -132,15 +136,15 @@ class TrialRow:
     """One attempt at a trial.
 
     Args:
-        trial_id: zero-padded Optuna trial number; of a repeat `<trial>-<seed>`.
-        attempt: 0 for the first; counted up each time the trial is started again after a crash.
+        trial_id: Zero-padded Optuna trial number; `<trial>-<seed>` for a repeat.
+        attempt: 0 for the first attempt; increased each time the trial is restarted after a crash.
         status: see `Status`.
-        config: what was trained.
-        reason: why it stopped, diverged, failed or was interrupted; empty otherwise.
-        stopped_at: the generator iteration a scheduler stopped it at, else None.
-        scores: those of the last report, which belong to the kept checkpoint.
-        best: the best value of each objective over the reports. Chosen after the fact, so flattering: for curves and
-            diagnosis, never for ranking.
+        config: the trained configuration.
+        reason: why the trial stopped, diverged, failed or was interrupted; empty otherwise.
+        stopped_at: generator iteration at which the scheduler stopped the trial, or None.
+        scores: scores of the last report. They belong to the saved checkpoint.
+        best: best value of each objective over the reports. It is selected in hindsight and so biased: use it for
+            curves and diagnosis, never for ranking.
         fid_features: name and hash of the feature extractor.
         reports: received, over all attempts.
         iterations, images_seen: trained, over all attempts.
@@ -194,17 +198,17 @@ class TrialRow:
         gpus: float = 0.0,
         ended: datetime | None = None,
     ) -> TrialRow:
-        """This attempt's row, now that it is over.
+        """Returns the row of this attempt after it has ended.
 
         Args:
-            status: how it ended. Only a completed or a stopped attempt keeps its scores.
-            reason: why, where it did not complete.
+            status: how the attempt ended. Only a completed or stopped attempt keeps its scores.
+            reason: why it did not complete.
             report: its last report, or None.
-            best: the best value of each objective over the reports.
-            reports: reports received, over all attempts.
-            seconds: how long the attempt took; None: from `started` to `ended`.
-            gpus: GPUs it held, over all workers.
-            ended: when it ended; None: now.
+            best: best value of each objective over the reports.
+            reports: number of reports received, over all attempts.
+            seconds: duration of the attempt; None: the time from `started` to `ended`.
+            gpus: number of GPUs that the attempt used, over all workers.
+            ended: end of the attempt; None: now.
         """
         ended = ended or datetime.now(UTC)
         if seconds is None:
@@ -238,7 +242,7 @@ class TrialRow:
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> TrialRow:
-        """The row that `record` was made of; nulls are values that were absent."""
+        """Creates a row from its record. Nulls stand for absent values."""
         present = {name: value for name, value in record.items() if value is not None}
         own = {name: present[name] for name in TRIAL_COLUMNS if name in present and name != "config_json"}
         return cls(
@@ -249,10 +253,10 @@ class TrialRow:
         )
 
     def record(self) -> dict[str, Value]:
-        """The row by column name.
+        """Returns the row as a mapping from column names to values.
 
         Raises:
-            StoreError: a score that has the name of one of the table's own columns.
+            StoreError: a score has the name of one of the table's own columns.
         """
         own = {name: getattr(self, name) for name in TRIAL_COLUMNS if name != "config_json"}
         config = {f"config.{key}": value for key, value in flat_config(self.config).items()}
@@ -271,10 +275,10 @@ class ReportRow:
     """One report of a trial.
 
     Args:
-        trial_id: zero-padded Optuna trial number.
-        attempt: which attempt at the trial reported.
-        report: what it reported.
-        time: when it arrived, UTC.
+        trial_id: Zero-padded Optuna trial number.
+        attempt: attempt that sent the report.
+        report: content of the report.
+        time: time of arrival, UTC.
     """
 
     trial_id: str
@@ -284,14 +288,14 @@ class ReportRow:
 
     @property
     def index(self) -> int:
-        """The report's place among the trial's reports, from 0."""
+        """Index of the report among the trial's reports, from 0."""
         return self.report.progress.index
 
     def record(self) -> dict[str, Value]:
-        """The row by column name.
+        """Returns the row as a mapping from column names to values.
 
         Raises:
-            StoreError: a score that has the name of one of the table's own columns.
+            StoreError: a score has the name of one of the table's own columns.
         """
         progress = vars(self.report.progress)
         known = {**progress, **vars(self), "fid_features": self.report.fid_features}
@@ -343,7 +347,7 @@ REPORT_COLUMNS: dict[str, ColumnType] = {
 
 
 def flat_config(config: TrialConfig) -> dict[str, bool | int | float | str | None]:
-    """A configuration by dotted key: `{"lr_d": 2e-4, "penalty.lambda": 10.0, "augmentation.policy": "flip,cutout"}`."""
+    """Flattens a configuration to dotted keys: `{"penalty.lambda": 10.0, "augmentation.policy": "flip,cutout"}`."""
     return dict(_flattened(config.as_dict(), ""))
 
 
@@ -353,7 +357,7 @@ def _flattened(values: Mapping[str, Any], prefix: str) -> list[tuple[str, Any]]:
         if isinstance(value, Mapping):
             pairs += _flattened(value, f"{prefix}{key}.")
         else:
-            # Lists would make cells that neither group nor compare; `config_json` keeps them as they are.
+            # Lists in cells can be neither grouped nor compared. `config_json` keeps them unchanged.
             pairs.append((f"{prefix}{key}", ",".join(map(str, value)) if isinstance(value, list) else value))
     return pairs
 

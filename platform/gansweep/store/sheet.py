@@ -1,4 +1,4 @@
-"""Pictures of real images beside generated ones, as PNGs: class by class, or each beside its nearest."""
+"""PNG pictures of real and generated images: by class, or each generated image with its nearest real images."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 __all__ = ["growth_png", "nearest_png", "sheet_png"]
 
-_ROWS = 2  # of images per class: a sheet near to square shows most where the dashboard makes it small
+_ROWS = 2  # of images per class: a nearly square sheet stays legible when the dashboard shrinks it
 _REAL = 4
 _GENERATED = 8  # images per class
-_CELL = 96  # pixels a side at least; images are enlarged by whole factors, so that no pixel is invented
+_CELL = 96  # least side in pixels; images are enlarged by whole factors, so that no pixel is interpolated
 _GAP = 4
 _MARGIN = 12
 _LABEL = 120
@@ -35,18 +35,19 @@ _FAINT = (200, 200, 200)
 
 
 def sheet_png(real: ImageSet, fake_images: Tensor, fake_labels: Tensor, classes: Sequence[str]) -> bytes:
-    """A block per class: its first real images to the left, its first generated ones to the right.
+    """Draws one block per class: real images on the left, generated images on the right.
 
-    Nothing but pixels and class names enters the picture: no patient hash, no file name.
+    The picture contains only pixels and class names, never a patient hash or a file name.
 
     Args:
         real: training images to compare with.
-        fake_images: `[n, C, H, W]` in [-1, 1]; channels beyond 1 or 3 are shown side by side.
-        fake_labels: `[n]` indices into `classes`.
-        classes: their names.
+        fake_images: generated images `[n, C, H, W]` in [-1, 1]. Channel counts other than 1 and 3 are shown side by
+            side.
+        fake_labels: labels `[n]`, as indices into `classes`.
+        classes: class names.
 
     Returns:
-        a PNG.
+        The picture as a PNG.
     """
     blocks = [
         (name, _pick(real.images, real.labels, label, _REAL), _pick(fake_images, fake_labels, label, _GENERATED))
@@ -93,16 +94,17 @@ def growth_png(images: Tensor, labels: Tensor) -> bytes:
 
 
 def nearest_png(columns: Mapping[str, Tensor], captions: Sequence[str]) -> bytes:
-    """A line per generated image: a caption, the image, and the real images nearest to it.
+    """Draws one line per generated image: a caption, the image, and the real images nearest to it.
 
-    It shows real images as they are: keep it where patients' images may lie. No patient hash or file name enters it.
+    The picture shows real images unchanged, so store it only where patients' images may be stored. It contains no
+    patient hash and no file name.
 
     Args:
-        columns: images of one line at equal rows, `[n, C, H, W]` in [-1, 1], under the heading of their column.
-        captions: what to say to the left of each line, n of them.
+        columns: images by column heading, `[n, C, H, W]` in [-1, 1] each. Row i of every column belongs to line i.
+        captions: text to the left of each of the n lines.
 
     Returns:
-        a PNG, the lines in two blocks side by side.
+        The picture as a PNG, with the lines in two blocks side by side.
     """
     pictures = [[_enlarged(_as_picture(image)) for image in _grey(images)] for images in columns.values()]
     height, width = _cell_size([picture for column in pictures for picture in column])
@@ -124,7 +126,7 @@ def nearest_png(columns: Mapping[str, Tensor], captions: Sequence[str]) -> bytes
 
 
 def _block(height: int) -> int:
-    """Pixels from one class to the next."""
+    """Returns the distance from one class to the next, in pixels."""
     return _ROWS * (height + _GAP) + 2 * _GAP
 
 
@@ -133,13 +135,13 @@ def _pick(images: Tensor, labels: Tensor, label: int, count: int) -> list[Pixels
 
 
 def _grey(images: Tensor) -> Pixels:
-    """Images in [-1, 1] as bytes."""
+    """Converts images in [-1, 1] to bytes."""
     grey: Pixels = ((images.detach().cpu().float().clamp(-1, 1) + 1) * 127.5).round().byte().numpy()
     return grey
 
 
 def _as_picture(image: Pixels) -> Pixels:
-    """`[C, H, W]` to `[H, W]`, `[H, W, 3]` or, with other channel counts, `[H, C * W]`."""
+    """Converts `[C, H, W]` to `[H, W]`, to `[H, W, 3]` or, for other channel counts, to `[H, C * W]`."""
     if len(image) == 3:
         return image.transpose(1, 2, 0)
     return np.concatenate(list(image), axis=1)

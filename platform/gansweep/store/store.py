@@ -1,4 +1,4 @@
-"""A sweep's store: `<storage>/<sweep>/` with sweep.json, trials/, reports/, studies.db, checkpoints/ and artifacts/."""
+"""A sweep's store, `<storage>/<sweep>/`: sweep.json, trials/, reports/, studies.db, checkpoints/ and artifacts/."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ __all__ = ["Store"]
 
 
 class Store:
-    """Everything one sweep leaves behind. Use `Store.create` or `Store.open`; it pickles as its URI.
+    """All the results of one sweep. Use `Store.create` or `Store.open`. A store pickles as its URI.
 
-    Rows may be written from any process. Each attempt at a trial has its own file, so writing a row again replaces it:
-    a resumed sweep neither loses nor repeats one.
+    Any process may write rows. Each attempt at a trial has its own file, and writing a row again replaces it. A resumed
+    sweep therefore neither loses nor duplicates rows.
     """
 
     def __init__(self, files: Files, info: SweepInfo, study: str = "") -> None:
@@ -54,7 +54,7 @@ class Store:
 
     @classmethod
     def create(cls, storage: str, name: str, info: SweepInfo, exist_ok: bool = False, study: str = "") -> Store:
-        """Starts the store `<storage>/<name>`, or with `exist_ok` goes on with the one that is there.
+        """Creates the store `<storage>/<name>`. With `exist_ok`, opens an existing one.
 
         Args:
             storage: folder or URI.
@@ -64,22 +64,22 @@ class Store:
             study: URL of the database that has its study; empty: that of its record, or a file in the store.
 
         Raises:
-            ConfigError: a name that is no folder's.
-            StoreError: the destination cannot be written; a store is there already, or a folder with something else in
-                it; with `exist_ok`, the store there is of another cohort or space, or has other objectives or settings.
+            ConfigError: the name is not a valid folder name.
+            StoreError: the destination cannot be written; or there is already a store, or a folder with other content.
+                With `exist_ok`: the existing store has another cohort, space, objectives or settings.
         """
         from gansweep.store.filesystem import Files
 
         check_name(name)
         files = Files(storage).child(name)
         if not files.exists(SWEEP_FILE):
-            refuse_in_use(files)  # before the lock is taken: it is a file in there
-        # Two sweeps that begin at once must not take the same folder for new.
+            refuse_in_use(files)  # before locking, because the lock is a file in this folder
+        # Two sweeps that start at the same time must not both create the folder.
         with files.locked():
             begun = files.exists(SWEEP_FILE)
             if not begun:
                 refuse_in_use(files)
-                # First of all: from now on the folder says whose it is, and --resume goes on with it.
+                # Written first: from now on the folder belongs to this sweep, and --resume can open it.
                 files.write_bytes(SWEEP_FILE, info.model_dump_json(indent=2).encode())
             elif not exist_ok:
                 raise here_already(files)
@@ -103,7 +103,9 @@ class Store:
 
     @classmethod
     def begun(cls, storage: str, name: str, exist_ok: bool = False) -> Store | None:
-        """The store that `create` would go on with; None where it would begin one. Nothing is written.
+        """Returns the existing store that `create` would open, or None if `create` would make a new one.
+
+        Writes nothing.
 
         Raises:
             ConfigError, StoreError: see `create`.
@@ -121,14 +123,14 @@ class Store:
 
     @classmethod
     def open(cls, uri: str, patience_s: float = 0.0) -> Store:
-        """The store at `<storage>/<sweep>`.
+        """Opens the store at `<storage>/<sweep>`.
 
         Args:
             uri: a path or URI.
             patience_s: see `wait_out`.
 
         Raises:
-            StoreError: there is none.
+            StoreError: there is no store.
         """
         from gansweep.store.filesystem import Files
 
@@ -142,7 +144,7 @@ class Store:
         return Store.open, (self.uri,)
 
     def _repr_html_(self) -> str:
-        """The sweep at a glance, for notebooks."""
+        """Returns a summary of the sweep for notebooks."""
         trials = self.latest_trials()
         counts = ", ".join(f"{count} {status}" for status, count in trials["status"].value_counts().items())
         rows = {
@@ -158,7 +160,7 @@ class Store:
 
     @property
     def uri(self) -> str:
-        """Where the store is, as `Store.open` takes it. May hold credentials: print `label`."""
+        """URI of the store, as accepted by `Store.open`. It may contain credentials: print `label` instead."""
         return self._files.uri
 
     @property
@@ -168,20 +170,20 @@ class Store:
 
     @property
     def label(self) -> str:
-        """Where the store is, for messages."""
+        """Location of the store, without credentials, for messages."""
         return self._files.label
 
     @property
     def local(self) -> Path | None:
-        """The store's folder where it is on a local disk."""
+        """Folder of the store if it is on a local disk, or None."""
         return self._files.local
 
     @property
     def scoring(self) -> ScoringSettings:
-        """How the sweep's trials are scored.
+        """Scoring settings of the sweep's trials.
 
         Raises:
-            StoreError: sweep.json does not say it.
+            StoreError: sweep.json does not have them.
         """
         where = f"{self.label}/{SWEEP_FILE}"
         if "scoring" not in self._info.experiment:
@@ -197,10 +199,10 @@ class Store:
         return self._info
 
     def update_info(self, **changes: Any) -> SweepInfo:
-        """Changes fields of sweep.json.
+        """Changes fields of sweep.json and returns the new content.
 
         Raises:
-            ConfigError: an unknown field or a bad value.
+            ConfigError: a field is unknown or has a bad value.
         """
         with self._files.locked():
             current = read_record(self._files)
@@ -215,69 +217,78 @@ class Store:
     # Rows ------------------------------------------------------------------------------------------------------------
 
     def write_trial(self, row: TrialRow) -> None:
-        """Keeps the row of an attempt, in place of an earlier one of the same attempt."""
+        """Writes the row of an attempt. Replaces an earlier row of the same attempt."""
         self._trials.put(f"{row.trial_id}.{row.attempt}", [row.record()])
 
     def write_report(self, row: ReportRow) -> None:
-        """Keeps a report, in place of an earlier one of the same attempt and index. One writer per attempt."""
+        """Writes a report. Replaces an earlier report of the same attempt and index.
+
+        Each attempt has a single writer.
+        """
         key = f"{row.trial_id}.{row.attempt}"
         others = [record for record in self._reports.get(key) if record["index"] != row.index]
         self._reports.put(key, sorted([*others, row.record()], key=lambda record: record["index"]))
 
     def trials(self) -> pd.DataFrame:
-        """One row per attempt, by trial and attempt; columns as in `gansweep.store.schema`."""
+        """Returns one row per attempt, ordered by trial and attempt. `gansweep.store.schema` describes the columns."""
         return _frame(self._trials, ["trial_id", "attempt"])
 
     def latest_trials(self) -> pd.DataFrame:
-        """The last attempt at each trial."""
+        """Returns the last attempt at each trial."""
         return self.trials().drop_duplicates("trial_id", keep="last").reset_index(drop=True)
 
     def reports(self) -> pd.DataFrame:
-        """One row per report of each attempt, by trial, attempt and index."""
+        """Returns one row per report of each attempt, ordered by trial, attempt and index."""
         return _frame(self._reports, ["trial_id", "attempt", "index"])
 
     def latest_reports(self) -> pd.DataFrame:
-        """One row per report of each trial: where attempts repeated a report, the last one's."""
+        """Returns one row per report of each trial.
+
+        If several attempts sent the same report, the last attempt's is used.
+        """
         rows = self.reports().sort_values(["trial_id", "index", "attempt"], kind="stable")
         return rows.drop_duplicates(["trial_id", "index"], keep="last").reset_index(drop=True)
 
     def reports_of(self, trial_id: str, attempt: int) -> list[dict[str, Any]]:
-        """A trial's reports up to and including `attempt`, as dicts by column; each went on where the last left off."""
+        """Returns a trial's reports up to and including `attempt`, as dicts by column.
+
+        Each attempt resumed the one before.
+        """
         keys = (f"{trial_id}.{number}" for number in range(attempt + 1))
         return [record for key in keys for record in self._reports.get(key)]
 
     def row(self, trial_id: str, attempt: int) -> TrialRow | None:
-        """The row of an attempt; None where there is none that can be read."""
+        """Returns the row of an attempt, or None if there is no readable row."""
         records = self._trials.get(f"{trial_id}.{attempt}")
         return TrialRow.of(records[0]) if records else None
 
     def trials_begun(self) -> int:
-        """One more than the highest number of a trial of which anything is kept: a row, reports or a checkpoint."""
+        """Returns the highest number of any trial with a row, reports or a checkpoint, plus one."""
         kept = [*self._files.list("trials"), *self._files.list("reports"), *self._files.list("checkpoints")]
         stems = (entry.name.removeprefix("_").removeprefix("trial-").partition(".")[0] for entry in kept)
         return max((int(stem) + 1 for stem in stems if stem.isdecimal()), default=0)
 
     def rows(self) -> tuple[TrialRow, ...]:
-        """Every attempt, by trial and attempt; repeats are trials of their own."""
+        """Returns every attempt, ordered by trial and attempt. Repeats count as separate trials."""
         return tuple(TrialRow.of(record) for record in self._trials.records())
 
     def latest_rows(self) -> tuple[TrialRow, ...]:
-        """The last attempt of each trial."""
+        """Returns the last attempt at each trial."""
         return tuple({row.trial_id: row for row in self.rows()}.values())
 
     def ended_trials(self) -> tuple[TrialRow, ...]:
-        """The last attempt of each trial whose row says how it ended."""
+        """Returns the last attempt at each trial that has ended and is not to be resumed."""
         return tuple(row for row in self.latest_rows() if row.status not in ("running", "interrupted"))
 
     def set_aside_damaged(self) -> tuple[str, ...]:
-        """Renames damaged files of rows and reports, so that no reader meets them again; returns their new names."""
+        """Renames damaged row and report files, so that they are no longer read. Returns their new names."""
         return self._trials.set_aside_damaged() + self._reports.set_aside_damaged()
 
     def config(self, trial_id: str) -> TrialConfig:
-        """The configuration of a trial.
+        """Returns the configuration of a trial.
 
         Raises:
-            StoreError: no such trial.
+            StoreError: there is no such trial.
         """
         rows = self.latest_trials()
         found = rows.loc[rows["trial_id"] == trial_id, "config_json"]
@@ -286,9 +297,11 @@ class Store:
         return validated(TrialConfig, json.loads(found.iloc[0]), where=f"{self.label} trial {trial_id}")
 
     def interrupt_running(self, reason: str) -> tuple[str, ...]:
-        """Marks attempts left `running` by a sweep that died as interrupted; returns their trials. For the resumer.
+        """Marks attempts that a dead sweep left `running` as interrupted. Returns their trials.
 
-        What they had trained since their last report is lost, so they ended with that report.
+        Called when a sweep resumes.
+
+        Training since an attempt's last report is lost, so the attempt's end is the time of that report.
         """
         rows = self.trials()
         left = rows.loc[rows["status"] == "running", ["trial_id", "attempt"]].itertuples(index=False)
@@ -311,15 +324,17 @@ class Store:
         return tuple(rows.loc[rows["status"] == "running", "trial_id"])
 
     def compact(self) -> None:
-        """Copies each table into one file beside its folder (`trials.parquet`), for fast reading of large sweeps."""
+        """Copies each table to one file beside its folder (`trials.parquet`), which makes large sweeps fast to read."""
         self._trials.compact()
         self._reports.compact()
 
     def exclusive(self) -> AbstractContextManager[None]:
-        """While it lasts no other process can sweep, repeat or confirm; on an object store, without locks, one could.
+        """Prevents other processes from running sweep, repeat or confirm.
+
+        Object stores have no locks, so it has no effect there.
 
         Raises:
-            StoreError: another process does.
+            StoreError: another process is running one of them.
         """
         return self._files.claimed(".driver", "is at work on this sweep")
 
@@ -327,65 +342,65 @@ class Store:
 
     @property
     def study_path(self) -> Path:
-        """The study's SQLite file on this machine."""
+        """Path of the study's SQLite file on this machine."""
         return self._study.path
 
     def study_storage(self) -> optuna.storages.RDBStorage:
-        """Optuna's storage on `study_path`, fetched from a remote store first."""
+        """Returns Optuna's storage for `study_path`, after fetching the file from a remote store."""
         self._study.fetch()
         return self._study.storage()
 
     def create_study(self, sampler: optuna.samplers.BaseSampler | None = None) -> optuna.Study:
-        """The sweep's study with the sweep's objectives, made if missing."""
+        """Returns the study with the sweep's objectives. Creates it if it is missing."""
         return self._study.create(self._info.objectives, sampler)
 
     def load_study(self, sampler: optuna.samplers.BaseSampler | None = None) -> optuna.Study:
-        """The sweep's study.
+        """Loads the sweep's study.
 
         Raises:
-            StoreError: the sweep has none yet.
+            StoreError: the sweep has no study yet.
         """
         return self._study.load(sampler)
 
     def study_damage(self) -> str:
-        """What is wrong with the study's file; empty where nothing is, or where there is none."""
+        """Returns what is wrong with the study's file, or an empty string if it is intact or missing."""
         self._study.fetch()
         return self._study.damage()
 
     def replace_study(self, trials: Iterable[FrozenTrial]) -> optuna.Study:
-        """Puts a new study of `trials`, numbered in their order, in the place of the one there is."""
+        """Replaces the study with a new one of `trials`, numbered in their order."""
         return self._study.replace(self._info.objectives, trials)
 
     def sync_study(self) -> None:
-        """Mirrors the study to a remote store; nothing to do for a local one."""
+        """Mirrors the study to a remote store. Has no effect for a local store."""
         self._study.sync()
 
     # Checkpoints -----------------------------------------------------------------------------------------------------
 
     def checkpoint(self, name: str) -> Checkpoint:
-        """The checkpoint of a training, by its trial's id; it need not exist yet."""
+        """Returns the checkpoint of a training run, by the trial's id. The file need not exist yet."""
         return Checkpoint(self._files, name)
 
     # Other files -----------------------------------------------------------------------------------------------------
 
     def read_bytes(self, rel: str) -> bytes:
-        """The content of file `rel` of the store. Raises StoreError if it is missing."""
+        """Returns the content of the store's file `rel`. Raises StoreError if it is missing."""
         return self._files.read_bytes(rel)
 
     def write_bytes(self, rel: str, data: bytes) -> None:
-        """Puts a file into the store, whole or not at all. Raises StoreError where that cannot be done."""
+        """Writes a file to the store atomically. Raises StoreError if the store cannot be written."""
         self._files.write_bytes(rel, data)
 
     def exists(self, rel: str) -> bool:
-        """Whether the store has a file or folder `rel`."""
+        """Returns whether the store has a file or folder `rel`."""
         return self._files.exists(rel)
 
     def delete(self, rel: str) -> None:
-        """Removes a file; one that is not there is no error."""
+        """Deletes a file. A missing file is not an error."""
         self._files.delete(rel)
 
     def list(self, rel: str) -> tuple[FileEntry, ...]:
-        """The files right inside folder `rel`, by name."""
+        """Lists the files directly in the folder `rel`, by name."""
         return self._files.list(rel)
 
     def _write_info(self, info: SweepInfo) -> None:

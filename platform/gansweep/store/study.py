@@ -1,6 +1,6 @@
-"""A sweep's Optuna study: a SQLite file, worked on locally and mirrored where the store is on an object store.
+"""A sweep's Optuna study: a local SQLite file, mirrored to the store if the store is remote.
 
-The rows in `trials/` are the record of a sweep. The study is derived from them, and can be made again from them.
+The rows in `trials/` are the sweep's record. The study is derived from them and can be rebuilt from them.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ _RESUME = "the sweep's --resume builds it again from trials/"
 _START_OR_RESUME = f"start the sweep first; where it was started, {_RESUME}"
 _LOCK_SECONDS = 60.0
 _REMEMBERED = 500
-"""Digests of mirrors that are kept. A reader may hold a mirror as old as its download is slow: one is too few."""
+"""Number of mirror digests kept. While one reader downloads a mirror slowly, others may be written: one is too few."""
 
 
 class StudyFile:
     """The SQLite file of one study.
 
-    The journal stays SQLite's default (a rollback journal): write-ahead logging needs shared memory, which network file
-    systems do not have. One process at a time should write; readers are welcome.
+    It uses SQLite's default rollback journal, because write-ahead logging needs shared memory, which network file
+    systems do not provide. Only one process at a time should write. Any number may read.
 
     Args:
-        files: the store's files.
-        name: of the study.
+        files: files of the store.
+        name: name of the study.
     """
 
     def __init__(self, files: Files, name: str) -> None:
@@ -52,25 +52,26 @@ class StudyFile:
         self.path: Path = files.local / _NAME if files.local is not None else _working_copy(files)
 
     def fetch(self) -> None:
-        """Brings the mirrored study here, unless the working copy here already stems from it."""
+        """Downloads the mirrored study, unless the local working copy is already derived from it."""
         if self._files.local is not None or not self._files.exists(_NAME):
             return
-        # Locked from the download on: no other process may bring a newer mirror that this one then replaces.
+        # The lock covers the download, so that no other process can fetch a newer mirror that this one would then
+        # replace.
         with self._beside.locked():
             mirror = self._files.read_bytes(_NAME)
             if self.path.exists() and _digest(mirror) in self._mirrored():
-                return  # same or ahead: this machine wrote the mirror, and may have crashed before the next sync
+                return  # the copy is equal or newer: this machine may have crashed before the next sync
             self._beside.write_bytes(_NAME, mirror)
             self._note_mirrored(_digest(mirror))
 
     def forget(self) -> None:
-        """Drops the working copy of a store that is gone: a new one at its place must not go on with its trials."""
+        """Deletes the working copy of a deleted store. A new store at the same place must not continue its trials."""
         if self._files.local is None:
             self.path.unlink(missing_ok=True)
             self._note.unlink(missing_ok=True)
 
     def sync(self) -> None:
-        """Mirrors the study to the store; does nothing where the store is local.
+        """Mirrors the study to the store. Has no effect if the store is local.
 
         Raises:
             StoreError: the store cannot be written.
@@ -79,15 +80,15 @@ class StudyFile:
             return
         with self._beside.locked():
             content = _snapshot(self.path)
-            # Before the upload, and the earlier ones stay: neither a crash in between nor a download that began before
-            # may let an old mirror replace the working copy.
+            # Noted before the upload, with the earlier digests kept: neither a crash in between nor a download that
+            # started earlier may replace the working copy with an old mirror.
             self._note_mirrored(_digest(content))
             self._files.write_bytes(_NAME, content)
 
     def storage(self) -> optuna.storages.RDBStorage:
-        """Optuna's storage on the working copy, made if missing.
+        """Returns Optuna's storage for the working copy. Creates the file if it is missing.
 
-        What reads it goes on with what a later `fetch` brings.
+        Existing readers see the content of a later `fetch`.
         """
         import optuna
         from sqlalchemy import URL, NullPool
@@ -96,15 +97,16 @@ class StudyFile:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         options: dict[str, Any] = {"connect_args": {"timeout": _LOCK_SECONDS}}
         if self._files.local is None:
-            # A mirror takes the working copy's place; a connection kept open would go on with the file that is gone.
+            # A fetched mirror replaces the working copy. A connection that stays open would keep reading the deleted
+            # file.
             options["poolclass"] = NullPool
         return optuna.storages.RDBStorage(url, engine_kwargs=options)
 
     def load(self, sampler: optuna.samplers.BaseSampler | None = None) -> optuna.Study:
-        """The study, to read or to go on with.
+        """Loads the study, to read or to continue.
 
         Raises:
-            StoreError: the sweep has none yet, or its file is damaged.
+            StoreError: the sweep has no study yet, or its file is damaged.
         """
         import optuna
 
@@ -121,17 +123,17 @@ class StudyFile:
     def create(
         self, objectives: Sequence[Objective], sampler: optuna.samplers.BaseSampler | None = None
     ) -> optuna.Study:
-        """The study, made if missing, with the objectives' directions and names.
+        """Returns the study with the objectives' directions and names. Creates it if it is missing.
 
         Raises:
-            StoreError: its file is damaged.
+            StoreError: the study's file is damaged.
         """
         self.fetch()
         self._refuse_damaged()
         return made_study(self.name, self.storage(), objectives, sampler)
 
     def damage(self) -> str:
-        """What is wrong with the working copy; empty where nothing is, or where there is none.
+        """Returns what is wrong with the working copy, or an empty string if it is intact or missing.
 
         Raises:
             StoreError: another process keeps the file locked.
@@ -148,7 +150,7 @@ class StudyFile:
         return "" if found == "ok" else str(found)
 
     def replace(self, objectives: Sequence[Objective], trials: Iterable[FrozenTrial]) -> optuna.Study:
-        """A new study of `trials`, numbered in their order; the file that was here is kept as `studies.db.before`."""
+        """Creates a new study of `trials`, numbered in their order. Keeps the previous file as `studies.db.before`."""
         for leftover in (f"{_NAME}-journal", f"{_NAME}.before"):
             self.path.with_name(leftover).unlink(missing_ok=True)
         if self.path.exists():
@@ -165,7 +167,7 @@ class StudyFile:
 
     @property
     def _beside(self) -> Files:
-        """The folder of the working copy."""
+        """Folder of the working copy."""
         return Files(str(self.path.parent))
 
     @property
@@ -173,7 +175,7 @@ class StudyFile:
         return self.path.with_name(f"{_NAME}.mirrored")
 
     def _mirrored(self) -> list[str]:
-        """Digests of the mirrors that the working copy stems from or was the source of, newest first."""
+        """Returns the digests of the mirrors that the working copy was read from or written to, newest first."""
         return self._note.read_text().split() if self._note.exists() else []
 
     def _note_mirrored(self, digest: str) -> None:
@@ -203,18 +205,18 @@ def made_study(
 
 
 def _digest(content: bytes) -> str:
-    # Object stores keep times to the second and databases grow by pages: size and time would miss a change.
+    # Object stores keep times in whole seconds and databases grow by pages, so size and time could miss a change.
     return hashlib.sha256(content).hexdigest()
 
 
 def _working_copy(files: Files) -> Path:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    # The query tells two endpoints with a bucket of the same name apart; hashed, so that credentials stay out of paths.
+    # The query distinguishes two endpoints with equally named buckets. The hash keeps credentials out of paths.
     return cache / "gansweep" / "studies" / hashlib.sha256(files.uri.encode()).hexdigest()[:16] / _NAME
 
 
 def _snapshot(path: Path) -> bytes:
-    """A consistent copy of a SQLite file that others may be writing to."""
+    """Returns a consistent copy of a SQLite file to which other processes may be writing."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / _NAME
         with (

@@ -1,11 +1,11 @@
-"""A table kept as a folder of small Parquet files, written by many processes and readable at every instant.
+"""A table stored as a folder of small Parquet files. Many processes can write it, and it is readable at any time.
 
-`schema.parquet` has every column and no row. pyarrow and pandas take a folder's columns from its first file by name, so
-it stands first (rows are in `trial-*.parquet`) and no column of a later file is lost; DuckDB reads the folder with
-`union_by_name=true`. A new column is added to `schema.parquet` before the first row that has it is written.
+`schema.parquet` has every column and no rows. pyarrow and pandas take a folder's columns from its first file by name.
+Rows are in `trial-*.parquet`, so `schema.parquet` sorts first and no column of a later file is lost. DuckDB reads the
+folder with `union_by_name=true`. A new column is added to `schema.parquet` before the first row that has it.
 
-The row files are the record. `schema.parquet` and the compacted copy are derived from them: where one is damaged, it is
-built again. A damaged row file costs its own rows: it is named in the log, and the others are read.
+The row files are the record. `schema.parquet` and the compacted copy are derived from them and are rebuilt if they are
+damaged. A damaged row file affects only its own rows: the log names it, and the other files are read.
 """
 
 from __future__ import annotations
@@ -38,24 +38,24 @@ log = logging.getLogger(__name__)
 
 _SCHEMA_FILE = "schema.parquet"
 _COMPACTED = b"gansweep.compacted"
-_FILE = "__filename"  # pyarrow's name for the file a row came from
+_FILE = "__filename"  # pyarrow's name for the column with each row's file
 
 _UNREADABLE = (pa.ArrowException, OSError, ValueError)
-"""What pyarrow raises for a damaged file; ArrowInvalid is a ValueError, and some faults come as an OSError."""
+"""Exceptions that pyarrow raises for damaged files. ArrowInvalid is a ValueError, and some damage raises an OSError."""
 
 Manifest = dict[str, list[int]]
-"""The files a compacted copy holds, in the order of its rows: size, time of change and number of rows of each."""
+"""The files in a compacted copy, in the order of its rows: size, modification time and number of rows of each."""
 
 
 class Table:
     """One table of a store.
 
     Args:
-        files: the store's files.
-        name: of the folder, and of the compacted copy (`<name>.parquet`) beside it.
-        columns: the columns known beforehand.
-        faults: for a table of rows, what is wrong with each row that cannot be used, by the row's place.
-        cure: what brings back the rows of a damaged file, for the message.
+        files: files of the store.
+        name: name of the folder, and of the compacted copy (`<name>.parquet`) beside it.
+        columns: the columns known in advance.
+        faults: function that returns what is wrong with each unusable row of a table, by row index.
+        cure: how to restore the rows of a damaged file, for the message.
     """
 
     def __init__(
@@ -75,17 +75,17 @@ class Table:
         self._damaged: set[str] = set()
 
     def create(self) -> None:
-        """Writes `schema.parquet`, keeping what an earlier one declares."""
+        """Writes `schema.parquet`. Keeps the columns that an existing one declares."""
         self._declare(self._declared)
 
     def put(self, key: str, records: Sequence[Mapping[str, Any]]) -> None:
-        """Makes `records` the content of file `trial-<key>.parquet`; putting the same again changes nothing."""
+        """Writes `records` to the file `trial-<key>.parquet`, replacing its content."""
         columns = self._declare(merged({}, _all_needed(records)))
         self._write(f"{self._name}/trial-{key}.parquet", columns, records)
         self._damaged.discard(f"trial-{key}.parquet")
 
     def get(self, key: str) -> list[dict[str, Any]]:
-        """The records put under `key`; empty if there are none, or if their file is damaged."""
+        """Returns the records stored under `key`; empty if there are none or their file is damaged."""
         rel = f"{self._name}/trial-{key}.parquet"
         if not self._files.exists(rel):
             return []
@@ -98,39 +98,39 @@ class Table:
         return rows
 
     def read(self) -> pa.Table:
-        """Every row that can be read, with every column, in order of file name."""
-        columns = merged(self._declared, self._columns())  # an older gansweep's table lacks the newest columns
+        """Returns all readable rows, with every column, ordered by file name."""
+        columns = merged(self._declared, self._columns())  # tables of older versions lack newer columns
         kept, _, fresh = self._from_compacted(self._entries())
         added = self._scan(fresh, columns).drop_columns(_FILE)
         return pa.concat_tables([_conformed(kept, arrow_schema(columns)), added])
 
     def records(self) -> list[dict[str, Any]]:
-        """Every row, in order of trial and attempt."""
+        """Returns every row, ordered by trial and attempt."""
         rows: list[dict[str, Any]] = (
             self.read().sort_by([("trial_id", "ascending"), ("attempt", "ascending")]).to_pylist()
         )
         return rows
 
     def set_aside_damaged(self) -> tuple[str, ...]:
-        """Renames damaged row files, so that no reader meets them again; returns their new names.
+        """Renames damaged row files, so that they are no longer read. Returns their new names.
 
-        For the process that drives the sweep: it trains again what is missing then.
+        Called by the process that drives the sweep, which then retrains what is missing.
         """
         self.read()
         moved = []
         for name in sorted(self._damaged):
             if self._files.exists(f"{self._name}/{name}"):
-                # pyarrow, pandas and DuckDB take no file with such a name for a part of the table.
+                # pyarrow, pandas and DuckDB do not read a file with this name as part of the table.
                 self._files.rename(f"{self._name}/{name}", f"{self._name}/_{name}.damaged")
                 moved.append(f"{self._name}/_{name}.damaged")
         self._damaged.clear()
         return tuple(moved)
 
     def compact(self) -> int:
-        """Copies all rows into the one file `<name>.parquet`, which `read` then prefers; returns the number of rows.
+        """Copies all rows to the single file `<name>.parquet`, which `read` then prefers. Returns the number of rows.
 
-        The folder stays as it is, so that a crash in here loses and repeats nothing. Columns that a concurrent writer
-        on an object store may have dropped from `schema.parquet` are put back.
+        The folder stays unchanged, so a crash here neither loses nor duplicates rows. It also restores columns that a
+        concurrent writer on an object store may have dropped from `schema.parquet`.
         """
         kept, manifest, fresh = self._from_compacted(self._entries())
         columns = merged(merged(self._columns(), from_arrow(kept.schema)), self._columns_of(fresh))
@@ -150,7 +150,10 @@ class Table:
         return [entry for entry in self._files.list(self._name, ".parquet") if entry.name != _SCHEMA_FILE]
 
     def _columns(self) -> Columns:
-        """The columns that `schema.parquet` declares; where it is damaged, those of the rows, and it is built again."""
+        """Returns the columns that `schema.parquet` declares.
+
+        If it is damaged, rebuilds it from the columns of the rows.
+        """
         rel = f"{self._name}/{_SCHEMA_FILE}"
         if not self._files.exists(rel):
             return self._declared
@@ -159,13 +162,13 @@ class Table:
             return from_arrow(pq.read_schema(pa.BufferReader(content)))
         except _UNREADABLE:
             columns = merged(self._declared, self._columns_of(self._entries()))
-        with contextlib.suppress(StoreError):  # a reader may lack the permission
+        with contextlib.suppress(StoreError):  # a reader may lack permission to write
             self._write(rel, columns, [])
         log.warning("%s/%s was damaged; it was built again from the rows", self._files.label, rel)
         return columns
 
     def _columns_of(self, entries: Iterable[FileEntry]) -> Columns:
-        """The columns of row files, without the damaged ones."""
+        """Returns the columns of row files, skipping damaged files."""
         columns: Columns = {}
         for entry in entries:
             content = self._files.read_bytes(f"{self._name}/{entry.name}")
@@ -176,11 +179,11 @@ class Table:
         return columns
 
     def _declare(self, new: Columns) -> Columns:
-        """The table's columns after making sure that they include `new`."""
+        """Adds `new` to the table's columns and returns all of them."""
         if self._known is not None and self._files.local is not None and _covers(self._known, new):
             return self._known
         with self._files.locked():
-            # On object stores, which have no locks, a column lost to a concurrent writer comes back with the next row.
+            # Object stores have no locks: a column lost to a concurrent writer is restored with the next row.
             before = self._columns()
             after = merged(merged(self._declared, before), new)
             rel = f"{self._name}/{_SCHEMA_FILE}"
@@ -192,14 +195,14 @@ class Table:
     def _write(self, rel: str, columns: Columns, records: Iterable[Mapping[str, Any]]) -> None:
         rows = pa.Table.from_pylist([fitted(record, columns) for record in records], schema=arrow_schema(columns))
         buffer = io.BytesIO()
-        # Statistics, dictionaries and compression cost more bytes and time than they save on a single row.
+        # For a single row, statistics, dictionaries and compression cost more bytes and time than they save.
         pq.write_table(
             rows, buffer, store_schema=False, write_statistics=False, use_dictionary=False, compression="none"
         )
         self._files.write_bytes(rel, buffer.getvalue())
 
     def _from_compacted(self, entries: Sequence[FileEntry]) -> tuple[pa.Table, Manifest, list[FileEntry]]:
-        """The compacted rows whose files have not changed since, those files, and the files to read anew."""
+        """Returns the compacted rows whose files are unchanged, their manifest, and the files to read again."""
         rel = f"{self._name}.parquet"
         if not self._files.exists(rel):
             return pa.table({}), {}, list(entries)
@@ -208,7 +211,7 @@ class Table:
             compacted = pq.read_table(pa.BufferReader(content))
             manifest = _manifest(compacted)
         except _UNREADABLE:
-            with contextlib.suppress(StoreError):  # a reader may lack the permission
+            with contextlib.suppress(StoreError):  # a reader may lack permission to write
                 self._files.delete(rel)
             log.warning("%s/%s was damaged and is deleted; %s/ has its rows", self._files.label, rel, self._name)
             return pa.table({}), {}, list(entries)
@@ -222,14 +225,14 @@ class Table:
         )
 
     def _scan(self, entries: Sequence[FileEntry], columns: Columns) -> pa.Table:
-        """The usable rows of some files with every column, and the name of each row's file in column `_FILE`."""
+        """Returns the usable rows of some files with every column, and each row's file name in the column `_FILE`."""
         schema = arrow_schema(columns)
         if not entries:
             return schema.append(pa.field(_FILE, pa.string())).empty_table()
         try:
             rows = self._read_files(entries, schema)
         except _UNREADABLE:
-            # At least one is damaged: one by one, to find out which.
+            # At least one file is damaged. Read them one at a time to find out which.
             rows = pa.concat_tables(
                 [schema.append(pa.field(_FILE, pa.string())).empty_table(), *self._readable(entries, schema)]
             )
@@ -240,7 +243,7 @@ class Table:
 
     def _readable(self, entries: Iterable[FileEntry], schema: pa.Schema) -> Iterator[pa.Table]:
         for entry in entries:
-            # Fetched first: what the file system refuses is no damage, and ends the reading.
+            # Read first: an error of the file system is not damage, and stops the reading.
             content = self._files.read_bytes(f"{self._name}/{entry.name}")
             try:
                 rows = _conformed(pq.ParquetFile(pa.BufferReader(content)).read(), schema)
@@ -257,7 +260,7 @@ class Table:
         return rows.set_column(rows.schema.get_field_index(_FILE), _FILE, names)
 
     def _tell(self, name: str, reason: str) -> None:
-        """Names a damaged row file in the log, once."""
+        """Logs the name of a damaged row file, once."""
         name = PurePosixPath(name).name
         if name not in self._damaged:
             self._damaged.add(name)
@@ -267,7 +270,7 @@ class Table:
 
 
 def _manifest(compacted: pa.Table) -> Manifest:
-    """What a compacted copy says of itself. Raises ValueError where that does not fit its rows."""
+    """Returns the manifest in a compacted copy. Raises ValueError if it does not match the copy's rows."""
     manifest: Manifest = json.loads((compacted.schema.metadata or {}).get(_COMPACTED, b""))
     try:
         rows = sum(length for _, _, length in manifest.values())
@@ -279,7 +282,10 @@ def _manifest(compacted: pa.Table) -> Manifest:
 
 
 def _could_change_unseen(entry: FileEntry) -> bool:
-    """Whether a file that keeps time in whole seconds is so young that a later change could bear the same time."""
+    """Returns whether a file could still change without a new modification time.
+
+    This is so if its modification time is recent and in whole seconds.
+    """
     return entry.changed_ns % 1_000_000_000 == 0 and time.time_ns() - entry.changed_ns < 5_000_000_000
 
 
@@ -297,7 +303,7 @@ def _covers(known: Columns, new: Columns) -> bool:
 
 
 def _conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """`table` with exactly the columns of `schema`, cast and filled with nulls."""
+    """Returns `table` with exactly the columns of `schema`: cast, and filled with nulls."""
     arrays = [
         table[item.name].cast(item.type) if item.name in table.column_names else pa.nulls(len(table), item.type)
         for item in schema

@@ -1,1 +1,1 @@
-"""Contract tests and example data for authors of their own trainables."""
+"""Contract tests and example data for authors of trainables."""

@@ -1,8 +1,9 @@
-"""The contract of GAN families as checks, which raise an AssertionError that names what is broken.
+"""Contract tests of GAN families. Each check raises an AssertionError that names what is wrong.
 
-The tests of your own family need no more than this:
+The tests of your own family can be as short as this:
 
     SPEC, DATA = ...                      # or gansweep.testing.images.shapes()
+
     @pytest.mark.parametrize("config", admissible("mine", SPEC, TRAINABLES), ids=describe)
     def test_contract(config): check_gan(config, SPEC, DATA, TRAINABLES)
 
@@ -10,7 +11,7 @@ The tests of your own family need no more than this:
 
     def test_two_trainings(): check_two_trainings(admissible("mine", SPEC, TRAINABLES), SPEC, DATA, TRAINABLES)
 
-`gansweep.testing.gpu_contract` has the checks of a GPU, which run without one.
+`gansweep.testing.gpu_contract` has the checks for a GPU, which run without one.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ CPU = torch.device("cpu")
 
 
 def admissible(family: str, spec: ImageSpec, trainables: Trainables) -> list[TrialConfig]:
-    """Small configurations of `family` with every loss and every penalty it accepts, eager and lazy."""
+    """Returns small configurations of `family` with every loss and penalty that it accepts, eager and lazy."""
     configs: list[TrialConfig] = []
     for loss, penalty, interval in product(trainables.losses, trainables.penalties, (1, 2)):
         # Without a penalty the interval has no effect.
@@ -64,7 +65,10 @@ def admissible(family: str, spec: ImageSpec, trainables: Trainables) -> list[Tri
 
 
 def variations(family: str, spec: ImageSpec, trainables: Trainables) -> list[TrialConfig]:
-    """Small configurations of `family`, each with one change: together they have every other name and setting."""
+    """Returns small configurations of `family` with one change each.
+
+    Together they cover every other name and setting.
+    """
     changes: list[Mapping[str, Any]] = [
         *({"penalty.interpolation": kind} for kind in ("uniform", "convex", "real_real", "local")),
         *({"penalty.norm": norm} for norm in ("l1", "linf")),
@@ -99,7 +103,7 @@ def variations(family: str, spec: ImageSpec, trainables: Trainables) -> list[Tri
 
 
 def describe(config: TrialConfig) -> str:
-    """A name for the test of a configuration: its differences from a small default."""
+    """Returns a test id for a configuration: its differences from a small default."""
     return "-".join(f"{key}={value}" for key, value in _differences(TrialConfig(**SMALL).as_dict(), config.as_dict()))
 
 
@@ -117,10 +121,10 @@ def check_gan(config: TrialConfig, spec: ImageSpec, data: ImageSet, trainables: 
 
 
 def check_resume(config: TrialConfig, spec: ImageSpec, data: ImageSet, trainables: Trainables) -> None:
-    """Checks that an interrupted training ends with the state of an uninterrupted one, bit for bit.
+    """Checks that an interrupted training ends in the same state as an uninterrupted one, bit for bit.
 
-    The training is stopped after its first report and continued in newly built networks. Also checks, at each report,
-    that the samples that were scored can be restored from the checkpoint.
+    The training is stopped after its first report and continued with newly built networks. At each report, the check
+    also verifies that the scored samples can be restored from the checkpoint.
     """
     whole = MemoryReporter()
     stopped = MemoryReporter(proceed=lambda progress: progress.index > 0)
@@ -144,9 +148,9 @@ def check_resume(config: TrialConfig, spec: ImageSpec, data: ImageSet, trainable
 def check_two_workers(
     configs: Sequence[TrialConfig], spec: ImageSpec, data: ImageSet, trainables: Trainables, tolerance: float = 1e-5
 ) -> None:
-    """Checks that two gloo workers compute the gradients of one worker, for each phase of each configuration.
+    """Checks that two gloo workers compute the same gradients as one worker, for each phase of each configuration.
 
-    In float64; `tolerance` is relative to the phase's largest gradient.
+    Computed in float64; `tolerance` is relative to the phase's largest gradient.
     """
     alone = all_gradients(configs, spec, data, trainables)
     for rank, together in enumerate(run_workers(all_gradients, configs, spec, data, trainables)):
@@ -159,12 +163,12 @@ def check_two_workers(
 def check_two_trainings(
     configs: Sequence[TrialConfig], spec: ImageSpec, data: ImageSet, trainables: Trainables, tolerance: float = 1e-5
 ) -> None:
-    """Checks that two gloo workers end a short training of each configuration in the state of one worker.
+    """Checks that two gloo workers end a short training of each configuration in the same state as one worker.
 
-    The state is that of networks, averages and `Gan.state`, in float64. The tolerance is absolute, and a fraction of
-    one Adam step. It cannot be smaller, nor the training longer than two iterations: Adam amplifies the rounding error
-    of vanishing gradients, such as that of a bias before a normalisation (errors of 2e-7 have been seen). Two
-    iterations suffice for the second to use what the first one kept.
+    The state consists of networks, averages and `Gan.state`, in float64. The tolerance is absolute, and a fraction of
+    one Adam step. It cannot be smaller, and the training not longer than two iterations: Adam amplifies the rounding
+    error of vanishing gradients, such as that of a bias before a normalisation (errors of 2e-7 have been seen). Two
+    iterations are enough for the second to use what the first one stored.
     """
     alone = all_trainings(configs, spec, data, trainables)
     for rank, together in enumerate(run_workers(all_trainings, configs, spec, data, trainables)):
@@ -178,7 +182,10 @@ def assert_same_end(
     who: str,
     tolerance: float,
 ) -> None:
-    """Asserts that trainings, as from `all_trainings`, end alike up to an absolute `tolerance`; `who` found them."""
+    """Asserts that results of `all_trainings` agree within an absolute `tolerance`.
+
+    `who` names the source of `found`.
+    """
     for config, one, two in zip(configs, expected, found, strict=True):
         what = f"{config.family} {describe(config)}"
         assert one.keys() == two.keys(), f"{what}: {who} ends with other tensors"
@@ -190,7 +197,7 @@ def assert_same_end(
 def all_gradients(
     configs: Sequence[TrialConfig], spec: ImageSpec, data: ImageSet, trainables: Trainables
 ) -> list[dict[str, list[Tensor | None]]]:
-    """The averaged gradients of each phase of each configuration, in float64."""
+    """Returns the averaged gradients of each phase of each configuration, in float64."""
     with _in_float64(data) as exact:
         return [phase_gradients(build_gan(config, spec, trainables), config, exact) for config in configs]
 
@@ -202,13 +209,13 @@ def all_trainings(
     trainables: Trainables,
     device: torch.device = CPU,
 ) -> list[dict[str, Tensor]]:
-    """The tensors at the end of a training of two iterations of each configuration, by name, in float64."""
+    """Trains each configuration for two iterations and returns its final tensors by name, in float64."""
     with _in_float64(data) as exact:
         return [_trained(config.derive({"iterations": 2}), spec, exact, trainables, device) for config in configs]
 
 
 def phase_gradients(gan: Gan, config: TrialConfig, data: ImageSet) -> dict[str, list[Tensor | None]]:
-    """The gradients of each phase at the current weights, averaged over the workers."""
+    """Returns the gradients of each phase at the current weights, averaged over the workers."""
     world = World.current()
     batches = Batches(data, config.batch_size, config.seed, world, CPU)
     found = {}
@@ -237,7 +244,7 @@ def _small(family: str, trainables: Trainables) -> TrialConfig:
 
 
 def _accepted(config: TrialConfig, spec: ImageSpec, trainables: Trainables) -> Iterator[TrialConfig]:
-    """The configuration, or the same with another conditioning that its loss or family needs; nothing if all fail."""
+    """Yields the configuration, or a variant with a conditioning that its loss or family needs, if one is valid."""
     for conditioning in (config.conditioning, "projection", "none"):
         candidate = config.derive({"conditioning": conditioning})
         try:
@@ -284,7 +291,7 @@ def _check_samples(gan: Gan, spec: ImageSpec, data: ImageSet) -> None:
 
 @contextmanager
 def _in_float64(data: ImageSet) -> Iterator[ImageSet]:
-    """Yields the images in float64, and makes it the default for networks that are built meanwhile."""
+    """Yields the images in float64, and makes it the default for networks built inside the block."""
     torch.set_default_dtype(torch.float64)
     try:
         yield ImageSet(
@@ -320,7 +327,7 @@ def _weights(gan: Gan) -> dict[str, Any]:
 
 
 def assert_equal(one: Any, other: Any, where: str) -> None:
-    """Asserts that two states of a training are equal, bit for bit; `where` starts the name of what differs."""
+    """Asserts that two states of a training are equal, bit for bit. `where` is the prefix of a difference's name."""
     if isinstance(one, Tensor):
         assert torch.equal(one, other), f"{where} differs"
     elif isinstance(one, Mapping):

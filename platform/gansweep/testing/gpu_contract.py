@@ -1,8 +1,9 @@
-"""The contract of GAN families on a GPU, as checks that need none: they run on a pretended GPU.
+"""Contract tests of GAN families on a GPU. They need no GPU, because they run on a pretended one.
 
-The tests of your own family on a GPU need no more than this:
+The GPU tests of your own family can be as short as this:
 
     CONFIGS = on_gpu("mine", SPEC, TRAINABLES)
+
     @pytest.mark.parametrize("config", CONFIGS, ids=describe)
     def test_gpu(config): check_on_gpu(config, SPEC, DATA, TRAINABLES)
 
@@ -44,10 +45,10 @@ _REPORTS = 2
 
 
 def on_gpu(family: str, spec: ImageSpec, trainables: Trainables) -> list[TrialConfig]:
-    """Small configurations of `family` that together take every kind of path: objectives, adaptation, precision.
+    """Returns small configurations of `family` that cover every kind of code path: objectives, adaptation, precision.
 
-    Fewer than `admissible` and `variations`: each is trained four times. Which losses and penalties are among them
-    depends on the family's name, so that several families together have them all.
+    They are fewer than `admissible` and `variations`, because each is trained four times. The family's name determines
+    which losses and penalties are among them, so that several families together cover all.
     """
     objectives = admissible(family, spec, trainables)
     others = variations(family, spec, trainables)
@@ -68,11 +69,12 @@ def on_gpu(family: str, spec: ImageSpec, trainables: Trainables) -> list[TrialCo
 def check_on_gpu(
     config: TrialConfig, spec: ImageSpec, data: ImageSet, trainables: Trainables, *, captured: bool = True
 ) -> None:
-    """Checks that a training on the pretended GPU is that of the CPU, and that no iteration waits for the host.
+    """Checks that training on the pretended GPU equals training on the CPU, and that no iteration waits for the host.
 
-    It is stopped after its first report, resumed in new networks, and restored from its checkpoint. State and samples
-    must be the CPU's bit for bit, for the pretended GPU computes on the CPU. Between two checks for divergence, an
-    iteration must not copy between host and GPU, wait for the GPU, or use numbers that are tensors on the CPU.
+    The training is stopped after its first report, resumed with new networks, and restored from its checkpoint. State
+    and samples must be bit for bit equal to those of the CPU, because the pretended GPU computes on the CPU. Between
+    two checks for divergence, an iteration must not copy between host and GPU, wait for the GPU, or use CPU tensors as
+    numbers.
 
     Then it is trained with its steps captured, which must end in the same state.
 
@@ -102,9 +104,9 @@ def check_on_gpu(
 def check_on_two_gpus(
     configs: Sequence[TrialConfig], spec: ImageSpec, data: ImageSet, trainables: Trainables, tolerance: float = 1e-5
 ) -> None:
-    """Checks that two workers, each on a pretended GPU in an NCCL group, end where one worker on the CPU does.
+    """Checks that two workers on pretended GPUs in an NCCL group end in the same state as one worker on the CPU.
 
-    As `check_two_trainings`, which says what the tolerance is.
+    See `check_two_trainings` for the tolerance.
     """
     alone = all_trainings(configs, spec, data, trainables)
     for rank, together in enumerate(run_workers(trainings_on_gpu, configs, spec, data, trainables)):
@@ -114,7 +116,7 @@ def check_on_two_gpus(
 def trainings_on_gpu(
     configs: Sequence[TrialConfig], spec: ImageSpec, data: ImageSet, trainables: Trainables
 ) -> list[dict[str, Tensor]]:
-    """`all_trainings` on a pretended GPU."""
+    """Runs `all_trainings` on a pretended GPU."""
     with PretendedGpu():
         return all_trainings(configs, spec, data, trainables, GPU)
 
@@ -127,7 +129,7 @@ def _stopped_and_resumed(
     device: torch.device,
     gpu: PretendedGpu | None,
 ) -> tuple[dict[str, Any], list[Tensor]]:
-    """The state at the end, and samples: at each report, and of the restored generator."""
+    """Returns the final state, and samples: at each report, and of the restored generator."""
     reporter = MemoryReporter(proceed=lambda progress: progress.index > 0)
     condition = Condition(torch.arange(5) % len(spec.classes))
     samples = []

@@ -10,12 +10,12 @@ __all__ = ["shapes"]
 
 
 def shapes(count: int = 64, size: int = 32, channels: int = 1, seed: int = 0) -> tuple[ImageSet, ImageSpec]:
-    """Bright discs and squares of random place, size and brightness on a dark background, with their masks.
+    """Makes bright discs and squares of random position, size and brightness on a dark background, with masks.
 
     Args:
         count: number of images; every second one is a square.
         size: height and width in pixels.
-        channels: channels of each image; all have the shape, with different brightness.
+        channels: number of channels per image. All show the shape, with different brightness.
         seed: seed of all random numbers.
 
     Returns:

@@ -19,10 +19,10 @@ __all__ = ["run_workers"]
 
 
 def run_workers(function: Callable[..., Any], *arguments: object, size: int = 2) -> list[Any]:
-    """Runs `function(*arguments)` in `size` fresh processes of one process group, each on one thread.
+    """Runs `function(*arguments)` in `size` new processes of one process group, with one thread each.
 
     Args:
-        function: importable by name; its arguments and its result must be picklable.
+        function: function that can be imported by name, with picklable arguments and result.
         arguments: arguments of every process.
         size: number of processes.
 

@@ -1,1 +1,1 @@
-"""The training loop of every GAN, with its batches, random numbers, averages, samples and divergence checks."""
+"""The training loop of all GANs, with its batches, random numbers, averages, samples and divergence checks."""

@@ -1,4 +1,4 @@
-"""Batches of real images: every image once per epoch, and the same order for any number of workers."""
+"""Batches of real images: every image once per epoch, in the same order for any number of workers."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ __all__ = ["Batches"]
 class Batches:
     """Draws global batches without replacement within an epoch, and returns this worker's rows.
 
-    Each phase has its own order of the data. It is a function of (seed, phase, epoch), so that the batch of any step
-    can be drawn without those before it.
+    Each phase has its own order of the data. The order is a function of (seed, phase, epoch), so that the batch of any
+    step can be drawn without the previous ones.
 
     Args:
         data: all training images, already on `device`, or `HostImages` that are sent there.
@@ -55,11 +55,11 @@ class Batches:
         self._all_rows = torch.arange(len(data), device=self._labels.device)
 
     def draw(self, phase: Phase, iteration: int, turn: int) -> Batch:
-        """This worker's part of a batch.
+        """Returns this worker's part of a batch.
 
         Args:
             phase: the phase that uses the batch.
-            iteration: generator iterations done.
+            iteration: number of completed generator iterations.
             turn: repetition of the phase within the iteration, from 0.
 
         Raises:
@@ -94,7 +94,7 @@ class Batches:
         start = count * self._size + self._world.rows(self._size).start
         per_worker = self._size // self._world.size
         if phase.stratified:
-            # The K classes take turns: position r of the whole sequence is position r // K of class r mod K.
+            # The K classes alternate: position r of the whole sequence is position r // K of class r mod K.
             classes = len(self._classes)
             rows = [
                 self._indices(f"{phase.name} {label}", members, start // classes, self._per_class(per_worker))
@@ -105,7 +105,7 @@ class Batches:
 
     @cached_property
     def _classes(self) -> list[Tensor]:
-        """Indices of the training images of each class."""
+        """Returns the indices of the training images of each class."""
         labels = self._labels
         members = [(labels == label).nonzero().squeeze(1) for label in range(int(labels.max()) + 1)]
         if not all(len(rows) for rows in members):
@@ -123,7 +123,7 @@ class Batches:
         return count
 
     def _indices(self, stream: str, members: Tensor, start: int, count: int) -> Tensor:
-        """Elements start to start + count of a stream, an endless sequence of permutations of `members`."""
+        """Returns elements `start` to `start + count` of a stream, an endless sequence of permutations of `members`."""
         pieces = []
         while count:
             epoch, offset = divmod(start, len(members))
@@ -135,13 +135,13 @@ class Batches:
 
     def _order(self, stream: str, members: Tensor, epoch: int) -> Tensor:
         if (stream, epoch) not in self._orders:
-            # Older orders are dropped. A batch may still need the epoch before. Only a batch larger than the data set
-            # needs older epochs, and then orders are short and cheap to make again.
+            # Older orders are dropped. A batch may still need the previous epoch. Only a batch larger than the data set
+            # needs older epochs, and then orders are short and cheap to recompute.
             self._orders = {
                 key: order for key, order in self._orders.items() if key[0] != stream or key[1] >= epoch - 1
             }
             generator = torch.Generator(self._device).manual_seed(seed_from(self._seed, stream, "epoch", epoch))
-            # Made on the device: copied from the host, it would halt small cohorts in every iteration.
+            # Made on the device, because a copy from the host would block in every iteration for small cohorts.
             order = torch.randperm(len(members), generator=generator, device=self._device)
             self._orders[stream, epoch] = members[order.to(members.device)]
         return self._orders[stream, epoch]

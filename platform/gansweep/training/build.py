@@ -19,13 +19,13 @@ __all__ = ["build_gan", "check_batch", "check_budget", "check_config"]
 def check_config(config: TrialConfig, spec: ImageSpec | None, trainables: Trainables) -> None:
     """Checks that `config` can be trained, without building networks.
 
-    Every chosen name must be registered. Then the chosen loss, penalty, augmentation, conditioning and attention are
-    checked if they have a `check(config, spec)`, and finally the family.
+    Every name must be registered. The chosen loss, penalty, augmentation, conditioning and attention are then checked
+    if they have a `check(config, spec)` function, and finally the family.
 
     Args:
         config: the trial's configuration.
-        spec: shape of the images; None while no cohort is known.
-        trainables: the registries in which the configuration's names are looked up.
+        spec: shape of the images; None if no cohort is known yet.
+        trainables: registries of the names in the configuration.
 
     Raises:
         ConfigError: a name is unknown, an architecture key is unknown or invalid, or the settings do not fit together.
@@ -46,7 +46,7 @@ def check_config(config: TrialConfig, spec: ImageSpec | None, trainables: Traina
 
 
 def check_budget(config: TrialConfig, *, workers: int, reports: int) -> None:
-    """Checks that the training loop can divide the budget into reports, and each batch among the workers.
+    """Checks that the budget can be divided into reports, and each batch among the workers.
 
     Args:
         config: the trial's configuration.
@@ -79,10 +79,10 @@ def build_gan(config: TrialConfig, spec: ImageSpec, trainables: Trainables) -> G
     Args:
         config: the trial's configuration.
         spec: shape of the images.
-        trainables: the registries in which the configuration's names are looked up.
+        trainables: registries of the names in the configuration.
 
     Raises:
-        ConfigError: as `check_config`.
+        ConfigError: see `check_config`.
     """
     import torch
 

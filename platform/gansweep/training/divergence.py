@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 __all__ = ["CHECK_EVERY", "DivergenceMonitor", "check_samples"]
 
 CHECK_EVERY = 100
-"""Iterations between two checks. Only checks wait for the device; nothing else in the training loop does."""
+"""Number of iterations between two checks. Only checks wait for the device; nothing else in the training loop does."""
 DEAD_AFTER = 200
-"""A phase is dead if it has no gradient at any check over this many iterations."""
+"""Number of iterations without a gradient at any check after which a phase counts as dead."""
 DEAD_SPREAD = 1e-6
-"""Relative spread of the critic's scores below which float32 cannot tell them apart."""
+"""Relative spread of the critic's scores below which float32 cannot distinguish them."""
 COLLAPSED_STD = 1e-3
 """Standard deviation between samples of a class, for images in [-1, 1], below which they count as the same image."""
 
 
 class DivergenceMonitor:
-    """Running means of losses and scalars since the last report, and checks for divergence.
+    """Running means of losses and scalars since the last report, with checks for divergence.
 
     Every check first averages over all workers, so that all make the same decision.
 
@@ -43,7 +43,7 @@ class DivergenceMonitor:
         self._counts: dict[str, int] = {}
         self._totals: dict[str, list[float]] = {}  # since the last report: sum and count
         self._dead_since: dict[str, int] = {}  # phase -> iteration of the first check without a gradient
-        self._norms: dict[str, list[Tensor]] = {}  # of each update's gradients; an empty list where there were none
+        self._norms: dict[str, list[Tensor]] = {}  # norms of each update's gradients; an empty list if there were none
 
     def add(self, phase: str, loss: Tensor, scalars: Scalars) -> None:
         """Adds the loss and the scalars of one update, without waiting for the device."""
@@ -57,7 +57,7 @@ class DivergenceMonitor:
             self._counts[name] = self._counts.get(name, 0) + 1
 
     def add_gradients(self, phase: str, gradients: Sequence[Tensor | None]) -> None:
-        """Adds the gradients of one update; call it in iterations that end with a check."""
+        """Adds the gradients of one update. Call it in iterations that end with a check."""
         present = [gradient for gradient in gradients if gradient is not None]
         self._norms.setdefault(phase, []).extend([_total_norm(present)] if present else [])
 
@@ -65,8 +65,8 @@ class DivergenceMonitor:
         """Reads the sums since the last check.
 
         Args:
-            gan: its weights are checked, too.
-            iteration: generator iterations done.
+            gan: the GAN whose weights are also checked.
+            iteration: number of completed generator iterations.
 
         Raises:
             Diverged: a loss, gradient or weight is not finite, the critic gives every image the same score, or a phase
@@ -89,7 +89,7 @@ class DivergenceMonitor:
         self._norms = {}
 
     def means(self) -> dict[str, float]:
-        """Means since the last report; call `check` first."""
+        """Returns the means since the last report. Call `check` first."""
         return {name: total / count for name, (total, count) in self._totals.items()}
 
     def reported(self) -> None:
@@ -97,16 +97,16 @@ class DivergenceMonitor:
         self._totals = {}
 
     def state(self) -> dict[str, Any]:
-        """The state for a checkpoint; call it right after `check`."""
+        """Returns the state for a checkpoint. Call it directly after `check`."""
         return {"totals": self._totals, "silent_since": self._dead_since}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Restores a result of `state()`."""
+        """Restores a state from `state()`."""
         self._totals = {name: list(total) for name, total in state["totals"].items()}
         self._dead_since = dict(state["silent_since"])
 
     def _read(self, gan: Gan) -> dict[str, float]:
-        """All numbers by name, averaged over workers and copied from the device in one transfer."""
+        """Returns all numbers by name, averaged over workers and copied from the device in one transfer."""
         numbers = {f"sum {name}": value for name, value in self._sums.items()}
         numbers |= {f"gradient {phase}": torch.stack(norms).sum() for phase, norms in self._norms.items() if norms}
         weights = {name: list(network.parameters()) for name, network in gan.networks.items()}
@@ -131,20 +131,20 @@ class DivergenceMonitor:
 
 
 def check_samples(sampler: Sampler, classes: int, world: World, iteration: int, each: int = 16) -> None:
-    """Checks a few samples.
+    """Checks a few samples for divergence and collapse.
 
     Args:
         sampler: draws the samples.
         classes: number of classes.
         world: the trial's workers.
-        iteration: generator iterations done, the seed of the samples.
-        each: number of samples of each class.
+        iteration: number of completed generator iterations, used as the seed of the samples.
+        each: number of samples per class.
 
     Raises:
         Diverged: samples are not finite, or within each class all samples are the same image.
     """
     images = sampler(Condition(torch.arange(classes).repeat_interleave(each)), iteration)
-    # Averaged over pixels and classes: if only one class has collapsed, the trial is left to its scores.
+    # Averaged over pixels and classes. If only one class has collapsed, its scores show it.
     spread = images.unflatten(0, (classes, each)).std(dim=1).mean().double()
     mean_spread = float(world.mean(spread))
     if not math.isfinite(mean_spread):
@@ -154,5 +154,5 @@ def check_samples(sampler: Sampler, classes: int, world: World, iteration: int, 
 
 
 def _total_norm(tensors: Sequence[Tensor]) -> Tensor:
-    """The 2-norm of all elements together; not finite if any element is not."""
+    """Returns the 2-norm of all elements together, which is not finite if any element is not."""
     return torch.nn.utils.get_total_norm([tensor.detach() for tensor in tensors])

@@ -19,24 +19,24 @@ RAMP_UP = 0.05
 
 
 def decay(half_life: float, batch_size: int, images_seen: int) -> float:
-    """The factor of the old average in one update.
+    """Returns the factor of the old average in one update.
 
     Args:
         half_life: half-life in thousands of generated images; 0 for no averaging.
-        batch_size: images between two updates.
-        images_seen: images so far, for the ramp-up.
+        batch_size: number of images between two updates.
+        images_seen: number of images so far, for the ramp-up.
     """
     images = min(half_life * 1000, RAMP_UP * images_seen)
     return float(0.5 ** (batch_size / images)) if images > 0 else 0.0
 
 
 class Ema:
-    """An exponential moving average of each network's parameters; buffers (batch statistics) are copied.
+    """Exponential moving average of each network's parameters. Buffers (batch statistics) are copied.
 
     Args:
         networks: the live networks.
         half_life: half-life in thousands of generated images.
-        batch_size: images in the global batch.
+        batch_size: number of images in the global batch.
     """
 
     def __init__(self, networks: Mapping[str, nn.Module], half_life: float, batch_size: int) -> None:
@@ -52,14 +52,14 @@ class Ema:
     def update(self, iteration: int) -> None:
         """Updates the averages after generator iteration `iteration`, counted from 1."""
         kept = decay(self._half_life, self._batch_size, iteration * self._batch_size)
-        # One fused kernel for all parameters, and another one for all buffers.
+        # One fused kernel for all parameters, and one for all buffers.
         torch._foreach_lerp_(*self._parameters, 1.0 - kept)
         if self._buffers[0]:
             torch._foreach_copy_(*self._buffers)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """The live networks use the averaged weights inside this block. Storages are swapped, nothing is copied."""
+        """Uses the averaged weights in the live networks while the block runs. Swaps storages without copying."""
         self._swap()
         try:
             yield

@@ -1,4 +1,4 @@
-"""The training loop of every GAN. It knows the phases, but not what happens inside them."""
+"""The training loop of all GANs. It knows the phases, but not what happens inside them."""
 
 from __future__ import annotations
 
@@ -43,20 +43,21 @@ def train(  # noqa: C901 (one loop, read top to bottom)
     device: torch.device,
     checkpoint_seconds: float = 0.0,
 ) -> None:
-    """Trains `gan` for `config.iterations` generator iterations, or until the reporter says stop.
+    """Trains `gan` for `config.iterations` generator iterations, or until the reporter stops it.
 
-    Alone, or together with the other workers of an initialised process group: W workers end with the weights one worker
-    would have. Continues from `reporter.restore()`: on a CPU bit for bit as if it had never stopped.
+    The workers of an initialised process group train together: W workers end with the same weights as a single one.
+    Training resumes from `reporter.restore()`, on a CPU bit for bit as if it had never stopped.
 
     Args:
-        config: the trial.
-        gan: built from `config` under the same seed on every worker; trained in place.
-        data: all training images (every worker holds all, and takes its share of each batch).
-        reporter: told of progress, keeps checkpoints.
-        score: called at every report, on every worker.
-        reports: how many, at equal fractions of the budget; the last at its end.
-        device: where to compute.
-        checkpoint_seconds: how often a checkpoint is kept between reports, at the next check for divergence; 0: never.
+        config: the trial's configuration.
+        gan: GAN built from `config` with the same seed on every worker; trained in place.
+        data: all training images (every worker has all of them, and uses its part of each batch).
+        reporter: receives progress and stores checkpoints.
+        score: function called at every report, on every worker.
+        reports: number of reports, at equal fractions of the budget; the last is at its end.
+        device: device for training.
+        checkpoint_seconds: interval between checkpoints, which are written at the next check for divergence; 0: only at
+            reports.
 
     Raises:
         Diverged: a non-finite loss or weight, a dead critic, or collapsed samples; on every worker alike.
@@ -74,7 +75,7 @@ def train(  # noqa: C901 (one loop, read top to bottom)
     for module in modules:
         module.to(device).train()
     for network in gan.networks.values():
-        # Convolutions run a fifth faster in this layout on a CPU, and with bfloat16 on a GPU.
+        # In this layout, convolutions are a fifth faster on a CPU, and on a GPU with bfloat16.
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     world.broadcast_tensors(chain.from_iterable((*module.parameters(), *module.buffers()) for module in modules))
     ema = Ema({name: gan.networks[name] for name in gan.averaged}, config.ema_half_life, config.batch_size)
@@ -198,7 +199,7 @@ def train(  # noqa: C901 (one loop, read top to bottom)
 
 
 def _optimisers(config: TrialConfig, gan: Gan) -> dict[str, torch.optim.Adam]:
-    """One Adam for each network that a phase updates; the first such phase decides its role."""
+    """Creates one Adam optimiser for each network that a phase updates. The first such phase determines its role."""
     roles: dict[str, Role] = {}
     for phase in gan.phases:
         for name in phase.updates:
@@ -223,10 +224,10 @@ def _only_trainable(gan: Gan, phase: Phase) -> None:
 
 
 def _laid_out_like(parameter: Tensor, tensor: Tensor | None) -> Tensor | None:
-    """A gradient or a moment with the strides of its `parameter`.
+    """Returns a gradient or a moment with the strides of its `parameter`.
 
-    `backward` would see to that, `autograd.grad` does not: a linear layer's comes transposed, and fused Adam, which
-    walks through memory, then silently pairs each weight with another's gradient (torch 2.13, CPU).
+    `backward` does this itself, but `autograd.grad` does not: the gradient of a linear layer is transposed. Fused Adam
+    walks through memory and then silently pairs weights with the gradients of others (torch 2.13, CPU).
     """
     if tensor is None or tensor.stride() == parameter.stride() or tensor.shape != parameter.shape:
         return tensor
@@ -235,7 +236,7 @@ def _laid_out_like(parameter: Tensor, tensor: Tensor | None) -> Tensor | None:
 
 @torch.no_grad()
 def _clip_weights(parameters: Sequence[Tensor], bound: float | None) -> None:
-    """The original WGAN's Lipschitz constraint (Arjovsky et al. 2017, algorithm 1)."""
+    """Clips weights: the original WGAN's Lipschitz constraint (Arjovsky et al. 2017, algorithm 1)."""
     if bound is not None:
         torch._foreach_clamp_min_(list(parameters), -bound)
         torch._foreach_clamp_max_(list(parameters), bound)

@@ -1,6 +1,6 @@
 """Random numbers that depend only on seed and step, not on the number of workers or on earlier draws.
 
-W workers therefore compute what one worker computes, and a resumed training continues bit for bit without saved
+W workers therefore compute the same as a single worker. A resumed training continues bit for bit without saved
 generator states.
 """
 
@@ -20,11 +20,11 @@ __all__ = ["SeededStepRandom"]
 
 
 class SeededStepRandom:
-    """The implementation of `contracts.StepRandom`: numbers of the global batch, cut to this worker's rows.
+    """Implementation of `contracts.StepRandom`: numbers of the global batch, sliced to this worker's rows.
 
     Args:
-        place: what identifies the step: seed, phase, iteration and turn.
-        total: images in the global batch.
+        place: identification of the step: seed, phase, iteration and turn.
+        total: number of images in the global batch.
         world: the trial's workers.
         device: device of the numbers.
     """
@@ -37,15 +37,15 @@ class SeededStepRandom:
         self._count = 0
 
     def normal(self, *shape: int) -> Tensor:
-        """Standard normal numbers, `[b, *shape]`."""
+        """Draws standard normal numbers, `[b, *shape]`."""
         return torch.randn(self._total, *shape, generator=self._next(), device=self._device)[self._rows]
 
     def uniform(self, *shape: int) -> Tensor:
-        """Uniform numbers in [0, 1), `[b, *shape]`."""
+        """Draws uniform numbers in [0, 1), `[b, *shape]`."""
         return torch.rand(self._total, *shape, generator=self._next(), device=self._device)[self._rows]
 
     def integers(self, high: int, *shape: int) -> Tensor:
-        """Uniform integers in [0, high), `[b, *shape]` int64."""
+        """Draws uniform integers in [0, high), `[b, *shape]` int64."""
         size = (self._total, *shape)
         return torch.randint(high, size, generator=self._next(), device=self._device)[self._rows]
 

@@ -1,4 +1,4 @@
-"""Reporters for use without Ray, for example in tests and notebooks."""
+"""Reporters that do not need Ray, for example for tests and notebooks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class MemoryReporter:
     """Keeps all reports and interims, and the last checkpoint, in memory.
 
     Args:
-        proceed: asked after each report whether to go on; None: always.
+        proceed: function called after each report that returns whether to continue; None: always.
     """
 
     every_worker = True
@@ -28,7 +28,7 @@ class MemoryReporter:
         self._proceed = proceed
 
     def restore(self) -> dict[str, Any] | None:
-        """The last checkpoint."""
+        """Returns the last checkpoint."""
         return self.state
 
     def checkpoint(self, state: dict[str, Any]) -> None:
@@ -36,7 +36,7 @@ class MemoryReporter:
         self.state = state
 
     def reported(self) -> int:
-        """Number of reports received."""
+        """Returns the number of reports received."""
         return len(self.reports)
 
     def interim(self, interim: Interim) -> None:
@@ -44,6 +44,6 @@ class MemoryReporter:
         self.interims.append(interim)
 
     def report(self, progress: Progress) -> bool:
-        """Keeps `progress`."""
+        """Stores `progress`."""
         self.reports.append(progress)
         return self._proceed is None or self._proceed(progress)

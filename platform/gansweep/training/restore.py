@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["HISTORY", "restore_gan"]
 
 HISTORY = "history."
-"""Prefix of the part of `Gan.state` that is only for training. It may hold images derived from patients, so it is never
-exported."""
+"""Prefix of the part of `Gan.state` that is only for training.
+
+It may contain images derived from patients, so it is never exported.
+"""
 
 
 def restore_gan(
@@ -35,16 +37,16 @@ def restore_gan(
     """Builds the networks of `config` with trained weights, in evaluation mode and without gradients.
 
     Args:
-        config: the configuration that was trained.
-        spec: shape of the images that it was trained on.
-        trainables: the registries in which the configuration's names are looked up.
+        config: the trained configuration.
+        spec: shape of the training images.
+        trainables: registries of the names in the configuration.
         networks: averaged weights of the networks used for sampling (`ema` of a checkpoint).
-        state: the state dict of `Gan.state` (`gan_state` of a checkpoint), on which samples depend too. Its history may
-            be missing.
+        state: state dict of `Gan.state` (`gan_state` of a checkpoint), on which samples also depend. Its history may be
+            missing.
         device: device of the networks.
 
     Raises:
-        ConfigError: as `build_gan`, or the weights do not fit the networks.
+        ConfigError: see `build_gan`; or the weights do not fit the networks.
     """
     gan = build_gan(config, spec, trainables)
     for name, weights in networks.items():
@@ -53,7 +55,7 @@ def restore_gan(
     _fill(gan.state, {**blank, **state}, "state")
     for network in gan.networks.values():
         network.to(device).eval().requires_grad_(requires_grad=False)
-        # The layout of the training loop: another layout rounds differently, and samples must be the same bit for bit.
+        # The layout of the training loop. Another layout rounds differently, and samples must be equal bit for bit.
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     gan.state.to(device)
     return gan

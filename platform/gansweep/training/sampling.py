@@ -1,4 +1,4 @@
-"""Samples of a trained generator, with averaged weights, in evaluation mode, and as a function of the seed."""
+"""Samples of a trained generator, with averaged weights in evaluation mode, as a function of the seed."""
 
 from __future__ import annotations
 
@@ -21,22 +21,25 @@ if TYPE_CHECKING:
 __all__ = ["choose", "condition_for", "make_sampler"]
 
 CHUNK = 32
-"""Images generated at once. Chunks are always full, so that an image does not depend on the number requested."""
+"""Number of images generated at once.
+
+Chunks are always full, so that an image does not depend on the number requested.
+"""
 
 
 def make_sampler(gan: Gan, ema: Ema | None, data: ImageSet, device: torch.device) -> Sampler:
-    """Makes a sampler of `gan`.
+    """Returns a sampler of `gan`.
 
     The first k images of a seed do not depend on the number of images requested, bit for bit on a CPU.
 
     Args:
-        gan: its networks may be in training mode; their mode and weights are restored.
-        ema: averaged weights to sample with; None uses the networks' own.
+        gan: the GAN. Its networks may be in training mode; their mode and weights are restored.
+        ema: averaged weights for sampling; None uses the networks' own.
         data: training images, from which missing sources and masks of a condition are chosen.
         device: device of the networks.
 
     Returns:
-        A function of a condition and a seed to images `[n, C, H, W]` float32 on the CPU. It raises ValueError if the
+        A function from a condition and a seed to images `[n, C, H, W]` float32 on the CPU. It raises ValueError if the
         condition has no labels.
     """
     data = data.to(device)
@@ -56,12 +59,12 @@ def make_sampler(gan: Gan, ema: Ema | None, data: ImageSet, device: torch.device
 
 
 def condition_for(labels: Tensor, data: ImageSet, generator: torch.Generator) -> Condition:
-    """The default condition of a sample, for families that do not choose their own.
+    """Returns the default condition of a sample, for families that do not choose their own.
 
     Args:
-        labels: `[n]` requested classes.
+        labels: requested classes `[n]`.
         data: training images, on the device of `labels` and `generator`.
-        generator: source of the random choices.
+        generator: random generator.
 
     Returns:
         A condition with the labels. Its sources are random training images of *other* classes (of any class if there is
@@ -74,16 +77,16 @@ def condition_for(labels: Tensor, data: ImageSet, generator: torch.Generator) ->
 
 
 def choose(allowed: Tensor, generator: torch.Generator) -> Tensor:
-    """A random index `[n]` of an allowed column in each row of `allowed` `[n, m]` bool; of any column if none is."""
+    """Returns a random allowed column per row of `allowed` `[n, m]` bool, or any column if none is; `[n]`."""
     weights = allowed.double()
     weights[weights.sum(1) == 0] = 1.0
     return torch.multinomial(weights, 1, generator=generator).squeeze(1)
 
 
 def _completed(gan: Gan, condition: Condition, data: ImageSet, generator: torch.Generator) -> Condition:
-    """`condition`, with missing sources and masks chosen from the training images."""
+    """Returns `condition` with missing sources and masks chosen from the training images."""
     choose = gan.condition if isinstance(gan, ChoosesConditions) else condition_for
-    # Chosen even if nothing is missing, so that the generator is in the same state afterwards.
+    # Chosen even if nothing is missing, so that the generator's state afterwards is the same.
     chosen = choose(condition.labels, data, generator)
     return replace(
         condition,
@@ -93,7 +96,7 @@ def _completed(gan: Gan, condition: Condition, data: ImageSet, generator: torch.
 
 
 def _chunks(condition: Condition, seed: int, device: torch.device) -> Iterator[tuple[Condition, torch.Generator]]:
-    """Chunks of `CHUNK` rows, each with its own generator; the last one is filled up with its first row."""
+    """Yields chunks of `CHUNK` rows, each with its own generator. The last one is padded with its first row."""
     n = len(condition.labels)
     for number, start in enumerate(range(0, n, CHUNK)):
         rows = torch.arange(start, start + CHUNK)
@@ -108,7 +111,7 @@ def _chunks(condition: Condition, seed: int, device: torch.device) -> Iterator[t
 
 @contextmanager
 def _evaluating(gan: Gan) -> Iterator[None]:
-    """Evaluation mode inside this block; afterwards each module has its old mode (a frozen teacher stays frozen)."""
+    """Sets evaluation mode while the block runs, then restores each module's mode (a frozen teacher stays frozen)."""
     modes = {module: module.training for network in gan.networks.values() for module in network.modules()}
     for network in gan.networks.values():
         network.eval()

@@ -1,4 +1,4 @@
-"""Decides which pictures stay, which patient each belongs to, and which split each patient goes to."""
+"""Decides which images are kept, which patient each belongs to, and which split each patient goes to."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ __all__ = ["Assignment", "assign"]
 
 @dataclass(frozen=True)
 class Assignment:
-    """The result of `assign`.
+    """Result of `assign`.
 
     Args:
-        pictures: the pictures that stay.
-        patients: the salted patient hash of each picture. A picture of an unknown patient takes the hash of the picture
-            that it nearly duplicates.
-        splits: the split of each picture.
-        rejected: the pictures left out.
+        pictures: images that are kept.
+        patients: salted patient hash of each image. An image of an unknown patient takes the hash of the image that it
+            nearly duplicates.
+        splits: split of each image.
+        rejected: images left out.
         given: whether the user provided the split.
-        warnings: what the user should know.
-        pairs: pictures that are, or look, the same.
+        warnings: warnings for the user.
+        pairs: images that are, or look, the same.
     """
 
     pictures: list[Picture]
@@ -64,10 +64,10 @@ def assign(pictures: list[Picture], settings: IngestSettings, pseudonyms: Pseudo
     """Leaves out copies and images with conflicting labels, hashes the patients, and splits them.
 
     Args:
-        pictures: all pictures that could be read.
-        settings: the options of the ingest.
+        pictures: all readable images.
+        settings: options of the ingest.
         pseudonyms: hashes patient identifiers.
-        out: the cohort's folder; pairs that leak are listed beside it.
+        out: the cohort's folder. Pairs that leak are listed in a file next to it.
 
     Raises:
         CohortError: a patient has two labels, there are too few patients, or a given split leaks.
@@ -124,7 +124,7 @@ def _pairs(pictures: Sequence[Picture], splits: Sequence[str], near: Pairs) -> l
 
 
 def _unknown_patients(pictures: Sequence[Picture], *, given: bool) -> list[str]:
-    """A warning if some pictures, volumes or studies count as patients of their own."""
+    """Returns a warning if some images, volumes or studies count as separate patients."""
     isolated = _isolated(pictures)
     volumes = [not (picture.patient or alone) for picture, alone in zip(pictures, isolated, strict=True)]
     warnings = []
@@ -141,7 +141,7 @@ def _unknown_patients(pictures: Sequence[Picture], *, given: bool) -> list[str]:
 def _draw_new_split(
     pictures: list[Picture], hashes: list[str], near: Pairs, settings: IngestSettings
 ) -> tuple[list[str], list[str], list[str]]:
-    """(splits, patients, warnings) if the user gives no split."""
+    """Returns (splits, patients, warnings) if the user provides no split."""
     isolated = _isolated(pictures)
     groups = join(hashes, _inseparable_pairs(pictures, near))
 
@@ -163,24 +163,24 @@ def _draw_new_split(
 
 
 def _isolated(pictures: Sequence[Picture]) -> list[bool]:
-    """Which pictures have nothing that links them to others: no patient, no study, no volume."""
+    """Returns which images are not linked to any other: no patient, no study, no volume."""
     return [not (picture.patient or picture.study or picture.volume) for picture in pictures]
 
 
 def _inseparable_pairs(pictures: Sequence[Picture], near: Pairs) -> list[tuple[int, int]]:
     """Pairs that must be in the same split: equal images, and near-duplicates of an isolated picture.
 
-    Two known patients may look alike. A near-duplicate of unknown origin is taken for the same patient, so that no copy
-    of a training image is tested on.
+    Two known patients may look alike. A near-duplicate of unknown origin is assumed to be the same patient, so that no
+    copy of a training image is used for testing.
     """
     loose = np.array(_isolated(pictures))[near].any(axis=1)
     return exact_pairs(pictures) + [(int(i), int(j)) for i, j in near[loose]]
 
 
 def _adopt_patients(hashes: Sequence[str], groups: Sequence[int], isolated: Sequence[bool]) -> list[str]:
-    """Patient hashes in which each isolated picture takes the hash of its group.
+    """Returns patient hashes in which each isolated image has the hash of its group.
 
-    A group's hash is that of its first picture with a known patient, or else of its first picture.
+    A group's hash is that of its first image with a known patient, or else of its first image.
     """
     first: dict[int, str] = {}
     for index in sorted(range(len(groups)), key=isolated.__getitem__):  # False sorts first, and the sort is stable
@@ -191,7 +191,7 @@ def _adopt_patients(hashes: Sequence[str], groups: Sequence[int], isolated: Sequ
 def _use_given_split(
     pictures: list[Picture], hashes: list[str], near: Pairs, settings: IngestSettings
 ) -> tuple[list[str], list[str]]:
-    """(splits, warnings) if the user gives a split; a missing val or test split is drawn from train."""
+    """Returns (splits, warnings) if the user provides a split. A missing val or test split is drawn from train."""
     given = [picture.source.split for picture in pictures]
     splits = _complete_split(pictures, hashes, _inseparable_pairs(pictures, near), settings)
 
@@ -224,7 +224,7 @@ def _refuse_two_labels(pictures: Sequence[Picture], hashes: Sequence[str]) -> No
 
 
 def _folders_shared_by_classes(pictures: Sequence[Picture], settings: IngestSettings) -> list[str]:
-    """A warning if two classes have a folder of the same name.
+    """Returns a warning if two classes have a folder with the same name.
 
     It may be one patient with images in both classes, or the folders may be numbered from 1 in each class.
     """
@@ -242,9 +242,9 @@ def _folders_shared_by_classes(pictures: Sequence[Picture], settings: IngestSett
 def _complete_split(
     pictures: Sequence[Picture], hashes: Sequence[str], inseparable: Sequence[tuple[int, int]], settings: IngestSettings
 ) -> list[str]:
-    """The given split, with a missing val or test split drawn from its training patients.
+    """Returns the given split, with a missing val or test split drawn from its training patients.
 
-    No pair of `inseparable` pictures ends up in two splits.
+    Both images of an `inseparable` pair are always in the same split.
     """
     given = [picture.source.split for picture in pictures]
     missing = [name for name, part in zip(SPLITS, settings.fractions, strict=True) if part and name not in given]

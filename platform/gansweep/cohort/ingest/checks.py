@@ -1,4 +1,4 @@
-"""Checks a split class by class: with too little of a class, every trial fails or every score is vague."""
+"""Checks a split class by class: with too few images of a class, trials fail or scores are imprecise."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Counts = dict[str, dict[str, set[str]]]
 
 
 def patients_by_class(labels: Sequence[str], splits: Sequence[str], patients: Sequence[str]) -> Counts:
-    """The patients by class and split: `counts["fahr"]["val"]`, with an empty set where there are none."""
+    """Returns the patients by class and split: `counts["fahr"]["val"]`, an empty set if there are none."""
     counts: Counts = {label: {split: set() for split in SPLITS} for label in sorted(set(labels))}
     for label, split, patient in zip(labels, splits, patients, strict=True):
         if split in counts[label]:
@@ -34,7 +34,7 @@ def patients_by_class(labels: Sequence[str], splits: Sequence[str], patients: Se
 
 
 def class_table(labels: Sequence[str], splits: Sequence[str], patients: Sequence[str]) -> list[str]:
-    """A table with one line per class and one column per split: images, and patients in brackets."""
+    """Returns a table with one line per class and one column per split: images, and patients in brackets."""
     images: dict[tuple[str, str], int] = defaultdict(int)
     for label, split in zip(labels, splits, strict=True):
         images[label, split] += 1
@@ -70,8 +70,8 @@ def check_classes(labels: Sequence[str], splits: Sequence[str]) -> None:
     """Checks that each class can be learned and scored.
 
     Args:
-        labels: `[N]`.
-        splits: `[N]`.
+        labels: class name of each image `[N]`.
+        splits: split of each image `[N]`.
 
     Raises:
         CohortError: a class has no images in train or in val, although other classes have.
@@ -91,11 +91,11 @@ def check_classes(labels: Sequence[str], splits: Sequence[str]) -> None:
 
 
 def class_warnings(counts: Counts, positive: str) -> list[str]:
-    """What the sizes of the classes do not allow to measure.
+    """Returns warnings about what cannot be measured with the sizes of the classes.
 
     Args:
-        counts: what `patients_by_class` returns.
-        positive: the class that sensitivity counts.
+        counts: result of `patients_by_class`.
+        positive: positive class for sensitivity.
     """
     warnings = []
     if not any(parts["test"] for parts in counts.values()):
@@ -114,7 +114,7 @@ def class_warnings(counts: Counts, positive: str) -> list[str]:
 
 
 def label_warnings(labels: set[str]) -> list[str]:
-    """A warning if some class names may be meant to be one."""
+    """Returns a warning if several class names may mean the same class."""
     pairs = look_alikes(labels)
     if not pairs:
         return []

@@ -21,10 +21,10 @@ __all__ = ["exact_pairs", "leaking_copies", "without_conflicts", "without_copies
 
 
 def without_conflicts(pictures: list[Picture]) -> tuple[list[Picture], list[Rejected]]:
-    """Drops all copies of an image that has two labels, because nothing tells which label is right.
+    """Drops all copies of an image that has two labels, because it is unknown which label is right.
 
     Args:
-        pictures: in any order; a picture with an empty `key` has no copies.
+        pictures: images in any order. An image with an empty `key` has no copies.
 
     Returns:
         (kept, rejected).
@@ -34,7 +34,7 @@ def without_conflicts(pictures: list[Picture]) -> tuple[list[Picture], list[Reje
         if picture.key:
             labels[picture.key].add(picture.label)
     kept = []
-    rejected: dict[tuple[Path, str], Rejected] = {}  # a file that two rows name is left out once
+    rejected: dict[tuple[Path, str], Rejected] = {}  # a file in two rows is left out once
     for picture in pictures:
         names = sorted(labels[picture.key])
         if len(names) > 1:
@@ -48,12 +48,12 @@ def without_conflicts(pictures: list[Picture]) -> tuple[list[Picture], list[Reje
 def without_copies(pictures: list[Picture], settings: IngestSettings) -> tuple[list[Picture], list[Rejected]]:
     """Keeps only the first of several equal images of one patient (or, if the patient is unknown, of one file).
 
-    Images are equal if their pixels, masks and pairs are. Equal files of unknown patients all stay, in one split: in a
-    set of synthetic images, for example, copies are a finding.
+    Images are equal if their pixels, masks and pairs are equal. Equal files of unknown patients are all kept, in one
+    split: in a set of synthetic images, for example, copies are a finding.
 
     Args:
-        pictures: in order.
-        settings: says whether a given split counts.
+        pictures: images in order.
+        settings: options of the ingest, which determine whether a given split counts.
 
     Returns:
         (kept, rejected).
@@ -73,7 +73,7 @@ def without_copies(pictures: list[Picture], settings: IngestSettings) -> tuple[l
 
 
 def exact_pairs(pictures: Sequence[Picture]) -> list[tuple[int, int]]:
-    """Index pairs of equal images: each copy with the first of its kind."""
+    """Returns index pairs of equal images: each copy with the first one."""
     first: dict[str, int] = {}
     pairs = []
     for index, picture in enumerate(pictures):
@@ -83,7 +83,7 @@ def exact_pairs(pictures: Sequence[Picture]) -> list[tuple[int, int]]:
 
 
 def leaking_copies(pictures: Sequence[Picture]) -> list[Leak]:
-    """Pairs of equal images in different given splits: each with the first equal one of every other split."""
+    """Returns pairs of equal images in different given splits: each with the first equal one of every other split."""
     first: dict[str, dict[str, Picture]] = defaultdict(dict)
     leaks = []
     for picture in pictures:
@@ -101,16 +101,17 @@ def leaking_copies(pictures: Sequence[Picture]) -> list[Leak]:
 def without_leaking_copies(
     pictures: list[Picture], hashes: list[str]
 ) -> tuple[list[Picture], list[str], list[Rejected]]:
-    """Keeps of equal images in several splits only those in the strictest one.
+    """Keeps, of equal images in several splits, only those in the strictest split.
 
-    The order of strictness is train, val, test, so a copy never stays in training if the image is tested on.
+    The order of strictness is train, val, test. A copy therefore never stays in training if the image is used for
+    testing.
 
     Args:
-        pictures: with the splits that the user gave.
-        hashes: the patient hash of each picture.
+        pictures: images with the splits provided by the user.
+        hashes: patient hash of each image.
 
     Returns:
-        (kept pictures, their hashes, rejected).
+        (kept images, their hashes, rejected).
     """
     strictest: dict[str, str] = {}
     for picture in pictures:

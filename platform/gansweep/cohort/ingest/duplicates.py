@@ -30,13 +30,13 @@ Pairs = NDArray[np.int32]
 
 
 def content_key(pixels: Array) -> str:
-    """A hash of the decoded pixels, independent of the file format.
+    """Returns a hash of the decoded pixels, independent of the file format.
 
     Args:
-        pixels: `[C, H, W]`.
+        pixels: image `[C, H, W]`.
 
     Returns:
-        32 hexadecimal digits; "" for a constant picture, because blank pictures are not copies of one another.
+        32 hexadecimal digits; "" for a constant image, because blank images are not copies of one another.
     """
     if float(pixels.min()) == float(pixels.max()):
         return ""
@@ -44,17 +44,17 @@ def content_key(pixels: Array) -> str:
 
 
 def thumbnail_code(pixels: Array) -> Array:
-    """A perceptual code of unit length: the picture's lowest cosine frequencies without the mean.
+    """Returns a perceptual code of unit length: the image's lowest cosine frequencies without the mean.
 
     This is the real-valued form of the usual DCT hash (Zauner 2010, "Implementation and benchmarking of perceptual
-    image hash functions"). The inner product of two codes is the correlation of the blurred pictures. It separates a
+    image hash functions"). The inner product of two codes is the correlation of the blurred images. It distinguishes a
     recompressed copy from another patient better than the signs alone.
 
     Args:
-        pixels: `[C, H, W]`.
+        pixels: image `[C, H, W]`.
 
     Returns:
-        `[CODE * CODE - 1]` float32.
+        Code `[CODE * CODE - 1]` float32.
     """
     grey = pixels.mean(axis=0, dtype=np.float32)
     low = fft.dctn(grey, norm="ortho")[:CODE, :CODE].ravel()[1:]
@@ -140,7 +140,7 @@ def join(keys: Sequence[Hashable], pairs: Iterable[tuple[int, int]]) -> list[int
     """Groups items: those with equal keys, or connected by a chain of pairs, get the same number.
 
     Args:
-        keys: one per item.
+        keys: one key per item.
         pairs: index pairs of items that belong together.
 
     Returns:

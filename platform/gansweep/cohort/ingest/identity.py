@@ -1,7 +1,8 @@
-"""Replaces patient identifiers by salted hashes.
+"""Replaces patient identifiers with salted hashes.
 
-Each cohort gets a random salt that is not stored, so nobody can test a guessed name against a hash. Set GANSWEEP_SALT
-to get the same hashes again, for example to join cohorts of one hospital. Only a fingerprint of the salt is recorded.
+Each cohort gets a random salt that is not stored, so that nobody can test a guessed name against a hash. Set
+GANSWEEP_SALT to get the same hashes again, for example to join cohorts of one hospital. Only a fingerprint of the salt
+is stored.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ __all__ = ["Pseudonyms", "identities", "spellings"]
 
 
 def identities(pictures: Sequence[Picture]) -> list[str]:
-    """The patient of each picture, as a string: equal strings mean the same patient.
+    """Returns the patient of each image as a string: equal strings mean the same patient.
 
-    If the patient is unknown, the study counts as one, or else the file. Spellings of an identifier that differ only in
-    case, leading zeros or `.0` are one patient. If an identifier occurs without an issuer anywhere, it is the same
-    patient under every issuer: joining two patients does less harm than testing on a patient who was trained on.
+    If the patient is unknown, the study is used, or else the file. Spellings of an identifier that differ only in case,
+    leading zeros or `.0` are one patient. If an identifier occurs without an issuer anywhere, it is the same patient
+    under every issuer: joining two patients does less harm than testing on a training patient.
     """
     named = _first_spellings(pictures)
     without_issuer = {name for name, picture in zip(named, pictures, strict=True) if not picture.issuer}
@@ -42,7 +43,7 @@ def identities(pictures: Sequence[Picture]) -> list[str]:
 
 
 def spellings(pictures: Sequence[Picture]) -> int:
-    """The number of patients whose identifier is written in several ways, such as 7 and 007."""
+    """Returns the number of patients whose identifier is written in several ways, such as 7 and 007."""
     ways: dict[str, set[str]] = defaultdict(set)
     for picture in pictures:
         if picture.patient:
@@ -51,7 +52,7 @@ def spellings(pictures: Sequence[Picture]) -> int:
 
 
 def _first_spellings(pictures: Sequence[Picture]) -> list[str]:
-    """The patient of each picture as first written: 007 after 7 is 7."""
+    """Returns the patient of each image in its first spelling: 007 after 7 is 7."""
     first: dict[str, str] = {}
     return [
         first.setdefault(patient_spelling(picture.patient), picture.patient) if picture.patient else ""
@@ -63,7 +64,7 @@ class Pseudonyms:
     """Hashes patient identifiers with HMAC-SHA-256 and one salt.
 
     Raises:
-        CohortError: GANSWEEP_SALT is too short to protect anything.
+        CohortError: GANSWEEP_SALT is too short to be secure.
     """
 
     def __init__(self) -> None:
@@ -71,9 +72,9 @@ class Pseudonyms:
         if given and len(given) < 16:
             raise CohortError("is shorter than 16 characters", where="GANSWEEP_SALT", fix="use a longer secret")
         self._salt = given.encode() if given else secrets.token_bytes(32)
-        # scrypt is slow on purpose: the fingerprint must not help anyone to guess a salt that a person chose.
+        # scrypt is deliberately slow, so that the fingerprint does not help to guess a salt chosen by a person.
         self.fingerprint = hashlib.scrypt(self._salt, salt=b"gansweep salt", n=2**14, r=8, p=1).hex()[:16]
 
     def of(self, identifier: str) -> str:
-        """The hash of a patient, 16 hexadecimal digits."""
+        """Returns the hash of a patient, 16 hexadecimal digits."""
         return hmac.new(self._salt, identifier.encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Finds files that are in two splits, byte for byte, before any picture is decoded, and lists all pairs of copies."""
+"""Finds files that are in two splits, byte for byte, before any image is decoded, and lists all pairs of copies."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Leak:
-    """Two pictures that are, or look, the same.
+    """Two images that are, or look, the same.
 
     Args:
-        kind: `bytes` (equal files), `pixels` (equal pictures) or `near`.
-        first: a source.
-        second: another source.
-        splits: the split of each.
-        images: the position of each in the cohort, or None if there is no cohort.
+        kind: `bytes` (equal files), `pixels` (equal images) or `near`.
+        first: first source.
+        second: second source.
+        splits: split of each.
+        images: position of each in the cohort, or None if there is no cohort.
     """
 
     kind: str
@@ -53,13 +53,13 @@ class Leak:
 
 
 def leak_between(kind: str, one: Source, other: Source) -> Leak:
-    """The pair of two sources with given splits, the one in the less strict split first."""
+    """Returns the pair of two sources with given splits, the one in the less strict split first."""
     first, second = sorted((one, other), key=lambda source: SPLITS.index(source.split))
     return Leak(kind, first, second, (first.split, second.split))
 
 
 def digests_of(sources: Sequence[Source], progress: ProgressCallback | None) -> dict[Path, str]:
-    """The SHA-256 of each file; files that cannot be read are left to the readers."""
+    """Returns the SHA-256 of each readable file. The readers report unreadable files."""
     paths = list(dict.fromkeys(source.path for source in sources))
     digests = map_in_order(_digest, paths, "hashing files", progress)
     return {path: digest for path, digest in zip(paths, digests, strict=True) if digest}
@@ -73,9 +73,9 @@ def _digest(path: Path) -> str:
 
 
 def leaks_of_bytes(sources: Sequence[Source], digests: Mapping[Path, str]) -> list[Leak]:
-    """Pairs of equal files in different splits: each file with the first equal one of every other split.
+    """Returns pairs of equal files in different splits: each file with the first equal one of every other split.
 
-    Files with two labels are none of them: they are left out altogether, because nothing tells which label is right.
+    Files with two labels are excluded. They are left out entirely, because it is unknown which label is right.
     """
     labels: dict[str | None, set[str]] = defaultdict(set)
     for source in sources:
@@ -93,7 +93,7 @@ def leaks_of_bytes(sources: Sequence[Source], digests: Mapping[Path, str]) -> li
 
 
 def leak_error(leaks: Sequence[Leak], out: Path) -> CohortError:
-    """Writes the pairs beside `out`, and returns the error that names that file."""
+    """Writes the pairs to a file next to `out`, and returns the error that names this file."""
     listed = pairs_file(out)
     write_pairs(listed, leaks)
     count = len({leak.second.name for leak in leaks})
@@ -106,12 +106,12 @@ def leak_error(leaks: Sequence[Leak], out: Path) -> CohortError:
 
 
 def pairs_file(out: Path) -> Path:
-    """Where the pairs are listed if there is no cohort."""
+    """Returns the path of the list of pairs if there is no cohort."""
     return out.with_name(f"{out.name}-duplicates.csv")
 
 
 def write_pairs(path: Path, leaks: Sequence[Leak]) -> None:
-    """Writes one line per pair. Names that may be a person's are replaced by the file's place in its folder."""
+    """Writes one line per pair. Names that may identify a person are replaced by the file's position in its folder."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     sides = ("first", "second")
@@ -128,7 +128,7 @@ def write_pairs(path: Path, leaks: Sequence[Leak]) -> None:
 
 
 def drop_leaks(sources: Sequence[Source], leaks: Sequence[Leak]) -> tuple[list[Source], list[Rejected]]:
-    """Keeps of equal files only those in the strictest split: test before val before train.
+    """Keeps, of equal files, only those in the strictest split: test before val before train.
 
     Returns:
         (kept, rejected).

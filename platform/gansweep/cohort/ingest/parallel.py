@@ -1,4 +1,4 @@
-"""Runs a function over many files on all cores, in threads: decoders, NumPy and hashing release Python's lock."""
+"""Runs a function on many files on all cores, in threads: decoders, NumPy and hashing release Python's lock."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Result = TypeVar("Result")
 
 
 def cores() -> int:
-    """The number of cores that this process may use."""
+    """Returns the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -28,13 +28,13 @@ def map_in_order(
     """Yields the results of `function` in the order of `items`.
 
     Args:
-        function: safe to call from several threads.
-        items: its arguments.
-        what: the name of the stage.
+        function: thread-safe function.
+        items: arguments of the function.
+        what: name of the stage.
         progress: called with (what, items done, total items), from this thread.
 
     Raises:
-        Exception: the first that `function` raises. Items that have not started are then dropped.
+        Exception: the first exception of `function`. Items that have not started are then dropped.
     """
     pool = ThreadPoolExecutor(cores(), thread_name_prefix="ingest")
     try:

@@ -1,4 +1,4 @@
-"""Finds differences between classes in how pictures were stored: brightness would then give the class away."""
+"""Finds differences between classes in how images were stored, because brightness would then reveal the class."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 __all__ = ["check_ranges", "flaw_warnings", "guess_warnings", "ranges_by_class"]
 
-SHARE = 0.2  # bit depths whose shares differ by more between classes are told
-FACTOR = 2.0  # brightest values that differ by at least this factor are told
-AIR = 500.0  # HU: classes whose darkest values differ by more do not all show air
+SHARE = 0.2  # minimum difference between classes in a bit depth's share that is reported
+FACTOR = 2.0  # minimum factor between brightest values that is reported
+AIR = 500.0  # HU: if darkest values differ by more, not all classes show air
 
 
 def ranges_by_class(pictures: Sequence[Picture]) -> dict[str, dict[str, object]]:
-    """How the pictures of each class were stored.
+    """Returns how the images of each class were stored.
 
     Returns:
-        By class: `depths` (pictures by bit depth), `low` and `high` (medians of the pictures' darkest and brightest
-        values, in Hounsfield or scanner units, or as fractions of the range for rasters).
+        By class: `depths` (number of images by bit depth), `low` and `high` (medians of the images' darkest and
+        brightest values, in Hounsfield or scanner units, or as fractions of the range for rasters).
     """
     groups: dict[str, list[Picture]] = defaultdict(list)
     for picture in pictures:
@@ -42,11 +42,11 @@ def ranges_by_class(pictures: Sequence[Picture]) -> dict[str, dict[str, object]]
 
 
 def check_ranges(pictures: Sequence[Picture], bits: int | None) -> list[str]:
-    """Warnings about depths and ranges that differ between classes.
+    """Returns warnings about depths and ranges that differ between classes.
 
     Args:
-        pictures: of one modality.
-        bits: what the user says that pictures of 16 bits use, or None.
+        pictures: images of one modality.
+        bits: number of bits that 16-bit images use, according to the user, or None.
 
     Raises:
         CohortError: the classes have different bit depths and use different parts of them, and `bits` is None.
@@ -69,7 +69,7 @@ def check_ranges(pictures: Sequence[Picture], bits: int | None) -> list[str]:
 
 
 def guess_warnings(pictures: Sequence[Picture]) -> list[str]:
-    """What readers assumed because the files do not say it, with the number of images and their values."""
+    """Returns what readers assumed because the files do not state it, with the number of images and their values."""
     guesses = Counter(picture.guess for picture in pictures if picture.guess)
     warnings = []
     for guess, count in guesses.items():
@@ -112,7 +112,7 @@ def _shares(depths: object) -> dict[str, float]:
 
 
 def _ranges_differ(ranges: Mapping[str, Mapping[str, object]], modality: str) -> bool:
-    """Whether classes use different parts of the range. MR is scaled per series, so its range says nothing."""
+    """Returns whether classes use different parts of the range. MR is scaled per series, so its range is irrelevant."""
     lows = [float(str(facts["low"])) for facts in ranges.values()]
     highs = [float(str(facts["high"])) for facts in ranges.values()]
     if modality == "CT":

@@ -1,4 +1,4 @@
-"""Reads sources into pictures of one size: groups them by series, windows and resizes, one series at a time."""
+"""Reads sources into images of one size: groups them by series, windows and resizes, one series at a time."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ __all__ = ["Picture", "Unit", "folder_key", "group_by_series", "read_unit", "usu
 
 @dataclass(frozen=True)
 class Picture:
-    """One image as it goes into the cohort, with its entries in the manifest.
+    """One image of the cohort, with its entries in the manifest.
 
     Arrays are in memory when a picture was read, and in a spool as soon as it is one of many.
 
@@ -58,14 +58,14 @@ class Picture:
         label: class name.
         patient: patient identifier, "" if unknown. Never written out.
         issuer: issuer of that identifier, "" if unknown. Never written out.
-        study: groups the pictures of an unknown patient, or "". Never written out.
+        study: groups the images of an unknown patient, or "". Never written out.
         volume: whether it is one of several slices of a file or series.
         modality: CT, MR or raster.
         spacing_mm: pixel spacing of the original, or NaN.
         shape: rows and columns of the original.
         sha256: hash of the file.
-        key: hash of the decoded pixels, to find exact duplicates.
-        code: perceptual code, to find near-duplicates.
+        key: hash of the decoded pixels, for finding exact duplicates.
+        code: perceptual code, for finding near-duplicates.
         depth: how the file stores its values: `8-bit`, `12-bit`, `float`.
         low: the darkest value, in Hounsfield or scanner units, or as a fraction of the range for rasters.
         high: the brightest value, likewise.
@@ -127,7 +127,7 @@ def group_by_series(
     the same one.
 
     Args:
-        sources: in order; a unit takes the position of its first file.
+        sources: sources in order. A unit has the position of its first file.
         series: pattern that the description of a DICOM series must match; None: any.
         digests: the SHA-256 of each file.
         progress: called with (stage, files done, total files).
@@ -239,7 +239,7 @@ def _read(source: Source, settings: IngestSettings) -> list[Slice]:
 
 
 def _read_masks(source: Source) -> Any:
-    """The union of the masks of an image, or None if it has none."""
+    """Returns the union of the masks of an image, or None if it has none."""
     if source.mask is None:
         return None
     drawn = read_mask(source.mask)
@@ -260,7 +260,7 @@ def _read_image(path: Path, settings: IngestSettings) -> list[Slice]:
 
 
 def _to_grey(pixels: Array) -> Array:
-    """The luma `[1, H, W]` of grey or RGB pixels `[C, H, W]` (ITU-R BT.601)."""
+    """Returns the luma `[1, H, W]` of grey or RGB pixels `[C, H, W]` (ITU-R BT.601)."""
     if pixels.shape[0] == 1:
         return pixels
     weights = np.array([0.299, 0.587, 0.114], pixels.dtype)
@@ -268,12 +268,12 @@ def _to_grey(pixels: Array) -> Array:
 
 
 def usual_window(modality: str) -> str:
-    """The name of the default window of a modality: CT, MR or raster."""
+    """Returns the name of the default window of a modality: CT, MR or raster."""
     return {"CT": "lesion", "raster": "full"}.get(modality, "percentile")
 
 
 def _window_of(slices: list[Slice], wanted: str | None) -> Window:
-    """The window that the user named, or the default of the modality.
+    """Returns the window that the user named, or the default of the modality.
 
     Raises:
         CohortError: the window is in units that the images do not have.
@@ -344,26 +344,29 @@ def _hash_of(*parts: NDArray[Any] | None) -> str:
 
 
 def folder_key(source: Source, settings: IngestSettings) -> str:
-    """The identifier of the patient whose files are in a folder.
+    """Returns the identifier of the patient whose files are in a folder.
 
-    If a patient has one label, folders of the same name in different classes are different patients.
+    If a patient has one label, folders with the same name in different classes belong to different patients.
 
     Args:
-        source: a file in that folder.
-        settings: says whether a patient has one label.
+        source: a file in the folder.
+        settings: options of the ingest, which state whether a patient has one label.
     """
     by_class = settings.label_per == "patient" and source.label in PurePath(source.name).parts
     return f"{source.label}/{source.folder}" if source.folder and by_class else source.folder
 
 
 def _windowed(part: Slice, window: Window, size: int) -> Array:
-    """`[C, size, size]` in [0, 1]. Resizing comes first: it averages Hounsfield units, not shown values."""
+    """Returns `[C, size, size]` in [0, 1].
+
+    Resizing comes first, so that it averages Hounsfield units, not shown values.
+    """
     square = make_square(part.pixels, part.spacing_mm)
     return window.apply(fit_pixels(square, size, keep_lesions=window.companded))
 
 
 def _read_pair(path: Path, settings: IngestSettings) -> NDArray[np.uint16]:
-    """The first slice of the image of the other kind, `[C, size, size]`.
+    """Reads the first slice of the image of the other modality, `[C, size, size]`.
 
     Raises:
         ScanError: the file cannot be read.

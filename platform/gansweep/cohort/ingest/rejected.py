@@ -25,21 +25,24 @@ __all__ = ["reasons_of", "rejected_table"]
 
 
 def reasons_of(rejected: Sequence[Rejected]) -> dict[str, int]:
-    """The number of files left out by reason, the most common first. Line numbers do not make reasons differ."""
+    """Returns the number of files left out by reason, the most common first.
+
+    Line numbers do not make reasons differ.
+    """
     kinds = (re.sub(r"^.* line \d+ ", "a row ", item.reason) for item in rejected)
     return dict(Counter(kinds).most_common())
 
 
 def rejected_table(rejected: Sequence[Rejected], made: Assignment, pseudonyms: Pseudonyms) -> pd.DataFrame:
-    """One row per file: its path relative to the source folder, and the reason.
+    """Returns one row per file: its path relative to the source folder, and the reason.
 
-    Names that may be a person's are hidden (see `sources.hiding`). Beyond that, a part of a path is replaced by the
+    Names that may identify a person are hidden (see `sources.hiding`). In addition, a part of a path is replaced by the
     patient's hash if it contains the file's own identifier (from the labels, the folder or PatientID) or a part of its
     PatientName, or if it equals the identifier of another patient.
 
     Args:
-        rejected: the files.
-        made: the pictures in the cohort, whose patients are known.
+        rejected: rejected files.
+        made: images in the cohort, whose patients are known.
         pseudonyms: hashes patient identifiers.
     """
     import pandas as pd
@@ -84,7 +87,10 @@ def _header_of(item: Rejected) -> Header | None:
 
 
 def _anonymous(part: str, words: set[str], own: str, hashes: Mapping[str, str], shown: str) -> str:
-    """A part of a path: `own` if it contains one of `words`, the hash of the patient that it names, or else `shown`."""
+    """Returns a part of a path.
+
+    `own` if it contains one of `words`, the hash of the patient that it names, or `shown`.
+    """
     suffix = PurePath(part).suffix
     if _contains(part, words):
         return own if _contains(suffix, words) else own + suffix
@@ -94,14 +100,14 @@ def _anonymous(part: str, words: set[str], own: str, hashes: Mapping[str, str], 
 
 
 def _contains(part: str, words: set[str]) -> bool:
-    """Whether a word occurs in `part`.
+    """Returns whether a word occurs in `part`.
 
-    A word of one or two letters must stand alone, because it occurs inside many other names.
+    A word of one or two letters must stand alone, because it occurs in many other names.
     """
     alone = {_letters(piece) for piece in re.split(r"[\W_]+", part)}
     return any(word in alone if len(word) < 3 else word in _letters(part) for word in words)
 
 
 def _letters(text: str) -> str:
-    """The letters and digits of `text`, in lower case: patient DOE^JOHN often has a folder DOE_JOHN."""
+    """Returns the letters and digits of `text` in lower case: patient DOE^JOHN often has a folder DOE_JOHN."""
     return re.sub(r"[\W_]", "", text).lower()

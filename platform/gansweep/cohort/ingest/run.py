@@ -54,11 +54,11 @@ DARK = 0.25  # if no image of a cohort exceeds this fraction of the range, the w
 
 @dataclass(frozen=True)
 class IngestSummary:
-    """The result of an ingest.
+    """Result of an ingest.
 
     Args:
-        path: the cohort's folder.
-        info: the contents of its `cohort.json`.
+        path: folder of the cohort.
+        info: content of its `cohort.json`.
         classes: number of images by class and split: `classes["fahr"]["val"]`.
         rejected: number of files left out.
         table: images and patients by class and split, one line of text each.
@@ -80,8 +80,8 @@ def ingest(
     """Makes a cohort from the images in `source`.
 
     Args:
-        source: a folder of DICOM, NIfTI, BIDS or raster images (see `sources.find` for how labels are found).
-        out: the cohort's folder. An earlier cohort there is replaced; a folder with anything else is refused.
+        source: folder of DICOM, NIfTI, BIDS or raster images (see `sources.find` for how labels are found).
+        out: folder of the cohort. An existing cohort is replaced; a folder with any other content is refused.
         settings: see `IngestSettings`.
         progress: called with (stage, units done, total units).
 
@@ -91,7 +91,7 @@ def ingest(
     settings = settings or IngestSettings()
     out = Path(out)
     if settings.window not in {None, "percentile"}:
-        window_named(str(settings.window))  # refuses an unknown window before an hour of reading
+        window_named(str(settings.window))  # refuses an unknown window before the long reading
 
     sources, rejected = find_sources(
         Path(source),
@@ -120,10 +120,10 @@ def ingest(
 def _check_given_split(
     sources: list[Source], digests: Mapping[Path, str], settings: IngestSettings, out: Path
 ) -> tuple[list[Source], list[Rejected]]:
-    """Checks, before anything is decoded, a split that the user gave.
+    """Checks a split provided by the user before anything is decoded.
 
     Returns:
-        (sources that stay, copies in another split).
+        (sources that are kept, copies in another split).
 
     Raises:
         CohortError: it is incomplete, a class cannot be learned or scored, or files are in two splits.
@@ -150,7 +150,7 @@ def _check_given_split(
 
 
 def log_table(lines: Sequence[str]) -> None:
-    """Logs a table, so that it is seen although the ingest is refused."""
+    """Logs a table, so that the user sees it even if the ingest is refused."""
     for line in lines:
         logger.info(line)
 
@@ -283,7 +283,7 @@ def _info(
 
 
 def _warnings(made: Assignment, classes: tuple[str, ...], positive: str, settings: IngestSettings) -> list[str]:
-    """What the user should know about the cohort."""
+    """Returns warnings about the cohort."""
     pictures = made.pictures
     warnings = guess_warnings(pictures) + flaw_warnings(pictures) + made.warnings + label_warnings(set(classes))
     if len(classes) == 1:

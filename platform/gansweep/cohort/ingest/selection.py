@@ -1,12 +1,12 @@
-"""Selects the slices of a volume or series that go into a cohort.
+"""Selects the slices of a volume or series that become part of a cohort.
 
 A slice has the label of its patient, so a slice of a diseased patient that shows no disease has a wrong label:
 
-- With masks, only slices with a lesion are taken.
-- If the label comes from the mask, equally many slices without a lesion are added, spread evenly over those that show
+- With masks, only slices with a lesion are selected.
+- If the label comes from the mask, equally many slices without a lesion are added, evenly spaced among those that show
   tissue.
 - A volume without masks gives evenly spaced slices from its middle half.
-- DICOM slices are files that somebody chose, so all are taken.
+- DICOM slices are files that somebody has already chosen, so all are selected.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ TISSUE = 0.05  # a slice shows tissue if at least this fraction of its pixels is
 def select_slices(
     slices: Sequence[Slice], limit: int | None, *, label_from_mask: bool, volume: bool
 ) -> list[tuple[int, Slice]]:
-    """The selected slices in order, each with its index.
+    """Returns the selected slices in order, each with its index.
 
     Args:
-        slices: of one volume or series, in order.
+        slices: slices of one volume or series, in order.
         limit: maximum number of slices of each kind (with and without a lesion); None: the defaults of this module.
-        label_from_mask: whether slices without a lesion are wanted, too.
+        label_from_mask: whether slices without a lesion are selected too.
         volume: whether the slices come from a three-dimensional file, from which nobody has chosen yet.
     """
     numbers = list(range(len(slices)))
@@ -54,7 +54,7 @@ def select_slices(
 
 
 def _spread(numbers: list[int], limit: int | None) -> list[int]:
-    """At most `limit` of `numbers`, evenly spaced, without the ends."""
+    """Returns at most `limit` of `numbers`, evenly spaced, without the ends."""
     if limit is None or len(numbers) <= limit:
         return numbers
     positions = (np.arange(limit) + 0.5) * len(numbers) / limit
@@ -62,7 +62,10 @@ def _spread(numbers: list[int], limit: int | None) -> list[int]:
 
 
 def _with_tissue(slices: Sequence[Slice]) -> list[int]:
-    """Indices of the slices that show tissue; the dark level is a tenth of the way to the brightest percentile."""
+    """Returns indices of the slices that show tissue.
+
+    The dark level is a tenth of the way to the brightest percentile.
+    """
     dark = min(float(part.pixels.min()) for part in slices)
     bright = max(float(np.percentile(part.pixels, 99)) for part in slices)
     level = dark + 0.1 * (bright - dark)

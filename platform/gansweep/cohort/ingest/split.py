@@ -26,16 +26,16 @@ def draw_split(
     """Draws a split for every image.
 
     A group is a patient, or several patients that share an image. Groups are assigned class by class, largest first and
-    in random order among equals. Each goes to the split that lacks most images of the class.
+    in random order among equal sizes. Each goes to the split that lacks most images of the class.
 
     Args:
-        groups: `[N]`, group number of each image.
-        labels: `[N]`, class name of each image.
-        fractions: of train, val and test; a split with fraction 0 stays empty.
+        groups: group number of each image `[N]`.
+        labels: class name of each image `[N]`.
+        fractions: fractions of train, val and test. A split with fraction 0 stays empty.
         seed: seed of the random order.
 
     Returns:
-        `[N]`, the split of each image.
+        The split of each image `[N]`.
 
     Raises:
         CohortError: a class has fewer groups than there are splits to fill.
@@ -97,11 +97,11 @@ def check_given(given: Sequence[str], patients: Sequence[str]) -> None:
     """Checks the split that the user provided.
 
     Args:
-        given: `[N]`, splits from the labels CSV.
-        patients: `[N]`, salted patient hashes.
+        given: splits from the labels CSV `[N]`.
+        patients: salted patient hashes `[N]`.
 
     Raises:
-        CohortError: a split is empty or unknown, or a patient is in two splits (the message gives the patient's hash).
+        CohortError: a split is empty or unknown, or a patient is in two splits (the message shows the patient's hash).
     """
     fix = "correct the column, or let ingest make a new split with --resplit"
     unknown = sorted({split for split in given if split and split not in SPLITS})

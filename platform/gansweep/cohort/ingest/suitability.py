@@ -1,4 +1,4 @@
-"""Which of the slices that were read are of use: no surveys, no blank or tiny pictures."""
+"""Excludes slices that are not useful: surveys, and blank or tiny images."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 __all__ = ["modality_in_name", "remarks", "surveys_in", "useless"]
 
 TOMOGRAPHY = {"CT", "MR"}
-PARALLEL = 0.7  # cosine of the largest angle between slices of one plane; a gantry tilts by less
-MOST = 0.8  # a series in which fewer of the slices are parallel is a survey
-SMALLEST = 8  # pixels; the smallest size of a cohort
+PARALLEL = 0.7  # cosine of the maximum angle between slices of one plane; a gantry tilts less
+MOST = 0.8  # minimum fraction of parallel slices; a series with fewer is a survey
+SMALLEST = 8  # pixels; the minimum size of a cohort
 _SEQUENCES = "t1 t2 t1w t2w t1c t1ce t1gd t2star flair pd pdw dwi adc swi mr mri mprage"
 MR_WORDS = frozenset(_SEQUENCES.split())
 
@@ -26,15 +26,15 @@ Normal = tuple[float, float, float]
 
 
 def remarks(found: Sequence[tuple[Source, Slice]]) -> list[Rejected]:
-    """Records of what readers left out of files that are otherwise used."""
+    """Returns records of what readers left out of files that are otherwise used."""
     return [Rejected.of(source, part.remark, bad=False) for source, part in found if part.remark]
 
 
 def surveys_in(found: Sequence[tuple[Source, Slice]]) -> list[Rejected]:
-    """The files of a series that show another orientation than most, or all if there is no most.
+    """Returns the files of a series whose orientation differs from that of most files, or all if there is no majority.
 
-    A survey of three planes is acquired as one series to plan others. The planes of a series of slices are parallel but
-    for the tilt of the gantry.
+    A survey of three planes is acquired as one series to plan others. In a series of slices, the planes are parallel
+    except for the tilt of the gantry.
     """
     placed = [
         (source, part.normal) for source, part in found if part.normal is not None and part.modality in TOMOGRAPHY
@@ -59,7 +59,7 @@ def surveys_in(found: Sequence[tuple[Source, Slice]]) -> list[Rejected]:
 
 
 def useless(part: Slice, *, keep_blank: bool) -> str:
-    """Why a picture is not worth training on, or ""."""
+    """Returns why an image is not worth training on, or ""."""
     if max(part.pixels.shape[-2:]) < SMALLEST:
         return f"only {shape_text(part.pixels.shape[-2:])} pixels"
     blank = float(part.pixels.min()) == float(part.pixels.max())
@@ -67,7 +67,7 @@ def useless(part: Slice, *, keep_blank: bool) -> str:
 
 
 def modality_in_name(name: str) -> str:
-    """The modality that the name of a NIfTI file says (`sub-01_ct.nii`, `T1w.nii.gz`), or ""."""
+    """Returns the modality in the name of a NIfTI file (`sub-01_ct.nii`, `T1w.nii.gz`), or ""."""
     words = set(re.split(r"[\W_]+", name.lower()))
     if "ct" in words:
         return "CT"

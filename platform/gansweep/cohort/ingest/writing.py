@@ -24,7 +24,7 @@ def write_arrays(folder: Path, pictures: Sequence[Picture], size: int) -> dict[s
 
     Args:
         folder: an existing folder.
-        pictures: in the order of the rows.
+        pictures: images in the order of the rows.
         size: height and width in pixels.
 
     Returns:
@@ -63,7 +63,7 @@ def write_arrays(folder: Path, pictures: Sequence[Picture], size: int) -> dict[s
 
 
 def _array(path: Path, dtype: str, shape: tuple[int, ...]) -> Any:
-    """A new memory-mapped array: a cohort may be larger than memory."""
+    """Creates a memory-mapped array, because a cohort may be larger than memory."""
     return np.lib.format.open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=shape)
 
 
@@ -71,9 +71,9 @@ def manifest_of(pictures: Sequence[Picture], patients: Sequence[str], splits: Se
     """The manifest: one row per image, in the order of images.npy. It has a column `flaws` if any image has one.
 
     Args:
-        pictures: `[N]`.
-        patients: `[N]`, salted hashes.
-        splits: `[N]`.
+        pictures: images `[N]`.
+        patients: salted hashes `[N]`.
+        splits: splits `[N]`.
     """
     table = pd.DataFrame(
         {

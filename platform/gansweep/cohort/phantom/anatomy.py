@@ -46,7 +46,10 @@ FALX = 52.0
 
 
 def ellipsoid_section(height: float, reach: float) -> np.float64:
-    """The relative in-plane size of an ellipsoid at `height` above its centre; `reach` is its half-axis that way."""
+    """Returns the relative in-plane size of an ellipsoid at `height` above its centre.
+
+    `reach` is its half-axis upwards.
+    """
     return np.float64(np.sqrt(max(0.0, 1.0 - (height / reach) ** 2)))
 
 
@@ -73,7 +76,7 @@ class Nucleus:
     reach: float
 
     def section(self, level: float) -> float:
-        """The in-plane size at `level`, as a fraction of that at the centre: 0 above and below the nucleus."""
+        """Returns the in-plane size at `level`, relative to that at the centre: 0 above and below the nucleus."""
         return float(ellipsoid_section(level - self.level, self.reach))
 
 
@@ -164,9 +167,9 @@ class Canvas:
         self.y: Array = (y + bend_y).astype(np.float32)
 
     def field(self, scale_mm: float, key: int) -> Array:
-        """Smooth noise of unit variance `[H, W]` that changes slowly from level to level.
+        """Returns smooth noise of unit variance `[H, W]` that changes slowly from level to level.
 
-        It is drawn on a coarse grid of fixed spacing in mm, so it does not depend on the resolution.
+        It is drawn on a coarse grid with fixed spacing in mm, so it does not depend on the resolution.
 
         Args:
             scale_mm: size of its structures.
@@ -184,19 +187,19 @@ class Canvas:
 
 @lru_cache(maxsize=64)
 def _spline(side: int, pixels: int) -> Array:
-    """Weights `[pixels, side]` that evaluate the cubic spline through `side` points at `pixels` positions."""
+    """Returns weights `[pixels, side]` that evaluate the cubic spline through `side` points at `pixels` positions."""
     at = (np.arange(pixels) + 0.5) / pixels * (side - 1)
     columns = [ndimage.map_coordinates(point, [at], order=3, mode="reflect") for point in np.eye(side)]
     return np.stack(columns, axis=1).astype(np.float32)
 
 
 def ellipse(canvas: Canvas, x: float, y: float, rx: float, ry: float, tilt: float = 0.0, soft: float = 0.5) -> Array:
-    """The coverage `[H, W]` in [0, 1] of a tilted ellipse (mm, degrees) with an edge `soft` mm wide."""
+    """Returns the coverage `[H, W]` in [0, 1] of a tilted ellipse (mm, degrees) with an edge `soft` mm wide."""
     return inside(distance(canvas, x, y, rx, ry, tilt), soft)
 
 
 def distance(canvas: Canvas, x: float, y: float, rx: float, ry: float, tilt: float) -> Array:
-    """The approximate distance in mm to a tilted ellipse, negative inside."""
+    """Returns the approximate distance in mm to a tilted ellipse, negative inside."""
     angle = np.deg2rad(tilt)
     dx = canvas.x - x
     dy = canvas.y - y
@@ -207,7 +210,7 @@ def distance(canvas: Canvas, x: float, y: float, rx: float, ry: float, tilt: flo
 
 
 def inside(distances: Array, soft: float = 0.5) -> Array:
-    """Coverage from signed distances in mm: 1 where negative, 0 where positive, with an edge `soft` mm wide."""
+    """Converts signed distances in mm to coverage: 1 if negative, 0 if positive, with an edge `soft` mm wide."""
     return np.asarray(0.5 - 0.5 * np.tanh(distances / (2 * soft)), np.float32)
 
 
@@ -250,7 +253,7 @@ def paint_skull(canvas: Canvas) -> tuple[Array, Array, Array]:
 
 
 def _outline(canvas: Canvas) -> Array:
-    """The distance to the skin in mm. The outline is an egg that is wider at the back."""
+    """Returns the distance to the skin in mm. The outline is an egg that is wider at the back."""
     smaller = 1.0 - 0.05 * canvas.level
     width = 75.0 * smaller * (1.0 + 0.09 * canvas.y / 95.0)
     radius = np.sqrt((canvas.x / width) ** 2 + (canvas.y / (95.0 * smaller)) ** 2)
@@ -258,7 +261,7 @@ def _outline(canvas: Canvas) -> Array:
 
 
 def _brain(canvas: Canvas, under_skull: Array) -> Array:
-    """CSF, cortex, white matter, deep nuclei and ventricles, `[H, W]` in HU."""
+    """Paints CSF, cortex, white matter, deep nuclei and ventricles, `[H, W]` in HU."""
     head = canvas.head
     grey = 33.0 + (GREY - 33.0) * head.contrast
     white = 33.0 + (WHITE - 33.0) * head.contrast
@@ -280,7 +283,7 @@ def _brain(canvas: Canvas, under_skull: Array) -> Array:
 
 
 def _folds(canvas: Canvas, surface: Array) -> tuple[Array, Array]:
-    """The coverage `[H, W]` of the CSF around and between the gyri, and of the cortex."""
+    """Returns the coverage `[H, W]` of the CSF around and between the gyri, and of the cortex."""
     atrophy = canvas.head.atrophy
     # Sulci follow the zero crossings of a noise field, near the surface only.
     ridge = np.abs(canvas.field(15.0, 7))
@@ -304,7 +307,7 @@ def _folds(canvas: Canvas, surface: Array) -> tuple[Array, Array]:
 
 
 def _ventricles(canvas: Canvas) -> Array:
-    """The coverage of frontal horns, third ventricle, atria and, at higher levels, the bodies."""
+    """Returns the coverage of frontal horns, third ventricle, atria and, at higher levels, the bodies."""
     scale = canvas.head.ventricles
     level = canvas.level
     parts = [ellipse(canvas, 0.0, 1.0, 1.9 * scale, 10.0, 0.0) * float(inside(np.array((level - 0.55) * 20), 1.0))]

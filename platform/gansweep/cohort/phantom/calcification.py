@@ -1,8 +1,8 @@
-"""The calcifications of the phantom: those of Fahr's disease, and harmless ones that look like them.
+"""Calcifications of the phantom: those of Fahr's disease, and harmless ones that look similar.
 
 Fahr's disease (primary familial brain calcification) calcifies both basal ganglia and often the thalami and the dentate
 nuclei. In most healthy adults, the pineal gland, the choroid plexus or the falx is calcified, and specks in the
-pallidum are a common incidental finding. A detector that only looks for bright spots is wrong about all of them.
+pallidum are a common incidental finding. A detector that only looks for bright spots is misled by all of them.
 """
 
 from __future__ import annotations

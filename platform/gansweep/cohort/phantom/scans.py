@@ -1,7 +1,7 @@
 """Writes head-CT phantoms with and without bilateral calcification of the basal ganglia.
 
-They are not patients and say nothing about the disease. They pose the same *task*: to tell small dense lesions in both
-basal ganglia from harmless calcifications, in few patients and with scanner noise.
+They are not patients and provide no information about the disease. They pose the same *task*: to distinguish small
+dense lesions in both basal ganglia from harmless calcifications, in few patients and with scanner noise.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ def _draw_patient(rng: np.random.Generator, fahr: bool) -> _Patient:
 
 
 def _levels(slices: int, rng: np.random.Generator, lowest: float, highest: float) -> list[float]:
-    """The levels of a patient's slices, lowest first, evenly spaced with some jitter."""
+    """Returns the levels of a patient's slices, lowest first, evenly spaced with some jitter."""
     step = (highest - lowest) / max(slices, 1)
     return [lowest + (index + float(rng.uniform(0.2, 0.8))) * step for index in range(slices)]
 

@@ -1,8 +1,8 @@
 """Chooses the library that decodes each transfer syntax, and adds one that pydicom does not know.
 
-pydicom takes the first library that is installed. Then the same file may have other values on another machine, and one
-of the libraries ends the whole process at a damaged file. So the choice is made here. All libraries have permissive
-licences.
+pydicom uses the first library that is installed. The same file may then have other values on another machine, and one
+of the libraries terminates the whole process for a damaged file. The choice is therefore made here. All libraries have
+permissive licences.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ _PLUGINS = {
     uid.HTJ2K: "pylibjpeg",
     uid.RLELossless: "pydicom",
 }
-# What pydicom asks of a module with a plugin.
+# Required by pydicom in a module with a plugin.
 DECODER_DEPENDENCIES = dict.fromkeys(_TURBO, ("imagecodecs",))
 
 
 def plugin_for(syntax: uid.UID) -> str:
-    """The name of the plugin that decodes a transfer syntax; "" if pydicom needs none."""
+    """Returns the name of the plugin that decodes a transfer syntax; "" if pydicom needs none."""
     return _PLUGINS.get(syntax, "")
 
 
 def is_available(syntax: str) -> bool:
-    """Whether `decode_jpeg` decodes a transfer syntax."""
+    """Returns whether `decode_jpeg` decodes a transfer syntax."""
     return syntax in _TURBO
 
 
@@ -49,11 +49,11 @@ def decode_jpeg(data: bytes, runner: DecodeRunner) -> bytes:
 
     Args:
         data: the codestream.
-        runner: what pydicom knows of the frame; it is told how the result is stored.
+        runner: pydicom's information about the frame. It receives how the result is stored.
     """
     import imagecodecs
 
-    # The colours stay as they are stored: pydicom converts them by the header.
+    # Colours are not converted, because pydicom converts them according to the header.
     same: dict[str, Any] = {"colorspace": "YCBCR", "outcolorspace": "YCBCR"} if runner.samples_per_pixel > 1 else {}
     pixels = imagecodecs.jpeg8_decode(data, **same)
     runner.set_option("bits_allocated", 8 * pixels.dtype.itemsize)

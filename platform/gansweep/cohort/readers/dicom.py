@@ -124,7 +124,7 @@ def _rescaled(dataset: Dataset, stored: Any, number: int, modality: str, path: P
 
 
 def _check_units(source: Dataset, path: Path) -> None:
-    """Refuses CT whose units are not Hounsfield units by the file's own account (PS3.3 C.8.2.1 and C.11.1)."""
+    """Refuses CT whose header states units other than Hounsfield units (PS3.3 C.8.2.1 and C.11.1)."""
     table = source.get("ModalityLUTSequence")
     missing = [name for name in ("RescaleSlope", "RescaleIntercept") if source.get(name) in (None, "")]
     kind = table[0].get("ModalityLUTType") if table else source.get("RescaleType")
@@ -142,7 +142,7 @@ def _number(source: Dataset, name: str, default: float) -> float:
 
 
 def _group(dataset: Dataset, number: int, name: str) -> Dataset | None:
-    """A functional group of one frame, or else the shared one (PS3.3 C.7.6.16); None if there is neither."""
+    """Returns a functional group of one frame, or else the shared one (PS3.3 C.7.6.16); None if there is neither."""
     frames = dataset.get("PerFrameFunctionalGroupsSequence")
     shared = dataset.get("SharedFunctionalGroupsSequence")
     for candidate in ([frames[number]] if frames and number < len(frames) else []) + list(shared or []):
@@ -165,7 +165,7 @@ def _spacing(dataset: Dataset, number: int) -> tuple[tuple[float, float] | None,
 
 
 def _normal(dataset: Dataset, number: int) -> tuple[float, float, float] | None:
-    """The unit vector perpendicular to a slice (PS3.3 C.7.6.2.1.1), or None if the orientation is not given."""
+    """Returns the unit vector perpendicular to a slice (PS3.3 C.7.6.2.1.1), or None if the orientation is not given."""
     orientation = _group(dataset, number, "PlaneOrientationSequence") or dataset
     axes = [float(value) for value in values_of(orientation.get("ImageOrientationPatient"))]
     if len(axes) != 6:
@@ -178,7 +178,10 @@ def _normal(dataset: Dataset, number: int) -> tuple[float, float, float] | None:
 
 
 def _position(dataset: Dataset, number: int) -> float:
-    """Position along the slice normal in mm (PS3.3 C.7.6.2.1.1); without geometry, the instance and frame number."""
+    """Returns the position along the slice normal in mm (PS3.3 C.7.6.2.1.1).
+
+    Without geometry, returns the instance and frame number.
+    """
     position = _group(dataset, number, "PlanePositionSequence") or dataset
     orientation = _group(dataset, number, "PlaneOrientationSequence") or dataset
     corner = values_of(position.get("ImagePositionPatient"))
@@ -192,6 +195,6 @@ def _position(dataset: Dataset, number: int) -> float:
 
 
 def _modality_of_class(dataset: Dataset) -> str:
-    """The modality according to the SOP class, for files without Modality."""
+    """Returns the modality according to the SOP class, for files without Modality."""
     name = sop_class(dataset)
     return "CT" if " CT " in f" {name} " else "MR" if " MR " in f" {name} " else "OT"

@@ -39,11 +39,11 @@ class Header:
 
 
 def is_dicom(path: Path, *, without_preamble: bool = False) -> bool:
-    """Whether the content of a file is DICOM, whatever its name.
+    """Returns whether the content of a file is DICOM, whatever its name.
 
     Args:
         path: the file.
-        without_preamble: also recognise old files that start with the first attribute.
+        without_preamble: whether to recognise old files that start with the first attribute, too.
     """
     # 128 bytes of preamble, then the prefix DICM (PS3.10, 7.1).
     with path.open("rb") as file:
@@ -86,7 +86,7 @@ def open_dicom(path: Path, *, header_only: bool) -> Dataset:
 
 
 def read_header(path: Path) -> Header:
-    """The identifying attributes of a file.
+    """Reads the identifying attributes of a file.
 
     Raises:
         ScanError: the file is not DICOM, or one of the attributes cannot be read.
@@ -99,7 +99,7 @@ def read_header(path: Path) -> Header:
 
 
 def header_of(dataset: Dataset) -> Header:
-    """The identifying attributes of a dataset."""
+    """Returns the identifying attributes of a dataset."""
 
     def text(keyword: str) -> str:
         return str(dataset.get(keyword) or "").strip()

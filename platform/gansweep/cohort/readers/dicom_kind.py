@@ -1,4 +1,4 @@
-"""Tells DICOM images of a patient's anatomy from screen saves, reformats, localizers and reports."""
+"""Distinguishes DICOM images of a patient's anatomy from screen saves, reformats, localizers and reports."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def check_kind(dataset: Dataset, path: Path, *, derived: bool) -> None:
         raise UnneededError("a screen save", where=path.name)
     if dataset.get("BurnedInAnnotation") == "YES":
         raise ScanError("text burned into the image may name the patient", where=path.name)
-    # Our own synthetic images are derived, too, and are what `gansweep score` reads.
+    # Our own synthetic images are also derived, and `gansweep score` has to read them.
     if derived or not tomography or "SYNTHETIC" in kinds:
         return
     if str(dataset.get("SOPClassUID", "")).startswith(SECONDARY_CAPTURE):
@@ -70,13 +70,13 @@ def check_kind(dataset: Dataset, path: Path, *, derived: bool) -> None:
 def _is_derived(dataset: Dataset, kinds: list[str], modality: str) -> bool:
     if any(_REFORMAT.fullmatch(kind) for kind in kinds[2:]):
         return True
-    # MR has no units that a derivation could change. Lossy compression alone makes an image derived, and changes none.
+    # MR has no units that a derivation could change. Lossy compression makes an image derived, but changes no units.
     compressed = str(dataset.get("LossyImageCompression", "")) == "01"
     return modality == "CT" and kinds[:1] == ["DERIVED"] and not compressed
 
 
 def image_type(dataset: Dataset) -> list[str]:
-    """The values of Image Type in capitals; those of the frames if the object is enhanced."""
+    """Returns the values of Image Type in capitals, or those of the frames if the object is enhanced."""
     kinds = [str(part).strip().upper() for part in values_of(dataset.get("ImageType"))]
     for shared in dataset.get("SharedFunctionalGroupsSequence") or []:
         for name in ("CTImageFrameTypeSequence", "MRImageFrameTypeSequence"):
@@ -86,13 +86,16 @@ def image_type(dataset: Dataset) -> list[str]:
 
 
 def sop_class(dataset: Dataset) -> str:
-    """The name of the SOP class."""
+    """Returns the name of the SOP class."""
     uid = dataset.get("SOPClassUID")
     return str(getattr(uid, "name", uid) or "unknown class")
 
 
 def values_of(value: Any) -> list[Any]:
-    """The values of an attribute: pydicom returns a bare value for multiplicity 1, and None or "" for an empty one."""
+    """Returns the values of an attribute.
+
+    pydicom returns a bare value for multiplicity 1, and None or "" for an empty attribute.
+    """
     if value is None or value == "":
         return []
     return [value] if isinstance(value, str | int | float) else list(value)

@@ -1,6 +1,6 @@
-"""Bounds on what a file may unpack to, checked on its header before anything is decoded.
+"""Limits on the decoded size of a file, checked on its header before anything is decoded.
 
-Half a megabyte of PNG can hold 169 million pixels, and a kilobyte of compressed header can claim a terabyte.
+Half a megabyte of PNG can contain 169 million pixels, and a kilobyte of compressed header can claim a terabyte.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MAX_RATIO = 1100  # deflate packs 1032 bytes into one at best
 
 
 def check_picture(rows: int, columns: int, channels: int, path: Path) -> None:
-    """Refuses a picture of too many samples: pixels times channels.
+    """Refuses an image with too many samples (pixels times channels).
 
     Raises:
         ScanError: it has more than MAX_SAMPLES.
@@ -36,15 +36,15 @@ def check_picture(rows: int, columns: int, channels: int, path: Path) -> None:
 
 
 def check_values(shape: tuple[int, ...], path: Path, *, bytes_each: int = 0) -> None:
-    """Refuses a volume or multi-frame image of too many values.
+    """Refuses a volume or multi-frame image with too many values.
 
     Args:
-        shape: of the decoded array.
+        shape: shape of the decoded array.
         path: the file.
-        bytes_each: size of a value; above 0, the file must be large enough to hold all values compressed.
+        bytes_each: size of a value. Above 0, the file must be large enough to contain all values compressed.
 
     Raises:
-        ScanError: it has more than MAX_VALUES, or cannot hold what it claims.
+        ScanError: it has more than MAX_VALUES, or cannot contain what it claims.
     """
     values = math.prod(int(side) for side in shape)
     if values > MAX_VALUES:
@@ -54,7 +54,9 @@ def check_values(shape: tuple[int, ...], path: Path, *, bytes_each: int = 0) -> 
 
 
 def check_deflated(path: Path) -> None:
-    """Refuses a deflated DICOM file that unpacks to too many bytes. The file is unpacked in pieces, and none is kept.
+    """Refuses a deflated DICOM file that unpacks to too many bytes.
+
+    The file is unpacked in pieces, none of which is kept.
 
     Raises:
         ScanError: it unpacks to more than MAX_DEFLATED bytes.
@@ -73,14 +75,14 @@ def check_deflated(path: Path) -> None:
         try:
             total += len(unpacker.decompress(rest, 2**22))
         except zlib.error:
-            return  # the reader will say what is wrong
+            return  # the reader will report what is wrong
         rest = unpacker.unconsumed_tail
         if total > MAX_DEFLATED:
             raise ScanError(f"too large: unpacks to more than {MAX_DEFLATED:,} bytes", where=path.name)
 
 
 def codestream_shape(data: bytes) -> tuple[int, int] | None:
-    """(rows, columns) in the header of a JPEG, JPEG-LS or JPEG 2000 codestream; None if it is none of them."""
+    """Returns (rows, columns) from the header of a JPEG, JPEG-LS or JPEG 2000 codestream; None for other data."""
     if data[:4] == b"\xff\x4f\xff\x51" and len(data) >= 24:  # SOC, SIZ (ISO/IEC 15444-1, A.5.1)
         columns, rows = struct.unpack(">2I", data[8:16])
         left, top = struct.unpack(">2I", data[16:24])  # of the image on the reference grid

@@ -26,16 +26,16 @@ AXES: dict[Plane, int] = {"sagittal": 0, "coronal": 1, "axial": 2}
 def read_nifti(path: Path, plane: Plane = "axial", modality: str = "", mask: Mask | None = None) -> list[Slice]:
     """Reads all slices of a volume, starting with the lowest (axial), rearmost (coronal) or leftmost (sagittal).
 
-    The volume is first brought to the canonical orientation (RAS+), so the axis order of the file does not matter. An
-    axial picture then shows the patient's right on its left and the front at the top.
+    The volume is first converted to the canonical orientation (RAS+), so the axis order of the file does not matter. An
+    axial image then shows the patient's right on its left and the front at the top.
 
     Args:
-        path: `.nii` or `.nii.gz`, three-dimensional. Of four dimensions, the first volume is read, and the others are
-            named in the remark of the first slice.
-        plane: the slicing plane; ignored for a volume of one slice.
-        modality: "CT" or "MR"; empty: CT if the darkest value is that of air in Hounsfield units. The slices then say
+        path: `.nii` or `.nii.gz`, three-dimensional. Of four dimensions, the first volume is read, and the remark of
+            the first slice mentions the others.
+        plane: slicing plane; ignored for a volume of one slice.
+        modality: "CT" or "MR"; empty: CT if the darkest value is that of air in Hounsfield units. The slices then state
             that this is a guess.
-        mask: `[X, Y, Z]` in the canonical orientation; for a single slice also `[H, W]`, as displayed.
+        mask: mask `[X, Y, Z]` in the canonical orientation; for a single slice also `[H, W]`, as displayed.
 
     Raises:
         ScanError: the file is unreadable or not a volume, or the mask has another shape.
@@ -102,7 +102,7 @@ class _Volume(NamedTuple):
 def _load(path: Path) -> _Volume:
     import nibabel
 
-    # Its logger prints remarks about headers; what matters of them is raised.
+    # Its logger prints remarks about headers. We raise errors for those that matter.
     logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)
     try:
         # Opening reads the header only.
@@ -174,7 +174,7 @@ def _voxel_size(image: Any) -> tuple[float, float, float] | None:
 
 
 def slices_along(volume: Any, plane: Plane) -> Any:
-    """The slices `[S, H, W]` of a canonical volume.
+    """Returns the slices `[S, H, W]` of a canonical volume.
 
     Rows start at the front (axial) or the top, columns at the patient's right (at the front in sagittal slices).
     """
@@ -183,7 +183,7 @@ def slices_along(volume: Any, plane: Plane) -> Any:
 
 
 def _masks_along(mask: Mask, volume: Any, plane: Plane, path: Path) -> Any:
-    """The slices `[S, H, W]` of a mask, if it fits the volume."""
+    """Returns the slices `[S, H, W]` of a mask, if it fits the volume."""
     displayed = slices_along(volume, plane).shape
     if displayed == (1, *mask.shape):
         return mask[None]

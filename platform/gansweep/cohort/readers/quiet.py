@@ -21,8 +21,8 @@ _readers = 0
 def quiet() -> Iterator[None]:
     """Ignores all warnings until the last thread has left.
 
-    pydicom and Pillow warn about every odd value, also in attributes that are not used. `warnings.catch_warnings` alone
-    is not safe with threads: it restores what another thread may have changed.
+    pydicom and Pillow warn about every unusual value, even in attributes that are not used. `warnings.catch_warnings`
+    alone is not thread-safe: it restores what another thread may have changed.
     """
     global _readers
     with _lock:

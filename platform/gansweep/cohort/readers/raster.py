@@ -69,7 +69,7 @@ def read_raster(path: Path, bits: int | None = None) -> list[Slice]:
 
 
 def _spread(values: Any) -> float:
-    """The average difference between the largest and the smallest channel; faster than a reduction of that axis."""
+    """Returns the mean difference between the largest and the smallest channel, faster than a reduction would."""
     red, green, blue = (values[..., channel] for channel in range(3))
     largest = np.maximum(np.maximum(red, green), blue)
     smallest = np.minimum(np.minimum(red, green), blue)
@@ -79,12 +79,12 @@ def _spread(values: Any) -> float:
 def read_mask(path: Path) -> Mask:
     """Reads a mask.
 
-    The values of the file decide which pixels are lesion pixels:
+    The values of the file determine which pixels are lesion pixels:
 
     - small integers are classes: all above 0;
     - fractions are probabilities: all above 0.5;
     - larger values are grey levels: all above half of the largest;
-    - colours are classes: all but black. If a palette image has no black, its first colour is the background.
+    - colours are classes: all except black. If a palette image has no black, its first colour is the background.
 
     Returns:
         `[H, W]`, or `[X, Y, Z]` in the canonical orientation for NIfTI.
@@ -99,7 +99,7 @@ def read_mask(path: Path) -> Mask:
 
             values: Any = load_canonical(path)[0]
         elif name.endswith(".npy"):
-            # Mapped: a header that claims more than the file holds must not allocate it.
+            # Memory-mapped, so that a header which claims more than the file contains does not allocate it.
             values = np.load(path, mmap_mode="r", allow_pickle=False)
             check_values(values.shape, path)
         else:
@@ -114,14 +114,14 @@ def read_mask(path: Path) -> Mask:
 
 
 def _threshold(values: Any) -> float:
-    """Pixels above this value are lesion pixels."""
+    """Returns the value above which pixels are lesion pixels."""
     if values.max() > 16:  # no mask has that many classes: these are grey levels, such as 0 and 255
         return float(values.max()) / 2
     return 0.5 if values.dtype.kind == "f" and bool((values % 1).any()) else 0.0
 
 
 def _open(path: Path, *, mask: bool = False) -> tuple[Any, int]:
-    """The pixels `[H, W]` or `[H, W, 3]` in the file's own type, and the bits of a value.
+    """Returns the pixels `[H, W]` or `[H, W, 3]` in the file's own type, and the number of bits of a value.
 
     Raises:
         ScanError: the file cannot be decoded, has several pages, or is too large.
@@ -131,7 +131,7 @@ def _open(path: Path, *, mask: bool = False) -> tuple[Any, int]:
     try:
         with quiet(), Image.open(path) as opened:  # reads the header only
             check_picture(opened.height, opened.width, len(opened.getbands()), path)
-            # Phone cameras write MPO: a JPEG with a second, smaller picture of the same scene.
+            # Phone cameras write MPO: a JPEG with a second, smaller image of the same scene.
             pages = 1 if opened.format == "MPO" else getattr(opened, "n_frames", 1)
             if pages > 1:
                 raise ScanError(f"{pages} pages; save each as its own file", where=path.name)
@@ -158,7 +158,7 @@ def _open(path: Path, *, mask: bool = False) -> tuple[Any, int]:
 
 
 def _depth(picture: Any) -> int:
-    """Bits of a value as Pillow returns it: 8 for all modes but the 16-bit ones, in which a TIFF may use fewer."""
+    """Returns the bits of a value as returned by Pillow: 8, except for 16-bit modes, in which a TIFF may use fewer."""
     if not picture.mode.startswith("I;16"):
         return 8
     tags = getattr(picture, "tag_v2", {})
@@ -166,12 +166,12 @@ def _depth(picture: Any) -> int:
 
 
 def _is_inverted(picture: Any) -> bool:
-    """Whether 0 is white in a 16-bit TIFF: Pillow inverts such pictures of 8 bits, but not those of 16."""
+    """Returns whether 0 is white in a 16-bit TIFF: Pillow inverts such images with 8 bits, but not those with 16."""
     return getattr(picture, "tag_v2", {}).get(PHOTOMETRIC) == 0
 
 
 def _without_transparency(picture: Any) -> Any:
-    """16-bit grey values with the transparent level (PNG's tRNS chunk) over black.
+    """Returns 16-bit grey values with the transparent level (PNG's tRNS chunk) over black.
 
     Pillow's own conversion to RGBA clips 16 bits to 8.
     """
@@ -181,7 +181,7 @@ def _without_transparency(picture: Any) -> Any:
 
 
 def _classes_of_palette(picture: Any) -> Any:
-    """`[H, W]`: the grey levels of a grey palette, or where a colour palette is not black.
+    """Returns `[H, W]`: the grey levels of a grey palette, or where a colour palette is not black.
 
     If a colour palette has no black, its first colour is the background.
     """

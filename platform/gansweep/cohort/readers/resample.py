@@ -1,12 +1,12 @@
-"""Resizes pictures to squares of one size without losing small bright lesions.
+"""Resizes images to squares of one size without losing small bright lesions.
 
 Plain area averaging dims a 2 mm calcification of 400 HU in a 4 mm pixel to about 130 HU. In the lesion view, a pixel is
 
     a + KEEP * max(0, m - max(a, T)),
 
-where `a` is the average of the area it covers, `m` the brightest point there, and `T` the top of soft tissue
-(`LESION_FLOOR_HU`). `m` is taken after a slight blur (`BLUR`), so that it follows lesions and not noise. If nothing
-exceeds soft tissue, the result is the plain average.
+where `a` is the average over its area, `m` the brightest point in it, and `T` the top of soft tissue
+(`LESION_FLOOR_HU`). `m` is determined after a slight blur (`BLUR`), so that it follows lesions and not noise. If
+nothing exceeds soft tissue, the result is the plain average.
 """
 
 from __future__ import annotations

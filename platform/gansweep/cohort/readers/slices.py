@@ -1,4 +1,4 @@
-"""The slices that every reader returns, and the errors it raises."""
+"""Slices, which every reader returns, and the errors that readers raise."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Mask = NDArray[np.bool_]
 
 
 class ScanError(CohortError):
-    """A file that should be an image but cannot be read as one."""
+    """Raised for a file that should be an image but cannot be read as one."""
 
 
 class UnneededError(CohortError):
-    """A valid file that does not show anatomy: a localizer, a report, a contour."""
+    """Raised for a valid file that does not show anatomy: a localizer, a report, a contour."""
 
 
 class Flaw(NamedTuple):
@@ -77,7 +77,7 @@ class Slice:
 
 
 def reason_of(error: Exception, path: Path) -> str:
-    """A library's error message about a file, in one line and without the file's path, which may name a patient."""
+    """Returns a library's error message in one line and without the file's path, which may contain a patient's name."""
     text = str(error)
     for written in (repr(str(path)), f'"{path}"', str(path)):
         text = text.replace(written, "")
@@ -85,5 +85,5 @@ def reason_of(error: Exception, path: Path) -> str:
 
 
 def shape_text(shape: tuple[int, ...]) -> str:
-    """A shape as it appears in messages: `512x512`."""
+    """Formats a shape for messages: `512x512`."""
     return "x".join(map(str, shape))

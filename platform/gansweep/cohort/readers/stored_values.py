@@ -1,4 +1,4 @@
-"""Decodes the stored values of a DICOM image, and restores what the header says about their bits."""
+"""Decodes the stored values of a DICOM image, and interprets their bits according to the header."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ __all__ = ["bits_stored", "decode", "padding_of"]
 
 
 def decode(dataset: Dataset, path: Path) -> Any:
-    """Stored values as `[frames, H, W]` or `[frames, H, W, 3]`.
+    """Returns stored values as `[frames, H, W]` or `[frames, H, W, 3]`.
 
     Raises:
-        ScanError: they are too many, cannot be decoded, or need more bits than the header gives them.
+        ScanError: there are too many values, they cannot be decoded, or they need more bits than the header states.
     """
     from pydicom.pixels.processing import apply_color_lut
 
@@ -39,17 +39,17 @@ def decode(dataset: Dataset, path: Path) -> Any:
             stored = _pixels(dataset)
             if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
                 return _frames(apply_color_lut(stored, dataset)[..., :3], 3)
-        except Exception as error:  # each decoder raises errors of its own
+        except Exception as error:  # each decoder raises its own errors
             raise ScanError(f"its pixels cannot be decoded ({reason_of(error, path)})", where=path.name) from None
     frames = _frames(stored, 3 if samples == 3 else 2)
     return frames if stored.dtype.kind not in "iu" else _used_bits(dataset, frames, path)
 
 
 def _pixels(dataset: Dataset) -> Any:
-    """What a decoder returns for all frames.
+    """Returns a decoder's result for all frames.
 
     Raises:
-        ValueError: a decoder in Rust panicked, which is no Exception in Python.
+        ValueError: a decoder written in Rust panicked, which is not an Exception in Python.
     """
     from pydicom.pixels.utils import pixel_array
 
@@ -74,7 +74,7 @@ def _frames(stored: Any, single: int) -> Any:
 
 
 def _check_size(dataset: Dataset, path: Path) -> None:
-    """Refuses images that unpack to too much, and compressed frames of another size than the header says."""
+    """Refuses images that are too large when decoded, and compressed frames whose size differs from the header."""
     from pydicom.encaps import generate_fragments
 
     rows = int(dataset.get("Rows") or 0)
@@ -95,17 +95,17 @@ def _check_size(dataset: Dataset, path: Path) -> None:
 
 
 def bits_stored(dataset: Dataset, stored: Any) -> int:
-    """The bits that the header gives to a value of `stored`."""
+    """Returns the number of bits per value of `stored`, according to the header."""
     allocated = 8 * stored.dtype.itemsize
     bits = int(dataset.get("BitsStored") or allocated)
     return bits if 0 < bits <= allocated else allocated
 
 
 def _used_bits(dataset: Dataset, stored: Any, path: Path) -> Any:
-    """The stored values without the bits that do not belong to them (PS3.5, 8.1.1).
+    """Returns the stored values without the bits that do not belong to them (PS3.5, 8.1.1).
 
-    Values end at HighBit. Unused bits above them may hold an old overlay, or zeros where a negative value should have
-    its sign. Padding may lie outside of the range.
+    Values end at HighBit. Unused bits above it may contain an old overlay, or zeros in place of a negative value's
+    sign. Padding may be out of range.
 
     Raises:
         ScanError: other values need more bits than BitsStored.
@@ -136,14 +136,16 @@ def _used_bits(dataset: Dataset, stored: Any, path: Path) -> Any:
 
 
 def _has_overlay_bits(dataset: Dataset) -> bool:
-    """Whether an overlay lies in the unused bits of the pixels (retired; PS3.3 C.9.2)."""
+    """Returns whether an overlay is stored in the unused bits of the pixels (retired; PS3.3 C.9.2)."""
     tags = list(dataset.keys())
     bits = [tag for tag in tags if 0x6000 <= tag.group < 0x6020 and tag.elem == 0x0102]
     return any(int(dataset[tag].value or 0) > 0 for tag in bits)
 
 
 def padding_of(dataset: Dataset, stored: Any) -> Any:
-    """Mask of the padding pixels (PS3.3 C.7.5.1.1.2) with the shape of grey `stored`, or None if there are none.
+    """Returns a mask of the padding pixels (PS3.3 C.7.5.1.1.2), or None if there are none.
+
+    It has the shape of grey `stored`.
 
     Padding is PixelPaddingValue, or the range from it to PixelPaddingRangeLimit.
     """
@@ -158,7 +160,7 @@ def padding_of(dataset: Dataset, stored: Any) -> Any:
 
 
 def _signed(dataset: Dataset, value: Any) -> int:
-    """A padding value with its sign restored: many writers store a signed value under an unsigned VR."""
+    """Returns a padding value with its sign restored: many writers store a signed value under an unsigned VR."""
     if isinstance(value, bytes):
         value = int.from_bytes(value[:2], "little")
     bits = int(dataset.get("BitsAllocated", 16))

@@ -1,1 +1,1 @@
-"""Where images are listed: a labels CSV, a BIDS folder, or one folder per class."""
+"""Finds images and their labels: in a labels CSV, a BIDS folder, or one folder per class."""

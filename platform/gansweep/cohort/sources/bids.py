@@ -26,20 +26,20 @@ _ANATOMY = re.compile(r"desc-|brain|head|skull|_bet_|label-(bg|gm|wm|csf|cgm|sgm
 
 
 def is_bids(root: Path) -> bool:
-    """Whether `root` looks like a BIDS dataset."""
+    """Returns whether `root` looks like a BIDS dataset."""
     return (root / "participants.tsv").is_file() and any(root.glob("sub-*"))
 
 
 def find_bids(
     root: Path, label_column: str | None, labelled: bool, relabel: Relabelling
 ) -> tuple[list[Source], list[Rejected]]:
-    """One image per subject and session: T1w if there is one, else the first of T2w, FLAIR, ct, PDw, T2starw.
+    """Finds one image per subject and session: T1w if there is one, else the first of T2w, FLAIR, ct, PDw, T2starw.
 
     The lesion mask is a file with the suffix `mask` or `roi` of the same subject and session, beside the image or under
-    `derivatives/`. Its name must say that it is a lesion, or at least not that it is a brain or a tissue.
+    `derivatives/`. Its name must indicate a lesion, or at least not a brain or a tissue.
 
     Args:
-        root: the dataset.
+        root: folder of the dataset.
         label_column: column of participants.tsv; None: the first of `LABEL_COLUMNS` that exists.
         labelled: whether images need labels.
         relabel: maps the labels of participants.tsv.
@@ -92,7 +92,7 @@ def _choose(folder: Path) -> Path | None:
 
 
 def _mask(root: Path, folder: Path) -> Path | None:
-    """The best candidate for the lesion mask: named a lesion first, then in the image's own space."""
+    """Returns the best candidate for the lesion mask: names of lesions first, then masks in the image's own space."""
     inside = folder.relative_to(root)
     folders = (root / inside, *sorted((root / "derivatives").glob(f"*/{inside}")), root / "derivatives" / inside)
     paths = (path for folder in folders for path in sorted(folder.glob("*.nii*")))

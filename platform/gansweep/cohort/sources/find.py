@@ -35,10 +35,10 @@ def find_sources(
     Args:
         root: the user's folder.
         labels: a labels CSV; None: `labels.csv` in `root` if it exists, else BIDS, else one folder per class.
-        path_column: the column of the CSV with the path; None: `path`.
-        label_column: the column with the label; None: `label`, and for BIDS the first common name.
-        split_column: the column of the CSV with train, val or test.
-        paired_column: the column of the CSV with the image of the other kind; None: `paired`, or the first that begins
+        path_column: column of the CSV with the path; None: `path`.
+        label_column: column with the label; None: `label`, and for BIDS the first common name.
+        split_column: column of the CSV with train, val or test.
+        paired_column: column of the CSV with the image of the other modality; None: `paired`, or the first that begins
             with `paired_`.
         labelled: whether images need labels; False if the labels come from masks.
         relabel: new labels by old ones.
@@ -47,8 +47,8 @@ def find_sources(
         (sources in the order of the CSV or of their names, rejected).
 
     Raises:
-        CohortError: no such folder, no images, no labels, an unreadable CSV, no such column, or a label to be
-            mapped that does not occur.
+        CohortError: there is no such folder, no image, no label or no such column, the CSV is unreadable, or a label to
+            be mapped does not occur.
     """
     root = Path(root)
     if not root.is_dir():
@@ -76,7 +76,7 @@ def find_sources(
 
 
 def _refuse_columns(root: Path, *columns: str | None) -> None:
-    """Refuses the columns of a CSV if there is no CSV."""
+    """Refuses options for CSV columns if there is no CSV."""
     asked = next((name for name in columns if name), None)
     if asked:
         raise CohortError(f"no CSV to take column {asked!r} from", where=str(root), fix="name it with --labels")

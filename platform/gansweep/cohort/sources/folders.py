@@ -22,13 +22,13 @@ __all__ = ["sources_of_folders"]
 
 
 def sources_of_folders(root: Path, labelled: bool, relabel: Relabelling) -> tuple[list[Source], list[Rejected]]:
-    """The images of a folder, with the masks that lie beside them.
+    """Finds the images in a folder, with the masks beside them.
 
     Layouts: class/file and class/patient/file, and both below train, val and test folders.
 
     Args:
         root: the folder.
-        labelled: whether images need labels; False: any layout will do.
+        labelled: whether images need labels; if not, any layout is accepted.
         relabel: maps folder names to labels.
 
     Returns:
@@ -59,11 +59,11 @@ def sources_of_folders(root: Path, labelled: bool, relabel: Relabelling) -> tupl
 
 
 def _labelled(images: list[Path], parts: list[tuple[str, ...]], root: Path, relabel: Relabelling) -> list[Source]:
-    """The images with the labels, patients and splits that their folders give.
+    """Returns the images with the labels, patients and splits from their folders.
 
     Args:
         images: the files.
-        parts: for each, its path relative to the folder of the splits or classes.
+        parts: path of each file relative to the folder of the splits or classes.
         root: the user's folder.
         relabel: maps folder names to labels.
     """
@@ -88,7 +88,8 @@ def _labelled(images: list[Path], parts: list[tuple[str, ...]], root: Path, rela
     subfolders: dict[str, set[str]] = defaultdict(set)
     for part in parts:
         subfolders[part[skip]] |= set(part[skip + 1 : -1][:1])
-    # A folder below the class is taken for a patient, the safe reading, unless it is the only one in its class.
+    # A folder below the class counts as a patient, which is the safe interpretation, unless it is the only one in its
+    # class.
     patients = {name for names in subfolders.values() if len(names) > 1 for name in names}
     return [
         Source(
@@ -104,10 +105,10 @@ def _labelled(images: list[Path], parts: list[tuple[str, ...]], root: Path, rela
 
 
 def _refuse_half_splits(parts: list[tuple[str, ...]], root: Path) -> None:
-    """Refuses folders of which some are named like splits: as classes they would be train against test.
+    """Refuses folders if only some are named like splits, because as classes they would be train against test.
 
     Raises:
-        CohortError: two folders or more are named like splits with classes below, and another folder is not.
+        CohortError: two or more folders are named like splits with classes below, and another folder is not.
     """
     named = sorted({part[0] for part in parts if len(part) > 2 and is_split(part[0])})
     if len({normal_split(name) for name in named}) < 2:
@@ -122,7 +123,7 @@ def _refuse_half_splits(parts: list[tuple[str, ...]], root: Path) -> None:
 
 
 def _look_like_patients(images: list[Path], names: list[str]) -> bool:
-    """Whether most class folders, and at least three, hold one patient (or one file) each, all different."""
+    """Returns whether most class folders, and at least three, contain one patient (or one file) each, all different."""
     owners: dict[str, set[str]] = defaultdict(set)
     for path, name in zip(images, names, strict=True):
         found = owners[name.partition("/")[0]]
@@ -133,7 +134,10 @@ def _look_like_patients(images: list[Path], names: list[str]) -> bool:
 
 
 def _owner(path: Path, name: str) -> set[str]:
-    """The patient of a file, in a set: a file without one counts as a patient, an unreadable one as none."""
+    """Returns the patient of a file, as a set.
+
+    A file without one counts as its own patient, an unreadable file as none.
+    """
     if format_of(path) != "dicom":
         return {subject_in(name) or name}
     try:

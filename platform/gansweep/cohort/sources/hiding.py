@@ -1,8 +1,8 @@
-"""Shows a file without a name that could be a person's.
+"""Displays file names without anything that could be a person's name.
 
-Files are often called after patients: SCHMIDT^ANNA_19610304.png. A part of a path is shown only if all its words are
-known not to be names: the labels, and the words of the list below. Any other part is replaced by its place in its
-folder, `[file 3 of 12]`, by which whoever has the folder can find it.
+Files are often named after patients: SCHMIDT^ANNA_19610304.png. A part of a path is shown only if all its words are
+labels or in the list below, and so cannot be names. Any other part is replaced by its position in its folder,
+`[file 3 of 12]`, so that anyone who has the folder can find it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _LONG_NUMBER = re.compile(r"\d{8,}|(?<!\d)\d{1,4}[-._]\d{1,2}[-._]\d{1,4}(?!\d)"
 
 
 def names_nobody(part: str, labels: Iterable[str] = ()) -> bool:
-    """Whether a part of a path cannot be a person's name, date of birth or record number.
+    """Returns whether a part of a path cannot be a person's name, date of birth or record number.
 
     Args:
         part: a file or folder name.
@@ -50,17 +50,17 @@ def names_nobody(part: str, labels: Iterable[str] = ()) -> bool:
     """
     allowed = _WORDS.union(*(_words(label) for label in labels))
     unknown = [word for word in _words(part) if word not in allowed]
-    # Abbreviations of one or two letters stand in many names; two unknown ones may be a short name: LI_NA.
+    # Abbreviations of one or two letters occur in many names, but two unknown ones may be a short name: LI_NA.
     long = [word for word in unknown if len(word) > 2]
     short = [word for word in unknown if len(word) == 2]
     return not (long or len(short) > 1 or _LONG_NUMBER.search(part))
 
 
 def shown_name(name: str, path: Path | None, labels: Iterable[str] = ()) -> str:
-    """A relative path for a message.
+    """Returns a relative path for a message.
 
     Args:
-        name: the path relative to the source folder, or what a CSV says.
+        name: path relative to the source folder, or as written in a CSV.
         path: the file, or None if it does not exist.
         labels: class names.
     """
@@ -82,7 +82,7 @@ def shown_name(name: str, path: Path | None, labels: Iterable[str] = ()) -> str:
 
 
 def _place(path: Path | None, *, is_file: bool) -> str:
-    """Where a file or folder stands among those of its folder, in the order of their names."""
+    """Returns the position of a file or folder in its folder, in the order of names."""
     kind = "file" if is_file else "folder"
     try:
         beside = {} if path is None else _places(path.parent, path.parent.stat().st_mtime_ns, is_file)
@@ -105,6 +105,6 @@ def _names(folder: Path, is_file: bool) -> list[str]:
 
 
 def _words(text: str) -> set[str]:
-    """The words of a name, in lower case; `brainMask` has two."""
+    """Returns the words of a name in lower case. `brainMask` has two."""
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", canonical(text))
     return {word.casefold() for word in _WORD.findall(spaced)}

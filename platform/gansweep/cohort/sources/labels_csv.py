@@ -1,4 +1,4 @@
-"""Finds the images that a labels CSV lists: path,label and optionally patient_id,split,mask,paired."""
+"""Finds the images listed in a labels CSV: path,label and optionally patient_id,split,mask,paired."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ UNLISTED = "has no row in the labels CSV"
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns that the user named, as typed; None: the usual name.
+    """Columns named by the user, as typed; None: the usual name.
 
     Args:
-        path: of the image's path.
-        label: of the label.
-        split: of the split.
-        paired: of the image of the other kind.
+        path: column of the image's path.
+        label: column of the label.
+        split: column of the split.
+        paired: column of the image of the other modality.
     """
 
     path: str | None = None
@@ -44,14 +44,14 @@ class Columns:
 def sources_of_csv(
     root: Path, table: Path, named: Columns, labelled: bool, relabel: Relabelling
 ) -> tuple[list[Source], list[Rejected]]:
-    """One source per valid row. Invalid rows are rejected; images without a row are left out.
+    """Returns one source per valid row. Invalid rows are rejected; images without a row are left out.
 
-    Masks that lie beside their images are used if the CSV has no column of masks.
+    Masks beside their images are used if the CSV has no column for masks.
 
     Args:
         root: the user's folder.
         table: the CSV.
-        named: the columns that the user named.
+        named: columns named by the user.
         labelled: whether images need labels.
         relabel: maps labels.
 
@@ -106,9 +106,9 @@ def sources_of_csv(
 
 
 def _refuse_swallowed_rows(row: dict[str, str], used: Sequence[str], where: str) -> None:
-    """Refuses a cell of several lines: a quote that was meant for something else has swallowed rows.
+    """Refuses a cell of several lines: a misplaced quote has swallowed rows.
 
-    The message does not show the cell, for it may hold the patients of those rows.
+    The message does not show the cell, because it may contain the patients of those rows.
     """
     broken = next((name for name in used if "\n" in row.get(name, "") or "\r" in row.get(name, "")), None)
     if broken is not None:
@@ -118,7 +118,7 @@ def _refuse_swallowed_rows(row: dict[str, str], used: Sequence[str], where: str)
 
 
 def _columns(table: Path, columns: list[str], named: Columns, labelled: bool) -> dict[str, str]:
-    """The name of each column ("" if there is none); checks that required and named columns exist."""
+    """Returns the name of each column ("" if there is none), after checking that required and named columns exist."""
     path = column_name(named.path or "path")
     label = column_name(named.label or "label")
     split = column_name(named.split)
@@ -141,8 +141,8 @@ def _columns(table: Path, columns: list[str], named: Columns, labelled: bool) ->
 class _Locator:
     """Finds the files that a CSV names, below the source folder or beside the CSV.
 
-    Separators may be / or those of Windows. If there is no such file, one that differs only in case or in the Unicode
-    form is taken, provided there is exactly one.
+    Separators may be / or those of Windows. If there is no such file, one that differs only in case or in Unicode form
+    is used, provided that there is exactly one.
     """
 
     def __init__(self, root: Path, table: Path) -> None:
@@ -177,7 +177,7 @@ def _folded(name: str) -> str:
 
 
 def _exists(path: Path) -> bool:
-    """Whether the path exists; False for an impossible name (too long, or with a NUL)."""
+    """Returns whether the path exists; False for an impossible name (too long, or with a NUL)."""
     try:
         return path.exists()
     except (OSError, ValueError):
@@ -185,7 +185,10 @@ def _exists(path: Path) -> bool:
 
 
 def _problem_of(files: dict[str, Path | None], locate: _Locator, where: str, missing_label: str | None) -> str:
-    """What is wrong with a row, or "". `missing_label` is what stands for a missing label, None if there is a label."""
+    """Returns what is wrong with a row, or "".
+
+    `missing_label` is the text of a missing label, or None if there is one.
+    """
     if not files["path"]:
         return f"{where} has no path"
     if missing_label is not None:
@@ -199,7 +202,7 @@ def _problem_of(files: dict[str, Path | None], locate: _Locator, where: str, mis
 
 
 def _unlisted(root: Path, table: Table, locate: _Locator) -> tuple[list[Path], list[Rejected]]:
-    """Images below the source folder that no cell of the table names, and other files there."""
+    """Returns images below the source folder that no cell of the table names, and other files there."""
     cells = {cell for row in table.rows for cell in row.values() if cell}
     named = (folder / name for cell in cells for name in (cell, cell.replace("\\", "/")) for folder in locate.folders)
     listed = {path.resolve() for path in named if _exists(path)}

@@ -1,4 +1,4 @@
-"""Finds the masks that lie beside their images: `X_mask.png` beside `X.png`, or `masks/X.png` beside `images/X.png`."""
+"""Finds masks beside their images: `X_mask.png` beside `X.png`, or `masks/X.png` beside `images/X.png`."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ _IMAGE_FOLDERS = re.compile(r"images?(?:tr|ts)?|imgs?|scans?|pictures?|data|raw"
 _MASK_NAME = re.compile(rf"(?P<image>.+?)[ _.-]+(?:lesion[ _-]?)?(?:{_WORDS}|l)(?:[ _-]?\d+)?")
 _MASK_FIRST = re.compile(rf"(?:lesion[ _-]?)?(?:{_WORDS})[ _.-]+(?P<image>.+)")
 
-# X_brain_mask: of the organ, not of a lesion
+# X_brain_mask: a mask of the organ, not of a lesion
 _ORGAN = re.compile(r"(.+?)[ _.-]+(?:brain|bet|head|skull|lung|lungs|liver|body)")
 
 Key = tuple[str, ...]
 
 
 def is_image_folder(name: str) -> bool:
-    """Whether a folder's name says only that it holds images: images, imagesTr, scans."""
+    """Returns whether a folder's name only indicates images: images, imagesTr, scans."""
     return _IMAGE_FOLDERS.fullmatch(canonical(name).casefold()) is not None
 
 
 def masks_of(images: Sequence[Path], root: Path) -> tuple[dict[Path, list[Path]], list[Path]]:
-    """Tells masks from images by their names.
+    """Distinguishes masks from images by their names.
 
-    A file is a mask only if the image that it belongs to is there, so a class may well be called `mask`.
+    A file is a mask only if its image exists, so a class can have the name `mask`.
 
     Args:
         images: files below `root`.
@@ -64,7 +64,7 @@ def masks_of(images: Sequence[Path], root: Path) -> tuple[dict[Path, list[Path]]
 
 
 def with_masks(sources: Sequence[Source], masks: Mapping[Path, Sequence[Path]]) -> list[Source]:
-    """The sources with the masks that belong to them."""
+    """Returns the sources with their masks."""
     return [
         replace(source, mask=masks[source.path][0], more_masks=tuple(masks[source.path][1:]), mask_beside=True)
         if source.path in masks
@@ -74,7 +74,7 @@ def with_masks(sources: Sequence[Source], masks: Mapping[Path, Sequence[Path]]) 
 
 
 def without_image(paths: Sequence[Path], root: Path) -> list[Rejected]:
-    """Records of the masks that are not used."""
+    """Returns records of the masks that are not used."""
     return [
         Rejected(str(path.relative_to(root)), "a mask of an organ, or without an image", bad=False, path=path)
         for path in paths
@@ -82,14 +82,17 @@ def without_image(paths: Sequence[Path], root: Path) -> list[Rejected]:
 
 
 def _key(path: Path, root: Path) -> Key:
-    """What an image and its mask have in common: the folders, but those called images or masks, and the stem."""
+    """Returns what an image and its mask have in common.
+
+    The stem, and the folders except those named images or masks.
+    """
     folders = [canonical(part).casefold() for part in path.relative_to(root).parts[:-1]]
     kept = [name for name in folders if not (_IMAGE_FOLDERS.fullmatch(name) or _MASK_FOLDERS.fullmatch(name))]
     return (*kept, _stem(path))
 
 
 def _owner_keys(path: Path, root: Path) -> list[Key]:
-    """The keys that the image of a mask may have; none if neither its folder nor its name is a mask's."""
+    """Returns the possible keys of a mask's image; none if neither its folder nor its name indicates a mask."""
     stem = _stem(path)
     folders = _key(path, root)[:-1]
     keys = [(*folders, stem)] if _in_mask_folder(path, root) else []
@@ -98,7 +101,7 @@ def _owner_keys(path: Path, root: Path) -> list[Key]:
 
 
 def _organ_key(path: Path, root: Path) -> Key | None:
-    """The key of the image whose organ a file may be the mask of."""
+    """Returns the key of the image whose organ mask a file may be."""
     named = _MASK_NAME.fullmatch(_stem(path))
     organ = named and _ORGAN.fullmatch(named["image"])
     return (*_key(path, root)[:-1], organ[1]) if organ else None

@@ -1,4 +1,4 @@
-"""Renames and joins labels as the user says with `--map OLD=NEW`."""
+"""Renames and merges labels according to `--map OLD=NEW`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Relabelling", "parse_map"]
 
 
 def parse_map(items: Iterable[str]) -> dict[str, str]:
-    """New labels by old ones.
+    """Returns new labels by old ones.
 
     Args:
         items: `OLD=NEW` each, or the path of a CSV with the columns `old,new`.
@@ -50,7 +50,7 @@ def _pairs_of_file(path: Path) -> list[tuple[str, str]]:
 
 
 class Relabelling:
-    """Applies a map to labels, and remembers which labels there were.
+    """Applies a map to labels, and records which labels occurred.
 
     Args:
         mapping: new labels by old ones.
@@ -61,13 +61,19 @@ class Relabelling:
         self._seen: set[str] = set()
 
     def __call__(self, label: str) -> str:
-        """The label to use; "" if there is none. A missing word such as `none` can be mapped to a label."""
+        """Returns the label to use; "" if there is none.
+
+        A word for a missing value, such as `none`, can be mapped to a label.
+        """
         label = canonical(label)
         self._seen.add(label)
         return self._mapping.get(label) or given(label)
 
     def of_folder(self, name: str) -> str:
-        """The label of a class folder. Its name is never a missing value, because somebody made the folder."""
+        """Returns the label of a class folder.
+
+        Its name is never a missing value, because somebody created the folder.
+        """
         name = canonical(name)
         self._seen.add(name)
         return self._mapping.get(name, name)
@@ -76,7 +82,7 @@ class Relabelling:
         """Checks that every label of the map occurred.
 
         Raises:
-            CohortError: one did not.
+            CohortError: a label did not occur.
         """
         unused = sorted(set(self._mapping) - self._seen)
         if unused:

@@ -28,28 +28,28 @@ SPLIT_ALIASES = {
     "test": "test",
     "testing": "test",
 }
-"""The names of splits that public datasets use, with ours."""
+"""Names of splits in public datasets, with our names."""
 
 _SPLIT_WORD = re.compile(r"[ _-]*(?:set|split|data|dataset|images|imgs)$")
-"""What is written around such a name: train_set, TestData."""
+"""Words that may follow such a name: train_set, TestData."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """One image file, with what the user says about it.
+    """One image file, with the user's information about it.
 
     Args:
         path: the file.
-        name: its path relative to the source folder, for messages and `rejected.parquet`.
+        name: path relative to the source folder, for messages and `rejected.parquet`.
         label: class name; "" if the label comes from the mask.
         patient: patient identifier from the labels, or "". Never written out.
-        folder: stands for the patient if nothing else does: the subject in the path (`sub-01` in BIDS), or the folder
-            below the class. Never written out.
+        folder: substitute for an unknown patient: the subject in the path (`sub-01` in BIDS), or the folder below the
+            class. Never written out.
         split: train, val, test or "".
         mask: file with the lesion mask, or None.
         more_masks: files with further lesions of the same image.
-        mask_beside: whether the masks were found by their names, not named by the user.
-        paired: file with the image of the other kind, or None.
+        mask_beside: whether the masks were found by their names rather than named by the user.
+        paired: file with the image of the other modality, or None.
     """
 
     path: Path
@@ -69,8 +69,8 @@ class Rejected:
     """A file that is not in the cohort.
 
     Args:
-        name: its path relative to the source folder.
-        reason: why, without a patient's name.
+        name: path relative to the source folder.
+        reason: why it is not, without a patient's name.
         bad: whether it should have been in the cohort; ingest then stops, unless `skip_bad` is set.
         path: the file, or None if it does not exist.
         patient: patient identifier from the labels or the folder, or "". Never written out.
@@ -84,12 +84,15 @@ class Rejected:
 
     @classmethod
     def of(cls, source: Source, reason: str, *, bad: bool = True) -> Rejected:
-        """The record of a source that is left out."""
+        """Creates the record of a source that is left out."""
         return cls(source.name, reason, bad, source.path, source.patient or source.folder)
 
 
 def format_of(path: Path) -> str:
-    """The format of a file by its name, or without a suffix by its content: dicom, nifti, raster, "" for others."""
+    """Returns the format of a file by its name, or without a suffix by its content.
+
+    Dicom, nifti, raster, "" for others.
+    """
     name = path.name.lower()
     if name.startswith(".") or name == "dicomdir":
         return ""
@@ -99,8 +102,8 @@ def format_of(path: Path) -> str:
         return "dicom"
     if name.endswith(RASTERS):
         return "raster"
-    # Exports of an archive have no suffix, or UIDs and numbers for names: 1.2.840.113, IM000001. Scanners have suffixes
-    # of their own. A preamble shows DICOM under any of them.
+    # Exports of an archive have no suffix, or UIDs and numbers as names: 1.2.840.113, IM000001. Scanners have their own
+    # suffixes. A preamble identifies DICOM under any name.
     try:
         bare = not path.suffix or path.suffix[1:].isdigit()
         return "dicom" if path.is_file() and is_dicom(path, without_preamble=bare) else ""
@@ -109,17 +112,17 @@ def format_of(path: Path) -> str:
 
 
 def is_split(text: str) -> bool:
-    """Whether a word names a split: train, TRAIN_SET, validation."""
+    """Returns whether a word names a split: train, TRAIN_SET, validation."""
     return normal_split(text) in set(SPLIT_ALIASES.values())
 
 
 def normal_split(text: str) -> str:
-    """train, val or test for any of their aliases, "" for a missing value; other words as they are."""
+    """Returns train, val or test for any of their aliases, "" for a missing value, and other words unchanged."""
     word = text.strip().lower()
     return SPLIT_ALIASES.get(_SPLIT_WORD.sub("", word), SPLIT_ALIASES.get(word, given(text)))
 
 
 def subject_in(name: str) -> str:
-    """The BIDS subject in a path, or "": `sub-01` in sub-01_ses-2_T1w.nii.gz or sub-01/anat/T1w.nii.gz."""
+    """Returns the BIDS subject in a path, or "": `sub-01` in sub-01_ses-2_T1w.nii.gz or sub-01/anat/T1w.nii.gz."""
     found = re.search(r"(?:^|[/\\])(sub-[0-9A-Za-z]+)(?=[_./\\])", name)
     return found.group(1) if found else ""

@@ -1,4 +1,4 @@
-"""Reads delimited text tables as spreadsheets, hospitals and BIDS write them."""
+"""Reads delimited text tables written by spreadsheets, hospitals and BIDS tools."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ __all__ = ["Table", "column_name", "read_table", "require_column"]
 
 @dataclass(frozen=True)
 class Table:
-    """The content of a table.
+    """Content of a table.
 
     Args:
-        columns: names of the columns, as `column_name` gives them.
+        columns: column names, normalised by `column_name`.
         rows: stripped cells by column, "" for missing ones. Rows without any cell are left out.
-        lines: the line of the file on which each row ends.
+        lines: line of the file on which each row ends.
     """
 
     columns: list[str]
@@ -35,9 +35,9 @@ def read_table(table: Path, delimiters: str = ",;\t") -> Table:
     """Reads a table.
 
     Args:
-        table: a file in UTF-8 or UTF-16 whose first line has the column names. A first line `sep=;`, as Excel writes
-            it, names the delimiter.
-        delimiters: candidates; the one that occurs most often in the line of the column names is used.
+        table: file in UTF-8 or UTF-16 whose first line has the column names. A first line `sep=;`, as written by Excel,
+            specifies the delimiter.
+        delimiters: candidates. The one that occurs most often in the line of the column names is used.
 
     Raises:
         CohortError: there is no such file, it is not a text table, or two columns have the same name.
@@ -55,7 +55,7 @@ def read_table(table: Path, delimiters: str = ",;\t") -> Table:
             lines = lines[1:]
             skipped += 1
         delimiter = delimiter or max(delimiters, key=lambda mark: "".join(lines[:1]).count(mark))
-        # Strict: otherwise a quote that is never closed swallows the rest of the table as one cell.
+        # Strict, because otherwise an unclosed quote swallows the rest of the table as one cell.
         reader = csv.DictReader(lines, delimiter=delimiter, strict=True)
         columns = [column_name(name) for name in reader.fieldnames or []]
         reader.fieldnames = columns
@@ -82,10 +82,10 @@ def read_table(table: Path, delimiters: str = ",;\t") -> Table:
 
 
 def _decoded(data: bytes) -> str:
-    """The text of a file; Excel's "Unicode text" is UTF-16 with a byte order mark, and some tools leave the mark out.
+    """Decodes a file. Excel's "Unicode text" is UTF-16 with a byte order mark, which some tools omit.
 
     Raises:
-        UnicodeDecodeError: it is in another encoding.
+        UnicodeDecodeError: the file has another encoding.
     """
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return data.decode("utf-16")
@@ -96,12 +96,12 @@ def _decoded(data: bytes) -> str:
 
 
 def _stripped(value: str | None) -> str:
-    """A cell without surrounding spaces, byte order marks and zero-width spaces."""
+    """Returns a cell without surrounding spaces, byte order marks and zero-width spaces."""
     return (value or "").strip().strip("\ufeff\u200b").strip()
 
 
 def column_name(text: str | None) -> str:
-    """A column name in lower case, without surrounding spaces."""
+    """Returns a column name in lower case, without surrounding spaces."""
     return _stripped(text).lower()
 
 

@@ -1,4 +1,4 @@
-"""Lists the images below a folder, and what else is there that somebody may have taken for one."""
+"""Lists the images below a folder, and other files that may have been intended as images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["is_hidden", "leaves", "walk"]
 # Folders that operating systems and tools add: macOS archives, Synology thumbnails, Windows' bin, Python's cache.
 _TOOLS = {"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found", "__pycache__"}
 _ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst")
-# Files that accompany images. Nobody expects them in a cohort, so nothing is said about them.
+# Files that accompany images. Nobody expects them in a cohort, so they are not reported.
 _DOCUMENTS = (
     *(".txt", ".md", ".rst", ".pdf", ".doc", ".docx", ".rtf", ".odt", ".html", ".htm", ".css", ".js", ".log"),
     *(".csv", ".tsv", ".xls", ".xlsx", ".ods", ".json", ".xml", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".db"),
@@ -22,16 +22,16 @@ _NOTES = {"dicomdir", "readme", "license", "licence", "changes", "changelog", "a
 
 
 def walk(root: Path) -> tuple[list[Path], list[Rejected]]:
-    """All images below a folder.
+    """Returns all images below a folder.
 
-    Hidden files and folders are skipped without a word. Archives are never opened. Links to folders are not followed,
-    nor are links to files outside the folder.
+    Hidden files and folders are skipped silently. Archives are never opened. Links to folders are not followed, nor are
+    links to files outside the folder.
 
     Args:
         root: the folder; it may be a link itself.
 
     Returns:
-        (images in the order of their paths, other files that may be images or contain some).
+        (images in the order of their paths, other files that may be or contain images).
     """
     inside = root.resolve()
     images: list[Path] = []
@@ -51,17 +51,17 @@ def walk(root: Path) -> tuple[list[Path], list[Rejected]]:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder is hidden, or a tool's own."""
+    """Returns whether a file or folder is hidden, or belongs to a tool."""
     return name.startswith(".") or name.casefold() in _TOOLS
 
 
 def leaves(path: Path, folders: tuple[Path, ...]) -> bool:
-    """Whether a path is a link to something outside all of `folders`."""
+    """Returns whether a path is a link to something outside all of `folders`."""
     return path.is_symlink() and not any(path.resolve().is_relative_to(folder.resolve()) for folder in folders)
 
 
 def _reason(path: Path, inside: Path) -> str:
-    """Why a file is not an image to read, or ""."""
+    """Returns why a file is not a readable image, or ""."""
     name = path.name.casefold()
     if leaves(path, (inside,)):
         return "a link out of the folder, which is not followed"

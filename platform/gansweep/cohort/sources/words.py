@@ -1,4 +1,4 @@
-"""Names as people write them: missing values, spellings of one patient, labels that look alike."""
+"""Normalises names: missing values, spellings of one patient, similar labels."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 __all__ = ["canonical", "given", "known_patient", "look_alikes", "patient_spelling"]
 
-# What spreadsheets, pandas, R, SQL and BIDS write for a value that is not there.
+# Missing values as written by spreadsheets, pandas, R, SQL and BIDS.
 _MISSING = {"", "nan", "n/a", "na", "none", "null", "nil", "nat", "<na>", "#n/a", "#na", "?", "-", "--"}
-# What de-identification tools write instead of an identifier. It would join all patients into one.
+# Replacements for identifiers by de-identification tools. They would merge all patients into one.
 _NOBODY = {"anonymous", "anonymized", "anonymised", "anon", "deidentified", "de-identified", "removed", "unknown"}
 
 
@@ -27,19 +27,19 @@ def canonical(text: str) -> str:
 
 
 def given(text: str) -> str:
-    """The canonical text, or "" if it stands for a missing value: `nan`, `n/a`, `none`."""
+    """Returns the canonical text, or "" if it stands for a missing value: `nan`, `n/a`, `none`."""
     text = canonical(text)
     return "" if text.casefold() in _MISSING else text
 
 
 def known_patient(text: str) -> str:
-    """The canonical patient identifier, or "" if it names nobody: a missing value, or `ANONYMOUS`."""
+    """Returns the canonical patient identifier, or "" if it identifies nobody: a missing value, or `ANONYMOUS`."""
     text = given(text)
     return "" if text.casefold() in _NOBODY else text
 
 
 def patient_spelling(text: str) -> str:
-    """What all spellings of one identifier have in common.
+    """Returns a normal form that is equal for all spellings of one identifier.
 
     Case, leading zeros, the `.0` of a number that passed through a float, invisible characters, and what stands between
     letters and a number do not count: 7, 007 and 7.0 are equal, and so are P007, p7, P-07 and p_7.
@@ -51,9 +51,9 @@ def patient_spelling(text: str) -> str:
 
 
 def look_alikes(labels: Iterable[str]) -> list[tuple[str, str]]:
-    """Pairs of labels that may be meant to be one.
+    """Returns pairs of labels that may mean the same class.
 
-    They are equal but for case, spaces and punctuation, or but for a plural, or one is the other with a suffix:
+    They differ only in case, spaces and punctuation, or in a plural, or one is the other with a suffix:
     `adenocarcinoma` and `adenocarcinoma_left.lower.lobe_T2`.
     """
     names = sorted(labels)

@@ -1,4 +1,4 @@
-"""What a generated CT says in Hounsfield units: how much calcium and where, the densities, and left against right."""
+"""Metrics of generated CT in Hounsfield units: amount and location of calcium, densities, and left-right symmetry."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ NAMES = (
     *("asymmetry", "asymmetry_real"),
 )
 CALCIFIED_HU = 130.0
-"""From here on it is calcium (Agatston et al. 1990); grey matter with usual noise ends well below."""
+"""Threshold of calcium (Agatston et al. 1990). Grey matter with typical noise is well below it."""
 HEAD_HU = -150.0
-"""Fat and all that is denser belongs to the head, air does not."""
+"""Threshold of the head: fat and everything denser is above it, air is below."""
 SHELL = 0.2
-"""Of the head's inscribed radius: how far scalp and skull reach in from the surface (15 of 85 mm, and some more)."""
+"""Depth of scalp and skull as a fraction of the head's inscribed radius (15 of 85 mm, with a margin)."""
 QUANTILES = 64
 INF = float("inf")
 
 
 @dataclass(frozen=True)
 class _Heads:
-    """Hounsfield units inside the head of each image that has one.
+    """Hounsfield units inside the head, for each image that shows one.
 
     Args:
-        hu: `[m, H, W]`.
-        inside: `[m, H, W]`.
-        rows: `[m]` of the set.
+        hu: Hounsfield units `[m, H, W]`.
+        inside: masks of the inside of the head `[m, H, W]`.
+        rows: rows of the images in the set `[m]`.
         of: the set.
     """
 
@@ -57,36 +57,38 @@ class _Heads:
     of: ImageSet
 
     def sample(self, values: NDArray[np.float64]) -> Sample:
-        """One value, or row of values, of each image."""
+        """Returns one value, or one row of values, per image as a sample."""
         return Sample.of(torch.from_numpy(values), self.of, self.rows)
 
     def within(self, halves: tuple[Tensor, Tensor]) -> list[Tensor]:
-        """`[m]` each, which images are of a half."""
+        """Returns, for each half, a mask `[m]` of the images in it."""
         return [torch.isin(self.rows, half) for half in halves]
 
 
 def hounsfield_values(sets: Sets, window: Window | None, positive: int) -> dict[str, MetricValue]:
-    """The figures of `NAMES`, of sets whose window shows air as well as calcium; absent with the reason.
+    """Computes the figures in `NAMES` for sets whose window shows both air and calcium; else absent with the reason.
 
-    `calcified_volume`: the fraction of what is inside the skull that is calcified, by area in each slice. Over many
-    slices this is the fraction by volume (Delesse 1848). Mean over the fake images of the positive class (of all where
-    there is one class), beside that of the real ones; range [0, 1]. `calcified_volume_distance`: 1-Wasserstein distance
-    of the two distributions over images, in the same unit: a mean may be right and every image alike. `lateralisation`:
-    on which side the calcium is: the distances of calcified pixels from the mirror line, left negative, summed in each
-    slice, over the sum of the absolute distances, both over all slices of the positive class; range [0, 1], 0: as much
-    to the left as to the right, 1: each slice on one side only. Read it beside `calcified_volume`, for harmless specks
-    are one-sided. `hu_distance`:
-    1-Wasserstein distance of the densities inside the skull, every image with the same weight, in HU. `asymmetry`: mean
-    absolute difference to the mirror image, in HU, beside that of the real images. Distances: lower is better, compare
-    `_matched` with `_floor`; of the others, like the real is good.
+    - `calcified_volume`: calcified fraction of the inside of the skull, by area in each slice. Over many slices this is
+      the fraction by volume (Delesse 1848). Mean over the fake images of the positive class (of all if there is one
+      class), with that of the real images; range [0, 1].
+    - `calcified_volume_distance`: 1-Wasserstein distance between the two distributions over images, in the same unit.
+      The mean may be right even if every image is alike.
+    - `lateralisation`: on which side the calcium is. In each slice, the signed distances of calcified pixels from the
+      mirror line are summed, left negative. The absolute sums are added over all slices of the positive class and
+      divided by the sum of the absolute distances. Range [0, 1]; 0: equal on both sides, 1: each slice on one side
+      only. Read it together with `calcified_volume`, because harmless specks are one-sided.
+    - `hu_distance`: 1-Wasserstein distance between the densities inside the skull, with equal weight for every image,
+      in HU.
+    - `asymmetry`: mean absolute difference from the mirror image, in HU, with that of the real images.
 
-    Small lesions in large pixels are shown denser or fainter than they are; both sets must have come through the same
+    For distances, lower is better; compare `_matched` with `_floor`. The other figures should be close to those of the
+    real images. Small lesions in large pixels appear denser or fainter than they are, so both sets must have the same
     window and size.
 
     Args:
-        sets: CT images, and their halves.
-        window: how HU became [0, 1]; None: not CT, or not known.
-        positive: the class with calcifications.
+        sets: CT images and their halves.
+        window: window that maps HU to [0, 1]; None if the images are not CT or the window is unknown.
+        positive: index of the class with calcifications.
     """
     if window is None:
         return dict.fromkeys(NAMES, sets.absent("not CT in Hounsfield units"))
@@ -123,7 +125,7 @@ def _calcium(sets: Sets, real: _Heads, fake: _Heads, positive: int, remark: str)
 
 
 def _lateralisation(heads: _Heads, chosen: Tensor, sets: Sets, remark: str) -> MetricValue:
-    """Over those of the chosen slices that have calcium."""
+    """Returns the lateralisation over the chosen slices that have calcium."""
     calcium = (heads.hu >= CALCIFIED_HU) & heads.inside
     of_slices = np.array([sides(*pair) for pair in zip(calcium, heads.inside, strict=True)])
     found = heads.sample(of_slices)[chosen & torch.from_numpy(of_slices[:, 1] > 0)]
@@ -165,11 +167,12 @@ def _heads(images: ImageSet, window: Window) -> _Heads:
 
 
 def inside_head(hu: NDArray[Any]) -> NDArray[np.bool_]:
-    """What lies inside the skull of a head's slice `[H, W]` in HU; nowhere where no head is seen.
+    """Returns a mask of the inside of the skull in a slice `[H, W]` in HU; empty if there is no head.
 
-    The head is the largest connected thing that is no air, holes filled; inside is what is further from its surface
-    than a fifth of its inscribed radius, less what is as dense as calcium and connected with something further out: the
-    skull, where it is thick or cut aslant. A closed skull is not asked for: a generator may draw one with gaps.
+    The head is the largest connected component that is not air, with holes filled. Its inside is everything further
+    from the surface than a fifth of the inscribed radius, except what is as dense as calcium and connected to something
+    further out: the skull where it is thick or cut obliquely. The skull need not be closed, because a generator may
+    draw gaps.
     """
     from scipy import ndimage
 
@@ -177,31 +180,34 @@ def inside_head(hu: NDArray[Any]) -> NDArray[np.bool_]:
     if not found:
         return np.zeros(hu.shape, dtype=bool)
     head = ndimage.binary_fill_holes(parts == int(np.bincount(parts.ravel())[1:].argmax()) + 1)
-    depth = ndimage.distance_transform_edt(np.pad(head, 1))[1:-1, 1:-1]  # beyond the picture there is air
+    depth = ndimage.distance_transform_edt(np.pad(head, 1))[1:-1, 1:-1]  # the outside of the image counts as air
     deep = depth > SHELL * depth.max()
     dense, _ = ndimage.label((hu >= CALCIFIED_HU) & head, structure=np.ones((3, 3)))
     inside: NDArray[np.bool_] = deep & ~(np.isin(dense, np.unique(dense[~deep])) & (dense > 0))
-    # Specks of noise are no head.
+    # Specks of noise are not a head.
     return inside if inside.sum() >= 0.02 * inside.size else np.zeros(hu.shape, dtype=bool)
 
 
 def calcified(hu: NDArray[Any], inside: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Share `[m]` of what is `inside` `[m, H, W]` that has 130 HU or more."""
+    """Returns the fraction `[m]` of the `inside` `[m, H, W]` that has 130 HU or more."""
     found: NDArray[np.float64] = ((hu >= CALCIFIED_HU) & inside).sum((1, 2)) / inside.sum((1, 2))
     return found
 
 
 def quantiles_of(hu: NDArray[Any], inside: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Quantiles `[m, 64]` of the HU `inside`: each image with the same weight, whatever its head's size."""
+    """Returns quantiles `[m, 64]` of the HU `inside`.
+
+    Every image has the same weight, whatever the size of its head.
+    """
     levels = (np.arange(QUANTILES) + 0.5) / QUANTILES
     return np.stack([np.quantile(image[within], levels) for image, within in zip(hu, inside, strict=True)])
 
 
 def mirror_line(inside: NDArray[np.bool_]) -> int:
-    """Twice the column of the upright line about which what is `inside` `[H, W]` and its mirror image overlap most.
+    """Returns twice the column of the vertical line about which `inside` `[H, W]` and its mirror image overlap most.
 
-    So the mirror image of column x is the line less x, and the line may lie between two columns. It is looked for
-    within a sixteenth of the width of the centre of mass.
+    The mirror image of column x is then the line minus x, and the line may lie between two columns. The search covers a
+    sixteenth of the width on each side of the centre of mass.
     """
     width = inside.shape[1]
     profile = inside.sum(0).astype(np.float64)
@@ -211,9 +217,9 @@ def mirror_line(inside: NDArray[np.bool_]) -> int:
 
 
 def asymmetry(hu: NDArray[Any], inside: NDArray[np.bool_]) -> float:
-    """Mean absolute difference in HU between a slice `[H, W]` and its mirror image, where both are inside.
+    """Returns the mean absolute difference in HU between a slice `[H, W]` and its mirror image, where both are inside.
 
-    A head that is turned is asymmetric by this measure, in real images as in fake ones.
+    A rotated head is asymmetric by this measure, in real and in fake images.
     """
     line = mirror_line(inside)
     within = np.logical_and(*_mirrored(inside, line))
@@ -222,16 +228,18 @@ def asymmetry(hu: NDArray[Any], inside: NDArray[np.bool_]) -> float:
 
 
 def sides(calcium: NDArray[np.bool_], inside: NDArray[np.bool_]) -> tuple[float, float]:
-    """How far pixels of `calcium` `[H, W]` lie from the mirror line, in pixels: |sum|, left negative, and sum of |.|.
+    """Returns the distances of `calcium` pixels `[H, W]` from the mirror line, in pixels.
 
-    The first is 0 where deposits mirror each other, and as much as the second where all are on one side.
+    |sum|, left negative, and sum of |.|.
+
+    The first is 0 if deposits mirror each other, and equals the second if all are on one side.
     """
     away = np.nonzero(calcium)[1] - mirror_line(inside) / 2
     return abs(float(away.sum())), float(np.abs(away).sum())
 
 
 def _mirrored(image: NDArray[Any], line: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The columns whose mirror images are in the picture, and these."""
+    """Returns the columns whose mirror images are within the image, and these mirror images."""
     width = image.shape[1]
     part = image[:, max(0, line - width + 1) : min(width - 1, line) + 1]
     return part, part[:, ::-1]

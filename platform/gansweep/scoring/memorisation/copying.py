@@ -1,8 +1,8 @@
-"""Statistics of copying: how far a generator's samples give away which patients it was trained on.
+"""Statistics of copying: how much a generator's samples reveal which patients it was trained on.
 
-To a generator that has learnt and not memorised, its training patients and other patients of the same source are
-alike. Each statistic here has a value that is known beforehand for such a generator, if the distances do not know one
-from the other either: those of an encoder that was trained on the training patients do.
+For a generator that has learned without memorising, its training patients are like other patients of the same source.
+Each statistic has a known value for such a generator, provided that the distances treat both groups equally too. The
+distances of an encoder trained on the training patients do not.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Attack", "Copies", "Owners", "closer_than_held_out", "copies", "membership_auc", "memorisation_excess"]
 
 Owners = tuple["Sequence[str]", "Sequence[str]"]
-"""Whose images the values of two sets belong to; the same name on both sides means two patients."""
+"""Patients of the images in two sets. The same name in both sets means two different patients."""
 
 DEALS = 2000
 HALVES = 200
@@ -33,12 +33,12 @@ HALVES = 200
 
 @dataclass(frozen=True)
 class Copies:
-    """Which samples one training patient stands nearer to than real images stand to another patient.
+    """Samples that are nearer to one training patient than real images are to another patient.
 
     Args:
-        threshold: of `nearness`.
-        found: `[n]` which samples are below it.
-        expected, low, high: the fraction of fresh patients that is below it, and its interval.
+        threshold: threshold of `nearness`.
+        found: mask `[n]` of the samples below the threshold.
+        expected, low, high: expected fraction of new patients below the threshold, and its interval.
     """
 
     threshold: float
@@ -49,12 +49,12 @@ class Copies:
 
 
 class Attack(NamedTuple):
-    """How well a membership attack does.
+    """Result of a membership attack.
 
     Args:
-        area: under its ROC curve.
-        low, high: the 95 % interval of the area.
-        p: the chance of an area as large with members drawn at random.
+        area: area under its ROC curve.
+        low, high: 95 % interval of the area.
+        p: probability of an area this large if members are drawn at random.
     """
 
     area: float
@@ -66,15 +66,15 @@ class Attack(NamedTuple):
 def memorisation_excess(to_training: Nearest, to_held_out: Nearest, seed: int = 0) -> tuple[float, float, float]:
     """How many more samples are nearest to a training patient than chance would have it, with its 95 % interval.
 
-    With P_t training and P_h held-out patients, a sample of a generator that does not know one from the other is
-    nearest to a training patient with probability e = P_t / (P_t + P_h). With s the fraction found, the excess is
-    (s - e) / (1 - e). 0 is the null value; 1: every sample is nearest to a training patient; where some samples are
-    copies and the others know nothing, it is the fraction of copies. At most 1; negative where held-out patients are
-    nearer, as they are in the features of an encoder that was trained on the training patients, for whatever samples.
-    With few held-out patients the interval is wide.
+    Let there be P_t training and P_h held-out patients. If a generator treats both groups equally, a sample is nearest
+    to a training patient with probability e = P_t / (P_t + P_h). With the observed fraction s, the excess is (s - e) /
+    (1 - e). The null value is 0. At 1, every sample is nearest to a training patient. If some samples are copies and
+    the others are independent, the excess is the fraction of copies. It is at most 1, and negative if held-out patients
+    are nearer. This happens in the features of an encoder trained on the training patients, for any samples. With few
+    held-out patients the interval is wide.
 
-    The interval is by the half-sample jackknife over patients and samples (Shao & Wu 1989), and not narrower than
-    that of a proportion of the samples.
+    The interval is computed by the half-sample jackknife over patients and samples (Shao & Wu 1989), and is at least as
+    wide as that of a proportion of the samples.
 
     Args:
         to_training: distances of n samples to the nearest of p training patients, p > 1.
@@ -82,7 +82,7 @@ def memorisation_excess(to_training: Nearest, to_held_out: Nearest, seed: int = 
         seed: of the halves.
 
     Returns:
-        value, low, high.
+        Value, lower and upper bound.
     """
     generator = torch.Generator().manual_seed(seed)
 
@@ -114,20 +114,21 @@ def memorisation_excess(to_training: Nearest, to_held_out: Nearest, seed: int = 
 def closer_than_held_out(
     samples: Tensor, held_out: Tensor, owners: Owners, seed: int = 0
 ) -> tuple[float, float, float]:
-    """The chance that a sample lies nearer to its nearest training image than a held-out image does to its own.
+    """Returns the probability that a sample is nearer to a training image than a held-out image is.
 
-    Range [0, 1]. 0.5 for a generator that draws from the true distribution; higher: its samples lie nearer to the
-    training images than fresh real images do. Not only copies do: smooth images, as of a GAN in its first hours, lie
-    nearer to everything than a real image does. So this describes, and decides nothing.
+    Both distances are to the nearest training image. Range [0, 1]. The value is 0.5 for a generator that draws from the
+    true distribution. Higher values mean that samples are nearer to the training images than new real images are.
+    Copies are not the only cause: smooth images, such as those of a GAN early in training, are nearer to everything
+    than a real image is. The value is therefore descriptive and does not affect the verdict.
 
     Args:
-        samples: `[n]` distances to the nearest training image.
-        held_out: `[m]` likewise.
-        owners: each sample is its own; patients of the held-out images, of at least two.
-        seed: of the bootstrap over samples and patients.
+        samples: distances of samples to the nearest training image `[n]`.
+        held_out: the same for held-out images `[m]`.
+        owners: one owner per sample, and the patients of the held-out images, at least two.
+        seed: seed of the bootstrap over samples and patients.
 
     Returns:
-        value and its 95 % interval.
+        Value, lower and upper bound (95 % interval).
 
     Source:
         Meehan, Chaudhuri & Dasgupta 2020, "A Non-Parametric Test to Detect Data-Copying in Generative Models",
@@ -137,18 +138,18 @@ def closer_than_held_out(
 
 
 def copies(of_samples: Tensor, of_real: Tensor, patients: Sequence[str]) -> Copies:
-    """Finds the samples to which one training patient stands nearer than to real images of other patients.
+    """Finds samples that are nearer to one training patient than real images are to other patients.
 
-    The threshold is an order statistic of P real patients, each by the lowest `nearness` among its images: the lowest
-    of all, or from 199 patients on the one that a hundredth is below. A fresh patient of the same source falls below
-    the k-th lowest of P with a probability that is distributed as Beta(k, P + 1 - k), however nearness itself is
-    distributed (Wilks 1941, "Determination of Sample Sizes for Setting Tolerance Limits"). Its mean and its 95 %
-    interval say what may be found without any copying.
+    The threshold is an order statistic of P real patients, each with the lowest `nearness` among its images. It is the
+    lowest value, or from 199 patients on the value with a hundredth of the patients below it. The probability that a
+    new patient of the same source is below the k-th lowest of P has the distribution Beta(k, P + 1 - k), whatever the
+    distribution of nearness (Wilks 1941, "Determination of Sample Sizes for Setting Tolerance Limits"). Its mean and
+    its 95 % interval give the fraction to expect without any copying.
 
     Args:
-        of_samples: `[n]` nearness of samples to training patients.
-        of_real: `[m]` nearness of real images to training patients other than their own.
-        patients: `[m]` whose they are.
+        of_samples: nearness of samples to training patients `[n]`.
+        of_real: nearness of real images to training patients other than their own `[m]`.
+        patients: patients of the real images `[m]`.
     """
     ordered = lowest_by_patient(of_real, patients).sort().values
     k = max(1, (len(ordered) + 1) // 100)
@@ -159,28 +160,29 @@ def copies(of_samples: Tensor, of_real: Tensor, patients: Sequence[str]) -> Copi
 
 
 def membership_auc(members: Tensor, others: Tensor, owners: Owners, seed: int = 0) -> Attack:
-    """How well an attacker who has nothing but samples tells whom a generator was trained on.
+    """Measures how well an attacker who has only samples can identify the training patients.
 
-    The attack calls an image the likelier a training image, the nearer the nearest sample is. The area under its ROC
-    curve: 0.5 is the null value, 1 a total leak. It depends on the number of samples: few of them cannot show what
-    each of many patients gave away.
+    The attack ranks images by the distance to their nearest sample: the nearer, the more likely a training image. The
+    result is the area under the attack's ROC curve. The null value is 0.5, and 1 is a total leak. It depends on the
+    number of samples: few samples cannot reveal each of many patients.
 
-    In the features of an encoder trained on the members it errs a little to the side of no leak: of a generator
-    that knows nobody the area was 0.44 (95 %: 0.39 to 0.49), and 0.48 (0.45 to 0.52) with an encoder trained on third
-    patients (12 cohorts: `test_an_encoder_that_saw_the_training_patients_moves_the_excess`).
+    In the features of an encoder trained on the members, the area is slightly too low. For a generator that knows no
+    patient it was 0.44 (95 %: 0.39 to 0.49), and 0.48 (0.45 to 0.52) with an encoder trained on third patients (12
+    cohorts: `test_an_encoder_that_saw_the_training_patients_moves_the_excess`).
 
     Args:
-        members: `[m]` distances of training images to their nearest samples.
-        others: `[k]` the same of held-out images.
+        members: distances of training images to their nearest samples `[m]`.
+        others: the same for held-out images `[k]`.
         owners: their patients, at least two on each side.
-        seed: of resampling.
+        seed: seed of resampling.
 
     Returns:
-        The area; its 95 % interval, by a bootstrap over patients; and the chance of an area as large had the members
-        been drawn from all these patients at random (a one-sided permutation test over patients, right for few too).
+        The area; its 95 % interval, by a bootstrap over patients; and the probability of an area this large if the
+        members were drawn at random from all these patients (a one-sided permutation test over patients, valid for few
+        patients too).
 
     Raises:
-        ConfigError: fewer than two patients on a side.
+        ConfigError: a side has fewer than two patients.
 
     Source:
         Chen et al. 2020, "GAN-Leaks", section 4.2 (full black-box attack).
@@ -194,12 +196,12 @@ def membership_auc(members: Tensor, others: Tensor, owners: Owners, seed: int = 
     dealt = np.random.default_rng(seed).permuted(np.tile(is_member, (DEALS, 1)), axis=1)
     size = dealt @ counts
     areas = (dealt @ sums - size * (size + 1) / 2) / (size * (len(ranks) - size))
-    # The deal that was made is one of those possible, hence the ones; rounding must not make it lose to itself.
+    # The actual assignment is one of the possible ones, hence the ones. The tolerance keeps rounding from excluding it.
     return Attack(value, low, high, float((1 + (areas >= value - 1e-9).sum()) / (1 + DEALS)))
 
 
 def _auc(scores: Tensor, others: Tensor, owners: Owners, seed: int) -> tuple[float, float, float]:
-    """P(score > other), ties half, and its 95 % interval by a bootstrap over patients."""
+    """Returns P(score > other), ties counted half, and its 95 % interval by a bootstrap over patients."""
     both = torch.cat([scores, others]).double().numpy()
     labels = np.repeat(np.array([1, 0]), [len(scores), len(others)])
     return interval(Predictions(np.stack([-both, both], 1)[None], labels, _names(owners), 1), "auroc", seed=seed)

@@ -1,4 +1,4 @@
-"""Whether a generator copies the patients it was trained on: the figures, the verdict, and the pairs to look at."""
+"""Memorisation test of a generator: the figures, the verdict, and the pairs of images to inspect."""
 
 from __future__ import annotations
 
@@ -37,12 +37,13 @@ FIGURES = tuple(
 
 @dataclass(frozen=True)
 class MemorisationLimits:
-    """The limits beyond which a generator is said to have memorised. One figure over its limit is enough.
+    """Limits beyond which a generator counts as having memorised patients. One figure over its limit is enough.
 
     Args:
-        copies: fraction of samples that are copies. The lower end of its interval must be above this limit, and above
-            the upper end of what fresh patients give (`copies_*_floor`).
-        membership_auc: the lower end of the membership attack's interval must be above this limit.
+        copies: maximum fraction of samples that are copies. It is exceeded if the lower end of the interval is above
+            it, and above the upper end of what new patients give (`copies_*_floor`).
+        membership_auc: maximum area of the membership attack. It is exceeded if the lower end of the interval is above
+            it.
         p: maximum p-value of the membership attack, if members are drawn at random.
     """
 
@@ -53,13 +54,14 @@ class MemorisationLimits:
 
 @dataclass(frozen=True)
 class Closest:
-    """A sample and the real images nearest to it, as rows of the sets compared.
+    """A sample and the real images nearest to it, as rows of the compared sets.
 
     Args:
         sample: the synthetic image.
         training: its nearest training image.
-        held_out: its nearest held-out image; None where there is none.
-        ratio: `nearness` over the threshold of a copy, in pixels or in features, where it is less; below 1: a copy.
+        held_out: its nearest held-out image, or None if there are none.
+        ratio: `nearness` divided by the threshold of a copy, in pixels or features, whichever is lower. Below 1: a
+            copy.
     """
 
     sample: int
@@ -70,13 +72,13 @@ class Closest:
 
 @dataclass(frozen=True)
 class Memorisation:
-    """What was found.
+    """Result of the memorisation test.
 
     Args:
-        figures: by name, in pixels and in features; absent ones with their reason.
-        memorised: whether a figure is over its limit; None: nothing could be checked.
+        figures: figures by name, in pixels and in features; absent figures have a reason.
+        memorised: whether a figure is over its limit; None if nothing could be checked.
         reason: which figures are over their limits, or why nothing could be checked.
-        counts: training and held-out images and patients, samples.
+        counts: numbers of training and held-out images and patients, and of samples.
         closest: the samples nearest to a training image, nearest first.
     """
 
@@ -98,29 +100,31 @@ def assess(
     seed: int = 0,
     pairs: int = 12,
 ) -> Memorisation:
-    """Compares a generator's samples with the images it was trained on and with images it never saw.
+    """Compares a generator's samples with its training images and with images that it never saw.
 
     The figures are those of `gansweep.scoring.memorisation.copying`, in pixels (`pixel_distances`) and in features:
     `memorisation_excess_pixels`, `closer_than_held_out_pixels`, `copies_pixels` with `copies_pixels_floor`,
-    `membership_auc_pixels`, and so on. `copies` and `membership_auc` make the verdict.
+    `membership_auc_pixels`, and so on. `copies` and `membership_auc` determine the verdict.
 
-    `memorisation_excess_features` is absent where the extractor was trained on real images of the cohort. Such an
-    encoder spreads the patients that it was trained on, fresh images come to lie nearer to the others, and the value of
-    a generator that knows nobody is no longer 0: its mean was -0.41 (95 %: -0.50 to -0.32; 12 cohorts of 60 training
-    and 60 held-out patients, one image of 16 pixels each, 600 steps), and -0.02 (-0.08 to 0.04) with an encoder trained
-    on third patients (`test_an_encoder_that_saw_the_training_patients_moves_the_excess`).
+    `memorisation_excess_features` is absent if the extractor was trained on real images of the cohort. Such an encoder
+    spreads its training patients apart, so that new images are nearer to the other patients. The value for a generator
+    that knows no patient is then not 0: its mean was -0.41 (95 %: -0.50 to -0.32; 12 cohorts of 60 training and 60
+    held-out patients, one image of 16 pixels each, 600 steps), and -0.02 (-0.08 to 0.04) with an encoder trained on
+    third patients (`test_an_encoder_that_saw_the_training_patients_moves_the_excess`).
 
-    Held-out images that are equal to a training image are left out, with a remark.
+    Held-out images that equal a training image are left out, with a remark.
 
     Args:
-        samples: `[n, C, H, W]` synthetic images in [-1, 1].
-        training: all the images the generator was trained on.
-        held_out: images of patients of the same source that it was not trained on; None: there are none.
-        extractor: of features. With None, or a text that says why there is none, figures in features are absent.
-        origins: how many patients' images the samples were made from, which makes them alike; None: from noise.
-        limits: of the verdict; None: the documented ones.
-        seed: of resampling.
-        pairs: how many of the samples nearest to a training image to name.
+        samples: synthetic images `[n, C, H, W]` in [-1, 1].
+        training: all training images of the generator.
+        held_out: images of other patients from the same source; None if there are none.
+        extractor: feature extractor. With None, or a text with the reason for its absence, figures in features are
+            absent.
+        origins: number of patients from whose images the samples were made, which makes them alike; None: made from
+            noise.
+        limits: limits of the verdict; None: the documented ones.
+        seed: seed of resampling.
+        pairs: number of samples nearest to a training image to return.
     """
     images = ImagesToCompare.of(samples, training, held_out, origins, seed)
     if reason := images.unusable():
@@ -151,7 +155,7 @@ def _as_features(images: ImagesToCompare, extractor: Extractor) -> Representatio
 
 
 def _named(findings: Findings, name: str, remark: str, features: str = "") -> dict[str, MetricValue]:
-    """The figures under their full names: `copies_floor` in pixels is `copies_pixels_floor`."""
+    """Returns the figures under their full names: `copies_floor` in pixels becomes `copies_pixels_floor`."""
     found = {}
     for figure, value in findings.figures.items():
         base, floor, _ = figure.partition("_floor")
@@ -161,7 +165,7 @@ def _named(findings: Findings, name: str, remark: str, features: str = "") -> di
 
 
 def _over(findings: Findings, name: str, limits: MemorisationLimits) -> list[str]:
-    """The figures over their limits, in words."""
+    """Describes the figures that are over their limits."""
     over = []
     copied = findings.figures["copies"]
     floor = findings.figures["copies_floor"]
@@ -181,7 +185,7 @@ def _percent(fraction: MetricValue) -> str:
 
 
 def _closest(findings: Sequence[Findings], held_out_rows: Tensor, count: int) -> tuple[Closest, ...]:
-    """The samples that come nearest to being copies, each in the representation where it comes nearest."""
+    """Returns the samples nearest to being copies, each in the representation in which it is nearest."""
     ratios = torch.stack([one.nearness.double() / max(one.copies.threshold, 1e-12) for one in findings])
     least, which = ratios.min(0)
     found = []

@@ -1,4 +1,4 @@
-"""The figures of copying, in pixels or in an extractor's features."""
+"""Figures of copying, in pixels or in an extractor's features."""
 
 from __future__ import annotations
 
@@ -36,27 +36,30 @@ if TYPE_CHECKING:
 __all__ = ["Findings", "ImagesToCompare", "Representation", "find_copying"]
 
 MOST_IMAGES = 1000
-"""Images of a set behind the membership attack and the threshold of copies: whole patients, drawn at random."""
+"""Maximum number of images of a set in the membership attack and the threshold of copies.
+
+Randomly drawn whole patients.
+"""
 LEAST_PATIENTS = 3
-"""Training patients. With fewer, no patient can be nearer than the others."""
+"""Minimum number of training patients. With fewer, no patient can be nearer than the others."""
 
 
 @dataclass(frozen=True)
 class ImagesToCompare:
-    """Samples, and the real images they are compared with.
+    """Samples, and the real images that they are compared with.
 
     Args:
-        samples: `[n, C, H, W]` synthetic images.
-        independent: how many of the samples have an origin of their own.
-        training: what the generator was trained on.
-        held_out: what the generator never saw. None of these is equal to a training image.
-        training_patients: of each training image.
-        held_out_patients: of each held-out image.
-        held_out_rows: of each held-out image, its row among the images that were given.
-        drawn_training: rows of the training images behind costly statistics.
-        drawn_held_out: rows of the held-out images behind costly statistics.
-        remark: on the images.
-        seed: of resampling.
+        samples: synthetic images `[n, C, H, W]`.
+        independent: number of samples with independent origins.
+        training: training images of the generator.
+        held_out: images that the generator never saw. None of them equals a training image.
+        training_patients: patient of each training image.
+        held_out_patients: patient of each held-out image.
+        held_out_rows: row of each held-out image among the images passed in.
+        drawn_training: rows of the training images used for costly statistics.
+        drawn_held_out: rows of the held-out images used for costly statistics.
+        remark: remark on the images.
+        seed: seed of resampling.
     """
 
     samples: Tensor
@@ -75,14 +78,14 @@ class ImagesToCompare:
     def of(
         cls, samples: Tensor, training: ImageSet, held_out: ImageSet | None, origins: int | None, seed: int
     ) -> ImagesToCompare:
-        """Leaves out held-out images that are equal to a training image, and draws patients.
+        """Leaves out held-out images that equal a training image, and draws patients.
 
         Args:
             samples: synthetic images.
-            training: what the generator was trained on.
-            held_out: what it never saw; None: there is nothing.
-            origins: how many patients' images the samples were made from; None: they come from noise.
-            seed: of the draw.
+            training: training images of the generator.
+            held_out: images that it never saw; None if there are none.
+            origins: number of patients from whose images the samples were made; None: made from noise.
+            seed: seed of the draw.
         """
         images = training.images[:0] if held_out is None else held_out.images
         patients = () if held_out is None else _patients(held_out)
@@ -108,7 +111,7 @@ class ImagesToCompare:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Images and patients."""
+        """Returns the numbers of images and patients."""
         return {
             "training_images": len(self.training),
             "training_patients": len(set(self.training_patients)),
@@ -118,7 +121,7 @@ class ImagesToCompare:
         }
 
     def unusable(self) -> str:
-        """Why nothing can be compared; empty where it can."""
+        """Returns why nothing can be compared, or an empty string."""
         known = self.counts["training_patients"]
         if known < LEAST_PATIENTS:
             return f"{known} training patients; nearest neighbours need at least {LEAST_PATIENTS}"
@@ -126,23 +129,23 @@ class ImagesToCompare:
         return f"{bad} samples hold values that are not finite" if bad else ""
 
     def metric_value(self, value: float, low: float, high: float, reason: str = "") -> MetricValue:
-        """A figure with the numbers of images behind it."""
+        """Returns a figure with its numbers of images."""
         return MetricValue(value, low, high, len(self.training) + len(self.held_out), len(self.samples), "", reason)
 
     def absent(self, reason: str) -> MetricValue:
-        """A figure that there is none of."""
+        """Returns the value of an absent figure."""
         return replace(self.metric_value(0, 0, 0, reason), value=None, low=None, high=None)
 
 
 @dataclass(frozen=True)
 class Representation:
-    """The images as a distance takes them: as pixels, or as features.
+    """The images in the form that a distance takes: as pixels or as features.
 
     Args:
-        distance: of `[n, ...]` and `[m, ...]` to `[n, m]`.
-        samples: `[n, ...]` of the samples.
-        training: `[m, ...]` of the training images.
-        held_out: `[k, ...]` of the held-out images.
+        distance: function from `[n, ...]` and `[m, ...]` to distances `[n, m]`.
+        samples: the samples `[n, ...]`.
+        training: the training images `[m, ...]`.
+        held_out: the held-out images `[k, ...]`.
     """
 
     distance: Callable[[Tensor, Tensor], Tensor]
@@ -153,10 +156,10 @@ class Representation:
 
 @dataclass(frozen=True)
 class Findings:
-    """What was found in one representation.
+    """Results in one representation.
 
     Args:
-        figures: by name.
+        figures: figures by name.
         copies: which samples are copies.
         p: of the membership attack; None where there is none.
         nearness: `[n]` of the samples to training patients.
@@ -229,7 +232,7 @@ def find_copying(images: ImagesToCompare, shown: Representation) -> Findings:
     """The figures of copying in one representation of the images."""
     samples = _compared(shown, shown.samples, shown.training, images.training_patients)
 
-    # Real images and their distances to training images of other patients: what is normal without any copying.
+    # Distances of real images to training images of other patients show what is normal without any copying.
     drawn = torch.cat([shown.training[images.drawn_training], shown.held_out[images.drawn_held_out]])
     members = len(images.drawn_training)
     real = _compared(shown, drawn, shown.training, images.training_patients, own=images.drawn_training)

@@ -1,7 +1,6 @@
-"""Who is nearest to whom: distances between images, in pixels or in features, and by patient.
+"""Nearest neighbours: distances between images, in pixels or in features, and by patient.
 
-Images of one patient are alike. What counts as a neighbour here is therefore a patient: its distance is that of its
-nearest image.
+Images of one patient are alike. A neighbour is therefore a patient, and its distance is that of its nearest image.
 """
 
 from __future__ import annotations
@@ -31,12 +30,15 @@ __all__ = [
 ]
 
 SIDE = 32
-"""Pixels a side that images are averaged down to. What is left is anatomy rather than grain: at 64 pixels a copy with
-noise of a twentieth of the grey range on it was told from fresh head CT in 7 of 100 cases, at 32 in all."""
+"""Side in pixels to which images are averaged, which keeps the anatomy and removes the grain.
+
+At 64 pixels, a copy with noise of a twentieth of the grey range was distinguished from new head CT in 7 of 100 cases,
+at 32 in all.
+"""
 SHIFT = 2
-"""Pixels of the small image that a copy may be shifted by: a sixteenth of its width."""
+"""Maximum shift of a copy in pixels of the small image: a sixteenth of its width."""
 PATIENTS_AROUND = 5
-"""Patients behind the nearest one that `nearness` compares it with."""
+"""Number of patients after the nearest one with which `nearness` compares it."""
 
 
 MOST_NEAREST = 64
@@ -92,20 +94,20 @@ def blocks_of_rows(rows: int, columns: int) -> Iterator[slice]:
 
 
 def pixel_distances(images: Tensor, others: Tensor) -> Tensor:
-    """Root mean squared difference of grey values, the least over left-right flips and small shifts.
+    """Returns root mean squared differences of grey values, minimised over left-right flips and small shifts.
 
-    Both sets are averaged down to 32 pixels first. A generator trained with flipped and shifted images copies these
-    too, hence the search over them: two flips times 25 shifts of up to a sixteenth of the width. The border that a
-    shift moves out of sight is left out of every comparison.
+    Both sets are first averaged down to 32 pixels. A generator trained with flipped and shifted images also copies
+    these, so all are searched: two flips times 25 shifts of up to a sixteenth of the width. Every comparison leaves out
+    the border that a shift can move out of sight.
 
     Range [0, 2], in units of images in [-1, 1]; 0: equal inside the border.
 
     Args:
-        images: `[n, C, H, W]` in [-1, 1], at least 8 pixels a side.
-        others: `[m, C, H, W]`.
+        images: images `[n, C, H, W]` in [-1, 1], with a side of at least 8 pixels.
+        others: images `[m, C, H, W]`.
 
     Returns:
-        `[n, m]` float32.
+        Distances `[n, m]` in float32.
     """
     small, fixed = (small_images(part) for part in (images, others))
     side = fixed.shape[-1] - 2 * SHIFT
@@ -120,14 +122,14 @@ def pixel_distances(images: Tensor, others: Tensor) -> Tensor:
 
 
 def by_patient(distances: Tensor, patients: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Distances to patients: each one's nearest image.
+    """Returns distances to patients, each the distance to the patient's nearest image.
 
     Args:
-        distances: `[n, m]` to images.
-        patients: `[m]` whose they are.
+        distances: distances to images `[n, m]`.
+        patients: patients of the images `[m]`.
 
     Returns:
-        `[n, p]` and `[m]`, the column of each image's patient; columns in order of first appearance.
+        Distances `[n, p]`, and the column of each image's patient `[m]`; columns are in order of first appearance.
     """
     column = columns_of(patients)
     least = torch.full((len(distances), int(column.max()) + 1), torch.inf, dtype=distances.dtype)
@@ -135,23 +137,24 @@ def by_patient(distances: Tensor, patients: Sequence[str]) -> tuple[Tensor, Tens
 
 
 def lowest_by_patient(values: Tensor, patients: Sequence[str]) -> Tensor:
-    """The lowest of `values` `[n]` of each patient, `[p]`."""
+    """Returns each patient's lowest value `[p]` of `values` `[n]`."""
     return by_patient(values[None], patients)[0][0]
 
 
 def nearness(distances: Tensor, around: int) -> Tensor:
-    """Distance to the nearest patient over the mean distance to the next ones: how much one stands out.
+    """Returns the distance to the nearest patient divided by the mean distance to the next ones.
 
-    Range [0, 1]; near 0 for a copy, near 1 where nobody is nearer than others, as for a blurred mean image or noise,
-    however near or far all of them are. The adaptive threshold of Carlini et al. 2023, "Extracting Training Data from
-    Diffusion Models" (section 5.1), with patients for images and the nearest one left out of the mean.
+    Range [0, 1]. It is near 0 for a copy. It is near 1 if no patient is nearer than the others, however near or far all
+    of them are, as for a blurred mean image or noise. This is the adaptive threshold of Carlini et al. 2023,
+    "Extracting Training Data from Diffusion Models" (section 5.1), with patients in place of images and without the
+    nearest one in the mean.
 
     Args:
-        distances: `[n, p]` to patients, p > `around`; inf for one that is left out.
-        around: how many next ones.
+        distances: distances to patients `[n, p]`, p > `around`; inf for a patient that is left out.
+        around: number of next patients.
 
     Returns:
-        `[n]`; 1 where all distances are zero.
+        Values `[n]`; 1 if all distances are zero.
     """
     ordered = distances.topk(min(around + 1, distances.shape[1]), largest=False).values
     others = ordered[:, 1 : around + 1].mean(1)
@@ -159,7 +162,7 @@ def nearness(distances: Tensor, around: int) -> Tensor:
 
 
 def drawn_patients(patients: Sequence[str], most: int, seed: int) -> Tensor:
-    """Rows of all images, or of those of patients drawn by chance until there are `most` images or a few more."""
+    """Returns the rows of all images, or those of randomly drawn patients who together have at least `most` images."""
     names = list(dict.fromkeys(patients))
     order = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed)).tolist()
     place = {names[index]: rank for rank, index in enumerate(order)}

@@ -1,1 +1,1 @@
-"""Metrics between two sets of images, and of a detector's answers."""
+"""Metrics of two sets of images, and of a detector's predictions."""

@@ -1,8 +1,8 @@
-"""Metrics of a detector's answers: accuracy, sensitivity, specificity and the area under the ROC curve.
+"""Metrics of a detector's predictions: accuracy, sensitivity, specificity, AUROC, Brier score and log loss.
 
-Every metric takes `Predictions` and weights `[b, n]`: how often each of the n images counts, in b resamplings of them.
-It gives `[b, s]`, one value for each resampling and each of the s trainings, NaN where no image counts. One definition
-therefore serves a trial's score, where every image counts once, and the bootstrap behind an interval.
+Every metric takes `Predictions` and weights `[b, n]`: how often each of the n images counts in each of b resamplings.
+It returns `[b, s]`, one value per resampling and per training, NaN if no image counts. The same definition therefore
+serves both a trial's score, where every image counts once, and the bootstrap of an interval.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ __all__ = [
 ]
 
 LEAST_PROBABILITY = 1e-6
-"""Of the true class, in the log loss: one confident mistake would otherwise make it infinite."""
+"""Lower limit of the true class's probability in the log loss.
+
+One confident mistake would otherwise make it infinite.
+"""
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -39,14 +42,14 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Predictions:
-    """What the detectors of one arm say about the test images.
+    """Predictions of one arm's detectors for the test images.
 
     Args:
-        probabilities: `[s, n, k]` of s trainings. Where several generators were trained, a training is a generator:
-            give the mean over the detectors trained on its samples.
-        labels: `[n]` true classes.
-        patients: `[n]` names of patients.
-        positive: the positive class; all others count as negative.
+        probabilities: class probabilities `[s, n, k]` of s trainings. If several generators were trained, one training
+            is one generator: pass the mean over the detectors trained on its samples.
+        labels: true classes `[n]`.
+        patients: patient names `[n]`.
+        positive: index of the positive class; all others count as negative.
     """
 
     probabilities: Floats
@@ -56,37 +59,38 @@ class Predictions:
 
 
 def mean_over_trainings(metric: Callable[[Predictions, Floats], Floats], predictions: Predictions) -> float:
-    """The metric with every image counted once, mean over the trainings; NaN where a probability is not finite."""
+    """Returns the metric with every image counted once, averaged over trainings; NaN if a probability is not finite."""
     if not np.isfinite(predictions.probabilities).all():
-        return math.nan  # of NaN an argmax still names a class
+        return math.nan  # argmax returns a class even for NaN
     by_training = metric(predictions, np.ones((1, len(predictions.labels))))
-    return float(torch.from_numpy(by_training).mean())  # NumPy adds up in another order, and stores have these digits
+    return float(torch.from_numpy(by_training).mean())  # NumPy sums in another order; stored scores have these digits
 
 
 def accuracy(predictions: Predictions, weights: Floats) -> Floats:
-    """Fraction of images whose most probable class is the true one; range [0, 1], higher is better."""
+    """Fraction of images whose most probable class is the true class. Range [0, 1], higher is better."""
     return _fraction(predictions.probabilities.argmax(-1) == predictions.labels, weights)
 
 
 def sensitivity(predictions: Predictions, weights: Floats) -> Floats:
-    """Fraction of the positive images that are called positive; range [0, 1], higher is better.
+    """Fraction of the positive images that are predicted positive. Range [0, 1], higher is better.
 
-    An image is called positive where the positive class has a probability of at least one half.
+    An image is predicted positive if the probability of the positive class is at least 0.5.
     """
     of_positive = weights * (predictions.labels == predictions.positive)
     return _fraction(predictions.probabilities[..., predictions.positive] >= 0.5, of_positive)
 
 
 def specificity(predictions: Predictions, weights: Floats) -> Floats:
-    """Fraction of the other images that are not called positive; range [0, 1], higher is better."""
+    """Fraction of the negative images that are not predicted positive. Range [0, 1], higher is better."""
     of_negative = weights * (predictions.labels != predictions.positive)
     return _fraction(predictions.probabilities[..., predictions.positive] < 0.5, of_negative)
 
 
 def auroc(predictions: Predictions, weights: Floats) -> Floats:
-    """Area under the ROC curve of the positive class against the rest; range [0, 1], higher is better, 0.5 is chance.
+    """Area under the ROC curve of the positive class against the rest. Range [0, 1], higher is better, 0.5 is chance.
 
-    It is the probability that a positive image gets a higher probability than a negative one. Ties count half.
+    It is the probability that a positive image has a higher predicted probability than a negative image. Ties count
+    half.
 
     Source:
         Hanley & McNeil 1982, "The Meaning and Use of the Area under a Receiver Operating Characteristic (ROC) Curve".
@@ -105,9 +109,10 @@ def auroc(predictions: Predictions, weights: Floats) -> Floats:
 
 
 def brier_score(predictions: Predictions, weights: Floats) -> Floats:
-    """Half the squared distance of the class probabilities from the truth: 0 if sure and right, 1 if sure and wrong.
+    """Half the squared distance between the class probabilities and the true class.
 
-    Range [0, 1], lower is better. With two classes it is the mean squared error of the positive one's probability.
+    0 is certain and right, 1 is certain and wrong. Range [0, 1], lower is better. With two classes it is the mean
+    squared error of the positive class's probability.
 
     Source:
         Brier 1950, "Verification of Forecasts Expressed in Terms of Probability".
@@ -118,7 +123,7 @@ def brier_score(predictions: Predictions, weights: Floats) -> Floats:
 
 
 def log_loss(predictions: Predictions, weights: Floats) -> Floats:
-    """Mean negative logarithm of the true class's probability, which counts as one in a million if it is less.
+    """Mean negative logarithm of the true class's probability, which is clipped at one in a million.
 
     Range [0, 13.82), in nats, lower is better.
 
@@ -131,12 +136,12 @@ def log_loss(predictions: Predictions, weights: Floats) -> Floats:
 
 
 def _mean(values: Floats, weights: Floats) -> Floats:
-    """Weighted mean of values `[s, n]`; `[b, s]`."""
+    """Returns the weighted mean of values `[s, n]`, as `[b, s]`."""
     return _ratio(weights @ values.T, weights.sum(1, keepdims=True))
 
 
 def _fraction(hits: Bools, weights: Floats) -> Floats:
-    """Weighted fraction of hits `[s, n]`; `[b, s]`."""
+    """Returns the weighted fraction of hits `[s, n]`, as `[b, s]`."""
     return _mean(hits.astype(float), weights)
 
 

@@ -1,4 +1,4 @@
-"""Scores as people read them: plain digits, and proportions in percent."""
+"""Formats scores for readers: plain digits, and proportions in percent."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ _MOST_DECIMALS = 8
 
 
 def plain(value: float, digits: int = 3, *, signed: bool = False) -> str:
-    """A number with so many significant digits and without an exponent; whole parts are never rounded: 3131.
+    """Formats a number with the given number of significant digits and no exponent.
+
+    Never rounds the integer part: 3131.
 
     Args:
-        value: a finite number.
-        digits: significant digits.
-        signed: whether positive numbers have a sign.
+        value: finite number.
+        digits: number of significant digits.
+        signed: whether to show the sign of positive numbers.
     """
     magnitude = math.floor(math.log10(abs(value))) if value else 0
     decimals = min(max(digits - 1 - magnitude, 0), _MOST_DECIMALS)
@@ -24,17 +26,17 @@ def plain(value: float, digits: int = 3, *, signed: bool = False) -> str:
 
 
 def is_proportion(name: str) -> bool:
-    """Whether a score is shown in percent: accuracy, sensitivity, specificity and fidelity, and their differences."""
+    """Returns whether a score is shown in percent: accuracy, sensitivity, specificity, fidelity and differences."""
     return any(part in name for part in _PERCENTAGES)
 
 
 def score_text(name: str, value: float | None, *, signed: bool = False) -> str:
-    """A score as text: proportions in percent, everything else with three significant digits.
+    """Formats a score: proportions in percent, other scores with three significant digits.
 
     Args:
         name: name of the score.
-        value: None or not finite: "-".
-        signed: for a difference: with a sign, and proportions in percentage points (pp).
+        value: score; None and non-finite values become "-".
+        signed: whether the score is a difference: shown with a sign, and proportions in percentage points (pp).
     """
     if value is None or not math.isfinite(value):
         return "-"

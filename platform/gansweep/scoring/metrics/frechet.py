@@ -1,12 +1,12 @@
-"""The Fréchet distance between two sets of feature vectors, exact, and fast for few samples and for many.
+"""Exact Fréchet distance between two sets of feature vectors, fast for few and for many samples.
 
 For Gaussians N(m1, S1) and N(m2, S2) (Dowson & Landau 1982; Heusel et al. 2017, eq. 6)
 
     d² = |m1 - m2|² + tr S1 + tr S2 - 2 tr (S1 S2)^(1/2).
 
-With any factors S1 = AᵀA and S2 = BᵀB the last trace is the nuclear norm of A Bᵀ, the sum of its singular values. So no
-matrix square root is taken: with n samples, fewer than there are features, the factor is made of the samples
-themselves, [n - 1, d], and the d x d covariances are never formed.
+For any factors S1 = AᵀA and S2 = BᵀB, the last trace is the nuclear norm of A Bᵀ, which is the sum of its singular
+values. No matrix square root is therefore needed. If there are fewer samples n than features d, the samples themselves
+give the factor, [n - 1, d], and the d x d covariances are never formed.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from gansweep.errors import CohortError
 __all__ = ["Moments", "frechet_distance", "frechet_from_moments"]
 
 RESOLVED = 1e-12
-"""Ratio of the least to the largest squared singular value down to which their sum is good to about 1e-8."""
+"""Least ratio of the smallest to the largest squared singular value at which their sum is accurate to about 1e-8."""
 
 
 def frechet_distance(real: Tensor, fake: Tensor) -> float:
-    """The Fréchet (2-Wasserstein) distance, squared, between Gaussians fitted to two sets of features.
+    """Squared Fréchet (2-Wasserstein) distance between Gaussians fitted to two sets of features.
 
-    Range [0, inf), in squared units of the features; lower is better. Biased upwards for few samples, so it is only
-    comparable at equal n, with the same extractor, and beside the real-against-real floor.
+    Range [0, inf), in squared units of the features; lower is better. It is biased upwards for few samples. Compare
+    values only at equal n and with the same extractor, and report the real-against-real floor with it.
 
     Args:
         real: `[n, d]` features, n >= 2.
@@ -39,7 +39,7 @@ def frechet_distance(real: Tensor, fake: Tensor) -> float:
         Heusel et al. 2017, "GANs Trained by a Two Time-Scale Update Rule", eq. 6; unbiased covariances (n - 1).
 
     Raises:
-        CohortError: a set of fewer than two.
+        CohortError: a set has fewer than two samples.
     """
     if (least := min(len(real), len(fake))) < 2:
         raise CohortError(f"a Fréchet distance from or to {least} image(s)", fix="each set needs at least two")
@@ -49,7 +49,7 @@ def frechet_distance(real: Tensor, fake: Tensor) -> float:
 
 
 def _fitted(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean `[d]`, trace of the covariance, and a factor `[min(n - 1, d), d]` of the covariance."""
+    """Returns the mean `[d]`, the trace of the covariance, and a factor `[min(n - 1, d), d]` of the covariance."""
     n, d = features.shape
     mean = features.mean(0)
     centred = features - mean
@@ -58,10 +58,10 @@ def _fitted(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _contrasts(centred: Tensor) -> Tensor:
-    """`A` `[n - 1, d]` with `AᵀA` the covariance of n centred rows, by Helmert's orthonormal contrasts.
+    """Returns `A` `[n - 1, d]` with `AᵀA` the covariance of n centred rows, by Helmert's orthonormal contrasts.
 
-    The centred rows over sqrt(n - 1) would do, but they are linearly dependent, and one singular value of exactly zero
-    would bar the fast way in `_nuclear_norm`.
+    The centred rows over sqrt(n - 1) are a factor too, but they are linearly dependent. Their singular value of exactly
+    zero would rule out the fast method in `_nuclear_norm`.
     """
     n = len(centred)
     k = torch.arange(1, n, dtype=centred.dtype, device=centred.device)[:, None]
@@ -69,7 +69,7 @@ def _contrasts(centred: Tensor) -> Tensor:
 
 
 def _factor(covariance: Tensor) -> Tensor:
-    """`A` `[d, d]` with `AᵀA = covariance`, for a covariance that may be singular."""
+    """Returns `A` `[d, d]` with `AᵀA = covariance`. The covariance may be singular."""
     lower: Tensor
     lower, failed = torch.linalg.cholesky_ex(covariance)
     if not failed:
@@ -79,15 +79,16 @@ def _factor(covariance: Tensor) -> Tensor:
 
 
 def _combine(shift: Tensor, traces: Tensor, factor_1: Tensor, factor_2: Tensor) -> float:
-    # Rounding can leave -1e-13 for equal sets; a squared distance is not negative.
+    # Rounding can give -1e-13 for equal sets, but a squared distance is never negative.
     return max(0.0, float(shift.square().sum() + traces - 2 * _nuclear_norm(factor_1 @ factor_2.T)))
 
 
 def _nuclear_norm(product: Tensor) -> Tensor:
-    """The sum of the singular values.
+    """Returns the sum of the singular values.
 
-    They are the roots of the eigenvalues of the smaller Gram matrix, ten times faster to get, but rounding there hides
-    values below 1e-8 of the largest. So that way counts only where the least of them is well above.
+    The singular values are the square roots of the eigenvalues of the smaller Gram matrix. These are ten times faster
+    to compute, but rounding hides values below 1e-8 of the largest. This method is used only if the smallest is well
+    above.
     """
     wide = product if product.shape[0] <= product.shape[1] else product.T
     squares: Tensor = torch.linalg.eigvalsh(wide @ wide.T)
@@ -99,14 +100,14 @@ def _nuclear_norm(product: Tensor) -> Tensor:
 
 @dataclass
 class Moments:
-    """Count, sum and outer product of features that arrive in batches, or on several workers.
+    """Count, sum and outer product of features that arrive in batches or on several workers.
 
-    Kept in float64, in which the one-pass covariance loses nothing that matters for features of order one.
+    They are kept in float64, so that the one-pass covariance is accurate enough for features of order one.
 
     Args:
-        count: scalar tensor, samples so far.
-        total: `[d]` sum.
-        outer: `[d, d]` sum of outer products.
+        count: number of samples so far, a scalar tensor.
+        total: sum `[d]`.
+        outer: sum of outer products `[d, d]`.
     """
 
     count: Tensor
@@ -115,7 +116,7 @@ class Moments:
 
     @classmethod
     def empty(cls, d: int, device: torch.device | str = "cpu") -> Moments:
-        """No samples of `d` features yet."""
+        """Creates moments of zero samples with `d` features."""
         zeros = torch.zeros(d * d + d + 1, dtype=torch.float64, device=device)
         return cls(zeros[0], zeros[1 : d + 1], zeros[d + 1 :].view(d, d))
 
@@ -127,7 +128,7 @@ class Moments:
         self.outer.addmm_(batch.T, batch)
 
     def all_reduce(self) -> None:
-        """Adds up the moments of all workers of the initialised process group; afterwards each holds the sum."""
+        """Sums the moments over all workers of the initialised process group. Every worker then holds the sum."""
         flat = World.current(self.total.device).sum(torch.cat([self.count.view(1), self.total, self.outer.flatten()]))
         self.count, self.total, self.outer = (
             flat[0],
@@ -137,17 +138,20 @@ class Moments:
 
     @property
     def mean(self) -> Tensor:
-        """`[d]`."""
+        """Mean `[d]`."""
         return torch.div(self.total, self.count)
 
     @property
     def covariance(self) -> Tensor:
-        """`[d, d]`, unbiased."""
+        """Unbiased covariance `[d, d]`."""
         return (self.outer - torch.outer(self.total, self.mean)) / (self.count - 1)
 
 
 def frechet_from_moments(real: Moments, fake: Moments) -> float:
-    """`frechet_distance` of features seen batch by batch or on several workers; same definition and units."""
+    """Computes `frechet_distance` from moments of features seen in batches or on several workers.
+
+    Same definition and units.
+    """
     cov_1 = real.covariance
     cov_2 = fake.covariance
     return _combine(real.mean - fake.mean, cov_1.trace() + cov_2.trace(), _factor(cov_1), _factor(cov_2))

@@ -1,4 +1,4 @@
-"""Metrics of image fusion: how much detail a fused image has, and how much of each source it took over."""
+"""Metrics of image fusion: how much detail a fused image has, and how much of each source it contains."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ __all__ = ["spatial_frequency", "sum_of_correlations_of_differences"]
 
 
 def spatial_frequency(images: Tensor) -> Tensor:
-    """Root mean square difference of neighbouring pixels, along rows and along columns.
+    """Root mean square difference of neighbouring pixels along rows and columns.
 
-    Range [0, 361), in grey levels of an 8-bit image; higher means more detail (noise too). No reference is needed.
+    Range [0, 361), in grey levels of an 8-bit image. Higher values mean more detail, but also more noise. No reference
+    image is needed.
 
     Args:
         images: `[n, C, H, W]` in [-1, 1]; channels are averaged first.
 
     Returns:
-        `[n]`.
+        Values `[n]`.
 
     Source:
         Eskicioglu & Fisher 1995, "Image Quality Measures and Their Performance", eqs. 12 to 14.
@@ -29,17 +30,17 @@ def spatial_frequency(images: Tensor) -> Tensor:
 
 
 def sum_of_correlations_of_differences(first: Tensor, second: Tensor, fused: Tensor) -> Tensor:
-    """SCD: what the fused image has beyond one source, correlated with the other source, summed over both.
+    """SCD: correlation of the fused image minus one source with the other source, summed over both sources.
 
     Range [-2, 2], no units; higher is better.
 
     Args:
-        first: `[n, C, H, W]`, one source (CT, say).
-        second: the other source (MR, say).
+        first: one source, `[n, C, H, W]`, such as CT.
+        second: the other source, such as MR.
         fused: their fusion.
 
     Returns:
-        `[n]`; NaN where an image is constant.
+        Values `[n]`; NaN for constant images.
 
     Source:
         Aslantas & Bendes 2015, "A New Image Quality Metric for Image Fusion: The Sum of the Correlations of

@@ -13,21 +13,21 @@ if TYPE_CHECKING:
 __all__ = ["kernel_distance"]
 
 _BLOCK = 2**22
-"""Pairs whose kernel is in memory at once: 32 MiB."""
+"""Number of pairs whose kernel is in memory at once: 32 MiB."""
 _KEPT_ABOVE = 1024
-"""Samples above which a set's mean kernel with itself costs more than to tell whether it is known."""
+"""Number of samples above which computing a set's mean kernel with itself costs more than looking it up."""
 _MOST_KEPT = 8
 
 _kept: dict[str, Tensor] = {}
-"""Mean kernels of sets with themselves, by content; the oldest first."""
+"""Mean kernels of sets with themselves, by content, oldest first."""
 
 
 def kernel_distance(real: Tensor, fake: Tensor) -> float:
-    """KID: the unbiased estimate of MMD² over *all* samples, kernel k(x, y) = (x.y / d + 1)³.
+    """KID: unbiased estimate of MMD² over *all* samples, with the kernel k(x, y) = (x.y / d + 1)³.
 
-    Range: around 0 for equal distributions (it can be negative: it is unbiased), otherwise positive; lower is better.
-    Unlike the Fréchet distance it is comparable between different n. Using every sample once instead of averaging over
-    random subsets has the same expectation and the least variance.
+    Range: around 0 for equal distributions (it can be negative, because it is unbiased), otherwise positive; lower is
+    better. Unlike the Fréchet distance, it is comparable between different n. Using every sample once has the same
+    expectation as averaging over random subsets, with the least variance.
 
     Args:
         real: `[n, d]` features, n >= 2.
@@ -37,7 +37,7 @@ def kernel_distance(real: Tensor, fake: Tensor) -> float:
         Bińkowski et al. 2018, "Demystifying MMD GANs", section 4; Gretton et al. 2012, eq. 3.
 
     Raises:
-        CohortError: a set of fewer than two.
+        CohortError: a set has fewer than two samples.
     """
     if (least := min(len(real), len(fake))) < 2:
         raise CohortError(f"a kernel distance from or to {least} image(s)", fix="each set needs at least two")
@@ -47,7 +47,7 @@ def kernel_distance(real: Tensor, fake: Tensor) -> float:
 
 
 def _within_kept(features: Tensor) -> Tensor:
-    """`_within`, kept for large sets: a sweep compares every report with the same real images."""
+    """Cached `_within` for large sets: every report of a sweep compares with the same real images."""
     if len(features) <= _KEPT_ABOVE:
         return _within(features)
     key = hashlib.sha256(features.cpu().contiguous().numpy().tobytes()).hexdigest()
@@ -59,13 +59,16 @@ def _within_kept(features: Tensor) -> Tensor:
 
 
 def _within(features: Tensor) -> Tensor:
-    """Mean kernel over pairs of different samples."""
+    """Returns the mean kernel over pairs of different samples."""
     n = len(features)
     return _sum(features, features, same=True) / (n * (n - 1))
 
 
 def _sum(x: Tensor, y: Tensor, *, same: bool = False) -> Tensor:
-    """Sum of the kernel over all pairs, in blocks of bounded memory; of a set with itself, without equal indices."""
+    """Returns the sum of the kernel over all pairs, computed in blocks of bounded memory.
+
+    `same` omits equal indices.
+    """
     rows = max(1, _BLOCK // len(y))
     total = x.new_zeros(())
     for start in range(0, len(x), rows):

@@ -1,4 +1,4 @@
-"""Fidelity and diversity told apart: precision and recall, density and coverage, on nearest-neighbour balls."""
+"""Separate metrics of fidelity and diversity, on nearest-neighbour balls: precision, recall, density, coverage."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from torch import Tensor
 __all__ = ["balls_around", "coverage", "density", "precision", "recall"]
 
 BALLS = 3
-"""Neighbours whose distance is a ball's radius in precision and recall (Kynkäänniemi et al. 2019, section 3)."""
+"""The k-th nearest neighbour gives the ball's radius in precision and recall (Kynkäänniemi et al. 2019, section 3)."""
 NEIGHBOURS = 5
-"""The same in density and coverage (Naeem et al. 2020, section 5)."""
+"""The same for density and coverage (Naeem et al. 2020, section 5)."""
 
 
 def precision(real: Tensor, fake: Tensor) -> float:
-    """Share of samples that lie in the ball of some real image: how many look real.
+    """Fraction of samples in the ball of at least one real image: how many samples look real.
 
-    Range [0, 1], higher is better. One outlier among the real images, with its large ball, is enough to raise it. Blind
-    to missing variety: copies of a few images that look real score 1.
+    Range [0, 1], higher is better. A single outlier among the real images, with its large ball, can raise it. It does
+    not measure diversity: copies of a few images that look real score 1.
 
     Args:
         real: `[n, d]` features, n > 3.
@@ -30,10 +30,10 @@ def precision(real: Tensor, fake: Tensor) -> float:
 
 
 def recall(real: Tensor, fake: Tensor) -> float:
-    """Share of real images that lie in the ball of some sample: how much of the real variety is met.
+    """Fraction of real images in the ball of at least one sample: how much of the real variety is covered.
 
-    Range [0, 1], higher is better. Arguments as `precision`, with m > 3 samples. A little noise can raise it, for it
-    drives the samples apart and so widens their balls.
+    Range [0, 1], higher is better. Arguments as in `precision`, with m > 3 samples. A little noise can raise it,
+    because it moves the samples apart and so enlarges their balls.
 
     Source:
         Kynkäänniemi et al. 2019, eq. 2 with the sets exchanged, k = 3.
@@ -42,10 +42,10 @@ def recall(real: Tensor, fake: Tensor) -> float:
 
 
 def density(real: Tensor, fake: Tensor) -> float:
-    """Mean number of real balls a sample lies in, over k: precision that one outlier cannot raise.
+    """Mean number of real balls that contain a sample, divided by k: a precision that one outlier cannot raise.
 
-    Range [0, inf), around 1 for equal distributions; higher means samples in the densest places, not better ones. Blind
-    to missing variety, as precision is.
+    Range [0, inf), around 1 for equal distributions. Higher values mean samples in the densest regions, not better
+    samples. Like precision, it does not measure diversity.
 
     Args:
         real: `[n, d]` features, n > 5.
@@ -59,9 +59,9 @@ def density(real: Tensor, fake: Tensor) -> float:
 
 
 def coverage(real: Tensor, fake: Tensor) -> float:
-    """Share of real images whose ball holds a sample: how much of the real variety is met, judged by real balls.
+    """Fraction of real images whose ball contains a sample: how much of the real variety is covered, by real balls.
 
-    Range [0, 1], higher is better; depends on the number of samples m. Arguments as `density`.
+    Range [0, 1], higher is better. It depends on the number of samples m. Arguments as in `density`.
 
     Source:
         Naeem et al. 2020, eq. 5, k = 5.
@@ -81,6 +81,6 @@ def balls_around(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _radii(features: Tensor, k: int) -> Tensor:
-    """`[n]` distance of each row to its k-th nearest other row."""
+    """Returns the distance of each row to its k-th nearest other row, `[n]`."""
     # The nearest row is the row itself, at distance zero.
     return torch.cdist(features, features).fill_diagonal_(0).kthvalue(min(k + 1, len(features)), dim=1).values

@@ -1,6 +1,6 @@
-"""How like two images of the same thing are: for image-to-image generators, whose samples have a true counterpart.
+"""Similarity of paired images, for image-to-image generators whose samples have a true counterpart.
 
-Every metric takes `[n, C, H, W]` images in [-1, 1], pair by pair, and gives `[n]` values. They mean nothing for
+Every metric takes pairs of `[n, C, H, W]` images in [-1, 1] and returns `[n]` values. The values are meaningless for
 unpaired sets.
 """
 
@@ -27,16 +27,16 @@ GMSD_MASKING = 0.5
 
 
 def psnr(real: Tensor, fake: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio, 10 log10(peak² / mean squared error), the peak being the whole grey range.
+    """Peak signal-to-noise ratio, 10 log10(peak² / mean squared error). The peak is the whole grey range.
 
-    Range [0, inf) for images in range, in decibel; higher is better; infinite for equal images.
+    Range [0, inf) for images in range, in decibels; higher is better; infinite for equal images.
     """
     error = (real.double() - fake.double()).square().mean((1, 2, 3))
     return 10 * torch.log10(4 / error)  # images span [-1, 1], so peak² is 4
 
 
 def ssim(real: Tensor, fake: Tensor) -> Tensor:
-    """Structural similarity, with a Gaussian window of 11 pixels and sigma 1.5, where the window fits into the image.
+    """Structural similarity with a Gaussian window of 11 pixels and sigma 1.5, at positions where the window fits.
 
     Range [-1, 1], no units; higher is better; 1 for equal images. Computed on intensities in [0, 1].
 
@@ -44,7 +44,7 @@ def ssim(real: Tensor, fake: Tensor) -> Tensor:
         Wang et al. 2004, "Image Quality Assessment: From Error Visibility to Structural Similarity", eq. 13.
 
     Raises:
-        ConfigError: images of less than 11 pixels.
+        ConfigError: images are smaller than 11 pixels.
     """
     from torchmetrics.functional.image import structural_similarity_index_measure
 
@@ -53,12 +53,12 @@ def ssim(real: Tensor, fake: Tensor) -> Tensor:
     found = structural_similarity_index_measure(
         _unit(fake), _unit(real), data_range=1.0, reduction="none", return_full_image=True
     )
-    edge = SSIM_WINDOW // 2  # torchmetrics reflects the image at its borders; the paper's mean leaves these out
+    edge = SSIM_WINDOW // 2  # torchmetrics pads by reflection; the paper's mean excludes the borders
     return torch.as_tensor(found[1])[..., edge:-edge, edge:-edge].mean((1, 2, 3))
 
 
 def ms_ssim(real: Tensor, fake: Tensor) -> Tensor:
-    """Structural similarity over five scales, each half the size of the one before.
+    """Structural similarity over five scales, each half the size of the previous one.
 
     Range [0, 1], no units; higher is better.
 
@@ -66,7 +66,7 @@ def ms_ssim(real: Tensor, fake: Tensor) -> Tensor:
         Wang, Simoncelli & Bovik 2003, "Multiscale Structural Similarity", eq. 7.
 
     Raises:
-        ConfigError: images of 160 pixels or less, on which the fifth scale has no room for the window.
+        ConfigError: images of 160 pixels or less, on which the fifth scale is smaller than the window.
     """
     from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
@@ -78,7 +78,7 @@ def ms_ssim(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def ms_gmsd(real: Tensor, fake: Tensor) -> Tensor:
-    """Gradient magnitude similarity deviation over four scales, on the luminance.
+    """Gradient magnitude similarity deviation of the luminance over four scales.
 
     Range [0, 1), no units; lower is better; 0 for equal images.
 
@@ -87,7 +87,7 @@ def ms_gmsd(real: Tensor, fake: Tensor) -> Tensor:
         Assessment", eqs. 3 to 6 (luminance part); Xue et al. 2014 for the single scale.
 
     Raises:
-        ConfigError: images below 16 pixels.
+        ConfigError: images are smaller than 16 pixels.
     """
     if min(real.shape[-2:]) < 16:
         raise ConfigError(f"needs images of 16 pixels, these have {min(real.shape[-2:])}", where="ms_gmsd")
@@ -101,7 +101,7 @@ def ms_gmsd(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def _gmsd(x: Tensor, y: Tensor) -> Tensor:
-    """Standard deviation `[n]` of the gradient similarity over the pixels."""
+    """Returns the standard deviation of the gradient similarity over the pixels, `[n]`."""
     one = _gradient(x)
     two = _gradient(y)
     product = (2 - GMSD_MASKING) * one * two + GMSD_CONSTANT
@@ -110,23 +110,23 @@ def _gmsd(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _gradient(x: Tensor) -> Tensor:
-    """Magnitude of the Prewitt gradient."""
+    """Returns the magnitude of the Prewitt gradient."""
     across = x.new_tensor([[1, 0, -1]]).expand(3, 3) / 3
     found = functional.conv2d(x, torch.stack([across, across.T])[:, None], padding=1)
     return found.square().sum(1, keepdim=True).sqrt()
 
 
 def lpips(real: Tensor, fake: Tensor, *, weights: Path) -> Tensor:
-    """Learned perceptual image patch similarity, by a network in a TorchScript file that the user names.
+    """Learned perceptual image patch similarity, computed by a user's TorchScript network.
 
-    Range [0, inf), no units; lower is better. The network's `forward(x, y)` takes two RGB batches in [-1, 1] and gives
-    one distance per pair, as the authors' own does (`torch.jit.trace(lpips.LPIPS(net="alex"), (x, y))`).
+    Range [0, inf), no units; lower is better. The network's `forward(x, y)` takes two RGB batches in [-1, 1] and
+    returns one distance per pair, as the authors' network does (`torch.jit.trace(lpips.LPIPS(net="alex"), (x, y))`).
 
     Source:
         Zhang et al. 2018, "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric".
 
     Raises:
-        ConfigError: a file that is not TorchScript, or gives something else.
+        ConfigError: the file is not TorchScript, or its network returns something else.
     """
     module = load_script(weights, torch.device("cpu"), what="LPIPS weights")[0]
     x, y = (images[:, :1].expand(-1, 3, -1, -1) if images.shape[1] != 3 else images for images in (real, fake))
@@ -138,7 +138,7 @@ def lpips(real: Tensor, fake: Tensor, *, weights: Path) -> Tensor:
 
 
 def _luminance(images: Tensor) -> Tensor:
-    """`[n, 1, H, W]`: the Y of YIQ of colour images, the mean of the channels of others."""
+    """Returns `[n, 1, H, W]`: the Y channel (YIQ) of colour images, or the mean over the channels of others."""
     if images.shape[1] != 3:
         return images.mean(1, keepdim=True)
     return torch.einsum("nchw,c->nhw", images, images.new_tensor([0.299, 0.587, 0.114]))[:, None]

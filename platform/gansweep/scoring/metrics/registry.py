@@ -1,4 +1,4 @@
-"""The metrics there are. To add one: a function in a file of its theme, and an entry here."""
+"""Registry of the metrics. To add one, write a function in the file of its topic and add an entry here."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 __all__ = ["METRICS", "Classes", "Input", "Metric", "metrics_of"]
 
 Input = Literal["features", "pairs", "fusion", "images", "classes", "class probabilities", "answers", "masks"]
-"""What a metric takes, and what it gives.
+"""Input of a metric, and what the metric returns.
 
-- `features`: real `[n, d]` and synthetic `[m, d]`; one number.
-- `pairs`: the right images and the synthetic ones, `[n, C, H, W]` each; `[n]`.
-- `fusion`: both sources and their fusion, `[n, C, H, W]` each; `[n]`.
-- `images`: `[n, C, H, W]` of one set; `[n]`.
-- `classes`: class probabilities `[n, k]` of samples, by a classifier of real images, and the classes asked for; `[n]`
-  of 0 or 1.
-- `class probabilities`: these alone; one number.
+- `features`: real `[n, d]` and synthetic `[m, d]`; returns one number.
+- `pairs`: true and synthetic images, `[n, C, H, W]` each; returns `[n]`.
+- `fusion`: both sources and their fusion, `[n, C, H, W]` each; returns `[n]`.
+- `images`: `[n, C, H, W]` of one set; returns `[n]`.
+- `classes`: class probabilities `[n, k]` of samples, from a classifier of real images, and the intended classes;
+  returns `[n]` of 0 or 1.
+- `class probabilities`: these alone; returns one number.
 - `answers`: `Predictions` of detectors for real images, and weights (see `gansweep.scoring.metrics.answers`).
-- `masks`: predicted and true masks `[n, 1, H, W]`; `[n]`.
+- `masks`: predicted and true masks `[n, 1, H, W]`; returns `[n]`.
 """
 
 Classes = Literal["all", "positive", "negative", "both"]
@@ -39,20 +39,20 @@ Classes = Literal["all", "positive", "negative", "both"]
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric of synthetic images, or of what is learned from them.
+    """A metric of synthetic images, or of what a network learns from them.
 
     Args:
-        compute: the function; its docstring has definition, units and source.
-        takes: what it is computed from.
-        better: the direction.
-        range: of values.
-        trial: whether the reports of a trial have it, beside `gansweep score`. Those of pairs, fusions and images only
-            where the family answers pairs, and those of masks where it draws masks.
-        biased: of features: whether it depends on the number of images. A trial then also reports `_matched`, the
-            metric of as many samples as its floor has images.
-        about: of answers: the images that it is about. `both`: it compares the positive with the negative ones.
-        single_target: of pairs: whether it has no meaning where an answer unites two targets.
-        least_size: of pairs: the smallest images, in pixels, that a trial computes it of.
+        compute: the function. Its docstring states definition, units and source.
+        takes: input of the metric.
+        better: direction of better values.
+        range: range of the values.
+        trial: whether a trial reports it, in addition to `gansweep score`. A trial reports metrics of pairs, fusions
+            and images only if the family makes paired images, and metrics of masks only if the family makes masks.
+        biased: for features: whether the metric depends on the number of images. A trial then also reports `_matched`,
+            the metric of as many samples as its floor has images.
+        about: for answers: the images that the metric uses. `both` compares positive with negative images.
+        single_target: for pairs: whether the metric is meaningless if an output combines two targets.
+        least_size: for pairs: least image size, in pixels, for which a trial computes the metric.
     """
 
     compute: Callable[..., Any]
@@ -95,5 +95,5 @@ METRICS: dict[str, Metric] = {
 
 
 def metrics_of(takes: Input, *, trial: bool = False) -> dict[str, Metric]:
-    """The metrics that take this input; with `trial` those alone that a trial reports."""
+    """Returns the metrics that take this input. With `trial`, returns only those that a trial reports."""
     return {name: metric for name, metric in METRICS.items() if metric.takes == takes and (metric.trial or not trial)}

@@ -1,1 +1,1 @@
-"""Networks that scores need: feature extractors, detectors and segmenters."""
+"""Networks for scoring: feature extractors, detectors and segmenters."""

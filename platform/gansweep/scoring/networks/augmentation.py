@@ -1,7 +1,7 @@
-"""Augmentation of a detector's training images, the same for real and synthetic ones.
+"""Augmentation of a detector's training images, identical for real and synthetic images.
 
-Every augmentation begins with the classical one: flips, rotations, shifts. The others add what costs no generator and
-is known to help detectors of few patients. They are therefore also what synthetic images have to beat.
+Every augmentation starts with the classical one: flips, rotations and shifts. The others add methods that need no
+generator and are known to help detectors trained on few patients. Synthetic images therefore have to beat them.
 
 An augmentation takes images `[b, C, H, W]` in [-1, 1], labels `[b]`, the number of classes and a generator on the CPU.
 It gives images and labels; the labels are probabilities `[b, classes]` where it mixes images of two classes. Random
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 __all__ = ["AUGMENTATIONS", "Augmentation", "augmented", "cutmix", "elastic", "intensity", "mixup"]
 
 ROTATION = math.radians(15)
-SHIFT = 0.1  # of the image's width and height
+SHIFT = 0.1  # fraction of the image's width and height
 ZOOM = 0.1
 
-MIXUP_ALPHA = 0.4  # Zhang et al. 2018 find 0.1 to 0.4 best where images are many, and more of it underfits
+MIXUP_ALPHA = 0.4  # Zhang et al. 2018: 0.1 to 0.4 is best with many images, and more underfits
 
-ELASTIC_CELLS = 6  # control points a side: deformations are as wide as a sixth of the image
-ELASTIC_SHIFT = 0.03  # standard deviation of a control point's shift, of the image's width
+ELASTIC_CELLS = 6  # control points per side: deformations are a sixth of the image wide
+ELASTIC_SHIFT = 0.03  # standard deviation of a control point's shift, as a fraction of the image's width
 
-GAMMA = 0.3  # gamma is drawn between exp(-0.3) and exp(0.3), 0.74 and 1.35
+GAMMA = 0.3  # gamma is between exp(-0.3) = 0.74 and exp(0.3) = 1.35
 CONTRAST = 0.15
 BRIGHTNESS = 0.1  # of the range [-1, 1]
-NOISE = 0.05  # largest standard deviation of the noise, of the range [-1, 1]
+NOISE = 0.05  # maximum standard deviation of the noise, for images in [-1, 1]
 
 
 Drawn = tuple[Tensor, ...]
@@ -66,13 +66,13 @@ class Augmentation:
 
 
 def augmented(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Images flipped left to right (half of them), rotated by up to 15 degrees, shifted and zoomed by up to 10 %.
+    """Flips half of the images left to right, rotates by up to 15 degrees, and shifts and zooms by up to 10 %.
 
-    Intensities stay: in CT they carry the diagnosis.
+    Intensities are unchanged, because in CT they carry the diagnosis.
 
     Args:
-        images: `[b, C, H, W]`.
-        generator: a CPU generator.
+        images: images `[b, C, H, W]`.
+        generator: CPU generator.
     """
     return _moved(images, _moves(images.shape, generator).to(images.device))
 
@@ -89,7 +89,7 @@ def _moved(images: Tensor, moves: Tensor) -> Tensor:
     mirror = torch.where(flip < 0, -1.0, 1.0)
     cos = angle.cos() * zoom
     sin = angle.sin() * zoom
-    # Offsets are in half-widths: affine_grid's coordinates run from -1 to 1.
+    # Offsets are in half-widths, because affine_grid's coordinates run from -1 to 1.
     rows = torch.stack([cos * mirror, -sin, x * SHIFT * 2, sin * mirror, cos, y * SHIFT * 2], 1)
     grid = functional.affine_grid(rows.view(-1, 2, 3), list(images.shape), align_corners=False)
     return functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
@@ -149,7 +149,7 @@ def _apply_elastic(images: Tensor, labels: Tensor, classes: int, drawn: Drawn) -
     moves, coarse = drawn
     images = _moved(images, moves)
     size = list(images.shape[-2:])
-    # Coordinates run from -1 to 1, so a shift of one is half the width.
+    # Coordinates run from -1 to 1, so a shift of 1 is half the width.
     shifts = functional.interpolate(coarse, size, mode="bicubic", align_corners=True) * 2 * ELASTIC_SHIFT
     still = torch.eye(2, 3, device=images.device).expand(len(images), 2, 3)
     grid = functional.affine_grid(still, list(images.shape), align_corners=False) + shifts.permute(0, 2, 3, 1)
@@ -176,7 +176,7 @@ def _apply_intensity(images: Tensor, labels: Tensor, classes: int, drawn: Drawn)
 
 
 def _beta(n: int, alpha: float, generator: torch.Generator) -> Tensor:
-    """`[n]` draws from Beta(alpha, alpha), which torch draws from no generator of the caller's."""
+    """Draws `[n]` values from Beta(alpha, alpha). torch's own distribution does not accept a generator."""
     seed = int(torch.randint(2**31, (), generator=generator))
     return torch.from_numpy(np.random.default_rng(seed).beta(alpha, alpha, n)).float()
 
@@ -186,7 +186,7 @@ def _blended(one: Tensor, other: Tensor, weights: Tensor) -> Tensor:
 
 
 def _soft(labels: Tensor, partner: Tensor, weights: Tensor, classes: int) -> Tensor:
-    """Probabilities `[b, classes]`: an image's own class with its weight, that of its partner with the rest."""
+    """Returns probabilities `[b, classes]`: `weights` for an image's own class and the rest for its partner's class."""
     certain = functional.one_hot(labels, classes).float()
     return _blended(certain, certain[partner], weights[:, None])
 
@@ -195,31 +195,37 @@ classical = Augmentation(_draw_moves, _apply_moves)
 """Flips, rotations, shifts and zoom: see `augmented`."""
 
 mixup = Augmentation(_draw_mixup, _apply_mixup)
-"""Weighted means of two images, and of their labels, with weights from Beta(0.4, 0.4).
+"""Replaces images and labels by weighted means of two, with weights from Beta(0.4, 0.4).
 
-Source: Zhang, Cisse, Dauphin & Lopez-Paz 2018, "mixup: Beyond Empirical Risk Minimization", eq. 2.
+Source:
+    Zhang, Cisse, Dauphin & Lopez-Paz 2018, "mixup: Beyond Empirical Risk Minimization", eq. 2.
 """
 
 cutmix = Augmentation(_draw_cutmix, _apply_cutmix)
-"""A rectangle of each image is replaced by that of another; labels are mixed by area.
+"""Replaces a rectangle of each image by that of another image. Labels are mixed by area.
 
-The area's fraction is uniform before the rectangle is cut off at the border. Labels have the fraction that is left.
-Source: Yun et al. 2019, "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features",
-section 3.1.
+The area's fraction is uniform before the rectangle is clipped at the border. Labels use the fraction that remains.
+
+Source:
+    Yun et al. 2019, "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features",
+    section 3.1.
 """
 
 elastic = Augmentation(_draw_elastic, _apply_elastic)
-"""Images bent by smooth random shifts of about 3 % of their width.
+"""Deforms images by smooth random shifts of about 3 % of their width.
 
-Source: Simard, Steinkraus & Platt 2003, "Best Practices for Convolutional Neural Networks Applied to Visual Document
-Analysis", section 2; with a coarse grid of shifts, interpolated bicubically, for a smoothed fine one.
+Source:
+    Simard, Steinkraus & Platt 2003, "Best Practices for Convolutional Neural Networks Applied to Visual Document
+    Analysis", section 2; with a coarse grid of shifts, interpolated bicubically, instead of a smoothed fine grid.
 """
 
 intensity = Augmentation(_draw_intensity, _apply_intensity)
-"""Images with another gamma, contrast and brightness, and with noise, as other scanners and protocols give them.
+"""Changes gamma, contrast and brightness and adds noise, as other scanners and protocols do.
 
-In CT, where intensities are densities, this can hide what carries the diagnosis.
-Source: Isensee et al. 2021, "nnU-Net", supplementary note 4: which augmentations, not their strengths.
+In CT, where intensities are densities, this can hide the diagnosis.
+
+Source:
+    Isensee et al. 2021, "nnU-Net", supplementary note 4: the kinds of augmentation, not their strengths.
 """
 
 AUGMENTATIONS: dict[str, Augmentation] = {

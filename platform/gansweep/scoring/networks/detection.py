@@ -1,8 +1,8 @@
-"""Detectors trained on real and synthetic images, in arms that differ in nothing but the synthetic images.
+"""Detectors trained on real and synthetic images, in arms that differ only in the synthetic images.
 
-Every arm makes the same number of updates on batches of the same size with the same classical augmentation. Detector
-number s starts from the same weights, and sees the same real images in the same places of its batches, in every arm:
-the arms share their chance, so that their difference is due to the synthetic images.
+Every arm makes the same number of updates on batches of the same size with the same classical augmentation. In every
+arm, detector number s starts from the same weights and sees the same real images at the same positions of its batches.
+The arms therefore share their random numbers, and their difference is due to the synthetic images.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 __all__ = ["VERSION", "Batches", "Recipe", "fraction_of_ratio", "predict", "train_detector", "train_detectors"]
 
 VERSION = 2
-"""Part of the cache key; to be raised with every change of what training gives."""
+"""Part of the cache key. Increase it with every change that affects the result of training."""
 
 log = logging.getLogger(__name__)
 
 
 def fraction_of_ratio(ratio: float) -> float:
-    """The share of synthetic images in a batch with `ratio` synthetic per real one."""
+    """Returns the fraction of synthetic images in a batch with `ratio` synthetic images per real image."""
     return ratio / (1 + ratio)
 
 
@@ -46,16 +46,16 @@ def train_detector(
     seed: int,
     device: torch.device,
 ) -> nn.Module:
-    """One detector, trained and in evaluation mode.
+    """Trains one detector and returns it in evaluation mode.
 
     Args:
-        recipe: the same in every arm.
+        recipe: training recipe, the same in every arm.
         real: training images.
-        synthetic: samples to mix in, or None. A class of which there is no sample is filled up with real images, all
-            classes where the set is empty.
-        synthetic_fraction: of the batch, in [0, 1]; 1 trains on synthetic images alone.
-        seed: of initialisation, batches, augmentation, and what the detector itself draws, as for dropout.
-        device: where it trains and stays.
+        synthetic: samples to mix in, or None. Real images replace a class without samples, or all classes if the set is
+            empty.
+        synthetic_fraction: fraction of the batch in [0, 1]; 1 trains on synthetic images alone.
+        seed: seed of initialisation, batches, augmentation and the detector's own random numbers, such as dropout.
+        device: device for training, on which the detector stays.
     """
     return train_detectors(recipe, real, synthetic, synthetic_fraction, [seed], device)[0]
 
@@ -133,6 +133,6 @@ def _losses(logits: Tensor, labels: Tensor) -> Tensor:
 
 @torch.no_grad()
 def predict(detectors: Sequence[nn.Module], images: Tensor, device: torch.device, batch: int = 256) -> Tensor:
-    """Class probabilities `[s, n, classes]` on the CPU of s detectors."""
+    """Returns class probabilities `[s, n, classes]` of s detectors, on the CPU."""
     chunks = [torch.stack([d(chunk).softmax(1) for d in detectors]) for chunk in images.to(device).split(batch)]
     return torch.cat(chunks, 1).cpu()

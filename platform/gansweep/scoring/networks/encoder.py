@@ -1,8 +1,8 @@
 """The cohort's own feature extractor: a small convolutional encoder trained on its real training images alone.
 
-It learns three things at once: the classes (where there is more than one), to give two geometric views of an image
-the same features without collapsing them (VICReg, Bardes et al. 2022), and to tell how much an image was blurred,
-noised or changed in contrast. The last keeps in the features what realism is about, which the first two would discard.
+It learns three tasks together: to classify (if there is more than one class); to map two geometric views of an image to
+the same features without collapse (VICReg, Bardes et al. 2022); and to estimate how much an image was blurred, noised
+or changed in contrast. The last task keeps realism in the features, which the first two would discard.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
 __all__ = ["VERSION", "Encoder", "degraded", "extractor_of", "train_encoder"]
 
 VERSION = 2
-"""Part of the cache key; to be raised with every change of what training gives."""
+"""Part of the cache key. Increase it with every change that affects the result of training."""
 
 BATCH = 32
 DAMAGE_WEIGHT = 10.0
-"""With a weight of 1 the distance on real head CT did not rise at all under noise of a tenth of the grey range."""
+"""With a weight of 1, noise of a tenth of the grey range did not increase the distance on real head CT at all."""
 WIDTHS = (16, 32, 64)
 LEAST_SPREAD = 1e-6
-"""Of features of order one; images that differ by a thousandth of the range have ten times that."""
+"""Minimum spread of features of order one. Images that differ by a thousandth of the range have ten times that."""
 
 
 class Encoder(nn.Module):
-    """Images `[b, C, H, W]` in [-1, 1] to features `[b, 112]`: the mean of each channel after each of three stages.
+    """Maps images `[b, C, H, W]` in [-1, 1] to features `[b, 112]`: the channel means after each of three stages.
 
-    Over the real training images each feature has mean 0, and the features of a stage have a mean variance of 1: a
-    distance is in units of the real images' spread, and every stage counts.
+    Over the real training images, each feature has mean 0, and the features of each stage have a mean variance of 1. A
+    distance is therefore in units of the real images' spread, and every stage contributes.
     """
 
     def __init__(self, channels: int) -> None:
@@ -53,7 +53,7 @@ class Encoder(nn.Module):
         self.scale: Tensor
 
     def forward(self, images: Tensor) -> Tensor:
-        """Standardised features `[b, 112]`."""
+        """Returns standardised features `[b, 112]`."""
         pooled = []
         x = images
         for stage in self.stages:
@@ -66,7 +66,7 @@ class Encoder(nn.Module):
         """Fits shift and scale to `images`.
 
         Raises:
-            CohortError: all of them look the same.
+            CohortError: all images look the same.
         """
         self.shift.zero_()
         self.scale.fill_(1)
@@ -95,9 +95,11 @@ def _stage(inputs: int, outputs: int) -> nn.Sequential:
 
 
 def degraded(images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Images blurred, noised and changed in contrast by random amounts, and the amounts `[b, 3]` in [0, 1].
+    """Blurs, noises and changes the contrast of images by random amounts.
 
-    Half of the amounts are zero, so that undamaged images are part of what is learned.
+    Returns them with the amounts `[b, 3]` in [0, 1].
+
+    Half of the amounts are zero, so that the encoder also learns from undamaged images.
     """
     amounts = torch.rand(len(images), 3, generator=generator)
     amounts = amounts * (torch.rand(len(images), 3, generator=generator) < 0.5)
@@ -118,14 +120,14 @@ def train_encoder(
     device: torch.device,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Encoder:
-    """An encoder trained on `real` for `steps` updates of 32 images; the same one every time on the same machine.
+    """Trains an encoder on `real` for `steps` updates of 32 images. The result is reproducible on the same machine.
 
     Args:
         real: the cohort's training images.
-        classes: number of classes; 1 leaves the supervised part out.
-        steps: updates.
-        device: where it trains and stays.
-        progress: called with (what, updates done, updates in all); with large images on a CPU they take minutes.
+        classes: number of classes; 1 omits the supervised task.
+        steps: number of updates.
+        device: device for training, on which the encoder stays.
+        progress: called with (what, updates done, total updates), because large images take minutes on a CPU.
 
     Raises:
         CohortError: all images look the same.
@@ -168,7 +170,10 @@ def train_encoder(
 
 
 def _vicreg(one: Tensor, two: Tensor) -> Tensor:
-    """Invariance, variance and covariance terms (Bardes et al. 2022, eqs. 1 to 6), weights 25, 25 and 1 over 25."""
+    """Returns the VICReg loss (Bardes et al. 2022, eqs. 1 to 6).
+
+    The weights of the invariance, variance and covariance terms are 25, 25 and 1, divided by 25.
+    """
     loss = functional.mse_loss(one, two)
     for z in (one, two):
         z = z - z.mean(0)
@@ -182,7 +187,7 @@ def _vicreg(one: Tensor, two: Tensor) -> Tensor:
 def extractor_of(
     state: dict[str, Tensor], device: torch.device, trained_on: str = "the training patients"
 ) -> Extractor:
-    """The extractor of a trained encoder's weights."""
+    """Creates an extractor from the weights of a trained encoder."""
     module = Encoder(state["stages.0.0.weight"].shape[1])
     module.load_state_dict(state)
     return Extractor(f"cohort-encoder:{content_hash(state)}", module.to(device).eval(), None, device, trained_on)

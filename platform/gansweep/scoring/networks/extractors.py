@@ -1,6 +1,6 @@
-"""Feature extractors: a TorchScript file the user names, or the cohort's own encoder.
+"""Feature extractors: a user's TorchScript file, or the cohort's own encoder.
 
-A Fréchet distance means nothing without its extractor, so each has a name that ends in a hash of its weights.
+A Fréchet distance is meaningless without its extractor, so the name of each extractor ends in a hash of its weights.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ _GPU_BATCH = 256
 
 
 class InputFormat(Frozen):
-    """What an extractor expects.
+    """Input format of an extractor.
 
     Args:
-        size: height and width in pixels; None takes any.
-        channels: 3 repeats grey images; 1 averages the channels; None takes any.
-        mean, std: subtracted from and divided into images in [0, 1]: one value, or one per channel. The default maps to
-            [-1, 1].
+        size: height and width in pixels; None accepts any.
+        channels: 3 repeats the channel of grey images; 1 averages the channels; None accepts any.
+        mean, std: images in [0, 1] are normalised as (x - mean) / std: one value, or one per channel. The default maps
+            them to [-1, 1].
     """
 
     size: PositiveInt | None = None
@@ -52,13 +52,13 @@ class InputFormat(Frozen):
     @field_validator("mean", "std")
     @classmethod
     def _one_or_per_channel(cls, values: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
-        channels = info.data.get("channels") or 3  # colour images have three
+        channels = info.data.get("channels") or 3  # colour images have three channels
         if len(values) not in {1, channels}:
             raise ValueError(f"{len(values)} values; needed is one{', or three' if channels == 3 else ''}")
         return values
 
     def prepared(self, images: Tensor) -> Tensor:
-        """Images `[b, C, H, W]` in [-1, 1] as the extractor wants them."""
+        """Converts images `[b, C, H, W]` in [-1, 1] to this format."""
         if self.channels == 3 and images.shape[1] != 3:
             images = images[:, :1].expand(-1, 3, -1, -1)
         if self.channels == 1:
@@ -71,14 +71,14 @@ class InputFormat(Frozen):
 
 @dataclass(frozen=True)
 class Extractor:
-    """Images to features.
+    """Maps images to features.
 
     Args:
-        name: `stem:hash12`, shown beside every number that depends on it.
-        module: prepared images to `[b, d]`.
-        format: how images are prepared; None: as they are.
-        device: where it runs.
-        trained_on: the real images that it was trained on here, in words; "" for one that the user names.
+        name: `stem:hash12`, shown with every number that depends on it.
+        module: network from prepared images to features `[b, d]`.
+        format: input format; None: images are passed unchanged.
+        device: device of the network.
+        trained_on: description of the real images that it was trained on here; "" for a user's extractor.
     """
 
     name: str
@@ -94,15 +94,15 @@ class Extractor:
 
     @torch.no_grad()
     def features(self, images: Tensor, batch: int | None = None) -> Tensor:
-        """Features `[n, d]` float64 on the CPU of images `[n, C, H, W]` in [-1, 1].
+        """Returns features `[n, d]` in float64 on the CPU for images `[n, C, H, W]` in [-1, 1].
 
         Args:
             images: on any device.
             batch: images at once; None: `self.batch`.
 
         Raises:
-            ConfigError: the extractor does not give one vector per image, or values that are not finite.
-            torch.OutOfMemoryError: the device has no room for a batch.
+            ConfigError: the extractor does not return one vector per image, or returns values that are not finite.
+            torch.OutOfMemoryError: the device has too little memory for a batch.
         """
         size = batch or self.batch
         with exact_float32(self.device):
@@ -128,7 +128,7 @@ class Extractor:
             images = self.format.prepared(images)
         try:
             found = self.module(images)
-        except (RuntimeError, torch.jit.Error) as error:  # what a network itself raises is no RuntimeError
+        except (RuntimeError, torch.jit.Error) as error:  # errors raised by the network itself are torch.jit.Error
             shape = "x".join(str(n) for n in images.shape)
             if out_of_memory(error):
                 raise torch.OutOfMemoryError(
@@ -152,13 +152,13 @@ class Extractor:
 
 
 def load_extractor(path: str | Path, device: torch.device) -> Extractor:
-    """The extractor in a TorchScript file.
+    """Loads the extractor in a TorchScript file.
 
-    Its input is RGB in [-1, 1] at the cohort's size unless the file says otherwise, in an extra file `gansweep.json`
-    with the keys of `InputFormat` (`torch.jit.save(module, path, _extra_files={"gansweep.json": '{"size": 299}'})`).
+    Its input is RGB in [-1, 1] at the cohort's size, unless the file has an extra file `gansweep.json` with the keys of
+    `InputFormat` (`torch.jit.save(module, path, _extra_files={"gansweep.json": '{"size": 299}'})`).
 
     Raises:
-        ConfigError: no such file, not TorchScript, or a description that cannot be read.
+        ConfigError: the file is missing or is not TorchScript, or its description cannot be read.
     """
     path = Path(path)
     module, text = load_script(path, device, what="feature extractor")
@@ -166,11 +166,13 @@ def load_extractor(path: str | Path, device: torch.device) -> Extractor:
 
 
 def load_script(path: Path, device: torch.device, *, what: str) -> tuple[Callable[..., Tensor], str]:
-    """The network in a TorchScript file, in evaluation mode, and the text of its `gansweep.json`, empty without one.
+    """Loads the network in a TorchScript file, in evaluation mode, and the text of its `gansweep.json`.
+
+    The text is empty if there is no such entry.
 
     Raises:
-        ConfigError: no such file, or not TorchScript.
-        torch.OutOfMemoryError: the device has no room for it.
+        ConfigError: the file is missing or is not TorchScript.
+        torch.OutOfMemoryError: the device has too little memory.
     """
     if not path.is_file():
         raise ConfigError("no such file", where=f"{what} {path}", fix="name a TorchScript file (torch.jit.save)")
@@ -198,12 +200,12 @@ def _format(text: str, path: Path) -> InputFormat:
 
 
 def _is_vectors(found: Tensor, n: int) -> bool:
-    """Whether these are n vectors of at least two features, of whatever shape each."""
+    """Returns whether `found` has n entries of at least two features each, of any shape."""
     return found.ndim > 1 and len(found) == n and found[0].numel() > 1
 
 
 def content_hash(state: dict[str, Tensor]) -> str:
-    """Twelve hexadecimal digits of a network's weights."""
+    """Returns twelve hexadecimal digits that identify a network's weights."""
     digest = hashlib.sha256()
     for name in sorted(state):
         digest.update(name.encode())

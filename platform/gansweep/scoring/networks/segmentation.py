@@ -1,7 +1,7 @@
-"""Segmenters trained on real pairs of image and mask, and on real and generated ones, in arms of equal compute.
+"""Segmenters trained on real pairs of image and mask, with or without generated pairs, in arms of equal compute.
 
 As with detectors (see `gansweep.scoring.networks.detection`), segmenter number s starts from the same weights in every
-arm and sees the same real images in the same places of its batches, with the same augmentation.
+arm. It sees the same real images at the same positions of its batches, with the same augmentation.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = ["VERSION", "predicted_masks", "train_segmenter", "train_segmenters", 
 log = logging.getLogger(__name__)
 
 VERSION = 2
-"""Part of the cache key; to be raised with every change of what training gives."""
+"""Part of the cache key. Increase it with every change that affects the result of training."""
 
 
 def train_segmenter(
@@ -41,15 +41,16 @@ def train_segmenter(
     seed: int,
     device: torch.device,
 ) -> nn.Module:
-    """One segmenter, trained (on the sum of cross-entropy and Dice loss) and in evaluation mode.
+    """Trains one segmenter on the sum of cross-entropy and Dice loss and returns it in evaluation mode.
 
     Args:
-        recipe: the same in every arm; it builds `[b, C, H, W]` images to logits `[b, 1, H, W]`.
+        recipe: training recipe, the same in every arm. It builds networks from images `[b, C, H, W]` to logits
+            `[b, 1, H, W]`.
         real: training images with masks.
-        synthetic: samples with masks to mix in, or None. A class without a sample is filled up with real images.
-        synthetic_fraction: of the batch, in [0, 1].
-        seed: of initialisation, batches, augmentation, and what the segmenter itself draws, as for dropout.
-        device: where it trains and stays.
+        synthetic: samples with masks to mix in, or None. Real images replace a class without samples.
+        synthetic_fraction: fraction of the batch in [0, 1].
+        seed: seed of initialisation, batches, augmentation and the segmenter's own random numbers, such as dropout.
+        device: device for training, on which the segmenter stays.
     """
     return train_segmenters(recipe, real, synthetic, synthetic_fraction, [seed], device)[0]
 
@@ -138,15 +139,15 @@ def _losses(objective: nn.Module, logits: Tensor, masks: Tensor) -> Tensor:
 
 @torch.no_grad()
 def predicted_masks(segmenter: nn.Module, images: ImageSet, device: torch.device, batch: int = 256) -> Tensor:
-    """The masks `[n, 1, H, W]` in {0, 1} that a segmenter draws for the images, on the CPU."""
+    """Returns the masks `[n, 1, H, W]` in {0, 1} that a segmenter predicts for the images, on the CPU."""
     chunks = images.images.split(batch)
     return torch.cat([(segmenter(chunk.to(device)) > 0).float().cpu() for chunk in chunks])
 
 
 class _FromPrior(nn.Module):
-    """A segmenter that begins with the fraction of lesion pixels as its probability everywhere.
+    """Segmenter whose initial probability is the fraction of lesion pixels everywhere.
 
-    Lesions of a few pixels are hardly found otherwise: the first hundred updates go into making all else dark (Lin et
+    Otherwise lesions of a few pixels are rarely found: the first hundred updates only make everything else dark (Lin et
     al. 2017, "Focal Loss for Dense Object Detection", section 4.1).
     """
 
@@ -161,16 +162,16 @@ class _FromPrior(nn.Module):
 
 
 def with_lesion(images: ImageSet) -> Tensor:
-    """`[n]`, whether each image has a lesion.
+    """Returns whether each image has a lesion, `[n]`.
 
     Raises:
-        CohortError: images without masks.
+        CohortError: the images have no masks.
     """
     return _masks(images).flatten(1).any(dim=1)
 
 
 def _joined(images: ImageSet) -> ImageSet:
-    """Images with their masks as a last channel: what moves one moves the other."""
+    """Returns images with their masks as a last channel, so that augmentation moves both together."""
     return replace(images, images=torch.cat([images.images, _masks(images)], dim=1))
 
 

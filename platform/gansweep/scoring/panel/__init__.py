@@ -1,1 +1,1 @@
-"""Every metric between two sets of images, with intervals."""
+"""All metrics of two sets of images, with confidence intervals."""

@@ -1,9 +1,9 @@
-"""Metrics that need labels, with their intervals.
+"""Metrics that need labels, with their confidence intervals.
 
-Of what a classifier of real images, a linear one on the features of the first half, sees in the fake images:
-`lesion_fidelity`, `inception_score`. And of a classifier that is trained on the fake images and tested on the second
-half of the real ones (train on synthetic, test on real) `accuracy`, `sensitivity`, `specificity` and `auroc`, beside
-`_real_only`, of one that is trained on the first half.
+`lesion_fidelity` and `inception_score` evaluate the fake images with a linear classifier of features, trained on the
+first half of the real images. `accuracy`, `sensitivity`, `specificity` and `auroc` evaluate a classifier that is
+trained on the fake images and tested on the second half of the real images (train on synthetic, test on real). The same
+names with `_real_only` are of a classifier trained on the first half of the real images.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ LABELLED = (*OF_SAMPLES, *OF_ANSWERS, *(f"{name}_real_only" for name in OF_ANSWE
 
 
 def labelled_metrics(sets: Sets, positive: int) -> dict[str, MetricValue]:
-    """The metrics of `LABELLED`; absent, with the reason, where one of the sets has a single class.
+    """Computes the metrics in `LABELLED`. They are absent, with the reason, if one of the sets has a single class.
 
     Args:
         sets: the images, with labels.
-        positive: the class of sensitivity, specificity and AUROC.
+        positive: positive class for sensitivity, specificity and AUROC.
     """
     a, b = sets.halves
     for labels, what in ((sets.real.labels[a], "real"), (sets.real.labels[b], "real"), (sets.fake.labels, "fake")):
@@ -59,13 +59,13 @@ def labelled_metrics(sets: Sets, positive: int) -> dict[str, MetricValue]:
 
 
 def _of_classes(sets: Sets, judged: Tensor, metric: Metric) -> MetricValue:
-    """The mean over the fake images, with its interval over their patients."""
+    """Returns the mean over the fake images, with its interval over their patients."""
     hits = metric.compute(judged, sets.fake.labels)
     counts = (len(sets.halves[0]), len(judged))
     if reason := too_few(Sample.of(hits, sets.fake)):
         return MetricValue(float(hits.mean()), None, None, *counts, sets.extractor, reason)
-    # The interval of a fraction is that of a classifier's accuracy. No class is the positive one, which would have to
-    # have two patients.
+    # The interval of a fraction is computed as the interval of an accuracy. No class is positive, because a positive
+    # class would need two patients.
     said = Predictions(
         torch.stack([1 - hits, hits], 1).numpy()[None],
         np.ones(len(hits), dtype=np.int64),
@@ -83,7 +83,7 @@ def _of_probabilities(sets: Sets, judged: Tensor, metric: Metric) -> MetricValue
 
 
 def _transferred(sets: Sets, probe: Probe, positive: int, suffix: str) -> dict[str, MetricValue]:
-    """Scores, on the second half of the real images, of a classifier trained elsewhere."""
+    """Returns scores of a classifier, trained on other images, on the second half of the real images."""
     rows = sets.halves[1]
     learnt = sets.real.labels[sets.halves[0]] if suffix else sets.fake.labels
     said = _said(probe.probabilities(sets.of_real[rows]), sets.real, rows, positive)
@@ -91,7 +91,7 @@ def _transferred(sets: Sets, probe: Probe, positive: int, suffix: str) -> dict[s
     reason = f"trained on {len(learnt)} {kind} images, tested on {len(rows)} real ones"
     found = {name: _judged(sets, said, name, counts, reason) for name in OF_ANSWERS}
     about = {name: metric.about for name, metric in metrics_of("answers").items()}
-    # Both sets have at least two classes; of three, neither need be the positive one.
+    # Both sets have at least two classes, but if there are three, the positive class may be missing.
     if not (learnt == positive).any():
         none = sets.absent(f"none of the {len(learnt)} {kind} images trained on is of the positive class")
         found |= {name: none for name in OF_ANSWERS if about[name] != "all"}
@@ -102,9 +102,9 @@ def _transferred(sets: Sets, probe: Probe, positive: int, suffix: str) -> dict[s
 
 
 def _said(probabilities: NDArray[np.float64], images: ImageSet, rows: Tensor, positive: int) -> Predictions:
-    """What a classifier with `probabilities` `[n, classes]` says of those rows of the images.
+    """Returns class probabilities `[n, classes]` for the given rows of the images as `Predictions`.
 
-    Images of unknown patients are each its own.
+    Each image of unknown patients counts as its own patient.
     """
     return Predictions(probabilities[None], images.labels[rows].numpy(), _patients(images, rows), positive)
 
@@ -115,7 +115,7 @@ def _patients(images: ImageSet, rows: Tensor) -> list[str]:
 
 
 def _judged(sets: Sets, said: Predictions, metric: str, counts: tuple[int, int], reason: str) -> MetricValue:
-    """The metric with its interval over the patients tested on."""
+    """Returns the metric with its interval over the test patients."""
     try:
         value, low, high = interval(said, metric, seed=sets.seed)
     except UndefinedError as undefined:
@@ -127,11 +127,11 @@ def _judged(sets: Sets, said: Predictions, metric: str, counts: tuple[int, int],
 
 @dataclass(frozen=True)
 class Probe:
-    """A class-balanced logistic regression on standardised features.
+    """Class-balanced logistic regression on standardised features.
 
     Args:
-        model: the fitted scikit-learn pipeline.
-        classes: number of classes, those that were not seen in training included.
+        model: fitted scikit-learn pipeline.
+        classes: number of classes, including classes not seen in training.
     """
 
     model: Any
@@ -139,17 +139,17 @@ class Probe:
 
     @classmethod
     def fit(cls, features: Tensor, labels: Tensor, classes: int) -> Probe:
-        """Fits to features `[n, d]` of images with `labels` `[n]`, at least two classes among them."""
+        """Fits the classifier to features `[n, d]` with `labels` `[n]`, which must have at least two classes."""
         from sklearn.linear_model import LogisticRegression
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
 
-        # Strong regularisation: there are often more features than images.
+        # Strong regularisation, because there are often more features than images.
         model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, class_weight="balanced", max_iter=2000))
         return cls(model.fit(features.numpy(), labels.numpy()), classes)
 
     def probabilities(self, features: Tensor) -> NDArray[np.float64]:
-        """Class probabilities `[n, classes]`."""
+        """Returns class probabilities `[n, classes]`."""
         known = cast("NDArray[np.float64]", self.model.predict_proba(features.numpy()))
         found = np.zeros((len(known), self.classes))
         found[:, self.model.classes_] = known

@@ -1,4 +1,4 @@
-"""Distances on the lesions alone, where both sets have masks: a whole image hides a lesion that looks like none."""
+"""Distances between lesions alone, for sets with masks. In a whole image, an unrealistic lesion may go unnoticed."""
 
 from __future__ import annotations
 
@@ -27,16 +27,17 @@ DISTANCES = ("fid", "kid")
 NAMES = tuple(f"lesion_{name}{suffix}" for name in DISTANCES for suffix in ("", "_matched", "_floor"))
 MARGIN = 1.5
 SMALLEST = 8
-"""Pixels. Below that an extractor sees blurred squares."""
+"""Least side in pixels. Below it, an extractor sees only blurred squares."""
 LEAST = (8, 2)
-"""Lesions needed, real and fake: as many images as the whole panel needs."""
+"""Least number of real and fake lesions: as many as the whole panel needs images."""
 
 
 def lesion_distances(sets: Sets, extractor: Extractor) -> dict[str, MetricValue]:
-    """`lesion_fid` and `lesion_kid` between crops around the lesions, `_matched` and `_floor`; absent with the reason.
+    """Computes `lesion_fid` and `lesion_kid` between lesion crops, with `_matched` and `_floor`.
 
-    Definition, range and direction as `frechet_distance` and `kernel_distance`, on features of `lesion_crops`. With few
-    lesions they are as biased as any Fréchet distance of few images: compare `_matched` with the floor.
+    Definition, range and direction are those of `frechet_distance` and `kernel_distance`, on features of
+    `lesion_crops`. They are absent, with the reason, if there are too few lesions. With few lesions they are as biased
+    as any Fréchet distance of few images: compare `_matched` with the floor.
     """
     missing = [what for what, images in (("real", sets.real), ("fake", sets.fake)) if images.masks is None]
     if missing:
@@ -61,20 +62,24 @@ def lesion_distances(sets: Sets, extractor: Extractor) -> dict[str, MetricValue]
 
 
 def lesion_side(real: ImageSet) -> int:
-    """Side of the crops in pixels: one and a half times what 95 % of the real images' largest lesions span."""
+    """Returns the side of the crops in pixels.
+
+    It is 1.5 times the 95 % quantile of the sizes of the real images' largest lesions.
+    """
     spans = [max(box.stop - box.start for box in boxes) for _, boxes in _largest(real)]
     side = round(MARGIN * float(np.quantile(spans, 0.95))) if spans else SMALLEST
     return min(max(side, SMALLEST), real.images.shape[-1])
 
 
 def lesion_crops(images: ImageSet, side: int) -> tuple[Tensor, Tensor]:
-    """Squares around the largest connected part of each mask, drawn at the size of the images, and which images.
+    """Crops squares around the largest connected component of each mask, resized to the images' size.
 
-    All have the same field of view, so that a lesion's size still shows; at the border the square is moved inside.
+    All crops have the same field of view, so that the size of a lesion remains visible. Squares that cross the border
+    are moved inside.
 
     Args:
-        images: with masks.
-        side: of the squares, in pixels.
+        images: images with masks.
+        side: side of the squares in pixels.
 
     Returns:
         Crops `[m, C, H, W]` in [-1, 1], and rows `[m]` of the images that have a lesion.
@@ -96,7 +101,7 @@ def lesion_crops(images: ImageSet, side: int) -> tuple[Tensor, Tensor]:
 
 
 def _largest(images: ImageSet) -> Iterator[tuple[int, tuple[slice, slice]]]:
-    """Row and bounding box of the largest connected part of each mask that is not empty."""
+    """Yields the row and the bounding box of the largest connected component of each mask that is not empty."""
     from scipy import ndimage
 
     assert images.masks is not None

@@ -1,4 +1,4 @@
-"""Every metric between two sets of images, with intervals: what `gansweep score` prints."""
+"""All metrics of two sets of images, with confidence intervals, as printed by `gansweep score`."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ ENCODER_STEPS = 600
 
 @dataclass(frozen=True)
 class PanelInputs:
-    """The images that are compared, and what is known of them.
+    """The images to compare, and what is known about them.
 
     Args:
-        real: at least eight images, in [-1, 1].
-        fake: at least two, of the same size and channels.
-        positive: the class of sensitivity, specificity and AUROC.
-        training: what the generator of the fake images was trained on; without it, memorisation is absent.
-        held_out: real images that it was not trained on.
-        window: of CT, how Hounsfield units became [0, 1]; without it, figures in HU are absent.
+        real: at least eight images in [-1, 1].
+        fake: at least two images of the same size and channels.
+        positive: positive class for sensitivity, specificity and AUROC.
+        training: training images of the generator that made the fake images; without them, memorisation is absent.
+        held_out: real images that the generator was not trained on.
+        window: for CT, the window that maps Hounsfield units to [0, 1]; without it, metrics in HU are absent.
     """
 
     real: ImageSet
@@ -63,32 +63,34 @@ def score_sets(
     device: torch.device | None = None,
     progress: ProgressCallback | None = None,
 ) -> dict[str, MetricValue]:
-    """The metrics of `METRICS` between real and synthetic images, floors beside distances, and what labels allow.
+    """Computes the metrics in `METRICS` between real and synthetic images, with floors, intervals and labelled metrics.
 
-    Real images are split by patient into halves. The cohort's own encoder, where no extractor is named, is trained on
-    the first alone. Distances are from all real images to the fake ones. `_floor` is the distance between the two
-    halves: what real images of other patients get. `_matched` is the distance of the first half to as many fake images.
-    Compare these two only: a distance of more images is smaller, whatever is in them. A metric that cannot be computed
-    of these images is absent with the reason. Metrics of fusions and of masks, which only a trial has, are left out.
+    Real images are split by patient into halves. If no extractor is given, an encoder is trained on the first half. A
+    distance compares all real images with the fake images. `_floor` is the distance between the two halves, which is
+    what real images of other patients score. `_matched` is the distance of the first half to as many fake images as the
+    other half has. Compare only these two: a distance of more images is smaller, whatever they show. A metric that
+    cannot be computed for these images is absent, with the reason. Metrics of fusions and masks are omitted, because
+    only trials have them.
 
-    With labels: see `gansweep.scoring.panel.labelled`. With masks: `gansweep.scoring.panel.lesions`. Of CT, with its
-    window: `gansweep.scoring.ct.hounsfield`.
+    With labels, the result includes `gansweep.scoring.panel.labelled`; with masks, `gansweep.scoring.panel.lesions`;
+    for CT with its window, `gansweep.scoring.ct.hounsfield`.
 
-    With training images: the figures of `gansweep.scoring.memorisation.examination`. The excess in features needs a
-    named extractor: the cohort's own encoder has seen some of the patients.
+    With training images, it includes the figures of `gansweep.scoring.memorisation.examination`. The excess in features
+    needs a given extractor, because the encoder trained here has seen some of the patients.
 
     Args:
         inputs: the images.
-        features: a TorchScript extractor; None: an encoder trained on half of the real images.
-        seed: of halves and resampling.
+        features: TorchScript extractor; None: an encoder trained on half of the real images.
+        seed: seed of the halves and of resampling.
         paired: whether fake image i was made for real image i; without it, metrics of pairs are absent.
-        lpips: a TorchScript file with LPIPS weights; without it, LPIPS is absent.
-        device: where to extract features; the CPU by default.
-        progress: called with (what, steps done, steps in all) while an encoder is trained.
+        lpips: TorchScript file with LPIPS weights; without it, LPIPS is absent.
+        device: device for feature extraction; the CPU by default.
+        progress: called with (what, steps done, total steps) while an encoder is trained.
 
     Raises:
-        CohortError: too few images, values not finite, sets of different size or channels, pairs of unequal number.
-        ConfigError: an extractor or a weights file that cannot be used.
+        CohortError: there are too few images, values are not finite, sets differ in size or channels, or pairs differ
+            in number.
+        ConfigError: an extractor or a weights file cannot be used.
     """
     real = inputs.real
     fake = inputs.fake
@@ -132,14 +134,14 @@ def _check_shape(real: ImageSet, what: str, fake: ImageSet) -> None:
 
 
 def _halves(real: ImageSet, seed: int) -> tuple[Tensor, Tensor]:
-    """Rows of two halves that share no patient, each class dealt out evenly."""
+    """Returns the rows of two halves that share no patient, with each class distributed evenly."""
     patients = real.patients or tuple(str(row) for row in range(len(real)))
     rows_of: dict[str, list[int]] = {}
     for row, patient in enumerate(patients):
         rows_of.setdefault(patient, []).append(row)
     order = torch.randperm(len(rows_of), generator=torch.Generator().manual_seed(seed))
     groups = [list(rows_of.values())[i] for i in order.tolist()]
-    groups.sort(key=lambda rows: int(real.labels[rows[0]]))  # stable: the random order stays within a class
+    groups.sort(key=lambda rows: int(real.labels[rows[0]]))  # a stable sort keeps the random order within each class
     if len(groups) < 2:
         raise CohortError("the real images are of one patient", fix="at least two patients are needed")
     first, second = ([row for rows in groups[start::2] for row in rows] for start in (0, 1))

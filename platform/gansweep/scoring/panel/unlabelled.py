@@ -1,4 +1,4 @@
-"""Metrics that need no labels, with their intervals, by what they take."""
+"""Metrics that need no labels, with their confidence intervals, by input."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["UNLABELLED"]
 
 
 def _of_features(name: str, metric: Metric, sets: Sets) -> dict[str, MetricValue]:
-    """The metric, and beside a distance its floor and what may be compared with that."""
+    """Returns the metric. For a distance, also returns its floor and the matched distance to compare with the floor."""
     real = Sample.of(sets.of_real, sets.real)
     fake = Sample.of(sets.of_fake, sets.fake)
     if metric.better == "lower":
@@ -33,7 +33,7 @@ def _of_pairs(name: str, metric: Metric, sets: Sets) -> dict[str, MetricValue]:
 
 
 def _of_images(name: str, metric: Metric, sets: Sets) -> dict[str, MetricValue]:
-    """The mean over the fake images, and beside it that over the real ones."""
+    """Returns the mean over the fake images and the mean over the real images."""
     fake, real = (Sample.of(metric.compute(images.images), images) for images in (sets.fake, sets.real))
     return {name: mean_of(fake, sets, 0, len(fake)), f"{name}_real": mean_of(real, sets, len(real), 0)}
 

@@ -1,1 +1,1 @@
-"""Intervals, resampling by patient, and verdicts."""
+"""Confidence intervals, resampling by patient, and verdicts."""

@@ -1,4 +1,4 @@
-"""What stands behind an arm's figures: its ROC curve and its confusion matrix."""
+"""ROC curve and confusion matrix of each arm."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ if TYPE_CHECKING:
 __all__ = ["GRID", "arm_curves"]
 
 GRID = np.linspace(0.0, 1.0, 51)
-"""False positive rates at which curves are given."""
+"""False positive rates at which the curves are evaluated."""
 
 
 def arm_curves(arms: Sequence[Mapping[str, Tensor]], test: ImageSet, positive: int) -> dict[str, dict[str, Any]]:
-    """The ROC curve and the confusion matrix of each arm, over images and trainings.
+    """Computes the ROC curve and the confusion matrix of each arm, averaged over trainings.
 
-    The curve is the mean of the trainings' at equal false positive rates (Fawcett 2006, "An introduction to ROC
-    analysis", section 8.1). The matrix counts images, mean over the trainings. Neither tells of a single image.
+    The curve is the mean over trainings at equal false positive rates (Fawcett 2006, "An introduction to ROC analysis",
+    section 8.1). The matrix contains numbers of images, averaged over trainings. Neither reveals a single image.
 
     Args:
-        arms: one training each: class probabilities `[s, n, classes]` of s detectors by arm.
-        test: the n images.
-        positive: the class with the disease.
+        arms: one mapping per training, from arm to class probabilities `[s, n, classes]` of s detectors.
+        test: the n test images.
+        positive: index of the class with the disease.
 
     Returns:
-        By arm `fpr` and `tpr`, and `confusion`: a row per true class, a column per predicted one. Arms with
-        probabilities that are not finite are left out; so is the curve where all images are of one kind.
+        `fpr`, `tpr` and `confusion` by arm. The matrix has a row per true class and a column per predicted class. Arms
+        whose probabilities are not finite are omitted. Curves are omitted if all images are of one kind.
     """
     labels = test.labels.numpy()
     found: dict[str, dict[str, Any]] = {}
     for name in arms[0]:
-        # A training is a generator: the mean of its detectors is what it says.
+        # One training is one generator: its prediction is the mean over its detectors.
         said = torch.stack([training[name].double().mean(0) for training in arms]).numpy()
         if np.isfinite(said).all():
             found[name] = {"confusion": _confusion(said, labels), **_curve(said[..., positive], labels == positive)}
@@ -62,10 +62,10 @@ def _curve(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> dict[str
     heights = []
     for training in scores:
         fpr, tpr, _ = roc_curve(positive, training, drop_intermediate=False)
-        # Where the curve is vertical, its upper end counts.
+        # Where the curve is vertical, use its upper end.
         last = np.searchsorted(fpr, GRID, side="right") - 1
         slope = np.interp(GRID, fpr, tpr)
         heights.append(np.where(np.isin(GRID, fpr), tpr[last], slope))
     mean = np.mean(heights, axis=0)
-    # Every curve begins at the origin, also one that rises at once.
+    # Every curve starts at the origin, even one that rises immediately.
     return {"fpr": [0.0, *GRID.tolist()], "tpr": [0.0, *(float(height) for height in mean)]}

@@ -1,8 +1,9 @@
-"""A detector's scores on test patients, and how much they vary with the patients and with the training.
+"""Scores of detectors on test patients, with their variance over patients and over trainings.
 
-The unit of evidence is the patient, not the image: images of one patient are alike. And a detector's training has
-chance in it: what a few lucky seeds gain is not what the method gains. So a variance has both parts, that between
-patients (by a bootstrap that resamples patients) and that between trainings, and degrees of freedom that both leave.
+The unit of evidence is the patient, not the image, because images of one patient are alike. Training a detector is
+also random: a gain that comes from a few lucky seeds is not a gain of the method. The variance therefore has two parts,
+one between patients (estimated by a bootstrap that resamples patients) and one between trainings. Its degrees of
+freedom account for both.
 """
 
 from __future__ import annotations
@@ -29,19 +30,19 @@ REPLICATES = 2000
 
 
 class UndefinedError(ConfigError):
-    """A metric that has no value or no variance with these patients and detectors."""
+    """Raised if a metric has no value or no variance for the given patients and detectors."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A metric of an arm, or the difference of two arms in it.
+    """Estimate of an arm's metric, or of the difference between two arms.
 
     Args:
         value: mean over the trainings.
-        variance: of the value, over patients and trainings; over patients alone where there is one training.
+        variance: variance of the value over patients and trainings; over patients alone if there is one training.
         freedom: degrees of freedom of the variance (Satterthwaite 1946).
-        patients: that the metric rests on: for sensitivity those with a positive image. For AUROC twice the smaller
-            side, which a ROC curve near the ideal is worth (see `_effective`).
+        patients: number of patients behind the metric. For sensitivity, the patients with a positive image. For AUROC,
+            twice the smaller side, the effective number for a nearly ideal ROC curve (see `_effective`).
     """
 
     value: float
@@ -51,36 +52,37 @@ class Estimate:
 
 
 def estimate(name: str, arm: Predictions, base: Predictions | None = None, *, seed: int = 0) -> Estimate:
-    """The metric of `arm`, or with `base` how much more it is than there, on the same images and trainings.
+    """Estimates a metric of `arm`, or with `base` its difference from `base` on the same images and trainings.
 
-    With u(s, p) what training s gives on patient p, the variance of the mean over S trainings and P patients is
+    Let u(s, p) be the contribution of training s on patient p. The variance of the mean over S trainings and P patients
+    is
 
         V = V_patients + V_trainings - V_both,
 
-    where V_trainings is the sample variance of the trainings over S, and V_both, which the first two both contain, is
-    their interaction over S P (crossed random effects: Owen 2007, "The pigeonhole bootstrap"; Gallas et al. 2009 for
-    readers and cases). V_patients is the sum over strata of patients, each resampled alone: a stratum of n patients
-    has n - 1 degrees of freedom of its own and a bootstrap variance that is too small by (n - 1) / n (Efron 1982,
-    "The Jackknife, the Bootstrap and Other Resampling Plans", chapter 5). In a rare disease, sensitivity has the few
-    positives' degrees of freedom, however many negatives there are.
+    where V_trainings is the sample variance of the trainings over S. V_both is their interaction over S P, which both
+    other terms contain (crossed random effects: Owen 2007, "The pigeonhole bootstrap"; Gallas et al. 2009 for readers
+    and cases). V_patients is the sum over strata of patients, and each stratum is resampled separately. A stratum of n
+    patients has n - 1 degrees of freedom. Its bootstrap variance is too small by (n - 1) / n, which is corrected (Efron
+    1982, "The Jackknife, the Bootstrap and Other Resampling Plans", chapter 5). For a rare disease, sensitivity
+    therefore has the degrees of freedom of the few positive patients, however many negative patients there are.
 
-    A stratum's part of the variance of a *difference* is at least that of n patients without a discordant one among
-    whom half a one each way is counted in: 1 / (n + 2)², times the square of the stratum's fraction of the images that
-    the metric is about (Agresti & Min 2005, "Simple improved confidence intervals for comparing matched proportions").
-    Two patients who happen to agree are no proof.
+    The variance of a *difference* has a lower bound per stratum: that of n patients who all agree, with half a
+    discordant patient added in each direction. This is 1 / (n + 2)², times the squared fraction of the metric's images
+    that the stratum holds (Agresti & Min 2005, "Simple improved confidence intervals for comparing matched
+    proportions"). Agreement of two patients by chance proves nothing.
 
     Args:
-        name: of a metric of answers: accuracy, sensitivity, specificity, auroc.
-        arm: what its detectors say.
-        base: what those of another arm say.
-        seed: of the bootstrap.
+        name: metric of answers: accuracy, sensitivity, specificity or auroc.
+        arm: predictions of the arm's detectors.
+        base: predictions of the other arm's detectors.
+        seed: seed of the bootstrap.
 
     Raises:
-        UndefinedError: a single patient has, or fewer than two have, an image of a class that the metric is about; or
-            probabilities are not finite.
+        UndefinedError: exactly one patient has positive images or exactly one has negative images; fewer than two
+            patients have images of a class that the metric uses; or probabilities are not finite.
     """
     for one, whose in ((arm, "its"), (base, "the base's")):
-        # Not left to the metric: of NaN an argmax still names a class.
+        # Checked here because the metric would not notice: argmax returns a class even for NaN.
         if one is not None and not np.isfinite(one.probabilities).all():
             what = f"{whose} detectors give probabilities that are not finite"
             raise UndefinedError(what, fix="train them for fewer updates, or others")
@@ -101,7 +103,7 @@ def estimate(name: str, arm: Predictions, base: Predictions | None = None, *, se
     within = 0.0
     for rows, weights in groups.resampled(REPLICATES, np.random.default_rng(seed)):
         found = measured(weights)
-        found = found[np.isfinite(found).all(1)]  # a stratum of mixed kinds may have lost a class
+        found = found[np.isfinite(found).all(1)]  # a replicate of a mixed stratum may lack a class
         n = len(rows)
         fraction = sum(part[rows].sum() for part in about)
         least = (fraction / (n + 2)) ** 2 if base else 0.0
@@ -119,43 +121,43 @@ def estimate(name: str, arm: Predictions, base: Predictions | None = None, *, se
 
 
 def _freedom(variance: float, parts: Sequence[tuple[float, int]], otherwise: int) -> float:
-    """Satterthwaite's degrees of freedom of a sum of independent variance estimates; `otherwise` if all are zero."""
+    """Returns Satterthwaite's degrees of freedom of a sum of independent variances; `otherwise` if all are zero."""
     doubt = sum(part**2 / freedom for part, freedom in parts)
     return max(1.0, float(variance**2 / doubt)) if doubt > 0 else float(otherwise)
 
 
 def _effective(about: Sequence[Floats]) -> int:
-    """Patients behind a metric that is about one class, or about a comparison of two.
+    """Returns the number of patients behind a metric of one class, or of a comparison of two classes.
 
-    The variance of an area A under the ROC curve is at most A (1 - A) / m, m being the number on the smaller side
-    (Birnbaum & Klose 1957), and about half of that near 1 (Hanley & McNeil 1982, for exponential distributions): what
-    a proportion of 2 m patients would have.
+    The variance of an area A under the ROC curve is at most A (1 - A) / m, with m the size of the smaller side
+    (Birnbaum & Klose 1957). Near 1 it is about half of that (Hanley & McNeil 1982, for exponential distributions),
+    which is the variance of a proportion of 2 m patients.
     """
     return len(about) * min(int((fraction > 0).sum()) for fraction in about)
 
 
 class _Patients:
-    """Test patients, in strata by which classes they have images of, so that no replicate is without a class."""
+    """Test patients, stratified by the classes of their images, so that no bootstrap replicate lacks a class."""
 
     def __init__(self, predictions: Predictions) -> None:
         names, self.of_image = np.unique(np.asarray(predictions.patients), return_inverse=True)
         self.number = len(names)
         positive = predictions.labels == predictions.positive
         has = [self.fraction(images) > 0 for images in (positive, ~positive)]
-        self.sides = [int(side.sum()) for side in has]  # patients with a positive image, and with another
+        self.sides = [int(side.sum()) for side in has]  # patients with a positive image, and with a negative image
         kinds = 2 * has[0] + has[1]
         groupings = ([np.flatnonzero(np.isin(kinds, kind)) for kind in grouping] for grouping in _GROUPINGS)
         filled = ([rows for rows in grouping if len(rows)] for grouping in groupings)
         self.strata = next((strata for strata in filled if all(len(rows) > 1 for rows in strata)), [])
 
     def fraction(self, images: Bools) -> Floats:
-        """`[patients]` each patient's fraction of these images."""
+        """Returns the fraction of the given images that each patient has, `[patients]`."""
         counts = np.bincount(self.of_image, weights=images, minlength=self.number)
         found: Floats = counts / max(counts.sum(), 1.0)
         return found
 
     def resampled(self, replicates: int, rng: np.random.Generator) -> Iterator[tuple[NDArray[np.int64], Floats]]:
-        """For each stratum its patients, and `[replicates, n]` how often each image counts when it is resampled."""
+        """Yields, for each stratum, its patients and the image weights when it is resampled, `[replicates, n]`."""
         for rows in self.strata:
             counts = np.ones((replicates, self.number))
             counts[:, rows] = rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), size=replicates)
@@ -171,11 +173,11 @@ _GROUPINGS = (
     ((_POSITIVE,), (_BOTH, _NEGATIVE)),
     ((_POSITIVE, _BOTH, _NEGATIVE),),
 )
-"""Kinds of patients that form strata together, finest first: a patient alone in a stratum has no variance."""
+"""Possible strata, finest first. A stratum needs more than one patient to have a variance."""
 
 
 def _about(metric: Metric, predictions: Predictions) -> list[Bools]:
-    """`[n]` for each class of images that the metric is about, which they are."""
+    """Returns a mask `[n]` for each class of images that the metric uses."""
     positive = predictions.labels == predictions.positive
     return {
         "all": [np.ones_like(positive)],

@@ -1,4 +1,4 @@
-"""Two proportions: the interval of their difference, and how many cases would show it."""
+"""Two proportions: the confidence interval of their difference, and the sample size that would show it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _POWER = 0.8
 
 
 def difference_interval(one: float, other: float, n: int, *, confidence: float = 0.95) -> tuple[float, float]:
-    """The interval of the difference of two proportions of n cases each.
+    """Returns the confidence interval of the difference of two proportions of n cases each.
 
-    Newcombe 1998, "Interval estimation for the difference between independent proportions", method 10: it combines the
-    Wilson intervals of the two proportions. Where both are of the same cases, it is conservative.
+    It uses method 10 of Newcombe 1998, "Interval estimation for the difference between independent proportions", which
+    combines the Wilson intervals of the two proportions. It is conservative if both proportions are of the same cases.
     """
     z = float(stats.norm.ppf((1 + confidence) / 2))
     low_1, high_1 = wilson_bounds(one, n, z)
@@ -28,26 +28,28 @@ def difference_interval(one: float, other: float, n: int, *, confidence: float =
 
 
 def detectable(one: float, other: float, n: int, *, known_from: int, claims: int = 1) -> float:
-    """The true difference of two proportions that n cases each would show four times out of five.
+    """Returns the true difference of two proportions that n cases each would detect with 80 % power.
 
     Args:
-        one: a proportion, as measured.
-        other: another.
-        n: cases that will be looked at.
-        known_from: cases that the proportions were measured on.
-        claims: number of claims that the test is corrected for.
+        one: first measured proportion.
+        other: second measured proportion.
+        n: number of cases in the future test.
+        known_from: number of cases behind the measured proportions.
+        claims: number of claims for which the test is corrected.
     """
     return _quantiles(claims) * math.sqrt(_variance(one, other, known_from) / n)
 
 
 def cases_needed(one: float, other: float, *, known_from: int, claims: int = 1) -> int | None:
-    """The cases that would show this difference four times out of five at the 5 % level; None if there is none.
+    """Returns the number of cases that would detect the difference with 80 % power at the 5 % level.
+
+    Returns None if the difference is zero.
 
     Args:
-        one: a proportion, as measured.
-        other: another.
-        known_from: cases that they were measured on.
-        claims: number of claims that the test is corrected for.
+        one: first measured proportion.
+        other: second measured proportion.
+        known_from: number of cases behind the measured proportions.
+        claims: number of claims for which the test is corrected.
     """
     if one == other:
         return None
@@ -55,7 +57,7 @@ def cases_needed(one: float, other: float, *, known_from: int, claims: int = 1) 
 
 
 def strictest_factor(claims: int) -> float:
-    """By how much Holm's strictest step for so many claims widens what a single test can detect."""
+    """Returns by how much the strictest step of Holm's correction increases the difference that one test can detect."""
     return _quantiles(claims) / _quantiles(1)
 
 
@@ -64,10 +66,10 @@ def _quantiles(claims: int) -> float:
 
 
 def _variance(one: float, other: float, n: int) -> float:
-    """Of the difference per case, as if the cases were not the same: conservative.
+    """Returns the variance of the difference per case, assuming independent cases, which is conservative.
 
-    One success and one failure are added to each proportion: of few cases, 0 and 1 are no proof of no variance.
+    One success and one failure are added to each proportion: in few cases, 0 or 1 does not prove zero variance.
     """
-    # A mean difference that was rounded can lead out of [0, 1].
+    # Rounding of a mean difference can lead slightly outside [0, 1].
     adjusted = [(min(max(value, 0.0), 1.0) * n + 1) / (n + 2) for value in (one, other)]
     return sum(value * (1 - value) for value in adjusted)

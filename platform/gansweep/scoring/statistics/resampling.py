@@ -1,4 +1,4 @@
-"""Intervals of figures of images that count patients, not slices: images of one patient are alike."""
+"""Confidence intervals of image metrics over patients rather than slices, because images of one patient are alike."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 __all__ = ["Resampled", "Sample", "jackknifed", "ratio", "too_few"]
 
 HALVES = 40
-"""Half-samples behind the interval of a metric of features."""
+"""Number of half-samples behind the interval of a feature metric."""
 REPLICATES = 2000
 LEAST = 4
-"""Patients. Halves of three keep two of them, and those of two everything, so that nothing spreads."""
+"""Minimum number of patients for an interval. Half of fewer patients would be a single one."""
 
 
 class Resampled(NamedTuple):
-    """A value with its 95 % interval, or why it has none."""
+    """A value with its 95 % interval, or the reason why it has no interval."""
 
     value: float
     low: float | None
@@ -40,9 +40,9 @@ class Sample:
     """Features or values of some images.
 
     Args:
-        values: `[n, ...]`.
-        owners: `[n]` whose the images are, as numbers; images of unknown patients are each its own.
-        labels: `[n]`.
+        values: values `[n, ...]`.
+        owners: patient of each image `[n]`, as a number. Each image of unknown patients is its own owner.
+        labels: class labels `[n]`.
     """
 
     values: Tensor
@@ -51,7 +51,7 @@ class Sample:
 
     @classmethod
     def of(cls, values: Tensor, images: ImageSet, rows: Tensor | None = None) -> Sample:
-        """`values` of the images, or of those `rows` of them."""
+        """Creates a sample from `values` of the images, or of the images in `rows`."""
         names = np.asarray(images.patients or range(len(images)))
         owners = torch.from_numpy(np.unique(names, return_inverse=True)[1])
         rows = torch.arange(len(images)) if rows is None else rows
@@ -65,16 +65,16 @@ class Sample:
 
     @property
     def patients(self) -> int:
-        """How many there are."""
+        """Returns the number of patients."""
         return len(self.owners.unique())
 
     def spread(self, n: int) -> Sample:
-        """`n` of the images, each class in its proportion; at equal distances, so that many patients are met."""
+        """Returns `n` evenly spaced images with the same class proportions. The spacing covers many patients."""
         places = torch.linspace(0, len(self) - 1, n).round().long()
         return self[self.labels.argsort(stable=True)[places]]
 
     def half(self, generator: torch.Generator) -> Tensor:
-        """Values of a random half of the patients, the smaller where their number is odd."""
+        """Returns the values of a random half of the patients, rounded down if their number is odd."""
         names = self.owners.unique()
         kept = names[torch.randperm(len(names), generator=generator)[: len(names) // 2]]
         return self.values[torch.isin(self.owners, kept)]
@@ -83,14 +83,15 @@ class Sample:
 def jackknifed(
     compute: Callable[[Tensor, Tensor], float], real: Sample, fake: Sample, bounds: tuple[float, float], seed: int
 ) -> Resampled:
-    """Value and 95 % interval of a function of two samples, by the half-sample jackknife over patients.
+    """Returns a function of two samples with its 95 % interval, by the half-sample jackknife over patients.
 
-    The bootstrap would draw images twice, which brings samples closer together and biases distances and neighbours; a
-    half drawn without replacement does not, and the spread of its values is the standard error of the whole sample's
-    (the delete-d jackknife with d = n / 2: Shao & Wu 1989). Whole patients are left out: with four alike slices of each
-    of 25, halves of the slices said a third to a half of the true error. The interval is for chance alone: a bias that
-    depends on n, as the Fréchet distance has, stays in it. None with fewer than four patients in a sample, or where a
-    half has no finite value.
+    The bootstrap would draw images twice. This brings samples closer together and biases distances and neighbours. A
+    half drawn without replacement does not have this bias, and the spread of its values is the standard error for the
+    whole sample (the delete-d jackknife with d = n / 2: Shao & Wu 1989). Whole patients are left out: for 25 patients
+    with four similar slices each, halves of the slices gave a third to a half of the true error.
+
+    The interval covers chance alone: a bias that depends on n, as in the Fréchet distance, remains. There is no
+    interval with fewer than four patients in a sample, or if the value of a half is not finite.
     """
     value = compute(real.values, fake.values)
     if reason := too_few(real, fake):
@@ -104,10 +105,10 @@ def jackknifed(
 
 
 def ratio(over: Sample, under: Tensor, seed: int) -> Resampled:
-    """Sum of `over` `[n]` to sum of `under` `[n]`, with the 95 % BCa bootstrap interval (Efron 1987) over patients.
+    """Returns the sum of `over` `[n]` divided by the sum of `under` `[n]`, with a 95 % BCa interval (Efron 1987).
 
-    The mean of `over` where `under` is one everywhere: patients count by their images, and are drawn whole. No interval
-    with fewer than four patients.
+    The bootstrap resamples whole patients, so patients with more images have more weight. If `under` is one everywhere,
+    the ratio is the mean of `over`. There is no interval with fewer than four patients.
     """
     from scipy import stats
 
@@ -116,7 +117,7 @@ def ratio(over: Sample, under: Tensor, seed: int) -> Resampled:
     value = float(sums.sum() / counts.sum())
     if reason := too_few(over):
         return Resampled(value, None, None, reason)
-    if np.allclose(sums, value * counts, rtol=1e-12, atol=0):  # all patients agree, and BCa divides by their spread
+    if np.allclose(sums, value * counts, rtol=1e-12, atol=0):  # all patients are equal, and BCa divides by their spread
         return Resampled(value, value, value)
 
     def of(sums: NDArray[Any], counts: NDArray[Any], axis: int = -1) -> NDArray[Any]:
@@ -129,7 +130,7 @@ def ratio(over: Sample, under: Tensor, seed: int) -> Resampled:
 
 
 def too_few(*samples: Sample) -> str:
-    """Why there is no interval; empty where there is one."""
+    """Returns why there is no interval, or an empty string if there is one."""
     least = min(samples, key=lambda sample: sample.patients)
     if least.patients >= LEAST:
         return ""

@@ -1,7 +1,7 @@
-"""Whether one arm detects better than another: intervals, corrected p-values, and a verdict in words.
+"""Comparisons of two arms: confidence intervals, corrected p-values and verdicts.
 
-Variances and their degrees of freedom are those of `gansweep.scoring.statistics.estimates`: over patients and over
-trainings.
+Variances over patients and trainings, and their degrees of freedom, come from
+`gansweep.scoring.statistics.estimates`.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ __all__ = [
 
 Verdict = Literal["helps", "no evidence", "harms"]
 LEAST_TRAININGS = 3
-"""With two, one null comparison in ten was called a difference; with three and more about one in twenty."""
+"""With two trainings, one null comparison in ten was called a difference; with three or more, about one in twenty."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """An arm against the base arm.
+    """Comparison of an arm with the base arm.
 
     Args:
-        metric: of answers, by its name in the registry.
+        metric: name of the metric of answers in the registry.
         difference: arm minus base.
-        low, high: its confidence interval.
-        p: two-sided, of no difference; corrected for the number of arms where there are several.
-        verdict: `helps` or `harms`, by the metric's direction, where p is below 1 - confidence.
+        low, high: confidence interval of the difference.
+        p: two-sided p-value of no difference, corrected for the number of arms if there are several.
+        verdict: `helps` or `harms`, by the metric's direction, if p is below 1 - confidence.
         patients: number of test patients.
-        trainings: trainings per arm.
-        detectable: the true difference that would have been found four times out of five.
+        trainings: number of trainings per arm.
+        detectable: the true difference that would be detected with 80 % power.
     """
 
     metric: str
@@ -77,19 +77,20 @@ def compare(
 ) -> Comparison:
     """Compares two arms on the same test images, paired by image and by training.
 
-    Training number i of both arms shares its chance (initial weights, real batches). The interval and the p-value are
-    Student's, with the variance and the degrees of freedom of `estimate`; the interval ends where differences do.
+    Training number i uses the same random numbers in both arms (initial weights, real batches). The interval and the
+    p-value use Student's t distribution with the variance and the degrees of freedom of `estimate`. The interval is
+    limited to the possible range of differences.
 
     Args:
-        base: real images only, say.
-        arm: with synthetic images.
-        metric: of answers, by its name in the registry.
-        confidence: of the interval.
-        seed: of the bootstrap.
+        base: predictions of the base arm, for example with real images only.
+        arm: predictions of the arm with synthetic images.
+        metric: name of the metric of answers in the registry.
+        confidence: confidence level of the interval.
+        seed: seed of the bootstrap.
 
     Raises:
-        ConfigError: arms that are not about the same images, or have fewer than three trainings.
-        UndefinedError: a metric that is not defined or rests on fewer than two patients.
+        ConfigError: the arms have different images, or fewer than three trainings.
+        UndefinedError: the metric is not defined or depends on fewer than two patients.
     """
     _check(base, arm)
     found = estimate(metric, arm, base, seed=seed)
@@ -118,7 +119,7 @@ def compare_arms(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> dict[str, Comparison]:
-    """Compares pairs of (base, arm); p-values and verdicts hold for all of them together (Holm 1979)."""
+    """Compares pairs of (base, arm). P-values and verdicts are corrected for all pairs together (Holm 1979)."""
     found = {name: compare(*pair, metric, confidence=confidence, seed=seed) for name, pair in claims.items()}
     corrected = holm([comparison.p for comparison in found.values()])
     return {
@@ -128,7 +129,7 @@ def compare_arms(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values corrected so that the chance of any false alarm among them stays at the level (Holm 1979)."""
+    """Corrects p-values so that the probability of any false positive among them stays at the level (Holm 1979)."""
     p = np.asarray(p_values, dtype=float)
     order = np.argsort(p, kind="stable")
     stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
@@ -138,7 +139,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def wilson(successes: int, n: int, *, confidence: float = 0.95) -> tuple[float, float]:
-    """The interval of a proportion (Wilson 1927); right for few cases and for 0 or n successes, unlike p ± 2 se."""
+    """Returns the Wilson (1927) interval of a proportion.
+
+    Unlike p ± 2 se, it is valid for few cases and for 0 or n successes.
+    """
     interval = stats.binomtest(successes, n).proportion_ci(confidence, method="wilson")
     return float(interval.low), float(interval.high)
 
@@ -146,16 +150,16 @@ def wilson(successes: int, n: int, *, confidence: float = 0.95) -> tuple[float, 
 def interval(
     predictions: Predictions, metric: str, *, confidence: float = 0.95, seed: int = 0
 ) -> tuple[float, float, float]:
-    """A metric's mean over the trainings, and its interval over patients and, where there are several, trainings.
+    """Returns a metric's mean over the trainings, with its interval over patients and, if there are several, trainings.
 
-    Of a fraction (a metric with the range [0, 1]) the interval is Wilson's (1927), at the number of patients that would
-    have the variance of `estimate`, at most those that the metric rests on, with Student's quantile (for surveys: Korn
-    & Graubard 1998, "Confidence intervals for proportions with small expected number of positive counts"). Of other
-    metrics it is Student's. Of a single training it says how other patients would fare with it, and nothing of other
-    trainings.
+    For a fraction (a metric with the range [0, 1]) this is the Wilson (1927) interval with Student's quantile. Its
+    number of cases is the number of patients that would have the variance of `estimate`, and at most the number of
+    patients that the metric depends on (for surveys: Korn & Graubard 1998, "Confidence intervals for proportions with
+    small expected number of positive counts"). Other metrics have Student's interval. For a single training, the
+    interval describes the variation between patients only, not between trainings.
 
     Raises:
-        UndefinedError: a metric that is not defined or rests on fewer than two patients.
+        UndefinedError: the metric is not defined or depends on fewer than two patients.
     """
     found = estimate(metric, predictions, seed=seed)
     value = found.value
@@ -172,10 +176,10 @@ def interval(
 
 
 def wilson_bounds(proportion: float, n: float, z: float) -> tuple[float, float]:
-    """Wilson's (1927) bounds of a proportion for an effective number of cases, which need not be whole.
+    """Returns Wilson's (1927) bounds of a proportion for an effective number of cases, which need not be an integer.
 
     Args:
-        proportion: in [0, 1]; the mean of several detectors need not be a whole number of cases either.
+        proportion: proportion in [0, 1]. The mean of several detectors need not be a whole number of cases either.
         n: effective number of cases.
         z: quantile of the normal or of Student's distribution.
     """

@@ -1,1 +1,1 @@
-"""A GPU that is not there: code for `torch.device("cuda")` runs on a CPU build of torch, with real numbers."""
+"""A simulated GPU: code for `torch.device("cuda")` runs on a CPU build of torch, with real numbers."""

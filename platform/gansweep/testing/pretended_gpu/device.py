@@ -1,4 +1,4 @@
-"""The pretended GPU: code may ask for `cuda`, what CUDA refuses is refused, and what costs time is counted."""
+"""The pretended GPU: it accepts `cuda`, refuses what CUDA refuses, and counts what costs time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["CPU", "GPU", "DeviceMismatch", "NoBackend", "PretendedGpu"]
 
 
 class DeviceMismatch(RuntimeError):  # noqa: N818 (named after what torch says)
-    """What CUDA refuses: operands, or a generator, of another device."""
+    """Raised for operands, or a generator, of another device, which CUDA refuses."""
 
 
 class PretendedGpu(TorchDispatchMode):
@@ -33,7 +33,7 @@ class PretendedGpu(TorchDispatchMode):
     optimisers too, and refuses what CUDA refuses. Process groups refuse what NCCL refuses. All numbers are the CPU's:
     code that is right ends with the bits of a run on the CPU. `torch.cuda.graph` captures and replays.
 
-    It does not see what cuDNN or NCCL compute, nor branches that ask `torch.cuda`; inside a network in TorchScript, new
+    It does not see what cuDNN or NCCL compute, nor branches that query `torch.cuda`. In a TorchScript network, new
     tensors are on the CPU.
 
         with PretendedGpu() as gpu:
@@ -41,21 +41,21 @@ class PretendedGpu(TorchDispatchMode):
         print(gpu.kernels.total(), gpu.waits)
 
     Args:
-        group: the backend of the process group, if there is one: NCCL alone, or Ray's for GPU workers here.
+        group: backend of the process group, if there is one: NCCL alone, or Ray's backend for GPU workers.
 
     Attributes:
         kernels: operators on the GPU that are no views and that the host launched, by name; `graph launch` is one
             launch of all kernels of a CUDA graph.
         replayed: the kernels of those graphs, by name.
         copies: copies between host and GPU, by direction and place in the code.
-        waits: what made the host wait for the GPU, by kind and place.
-        strays: 0-dimensional CPU operands beside GPU operands, by operator and place.
+        waits: operations for which the host waited for the GPU, by kind and place.
+        strays: 0-dimensional CPU operands together with GPU operands, by operator and place.
         collectives: calls of `torch.distributed`, by name.
 
     Raises:
-        DeviceMismatch: operands or a generator on another device, where CUDA refuses them.
-        NoBackend: a collective of tensors that the group does not take.
-        TypeError: a tensor on the GPU as a NumPy array.
+        DeviceMismatch: operands or a generator are on another device, where CUDA refuses them.
+        NoBackend: the group does not support the tensors of a collective operation.
+        TypeError: a tensor on the GPU is used as a NumPy array.
     """
 
     def __init__(self, group: Literal["nccl", "cpu:gloo,cuda:nccl"] = "nccl") -> None:
@@ -74,7 +74,7 @@ class PretendedGpu(TorchDispatchMode):
         self._stack = ExitStack()
 
     def __enter__(self) -> PretendedGpu:
-        """From here on the GPU is there, for this thread."""
+        """Activates the GPU for this thread."""
         for patch in (*replacements(self._functions, self._group), *self._graphs.replacements()):
             self._stack.enter_context(patch)
         self._stack.enter_context(self._functions)
@@ -82,7 +82,7 @@ class PretendedGpu(TorchDispatchMode):
         return self
 
     def __exit__(self, *details: object) -> None:
-        """The GPU is gone; its tensors are on the CPU."""
+        """Deactivates the GPU. Its tensors are then on the CPU."""
         super().__exit__(*details)  # type: ignore[no-untyped-call]
         self._stack.close()
 
@@ -97,7 +97,7 @@ class PretendedGpu(TorchDispatchMode):
             self._ledger.refuse(
                 DeviceMismatch(f"{name}: Expected all tensors to be on the same device, but found {found}")
             )
-        # What an operator makes from nothing, and numbers that C++ wraps, are made where the call's tensors are.
+        # New tensors of an operator, and numbers that C++ wraps, are on the device of the call's tensors.
         fresh = not tensors or func is torch.ops.aten.lift_fresh.default
         target = GPU if GPU in devices or (fresh and self._functions.pending == GPU) else CPU
         generator = generator_in(args, kwargs)
@@ -115,7 +115,7 @@ class PretendedGpu(TorchDispatchMode):
         return out
 
     def round_trips(self) -> Counter[str]:
-        """Waits, copies and stray scalars together: what keeps a step from running ahead of the host."""
+        """Returns waits, copies and stray scalars together: whatever keeps a step from running ahead of the host."""
         return self.waits + self.copies + self.strays
 
     def _count(self, func: Any, args: Any, tensors: list[torch.Tensor], devices: list[torch.device]) -> None:

@@ -1,4 +1,4 @@
-"""Every torch call of Python code, with the pretended GPU taken out of its arguments."""
+"""Intercepts every torch call of Python code and removes the pretended GPU from its arguments."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _IS_CUDA = cast("Any", Tensor.is_cuda).__get__
 
 
 class Functions(TorchFunctionMode):
-    """Sees calls and getters before torch does.
+    """Intercepts calls and getters before torch.
 
     Args:
-        placement: where tensors are.
-        ledger: what is counted.
+        placement: device of each tensor.
+        ledger: counters.
     """
 
     def __init__(self, placement: Placement, ledger: Ledger) -> None:
@@ -45,7 +45,7 @@ class Functions(TorchFunctionMode):
         """Where what a running call makes is made."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Answers what asks for a device, moves tensors, and runs everything else on the CPU."""
+        """Answers queries of the device, moves tensors, and runs everything else on the CPU."""
         kwargs = kwargs or {}
         placement = self.placement
         if getattr(func, "__name__", "") == "__get__":
@@ -75,7 +75,7 @@ class Functions(TorchFunctionMode):
         return func(*args)
 
     def _asked(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """Calls that CUDA answers differently."""
+        """Handles calls that CUDA answers differently."""
         if func is Tensor.get_device:
             return GPU.index
         if func is functional.one_hot:
@@ -88,7 +88,7 @@ class Functions(TorchFunctionMode):
 
     @contextmanager
     def making_on(self, device: torch.device) -> Iterator[None]:
-        """What torch makes inside this block without being told a device is made there."""
+        """Places tensors that torch creates inside the block, without an explicit device, on `device`."""
         before = self.pending
         self.pending = device
         try:
@@ -97,7 +97,7 @@ class Functions(TorchFunctionMode):
             self.pending = before
 
     def _made(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        """A call that names the device of its result."""
+        """Handles a call that specifies the device of its result."""
         target = wanted_device(kwargs["device"])
         if target == GPU:
             kwargs["device"] = CPU
@@ -110,12 +110,12 @@ class Functions(TorchFunctionMode):
         return self.placement.put_on_gpu(out)
 
     def _one_hot(self, tensor: Tensor, num_classes: int = -1) -> Tensor:
-        """As on CUDA, where the host looks at the labels only if it is not told the number of classes."""
+        """Behaves as on CUDA, where the host reads the labels only if the number of classes is not given."""
         classes = int(tensor.max()) + 1 if num_classes == -1 else num_classes
         return tensor.new_zeros(*tensor.shape, classes).scatter_(-1, tensor[..., None], 1)
 
     def _moved(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        """`to`, `cuda` and `cpu`."""
+        """Handles `to`, `cuda` and `cpu`."""
         tensor = args[0]
         here = self.placement.device_of(tensor)
         target, rest = self._target(func, args[1:], kwargs, here)
@@ -125,7 +125,7 @@ class Functions(TorchFunctionMode):
         self.ledger.count_copy(here, target, waits=waits)
         memory_format = kwargs.pop("memory_format", torch.preserve_format)
         kwargs.pop("copy", None)
-        # Copied while no mode looks, and marked afterwards; autograd sees a clone.
+        # Copied with all modes disabled and marked afterwards, so that autograd sees a clone.
         with _disable_current_modes():
             out = tensor.clone(memory_format=memory_format)
             if rest or kwargs:
@@ -135,7 +135,7 @@ class Functions(TorchFunctionMode):
     def _target(
         self, func: Any, arguments: Any, kwargs: dict[str, Any], here: torch.device
     ) -> tuple[torch.device, list[Any]]:
-        """The device a tensor moves to, and the arguments that say something else; takes the device out of `kwargs`."""
+        """Returns the device a tensor moves to, and the other arguments. Removes the device from `kwargs`."""
         if func is not Tensor.to:
             return (GPU if func is Tensor.cuda else CPU), []
         target = here

@@ -1,4 +1,4 @@
-"""What the pretended GPU notes: kernels, copies, waits, and where in the code they are due."""
+"""Counters of the pretended GPU: kernels, copies and waits, with the place in the code that causes them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LIBRARIES = ("site-packages", "<", "contextlib.py", "unittest", "functools.py")
 
 
 class Ledger:
-    """The counters of `PretendedGpu`, which says what each of them counts."""
+    """Counters of `PretendedGpu`, which documents them."""
 
     def __init__(self) -> None:
         self.kernels: Counter[str] = Counter()
@@ -35,7 +35,7 @@ class Ledger:
         self.refused_in_capture = False
 
     def refuse(self, error: Exception) -> None:
-        """Raises `error`, with the place in the code that it is due to."""
+        """Raises `error` with the place in the code that causes it."""
         self.refused_in_capture = self.capturing
         raise type(error)(f"{_place()}: {error}")
 
@@ -56,7 +56,7 @@ class Ledger:
             self.waits[f"copy to {target.type} at {_place()}"] += 1
 
     def count_collective(self, name: str) -> None:
-        """Counts a call of `torch.distributed`; the host waits where it carries objects."""
+        """Counts a call of `torch.distributed`. The host waits if it transfers objects."""
         self._not_while_capturing(name)
         self.collectives[name] += 1
         if "object" in name:
@@ -68,7 +68,7 @@ class Ledger:
 
 
 def _place() -> str:
-    """File and line of the innermost code that belongs to neither a library nor this package."""
+    """Returns file and line of the innermost code that is neither in a library nor in this package."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         path = frame.f_code.co_filename

@@ -1,4 +1,4 @@
-"""What CUDA says to an operator: which operands it refuses, and for which results the host waits."""
+"""CUDA's rules for operators: which operands it refuses, and for which results the host waits."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _REFUSES_SCALARS = {
     aten._fused_adam_.default,
     aten._fused_adamw_.default,
 }
-"""Operators that refuse a 0-dimensional operand on the CPU, too; others take it as a number."""
+"""Operators that also refuse a 0-dimensional operand on the CPU. Others accept it as a number."""
 
 _WAITS = {
     "aten::_local_scalar_dense",
@@ -60,7 +60,7 @@ _WAITS = {
     "aten::_linalg_eigh",
     "aten::_linalg_svd",
 }
-"""Operators whose result, or its shape, the host has to know."""
+"""Operators whose result, or its shape, the host needs to know."""
 
 _NO_KERNEL = {
     "aten::_local_scalar_dense",
@@ -79,18 +79,18 @@ _NO_KERNEL = {
 
 @cache
 def name_of(func: Any) -> str:
-    """The operator's name, such as `aten::add`; torch makes it anew each time."""
+    """Returns the operator's name, such as `aten::add`. torch creates it on each access."""
     return str(func._schema.name)
 
 
 @cache
 def is_kernel(func: Any) -> bool:
-    """Whether the operator launches a kernel; views and empty tensors do not."""
+    """Returns whether the operator launches a kernel. Views and empty tensors do not."""
     return not func.is_view and name_of(func) not in _NO_KERNEL
 
 
 def misplaced(func: Any, args: Sequence[Any], tensors: Sequence[Tensor], devices: Sequence[torch.device]) -> bool:
-    """Whether CUDA refuses the operands because they are on two devices."""
+    """Returns whether CUDA refuses the operands because they are on two devices."""
     if GPU not in devices or CPU not in devices or func in _TAKES_ANY_DEVICES:
         return False
     if copies_cpu_index(func, args, tensors, devices):
@@ -102,9 +102,9 @@ def misplaced(func: Any, args: Sequence[Any], tensors: Sequence[Tensor], devices
 
 
 def stray_scalars(func: Any, tensors: Sequence[Tensor], devices: Sequence[torch.device]) -> int:
-    """Number of 0-dimensional operands on the CPU beside operands on the GPU.
+    """Returns the number of 0-dimensional operands on the CPU together with operands on the GPU.
 
-    CUDA takes them as numbers, but a captured graph would repeat the numbers of the capture.
+    CUDA accepts them as numbers, but a captured graph would repeat the numbers of the capture.
     """
     if GPU not in devices or func in _TAKES_ANY_DEVICES:
         return 0
@@ -114,7 +114,7 @@ def stray_scalars(func: Any, tensors: Sequence[Tensor], devices: Sequence[torch.
 def copies_cpu_index(
     func: Any, args: Sequence[Any], tensors: Sequence[Tensor], devices: Sequence[torch.device]
 ) -> bool:
-    """Whether a tensor on the GPU is indexed by one on the CPU, which CUDA copies over, waiting."""
+    """Returns whether a tensor on the GPU is indexed by one on the CPU, which CUDA copies while the host waits."""
     if not _indexes(func) or CPU not in devices:
         return False
     indices = {id(index) for index in tensors_in(args[1])}
@@ -125,22 +125,22 @@ def copies_cpu_index(
 
 
 def waits(func: Any, args: Sequence[Any]) -> bool:
-    """Whether the host waits for an operator on the GPU."""
+    """Returns whether the host waits for an operator on the GPU."""
     if name_of(func) in _WAITS:
         return True
-    # A mask's number of elements is the shape of the result.
+    # The number of true elements in a mask determines the shape of the result.
     return _indexes(func) and any(index.dtype in {torch.bool, torch.uint8} for index in tensors_in(args[1]))
 
 
 def copy_direction(func: Any, devices: Sequence[torch.device]) -> tuple[torch.device, torch.device] | None:
-    """Source and target of an operator that copies between host and GPU."""
+    """Returns source and target of an operator that copies between host and GPU, or None."""
     if func is not aten.copy_.default or devices[0] == devices[1]:
         return None
     return devices[1], devices[0]
 
 
 def changes_cpu(func: Any, devices: Sequence[torch.device]) -> bool:
-    """Whether the result is a tensor on the CPU that the operator overwrote."""
+    """Returns whether the result is a tensor on the CPU that the operator overwrote."""
     return func in _TAKES_ANY_DEVICES and bool(devices) and devices[0] == CPU
 
 

@@ -1,4 +1,4 @@
-"""Where tensors are: a mark on their storage says that they are on the pretended GPU."""
+"""Device of each tensor: a mark on its storage shows that it is on the pretended GPU."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ GPU = torch.device("cuda", 0)
 CPU = torch.device("cpu")
 
 _SWEEP_AT = 20_000
-"""Marks after which those of freed storages are forgotten."""
+"""Number of marks at which those of freed storages are removed."""
 
 
 class Placement:
     """The storages on the pretended GPU. Views share their tensor's storage, and so its device."""
 
     def __init__(self) -> None:
-        # A weak reference keeps the address of a freed storage from being given to another one.
+        # A weak reference prevents the address of a freed storage from being reused.
         self._marked: dict[int, StorageWeakRef] = {}
 
     def device_of(self, tensor: Tensor) -> torch.device:
-        """`GPU` or `CPU`."""
+        """Returns `GPU` or `CPU`."""
         with torch._C.DisableTorchFunction():
             while torch._C._functorch.is_functorch_wrapped_tensor(tensor):  # inside vmap
                 tensor = torch._C._functorch.get_unwrapped(tensor)
@@ -42,7 +42,7 @@ class Placement:
         return GPU
 
     def put_on_gpu(self, value: Any) -> Any:
-        """`value`, all tensors of which are on the GPU from now on."""
+        """Marks all tensors in `value` as being on the GPU and returns it."""
         with torch._C.DisableTorchFunction():
             for tensor in tensors_in(value):
                 while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
@@ -55,7 +55,7 @@ class Placement:
 
 
 def tensors_in(value: Any) -> list[Tensor]:
-    """The tensors in nested lists, tuples and dictionaries."""
+    """Returns the tensors in nested lists, tuples and dictionaries."""
     if isinstance(value, Tensor):
         return [value]
     if isinstance(value, dict):
@@ -66,7 +66,7 @@ def tensors_in(value: Any) -> list[Tensor]:
 
 
 def wanted_device(device: Any) -> torch.device:
-    """The device that an argument names: any CUDA device is the pretended one, as a number alone is."""
+    """Returns the device that an argument specifies. Any CUDA device, or a number alone, is the pretended GPU."""
     if isinstance(device, int):
         return GPU
     named = torch.device(device)

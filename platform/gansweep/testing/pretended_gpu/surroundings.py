@@ -1,4 +1,4 @@
-"""What stands around tensors: generators, autocast, gradients and process groups, replaced for the pretended GPU."""
+"""Generators, autocast, gradients and process groups, replaced for the pretended GPU."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _OF_OBJECTS = ("all_gather_object", "broadcast_object_list")
 
 
 class NoBackend(RuntimeError):  # noqa: N818 (named after what torch says)
-    """What NCCL refuses."""
+    """Raised for operations that NCCL refuses."""
 
 
 class _Generator(_RealGenerator):
-    """A CPU generator that says it is on the GPU. Below Python it loses its class, but not its address."""
+    """CPU generator that reports the GPU as its device. Below Python it loses its class, but not its address."""
 
     devices: ClassVar[dict[int, torch.device]] = {}
     _cdata: int
@@ -50,22 +50,22 @@ class _Generator(_RealGenerator):
 
 
 def generator_in(args: Any, kwargs: dict[str, Any]) -> torch.Generator | None:
-    """The generator among the arguments of an operator."""
+    """Returns the generator among the arguments of an operator."""
     found = kwargs.get("generator") or next((arg for arg in args if isinstance(arg, _RealGenerator)), None)
     return found if isinstance(found, _RealGenerator) else None
 
 
 def generator_device(generator: torch.Generator) -> torch.device:
-    """`GPU` or `CPU`."""
+    """Returns `GPU` or `CPU`."""
     return _Generator.devices.get(cast("_Generator", generator)._cdata, CPU)
 
 
 def replacements(functions: Functions, group: str) -> list[Any]:
-    """Patches of torch, to be entered as context managers.
+    """Returns patches of torch, to be entered as context managers.
 
     Args:
-        functions: those of the device that they serve.
-        group: the name of the process group's backend.
+        functions: functions of the pretended GPU.
+        group: name of the process group's backend.
     """
     enabled = torch.is_autocast_enabled
     dtype = torch.get_autocast_dtype
@@ -104,7 +104,7 @@ def _backward(functions: Functions) -> Callable[..., Any]:
     real: Callable[..., Any] = vars(torch.autograd)["_engine_run_backward"]
 
     def run(outputs: Any, *args: Any, **kwargs: Any) -> Any:
-        # Zeros that autograd makes for what is not reached are made where the outputs are.
+        # Zeros that autograd makes for unused inputs are on the device of the outputs.
         with functions.making_on(functions.placement.device_of(next(iter(outputs)))):
             return real(outputs, *args, **kwargs)
 
