@@ -25,8 +25,11 @@ check: $(VENV)/.installed-dev  ## style, types, which way imports go, and licenc
 acceptance: $(VENV)/.installed-dev  ## the long runs of the whole product
 	$(BIN)/python -m pytest -m acceptance --timeout=3600 $(ARGS)
 
+# These take hours, or folders of one's own: run them by hand.
+BY_HAND := $(addprefix benchmarks/,fuzz_ingest.py oracle_share.py reliability.py search_stores.py)
+
 bench: $(VENV)/.installed-dev  ## every figure the README quotes
-	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
+	@for file in $(filter-out $(BY_HAND),$(wildcard benchmarks/*.py)); do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
 
 # $(PYTHON) itself, without $(VENV): it needs torch, numpy, pydantic and safetensors alone, and no network.
 gpu:  ## every figure of a GPU in at most 8 minutes, into ./gpu-report; tiny on a CPU
