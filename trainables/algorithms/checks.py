@@ -138,7 +138,7 @@ def halvings(spec: ImageSpec, depth: int, family: str) -> tuple[int, int]:
     return stages
 
 
-def check_largest_layer(family: str, spec: ImageSpec, weights: int, *, width: str) -> None:
+def check_largest_layer(family: str, spec: ImageSpec, weights: int, *, width: str, most: int = MOST_WEIGHTS) -> None:
     """Rejects fully connected layers that grow with the number of pixels until they are most of a GPU.
 
     Args:
@@ -146,8 +146,9 @@ def check_largest_layer(family: str, spec: ImageSpec, weights: int, *, width: st
         spec: shape of the images.
         weights: of the largest layer.
         width: the setting that makes it smaller.
+        most: weights that are allowed.
     """
-    if weights > MOST_WEIGHTS:
+    if weights > most:
         raise ConfigError(
             f"family = {family!r} at {spec.size} pixels: a fully connected layer of {weights // 10**6} million weights",
             fix=f"set a smaller data.size or {width}, or use another family",

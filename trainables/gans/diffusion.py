@@ -100,10 +100,12 @@ class Diffusion:
         )
         self.networks = {"generator": self.generator}
         self.state = nn.Module()
-        self.scheduler = DDIMScheduler(
-            num_train_timesteps=shape.timesteps, schedule=shape.schedule, prediction_type=shape.prediction
-        )
-        self.scheduler.set_timesteps(shape.sampling_steps)
+        # Its tables are looked at while they are made, which the meta device cannot bear.
+        with torch.device("cpu"):
+            self.scheduler = DDIMScheduler(
+                num_train_timesteps=shape.timesteps, schedule=shape.schedule, prediction_type=shape.prediction
+            )
+            self.scheduler.set_timesteps(shape.sampling_steps)
 
     @classmethod
     def check(cls, config: TrialConfig, spec: ImageSpec | None, trainables: Trainables) -> None:
