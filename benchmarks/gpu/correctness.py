@@ -47,6 +47,8 @@ def gradients(bench: Bench) -> Iterator[Row]:
             try:
                 data, spec, configs = _configs(bench, family)
                 worst = max(_difference(config, spec, data, dtype, bench.device) for config in configs)
+            except ModuleNotFoundError as missing:
+                yield Row(name, "not run", note=f"the family needs {missing.name}")
             except Exception as error:
                 # Whatever fails in one family, the others are worth having.
                 yield Row(name, "failed", note=one_line(error))
@@ -144,8 +146,6 @@ def _as(data: ImageSet, dtype: torch.dtype) -> ImageSet:
 
 def captured_against_eager(bench: Bench) -> Iterator[Row]:
     """The same trainings, captured and eager: how far apart they end, and what a step takes."""
-    if "execution" not in TrialConfig.model_fields:
-        raise NotAvailableError("this version cannot capture steps: TrialConfig has no `execution`")
     if not bench.on_gpu:
         raise NotAvailableError("steps are captured on a GPU only")
     data, spec = shapes(bench.sizes.images, bench.sizes.pixels)
