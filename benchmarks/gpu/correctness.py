@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from benchmarks.gpu.bench import Bench, NotAvailableError, Row, one_line
-from gansweep.config import TrialConfig
 from gansweep.contracts import Batch, ImageSet
 from gansweep.devices import exact_float32
 from gansweep.distributed import World
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from gansweep.config import TrialConfig
     from gansweep.contracts import ImageSpec
 
 __all__ = ["captured_against_eager", "gradients"]
