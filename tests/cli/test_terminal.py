@@ -172,6 +172,7 @@ def test_confirm_is_whole_and_ends_with_the_answer(
 
 
 @pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.timeout(900)
 def test_a_real_terminal_gets_whole_words(width: int, store: Store, tmp_path: Path) -> None:
     if shutil.which("script") is None:
         pytest.skip("script is not installed")

@@ -31,7 +31,6 @@ def test_storage_is_tried_and_left_clean(tmp_path, nobody_there):
 
 
 @pytest.mark.ray
-@pytest.mark.usefixtures("standing_cluster")
 def test_says_how_many_trials_fit_this_machine():
     fits = {finding.name: finding for finding in examine(Footprint(workers=1))}["a sweep"]
     assert fits.verdict in {"ok", "warning"}

@@ -53,7 +53,6 @@ def test_the_gan_keeps_the_contract(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.ray
 @pytest.mark.timeout(400)
-@pytest.mark.usefixtures("standing_cluster")
 def test_a_whole_sweep_of_a_space_of_ones_own_and_its_results(tmp_path: Path) -> None:
     with ray_cluster():
         made = _module("whole_sweep").whole_sweep(

@@ -16,14 +16,14 @@ def page(finished, tmp_path_factory):
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
 def test_the_charts_are_drawn_and_nothing_is_wider_than_the_screen(page, width, dark):
     with opened(page, width=width, dark=dark) as shown:
-        shown.wait_for_selector("html[data-charts=drawn]", timeout=120_000)
+        shown.wait_for_selector("html[data-charts=drawn]", timeout=240_000)
         assert shown.locator(".js-plotly-plot").count() >= 8
         assert shown.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_the_slider_goes_through_the_reports_with_the_keyboard(page):
     with opened(page) as shown:
-        shown.wait_for_selector("html[data-charts=drawn]", timeout=120_000)
+        shown.wait_for_selector("html[data-charts=drawn]", timeout=240_000)
         figure = shown.locator(".growth").first
         pictures = figure.locator("img")
         assert pictures.count() == 4

@@ -89,7 +89,6 @@ def test_placement_reaches_the_workers() -> None:
 
 
 @pytest.mark.ray
-@pytest.mark.usefixtures("standing_cluster")
 def test_waiting_for_nodes_that_never_come_is_bounded() -> None:
     with ray_cluster() as nodes:
         started = time.monotonic()

@@ -88,7 +88,6 @@ def test_mistakes_are_told_before_anything_is_trained(cohort_path: Path, tmp_pat
 
 @pytest.mark.ray
 @pytest.mark.timeout(600)
-@pytest.mark.usefixtures("standing_cluster")
 def test_the_whole_question_ends_with_the_sentence(
     cohort_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -170,7 +170,6 @@ def test_the_command_fails_where_a_training_failed(
 
 @pytest.mark.ray
 @pytest.mark.timeout(400)
-@pytest.mark.usefixtures("standing_cluster")
 def test_a_leader_is_trained_again_with_fresh_seeds(store: Store, experiment: Experiment, tmp_path: Path) -> None:
     with ray_cluster():
         options = RepeatOptions(leaders=1, repeats=2)

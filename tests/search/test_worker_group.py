@@ -14,7 +14,6 @@ from typing import Any
 
 import psutil
 import pytest
-import ray
 import torch
 
 from gansweep.cohort.dataset import Cohort
@@ -43,9 +42,8 @@ CONFIG = TrialConfig(
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _cluster(standing_cluster: str) -> Iterator[None]:
+def _cluster() -> Iterator[None]:
     with ray_cluster():
-        assert ray.get_runtime_context().gcs_address == standing_cluster
         yield
 
 

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from trainables.layers.norms import groups_for, norm_layer
-from trainables.layers.translators import ConvTranslator, PatchCritic, ResnetTranslator
+from trainables.layers.patch_critic import PatchCritic
+from trainables.layers.translators import ConvTranslator, ResnetTranslator
 
 
 @pytest.mark.parametrize("channels", range(2, 257))

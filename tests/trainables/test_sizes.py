@@ -14,7 +14,8 @@ def test_a_family_takes_a_step_of_each_phase_at_every_size(family: str) -> None:
     for size in BIG[:2]:
         row = built_and_stepped(family, size)
         assert row["outcome"] == "ok", f"{family} at {size} pixels: {row['reason']}"
-        assert row["phases"] >= 2
+        # SRGAN begins with its generator alone, and the diffusion model has one network.
+        assert row["phases"] >= (1 if family in {"srgan", "diffusion"} else 2)
 
 
 @pytest.mark.parametrize("family", GANS)
