@@ -86,6 +86,7 @@ def test_mistakes_are_told_before_anything_is_trained(cohort_path: Path, tmp_pat
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.acceptance
 @pytest.mark.ray
 @pytest.mark.timeout(600)
 def test_the_whole_question_ends_with_the_sentence(

@@ -183,6 +183,7 @@ def test_population_based_training_clones_trials_through_tunes_checkpoints(
     assert {result.metrics["status"] for result in results} == {"completed"}
 
 
+@pytest.mark.acceptance
 def test_a_stopped_worker_is_noticed_told_and_replaced(
     group: WorkerGroup, settings: WorkerGroupSettings, store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
