@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 BIG = (128, 256, 512)
 CPU = torch.device("cpu")
+# The diffusion model's attention is at its smallest resolution, which the smallest architecture only halves once.
+FIT_FOR_BIG = {"diffusion": {"architecture.levels": 5}}
 
 
 def default_parameters(family: str, size: int) -> dict[str, Any]:
@@ -75,7 +77,8 @@ def _data(size: int) -> tuple[Any, ImageSpec]:
 
 
 def _config(family: str, spec: ImageSpec) -> TrialConfig:
-    return next(config for config in on_gpu(family, spec, TRAINABLES) if config.precision == "float32")
+    config = next(config for config in on_gpu(family, spec, TRAINABLES) if config.precision == "float32")
+    return config.derive(FIT_FOR_BIG.get(family, {}))
 
 
 def _count(gan: Any) -> int:

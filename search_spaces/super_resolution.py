@@ -34,7 +34,11 @@ _PAPER = {
 
 
 def super_resolution() -> Experiment:
-    """Four times the resolution; use `--set architecture.scale=2` for twice."""
+    """Four times the resolution; use `--set architecture.scale=2` for twice.
+
+    At 512 pixels add `--set architecture.critic_width=32`: the critic's first fully connected layer grows with the
+    number of pixels and with the square of its width, and a width of 64 is refused there.
+    """
     return Experiment(
         name="super_resolution",
         space=_space,

@@ -97,6 +97,14 @@ def test_what_belongs_to_a_critic_is_refused(changes: dict[str, Any], says: str)
     assert says in str(told.value)
 
 
+@pytest.mark.parametrize(("size", "levels", "needed"), [(256, 2, 3), (512, 3, 4)])
+def test_attention_over_a_large_image_is_refused(size: int, levels: int, needed: int) -> None:
+    spec = replace(SPEC, size=size)
+    with pytest.raises(ConfigError, match=f"set architecture.levels to {needed} or more at {size} pixels"):
+        check_config(CONFIGS[0].derive({"architecture.levels": levels}), spec, TRAINABLES)
+    check_config(CONFIGS[0].derive({"architecture.levels": needed}), spec, TRAINABLES)
+
+
 def test_samples_without_a_class_have_no_label() -> None:
     free = CONFIGS[0].derive({"conditioning": "none"})
     assert TRAINABLES.classes_labelled(free, SPEC) == ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil, log2
 from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 import torch
@@ -24,6 +25,7 @@ __all__ = ["Architecture", "Diffusion"]
 
 _GROUPS = 4  # of the group normalisation; widths are multiples of it
 _HEAD = 8  # channels of an attention head
+_LARGEST_ATTENTION = 64  # pixels a side; its cost grows with the fourth power
 
 
 class Architecture(Frozen):
@@ -97,6 +99,8 @@ class Diffusion:
             norm_num_groups=_GROUPS,
             num_head_channels=_HEAD,
             num_class_embeds=len(spec.classes) if self.conditional else None,
+            # Otherwise the weights of all pairs of positions are held in memory: gigabytes at 64 x 64 positions.
+            use_flash_attention=True,
         )
         self.networks = {"generator": self.generator}
         self.state = nn.Module()
@@ -131,6 +135,14 @@ class Diffusion:
                 f"images of {spec.size} pixels cannot be halved {shape.levels - 1} times",
                 where="diffusion",
                 fix="use fewer architecture.levels, or a data.size such as 32, 48 or 64",
+            )
+        if spec is not None and spec.size // 2 ** (shape.levels - 1) > _LARGEST_ATTENTION:
+            levels = ceil(log2(spec.size / _LARGEST_ATTENTION)) + 1
+            raise ConfigError(
+                f"architecture.levels = {shape.levels}: attention over all positions of "
+                f"{spec.size // 2 ** (shape.levels - 1)} x {spec.size // 2 ** (shape.levels - 1)} pixels",
+                where="diffusion",
+                fix=f"set architecture.levels to {levels} or more at {spec.size} pixels",
             )
 
     @classmethod
