@@ -77,7 +77,8 @@ def _data(size: int) -> tuple[Any, ImageSpec]:
 
 
 def _config(family: str, spec: ImageSpec) -> TrialConfig:
-    config = next(config for config in on_gpu(family, spec, TRAINABLES) if config.precision == "float32")
+    small = replace(spec, size=64)  # where every family's smallest architecture can be trained
+    config = next(config for config in on_gpu(family, small, TRAINABLES) if config.precision == "float32")
     return config.derive(FIT_FOR_BIG.get(family, {}))
 
 

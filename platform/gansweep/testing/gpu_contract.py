@@ -49,8 +49,12 @@ def on_gpu(family: str, spec: ImageSpec, trainables: Trainables) -> list[TrialCo
 
     They are fewer than `admissible` and `variations`, because each is trained four times. The family's name determines
     which losses and penalties are among them, so that several families together cover all.
+
+    Raises:
+        AssertionError: none of its losses and penalties can be trained on such images.
     """
     objectives = admissible(family, spec, trainables)
+    assert objectives, f"{family}: no loss and penalty can be trained on {spec}"
     others = variations(family, spec, trainables)
     start = sum(family.encode())
     found = [objectives[(start + turn * len(objectives) // 2) % len(objectives)] for turn in range(2)]
