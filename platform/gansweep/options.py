@@ -139,6 +139,11 @@ class SweepOptions(Frozen):
         description="Another sweep's store: trials start from its leader's weights, and have its networks.",
         json_schema_extra={"metavar": "STORE"},
     )
+    warm_start: tuple[str, ...] = Field(
+        (),
+        description="Stores of earlier sweeps, of any cohort: their best configurations are tried first.",
+        json_schema_extra={"metavar": "STORE,STORE,..."},
+    )
     freeze_critic: int = Field(0, ge=0, description="With --start-from: first blocks of the critic kept as they are.")
     seed: int = Field(0, ge=0, description="Seed of every random choice.")
     resume: bool = Field(False, description="Go on with the sweep of that name.")
@@ -173,6 +178,11 @@ class SweepOptions(Frozen):
         """A relative path would mean another folder in a job."""
         return start_from if start_from is None or "://" in start_from else str(Path(start_from).absolute())
 
+    @field_validator("warm_start")
+    @classmethod
+    def _all_from_here(cls, warm_start: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(store if "://" in store else str(Path(store).absolute()) for store in warm_start)
+
     @field_validator("settings")
     @classmethod
     def _files_from_here(cls, settings: dict[str, Any]) -> dict[str, Any]:
@@ -191,11 +201,13 @@ class SweepOptions(Frozen):
     def recorded(self) -> dict[str, Any]:
         """The options as `sweep.json` keeps them: without storage and study, whose URIs may hold credentials.
 
-        A store that trials start from is left out too where it is a URI.
+        Other stores are left out too where they are URIs.
         """
         left_out = {"storage", "study", "name", "resume"}
         if "://" in (self.start_from or ""):
             left_out.add("start_from")
+        if any("://" in store for store in self.warm_start):
+            left_out.add("warm_start")
         return self.model_dump(mode="json", by_alias=True, exclude=left_out)
 
 
@@ -471,6 +483,8 @@ def as_words(options: BaseModel) -> list[str]:
             words += [f"{option}={','.join(f'{key}={_word(item)}' for key, item in part.items())}" for part in value]
         elif isinstance(value, dict):
             words += [f"{option}={key}={_word(item)}" for key, item in value.items()]
+        elif isinstance(value, tuple):
+            words.append(f"{option}={','.join(map(str, value)) or 'none'}")
         elif value is True:
             words.append(option)
         else:

@@ -9,7 +9,7 @@ from gansweep.cli import main
 from gansweep.cli.app import app
 from gansweep.cluster.submit import JobEnd
 from gansweep.config import Objective, TrialConfig
-from gansweep.options import AnswerOptions, as_words
+from gansweep.options import AnswerOptions, ConfirmOptions, as_words
 from gansweep.search.sweep_file import sweep_request
 from gansweep.store.schema import CohortReference, SweepInfo, TrialRow
 from gansweep.store.store import Store
@@ -180,6 +180,7 @@ def test_the_job_reads_the_options_that_were_submitted(tmp_path, monkeypatch):
         max_gpu_hours=40.0,
         patience=20,
         start_from="s3://bucket/runs/phantoms",
+        warm_start=("s3://bucket/runs/phantoms", "/runs/fahr"),
         freeze_critic=2,
         target={"accuracy": 0.9},
         set={"lr_d": 2e-4, "augmentation.policy": ["flip", "cutout"], "scoring.features": None, "family": "dcgan"},
@@ -200,3 +201,10 @@ def test_the_job_reads_the_options_that_were_submitted(tmp_path, monkeypatch):
     with pytest.raises(AttributeError):  # the search gave no store back
         app(["sweep", "smoke", *as_words(given)], standalone_mode=False)
     assert seen == [given]
+
+
+def test_options_with_several_values_travel_as_they_are_typed():
+    """A job's command line is read by the same parser as the user's."""
+    options = ConfirmOptions(ratios=(0.25, 1.0), rivals=("mixup", "paste"))
+    assert as_words(options) == ["--ratios=0.25,1.0", "--rivals=mixup,paste"]
+    assert as_words(ConfirmOptions(rivals=())) == ["--rivals=none"]

@@ -163,7 +163,7 @@ def _study(experiment: Experiment, options: SweepOptions, ready: Ready, store: S
     if store is not None:
         study.add_trials(trials_of_rows(store, experiment))
     first_trials = () if study.trials else experiment.first_trials
-    enqueue_new(study, ready.guesses)
+    enqueue_new(study, [*ready.guesses, *ready.earlier])
     for parameters in first_trials:
         study.enqueue_trial(parameters)
     study.sampler = make_sampler(experiment.sampler, options.seed, count_proposed(study), STARTUP_TRIALS)
@@ -205,6 +205,8 @@ def _origin(trial: FrozenTrial, ready: Ready, experiment: Experiment) -> str:
     asked = trial.system_attrs.get("fixed_params")
     if asked in ready.guesses:
         return "--try"
+    if asked in ready.earlier:
+        return "--warm-start"
     return "first trial" if asked is not None else experiment.sampler
 
 

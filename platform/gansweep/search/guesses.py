@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from gansweep.experiment import Experiment
 
-__all__ = ["enqueue_new", "guessed_parameters"]
+__all__ = ["enqueue_new", "guessed_parameters", "used_parameters"]
 
 _WHERE = "--try"
 _DRAWS = 40  # draws of the open parameters, to see whether the space uses those that a guess names
@@ -67,14 +67,14 @@ def _guessed(
         if not contains(distribution, value):
             raise ConfigError(f"{key} = {value!r} is not in the space", where=_WHERE, fix=_allowed(distribution))
         found[name] = value
-    if idle := sorted(found.keys() - _asked(experiment, found)):
+    if idle := sorted(found.keys() - used_parameters(experiment, found)):
         others = ", ".join(f"{key}={value}" for key, value in found.items() if key not in idle)
         what = f"the space does not ask for {', '.join(idle)}" + (f" with {others}" if others else "")
         raise ConfigError(what, where=_WHERE, fix="leave it out")
     return found
 
 
-def _asked(experiment: Experiment, guess: Mapping[str, Any]) -> set[str]:
+def used_parameters(experiment: Experiment, guess: Mapping[str, Any]) -> set[str]:
     """Returns the parameters that the space uses in any draw that is consistent with a guess."""
     draws = random.Random(0)
     asked: set[str] = set()

@@ -34,6 +34,7 @@ from gansweep.search.start import START
 from gansweep.search.start_from import start_of
 from gansweep.search.stop_rules import StopRules, check_stop_rules
 from gansweep.search.study_rows import study_of_rows
+from gansweep.search.warm_start import warm_proposals
 from gansweep.search.worker import WorkerGroupSettings
 from gansweep.store.compaction import Upkeep
 from gansweep.store.interims import interims_logged
@@ -70,6 +71,7 @@ class Ready:
         cohort: the images.
         check: raises ConfigError for a configuration that cannot be trained.
         guesses: the user's, by parameter of the space.
+        earlier: leaders of earlier sweeps, by parameter of the space.
         footprint: what a trial occupies.
         start: the weights that trials start from.
     """
@@ -78,6 +80,7 @@ class Ready:
     cohort: Cohort
     check: Callable[[TrialConfig], None]
     guesses: list[dict[str, Any]]
+    earlier: list[dict[str, Any]]
     footprint: Footprint
     start: Start | None = None
 
@@ -100,6 +103,7 @@ def prepare(experiment: Experiment, options: SweepOptions, *, space: str) -> Rea
         place_of(options.study)
     check_loggers(options)
     guesses = guessed_parameters(experiment, options.tries)
+    earlier = warm_proposals(experiment, options.warm_start)
     footprint = Footprint(
         options.workers_per_trial,
         options.cpus_per_worker,
@@ -107,7 +111,7 @@ def prepare(experiment: Experiment, options: SweepOptions, *, space: str) -> Rea
         options.placement,
         options.accelerator,
     )
-    return Ready(experiment, scans, check, guesses, footprint, start)
+    return Ready(experiment, scans, check, guesses, earlier, footprint, start)
 
 
 def _start(experiment: Experiment, options: SweepOptions, cohort: Cohort) -> Start | None:
@@ -173,7 +177,7 @@ def sweep(experiment: Experiment, options: SweepOptions, *, space: str = "") -> 
                 gpus_per_worker=options.gpus_per_worker,
             )
         first_trials = () if study.trials else experiment.first_trials
-        enqueue_new(study, ready.guesses)
+        enqueue_new(study, [*ready.guesses, *ready.earlier])
         for parameters in first_trials:
             study.enqueue_trial(parameters)
         ended = count_ended(study)
