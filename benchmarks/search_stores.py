@@ -28,7 +28,7 @@ from gansweep.scoring.trial import TrialScorer
 from gansweep.search.cluster import Footprint
 from gansweep.search.prechecks import config_checker
 from gansweep.search.samplers import make_sampler
-from gansweep.search.searcher import StudySearcher
+from gansweep.search.searcher import StudySearcher, count_ended, count_proposed
 from gansweep.search.trial import TrialResult
 from gansweep.store.provenance import describe_sweep
 from gansweep.store.schema import ReportRow
@@ -147,16 +147,18 @@ def main() -> None:
 
 
 def search(searched: Experiment, options: SweepOptions, minutes: float) -> Store:
-    """Trains the trials of a search one after another."""
+    """Trains the trials of a search one after another, and goes on with a search that is there."""
     cohort = Cohort.open(options.cohort)
-    store = Store.create(options.storage, options.name, describe_sweep(searched, cohort, options, space=searched.name))
-    study = store.create_study(make_sampler(searched.sampler, options.seed, 0, 10))
+    info = describe_sweep(searched, cohort, options, space=searched.name)
+    store = Store.create(options.storage, options.name, info, exist_ok=True)
+    study = store.create_study()
+    study.sampler = make_sampler(searched.sampler, options.seed, count_proposed(study), 10)
     check = config_checker(TRAINABLES, cohort, workers=1, reports=REPORTS)
     searcher = StudySearcher(searched, study, store, check)
     cpu = torch.device("cpu")
     scorer = TrialScorer(cohort, searched.scoring, TRAINABLES, Path(options.storage) / "cache", cpu)
     deadline = time.monotonic() + 60 * minutes
-    for number in range(options.trials):
+    for number in range(count_ended(study), options.trials):
         if time.monotonic() > deadline:
             break
         asked = searcher.suggest(str(number))

@@ -1,5 +1,7 @@
 import io
 import json
+import subprocess
+import sys
 
 import pytest
 from rich.console import Console
@@ -78,3 +80,13 @@ def test_names_that_end_alike_stay_whole():
 )
 def test_scores_as_people_read_them(name, value, signed, text):
     assert score_text(name, value, signed=signed) == text
+
+
+def test_status_and_leaderboard_load_no_torch() -> None:
+    """It takes seconds, and nothing that they show needs it."""
+    code = (
+        "import sys; import gansweep.report.leaderboard, gansweep.report.status, gansweep.search.answer; "
+        "import gansweep.scoring.statistics.proportions; print('torch' in sys.modules, 'ray' in sys.modules)"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout == "False False\n"

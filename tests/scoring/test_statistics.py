@@ -11,11 +11,11 @@ from scipy import stats
 from benchmarks.false_alarms import Design, crossed
 from gansweep.errors import ConfigError
 from gansweep.scoring.metrics.answers import Predictions
+from gansweep.scoring.statistics.elementary import holm
 from gansweep.scoring.statistics.verdicts import (
     UndefinedError,
     compare,
     compare_arms,
-    holm,
     interval,
     wilson,
 )

@@ -10,8 +10,8 @@ import numpy as np
 
 from gansweep.report.rows import Difference, LeaderboardRow, Verdict
 from gansweep.scoring.metrics.formatting import score_text
+from gansweep.scoring.statistics.elementary import holm
 from gansweep.scoring.statistics.proportions import difference_interval
-from gansweep.scoring.statistics.verdicts import holm
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -117,7 +117,7 @@ def sweep_status(store: Store, now: datetime | None = None) -> SweepStatus:
     now = now or datetime.now(UTC)
     info = store.info
     rows = store.trials()
-    reports = store.latest_reports()
+    told = store.report_times()
 
     is_repeat = rows["repeat_of"].fillna("") != ""
     attempts = rows[~is_repeat]
@@ -128,11 +128,11 @@ def sweep_status(store: Store, now: datetime | None = None) -> SweepStatus:
     reports_per_trial = int(info.experiment.get("reports", 1))
     objectives = [objective.name for objective in info.objectives]
     running = tuple(
-        _with_interim(store, _running(row, reports[reports["trial_id"] == row["trial_id"]], objectives, now))
+        _with_interim(store, _running(row, store.reports_of(row["trial_id"], int(row["attempt"])), objectives, now))
         for row in latest[latest["status"] == "running"].to_dict("records")
     )
 
-    times = pd.concat([attempts["started"], attempts["ended"], reports["time"]]).dropna().sort_values()
+    times = pd.concat([attempts["started"], attempts["ended"], told]).dropna().sort_values()
     last = times.iloc[-1].to_pydatetime() if len(times) else info.created
     ended = sum(counts[status] for status in _ENDED)
     left = max(0, info.trials - ended)
@@ -222,8 +222,10 @@ def _running_table(status: SweepStatus) -> FittingTable:
     )
 
 
-def _running(row: Mapping[Any, Any], reports: pd.DataFrame, objectives: list[str], now: datetime) -> RunningTrial:
-    last = reports.iloc[-1] if len(reports) else None
+def _running(
+    row: Mapping[Any, Any], reports: list[dict[str, Any]], objectives: list[str], now: datetime
+) -> RunningTrial:
+    last = max(reports, key=lambda report: (report["index"], report["attempt"]), default=None)
     started = row["started"]
     return RunningTrial(
         trial_id=row["trial_id"],

@@ -348,7 +348,7 @@ def _patients_to_settle(measure: str, arm: float, change: float, patients: Mappi
 
 def _trainings_to_settle(change: float, changes: pd.Series[float]) -> Iterator[str]:
     """Describes how many more trainings would show the change with 80 % power: its mean is then 2.8 standard errors."""
-    from gansweep.scoring.statistics.verdicts import LEAST_TRAININGS
+    from gansweep.scoring.statistics.elementary import LEAST_TRAININGS
 
     needed = LEAST_TRAININGS
     if len(changes) > 1 and change:

@@ -20,7 +20,7 @@ from gansweep.errors import CohortError, ConfigError, GansweepError, StoreError
 from gansweep.options import ConfirmOptions, ConfirmSettings
 from gansweep.scoring.arms import BASE, judge_arms
 from gansweep.scoring.statistics.curves import arm_curves
-from gansweep.scoring.statistics.verdicts import LEAST_TRAININGS
+from gansweep.scoring.statistics.elementary import LEAST_TRAININGS
 from gansweep.search.answer import RESULT, confirmed, note_answer
 from gansweep.search.cluster import Footprint, check_capacity, ray_cluster
 from gansweep.search.prechecks import config_checker

@@ -46,8 +46,9 @@ def report_faults(rows: pa.Table) -> Mapping[int, str]:
 
 
 def _missing(rows: pa.Table, names: tuple[str, ...]) -> dict[int, str]:
+    lacking = [name for name in names if rows[name].null_count]
     return {
-        place: f"no {name}" for name in names for place, value in enumerate(rows[name].to_pylist()) if value is None
+        place: f"no {name}" for name in lacking for place, value in enumerate(rows[name].to_pylist()) if value is None
     }
 
 

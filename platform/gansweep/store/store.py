@@ -241,6 +241,11 @@ class Store:
         """Returns one row per report of each attempt, ordered by trial, attempt and index."""
         return _frame(self._reports, ["trial_id", "attempt", "index"])
 
+    def report_times(self) -> pd.Series:
+        """When each report of each attempt arrived, in no order; of a large sweep nothing else is read."""
+        times: pd.Series = self._reports.read(["time"]).to_pandas()["time"]
+        return times
+
     def latest_reports(self) -> pd.DataFrame:
         """Returns one row per report of each trial.
 

@@ -19,6 +19,7 @@ from collections import Counter
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
@@ -97,12 +98,17 @@ class Table:
             return []
         return rows
 
-    def read(self) -> pa.Table:
-        """Returns all readable rows, with every column, ordered by file name."""
+    def read(self, names: Sequence[str] | None = None) -> pa.Table:
+        """Returns all readable rows, ordered by file name.
+
+        Args:
+            names: the wanted columns, for large tables. Columns that the table does not have are left out. None: all.
+        """
         columns = merged(self._declared, self._columns())  # tables of older versions lack newer columns
-        kept, _, fresh = self._from_compacted(self._entries())
-        added = self._scan(fresh, columns).drop_columns(_FILE)
-        return pa.concat_tables([_conformed(kept, arrow_schema(columns)), added])
+        wanted = columns if names is None else {name: columns[name] for name in names if name in columns}
+        kept, _, fresh = self._from_compacted(self._entries(), None if names is None else list(wanted))
+        added = self._scan(fresh, columns).select(list(wanted))
+        return pa.concat_tables([_conformed(kept, arrow_schema(wanted)), added])
 
     def records(self) -> list[dict[str, Any]]:
         """Returns every row, ordered by trial and attempt."""
@@ -201,15 +207,21 @@ class Table:
         )
         self._files.write_bytes(rel, buffer.getvalue())
 
-    def _from_compacted(self, entries: Sequence[FileEntry]) -> tuple[pa.Table, Manifest, list[FileEntry]]:
+    def _from_compacted(
+        self, entries: Sequence[FileEntry], names: list[str] | None = None
+    ) -> tuple[pa.Table, Manifest, list[FileEntry]]:
         """Returns the compacted rows whose files are unchanged, their manifest, and the files to read again."""
         rel = f"{self._name}.parquet"
         if not self._files.exists(rel):
             return pa.table({}), {}, list(entries)
-        content = self._files.read_bytes(rel)
+        # Mapped where it can be: of a large table most columns are then never read.
+        local = self._files.local
         try:
-            compacted = pq.read_table(pa.BufferReader(content))
-            manifest = _manifest(compacted)
+            source = pa.memory_map(str(local / rel)) if local else pa.BufferReader(self._files.read_bytes(rel))
+            with pq.ParquetFile(source) as file:
+                manifest = _manifest(file)
+                there = None if names is None else [name for name in names if name in file.schema_arrow.names]
+                compacted = file.read(columns=there)
         except _UNREADABLE:
             with contextlib.suppress(StoreError):  # a reader may lack permission to write
                 self._files.delete(rel)
@@ -217,9 +229,10 @@ class Table:
             return pa.table({}), {}, list(entries)
         now = {entry.name: [entry.size, entry.changed_ns] for entry in entries}
         valid = {name: item for name, item in manifest.items() if now.get(name) == item[:2]}
-        mask = [name in valid for name, item in manifest.items() for _ in range(item[2])]
+        lengths = [item[2] for item in manifest.values()]
+        mask = np.repeat(np.array([name in valid for name in manifest], dtype=bool), lengths)
         return (
-            compacted.filter(pa.array(mask, pa.bool_())),
+            compacted if mask.all() else compacted.filter(pa.array(mask)),
             valid,
             [entry for entry in entries if entry.name not in valid],
         )
@@ -237,6 +250,8 @@ class Table:
                 [schema.append(pa.field(_FILE, pa.string())).empty_table(), *self._readable(entries, schema)]
             )
         faults = self._faults(rows)
+        if not faults:
+            return rows
         for place, fault in faults.items():
             self._tell(rows[_FILE][place].as_py(), fault)
         return rows.filter(pa.array([place not in faults for place in range(len(rows))], pa.bool_()))
@@ -269,15 +284,16 @@ class Table:
             log.warning("%s is damaged and left out (%s); %s", where, short, self._cure)
 
 
-def _manifest(compacted: pa.Table) -> Manifest:
+def _manifest(compacted: pq.ParquetFile) -> Manifest:
     """Returns the manifest in a compacted copy. Raises ValueError if it does not match the copy's rows."""
-    manifest: Manifest = json.loads((compacted.schema.metadata or {}).get(_COMPACTED, b""))
+    manifest: Manifest = json.loads((compacted.schema_arrow.metadata or {}).get(_COMPACTED, b""))
     try:
         rows = sum(length for _, _, length in manifest.values())
     except (AttributeError, TypeError):
         raise ValueError("no list of files") from None
-    if rows != len(compacted):
-        raise ValueError(f"{len(compacted)} rows of {rows}")
+    count = compacted.metadata.num_rows
+    if rows != count:
+        raise ValueError(f"{count} rows of {rows}")
     return manifest
 
 

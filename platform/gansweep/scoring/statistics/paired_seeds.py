@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import stats
 
-from gansweep.scoring.statistics.verdicts import holm
+from gansweep.scoring.statistics.elementary import holm
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

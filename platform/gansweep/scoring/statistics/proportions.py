@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from scipy import stats
+from scipy.special import ndtri
 
-from gansweep.scoring.statistics.verdicts import wilson_bounds
+from gansweep.scoring.statistics.elementary import wilson_bounds
 
 __all__ = ["cases_needed", "detectable", "difference_interval", "strictest_factor"]
 
@@ -19,7 +19,7 @@ def difference_interval(one: float, other: float, n: int, *, confidence: float =
     It uses method 10 of Newcombe 1998, "Interval estimation for the difference between independent proportions", which
     combines the Wilson intervals of the two proportions. It is conservative if both proportions are of the same cases.
     """
-    z = float(stats.norm.ppf((1 + confidence) / 2))
+    z = float(ndtri((1 + confidence) / 2))
     low_1, high_1 = wilson_bounds(one, n, z)
     low_2, high_2 = wilson_bounds(other, n, z)
     below = math.hypot(one - low_1, high_2 - other)
@@ -62,7 +62,7 @@ def strictest_factor(claims: int) -> float:
 
 
 def _quantiles(claims: int) -> float:
-    return float(stats.norm.ppf(1 - 0.05 / (2 * claims)) + stats.norm.ppf(_POWER))
+    return float(ndtri(1 - 0.05 / (2 * claims)) + ndtri(_POWER))
 
 
 def _variance(one: float, other: float, n: int) -> float:

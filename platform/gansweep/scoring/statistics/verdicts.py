@@ -14,10 +14,11 @@ from scipy import stats
 
 from gansweep.errors import ConfigError
 from gansweep.scoring.metrics.registry import METRICS
+from gansweep.scoring.statistics.elementary import LEAST_TRAININGS, holm, wilson_bounds
 from gansweep.scoring.statistics.estimates import UndefinedError, estimate
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from gansweep.scoring.metrics.answers import Predictions
 
@@ -27,15 +28,11 @@ __all__ = [
     "Verdict",
     "compare",
     "compare_arms",
-    "holm",
     "interval",
     "wilson",
-    "wilson_bounds",
 ]
 
 Verdict = Literal["helps", "no evidence", "harms"]
-LEAST_TRAININGS = 3
-"""With two trainings, one null comparison in ten was called a difference; with three or more, about one in twenty."""
 
 
 @dataclass(frozen=True)
@@ -128,16 +125,6 @@ def compare_arms(
     }
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Corrects p-values so that the probability of any false positive among them stays at the level (Holm 1979)."""
-    p = np.asarray(p_values, dtype=float)
-    order = np.argsort(p, kind="stable")
-    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
-    corrected = np.empty_like(p)
-    corrected[order] = np.minimum(stepped, 1.0)
-    return [float(value) for value in corrected]
-
-
 def wilson(successes: int, n: int, *, confidence: float = 0.95) -> tuple[float, float]:
     """Returns the Wilson (1927) interval of a proportion.
 
@@ -173,20 +160,6 @@ def interval(
         n = min(n, value * (1 - value) / found.variance)
     low, high = wilson_bounds(value, n, quantile)
     return value, low, high
-
-
-def wilson_bounds(proportion: float, n: float, z: float) -> tuple[float, float]:
-    """Returns Wilson's (1927) bounds of a proportion for an effective number of cases, which need not be an integer.
-
-    Args:
-        proportion: proportion in [0, 1]. The mean of several detectors need not be a whole number of cases either.
-        n: effective number of cases.
-        z: quantile of the normal or of Student's distribution.
-    """
-    middle = proportion + z**2 / (2 * n)
-    half = z * np.sqrt(proportion * (1 - proportion) / n + (z / (2 * n)) ** 2)
-    low, high = np.clip((middle + np.array([-half, half])) / (1 + z**2 / n), 0.0, 1.0)
-    return float(low), float(high)
 
 
 def _check(base: Predictions, arm: Predictions) -> None:
