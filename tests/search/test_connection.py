@@ -90,8 +90,8 @@ def test_whatever_ray_raises_is_one_line_and_tried_once_more(monkeypatch: pytest
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_an_ending_signal_is_an_interrupt(number: signal.Signals, request: pytest.FixtureRequest) -> None:
-    before = signal.getsignal(number)
-    # Whoever ran in this process before may have left a handler of its own.
+    # Under nohup, SIGHUP would be ignored; and whoever ran in this process before may have left a handler of its own.
+    request.addfinalizer(partial(signal.signal, number, signal.signal(number, signal.SIG_DFL)))
     request.addfinalizer(partial(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT)))
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -102,7 +102,7 @@ def test_an_ending_signal_is_an_interrupt(number: signal.Signals, request: pytes
 
     with pytest.raises(KeyboardInterrupt):
         end()
-    assert signal.getsignal(number) == before
+    assert signal.getsignal(number) == signal.SIG_DFL
 
 
 def test_an_interrupts_own_handler_hears_it() -> None:
