@@ -72,6 +72,14 @@ class Own(Dcgan):
         return loss * (1.0 + torch.rand((), generator=generator, device=device)), scalars
 
 
+class Draws(Dcgan):
+    """Other random numbers from some step on."""
+
+    def loss(self, phase, batch, step):
+        loss, scalars = super().loss(phase, batch, step)
+        return loss * (1.0 + batch.draws.uniform(1 if step < 3 else 2).mean()), scalars
+
+
 class Passes(Dcgan):
     """A tensor goes from one phase to another, not through a buffer."""
 
@@ -117,6 +125,7 @@ def trained(family, config, device):
         (Later, "critic at iteration 0: the graph's loss for iteration 4 is off by 2.0e+00"),
         (Counts, "critic at iteration 0: the graph's loss for iteration 0 is off by"),
         (Looks, "critic at iteration 0: test_capture.py:"),
+        (Draws, "critic at iteration 0: the random numbers of iteration 4 are others"),
         (Own, "Attempt to increase offset for a CUDA generator not in capture mode"),
     ],
 )

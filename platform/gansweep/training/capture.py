@@ -176,6 +176,8 @@ class Execution:
                 found = _computed(self._gan, state, graph.replay())
                 state.restore()
                 fault = fault or self._difference(expected[one], found, one)
+        except _OtherDrawsError:
+            fault = f"the random numbers of iteration {one} are others than those of iteration {step}"
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
@@ -288,6 +290,10 @@ class _Graph:
                 getattr(self._batch, name).copy_(tensor)
 
 
+class _OtherDrawsError(Exception):
+    """Raised by an update that asks for other random numbers than the first one."""
+
+
 class _FixedRandom:
     """A `StepRandom` whose numbers lie in the same tensors in every update.
 
@@ -332,7 +338,7 @@ class _FixedRandom:
             self._drawn.append((kind, arguments, self._originals[-1].clone()))
         known, wanted, tensor = self._drawn[self._next]
         if (known, wanted) != (kind, arguments):
-            raise RuntimeError(f"the order of random numbers changes: {kind}{arguments} after {known}{wanted}")
+            raise _OtherDrawsError(f"{kind}{arguments} instead of {known}{wanted}")
         self._next += 1
         return tensor
 
