@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 
 from gansweep.contracts import Interim
 from gansweep.store import interims
@@ -36,6 +37,7 @@ def test_only_what_appears_meanwhile_is_logged(store, caplog, monkeypatch):
     write_interim(store, "0001", INTERIM)
     log = logging.getLogger("gansweep.test")
     with caplog.at_level(logging.INFO), interims_logged(store, log):
+        write_interim(store, "0002", replace(INTERIM, iteration=2000))  # its report is the next line
         write_interim(store, "0003", INTERIM)
         until = time.monotonic() + 10
         while not caplog.messages and time.monotonic() < until:

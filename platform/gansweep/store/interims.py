@@ -64,7 +64,9 @@ def interims_logged(store: Store, log: logging.Logger) -> Iterator[None]:
                 if seen.get(trial_id) == changed:
                     continue
                 seen[trial_id] = changed
-                if (interim := interim_of(store, trial_id)) is not None:
+                interim = interim_of(store, trial_id)
+                # The last iteration is told by the report, which may have been logged before this line could be.
+                if interim is not None and interim.iteration < interim.iterations:
                     log.info("trial %s %s", trial_id, interim_text(interim))
 
     thread = threading.Thread(target=tell, name="interims", daemon=True)
