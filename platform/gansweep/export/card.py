@@ -246,7 +246,7 @@ def _limitations(record: GeneratorRecord, evidence: Evidence) -> list[str]:
     if gain is not None and gain <= 0:
         lines.append("Its images did NOT help the detector on validation patients.")
     if gain is not None and gain > 0 and "accuracy_difference" not in evidence.intervals:
-        lines.append("The gain of the detector has no interval yet; it may be due to chance.")
+        lines.append("Its gain on validation patients has no interval (one training), so it may be due to chance.")
     if not record.calibrated:
         lines.append("Grey values have no unit: the training images were normalised.")
     return lines
