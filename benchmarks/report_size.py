@@ -15,7 +15,8 @@ from pathlib import Path
 import optuna
 import torch
 
-from gansweep.contracts import ImageSet, Progress, Report
+from gansweep.contracts import ImageSet
+from gansweep.progress import Progress, Report
 from gansweep.report.html import write_report
 from gansweep.search.spaces import load_space
 from gansweep.store.artifacts import growth_path, sheet_path

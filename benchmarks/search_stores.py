@@ -20,10 +20,10 @@ import torch
 from gansweep.cohort.dataset import Cohort
 from gansweep.cohort.ingest.run import IngestSettings, ingest
 from gansweep.cohort.phantom.scans import write_phantom
-from gansweep.contracts import Progress, Report
 from gansweep.errors import Diverged
 from gansweep.experiment import DataView, Experiment, SchedulerSettings, ScoringSettings, TrialConfig
 from gansweep.options import SweepOptions
+from gansweep.progress import Progress, Report
 from gansweep.scoring.trial import TrialScorer
 from gansweep.search.cluster import Footprint
 from gansweep.search.prechecks import config_checker

@@ -20,7 +20,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from gansweep.config import Objective, TrialConfig
-from gansweep.contracts import Progress, Report
+from gansweep.progress import Progress, Report
 from gansweep.store.columns import config_columns
 from gansweep.store.schema import CohortReference, ReportRow, SweepInfo, TrialRow
 from gansweep.store.store import Store

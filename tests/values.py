@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gansweep.contracts import Progress, Report
 from gansweep.options import SweepOptions
+from gansweep.progress import Progress, Report
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,10 +6,12 @@ line starts without them.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
+
+# Authors of trainables find every contract here, those of a trial's reports too.
+from gansweep.progress import Interim, Progress, Report, Reporter
 
 if TYPE_CHECKING:
     import torch
@@ -340,94 +342,3 @@ Sampler = Callable[[Condition, int], "Tensor"]
 
 Score = Callable[[Sampler, int], Mapping[str, float]]
 """(sampler, generator iteration) -> named scores. Called on every worker; each gets the same numbers."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Training progress in one report of a trial.
-
-    Args:
-        index: 0 for the first report.
-        final: whether the budget is used up.
-        iteration: number of completed generator iterations.
-        images_seen: number of real images shown to the critic so far, over all workers.
-        losses: means since the last report.
-        scores: objectives and other scores; every report has all objectives.
-        seconds_training: spent training since the trial (or its resumption) began.
-        seconds_scoring: spent scoring, likewise.
-        execution: how the steps ran last: `captured` as CUDA graphs, or `eager`.
-        execution_reason: why they ran eagerly; empty if they did not.
-        images_on: where the training images were: `device` or `host`.
-    """
-
-    index: int
-    final: bool
-    iteration: int
-    images_seen: int
-    losses: Mapping[str, float]
-    scores: Mapping[str, float]
-    seconds_training: float
-    seconds_scoring: float
-    execution: str = ""
-    execution_reason: str = ""
-    images_on: str = ""
-
-
-@dataclass(frozen=True)
-class Interim:
-    """Where a trial is between two reports.
-
-    Args:
-        iteration: generator iterations done.
-        iterations: the trial's budget.
-        losses: means since the last report.
-        images_per_second: real images shown to the critic, over all workers, since the last interim.
-        seconds_left: until the trial has used its budget, at the pace so far; scores are counted once one was computed.
-    """
-
-    iteration: int
-    iterations: int
-    losses: Mapping[str, float]
-    images_per_second: float
-    seconds_left: float
-
-
-@dataclass(frozen=True)
-class Report:
-    """One report of a trial, as passed from the training loop to the leaderboard.
-
-    Args:
-        progress: progress sent by the loop.
-        fid_features: name and hash of the feature extractor of `fid` and `kid`; empty if nothing was scored.
-    """
-
-    progress: Progress
-    fid_features: str = ""
-
-    def undefined(self, objectives: Iterable[str]) -> list[str]:
-        """Returns the objectives without a finite value."""
-        scores = self.progress.scores
-        return [name for name in objectives if not math.isfinite(scores.get(name, math.nan))]
-
-
-@runtime_checkable
-class Reporter(Protocol):
-    """Receives the training loop's progress and stores its state. Ray, tests and production have one each."""
-
-    def restore(self) -> dict[str, Any] | None:
-        """Returns the state of the last checkpoint (tensors on the CPU), or None. Called on every worker."""
-
-    def checkpoint(self, state: dict[str, Any]) -> None:
-        """Keeps `state`, whole or not at all. Called on the first worker alone; on a GPU by a thread of its own.
-
-        A reporter with the attribute `every_worker = True` is called on every worker.
-        """
-
-    def reported(self) -> int:
-        """Returns how many reports of this trial were received, so that a resumed trial repeats none."""
-
-    def interim(self, interim: Interim) -> None:
-        """Tells where the trial is. Only the first worker calls it, and it must not wait for the others."""
-
-    def report(self, progress: Progress) -> bool:
-        """Receives progress and returns whether to continue. Every worker calls it and gets the same answer."""

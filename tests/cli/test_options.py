@@ -1,5 +1,7 @@
 """Values as users write them on the command line."""
 
+import re
+
 import pytest
 
 import gansweep
@@ -69,3 +71,17 @@ def test_an_option_that_is_missing_is_named_and_what_was_given_is_not_repeated()
     with pytest.raises(ConfigError) as told:
         gansweep.sweep("smoke", cohort="c")
     assert str(told.value) == "sweep: missing key 'storage'"
+
+
+@pytest.mark.parametrize(
+    ("command", "order"),
+    [
+        ("repeat", ["--leaders", "--repeats", "--seed", "--cohort", "--placement", "--checkpoint-minutes", "--space"]),
+        ("sweep", ["--cohort", "--storage", "--name", "--wait-for-storage", "--set", "--placement", "--dry-run"]),
+        ("train", ["--workers", "--allow-memorised", "--author", "--checkpoint-minutes", "--set"]),
+    ],
+)
+def test_the_help_lists_own_options_before_those_that_commands_share(command, order, capsys):
+    assert main([command, "--help"]) == 0
+    listed = re.findall(r"^  (--[\w-]+)", capsys.readouterr().out, flags=re.MULTILINE)
+    assert [option for option in listed if option in order] == order

@@ -8,8 +8,9 @@ import pytest
 from gansweep.cli import main
 from gansweep.cli.app import app
 from gansweep.cluster.submit import JobEnd
+from gansweep.command_line import as_words
 from gansweep.config import Objective, TrialConfig
-from gansweep.options import AnswerOptions, ConfirmOptions, as_words
+from gansweep.options import AnswerOptions, ConfirmOptions
 from gansweep.search.sweep_file import sweep_request
 from gansweep.store.schema import CohortReference, SweepInfo, TrialRow
 from gansweep.store.store import Store

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from gansweep.config import TrialConfig
-from gansweep.contracts import Interim
+from gansweep.progress import Interim
 from gansweep.report.status import as_document, as_text, sweep_status
 from gansweep.store.interims import write_interim
 from gansweep.store.schema import ReportRow, TrialRow

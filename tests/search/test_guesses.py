@@ -7,8 +7,8 @@ import optuna
 import pytest
 
 from gansweep.cli.options import parse_group
+from gansweep.command_line import as_words
 from gansweep.errors import ConfigError
-from gansweep.options import as_words
 from gansweep.search.guesses import enqueue_new, guessed_parameters
 from gansweep.search.parameters import SpaceParameters
 from gansweep.search.spaces import load_space

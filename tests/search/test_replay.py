@@ -12,9 +12,9 @@ import pytest
 
 from gansweep.cli.app import main
 from gansweep.config import Objective, SchedulerSettings, TrialConfig
-from gansweep.contracts import Progress, Report
 from gansweep.errors import ConfigError, StoreError
 from gansweep.options import ReplayOptions
+from gansweep.progress import Progress, Report
 from gansweep.search.parameters import DrawnTrial, parameters_to_json
 from gansweep.search.recorded import recorded_sweep
 from gansweep.search.replay import RANDOM, median_of, replay_stores

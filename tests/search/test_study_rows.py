@@ -9,8 +9,8 @@ import pytest
 from optuna.trial import TrialState
 
 from gansweep.cohort.dataset import Cohort
-from gansweep.contracts import Progress, Report
 from gansweep.experiment import Experiment
+from gansweep.progress import Progress, Report
 from gansweep.search.cluster import Footprint
 from gansweep.search.searcher import StudySearcher
 from gansweep.search.spaces import load_space

@@ -15,7 +15,7 @@ from gansweep.store.store import Store
 WRITER = """
 import sys
 from gansweep.config import TrialConfig
-from gansweep.contracts import Progress, Report
+from gansweep.progress import Progress, Report
 from gansweep.store.schema import ReportRow, TrialRow
 from gansweep.store.store import Store
 uri, first, count, column = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]

@@ -6,7 +6,7 @@ import logging
 import time
 from dataclasses import replace
 
-from gansweep.contracts import Interim
+from gansweep.progress import Interim
 from gansweep.store import interims
 from gansweep.store.interims import interim_of, interim_text, interims_logged, write_interim
 

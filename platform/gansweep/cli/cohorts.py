@@ -54,7 +54,7 @@ def ingest(
 
 
 def cohort(
-    folder: Annotated[Path, typer.Argument(metavar="COHORT", help="A folder that `gansweep ingest` wrote.")],
+    folder: Annotated[Path, typer.Argument(metavar="COHORT", help="Folder that `gansweep ingest` wrote.")],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The HTML file.")] = Path("cohort.html"),
     time_trial: Annotated[
         bool, typer.Option("--time-trial", help="Train a few iterations to say what one trial takes here.")

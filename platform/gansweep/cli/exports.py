@@ -22,7 +22,7 @@ from gansweep.options import Attribution, GenerateOptions, TrainOptions
 __all__ = ["export", "generate", "train"]
 
 AllowOption = Annotated[
-    bool, typer.Option("--allow-memorised", help="Export a generator that copies training patients; its card says so.")
+    bool, typer.Option("--allow-memorised", help="Export a generator that copies training patients. Its card says so.")
 ]
 OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="A new folder.")]
 

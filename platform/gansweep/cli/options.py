@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from gansweep.command_line import text_of_reference
 from gansweep.errors import ConfigError
-from gansweep.options import text_of_reference
 
 __all__ = [
     "AddressOption",
@@ -34,15 +34,15 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Fix a setting: scoring.samples=256, lr_d=1e-4. Repeatable."),
 ]
-CohortOption = Annotated[Path, typer.Option("--cohort", metavar="DIR", help="A folder that `gansweep ingest` wrote.")]
+CohortOption = Annotated[Path, typer.Option("--cohort", metavar="DIR", help="Folder that `gansweep ingest` wrote.")]
 AddressOption = Annotated[
-    str | None, typer.Option("--address", metavar="URL", help="A cluster's dashboard: http://127.0.0.1:8265.")
+    str | None, typer.Option("--address", metavar="URL", help="URL of the cluster's dashboard: http://127.0.0.1:8265.")
 ]
-WorkersOption = Annotated[int, typer.Option("--workers-per-trial", min=1, help="Ray Train workers that share a trial.")]
+WorkersOption = Annotated[int, typer.Option("--workers-per-trial", min=1, help="Ray Train workers per trial.")]
 GpusOption = Annotated[
-    float, typer.Option("--gpus-per-worker", min=0.0, help="GPUs each; 0.5 lets two trials share one.")
+    float, typer.Option("--gpus-per-worker", min=0.0, help="GPUs per worker; with 0.5, two trials share one.")
 ]
-CpusOption = Annotated[float, typer.Option("--cpus-per-worker", min=0.1, help="CPU cores each.")]
+CpusOption = Annotated[float, typer.Option("--cpus-per-worker", min=0.1, help="CPU cores per worker.")]
 SweptSpaceOption = Annotated[
     str | None, typer.Option("--space", metavar="SPACE", help="The sweep's space, if its file has moved.")
 ]

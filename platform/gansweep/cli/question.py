@@ -20,7 +20,7 @@ __all__ = ["answer"]
 
 @with_model_options
 def answer(
-    cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="A folder that `gansweep ingest` wrote.")],
+    cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="Folder that `gansweep ingest` wrote.")],
     options: AnswerOptions,
     out: Annotated[Path, typer.Option("--out", metavar="FILE.html", help="The report.")] = Path("answer.html"),
     as_json: Json = False,

@@ -18,7 +18,8 @@ from gansweep.cli.options import (
     SweptSpaceOption,
 )
 from gansweep.cli.sweeps import Given, Space, asked_sweep
-from gansweep.options import ConfirmOptions, JobOptions, RepeatOptions, TrainOptions, as_words
+from gansweep.command_line import as_words
+from gansweep.options import ConfirmOptions, JobOptions, RepeatOptions, TrainOptions
 
 if TYPE_CHECKING:
     from gansweep.cluster.submit import JobEnd

@@ -8,7 +8,8 @@ import typer
 from gansweep.cli.console import emit, note
 from gansweep.cli.model_options import with_model_options
 from gansweep.cli.options import Json
-from gansweep.options import SweepOptions, option_of
+from gansweep.command_line import option_of
+from gansweep.options import SweepOptions
 
 if TYPE_CHECKING:
     from gansweep.search.sweep_file import SweepRequest

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Literal
 
 from gansweep.cluster.package import LAUNCHER, stage_code
 from gansweep.cohort.dataset import Cohort
+from gansweep.command_line import as_words
 from gansweep.errors import ClusterError, ConfigError
-from gansweep.options import as_words
 from gansweep.search.cohorts import put_cohort
 from gansweep.store.filesystem import Files, without_credentials
 from gansweep.store.provenance import REVISION_VARIABLE, code_revision

@@ -14,7 +14,6 @@ from uuid import uuid4
 
 from gansweep.cohort.dataset import Cohort
 from gansweep.config import ScoringSettings, TrialConfig
-from gansweep.contracts import Interim
 from gansweep.errors import ConfigError, ExportError
 from gansweep.export.config_file import compared, digest_of
 from gansweep.export.evidence import Budget, Evidence, cohort_facts, intervals_of, sample_sizes
@@ -22,6 +21,7 @@ from gansweep.export.production_worker import CHECKPOINT, ENDED, INTERIM, Run, p
 from gansweep.export.record import RECORD
 from gansweep.files import write_atomically
 from gansweep.options import Attribution, TrainOptions
+from gansweep.progress import Interim
 from gansweep.search.answer import of_training
 from gansweep.search.cluster import Footprint, check_capacity, ray_cluster, torch_trainer
 from gansweep.store.interims import interim_text

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gansweep.contracts import Condition, Interim, Progress, Sampler, Trainables
+from gansweep.contracts import Condition, Sampler, Trainables
 from gansweep.errors import CohortError, ConfigError, Diverged
 from gansweep.files import write_atomically
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gansweep.cohort.dataset import Cohort
     from gansweep.config import ScoringSettings, TrialConfig
     from gansweep.contracts import ImageSet
+    from gansweep.progress import Interim, Progress
 
 __all__ = ["CHECKPOINT", "ENDED", "INTERIM", "Run", "progress_rows", "train_run", "work"]
 

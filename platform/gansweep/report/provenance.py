@@ -53,7 +53,8 @@ def command_of(info: SweepInfo) -> str:
     words = ["gansweep", "sweep", info.space, "--cohort=COHORT", "--storage=STORAGE", f"--name={info.name}"]
     if not info.options:
         return shlex.join([*words, f"--trials={info.trials}"])
-    from gansweep.options import SweepOptions, as_words
+    from gansweep.command_line import as_words
+    from gansweep.options import SweepOptions
 
     own = {name: value for name, value in info.options.items() if name not in _PLACES}
     known = {field.alias or name for name, field in SweepOptions.model_fields.items()}

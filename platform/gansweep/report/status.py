@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from gansweep.contracts import Interim
+    from gansweep.progress import Interim
     from gansweep.store.schema import TestOpening
     from gansweep.store.store import Store
 

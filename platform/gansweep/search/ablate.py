@@ -20,9 +20,9 @@ from gansweep.options import AblateOptions
 from gansweep.scoring.metrics.formatting import score_text
 from gansweep.scoring.statistics.paired_seeds import corrected, worth
 from gansweep.search.choices import Choice, choices_between
-from gansweep.search.cluster import Footprint, check_capacity, ray_cluster
+from gansweep.search.cluster import check_capacity, ray_cluster
 from gansweep.search.prechecks import config_checker
-from gansweep.search.retraining import REPORTS, ranked_leaders, retraining_group, same_cohort
+from gansweep.search.retraining import REPORTS, ranked_leaders, retraining_footprint, retraining_group, same_cohort
 from gansweep.search.side_by_side import train_side_by_side
 from gansweep.search.start import kept_start
 from gansweep.store.interims import interims_logged
@@ -86,10 +86,7 @@ def ablate(
         KeyboardInterrupt: Ctrl-C; the training under way goes on from its checkpoint.
     """
     options = options or AblateOptions()
-    info = store.info
-    gpus = info.gpus_per_worker if options.gpus_per_worker is None else options.gpus_per_worker
-    workers = options.workers_per_trial or info.workers_per_trial
-    footprint = Footprint(workers, 1.0, gpus, options.placement, options.accelerator)
+    footprint = retraining_footprint(store, options)
     scans = same_cohort(store, options.cohort)
     check = _checker(store, trainables, scans, footprint.workers)
     with store.exclusive():
@@ -109,10 +106,7 @@ def ablate(
             log.info("%d of %d trainings to make", len(missing), len(wanted))
             with ray_cluster() as resources:
                 fits = check_capacity(footprint, resources)
-
-                def start() -> WorkerGroup:
-                    return retraining_group(store, trainables, scans, footprint, cache, options=options)
-
+                start = partial(retraining_group, store, trainables, scans, footprint, cache, options=options)
                 with interims_logged(store, log):
                     train_side_by_side(missing, fits, start, partial(_train, store, failed))
         trained = {

@@ -14,6 +14,7 @@ import json
 import logging
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gansweep.errors import CohortError, ConfigError, GansweepError, StoreError
@@ -22,9 +23,16 @@ from gansweep.scoring.arms import BASE, judge_arms
 from gansweep.scoring.statistics.curves import arm_curves
 from gansweep.scoring.statistics.elementary import LEAST_TRAININGS
 from gansweep.search.answer import RESULT, confirmed, note_answer
-from gansweep.search.cluster import Footprint, check_capacity, ray_cluster
+from gansweep.search.cluster import check_capacity, ray_cluster
 from gansweep.search.prechecks import config_checker
-from gansweep.search.retraining import REPORTS, arms_path, ranked_leaders, retraining_group, same_cohort
+from gansweep.search.retraining import (
+    REPORTS,
+    arms_path,
+    ranked_leaders,
+    retraining_footprint,
+    retraining_group,
+    same_cohort,
+)
 from gansweep.search.side_by_side import train_side_by_side
 from gansweep.store.filesystem import PATIENCE_S
 from gansweep.store.interims import interims_logged
@@ -37,6 +45,7 @@ if TYPE_CHECKING:
     from gansweep.cohort.dataset import Cohort
     from gansweep.config import TrialConfig
     from gansweep.contracts import Trainables
+    from gansweep.search.cluster import Footprint
     from gansweep.search.worker_group import WorkerGroup
 
 __all__ = ["RESULT", "check_test_patients", "confirm"]
@@ -86,23 +95,10 @@ def confirm(
             check(config)
         _can_help(leaders, trainables, scans)
         with ray_cluster() as resources:
-            footprint = Footprint(
-                options.workers_per_trial, 1.0, options.gpus_per_worker, options.placement, options.accelerator
-            )
+            footprint = retraining_footprint(store, options)
             fits = check_capacity(footprint, resources)
             trainings = _Trainings(store, leaders, settings)
-
-            def start() -> WorkerGroup:
-                return retraining_group(
-                    store,
-                    trainables,
-                    scans,
-                    footprint,
-                    cache,
-                    options=options,
-                    scored=False,
-                )
-
+            start = partial(retraining_group, store, trainables, scans, footprint, cache, options=options, scored=False)
             with interims_logged(store, log):
                 train_side_by_side(trainings.missing(), fits, start, trainings.make)
             trained = trainings.made()

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from ray.tune.experiment import Trial
 
-    from gansweep.contracts import Progress
     from gansweep.options import SweepOptions
+    from gansweep.progress import Progress
     from gansweep.search.trial import TrialResult
     from gansweep.store.schema import SweepInfo
     from gansweep.store.store import Store

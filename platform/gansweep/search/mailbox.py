@@ -15,8 +15,8 @@ from gansweep.search.silence import Silence, SilenceLimit
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from gansweep.contracts import Report
     from gansweep.errors import CohortError
+    from gansweep.progress import Report
 
 __all__ = ["CALLS_AT_ONCE", "OUT_OF_MEMORY", "Hang", "Job", "Outcome", "TrialMailbox", "WorkerProcess"]
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 from gansweep.options import RepeatOptions
 from gansweep.scoring.metrics.formatting import score_text
-from gansweep.search.cluster import Footprint, check_capacity, ray_cluster
+from gansweep.search.cluster import check_capacity, ray_cluster
 from gansweep.search.prechecks import config_checker
-from gansweep.search.retraining import REPORTS, ranked_leaders, retraining_group, same_cohort
+from gansweep.search.retraining import REPORTS, ranked_leaders, retraining_footprint, retraining_group, same_cohort
 from gansweep.search.side_by_side import train_side_by_side
 from gansweep.store.filesystem import PATIENCE_S
 from gansweep.store.interims import interims_logged
@@ -66,10 +66,7 @@ def repeat(
         KeyboardInterrupt: Ctrl-C; the rows of the trainings under way say so.
     """
     options = options or RepeatOptions()
-    info = store.info
-    gpus = info.gpus_per_worker if options.gpus_per_worker is None else options.gpus_per_worker
-    workers = options.workers_per_trial or info.workers_per_trial
-    footprint = Footprint(workers, 1.0, gpus, options.placement, options.accelerator)
+    footprint = retraining_footprint(store, options)
     scans = same_cohort(store, options.cohort)
     check = config_checker(trainables, scans, workers=footprint.workers, reports=REPORTS)
     # Two at once would each train what is missing, and into the same checkpoints.
@@ -83,10 +80,7 @@ def repeat(
             check(row.config)
         with ray_cluster() as resources:
             fits = check_capacity(footprint, resources)
-
-            def start() -> WorkerGroup:
-                return retraining_group(store, trainables, scans, footprint, cache, options=options)
-
+            start = partial(retraining_group, store, trainables, scans, footprint, cache, options=options)
             with interims_logged(store, log):
                 train_side_by_side(wanted, fits, start, partial(_train, store))
         store.compact()

@@ -1,4 +1,4 @@
-"""Shared parts of `repeat` and `confirm`: retraining the leaders of a finished sweep with new seeds."""
+"""Shared parts of `repeat`, `ablate` and `confirm`: retraining configurations of a finished sweep with new seeds."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from gansweep.errors import CohortError, StoreError
 from gansweep.files import cache_folder
+from gansweep.search.cluster import Footprint
 from gansweep.search.cohorts import place_for_workers, sweeps_cohort
 from gansweep.search.worker import WorkerGroupSettings
 from gansweep.search.worker_group import WorkerGroup
@@ -18,11 +19,10 @@ if TYPE_CHECKING:
 
     from gansweep.cohort.dataset import Cohort
     from gansweep.contracts import Trainables
-    from gansweep.options import AblateOptions, ConfirmOptions, RepeatOptions
-    from gansweep.search.cluster import Footprint
+    from gansweep.options import RetrainingOptions
     from gansweep.store.store import Store
 
-__all__ = ["REPORTS", "arms_path", "ranked_leaders", "retraining_group", "same_cohort"]
+__all__ = ["REPORTS", "arms_path", "ranked_leaders", "retraining_footprint", "retraining_group", "same_cohort"]
 
 REPORTS = 1
 """Only the end of a training counts: a score depends on the generator and its iteration, not on earlier reports."""
@@ -37,7 +37,7 @@ def arms_path(name: str) -> str:
 
 
 def same_cohort(store: Store, cohort: str | Path | None) -> Cohort:
-    """The sweep's cohort, at `cohort` if it has moved; where it is in neither place, the storage's.
+    """Returns the sweep's cohort: at `cohort` if it has moved, and from the storage if it is in neither place.
 
     Raises:
         CohortError: there is no cohort, or another one.
@@ -66,6 +66,14 @@ def ranked_leaders(store: Store, count: int, purpose: str) -> tuple[list[str], p
     return [str(name) for name in completed["configuration"].drop_duplicates().head(count)], ranked
 
 
+def retraining_footprint(store: Store, options: RetrainingOptions) -> Footprint:
+    """Returns the resources of one training: those of the options, or else those of a trial of the sweep."""
+    info = store.info
+    gpus = info.gpus_per_worker if options.gpus_per_worker is None else options.gpus_per_worker
+    workers = options.workers_per_trial or info.workers_per_trial
+    return Footprint(workers, 1.0, gpus, options.placement, options.accelerator)
+
+
 def retraining_group(
     store: Store,
     trainables: Trainables,
@@ -73,7 +81,7 @@ def retraining_group(
     footprint: Footprint,
     cache: Path | None = None,
     *,
-    options: AblateOptions | ConfirmOptions | RepeatOptions,
+    options: RetrainingOptions,
     scored: bool = True,
 ) -> WorkerGroup:
     """Creates workers that train configurations of a finished sweep one after another, with the sweep's scoring.

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from gansweep.command_line import option_of
 from gansweep.config import validated
 from gansweep.errors import CohortError, ConfigError, GansweepError, unknown_name
-from gansweep.options import SweepOptions, option_of
+from gansweep.options import SweepOptions
 from gansweep.search.spaces import check_recorded, load_space
 from gansweep.search.yaml_values import load_yaml
 from gansweep.store.continuation import differences

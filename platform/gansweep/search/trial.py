@@ -24,7 +24,7 @@ from gansweep.store.store import Store
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gansweep.contracts import Report
+    from gansweep.progress import Report
     from gansweep.search.cluster import Footprint
     from gansweep.search.worker import WorkerGroupSettings
     from gansweep.store.schema import Status

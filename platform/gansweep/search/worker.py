@@ -14,8 +14,9 @@ import psutil
 
 from gansweep.cohort.dataset import Cohort
 from gansweep.config import ScoringSettings, TrialConfig, validated
-from gansweep.contracts import Condition, Interim, Progress, Report, Sampler, Trainables
+from gansweep.contracts import Condition, Sampler, Trainables
 from gansweep.errors import CohortError, ConfigError, Diverged, GansweepError, StoreError
+from gansweep.progress import Interim, Progress, Report
 from gansweep.search.cohorts import find_cohort, is_in_storage
 from gansweep.search.mailbox import OUT_OF_MEMORY
 from gansweep.search.relay import relay_warnings

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from gansweep.contracts import Interim
 from gansweep.errors import StoreError
+from gansweep.progress import Interim
 
 if TYPE_CHECKING:
     import logging

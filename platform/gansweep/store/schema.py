@@ -19,7 +19,7 @@ from gansweep.config import Constraint, Frozen, Objective, TrialConfig
 from gansweep.errors import StoreError
 
 if TYPE_CHECKING:
-    from gansweep.contracts import Report
+    from gansweep.progress import Report
 
 __all__ = [
     "FORMAT",

@@ -19,13 +19,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from gansweep.config import TrialConfig
-from gansweep.contracts import ChoosesConditions, Condition, Gan, ImageSet, ImageSpec, Progress, Sampler, Trainables
+from gansweep.contracts import ChoosesConditions, Condition, Gan, ImageSet, ImageSpec, Sampler, Trainables
 from gansweep.distributed import World
 from gansweep.errors import ConfigError
 from gansweep.testing.workers import run_workers
@@ -35,6 +35,9 @@ from gansweep.training.loop import train
 from gansweep.training.reporters import MemoryReporter
 from gansweep.training.restore import restore_gan
 from gansweep.training.sampling import condition_for, make_sampler
+
+if TYPE_CHECKING:
+    from gansweep.progress import Progress
 
 __all__ = [
     "admissible",

@@ -13,7 +13,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from gansweep.contracts import Reporter
+    from gansweep.progress import Reporter
 
 __all__ = ["Checkpoints", "copied"]
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from gansweep.contracts import Progress
 from gansweep.devices import Arithmetic, check_precision, exact_float32
 from gansweep.distributed import World
+from gansweep.progress import Progress
 from gansweep.seeds import seed_from
 from gansweep.training.batches import Batches
 from gansweep.training.build import check_budget
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gansweep.config import TrialConfig
-    from gansweep.contracts import Batch, Gan, ImageSet, Phase, Reporter, Role, Score
+    from gansweep.contracts import Batch, Gan, ImageSet, Phase, Role, Score
+    from gansweep.progress import Reporter
 
 __all__ = ["train"]
 

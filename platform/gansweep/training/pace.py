@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from gansweep.contracts import Interim
+from gansweep.progress import Interim
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gansweep.contracts import Interim, Progress
+    from gansweep.progress import Interim, Progress
 
 __all__ = ["MemoryReporter"]
 
