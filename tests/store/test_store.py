@@ -357,3 +357,12 @@ def test_a_store_lies_in_its_storage(storage, name, tmp_path, info):
 
 def test_a_name_may_have_spaces_and_dots(tmp_path, info):
     assert Store.create(str(tmp_path), "fahr v1.2 (ü)", info).local == tmp_path / "fahr v1.2 (ü)"
+
+
+def test_a_notebook_shows_a_summary_of_the_sweep(store, trial):
+    store.write_trial(trial(0))
+    store.write_trial(trial(1, status="failed"))
+    page = store._repr_html_()
+    assert "<tr><th>cohort</th><td>abababababab: control, fahr</td></tr>" in page
+    assert "<tr><th>objectives</th><td>fid (minimize), accuracy (maximize)</td></tr>" in page
+    assert "<tr><th>trials</th><td>2 of 0: 1 completed, 1 failed</td></tr>" in page

@@ -1,11 +1,11 @@
-"""Reads and checks `sweep.json`, the record of a sweep."""
+"""Reads, checks and writes `sweep.json`, the record of a sweep."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING
 
-from gansweep.config import validated
+from gansweep.config import ScoringSettings, validated
 from gansweep.errors import ConfigError, StoreError
 from gansweep.store.schema import FORMAT, SweepInfo
 
@@ -20,7 +20,9 @@ __all__ = [
     "hint",
     "parse_info",
     "read_record",
+    "recorded_scoring",
     "refuse_in_use",
+    "write_record",
 ]
 
 SWEEP_FILE = "sweep.json"
@@ -65,6 +67,29 @@ def parse_info(content: bytes, where: str) -> SweepInfo:
         raise StoreError(what, where=where, fix="use the gansweep that wrote it")
     try:
         return validated(SweepInfo, values, where=where)
+    except ConfigError as error:
+        raise StoreError(error.what, where=where, fix=LOST_RECORD) from None
+
+
+def write_record(files: Files, info: SweepInfo) -> None:
+    """Writes the record of the sweep stored in `files`.
+
+    Raises:
+        StoreError: the store cannot be written.
+    """
+    files.write_bytes(SWEEP_FILE, info.model_dump_json(indent=2).encode())
+
+
+def recorded_scoring(info: SweepInfo, where: str) -> ScoringSettings:
+    """Returns the scoring settings of a sweep's trials.
+
+    Raises:
+        StoreError: the record has none that are valid.
+    """
+    if "scoring" not in info.experiment:
+        raise StoreError("missing key 'experiment.scoring'", where=where, fix=LOST_RECORD)
+    try:
+        return validated(ScoringSettings, info.experiment["scoring"], where=where)
     except ConfigError as error:
         raise StoreError(error.what, where=where, fix=LOST_RECORD) from None
 

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-import html
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from gansweep.config import ScoringSettings, TrialConfig, validated
-from gansweep.errors import ConfigError, StoreError
+from gansweep.config import TrialConfig, validated
+from gansweep.errors import StoreError
 from gansweep.store.checkpoints import Checkpoint
 from gansweep.store.continuation import check_continues
-from gansweep.store.record import LOST_RECORD, SWEEP_FILE, check_name, here_already, hint, read_record, refuse_in_use
+from gansweep.store.record import (
+    SWEEP_FILE,
+    check_name,
+    here_already,
+    hint,
+    read_record,
+    recorded_scoring,
+    refuse_in_use,
+    write_record,
+)
 from gansweep.store.schema import REPORT_COLUMNS, TRIAL_COLUMNS, ReportRow, SweepInfo, TrialRow
 
 if TYPE_CHECKING:
@@ -24,6 +32,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from optuna.trial import FrozenTrial
 
+    from gansweep.config import ScoringSettings
     from gansweep.store.filesystem import FileEntry, Files
     from gansweep.store.table import Table
 
@@ -80,16 +89,14 @@ class Store:
             if not begun:
                 refuse_in_use(files)
                 # Written first: from now on the folder belongs to this sweep, and --resume can open it.
-                files.write_bytes(SWEEP_FILE, info.model_dump_json(indent=2).encode())
+                write_record(files, info)
             elif not exist_ok:
                 raise here_already(files)
         record = read_record(files)
         if begun and info.study and info.study != record.study:
             # The study moves: it is built from the rows, wherever it is missing.
             check_continues(record, info, files.label)
-            files.write_bytes(
-                SWEEP_FILE, record.model_copy(update={"study": info.study}).model_dump_json(indent=2).encode()
-            )
+            write_record(files, record.model_copy(update={"study": info.study}))
             record = read_record(files)
         store = cls(files, record, study)
         if begun:
@@ -145,18 +152,9 @@ class Store:
 
     def _repr_html_(self) -> str:
         """Returns a summary of the sweep for notebooks."""
-        trials = self.latest_trials()
-        counts = ", ".join(f"{count} {status}" for status, count in trials["status"].value_counts().items())
-        rows = {
-            "sweep": f"{self._info.name} at {self.label}",
-            "space": self._info.space,
-            "cohort": f"{self._info.cohort.content_hash[:12]}: {', '.join(self._info.cohort.classes)}",
-            "objectives": ", ".join(f"{item.name} ({item.direction})" for item in self._info.objectives),
-            "trials": f"{len(trials)} of {self._info.trials}: {counts or 'none yet'}",
-            "created": f"{self._info.created:%Y-%m-%d %H:%M} UTC",
-        }
-        cells = "".join(f"<tr><th>{key}</th><td>{html.escape(text)}</td></tr>" for key, text in rows.items())
-        return f"<table>{cells}</table>"
+        from gansweep.store.notebook import sweep_table
+
+        return sweep_table(self._info, self.label, self.latest_trials())
 
     @property
     def uri(self) -> str:
@@ -185,13 +183,7 @@ class Store:
         Raises:
             StoreError: sweep.json does not have them.
         """
-        where = f"{self.label}/{SWEEP_FILE}"
-        if "scoring" not in self._info.experiment:
-            raise StoreError("missing key 'experiment.scoring'", where=where, fix=LOST_RECORD)
-        try:
-            return validated(ScoringSettings, self._info.experiment["scoring"], where=where)
-        except ConfigError as error:
-            raise StoreError(error.what, where=where, fix=LOST_RECORD) from None
+        return recorded_scoring(self._info, f"{self.label}/{SWEEP_FILE}")
 
     @property
     def info(self) -> SweepInfo:
@@ -207,7 +199,8 @@ class Store:
         with self._files.locked():
             current = read_record(self._files)
             info = validated(SweepInfo, {**vars(current), **changes}, where=SWEEP_FILE)
-            self._write_info(info)
+            write_record(self._files, info)
+            self._info = info
         return info
 
     def wait_out(self, seconds: float) -> None:
@@ -221,10 +214,7 @@ class Store:
         self._trials.put(f"{row.trial_id}.{row.attempt}", [row.record()])
 
     def write_report(self, row: ReportRow) -> None:
-        """Writes a report. Replaces an earlier report of the same attempt and index.
-
-        Each attempt has a single writer.
-        """
+        """Writes a report. Replaces an earlier one of the same attempt and index; an attempt has a single writer."""
         key = f"{row.trial_id}.{row.attempt}"
         others = [record for record in self._reports.get(key) if record["index"] != row.index]
         self._reports.put(key, sorted([*others, row.record()], key=lambda record: record["index"]))
@@ -302,9 +292,7 @@ class Store:
         return validated(TrialConfig, json.loads(found.iloc[0]), where=f"{self.label} trial {trial_id}")
 
     def interrupt_running(self, reason: str) -> tuple[str, ...]:
-        """Marks attempts that a dead sweep left `running` as interrupted. Returns their trials.
-
-        Called when a sweep resumes.
+        """Marks attempts that a dead sweep left `running` as interrupted, when it resumes. Returns their trials.
 
         Training since an attempt's last report is lost, so the attempt's end is the time of that report.
         """
@@ -312,20 +300,20 @@ class Store:
         left = rows.loc[rows["status"] == "running", ["trial_id", "attempt"]].itertuples(index=False)
         gpus = self._info.workers_per_trial * self._info.gpus_per_worker
         for trial_id, attempt in left:
-            key = f"{trial_id}.{attempt}"
-            times = [report["time"] for report in self._reports.get(key)]
-            for record in self._trials.get(key):
-                row = TrialRow.of(record)
-                started = row.started or datetime.now(UTC)
-                over = replace(row, started=started).finished(
-                    "interrupted",
-                    reason=reason,
-                    best=row.best,
-                    reports=row.reports,
-                    gpus=gpus,
-                    ended=max([started, *times]),
-                )
-                self._trials.put(key, [over.record()])
+            row = self.row(trial_id, attempt)
+            if row is None:
+                continue
+            times = [report["time"] for report in self._reports.get(f"{trial_id}.{attempt}")]
+            started = row.started or datetime.now(UTC)
+            over = replace(row, started=started).finished(
+                "interrupted",
+                reason=reason,
+                best=row.best,
+                reports=row.reports,
+                gpus=gpus,
+                ended=max([started, *times]),
+            )
+            self.write_trial(over)
         return tuple(rows.loc[rows["status"] == "running", "trial_id"])
 
     def compact(self) -> None:
@@ -407,10 +395,6 @@ class Store:
     def list(self, rel: str) -> tuple[FileEntry, ...]:
         """Lists the files directly in the folder `rel`, by name."""
         return self._files.list(rel)
-
-    def _write_info(self, info: SweepInfo) -> None:
-        self._files.write_bytes(SWEEP_FILE, info.model_dump_json(indent=2).encode())
-        self._info = info
 
 
 def _frame(table: Table, order: list[str]) -> pd.DataFrame:
