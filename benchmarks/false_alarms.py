@@ -38,7 +38,10 @@ if TYPE_CHECKING:
     from gansweep.scoring.statistics.verdicts import Comparison
 
 SIZE, STEPS, BATCH = 24, 60, 16
-REAL, SAMPLES, TEST, IMAGES = 8, 60, 50, 3  # training patients, samples, test patients, images of each
+REAL = 8  # training patients
+SAMPLES = 60
+TEST = 50  # test patients
+IMAGES = 3  # of each patient
 ARM, SHARE = "real + 1 synthetic", fraction_of_ratio(1.0)
 CPU = torch.device("cpu")
 SHARED, OWN, GRAIN = 0.5, 0.7, 0.5  # spreads of the opinions that arms share and do not share, and between images

@@ -25,7 +25,10 @@ from gansweep.cohort.phantom.scans import write_phantom
 from gansweep.scoring.networks.detection import Recipe, predict, train_detector
 from trainables import DETECTORS
 
-TRAIN, TEST, STEPS, BATCH = 40, 100, 300, 32
+TRAIN = 40
+TEST = 100
+STEPS = 300
+BATCH = 32
 COLUMNS = ("accuracy", "sensitivity", "specificity", "auroc")
 
 

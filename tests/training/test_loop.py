@@ -190,7 +190,10 @@ class OneScore(nn.Module):
     def __init__(self, *, spread, noise=1.0, factor=1.0):
         super().__init__()
         self.networks = {"critic": nn.Linear(1, 1), "generator": nn.Linear(1, 256)}
-        self.state, self.spread, self.noise, self.factor = nn.Module(), spread, noise, factor
+        self.state = nn.Module()
+        self.spread = spread
+        self.noise = noise
+        self.factor = factor
 
     def loss(self, phase: str, batch: Batch, step: int):
         del step

@@ -103,7 +103,7 @@ class _Convolution(Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        by_image, by_weight, by_bias, _ = ctx.needs_input_grad
+        by_image, by_weight, by_bias = ctx.needs_input_grad[:3]
         if not torch.is_grad_enabled():
             # No second derivative is needed, so one call computes all three and converts the layout only once.
             return *_gradients(gradient, x, weight, ctx.shape, (by_image, by_weight, by_bias)), None
@@ -130,7 +130,7 @@ class _InputGradient(Function):
     @staticmethod
     def backward(ctx: Any, second: Tensor) -> tuple[Tensor | None, ...]:
         gradient, weight = ctx.saved_tensors
-        by_gradient, by_weight, _, _ = ctx.needs_input_grad
+        by_gradient, by_weight = ctx.needs_input_grad[:2]
         return (
             _apply(_Convolution, second, weight, None, ctx.shape) if by_gradient else None,
             _apply(_WeightGradient, gradient, second, weight.shape, ctx.shape)
@@ -156,7 +156,7 @@ class _WeightGradient(Function):
     @staticmethod
     def backward(ctx: Any, second: Tensor) -> tuple[Tensor | None, ...]:
         gradient, x = ctx.saved_tensors
-        by_gradient, by_image, _, _ = ctx.needs_input_grad
+        by_gradient, by_image = ctx.needs_input_grad[:2]
         return (
             _apply(_Convolution, x, second, None, ctx.shape) if by_gradient else None,
             _apply(_InputGradient, gradient, second, x.shape, ctx.shape) if by_image else None,

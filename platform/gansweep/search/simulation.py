@@ -11,7 +11,8 @@ import heapq
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import count
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import optuna
@@ -101,6 +102,24 @@ def hypervolume(quality: NDArray[np.float64]) -> float:
     return float(compute_hypervolume(-quality, np.zeros(quality.shape[1]))) if len(quality) else 0.0
 
 
+class _Event(NamedTuple):
+    """A worker group is about to report. Events are ordered by time, then by the order in which they were made.
+
+    Args:
+        time: seconds since the search began.
+        order: number of events made before.
+        trial: index of the stored trial.
+        reports: number of its reports, this one included.
+        asked: the study's trial, if there is a study.
+    """
+
+    time: float
+    order: int
+    trial: int
+    reports: int
+    asked: Any
+
+
 class _Simulation:
     """The state of one simulated search."""
 
@@ -122,28 +141,30 @@ class _Simulation:
     def run(self, concurrent: int) -> Run:
         spent = 0.0
         found: list[tuple[float, int]] = []  # seconds and trial, as they complete
-        events: list[tuple[float, int, int, int, Any]] = []  # clock, tie, trial, reports by then, what the study asked
-        ties = iter(range(10**9))
+        events: list[_Event] = []  # a heap
+        order = count()
 
         def begin(now: float) -> None:
             if self._free:
                 trial, asked = self._next()
                 self._begun.add(trial)
                 self._scheduler.on_trial_add(None, self._as_tune(trial))
-                heapq.heappush(events, (now + self._segment(trial, 0), next(ties), trial, 1, asked))
+                heapq.heappush(events, _Event(now + self._segment(trial, 0), next(order), trial, 1, asked))
 
         for _ in range(concurrent):
             begin(0.0)
         while events:
-            now, _, trial, reports, asked = heapq.heappop(events)
-            spent += self._segment(trial, reports - 1)
-            if self._goes_on(trial, reports):
-                heapq.heappush(events, (now + self._segment(trial, reports), next(ties), trial, reports + 1, asked))
+            event = heapq.heappop(events)
+            spent += self._segment(event.trial, event.reports - 1)
+            if self._goes_on(event.trial, event.reports):
+                later = event.time + self._segment(event.trial, event.reports)
+                following = event._replace(time=later, order=next(order), reports=event.reports + 1)
+                heapq.heappush(events, following)
                 continue
-            self._tell(trial, reports, asked)
-            if reports == self._sweep.reports:
-                found.append((spent, trial))
-            begin(now)
+            self._tell(event.trial, event.reports, event.asked)
+            if event.reports == self._sweep.reports:
+                found.append((spent, event.trial))
+            begin(event.time)
         return self._summary(found)
 
     def _segment(self, trial: int, reports: int) -> float:
@@ -199,9 +220,9 @@ class _Simulation:
         quality = self._sweep.quality
         useful = quality[:, self._sweep.useful]
         order = [trial for _, trial in found]
-        volumes = np.array([hypervolume(quality[order[: count + 1]]) for count in range(len(order))])
-        count = max(1, round(_GOOD * len(quality)))
-        good = set(np.argsort(-useful, kind="stable")[:count].tolist()) & self._begun
+        volumes = np.array([hypervolume(quality[order[: number + 1]]) for number in range(len(order))])
+        tenth = max(1, round(_GOOD * len(quality)))
+        good = set(np.argsort(-useful, kind="stable")[:tenth].tolist()) & self._begun
         share = len(good & self._stopped) / len(good) if good else math.nan
         spent = np.array([seconds for seconds, _ in found])
         return Run(spent, volumes, np.maximum.accumulate(useful[order]) if order else np.zeros(0), share)

@@ -83,14 +83,16 @@ def _moves(shape: torch.Size, generator: torch.Generator) -> Tensor:
 
 
 def _moved(images: Tensor, moves: Tensor) -> Tensor:
-    flip, turn, larger, x, y = moves.t().contiguous()
-    angle = turn * ROTATION
-    zoom = 1 + larger * ZOOM
-    mirror = torch.where(flip < 0, -1.0, 1.0)
+    moves = moves.t().contiguous()
+    mirror = torch.where(moves[0] < 0, -1.0, 1.0)
+    angle = moves[1] * ROTATION
+    zoom = 1 + moves[2] * ZOOM
+    # In half-widths, because affine_grid's coordinates run from -1 to 1.
+    across = moves[3] * SHIFT * 2
+    down = moves[4] * SHIFT * 2
     cos = angle.cos() * zoom
     sin = angle.sin() * zoom
-    # Offsets are in half-widths, because affine_grid's coordinates run from -1 to 1.
-    rows = torch.stack([cos * mirror, -sin, x * SHIFT * 2, sin * mirror, cos, y * SHIFT * 2], 1)
+    rows = torch.stack([cos * mirror, -sin, across, sin * mirror, cos, down], 1)
     grid = functional.affine_grid(rows.view(-1, 2, 3), list(images.shape), align_corners=False)
     return functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
@@ -158,7 +160,7 @@ def _apply_elastic(images: Tensor, labels: Tensor, classes: int, drawn: Drawn) -
 
 def _draw_intensity(shape: torch.Size, generator: torch.Generator) -> Drawn:
     moves = _moves(shape, generator)
-    changes = torch.rand(4, shape[0], generator=generator).t()
+    changes = torch.rand(4, shape[0], generator=generator).t()  # of gamma, contrast, brightness and noise
     return moves, changes, torch.randn(shape, generator=generator)
 
 
@@ -166,13 +168,14 @@ def _apply_intensity(images: Tensor, labels: Tensor, classes: int, drawn: Drawn)
     del classes
     moves, changes, grain = drawn
     images = _moved(images, moves)
-    gamma, contrast, brightness, noise = changes.t().contiguous()[..., None, None, None]
-    gamma = ((2 * gamma - 1) * GAMMA).exp()
-    contrast = 1 + (2 * contrast - 1) * CONTRAST
-    brightness = (2 * brightness - 1) * BRIGHTNESS
+    changes = changes.t().contiguous()[..., None, None, None]
+    gamma = ((2 * changes[0] - 1) * GAMMA).exp()
+    contrast = 1 + (2 * changes[1] - 1) * CONTRAST
+    brightness = (2 * changes[2] - 1) * BRIGHTNESS
+    noise = changes[3] * NOISE
     unit = ((images + 1) / 2).clamp(0, 1) ** gamma
     changed = (unit * 2 - 1) * contrast + brightness
-    return (changed + grain * (noise * NOISE)).clamp(-1, 1), labels
+    return (changed + grain * noise).clamp(-1, 1), labels
 
 
 def _beta(n: int, alpha: float, generator: torch.Generator) -> Tensor:

@@ -107,8 +107,8 @@ def components(scores: Floats) -> Components:
         ConfigError: too few scores, or scores that are not finite.
     """
     scores = np.asarray(scores, dtype=np.float64)
-    cohorts, configurations, generators, detectors = scores.shape
-    _shape(scores.reshape(cohorts * configurations, generators, detectors))
+    generators, detectors = scores.shape[2:]
+    _shape(scores.reshape(scores.shape[0] * scores.shape[1], generators, detectors))
     by_generator = scores.mean(-1)
     between, within = _mean_squares(by_generator)
     of_detector = float(scores.var(-1, ddof=1).mean())
