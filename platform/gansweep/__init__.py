@@ -10,7 +10,7 @@ The library does what the command line does:
     confirm(store)
     export_best(store, "best")
 
-Everything is imported at its first use: `import gansweep` loads neither torch nor Ray.
+What is heavy is imported at its first use: `import gansweep` loads neither torch nor Ray.
 """
 
 from __future__ import annotations
@@ -18,47 +18,19 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from gansweep import api
 from gansweep._version import __version__
+from gansweep.api import *  # noqa: F403 (the commands, as `api.__all__` lists them)
 
 if TYPE_CHECKING:
-    from gansweep.api import (
-        ablate,
-        answer,
-        confirm,
-        export_best,
-        generate,
-        ingest,
-        repeat,
-        replay,
-        score,
-        sweep,
-        train,
-    )
     from gansweep.cohort.dataset import Cohort
     from gansweep.config import TrialConfig
     from gansweep.contracts import Trainables
     from gansweep.experiment import Experiment
     from gansweep.store.store import Store
 
-__all__ = [
-    "Cohort",
-    "Experiment",
-    "Store",
-    "Trainables",
-    "TrialConfig",
-    "__version__",
-    "ablate",
-    "answer",
-    "confirm",
-    "export_best",
-    "generate",
-    "ingest",
-    "repeat",
-    "replay",
-    "score",
-    "sweep",
-    "train",
-]
+__all__ = ["Cohort", "Experiment", "Store", "Trainables", "TrialConfig", "__version__"]
+__all__ += api.__all__
 
 _FROM = {
     "Cohort": "gansweep.cohort.dataset",
@@ -66,27 +38,12 @@ _FROM = {
     "Store": "gansweep.store.store",
     "Trainables": "gansweep.contracts",
     "TrialConfig": "gansweep.config",
-    **dict.fromkeys(
-        (
-            "ablate",
-            "answer",
-            "confirm",
-            "export_best",
-            "generate",
-            "ingest",
-            "repeat",
-            "replay",
-            "score",
-            "sweep",
-            "train",
-        ),
-        "gansweep.api",
-    ),
 }
+"""Where the classes are. Their modules are heavy, and the functions of `api` import theirs when they are called."""
 
 
 def __getattr__(name: str) -> Any:
-    """Imports a public name at its first use (PEP 562)."""
+    """Imports a public class at its first use (PEP 562)."""
     if name not in _FROM:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(_FROM[name]), name)

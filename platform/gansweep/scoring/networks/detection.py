@@ -7,21 +7,19 @@ The arms therefore share their random numbers, and their difference is due to th
 
 from __future__ import annotations
 
-import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gansweep.contracts import FitsBatches
 from gansweep.scoring.networks.arm_batches import Batches, Feed, Pool
+from gansweep.scoring.networks.arm_training import Task, train_arm
 from gansweep.scoring.networks.recipe import Recipe
-from gansweep.scoring.networks.stacked import CannotStackError, train_stacked
-from gansweep.seeds import seeded
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from gansweep.contracts import ImageSet
 
@@ -29,8 +27,6 @@ __all__ = ["VERSION", "Batches", "Recipe", "fraction_of_ratio", "predict", "trai
 
 VERSION = 2
 """Part of the cache key. Increase it with every change that affects the result of training."""
-
-log = logging.getLogger(__name__)
 
 
 def fraction_of_ratio(ratio: float) -> float:
@@ -89,39 +85,14 @@ def train_detectors(
         return []
     pool = Pool(real, synthetic, device)
     batches = [Batches(recipe, real, synthetic, synthetic_fraction, seed, pool) for seed in seeds]
-    if len(seeds) > 1 and (device.type == "cuda" if together is None else together):
-        detectors = []
-        for seed in seeds:
-            with seeded(seed, device):
-                detectors.append(recipe.build().to(device).train())
-        try:
-            if any(isinstance(detector, FitsBatches) for detector in detectors):
-                raise CannotStackError("they are fitted, not trained by gradients")
-            train_stacked(detectors, recipe, Feed(recipe, batches, seeds, recipe.augmentation).at, _losses)
-        except CannotStackError as reason:
-            log.info("detectors are trained one by one: %s", reason)
-        else:
-            return [detector.eval() for detector in detectors]
-    return [_alone(recipe, one, seed, device) for one, seed in zip(batches, seeds, strict=True)]
+    task = Task(recipe, recipe.build, partial(_examples, recipe), functional.cross_entropy, _losses)
+    return train_arm(task, batches, seeds, together=together)
 
 
-def _alone(recipe: Recipe, batches: Batches, seed: int, device: torch.device) -> nn.Module:
-    feed = Feed(recipe, [batches], [seed], recipe.augmentation)
-    with seeded(seed, device):
-        detector = recipe.build().to(device).train()
-        if isinstance(detector, FitsBatches):
-            detector.fit_batches(feed.at(step) for step in range(recipe.steps))
-            return detector.eval()
-        optimiser = torch.optim.AdamW(detector.parameters(), lr=recipe.lr, weight_decay=1e-2)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=recipe.lr, total_steps=recipe.steps)
-        for step in range(recipe.steps):
-            images, labels = feed.at(step)
-            loss = functional.cross_entropy(detector(images), labels)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-    return detector.eval()
+def _examples(
+    recipe: Recipe, batches: Sequence[Batches], seeds: Sequence[int]
+) -> Callable[[int], tuple[Tensor, Tensor]]:
+    return Feed(recipe, batches, seeds, recipe.augmentation).at
 
 
 def _losses(logits: Tensor, labels: Tensor) -> Tensor:

@@ -6,7 +6,6 @@ arm. It sees the same real images at the same positions of its batches, with the
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -16,18 +15,15 @@ from torch import Tensor, nn
 
 from gansweep.errors import CohortError
 from gansweep.scoring.networks.arm_batches import Batches, Feed, Pool
-from gansweep.scoring.networks.stacked import CannotStackError, train_stacked
-from gansweep.seeds import seeded
+from gansweep.scoring.networks.arm_training import Task, train_arm
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from gansweep.contracts import ImageSet
     from gansweep.scoring.networks.recipe import Recipe
 
 __all__ = ["VERSION", "predicted_masks", "train_segmenter", "train_segmenters", "with_lesion"]
-
-log = logging.getLogger(__name__)
 
 VERSION = 2
 """Part of the cache key. Increase it with every change that affects the result of training."""
@@ -89,47 +85,28 @@ def train_segmenters(
     pool = Pool(joined, others, device)
     batches = [Batches(recipe, joined, others, synthetic_fraction, seed, pool) for seed in seeds]
     fraction = _masks(real).mean()
-    if len(seeds) > 1 and (device.type == "cuda" if together is None else together):
-        segmenters: list[nn.Module] = []
-        for seed in seeds:
-            with seeded(seed, device):
-                segmenters.append(_FromPrior(recipe.build(), fraction).to(device).train())
-        feed = _feed(recipe, batches, seeds)
-        try:
-            train_stacked(segmenters, recipe, lambda step: _pairs(feed, step), partial(_losses, objective))
-        except CannotStackError as reason:
-            log.info("segmenters are trained one by one: %s", reason)
-        else:
-            return [segmenter.eval() for segmenter in segmenters]
-    return [_alone(recipe, one, seed, fraction, objective) for one, seed in zip(batches, seeds, strict=True)]
+    task = Task(
+        recipe,
+        build=lambda: _FromPrior(recipe.build(), fraction),
+        examples=partial(_examples, recipe),
+        loss=objective,
+        losses=partial(_losses, objective),
+    )
+    return train_arm(task, batches, seeds, together=together)
 
 
-def _alone(recipe: Recipe, batches: Batches, seed: int, fraction: Tensor, objective: nn.Module) -> nn.Module:
-    feed = _feed(recipe, [batches], [seed])
-    device = batches.pool.device
-    with seeded(seed, device):
-        segmenter = _FromPrior(recipe.build(), fraction).to(device).train()
-        optimiser = torch.optim.AdamW(segmenter.parameters(), lr=recipe.lr, weight_decay=1e-2)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=recipe.lr, total_steps=recipe.steps)
-        for step in range(recipe.steps):
-            images, masks = _pairs(feed, step)
-            loss = objective(segmenter(images), masks)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-    return segmenter.eval()
+def _examples(
+    recipe: Recipe, batches: Sequence[Batches], seeds: Sequence[int]
+) -> Callable[[int], tuple[Tensor, Tensor]]:
+    # Only moves: what changes intensities or mixes images would change masks too.
+    feed = Feed(recipe, batches, seeds, "classical" if recipe.augmentation else None)
 
+    def at(step: int) -> tuple[Tensor, Tensor]:
+        """Images and their masks in {0, 1}."""
+        joined, _ = feed.at(step)
+        return joined[:, :-1], (joined[:, -1:] >= 0.5).float()
 
-def _feed(recipe: Recipe, batches: Sequence[Batches], seeds: Sequence[int]) -> Feed:
-    """Only moves: what changes intensities or mixes images would change masks too."""
-    return Feed(recipe, batches, seeds, "classical" if recipe.augmentation else None)
-
-
-def _pairs(feed: Feed, step: int) -> tuple[Tensor, Tensor]:
-    """Images and their masks in {0, 1}."""
-    joined, _ = feed.at(step)
-    return joined[:, :-1], (joined[:, -1:] >= 0.5).float()
+    return at
 
 
 def _losses(objective: nn.Module, logits: Tensor, masks: Tensor) -> Tensor:

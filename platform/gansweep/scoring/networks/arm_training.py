@@ -1,0 +1,97 @@
+"""Training of the detectors or segmenters of an arm: one by one, or together as one network with stacked weights."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from gansweep.contracts import FitsBatches
+from gansweep.scoring.networks.stacked import CannotStackError, train_stacked
+from gansweep.seeds import seeded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gansweep.scoring.networks.arm_batches import Batches
+    from gansweep.scoring.networks.recipe import Recipe
+
+__all__ = ["Task", "train_arm"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the networks of an arm learn.
+
+    Args:
+        recipe: how each network is trained.
+        build: makes an untrained network.
+        examples: from the batches and seeds of some networks to a function of the number of an update. That gives the
+            images `[s b, C, H, W]` of the update and their targets.
+        loss: outputs and targets of one network to its loss.
+        losses: outputs `[s, b, ...]` of s networks and their targets to the loss of each, `[s]`.
+    """
+
+    recipe: Recipe
+    build: Callable[[], nn.Module]
+    examples: Callable[[Sequence[Batches], Sequence[int]], Callable[[int], tuple[Tensor, Tensor]]]
+    loss: Callable[[Tensor, Tensor], Tensor]
+    losses: Callable[[Tensor, Tensor], Tensor]
+
+
+def train_arm(
+    task: Task, batches: Sequence[Batches], seeds: Sequence[int], *, together: bool | None = None
+) -> list[nn.Module]:
+    """Trains one network for each seed and returns them in evaluation mode, on the device of their batches.
+
+    Args:
+        task: what they learn.
+        batches: batches of each network.
+        seeds: seeds of each network's weights, augmentation and own random numbers, such as dropout.
+        together: whether to train them together; None: on a GPU. Networks for which this is impossible, such as those
+            with random numbers of their own, are trained one by one.
+    """
+    if len(seeds) > 1 and (batches[0].pool.device.type == "cuda" if together is None else together):
+        try:
+            return _train_together(task, batches, seeds)
+        except CannotStackError as reason:
+            log.info("networks are trained one by one: %s", reason)
+    return [_train_alone(task, one, seed) for one, seed in zip(batches, seeds, strict=True)]
+
+
+def _train_together(task: Task, batches: Sequence[Batches], seeds: Sequence[int]) -> list[nn.Module]:
+    device = batches[0].pool.device
+    networks = []
+    for seed in seeds:
+        with seeded(seed, device):
+            networks.append(task.build().to(device).train())
+    if any(isinstance(network, FitsBatches) for network in networks):
+        raise CannotStackError("they are fitted, not trained by gradients")
+    train_stacked(networks, task.recipe, task.examples(batches, seeds), task.losses)
+    return [network.eval() for network in networks]
+
+
+def _train_alone(task: Task, batches: Batches, seed: int) -> nn.Module:
+    device = batches.pool.device
+    steps = task.recipe.steps
+    examples_at = task.examples([batches], [seed])
+    with seeded(seed, device):
+        network = task.build().to(device).train()
+        if isinstance(network, FitsBatches):
+            network.fit_batches(examples_at(step) for step in range(steps))
+            return network.eval()
+        optimiser = torch.optim.AdamW(network.parameters(), lr=task.recipe.lr, weight_decay=1e-2)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=task.recipe.lr, total_steps=steps)
+        for step in range(steps):
+            images, targets = examples_at(step)
+            loss = task.loss(network(images), targets)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+    return network.eval()
