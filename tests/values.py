@@ -1,10 +1,12 @@
-"""Values that tests of several rooms make: a sweep's options, a trial's report."""
+"""Values that tests of several rooms make: a sweep's options, a trial's report, a cohort."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gansweep.cohort.ingest.run import IngestSettings, ingest
+from gansweep.cohort.phantom.scans import write_phantom
 from gansweep.options import SweepOptions
 from gansweep.progress import Progress, Report
 
@@ -38,3 +40,10 @@ def report_of(
         seconds_scoring=0.0,
     )
     return Report(progress, fid_features)
+
+
+def phantom_cohort(folder: Path) -> Path:
+    """A cohort in `folder`: 20 phantom patients, 2 slices each, 16 pixels."""
+    write_phantom(folder / "scans", patients=20, slices=2, size=64, seed=0)
+    ingest(folder / "scans", folder / "cohort", IngestSettings(size=16, labels=folder / "scans" / "labels.csv"))
+    return folder / "cohort"

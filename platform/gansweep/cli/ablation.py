@@ -1,11 +1,11 @@
-"""The verb that takes a leader's choices back."""
+"""The command that takes a leader's choices back."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gansweep.cli.console import emit, note
+from gansweep.cli.console import emit, note, noted_if_stopped
 from gansweep.cli.model_options import with_model_options
 from gansweep.cli.options import Json, StoreArgument, SweptSpaceOption
 from gansweep.options import AblateOptions
@@ -35,11 +35,8 @@ def ablate(
     from gansweep.store.store import Store
 
     opened = Store.open(store)
-    try:
+    with noted_if_stopped("the same command goes on from here"):
         result = run(opened, swept_trainables(space, opened.info), options)
-    except KeyboardInterrupt:
-        note("stopped; the same command goes on from here")
-        raise
     figure = ablation_figure(result)
     if out is not None and figure is not None:
         page: str = figure.to_html(include_plotlyjs=True, full_html=True)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from gansweep.cli.console import below, emit, note
+from gansweep.cli.console import below, emit, noted_if_stopped
 from gansweep.cli.model_options import with_model_options
 from gansweep.cli.options import Json, StoreArgument, SweptSpaceOption
 from gansweep.options import ConfirmOptions
@@ -23,11 +23,8 @@ def confirm(
     from gansweep.store.store import Store
 
     opened = Store.open(store)
-    try:
+    with noted_if_stopped("the same command goes on from here"):
         result = run(opened, swept_trainables(space, opened.info), options)
-    except KeyboardInterrupt:
-        note("stopped; the same command goes on from here")
-        raise
     said = "\n\n".join(filter(None, [_best_rivals(result), result["answer"]]))
     emit(result, below(_as_table(result), said), as_json=as_json)
 

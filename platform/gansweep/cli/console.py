@@ -14,7 +14,18 @@ if TYPE_CHECKING:
 
     from rich.console import Console, RenderableType
 
-__all__ = ["Ticker", "above", "below", "clear", "emit", "log_as_notes", "note", "results_only", "to_json"]
+__all__ = [
+    "Ticker",
+    "above",
+    "below",
+    "clear",
+    "emit",
+    "log_as_notes",
+    "note",
+    "noted_if_stopped",
+    "results_only",
+    "to_json",
+]
 
 _UNFOLDED = 10_000
 """Number of columns of a pipe: wider than any line."""
@@ -87,6 +98,16 @@ def clear() -> None:
 def note(line: str) -> None:
     """Prints one line for people on stderr."""
     print(line, file=sys.stderr, flush=True)  # noqa: T201
+
+
+@contextmanager
+def noted_if_stopped(what_continues: str) -> Iterator[None]:
+    """Tells the user after Ctrl-C what continues the block. The KeyboardInterrupt goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        note(f"stopped; {what_continues}")
+        raise
 
 
 class _Notes(logging.Handler):

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gansweep.cli.console import Ticker, emit, note
+from gansweep.cli.console import Ticker, emit, noted_if_stopped
 from gansweep.cli.model_options import with_model_options
 from gansweep.cli.options import (
     CohortOption,
@@ -100,13 +100,10 @@ def train(
     from gansweep.search.spaces import space_trainables
 
     planned = read_plan(config).derive(parse_settings(settings))
-    try:
+    with noted_if_stopped("the same command goes on from here"):
         made = train_production(
             planned.config, cohort, out, space_trainables(space), options, planned.scoring, planned.origin
         )
-    except KeyboardInterrupt:
-        note("stopped; the same command goes on from here")
-        raise
     emit({"out": made}, f"trained; next: {_next(made, cohort, space)}", as_json=as_json)
 
 

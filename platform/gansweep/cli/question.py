@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gansweep.cli.console import below, emit, note
+from gansweep.cli.console import below, emit, note, noted_if_stopped
 from gansweep.cli.model_options import with_model_options
 from gansweep.cli.options import Json
 from gansweep.options import AnswerOptions
@@ -33,11 +33,8 @@ def answer(
     from gansweep.report.html import write_report
     from gansweep.search.question import answer_question
 
-    try:
+    with noted_if_stopped("the same command goes on from here"):
         found = answer_question(cohort, options)
-    except KeyboardInterrupt:
-        note("stopped; the same command goes on from here")
-        raise
     written = write_report(found.store, out) if found.store is not None else None
     for left_out in found.skipped:
         note(f"left out: {left_out}")

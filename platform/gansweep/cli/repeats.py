@@ -2,7 +2,7 @@
 
 import typer
 
-from gansweep.cli.console import emit, note
+from gansweep.cli.console import emit, note, noted_if_stopped
 from gansweep.cli.model_options import with_model_options
 from gansweep.cli.options import Json, StoreArgument, SweptSpaceOption
 from gansweep.options import RepeatOptions
@@ -22,11 +22,8 @@ def repeat(store: StoreArgument, options: RepeatOptions, space: SweptSpaceOption
     from gansweep.store.store import Store
 
     opened = Store.open(store)
-    try:
+    with noted_if_stopped("the same command trains what is missing"):
         made = run(opened, swept_trainables(space, opened.info), options)
-    except KeyboardInterrupt:
-        note("stopped; the same command trains what is missing")
-        raise
     rows = leaderboard(opened)
     emit({"trained": made, "leaderboard": as_document(rows)}, as_table(rows, opened.info, top=10), as_json=as_json)
     trials = opened.latest_trials()

@@ -3,7 +3,7 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -71,10 +71,7 @@ def repeat(
     as_json: Json = False,
 ) -> None:
     """Run `gansweep repeat` as a job on a Ray cluster. A space of your own is named, so that it travels."""
-    from gansweep.cluster.submit import submit_retraining
-
-    name = submit_retraining("repeat", store, options, space=space, address=job.address)
-    _accompany_store(name, store, job, then="leaderboard", as_json=as_json)
+    _submit_retraining("repeat", store, options, job, space=space, then="leaderboard", as_json=as_json)
 
 
 @with_model_options
@@ -86,10 +83,7 @@ def confirm(
     as_json: Json = False,
 ) -> None:
     """Run `gansweep confirm` as a job on a Ray cluster. A space of your own is named, so that it travels."""
-    from gansweep.cluster.submit import submit_retraining
-
-    name = submit_retraining("confirm", store, options, space=space, address=job.address)
-    _accompany_store(name, store, job, then="status", as_json=as_json)
+    _submit_retraining("confirm", store, options, job, space=space, then="status", as_json=as_json)
 
 
 @with_model_options
@@ -123,9 +117,20 @@ OTHERS = {"repeat": repeat, "confirm": confirm, "train": train}
 """What `submit` runs besides a sweep, by the word that follows it."""
 
 
-def _accompany_store(name: str, store: str, job: JobOptions, *, then: str, as_json: bool) -> None:
+def _submit_retraining(
+    command: Literal["repeat", "confirm"],
+    store: str,
+    options: RepeatOptions | ConfirmOptions,
+    job: JobOptions,
+    *,
+    space: str | None,
+    then: str,
+    as_json: bool,
+) -> None:
+    from gansweep.cluster.submit import submit_retraining
     from gansweep.store.filesystem import without_credentials
 
+    name = submit_retraining(command, store, options, space=space, address=job.address)
     shown = without_credentials(store if "://" in store else str(Path(store).absolute()))
     place = shlex.quote(shown)
     _accompany(
@@ -139,15 +144,15 @@ def _accompany_store(name: str, store: str, job: JobOptions, *, then: str, as_js
 
 
 def _accompany(name: str, job: JobOptions, *, watch: str, then: str, again: str, as_json: bool) -> None:
-    """Says how a job is watched or, if asked to wait for it, passes on its log and its exit status.
+    """Passes on the log and the exit status of a job, or only tells how to watch it.
 
     Args:
         name: the job's id.
         job: where it runs, and whether to wait for it.
-        watch: a command that shows how far it is, if there is one.
+        watch: command that shows the job's progress, or "".
         then: the next command.
-        again: what goes on with a job that ended too early.
-        as_json: whether the result is JSON.
+        again: what continues a job that ended too early.
+        as_json: whether to print JSON.
     """
     from gansweep.cluster.submit import follow
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gansweep.cli.console import emit, note
+from gansweep.cli.console import emit, note, noted_if_stopped
 from gansweep.cli.model_options import with_model_options
 from gansweep.cli.options import Json
 from gansweep.command_line import option_of
@@ -47,12 +47,8 @@ def sweep(
     if dry_run:
         _show(asked, as_json=as_json)
         return
-    try:
-        with asked.blamed():
-            store = run(asked.experiment, asked.options, space=asked.space)
-    except KeyboardInterrupt:
-        note("stopped; the same command with --resume goes on from here")
-        raise
+    with noted_if_stopped("the same command with --resume goes on from here"), asked.blamed():
+        store = run(asked.experiment, asked.options, space=asked.space)
     found = sweep_status(store)
     counts = ", ".join(f"{count} {status}" for status, count in found.counts.items())
     ended = f"{found.ended} of {found.asked} trials ended: {counts}"

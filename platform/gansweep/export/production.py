@@ -24,7 +24,7 @@ from gansweep.options import Attribution, TrainOptions
 from gansweep.progress import Interim
 from gansweep.search.answer import of_training
 from gansweep.search.cluster import Footprint, check_capacity, ray_cluster, torch_trainer
-from gansweep.store.interims import interim_text
+from gansweep.store.interims import interim_text, polling
 from gansweep.store.provenance import code_revision, package_versions
 from gansweep.training.build import check_config
 
@@ -155,32 +155,23 @@ def _told(run: Run) -> Iterator[None]:
     """Logs a line for each report and each interim that appears while the block runs."""
     folder = Path(run.folder)
     (folder / INTERIM).unlink(missing_ok=True)
-    done = threading.Event()
-    before = len(progress_rows(folder))
+    told = len(progress_rows(folder))
+    interim: Interim | None = None
 
-    def tell() -> None:
-        told = before
-        interim = None
-        last = False
-        while not last:
-            last = done.wait(_POLL_SECONDS)
-            newest = _interim(folder)
-            if newest is not None and newest != interim:
-                interim = newest
-                log.info("%s", interim_text(interim))
-            rows = progress_rows(folder)
-            for row in rows[told:]:
-                losses = ", ".join(f"{name} {value:.4g}" for name, value in row["losses"].items())
-                log.info("iteration %d of %d: %s", row["iteration"], run.config.iterations, losses)
-            told = len(rows)
+    def look() -> None:
+        nonlocal told, interim
+        newest = _interim(folder)
+        if newest is not None and newest != interim:
+            interim = newest
+            log.info("%s", interim_text(interim))
+        rows = progress_rows(folder)
+        for row in rows[told:]:
+            losses = ", ".join(f"{name} {value:.4g}" for name, value in row["losses"].items())
+            log.info("iteration %d of %d: %s", row["iteration"], run.config.iterations, losses)
+        told = len(rows)
 
-    thread = threading.Thread(target=tell, name="progress", daemon=True)
-    thread.start()
-    try:
+    with polling(look, _POLL_SECONDS, at_end=True):
         yield
-    finally:
-        done.set()
-        thread.join()
 
 
 def _interim(folder: Path) -> Interim | None:

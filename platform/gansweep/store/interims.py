@@ -1,4 +1,4 @@
-"""Where the running trials of a store are between two reports: one small file a trial, replaced every half minute."""
+"""Progress of running trials between two reports: one small file per trial, replaced every half minute."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from gansweep.progress import Interim
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from gansweep.store.store import Store
 
-__all__ = ["interim_of", "interim_text", "interims_logged", "write_interim"]
+__all__ = ["interim_of", "interim_text", "interims_logged", "polling", "write_interim"]
 
 _FOLDER = "progress"
 _POLL_SECONDS = 5.0
 
 
 def write_interim(store: Store, trial_id: str, interim: Interim) -> None:
-    """Replaces a trial's interim. A storage that refuses it costs a line of the log, and never the trial."""
+    """Replaces a trial's interim. If the storage refuses it, a line of the log is missing, but the trial goes on."""
     with contextlib.suppress(StoreError):
         store.write_bytes(f"{_FOLDER}/{trial_id}.json", json.dumps(asdict(interim)).encode())
 
 
 def interim_of(store: Store, trial_id: str) -> Interim | None:
-    """A trial's last interim, which may be older than its last report; None if it has none that can be read."""
+    """Returns a trial's last interim, or None if none can be read. It may be older than the trial's last report."""
     try:
         return Interim(**json.loads(store.read_bytes(f"{_FOLDER}/{trial_id}.json")))
     except (StoreError, ValueError, TypeError):
@@ -52,24 +52,43 @@ def interims_logged(store: Store, log: logging.Logger) -> Iterator[None]:
     """Logs each interim that appears in the store while the block runs.
 
     Args:
-        store: of the sweep; its workers may be on other machines.
-        log: who tells.
+        store: store of the sweep. Its workers may be on other machines.
+        log: logger for the lines.
     """
     seen = _changes(store)
+
+    def look() -> None:
+        for trial_id, changed in _changes(store).items():
+            if seen.get(trial_id) == changed:
+                continue
+            seen[trial_id] = changed
+            interim = interim_of(store, trial_id)
+            # The last iteration is told by the report, which may have been logged before this line could be.
+            if interim is not None and interim.iteration < interim.iterations:
+                log.info("trial %s %s", trial_id, interim_text(interim))
+
+    with polling(look, _POLL_SECONDS):
+        yield
+
+
+@contextmanager
+def polling(look: Callable[[], None], seconds: float, *, at_end: bool = False) -> Iterator[None]:
+    """Calls `look` at regular intervals, in a thread, while the block runs.
+
+    Args:
+        look: function to call.
+        seconds: time between two calls.
+        at_end: whether to call it once more after the block.
+    """
     done = threading.Event()
 
-    def tell() -> None:
-        while not done.wait(_POLL_SECONDS):
-            for trial_id, changed in _changes(store).items():
-                if seen.get(trial_id) == changed:
-                    continue
-                seen[trial_id] = changed
-                interim = interim_of(store, trial_id)
-                # The last iteration is told by the report, which may have been logged before this line could be.
-                if interim is not None and interim.iteration < interim.iterations:
-                    log.info("trial %s %s", trial_id, interim_text(interim))
+    def poll() -> None:
+        while not done.wait(seconds):
+            look()
+        if at_end:
+            look()
 
-    thread = threading.Thread(target=tell, name="interims", daemon=True)
+    thread = threading.Thread(target=poll, name="polling", daemon=True)
     thread.start()
     try:
         yield
@@ -79,7 +98,7 @@ def interims_logged(store: Store, log: logging.Logger) -> Iterator[None]:
 
 
 def _changes(store: Store) -> dict[str, int]:
-    """When each trial's interim was last written; nothing where the storage cannot be read just now."""
+    """Returns when each trial's interim was last written. Empty if the storage cannot be read at the moment."""
     try:
         return {entry.name.removesuffix(".json"): entry.changed_ns for entry in store.list(_FOLDER)}
     except StoreError:
