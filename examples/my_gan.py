@@ -1,7 +1,7 @@
-"""A GAN of your own: two small networks, a hinge loss, and nothing registered anywhere.
+"""A GAN of your own: two small networks and a hinge loss. It need not be registered.
 
 A family is a class with `networks`, `phases`, `loss` and `sample` (see `gansweep.contracts.Gan`). The training loop,
-checkpoints, scoring, search and export then work with it. `my_space.py` searches over this one.
+checkpoints, scoring, search and export then work with it. `my_space.py` searches over this family.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["MyGan"]
 
 
 class Architecture(Frozen):
-    """What a search may choose of the networks: `architecture.width` and so on."""
+    """Parameters of the networks, which a search can choose: `architecture.width` and so on."""
 
     width: int = Field(32, ge=4, le=512, description="channels of the first layer")
     latent: int = Field(32, ge=1, le=512, description="length of the noise vector")
@@ -40,7 +40,7 @@ class MyGan:
     def __init__(self, config: TrialConfig, spec: ImageSpec, trainables: Trainables) -> None:
         shape = validated(Architecture, config.architecture, where="architecture of my_gan")
         self.latent = shape.latent
-        # Not `self.classes`: cloudpickle, which carries this file to the workers, would take it for `torch.classes`.
+        # Not `self.classes`: cloudpickle, which sends this file to the workers, would confuse it with `torch.classes`.
         self.n_classes = len(spec.classes)
         self.networks: Mapping[str, nn.Module] = {
             "generator": _generator(shape, spec, self.n_classes),
@@ -51,18 +51,18 @@ class MyGan:
             Phase("generator", ("generator",), "generator"),
         )
         self.averaged = ("generator",)
-        self.state = nn.Module()  # no state besides the weights
+        self.state = nn.Module()  # no state in addition to the weights
 
     @classmethod
     def check(cls, config: TrialConfig, spec: ImageSpec | None, trainables: Trainables) -> None:
-        """Refuses what this family ignores, so that a search does not vary it for nothing."""
+        """Refuses settings that this family ignores, so that a search does not vary them."""
         if config.loss.kind != "hinge" or config.penalty.kind != "none":
             raise ConfigError("my_gan has a hinge loss and no penalty", fix="set loss.kind=hinge penalty.kind=none")
         if spec is not None and spec.size % 4:
             raise ConfigError(f"my_gan cannot make images of {spec.size} pixels", fix="choose a multiple of 4")
 
     def loss(self, phase: str, batch: Batch, step: int) -> tuple[Tensor, Scalars]:
-        """The hinge loss of `phase`; the noise comes from the batch, so that W workers compute what one computes."""
+        """Returns the hinge loss of `phase`. Its noise is the batch's, so that W workers compute the same as one."""
         noise = batch.draws.normal(self.latent)
         fake = self._generate(noise, batch.labels)
         if phase == "generator":
@@ -73,7 +73,7 @@ class MyGan:
         return loss, {"margin": (real_scores.mean() - fake_scores.mean()).detach()}
 
     def sample(self, n: int, condition: Condition, generator: torch.Generator) -> Tensor:
-        """`[n, C, H, W]` images in [-1, 1] of the wanted classes."""
+        """Returns images `[n, C, H, W]` in [-1, 1] of the requested classes."""
         noise = torch.randn(n, self.latent, generator=generator, device=generator.device)
         return self._generate(noise, condition.labels)
 

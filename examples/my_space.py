@@ -1,6 +1,6 @@
 """A search space of your own: `gansweep sweep examples/my_space.py:my_space --cohort cohort ...`.
 
-To submit it to a cluster, put the GAN into this file: only the space's own file is uploaded.
+To submit it to a cluster, put the GAN into this file, because only the file of the space is uploaded.
 
 A space is a function that returns an `Experiment`. The space itself is Optuna define-by-run code: a parameter that
 exists only for some choices is a plain `if`.
@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from my_gan import MyGan  # beside this file; `gansweep sweep` finds it, and the workers get it by value
+from my_gan import MyGan  # in the same folder, where `gansweep sweep` finds it; the workers get it by value
 
 from gansweep.experiment import DataView, Experiment, LossSettings, PenaltySettings, ScoringSettings, TrialConfig
 from trainables import TRAINABLES
@@ -23,7 +23,7 @@ __all__ = ["my_space"]
 
 
 def my_space() -> Experiment:
-    """The shipped DCGAN against a GAN of one's own, on 32 pixels, seconds per trial."""
+    """Compares the shipped DCGAN with your own GAN, at 32 pixels. A trial takes seconds."""
     return Experiment(
         name="my_space",
         space=_space,
@@ -51,5 +51,5 @@ def _space(trial: optuna.Trial) -> TrialConfig:
     )
     if mine:
         return config
-    # The weight of the penalty exists for one family only.
+    # Only one of the families has a penalty, and so its weight.
     return config.derive({"penalty.lambda": trial.suggest_float("lambda", 1.0, 20.0, log=True)})

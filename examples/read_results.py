@@ -1,6 +1,6 @@
-"""Reading a sweep's results with pandas and with DuckDB: `python examples/read_results.py runs/fahr`.
+"""Reads a sweep's results with pandas and with DuckDB: `python examples/read_results.py runs/fahr`.
 
-Both read the Parquet files of the store; neither needs gansweep. DuckDB is no dependency: `pip install duckdb`.
+Both read the Parquet files of the store, without gansweep. DuckDB is not a dependency: `pip install duckdb`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["best_trials", "mean_by_family"]
 
 
 def best_trials(store: str | Path, count: int = 5) -> pd.DataFrame:
-    """The trials with the smallest distance, one row each, with what was chosen (`config.*`)."""
+    """Returns the trials with the lowest FID, one row each, with parts of their configuration (`config.*`)."""
     trials = pd.read_parquet(f"{store}/trials")
     completed = trials[trials["status"] == "completed"]
     columns = ["trial_id", "fid", "fid_floor", "accuracy", "accuracy_difference", "config.family", "config.lr_d"]
@@ -25,7 +25,7 @@ def best_trials(store: str | Path, count: int = 5) -> pd.DataFrame:
 
 
 def mean_by_family(store: str | Path) -> pd.DataFrame:
-    """What synthetic images changed in the detector's accuracy, averaged by family, in SQL."""
+    """Returns how much synthetic images changed the detector's accuracy: the mean of each family, in SQL."""
     import duckdb
 
     query = f"""

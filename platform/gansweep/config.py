@@ -1,6 +1,6 @@
-"""The values a user sets: one trial's configuration, and how trials are scored and stopped.
+"""Settings of the user: the configuration of a trial, and how trials are scored and stopped.
 
-All models are frozen and validated, and refuse unknown keys. A dict exists only between Ray Tune and `TrialConfig`.
+All models are frozen and validated, and refuse unknown keys. Only Ray Tune gets a configuration as a dict.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ __all__ = [
 Model = TypeVar("Model", bound=BaseModel)
 
 SamplerName = Literal["tpe", "gp", "cma-es", "nsga-ii", "nsga-iii", "qmc", "random", "grid", "nsga2"]
-"""How trials are proposed. `nsga2` is an older name of `nsga-ii`."""
+"""Name of a sampler, which proposes trials. `nsga2` is an older name of `nsga-ii`."""
 
 SchedulerName = Literal["asha", "hyperband", "median", "mo-asha", "asha-any", "none"]
-"""How trials are stopped early."""
+"""Name of a scheduler, which stops trials early."""
 
 
 class Frozen(BaseModel):
-    """A value: immutable, unknown keys refused, aliases accepted by either name."""
+    """Immutable model that refuses unknown keys. A field with an alias accepts both names."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False, protected_namespaces=()
@@ -50,11 +50,11 @@ class Frozen(BaseModel):
 
 
 class DataView(Frozen):
-    """Which part of the cohort's images a trial sees, and how large.
+    """Crop and size of the images that a trial sees.
 
     Args:
-        size: pixels; None keeps the cohort's size.
-        crop: central fraction of the height and width kept before resizing.
+        size: height and width in pixels; None keeps the cohort's size.
+        crop: central fraction of the height and width that is kept before resizing.
     """
 
     size: int | None = Field(None, ge=8, le=1024)
@@ -62,14 +62,14 @@ class DataView(Frozen):
 
 
 class LossSettings(Frozen):
-    """The adversarial loss and what is added to it.
+    """The adversarial loss and its additional terms.
 
     Args:
         kind: a key of `LOSSES`.
-        label_smoothing: one-sided smoothing of the real target, where the loss has targets.
+        label_smoothing: one-sided smoothing of the target of real images, for losses with targets.
         feature_matching: weight of the feature-matching term in the generator's loss.
         auxiliary: weight of the auxiliary classifier's cross-entropy (conditioning "auxiliary").
-        clip: weight-clipping bound of the original WGAN; None for none.
+        clip: bound of weight clipping (the original WGAN); None: no clipping.
     """
 
     kind: str = "wasserstein"
@@ -80,19 +80,19 @@ class LossSettings(Frozen):
 
 
 class PenaltySettings(Frozen):
-    """The critic's regulariser.
+    """The regulariser of the critic.
 
     Args:
         kind: a key of `PENALTIES`.
-        lambda_: its weight (`lambda` in files and on the command line).
-        interval: apply it in every `interval`-th critic step, scaled by `interval`.
-        interpolation: where the gradient is taken, for the gradient penalty.
-        norm: the gradient's norm.
-        one_sided: penalise only norms above the target.
-        target: the gradient norm aimed at.
-        layer: where the gradient is taken, for the gradient penalty: 0 at the image, k at the output of the critic's
-            k-th block, which leaves the blocks before it free.
-        adaptive: how lambda changes: not, with the gradient norms seen, or with progress.
+        lambda_: weight of the penalty (`lambda` in files and on the command line).
+        interval: number of critic steps per application of the penalty, which is then scaled by `interval`.
+        interpolation: points at which the gradient penalty takes the gradient.
+        norm: norm of the gradient.
+        one_sided: whether to penalise only norms above the target.
+        target: target of the gradient norm.
+        layer: layer with respect to which the gradient penalty takes the gradient. 0: the image; k: the output of the
+            critic's k-th block, which leaves the blocks before it unconstrained.
+        adaptive: whether lambda is constant, follows the observed gradient norms, or follows the progress.
     """
 
     kind: str = "gradient_penalty"
@@ -107,12 +107,12 @@ class PenaltySettings(Frozen):
 
 
 class AugmentationSettings(Frozen):
-    """Differentiable augmentation of what the critic sees.
+    """Differentiable augmentation of the critic's images.
 
     Args:
         kind: a key of `AUGMENTATIONS`.
-        policy: operations applied; `intensity` is left out by default because Hounsfield units carry meaning.
-        probability: of each operation; for adaptive kinds, which start at 0, what it may rise to.
+        policy: operations to apply. The default has no `intensity`, because Hounsfield units carry meaning.
+        probability: probability of each operation. Adaptive kinds start at 0, and this is their maximum.
     """
 
     kind: str = "none"
@@ -121,30 +121,31 @@ class AugmentationSettings(Frozen):
 
 
 class TrialConfig(Frozen):
-    """Everything one trial depends on. Two trials with equal configurations and cohorts give equal results on a CPU.
+    """Configuration of a trial. On a CPU, equal configurations and cohorts give equal results.
 
     Args:
         family: a key of `GANS`.
-        architecture: the family's own parameters, read with its `Architecture`.
+        architecture: the family's own parameters, as defined by its `Architecture`.
         conditioning: a key of `CONDITIONINGS`.
         attention: a key of `ATTENTIONS`.
         lr_d, lr_g: Adam learning rates of the critic and of the generator (two time-scales, Heusel et al. 2017).
         beta1, beta2: Adam's decay rates.
         n_critic: critic updates per generator update.
         batch_size: images per critic update over all workers.
-        ema_half_life: images (in thousands) after which a generator's weight counts half in the average; 0 for none.
-        precision: arithmetic of losses. `tf32` is for convolutions and matrix products on a GPU, `bfloat16` for forward
-            passes. Penalties and features are always computed in float32, without TF32.
-        execution: how steps run on a GPU. `captured`: as CUDA graphs; `eager`: kernel by kernel; `auto`: captured where
-            the graphs compute what the eager code computes, else eagerly. Each row says which, and why eagerly.
-        images_on: where the training images are while a GPU trains: on the `device`, as they are stored (8 or 16 bits a
-            pixel), or on the `host`, from where batches are sent; `auto`: on the device if there is room. It changes no
-            number. Each row says which it was.
-        iterations: the budget, in generator updates.
-        seed: of initialisation, batches and noise.
-        synthetic_ratio: synthetic images per real one in the detector's training batches.
-        sample_filter: which samples the detector may see: all; those a detector trained on real images agrees with; or
-            half of each class, those it is least sure of, or those in the densest places of real features.
+        ema_half_life: half-life of the moving average of generator weights, in thousands of images; 0: no average.
+        precision: precision of the losses. `tf32` applies to convolutions and matrix products on a GPU, `bfloat16`
+            to forward passes. Penalties and features are always computed in float32, without TF32.
+        execution: how steps run on a GPU. `captured`: as CUDA graphs; `eager`: kernel by kernel; `auto`: captured if
+            the graphs compute the same as the eager code, otherwise eagerly. Each row records which, and why eagerly.
+        images_on: where the training images are while a GPU trains. `device`: on the GPU, with 8 or 16 bits per pixel
+            as they are stored; `host`: in main memory, from which batches are copied; `auto`: on the GPU if they fit.
+            The results are the same. Each row records which it was.
+        iterations: budget in generator updates.
+        seed: seed of initialisation, batches and noise.
+        synthetic_ratio: synthetic images per real image in the detector's training batches.
+        sample_filter: which samples the detector is trained on. `none`: all; `detector_agrees`: those that a detector
+            trained on real images classifies as requested; `uncertain`: the half of each class of which that detector
+            is least sure; `dense`: the half of each class where real features are densest.
     """
 
     data: DataView = DataView()
@@ -171,32 +172,32 @@ class TrialConfig(Frozen):
     sample_filter: Literal["none", "detector_agrees", "uncertain", "dense"] = "none"
 
     def derive(self, changes: Mapping[str, Any]) -> TrialConfig:
-        """A copy with dotted keys changed: `derive({"penalty.lambda": 5.0, "architecture.width": 64})`.
+        """Returns a copy with dotted keys changed: `derive({"penalty.lambda": 5.0, "architecture.width": 64})`.
 
         Raises:
-            ConfigError: an unknown key or a value out of range, with the allowed values.
+            ConfigError: a key is unknown or a value is out of range. The message has the allowed values.
         """
         return validated(TrialConfig, with_dotted(self.as_dict(), changes), where="trial configuration")
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values, nested, with `lambda` under its own name."""
+        """Returns nested JSON values, with `lambda` under its own name."""
         return self.model_dump(mode="json", by_alias=True)
 
 
 class Objective(Frozen):
-    """One score the search drives at."""
+    """A score that the search optimises."""
 
     name: str
     direction: Literal["minimize", "maximize"]
 
 
 class Constraint(Frozen):
-    """A bound that samplers learn to keep: they prefer trials within it, whatever their objectives.
+    """A bound on a score. Samplers prefer trials within it, whatever their objectives.
 
     Args:
         score: a score of a trial's reports, or `seconds_per_iteration` of its training.
-        at_most: the largest value within the bound.
-        at_least: the smallest; one of the two is given.
+        at_most: largest value within the bound.
+        at_least: smallest value within the bound. Exactly one of the two is given.
     """
 
     score: str
@@ -210,9 +211,10 @@ class Constraint(Frozen):
         return self
 
     def excess(self, values: Mapping[str, float]) -> float:
-        """How far values are beyond the bound, in units of the bound (of 1, where it is 0); not above 0 within it.
+        """Returns how far a trial is beyond the bound, relative to the bound; 0 or less within it.
 
-        A trial that lacks the score counts as beyond: nobody knows that it keeps the bound.
+        If the bound is 0, the excess is absolute. A trial without the score has an excess of 1, because it is unknown
+        whether it keeps the bound.
         """
         value = values.get(self.score, math.nan)
         if not math.isfinite(value):
@@ -224,15 +226,15 @@ class Constraint(Frozen):
 
 
 class SchedulerSettings(Frozen):
-    """When a trial is stopped before its budget is used.
+    """How trials are stopped before their budget is used.
 
     Args:
-        kind: `asha` (Li et al. 2020), `hyperband` (its brackets, asynchronously) and `median` (Golovin et al. 2017) go
-            by one objective. `mo-asha` (Schmucker et al. 2021) goes by the non-dominated rank of all, and `asha-any`
-            stops a trial that is among the best in no objective. Or `none`.
-        metric: the objective that the first three rank trials by.
-        grace: reports every trial gets.
-        reduction_factor: one in so many goes on at each rung.
+        kind: `asha` (Li et al. 2020), `hyperband` (several brackets of ASHA) and `median` (Golovin et al. 2017) compare
+            trials by one objective. `mo-asha` (Schmucker et al. 2021) compares them by the non-dominated rank of all
+            objectives. `asha-any` stops a trial that is among the best in no objective. `none` stops no trial.
+        metric: objective by which the first three compare trials.
+        grace: number of reports before a trial can be stopped.
+        reduction_factor: at each rung, one in this many trials continues.
     """
 
     kind: SchedulerName = "asha"
@@ -245,20 +247,22 @@ class ScoringSettings(Frozen):
     """How a trial is scored.
 
     Args:
-        samples: synthetic images drawn for FID and KID.
-        features: a TorchScript file to extract features with; None: the cohort's own encoder.
-        encoder_steps: updates the cohort's own encoder is trained for.
+        samples: number of synthetic images for FID and KID.
+        features: TorchScript file of a feature extractor; None: an encoder trained on the cohort.
+        encoder_steps: training updates of that encoder.
         detector: a key of `DETECTORS`.
-        detector_features: a TorchScript file, for detectors that learn on its features (`linear_head`, `forest_head`).
-        detector_steps: updates of each detector, the same in every arm. With fewer, a detector of few patients lacks
+        detector_features: TorchScript file of a feature extractor, for detectors that learn from its features
+            (`linear_head`, `forest_head`).
+        detector_steps: training updates of each detector, the same in every arm. With too few, a detector lacks
             training rather than images, and good samples show no gain.
         detector_batch: images per update, the same in every arm.
-        detector_seeds: detectors (and segmenters) trained per arm; scores are their means.
-        detector_augmentation: of the training images of every detector, real and synthetic.
-        synthetic_use: how detectors use synthetic images, with as many updates and synthetic images each: mixed into
-            every batch, before the real ones (pretraining), or fewer and fewer of them.
-        segmenter: a key of `SEGMENTERS`, trained where a family draws masks.
-        segmenter_steps: updates of each segmenter; 0: none is trained.
+        detector_seeds: number of detectors (and segmenters) per arm. Scores are their means.
+        detector_augmentation: augmentation of the training images of every detector, real and synthetic.
+        synthetic_use: how detectors use synthetic images. `mixed`: in every batch; `pretrained`: before the real
+            images; `annealed`: a fraction that falls during training. The numbers of updates and of synthetic images
+            are the same.
+        segmenter: a key of `SEGMENTERS`. Segmenters are trained for families that generate masks.
+        segmenter_steps: training updates of each segmenter; 0: no segmenter.
     """
 
     samples: int = Field(512, ge=2)
@@ -276,10 +280,10 @@ class ScoringSettings(Frozen):
 
 
 def validated(model: type[Model], values: Mapping[str, Any], *, where: str) -> Model:
-    """`model` made of `values`.
+    """Returns a `model` of `values`.
 
     Raises:
-        ConfigError: one line that names the first offending key, its value and what is allowed.
+        ConfigError: a value is invalid. The message names the first invalid key, its value and the allowed values.
     """
     try:
         return model.model_validate(values)
@@ -297,14 +301,14 @@ def validated(model: type[Model], values: Mapping[str, Any], *, where: str) -> M
 
 
 def first_fault(error: ValidationError) -> str:
-    """The first value that a model refused, and why: `lr_d = 2.0: input should be less than or equal to 1`."""
+    """Returns the first invalid value and the reason: `lr_d = 2.0: input should be less than or equal to 1`."""
     first = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in first["loc"])
     return f"{key} = {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}"
 
 
 def _keys_beside(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
-    """The keys that would have been accepted where the unknown one stood."""
+    """Returns the valid keys at the location of an unknown one."""
     for part in loc[:-1]:
         field = model.model_fields.get(str(part))
         if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
@@ -314,12 +318,12 @@ def _keys_beside(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str
 
 
 def with_dotted(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`values` with dotted `changes` applied: `{"loss.kind": "hinge"}` sets `kind` inside `loss`.
+    """Returns `values` with dotted `changes`: `{"loss.kind": "hinge"}` sets `kind` inside `loss`.
 
-    Unknown keys are kept: validation refuses them.
+    Unknown keys are kept, for validation to refuse.
 
     Raises:
-        ConfigError: a key leads into a value that has no parts.
+        ConfigError: a key leads into a value that is not a mapping.
     """
     merged = dict(values)
     for key, value in changes.items():

@@ -1,4 +1,4 @@
-"""A generator as an exported program: PyTorch alone runs it, or ONNX Runtime alone, without gansweep."""
+"""Exports a generator as a program that runs in PyTorch or ONNX Runtime without gansweep."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Program:
-    """What a user of the program must know.
+    """Inputs of an exported program.
 
     Args:
-        noise: standard normal numbers per image.
-        labels: the classes that it makes.
-        onnx: whether it was written for ONNX Runtime, too.
+        noise: number of standard normal values per image.
+        labels: labels of the classes that it generates.
+        onnx: whether there is an ONNX file, too.
     """
 
     noise: int
@@ -46,7 +46,7 @@ class Program:
 
 
 class _GivenNoise(TorchFunctionMode):
-    """Makes `torch.randn` return parts of a given tensor `[n, k]`, because a program takes its noise as an input."""
+    """Makes `torch.randn` return parts of a given tensor `[n, k]`, so that a program takes its noise as an input."""
 
     def __init__(self, noise: Tensor) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ def write_program(generator: LoadedGenerator, path: Path) -> Program | None:
             noise = _noise(_BATCH + 3, width)
             error = float((program.module()(wanted, noise) - module(wanted, noise)).abs().max())
     except Exception as cause:
-        # torch.export has no common error for code that it cannot trace; the safetensors file remains in either case.
+        # torch.export has no common error for code that it cannot trace. The safetensors file remains in any case.
         log.info("no exported program: family %s: %s", generator.record.config.family, type(cause).__name__)
         return None
     if not error <= TOLERANCE:
@@ -121,13 +121,13 @@ def write_program(generator: LoadedGenerator, path: Path) -> Program | None:
 
 
 def _write_onnx(program: Any, path: Path, labels: Tensor, noise: Tensor) -> bool:
-    """Writes the program as ONNX; returns whether it is there and draws what the program draws.
+    """Writes the program as an ONNX file. Returns whether the file exists and reproduces the program's images.
 
     Args:
         program: the exported program.
-        path: the file to write.
-        labels: with `noise`, what both are compared on; another batch size than the program was traced with.
-        noise: `[n, k]`.
+        path: file to write.
+        labels: labels `[n]` for the comparison of both. n is not the batch size that the program was traced with.
+        noise: noise `[n, k]` for the comparison.
     """
     if missing := [name for name in _ONNX if importlib.util.find_spec(name) is None]:
         log.info("no ONNX file: %s not installed; pip install 'gansweep[onnx]'", ", ".join(missing))
@@ -150,7 +150,7 @@ def _write_onnx(program: Any, path: Path, labels: Tensor, noise: Tensor) -> bool
         (images,) = session.run(None, {"labels": labels.numpy(), "noise": noise.numpy()})
         error = float((torch.from_numpy(images) - program.module()(labels, noise)).abs().max())
     except Exception as cause:
-        # An operator that ONNX does not have, or a shape that it cannot follow; the exporter has no common error.
+        # The exporter has no common error for an operator that ONNX lacks or a shape that it cannot infer.
         log.info("no ONNX file: %s", type(cause).__name__)
         path.unlink(missing_ok=True)
         return False

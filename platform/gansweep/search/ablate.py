@@ -1,8 +1,8 @@
-"""`ablate`: what each choice of a leader is worth, by taking it back alone.
+"""`ablate`: measures what each choice of a leader is worth, by taking it back alone.
 
-A search finds a configuration that is good as a whole. Which of its choices made it good, importances only guess:
-they describe the space. An ablation retrains the leader without each choice, with the same fresh seeds, and reports
-the difference with its spread.
+A search finds a configuration that is good as a whole. Parameter importances do not show which of its choices made it
+good, because they describe the space. An ablation retrains the leader without each choice, with the same new seeds, and
+reports the difference and its spread.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Training:
-    """A fresh training that has come to an end of its own: how, and its scores."""
+    """Status and scores of a training that has completed or diverged."""
 
     status: str
     scores: Mapping[str, float]
@@ -61,29 +61,29 @@ class _Training:
 def ablate(
     store: Store, trainables: Trainables, options: AblateOptions | None = None, *, cache: Path | None = None
 ) -> dict[str, Any]:
-    """Retrains a leader with each of its choices taken back, and says what each was worth.
+    """Retrains a leader with each of its choices taken back, and measures what each was worth.
 
-    Trainings are kept in the store by their configuration: an interrupted call goes on, and one with more repeats or
-    against another trial trains what is missing.
+    The store keeps each training under its configuration. A further call therefore continues an interrupted one. With
+    more repeats, or against another trial, it makes only the missing trainings.
 
     Args:
-        store: a sweep that has completed trials.
-        trainables: what its configurations name.
-        options: which trial, against which, with how many fresh seeds, on what.
+        store: store of a sweep with completed trials.
+        trainables: registry of the names in its configurations.
+        options: both trials, the number of new seeds, and the resources.
         cache: folder for features and baselines; None: the user's cache.
 
     Returns:
-        What the store keeps as `ablation.json`: for each choice and measure the leader's mean less that of the variant,
-        paired over seeds, with a 95 % interval and a p-value corrected over the choices. `ablation.parquet` has one row
-        for each of these. `failed` lists trainings that failed; calling it again trains them again.
+        The content of `ablation.json`: for each choice and measure, the mean of the leader minus that of the variant,
+        paired over seeds, with a 95 % interval and a p-value corrected for the number of choices. `ablation.parquet`
+        has the same with one row per choice and measure. `failed` lists failed trainings, which a further call repeats.
 
     Raises:
-        StoreError: no completed trial, or another process is at work on the sweep (see `Store.exclusive`).
-        CohortError: another cohort than the sweep's.
-        ConfigError: an unknown trial or choice, two trials that do not differ, or a configuration that these trainables
-            or so many workers cannot train.
-        ClusterError: a training does not fit the cluster.
-        KeyboardInterrupt: Ctrl-C; the training under way goes on from its checkpoint.
+        StoreError: no trial has completed, or another process is working on the sweep (see `Store.exclusive`).
+        CohortError: the cohort is not the sweep's.
+        ConfigError: a trial or choice is unknown, the two trials do not differ, or a configuration cannot be trained
+            with these trainables or this number of workers.
+        ClusterError: a training does not fit on the cluster.
+        KeyboardInterrupt: the user pressed Ctrl-C. A further call resumes running trainings from their checkpoints.
     """
     options = options or AblateOptions()
     footprint = retraining_footprint(store, options)
@@ -124,7 +124,7 @@ def ablate(
 
 
 def ablation(store: Store) -> dict[str, Any] | None:
-    """The result of the last `gansweep ablate`; None if there is none that can be read."""
+    """Returns the result of the last `gansweep ablate`, or None if there is no readable result."""
     if not store.exists(RESULT):
         return None
     try:
@@ -136,7 +136,7 @@ def ablation(store: Store) -> dict[str, Any] | None:
 
 
 def _checker(store: Store, trainables: Trainables, cohort: Cohort, workers: int) -> Callable[[TrialConfig], None]:
-    """A check of configurations; where trials start from given weights, these must fit too."""
+    """Returns a check of configurations. If trials start from given weights, it also checks that these fit."""
     check = config_checker(trainables, cohort, workers=workers, reports=REPORTS)
     start = kept_start(store)
     if start is None:
@@ -161,7 +161,7 @@ def _passes(check: Callable[[TrialConfig], None], config: TrialConfig) -> bool:
 
 
 def _compared(store: Store, options: AblateOptions) -> tuple[str, str]:
-    """The leader and the trial that it is taken back to."""
+    """Returns the ids of the leader and of the trial that it is compared with."""
     (first,), _ = ranked_leaders(store, 1, "ablate")
     searched = store.latest_trials()
     searched = searched[searched["repeat_of"].fillna("") == ""]
@@ -190,7 +190,7 @@ def _choices(
 
 
 def _train(store: Store, failed: list[str], group: WorkerGroup, config: TrialConfig) -> None:
-    """Trains a configuration and keeps how it ended; the reason goes to `failed` if it failed."""
+    """Trains a configuration and stores its result. If it fails, appends the reason to `failed`."""
     name = _name(config)
     log.info("training %s with seed %d", name, config.seed)
     group.assign(name, config.as_dict())
@@ -226,7 +226,7 @@ def _place(config: TrialConfig) -> str:
 
 
 def _rows(choices: Sequence[Choice], trained: Mapping[str, Sequence[_Training | None]]) -> list[dict[str, Any]]:
-    """What the result says of each choice, that of all together last."""
+    """Returns the result of each choice, and of all choices together last."""
     whole = [Choice(ALL, "", "", None)] if ALL in trained else []
     every = [*choices, *whole]
     found = {measure: _worths(measure, trained) for measure in _measures(trained)}

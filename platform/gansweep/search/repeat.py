@@ -44,32 +44,33 @@ def repeat(
 ) -> list[str]:
     """Retrains the first configurations of the leaderboard until each has `repeats` new trainings.
 
-    As many trainings at a time as the cluster holds.
+    Trainings run in parallel, as many as fit on the cluster.
 
-    Means over fresh trainings may put another configuration among the first; calling it again trains that one. It also
-    goes on with a call that was interrupted and makes good trainings that failed; others are not trained twice.
+    The means of the new trainings may change the order of the leaderboard. Call it again to train a configuration that
+    has moved up. A further call also continues an interrupted one and repeats failed trainings. No other training is
+    repeated.
 
     Args:
         store: store of a sweep with completed trials.
         trainables: registry of the names in its configurations.
-        options: numbers of configurations and trainings, and resources. Diverged trainings count, failed ones do not.
+        options: number of configurations and trainings, and resources. Diverged trainings count, failed ones do not.
         cache: folder for features and baselines; None: the user's cache.
 
     Returns:
         The ids of the new trainings.
 
     Raises:
-        StoreError: no completed trial, or another process is at work on the sweep (see `Store.exclusive`).
-        CohortError: another cohort than the sweep's.
-        ConfigError: a configuration that these trainables or so many workers cannot train.
-        ClusterError: a training does not fit the cluster.
-        KeyboardInterrupt: Ctrl-C; the rows of the trainings under way say so.
+        StoreError: no trial has completed, or another process is working on the sweep (see `Store.exclusive`).
+        CohortError: the cohort is not the sweep's.
+        ConfigError: a configuration cannot be trained with these trainables or this number of workers.
+        ClusterError: a training does not fit on the cluster.
+        KeyboardInterrupt: the user pressed Ctrl-C. The rows of running trainings are then `interrupted`.
     """
     options = options or RepeatOptions()
     footprint = retraining_footprint(store, options)
     scans = same_cohort(store, options.cohort)
     check = config_checker(trainables, scans, workers=footprint.workers, reports=REPORTS)
-    # Two at once would each train what is missing, and into the same checkpoints.
+    # Two processes would train the same configurations and write to the same checkpoints.
     with store.exclusive():
         store.wait_out(PATIENCE_S)
         wanted = list(_wanted(store, options))

@@ -1,4 +1,4 @@
-"""Schedulers by name, with a seed, and filled with the reports of a resumed sweep."""
+"""Creates schedulers by name, with a seed and with the reports of a resumed sweep."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class Compared:
     """How the trials of a search are compared while they run.
 
     Args:
-        settings: of the scheduler.
-        objectives: in the study's order.
-        reports: of a trial that is not stopped.
+        settings: settings of the scheduler.
+        objectives: the objectives, in the study's order.
+        reports: number of reports of a trial that is not stopped.
     """
 
     settings: SchedulerSettings
@@ -46,17 +46,20 @@ class Compared:
 
     @classmethod
     def of(cls, experiment: Experiment) -> Compared:
-        """How an experiment compares its trials."""
+        """Returns how an experiment compares its trials."""
         return cls(experiment.scheduler, experiment.objectives, experiment.reports)
 
 
 def make_scheduler(compared: Compared, reports: pd.DataFrame, seed: int) -> TrialScheduler:
-    """A scheduler by its name.
+    """Creates the scheduler of a search, which `check_scheduler` has accepted.
+
+    It stops no trial if its kind is `none`, or if the grace period has all of a trial's reports.
 
     Args:
-        compared: how.
-        reports: the sweep's reports so far: `trial_id`, `index` and a column for each objective.
-        seed: seed of its random choices.
+        compared: kind of the scheduler, objectives and number of reports.
+        reports: the sweep's reports so far, with the columns `trial_id`, `index` and one per objective. The scheduler
+            starts with them, so that a resumed sweep goes on as if it had not stopped.
+        seed: seed of the scheduler's random choices.
     """
     settings = compared.settings
     if settings.kind == "none" or compared.reports <= settings.grace:
@@ -100,16 +103,17 @@ def make_scheduler(compared: Compared, reports: pd.DataFrame, seed: int) -> Tria
 
 
 def rungs_of(reports: int, grace: int, factor: int) -> list[int]:
-    """The counts of reports at which trials are compared, rising: `grace`, and each `factor` times the one before."""
+    """Returns the numbers of reports at which trials are compared: `grace`, and each `factor` times the last."""
     count = int(math.log(reports / grace) / math.log(factor) + 1e-9) + 1
     return [grace * factor**rung for rung in range(count)]
 
 
 def check_scheduler(compared: Compared) -> None:
-    """Refuses a scheduler that cannot compare trials so.
+    """Checks that a scheduler can compare trials by these objectives.
 
     Raises:
-        ConfigError: it goes by a score that is no objective, or by several objectives where there is one.
+        ConfigError: it compares trials by a score that is not an objective, or by several objectives if there is only
+            one.
     """
     settings = compared.settings
     objectives = [objective.name for objective in compared.objectives]
@@ -164,7 +168,7 @@ class FilledHalving(AsyncHyperBandScheduler):  # type: ignore[misc]
 
 
 def _measured(reports: pd.DataFrame, metrics: list[str]) -> list[dict[str, Any]]:
-    """The reports that have all of these scores, by trial and index."""
+    """Returns the reports that have all of these scores, with trial and index."""
     if not set(metrics) <= set(reports.columns):
         return []
     kept = reports.loc[reports[metrics].notna().all(axis=1), ["trial_id", "index", *metrics]]

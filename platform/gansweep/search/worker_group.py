@@ -31,20 +31,19 @@ __all__ = ["WorkerGroup"]
 
 log = logging.getLogger(__name__)
 
-_POLL_S = 2.0  # how often a waiting owner looks whether its worker group is still alive
-_WORKER_RESTARTS = (
-    100  # per worker group; the mailbox limits restarts per trial, which tells a bad trial from a bad node
-)
-_KILL_S = 30.0  # that a node may take to kill processes; one that is gone never answers
-_RESTART_S = 180.0  # that Ray Train may take to put others in the place of killed workers
-_RSS_GROWTH_LIMIT = 4 * 2**30  # bytes a worker may grow over its first trial before its worker group is replaced
+_POLL_S = 2.0  # between two checks of a waiting owner whether its worker group is alive
+# Per worker group. The mailbox limits restarts per trial, which distinguishes a bad trial from a bad node.
+_WORKER_RESTARTS = 100
+_KILL_S = 30.0  # for a node to kill processes; a lost node never answers
+_RESTART_S = 180.0  # for Ray Train to replace killed workers
+_RSS_GROWTH_LIMIT = 4 * 2**30  # bytes by which a worker may grow after its first trial
 
 
 class WorkerGroup:
     """Warm workers of one world size. Not thread-safe: one owner, one trial at a time."""
 
     stop: threading.Event | None = None
-    """Once set, `outcome` raises KeyboardInterrupt: for groups that are waited for outside of the main thread."""
+    """Once set, `outcome` raises KeyboardInterrupt. For groups whose owner is not the main thread."""
 
     _error: BaseException | None
     _killed_at: float | None = None
@@ -74,14 +73,17 @@ class WorkerGroup:
         ray.get(self._mailbox.assign.remote(self._job))
 
     def outcome(self, index: int) -> Outcome:
-        """Waits for the assigned trial's report `index`, or for its end.
+        """Waits for report `index` of the assigned trial, or for the end of the trial.
 
-        A group that died beyond Ray Train's repair is replaced, and the trial goes on from its checkpoint. One that
-        found no room did not die: the cluster could hold it when the sweep began, so it waits until it can again.
-        Workers that hang are killed, and Ray Train puts others in their place.
+        A group that Ray Train cannot restart is replaced, and the trial resumes from its checkpoint. After `max_starts`
+        such deaths the trial fails. A group that does not fit on the cluster has not died: it fitted when the sweep
+        began, so it waits until it fits again. Workers that hang are killed, and Ray Train replaces them.
+
+        Returns:
+            The report, or how the trial ended.
 
         Raises:
-            CohortError: a node has not the sweep's cohort at its path, so that no trial can be trained there.
+            CohortError: a node does not have the sweep's cohort at its path, so it cannot train any trial.
             KeyboardInterrupt: `stop` is set.
         """
         import ray
@@ -136,7 +138,7 @@ class WorkerGroup:
             raise KeyboardInterrupt
 
     def _stuck(self) -> bool:
-        """Kills workers that hang; True: they were killed, and nobody took their place."""
+        """Kills workers that hang. Returns whether Ray Train has failed to replace killed ones in time."""
         import ray
 
         assert self._job is not None
@@ -162,7 +164,7 @@ class WorkerGroup:
         return False
 
     def _kill(self, hang: Hang) -> None:
-        """Kills the processes on their nodes: one that was stopped, or waits in a driver, hears nothing of Ray's."""
+        """Kills the processes on their nodes. One that is stopped, or waits in a driver, does not react to Ray."""
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -225,11 +227,11 @@ class WorkerGroup:
 
 
 def kill_process(pid: int, created: float) -> None:
-    """Kills a process of this machine with all that it started, unless its id has gone to another since.
+    """Kills a process of this machine and its children, unless its id now belongs to another process.
 
     Args:
-        pid: its id.
-        created: when it began, in seconds since the epoch.
+        pid: id of the process.
+        created: start of the process, in seconds since the epoch.
     """
     with contextlib.suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)

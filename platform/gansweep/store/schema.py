@@ -37,9 +37,9 @@ FORMAT = 1
 """Version of the store's layout. It is increased when older versions of gansweep can no longer read a new store."""
 
 Status = Literal["running", "completed", "stopped", "diverged", "failed", "interrupted"]
-"""`stopped`: by the scheduler. `failed`: by an error.
+"""How an attempt ended. `stopped`: by the scheduler; `failed`: by an error; `interrupted`: because the sweep ended.
 
-`interrupted`: the sweep ended first; a later attempt resumes it.
+A later attempt resumes an interrupted one.
 """
 
 ColumnType = Literal["bool", "int64", "float64", "string", "timestamp"]
@@ -96,9 +96,9 @@ class SweepInfo(Frozen):
         config_columns: types of the `config.*` columns of all families, so that all files of a sweep have the same
             columns.
         test_openings: each use of the test patients.
-        options: how the sweep was asked for; see `gansweep.options.SweepOptions`.
-        study: the database that has its Optuna study, without user and password; empty: a file of the store.
-        notes: anything else worth keeping.
+        options: options of the sweep; see `gansweep.options.SweepOptions`.
+        study: database of the Optuna study, without user and password. Empty if the study is a file of the store.
+        notes: other information.
     """
 
     name: str
@@ -127,7 +127,7 @@ class SweepInfo(Frozen):
 
     @property
     def constraints(self) -> tuple[Constraint, ...]:
-        """Bounds that its sampler learned to keep."""
+        """Bounds that the sweep's sampler learned to keep."""
         return tuple(Constraint.model_validate(item) for item in self.experiment.get("constraints", ()))
 
 
@@ -136,7 +136,7 @@ class TrialRow:
     """One attempt at a trial.
 
     Args:
-        trial_id: Zero-padded Optuna trial number; `<trial>-<seed>` for a repeat.
+        trial_id: zero-padded Optuna trial number; `<trial>-<seed>` for a repeat.
         attempt: 0 for the first attempt; increased each time the trial is restarted after a crash.
         status: see `Status`.
         config: the trained configuration.
@@ -146,19 +146,19 @@ class TrialRow:
         best: best value of each objective over the reports. It is selected in hindsight and so biased: use it for
             curves and diagnosis, never for ranking.
         fid_features: name and hash of the feature extractor.
-        reports: received, over all attempts.
-        iterations, images_seen: trained, over all attempts.
-        seconds: of this attempt.
-        seconds_training, seconds_scoring: of it, since its workers last started.
-        images_on: where its training images were, `device` or `host`; empty in rows of earlier versions.
-        gpu_seconds: of this attempt, over all workers; 0 on CPUs.
-        workers: of the worker group.
-        started, ended: UTC.
-        repeat_of: the trial whose configuration was trained again with another seed; empty for the search's own.
-        parameters: the sampler's values with their distributions, as JSON: what the study is rebuilt from. Empty for
-            repeats, and in rows of earlier versions.
-        execution, execution_reason: of the last report: `captured` or `eager`, and why. Empty in rows of earlier
-            versions.
+        reports: number of reports received, over all attempts.
+        iterations, images_seen: generator iterations and images trained on, over all attempts.
+        seconds: duration of this attempt.
+        seconds_training, seconds_scoring: time spent training and scoring since the workers last started.
+        images_on: where the training images were, `device` or `host`. Empty in rows of earlier versions.
+        gpu_seconds: GPU time of this attempt, over all workers; 0 on CPUs.
+        workers: number of workers in the worker group.
+        started, ended: start and end of this attempt, UTC.
+        repeat_of: trial whose configuration was retrained with another seed. Empty for trials of the search.
+        parameters: the sampler's values and their distributions as JSON, from which the study can be rebuilt. Empty for
+            repeats and in rows of earlier versions.
+        execution, execution_reason: how the steps of the last report ran, `captured` or `eager`, and why eagerly. Empty
+            in rows of earlier versions.
     """
 
     trial_id: str
@@ -275,7 +275,7 @@ class ReportRow:
     """One report of a trial.
 
     Args:
-        trial_id: Zero-padded Optuna trial number.
+        trial_id: zero-padded Optuna trial number.
         attempt: attempt that sent the report.
         report: content of the report.
         time: time of arrival, UTC.

@@ -1,4 +1,4 @@
-"""The pretended GPU: it accepts `cuda`, refuses what CUDA refuses, and counts what costs time."""
+"""The pretended GPU. It accepts `cuda`, refuses what CUDA refuses, and counts kernels, copies and waits."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ __all__ = ["CPU", "GPU", "DeviceMismatch", "NoBackend", "PretendedGpu"]
 
 
 class DeviceMismatch(RuntimeError):  # noqa: N818 (named after what torch says)
-    """Raised for operands, or a generator, of another device, which CUDA refuses."""
+    """Raised if operands or a generator are on another device, where CUDA raises a RuntimeError."""
 
 
 class PretendedGpu(TorchDispatchMode):
     """Runs code for `torch.device("cuda")` on a CPU build of torch, with real numbers.
 
-    A tensor's device is a mark on its storage. `Functions` sees every torch call of Python code, takes "cuda" out of
-    the arguments and marks what is made; this mode sees every operator below autograd, those of backward passes and
-    optimisers too, and refuses what CUDA refuses. Process groups refuse what NCCL refuses. All numbers are the CPU's:
-    code that is right ends with the bits of a run on the CPU. `torch.cuda.graph` captures and replays.
+    A mark on a tensor's storage says that it is on the GPU. `Functions` intercepts every torch call of Python code,
+    removes "cuda" from the arguments and marks new tensors. This mode intercepts every operator below autograd, also in
+    backward passes and optimisers, and refuses what CUDA refuses. Process groups refuse what NCCL refuses. The CPU
+    computes all numbers, so correct code gives the same bits as on the CPU. `torch.cuda.graph` captures and replays.
 
-    It does not see what cuDNN or NCCL compute, nor branches that query `torch.cuda`. In a TorchScript network, new
+    It does not simulate what cuDNN or NCCL compute, nor branches that query `torch.cuda`. In a TorchScript network, new
     tensors are on the CPU.
 
         with PretendedGpu() as gpu:
@@ -41,19 +41,19 @@ class PretendedGpu(TorchDispatchMode):
         print(gpu.kernels.total(), gpu.waits)
 
     Args:
-        group: backend of the process group, if there is one: NCCL alone, or Ray's backend for GPU workers.
+        group: backend of the process group, if any: NCCL alone, or Ray's backend for GPU workers.
 
     Attributes:
-        kernels: operators on the GPU that are no views and that the host launched, by name; `graph launch` is one
-            launch of all kernels of a CUDA graph.
-        replayed: the kernels of those graphs, by name.
+        kernels: operators on the GPU that the host launched, by name, without views. `graph launch` is one launch of
+            all kernels of a CUDA graph.
+        replayed: kernels that CUDA graphs launched, by name.
         copies: copies between host and GPU, by direction and place in the code.
         waits: operations for which the host waited for the GPU, by kind and place.
         strays: 0-dimensional CPU operands together with GPU operands, by operator and place.
         collectives: calls of `torch.distributed`, by name.
 
     Raises:
-        DeviceMismatch: operands or a generator are on another device, where CUDA refuses them.
+        DeviceMismatch: operands or a generator are on another device.
         NoBackend: the group does not support the tensors of a collective operation.
         TypeError: a tensor on the GPU is used as a NumPy array.
     """
@@ -97,7 +97,7 @@ class PretendedGpu(TorchDispatchMode):
             self._ledger.refuse(
                 DeviceMismatch(f"{name}: Expected all tensors to be on the same device, but found {found}")
             )
-        # New tensors of an operator, and numbers that C++ wraps, are on the device of the call's tensors.
+        # An operator without tensors, or a number that C++ wraps, gives a tensor on the device of the call.
         fresh = not tensors or func is torch.ops.aten.lift_fresh.default
         target = GPU if GPU in devices or (fresh and self._functions.pending == GPU) else CPU
         generator = generator_in(args, kwargs)
@@ -115,7 +115,7 @@ class PretendedGpu(TorchDispatchMode):
         return out
 
     def round_trips(self) -> Counter[str]:
-        """Returns waits, copies and stray scalars together: whatever keeps a step from running ahead of the host."""
+        """Returns waits, copies and stray scalars together: everything that stops the host from running ahead of the GPU."""
         return self.waits + self.copies + self.strays
 
     def _count(self, func: Any, args: Any, tensors: list[torch.Tensor], devices: list[torch.device]) -> None:

@@ -42,7 +42,7 @@ class Functions(TorchFunctionMode):
         self.placement = placement
         self.ledger = ledger
         self.pending = CPU
-        """Where what a running call makes is made."""
+        """Device of the tensors that the running call creates."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Answers queries of the device, moves tensors, and runs everything else on the CPU."""
@@ -75,7 +75,7 @@ class Functions(TorchFunctionMode):
         return func(*args)
 
     def _asked(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """Handles calls that CUDA answers differently."""
+        """Handles calls that behave differently on CUDA."""
         if func is Tensor.get_device:
             return GPU.index
         if func is functional.one_hot:

@@ -1,4 +1,4 @@
-"""CUDA graphs on the pretended GPU: operators are recorded with their storages, and run again on the same storages."""
+"""CUDA graphs on the pretended GPU. They record operators and run them again on the same storages."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class _Call:
 
     Args:
         func: the operator.
-        args, kwargs: its arguments: tensors as aliases of the storages of the capture, numbers as they were.
-        results: for each result an alias of it, or None where it is one of the operands.
+        args, kwargs: its arguments. Tensors are aliases of the storages during capture, and numbers are constants.
+        results: for each result an alias of it, or None if it is one of the operands.
     """
 
     func: Any
@@ -41,17 +41,19 @@ class _Call:
 
 
 class Graphs:
-    """Records and replays, and stands in for the part of `torch.cuda` that captures.
+    """Records and replays CUDA graphs, and replaces the parts of `torch.cuda` that capture.
 
-    As on a GPU, a capture computes nothing: what the operators changed is put back at its end, and what they made
-    holds no numbers until the first replay. A replay repeats the kernels on the same storages with the numbers of the
-    capture. Work of the host is not repeated. What CUDA refuses during a capture is refused: waits and copies between
-    host and GPU (also from pinned memory, which is not told apart), and generators that are not registered; and
-    collectives, which are not recorded.
+    As on a GPU, a capture computes nothing. At its end, changed tensors get their old numbers back, and new tensors
+    have none until the first replay. A replay repeats the kernels on the same storages, with the Python numbers of the
+    capture. It does not repeat work of the host.
+
+    What CUDA refuses during a capture is refused: waits, copies between host and GPU, and generators that are not
+    registered. Copies from pinned memory are refused too, because they are not distinguished, and so are collectives,
+    because they are not recorded.
 
     Args:
-        placement: where tensors are.
-        ledger: what is counted.
+        placement: device of each tensor.
+        ledger: counters.
     """
 
     def __init__(self, placement: Placement, ledger: Ledger) -> None:
@@ -61,11 +63,11 @@ class Graphs:
 
     @property
     def capturing(self) -> bool:
-        """Whether a capture is under way."""
+        """Whether a graph is being captured."""
         return self.recording is not None
 
     def check_generator(self, name: str, generator: torch.Generator | None) -> None:
-        """Refuses a generator whose state the graph does not know."""
+        """Refuses a generator that is not registered with the graph."""
         if self.recording is None or generator is None:
             return
         if not any(generator._cdata == known._cdata for known in self.recording.generators):  # type: ignore[attr-defined]
@@ -74,11 +76,11 @@ class Graphs:
             )
 
     def run(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """Runs an operator on the GPU, and records it if a capture is under way."""
+        """Runs an operator on the GPU, and records it during a capture."""
         return func(*args, **kwargs) if self.recording is None else self.recording.run(func, args, kwargs)
 
     def replacements(self) -> list[Any]:
-        """Patches of `torch.cuda`, to be entered as context managers."""
+        """Returns patches of `torch.cuda`, to be entered as context managers."""
         graphs = self
 
         class CUDAGraph:
@@ -168,7 +170,7 @@ class _Recording:
         self._random: list[tuple[torch.Generator, Tensor]] = []
 
     def begin(self) -> None:
-        """Notes the states of generators, which a capture does not advance."""
+        """Saves the states of generators, which a capture does not advance."""
         known = [torch.default_generator, *self.generators]
         self._random = [(generator, generator.get_state()) for generator in known]
 
@@ -191,7 +193,7 @@ class _Recording:
         return out
 
     def end(self) -> None:
-        """Nothing was computed: what was there has its numbers again, and what was made has none (NaN)."""
+        """Restores the numbers of tensors that existed before, and fills new tensors with NaN."""
         for storage, content in self._before.values():
             storage.copy_(content, non_blocking=False)
         with _beneath_everything():
@@ -202,7 +204,7 @@ class _Recording:
             generator.set_state(state)
 
     def replay(self) -> list[str]:
-        """Runs the kernels, and returns their names."""
+        """Runs the kernels and returns their names."""
         with _beneath_everything():
             for call in self._calls:
                 made = tensors_in(call.func(*call.args, **call.kwargs))
@@ -212,15 +214,15 @@ class _Recording:
         return [str(call.func._schema.name) for call in self._calls]
 
     def _fixed(self, value: Any) -> Any:
-        """`value` with tensors as they are now: on the GPU a place in memory, on the CPU a number.
+        """Returns `value` with aliases of tensors on the GPU and copies of tensors on the CPU.
 
-        A tensor that gets another storage later (`tensor.data = ...`) does not take the graph along.
+        If a tensor gets another storage later (`tensor.data = ...`), the graph keeps using the old one.
         """
         on_gpu = self._placement.device_of
         return tree_map_only(Tensor, lambda it: _alias(it) if on_gpu(it) == GPU else it.detach().clone(), value)
 
     def _note(self, operands: list[Tensor]) -> set[int]:
-        """Keeps the numbers of operands that were there before, and returns the keys of all operands' storages."""
+        """Saves the numbers of operands that existed before. Returns the keys of the storages of all operands."""
         keys = set()
         for tensor in operands:
             storage = tensor.untyped_storage()
@@ -232,7 +234,7 @@ class _Recording:
 
 
 class _Stream:
-    """Stands in for `torch.cuda.Stream`: everything happens at once, and in order."""
+    """Stands in for `torch.cuda.Stream`. Everything runs at once and in order."""
 
     def __init__(self, device: Any = None, priority: int = 0) -> None: ...
 
@@ -253,7 +255,7 @@ class _Event:
 
 @contextmanager
 def _beneath_everything() -> Iterator[None]:
-    """Runs operators as kernels: no mode, no autograd and no autocast sees them."""
+    """Runs operators as kernels, without modes, autograd or autocast."""
     with (
         _disable_current_modes(),
         torch._C.DisableTorchFunction(),

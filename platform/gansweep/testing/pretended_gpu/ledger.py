@@ -1,4 +1,4 @@
-"""Counters of the pretended GPU: kernels, copies and waits, with the place in the code that causes them."""
+"""Counters of the pretended GPU: kernels, copies and waits, by the place in the code that causes them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Ledger:
         self.strays: Counter[str] = Counter()
         self.collectives: Counter[str] = Counter()
         self.capturing = False
-        """Whether a CUDA graph is being captured: what cannot be part of one is refused."""
+        """Whether a CUDA graph is being captured. What it cannot contain is then refused."""
         self.refused_in_capture = False
 
     def refuse(self, error: Exception) -> None:
@@ -49,7 +49,7 @@ class Ledger:
         self.strays[f"number on the CPU in {name} at {_place()}"] += number
 
     def count_copy(self, source: torch.device, target: torch.device, *, waits: bool = True) -> None:
-        """Counts a copy; the host waits for one to itself, unless it goes to pinned memory (`non_blocking`)."""
+        """Counts a copy. The host waits for a copy from the GPU, unless `waits` is False (`non_blocking`)."""
         self._not_while_capturing(f"copy to {target.type}")
         self.copies[f"copy to {target.type} at {_place()}"] += 1
         if source == GPU and waits:

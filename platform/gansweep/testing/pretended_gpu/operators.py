@@ -1,4 +1,4 @@
-"""CUDA's rules for operators: which operands it refuses, and for which results the host waits."""
+"""CUDA's rules for operators: which operands CUDA refuses, and for which results the host waits."""
 
 from __future__ import annotations
 

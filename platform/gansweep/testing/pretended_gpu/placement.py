@@ -1,4 +1,4 @@
-"""Device of each tensor: a mark on its storage shows that it is on the pretended GPU."""
+"""Device of each tensor. A mark on its storage says that it is on the pretended GPU."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SWEEP_AT = 20_000
 
 
 class Placement:
-    """The storages on the pretended GPU. Views share their tensor's storage, and so its device."""
+    """The storages on the pretended GPU. A view shares the storage of its tensor, and so its device."""
 
     def __init__(self) -> None:
         # A weak reference prevents the address of a freed storage from being reused.
