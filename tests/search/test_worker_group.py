@@ -180,7 +180,7 @@ def test_population_based_training_clones_trials_through_tunes_checkpoints(
     ).fit()
     assert not results.errors
     assert [result.metrics["reported"] for result in results] == [4, 4]
-    assert {result.metrics["status"] for result in results} == {"completed"}
+    assert {result.metrics["result"].status for result in results} == {"completed"}
 
 
 @pytest.mark.acceptance
