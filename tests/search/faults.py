@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 SPACE = Path(__file__).with_name("tiny_space.py")
 REPORTS = 6
-OURS = re.compile(r"RayTrainWorker|WorkerGroupTrial|TrainController|TrialMailbox|kept_arms")
+OURS = re.compile(r"RayTrainWorker|ResourceTrainable|TrainController|TrialMailbox|kept_arms")
 """Titles of the processes that a sweep has on its cluster."""
 
 

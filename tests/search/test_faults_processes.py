@@ -82,7 +82,7 @@ def test_a_killed_worker_is_replaced(night: list[Driver]) -> None:
 
 
 def test_a_killed_trial_actor_is_replaced(night: list[Driver]) -> None:
-    victim = processes("WorkerGroupTrial")[0]
+    victim = processes("ResourceTrainable")[0]  # Tune's wrapper of the trial
     victim.kill()
     night[-1].says(r"trial \d+: its process died; it goes on from its last checkpoint")
 
@@ -102,10 +102,11 @@ def test_a_stopped_worker_is_replaced(night: list[Driver]) -> None:
 
 def test_a_lost_raylet_costs_its_trial_no_result(night: list[Driver], cluster: Any) -> None:
     cluster.remove_node(cluster.workers.pop(), allow_graceful=False)
-    night[-1].says(r"waits for room on the cluster", timeout_s=300)
+    night[-1].says(r"trial \d+: a node was lost under it; it waits for room on the cluster", timeout_s=120)
     cluster.workers.append(cluster.add_node(num_cpus=1, **cluster.size))
     said = len([line for line in night[-1].log.splitlines() if "report" in line or "completed" in line])
     night[-1].says(r"report|completed", times=said + 2, timeout_s=300)
+    night[-1].says(r"trial \d+: a node was lost under it; other workers go on from its last checkpoint", timeout_s=300)
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])

@@ -225,3 +225,29 @@ def test_each_restart_is_told_once_with_its_reason() -> None:
         assert await mailbox.restarts() == []
 
     asyncio.run(story())
+
+
+def test_a_lost_node_is_told_once_and_its_silence_is_no_hang() -> None:
+    living = {"a", "b"}
+
+    async def story() -> None:
+        limit = SilenceLimit(0.05, checkpoint_s=0.01)
+        mailbox = TrialMailbox(living_nodes=lambda: living, silence=limit)
+        assert not await mailbox.lost()
+        await mailbox.assign(Job(0, "0007", {}))
+        assert not await mailbox.lost()
+        for rank, node in enumerate("ab"):
+            await _soon(mailbox.next_job(rank, -1, node))
+        assert not await mailbox.lost()
+        living.remove("b")
+        assert [await mailbox.lost() for _ in range(3)] == [True, False, False]
+        await asyncio.sleep(0.5)
+        assert await mailbox.hang(0) is None
+        # Others come, and the next loss is told again.
+        for rank in (0, 1):
+            await _soon(mailbox.next_job(rank, -1, "a"))
+        assert not await mailbox.lost()
+        living.remove("a")
+        assert await mailbox.lost()
+
+    asyncio.run(story())

@@ -190,6 +190,7 @@ def test_a_stopped_worker_is_noticed_told_and_replaced(
     group.close()  # the cluster has room for one
     hasty = replace(settings, hang_seconds=10.0, checkpoint_seconds=1.0, hang_factor=3.0)
     with closing(WorkerGroup(hasty, Footprint(workers=2), max_starts=2)) as other, caplog.at_level(logging.WARNING):
+        undisturbed = _run(other, "0009", CONFIG)
         other.assign("0010", CONFIG.as_dict())
         scores = [other.outcome(0).report.progress.scores]  # type: ignore[union-attr]
         stopped = sorted(_workers())
@@ -197,7 +198,8 @@ def test_a_stopped_worker_is_noticed_told_and_replaced(
         scores += [other.outcome(index).report.progress.scores for index in (1, 2, 3)]  # type: ignore[union-attr]
         assert not set(stopped) & _workers()
         assert len(_workers()) == 2
-    assert _equal(_state(store, "0000"), _state(store, "0010")), "it goes on from its checkpoint"
+    assert scores == [outcome.report.progress.scores for outcome in undisturbed]
+    assert _equal(_state(store, "0009"), _state(store, "0010")), "it goes on from its checkpoint"
     told = [record.getMessage() for record in caplog.records if "hung" in record.getMessage()]
     assert len(told) == 1
     assert re.fullmatch(

@@ -103,6 +103,7 @@ class _Trial:
     nodes: set[str] = field(default_factory=set)  # current or last nodes of its workers
     fault: str = ""
     begun: bool = False  # workers have fetched it
+    waits: bool = False  # its workers were lost with a node, and no others have fetched it since
 
 
 class TrialMailbox:
@@ -178,6 +179,20 @@ class TrialMailbox:
         self._silence.stop()
         self._workers.clear()
         return found
+
+    async def lost(self) -> bool:
+        """Returns whether a node was lost under the trial. Told once for each start of the trial.
+
+        Ray Train waits for room for other workers and says nothing, so their silence is no hang.
+        """
+        trial = self._trial
+        if trial is None or trial.waits or not trial.nodes or trial.ending is not None:
+            return False
+        trial.waits = not trial.nodes <= set(self._living_nodes())
+        if trial.waits:
+            self._silence.stop()
+            self._workers.clear()
+        return trial.waits
 
     async def fetched(self) -> bool:
         """Whether workers have fetched the trial since they were last told to be killed."""
@@ -285,6 +300,7 @@ class TrialMailbox:
             reason = "a node was lost under it" if lost else trial.fault or "its workers died"
             self._restarts.append(f"trial {trial.job.trial_id}: {reason}")
         trial.begun = True
+        trial.waits = False
         if lost:
             trial.lost += 1
         else:

@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 _POLL_S = 2.0  # between two checks of a waiting owner whether its worker group is alive
 # Per worker group. The mailbox limits restarts per trial, which distinguishes a bad trial from a bad node.
 _WORKER_RESTARTS = 100
+_NODES_S = 10.0  # how often a waiting owner looks whether the nodes of its workers are still there
 _KILL_S = 30.0  # for a node to kill processes; a lost node never answers
 _RESTART_S = 180.0  # for Ray Train to replace killed workers
 _RSS_GROWTH_LIMIT = 4 * 2**30  # bytes by which a worker may grow after its first trial
@@ -48,6 +49,7 @@ class WorkerGroup:
     _error: BaseException | None
     _killed_at: float | None = None
     _mailbox: Any
+    _nodes_seen_at: float = 0.0
     _thread: threading.Thread
 
     def __init__(self, settings: WorkerGroupSettings, footprint: Footprint, max_starts: int = 3) -> None:
@@ -144,6 +146,10 @@ class WorkerGroup:
         assert self._job is not None
         for restart in ray.get(self._mailbox.restarts.remote()):
             log.warning("%s; other workers go on from its last checkpoint", restart)
+        if time.monotonic() - self._nodes_seen_at > _NODES_S:
+            self._nodes_seen_at = time.monotonic()
+            if ray.get(self._mailbox.lost.remote()):
+                log.warning("trial %s: a node was lost under it; it waits for room on the cluster", self._job.trial_id)
         if self._killed_at is not None:
             if ray.get(self._mailbox.fetched.remote()):
                 self._killed_at = None
