@@ -51,6 +51,11 @@ def not_an_experiment() -> int:
     return 3
 
 
+def diverging() -> Experiment:
+    """No trial ends with a generator."""
+    return tiny().with_settings({"family": "exploding", "iterations": 60}).model_copy(update={"first_trials": ()})
+
+
 def _space(trial) -> TrialConfig:  # type: ignore[no-untyped-def]
     lr = trial.suggest_float("lr", 1e-4, 1e-2, log=True)
     return TrialConfig(
