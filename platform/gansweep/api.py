@@ -60,7 +60,7 @@ def ingest(source: str | Path, out: str | Path, **settings: Any) -> Cohort:
 
 
 def sweep(space: str | Experiment, *, cohort: str | Path | Cohort | None = None, **options: Any) -> Store:
-    """Searches a space: trains many GANs, scores each on validation patients, keeps every number.
+    """Searches a space: trains many GANs, scores each on validation patients, and keeps every number.
 
     Args:
         space: a name of `gansweep trainables`, `path/to/file.py:function`, a sweep's YAML or JSON file, or an
@@ -92,7 +92,7 @@ def sweep(space: str | Experiment, *, cohort: str | Path | Cohort | None = None,
 
 
 def repeat(store: str | Store, *, space: Space = None, **options: Any) -> list[str]:
-    """Trains the leaders again with fresh seeds, scored on validation patients.
+    """Retrains the leaders with fresh seeds, scored on validation patients.
 
     Args:
         store: what `sweep` returned, or where it is.
@@ -100,7 +100,7 @@ def repeat(store: str | Store, *, space: Space = None, **options: Any) -> list[s
         **options: fields of `gansweep.options.RepeatOptions`: `leaders`, `repeats`...
 
     Returns:
-        The ids of the trainings made.
+        The ids of the new trainings.
 
     Raises:
         GansweepError: see `gansweep.search.repeat.repeat`.
@@ -121,7 +121,7 @@ def replay(*stores: str | Store, **options: Any) -> list[Replay]:
         **options: fields of `gansweep.options.ReplayOptions`: `samplers`, `schedulers`, `seeds`...
 
     Returns:
-        What each method reaches on each store, and what it needs to get as far as random search.
+        For each store, what each method reaches and how much it needs to reach what random search does.
 
     Raises:
         GansweepError: see `gansweep.search.replay.replay_stores`.
@@ -134,7 +134,7 @@ def replay(*stores: str | Store, **options: Any) -> list[Replay]:
 
 
 def ablate(store: str | Store, *, space: Space = None, **options: Any) -> dict[str, Any]:
-    """Retrains a leader with each of its choices taken back, and says what each was worth.
+    """Retrains a leader with each of its choices taken back, and measures what each was worth.
 
     Args:
         store: what `sweep` returned, or where it is.
@@ -142,7 +142,7 @@ def ablate(store: str | Store, *, space: Space = None, **options: Any) -> dict[s
         **options: fields of `gansweep.options.AblateOptions`: `against`, `repeats`...
 
     Returns:
-        What the store keeps as `ablation.json`.
+        The content of `ablation.json`.
 
     Raises:
         GansweepError: see `gansweep.search.ablate.ablate`.
@@ -156,7 +156,7 @@ def ablate(store: str | Store, *, space: Space = None, **options: Any) -> dict[s
 
 
 def answer(cohort: str | Path | Cohort, *, report: str | Path | None = None, **options: Any) -> Found:
-    """Asks the whole question of a cohort: what its patients can show, what rivals give, and what synthetic images do.
+    """Finds out what a cohort's patients can show, and whether synthetic images help more than their rivals.
 
     Args:
         cohort: what `ingest` returned, or its folder.
@@ -186,7 +186,7 @@ def confirm(store: str | Store, *, space: Space = None, **options: Any) -> dict[
         **options: fields of `gansweep.options.ConfirmOptions`: `leaders`, `gan_seeds`, `reason`...
 
     Returns:
-        What the store keeps as `confirm.json`: each leader's arms, with intervals and verdicts.
+        The content of `confirm.json`: each leader's arms, with intervals and verdicts.
 
     Raises:
         GansweepError: see `gansweep.search.confirm.confirm`.
@@ -214,11 +214,11 @@ def export_best(
     Args:
         store: what `sweep` returned, or where it is.
         out: a new folder.
-        trial: a certain trial; None: the first of the leaderboard.
+        trial: id of the trial; None: the first of the leaderboard.
         cohort: the sweep's cohort, if it has moved.
         space: the sweep's space, if its file has moved or it was an Experiment.
         allow_memorised: exports a generator that memorised training patients; the model card then says so.
-        **attribution: fields of `gansweep.config.Attribution`: `author`, `licence`, `contact`.
+        **attribution: fields of `gansweep.options.Attribution`: `author`, `licence`, `contact`.
 
     Returns:
         `out`.
@@ -251,7 +251,7 @@ def train(
         config: a TrialConfig, or the `config.yaml` of an export.
         out: a new folder, or an interrupted training's.
         cohort: what `ingest` returned, or its folder.
-        space: whose families the configuration names, if they are your own.
+        space: space with the families that the configuration names, if they are your own.
         **options: fields of `gansweep.options.TrainOptions`: `workers`, `gpus_per_worker`, `reports`...
 
     Returns:
@@ -284,7 +284,7 @@ def generate(folder: str | Path, n: int, out: str | Path, *, space: Space = None
         folder: what `export_best` or `train` wrote.
         n: number of images.
         out: a new folder.
-        space: whose families it is of, if they are your own.
+        space: space with the generator's family, if it is your own.
         **options: `format` (dicom, nifti, png, npy), `label`, `seed`, `cohort`; see
             `gansweep.export.generate.generate`.
 

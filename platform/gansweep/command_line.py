@@ -12,12 +12,24 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from pydantic.fields import FieldInfo
 
-__all__ = ["as_words", "option_of", "resolve_reference", "text_of_reference"]
+__all__ = ["as_words", "fields_by_origin", "option_of", "resolve_reference", "text_of_reference"]
 
 
 def option_of(name: str, field: FieldInfo) -> str:
     """Returns the command line option of a model's field: `--wait-for-nodes` for `wait_for_nodes`."""
     return f"--{(field.alias or name).replace('_', '-')}"
+
+
+def fields_by_origin(model: type[BaseModel]) -> list[tuple[str, FieldInfo]]:
+    """Returns a model's fields as options are listed: its own first, those that it shares through its bases after them.
+
+    Pydantic lists those of the bases first.
+    """
+
+    def distance(item: tuple[str, FieldInfo]) -> int:
+        return max(n for n, base in enumerate(model.__mro__) if item[0] in getattr(base, "model_fields", {}))
+
+    return sorted(model.model_fields.items(), key=distance)
 
 
 def as_words(options: BaseModel) -> list[str]:
@@ -26,7 +38,7 @@ def as_words(options: BaseModel) -> list[str]:
     Values in a dict are written as JSON, which the command line reads back as YAML.
     """
     words = []
-    for name, field in type(options).model_fields.items():
+    for name, field in fields_by_origin(type(options)):
         value = getattr(options, name)
         if value == field.get_default(call_default_factory=True):
             continue

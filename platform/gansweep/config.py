@@ -232,7 +232,7 @@ class SchedulerSettings(Frozen):
         kind: `asha` (Li et al. 2020), `hyperband` (several brackets of ASHA) and `median` (Golovin et al. 2017) compare
             trials by one objective. `mo-asha` (Schmucker et al. 2021) compares them by the non-dominated rank of all
             objectives. `asha-any` stops a trial that is among the best in no objective. `none` stops no trial.
-        metric: objective by which the first three compare trials.
+        metric: objective by which `asha`, `hyperband` and `median` compare trials.
         grace: number of reports before a trial can be stopped.
         reduction_factor: at each rung, one in this many trials continues.
     """
@@ -248,8 +248,8 @@ class ScoringSettings(Frozen):
 
     Args:
         samples: number of synthetic images for FID and KID.
-        features: TorchScript file of a feature extractor; None: an encoder trained on the cohort.
-        encoder_steps: training updates of that encoder.
+        features: TorchScript file of a feature extractor; None: the cohort's own encoder, which is trained on it.
+        encoder_steps: training updates of the cohort's own encoder.
         detector: a key of `DETECTORS`.
         detector_features: TorchScript file of a feature extractor, for detectors that learn from its features
             (`linear_head`, `forest_head`).

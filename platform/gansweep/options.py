@@ -8,9 +8,9 @@ lists a command's own options first, then those that it shares with others throu
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from gansweep.command_line import resolve_reference
 from gansweep.config import Frozen, SamplerName, SchedulerName
@@ -30,7 +30,6 @@ __all__ = [
     "ReplayOptions",
     "RetrainingOptions",
     "ScoreOptions",
-    "SettingsOptions",
     "SweepOptions",
     "TrainOptions",
     "TrainingOptions",
@@ -38,6 +37,23 @@ __all__ = [
 
 
 Placement = Literal["pack", "spread"]
+
+
+def _with_absolute_files(settings: dict[str, Any]) -> dict[str, Any]:
+    """Makes the paths of files absolute. A relative one would mean another file in each process and node."""
+    files = {key: settings.get(key) for key in ("scoring.features", "scoring.detector_features")}
+    local = {key: file for key, file in files.items() if isinstance(file, str) and "://" not in file}
+    return settings | {key: str(Path(file).absolute()) for key, file in local.items()}
+
+
+FixedSettings = Annotated[
+    dict[str, Any],
+    AfterValidator(_with_absolute_files),
+    Field(
+        description="Fix a setting: scoring.samples=256, lr_d=1e-4. Repeatable.",
+        json_schema_extra={"metavar": "KEY=VALUE"},
+    ),
+]
 
 
 class CheckpointOptions(Frozen):
@@ -78,26 +94,7 @@ class RetrainingOptions(TrainingOptions):
     gpus_per_worker: float | None = Field(None, ge=0.0, description="GPUs per worker; default: the sweep's.")
 
 
-class SettingsOptions(Frozen):
-    """The settings of a space that the user fixes."""
-
-    settings: dict[str, Any] = Field(
-        default_factory=dict,
-        alias="set",
-        description="Fix a setting: scoring.samples=256, lr_d=1e-4. Repeatable.",
-        json_schema_extra={"metavar": "KEY=VALUE"},
-    )
-
-    @field_validator("settings")
-    @classmethod
-    def _files_from_here(cls, settings: dict[str, Any]) -> dict[str, Any]:
-        """Makes the paths of files absolute. A relative one would mean another file in each process and node."""
-        files = {key: settings.get(key) for key in ("scoring.features", "scoring.detector_features")}
-        local = {key: file for key, file in files.items() if isinstance(file, str) and "://" not in file}
-        return settings | {key: str(Path(file).absolute()) for key, file in local.items()}
-
-
-class SweepOptions(SettingsOptions, TrainingOptions):
+class SweepOptions(TrainingOptions):
     """How a sweep runs: the options of `gansweep sweep`, `gansweep submit` and `gansweep.sweep`."""
 
     cohort: Path = Field(description="Folder that `gansweep ingest` wrote.", json_schema_extra={"metavar": "DIR"})
@@ -134,6 +131,7 @@ class SweepOptions(SettingsOptions, TrainingOptions):
         description="End the sweep when a trial reaches this score: accuracy=0.9. Repeatable: one must reach all.",
         json_schema_extra={"metavar": "SCORE=VALUE"},
     )
+    settings: FixedSettings = Field(default_factory=dict, alias="set")
     tries: tuple[dict[str, Any], ...] = Field(
         (),
         alias="try",
@@ -309,7 +307,7 @@ class ConfirmOptions(ConfirmSettings, RetrainingOptions):
         return ConfirmSettings(**{name: getattr(self, name) for name in ConfirmSettings.model_fields})
 
 
-class AnswerOptions(SettingsOptions, CheckpointOptions):
+class AnswerOptions(CheckpointOptions):
     """How `answer` searches and confirms: the options of `gansweep answer` and `gansweep.answer`."""
 
     storage: str = Field(
@@ -329,6 +327,7 @@ class AnswerOptions(SettingsOptions, CheckpointOptions):
     detector_seeds: int = Field(3, ge=1, description="Detectors per training and arm for the verdict.")
     workers_per_trial: int = Field(1, ge=1, description="Ray Train workers per training.")
     gpus_per_worker: float = Field(0.0, ge=0.0, description="GPUs per worker; with 0.5, two trials share one.")
+    settings: FixedSettings = Field(default_factory=dict, alias="set")
     seed: int = Field(0, ge=0, description="Seed of every random choice.")
     even_if_hopeless: bool = Field(False, description="Search even if there are too few patients to show an effect.")
 

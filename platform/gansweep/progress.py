@@ -1,4 +1,4 @@
-"""How a training tells where it is: the values that it reports, and who receives them."""
+"""Progress of a training: the values that it reports, and the protocol of their receiver."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class Progress:
         iteration: number of completed generator iterations.
         images_seen: number of real images shown to the critic so far, over all workers.
         losses: means since the last report.
-        scores: objectives and other scores; every report has all objectives.
-        seconds_training: spent training since the trial (or its resumption) began.
-        seconds_scoring: spent scoring, likewise.
-        execution: how the steps ran last: `captured` as CUDA graphs, or `eager`.
-        execution_reason: why they ran eagerly; empty if they did not.
+        scores: objectives and other scores. Every report has all objectives.
+        seconds_training: time spent training since the trial began or resumed.
+        seconds_scoring: time spent scoring since then.
+        execution: how the last steps ran: `captured` as CUDA graphs, or `eager`.
+        execution_reason: why they ran eagerly, or "".
         images_on: where the training images were: `device` or `host`.
     """
 
@@ -45,14 +45,14 @@ class Progress:
 
 @dataclass(frozen=True)
 class Interim:
-    """Where a trial is between two reports.
+    """Progress of a trial between two reports.
 
     Args:
-        iteration: generator iterations done.
+        iteration: number of completed generator iterations.
         iterations: the trial's budget.
         losses: means since the last report.
-        images_per_second: real images shown to the critic, over all workers, since the last interim.
-        seconds_left: until the trial has used its budget, at the pace so far; scores are counted once one was computed.
+        images_per_second: real images shown to the critic per second, over all workers, since the last interim.
+        seconds_left: estimated time until the trial has used its budget. It includes scoring once there was a report.
     """
 
     iteration: int
@@ -88,16 +88,16 @@ class Reporter(Protocol):
         """Returns the state of the last checkpoint (tensors on the CPU), or None. Called on every worker."""
 
     def checkpoint(self, state: dict[str, Any]) -> None:
-        """Keeps `state`, whole or not at all. Called on the first worker alone; on a GPU by a thread of its own.
+        """Stores `state` atomically. Only the first worker calls it; on a GPU, from a separate thread.
 
-        A reporter with the attribute `every_worker = True` is called on every worker.
+        If the reporter has the attribute `every_worker = True`, every worker calls it.
         """
 
     def reported(self) -> int:
-        """Returns how many reports of this trial were received, so that a resumed trial repeats none."""
+        """Returns the number of reports received from this trial, so that a resumed trial repeats none."""
 
     def interim(self, interim: Interim) -> None:
-        """Tells where the trial is. Only the first worker calls it, and it must not wait for the others."""
+        """Receives progress between two reports. Only the first worker calls it, and it must not wait for others."""
 
     def report(self, progress: Progress) -> bool:
         """Receives progress and returns whether to continue. Every worker calls it and gets the same answer."""

@@ -77,7 +77,7 @@ def test_an_option_that_is_missing_is_named_and_what_was_given_is_not_repeated()
     ("command", "order"),
     [
         ("repeat", ["--leaders", "--repeats", "--seed", "--cohort", "--placement", "--checkpoint-minutes", "--space"]),
-        ("sweep", ["--cohort", "--storage", "--name", "--wait-for-storage", "--set", "--placement", "--dry-run"]),
+        ("sweep", ["--cohort", "--storage", "--name", "--set", "--wait-for-storage", "--placement", "--dry-run"]),
         ("train", ["--workers", "--allow-memorised", "--author", "--checkpoint-minutes", "--set"]),
     ],
 )

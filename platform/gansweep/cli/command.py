@@ -1,4 +1,4 @@
-"""How a verb is run, and which one."""
+"""Finds a command and runs it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["Command", "SubmitCommand"]
 
 
 class Command(WholeWordsCommand):
-    """A verb whose stdout holds its result and nothing else."""
+    """A command that prints its result to stdout, and nothing else."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Runs the verb. Ctrl-C is an exit status, not an error: what can be resumed has been left so."""
+        """Runs the command. After Ctrl-C it returns an exit status, because what can be resumed is in order."""
         with results_only(), log_as_notes():
             try:
                 return super().invoke(ctx)
@@ -27,10 +27,10 @@ class Command(WholeWordsCommand):
 
 
 class SubmitCommand(Command):
-    """`submit SPACE`, which is a sweep, or `submit VERB ...`."""
+    """`submit SPACE`, which submits a sweep, or `submit COMMAND ...`."""
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
-        """The context of the command that the first word names."""
+        """Returns the context of the command that the first word names."""
         word = args[0] if args else ""
         if word == "sweep":
             return super().make_context(info_name, args[1:], parent, **extra)

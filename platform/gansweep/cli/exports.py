@@ -108,7 +108,7 @@ def train(
 
 
 def _next(made: Path, cohort: str | Path, space: str | None) -> str:
-    """What to do with a generator; one that starts from real images needs them, a user's own family its file."""
+    """Returns the next command. It names the cohort if the generator needs real images, and a user's own space."""
     from gansweep.export.record import read_record
 
     real = ["--cohort", str(cohort)] if read_record(made).needs else []

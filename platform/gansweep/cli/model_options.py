@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from gansweep.cli.options import parse_group, parse_names, parse_numbers, parse_settings
-from gansweep.command_line import option_of
+from gansweep.command_line import fields_by_origin, option_of
 from gansweep.config import validated
 
 __all__ = ["with_model_options"]
@@ -36,7 +36,7 @@ def with_model_options(function: Callable[..., None]) -> Callable[..., None]:
     parameters: list[inspect.Parameter] = []
     for name, parameter in signature.parameters.items():
         if name in models:
-            fields = _fields_by_origin(models[name])
+            fields = fields_by_origin(models[name])
             parameters += [_parameter(key, field, in_file=name in partial) for key, field in fields]
         else:
             parameters.append(parameter)
@@ -66,18 +66,6 @@ def _model_of(parameter: inspect.Parameter) -> type[BaseModel] | None:
     """Returns the model whose fields a parameter represents, or None."""
     candidates = (parameter.annotation, *getattr(parameter.annotation, "__metadata__", ()))
     return next((item for item in candidates if isinstance(item, type) and issubclass(item, BaseModel)), None)
-
-
-def _fields_by_origin(model: type[BaseModel]) -> list[tuple[str, FieldInfo]]:
-    """Returns the fields in the order of the help: the model's own first, those that its bases share after them.
-
-    Pydantic lists those of the bases first.
-    """
-
-    def distance(item: tuple[str, FieldInfo]) -> int:
-        return max(n for n, base in enumerate(model.__mro__) if item[0] in getattr(base, "model_fields", {}))
-
-    return sorted(model.model_fields.items(), key=distance)
 
 
 def _is_typed(context: typer.Context | None, key: str) -> bool:

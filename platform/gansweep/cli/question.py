@@ -1,4 +1,4 @@
-"""The verb that asks the whole question."""
+"""The command `answer`."""
 
 from dataclasses import asdict
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The verbs of a reader study: `reader-study` makes one, `reader-study score` scores the answers."""
+"""Commands of a reader study: `reader-study` makes one, and `reader-study score` scores the answers."""
 
 import shlex
 from dataclasses import asdict
@@ -29,7 +29,7 @@ class MakesByDefault(TyperGroup):
     """`reader-study REAL FAKE` is `reader-study make REAL FAKE`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Puts `make` where no verb is named."""
+        """Inserts `make` if no command is named."""
         named = {*self.commands, *ctx.help_option_names}
         return list(super().parse_args(ctx, args if not args or args[0] in named else ["make", *args]))
 

@@ -1,4 +1,4 @@
-"""The verb that simulates searches on finished sweeps."""
+"""The command that simulates searches on finished sweeps."""
 
 import math
 from typing import TYPE_CHECKING, Annotated

@@ -114,7 +114,7 @@ def train(
 
 
 OTHERS = {"repeat": repeat, "confirm": confirm, "train": train}
-"""What `submit` runs besides a sweep, by the word that follows it."""
+"""Commands that `submit` runs in addition to a sweep, by the word after `submit`."""
 
 
 def _submit_retraining(

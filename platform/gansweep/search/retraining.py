@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["REPORTS", "arms_path", "ranked_leaders", "retraining_footprint", "retraining_group", "same_cohort"]
 
 REPORTS = 1
-"""Only the end of a training counts: a score depends on the generator and its iteration, not on earlier reports."""
+"""A retraining reports only at its end: a score depends on the generator, not on earlier reports."""
 
 
 def arms_path(name: str) -> str:
@@ -40,7 +40,7 @@ def same_cohort(store: Store, cohort: str | Path | None) -> Cohort:
     """Returns the sweep's cohort: at `cohort` if it has moved, and from the storage if it is in neither place.
 
     Raises:
-        CohortError: there is no cohort, or another one.
+        CohortError: there is no cohort, or it is not the sweep's.
     """
     scans = sweeps_cohort(store, cohort or store.info.cohort.path)
     if scans.content_hash != store.info.cohort.content_hash:
@@ -92,8 +92,8 @@ def retraining_group(
         cohort: the sweep's cohort.
         footprint: resources of one training.
         cache: folder for features and baselines; None: the user's cache.
-        options: how often checkpoints are kept, and what counts as a hang.
-        scored: whether the trainings are scored, or only their generators are wanted.
+        options: interval of checkpoints, and limits of a hang.
+        scored: whether to score the trainings, or only to keep their generators.
     """
     settings = WorkerGroupSettings(
         store=store.uri,

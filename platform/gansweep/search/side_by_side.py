@@ -1,4 +1,4 @@
-"""Trainings side by side: as many worker groups as the cluster holds, each in a thread that takes one after another."""
+"""Runs trainings in parallel: each worker group has a thread that takes one training after another."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ __all__ = ["train_side_by_side"]
 
 Training = TypeVar("Training")
 
-_HEAD_START_S = 1.0  # of the first group: a mistake that each of them would meet is then met by one
-_POLL_S = 1.0  # a signal is handled by the main thread, between two waits
+_HEAD_START_S = 1.0  # of the first group, so that only one group meets a mistake that all would meet
+_POLL_S = 1.0  # between two waits, the main thread handles signals
 
 
 def train_side_by_side(
@@ -27,17 +27,17 @@ def train_side_by_side(
     start: Callable[[], WorkerGroup],
     train: Callable[[WorkerGroup, Training], None],
 ) -> None:
-    """Trains all of `trainings`, in their order; each result is what it would be alone.
+    """Runs all trainings, in their order. Each gives the same result as alone.
 
     Args:
-        trainings: what is to be trained.
-        groups: worker groups at a time.
-        start: starts one.
-        train: does one training on a group, in the group's thread.
+        trainings: the trainings.
+        groups: number of worker groups.
+        start: starts a worker group.
+        train: runs one training on a worker group, in the thread of the group.
 
     Raises:
-        BaseException: what the first training raised that could not be done. The others have ended then: `train` gets a
-            KeyboardInterrupt from the group's `outcome`, as after Ctrl-C here.
+        BaseException: the error of the first training that raised one. The others have then ended: the group's
+            `outcome` raises a KeyboardInterrupt in their `train`, as after Ctrl-C.
     """
     waiting = deque(trainings)
     stop = threading.Event()

@@ -1,8 +1,8 @@
 """One simulated search on the trials of a finished sweep.
 
-A sampler proposes as in a sweep. The stored configuration that is nearest to the proposal and was not trained yet takes
-its place, with its own parameters, so that the sampler learns only what is true. Schedulers are those of a sweep, and
-hear of the reports in the order in which `concurrent` worker groups would make them.
+A sampler proposes as in a sweep. The nearest stored configuration that was not trained yet replaces the proposal, with
+its own parameters, so that the sampler learns only measured values. Schedulers are those of a sweep. They receive the
+reports in the order in which `concurrent` worker groups would send them.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 
 __all__ = ["MakeSampler", "Method", "Run", "hypervolume", "simulate"]
 
-_GOOD = 0.1  # of the trials are called the best detectors
+_GOOD = 0.1  # fraction of the trials that count as the best detectors
 
 MakeSampler = Callable[[int], optuna.samplers.BaseSampler]
-"""A sampler from a seed."""
+"""Makes a sampler from a seed."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ class Method:
     """A way to search.
 
     Args:
-        name: shown to users.
-        sampler: what proposes; None draws from the stored configurations at random.
-        scheduler: which trials are stopped.
+        name: name for users.
+        sampler: makes the sampler; None: stored configurations are drawn at random.
+        scheduler: settings of the scheduler.
     """
 
     name: str
@@ -57,14 +57,14 @@ class Method:
 
 @dataclass(frozen=True)
 class Run:
-    """What a simulated search had found when each of its trials completed, in that order, `[completed]` each.
+    """Result of a simulated search at the completion of each trial, `[completed]` each.
 
     Args:
         spent: worker group seconds until then.
-        hypervolume: of the completed trials' front; see `RecordedSweep.quality`.
-        best: the best detector's quality.
-        good_stopped: the fraction of the best tenth of the detectors that was stopped early, of those that were begun;
-            NaN where none was.
+        hypervolume: hypervolume of the front of the completed trials; see `RecordedSweep.quality`.
+        best: quality of the best detector.
+        good_stopped: fraction of the best tenth of the detectors that was stopped early, among those that were begun.
+            NaN if none was begun.
     """
 
     spent: NDArray[np.float64]
@@ -73,30 +73,30 @@ class Run:
     good_stopped: float
 
     def at(self, budget: float) -> tuple[float, float]:
-        """Hypervolume and best detector when so much is spent; 0 before any trial completed."""
+        """Returns hypervolume and best detector after `budget` seconds; 0 before any trial completed."""
         place = int(np.searchsorted(self.spent, budget, side="right")) - 1
         return (float(self.hypervolume[place]), float(self.best[place])) if place >= 0 else (0.0, 0.0)
 
     def cost(self, target: float, values: NDArray[np.float64]) -> float:
-        """What was spent when `values`, one of the columns, reached the target; infinite where it never did."""
+        """Returns the seconds until `values`, one of the columns, reached the target; infinite if it never did."""
         reached = np.flatnonzero(values >= target - 1e-12)
         return float(self.spent[reached[0]]) if len(reached) else math.inf
 
 
 def simulate(sweep: RecordedSweep, method: Method, seed: int, concurrent: int = 1) -> Run:
-    """Searches until every stored configuration was trained, each once.
+    """Simulates a search until every stored configuration was trained once.
 
     Args:
-        sweep: what its trials report.
-        method: how to search.
-        seed: of the sampler, and of random draws.
-        concurrent: worker groups, each with a trial at a time.
+        sweep: the recorded trials.
+        method: sampler and scheduler.
+        seed: seed of the sampler and of random draws.
+        concurrent: number of worker groups. Each trains one trial at a time.
     """
     return _Simulation(sweep, method, seed).run(concurrent)
 
 
 def hypervolume(quality: NDArray[np.float64]) -> float:
-    """The volume between the origin and rows of `[trials, objectives]` in 0 to 1, larger is better."""
+    """Returns the volume that the rows of `[trials, objectives]`, in 0 to 1, dominate. Larger is better."""
     from optuna._hypervolume import compute_hypervolume
 
     return float(compute_hypervolume(-quality, np.zeros(quality.shape[1]))) if len(quality) else 0.0
@@ -168,7 +168,7 @@ class _Simulation:
         return self._summary(found)
 
     def _segment(self, trial: int, reports: int) -> float:
-        """Seconds from one report to the next; a trial that diverges costs what it took until its last report."""
+        """Returns the seconds from one report to the next. A diverged trial costs nothing after its last report."""
         seconds = self._sweep.trials[trial].seconds
         if reports >= len(seconds):
             return 0.0
@@ -189,7 +189,7 @@ class _Simulation:
         return _TuneTrial(self._sweep.trials[trial].trial_id)
 
     def _next(self) -> tuple[int, Any]:
-        """The next trial of the table, and the study's trial where there is a study."""
+        """Returns the index of the next trial, and the study's trial if there is a study."""
         if self._study is None:
             return self._free.pop(int(self._draws.integers(len(self._free)))), None
         asked = self._study.ask()
@@ -229,7 +229,7 @@ class _Simulation:
 
 
 class _Places:
-    """Where the stored configurations lie in the space: numbers scaled to their range, choices apart by 1."""
+    """Positions of the stored configurations in the space: numbers scaled to their range, choices 1 apart."""
 
     def __init__(self, sweep: RecordedSweep) -> None:
         self._distributions = sweep.distributions
@@ -239,7 +239,7 @@ class _Places:
         }
 
     def distance(self, proposed: Mapping[str, Any], free: list[int]) -> NDArray[np.float64]:
-        """Squared distances from a proposal to some of the trials; a parameter that a trial lacks says nothing."""
+        """Returns squared distances from a proposal to the `free` trials. Parameters that a trial lacks are ignored."""
         total = np.zeros(len(free))
         for name, distribution in self._distributions.items():
             column = self._columns[name][free]
@@ -255,7 +255,7 @@ class _Places:
 
 @dataclass(frozen=True)
 class _TuneTrial:
-    """A trial as far as Tune's schedulers look at it."""
+    """The part of a trial that Tune's schedulers use."""
 
     trial_id: str
 
@@ -265,7 +265,7 @@ class _TuneTrial:
 
 
 def _place(distribution: BaseDistribution, params: Mapping[str, Any], name: str) -> float:
-    """Where a value lies in its range, or which choice it is; NaN where a trial lacks the parameter."""
+    """Returns the position of a value in its range, or the index of a choice; NaN if it is missing."""
     if name not in params:
         return math.nan
     value = params[name]

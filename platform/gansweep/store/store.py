@@ -67,10 +67,10 @@ class Store:
 
         Args:
             storage: folder or URI.
-            name: of the sweep.
-            info: its record.
-            exist_ok: whether it may have begun.
-            study: URL of the database that has its study; empty: that of its record, or a file in the store.
+            name: name of the sweep.
+            info: record of the sweep.
+            exist_ok: whether the store may exist.
+            study: URL of the database of the study. Empty: that of the record, or a file in the store.
 
         Raises:
             ConfigError: the name is not a valid folder name.
@@ -163,7 +163,7 @@ class Store:
 
     @property
     def storage(self) -> str:
-        """The storage that the store is in. May hold credentials."""
+        """The storage that contains the store. It may contain credentials."""
         return self._files.parent().uri
 
     @property
@@ -204,7 +204,7 @@ class Store:
         return info
 
     def wait_out(self, seconds: float) -> None:
-        """From now on a storage that fails in a way that may pass (full, overloaded) is waited for, so long at most."""
+        """From now on, waits at most this long for a storage whose failure may pass (full, overloaded)."""
         self._files.patience_s = seconds
 
     # Rows ------------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""How fast a training goes: what is told between two reports, and when."""
+"""The pace of a training: its progress between two reports, and when to report it."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ class Pace:
         trained: float,
         scored: float,
     ) -> Interim:
-        """Where the training is.
+        """Returns the progress of the training.
 
         Args:
-            iteration: generator iterations done.
+            iteration: number of completed generator iterations.
             images_seen: real images shown to the critic so far.
             losses: means since the last report.
-            index: of the next report.
+            index: index of the next report.
             trained: seconds of training since this object was made.
             scored: seconds of scoring since then.
         """

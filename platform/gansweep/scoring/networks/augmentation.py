@@ -4,10 +4,10 @@ Every augmentation starts with the classical one: flips, rotations and shifts. T
 generator and are known to help detectors trained on few patients. Synthetic images therefore have to beat them.
 
 An augmentation takes images `[b, C, H, W]` in [-1, 1], labels `[b]`, the number of classes and a generator on the CPU.
-It gives images and labels; the labels are probabilities `[b, classes]` where it mixes images of two classes. Random
-numbers are drawn on the CPU, so that every device sees the same ones, and their number depends on the batch alone, so
-that arms that share a generator's seed share them. They are drawn apart from their use, so that those of many batches
-can be copied to a device at once.
+It returns images and labels. If it mixes images of two classes, the labels are probabilities `[b, classes]`. Random
+numbers are drawn on the CPU, so that they are the same on every device. Their number depends only on the batch, so that
+arms with the same seed share them. They are drawn before they are used, so that those of many batches can be copied to
+a device at once.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ NOISE = 0.05  # maximum standard deviation of the noise, for images in [-1, 1]
 
 
 Drawn = tuple[Tensor, ...]
-"""The random numbers of one batch, `[b, ...]` each. Integers are rows of the batch."""
+"""Random numbers of one batch, `[b, ...]` each. Integers are rows of the batch."""
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Called with images, labels, the number of classes and a generator, it gives images and labels.
+    """An augmentation, called with images, labels, the number of classes and a generator. Returns images and labels.
 
     Args:
-        draw: the random numbers of a batch of a shape `(b, C, H, W)`, on the CPU.
-        apply: images, labels, the number of classes and these numbers, on one device, to images and labels.
+        draw: draws the random numbers of a batch of shape `(b, C, H, W)`, on the CPU.
+        apply: computes images and labels from images, labels, the number of classes and these numbers, on one device.
     """
 
     draw: Callable[[torch.Size, torch.Generator], Drawn]
@@ -60,7 +60,7 @@ class Augmentation:
     def __call__(
         self, images: Tensor, labels: Tensor, classes: int, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Draws and applies."""
+        """Draws random numbers and applies the augmentation."""
         drawn = tuple(numbers.to(images.device) for numbers in self.draw(images.shape, generator))
         return self.apply(images, labels, classes, drawn)
 
@@ -78,7 +78,7 @@ def augmented(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _moves(shape: torch.Size, generator: torch.Generator) -> Tensor:
-    """`[b, 5]` in [-1, 1]: flip, rotation, zoom, and shifts across and down."""
+    """Draws `[b, 5]` numbers in [-1, 1]: flip, rotation, zoom, and shifts across and down."""
     return torch.rand(5, shape[0], generator=generator).t() * 2 - 1
 
 

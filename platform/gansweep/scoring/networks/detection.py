@@ -66,20 +66,20 @@ def train_detectors(
     *,
     together: bool | None = None,
 ) -> list[nn.Module]:
-    """The detectors of an arm, as `train_detector` gives for each of the `seeds`.
+    """Trains the detectors of an arm, one for each seed: see `train_detector`.
 
-    Together they are one network with stacked weights, which a GPU trains in little more than the time of one. Sums are
-    then added in another order: probabilities agree with those of detectors trained one by one to 1e-3 where training
-    is stable. Detectors with random numbers of their own, as for dropout, are always trained one by one.
+    Detectors trained together are one network with stacked weights, which a GPU trains in little more than the time of
+    one. The order of sums then differs: if training is stable, probabilities agree to 1e-3 with those of detectors
+    trained one by one. Detectors with random numbers of their own, such as dropout, are always trained one by one.
 
     Args:
-        recipe: the same in every arm.
+        recipe: training recipe, the same in every arm.
         real: training images.
         synthetic: samples to mix in, or None.
-        synthetic_fraction: of the batch, in [0, 1].
-        seeds: of the detectors.
-        device: where they train and stay.
-        together: whether to train them together; None: on a GPU. On a CPU it is no faster.
+        synthetic_fraction: fraction of the batch in [0, 1].
+        seeds: seeds of the detectors.
+        device: device for training, on which the detectors stay.
+        together: whether to train them together; None: on a GPU. On a CPU it is not faster.
     """
     if not len(seeds):
         return []
@@ -96,7 +96,7 @@ def _examples(
 
 
 def _losses(logits: Tensor, labels: Tensor) -> Tensor:
-    """The loss of each detector, `[s]`, of logits `[s, b, classes]`."""
+    """Returns the loss of each detector, `[s]`, from logits `[s, b, classes]`."""
     seeds, batch, classes = logits.shape
     each = functional.cross_entropy(logits.reshape(seeds * batch, classes), labels, reduction="none")
     return each.view(seeds, batch).mean(1)

@@ -61,24 +61,24 @@ def train_segmenters(
     *,
     together: bool | None = None,
 ) -> list[nn.Module]:
-    """The segmenters of an arm, as `train_segmenter` gives for each of the `seeds`.
+    """Trains the segmenters of an arm, one for each seed: see `train_segmenter`.
 
-    Together they are one network with stacked weights: see `gansweep.scoring.networks.detection.train_detectors`.
+    They can be trained together like detectors: see `gansweep.scoring.networks.detection.train_detectors`.
 
     Args:
-        recipe: the same in every arm.
+        recipe: training recipe, the same in every arm.
         real: training images with masks.
         synthetic: samples with masks to mix in, or None.
-        synthetic_fraction: of the batch, in [0, 1].
-        seeds: of the segmenters.
-        device: where they train and stay.
+        synthetic_fraction: fraction of the batch in [0, 1].
+        seeds: seeds of the segmenters.
+        device: device for training, on which the segmenters stay.
         together: whether to train them together; None: on a GPU.
     """
     from monai.losses import DiceCELoss
 
     if not len(seeds):
         return []
-    # Over the batch: the Dice loss of an image without a lesion says nothing of how wrong its segmentation is.
+    # Over the batch, because the Dice loss of an image without a lesion does not measure how wrong its mask is.
     objective = DiceCELoss(sigmoid=True, batch=True)
     joined = _joined(real)
     others = None if synthetic is None else _joined(synthetic)
@@ -102,7 +102,7 @@ def _examples(
     feed = Feed(recipe, batches, seeds, "classical" if recipe.augmentation else None)
 
     def at(step: int) -> tuple[Tensor, Tensor]:
-        """Images and their masks in {0, 1}."""
+        """Returns images and their masks in {0, 1}."""
         joined, _ = feed.at(step)
         return joined[:, :-1], (joined[:, -1:] >= 0.5).float()
 
@@ -110,7 +110,7 @@ def _examples(
 
 
 def _losses(objective: nn.Module, logits: Tensor, masks: Tensor) -> Tensor:
-    """The loss of each segmenter, `[s]`, of logits `[s, b, 1, H, W]`."""
+    """Returns the loss of each segmenter, `[s]`, from logits `[s, b, 1, H, W]`."""
     return torch.stack([objective(*pair) for pair in zip(logits, masks.view_as(logits), strict=True)])
 
 

@@ -1,7 +1,7 @@
-"""How well a score repeats itself: the intraclass correlation, and the parts that its variance has.
+"""Reliability of a score: the intraclass correlation and the components of its variance.
 
-A search trusts the order that a score puts configurations into. That order is worth something if trainings of one
-configuration get scores that are more alike than those of different configurations.
+A search relies on the order in which a score puts configurations. That order is meaningful if the scores of one
+configuration's trainings are more alike than those of different configurations.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class Reliability:
     """The intraclass correlation of a score.
 
     Args:
-        value: part of the variance of one training's score that is due to its configuration; 1: it repeats itself, 0
-            or less: it does not know one configuration from another.
-        low, high: 95 % interval, by the F distribution.
+        value: fraction of the variance of one training's score that is due to its configuration. 1: trainings of a
+            configuration have equal scores; 0 or less: the score does not distinguish configurations.
+        low, high: 95 % interval, from the F distribution.
     """
 
     value: float
@@ -39,12 +39,12 @@ class Reliability:
 
 @dataclass(frozen=True)
 class Components:
-    """Variances that add up to that of a score with one generator and one detector.
+    """Components of the variance of a score with one generator and one detector.
 
     Args:
-        configuration: what the search is after.
-        generator: between trainings of the generator, of one configuration.
-        detector: between detectors, of one generator.
+        configuration: variance between configurations, which the search looks for.
+        generator: variance between the generators of one configuration.
+        detector: variance between the detectors of one generator.
     """
 
     configuration: float
@@ -52,12 +52,12 @@ class Components:
     detector: float
 
     def repeated(self, generators: int, detectors: int, patients: float = 0.0) -> float:
-        """The intraclass correlation of a mean over so many generators, with so many detectors each.
+        """Returns the intraclass correlation of a mean over several generators with several detectors each.
 
         Args:
-            generators: trainings of each configuration.
-            detectors: of each generator.
-            patients: variance that the patients add; more trainings do not lessen it.
+            generators: number of generators per configuration.
+            detectors: number of detectors per generator.
+            patients: variance between patients, which more trainings do not reduce.
         """
         noise = self.generator / generators + self.detector / (generators * detectors) + patients
         whole = self.configuration + noise
@@ -65,13 +65,13 @@ class Components:
 
 
 def reliability(scores: Floats) -> Reliability:
-    """Intraclass correlation of single scores, one-way random effects, within cohorts.
+    """Returns the intraclass correlation of single scores: one-way random effects, within cohorts.
 
-    Cohorts differ in difficulty; a search has one. So each cohort's mean is taken off first, and costs a degree of
-    freedom.
+    Cohorts differ in difficulty, but a search has only one. The mean of each cohort is therefore subtracted first,
+    which costs a degree of freedom.
 
     Args:
-        scores: `[cohorts, configurations, seeds]`, at least two configurations and two seeds, all finite.
+        scores: finite scores `[cohorts, configurations, seeds]` of at least two configurations and two seeds.
 
     Source:
         Shrout & Fleiss 1979, "Intraclass Correlations: Uses in Assessing Rater Reliability", ICC(1, 1).
@@ -93,12 +93,12 @@ def reliability(scores: Floats) -> Reliability:
 
 
 def components(scores: Floats) -> Components:
-    """Variance components of scores of detectors within generators within configurations, within cohorts.
+    """Returns the variance components of detectors within generators within configurations within cohorts.
 
-    Estimated from the mean squares of the nested analysis of variance; one that comes out negative is 0.
+    They are estimated from the mean squares of the nested analysis of variance. Negative estimates are set to 0.
 
     Args:
-        scores: `[cohorts, configurations, generators, detectors]`, at least two of each but cohorts, all finite.
+        scores: finite scores `[cohorts, configurations, generators, detectors]`, at least two of each except cohorts.
 
     Source:
         Searle, Casella & McCulloch 1992, "Variance Components", chapter 3.
@@ -117,7 +117,7 @@ def components(scores: Floats) -> Components:
 
 
 def _mean_squares(scores: Floats) -> tuple[float, float]:
-    """Between configurations and within, of `[cohorts, configurations, seeds]`."""
+    """Returns the mean squares between and within configurations of scores `[cohorts, configurations, seeds]`."""
     seeds = scores.shape[-1]
     between = seeds * scores.mean(-1).var(-1, ddof=1).mean()
     within = scores.var(-1, ddof=1).mean()

@@ -115,7 +115,7 @@ class PretendedGpu(TorchDispatchMode):
         return out
 
     def round_trips(self) -> Counter[str]:
-        """Returns waits, copies and stray scalars: everything that stops the host from running ahead of the GPU."""
+        """Returns waits, copies and stray scalars together: all that stops the host from running ahead of the GPU."""
         return self.waits + self.copies + self.strays
 
     def _count(self, func: Any, args: Any, tensors: list[torch.Tensor], devices: list[torch.device]) -> None:
