@@ -117,6 +117,7 @@ def test_an_object_store_that_fails_for_a_while_is_waited_for(
     status: int, s3: tuple[FlakyS3, str], tmp_path: Path, cohort_path: Path
 ) -> None:
     flaky, storage = s3
+    storage = storage.replace("/runs?", f"/runs-{status}?")
     driver = Driver(tmp_path, cohort_path, *SHORT, "--trials=2", storage=storage)
     driver.says(r"report 2/6")
     flaky.answer = status
