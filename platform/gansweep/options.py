@@ -214,6 +214,11 @@ class RepeatOptions(RetrainingOptions):
     """How leaders are retrained: the options of `gansweep repeat` and `gansweep.repeat`."""
 
     leaders: int = Field(2, ge=1, description="Number of configurations, best first.")
+    trial: tuple[str, ...] = Field(
+        (),
+        description="These trials instead of the leaders. A trial that was stopped early is trained to its end.",
+        json_schema_extra={"metavar": "ID,ID,..."},
+    )
     repeats: int = Field(3, ge=2, description="Fresh trainings of each, including earlier ones.")
     # Different from the seeds of `confirm` (from 10 000), whose trainings must be new.
     seed: int = Field(20_000, ge=0, description="First of the fresh seeds.")

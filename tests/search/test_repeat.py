@@ -89,6 +89,26 @@ def test_without_a_completed_trial_there_is_nothing_to_repeat(
         repeat(empty, experiment.trainables, cache=tmp_path / "cache")
 
 
+def test_named_trials_are_trained_to_their_end_even_if_the_search_stopped_them(store: Store) -> None:
+    stopped = replace(store.latest_rows()[0], status="stopped", stopped_at=4)
+    store.write_trial(stopped)
+    wanted = list(_wanted(store, RepeatOptions(trial=("0000", "0002", "0000"), repeats=2)))
+    assert [(row.repeat_of, row.config.seed) for row in wanted] == [
+        ("0000", 20_000),
+        ("0000", 20_001),
+        ("0002", 20_000),
+        ("0002", 20_001),
+    ]
+    assert wanted[0].config == stopped.config.derive({"seed": 20_000})
+    for row in wanted[:2]:
+        store.write_trial(replace(row, status="completed", scores={"fid": 1.0, "accuracy": 0.95}))
+    # It is then the first of the leaderboard, and its repeats are found under the same name.
+    assert leaderboard(store)[0].trial_id == "0000-20000"
+    assert not [row for row in _wanted(store, RepeatOptions(leaders=1, repeats=2)) if row.repeat_of == "0000"]
+    with pytest.raises(ConfigError, match="--trial: unknown trial '0009'; did you mean"):
+        list(_wanted(store, RepeatOptions(trial=("0009",))))
+
+
 def test_a_mistake_is_told_before_anything_starts(
     store: Store, experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

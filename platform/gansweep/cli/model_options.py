@@ -145,8 +145,10 @@ def _parsed(value: Any, name: str, field: FieldInfo) -> Any:
         return (value or {}) if get_args(kind)[1] is str else parse_settings(value)
     if _is_dicts(kind):
         return tuple(parse_group(text, option_of(name, field)) for text in value or ())
-    if kind is None or value is None:
+    if kind is None:
         return value
+    if value is None:
+        return None if field.is_required() else field.get_default(call_default_factory=True)
     if float in get_args(kind):
         return parse_numbers(value, option_of(name, field), _metavar(field) or "NUMBER,NUMBER,...")
     return parse_names(value)

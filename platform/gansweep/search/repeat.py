@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
+from gansweep.errors import unknown_name
 from gansweep.options import RepeatOptions
 from gansweep.scoring.metrics.formatting import score_text
 from gansweep.search.cluster import check_capacity, ray_cluster
@@ -21,11 +22,14 @@ from gansweep.search.retraining import REPORTS, ranked_leaders, retraining_footp
 from gansweep.search.side_by_side import train_side_by_side
 from gansweep.store.filesystem import PATIENCE_S
 from gansweep.store.interims import interims_logged
+from gansweep.store.ranking import rank_trials
 from gansweep.store.schema import ReportRow, TrialRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    import pandas as pd
 
     from gansweep.config import TrialConfig
     from gansweep.contracts import Trainables
@@ -90,8 +94,12 @@ def repeat(
 
 def _wanted(store: Store, options: RepeatOptions) -> Iterator[TrialRow]:
     """Yields the missing trainings, as their initial rows."""
-    leaders, ranked = ranked_leaders(store, options.leaders, "repeat")
-    for name in leaders:
+    if options.trial:
+        ranked = rank_trials(store.latest_trials(), store.info.objectives)
+        names = _configurations(ranked, options.trial)
+    else:
+        names, ranked = ranked_leaders(store, options.leaders, "repeat")
+    for name in names:
         rows = ranked[ranked["configuration"] == name]
         used = {store.config(trial_id).seed for trial_id in rows["trial_id"]}
         fresh = rows[rows["repeat_of"].fillna("") != ""]
@@ -108,6 +116,19 @@ def _wanted(store: Store, options: RepeatOptions) -> Iterator[TrialRow]:
         for _ in range(missing - len(again)):
             number = next(free)
             yield _begun(f"{name}-{number}", 0, name, config.derive({"seed": number}))
+
+
+def _configurations(ranked: pd.DataFrame, trials: Sequence[str]) -> list[str]:
+    """Returns the configurations of these trials, each once.
+
+    Raises:
+        ConfigError: there is no such trial.
+    """
+    configurations = dict(zip(ranked["trial_id"], ranked["configuration"], strict=True))
+    for trial in trials:
+        if trial not in configurations:
+            raise unknown_name("trial", trial, configurations, where="--trial")
+    return list(dict.fromkeys(configurations[trial] for trial in trials))
 
 
 def _begun(trial_id: str, attempt: int, of: str, config: TrialConfig) -> TrialRow:

@@ -32,7 +32,10 @@ def start_of(uri: str, frozen: int, cohort: Cohort, trainables: Trainables) -> S
             this cohort, or its critic has too few blocks.
     """
     store = Store.open(uri)
-    (leader,), _ = ranked_leaders(store, 1, "start from")
+    (leader,), ranked = ranked_leaders(store, 1, "start from")
+    completed = ranked.loc[(ranked["configuration"] == leader) & (ranked["status"] == "completed"), "trial_id"]
+    if leader not in set(completed):
+        leader = str(completed.iloc[0])  # the search stopped the leader itself; a repeat of it was trained to its end
     config = store.config(leader)
     state = store.checkpoint(leader).read_for(config)
     start = Start(f"trial {leader} of {store.info.name}", config, state["networks"], frozen)
