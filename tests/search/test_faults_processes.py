@@ -6,6 +6,7 @@ The tests follow one sweep through its night, in their order.
 from __future__ import annotations
 
 import os
+import re
 import signal
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.ray, pytest.mark.acceptance, pytest.mark.timeout(900)]
 
-TRIALS = 24
+TRIALS = 40
 
 
 @pytest.fixture(scope="module")
@@ -74,26 +75,36 @@ def night(cluster: Any, folder: Path, cohort_path: Path) -> Iterator[list[Driver
         driver.process.kill()
 
 
+def _both_train(driver: Driver) -> None:
+    """Waits until a worker on each node trains."""
+    until(lambda: len(processes("RayTrainWorker")) == 2, 240, lambda: driver.log)
+    said = len(re.findall(r"report \d/6", driver.log))
+    driver.says(r"report \d/6", times=said + 4)
+
+
 def test_a_killed_worker_is_replaced(night: list[Driver]) -> None:
-    night[-1].says(r"report 1/6", times=2)
+    _both_train(night[-1])
     victim = processes("RayTrainWorker")[0]
     victim.kill()
     night[-1].says(r"trial \d+: its workers died; other workers go on from its last checkpoint")
 
 
 def test_a_killed_trial_actor_is_replaced(night: list[Driver]) -> None:
+    _both_train(night[-1])
     victim = processes("ResourceTrainable")[0]  # Tune's wrapper of the trial
     victim.kill()
     night[-1].says(r"trial \d+: its process died; it goes on from its last checkpoint")
 
 
 def test_a_killed_train_controller_is_replaced(night: list[Driver]) -> None:
+    _both_train(night[-1])
     victim = processes("TrainController")[0]
     victim.kill()
     night[-1].says(r"trial \d+: its worker group died \(.*\); another begins in its place")
 
 
 def test_a_stopped_worker_is_replaced(night: list[Driver]) -> None:
+    _both_train(night[-1])
     victim = processes("RayTrainWorker")[0]
     victim.suspend()
     night[-1].says(r"have said nothing for \d+ s, so they count as hung", timeout_s=400)
@@ -101,6 +112,7 @@ def test_a_stopped_worker_is_replaced(night: list[Driver]) -> None:
 
 
 def test_a_lost_raylet_costs_its_trial_no_result(night: list[Driver], cluster: Any) -> None:
+    _both_train(night[-1])
     cluster.remove_node(cluster.workers.pop(), allow_graceful=False)
     night[-1].says(r"trial \d+: a node was lost under it; it waits for room on the cluster", timeout_s=120)
     cluster.workers.append(cluster.add_node(num_cpus=1, **cluster.size))
