@@ -10,6 +10,7 @@ import pytest
 
 from gansweep.cohort.dataset import Cohort
 from gansweep.cohort.ingest.run import IngestSettings, ingest
+from gansweep.cohort.sources.columns import Columns
 from gansweep.cohort.sources.find import find_sources
 from gansweep.errors import CohortError
 
@@ -89,7 +90,7 @@ def test_a_participant_without_a_group_is_left_out(bids: Path) -> None:
 
 def test_columns_of_participants_in_any_case(bids: Path) -> None:
     edit(bids, "participant_id\tgroup", "Participant_ID\tGroup ")
-    assert len(find_sources(bids)[0]) == len(find_sources(bids, label_column="GROUP")[0]) == 6
+    assert len(find_sources(bids)[0]) == len(find_sources(bids, columns=Columns(label="GROUP"))[0]) == 6
 
 
 @pytest.mark.parametrize(
@@ -105,7 +106,7 @@ def test_participants_that_cannot_be_used(bids: Path, old: str, new: str, encodi
         find_sources(bids)
 
 
-@pytest.mark.parametrize("option", ["split_column", "paired_column"])
+@pytest.mark.parametrize("option", ["patient", "split", "paired"])
 def test_a_column_asked_for_in_vain(bids: Path, option: str) -> None:
     with pytest.raises(CohortError, match="no CSV to take column 'fold' from; name it with --labels"):
-        find_sources(bids, **{option: "fold"})
+        find_sources(bids, columns=Columns(**{option: "fold"}))

@@ -66,7 +66,9 @@ def rows(tmp_path: Path) -> pd.DataFrame:
 
 def test_a_row_given_twice(tmp_path: Path, rows: pd.DataFrame) -> None:
     pd.concat([rows, rows[:2]]).to_csv(tmp_path / "labels.csv", index=False)
-    assert left_out(tmp_path, tmp_path / "out") == ["0.png", "1.png"]
+    made = ingest(tmp_path, tmp_path / "out", IngestSettings(size=16))
+    assert made.info.left_out == {"is listed more than once": 2}
+    assert pd.read_parquet(made.path / "rejected.parquet")["path"].tolist() == ["0.png", "1.png"]
 
 
 def test_equal_files_of_unknown_patients_stay_in_one_split(tmp_path: Path, rows: pd.DataFrame) -> None:

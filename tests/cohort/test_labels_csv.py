@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gansweep.cohort.sources.columns import Columns
 from gansweep.cohort.sources.find import find_sources
 from gansweep.errors import CohortError
 from tests.cohort.scans import CLASSES, cohort_of, write_picture, write_slice
@@ -30,7 +31,7 @@ def write_rows(root: Path, rows: list[tuple[str, ...]], mark: str = ",") -> None
 
 
 def found(root: Path, source: Path, **options: str) -> list[tuple[str, str]]:
-    sources, rejected = find_sources(source, root / "labels.csv", **options)
+    sources, rejected = find_sources(source, root / "labels.csv", columns=Columns(**options))
     assert not rejected
     assert all(item.path.is_file() for item in sources)
     return [(item.name, item.label) for item in sources]
@@ -71,15 +72,15 @@ def test_a_split_column_in_another_case_is_kept(root: Path) -> None:
 
 @pytest.mark.parametrize(
     ("option", "flag"),
-    [("split_column", "--split-column"), ("paired_column", "--paired-column"), ("label_column", "--label-column")],
+    [("split", "--split-column"), ("paired", "--paired-column"), ("label", "--label-column")],
 )
 def test_a_column_that_was_asked_for_must_be_there(root: Path, option: str, flag: str) -> None:
     write_rows(root, ROWS)
     with pytest.raises(CohortError, match=rf"labels.csv: no column 'fold' \(columns: path, label\).*{flag}"):
-        find_sources(root, **{option: "Fold"})
+        find_sources(root, columns=Columns(**{option: "Fold"}))
     (root / "labels.csv").unlink()
     with pytest.raises(CohortError, match="no CSV to take column 'Fold' from"):
-        find_sources(root, **{option: "Fold"})
+        find_sources(root, columns=Columns(**{option: "Fold"}))
 
 
 @pytest.mark.parametrize("name", ["x" * 300 + ".png", "a\0.png"])
@@ -139,14 +140,14 @@ def test_line_numbers_count_empty_lines(root: Path) -> None:
 
 def test_any_column_for_the_path(root: Path) -> None:
     write_rows(root, [("Image File", "label"), *ROWS[1:]])
-    assert found(root, root, path_column="image file") == ROWS[1:]
+    assert found(root, root, path="image file") == ROWS[1:]
     with pytest.raises(CohortError, match=r"no column 'path'.*--path-column: --path-column 'image file'"):
         find_sources(root)
     with pytest.raises(CohortError, match=r"no column 'gone'.*--path-column"):
-        find_sources(root, path_column="gone")
+        find_sources(root, columns=Columns(path="gone"))
     (root / "labels.csv").unlink()
     with pytest.raises(CohortError, match="no CSV to take column 'gone' from"):
-        find_sources(root, path_column="gone")
+        find_sources(root, columns=Columns(path="gone"))
 
 
 def test_names_in_another_case_or_unicode_form(root: Path) -> None:

@@ -16,7 +16,7 @@ from gansweep.cohort.ingest.copies import (
     without_leaking_copies,
 )
 from gansweep.cohort.ingest.duplicates import join, near_pairs
-from gansweep.cohort.ingest.identity import identities, spellings
+from gansweep.cohort.ingest.identity import identities, rounded, spellings
 from gansweep.cohort.ingest.leaks import Leak, leak_error
 from gansweep.cohort.ingest.reading import folder_key
 from gansweep.cohort.ingest.split import SPLITS, check_given, draw_split
@@ -90,6 +90,12 @@ def assign(pictures: list[Picture], settings: IngestSettings, pseudonyms: Pseudo
     if joined:
         warnings.append(
             f"{joined} patients have identifiers that differ only in case, leading zeros, '.0' or a dash: each is one"
+        )
+    short = rounded(pictures)
+    if short:
+        warnings.append(
+            f"{short} patients have identifiers like 1.2E+05, which a spreadsheet has rounded: each may be several "
+            "patients; write the column as text"
         )
     if settings.label_per == "patient" and settings.label_from == "labels":
         _refuse_two_labels(pictures, hashes)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from unicodedata import category
 
 from gansweep.cohort.ingest.split import SPLITS
-from gansweep.cohort.sources.words import look_alikes
+from gansweep.cohort.sources.words import look_alikes, may_be_missing
 from gansweep.errors import CohortError
 
 if TYPE_CHECKING:
@@ -114,11 +114,16 @@ def class_warnings(counts: Counts, positive: str) -> list[str]:
 
 
 def label_warnings(labels: set[str]) -> list[str]:
-    """Returns a warning if several class names may mean the same class."""
+    """Returns warnings if class names may mean the same class, or a missing value."""
+    warnings = []
     pairs = look_alikes(labels)
-    if not pairs:
-        return []
-    shown = ", ".join(f"{first!r} and {second!r}" for first, second in pairs[:5])
-    more = f" and {len(pairs) - 5} more pairs" if len(pairs) > 5 else ""
-    old, new = pairs[0]
-    return [f"class names look alike: {shown}{more}; join them with --map '{old}={new}'"]
+    if pairs:
+        shown = ", ".join(f"{first!r} and {second!r}" for first, second in pairs[:5])
+        more = f" and {len(pairs) - 5} more pairs" if len(pairs) > 5 else ""
+        old, new = pairs[0]
+        warnings.append(f"class names look alike: {shown}{more}; join them with --map '{old}={new}'")
+    doubtful = [label for label in sorted(labels) if may_be_missing(label)]
+    if doubtful and len(labels) > 1:
+        shown = ", ".join(repr(label) for label in doubtful)
+        warnings.append(f"class {shown} may stand for missing labels; --classes takes only the others")
+    return warnings

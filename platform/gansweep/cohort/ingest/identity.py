@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import re
 import secrets
 from collections import defaultdict
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from gansweep.cohort.ingest.reading import Picture
 
-__all__ = ["Pseudonyms", "identities", "spellings"]
+__all__ = ["Pseudonyms", "identities", "rounded", "spellings"]
 
 
 def identities(pictures: Sequence[Picture]) -> list[str]:
@@ -49,6 +50,12 @@ def spellings(pictures: Sequence[Picture]) -> int:
         if picture.patient:
             ways[patient_spelling(picture.patient)].add(picture.patient)
     return sum(len(forms) > 1 for forms in ways.values())
+
+
+def rounded(pictures: Sequence[Picture]) -> int:
+    """Returns the number of identifiers such as 1.2E+05: a spreadsheet writes long numbers so, and drops digits."""
+    names = {picture.patient for picture in pictures}
+    return sum(re.fullmatch(r"\d([.,]\d+)?e\+\d+", name, re.IGNORECASE) is not None for name in names)
 
 
 def _first_spellings(pictures: Sequence[Picture]) -> list[str]:

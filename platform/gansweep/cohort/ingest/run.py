@@ -31,6 +31,7 @@ from gansweep.cohort.ingest.split import SPLITS, check_given
 from gansweep.cohort.ingest.spool import spool_in
 from gansweep.cohort.ingest.writing import manifest_of, write_arrays
 from gansweep.cohort.intensity import window_named
+from gansweep.cohort.sources.columns import Columns
 from gansweep.cohort.sources.find import find_sources
 from gansweep.cohort.sources.hiding import shown_name
 from gansweep.cohort.sources.source import Rejected, Source, format_of
@@ -96,10 +97,13 @@ def ingest(
     sources, rejected = find_sources(
         Path(source),
         settings.labels,
-        path_column=settings.path_column,
-        label_column=settings.label_column,
-        split_column=settings.split_column,
-        paired_column=settings.paired_column,
+        columns=Columns(
+            path=settings.path_column,
+            label=settings.label_column,
+            patient=settings.patient_column,
+            split=settings.split_column,
+            paired=settings.paired_column,
+        ),
         labelled=settings.label_from == "labels",
         relabel=settings.map,
     )

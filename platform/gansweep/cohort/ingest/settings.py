@@ -58,6 +58,9 @@ class IngestSettings(Frozen):
     label_from: Literal["labels", "mask"] = Field("labels", description="Take labels from the source or the masks.")
     label_per: Literal["patient", "image"] = Field("patient", description="What has one label.")
     label_column: str | None = Field(None, description="Column with the label, in the CSV or participants.tsv.")
+    patient_column: str | None = Field(
+        None, description="Column of the CSV with the patient. Default: patient_id, or a name like it."
+    )
     split_column: str = Field("split", description="Column of the CSV with the split.")
     paired_column: str | None = Field(None, description="Column of the CSV with the image of the other kind.")
     resplit: bool = Field(False, description="Ignore the split that the CSV or the folders give.")

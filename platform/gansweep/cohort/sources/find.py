@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gansweep.cohort.sources.bids import find_bids, is_bids
+from gansweep.cohort.sources.columns import Columns
 from gansweep.cohort.sources.folders import sources_of_folders
-from gansweep.cohort.sources.labels_csv import Columns, sources_of_csv
+from gansweep.cohort.sources.labels_csv import sources_of_csv
 from gansweep.cohort.sources.relabelling import Relabelling
 from gansweep.errors import CohortError
 
@@ -23,10 +24,7 @@ def find_sources(
     root: Path,
     labels: Path | None = None,
     *,
-    path_column: str | None = None,
-    label_column: str | None = None,
-    split_column: str = "split",
-    paired_column: str | None = None,
+    columns: Columns | None = None,
     labelled: bool = True,
     relabel: Mapping[str, str] | None = None,
 ) -> tuple[list[Source], list[Rejected]]:
@@ -34,12 +32,9 @@ def find_sources(
 
     Args:
         root: the user's folder.
-        labels: a labels CSV; None: `labels.csv` in `root` if it exists, else BIDS, else one folder per class.
-        path_column: column of the CSV with the path; None: `path`.
-        label_column: column with the label; None: `label`, and for BIDS the first common name.
-        split_column: column of the CSV with train, val or test.
-        paired_column: column of the CSV with the image of the other modality; None: `paired`, or the first that begins
-            with `paired_`.
+        labels: a labels CSV; None: `labels.csv` in `root`, in any case, if it exists, else BIDS, else one folder per
+            class.
+        columns: columns of the CSV that the user named; for BIDS, that of the label.
         labelled: whether images need labels; False if the labels come from masks.
         relabel: new labels by old ones.
 
@@ -53,26 +48,32 @@ def find_sources(
     root = Path(root)
     if not root.is_dir():
         raise CohortError("no such folder", where=str(root), fix="name the folder that holds the images")
-    if labels is None and (root / "labels.csv").is_file():
-        labels = root / "labels.csv"
+    labels = _labels_in(root) if labels is None else labels
+    columns = columns or Columns()
     renamed = Relabelling(relabel)
     if labels is not None:
-        columns = Columns(path_column, label_column, split_column, paired_column)
         found = sources_of_csv(root, Path(labels), columns, labelled, renamed)
     else:
         bids = is_bids(root)
-        _refuse_columns(
-            root,
-            path_column,
-            None if bids else label_column,
-            paired_column,
-            None if split_column == "split" else split_column,
-        )
+        split = None if columns.split == "split" else columns.split
+        _refuse_columns(root, columns.path, None if bids else columns.label, columns.patient, columns.paired, split)
         found = (
-            find_bids(root, label_column, labelled, renamed) if bids else sources_of_folders(root, labelled, renamed)
+            find_bids(root, columns.label, labelled, renamed) if bids else sources_of_folders(root, labelled, renamed)
         )
     renamed.check()
     return found
+
+
+def _labels_in(root: Path) -> Path | None:
+    """Returns `labels.csv` in a folder, or the only file of that name in another case."""
+    exact = root / "labels.csv"
+    if exact.is_file():
+        return exact
+    alike = [path for path in root.iterdir() if path.name.casefold() == exact.name and path.is_file()]
+    if len(alike) > 1:
+        names = " and ".join(sorted(path.name for path in alike))
+        raise CohortError(f"has {names}", where=str(root), fix="name one of them with --labels")
+    return alike[0] if alike else None
 
 
 def _refuse_columns(root: Path, *columns: str | None) -> None:

@@ -2,43 +2,28 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gansweep.cohort.sources.columns import columns_of
+from gansweep.cohort.sources.locator import Locator, exists
 from gansweep.cohort.sources.masks import masks_of, with_masks
 from gansweep.cohort.sources.source import Rejected, Source, normal_split, subject_in
-from gansweep.cohort.sources.tables import Table, column_name, read_table, require_column
+from gansweep.cohort.sources.tables import read_table
 from gansweep.cohort.sources.walk import leaves, walk
-from gansweep.cohort.sources.words import canonical, given, known_patient
+from gansweep.cohort.sources.words import canonical, given, known_patient, patient_spelling
 from gansweep.errors import CohortError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from gansweep.cohort.sources.columns import Columns
     from gansweep.cohort.sources.relabelling import Relabelling
+    from gansweep.cohort.sources.tables import Table
 
-__all__ = ["Columns", "sources_of_csv"]
+__all__ = ["sources_of_csv"]
 
 UNLISTED = "has no row in the labels CSV"
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Columns named by the user, as typed; None: the usual name.
-
-    Args:
-        path: column of the image's path.
-        label: column of the label.
-        split: column of the split.
-        paired: column of the image of the other modality.
-    """
-
-    path: str | None = None
-    label: str | None = None
-    split: str = "split"
-    paired: str | None = None
 
 
 def sources_of_csv(
@@ -62,42 +47,48 @@ def sources_of_csv(
         CohortError: the table is unreadable, has no rows, or lacks a column that is required or was named.
     """
     read = read_table(table)
-    columns = _columns(table, read.columns, named, labelled)
-    locate = _Locator(root, table)
-    sources = []
-    rejected = []
+    columns = columns_of(table, read, named, labelled)
+    locate = Locator(root, table)
+    sources: list[Source] = []
+    rejected: list[Rejected] = []
+    listed: dict[Path, list[tuple[int, Source]]] = {}
     for row, line in zip(read.rows, read.lines, strict=True):
         where = f"{table.name} line {line}"
-        _refuse_swallowed_rows(row, [*columns.values(), "patient_id"], where)
+        _refuse_swallowed_rows(row, list(columns.values()), where)
         cells = {key: canonical(row.get(columns[key], "")) for key in ("path", "mask", "paired")}
         files = {key: locate(cell if key == "path" else given(cell)) for key, cell in cells.items()}
         label = relabel(row.get(columns["label"], "")) if labelled else ""
         reason = _problem_of(files, locate, where, row.get(columns["label"], "") if labelled and not label else None)
         name = cells["path"] or f"line {line}"
-        patient = known_patient(row.get("patient_id", ""))
+        patient = known_patient(row.get(columns["patient"], ""))
         if reason or files["path"] is None:
-            existing = files["path"] if files["path"] and _exists(files["path"]) else None
+            existing = files["path"] if files["path"] and exists(files["path"]) else None
             rejected.append(Rejected(name, reason, path=existing, patient=patient or subject_in(name)))
             continue
-        sources.append(
-            Source(
-                files["path"],
-                name,
-                label=label,
-                patient=patient,
-                folder=subject_in(name),
-                split=normal_split(row.get(columns["split"], "")),
-                mask=files["mask"],
-                paired=files["paired"],
-            )
+        source = Source(
+            files["path"],
+            name,
+            label=label,
+            patient=patient,
+            folder=subject_in(name),
+            split=normal_split(row.get(columns["split"], "")),
+            mask=files["mask"],
+            paired=files["paired"],
         )
+        before = listed.setdefault(source.path.resolve(), [])
+        _refuse_two_patients(source, before, where)
+        if any(_same_row(source, other) for _, other in before):
+            rejected.append(Rejected.of(source, "is listed more than once", bad=False))
+            continue
+        before.append((line, source))
+        sources.append(source)
     if not sources and not rejected:
         raise CohortError("lists no images", where=table.name, fix="add a row for each image")
 
-    beside, others = _unlisted(root, read, locate)
+    beside, others = _unlisted(root, read, locate, set(listed))
     if "mask" not in read.columns:
-        sources, beside, listed = _with_masks_beside(sources, beside, root)
-        rejected += listed
+        sources, beside, masks = _with_masks_beside(sources, beside, root)
+        rejected += masks
     left_out = [
         Rejected(str(path.relative_to(root)), UNLISTED, bad=False, path=path, patient=subject_in(path.name))
         for path in beside
@@ -117,74 +108,21 @@ def _refuse_swallowed_rows(row: dict[str, str], used: Sequence[str], where: str)
         )
 
 
-def _columns(table: Path, columns: list[str], named: Columns, labelled: bool) -> dict[str, str]:
-    """Returns the name of each column ("" if there is none), after checking that required and named columns exist."""
-    path = column_name(named.path or "path")
-    label = column_name(named.label or "label")
-    split = column_name(named.split)
-    likely = next((name for name in columns if any(word in name for word in ("path", "file", "image", "name"))), "")
-    example = f": --path-column {likely!r}" if likely else ""
-    require_column(path, columns, table, f"add it, or name the column of the path with --path-column{example}")
-    if labelled or named.label:
-        hint = "add it, name another with --label-column, or take labels from masks with --label-from mask"
-        require_column(label, columns, table, hint)
-    if split != "split":
-        require_column(split, columns, table, "name the column of the split with --split-column")
-    if named.paired:
-        paired = column_name(named.paired)
-        require_column(paired, columns, table, "name the column of the pairs with --paired-column")
-    else:
-        paired = next((name for name in columns if name == "paired" or name.startswith("paired_")), "")
-    return {"path": path, "label": label, "split": split, "mask": "mask", "paired": paired}
+def _refuse_two_patients(source: Source, before: Sequence[tuple[int, Source]], where: str) -> None:
+    """Refuses a row that gives a file another patient than an earlier row: one of the two would be a leak."""
+    for line, other in before:
+        if source.patient and other.patient and patient_spelling(source.patient) != patient_spelling(other.patient):
+            what = f"{where}: the file has another patient than on line {line}"
+            raise CohortError(what, fix="correct the rows: a file has one patient")
 
 
-class _Locator:
-    """Finds the files that a CSV names, below the source folder or beside the CSV.
-
-    Separators may be / or those of Windows. If there is no such file, one that differs only in case or in Unicode form
-    is used, provided that there is exactly one.
-    """
-
-    def __init__(self, root: Path, table: Path) -> None:
-        self.folders = tuple(dict.fromkeys((root, table.parent)))
-        self._table = table
-        self._by_name: dict[str, set[Path]] | None = None
-
-    def __call__(self, cell: str) -> Path | None:
-        if not cell:
-            return None
-        candidates = [
-            folder / name for name in dict.fromkeys((cell, cell.replace("\\", "/"))) for folder in self.folders
-        ]
-        there = next((path for path in candidates if _exists(path)), None)
-        if there is not None:
-            return there
-        if self._by_name is None:
-            self._by_name = self._names()
-        alike = self._by_name.get(_folded(cell), set())
-        return min(alike) if len(alike) == 1 else candidates[0]
-
-    def _names(self) -> dict[str, set[Path]]:
-        names: dict[str, set[Path]] = defaultdict(set)
-        for folder in self.folders:
-            for path in walk(folder)[0] if folder.is_dir() else []:
-                names[_folded(str(path.relative_to(folder)))].add(path)
-        return names
+def _same_row(one: Source, other: Source) -> bool:
+    same = patient_spelling(one.patient) == patient_spelling(other.patient)
+    rest = [(row.label, row.split, row.mask, row.paired) for row in (one, other)]
+    return same and rest[0] == rest[1]
 
 
-def _folded(name: str) -> str:
-    return canonical(name.replace("\\", "/").removeprefix("./")).casefold()
-
-
-def _exists(path: Path) -> bool:
-    """Returns whether the path exists; False for an impossible name (too long, or with a NUL)."""
-    try:
-        return path.exists()
-    except (OSError, ValueError):
-        return False
-
-
-def _problem_of(files: dict[str, Path | None], locate: _Locator, where: str, missing_label: str | None) -> str:
+def _problem_of(files: dict[str, Path | None], locate: Locator, where: str, missing_label: str | None) -> str:
     """Returns what is wrong with a row, or "".
 
     `missing_label` is the text of a missing label, or None if there is one.
@@ -194,21 +132,25 @@ def _problem_of(files: dict[str, Path | None], locate: _Locator, where: str, mis
     if missing_label is not None:
         word = f" ({missing_label!r} stands for a missing value)" if missing_label else ""
         return f"{where} has no label{word}"
-    missing = [key for key, path in files.items() if path and not (_exists(path) and path.is_file())]
+    missing = [key for key, path in files.items() if path and not (exists(path) and path.is_file())]
     if missing:
         return f"{where} names a file that does not exist ({', '.join(missing)})"
     outside = [key for key, path in files.items() if path and leaves(path, locate.folders)]
     return f"{where} names a link out of the folder ({', '.join(outside)})" if outside else ""
 
 
-def _unlisted(root: Path, table: Table, locate: _Locator) -> tuple[list[Path], list[Rejected]]:
-    """Returns images below the source folder that no cell of the table names, and other files there."""
+def _unlisted(root: Path, table: Table, locate: Locator, listed: set[Path]) -> tuple[list[Path], list[Rejected]]:
+    """Returns images below the source folder that no cell of the table names, and other files there.
+
+    `listed` are the files of the rows.
+    """
     cells = {cell for row in table.rows for cell in row.values() if cell}
     named = (folder / name for cell in cells for name in (cell, cell.replace("\\", "/")) for folder in locate.folders)
-    listed = {path.resolve() for path in named if _exists(path)}
+    listed = listed | {path.resolve() for path in named if exists(path)}
     images, others = walk(root)
     if any(path.resolve() not in listed for path in images):
-        listed |= {path.resolve() for cell in cells for path in [locate(cell)] if path is not None and _exists(path)}
+        found = (locate.in_full(cell) for cell in cells)
+        listed |= {path.resolve() for path in found if path is not None and exists(path)}
     return (
         [path for path in images if path.resolve() not in listed],
         [item for item in others if item.path is None or item.path.resolve() not in listed],

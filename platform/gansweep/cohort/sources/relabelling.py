@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gansweep.cohort.sources.tables import read_table
-from gansweep.cohort.sources.words import canonical, given
+from gansweep.cohort.sources.words import given, label_form
 from gansweep.errors import CohortError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def parse_map(items: Iterable[str]) -> dict[str, str]:
     for item in items:
         old, equals, new = item.partition("=")
         if equals:
-            pairs.append((canonical(old), canonical(new)))
+            pairs.append((label_form(old), label_form(new)))
         elif Path(item).is_file():
             pairs += _pairs_of_file(Path(item))
         else:
@@ -46,7 +46,7 @@ def _pairs_of_file(path: Path) -> list[tuple[str, str]]:
     table = read_table(path)
     if not {"old", "new"} <= set(table.columns):
         raise CohortError("needs the columns old,new", where=path.name, fix="write the header old,new")
-    return [(canonical(row["old"]), canonical(row["new"])) for row in table.rows]
+    return [(label_form(row["old"]), label_form(row["new"])) for row in table.rows]
 
 
 class Relabelling:
@@ -65,7 +65,7 @@ class Relabelling:
 
         A word for a missing value, such as `none`, can be mapped to a label.
         """
-        label = canonical(label)
+        label = label_form(label)
         self._seen.add(label)
         return self._mapping.get(label) or given(label)
 
@@ -74,7 +74,7 @@ class Relabelling:
 
         Its name is never a missing value, because somebody created the folder.
         """
-        name = canonical(name)
+        name = label_form(name)
         self._seen.add(name)
         return self._mapping.get(name, name)
 

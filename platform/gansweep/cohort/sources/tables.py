@@ -31,16 +31,17 @@ class Table:
     lines: list[int]
 
 
-def read_table(table: Path, delimiters: str = ",;\t") -> Table:
+def read_table(table: Path, delimiters: str = ",;\t|") -> Table:
     """Reads a table.
 
     Args:
-        table: file in UTF-8 or UTF-16 whose first line has the column names. A first line `sep=;`, as written by Excel,
-            specifies the delimiter.
+        table: file in UTF-8, UTF-16 or UTF-32 whose first line has the column names. A first line `sep=;`, as written
+            by Excel, specifies the delimiter.
         delimiters: candidates. The one that occurs most often in the line of the column names is used.
 
     Raises:
-        CohortError: there is no such file, it is not a text table, or two columns have the same name.
+        CohortError: there is no such file, it is not a text table, a row has more cells than there are columns, or two
+            columns have the same name.
     """
     rows: list[dict[str, str]] = []
     numbers: list[int] = []
@@ -60,6 +61,7 @@ def read_table(table: Path, delimiters: str = ",;\t") -> Table:
         columns = [column_name(name) for name in reader.fieldnames or []]
         reader.fieldnames = columns
         for row in reader:
+            _refuse_more_cells(row, table, reader.line_num + skipped)
             cells = {key: _stripped(value) for key, value in row.items() if key}
             if any(cells.values()):
                 rows.append(cells)
@@ -76,9 +78,22 @@ def read_table(table: Path, delimiters: str = ",;\t") -> Table:
     except OSError as error:
         raise CohortError(f"not a readable table ({error})", where=str(table)) from None
     twice = [name for name in columns if name and columns.count(name) > 1]
+    if not any(columns):
+        raise CohortError("is empty", where=table.name, fix="write the names of the columns on its first line")
     if twice:
         raise CohortError(f"has two columns called {twice[0]!r}", where=table.name, fix="keep one of them")
     return Table(columns, rows, numbers)
+
+
+def _refuse_more_cells(row: dict[str, str], table: Path, line: int) -> None:
+    """Refuses a row with more cells than columns: an unquoted separator has cut one of its cells in two.
+
+    The message does not show the cells, because they may name a patient.
+    """
+    more: list[str] = [cell for key, cells in row.items() if key is None for cell in cells]
+    if any(_stripped(cell) for cell in more):
+        fix = "write a cell that contains the separator in quotes"
+        raise CohortError(f"line {line} has more cells than there are columns", where=table.name, fix=fix)
 
 
 def _decoded(data: bytes) -> str:
@@ -87,6 +102,8 @@ def _decoded(data: bytes) -> str:
     Raises:
         UnicodeDecodeError: the file has another encoding.
     """
+    if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):  # begins like UTF-16
+        return data.decode("utf-32")
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return data.decode("utf-16")
     # The first character of a header is ASCII, so one of its two bytes is 0.

@@ -10,10 +10,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["canonical", "given", "known_patient", "look_alikes", "patient_spelling"]
+__all__ = ["canonical", "given", "known_patient", "label_form", "look_alikes", "may_be_missing", "patient_spelling"]
 
 # Missing values as written by spreadsheets, pandas, R, SQL and BIDS.
-_MISSING = {"", "nan", "n/a", "na", "none", "null", "nil", "nat", "<na>", "#n/a", "#na", "?", "-", "--"}
+_MISSING = {
+    *("", "nan", "n/a", "na", "n.a.", "n.a", "n. a.", "none", "null", "nil", "nat", "<na>", "?", "??", "???"),
+    *("-", "--", "---", "\N{EN DASH}", "\N{EM DASH}", ".", "..", "...", "\N{HORIZONTAL ELLIPSIS}"),
+    *("missing", "not available", "not applicable", "undefined", "empty"),
+    *("#n/a", "#na", "#value!", "#ref!", "#name?", "#div/0!", "#num!", "#null!"),
+}
+# Labels that may stand for a missing value, or be a class: ISIC has a class UNK, CheXpert uses -1 for "uncertain".
+_DOUBTFUL = {
+    *("unknown", "unk", "not known", "unclear", "uncertain", "tbd", "todo", "not sure", "pending"),
+    *("-1", "-1.0", "-9", "-99", "-999", "999", "9999"),
+}
 # Replacements for identifiers by de-identification tools. They would merge all patients into one.
 _NOBODY = {"anonymous", "anonymized", "anonymised", "anon", "deidentified", "de-identified", "removed", "unknown"}
 
@@ -32,6 +42,24 @@ def given(text: str) -> str:
     return "" if text.casefold() in _MISSING else text
 
 
+def label_form(text: str) -> str:
+    """Returns a label in its canonical form, with single spaces of one kind and without invisible characters.
+
+    The two joiners are kept, because some scripts need them.
+    """
+    text = "".join(
+        " " if unicodedata.category(mark) == "Zs" else mark
+        for mark in canonical(text)
+        if unicodedata.category(mark) != "Cf" or mark in "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"
+    )
+    return re.sub(" +", " ", text).strip()
+
+
+def may_be_missing(label: str) -> bool:
+    """Returns whether a label may stand for a missing value, such as `unknown` or -9."""
+    return label.casefold() in _DOUBTFUL
+
+
 def known_patient(text: str) -> str:
     """Returns the canonical patient identifier, or "" if it identifies nobody: a missing value, or `ANONYMOUS`."""
     text = given(text)
@@ -41,11 +69,11 @@ def known_patient(text: str) -> str:
 def patient_spelling(text: str) -> str:
     """Returns a normal form that is equal for all spellings of one identifier.
 
-    Case, leading zeros, the `.0` of a number that passed through a float, invisible characters, and what stands between
-    letters and a number do not count: 7, 007 and 7.0 are equal, and so are P007, p7, P-07 and p_7.
+    Case, leading zeros, the `.0` or `,0` of a number that passed through a float, invisible characters, and what stands
+    between letters and a number do not count: 7, 007 and 7.0 are equal, and so are P007, p7, P-07 and p_7.
     """
     folded = "".join(mark for mark in canonical(text).casefold() if unicodedata.category(mark) not in {"Cc", "Cf"})
-    folded = re.sub(r"^(\d+)\.0+$", r"\1", folded)
+    folded = re.sub(r"^(\d+)[.,]0+$", r"\1", folded)
     folded = re.sub(r"(?<=[^\W\d_])[\s_-]+(?=\d)", "", folded)
     return re.sub(r"\d+", lambda digits: digits[0].lstrip("0") or "0", folded)
 
@@ -54,7 +82,8 @@ def look_alikes(labels: Iterable[str]) -> list[tuple[str, str]]:
     """Returns pairs of labels that may mean the same class.
 
     They differ only in case, spaces and punctuation, or in a plural, or one is the other with a suffix:
-    `adenocarcinoma` and `adenocarcinoma_left.lower.lobe_T2`.
+    `adenocarcinoma` and `adenocarcinoma_left.lower.lobe_T2`. Or they are the same number (1 and 1.0), or words in which
+    two letters are swapped or one is added: `tumor` and `tumour`.
     """
     names = sorted(labels)
     by_letters: dict[str, list[str]] = defaultdict(list)
@@ -67,11 +96,25 @@ def look_alikes(labels: Iterable[str]) -> list[tuple[str, str]]:
         folded = name.casefold()
         starts = [folded[:end] for end in range(3, len(folded)) if not folded[end].isalnum()]
         others = [other for start in starts for other in by_text.get(start, [])]
-        for letters in (_letters(name), _letters(name) + "s"):
+        for letters in (_letters(name), _letters(name) + "s", *_misspelled(_letters(name))):
             others += by_letters.get(letters, [])
         pairs |= {(min(name, other), max(name, other)) for other in others if other != name}
     return sorted(pairs)
 
 
+def _misspelled(word: str) -> list[str]:
+    """Returns a word with one letter left out after the first, or with two neighbours swapped.
+
+    None for short words and for words with digits, because `typical` is not `atypical`, nor `grade1` `grade2`.
+    """
+    if len(word) < 4 or not word.isalpha():
+        return []
+    places = range(1, len(word))
+    left_out = [word[:place] + word[place + 1 :] for place in places if len(word) > 5]
+    return left_out + [word[: place - 1] + word[place] + word[place - 1] + word[place + 1 :] for place in places]
+
+
 def _letters(name: str) -> str:
-    return re.sub(r"[\W_]", "", name.casefold())
+    """Returns the letters and digits of a name in lower case; of a number its shortest form."""
+    number = re.fullmatch(r"(-?)0*(\d+?)(?:[.,]0+)?", name.strip())
+    return "".join(number.groups()) if number else re.sub(r"[\W_]", "", name.casefold())

@@ -1,0 +1,105 @@
+"""Finds the columns of a labels CSV: by the name that the user gives, or by the usual one."""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gansweep.cohort.sources.source import is_split, normal_split
+from gansweep.cohort.sources.tables import Table, column_name, require_column
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["Columns", "columns_of"]
+
+logger = logging.getLogger(__name__)
+
+# Other names of the patient's column in public datasets, without case and punctuation; the first that exists is used.
+_PATIENT = (
+    *("patientid", "patientidentifier", "patient", "patientnumber", "patientno", "patientnr", "mrn"),
+    *("subjectid", "subject", "participantid", "participant"),
+)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Columns named by the user, as typed; None: the usual name.
+
+    Args:
+        path: column of the image's path.
+        label: column of the label.
+        patient: column of the patient's identifier.
+        split: column of the split.
+        paired: column of the image of the other modality.
+    """
+
+    path: str | None = None
+    label: str | None = None
+    patient: str | None = None
+    split: str = "split"
+    paired: str | None = None
+
+
+def columns_of(table: Path, read: Table, named: Columns, labelled: bool) -> dict[str, str]:
+    """Returns the name of each column: path, label, patient, split, mask, paired; "" if there is none.
+
+    Logs a column of patients that is used under another name than `patient_id`, and one that looks like a split and is
+    not used.
+
+    Args:
+        table: the CSV, for messages.
+        read: its content.
+        named: columns named by the user.
+        labelled: whether images need labels.
+
+    Raises:
+        CohortError: a column that is required or was named does not exist.
+    """
+    columns = read.columns
+    path = column_name(named.path or "path")
+    label = column_name(named.label or "label")
+    likely = next((name for name in columns if any(word in name for word in ("path", "file", "image", "name"))), "")
+    example = f": --path-column {likely!r}" if likely else ""
+    require_column(path, columns, table, f"add it, or name the column of the path with --path-column{example}")
+    if labelled or named.label:
+        hint = "add it, name another with --label-column, or take labels from masks with --label-from mask"
+        require_column(label, columns, table, hint)
+    if named.paired:
+        paired = column_name(named.paired)
+        require_column(paired, columns, table, "name the column of the pairs with --paired-column")
+    else:
+        paired = next((name for name in columns if name == "paired" or name.startswith("paired_")), "")
+    patient = _patient_column(table, columns, named, {path, label, paired})
+    split = _split_column(table, read, named, {path, label, paired, patient})
+    return {"path": path, "label": label, "patient": patient, "split": split, "mask": "mask", "paired": paired}
+
+
+def _patient_column(table: Path, columns: list[str], named: Columns, taken: set[str]) -> str:
+    if named.patient:
+        patient = column_name(named.patient)
+        require_column(patient, columns, table, "name the column of the patient with --patient-column")
+        return patient
+    if "patient_id" in columns:
+        return "patient_id"
+    letters = {re.sub(r"[\W_]", "", name): name for name in reversed(columns) if name not in taken}
+    found = next((letters[name] for name in _PATIENT if name in letters), "")
+    if found:
+        logger.info("%s: column %r names the patients; --patient-column chooses another", table.name, found)
+    return found
+
+
+def _split_column(table: Path, read: Table, named: Columns, taken: set[str]) -> str:
+    split = column_name(named.split)
+    if split != "split":
+        require_column(split, read.columns, table, "name the column of the split with --split-column")
+    elif split not in read.columns:
+        for name in read.columns:
+            words = {row.get(name, "") for row in read.rows} - {""}
+            splits = {normal_split(word) for word in words}
+            if name not in taken and len(splits) > 1 and all(map(is_split, words)):
+                hint = "looks like a split and is not used; --split-column uses it"
+                logger.warning("%s: column %r %s", table.name, name, hint)
+    return split

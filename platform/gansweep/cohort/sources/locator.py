@@ -1,0 +1,102 @@
+"""Finds the files that a labels CSV names."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from gansweep.cohort.sources.source import NIFTIS
+from gansweep.cohort.sources.walk import walk
+from gansweep.cohort.sources.words import canonical
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["Locator", "exists"]
+
+
+class Locator:
+    """Finds the files that a CSV names, below the source folder or beside the CSV.
+
+    Separators may be / or those of Windows. If there is no such file, one that differs only in case or in Unicode form
+    is used, provided that there is exactly one. The same holds for a name without its suffix (`ISIC_0024306`), and for
+    a name without its folders.
+
+    Args:
+        root: the user's folder.
+        table: the CSV.
+    """
+
+    def __init__(self, root: Path, table: Path) -> None:
+        self.folders = tuple(dict.fromkeys((root, table.parent)))
+        self._images: _Names | None = None
+
+    def __call__(self, cell: str) -> Path | None:
+        """Returns the file that a cell of a path column names.
+
+        None for an empty cell; a path that does not exist if there is no such file or no single one.
+        """
+        there = self.in_full(cell)
+        if there is None or exists(there):
+            return there
+        names = self._names()
+        word = _folded(cell)
+        alike = names.stems.get(word) or names.bare.get(word) or set()
+        return min(alike) if len(alike) == 1 else there
+
+    def in_full(self, cell: str) -> Path | None:
+        """As a call, but only for names with their folders and suffix: other cells would name files by chance."""
+        if not cell:
+            return None
+        candidates = [
+            folder / name for name in dict.fromkeys((cell, cell.replace("\\", "/"))) for folder in self.folders
+        ]
+        there = next((path for path in candidates if exists(path)), None)
+        if there is not None:
+            return there
+        alike = self._names().paths.get(_folded(cell), set())
+        return min(alike) if len(alike) == 1 else candidates[0]
+
+    def _names(self) -> _Names:
+        if self._images is None:
+            self._images = _Names()
+            for folder in self.folders:
+                for path in walk(folder)[0] if folder.is_dir() else []:
+                    self._images.add(_folded(str(path.relative_to(folder))), path)
+        return self._images
+
+
+class _Names:
+    """Images by their folded names: with folders and suffix, with folders alone, and without folders."""
+
+    def __init__(self) -> None:
+        self.paths: dict[str, set[Path]] = defaultdict(set)
+        self.stems: dict[str, set[Path]] = defaultdict(set)
+        self.bare: dict[str, set[Path]] = defaultdict(set)
+
+    def add(self, name: str, path: Path) -> None:
+        stem = _without_suffix(name)
+        self.paths[name].add(path)
+        self.stems[stem].add(path)
+        for whole in {name, stem}:
+            self.bare[whole.rpartition("/")[2]].add(path)
+
+
+def _folded(name: str) -> str:
+    return canonical(name.replace("\\", "/").removeprefix("./")).casefold()
+
+
+def _without_suffix(name: str) -> str:
+    ending = next((end for end in reversed(NIFTIS) if name.endswith(end)), None)
+    if ending is None:
+        stem, dot, _ = name.rpartition(".")
+        return stem if dot and stem and "/" not in name[len(stem) :] else name
+    return name.removesuffix(ending)
+
+
+def exists(path: Path) -> bool:
+    """Returns whether the path exists; False for an impossible name (too long, or with a NUL)."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
