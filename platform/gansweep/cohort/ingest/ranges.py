@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from math import isfinite
 from statistics import median
 from typing import TYPE_CHECKING
 
 from gansweep.errors import CohortError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Mapping, Sequence
 
     from gansweep.cohort.ingest.reading import Picture
 
-__all__ = ["check_ranges", "flaw_warnings", "guess_warnings", "ranges_by_class"]
+__all__ = ["check_ranges", "difference_warnings", "ranges_by_class"]
 
 SHARE = 0.2  # minimum difference between classes in a bit depth's share that is reported
 FACTOR = 2.0  # minimum factor between brightest values that is reported
+SPACING_FACTOR = 1.5  # minimum factor between pixel spacings that is reported
 AIR = 500.0  # HU: if darkest values differ by more, not all classes show air
 
 
@@ -68,32 +69,44 @@ def check_ranges(pictures: Sequence[Picture], bits: int | None) -> list[str]:
     ]
 
 
-def guess_warnings(pictures: Sequence[Picture]) -> list[str]:
-    """Returns what readers assumed because the files do not state it, with the number of images and their values."""
-    guesses = Counter(picture.guess for picture in pictures if picture.guess)
-    warnings = []
-    for guess, count in guesses.items():
-        values = [picture for picture in pictures if picture.guess == guess]
-        low = min(picture.low for picture in values)
-        high = max(picture.high for picture in values)
-        warnings.append(f"{guess} ({count} images, values {low:g} to {high:g}); set it with --modality CT or MR")
-    return warnings
-
-
-def flaw_warnings(pictures: Sequence[Picture]) -> list[str]:
-    """What is odd in files that are used all the same, with the number of images and of values."""
-    images: Counter[str] = Counter()
-    values: dict[tuple[str, Path], int] = {}
+def difference_warnings(pictures: Sequence[Picture]) -> list[str]:
+    """Returns warnings if colour, size or pixel spacing would give a class away."""
+    groups: dict[str, list[Picture]] = defaultdict(list)
     for picture in pictures:
-        for what, count in picture.flaws:
-            images[what] += 1
-            values[what, picture.source.path] = count
+        groups[picture.label].append(picture)
+    if len(groups) < 2:
+        return []
+    colour = {label: _share(group, lambda one: one.pixels.shape[0] == 3) for label, group in sorted(groups.items())}
+    sides = {label: median(max(picture.shape) for picture in group) for label, group in sorted(groups.items())}
+    known = {label: _share(group, lambda one: isfinite(one.spacing_mm)) for label, group in sorted(groups.items())}
+    spacings = {
+        label: median(found)
+        for label, group in sorted(groups.items())
+        if (found := [picture.spacing_mm for picture in group if isfinite(picture.spacing_mm)])
+    }
     warnings = []
-    for what, count in images.items():
-        files = [number for (flaw, _), number in values.items() if flaw == what]
-        total = f", {sum(files)} values" if sum(files) else ""
-        warnings.append(f"{what} ({count} images of {len(files)} files{total}; column flaws of manifest.parquet)")
+    for what, values, differs, form in (
+        ("the share of colour images", colour, _apart(colour) > SHARE, "{:.0%}"),
+        ("the size of images", sides, _factor(sides) >= FACTOR, "{:g} pixels"),
+        ("the share of images with known pixel spacing", known, _apart(known) > SHARE, "{:.0%}"),
+        ("pixel spacing", spacings, _factor(spacings) >= SPACING_FACTOR, "{:g} mm"),
+    ):
+        if differs:
+            shown = "; ".join(f"{label}: {form.format(value)}" for label, value in values.items())
+            warnings.append(f"{what} differs between classes, which may give them away: {shown}")
     return warnings
+
+
+def _share(group: Sequence[Picture], holds: Callable[[Picture], bool]) -> float:
+    return sum(map(holds, group)) / len(group)
+
+
+def _apart(values: Mapping[str, float]) -> float:
+    return max(values.values()) - min(values.values())
+
+
+def _factor(values: Mapping[str, float]) -> float:
+    return max(values.values()) / min(values.values()) if values else 1.0
 
 
 def _depths_differ(ranges: Mapping[str, Mapping[str, object]]) -> bool:

@@ -16,7 +16,7 @@ from gansweep.cohort.dataset import FULL_SCALE
 from gansweep.cohort.ingest.duplicates import content_key, thumbnail_code
 from gansweep.cohort.ingest.parallel import map_in_order
 from gansweep.cohort.ingest.selection import select_slices
-from gansweep.cohort.ingest.suitability import modality_in_name, remarks, surveys_in, useless
+from gansweep.cohort.ingest.suitability import TOMOGRAPHY, impossible, modality_in_name, remarks, surveys_in, useless
 from gansweep.cohort.intensity import WINDOWS, Window, percentile_window, window_named
 from gansweep.cohort.readers.dicom import read_dicom
 from gansweep.cohort.readers.dicom_header import read_header
@@ -117,18 +117,18 @@ class Unit:
 
 def group_by_series(
     sources: Sequence[Source],
-    series: str | None,
+    settings: IngestSettings,
     digests: Mapping[Path, str],
     progress: ProgressCallback | None = None,
 ) -> tuple[list[Unit], list[Rejected]]:
     """Groups sources into units that are read together: a DICOM series of one patient, or a single other file.
 
     The SeriesInstanceUID alone does not identify a series: some de-identification tools empty it, or give all patients
-    the same one.
+    the same one. Secondary captures among CT or MR images are left out, unless `settings.derived` takes them.
 
     Args:
         sources: sources in order. A unit has the position of its first file.
-        series: pattern that the description of a DICOM series must match; None: any.
+        settings: options of the ingest, such as the pattern that the description of a series must match.
         digests: the SHA-256 of each file.
         progress: called with (stage, files done, total files).
 
@@ -136,22 +136,40 @@ def group_by_series(
         (units, rejected).
     """
     scans = [source for source in sources if format_of(source.path) == "dicom"]
-    found = map_in_order(partial(_series_of, series=series), scans, "reading headers", progress)
+    found = list(map_in_order(partial(_scan_of, series=settings.series), scans, "reading headers", progress))
     known = dict(zip((id(source) for source in scans), found, strict=True))
+    tomography = any(isinstance(scan, _Scan) and scan.tomography for scan in found)
     units: dict[str, list[Source]] = defaultdict(list)
     rejected = []
     for source in sources:
-        series_of = known.get(id(source), str(source.path))
-        if isinstance(series_of, Rejected):
-            rejected.append(series_of)
+        scan = known.get(id(source)) or _Scan(str(source.path))
+        if isinstance(scan, Rejected):
+            rejected.append(scan)
+        elif scan.captured and tomography and not settings.derived:
+            rejected.append(Rejected.of(source, "a secondary capture among CT or MR images", bad=False))
         else:
-            units[series_of].append(source)
+            units[scan.series].append(source)
     parts = (tuple(unit) for unit in units.values())
     return [Unit(unit, {source.path: digests.get(source.path, "") for source in unit}) for unit in parts], rejected
 
 
-def _series_of(source: Source, series: str | None) -> str | Rejected:
-    """What the files of a DICOM series have in common, or why a file is not used."""
+@dataclass(frozen=True)
+class _Scan:
+    """What the header of a DICOM file says about its place among others.
+
+    Args:
+        series: equal for files that are read together.
+        tomography: whether it is a CT or MR image.
+        captured: whether it is a secondary capture of no such modality.
+    """
+
+    series: str
+    tomography: bool = False
+    captured: bool = False
+
+
+def _scan_of(source: Source, series: str | None) -> _Scan | Rejected:
+    """Reads a header; returns why a file is not used if it is not."""
     try:
         header = read_header(source.path)
     except ScanError as error:
@@ -159,7 +177,9 @@ def _series_of(source: Source, series: str | None) -> str | Rejected:
     if series is not None and not fnmatch.fnmatch(header.description, series):
         return Rejected.of(source, f"its series is not {series!r}", bad=False)
     patient = source.patient or known_patient(header.patient) or source.folder
-    return f"{header.series} {header.study} {patient}" if header.series else str(source.path)
+    name = f"{header.series} {header.study} {patient}" if header.series else str(source.path)
+    tomography = header.modality in TOMOGRAPHY
+    return _Scan(name, tomography and not header.captured, header.captured and not tomography)
 
 
 def read_unit(unit: Unit, settings: IngestSettings) -> list[Picture | Rejected]:
@@ -302,6 +322,8 @@ def _picture(
     paired = None if source.paired is None else _read_pair(source.paired, settings)
     mask = None if part.mask is None else fit_mask(part.mask, part.spacing_mm, settings.size)
     spacing = part.spacing_mm
+    if not settings.assume_hu and impossible(part):
+        raise ScanError(impossible(part), where=source.name)
 
     label = source.label
     if settings.label_from == "mask":

@@ -22,8 +22,9 @@ from gansweep.cohort.ingest.checks import (
 )
 from gansweep.cohort.ingest.identity import Pseudonyms
 from gansweep.cohort.ingest.leaks import digests_of, drop_leaks, leak_error, leaks_of_bytes, write_pairs
+from gansweep.cohort.ingest.oddities import flaw_warnings, guess_warnings, unit_warnings
 from gansweep.cohort.ingest.parallel import map_in_order
-from gansweep.cohort.ingest.ranges import check_ranges, flaw_warnings, guess_warnings, ranges_by_class
+from gansweep.cohort.ingest.ranges import check_ranges, difference_warnings, ranges_by_class
 from gansweep.cohort.ingest.reading import Picture, group_by_series, read_unit, usual_window
 from gansweep.cohort.ingest.rejected import reasons_of, rejected_table
 from gansweep.cohort.ingest.settings import IngestSettings, is_guess, ordered_classes, positive_of
@@ -197,7 +198,7 @@ def _read_all(
     spool: Spool,
     progress: ProgressCallback | None,
 ) -> tuple[list[Picture], list[Rejected]]:
-    units, rejected = group_by_series(sources, settings.series, digests, progress)
+    units, rejected = group_by_series(sources, settings, digests, progress)
     pictures: list[Picture] = []
     for items in map_in_order(partial(read_unit, settings=settings), units, "reading", progress):
         rejected += [item for item in items if isinstance(item, Rejected)]
@@ -234,7 +235,7 @@ def _write(
     table = class_table(labels, made.splits, made.patients)
     try:
         check_classes(labels, made.splits)
-        warnings = check_ranges(made.pictures, settings.bits)
+        warnings = check_ranges(made.pictures, settings.bits) + difference_warnings(made.pictures)
     except CohortError:
         log_table(table)
         raise
@@ -289,7 +290,13 @@ def _info(
 def _warnings(made: Assignment, classes: tuple[str, ...], positive: str, settings: IngestSettings) -> list[str]:
     """Returns warnings about the cohort."""
     pictures = made.pictures
-    warnings = guess_warnings(pictures) + flaw_warnings(pictures) + made.warnings + label_warnings(set(classes))
+    warnings = (
+        guess_warnings(pictures)
+        + unit_warnings(pictures)
+        + flaw_warnings(pictures)
+        + made.warnings
+        + label_warnings(set(classes))
+    )
     if len(classes) == 1:
         warnings.append(f"only one class ({classes[0]}): nothing to detect, so only realism can be scored")
     colour = sum(picture.pixels.shape[0] == 3 for picture in pictures)

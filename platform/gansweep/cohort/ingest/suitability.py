@@ -13,12 +13,13 @@ from gansweep.cohort.sources.source import Rejected, Source
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["modality_in_name", "remarks", "surveys_in", "useless"]
+__all__ = ["TOMOGRAPHY", "impossible", "modality_in_name", "remarks", "surveys_in", "useless"]
 
 TOMOGRAPHY = {"CT", "MR"}
 PARALLEL = 0.7  # cosine of the maximum angle between slices of one plane; a gantry tilts less
 MOST = 0.8  # minimum fraction of parallel slices; a series with fewer is a survey
 SMALLEST = 8  # pixels; the minimum size of a cohort
+DENSEST_HU = 3071.0  # the brightest value of most scanners; an image without any darker one is not in Hounsfield units
 _SEQUENCES = "t1 t2 t1w t2w t1c t1ce t1gd t2star flair pd pdw dwi adc swi mr mri mprage"
 MR_WORDS = frozenset(_SEQUENCES.split())
 
@@ -64,6 +65,15 @@ def useless(part: Slice, *, keep_blank: bool) -> str:
         return f"only {shape_text(part.pixels.shape[-2:])} pixels"
     blank = float(part.pixels.min()) == float(part.pixels.max())
     return "blank: all pixels are equal" if blank and not keep_blank else ""
+
+
+def impossible(part: Slice) -> str:
+    """Returns why the values of a CT image cannot be Hounsfield units, or ""."""
+    low = float(part.pixels.min())
+    if part.modality != "CT" or low <= DENSEST_HU:
+        return ""
+    high = float(part.pixels.max())
+    return f"values from {low:g} to {high:g}, which are no Hounsfield units (--assume-hu takes them as they are)"
 
 
 def modality_in_name(name: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gansweep.cohort.readers.dicom_header import header_of, open_dicom
-from gansweep.cohort.readers.dicom_kind import check_kind, sop_class, values_of
+from gansweep.cohort.readers.dicom_kind import check_kind, modality_of, values_of
 from gansweep.cohort.readers.quiet import quiet
 from gansweep.cohort.readers.slices import Array, Flaw, ScanError, Slice, UnneededError, reason_of
 from gansweep.cohort.readers.stored_values import bits_stored, decode, padding_of
@@ -56,7 +56,7 @@ def read_dicom(path: Path, *, derived: bool = False, assume_hu: bool = False) ->
 
 
 def _slice(dataset: Dataset, stored: Any, number: int, path: Path, assume_hu: bool) -> Slice:
-    modality = str(dataset.get("Modality", "")) or _modality_of_class(dataset)
+    modality = modality_of(dataset)
     screenshot = modality not in {"CT", "MR"} and stored.dtype == np.uint8
     padding = None if stored.ndim == 3 else padding_of(dataset, stored[None])
     palette = dataset.get("PhotometricInterpretation") == "PALETTE COLOR"
@@ -192,9 +192,3 @@ def _position(dataset: Dataset, number: int) -> float:
     if len(corner) == 3:
         return float(corner[2])
     return float(dataset.get("InstanceNumber") or 0) + number
-
-
-def _modality_of_class(dataset: Dataset) -> str:
-    """Returns the modality according to the SOP class, for files without Modality."""
-    name = sop_class(dataset)
-    return "CT" if " CT " in f" {name} " else "MR" if " MR " in f" {name} " else "OT"

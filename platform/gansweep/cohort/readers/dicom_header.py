@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gansweep.cohort.readers.dicom_kind import image_type, is_secondary_capture, modality_of
 from gansweep.cohort.readers.limits import check_deflated
 from gansweep.cohort.readers.quiet import quiet
 from gansweep.cohort.readers.slices import ScanError, reason_of
@@ -19,7 +20,7 @@ __all__ = ["Header", "header_of", "is_dicom", "open_dicom", "read_header"]
 
 @dataclass(frozen=True, repr=False)
 class Header:
-    """Identifying attributes of a file, "" if missing. Never written out.
+    """Attributes that identify a file and its kind, "" if missing. Never written out.
 
     Args:
         patient: PatientID.
@@ -28,6 +29,8 @@ class Header:
         study: StudyInstanceUID, or SeriesInstanceUID if it is missing.
         series: SeriesInstanceUID.
         description: SeriesDescription.
+        modality: Modality, or that of the SOP class.
+        captured: whether it is a secondary capture, such as a screenshot, and not one of our synthetic images.
     """
 
     patient: str
@@ -36,6 +39,8 @@ class Header:
     study: str
     series: str
     description: str
+    modality: str
+    captured: bool
 
 
 def is_dicom(path: Path, *, without_preamble: bool = False) -> bool:
@@ -112,4 +117,6 @@ def header_of(dataset: Dataset) -> Header:
             study=text("StudyInstanceUID") or text("SeriesInstanceUID"),
             series=text("SeriesInstanceUID"),
             description=text("SeriesDescription"),
+            modality=modality_of(dataset),
+            captured=is_secondary_capture(text("SOPClassUID")) and "SYNTHETIC" not in image_type(dataset),
         )

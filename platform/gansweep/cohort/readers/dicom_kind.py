@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from pydicom import Dataset
 
-__all__ = ["check_kind", "image_type", "sop_class", "values_of"]
+__all__ = ["check_kind", "image_type", "is_secondary_capture", "modality_of", "sop_class", "values_of"]
 
 # Modalities of objects that are not images of a patient: segmentations, radiotherapy, presentation states, reports.
 NO_ANATOMY = {"SEG", "RTDOSE", "RTSTRUCT", "RTPLAN", "PR", "KO", "SR", "REG", "AU", "DOC"}
@@ -27,8 +27,11 @@ _REFORMAT = re.compile(
 # A projection or a thick overview slice for planning (Image Type value 3; PS3.3 C.8.2.1.1.1).
 _LOCALIZER = re.compile(r"LOCALI[SZ]ER|SCOUT|TOPOGRAM|SURVEY|SCANOGRAM|SURVIEW")
 _LOCALIZER_SERIES = re.compile(
-    r"\b(locali[sz]ers?|scouts?|topograms?|surveys?|scanograms?|surviews?|3[- ]?plane(s|[ _-]loc)?|plan[ _-]scan)\b",
+    r"locali[sz]er|scout|\b(topograms?|surveys?|scanograms?|surviews?|3[- ]?plane(s|[ _-]loc)?|plan[ _-]scan)\b",
     re.IGNORECASE,
+)
+_SCREEN_SERIES = re.compile(
+    r"\b(dose ?(report|info|summary)|patient ?protocol|screen ?(save|shot|capture)s?)\b", re.IGNORECASE
 )
 
 
@@ -47,21 +50,21 @@ def check_kind(dataset: Dataset, path: Path, *, derived: bool) -> None:
     if "Rows" not in dataset or not (PIXELS & set(dataset.dir())):
         raise UnneededError(f"a DICOM object without pixels ({sop_class(dataset)})", where=path.name)
     kinds = image_type(dataset)
-    modality = str(dataset.get("Modality", ""))
+    modality = modality_of(dataset)
     tomography = modality in {"CT", "MR"}
     series = str(dataset.get("SeriesDescription") or "").replace("_", " ")
     if any(_LOCALIZER.fullmatch(kind) for kind in kinds) or (tomography and _LOCALIZER_SERIES.search(series)):
         raise UnneededError("a localizer image", where=path.name)
     if modality in NO_ANATOMY:
         raise UnneededError(f"not an image of a patient ({sop_class(dataset)})", where=path.name)
-    if any(_SCREEN.fullmatch(kind) for kind in kinds):
+    if any(_SCREEN.fullmatch(kind) for kind in kinds) or (tomography and _SCREEN_SERIES.search(series)):
         raise UnneededError("a screen save", where=path.name)
-    if dataset.get("BurnedInAnnotation") == "YES":
+    if str(dataset.get("BurnedInAnnotation") or "").strip().upper() == "YES":
         raise ScanError("text burned into the image may name the patient", where=path.name)
     # Our own synthetic images are also derived, and `gansweep score` has to read them.
     if derived or not tomography or "SYNTHETIC" in kinds:
         return
-    if str(dataset.get("SOPClassUID", "")).startswith(SECONDARY_CAPTURE):
+    if is_secondary_capture(str(dataset.get("SOPClassUID") or "")):
         raise UnneededError(f"a secondary capture of {modality}", where=path.name)
     if _is_derived(dataset, kinds, modality):
         raise UnneededError("a derived image, such as a reformat; --derived takes them", where=path.name)
@@ -83,6 +86,18 @@ def image_type(dataset: Dataset) -> list[str]:
             for item in shared.get(name) or []:
                 kinds += [str(part).strip().upper() for part in values_of(item.get("FrameType"))][2:]
     return kinds
+
+
+def modality_of(dataset: Dataset) -> str:
+    """Returns the modality in capitals; for files without one that of the SOP class: CT, MR or OT."""
+    modality = str(dataset.get("Modality") or "").strip().upper()
+    name = sop_class(dataset)
+    return modality or ("CT" if " CT " in f" {name} " else "MR" if " MR " in f" {name} " else "OT")
+
+
+def is_secondary_capture(uid: str) -> bool:
+    """Returns whether a SOP class is one of the secondary captures, such as screenshots (PS3.4 B.5)."""
+    return uid == SECONDARY_CAPTURE or uid.startswith(f"{SECONDARY_CAPTURE}.")
 
 
 def sop_class(dataset: Dataset) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gansweep.cohort.readers.deep_colour import is_deep, read_deep
 from gansweep.cohort.readers.limits import check_picture, check_values
 from gansweep.cohort.readers.quiet import quiet
 from gansweep.cohort.readers.slices import Mask, ScanError, Slice, reason_of
@@ -137,6 +138,8 @@ def _open(path: Path, *, mask: bool = False) -> tuple[Any, int]:
                 raise ScanError(f"{pages} pages; save each as its own file", where=path.name)
             inverted = _is_inverted(opened)
             depth = _depth(opened)
+            if is_deep(opened, path):
+                return read_deep(opened, path), 16
             picture: Image.Image = ImageOps.exif_transpose(opened) or opened
             if picture.mode.startswith("I;16"):
                 values = _without_transparency(picture)
@@ -150,7 +153,8 @@ def _open(path: Path, *, mask: bool = False) -> tuple[Any, int]:
                 return _classes_of_palette(picture), depth
             elif picture.mode in {"P", "CMYK", "YCbCr", "HSV", "LAB"}:
                 picture = picture.convert("RGB")
-            return np.asarray(picture), depth
+            values = np.asarray(picture)
+            return (1 - values if inverted and picture.mode == "F" else values), depth
     except ScanError:
         raise
     except Exception as error:  # Pillow's decoders raise many kinds of errors
@@ -166,7 +170,7 @@ def _depth(picture: Any) -> int:
 
 
 def _is_inverted(picture: Any) -> bool:
-    """Returns whether 0 is white in a 16-bit TIFF: Pillow inverts such images with 8 bits, but not those with 16."""
+    """Returns whether 0 is white in a TIFF: Pillow inverts such images of 1 and 8 bits, not those of 16 or floats."""
     return getattr(picture, "tag_v2", {}).get(PHOTOMETRIC) == 0
 
 

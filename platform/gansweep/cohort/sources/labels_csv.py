@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from gansweep.cohort.sources.columns import columns_of
 from gansweep.cohort.sources.locator import Locator, exists
 from gansweep.cohort.sources.masks import masks_of, with_masks
-from gansweep.cohort.sources.source import Rejected, Source, normal_split, subject_in
+from gansweep.cohort.sources.source import Rejected, Source, format_of, normal_split, subject_in
 from gansweep.cohort.sources.tables import read_table
 from gansweep.cohort.sources.walk import leaves, walk
 from gansweep.cohort.sources.words import canonical, given, known_patient, patient_spelling
@@ -110,6 +110,8 @@ def _refuse_swallowed_rows(row: dict[str, str], used: Sequence[str], where: str)
 
 def _refuse_two_patients(source: Source, before: Sequence[tuple[int, Source]], where: str) -> None:
     """Refuses a row that gives a file another patient than an earlier row: one of the two would be a leak."""
+    if not format_of(source.path):
+        return  # an array of many images, which is refused later for what it is
     for line, other in before:
         if source.patient and other.patient and patient_spelling(source.patient) != patient_spelling(other.patient):
             what = f"{where}: the file has another patient than on line {line}"

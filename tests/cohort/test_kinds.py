@@ -1,0 +1,143 @@
+"""What DICOM files say in unusual ways, and values that are no Hounsfield units."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import nibabel
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image
+from pydicom.uid import SecondaryCaptureImageStorage
+
+from gansweep.cohort.ingest.run import IngestSettings, ingest
+from gansweep.cohort.readers.dicom import read_dicom
+from gansweep.cohort.readers.slices import ScanError, UnneededError
+from gansweep.errors import CohortError
+from tests.cohort.scans import CLASSES, write_picture, write_slice
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
+
+
+@pytest.mark.parametrize("modality", ["ct", "Ct", ""])
+def test_units_are_checked_whatever_case_the_modality_has(tmp_path: Path, modality: str) -> None:
+    write_slice(tmp_path / "a.dcm", 1, 1, Modality=modality)
+    (found,) = read_dicom(tmp_path / "a.dcm")
+    assert found.modality == "CT"
+    write_slice(tmp_path / "b.dcm", 1, 1, Modality=modality, RescaleIntercept=None)
+    with pytest.raises(ScanError, match="CT without RescaleIntercept"):
+        read_dicom(tmp_path / "b.dcm")
+    write_slice(tmp_path / "c.dcm", 1, 1, Modality=modality, ImageType=["DERIVED", "SECONDARY", "MPR"])
+    with pytest.raises(UnneededError, match="a derived image"):
+        read_dicom(tmp_path / "c.dcm")
+
+
+def test_burned_in_text_in_lower_case(tmp_path: Path) -> None:
+    write_slice(tmp_path / "a.dcm", 1, 1, BurnedInAnnotation="yes")
+    with pytest.raises(ScanError, match="text burned into the image may name the patient"):
+        read_dicom(tmp_path / "a.dcm")
+
+
+@pytest.mark.parametrize(
+    ("series", "said"),
+    [
+        ("ScoutView", "a localizer image"),
+        ("AAHead_Scout_32ch", "a localizer image"),
+        ("3Plane_Localizer", "a localizer image"),
+        ("Dose Report", "a screen save"),
+        ("DOSE_INFO", "a screen save"),
+        ("Patient Protocol", "a screen save"),
+    ],
+)
+def test_series_by_name(tmp_path: Path, series: str, said: str) -> None:
+    write_slice(tmp_path / "a.dcm", 1, 1, SeriesDescription=series)
+    with pytest.raises(UnneededError, match=said):
+        read_dicom(tmp_path / "a.dcm")
+
+
+def capture(path: Path, seed: int) -> None:
+    """A colour screenshot, as a workstation writes it."""
+    write_slice(path, seed, 1, Modality="OT", SOPClassUID=SecondaryCaptureImageStorage)
+    dataset = pydicom.dcmread(path)
+    shown = np.random.default_rng(seed).integers(0, 256, (24, 24, 3), np.uint8)
+    dataset.set_pixel_data(shown, "RGB", 8)
+    dataset.save_as(path)
+
+
+def test_captures_among_scans_are_left_out(tmp_path: Path) -> None:
+    for patient in range(8):
+        write_slice(tmp_path / "source" / CLASSES[patient % 2] / f"{patient}.dcm", patient, 1)
+    for patient in range(3):
+        capture(tmp_path / "source" / CLASSES[patient % 2] / f"{patient}_screen.dcm", patient)
+    made = ingest(tmp_path / "source", tmp_path / "out", IngestSettings(size=16, window="-1024,3071"))
+    assert (made.info.modality, sum(made.info.images.values())) == ("CT", 8)
+    assert made.info.left_out == {"a secondary capture among CT or MR images": 3}
+
+
+def test_a_set_of_captures_is_one_of_pictures(tmp_path: Path) -> None:
+    for patient in range(8):
+        capture(tmp_path / "source" / CLASSES[patient % 2] / f"{patient}.dcm", patient)
+    made = ingest(tmp_path / "source", tmp_path / "out", IngestSettings(size=16))
+    assert (made.info.modality, sum(made.info.images.values()), made.rejected) == ("raster", 8, 0)
+
+
+def test_values_beyond_all_hounsfield_units_are_refused(tmp_path: Path) -> None:
+    for patient in range(8):
+        write_slice(tmp_path / "source" / CLASSES[patient % 2] / f"{patient}.dcm", patient, 1, RescaleIntercept=9000)
+    with pytest.raises(CohortError, match=r"which are no Hounsfield units .--assume-hu takes them as they are."):
+        ingest(tmp_path / "source", tmp_path / "out", IngestSettings(size=16))
+    assert not (tmp_path / "out").exists()
+    ingest(tmp_path / "source", tmp_path / "out", IngestSettings(size=16, assume_hu=True))
+
+
+def images(root: Path, **changes: Any) -> list[str]:
+    """The warnings for eight CT images; those of one class have other attributes."""
+    for patient in range(8):
+        values = changes if patient % 2 else {}
+        write_slice(root / "source" / CLASSES[patient % 2] / f"{patient}.dcm", patient, 1, **values)
+    return list(ingest(root / "source", root / "out", IngestSettings(size=16)).info.warnings)
+
+
+def test_ct_without_air_is_told(tmp_path: Path) -> None:
+    warnings = images(tmp_path)
+    (told,) = [line for line in warnings if "show no air" in line]
+    assert told.startswith("8 of 8 CT images show no air, their darkest value is from -20 to -")
+    assert told.endswith(" HU: they are cropped, or not in Hounsfield units")
+
+
+def test_values_beyond_metal_are_told(tmp_path: Path) -> None:
+    for number in range(8):
+        path = tmp_path / "source" / CLASSES[number % 2] / f"{number}.nii"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        values = np.random.default_rng(number).uniform(-1000, 100, (16, 16, 4)).astype(np.float32)
+        values[3, 3] = 1e6 if number % 2 else 3000
+        nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), path)
+    made = ingest(tmp_path / "source", tmp_path / "out", IngestSettings(size=16, modality="CT"))
+    assert "8 of 16 CT images have values up to 1e+06 HU" in made.info.warnings
+
+
+def test_spacings_of_two_classes(tmp_path: Path) -> None:
+    told = "pixel spacing differs between classes, which may give them away: control: 2 mm; fahr: 0.5 mm"
+    assert told in images(tmp_path, PixelSpacing=[0.5, 0.5])
+
+
+def test_spacing_of_one_class_alone(tmp_path: Path) -> None:
+    what = "the share of images with known pixel spacing differs between classes, which may give them away"
+    assert f"{what}: control: 100%; fahr: 0%" in images(tmp_path, PixelSpacing=None)
+
+
+def test_sizes_and_colours_of_two_classes(tmp_path: Path) -> None:
+    for number in range(8):
+        path = tmp_path / "source" / CLASSES[number % 2] / f"{number}.png"
+        write_picture(path, number)
+        if number % 2:
+            values = np.random.default_rng(number).integers(0, 256, (40, 40, 3), np.uint8)
+            Image.fromarray(values).save(path)
+    warnings = ingest(tmp_path / "source", tmp_path / "out", IngestSettings(size=16)).info.warnings
+    away = "differs between classes, which may give them away"
+    assert f"the share of colour images {away}: control: 0%; fahr: 100%" in warnings
+    assert f"the size of images {away}: control: 20 pixels; fahr: 40 pixels" in warnings
