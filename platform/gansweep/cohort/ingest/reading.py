@@ -16,7 +16,15 @@ from gansweep.cohort.dataset import FULL_SCALE
 from gansweep.cohort.ingest.duplicates import content_key, thumbnail_code
 from gansweep.cohort.ingest.parallel import map_in_order
 from gansweep.cohort.ingest.selection import select_slices
-from gansweep.cohort.ingest.suitability import TOMOGRAPHY, impossible, modality_in_name, remarks, surveys_in, useless
+from gansweep.cohort.ingest.suitability import (
+    TOMOGRAPHY,
+    impossible,
+    modality_in_name,
+    remarks,
+    surveys_in,
+    two_valued,
+    useless,
+)
 from gansweep.cohort.intensity import WINDOWS, Window, percentile_window, window_named
 from gansweep.cohort.readers.dicom import read_dicom
 from gansweep.cohort.readers.dicom_header import read_header
@@ -71,6 +79,7 @@ class Picture:
         high: the brightest value, likewise.
         guess: what the reader assumed because the file does not say it, or "".
         flaws: what is odd in the file.
+        two_valued: whether it consists of two grey levels or colours, as a mask does.
     """
 
     source: Source
@@ -95,6 +104,7 @@ class Picture:
     high: float
     guess: str
     flaws: tuple[Flaw, ...]
+    two_valued: bool
 
     def spooled(self, spool: Spool) -> Picture:
         """The picture with its arrays in a spool."""
@@ -352,6 +362,7 @@ def _picture(
         high=float(part.pixels.max()),
         guess=part.guess,
         flaws=part.flaws,
+        two_valued=two_valued(part),
     )
 
 

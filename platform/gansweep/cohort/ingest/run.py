@@ -22,6 +22,7 @@ from gansweep.cohort.ingest.checks import (
 )
 from gansweep.cohort.ingest.identity import Pseudonyms
 from gansweep.cohort.ingest.leaks import digests_of, drop_leaks, leak_error, leaks_of_bytes, write_pairs
+from gansweep.cohort.ingest.masks_among_images import check_masks, mask_warnings
 from gansweep.cohort.ingest.oddities import flaw_warnings, guess_warnings, unit_warnings
 from gansweep.cohort.ingest.parallel import map_in_order
 from gansweep.cohort.ingest.ranges import check_ranges, difference_warnings, ranges_by_class
@@ -210,6 +211,7 @@ def _read_all(
         reason = f": {_shown(rejected[0], labels)}" if rejected else ""
         raise CohortError(f"no usable images{reason}", fix="correct the files")
     _check_modalities(pictures)
+    check_masks(pictures)
     return pictures, rejected
 
 
@@ -294,6 +296,7 @@ def _warnings(made: Assignment, classes: tuple[str, ...], positive: str, setting
         guess_warnings(pictures)
         + unit_warnings(pictures)
         + flaw_warnings(pictures)
+        + mask_warnings(pictures)
         + made.warnings
         + label_warnings(set(classes))
     )

@@ -13,7 +13,7 @@ from gansweep.cohort.sources.source import Rejected, Source
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["TOMOGRAPHY", "impossible", "modality_in_name", "remarks", "surveys_in", "useless"]
+__all__ = ["TOMOGRAPHY", "impossible", "modality_in_name", "remarks", "surveys_in", "two_valued", "useless"]
 
 TOMOGRAPHY = {"CT", "MR"}
 PARALLEL = 0.7  # cosine of the maximum angle between slices of one plane; a gantry tilts less
@@ -65,6 +65,16 @@ def useless(part: Slice, *, keep_blank: bool) -> str:
         return f"only {shape_text(part.pixels.shape[-2:])} pixels"
     blank = float(part.pixels.min()) == float(part.pixels.max())
     return "blank: all pixels are equal" if blank and not keep_blank else ""
+
+
+def two_valued(part: Slice) -> bool:
+    """Returns whether an image consists of two grey levels or colours, as a mask does."""
+    pixels = part.pixels.reshape(part.pixels.shape[0], -1)
+    first = (pixels == pixels[:, :1]).all(axis=0)
+    if first.all():
+        return False
+    second = pixels[:, int(np.argmin(first))][:, None]
+    return bool((first | (pixels == second).all(axis=0)).all())
 
 
 def impossible(part: Slice) -> str:

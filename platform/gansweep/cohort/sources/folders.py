@@ -24,7 +24,8 @@ __all__ = ["sources_of_folders"]
 def sources_of_folders(root: Path, labelled: bool, relabel: Relabelling) -> tuple[list[Source], list[Rejected]]:
     """Finds the images in a folder, with the masks beside them.
 
-    Layouts: class/file and class/patient/file, and both below train, val and test folders.
+    Layouts: class/file and class/patient/file, and both below train, val and test folders, or with these below the
+    class: class/train/file.
 
     Args:
         root: the folder.
@@ -35,7 +36,7 @@ def sources_of_folders(root: Path, labelled: bool, relabel: Relabelling) -> tupl
         (sources, files left out).
 
     Raises:
-        CohortError: there are no images, an image is in no class folder, or the folders are patients.
+        CohortError: there are no images, an image is in no class folder, or the folders are patients or splits.
     """
     files, others = walk(root)
     masks, alone = masks_of(files, root)
@@ -67,6 +68,9 @@ def _labelled(images: list[Path], parts: list[tuple[str, ...]], root: Path, rela
         root: the user's folder.
         relabel: maps folder names to labels.
     """
+    below_class = all(len(part) > 2 and is_split(part[1]) and not is_split(part[0]) for part in parts)
+    if below_class and len({normal_split(part[1]) for part in parts}) > 1:
+        parts = [(part[1], part[0], *part[2:]) for part in parts]
     has_splits = all(len(part) > 2 and is_split(part[0]) for part in parts)
     if not has_splits:
         _refuse_half_splits(parts, root)
@@ -105,12 +109,12 @@ def _labelled(images: list[Path], parts: list[tuple[str, ...]], root: Path, rela
 
 
 def _refuse_half_splits(parts: list[tuple[str, ...]], root: Path) -> None:
-    """Refuses folders if only some are named like splits, because as classes they would be train against test.
+    """Refuses folders if only some are named like splits, or if they hold no classes: it would be train against test.
 
     Raises:
-        CohortError: two or more folders are named like splits with classes below, and another folder is not.
+        CohortError: two or more folders are named like splits, and images lie right inside, or another folder is not.
     """
-    named = sorted({part[0] for part in parts if len(part) > 2 and is_split(part[0])})
+    named = sorted({part[0] for part in parts if len(part) > 1 and is_split(part[0])})
     if len({normal_split(name) for name in named}) < 2:
         return
     others = sorted({part[0] for part in parts} - set(named))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from gansweep.cohort.sources.source import NIFTIS, Rejected, Source
@@ -16,12 +17,20 @@ if TYPE_CHECKING:
 
 __all__ = ["is_image_folder", "masks_of", "with_masks", "without_image"]
 
-_WORDS = "masks?|maske|msk|segs?|segmentations?|annotations?|ground[ _-]?truths?|gt|rois?|labels?|contours?|outlines?"
-_MASK_FOLDERS = re.compile(rf"(lesion[ _-]?)?(?:{_WORDS})(?:tr|ts)?")
-_IMAGE_FOLDERS = re.compile(r"images?(?:tr|ts)?|imgs?|scans?|pictures?|data|raw")
-# X_mask, X-seg, X_mask_1 (the second lesion of one image), X_segmentation; mask_X
-_MASK_NAME = re.compile(rf"(?P<image>.+?)[ _.-]+(?:lesion[ _-]?)?(?:{_WORDS}|l)(?:[ _-]?\d+)?")
+_MASK = "masks?|maske|msk|segs?|segmentations?|annotations?|ground[ _-]?truths?|gt"
+_WORDS = f"{_MASK}|rois?|labels?|contours?|outlines?|lesions?"
+_FORMAT = r"png|jpe?g|tiff?|nii|binary|bin"
+_MASK_FOLDERS = re.compile(rf"(?:(?:lesion|{_FORMAT})[ _-]?)?(?:{_WORDS})(?:tr|ts)?(?:[ _-]?(?:{_FORMAT}))?")
+_IMAGE_FOLDERS = re.compile(rf"(?:images?(?:tr|ts)?|imgs?|scans?|pictures?|data|raw)(?:[ _-]?(?:{_FORMAT}))?")
+# train_masks beside train, fahr_mask beside fahr
+_TWIN_FOLDER = re.compile(rf"(?P<folder>.+?)[ _-]+(?:{_MASK})(?:[ _-]?(?:{_FORMAT}))?", re.IGNORECASE)
+# X_mask, X-seg, X (mask), X_mask_1 (the second lesion of one image), X_segmentation; Xmask; mask_X
+_MASK_NAME = re.compile(rf"(?P<image>.+?)[ _.([-]+(?:lesion[ _-]?)?(?:{_WORDS}|l)(?:[ _-]?\d+)?[)\]]?")
+_MASK_LAST = re.compile(r"(?P<image>.+?)masks?")
 _MASK_FIRST = re.compile(rf"(?:lesion[ _-]?)?(?:{_WORDS})[ _.-]+(?P<image>.+)")
+# What distinguishes an image from its mask: X_img beside X_mask, img_X beside mask_X, X_0000 beside X (nnU-Net)
+_IMAGE_LAST = re.compile(r"(?P<image>.+?)[ _.-]+(?:images?|img|scan|orig|original|raw|0000)")
+_IMAGE_FIRST = re.compile(r"(?:images?|img|scan|orig|original|raw)[ _.-]+(?P<image>.+)")
 
 # X_brain_mask: a mask of the organ, not of a lesion
 _ORGAN = re.compile(r"(.+?)[ _.-]+(?:brain|bet|head|skull|lung|lungs|liver|body)")
@@ -46,7 +55,7 @@ def masks_of(images: Sequence[Path], root: Path) -> tuple[dict[Path, list[Path]]
     Returns:
         (the masks of each image that has some, masks of organs and masks without an image).
     """
-    outside = {_key(path, root): path for path in images if not _in_mask_folder(path, root)}
+    outside = _image_keys([path for path in images if not _in_mask_folder(path, root)], root)
     found: dict[Path, list[Path]] = defaultdict(list)
     folders: dict[Path, list[bool]] = defaultdict(list)
     alone: list[Path] = []
@@ -81,14 +90,40 @@ def without_image(paths: Sequence[Path], root: Path) -> list[Rejected]:
     ]
 
 
+def _image_keys(images: Sequence[Path], root: Path) -> dict[Key, Path]:
+    """Returns images by the keys under which a mask may look for them: the whole stem, or that without a word."""
+    keys = {_key(path, root): path for path in images}
+    shorter: dict[Key, set[Path]] = defaultdict(set)
+    for path in images:
+        *folders, stem = _key(path, root)
+        for pattern in (_IMAGE_LAST, _IMAGE_FIRST):
+            found = pattern.fullmatch(stem)
+            if found:
+                shorter[*folders, found["image"]].add(path)
+    only = {key: min(paths) for key, paths in shorter.items() if len(paths) == 1}
+    return {**only, **keys}
+
+
 def _key(path: Path, root: Path) -> Key:
     """Returns what an image and its mask have in common.
 
-    The stem, and the folders except those named images or masks.
+    The stem, and the folders except those named images or masks. A twin folder counts as the one that it is beside.
     """
-    folders = [canonical(part).casefold() for part in path.relative_to(root).parts[:-1]]
+    folders = [canonical(_twin_of(folder) or folder.name).casefold() for folder in _folders(path, root)]
     kept = [name for name in folders if not (_IMAGE_FOLDERS.fullmatch(name) or _MASK_FOLDERS.fullmatch(name))]
     return (*kept, _stem(path))
+
+
+def _folders(path: Path, root: Path) -> list[Path]:
+    """Returns the folders of a file below `root`, outermost first."""
+    return list(path.parents)[: len(path.relative_to(root).parts) - 1][::-1]
+
+
+@lru_cache(maxsize=1024)
+def _twin_of(folder: Path) -> str:
+    """Returns the name of the folder beside `folder` whose masks it contains by its name, or ""."""
+    found = _TWIN_FOLDER.fullmatch(folder.name)
+    return found["folder"] if found and (folder.parent / found["folder"]).is_dir() else ""
 
 
 def _owner_keys(path: Path, root: Path) -> list[Key]:
@@ -96,7 +131,7 @@ def _owner_keys(path: Path, root: Path) -> list[Key]:
     stem = _stem(path)
     folders = _key(path, root)[:-1]
     keys = [(*folders, stem)] if _in_mask_folder(path, root) else []
-    named = (pattern.fullmatch(stem) for pattern in (_MASK_NAME, _MASK_FIRST))
+    named = (pattern.fullmatch(stem) for pattern in (_MASK_NAME, _MASK_FIRST, _MASK_LAST))
     return keys + [(*folders, found["image"]) for found in named if found]
 
 
@@ -108,7 +143,8 @@ def _organ_key(path: Path, root: Path) -> Key | None:
 
 
 def _in_mask_folder(path: Path, root: Path) -> bool:
-    return any(_MASK_FOLDERS.fullmatch(part.casefold()) for part in path.relative_to(root).parts[:-1])
+    folders = _folders(path, root)
+    return any(_MASK_FOLDERS.fullmatch(folder.name.casefold()) or _twin_of(folder) for folder in folders)
 
 
 def _stem(path: Path) -> str:

@@ -9,8 +9,12 @@ from gansweep.cohort.sources.source import Rejected, format_of
 
 __all__ = ["is_hidden", "leaves", "walk"]
 
-# Folders that operating systems and tools add: macOS archives, Synology thumbnails, Windows' bin, Python's cache.
-_TOOLS = {"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found", "__pycache__"}
+# Folders that operating systems, tools and network drives add: macOS archives, thumbnails, bins, snapshots, caches.
+_TOOLS = {
+    *("__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found", "__pycache__"),
+    *("#recycle", "#snapshot", "@recycle", "@recently-snapshot", "@tmp", "@sharebin", "recycler", "recycled"),
+    *("_gsdata_", "network trash folder", "temporary items", "thumbnails", "thumbs", "icon\r"),
+}
 _ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst")
 # Files that accompany images. Nobody expects them in a cohort, so they are not reported.
 _DOCUMENTS = (

@@ -1,0 +1,64 @@
+"""Finds masks that were taken for images, because neither their names nor their folders say what they are."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+from gansweep.cohort.sources.hiding import shown_name
+from gansweep.cohort.sources.words import canonical
+from gansweep.errors import CohortError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from gansweep.cohort.ingest.reading import Picture
+
+__all__ = ["check_masks", "mask_warnings"]
+
+_SEPARATOR = re.compile(r"[\W_]+")
+LEAST = 0.5  # share of the two-valued images with such names from which on they are refused
+
+
+def check_masks(pictures: Sequence[Picture]) -> None:
+    """Refuses two-valued images that are named after other images: `X_drawn.png` beside `X.png`, or the other way.
+
+    Raises:
+        CohortError: at least half of the two-valued images are.
+    """
+    drawn = [picture for picture in pictures if picture.two_valued]
+    if not drawn or len(drawn) == len(pictures):
+        return
+    shown = {_stem(picture) for picture in pictures if not picture.two_valued}
+    starts = {name[: found.start()] for name in shown for found in _SEPARATOR.finditer(name)}
+    masks = [picture for picture in drawn if _stem(picture) in starts or _is_named_after(_stem(picture), shown)]
+    if len(masks) < LEAST * len(drawn):
+        return
+    first = masks[0].source
+    name = shown_name(first.name, first.path, {picture.label for picture in pictures})
+    raise CohortError(
+        f"{len(masks)} of {len(pictures)} images have only two values and the names of others, as masks do ({name})",
+        fix="call them X_mask.png, put them in a folder masks, or name them in a column 'mask' of a labels CSV",
+    )
+
+
+def mask_warnings(pictures: Sequence[Picture]) -> list[str]:
+    """Returns a warning if some images have only two values."""
+    drawn = sum(picture.two_valued for picture in pictures)
+    if not 0 < drawn < len(pictures):
+        return []
+    return [f"{drawn} of {len(pictures)} images have only two values, as masks do"]
+
+
+def _stem(picture: Picture) -> str:
+    return canonical(PurePath(picture.source.name).stem).casefold()
+
+
+def _is_named_after(name: str, others: Collection[str]) -> bool:
+    """Returns whether a name is another one with something before or after it. A longer number is another number."""
+    return any(
+        (name[:cut] in others or name[cut:] in others)
+        for cut in range(1, len(name))
+        if not (name[cut - 1].isdigit() and name[cut].isdigit())
+    )

@@ -1,0 +1,144 @@
+"""Masks under other spellings are used as masks, or stop the ingest with a hint; they never become images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from gansweep.cohort.ingest.run import IngestSettings, ingest
+from gansweep.cohort.sources.find import find_sources
+from gansweep.errors import CohortError
+from tests.cohort.scans import CLASSES, cohort_of, write_picture
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def write_pairs(root: Path, image: str, mask: str) -> None:
+    """Eight pictures of 20 x 20 pixels with a lesion of 2 to 9 rows and 4 columns.
+
+    In names, `*` stands for the picture's and `@` for the class's.
+    """
+    for number in range(8):
+        label = CLASSES[number % 2]
+        write_picture(root / label / image.replace("*", f"s{number}"), number)
+        drawn = np.zeros((20, 20), np.uint8)
+        drawn[4 : 6 + number, 4:8] = 255
+        path = root / label / mask.replace("*", f"s{number}").replace("@", label)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(drawn).save(path)
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("*.png", "*_lesion.png"),
+        ("*.png", "* (mask).png"),
+        ("*.png", "*[mask].png"),
+        ("*.png", "*mask.png"),
+        ("*_img.png", "*_mask.png"),
+        ("img_*.png", "mask_*.png"),
+        ("*_image.png", "*_label.png"),
+        ("image/*.png", "mask_png/*.png"),
+        ("images/*_0000.png", "labels/*.png"),
+        ("images/*.png", "lesions/*.png"),
+        ("images/*.png", "binary_masks/*.png"),
+        ("*.png", "../@_mask/*.png"),
+        ("*.png", "../@-masks/*_mask.png"),
+    ],
+)
+def test_masks_are_used(tmp_path: Path, image: str, mask: str) -> None:
+    write_pairs(tmp_path / "source", image, mask)
+    cohort = cohort_of(tmp_path / "source", tmp_path / "out")
+    assert cohort.manifest["label"].value_counts().to_dict() == {"control": 4, "fahr": 4}
+    sources, _ = find_sources(tmp_path / "source")
+    for source in sources:
+        assert source.mask is not None
+        number = int(source.path.stem.strip("_abcdefghijklmnopqrstuvwxyz").removesuffix("_0000"))
+        assert np.count_nonzero(np.asarray(Image.open(source.mask))) == 4 * (2 + number)
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"), [("*.png", "*_drawn.png"), ("*.png", "m_*.png"), ("*.png", "*-bin.png"), ("*_t1.png", "*.png")]
+)
+def test_pictures_of_two_values_named_after_others_stop(tmp_path: Path, image: str, mask: str) -> None:
+    write_pairs(tmp_path / "source", image, mask)
+    with pytest.raises(CohortError) as told:
+        ingest(tmp_path / "source", tmp_path / "out", IngestSettings(size=16))
+    assert "8 of 16 images have only two values and the names of others, as masks do (control/" in str(told.value)
+    assert str(told.value).endswith("or name them in a column 'mask' of a labels CSV")
+    assert not (tmp_path / "out").exists()
+
+
+def test_other_pictures_of_two_values_are_told(tmp_path: Path) -> None:
+    for number in range(12):
+        write_picture(tmp_path / "source" / CLASSES[number % 2] / f"{number}.png", number)
+    for number in (2, 10, 11):
+        drawn = np.random.default_rng(number).integers(0, 2, (20, 20), np.uint8) * 255
+        Image.fromarray(drawn).save(tmp_path / "source" / CLASSES[number % 2] / f"{number}.png")
+    warnings = ingest(tmp_path / "source", tmp_path / "out", IngestSettings(size=16)).info.warnings
+    assert "3 of 12 images have only two values, as masks do" in warnings
+
+
+def test_pictures_that_all_have_two_values_are_pictures(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "source", "*.png", "*_drawn.png")
+    for path in (tmp_path / "source").glob("*/s?.png"):
+        path.unlink()
+    made = ingest(tmp_path / "source", tmp_path / "out", IngestSettings(size=16))
+    assert sum(made.info.images.values()) == 8
+    assert not [line for line in made.info.warnings if "two values" in line]
+
+
+@pytest.mark.parametrize("names", [("mask", "no_mask"), ("lesion", "no_lesion"), ("gt", "other")])
+def test_classes_with_such_names_are_classes(tmp_path: Path, names: tuple[str, str]) -> None:
+    for number in range(8):
+        write_picture(tmp_path / "source" / names[number % 2] / f"{number // 2}.png", number)
+    cohort = cohort_of(tmp_path / "source", tmp_path / "out")
+    assert cohort.manifest["label"].value_counts().to_dict() == dict.fromkeys(names, 4)
+
+
+def test_volumes_as_nnunet_names_them(tmp_path: Path) -> None:
+    for number in range(5):
+        values = np.random.default_rng(number).normal(100, 20, (16, 16, 6)).astype(np.float32)
+        drawn = np.zeros(values.shape, np.uint8)
+        drawn[4:9, 4:9, 2:4] = 1
+        for name, volume in ((f"imagesTr/c{number}_0000", values), (f"labelsTr/c{number}", drawn)):
+            path = tmp_path / "source" / f"{name}.nii.gz"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), path)
+    made = ingest(tmp_path / "source", tmp_path / "out", IngestSettings(size=16, label_from="mask"))
+    labels = pd.read_parquet(made.path / "manifest.parquet")["label"].value_counts().to_dict()
+    assert labels == {"lesion": 10, "no_lesion": 10}
+
+
+def test_splits_below_the_classes(tmp_path: Path) -> None:
+    for number in range(12):
+        name = ("train", "validation", "Test")[number // 2 % 3]
+        write_picture(tmp_path / "source" / CLASSES[number % 2] / name / f"{number}.png", number)
+    cohort = cohort_of(tmp_path / "source", tmp_path / "out")
+    counts = cohort.manifest.groupby(["label", "split"]).size().to_dict()
+    assert counts == {(label, split): 2 for label in CLASSES for split in ("train", "val", "test")}
+    assert cohort.info.split == "given"
+    assert cohort.manifest["patient"].nunique() == 12
+
+
+def test_splits_without_classes_are_refused(tmp_path: Path) -> None:
+    for number in range(12):
+        write_picture(tmp_path / "source" / ("train", "val", "test")[number % 3] / f"{number}.png", number)
+    with pytest.raises(CohortError, match=r"named like splits \(test, train, val\), and images lie right inside one"):
+        find_sources(tmp_path / "source")
+
+
+@pytest.mark.parametrize("folder", ["#recycle", "@Recycle", "_gsdata_", "@tmp", "RECYCLER"])
+def test_folders_of_network_drives_are_skipped(tmp_path: Path, folder: str) -> None:
+    for number in range(8):
+        write_picture(tmp_path / "source" / CLASSES[number % 2] / f"{number}.png", number)
+    write_picture(tmp_path / "source" / folder / "9.png", 9)
+    write_picture(tmp_path / "source" / "fahr" / folder / "10.png", 10)
+    sources, rejected = find_sources(tmp_path / "source")
+    assert ({source.label for source in sources}, len(sources), rejected) == ({"control", "fahr"}, 8, [])
