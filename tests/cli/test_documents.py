@@ -94,6 +94,13 @@ def test_a_named_option_exists(name):
     assert named <= options() | of_ray
 
 
+def test_the_how_to_on_own_scans_names_every_option_of_ingest():
+    command = COMMAND.commands["ingest"]
+    words = {word for parameter in command.params for word in parameter.opts if word.startswith("--")}
+    named = set(re.findall(r"--[a-z][\w-]*", (ROOT / "docs/data.md").read_text()))
+    assert words - named - {"--help"} == set()
+
+
 def test_readme_is_short():
     assert len(text_of("README.md").split()) <= README_WORDS
 

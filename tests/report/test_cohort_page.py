@@ -19,6 +19,8 @@ from gansweep.cohort.phantom.scans import write_phantom
 from gansweep.errors import CohortError
 from gansweep.report.cohort_page import cohort_html, write_cohort_page
 from gansweep.report.space_fit import fitting_spaces
+from tests.browser import opened
+from tests.cohort.scans import CLASSES, write_picture, write_slice
 
 
 @pytest.fixture(scope="module")
@@ -108,3 +110,34 @@ def test_ingest_ends_by_naming_the_page(tmp_path: Path, capfd: pytest.CaptureFix
     lines = capfd.readouterr().out.splitlines()
     assert lines[-1] == f"look at it: gansweep cohort '{tmp_path / 'my cohort'}' --out cohort.html"
     assert "  control  4 (4)  1 (1)  1 (1)" in lines
+
+
+def test_few_spacings_are_a_table_and_many_a_figure(cohort: Cohort, tmp_path: Path) -> None:
+    page = cohort_html(cohort)
+    assert len(rows_of(page, "pixel spacing (mm)")) == 1
+    assert rows_of(page, "pixel spacing (mm)")[0][1:] == ["12", "12"]
+    assert "Spacings by class" not in page
+    for patient in range(20):
+        write_slice(
+            tmp_path / "s" / CLASSES[patient % 2] / f"{patient}.dcm", patient, 1, PixelSpacing=[1 + patient] * 2
+        )
+    page = cohort_html(Cohort.open(ingest(tmp_path / "s", tmp_path / "out", IngestSettings(size=16)).path))
+    assert "pixel spacing (mm)</th>" not in page
+    assert "Spacings by class" in page
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_page_fits_the_screen_in_light_and_dark(tmp_path: Path, width: int, dark: bool) -> None:
+    for number in range(8):
+        write_picture(tmp_path / "s" / CLASSES[number % 2] / f"{number}.png", number)
+    out = tmp_path / "a_cohort_with_a_name_that_is_longer_than_any_telephone_is_wide"
+    cohort = Cohort.open(ingest(tmp_path / "s", out, IngestSettings(size=16)).path)
+    written = write_cohort_page(cohort, tmp_path / "cohort.html", spaces=fitting_spaces(cohort))
+    with opened(written, width=width, dark=dark) as page:
+        page.wait_for_function("document.documentElement.dataset.charts === 'drawn'")
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        ink = page.evaluate("getComputedStyle(document.querySelector('.xtick text')).fill")
+        expected = ("rgb(20, 24, 29)", "rgb(230, 233, 237)") if dark else ("rgb(255, 255, 255)", "rgb(36, 41, 47)")
+        assert (paper, ink) == expected

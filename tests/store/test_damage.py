@@ -1,5 +1,6 @@
 """One damaged file costs itself and no more: it is named, and what is derived from others is built again."""
 
+import json
 import logging
 import shutil
 
@@ -200,6 +201,24 @@ def test_a_damaged_description_is_named_with_its_cure(store, text):
         Store.open(store.uri)
     assert str(told.value).startswith(f"{store.local}/sweep.json: ")
     assert "put back a copy of it" in str(told.value)
+
+
+def test_a_description_of_a_later_version_is_named(store):
+    path = store.local / "sweep.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"strategy": "new"}))
+    with pytest.raises(StoreError) as told:
+        Store.open(store.uri)
+    assert str(told.value) == (
+        f"{path}: has 'strategy', which this gansweep does not know; use the gansweep that wrote it, or a later one"
+    )
+
+
+@pytest.mark.parametrize(("key", "value"), [("trials", -1), ("workers_per_trial", 0), ("gpus_per_worker", -0.5)])
+def test_numbers_that_no_sweep_has_are_named(store, key, value):
+    path = store.local / "sweep.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    with pytest.raises(StoreError, match=rf"sweep\.json: {key} = {value}: .*put back a copy of it"):
+        Store.open(store.uri)
 
 
 def test_a_description_without_scoring_is_named(store):

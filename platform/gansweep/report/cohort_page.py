@@ -33,6 +33,7 @@ COLUMNS = 12
 PAIRS = 24  # near-duplicate pairs shown
 TILE = 72  # pixels per side
 BINS = 64
+FEW = 8  # different sizes or spacings that a table lists
 DRAWN = 500  # images per class in a histogram
 
 
@@ -71,10 +72,11 @@ def cohort_html(cohort: Cohort, *, spaces: Sequence[SpaceFit] = (), trial_s: flo
             "facts": _facts(cohort),
             "splits": SPLITS,
             "table": _class_table(cohort.manifest, info.classes),
-            "ranges": info.ranges,
+            "ranges": {name: info.ranges[name] for name in info.classes if name in info.ranges},
             "sheets": _sheets(cohort),
             "figures": [(title, figure_fragment(figure, title)) for title, figure in _figures(cohort).items()],
             "sizes": _sizes(cohort.manifest),
+            "spacings": _spacings(cohort.manifest, info.classes),
             "pairs": _pairs(cohort),
             "left_out": info.left_out or _reasons(cohort.path),
             "spaces": spaces,
@@ -131,22 +133,22 @@ def _montage(cohort: Cohort, rows: Sequence[int] | np.ndarray[Any, Any], columns
 
     lines = -(-len(rows) // columns)
     columns = min(columns, len(rows))
-    mode = "L" if cohort.info.channels == 1 else "RGB"
-    white = 255 if mode == "L" else (255, 255, 255)
-    sheet = Image.new(mode, (columns * (TILE + 2), lines * (TILE + 2)), white)
+    mode = "LA" if cohort.info.channels == 1 else "RGBA"
+    # Transparent between the images, because the page is light or dark.
+    sheet = Image.new(mode, (columns * (TILE + 2), lines * (TILE + 2)))
     for place, row in enumerate(rows):
         pixels = np.asarray(cohort.images[row], np.float32) / cohort.info.scale
         shown = np.round(np.moveaxis(pixels, 0, -1) * 255).astype(np.uint8)
         tile = Image.fromarray(shown[..., 0] if shown.shape[-1] == 1 else shown)
         position = (place % columns * (TILE + 2), place // columns * (TILE + 2))
-        sheet.paste(tile.resize((TILE, TILE), Image.Resampling.BILINEAR), position)
+        sheet.paste(tile.resize((TILE, TILE), Image.Resampling.BILINEAR).convert(mode), position)
     data = io.BytesIO()
     sheet.save(data, format="PNG", optimize=True)
     return data_uri(data.getvalue())
 
 
 def _figures(cohort: Cohort) -> dict[str, go.Figure]:
-    """Returns figures of the intensities and, if known, of the pixel spacings by class."""
+    """Returns figures of the intensities by class and, if there are too many for a table, of the pixel spacings."""
     import plotly.graph_objects as go
 
     labels = cohort.manifest["label"].to_numpy()
@@ -158,15 +160,15 @@ def _figures(cohort: Cohort) -> dict[str, go.Figure]:
         counts = np.histogram(np.asarray(cohort.images[chosen], np.float32) / cohort.info.scale, edges)[0]
         density = counts / max(int(counts.sum()), 1)
         intensities.add_trace(go.Scatter(x=(edges[:-1] + edges[1:]) / 2, y=density, mode="lines", name=name))
-    intensities.update_yaxes(type="log")
+    intensities.update_yaxes(type="log", dtick=1)  # whole powers of ten; others crowd the axis
     name_axes(intensities, x="intensity as stored (0 to 1)", y="fraction of the pixels")
     figures = {"Intensities by class": intensities}
     spacings = cohort.manifest["spacing_mm"]
-    if spacings.notna().any():
+    if spacings.nunique() > FEW:
         figure = figure_of(280)
         for name in cohort.info.classes:
-            figure.add_trace(go.Histogram(x=spacings[(labels == name) & spacings.notna()], name=name, opacity=0.6))
-        figure.update_layout(barmode="overlay")
+            figure.add_trace(go.Histogram(x=spacings[(labels == name) & spacings.notna()], name=name))
+        figure.update_layout(barmode="group")
         name_axes(figure, x="pixel spacing of the originals (mm)", y="images")
         figures["Spacings by class"] = figure
     return figures
@@ -175,9 +177,19 @@ def _figures(cohort: Cohort) -> dict[str, go.Figure]:
 def _sizes(manifest: pd.DataFrame) -> list[tuple[str, int]]:
     """Returns the most common sizes of the original images, `rows x columns`, with their numbers."""
     counts = Counter(zip(manifest["rows"].tolist(), manifest["cols"].tolist(), strict=True))
-    shown = [(f"{rows} x {columns}", count) for (rows, columns), count in counts.most_common(8)]
+    shown = [(f"{rows} x {columns}", count) for (rows, columns), count in counts.most_common(FEW)]
     rest = len(manifest) - sum(count for _, count in shown)
-    return [*shown, (f"{len(counts) - 8} other sizes", rest)] if rest else shown
+    return [*shown, (f"{len(counts) - FEW} other sizes", rest)] if rest else shown
+
+
+def _spacings(manifest: pd.DataFrame, classes: Sequence[str]) -> list[tuple[str, list[int]]]:
+    """Returns the images of each class by pixel spacing in mm; none if no spacing is known or there are too many."""
+    spacings = manifest["spacing_mm"]
+    if not 0 < spacings.nunique() <= FEW:
+        return []
+    shown = spacings.map(lambda spacing: f"{spacing:.3g}" if np.isfinite(spacing) else "not known")
+    order = [*dict.fromkeys(shown[spacings.sort_values().index])]
+    return [(text, [int(((shown == text) & (manifest["label"] == name)).sum()) for name in classes]) for text in order]
 
 
 def _pairs(cohort: Cohort) -> dict[str, Any]:

@@ -65,6 +65,10 @@ def parse_info(content: bytes, where: str) -> SweepInfo:
     if values["format"] != FORMAT:
         what = f"written in format {values['format']}, this gansweep reads format {FORMAT}"
         raise StoreError(what, where=where, fix="use the gansweep that wrote it")
+    later = sorted(str(key) for key in values if key not in SweepInfo.model_fields)
+    if later:
+        what = f"has {', '.join(map(repr, later[:3]))}, which this gansweep does not know"
+        raise StoreError(what, where=where, fix="use the gansweep that wrote it, or a later one")
     try:
         return validated(SweepInfo, values, where=where)
     except ConfigError as error:

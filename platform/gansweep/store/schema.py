@@ -109,10 +109,10 @@ class SweepInfo(Frozen):
     cohort: CohortReference
     objectives: tuple[Objective, ...]
     fid_features: str = ""
-    trials: int = 0
-    workers_per_trial: int = 1
-    gpus_per_worker: float = 0.0
-    concurrent: int = 1
+    trials: int = Field(0, ge=0)
+    workers_per_trial: int = Field(1, ge=1)
+    gpus_per_worker: float = Field(0.0, ge=0.0)
+    concurrent: int = Field(1, ge=0)
     seeds: dict[str, int] = Field(default_factory=dict)
     code_revision: str = ""
     packages: dict[str, str] = Field(default_factory=dict)
