@@ -151,3 +151,14 @@ def test_look_alikes_are_found_among_many_labels() -> None:
         ("kind 00007", "kind 00007_left"),
         ("kind 00011", "kind 00011s"),
     ]
+
+
+@pytest.mark.parametrize("value", [float("nan"), 0.0])
+def test_an_affine_without_orientation_is_named(tmp_path: Path, value: float) -> None:
+    path = tmp_path / "a.nii"
+    write_volume(path, 1)
+    data = bytearray(path.read_bytes())
+    data[280:296] = struct.pack("<4f", *4 * [value])
+    path.write_bytes(data)
+    with pytest.raises(CohortError, match=r"a.nii: its affine gives no orientation: it has zeros or NaN for an axis"):
+        read_nifti(path)

@@ -193,3 +193,44 @@ def test_names_without_suffix_or_folder(root: Path) -> None:
     assert [item.reason for item in find_sources(root)[1] if item.bad] == [
         "labels.csv line 2 names a file that does not exist (path)"
     ]
+
+
+@pytest.mark.parametrize("name", ["case_id", "Lesion ID", "StudyInstanceUID", "study", "accession_no"])
+def test_columns_that_may_group_images_are_told(root: Path, caplog: pytest.LogCaptureFixture, name: str) -> None:
+    write(root, f"path,label,{name}", [f"{row}" for row in rows("a", "b", "c")])
+    assert {source.patient for source in find_sources(root)[0]} == {""}
+    told = (
+        f"labels.csv: column {name.lower()!r} may group images of one patient and is not used; --patient-column uses it"
+    )
+    assert [record.getMessage() for record in caplog.records] == [told]
+
+
+@pytest.mark.parametrize("cells", [("a",), tuple("abcdefghijkl")])
+def test_columns_that_group_nothing_are_not_told(
+    root: Path, caplog: pytest.LogCaptureFixture, cells: tuple[str, ...]
+) -> None:
+    write(root, "path,label,image_id,remark", [f"{row},{row[-1]}" for row in rows(*cells)])
+    find_sources(root)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["path;label;note, long, with, commas\n0.png;fahr;x\n", 'path,label\n"0.png",fahr\n', "path\tlabel\n0.png\tfahr\n"],
+)
+def test_the_separator_is_what_the_rows_have(root: Path, text: str) -> None:
+    (root / "labels.csv").write_text(text)
+    sources, _ = find_sources(root)
+    assert [(source.name, source.label) for source in sources] == [("0.png", "fahr")]
+
+
+def test_dropping_leaks_needs_a_given_split(root: Path) -> None:
+    write(root, "path,label,split", rows("train", "train", "val", "val", "test", "test"))
+    with pytest.raises(CohortError) as told:
+        ingest(root, root.parent / "out", IngestSettings(size=16, drop_leaks=True, resplit=True))
+    assert str(told.value) == (
+        "--drop-leaks: does nothing, because --resplit makes a new split; leave --drop-leaks out"
+    )
+    write(root, "path,label", [row.rpartition(",")[0] for row in rows("")])
+    with pytest.raises(CohortError, match=r"does nothing, because the source gives no split"):
+        ingest(root, root.parent / "out", IngestSettings(size=16, drop_leaks=True))

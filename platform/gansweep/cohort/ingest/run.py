@@ -114,7 +114,11 @@ def ingest(
     sources, others = _select_classes(sources, settings)
     rejected += others
     digests = digests_of(sources, progress)
-    if not settings.resplit and any(item.split for item in sources):
+    given = not settings.resplit and any(item.split for item in sources)
+    if settings.drop_leaks and not given:
+        why = "--resplit makes a new split" if settings.resplit else "the source gives no split"
+        raise CohortError(f"does nothing, because {why}", where="--drop-leaks", fix="leave --drop-leaks out")
+    if given:
         sources, leaking = _check_given_split(sources, digests, settings, out)
         rejected += leaking
 

@@ -122,14 +122,7 @@ def _load(path: Path) -> _Volume:
     if stored.kind not in "iuf":
         raise ScanError(f"values of type {stored} are no intensities", where=path.name)
     check_values(shape[:3], path, bytes_each=stored.itemsize)
-    try:
-        if len(shape) > 3 and (len(shape) == 4 or shape[-1] == 1):
-            image = image.slicer[(..., *[0] * (len(shape) - 3))] if set(shape[4:]) <= {1} else image
-        with quiet():
-            image = nibabel.as_closest_canonical(image)
-            volume = np.asarray(image.dataobj, np.float32)
-    except Exception as error:
-        raise ScanError(f"not a readable NIfTI file ({reason_of(error, path)})", where=path.name) from None
+    image, volume = _first_volume(image, shape, path)
     if volume.ndim != 3 or sorted(volume.shape)[1] < 2:  # a single slice counts as a volume
         raise ScanError(f"not a volume: {shape_text(volume.shape)} voxels", where=path.name)
     flaws = []
@@ -147,6 +140,28 @@ def _load(path: Path) -> _Volume:
         flaws.append(Flaw("the voxel size is not three positive numbers: voxels are taken for cubes"))
     depth = f"{8 * stored.itemsize}-bit" if stored.kind in "iu" else "float"
     return _Volume(volume, zooms, depth, remark, tuple(flaws))
+
+
+def _first_volume(image: Any, shape: tuple[int, ...], path: Path) -> tuple[Any, Any]:
+    """Returns the first volume of an image in the canonical orientation, and its values `[X, Y, Z]` float32.
+
+    Raises:
+        ScanError: it has no orientation, or its values cannot be read.
+    """
+    import nibabel
+
+    try:
+        if len(shape) > 3 and (len(shape) == 4 or shape[-1] == 1):
+            image = image.slicer[(..., *[0] * (len(shape) - 3))] if set(shape[4:]) <= {1} else image
+        if not np.isfinite(image.affine).all() or np.linalg.matrix_rank(image.affine[:3, :3]) < 3:
+            raise ScanError("its affine gives no orientation: it has zeros or NaN for an axis", where=path.name)
+        with quiet():
+            image = nibabel.as_closest_canonical(image)
+            return image, np.asarray(image.dataobj, np.float32)
+    except ScanError:
+        raise
+    except Exception as error:
+        raise ScanError(f"not a readable NIfTI file ({reason_of(error, path)})", where=path.name) from None
 
 
 def _has_size(image: Any, path: Path) -> bool:

@@ -20,8 +20,10 @@ logger = logging.getLogger(__name__)
 # Other names of the patient's column in public datasets, without case and punctuation; the first that exists is used.
 _PATIENT = (
     *("patientid", "patientidentifier", "patient", "patientnumber", "patientno", "patientnr", "mrn"),
-    *("subjectid", "subject", "participantid", "participant"),
+    *("subjectid", "subject", "participantid", "participant", "patientname", "subjectname"),
 )
+# Columns that may group the images of a patient, or of a lesion; which of them does is not for us to guess.
+_GROUP = re.compile(r"(^|[\W_])(case|study|lesion|person|exam|series|scan|volume|animal)|(id|uid|nr|no)$")
 
 
 @dataclass(frozen=True)
@@ -72,12 +74,13 @@ def columns_of(table: Path, read: Table, named: Columns, labelled: bool) -> dict
         require_column(paired, columns, table, "name the column of the pairs with --paired-column")
     else:
         paired = next((name for name in columns if name == "paired" or name.startswith("paired_")), "")
-    patient = _patient_column(table, columns, named, {path, label, paired})
+    patient = _patient_column(table, read, named, {path, label, paired})
     split = _split_column(table, read, named, {path, label, paired, patient})
     return {"path": path, "label": label, "patient": patient, "split": split, "mask": "mask", "paired": paired}
 
 
-def _patient_column(table: Path, columns: list[str], named: Columns, taken: set[str]) -> str:
+def _patient_column(table: Path, read: Table, named: Columns, taken: set[str]) -> str:
+    columns = read.columns
     if named.patient:
         patient = column_name(named.patient)
         require_column(patient, columns, table, "name the column of the patient with --patient-column")
@@ -88,7 +91,13 @@ def _patient_column(table: Path, columns: list[str], named: Columns, taken: set[
     found = next((letters[name] for name in _PATIENT if name in letters), "")
     if found:
         logger.info("%s: column %r names the patients; --patient-column chooses another", table.name, found)
-    return found
+        return found
+    for name in columns:
+        values = [row[name] for row in read.rows if row.get(name)] if name not in taken and _GROUP.search(name) else []
+        if 1 < len(set(values)) < len(values):
+            hint = "may group images of one patient and is not used; --patient-column uses it"
+            logger.warning("%s: column %r %s", table.name, name, hint)
+    return ""
 
 
 def _split_column(table: Path, read: Table, named: Columns, taken: set[str]) -> str:

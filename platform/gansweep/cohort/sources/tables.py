@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from gansweep.errors import CohortError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 __all__ = ["Table", "column_name", "read_table", "require_column"]
@@ -37,7 +38,7 @@ def read_table(table: Path, delimiters: str = ",;\t|") -> Table:
     Args:
         table: file in UTF-8, UTF-16 or UTF-32 whose first line has the column names. A first line `sep=;`, as written
             by Excel, specifies the delimiter.
-        delimiters: candidates. The one that occurs most often in the line of the column names is used.
+        delimiters: candidates. The one is used that most lines have at least as often as the line of the column names.
 
     Raises:
         CohortError: there is no such file, it is not a text table, a row has more cells than there are columns, or two
@@ -55,7 +56,7 @@ def read_table(table: Path, delimiters: str = ",;\t|") -> Table:
             delimiter = lines[0].rstrip("\r\n")[4:5] or delimiter
             lines = lines[1:]
             skipped += 1
-        delimiter = delimiter or max(delimiters, key=lambda mark: "".join(lines[:1]).count(mark))
+        delimiter = delimiter or _delimiter(lines, delimiters)
         # Strict, because otherwise an unclosed quote swallows the rest of the table as one cell.
         reader = csv.DictReader(lines, delimiter=delimiter, strict=True)
         columns = [column_name(name) for name in reader.fieldnames or []]
@@ -83,6 +84,18 @@ def read_table(table: Path, delimiters: str = ",;\t|") -> Table:
     if twice:
         raise CohortError(f"has two columns called {twice[0]!r}", where=table.name, fix="keep one of them")
     return Table(columns, rows, numbers)
+
+
+def _delimiter(lines: Sequence[str], candidates: str) -> str:
+    """Returns what separates the cells: names of columns and remarks may contain the other candidates."""
+    head = "".join(lines[:1])
+    rows = [line for line in lines[1:21] if line.strip()]
+
+    def rank(mark: str) -> tuple[bool, int, int]:
+        count = head.count(mark)
+        return count > 0, sum(row.count(mark) >= count for row in rows), count
+
+    return max(candidates, key=rank)
 
 
 def _refuse_more_cells(row: dict[str, str], table: Path, line: int) -> None:
