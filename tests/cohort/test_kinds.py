@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
 import pydicom
 import pytest
 from PIL import Image
+from pydicom.data import get_testdata_file
 from pydicom.uid import SecondaryCaptureImageStorage
 
 from gansweep.cohort.ingest.run import IngestSettings, ingest
@@ -16,9 +18,6 @@ from gansweep.cohort.readers.dicom import read_dicom
 from gansweep.cohort.readers.slices import ScanError, UnneededError
 from gansweep.errors import CohortError
 from tests.cohort.scans import CLASSES, write_picture, write_slice
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
 
@@ -141,3 +140,20 @@ def test_sizes_and_colours_of_two_classes(tmp_path: Path) -> None:
     away = "differs between classes, which may give them away"
     assert f"the share of colour images {away}: control: 0%; fahr: 100%" in warnings
     assert f"the size of images {away}: control: 20 pixels; fahr: 40 pixels" in warnings
+
+
+def test_a_dicomdir_under_another_name_is_left_out(tmp_path: Path) -> None:
+    for patient in range(8):
+        write_slice(tmp_path / "source" / CLASSES[patient % 2] / f"{patient}.dcm", patient, 1)
+    path = tmp_path / "source" / "fahr" / "index.dcm"
+    path.write_bytes(Path(str(get_testdata_file("DICOMDIR"))).read_bytes())
+    made = ingest(tmp_path / "source", tmp_path / "out", IngestSettings(size=16))
+    assert (sum(made.info.images.values()), made.info.left_out) == (8, {"a DICOMDIR, which lists files": 1})
+
+
+def test_a_window_that_suits_one_file_no_more_names_it(tmp_path: Path) -> None:
+    for patient in range(8):
+        write_slice(tmp_path / "source" / CLASSES[patient % 2] / f"{patient}.dcm", patient, 1)
+    write_picture(tmp_path / "source" / "fahr" / "scan.png", 9)
+    with pytest.raises(CohortError, match=r"^fahr/scan.png: window '-20,120' leaves \[0, 1\]"):
+        ingest(tmp_path / "source", tmp_path / "out", IngestSettings(size=16, window="-20,120"))

@@ -32,6 +32,7 @@ from gansweep.cohort.readers.nifti import read_nifti
 from gansweep.cohort.readers.raster import read_mask, read_raster
 from gansweep.cohort.readers.resample import fit_mask, fit_pixels, make_square
 from gansweep.cohort.readers.slices import Array, ScanError, Slice, UnneededError, shape_text
+from gansweep.cohort.sources.hiding import shown_name
 from gansweep.cohort.sources.source import Rejected, Source, format_of
 from gansweep.cohort.sources.words import known_patient
 from gansweep.errors import CohortError
@@ -182,8 +183,8 @@ def _scan_of(source: Source, series: str | None) -> _Scan | Rejected:
     """Reads a header; returns why a file is not used if it is not."""
     try:
         header = read_header(source.path)
-    except ScanError as error:
-        return Rejected.of(source, error.what)
+    except (ScanError, UnneededError) as error:
+        return Rejected.of(source, error.what, bad=isinstance(error, ScanError))
     if series is not None and not fnmatch.fnmatch(header.description, series):
         return Rejected.of(source, f"its series is not {series!r}", bad=False)
     patient = source.patient or known_patient(header.patient) or source.folder
@@ -231,7 +232,8 @@ def _pictures(
         return
 
     found.sort(key=lambda pair: pair[1].position)
-    window = _window_of([part for _, part in found], settings.window)
+    first = found[0][0]
+    window = _window_of([part for _, part in found], settings.window, shown_name(first.name, first.path, [first.label]))
     by_mask = settings.label_from == "mask"
     volume = len(found) > len({source.path for source, _ in found})
     kept = select_slices([part for _, part in found], settings.slices, label_from_mask=by_mask, volume=volume)
@@ -302,7 +304,7 @@ def usual_window(modality: str) -> str:
     return {"CT": "lesion", "raster": "full"}.get(modality, "percentile")
 
 
-def _window_of(slices: list[Slice], wanted: str | None) -> Window:
+def _window_of(slices: list[Slice], wanted: str | None, where: str = "") -> Window:
     """Returns the window that the user named, or the default of the modality.
 
     Raises:
@@ -315,10 +317,13 @@ def _window_of(slices: list[Slice], wanted: str | None) -> Window:
     window = window_named(name)
     if name in WINDOWS and modality != ("raster" if name == "full" else "CT"):
         units = "values in [0, 1]" if name == "full" else "Hounsfield units"
-        raise CohortError(f"window {name!r} is for {units}, not for {modality} images", fix="leave --window out")
+        raise CohortError(
+            f"window {name!r} is for {units}, not for {modality} images", where=where, fix="leave --window out"
+        )
     if modality == "raster" and not 0 <= window.low < window.high <= 1:
         raise CohortError(
             f"window {name!r} leaves [0, 1], the range to which 8-bit and 16-bit pictures are scaled",
+            where=where,
             fix="leave --window out, or give LOW,HIGH from 0 to 1",
         )
     return window

@@ -8,7 +8,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from gansweep.cohort.readers.dicom_header import is_dicom, read_header
-from gansweep.cohort.readers.slices import ScanError
+from gansweep.cohort.readers.slices import ScanError, UnneededError
 from gansweep.cohort.sources.hiding import shown_name
 from gansweep.cohort.sources.source import Rejected, format_of
 
@@ -82,7 +82,7 @@ def _header_of(item: Rejected) -> Header | None:
         return None
     try:
         return read_header(item.path)
-    except ScanError:
+    except (ScanError, UnneededError):
         return None
 
 

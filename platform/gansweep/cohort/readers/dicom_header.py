@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 from gansweep.cohort.readers.dicom_kind import image_type, is_secondary_capture, modality_of
 from gansweep.cohort.readers.limits import check_deflated
 from gansweep.cohort.readers.quiet import quiet
-from gansweep.cohort.readers.slices import ScanError, reason_of
+from gansweep.cohort.readers.slices import ScanError, UnneededError, reason_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pydicom import Dataset
+
+MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"  # the SOP class of a DICOMDIR (PS3.10, 8)
 
 __all__ = ["Header", "header_of", "is_dicom", "open_dicom", "read_header"]
 
@@ -60,7 +62,7 @@ def is_dicom(path: Path, *, without_preamble: bool = False) -> bool:
         return False
     try:
         dataset = open_dicom(path, header_only=True)
-    except ScanError:
+    except (ScanError, UnneededError):
         return False
     return "Rows" in dataset or "SOPClassUID" in dataset
 
@@ -74,6 +76,7 @@ def open_dicom(path: Path, *, header_only: bool) -> Dataset:
 
     Raises:
         ScanError: the file is not DICOM.
+        UnneededError: it is a DICOMDIR.
     """
     from pydicom import dcmread
 
@@ -85,6 +88,9 @@ def open_dicom(path: Path, *, header_only: bool) -> Dataset:
             known = any(tag in dataset for tag in ("SOPClassUID", "Modality", "Rows", "StudyInstanceUID"))
         except Exception as error:
             raise ScanError(f"not a readable DICOM file ({reason_of(error, path)})", where=path.name) from None
+        listing = getattr(dataset, "file_meta", {}).get("MediaStorageSOPClassUID") == MEDIA_DIRECTORY
+    if listing:
+        raise UnneededError("a DICOMDIR, which lists files", where=path.name)
     if not known:
         raise ScanError("not a DICOM file", where=path.name)
     return dataset
@@ -95,6 +101,7 @@ def read_header(path: Path) -> Header:
 
     Raises:
         ScanError: the file is not DICOM, or one of the attributes cannot be read.
+        UnneededError: it is a DICOMDIR.
     """
     dataset = open_dicom(path, header_only=True)
     try:

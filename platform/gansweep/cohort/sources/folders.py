@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from gansweep.cohort.readers.dicom_header import read_header
-from gansweep.cohort.readers.slices import ScanError
+from gansweep.cohort.readers.slices import ScanError, UnneededError
 from gansweep.cohort.sources.hiding import shown_name
 from gansweep.cohort.sources.masks import is_image_folder, masks_of, with_masks, without_image
 from gansweep.cohort.sources.source import Rejected, Source, format_of, is_split, normal_split, subject_in
@@ -146,6 +146,6 @@ def _owner(path: Path, name: str) -> set[str]:
         return {subject_in(name) or name}
     try:
         header = read_header(path)
-    except ScanError:
+    except (ScanError, UnneededError):
         return set()
     return {header.patient or header.study or name}
