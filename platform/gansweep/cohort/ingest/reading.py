@@ -1,12 +1,9 @@
-"""Reads sources into images of one size: groups them by series, windows and resizes, one series at a time."""
+"""Reads sources into images of one size: windows and resizes them, one series at a time."""
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
-from collections import defaultdict
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +11,8 @@ import numpy as np
 
 from gansweep.cohort.dataset import FULL_SCALE
 from gansweep.cohort.ingest.duplicates import content_key, thumbnail_code
-from gansweep.cohort.ingest.parallel import map_in_order
 from gansweep.cohort.ingest.selection import select_slices
 from gansweep.cohort.ingest.suitability import (
-    TOMOGRAPHY,
     impossible,
     modality_in_name,
     remarks,
@@ -27,7 +22,6 @@ from gansweep.cohort.ingest.suitability import (
 )
 from gansweep.cohort.intensity import WINDOWS, Window, percentile_window, window_named
 from gansweep.cohort.readers.dicom import read_dicom
-from gansweep.cohort.readers.dicom_header import read_header
 from gansweep.cohort.readers.nifti import read_nifti
 from gansweep.cohort.readers.raster import read_mask, read_raster
 from gansweep.cohort.readers.resample import fit_mask, fit_pixels, make_square
@@ -43,12 +37,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from gansweep.cohort.ingest.grouping import Unit
     from gansweep.cohort.ingest.settings import IngestSettings
     from gansweep.cohort.ingest.spool import Spool, Spooled
     from gansweep.cohort.readers.slices import Flaw
-    from gansweep.files import ProgressCallback
 
-__all__ = ["Picture", "Unit", "folder_key", "group_by_series", "read_unit", "usual_window"]
+__all__ = ["Picture", "folder_key", "read_unit", "usual_window"]
 
 
 @dataclass(frozen=True)
@@ -111,86 +105,6 @@ class Picture:
         """The picture with its arrays in a spool."""
         paired, mask = (None if part is None else spool.put(part) for part in (self.paired, self.mask))
         return replace(self, pixels=spool.put(self.pixels), paired=paired, mask=mask)
-
-
-@dataclass(frozen=True)
-class Unit:
-    """Files that are read together.
-
-    Args:
-        sources: the files.
-        digests: the SHA-256 of each.
-    """
-
-    sources: tuple[Source, ...]
-    digests: Mapping[Path, str]
-
-
-def group_by_series(
-    sources: Sequence[Source],
-    settings: IngestSettings,
-    digests: Mapping[Path, str],
-    progress: ProgressCallback | None = None,
-) -> tuple[list[Unit], list[Rejected]]:
-    """Groups sources into units that are read together: a DICOM series of one patient, or a single other file.
-
-    The SeriesInstanceUID alone does not identify a series: some de-identification tools empty it, or give all patients
-    the same one. Secondary captures among CT or MR images are left out, unless `settings.derived` takes them.
-
-    Args:
-        sources: sources in order. A unit has the position of its first file.
-        settings: options of the ingest, such as the pattern that the description of a series must match.
-        digests: the SHA-256 of each file.
-        progress: called with (stage, files done, total files).
-
-    Returns:
-        (units, rejected).
-    """
-    scans = [source for source in sources if format_of(source.path) == "dicom"]
-    found = list(map_in_order(partial(_scan_of, series=settings.series), scans, "reading headers", progress))
-    known = dict(zip((id(source) for source in scans), found, strict=True))
-    tomography = any(isinstance(scan, _Scan) and scan.tomography for scan in found)
-    units: dict[str, list[Source]] = defaultdict(list)
-    rejected = []
-    for source in sources:
-        scan = known.get(id(source)) or _Scan(str(source.path))
-        if isinstance(scan, Rejected):
-            rejected.append(scan)
-        elif scan.captured and tomography and not settings.derived:
-            rejected.append(Rejected.of(source, "a secondary capture among CT or MR images", bad=False))
-        else:
-            units[scan.series].append(source)
-    parts = (tuple(unit) for unit in units.values())
-    return [Unit(unit, {source.path: digests.get(source.path, "") for source in unit}) for unit in parts], rejected
-
-
-@dataclass(frozen=True)
-class _Scan:
-    """What the header of a DICOM file says about its place among others.
-
-    Args:
-        series: equal for files that are read together.
-        tomography: whether it is a CT or MR image.
-        captured: whether it is a secondary capture of no such modality.
-    """
-
-    series: str
-    tomography: bool = False
-    captured: bool = False
-
-
-def _scan_of(source: Source, series: str | None) -> _Scan | Rejected:
-    """Reads a header; returns why a file is not used if it is not."""
-    try:
-        header = read_header(source.path)
-    except (ScanError, UnneededError) as error:
-        return Rejected.of(source, error.what, bad=isinstance(error, ScanError))
-    if series is not None and not fnmatch.fnmatch(header.description, series):
-        return Rejected.of(source, f"its series is not {series!r}", bad=False)
-    patient = source.patient or known_patient(header.patient) or source.folder
-    name = f"{header.series} {header.study} {patient}" if header.series else str(source.path)
-    tomography = header.modality in TOMOGRAPHY
-    return _Scan(name, tomography and not header.captured, header.captured and not tomography)
 
 
 def read_unit(unit: Unit, settings: IngestSettings) -> list[Picture | Rejected]:

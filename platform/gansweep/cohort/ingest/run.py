@@ -20,13 +20,14 @@ from gansweep.cohort.ingest.checks import (
     label_warnings,
     patients_by_class,
 )
+from gansweep.cohort.ingest.grouping import group_by_series
 from gansweep.cohort.ingest.identity import Pseudonyms
 from gansweep.cohort.ingest.leaks import digests_of, drop_leaks, leak_error, leaks_of_bytes, write_pairs
 from gansweep.cohort.ingest.masks_among_images import check_masks, mask_warnings
 from gansweep.cohort.ingest.oddities import flaw_warnings, guess_warnings, unit_warnings
 from gansweep.cohort.ingest.parallel import map_in_order
 from gansweep.cohort.ingest.ranges import check_ranges, difference_warnings, ranges_by_class
-from gansweep.cohort.ingest.reading import Picture, group_by_series, read_unit, usual_window
+from gansweep.cohort.ingest.reading import Picture, read_unit, usual_window
 from gansweep.cohort.ingest.rejected import reasons_of, rejected_table
 from gansweep.cohort.ingest.settings import IngestSettings, is_guess, ordered_classes, positive_of
 from gansweep.cohort.ingest.split import SPLITS, check_given
