@@ -68,6 +68,8 @@ def test_guesses_come_first_and_once() -> None:
     enqueue_new(study, [*proposals, {"n": 4}])  # the same command with --resume, and one more
     assert study.ask().suggest_int("n", 1, 9) == 4
     assert len(study.trials) == 3
+    enqueue_new(study, [{"n": 5}, {"n": 5}])  # a guess that is also a first trial of the space
+    assert len(study.trials) == 4
 
 
 def test_a_guess_travels_with_a_job() -> None:

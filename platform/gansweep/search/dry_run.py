@@ -163,9 +163,7 @@ def _study(experiment: Experiment, options: SweepOptions, ready: Ready, store: S
     if store is not None:
         study.add_trials(trials_of_rows(store, experiment))
     first_trials = () if study.trials else experiment.first_trials
-    enqueue_new(study, [*ready.guesses, *ready.earlier])
-    for parameters in first_trials:
-        study.enqueue_trial(parameters)
+    enqueue_new(study, [*ready.guesses, *ready.earlier, *first_trials])
     study.sampler = make_sampler(experiment.sampler, options.seed, count_proposed(study), STARTUP_TRIALS)
     return study
 

@@ -44,13 +44,15 @@ def guessed_parameters(experiment: Experiment, guesses: Sequence[Mapping[str, An
 
 
 def enqueue_new(study: optuna.Study, proposals: Sequence[Mapping[str, Any]]) -> None:
-    """Enqueues proposals that the study does not have yet. A resumed sweep passes the same ones again."""
+    """Enqueues proposals that the study does not have yet, each once. A resumed sweep passes the same ones again."""
     known = [
         {**trial.system_attrs.get("fixed_params", {}), **trial.params} for trial in study.get_trials(deepcopy=False)
     ]
+    enqueued: list[Mapping[str, Any]] = []
     for proposal in proposals:
-        if not any(proposal.items() <= other.items() for other in known):
+        if proposal not in enqueued and not any(proposal.items() <= other.items() for other in known):
             study.enqueue_trial(dict(proposal))
+            enqueued.append(proposal)
 
 
 def _guessed(

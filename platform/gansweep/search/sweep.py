@@ -177,9 +177,7 @@ def sweep(experiment: Experiment, options: SweepOptions, *, space: str = "") -> 
                 gpus_per_worker=options.gpus_per_worker,
             )
         first_trials = () if study.trials else experiment.first_trials
-        enqueue_new(study, [*ready.guesses, *ready.earlier])
-        for parameters in first_trials:
-            study.enqueue_trial(parameters)
+        enqueue_new(study, [*ready.guesses, *ready.earlier, *first_trials])
         ended = count_ended(study)
         study.sampler = make_sampler(experiment.sampler, options.seed, count_proposed(study), STARTUP_TRIALS)
         rules = StopRules(options, experiment.objectives, store.rows())
