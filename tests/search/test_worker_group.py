@@ -139,6 +139,32 @@ def test_another_world_size_starts_other_processes(group: WorkerGroup) -> None:
 
 
 @pytest.mark.acceptance
+def test_a_stopped_worker_is_noticed_told_and_replaced(
+    group: WorkerGroup, settings: WorkerGroupSettings, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    group.close()  # the cluster has room for one
+    hasty = replace(settings, hang_seconds=10.0, checkpoint_seconds=1.0, hang_factor=3.0)
+    with closing(WorkerGroup(hasty, Footprint(workers=2), max_starts=2)) as other, caplog.at_level(logging.WARNING):
+        undisturbed = _run(other, "0009", CONFIG)
+        other.assign("0010", CONFIG.as_dict())
+        scores = [other.outcome(0).report.progress.scores]  # type: ignore[union-attr]
+        stopped = sorted(_workers())
+        os.kill(stopped[0], signal.SIGSTOP)
+        scores += [other.outcome(index).report.progress.scores for index in (1, 2, 3)]  # type: ignore[union-attr]
+        assert not set(stopped) & _workers()
+        assert len(_workers()) == 2
+    assert scores == [outcome.report.progress.scores for outcome in undisturbed]
+    assert _equal(_state(store, "0009"), _state(store, "0010")), "it goes on from its checkpoint"
+    told = [record.getMessage() for record in caplog.records if "hung" in record.getMessage()]
+    assert len(told) == 1
+    assert re.fullmatch(
+        r"trial 0010: its workers have said nothing for \d+ s, so they count as hung; they are killed, and others go on"
+        r" from its last checkpoint",
+        told[0],
+    )
+
+
+@pytest.mark.acceptance
 def test_population_based_training_clones_trials_through_tunes_checkpoints(
     settings: WorkerGroupSettings, tmp_path: Path
 ) -> None:
@@ -181,32 +207,6 @@ def test_population_based_training_clones_trials_through_tunes_checkpoints(
     assert not results.errors
     assert [result.metrics["reported"] for result in results] == [4, 4]
     assert {result.metrics["result"].status for result in results} == {"completed"}
-
-
-@pytest.mark.acceptance
-def test_a_stopped_worker_is_noticed_told_and_replaced(
-    group: WorkerGroup, settings: WorkerGroupSettings, store: Store, caplog: pytest.LogCaptureFixture
-) -> None:
-    group.close()  # the cluster has room for one
-    hasty = replace(settings, hang_seconds=10.0, checkpoint_seconds=1.0, hang_factor=3.0)
-    with closing(WorkerGroup(hasty, Footprint(workers=2), max_starts=2)) as other, caplog.at_level(logging.WARNING):
-        undisturbed = _run(other, "0009", CONFIG)
-        other.assign("0010", CONFIG.as_dict())
-        scores = [other.outcome(0).report.progress.scores]  # type: ignore[union-attr]
-        stopped = sorted(_workers())
-        os.kill(stopped[0], signal.SIGSTOP)
-        scores += [other.outcome(index).report.progress.scores for index in (1, 2, 3)]  # type: ignore[union-attr]
-        assert not set(stopped) & _workers()
-        assert len(_workers()) == 2
-    assert scores == [outcome.report.progress.scores for outcome in undisturbed]
-    assert _equal(_state(store, "0009"), _state(store, "0010")), "it goes on from its checkpoint"
-    told = [record.getMessage() for record in caplog.records if "hung" in record.getMessage()]
-    assert len(told) == 1
-    assert re.fullmatch(
-        r"trial 0010: its workers have said nothing for \d+ s, so they count as hung; they are killed, and others go on"
-        r" from its last checkpoint",
-        told[0],
-    )
 
 
 def _workers() -> set[int]:
