@@ -16,6 +16,7 @@ import torch
 from gansweep.contracts import Scheduled
 from gansweep.devices import out_of_memory
 from gansweep.errors import ConfigError
+from gansweep.training.fixed_random import FixedRandom, OtherDrawsError
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from gansweep.config import TrialConfig
-    from gansweep.contracts import Batch, Gan, Phase, StepRandom
+    from gansweep.contracts import Batch, Gan, Phase
     from gansweep.distributed import World
 
 __all__ = ["TOLERANCE", "Execution", "Update", "UpdateFunction", "why_eager"]
@@ -176,7 +177,7 @@ class Execution:
                 found = _computed(self._gan, state, graph.replay())
                 state.restore()
                 fault = fault or self._difference(expected[one], found, one)
-        except _OtherDrawsError:
+        except OtherDrawsError:
             fault = f"the random numbers of iteration {one} are others than those of iteration {step}"
         except RuntimeError as error:
             if not out_of_memory(error):
@@ -247,7 +248,7 @@ class _Graph:
     def __init__(self, update: UpdateFunction, phase: Phase, batch: Batch) -> None:
         self._update = update
         self._phase = phase
-        self._draws = _FixedRandom(batch.draws)
+        self._draws = FixedRandom(batch.draws)
         self._original = batch
         copies: dict[str, Any] = {
             name: None if tensor is None else tensor.clone() for name, tensor in _tensors(batch).items()
@@ -288,59 +289,6 @@ class _Graph:
         for name, tensor in _tensors(batch).items():
             if tensor is not None:
                 getattr(self._batch, name).copy_(tensor)
-
-
-class _OtherDrawsError(Exception):
-    """Raised by an update that asks for other random numbers than the first one."""
-
-
-class _FixedRandom:
-    """A `StepRandom` whose numbers lie in the same tensors in every update.
-
-    They are drawn before the graph runs, so that no generator is part of it, and equal those of an eager update.
-
-    Args:
-        draws: where the numbers come from.
-    """
-
-    def __init__(self, draws: StepRandom) -> None:
-        self._source = draws
-        self._drawn: list[tuple[str, tuple[int, ...], Tensor]] = []
-        self._originals: list[Tensor] = []
-        self._next = 0
-
-    def normal(self, *shape: int) -> Tensor:
-        """As `StepRandom.normal`."""
-        return self._take("normal", shape)
-
-    def uniform(self, *shape: int) -> Tensor:
-        """As `StepRandom.uniform`."""
-        return self._take("uniform", shape)
-
-    def integers(self, high: int, *shape: int) -> Tensor:
-        """As `StepRandom.integers`."""
-        return self._take("integers", (high, *shape))
-
-    def refill(self, source: StepRandom) -> None:
-        """Draws the numbers of another update, in the order in which the first one asked for them."""
-        for kind, arguments, tensor in self._drawn:
-            tensor.copy_(getattr(source, kind)(*arguments))
-
-    def restart(self) -> None:
-        """Gives the numbers of the first update again, from the first on."""
-        for (_, _, tensor), original in zip(self._drawn, self._originals, strict=True):
-            tensor.copy_(original)
-        self._next = 0
-
-    def _take(self, kind: str, arguments: tuple[int, ...]) -> Tensor:
-        if self._next == len(self._drawn):
-            self._originals.append(getattr(self._source, kind)(*arguments))
-            self._drawn.append((kind, arguments, self._originals[-1].clone()))
-        known, wanted, tensor = self._drawn[self._next]
-        if (known, wanted) != (kind, arguments):
-            raise _OtherDrawsError(f"{kind}{arguments} instead of {known}{wanted}")
-        self._next += 1
-        return tensor
 
 
 class _State:
