@@ -147,16 +147,16 @@ def _unlisted(root: Path, table: Table, locate: Locator, listed: set[Path]) -> t
     `listed` are the files of the rows.
     """
     cells = {cell for row in table.rows for cell in row.values() if cell}
-    named = (folder / name for cell in cells for name in (cell, cell.replace("\\", "/")) for folder in locate.folders)
+    spellings = {spelling for cell in cells for spelling in (cell, cell.replace("\\", "/"))}
+    named = (folder / spelling for spelling in spellings for folder in locate.folders)
     listed = listed | {path.resolve() for path in named if exists(path)}
     images, others = walk(root)
-    if any(path.resolve() not in listed for path in images):
+    unlisted = [path for path in images if path.resolve() not in listed]
+    if unlisted:
         found = (locate.in_full(cell) for cell in cells)
         listed |= {path.resolve() for path in found if path is not None and exists(path)}
-    return (
-        [path for path in images if path.resolve() not in listed],
-        [item for item in others if item.path is None or item.path.resolve() not in listed],
-    )
+        unlisted = [path for path in unlisted if path.resolve() not in listed]
+    return unlisted, [item for item in others if item.path is None or item.path.resolve() not in listed]
 
 
 def _with_masks_beside(

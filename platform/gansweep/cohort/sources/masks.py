@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from dataclasses import replace
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from gansweep.cohort.sources.source import NIFTIS, Rejected, Source
@@ -55,21 +54,22 @@ def masks_of(images: Sequence[Path], root: Path) -> tuple[dict[Path, list[Path]]
     Returns:
         (the masks of each image that has some, masks of organs and masks without an image).
     """
-    outside = _image_keys([path for path in images if not _in_mask_folder(path, root)], root)
+    names = _Names(root)
+    outside = _image_keys([path for path in images if not names.in_mask_folder(path)], names)
     found: dict[Path, list[Path]] = defaultdict(list)
-    folders: dict[Path, list[bool]] = defaultdict(list)
+    owned: dict[Path, list[bool]] = defaultdict(list)
     alone: list[Path] = []
     for path in images:
-        owner = next((outside[key] for key in _owner_keys(path, root) if key in outside), None)
-        organ = _organ_key(path, root)
+        owner = next((outside[key] for key in names.owner_keys(path) if key in outside), None)
+        organ = names.organ_key(path)
         if owner is None and organ in outside:
             alone.append(path)
         elif owner is not None:
             found[owner].append(path)
-        if _in_mask_folder(path, root):
-            folders[path.parent].append(owner is not None)
+        if names.in_mask_folder(path):
+            owned[path.parent].append(owner is not None)
             alone += [] if owner is not None or path in alone[-1:] else [path]
-    return dict(found), [path for path in alone if any(folders[path.parent]) or not _in_mask_folder(path, root)]
+    return dict(found), [path for path in alone if any(owned[path.parent]) or not names.in_mask_folder(path)]
 
 
 def with_masks(sources: Sequence[Source], masks: Mapping[Path, Sequence[Path]]) -> list[Source]:
@@ -90,12 +90,67 @@ def without_image(paths: Sequence[Path], root: Path) -> list[Rejected]:
     ]
 
 
-def _image_keys(images: Sequence[Path], root: Path) -> dict[Key, Path]:
+class _Names:
+    """What the names of files and folders below `root` say about images and masks.
+
+    Each folder is looked at once, since its files share what it says.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._folders: dict[Path, tuple[Key, bool]] = {}
+
+    def key(self, path: Path) -> Key:
+        """Returns what an image and its mask have in common.
+
+        The stem, and the folders except those named images or masks. A twin folder counts as the one that it is beside.
+        """
+        return (*self._of(path.parent)[0], _stem(path))
+
+    def in_mask_folder(self, path: Path) -> bool:
+        """Returns whether the name of one of a file's folders says that it holds masks."""
+        return self._of(path.parent)[1]
+
+    def owner_keys(self, path: Path) -> list[Key]:
+        """Returns the possible keys of a mask's image; none if neither its folder nor its name indicates a mask."""
+        *folders, stem = self.key(path)
+        keys: list[Key] = [(*folders, stem)] if self.in_mask_folder(path) else []
+        named = (pattern.fullmatch(stem) for pattern in (_MASK_NAME, _MASK_FIRST, _MASK_LAST))
+        return keys + [(*folders, found["image"]) for found in named if found]
+
+    def organ_key(self, path: Path) -> Key | None:
+        """Returns the key of the image whose organ mask a file may be."""
+        *folders, stem = self.key(path)
+        named = _MASK_NAME.fullmatch(stem)
+        organ = named and _ORGAN.fullmatch(named["image"])
+        return (*folders, organ[1]) if organ else None
+
+    def _of(self, folder: Path) -> tuple[Key, bool]:
+        """Returns the part of the key that a folder's files share, and whether it holds masks."""
+        if folder not in self._folders:
+            self._folders[folder] = self._look_at(folder)
+        return self._folders[folder]
+
+    def _look_at(self, folder: Path) -> tuple[Key, bool]:
+        key: list[str] = []
+        of_masks = False
+        above = self._root
+        for part in folder.relative_to(self._root).parts:
+            twin = _twin_of(part, above)
+            of_masks = of_masks or bool(twin) or _MASK_FOLDERS.fullmatch(part.casefold()) is not None
+            name = canonical(twin or part).casefold()
+            if not (_IMAGE_FOLDERS.fullmatch(name) or _MASK_FOLDERS.fullmatch(name)):
+                key.append(name)
+            above = above / part
+        return tuple(key), of_masks
+
+
+def _image_keys(images: Sequence[Path], names: _Names) -> dict[Key, Path]:
     """Returns images by the keys under which a mask may look for them: the whole stem, or that without a word."""
-    keys = {_key(path, root): path for path in images}
+    keys = {names.key(path): path for path in images}
     shorter: dict[Key, set[Path]] = defaultdict(set)
     for path in images:
-        *folders, stem = _key(path, root)
+        *folders, stem = names.key(path)
         for pattern in (_IMAGE_LAST, _IMAGE_FIRST):
             found = pattern.fullmatch(stem)
             if found:
@@ -104,47 +159,10 @@ def _image_keys(images: Sequence[Path], root: Path) -> dict[Key, Path]:
     return {**only, **keys}
 
 
-def _key(path: Path, root: Path) -> Key:
-    """Returns what an image and its mask have in common.
-
-    The stem, and the folders except those named images or masks. A twin folder counts as the one that it is beside.
-    """
-    folders = [canonical(_twin_of(folder) or folder.name).casefold() for folder in _folders(path, root)]
-    kept = [name for name in folders if not (_IMAGE_FOLDERS.fullmatch(name) or _MASK_FOLDERS.fullmatch(name))]
-    return (*kept, _stem(path))
-
-
-def _folders(path: Path, root: Path) -> list[Path]:
-    """Returns the folders of a file below `root`, outermost first."""
-    return list(path.parents)[: len(path.relative_to(root).parts) - 1][::-1]
-
-
-@lru_cache(maxsize=1024)
-def _twin_of(folder: Path) -> str:
-    """Returns the name of the folder beside `folder` whose masks it contains by its name, or ""."""
-    found = _TWIN_FOLDER.fullmatch(folder.name)
-    return found["folder"] if found and (folder.parent / found["folder"]).is_dir() else ""
-
-
-def _owner_keys(path: Path, root: Path) -> list[Key]:
-    """Returns the possible keys of a mask's image; none if neither its folder nor its name indicates a mask."""
-    stem = _stem(path)
-    folders = _key(path, root)[:-1]
-    keys = [(*folders, stem)] if _in_mask_folder(path, root) else []
-    named = (pattern.fullmatch(stem) for pattern in (_MASK_NAME, _MASK_FIRST, _MASK_LAST))
-    return keys + [(*folders, found["image"]) for found in named if found]
-
-
-def _organ_key(path: Path, root: Path) -> Key | None:
-    """Returns the key of the image whose organ mask a file may be."""
-    named = _MASK_NAME.fullmatch(_stem(path))
-    organ = named and _ORGAN.fullmatch(named["image"])
-    return (*_key(path, root)[:-1], organ[1]) if organ else None
-
-
-def _in_mask_folder(path: Path, root: Path) -> bool:
-    folders = _folders(path, root)
-    return any(_MASK_FOLDERS.fullmatch(folder.name.casefold()) or _twin_of(folder) for folder in folders)
+def _twin_of(name: str, above: Path) -> str:
+    """Returns the name of the folder in `above` whose masks the folder `name` beside it contains, or ""."""
+    found = _TWIN_FOLDER.fullmatch(name)
+    return found["folder"] if found and (above / found["folder"]).is_dir() else ""
 
 
 def _stem(path: Path) -> str:

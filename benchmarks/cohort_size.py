@@ -1,0 +1,186 @@
+"""Measures ingest, a trial and the memorisation examination on large cohorts: seconds, and peak resident memory.
+
+    python benchmarks/cohort_size.py [--cohorts 10000x64 5000x256] [--cores 1 2] [--keep FOLDER]
+
+The cohort is made of smooth random fields with a little noise, as PNG files with a CSV of labels, ten images to a
+patient. Each stage runs in a new process, whose peak of resident memory is the figure; it includes the libraries and
+those pages of mapped files that the system kept. Ingest is run once for each number of cores. The trial trains a DCGAN
+for a few iterations and scores it once, with few detector updates, so that what depends on the number of images is
+seen. Prints a table and one JSON line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import multiprocessing
+import os
+import resource
+import shutil
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from gansweep.cohort.dataset import Cohort
+from gansweep.cohort.ingest.run import IngestSettings, ingest
+from gansweep.config import DataView, ScoringSettings, TrialConfig
+from gansweep.scoring.memorisation.examination import assess
+from gansweep.scoring.networks.encoder import extractor_of, train_encoder
+from gansweep.scoring.trial import TrialScorer
+from gansweep.training.build import build_gan
+from gansweep.training.loop import train
+from gansweep.training.reporters import MemoryReporter
+from trainables import TRAINABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CPU = torch.device("cpu")
+MIB = 1024**2
+KIB = 1024
+IMAGES_PER_PATIENT = 10
+CHUNK = 500
+SCORING = ScoringSettings(samples=256, encoder_steps=50, detector_steps=50, detector_seeds=1)
+CONFIG = TrialConfig(
+    data=DataView(size=32),
+    architecture={"latent": 16, "width": 16},
+    batch_size=16,
+    n_critic=1,
+    iterations=20,
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cohorts", nargs="+", default=["1000x64"], metavar="IMAGESxSIZE")
+    parser.add_argument("--cores", nargs="+", type=int, default=[1, 2], help="for ingest")
+    parser.add_argument("--keep", type=Path, help="a folder that keeps the pictures and the cohorts")
+    options = parser.parse_args()
+    lines = []
+    with nullcontext(options.keep) if options.keep else tempfile.TemporaryDirectory() as folder:
+        for cohort in options.cohorts:
+            images, size = map(int, cohort.split("x"))
+            lines.append(measure(Path(folder) / cohort, images, size, options.cores))
+            print_line(lines[-1])
+    print(json.dumps({"benchmark": "cohort_size", "cohorts": lines}))
+
+
+def measure(folder: Path, images: int, size: int, cores: list[int]) -> dict[str, Any]:
+    """Returns the figures of one cohort."""
+    pictures = folder / "pictures"
+    if not (pictures / "labels.csv").exists():
+        write_pictures(pictures, images, size)
+    line: dict[str, Any] = {"images": images, "size": size}
+    for count in cores:
+        shutil.rmtree(folder / "cohort", ignore_errors=True)
+        line[f"ingest, cores: {count}"] = in_new_process(run_ingest, folder, size, count)
+    line["trial"] = in_new_process(run_trial, folder)
+    line["memorisation"] = in_new_process(run_memorisation, folder)
+    return line
+
+
+def print_line(line: dict[str, Any]) -> None:
+    """Prints the figures of one cohort."""
+    print(f"{line['images']} images of {line['size']} pixels")
+    for stage, figures in line.items():
+        if isinstance(figures, dict):
+            print(f"  {stage:20}{figures['seconds']:10.1f} s{figures['peak_mib']:10.0f} MiB", flush=True)
+
+
+def write_pictures(folder: Path, images: int, size: int) -> None:
+    """Writes PNG files of two classes and their CSV."""
+    folder.mkdir(parents=True)
+    starts = range(0, images, CHUNK)
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
+        for _ in pool.map(write_some, [(folder, start, min(CHUNK, images - start), size) for start in starts]):
+            pass
+    with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "label", "patient_id"])
+        for number in range(images):
+            patient = number // IMAGES_PER_PATIENT
+            writer.writerow([f"{number}.png", ("control", "case")[patient % 2], f"p{patient}"])
+
+
+def write_some(part: tuple[Path, int, int, int]) -> None:
+    """Writes `count` pictures from number `start` on."""
+    folder, start, count, size = part
+    torch.set_num_threads(1)
+    generator = torch.Generator().manual_seed(start)
+    coarse = torch.randn(count, 1, 8, 8, generator=generator)
+    fields = F.interpolate(coarse, size=size, mode="bicubic", align_corners=False)
+    fields = fields + 0.1 * torch.randn(fields.shape, generator=generator)
+    grey = ((fields + 3) * 255 / 6).clamp(0, 255).byte().numpy()[:, 0]
+    for offset, picture in enumerate(grey):
+        Image.fromarray(np.ascontiguousarray(picture)).save(folder / f"{start + offset}.png", compress_level=1)
+
+
+def in_new_process(stage: Callable[..., None], folder: Path, *arguments: int) -> dict[str, float]:
+    """Returns the seconds of a stage and the peak of its resident memory, libraries included."""
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=measured, args=(sender, stage, folder, *arguments))
+    process.start()
+    sender.close()
+    try:
+        return receiver.recv()
+    except EOFError:
+        sys.exit(f"{stage.__name__} failed")
+    finally:
+        process.join()
+
+
+def measured(sender: Any, stage: Callable[..., None], folder: Path, *arguments: int) -> None:
+    """Runs a stage and sends its figures."""
+    torch.set_num_threads(1)
+    began = time.monotonic()
+    stage(folder, *arguments)
+    seconds = time.monotonic() - began
+    sender.send({"seconds": seconds, "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIB / MIB})
+
+
+def run_ingest(folder: Path, size: int, cores: int) -> None:
+    os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:cores]))
+    ingest(folder / "pictures", folder / "cohort", IngestSettings(size=size))
+
+
+def run_trial(folder: Path) -> None:
+    cohort = Cohort.open(folder / "cohort")
+    with tempfile.TemporaryDirectory() as cache:
+        scorer = TrialScorer(cohort, SCORING, TRAINABLES, Path(cache), CPU)
+        gan = build_gan(CONFIG, cohort.spec(CONFIG.data), TRAINABLES)
+        real = cohort.load("train", CONFIG.data)
+        train(
+            CONFIG,
+            gan,
+            real,
+            MemoryReporter(),
+            lambda sampler, iteration: scorer.score(sampler, CONFIG, iteration),
+            reports=1,
+            device=CPU,
+        )
+
+
+def run_memorisation(folder: Path) -> None:
+    cohort = Cohort.open(folder / "cohort")
+    training = cohort.load("train")
+    held_out = cohort.load("val")
+    encoder = train_encoder(training, len(cohort.info.classes), SCORING.encoder_steps, CPU)
+    copied = training.images[:: max(1, len(training) // SCORING.samples)]
+    found = assess(copied, training, held_out, extractor_of(encoder.state_dict(), CPU), seed=0)
+    if not found.memorised:
+        sys.exit("copies were not found")
+
+
+if __name__ == "__main__":
+    main()
