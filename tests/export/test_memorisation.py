@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -27,6 +28,7 @@ from gansweep.export.best import export_best
 from gansweep.export.production import train_production
 from gansweep.export.production_worker import train_run
 from gansweep.options import TrainOptions
+from gansweep.report.html import report_html
 from gansweep.store.provenance import describe_sweep
 from gansweep.store.schema import TrialRow
 from gansweep.store.store import Store
@@ -143,6 +145,24 @@ def test_a_generator_that_memorised_is_refused_in_one_line_and_its_pairs_are_kep
     assert f"{store.label}/artifacts/0000-nearest.png" in said
     picture = np.asarray(Image.open(io.BytesIO(store.read_bytes("artifacts/0000-nearest.png"))))
     assert picture.shape[0] > 6 * 96
+
+    page = report_html(store)
+    assert "Trial 0000: memorised: 100 % (99 to 100) of samples are copies of training images by pixels" in page
+    assert "training images 24, training patients 24, held out images 8, held out patients 8, samples 256" in page
+    row = page[page.index(">copies pixels<") :].partition("</tr>")[0]
+    assert re.findall(r"<td[^>]*>([^<]*)", row) == ["1", "0.985 to 1", "0.01", ""]
+    patients = set(Cohort.open(store.info.cohort.path).manifest["patient"])
+    assert not any(patient in page for patient in patients)
+
+
+def test_the_report_says_when_nothing_was_tested_or_the_result_is_damaged(
+    caplog: pytest.LogCaptureFixture, sweep_of: Any
+) -> None:
+    store = sweep_of(HOARDER)
+    assert "No generator of this sweep has been tested yet" in report_html(store)
+    store.write_bytes("memorisation/0000.json", b'{"memorised": ')
+    assert "No generator of this sweep has been tested yet" in report_html(store)
+    assert "the memorisation test of trial 0000: memorisation/0000.json is damaged" in caplog.text
 
 
 def test_allowed_it_goes_out_with_a_card_that_says_so_first(

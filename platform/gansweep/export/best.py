@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from gansweep.config import ScoringSettings, TrialConfig
     from gansweep.contracts import Trainables
+    from gansweep.scoring.memorisation.evidence import MemorisationEvidence
     from gansweep.store.store import Store
 
 __all__ = ["export_best"]
@@ -39,7 +40,8 @@ def export_best(
     """Writes the best trial's configuration, generator, MONAI bundle, evidence and model card.
 
     The generator is examined for memorisation. The picture of the samples nearest to training images shows patients, so
-    it is written to the sweep's store beside the sample sheets, not to `out`.
+    it is written to the sweep's store beside the sample sheets, not to `out`. The store also keeps the result, for the
+    report.
 
     Args:
         store: the sweep's store.
@@ -62,7 +64,7 @@ def export_best(
     from gansweep.export.layout import Trained, write_export
     from gansweep.export.memorisation import MemorisationGate
     from gansweep.files import cache_folder
-    from gansweep.store.artifacts import nearest_path
+    from gansweep.store.artifacts import memorisation_path, nearest_path
 
     ranked = rank_trials(store.latest_trials(), store.info.objectives).reset_index(drop=True)
     place = _chosen(ranked, trial_id, store)
@@ -84,8 +86,11 @@ def export_best(
         store.write_bytes(nearest_path(name), picture)
         return f"{store.label}/{nearest_path(name)}"
 
+    def note(found: MemorisationEvidence) -> None:
+        store.write_bytes(memorisation_path(name), found.model_dump_json(indent=2).encode())
+
     gate = MemorisationGate.of(
-        images, config, scoring, trainables, cache or cache_folder(), keep=keep, allow=allow_memorised
+        images, config, scoring, trainables, cache or cache_folder(), keep=keep, allow=allow_memorised, note=note
     )
     with new_folder(Path(out), "export") as draft:
         origin = _origin(row, config, images, scoring)

@@ -8,8 +8,8 @@ from gansweep.options import Attribution
 
 if TYPE_CHECKING:
     from gansweep.export.evidence import Budget, CohortFacts, Evidence, Selection
-    from gansweep.export.memorisation import MemorisationEvidence
     from gansweep.export.record import GeneratorRecord
+    from gansweep.scoring.memorisation.evidence import MemorisationEvidence
 
 __all__ = ["model_card"]
 

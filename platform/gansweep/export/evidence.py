@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from gansweep.config import Frozen
-from gansweep.export.memorisation import MemorisationEvidence
+from gansweep.scoring.memorisation.evidence import MemorisationEvidence
 from gansweep.search.answer import answer
 from gansweep.store.provenance import code_revision, package_versions
 from gansweep.store.schema import TRIAL_COLUMNS

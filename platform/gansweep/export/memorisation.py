@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from pydantic import Field
 
-from gansweep.config import Frozen
 from gansweep.contracts import ImageSet
 from gansweep.distributed import World
 from gansweep.errors import CohortError, ConfigError, ExportError, GansweepError
+from gansweep.scoring.memorisation.evidence import MemorisationEvidence
 from gansweep.scoring.memorisation.examination import Memorisation, MemorisationLimits, assess
 from gansweep.scoring.reference import ReferenceMaker
 from gansweep.store.sheet import nearest_png
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from gansweep.export.loading import LoadedGenerator
     from gansweep.scoring.networks.extractors import Extractor
 
-__all__ = ["MemorisationEvidence", "MemorisationGate"]
+__all__ = ["MemorisationGate"]
 
 log = logging.getLogger(__name__)
 
@@ -37,28 +36,6 @@ LEAST_SAMPLES = 256
 MOST_SAMPLES = 1024
 """Limit on the number of samples, which is that of the training images. Too few samples would miss rare copies."""
 SEED = 0  # fixed, so that the same generator always gets the same verdict
-
-
-class MemorisationEvidence(Frozen):
-    """Result of the memorisation test, as in `evidence.json`.
-
-    Args:
-        memorised: whether a figure exceeds its limit; None: not checked.
-        reason: which figure exceeds its limit, or why nothing was checked.
-        sources: patients whose images the samples were made from; empty if they come from noise.
-        limits: limits of the verdict.
-        counts: numbers of training and held-out images and patients, and of samples.
-        features: extractor of the figures in features, `name:hash12`; empty if there was none.
-        figures: value, interval and sizes by name, or the reason why a figure is absent.
-    """
-
-    memorised: bool | None = None
-    reason: str = "no check was asked for"
-    sources: str = ""
-    limits: dict[str, float] = Field(default_factory=dict)
-    counts: dict[str, int] = Field(default_factory=dict)
-    features: str = ""
-    figures: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -77,6 +54,7 @@ class MemorisationGate:
     extractor: Callable[[ImageSet], Extractor]
     keep: Callable[[bytes], str]
     allow: bool = False
+    note: Callable[[MemorisationEvidence], None] | None = None
     limits: MemorisationLimits = field(default_factory=MemorisationLimits)
 
     @classmethod
@@ -90,6 +68,7 @@ class MemorisationGate:
         *,
         keep: Callable[[bytes], str],
         allow: bool,
+        note: Callable[[MemorisationEvidence], None] | None = None,
     ) -> MemorisationGate:
         """Creates a gate with the feature extractor of the scores.
 
@@ -101,6 +80,7 @@ class MemorisationGate:
             cache: folder of the encoder. If it is missing, training reproduces the same encoder.
             keep: see the class.
             allow: see the class.
+            note: see the class.
         """
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -108,7 +88,7 @@ class MemorisationGate:
             maker = ReferenceMaker(cohort, scoring, trainables, cache, device)
             return maker.extractor(config.data, train, World.current(device))
 
-        return cls(extractor, keep, allow)
+        return cls(extractor, keep, allow, note)
 
     def passed(self, generator: LoadedGenerator, cohort: Cohort) -> MemorisationEvidence:
         """Draws samples and compares them with training and validation patients.
@@ -137,8 +117,7 @@ class MemorisationGate:
             origins = None if sources is None else len(set(sources.patients))
             found = self._assessed(samples, training, held_out, origins)
             place = self.keep(_picture(found, samples, training, held_out)) if found.closest else ""
-        self._judge(found, place)
-        return MemorisationEvidence(
+        evidence = MemorisationEvidence(
             memorised=found.memorised,
             reason=found.reason,
             sources="half of the validation patients" if needs else "",
@@ -147,6 +126,10 @@ class MemorisationGate:
             features=next((figure.features for figure in found.figures.values() if figure.features), ""),
             figures={name: figure.as_dict() for name, figure in found.figures.items()},
         )
+        if self.note is not None:
+            self.note(evidence)
+        self._judge(found, place)
+        return evidence
 
     def _assessed(
         self, samples: Tensor, training: ImageSet, held_out: ImageSet | None, origins: int | None

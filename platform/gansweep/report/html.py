@@ -15,6 +15,7 @@ from gansweep.report.figures import figures
 from gansweep.report.formatting import time_text, value_text
 from gansweep.report.fragments import data_uri, figure_fragment, packed_plotly, rendered
 from gansweep.report.leaderboard import leaderboard, searched_keys, short_names, spread_text
+from gansweep.report.memorisation import memorisation_tests
 from gansweep.report.provenance import provenance
 from gansweep.report.status import sweep_status
 from gansweep.report.tracking import ENOUGH, tracking
@@ -113,6 +114,7 @@ def report_html(store: Store) -> str:
             "failures": status.failures,
             "sheets": _sheets(store, rows),
             "growth": _growth(store, rows),
+            "memorisation": memorisation_tests(store, rows),
             "figures": {
                 title: {"caption": _CAPTIONS[title], "fragment": figure_fragment(figure, title)}
                 for title, figure in drawn.items()

@@ -23,6 +23,7 @@ __all__ = [
     "attach_sheets",
     "growth_path",
     "growth_paths",
+    "memorisation_path",
     "nearest_path",
     "sheet_path",
 ]
@@ -42,6 +43,11 @@ def sheet_path(trial_id: str) -> str:
 def nearest_path(trial_id: str) -> str:
     """Returns the path, in the store, of the picture that shows a trial's samples with their nearest real images."""
     return f"artifacts/{trial_id}-nearest.png"
+
+
+def memorisation_path(trial_id: str) -> str:
+    """Returns the path, in the store, of the result of a trial's memorisation test."""
+    return f"memorisation/{trial_id}.json"
 
 
 def growth_path(trial_id: str, iteration: int) -> str:
