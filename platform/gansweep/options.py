@@ -283,7 +283,8 @@ class ConfirmSettings(Frozen):
         description="Augmentations that synthetic images must beat, or none. paste and blend need masks.",
         json_schema_extra={"metavar": "NAME,NAME,..."},
     )
-    samples: int = Field(512, ge=2, description="Images drawn from each generator.")
+    pool: bool = Field(False, description="Also add arms with the images of all leaders together.")
+    samples: int = Field(512, ge=2, description="Images drawn from each generator; of pooled ones in all.")
     seed: int = Field(10_000, ge=0, description="First of the fresh seeds.")
 
     @field_validator("ratios")

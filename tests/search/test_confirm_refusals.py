@@ -14,7 +14,7 @@ from gansweep.config import TrialConfig
 from gansweep.errors import CohortError, ConfigError, StoreError
 from gansweep.experiment import Experiment
 from gansweep.options import ConfirmOptions, ConfirmSettings
-from gansweep.search.confirm import RESULT, _Trainings, _unfinished, confirm
+from gansweep.search.confirm import RESULT, _judged_together, _Trainings, _unfinished, confirm
 from gansweep.search.mailbox import Outcome
 from gansweep.store.provenance import describe_sweep
 from gansweep.store.schema import TestOpening, TrialRow
@@ -56,6 +56,29 @@ def test_a_leader_without_labelled_samples(cohort_path: Path, tmp_path: Path) ->
     with pytest.raises(ConfigError, match="trial 0000 makes samples without labels"):
         confirm(store, TRAINABLES, cache=tmp_path / "cache")
     assert not Store.open(store.uri).info.test_openings
+
+
+@pytest.mark.parametrize(
+    ("second", "leaders", "why"),
+    [({}, 1, "one leader has nothing to be pooled with"), ({"data.size": 8}, 2, "images of different sizes or crops")],
+)
+def test_leaders_that_cannot_be_pooled(
+    second: dict[str, Any], leaders: int, why: str, cohort_path: Path, tmp_path: Path
+) -> None:
+    store = swept(cohort_path, tmp_path)
+    config = TrialConfig().derive({"family": "dcgan", **second})
+    scores = {"fid": 8.0, "accuracy": 0.5}
+    store.write_trial(TrialRow("0001", 1, "completed", config, scores=scores, ended=datetime.now(UTC)))
+    with pytest.raises(ConfigError, match=why):
+        confirm(store, TRAINABLES, ConfirmOptions(leaders=leaders, pool=True), cache=tmp_path / "cache")
+    assert not Store.open(store.uri).info.test_openings
+
+
+def test_what_is_judged_together() -> None:
+    trained = {"0003": ["a", "b", "c"], "0007": ["d", "e"]}
+    alone = {"0003": [("a",), ("b",), ("c",)], "0007": [("d",), ("e",)]}
+    assert _judged_together(trained, ConfirmSettings()) == alone
+    assert _judged_together(trained, ConfirmSettings(pool=True)) == {**alone, "0003+0007": [("a", "d"), ("b", "e")]}
 
 
 def test_a_leader_that_so_many_workers_cannot_train(cohort_path: Path, tmp_path: Path) -> None:

@@ -106,17 +106,45 @@ def test_samples_are_used_as_the_search_used_them(
         confirmed_arms, "run_arms", lambda *sets, ratios, **_: given.update(samples=sets[2], ratios=list(ratios)) or {}
     )
     settings = ConfirmSettings(detector_seeds=1, ratios=(0.5, 1.0), rivals=("mixup",), samples=8)
-    arms = arms_of(store, TRAINABLES, cohort_path, "x", settings, 0)
+    arms = arms_of(store, TRAINABLES, cohort_path, ["x"], settings, 0)
     assert list(arms) == ["real + MixUp"]
     assert given["ratios"] == ratios
     assert set(given["samples"].labels.tolist()) == classes
     assert len(given["samples"]) == (4 if config.sample_filter != "none" else 8)
 
 
+def test_pooled_generators_give_equal_parts_and_train_the_arms_that_use_them(
+    cohort_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cohort = Cohort.open(cohort_path)
+    states = {}
+    for name, ratio in (("one", 0.5), ("two", 2.0)):
+        config = CONFIGS["dcgan"].derive({"synthetic_ratio": ratio, "seed": len(states)})
+        reporter = MemoryReporter()
+        gan = build_gan(config, cohort.spec(), TRAINABLES)
+        train(config, gan, cohort.load("train"), reporter, lambda *_: {}, reports=1, device=CPU)
+        states[name] = reporter.state or {}
+    store = sweep_of(cohort.content_hash, None)
+    store.checkpoint = lambda name: SimpleNamespace(read=lambda: states[name])
+    used: list[ImageSet] = []
+    whole = confirmed_arms.synthetic_arms
+    monkeypatch.setattr(
+        confirmed_arms, "synthetic_arms", lambda *sets, **options: used.append(sets[2]) or whole(*sets, **options)
+    )
+    settings = ConfirmSettings(detector_seeds=1, ratios=(1.0,), rivals=("mixup",), samples=8, pool=True)
+    arms = arms_of(store, TRAINABLES, cohort_path, ["one", "two"], settings, 0)
+    synthetic = [f"real + {ratio} synthetic" for ratio in ("0.5", "1", "2")]
+    assert list(arms) == [*synthetic, "synthetic only"]
+    alone = [samples_of(states[name], cohort.load("train"), cohort.spec(), TRAINABLES, 4, CPU) for name in states]
+    assert torch.equal(used[0].images, torch.cat([part.images for part in alone]))
+    assert not torch.equal(alone[0].images, alone[1].images)
+    assert used[0].labels.tolist() == [0, 1, 0, 1, 0, 1, 0, 1]
+
+
 def test_another_cohort_at_the_path_is_refused(cohort_path: Path) -> None:
     store = sweep_of("0" * 64, None)
     with pytest.raises(CohortError, match="not the cohort of this sweep"):
-        arms_of(store, TRAINABLES, cohort_path, "x", ConfirmSettings(), 0)
+        arms_of(store, TRAINABLES, cohort_path, ["x"], ConfirmSettings(), 0)
 
 
 def sweep_of(content_hash: str, state: Any) -> Any:

@@ -39,6 +39,7 @@ __all__ = [
     "rival_arms",
     "run_arms",
     "synthetic_arms",
+    "without_synthetic",
 ]
 
 BASE = "real"
@@ -145,6 +146,11 @@ def rival_arms(
             pasted = paste_lesions(real, positive, _PASTED_IMAGES, blend=rival == "blend", seed=seeds[0])
             found[RIVALS[rival]] = _predicted(recipe, real, pasted, fraction_of_ratio(1.0), test, seeds, device)
     return found
+
+
+def without_synthetic(arms: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns the arms that need no generator: those of `real_arms` and `rival_arms`."""
+    return {name: said for name, said in arms.items() if name in _REAL_ARMS or name in RIVALS.values()}
 
 
 def synthetic_arms(

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gansweep.store.store import Store
 
 __all__ = [
+    "POOLED",
     "RESULT",
     "Answer",
     "Claim",
@@ -39,6 +40,8 @@ __all__ = [
 ]
 
 RESULT = "confirm.json"
+POOLED = "+"
+"""Joins the trials whose samples were pooled, where `confirm.json` names one trial."""
 
 State = Literal["helps", "no evidence", "harms", "not known"]
 
@@ -164,7 +167,9 @@ def confirmed(result: Mapping[str, Any]) -> Answer:
     best = min(adding, key=_strength)
     values = best.values
     state: State = values["verdict"]
-    where = ", ".join(part for part in (f"trial {best.trial_id}", best.family, best.arm) if part)
+    trials = best.trial_id.split(POOLED)
+    named = f"trial {trials[0]}" if len(trials) == 1 else f"trials {' and '.join(trials)} together"
+    where = ", ".join(part for part in (named, best.family, best.arm) if part)
     among = ", the best of " + _count(len(claims), "arm") if state == "no evidence" and len(claims) > 1 else ""
     text = (
         f"{_OPENING[state]}: adding them changed {metric} by {_points(values['difference'])} points "

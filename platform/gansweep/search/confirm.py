@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 from gansweep.errors import CohortError, ConfigError, GansweepError, StoreError
 from gansweep.options import ConfirmOptions, ConfirmSettings
-from gansweep.scoring.arms import BASE, judge_arms
+from gansweep.scoring.arms import BASE, judge_arms, without_synthetic
 from gansweep.scoring.statistics.curves import arm_curves
 from gansweep.scoring.statistics.elementary import LEAST_TRAININGS
-from gansweep.search.answer import RESULT, confirmed, note_answer
+from gansweep.search.answer import POOLED, RESULT, confirmed, note_answer
 from gansweep.search.cluster import check_capacity, ray_cluster
 from gansweep.search.prechecks import config_checker
 from gansweep.search.retraining import (
@@ -71,8 +71,8 @@ def confirm(
         StoreError: no trial has completed, the test patients were opened before and no reason is given, or another
             process is working on the sweep (see `Store.exclusive`).
         CohortError: the cohort is not the sweep's, or fewer than two test patients have the disease or do not have it.
-        ConfigError: there are too few trainings, or a leader makes no labelled samples, or it cannot be trained with
-            these trainables or this number of workers.
+        ConfigError: there are too few trainings, a leader makes no labelled samples or cannot be trained with these
+            trainables or this number of workers, or the leaders to pool are one or differ in their data view.
     """
     options = options or ConfirmOptions()
     if options.gan_seeds < LEAST_TRAININGS:
@@ -90,6 +90,8 @@ def confirm(
         check_test_patients(scans)
         names, _ = ranked_leaders(store, settings.leaders, "confirm")
         leaders = {name: store.config(name) for name in names}
+        if settings.pool:
+            _check_pool(leaders)
         check = config_checker(trainables, scans, workers=options.workers_per_trial, reports=REPORTS)
         for config in leaders.values():
             check(config)
@@ -114,9 +116,9 @@ def confirm(
         result["answer"] = confirmed(result).text
         store.write_bytes(RESULT, json.dumps(result, indent=2).encode())
         note_answer(store)
-        for names in trained.values():
-            for name in names:
-                store.delete(arms_path(name))
+        for checkpoints in _judged_together(trained, settings).values():
+            for together in checkpoints:
+                store.delete(arms_path(together))
     return result
 
 
@@ -246,6 +248,29 @@ def _ending_path(name: str) -> str:
     return f"confirm/{name}.json"
 
 
+def _check_pool(leaders: dict[str, TrialConfig]) -> None:
+    if len(leaders) < 2:
+        raise ConfigError("one leader has nothing to be pooled with", where="--pool", fix="--leaders 2 or more")
+    views = {config.data for config in leaders.values()}
+    if len(views) > 1:
+        raise ConfigError(
+            f"trials {', '.join(leaders)} have images of different sizes or crops",
+            where="--pool",
+            fix="leave --pool out, or fix data.size and data.crop in the space",
+        )
+
+
+def _judged_together(trained: dict[str, list[str]], settings: ConfirmSettings) -> dict[str, list[tuple[str, ...]]]:
+    """Returns, by name, the checkpoints whose samples go into the same arms: of each leader, and of all if pooled."""
+    found: dict[str, list[tuple[str, ...]]] = {
+        trial_id: [(name,) for name in names] for trial_id, names in trained.items()
+    }
+    if settings.pool:
+        # A leader of which fewer trainings completed limits the number of pools.
+        found[POOLED.join(trained)] = list(zip(*trained.values(), strict=False))
+    return found
+
+
 def _run_arms(
     store: Store,
     trainables: Trainables,
@@ -262,16 +287,22 @@ def _run_arms(
     kind = {"accelerator_type": footprint.accelerator} if footprint.accelerator else {}
     task = ray.remote(num_cpus=1, num_gpus=footprint.gpus_per_worker, max_retries=2, **kind)(kept_arms)
     pending = {
-        trial_id: [
-            task.remote(store, trainables, cohort.path, name, settings, number) for number, name in enumerate(names)
+        name: [
+            task.remote(store, trainables, cohort.path, together, settings, number)
+            for number, together in enumerate(checkpoints)
         ]
-        for trial_id, names in trained.items()
+        for name, checkpoints in _judged_together(trained, settings).items()
     }
     try:
-        return {trial_id: ray.get(references) for trial_id, references in pending.items()}
+        arms = {name: ray.get(references) for name, references in pending.items()}
     except ray.exceptions.RayTaskError as error:
         # Ray's own error prints the whole traceback, but the cause has a one-line message.
         raise error.cause if isinstance(error.cause, GansweepError) else error from None
+    first = arms[next(iter(trained))]
+    for name in arms.keys() - trained.keys():
+        # Detector seeds depend on the number of the training alone, so arms without a generator are the leader's.
+        arms[name] = [without_synthetic(alone) | pooled for alone, pooled in zip(first, arms[name], strict=False)]
+    return arms
 
 
 def _judged(
@@ -295,7 +326,7 @@ def _judged(
         "leaders": [
             {
                 "trial_id": trial_id,
-                "config": leaders[trial_id].as_dict(),
+                "config": leaders[trial_id].as_dict() if trial_id in leaders else {},
                 **asdict(found),
                 "curves": arm_curves(arms[trial_id], test, positive),
             }

@@ -1,6 +1,6 @@
-"""A task of `confirm`: evaluates detectors with and without a retrained generator's samples on the test patients.
+"""A task of `confirm`: evaluates detectors with and without the samples of retrained generators on the test patients.
 
-The generator samples as it did when the search scored it, from its checkpoint's averaged weights and state. Its samples
+A generator samples as it did when the search scored it, from its checkpoint's averaged weights and state. Its samples
 are used as in the search: filtered as its configuration says, and at its own synthetic ratio among others.
 """
 
@@ -19,7 +19,7 @@ from gansweep.contracts import Condition, ImageSet
 from gansweep.devices import exact_float32
 from gansweep.distributed import World
 from gansweep.files import cache_folder
-from gansweep.scoring.arms import rival_arms, run_arms
+from gansweep.scoring.arms import rival_arms, run_arms, synthetic_arms
 from gansweep.scoring.networks.detection import Recipe, predict, train_detectors
 from gansweep.scoring.networks.detectors import detector_builder
 from gansweep.scoring.reference import ReferenceMaker
@@ -45,15 +45,15 @@ def kept_arms(
     store: Store,
     trainables: Trainables,
     cohort_path: Path,
-    checkpoint: str,
+    checkpoints: Sequence[str],
     settings: ConfirmSettings,
     number: int,
 ) -> dict[str, Tensor]:
     """Returns `arms_of`, cached in the store. An interrupted confirmation does not train the detectors again."""
-    place = arms_path(checkpoint)
-    digest = hashlib.sha256(store.checkpoint(checkpoint).read_bytes()).hexdigest()
+    place = arms_path(checkpoints)
+    digests = [hashlib.sha256(store.checkpoint(name).read_bytes()).hexdigest() for name in checkpoints]
     key = json.dumps(
-        [digest, store.info.cohort.content_hash, settings.model_dump(), number, store.scoring.model_dump()]
+        [digests, store.info.cohort.content_hash, settings.model_dump(), number, store.scoring.model_dump()]
     )
     if store.exists(place):
         try:
@@ -64,7 +64,7 @@ def kept_arms(
         except (RuntimeError, EOFError, ValueError, KeyError, TypeError, pickle.UnpicklingError):
             pass  # damaged: compute it again
     with exact_float32(device_here()):  # as for a trial's scores
-        arms = arms_of(store, trainables, cohort_path, checkpoint, settings, number)
+        arms = arms_of(store, trainables, cohort_path, checkpoints, settings, number)
     buffer = io.BytesIO()
     torch.save({"key": key, "arms": arms}, buffer)
     store.write_bytes(place, buffer.getvalue())
@@ -75,7 +75,7 @@ def arms_of(
     store: Store,
     trainables: Trainables,
     cohort_path: Path,
-    checkpoint: str,
+    checkpoints: Sequence[str],
     settings: ConfirmSettings,
     number: int,
 ) -> dict[str, Tensor]:
@@ -85,8 +85,10 @@ def arms_of(
         store: the sweep's store.
         trainables: registry of the names in its configurations.
         cohort_path: path of the sweep's cohort.
-        checkpoint: name of the retrained generator's checkpoint.
-        settings: settings of the confirmation. The configuration's own ratio is added to the ratios.
+        checkpoints: names of the checkpoints of retrained generators with the same data view. The samples of several
+            are pooled: equal parts of `settings.samples` in all. Arms without a generator are then left out, since
+            those of a single one are the same.
+        settings: settings of the confirmation. The configurations' own ratios are added to the ratios.
         number: index of the training among those of the same leader.
 
     Raises:
@@ -94,13 +96,13 @@ def arms_of(
     """
     cohort = same_cohort(store, cohort_path)
     device = device_here()
-    state = store.checkpoint(checkpoint).read()
+    states = [store.checkpoint(name).read() for name in checkpoints]
+    configs = [TrialConfig.model_validate(state["config"]) for state in states]
     scoring = store.scoring
-    config = TrialConfig.model_validate(state["config"])
-    spec = cohort.spec(config.data)
-    real = cohort.load("train", config.data)
-    test = cohort.load_test(config.data)
-    samples = samples_of(state, real, spec, trainables, settings.samples, device)
+    view = configs[0].data
+    spec = cohort.spec(view)
+    real = cohort.load("train", view)
+    test = cohort.load_test(view)
     recipe = Recipe(
         detector_builder(scoring, trainables, spec),
         len(spec.classes),
@@ -111,16 +113,27 @@ def arms_of(
     )
     # Each training has its own detector seeds, so that trainings are independent.
     seeds = [settings.seed + number * settings.detector_seeds + s for s in range(settings.detector_seeds)]
-    if config.sample_filter != "none":
-        samples = _filtered(
-            samples, config, recipe, real, seeds, ReferenceMaker(cohort, scoring, trainables, cache_folder(), device)
-        )
-    ratios = sorted({*settings.ratios, config.synthetic_ratio} - {0.0})  # with a ratio of 0 an arm is the base itself
+    maker = ReferenceMaker(cohort, scoring, trainables, cache_folder(), device)
+    parts = []
+    for state, config in zip(states, configs, strict=True):
+        part = samples_of(state, real, spec, trainables, settings.samples // len(states), device)
+        if config.sample_filter != "none":
+            part = _filtered(part, config, recipe, real, seeds, maker)
+        parts.append(part)
+    samples = _pooled(parts)
+    # With a ratio of 0 an arm is the base itself.
+    ratios = sorted({*settings.ratios, *(config.synthetic_ratio for config in configs)} - {0.0})
+    if len(states) > 1:
+        return synthetic_arms(recipe, real, samples, test.images, ratios=ratios, seeds=seeds, device=device)
     arms = run_arms(recipe, real, samples, test.images, ratios=ratios, seeds=seeds, device=device)
     positive = spec.classes.index(cohort.info.positive_class)
     return arms | rival_arms(
         recipe, real, test.images, rivals=settings.rivals, positive=positive, seeds=seeds, device=device
     )
+
+
+def _pooled(parts: Sequence[ImageSet]) -> ImageSet:
+    return ImageSet(torch.cat([part.images for part in parts]), torch.cat([part.labels for part in parts]))
 
 
 def _filtered(

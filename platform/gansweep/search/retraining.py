@@ -13,6 +13,7 @@ from gansweep.search.worker_group import WorkerGroup
 from gansweep.store.ranking import rank_trials
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import pandas as pd
@@ -28,12 +29,12 @@ REPORTS = 1
 """A retraining reports only at its end: a score depends on the generator, not on earlier reports."""
 
 
-def arms_path(name: str) -> str:
-    """Returns the path of a training's arms, by the name of its checkpoint.
+def arms_path(checkpoints: Sequence[str]) -> str:
+    """Returns the path of the arms of a training, or of trainings whose samples are pooled, by their checkpoints.
 
     `confirm` keeps them until it writes its result.
     """
-    return f"confirm/{name}-arms.pt"
+    return f"confirm/{'+'.join(checkpoints)}-arms.pt"
 
 
 def same_cohort(store: Store, cohort: str | Path | None) -> Cohort:
