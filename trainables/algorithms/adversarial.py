@@ -124,13 +124,13 @@ class AdversarialGan:
     def _critic_loss(self, batch: Batch, fake: Tensor) -> tuple[Tensor, Scalars]:
         real = self._augmented(batch.images, batch)
         fake = self._augmented(fake, batch)
-        inputs = self.penalty.inputs if self._folded else ()
-        for which in inputs:
-            (real if which == "real" else fake).requires_grad_()
+        if self._folded:
+            self.penalty.require_gradients(real, fake)
         # A penalty at the real or fake images reuses the forward pass of the loss. Penalties are computed in float32,
         # so that forward pass must be too.
-        with exact_float32(fake.device, enabled=bool(inputs)):
-            judged_real, judged_fake = self._judge_both(real, fake, batch, together=len(inputs) != 1)
+        reused = self.penalty.inputs if self._folded else ()
+        with exact_float32(fake.device, enabled=bool(reused)):
+            judged_real, judged_fake = self._judge_both(real, fake, batch, together=len(reused) != 1)
         loss = self.adversarial.critic(judged_real, judged_fake, batch.labels).mean()
         scalars = score_summary(judged_real.scores, judged_fake.scores)
         if self.conditioning.classifies:
@@ -154,8 +154,7 @@ class AdversarialGan:
         """
         real = self._augmented(batch.images, batch)
         fake = self._augmented(fake, batch)
-        for which in self.penalty.inputs:
-            (real if which == "real" else fake).requires_grad_()
+        self.penalty.require_gradients(real, fake)
         penalty, log = self.penalty(self._penalty_context(batch, real, fake))
         return self.config.penalty.interval * penalty, log
 
@@ -221,7 +220,8 @@ class AdversarialGan:
         images = augmented[:, :-1]
         masks = augmented[:, -1:]
         # Detached: a penalty bounds the slope with respect to the image, and the mask is only a condition.
-        return self.judge(images, labels, ((masks.detach() + 1.0) / 2.0).clamp(0.0, 1.0))
+        masks = (masks.detach() + 1.0) / 2.0
+        return self.judge(images, labels, masks.clamp(0.0, 1.0))
 
     def _judge_both(
         self, real: Tensor, fake: Tensor, batch: Batch, *, together: bool

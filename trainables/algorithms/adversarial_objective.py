@@ -45,11 +45,11 @@ class SlicedStepRandom:
         return self._draws.normal(*shape)[self._rows]
 
     def uniform(self, *shape: int) -> Tensor:
-        """Uniform numbers in [0, 1)."""
+        """Returns uniform numbers in [0, 1)."""
         return self._draws.uniform(*shape)[self._rows]
 
     def integers(self, high: int, *shape: int) -> Tensor:
-        """Integers in [0, high)."""
+        """Returns integers in [0, high)."""
         return self._draws.integers(high, *shape)[self._rows]
 
 
@@ -101,12 +101,12 @@ class AdversarialObjective:
         """
         real = self._augmented(real, draws)
         fake = self._augmented(fake, draws)
-        inputs = self.penalty.inputs if self._folded else ()
-        for which in inputs:
-            (real if which == "real" else fake).requires_grad_()
+        if self._folded:
+            self.penalty.require_gradients(real, fake)
         # A penalty at the real or fake images reuses the forward pass of the loss. Penalties are computed in float32,
         # so that forward pass must be too.
-        with exact_float32(fake.device, enabled=bool(inputs)):
+        reused = self.penalty.inputs if self._folded else ()
+        with exact_float32(fake.device, enabled=bool(reused)):
             judged_real, judged_fake = self._judge_both(real, fake)
         loss = self.adversarial.critic(judged_real, judged_fake, batch.labels).mean()
         self.augmentation.observe(self.adversarial.confidence(judged_real, judged_fake).detach(), batch.total)
@@ -131,8 +131,7 @@ class AdversarialObjective:
         """Returns the loss of a lazy penalty, scaled by its interval (Karras et al. 2020, StyleGAN2, section 3.1)."""
         real = self._augmented(real, draws)
         fake = self._augmented(fake, draws)
-        for which in self.penalty.inputs:
-            (real if which == "real" else fake).requires_grad_()
+        self.penalty.require_gradients(real, fake)
         with exact_float32(fake.device):
             progress = self.state.get_buffer("progress")
             penalty, log = self.penalty(PenaltyContext(self._judge, real, fake, draws, progress))
@@ -203,8 +202,11 @@ def merged_scalars(logs: Sequence[Scalars]) -> dict[str, Tensor]:
 
     `critic_spread` is the minimum instead, because a single dead critic makes the trial useless.
     """
-    stacked = {name: torch.stack([log[name] for log in logs]) for name in logs[0]}
-    return {name: values.amin() if name == "critic_spread" else values.mean() for name, values in stacked.items()}
+    merged = {}
+    for name in logs[0]:
+        values = torch.stack([log[name] for log in logs])
+        merged[name] = values.amin() if name == "critic_spread" else values.mean()
+    return merged
 
 
 def score_summary(real: Tensor, fake: Tensor) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["check_attention", "check_critic", "check_halved_attention", "check_largest_layer", "halvings"]
 
 MOST_WEIGHTS = 100_000_000
-"""Of a layer. With gradients, Adam's moments and averages such a layer takes 2 GB."""
+"""Maximum number of weights in one layer. With gradients, Adam's moments and averages, such a layer takes 2 GB."""
 
 
 def check_critic(
@@ -43,18 +43,16 @@ def check_critic(
     Raises:
         ConfigError: the combination cannot be trained.
     """
-    kind = config.loss.kind
-    penalised = config.penalty.kind
     if sigmoid and not loss.bounded_critic:
         why = "is unbounded" if loss.unbounded or loss.boundary != 0.0 else "has its own sigmoid or margin"
         raise ConfigError(
-            f"a critic that ends in a sigmoid with the {kind} loss, which {why}",
+            f"a critic that ends in a sigmoid with the {config.loss.kind} loss, which {why}",
             fix="set architecture.critic_output = 'linear'",
         )
     if "batch" in norm and penalty.per_image_gradient:
         raise ConfigError(
-            f"batch normalisation in a critic with the {penalised} penalty: it mixes images, so there is no gradient "
-            "per image to penalise",
+            f"batch normalisation in a critic with the {config.penalty.kind} penalty: it mixes images, so there is no "
+            "gradient per image to penalise",
             fix="use layer, group, instance or no normalisation in the critic, or penalty.kind = 'none'",
         )
     if "spectral" in norm and config.loss.clip is not None:
@@ -64,18 +62,25 @@ def check_critic(
             f"loss.clip in {config.family}: its layers scale weights of unit size down, so clipped weights vanish",
             fix="use a penalty, or another family",
         )
-    # A penalty at layer k leaves the layers below k unconstrained. Only a penalty at layer 0, the image, makes the
-    # whole critic Lipschitz.
-    bounds = penalty.lipschitz and config.penalty.layer == 0 and config.penalty.lambda_ > 0
-    if loss.unbounded and not (bounds or norm == "spectral" or config.loss.clip is not None):
-        how = {"kind": penalised, "layer": config.penalty.layer, "lambda": config.penalty.lambda_}
-        given = ", ".join(f"penalty.{key} = {value!r}" for key, value in how.items())
+    if loss.unbounded and not _has_lipschitz_constraint(config, penalty, norm):
+        settings = config.penalty
         raise ConfigError(
-            f"the {kind} loss with {given} has no Lipschitz constraint and no finite optimum",
+            f"the {config.loss.kind} loss with penalty.kind = {settings.kind!r}, penalty.layer = {settings.layer!r}, "
+            f"penalty.lambda = {settings.lambda_!r} has no Lipschitz constraint and no finite optimum",
             fix="use a gradient penalty or r1 at layer 0, architecture.critic_norm = 'spectral' or loss.clip",
         )
     if blocks is not None and config.penalty.layer > blocks:
         raise ConfigError(f"penalty.layer = {config.penalty.layer}, but the critic has {blocks} blocks")
+
+
+def _has_lipschitz_constraint(config: TrialConfig, penalty: type[Penalty], norm: str) -> bool:
+    """Returns whether clipping, spectral normalisation or the penalty makes the critic Lipschitz."""
+    if config.loss.clip is not None or norm == "spectral":
+        return True
+    # A penalty at layer k leaves the layers below k unconstrained. Only a penalty at layer 0, the image, makes the
+    # whole critic Lipschitz.
+    at_the_image = config.penalty.layer == 0
+    return penalty.lipschitz and at_the_image and config.penalty.lambda_ > 0
 
 
 def check_attention(config: TrialConfig, trainables: Trainables, size: int) -> None:
@@ -139,14 +144,19 @@ def halvings(spec: ImageSpec, depth: int, family: str) -> tuple[int, int]:
 
 
 def check_largest_layer(family: str, spec: ImageSpec, weights: int, *, width: str, most: int = MOST_WEIGHTS) -> None:
-    """Rejects fully connected layers that grow with the number of pixels until they are most of a GPU.
+    """Rejects a fully connected layer that would take a large part of a GPU's memory.
+
+    Such layers grow with the number of pixels.
 
     Args:
-        family: its name.
+        family: name of the family, for the error message.
         spec: shape of the images.
-        weights: of the largest layer.
-        width: the setting that makes it smaller.
-        most: weights that are allowed.
+        weights: number of weights in the largest layer.
+        width: the setting that makes this layer smaller, for the error message.
+        most: maximum number of weights.
+
+    Raises:
+        ConfigError: the layer has more weights.
     """
     if weights > most:
         raise ConfigError(

@@ -90,15 +90,20 @@ class CyclicGan:
         }
 
         rows = self.domains.rows(config.batch_size)
-        channels = dict(zip("ab", self.domains.channels, strict=True))
-        self.pools = {
-            f"critic_{domain}": ImagePool(pool, rows, (channels[domain], spec.size, spec.size)) for domain in "ab"
-        }
-        blank = [torch.zeros(rows, channels[domain], spec.size, spec.size) for domain in "ab"]
-        self._fake_buffer = None if self.fresh or config.n_critic > 1 else FakeBuffer(self._fakes(*blank, *blank))
+        channels_a, channels_b = self.domains.channels
+        shape_a = (channels_a, spec.size, spec.size)
+        shape_b = (channels_b, spec.size, spec.size)
+        self.pools = {"critic_a": ImagePool(pool, rows, shape_a), "critic_b": ImagePool(pool, rows, shape_b)}
+        self._fake_buffer: FakeBuffer | None = None
+        if not self.fresh and config.n_critic == 1:
+            blank_a = torch.zeros(rows, *shape_a)
+            blank_b = torch.zeros(rows, *shape_b)
+            self._fake_buffer = FakeBuffer(self._fakes(blank_a, blank_b, blank_a, blank_b))
         # "history" is never exported (see training.restore), because it contains images derived from patients' images.
+        history: dict[str, nn.Module] = dict(self.pools)
+        if self._fake_buffer is not None:
+            history["made"] = self._fake_buffer
         states = {name: objective.state for name, objective in self.objectives.items()}
-        history = self.pools if self._fake_buffer is None else {**self.pools, "made": self._fake_buffer}
         self.state = nn.ModuleDict({**states, "history": nn.ModuleDict(history)})
         # Set in each step, so no part of a checkpoint.
         self.state.register_buffer("cycle_weight", torch.zeros(()), persistent=False)
@@ -109,8 +114,7 @@ class CyclicGan:
             config,
             critics=tuple(critics),
             generators=("generator_ab", "generator_ba"),
-            # All critics have the same penalty.
-            penalised=next(iter(self.objectives.values())).penalty.active,
+            penalised=trainables.penalties[config.penalty.kind].active,
             stratified=self.domains.stratified,
         )
 
@@ -130,7 +134,7 @@ class CyclicGan:
         return Domains.from_data(cls.shape(config), data).task(data)
 
     def schedule(self, step: int) -> Hashable:
-        """Sets the weight of the cycle; the first step is one of its own, in which the critics find no fakes."""
+        """Sets the weight of the cycle. The first step differs from the others: the buffer has no fakes yet."""
         set_number(self.state.get_buffer("cycle_weight"), self.cycle_weight(step))
         for objective in self.objectives.values():
             objective.schedule(step)
@@ -147,14 +151,7 @@ class CyclicGan:
             if self._fake_buffer is not None:
                 self._fake_buffer.keep(fakes)
             return self._generator_loss(passed, reals, fakes, batch)
-        # The buffer is blank in the first step: the critics come before the generators.
-        if step and self._fake_buffer is not None:
-            fakes = self._fake_buffer.local_rows()
-        else:
-            with torch.no_grad():
-                fake_b = self.networks["generator_ab"](a.images)
-                fake_a = self.networks["generator_ba"](b.images)
-            fakes = self._fakes(a.images, b.images, fake_a, fake_b)
+        fakes = self._critics_fakes(a, b, step)
         losses = []
         logs = []
         for name, real in reals.items():
@@ -203,6 +200,16 @@ class CyclicGan:
         """Returns the fake images of each critic; critics of pairs also need the real images `a` and `b`."""
         return {"critic_a": fake_a, "critic_b": fake_b}
 
+    def _critics_fakes(self, a: DomainBatch, b: DomainBatch, step: int) -> dict[str, Tensor]:
+        """Returns the fakes for the critics' phases: those of the generators' last step, or new ones."""
+        # The buffer is blank in the first step: the critics come before the generators.
+        if step and self._fake_buffer is not None:
+            return self._fake_buffer.local_rows()
+        with torch.no_grad():
+            fake_b = self.networks["generator_ab"](a.images)
+            fake_a = self.networks["generator_ba"](b.images)
+        return self._fakes(a.images, b.images, fake_a, fake_b)
+
     def _cycle_pass(self, a: DomainBatch, b: DomainBatch) -> CyclePass:
         to_b = self.networks["generator_ab"]
         to_a = self.networks["generator_ba"]
@@ -213,12 +220,10 @@ class CyclicGan:
     def _generator_loss(
         self, passed: CyclePass, reals: Mapping[str, DomainBatch], fakes: Mapping[str, Tensor], batch: Batch
     ) -> tuple[Tensor, Scalars]:
-        adversarial = torch.stack(
-            [
-                self.objectives[name].generator_loss(real.images, fakes[name], batch, real.draws)
-                for name, real in reals.items()
-            ]
-        ).sum()
+        losses = []
+        for name, real in reals.items():
+            losses.append(self.objectives[name].generator_loss(real.images, fakes[name], batch, real.draws))
+        adversarial = torch.stack(losses).sum()
         cycle_a = self.reconstruction(passed.a.images, passed.cycled_a)
         cycle_b = self.reconstruction(passed.b.images, passed.cycled_b)
         cycle_weight = self.state.get_buffer("cycle_weight").to(cycle_a.dtype)
@@ -226,8 +231,9 @@ class CyclicGan:
             "cycle": (cycle_weight, cycle_a + cycle_b),
             **self.extra_losses(passed),
         }
-        loss = adversarial + torch.stack([weight * value for weight, value in terms.values()]).sum()
-        return loss, {
-            "adversarial": adversarial.detach(),
-            **{name: value.detach() for name, (_, value) in terms.items()},
-        }
+        scalars = {"adversarial": adversarial.detach()}
+        weighted = []
+        for name, (weight, value) in terms.items():
+            weighted.append(weight * value)
+            scalars[name] = value.detach()
+        return adversarial + torch.stack(weighted).sum(), scalars

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -32,7 +33,7 @@ class ImagePool(nn.Module):
 
     def __init__(self, capacity: int, batch: int, shape: tuple[int, int, int]) -> None:
         super().__init__()
-        self._slots = -(-capacity // batch)
+        self._slots = math.ceil(capacity / batch)
         self._batch = batch
         self.register_buffer("images", torch.zeros(batch, self._slots, *shape))
         self.register_buffer("filled", torch.zeros((), dtype=torch.int64))

@@ -88,7 +88,8 @@ class Domains:
     @classmethod
     def from_data(cls, shape: TranslationArchitecture, data: ImageSet) -> Domains:
         """Returns the domains of an architecture for the images of `data`."""
-        return cls._between(shape, data.images.shape[1], 0 if data.paired is None else data.paired.shape[1])
+        paired = 0 if data.paired is None else data.paired.shape[1]
+        return cls._between(shape, data.images.shape[1], paired)
 
     @classmethod
     def _between(cls, shape: TranslationArchitecture, channels: int, paired: int) -> Domains:
@@ -154,8 +155,9 @@ class Domains:
             # The trivial fusion is the brighter pixel of the two.
             return PairedTask(sources, (data.images, data.paired), torch.maximum(data.images, data.paired))
         # The trivial translation is the source itself, or its mean channel where the numbers of channels differ.
-        same_channels = data.paired.shape[1] == data.images.shape[1]
-        baseline = data.paired if same_channels else data.paired.mean(dim=1, keepdim=True).expand_as(data.images)
+        baseline = data.paired
+        if data.paired.shape[1] != data.images.shape[1]:
+            baseline = data.paired.mean(dim=1, keepdim=True).expand_as(data.images)
         return PairedTask(sources, (data.images,), baseline)
 
     def required_sources(self, condition: Condition) -> Tensor:

@@ -36,7 +36,8 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """`x` `[b, C, H, W]` plus gamma times the attended values; height and width are at least 2."""
         query = self.query(x).flatten(2)
-        key, value = (F.max_pool2d(part(x), 2).flatten(2) for part in (self.key, self.value))
+        key = F.max_pool2d(self.key(x), 2).flatten(2)
+        value = F.max_pool2d(self.value(x), 2).flatten(2)
         weights = torch.einsum("bcq,bck->bqk", query, key).softmax(dim=-1)
         attended = torch.einsum("bqk,bck->bcq", weights, value).unflatten(2, x.shape[2:])
         out: Tensor = x + self.gamma * self.out(attended)

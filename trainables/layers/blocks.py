@@ -118,7 +118,8 @@ def upsample_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """`F.conv2d(F.interpolate(x, scale_factor=2), weight, bias, padding=1)` without the upsampled map.
 
     Among the 9 upsampled pixels under the kernel at least 5 are copies; only 2x2 pixels of `x` differ. A transposed
-    convolution, whose 4x4 kernel sums the 3x3 weight over the copies, so needs 4 products per pixel instead of 9.
+    convolution can therefore compute the result with 4 products per pixel instead of 9: its 4x4 kernel sums the 3x3
+    weight over the copies.
 
     Args:
         x: `[b, in, H, W]`.
@@ -162,7 +163,7 @@ def spectrally_normalised(module: nn.Module) -> None:
 
 
 def stages_for(size: int, depth: int) -> tuple[int, int] | None:
-    """How often an image of `size` pixels is halved.
+    """Returns how often an image of `size` pixels is halved.
 
     Args:
         size: height and width in pixels.
@@ -173,7 +174,9 @@ def stages_for(size: int, depth: int) -> tuple[int, int] | None:
     """
     stages = depth or max((size // 4).bit_length() - 1, 1)
     base, rest = divmod(size, 2**stages)
-    return None if rest or base < 2 else (stages, base)
+    if rest or base < 2:
+        return None
+    return stages, base
 
 
 def attention_at(
@@ -190,14 +193,17 @@ def attention_at(
         widths: channels of each feature map.
         largest: maximum height of the map with attention, in pixels.
     """
-    chosen = max((size for size in sizes if size <= largest), default=min(sizes, default=None))
-    return nn.ModuleList(
-        attention(width) if size == chosen else nn.Identity() for size, width in zip(sizes, widths, strict=True)
-    )
+    small_enough = [size for size in sizes if size <= largest]
+    chosen = max(small_enough) if small_enough else min(sizes, default=None)
+    modules = nn.ModuleList()
+    for size, width in zip(sizes, widths, strict=True):
+        modules.append(attention(width) if size == chosen else nn.Identity())
+    return modules
 
 
 def append_mask_map(x: Tensor, mask_map: Tensor | None) -> Tensor:
     """Appends the mask map, averaged down to the size of `x` `[b, C, H, W]`, as channels; None appends nothing."""
     if mask_map is None:
         return x
-    return torch.cat([x, nn.functional.adaptive_avg_pool2d(mask_map, x.shape[-1]).to(x.dtype)], dim=1)
+    resized = F.adaptive_avg_pool2d(mask_map, x.shape[-1])
+    return torch.cat([x, resized.to(x.dtype)], dim=1)

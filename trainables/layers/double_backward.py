@@ -107,12 +107,16 @@ class _Convolution(Function):
         if not torch.is_grad_enabled():
             # No second derivative is needed, so one call computes all three and converts the layout only once.
             return *_gradients(gradient, x, weight, ctx.shape, (by_image, by_weight, by_bias)), None
-        return (
-            _apply(_InputGradient, gradient, weight, x.shape, ctx.shape) if by_image else None,
-            _apply(_WeightGradient, gradient, x, weight.shape, ctx.shape) if by_weight and _weights_wanted else None,
-            gradient.sum((0, 2, 3)) if by_bias and _weights_wanted else None,
-            None,
-        )
+        image_gradient = None
+        weight_gradient = None
+        bias_gradient = None
+        if by_image:
+            image_gradient = _apply(_InputGradient, gradient, weight, x.shape, ctx.shape)
+        if by_weight and _weights_wanted:
+            weight_gradient = _apply(_WeightGradient, gradient, x, weight.shape, ctx.shape)
+        if by_bias and _weights_wanted:
+            bias_gradient = gradient.sum((0, 2, 3))
+        return image_gradient, weight_gradient, bias_gradient, None
 
 
 class _InputGradient(Function):
@@ -122,23 +126,22 @@ class _InputGradient(Function):
     def forward(ctx: Any, gradient: Tensor, weight: Tensor, image: torch.Size, shape: Shape) -> Tensor:
         ctx.save_for_backward(gradient, weight)
         ctx.shape = shape
-        by_image: Tensor = _gradients(
-            gradient, gradient.new_empty(1).expand(image), weight, shape, (True, False, False)
-        )[0]
+        # Only the shape of the input is used, so an expanded scalar stands for it.
+        any_image = gradient.new_empty(1).expand(image)
+        by_image, _, _ = _gradients(gradient, any_image, weight, shape, (True, False, False))
         return by_image
 
     @staticmethod
     def backward(ctx: Any, second: Tensor) -> tuple[Tensor | None, ...]:
         gradient, weight = ctx.saved_tensors
         by_gradient, by_weight = ctx.needs_input_grad[:2]
-        return (
-            _apply(_Convolution, second, weight, None, ctx.shape) if by_gradient else None,
-            _apply(_WeightGradient, gradient, second, weight.shape, ctx.shape)
-            if by_weight and _weights_wanted
-            else None,
-            None,
-            None,
-        )
+        gradient_gradient = None
+        weight_gradient = None
+        if by_gradient:
+            gradient_gradient = _apply(_Convolution, second, weight, None, ctx.shape)
+        if by_weight and _weights_wanted:
+            weight_gradient = _apply(_WeightGradient, gradient, second, weight.shape, ctx.shape)
+        return gradient_gradient, weight_gradient, None, None
 
 
 class _WeightGradient(Function):
@@ -148,21 +151,21 @@ class _WeightGradient(Function):
     def forward(ctx: Any, gradient: Tensor, x: Tensor, weight: torch.Size, shape: Shape) -> Tensor:
         ctx.save_for_backward(gradient, x)
         ctx.shape = shape
-        by_weight: Tensor = _gradients(gradient, x, gradient.new_empty(1).expand(weight), shape, (False, True, False))[
-            1
-        ]
+        any_weight = gradient.new_empty(1).expand(weight)
+        _, by_weight, _ = _gradients(gradient, x, any_weight, shape, (False, True, False))
         return by_weight
 
     @staticmethod
     def backward(ctx: Any, second: Tensor) -> tuple[Tensor | None, ...]:
         gradient, x = ctx.saved_tensors
         by_gradient, by_image = ctx.needs_input_grad[:2]
-        return (
-            _apply(_Convolution, x, second, None, ctx.shape) if by_gradient else None,
-            _apply(_InputGradient, gradient, second, x.shape, ctx.shape) if by_image else None,
-            None,
-            None,
-        )
+        gradient_gradient = None
+        image_gradient = None
+        if by_gradient:
+            gradient_gradient = _apply(_Convolution, x, second, None, ctx.shape)
+        if by_image:
+            image_gradient = _apply(_InputGradient, gradient, second, x.shape, ctx.shape)
+        return gradient_gradient, image_gradient, None, None
 
 
 def _apply(function: type[Function], *arguments: Any) -> Any:

@@ -34,7 +34,8 @@ class SynchronisedBatchNorm(nn.BatchNorm2d):
             return super().forward(x)
         values = full_precision(x)
         learning = torch.is_grad_enabled()
-        variance, mean = _global_moments(*(_moments(values) if learning else _moments_fused(values)), world)
+        own_variance, own_mean = _moments(values) if learning else _moments_fused(values)
+        variance, mean = _global_moments(own_variance, own_mean, world)
         # Running statistics hold the unbiased variance, as torch's do.
         count = values.numel() // values.shape[1] * world.size
         self._update_running_statistics(mean.detach(), variance.detach() * count / (count - 1))
@@ -59,7 +60,8 @@ def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """Returns variance and mean, `[C]` each, over this worker's images; differentiable."""
     mean = x.mean(dim=(0, 2, 3))
     # Two passes: torch.var_mean, with one pass, takes fifteen times as long on a CPU.
-    return (x - mean[:, None, None]).square().mean(dim=(0, 2, 3)), mean
+    variance = (x - mean[:, None, None]).square().mean(dim=(0, 2, 3))
+    return variance, mean
 
 
 def _moments_fused(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -79,14 +81,15 @@ def _global_moments(own_variance: Tensor, own_mean: Tensor, world: World) -> tup
     variances, means = sum_over_workers(place * own).unbind(dim=1)
     mean = means.mean(dim=0)
     # The law of total variance: the mean variance plus the variance of the means.
-    return (variances + (means - mean).square()).mean(dim=0), mean
+    variance = (variances + (means - mean).square()).mean(dim=0)
+    return variance, mean
 
 
 class InstanceNorm(nn.InstanceNorm2d):
     """Instance normalisation that keeps the memory layout of its input.
 
-    torch's returns the plain layout, and the layers up to the next convolution then mix both layouts. This costs a
-    tenth of a CycleGAN's step on a CPU.
+    torch's own layer returns the contiguous layout, so that the layers up to the next convolution mix both layouts.
+    This costs a tenth of a CycleGAN's step on a CPU.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -106,9 +109,9 @@ class PixelNorm(nn.Module):
 class SpatiallyAdaptiveNorm(nn.Module):
     """Instance normalisation whose scale and shift come from a lesion mask, pixel by pixel (SPADE, Park et al. 2019).
 
-    The statistics are those of each image: those of small batches are noisy. Scale and shift are normalised too. This,
-    the slope of the ReLU and the names of the weights are those of MONAI's `SPADE`, which earlier versions used: their
-    checkpoints still load, and equal seeds still give equal weights.
+    Statistics are computed for each image, because those of small batches are noisy. Scale and shift are normalised
+    too, as in MONAI's `SPADE`. The slope of the ReLU and the names of the weights are also MONAI's: earlier versions
+    used it, so their checkpoints still load, and equal seeds still give equal weights.
 
     Args:
         channels: channels to normalise.
@@ -137,11 +140,13 @@ def _named_convolution(inputs: int, outputs: int) -> nn.Sequential:
 def groups_for(channels: int) -> int:
     """Returns the number of groups for group normalisation.
 
-    It is a divisor of `channels` and at most 8, with two or more channels per group.
-
-    A group of one channel would be instance normalisation, which is far worse (Wu & He 2018, table 3).
+    It is the largest divisor of `channels` up to 8 that leaves two or more channels per group. A group of one channel
+    would be instance normalisation, which is far worse (Wu & He 2018, table 3).
     """
-    return max((groups for groups in range(2, 9) if channels % groups == 0 and channels > groups), default=1)
+    for groups in range(8, 1, -1):
+        if channels % groups == 0 and channels > groups:
+            return groups
+    return 1
 
 
 def _channels_last(x: Tensor) -> bool:

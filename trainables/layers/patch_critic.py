@@ -1,7 +1,7 @@
 """The PatchGAN critic: each of its scores sees one patch of the image.
 
-The names of the weights, and the order in which they are initialised, are those of MONAI's `PatchDiscriminator`, which
-earlier versions used: their checkpoints still load, and equal seeds still give equal weights.
+The weights have the names and the order of initialisation of MONAI's `PatchDiscriminator`. Earlier versions used that
+class, so their checkpoints still load, and equal seeds still give equal weights.
 """
 
 from __future__ import annotations

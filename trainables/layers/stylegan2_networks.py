@@ -187,8 +187,10 @@ class _Layer(nn.Module):
 
     def forward(self, x: Tensor, style: Tensor, noise: Noise) -> Tensor:
         x = self.conv(x, style)
+        pixel_noise = noise(x.shape[-1]).to(x.dtype)
         # The gain is applied to every term before the activation: a leaky ReLU is homogeneous.
-        return leaky_relu(x + (GAIN * self.strength) * noise(x.shape[-1]).to(x.dtype) + GAIN * self.bias, SLOPE)
+        x = x + (GAIN * self.strength) * pixel_noise + GAIN * self.bias
+        return leaky_relu(x, SLOPE)
 
 
 class _ToImage(nn.Module):

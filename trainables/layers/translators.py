@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
@@ -99,16 +100,18 @@ class ConvTranslator(nn.Module):
         super().__init__()
         widths = [width * 2 ** min(stage, 3) for stage in range(stages)]
         layers: list[nn.Module] = []
+        before = channels
         for stage, wide in enumerate(widths):
             layers += [
-                nn.Conv2d(widths[stage - 1] if stage else channels, wide, 4, stride=2, padding=1),
+                nn.Conv2d(before, wide, 4, stride=2, padding=1),
                 # The first layer is not normalised (Radford et al. 2016).
                 norm_layer(norm if stage else "none", wide),
                 nn.LeakyReLU(0.2),
             ]
+            before = wide
         layers.append(attention(widths[-1]))
-        for stage in reversed(range(1, stages)):
-            layers += [upsampler("transposed", widths[stage], widths[stage - 1]), *_norm_relu(norm, widths[stage - 1])]
+        for narrow, wide in reversed(list(pairwise(widths))):
+            layers += [upsampler("transposed", wide, narrow), *_norm_relu(norm, narrow)]
         layers.append(upsampler("transposed", widths[0], out))
         self.body = nn.Sequential(*layers)
         initialise(self)
@@ -142,11 +145,12 @@ class FullyConvolutional(nn.Module):
         widths = [width, width, width, 2 * width, 2 * width, 2 * width, width, width]
         kernels = [9, 3, 3, 3, 9, 3, 3, 7]
         layers: list[nn.Module] = []
+        before = channels
         for index, (wide, kernel) in enumerate(zip(widths, kernels, strict=True)):
-            before = widths[index - 1] if index else channels
             layers += [nn.Conv2d(before, wide, kernel, padding=kernel // 2), *_norm_relu(norm, wide)]
             if index == 4:
                 layers.append(attention(wide))
+            before = wide
         self.body = nn.Sequential(*layers, nn.Conv2d(widths[-1], out, 3, padding=1))
         initialise(self)
 
@@ -186,10 +190,10 @@ class SubPixelResnet(nn.Module):
             attention(width),
         )
         doublings = scale.bit_length() - 1
-        self.grow = nn.Sequential(
-            *(part for _ in range(doublings) for part in (upsampler("pixel_shuffle", width, width), nn.PReLU())),
-            nn.Conv2d(width, channels, 9, padding=4),
-        )
+        grow: list[nn.Module] = []
+        for _ in range(doublings):
+            grow += [upsampler("pixel_shuffle", width, width), nn.PReLU()]
+        self.grow = nn.Sequential(*grow, nn.Conv2d(width, channels, 9, padding=4))
         initialise(self)
 
     def forward(self, small: Tensor) -> Tensor:
@@ -212,9 +216,11 @@ class ImageCritic(nn.Module):
     def __init__(self, channels: int, size: int, *, width: int, stages: int, norm: str) -> None:
         super().__init__()
         widths = [width * 2 ** min(stage, 3) for stage in range(stages)]
-        self.stages = nn.ModuleList(
-            nn.Sequential(
-                Conv2d(widths[stage - 1] if stage else channels, wide, 3, padding=1),
+        self.stages = nn.ModuleList()
+        before = channels
+        for stage, wide in enumerate(widths):
+            pair = nn.Sequential(
+                Conv2d(before, wide, 3, padding=1),
                 # The first layer is not normalised (Radford et al. 2016).
                 norm_layer(norm if stage else "none", wide),
                 LeakyReLU(0.2),
@@ -222,11 +228,14 @@ class ImageCritic(nn.Module):
                 norm_layer(norm, wide),
                 LeakyReLU(0.2),
             )
-            for stage, wide in enumerate(widths)
-        )
-        left = size // 2**stages
+            self.stages.append(pair)
+            before = wide
+        smallest = size // 2**stages
         self.score = nn.Sequential(
-            nn.Flatten(), nn.Linear(widths[-1] * left**2, 16 * width), LeakyReLU(0.2), nn.Linear(16 * width, 1)
+            nn.Flatten(),
+            nn.Linear(widths[-1] * smallest**2, 16 * width),
+            LeakyReLU(0.2),
+            nn.Linear(16 * width, 1),
         )
         initialise(self)
         if norm == "spectral":

@@ -121,11 +121,11 @@ def _augment(
 def _move(images: Tensor, policy: tuple[str, ...], probability: Tensor | float, draws: StepRandom) -> Tensor:
     """Flip, rotation and translation by whole pixels, with a single resampling."""
     size = images.shape[-1]
-    b = len(images)
+    count = len(images)
     exact = full_precision(images)
-    flip = exact.new_ones(b)
-    angle = exact.new_zeros(b)
-    shift = exact.new_zeros(b, 2)
+    flip = exact.new_ones(count)
+    angle = exact.new_zeros(count)
+    shift = exact.new_zeros(count, 2)
     if "flip" in policy:
         flip = torch.where(draws.uniform() < 0.5 * probability, -flip, flip)
     if "rotation" in policy:
@@ -136,10 +136,13 @@ def _move(images: Tensor, policy: tuple[str, ...], probability: Tensor | float, 
         shift = _randomly_applied(pixels * (2.0 / size), probability, draws)
     cos = angle.cos()
     sin = angle.sin()
-    rows = torch.stack([flip * cos, -sin, shift[:, 0], flip * sin, cos, shift[:, 1]], dim=1)
+    # The affine map of each image: a mirrored rotation, and the shift in the last column.
+    first_row = torch.stack([flip * cos, -sin, shift[:, 0]], dim=1)
+    second_row = torch.stack([flip * sin, cos, shift[:, 1]], dim=1)
+    affine = torch.stack([first_row, second_row], dim=1)
     # bfloat16 has 8 bits, too few for the coordinate of a pixel.
     with torch.autocast(images.device.type, enabled=False):
-        grid = F.affine_grid(rows.view(b, 2, 3).to(exact.dtype), list(images.shape), align_corners=False)
+        grid = F.affine_grid(affine.to(exact.dtype), list(images.shape), align_corners=False)
         return F.grid_sample(exact, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
@@ -156,15 +159,19 @@ def _cut_out_square(images: Tensor, probability: Tensor | float, draws: StepRand
     size = images.shape[-1]
     half = max(round(size * CUTOUT / 2), 1)
     centre = draws.integers(size, 2)
-    place = torch.arange(size, device=images.device)
-    offsets = (place - centre[:, axis, None] for axis in (0, 1))
-    rows, columns = ((offset >= -half) & (offset < half) for offset in offsets)
-    inside = rows[:, None, :, None] & columns[:, None, None, :]
+    # Distance of each row and column from the centre, `[b, size]`.
+    places = torch.arange(size, device=images.device)
+    down = places - centre[:, 0, None]
+    across = places - centre[:, 1, None]
+    in_rows = (down >= -half) & (down < half)
+    in_columns = (across >= -half) & (across < half)
+    inside = in_rows[:, None, :, None] & in_columns[:, None, None, :]
     chosen = draws.uniform(1, 1, 1) < probability
     return torch.where(inside & chosen, -1.0, images)
 
 
 def _randomly_applied(change: Tensor, probability: Tensor | float, draws: StepRandom) -> Tensor:
-    """`change` for randomly chosen images, and zero for the others."""
-    chosen = draws.uniform(*(1 for _ in change.shape[1:])) < probability
+    """Returns `change` for randomly chosen images, and zero for the others."""
+    one_per_image = [1] * (change.ndim - 1)
+    chosen = draws.uniform(*one_per_image) < probability
     return torch.where(chosen, change, torch.zeros_like(change))

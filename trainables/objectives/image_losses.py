@@ -20,7 +20,10 @@ SSIM_WINDOW = 11
 
 
 def gradient_difference(images: Tensor, targets: Tensor) -> Tensor:
-    """Returns the mean squared difference of absolute gradients in both directions (Nie et al. 2017, equation 5)."""
+    """Returns the mean squared difference of absolute gradients in both directions (Nie et al. 2017, equation 5).
+
+    Both arguments are `[b, C, H, W]`.
+    """
     distance = images.new_zeros(())
     for axis in (-1, -2):
         difference = images.diff(dim=axis).abs() - targets.diff(dim=axis).abs()
@@ -64,10 +67,12 @@ def _structural_distance(images: Tensor, targets: Tensor) -> Tensor:
 def perceptual_distance(images: CriticOutput, targets: CriticOutput) -> Tensor:
     """Returns the L1 distance of a critic's features, averaged over its layers.
 
-    Source: Wang et al. 2018, pix2pixHD, equation 4.
+    Source: Wang et al. 2018, pix2pixHD, equation 4. Published systems use the features of an ImageNet network instead.
+    That network would have to be downloaded, and it was trained on photographs, not on scans.
 
-    Published systems use the features of an ImageNet network. It would have to be downloaded, and it was trained on
-    photographs, not on scans.
+    Args:
+        images: the critic's output for generated images.
+        targets: the critic's output for the target images. No gradient flows into it.
     """
     pairs = zip(images.features, targets.features, strict=True)
     return torch.stack([F.l1_loss(ours, theirs.detach()) for ours, theirs in pairs]).mean()

@@ -92,7 +92,8 @@ class Loss:
         Their mean is 0 if the critic guesses and 1 if it recognises all real images. If scores have no boundary, the
         scores of fakes take its place.
         """
-        return (real.scores - (fake.scores if self.boundary is None else self.boundary)).sign()
+        boundary = fake.scores if self.boundary is None else self.boundary
+        return (real.scores - boundary).sign()
 
 
 class Minimax(Loss):
@@ -108,7 +109,7 @@ class Minimax(Loss):
         return real_loss + F.softplus(fake.scores)
 
     def generator(self, real: CriticOutput | None, fake: CriticOutput, labels: Tensor) -> Tensor:  # noqa: ARG002
-        """log(1 - D(G(z)))."""
+        """Returns log(1 - D(G(z)))."""
         return -F.softplus(fake.scores)
 
 
@@ -116,7 +117,7 @@ class NonSaturating(Minimax):
     """Goodfellow et al. 2014, section 3: the generator minimises -log D(G(z)) instead."""
 
     def generator(self, real: CriticOutput | None, fake: CriticOutput, labels: Tensor) -> Tensor:  # noqa: ARG002
-        """-log D(G(z))."""
+        """Returns -log D(G(z))."""
         return F.softplus(-fake.scores)
 
 

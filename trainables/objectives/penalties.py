@@ -51,8 +51,15 @@ class PenaltyContext:
 
     def scores(self, which: Literal["real", "fake"]) -> Tensor:
         """Returns scores `[b]` of the real or the fake images; reuses the forward pass of the loss if there was one."""
-        judged, images = (self.judged_real, self.real) if which == "real" else (self.judged_fake, self.fake)
-        return (self.critic(images) if judged is None else judged).scores
+        if which == "real":
+            judged = self.judged_real
+            images = self.real
+        else:
+            judged = self.judged_fake
+            images = self.fake
+        if judged is None:
+            judged = self.critic(images)
+        return judged.scores
 
 
 class Penalty(nn.Module):
@@ -102,6 +109,18 @@ class Penalty(nn.Module):
                 f"loss.clip = {config.loss.clip} beside penalty.kind = {settings.kind!r}: both bound the same slope",
                 fix="keep one of them",
             )
+
+    def require_gradients(self, real: Tensor, fake: Tensor) -> None:
+        """Makes autograd record the images that are in `inputs`. Call it before the critic sees them.
+
+        Args:
+            real: `[b, C, H, W]` real images; a leaf of the graph.
+            fake: `[b, C, H, W]` fakes; a leaf of the graph.
+        """
+        if "real" in self.inputs:
+            real.requires_grad_()
+        if "fake" in self.inputs:
+            fake.requires_grad_()
 
     def penalties(self, context: PenaltyContext) -> tuple[Tensor, Tensor | None]:
         """Returns penalties per image before the factor lambda, `[b]`, and the gradient norms, `[b]` or None."""
@@ -170,12 +189,17 @@ class GradientPenalty(Penalty):
         """(norm - target)² and the norms, `[b]` each."""
         points = self._points(context).detach().requires_grad_()
         judged = context.critic(points)
-        at = points if self.settings.layer == 0 else judged.features[self.settings.layer - 1]
-        norms = _norms(_gradients(judged.scores, [at])[0], self.settings.norm)
+        layer = self.settings.layer
+        at = points if layer == 0 else judged.features[layer - 1]
+        (gradients,) = _gradients(judged.scores, [at])
+        norms = _norms(gradients, self.settings.norm)
         excess = norms - self.settings.target
-        return (excess.relu() if self.settings.one_sided else excess).square(), norms
+        if self.settings.one_sided:
+            excess = excess.relu()
+        return excess.square(), norms
 
     def _points(self, context: PenaltyContext) -> Tensor:
+        """Returns the images `[b, C, H, W]` at which the gradient is taken."""
         real = context.real
         fake = context.fake
         draws = context.draws
@@ -193,8 +217,10 @@ class GradientPenalty(Penalty):
             case "local":
                 # DRAGAN: uniform noise of half the standard deviation of the real images, scaled per image.
                 mean = mean_over_workers(real.mean())
-                spread = (mean_over_workers(real.square().mean()) - mean.square()).clamp(min=0.0).sqrt()
-                return real + draws.uniform(1, 1, 1) * 0.5 * spread * draws.uniform(*real.shape[1:])
+                mean_square = mean_over_workers(real.square().mean())
+                spread = (mean_square - mean.square()).clamp(min=0.0).sqrt()
+                scale = draws.uniform(1, 1, 1) * 0.5 * spread
+                return real + scale * draws.uniform(*real.shape[1:])
 
 
 class R1(Penalty):
@@ -205,12 +231,17 @@ class R1(Penalty):
 
     def penalties(self, context: PenaltyContext) -> tuple[Tensor, Tensor | None]:
         """Returns half the squared norm and the norm, `[b]` each."""
-        images = [context.real if which == "real" else context.fake for which in self.inputs]
-        scores = torch.cat([context.scores(which) for which in self.inputs])
-        squares = [gradient.square().flatten(1).sum(dim=1) for gradient in _gradients(scores, images)]
+        images = []
+        scores = []
+        for which in self.inputs:
+            images.append(context.real if which == "real" else context.fake)
+            scores.append(context.scores(which))
+        gradients = _gradients(torch.cat(scores), images)
+        squares = [gradient.square().flatten(1).sum(dim=1) for gradient in gradients]
         total = torch.stack(squares).sum(dim=0)
-        # The norm is only logged. Detached, because a square root has no finite gradient at zero.
-        return 0.5 * total, (total.detach() / len(squares)).sqrt()
+        # The norm is only logged. It is detached, because a square root has no finite gradient at zero.
+        norm = (total.detach() / len(squares)).sqrt()
+        return 0.5 * total, norm
 
 
 class R2(R1):
