@@ -125,7 +125,7 @@ def trained(family, config, device):
         (Later, "critic at iteration 0: the graph's loss for iteration 4 is off by 2.0e+00"),
         (Counts, "critic at iteration 0: the graph's loss for iteration 0 is off by"),
         (Looks, "critic at iteration 0: test_capture.py:"),
-        (Draws, "critic at iteration 0: the random numbers of iteration 4 are others"),
+        (Draws, "critic at iteration 0: iteration 4 draws other random numbers than iteration 0"),
         (Own, "Attempt to increase offset for a CUDA generator not in capture mode"),
     ],
 )

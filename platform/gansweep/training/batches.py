@@ -49,7 +49,7 @@ class Batches:
         self._world = world
         self._device = device
         self._orders: dict[tuple[str, int], Tensor] = {}
-        # Of images on the host, rows are chosen there too: a batch must not wait for the device.
+        # Rows of images on the host are chosen on the host: a batch must not wait for the device.
         self._prefetcher = Prefetcher(data) if isinstance(data.images, HostImages) else None
         self._labels = data.labels.cpu() if self._prefetcher else data.labels
         self._all_rows = torch.arange(len(data), device=self._labels.device)
@@ -90,18 +90,21 @@ class Batches:
         )
 
     def _rows(self, phase: Phase, count: int) -> Tensor:
-        """This worker's images of the batch after `count` turns of the phase, taken or not."""
+        """Returns indices of this worker's images in the batch that follows `count` turns of the phase.
+
+        Turns that a lazy phase skips count too.
+        """
         start = count * self._size + self._world.rows(self._size).start
         per_worker = self._size // self._world.size
-        if phase.stratified:
-            # The K classes alternate: position r of the whole sequence is position r // K of class r mod K.
-            classes = len(self._classes)
-            rows = [
-                self._indices(f"{phase.name} {label}", members, start // classes, self._per_class(per_worker))
-                for label, members in enumerate(self._classes)
-            ]
-            return torch.stack(rows, dim=1).flatten()
-        return self._indices(phase.name, self._all_rows, start, per_worker)
+        if not phase.stratified:
+            return self._indices(phase.name, self._all_rows, start, per_worker)
+        # The K classes alternate: position r of the whole sequence is position r // K of class r mod K.
+        start_in_class = start // len(self._classes)
+        per_class = self._per_class(per_worker)
+        rows = []
+        for label, members in enumerate(self._classes):
+            rows.append(self._indices(f"{phase.name} {label}", members, start_in_class, per_class))
+        return torch.stack(rows, dim=1).flatten()
 
     @cached_property
     def _classes(self) -> list[Tensor]:
@@ -134,14 +137,17 @@ class Batches:
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
     def _order(self, stream: str, members: Tensor, epoch: int) -> Tensor:
-        if (stream, epoch) not in self._orders:
-            # Older orders are dropped. A batch may still need the previous epoch. Only a batch larger than the data set
-            # needs older epochs, and then orders are short and cheap to recompute.
-            self._orders = {
-                key: order for key, order in self._orders.items() if key[0] != stream or key[1] >= epoch - 1
-            }
-            generator = torch.Generator(self._device).manual_seed(seed_from(self._seed, stream, "epoch", epoch))
-            # Made on the device, because a copy from the host would block in every iteration for small cohorts.
-            order = torch.randperm(len(members), generator=generator, device=self._device)
-            self._orders[stream, epoch] = members[order.to(members.device)]
+        """Returns `members` in the order of an epoch. It is cached."""
+        known = self._orders.get((stream, epoch))
+        if known is not None:
+            return known
+        # Older orders are dropped. A batch may still need the previous epoch. Only a batch larger than the data set
+        # needs older epochs, and then orders are short and cheap to recompute.
+        for other_stream, other_epoch in list(self._orders):
+            if other_stream == stream and other_epoch < epoch - 1:
+                del self._orders[other_stream, other_epoch]
+        generator = torch.Generator(self._device).manual_seed(seed_from(self._seed, stream, "epoch", epoch))
+        # Made on the device, because a copy from the host would block in every iteration for small cohorts.
+        order = torch.randperm(len(members), generator=generator, device=self._device)
+        self._orders[stream, epoch] = members[order.to(members.device)]
         return self._orders[stream, epoch]

@@ -1,9 +1,9 @@
 """Runs the updates of a training: eagerly, or as CUDA graphs that were captured from the eager code.
 
-A graph repeats kernels on the memory, and with the numbers, of its capture. Images and random numbers are therefore
-copied into the same tensors for every update, and what depends on the step lies in buffers (`contracts.Scheduled`).
-Whether that holds for a family is not taken on trust: before a graph is used, its results are compared with those of
-the eager code, from the same state, for the step at hand and for another one.
+A graph repeats kernels with the memory addresses and the Python numbers of its capture. Images and random numbers are
+therefore copied into the same tensors for every update, and values that change with the step are in buffers
+(`contracts.Scheduled`). A family may not keep to this. Before a graph is used, its results are therefore compared with
+those of the eager code: from the same state, for the current step and for another one.
 """
 
 from __future__ import annotations
@@ -30,21 +30,24 @@ if TYPE_CHECKING:
 __all__ = ["TOLERANCE", "Execution", "Update", "UpdateFunction", "why_eager"]
 
 TOLERANCE = {"float32": 1e-3, "tf32": 1e-3, "bfloat16": 3e-2}
-"""Largest difference between a captured and an eager update, relative to the 2-norm of what the update computes: of a
-loss, of a network's gradients, or of a change of its weights. Not 0, because some kernels add in any order."""
+"""Maximum difference between a captured and an eager update, relative to the 2-norm of the eager result.
+
+Results are a loss, a network's gradients, or the change of its weights. The tolerance is not 0, because the order in
+which some kernels add is not fixed.
+"""
 CHANGE = 10
-"""How many times `TOLERANCE` a change of weights may differ: Adam's first steps have the size of the learning rate even
-where a gradient is a rounding error."""
+"""Factor of `TOLERANCE` for a change of weights. It is larger, because Adam's first steps have the size of the learning
+rate even where a gradient is only a rounding error."""
 
 
 @dataclass(frozen=True)
 class Update:
-    """What an update leaves behind, on the device. The next captured update overwrites it.
+    """The results of an update, on the device. The next captured update overwrites them.
 
     Args:
         loss: 0-dimensional float64.
-        scalars: what else the family logs, by name, likewise.
-        gradients: one for each parameter of the phase's networks; None where the loss does not reach it.
+        scalars: further values that the family logs, by name; 0-dimensional float64.
+        gradients: one for each parameter of the phase's networks; None if the loss does not depend on the parameter.
     """
 
     loss: Tensor
@@ -60,15 +63,15 @@ class UpdateFunction(Protocol):
 
 
 def why_eager(execution: str, device: torch.device, world: World) -> str:
-    """Why a training cannot be captured here; empty if it can.
+    """Returns why a training cannot be captured; an empty string if it can.
 
     Args:
         execution: `TrialConfig.execution`.
-        device: where it computes.
-        world: its workers.
+        device: device of the training.
+        world: workers of the training.
 
     Raises:
-        ConfigError: it cannot, and `execution` is `captured`.
+        ConfigError: it cannot be captured, and `execution` is `captured`.
     """
     reason = ""
     if execution == "eager":
@@ -76,7 +79,7 @@ def why_eager(execution: str, device: torch.device, world: World) -> str:
     elif device.type != "cuda":
         reason = "no CUDA device"
     elif world.size > 1:
-        # NCCL's collectives can be captured, but not gloo's, and every worker would have to capture alike.
+        # Collectives of NCCL can be captured, but not those of gloo, and all workers would have to decide alike.
         reason = f"{world.size} workers: collectives are not captured"
     if reason and execution == "captured":
         raise ConfigError(f"execution = 'captured': {reason}", fix="set execution=auto")
@@ -84,21 +87,21 @@ def why_eager(execution: str, device: torch.device, world: World) -> str:
 
 
 class Execution:
-    """Runs updates. Each phase, and each value of `Scheduled.schedule`, has a graph of its own.
+    """Runs updates. Each phase, and each value of `Scheduled.schedule`, has its own graph.
 
     Args:
         update: the eager code.
-        gan: whose networks and state it changes.
-        optimisers: whose moments it changes.
-        config: the trial.
-        device: where to compute.
+        gan: the GAN whose networks and state the updates change.
+        optimisers: the optimisers whose moments the updates change.
+        config: the trial's configuration.
+        device: device of the training.
         world: the trial's workers.
 
     Attributes:
         reason: why updates run eagerly; empty while they are captured.
 
     Raises:
-        ConfigError: as `why_eager`.
+        ConfigError: see `why_eager`.
     """
 
     def __init__(
@@ -117,24 +120,24 @@ class Execution:
         self._config = config
         self._device = device
         self._graphs: dict[Hashable, _Graph] = {}
-        # Graphs can share memory: they never run at the same time, and each begins with what it is given.
+        # Graphs can share memory: they never run at the same time, and each reads only its own input tensors.
         self._pool = None if self.reason else torch.cuda.graph_pool_handle()
 
     @property
     def name(self) -> str:
-        """`captured` or `eager`."""
+        """How updates run: `captured` or `eager`."""
         return "eager" if self.reason else "captured"
 
     @property
     def graphs(self) -> int:
-        """Number of graphs so far."""
+        """Number of graphs captured so far."""
         return len(self._graphs)
 
     def run(self, phase: Phase, batch: Batch, step: int) -> Update:
-        """One update.
+        """Runs one update at generator iteration `step`.
 
         Raises:
-            ConfigError: it cannot be captured, and `TrialConfig.execution` is `captured`.
+            ConfigError: the update cannot be captured, and `TrialConfig.execution` is `captured`.
         """
         if self.reason:
             return self._update(phase, batch, step)
@@ -154,31 +157,14 @@ class Execution:
         return self._gan.schedule(step) if isinstance(self._gan, Scheduled) else None
 
     def _prepare(self, graph: _Graph, phase: Phase, step: int) -> None:
-        """Captures and checks a graph, or turns to eager execution. Leaves the training as it was."""
+        """Captures and checks a graph, or switches to eager execution. The training's state does not change."""
         state = _State(self._gan, self._optimisers, self._device)
-        steps = [step, *self._another(step)]
-        expected: dict[int, dict[str, Tensor]] = {}
-        fault = ""
+        steps = [step]
+        other = self._other_step(step)
+        if other is not None:
+            steps.append(other)
         try:
-            # On a stream of their own: the first runs choose algorithms and allocate what a capture must not.
-            side = torch.cuda.Stream(self._device)
-            side.wait_stream(torch.cuda.current_stream(self._device))
-            with torch.cuda.stream(side):
-                for one in (step, *steps):
-                    self._schedule(one)
-                    expected[one] = _computed(self._gan, state, graph.run_eagerly(one))
-                    state.restore()
-            torch.cuda.current_stream(self._device).wait_stream(side)
-            self._schedule(step)
-            fault = self._capture(graph, step)
-            for one in () if fault else steps:
-                self._schedule(one)
-                graph.restart()
-                found = _computed(self._gan, state, graph.replay())
-                state.restore()
-                fault = fault or self._difference(expected[one], found, one)
-        except OtherDrawsError:
-            fault = f"the random numbers of iteration {one} are others than those of iteration {step}"
+            fault = self._capture_and_compare(graph, state, steps)
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
@@ -194,32 +180,85 @@ class Execution:
         if self._config.execution == "captured":
             raise ConfigError(f"execution = 'captured', but {self.reason}", fix="set execution=auto")
 
+    def _capture_and_compare(self, graph: _Graph, state: _State, steps: Sequence[int]) -> str:
+        """Captures `graph` at the first of `steps`, and compares it with the eager code at all of them.
+
+        Returns:
+            Why the graph cannot be used; an empty string if it can.
+        """
+        first = steps[0]
+        try:
+            expected = self._eager_results(graph, state, steps)
+        except OtherDrawsError as error:
+            return str(error)
+        self._schedule(first)
+        fault = self._capture(graph, first)
+        if fault:
+            return fault
+        for step in steps:
+            self._schedule(step)
+            graph.restart()
+            found = _results(state, graph.replay())
+            state.restore()
+            fault = fault or self._difference(expected[step], found, step)
+        return fault
+
+    def _eager_results(self, graph: _Graph, state: _State, steps: Sequence[int]) -> dict[int, dict[str, Tensor]]:
+        """Returns the results of the eager code, by step.
+
+        Raises:
+            OtherDrawsError: a later step draws other random numbers than the first.
+        """
+        first = steps[0]
+        results: dict[int, dict[str, Tensor]] = {}
+        # A separate stream and a run whose results are not used: the first run chooses algorithms and allocates memory,
+        # which a capture must not do.
+        side = torch.cuda.Stream(self._device)
+        side.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(side):
+            for step in (first, *steps):
+                self._schedule(step)
+                try:
+                    update = graph.run_eagerly(step)
+                except OtherDrawsError as error:
+                    raise OtherDrawsError(
+                        f"iteration {step} draws other random numbers than iteration {first}"
+                    ) from error
+                results[step] = _results(state, update)
+                state.restore()
+        torch.cuda.current_stream(self._device).wait_stream(side)
+        return results
+
     def _capture(self, graph: _Graph, step: int) -> str:
-        """Captures `graph`; returns why it could not be, or nothing."""
+        """Captures `graph`. Returns why it could not be captured, or an empty string."""
         groups = [group for optimiser in self._optimisers.values() for group in optimiser.param_groups]
-        # Fused Adam keeps its count of steps on the device either way: the flag only lifts torch's check.
+        # Fused Adam always counts its steps on the device. The flag only disables torch's check.
         for group in groups:
             group["capturable"] = True
         try:
             graph.capture(step, self._pool)
-        except Exception as error:  # whatever a family does that cannot be captured
+        except Exception as error:  # a family may do anything that cannot be captured
             if out_of_memory(error):
                 raise
-            # The end of a failed capture raises an error of its own.
+            # The end of a failed capture raises another error. The first one has the reason.
             while isinstance(error.__context__, Exception):
                 error = error.__context__
-            return " ".join(str(error).split())[:200] or type(error).__name__
+            one_line = " ".join(str(error).split())
+            return one_line[:200] or type(error).__name__
         finally:
             for group in groups:
                 group["capturable"] = False
         return ""
 
-    def _another(self, step: int) -> list[int]:
-        """A step that has the graph of `step`, as far away as possible; none if there is no other."""
+    def _other_step(self, step: int) -> int | None:
+        """Returns a later step that uses the same graph as `step`, far away if possible; None if there is none."""
         key = self._schedule(step)
         last = self._config.iterations - 1
-        candidates = (last, (step + last) // 2, step + 1)
-        found = [other for other in candidates if step < other <= last and self._schedule(other) == key][:1]
+        found = None
+        for candidate in (last, (step + last) // 2, step + 1):
+            if step < candidate <= last and self._schedule(candidate) == key:
+                found = candidate
+                break
         self._schedule(step)
         return found
 
@@ -228,10 +267,11 @@ class Execution:
         if expected.keys() != found.keys():
             return f"the graph computes other values than the eager code for iteration {step}"
         for name, value in expected.items():
-            allowed = tolerance * (CHANGE if name.startswith("change ") else 1)
+            factor = CHANGE if name.startswith("change ") else 1
             error = float((found[name].double() - value.double()).norm())
             size = float(value.double().norm())
-            if not error <= allowed * size:
+            # Negated, so that an error that is NaN counts as a difference.
+            if not error <= tolerance * factor * size:
                 return f"the graph's {name} for iteration {step} is off by {error / max(size, 1e-300):.1e}"
         return ""
 
@@ -242,7 +282,7 @@ class _Graph:
     Args:
         update: the eager code.
         phase: the phase.
-        batch: a batch of the size of all others.
+        batch: the first batch. All batches have the same shapes.
     """
 
     def __init__(self, update: UpdateFunction, phase: Phase, batch: Batch) -> None:
@@ -250,37 +290,37 @@ class _Graph:
         self._phase = phase
         self._draws = FixedRandom(batch.draws)
         self._original = batch
-        copies: dict[str, Any] = {
-            name: None if tensor is None else tensor.clone() for name, tensor in _tensors(batch).items()
-        }
+        copies: dict[str, Any] = {}
+        for name, tensor in _tensors(batch).items():
+            copies[name] = None if tensor is None else tensor.clone()
         self._batch = replace(batch, draws=self._draws, **copies)
         self._graph = torch.cuda.CUDAGraph()
         self._result: Update | None = None
 
     def fill(self, batch: Batch) -> None:
-        """Gives the graph another batch."""
+        """Copies another batch into the tensors that the graph reads."""
         self._fill_images(batch)
         self._draws.refill(batch.draws)
 
     def restart(self) -> None:
-        """Gives the graph its first batch again."""
+        """Copies the first batch into the tensors that the graph reads."""
         self._fill_images(self._original)
         self._draws.restart()
 
     def run_eagerly(self, step: int) -> Update:
-        """The eager code on the first batch."""
+        """Runs the eager code on the first batch."""
         self.restart()
         return self._update(self._phase, self._batch, step)
 
     def capture(self, step: int, pool: Any) -> None:
-        """Captures the eager code, which must have run before. Nothing is computed."""
+        """Captures the eager code without computing anything. The eager code must have run before."""
         self.restart()
-        # The thread that writes checkpoints may wait for the device meanwhile.
+        # Thread-local, because the thread that writes checkpoints may wait for the device during the capture.
         with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
             self._result = self._update(self._phase, self._batch, step)
 
     def replay(self) -> Update:
-        """Runs the graph on the batch that it has."""
+        """Runs the graph on its current batch."""
         assert self._result is not None, "the graph was not captured"
         self._graph.replay()
         return self._result
@@ -292,28 +332,27 @@ class _Graph:
 
 
 class _State:
-    """What an update changes, copied to be put back: weights, buffers, moments, and torch's own random numbers."""
+    """A copy of everything that an update changes: weights, buffers, moments, and the state of torch's generators."""
 
     def __init__(self, gan: Gan, optimisers: Mapping[str, torch.optim.Optimizer], device: torch.device) -> None:
         self._optimisers = optimisers
         self._device = device
-        modules = {**gan.networks, "state": gan.state}
-        tensors = {
-            f"{owner} {name}": tensor
-            for owner, module in modules.items()
-            for name, tensor in (*module.named_parameters(), *module.named_buffers())
-        }
-        self.tensors = {name: (tensor.detach(), tensor.detach().clone()) for name, tensor in tensors.items()}
+        # By owner: each tensor with a copy of its content.
+        self.tensors: dict[str, list[tuple[Tensor, Tensor]]] = {}
+        for owner, module in {**gan.networks, "state": gan.state}.items():
+            tensors = (*module.parameters(), *module.buffers())
+            self.tensors[owner] = [(tensor.detach(), tensor.detach().clone()) for tensor in tensors]
         self._moments = {id(tensor): tensor.clone() for tensor in self._all_moments()}
         self._random = torch.get_rng_state(), torch.cuda.get_rng_state(device)
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Puts it back."""
-        for tensor, content in self.tensors.values():
-            tensor.copy_(content)
+        """Copies the contents back."""
+        for tensors in self.tensors.values():
+            for tensor, content in tensors:
+                tensor.copy_(content)
         for tensor in self._all_moments():
-            # Moments that were made meanwhile begin at zero, as new ones do.
+            # Moments that did not exist before are set to zero, their initial value.
             before = self._moments.get(id(tensor))
             if before is None:
                 tensor.zero_()
@@ -323,28 +362,23 @@ class _State:
         torch.cuda.set_rng_state(self._random[1], self._device)
 
     def _all_moments(self) -> list[Tensor]:
-        return [
-            value
-            for optimiser in self._optimisers.values()
-            for moments in optimiser.state.values()
-            for value in moments.values()
-            if isinstance(value, torch.Tensor)
-        ]
+        found = []
+        for optimiser in self._optimisers.values():
+            for moments in optimiser.state.values():
+                found += [value for value in moments.values() if isinstance(value, torch.Tensor)]
+        return found
 
 
 @torch.no_grad()
-def _computed(gan: Gan, before: _State, update: Update) -> dict[str, Tensor]:
-    """What an update computed, copied: losses, gradients, and how each network and the state changed."""
-    found = {name: value.clone() for name, value in {"loss": update.loss, **update.scalars}.items()}
+def _results(before: _State, update: Update) -> dict[str, Tensor]:
+    """Returns copies of what an update computed: loss, scalars, gradients, and the change of each network."""
+    found = {"loss": update.loss.clone()}
+    found |= {name: value.clone() for name, value in update.scalars.items()}
     present = [gradient.flatten().float() for gradient in update.gradients if gradient is not None]
     if present:
         found["gradient"] = torch.cat(present)
-    for owner in (*gan.networks, "state"):
-        changes = [
-            tensor.double().flatten() - content.double().flatten()
-            for name, (tensor, content) in before.tensors.items()
-            if name.startswith(f"{owner} ")
-        ]
+    for owner, tensors in before.tensors.items():
+        changes = [tensor.double().flatten() - content.double().flatten() for tensor, content in tensors]
         if changes:
             found[f"change of {owner}"] = torch.cat(changes)
     return found

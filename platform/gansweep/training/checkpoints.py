@@ -1,4 +1,4 @@
-"""Checkpoints of a training: copied from the device without halting it, and kept while it goes on."""
+"""Checkpoints of a training, copied from the device and written while the training continues."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ log = logging.getLogger(__name__)
 
 
 class Checkpoints:
-    """Hands the states of a training to its reporter, on a GPU from a thread of its own.
+    """Passes the states of a training to its reporter; on a GPU, from a separate thread.
 
-    A state is copied into pinned memory in the order of the device's work: neither does the host wait for the copy, nor
-    can the next step change it. Use it in a `with` block, which ends when the last state is kept.
+    A copy into pinned memory is queued on the device: the host does not wait for it, and the next step cannot change
+    it. Use it in a `with` block, which ends when the last state is stored.
 
     Args:
-        reporter: keeps the states.
-        first: whether this is the first worker. The others copy nothing, unless their reporter wants every worker's.
-        device: where the state is.
+        reporter: stores the states.
+        first: whether this is the first worker. Other workers copy nothing, unless `reporter.every_worker` is set.
+        device: device of the training.
     """
 
     def __init__(self, reporter: Reporter, *, first: bool, device: torch.device) -> None:
@@ -45,7 +45,7 @@ class Checkpoints:
     def __exit__(
         self, _kind: type[BaseException] | None, raised: BaseException | None, _: TracebackType | None
     ) -> None:
-        """Waits for the writer. What it failed with is raised, unless the training has failed itself."""
+        """Waits for the writer. Raises the writer's error, unless the training itself has failed."""
         try:
             self.wait()
         except BaseException as error:
@@ -54,10 +54,10 @@ class Checkpoints:
             log.warning("the last checkpoint was not kept: %s", error)
 
     def keep(self, state: Mapping[str, Any]) -> None:
-        """Copies `state` and has it kept.
+        """Copies `state` and passes the copy to the reporter.
 
         Raises:
-            Exception: what the reporter raised when it was to keep the state before.
+            Exception: the reporter's error for the state before.
         """
         self.wait()
         if not self._wanted:
@@ -68,15 +68,15 @@ class Checkpoints:
         copy = copied(state)
         done = torch.cuda.Event()
         done.record()
-        # No daemon: a process that ends waits for it.
+        # Not a daemon thread, so that the process does not end before the checkpoint is written.
         self._writer = threading.Thread(target=self._write, args=(copy, done), name="checkpoint")
         self._writer.start()
 
     def wait(self) -> None:
-        """Waits until the last state is kept.
+        """Waits until the last state is stored.
 
         Raises:
-            Exception: what the reporter raised.
+            Exception: the reporter's error.
         """
         if self._writer is not None:
             self._writer.join()
@@ -90,14 +90,14 @@ class Checkpoints:
         try:
             done.synchronize()
             self._reporter.checkpoint(state)
-        except BaseException as error:  # told in the training's thread
+        except BaseException as error:  # raised again in the training's thread
             self._error = error
 
 
 def copied(value: Any) -> Any:
-    """Plain containers with copies on the CPU, in plain layout, the only one that safetensors supports.
+    """Returns `value` with copies of its tensors on the CPU, in the contiguous layout that safetensors requires.
 
-    Copies of tensors on a GPU are in pinned memory, and there when the device's work until now is done.
+    Copies of tensors on a GPU are in pinned memory. They are complete when the device has done its work so far.
     """
     if isinstance(value, Tensor):
         if value.is_cuda:

@@ -47,19 +47,26 @@ class DivergenceMonitor:
 
     def add(self, phase: str, loss: Tensor, scalars: Scalars) -> None:
         """Adds the loss and the scalars of one update, without waiting for the device."""
-        logged = {name: value.detach().double() for name, value in {f"{phase}_loss": loss, **scalars}.items()}
-        seen = [name for name in logged if name in self._sums]
-        if seen:
-            torch._foreach_add_([self._sums[name] for name in seen], [logged[name] for name in seen])  # one kernel
-        # Copies, because a captured update overwrites its results.
-        self._sums |= {name: value.clone() for name, value in logged.items() if name not in self._sums}
-        for name in logged:
+        sums = []
+        added = []
+        for name, tensor in {f"{phase}_loss": loss, **scalars}.items():
+            value = tensor.detach().double()
+            if name in self._sums:
+                sums.append(self._sums[name])
+                added.append(value)
+            else:
+                # A copy, because a captured update overwrites its results.
+                self._sums[name] = value.clone()
             self._counts[name] = self._counts.get(name, 0) + 1
+        if sums:
+            torch._foreach_add_(sums, added)  # one kernel for all
 
     def add_gradients(self, phase: str, gradients: Sequence[Tensor | None]) -> None:
         """Adds the gradients of one update. Call it in iterations that end with a check."""
+        norms = self._norms.setdefault(phase, [])
         present = [gradient for gradient in gradients if gradient is not None]
-        self._norms.setdefault(phase, []).extend([_total_norm(present)] if present else [])
+        if present:
+            norms.append(_total_norm(present))
 
     def check(self, gan: Gan, iteration: int) -> None:
         """Reads the sums since the last check.
@@ -108,17 +115,22 @@ class DivergenceMonitor:
     def _read(self, gan: Gan) -> dict[str, float]:
         """Returns all numbers by name, averaged over workers and copied from the device in one transfer."""
         numbers = {f"sum {name}": value for name, value in self._sums.items()}
-        numbers |= {f"gradient {phase}": torch.stack(norms).sum() for phase, norms in self._norms.items() if norms}
-        weights = {name: list(network.parameters()) for name, network in gan.networks.items()}
-        numbers |= {f"weights {name}": _total_norm(tensors) for name, tensors in weights.items() if tensors}
+        for phase, norms in self._norms.items():
+            if norms:
+                numbers[f"gradient {phase}"] = torch.stack(norms).sum()
+        for name, network in gan.networks.items():
+            parameters = list(network.parameters())
+            if parameters:
+                numbers[f"weights {name}"] = _total_norm(parameters)
         flat = self._world.mean(torch.stack([value.detach().double() for value in numbers.values()]))
         return dict(zip(numbers, flat.tolist(), strict=True))
 
     def _check_finite(self, values: Mapping[str, float], iteration: int) -> None:
         for name, value in values.items():
             if not math.isfinite(value):
-                what = {"sum": "loss", "gradient": "gradient of", "weights": "weights of"}[name.split(" ")[0]]
-                raise Diverged(f"non-finite {what} {name.split(' ', 1)[1]} by iteration {iteration}")
+                kind, owner = name.split(" ", 1)
+                what = {"sum": "loss", "gradient": "gradient of", "weights": "weights of"}[kind]
+                raise Diverged(f"non-finite {what} {owner} by iteration {iteration}")
 
     def _check_dead_phases(self, values: Mapping[str, float], iteration: int) -> None:
         for phase in self._norms:

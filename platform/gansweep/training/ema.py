@@ -44,18 +44,26 @@ class Ema:
         self._live = dict(networks)
         self._half_life = half_life
         self._batch_size = batch_size
-        pairs = [(mine, networks[name]) for name, mine in self.networks.items()]
-        self._parameters = _paired(pairs, nn.Module.parameters)
-        self._buffers = _paired(pairs, nn.Module.buffers)
+        # Flat lists, averaged and live tensors in the same order, for torch's fused operations.
+        self._averaged_parameters: list[Tensor] = []
+        self._live_parameters: list[Tensor] = []
+        self._averaged_buffers: list[Tensor] = []
+        self._live_buffers: list[Tensor] = []
+        for name, averaged in self.networks.items():
+            live = networks[name]
+            self._averaged_parameters += averaged.parameters()
+            self._live_parameters += live.parameters()
+            self._averaged_buffers += averaged.buffers()
+            self._live_buffers += live.buffers()
 
     @torch.no_grad()
     def update(self, iteration: int) -> None:
         """Updates the averages after generator iteration `iteration`, counted from 1."""
         kept = decay(self._half_life, self._batch_size, iteration * self._batch_size)
         # One fused kernel for all parameters, and one for all buffers.
-        torch._foreach_lerp_(*self._parameters, 1.0 - kept)
-        if self._buffers[0]:
-            torch._foreach_copy_(*self._buffers)
+        torch._foreach_lerp_(self._averaged_parameters, self._live_parameters, 1.0 - kept)
+        if self._averaged_buffers:
+            torch._foreach_copy_(self._averaged_buffers, self._live_buffers)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -67,14 +75,7 @@ class Ema:
             self._swap()
 
     def _swap(self) -> None:
-        for mine, live in zip(*self._parameters, strict=True):
-            mine.data, live.data = live.data, mine.data
-        for mine, live in zip(*self._buffers, strict=True):
-            mine.data, live.data = live.data, mine.data
-
-
-def _paired(pairs: list[tuple[nn.Module, nn.Module]], kind: object) -> tuple[list[Tensor], list[Tensor]]:
-    assert callable(kind)
-    mine = [tensor for averaged, _ in pairs for tensor in kind(averaged)]
-    live = [tensor for _, network in pairs for tensor in kind(network)]
-    return mine, live
+        averaged_tensors = [*self._averaged_parameters, *self._averaged_buffers]
+        live_tensors = [*self._live_parameters, *self._live_buffers]
+        for averaged, live in zip(averaged_tensors, live_tensors, strict=True):
+            averaged.data, live.data = live.data, averaged.data

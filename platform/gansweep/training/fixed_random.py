@@ -1,4 +1,4 @@
-"""Random numbers that lie in the same tensors in every update, as a CUDA graph needs them."""
+"""Random numbers in tensors that are the same in every update, as a CUDA graph requires."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class OtherDrawsError(Exception):
 
 
 class FixedRandom:
-    """A `StepRandom` whose numbers lie in the same tensors in every update.
+    """A `StepRandom` that returns the same tensors in every update, with other numbers.
 
-    They are drawn before the graph runs, so that no generator is part of it, and equal those of an eager update.
+    The numbers are drawn before the graph runs, so that no generator is part of it. They equal an eager update's.
 
     Args:
-        draws: where the numbers come from.
+        draws: source of the first update's numbers.
     """
 
     def __init__(self, draws: StepRandom) -> None:
@@ -44,20 +44,21 @@ class FixedRandom:
         return self._take("integers", (high, *shape))
 
     def refill(self, source: StepRandom) -> None:
-        """Draws the numbers of another update, in the order in which the first one asked for them."""
+        """Draws the numbers of another update, in the order of the first one."""
         for kind, arguments, tensor in self._drawn:
             tensor.copy_(getattr(source, kind)(*arguments))
 
     def restart(self) -> None:
-        """Gives the numbers of the first update again, from the first on."""
+        """Restores the numbers of the first update, and starts with the first of them."""
         for (_, _, tensor), original in zip(self._drawn, self._originals, strict=True):
             tensor.copy_(original)
         self._next = 0
 
     def _take(self, kind: str, arguments: tuple[int, ...]) -> Tensor:
         if self._next == len(self._drawn):
-            self._originals.append(getattr(self._source, kind)(*arguments))
-            self._drawn.append((kind, arguments, self._originals[-1].clone()))
+            original = getattr(self._source, kind)(*arguments)
+            self._originals.append(original)
+            self._drawn.append((kind, arguments, original.clone()))
         known, wanted, tensor = self._drawn[self._next]
         if (known, wanted) != (kind, arguments):
             raise OtherDrawsError(f"{kind}{arguments} instead of {known}{wanted}")

@@ -63,8 +63,8 @@ def train(  # noqa: C901 (one loop, read top to bottom)
     Raises:
         Diverged: a non-finite loss or weight, a dead critic, or collapsed samples; on every worker alike.
         ConfigError: the batch size is not divisible by the workers, there are fewer iterations than reports, the
-            device does not have the configuration's precision, no room for images that are to be there, or its step
-            cannot be captured and should be.
+            device does not support the configuration's precision, it has no room for the images (`images_on`), or the
+            update cannot be captured (`execution`).
     """
     # Networks, data, optimisers.
     world = World.current(device)
@@ -87,8 +87,10 @@ def train(  # noqa: C901 (one loop, read top to bottom)
     classes = int(data.labels.max()) + 1
 
     def update(phase: Phase, batch: Batch, step: int) -> Update:
-        """One update of the phase's networks. On a GPU it is captured, so it must not look at numbers there."""
-        parameters = [parameter for name in phase.updates for parameter in gan.networks[name].parameters()]
+        """Updates the phase's networks once. It must not read values from a GPU, where it may be captured."""
+        parameters: list[Tensor] = []
+        for name in phase.updates:
+            parameters += gan.networks[name].parameters()
         with arithmetic.forward():
             loss, scalars = gan.loss(phase.name, batch, step)
         with arithmetic.backward():
@@ -100,7 +102,7 @@ def train(  # noqa: C901 (one loop, read top to bottom)
             optimisers[name].step()
         if phase.role == "critic":
             _clip_weights(parameters, config.loss.clip)
-        # In float64, in which they are summed up: of a captured update this is part of the graph.
+        # Sums are in float64. The conversion is here so that it is part of a captured graph.
         logged = {name: value.detach().double() for name, value in scalars.items()}
         return Update(loss.detach().double(), logged, gradients)
 
@@ -123,7 +125,7 @@ def train(  # noqa: C901 (one loop, read top to bottom)
         for index in range(reporter.reported(), reports):
             # Train up to this report. A resumed trial whose last segment was not reported yet has nothing to do here.
             started = time.perf_counter()
-            segment_end = -(-config.iterations * (index + 1) // reports)
+            segment_end = _end_of_segment(config.iterations, index, reports)
             trained = iteration < segment_end
             while iteration < segment_end:
                 checking = (iteration + 1) % CHECK_EVERY == 0 or iteration + 1 == segment_end
@@ -150,27 +152,26 @@ def train(  # noqa: C901 (one loop, read top to bottom)
                 ema.update(iteration)
                 if checking:
                     monitor.check(gan, iteration)
-                    if world.rank == 0 and pace.due():
-                        trained_for = seconds_training + time.perf_counter() - started
-                        reporter.interim(
-                            pace.interim(
-                                iteration,
-                                images_seen,
-                                monitor.means(),
-                                index=index,
-                                trained=trained_for,
-                                scored=seconds_scoring,
-                            )
+                # Between checks, only the first worker acts, by its own clock: nothing here waits for the others.
+                if checking and world.rank == 0:
+                    if pace.due():
+                        interim = pace.interim(
+                            iteration,
+                            images_seen,
+                            monitor.means(),
+                            index=index,
+                            trained=seconds_training + time.perf_counter() - started,
+                            scored=seconds_scoring,
                         )
+                        reporter.interim(interim)
                     due = 0.0 < checkpoint_seconds <= time.monotonic() - kept
-                    # By the first worker's clock: the others ignore checkpoints, and nobody waits for them here.
-                    if due and world.rank == 0 and iteration < segment_end:
+                    if due and iteration < segment_end:
                         progress_made = {"index": index, "iteration": iteration, "images_seen": images_seen}
                         checkpoints.keep(_state(config, gan, ema, optimisers, monitor) | progress_made)
                         kept = time.monotonic()
             seconds_training += time.perf_counter() - started
 
-            # Keep, then score, then tell.
+            # Store a checkpoint, then score, then report.
             if trained:
                 progress_made = {"index": index, "iteration": iteration, "images_seen": images_seen}
                 checkpoints.keep(_state(config, gan, ema, optimisers, monitor) | progress_made)
@@ -194,9 +195,14 @@ def train(  # noqa: C901 (one loop, read top to bottom)
                 images_on=images_on,
             )
             monitor.reported()
-            checkpoints.wait()  # a report that is known to the search must not be ahead of its checkpoint
+            checkpoints.wait()  # the search must not get a report before its checkpoint is stored
             if not reporter.report(progress):
                 return
+
+
+def _end_of_segment(iterations: int, index: int, reports: int) -> int:
+    """Returns the iteration of report `index`, from 0: the fraction (index + 1) / reports of the budget, rounded up."""
+    return -(-iterations * (index + 1) // reports)
 
 
 def _optimisers(config: TrialConfig, gan: Gan) -> dict[str, torch.optim.Adam]:
@@ -217,7 +223,7 @@ def _rates(config: TrialConfig, role: Role) -> dict[str, Any]:
 
 
 def _only_trainable(gan: Gan, phase: Phase) -> None:
-    """From here on only the parameters of the phase's networks require gradients."""
+    """Makes the parameters of the phase's networks require gradients, and no others."""
     for network in gan.networks.values():
         network.requires_grad_(requires_grad=False)
     for name in phase.updates:
@@ -228,9 +234,12 @@ def _laid_out_like(parameter: Tensor, tensor: Tensor | None) -> Tensor | None:
     """Returns a gradient or a moment with the strides of its `parameter`.
 
     `backward` does this itself, but `autograd.grad` does not: the gradient of a linear layer is transposed. Fused Adam
-    walks through memory and then silently pairs weights with the gradients of others (torch 2.13, CPU).
+    iterates over memory, so it would silently pair weights with the gradients of other weights (torch 2.13, CPU).
     """
-    if tensor is None or tensor.stride() == parameter.stride() or tensor.shape != parameter.shape:
+    # Adam's count of steps is a scalar and has no layout.
+    if tensor is None or tensor.shape != parameter.shape:
+        return tensor
+    if tensor.stride() == parameter.stride():
         return tensor
     return torch.empty_like(parameter).copy_(tensor)
 
@@ -250,7 +259,7 @@ def _state(
     optimisers: Mapping[str, torch.optim.Optimizer],
     monitor: DivergenceMonitor,
 ) -> dict[str, Any]:
-    """What a checkpoint holds, not copied; `ema` has the weights that are exported."""
+    """Returns the content of a checkpoint without copying it. `ema` has the weights that are exported."""
     return {
         "config": config.as_dict(),
         "networks": {name: network.state_dict() for name, network in gan.networks.items()},
@@ -268,6 +277,7 @@ def _load(
     ema: Ema,
     optimisers: Mapping[str, torch.optim.Optimizer],
 ) -> None:
+    """Loads a checkpoint into the networks and optimisers."""
     for name, network in gan.networks.items():
         network.load_state_dict(state["networks"][name])
     for name, network in ema.networks.items():

@@ -1,7 +1,8 @@
-"""The pace of a training: its progress between two reports, and when to report it."""
+"""Progress of a training between two reports, with its speed and the remaining time."""
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING
 
@@ -13,16 +14,18 @@ if TYPE_CHECKING:
 __all__ = ["TELL_SECONDS", "Pace"]
 
 TELL_SECONDS = 30.0
-"""Between two lines about a training. A check for divergence must be due, too: nothing waits for the device here."""
+"""Minimum time between two progress messages, in seconds. They are sent only after a check for divergence, so that they
+never wait for the device."""
 
 
 class Pace:
-    """Measures a training from where it began or was resumed.
+    """Measures the speed of a training since it started or was resumed.
 
     Args:
-        iterations: the budget.
-        reports: reports in all.
-        iteration, images_seen: where it begins.
+        iterations: budget in generator iterations.
+        reports: number of reports of the whole training.
+        iteration: number of generator iterations completed at the start.
+        images_seen: number of real images shown to the critic at the start.
     """
 
     def __init__(self, iterations: int, reports: int, iteration: int, images_seen: int) -> None:
@@ -34,7 +37,7 @@ class Pace:
         self._told = time.monotonic()
 
     def due(self) -> bool:
-        """Whether it is time for an interim."""
+        """Returns whether the next progress message is due."""
         return time.monotonic() - self._told >= TELL_SECONDS
 
     def interim(
@@ -47,23 +50,23 @@ class Pace:
         trained: float,
         scored: float,
     ) -> Interim:
-        """Returns the progress of the training.
+        """Returns the progress of the training, with images per second since the last call and the seconds left.
 
         Args:
             iteration: number of completed generator iterations.
-            images_seen: real images shown to the critic so far.
+            images_seen: number of real images shown to the critic so far.
             losses: means since the last report.
             index: index of the next report.
-            trained: seconds of training since this object was made.
-            scored: seconds of scoring since then.
+            trained: seconds of training since the start.
+            scored: seconds of scoring since the start.
         """
-        made = max(iteration - self._first, 1)
-        left = (self._iterations - iteration) * trained / made
-        begun = -(-self._first * self._reports // self._iterations)  # reports that this run did not make
-        if index > begun:
-            left += (self._reports - index) * scored / (index - begun)
-        images = (images_seen - self._images) / max(trained - self._measured, 1e-9)
+        completed = max(iteration - self._first, 1)
+        left = (self._iterations - iteration) * trained / completed
+        reports_before = math.ceil(self._first * self._reports / self._iterations)
+        if index > reports_before:
+            left += (self._reports - index) * scored / (index - reports_before)
+        images_per_second = (images_seen - self._images) / max(trained - self._measured, 1e-9)
         self._images = images_seen
         self._measured = trained
         self._told = time.monotonic()
-        return Interim(iteration, self._iterations, dict(losses), images, left)
+        return Interim(iteration, self._iterations, dict(losses), images_per_second, left)

@@ -1,4 +1,4 @@
-"""Where the training images are: on the device, as they are stored, or on the host, from where batches are sent."""
+"""Placement of the training images: in the device's memory, or on the host, from where batches are sent."""
 
 from __future__ import annotations
 
@@ -24,29 +24,33 @@ _PARTS = ("images", "masks", "paired")
 
 
 def training_images(cohort: Any, view: DataView, device: torch.device) -> ImageSet:
-    """The training images of a `Cohort`, for `train` on `device`.
+    """Returns the training images of a `Cohort`, for `train` on `device`.
 
-    For a CPU they are float32, ready to use. For a GPU they stay in the memory-mapped file, until `train` moves them.
+    For a CPU they are float32, ready to use. For a GPU they stay in the memory-mapped file until `train` moves them.
 
     Raises:
-        CohortError: there are none, or no room for them.
+        CohortError: there are no training images, or not enough memory for them.
     """
-    found: ImageSet = cohort.load("train", view) if device.type == "cpu" else cohort.load_stored("train", view)
+    load = cohort.load if device.type == "cpu" else cohort.load_stored
+    found: ImageSet = load("train", view)
     return found
 
 
 def placed(
     data: ImageSet, device: torch.device, images_on: Literal["auto", "device", "host"]
 ) -> tuple[ImageSet, Literal["device", "host"]]:
-    """The images where `images_on` wants them, and where that is.
+    """Moves the training images to their place.
 
     Args:
         data: training images, as tensors or as `HostImages`.
-        device: where they are trained on.
-        images_on: `TrialConfig.images_on`; `auto`: on the device if it has room for them, and for as much again.
+        device: device of the training.
+        images_on: `TrialConfig.images_on`. `auto` chooses the device if it has room for twice the images.
+
+    Returns:
+        The images, and where they are.
 
     Raises:
-        ConfigError: they are to be on the device, and there is none or no room.
+        ConfigError: `images_on` is `device`, but there is no GPU, or its memory is too small.
     """
     if device.type == "cpu":
         if images_on == "device":
@@ -71,7 +75,7 @@ def placed(
 
 
 def _hosted(data: ImageSet) -> ImageSet:
-    """The same images as `HostImages`; those that are on a device come back."""
+    """Returns the images as `HostImages`. Tensors on a device are copied to the host."""
     changed: dict[str, Any] = {}
     for name in _PARTS:
         part = getattr(data, name)
@@ -86,10 +90,10 @@ def _parts(data: ImageSet) -> dict[str, HostImages]:
 
 
 class Prefetcher:
-    """Batches of images on the host, gathered by a thread while the device computes.
+    """Gathers batches of images on the host in a thread, while the device computes.
 
     Args:
-        data: with `HostImages`, wanted on a device; its labels are there.
+        data: `HostImages`, with labels on the device of the training.
     """
 
     def __init__(self, data: ImageSet) -> None:
@@ -100,16 +104,18 @@ class Prefetcher:
         self._expected: dict[str, tuple[Tensor, Future[dict[str, Tensor]]]] = {}
 
     def take(self, stream: str, rows: Tensor) -> dict[str, Tensor]:
-        """Images, labels, and masks and pairs where there are any, on the device.
+        """Returns a batch on the device: images and labels, and masks and paired images if there are any.
 
         Args:
-            stream: a name for a sequence of batches, each of which is expected after the one before.
-            rows: `[b]` on the CPU.
+            stream: name of a sequence of batches, of which one at a time is gathered in advance.
+            rows: indices of the images, `[b]` on the CPU.
         """
-        expected = self._expected.pop(stream, None)
-        if expected is not None and torch.equal(expected[0], rows):
-            gathered = expected[1].result()
-        else:
+        gathered = None
+        if stream in self._expected:
+            expected_rows, future = self._expected.pop(stream)
+            if torch.equal(expected_rows, rows):
+                gathered = future.result()
+        if gathered is None:
             gathered = self._gathered(rows)
         found = {name: self._parts[name].sent(values) for name, values in gathered.items()}
         labels = self._labels[rows]
@@ -118,8 +124,9 @@ class Prefetcher:
         return found | {"labels": labels}
 
     def expect(self, stream: str, rows: Tensor) -> None:
-        """Begins to gather rows that `take` will ask for."""
-        self._expected[stream] = rows, self._thread.submit(self._gathered, rows)
+        """Starts to gather the rows of the next `take`."""
+        future = self._thread.submit(self._gathered, rows)
+        self._expected[stream] = (rows, future)
 
     def _gathered(self, rows: Tensor) -> dict[str, Tensor]:
         return {name: part.gathered(rows) for name, part in self._parts.items()}

@@ -48,12 +48,12 @@ def make_sampler(gan: Gan, ema: Ema | None, data: ImageSet, device: torch.device
     def sample(condition: Condition, seed: int) -> Tensor:
         if not len(condition.labels):
             raise ValueError("cannot draw a sample of 0 images")
+        images = []
         with ema.applied() if ema else nullcontext(), _evaluating(gan), exact_float32(device):
-            chunks = [
-                gan.sample(CHUNK, _completed(gan, chunk, data, generator), generator).float().cpu()
-                for chunk, generator in _chunks(condition, seed, device)
-            ]
-        return torch.cat(chunks)[: len(condition.labels)].contiguous()
+            for chunk, generator in _chunks(condition, seed, device):
+                completed = _completed(gan, chunk, data, generator)
+                images.append(gan.sample(CHUNK, completed, generator).float().cpu())
+        return torch.cat(images)[: len(condition.labels)].contiguous()
 
     return sample
 
@@ -97,16 +97,21 @@ def _completed(gan: Gan, condition: Condition, data: ImageSet, generator: torch.
 
 def _chunks(condition: Condition, seed: int, device: torch.device) -> Iterator[tuple[Condition, torch.Generator]]:
     """Yields chunks of `CHUNK` rows, each with its own generator. The last one is padded with its first row."""
-    n = len(condition.labels)
-    for number, start in enumerate(range(0, n, CHUNK)):
+    count = len(condition.labels)
+    for number, start in enumerate(range(0, count, CHUNK)):
         rows = torch.arange(start, start + CHUNK)
-        rows[rows >= n] = start
-        labels, sources, masks = (
-            None if part is None else part[rows.to(part.device)].to(device)
-            for part in (condition.labels, condition.sources, condition.masks)
+        rows[rows >= count] = start
+        chunk = Condition(
+            condition.labels[rows.to(condition.labels.device)].to(device),
+            _rows_of(condition.sources, rows, device),
+            _rows_of(condition.masks, rows, device),
         )
-        assert labels is not None
-        yield Condition(labels, sources, masks), torch.Generator(device).manual_seed(seed_from(seed, "sample", number))
+        generator = torch.Generator(device).manual_seed(seed_from(seed, "sample", number))
+        yield chunk, generator
+
+
+def _rows_of(images: Tensor | None, rows: Tensor, device: torch.device) -> Tensor | None:
+    return None if images is None else images[rows.to(images.device)].to(device)
 
 
 @contextmanager

@@ -1,6 +1,6 @@
-"""A training that starts from the weights of another one, of another cohort or of phantoms.
+"""Transfer learning: a training that starts from the weights of a training on another cohort or on phantoms.
 
-Where patients are few, most of a generator can be learned elsewhere (Wang et al. 2018, "Transferring GANs"). The first
+With few patients, most of a generator can be learned on other data (Wang et al. 2018, "Transferring GANs"). The first
 blocks of the critic can be frozen (Mo et al. 2020, "Freeze the Discriminator").
 """
 
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 __all__ = ["Start"]
 
 _NETWORK_KEYS = ("family", "architecture", "conditioning", "attention")
-"""Settings that decide which weights there are."""
+"""Settings that determine the names and shapes of the weights."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """Weights that trainings begin with.
+    """Initial weights of trainings.
 
     Args:
-        origin: where they are from, for messages.
-        config: of the training that they are from.
-        networks: state dict of each network, critics included.
-        frozen: blocks of each critic that keep them, the first ones.
+        origin: name of the training that they come from, for messages.
+        config: configuration of that training.
+        networks: state dict of each network, including critics.
+        frozen: number of blocks of each critic, from the first, whose weights are not trained.
     """
 
     origin: str
@@ -46,25 +46,27 @@ class Start:
     frozen: int = 0
 
     def settings(self) -> dict[str, Any]:
-        """Settings of a trial that the weights fit, by key."""
+        """Returns the settings that a trial must have for the weights to fit, by key."""
         values = self.config.as_dict()
         return {key: values[key] for key in _NETWORK_KEYS}
 
     def into(self, gan: Gan) -> None:
-        """Puts the weights into freshly built networks, and freezes the critic's first blocks.
+        """Loads the weights into freshly built networks, and freezes the first blocks of each critic.
 
         Raises:
-            ConfigError: networks of another shape, or a critic without so many blocks.
+            ConfigError: the networks have other layers or shapes, or a critic has too few blocks to freeze.
         """
         for name, network in gan.networks.items():
             self._fill(name, network)
-        if self.frozen:
-            critics = {name: network for name, network in gan.networks.items() if name not in gan.averaged}
-            for name, critic in critics.items():
-                self._freeze(name, critic)
+        if not self.frozen:
+            return
+        for name, network in gan.networks.items():
+            is_critic = name not in gan.averaged
+            if is_critic:
+                self._freeze(name, network)
 
     def to_bytes(self) -> bytes:
-        """The content of a file that `from_bytes` reads."""
+        """Returns the content of a file that `from_bytes` can read."""
         buffer = io.BytesIO()
         networks = {name: dict(weights) for name, weights in self.networks.items()}
         values = {"origin": self.origin, "config": self.config.as_dict(), "networks": networks, "frozen": self.frozen}
@@ -73,7 +75,7 @@ class Start:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Start:
-        """Reads what `to_bytes` wrote."""
+        """Reads the content of a file from `to_bytes`."""
         found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         config = TrialConfig.model_validate(found["config"])
         return cls(found["origin"], config, found["networks"], found["frozen"])
@@ -108,5 +110,6 @@ class Start:
             )
         for block in blocks[: self.frozen]:
             for parameter in block.parameters():
-                # The loop asks for the gradients of all of a network's parameters; Adam does not move by a zero.
+                # The loop computes gradients of all parameters of a network. Adam does not change a weight whose
+                # gradient is always zero.
                 parameter.register_hook(torch.zeros_like)
