@@ -1,4 +1,4 @@
-"""A small diffusion model: no GAN, and searched as one, to know what a GAN is worth."""
+"""A small diffusion model as a baseline: it is searched like a GAN, to show what a GAN adds."""
 
 from __future__ import annotations
 

@@ -110,11 +110,13 @@ class MaskModel:
 
         left = _left_of_midline(masks, frames)
         on_left = (masks * left).flatten(1).sum(dim=1) / masks.flatten(1).sum(dim=1)
-        self.bilateral = bool(((on_left > ONE_SIDED) & (on_left < 1 - ONE_SIDED)).double().mean() > 0.5)
+        on_both_sides = (on_left > ONE_SIDED) & (on_left < 1 - ONE_SIDED)
+        self.bilateral = bool(on_both_sides.double().mean() > 0.5)
         parts = [masks * left, masks * ~left] if self.bilateral else [masks]
         self.parts = [_LesionShapes.of(part, frames) for part in parts]
-        whole = _LesionShapes.of(masks, frames).size
-        self.sizes = whole.amin(), whole.amax()
+        sizes = _LesionShapes.of(masks, frames).size
+        self.smallest = sizes.amin()
+        self.largest = sizes.amax()
 
     def draw(self, onto: Tensor, generator: torch.Generator) -> Tensor:
         """Draws a lesion, on both sides if the model is bilateral, for each head.
@@ -135,7 +137,8 @@ class MaskModel:
         kept = (drawn * inside).flatten(2).sum(dim=2)
         fraction = kept / drawn.flatten(2).sum(dim=2).clamp(min=1.0)
         size = kept.sqrt() / heads.scale
-        fits = (fraction >= INSIDE) & (size >= self.sizes[0]) & (size <= self.sizes[1])
+        typical = (size >= self.smallest) & (size <= self.largest)
+        fits = (fraction >= INSIDE) & typical
         # Fractions are at most 1, so the first attempt that fits ranks highest. Without one, the fraction decides.
         order = torch.arange(ATTEMPTS, 0, -1, device=fraction.device)[:, None]
         chosen = torch.where(fits, 1.0 + order, fraction).argmax(dim=0)
@@ -185,8 +188,14 @@ class _LesionShapes:
     @classmethod
     def of(cls, masks: Tensor, frames: HeadFrames) -> _LesionShapes:
         centre, _ = _moments(masks)
-        size = masks.flatten(1).sum(dim=1).clamp(min=1.0).sqrt() / frames.scale
-        return cls(masks, centre, (centre - frames.centre) / frames.spread, size, masks.flatten(1).any(dim=1))
+        area = masks.flatten(1).sum(dim=1).clamp(min=1.0)
+        return cls(
+            masks,
+            centre,
+            place=(centre - frames.centre) / frames.spread,
+            size=area.sqrt() / frames.scale,
+            present=masks.flatten(1).any(dim=1),
+        )
 
     def __getitem__(self, rows: Tensor) -> _LesionShapes:
         return _LesionShapes(self.masks[rows], self.centre[rows], self.place[rows], self.size[rows], self.present[rows])
@@ -202,17 +211,14 @@ def _place(lesions: _LesionShapes, place: Tensor, size: Tensor, mirrored: Tensor
     # Limited, because a shape enlarged much further would look blurred.
     grow = (size * heads.scale / area.sqrt()).clamp(0.5, 2.0)
     # Inverse mapping: each pixel of the new mask looks up its position in the old one.
-    rows, columns = (torch.arange(n, device=place.device, dtype=place.dtype) + 0.5 for n in (height, width))
+    rows = torch.arange(height, device=place.device, dtype=place.dtype) + 0.5
+    columns = torch.arange(width, device=place.device, dtype=place.dtype) + 0.5
     y = lesions.centre[:, :1] + (rows - target[:, :1]) / grow[:, None]
     x = lesions.centre[:, 1:] + (columns - target[:, 1:]) / (grow * side)[:, None]
     # grid_sample expects x before y, in [-1, 1] from border to border.
-    grid = torch.stack(
-        [
-            (2.0 * x / width - 1.0)[:, None, :].expand(-1, height, -1),
-            (2.0 * y / height - 1.0)[:, :, None].expand(-1, -1, width),
-        ],
-        dim=-1,
-    )
+    across = (2.0 * x / width - 1.0)[:, None, :].expand(-1, height, -1)
+    down = (2.0 * y / height - 1.0)[:, :, None].expand(-1, -1, width)
+    grid = torch.stack([across, down], dim=-1)
     soft = F.grid_sample(lesions.masks.to(place.dtype), grid, align_corners=False)
     # The threshold is relative to the peak, so that a lesion of one pixel does not vanish between two pixels.
     peak = soft.amax(dim=(1, 2, 3), keepdim=True)
@@ -236,9 +242,14 @@ def _heads(images: Tensor) -> Tensor:
     """`[n, 1, H, W]`, 1 in the head: tissue, and pixels with tissue on all four sides (dark ventricles)."""
     bright = F.avg_pool2d(images.amax(dim=1, keepdim=True), 3, stride=1, padding=1, count_include_pad=False)
     tissue = (bright > FOREGROUND).to(images.dtype)
-    # cummax from either end marks every pixel that has tissue before it and behind it along the axis.
-    between = [tissue.flip(axis).cummax(axis).values.flip(axis) * tissue.cummax(axis).values for axis in (-2, -1)]
-    return between[0] * between[1]
+    return _between(tissue, axis=-2) * _between(tissue, axis=-1)
+
+
+def _between(tissue: Tensor, axis: int) -> Tensor:
+    """Returns 1 at every pixel that has tissue on both sides along `axis`, or is tissue itself."""
+    before = tissue.cummax(axis).values
+    behind = tissue.flip(axis).cummax(axis).values.flip(axis)
+    return behind * before
 
 
 def _moments(weights: Tensor) -> tuple[Tensor, Tensor]:

@@ -45,12 +45,12 @@ class SmallCnn(nn.Module):
 class HybridDetector(nn.Module):
     """Convolutions down to an eighth of the size, then two layers of self-attention: 250,000 parameters.
 
-    The convolutions see a lesion, attention sees where it is and whether there is one on the other side too
-    (convolutional stems: Xiao et al. 2021, "Early Convolutions Help Transformers See Better").
+    The convolutions see a lesion. Attention sees where it is, and whether there is one on the other side too.
+    Convolutional stems: Xiao et al. 2021, "Early Convolutions Help Transformers See Better".
 
     Args:
         spec: shape of the images, at least 8 pixels, and their classes.
-        width: channels of the first layer; a quarter of a token's.
+        width: channels of the first layer. Tokens have four times as many.
     """
 
     def __init__(self, spec: ImageSpec, width: int = 24) -> None:
@@ -65,8 +65,10 @@ class HybridDetector(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits `[b, classes]` of images `[b, C, H, W]`."""
         x = self.stem(images)
-        x = self.blocks((x + _positions(x)).flatten(2).transpose(1, 2))
-        return cast("Tensor", self.head(torch.cat([x.mean(1), x.amax(1)], 1)))
+        tokens = (x + _positions(x)).flatten(2).transpose(1, 2)
+        tokens = self.blocks(tokens)
+        pooled = torch.cat([tokens.mean(1), tokens.amax(1)], 1)
+        return cast("Tensor", self.head(pooled))
 
 
 class _AttentionBlock(nn.Module):
@@ -83,16 +85,22 @@ class _AttentionBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        query, key, value = self.joint(self.norm(x)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        seen = functional.scaled_dot_product_attention(query, key, value)
-        x = x + self.out(seen.transpose(1, 2).flatten(2))
+        # `[b, n, 3 width]` to three tensors `[b, heads, n, width / heads]`.
+        joint = self.joint(self.norm(x)).unflatten(2, (3, self.heads, -1))
+        query, key, value = joint.permute(2, 0, 3, 1, 4)
+        attended = functional.scaled_dot_product_attention(query, key, value)
+        x = x + self.out(attended.transpose(1, 2).flatten(2))
         return cast("Tensor", x + self.perceptron(x))
 
 
 def _positions(x: Tensor) -> Tensor:
-    """Sines and cosines of row and column `[1, C, H, W]`, a quarter of the channels each (Vaswani et al. 2017)."""
+    """Returns a positional encoding `[1, C, H, W]` (Vaswani et al. 2017).
+
+    It has the sine and the cosine of row and column, a quarter of the channels each.
+    """
     channels, height, width = x.shape[1:]
-    rates = torch.exp(torch.arange(channels // 4, device=x.device, dtype=x.dtype) * (-4.0 / (channels // 4)))
+    quarter = channels // 4
+    rates = torch.exp(torch.arange(quarter, device=x.device, dtype=x.dtype) * (-4.0 / quarter))
     rows = torch.arange(height, device=x.device, dtype=x.dtype)[:, None] * rates
     columns = torch.arange(width, device=x.device, dtype=x.dtype)[:, None] * rates
     down = torch.cat([rows.sin(), rows.cos()], 1)[:, None].expand(-1, width, -1)

@@ -1,6 +1,6 @@
 """Detectors that learn on the features of a frozen network: a TorchScript file that the user names.
 
-With few patients, features that were learned elsewhere can tell more than a network trained from the start.
+With few patients, features that were learned on other data can be better than a network trained from scratch.
 """
 
 from __future__ import annotations
@@ -24,25 +24,33 @@ __all__ = ["ForestHead", "LinearHead"]
 
 TREES = 100
 FITTED_IMAGES = 4096
-"""A forest grows on so many images at most, the first that the batches bring: more of them cost time and add little."""
+"""Number of images after which a forest takes no further batch: more images cost time and add little."""
+MIN_PROBABILITY = 1e-3
+"""Lower limit of a forest's probabilities, so that their logarithms are finite."""
+# Columns of `ForestHead.trees`; the class probabilities follow.
+LEFT = 0
+RIGHT = 1
+FEATURE = 2
+THRESHOLD = 3
+PROBABILITIES = 4
 
 
 @lru_cache(maxsize=4)
 def _opened(path: Path, digest: str, device: torch.device) -> Extractor:
-    """The network of a file; a file that changes has another digest."""
+    """Returns the network in a file. The digest is part of the cache's key, so a changed file is loaded again."""
     del digest
     return load_extractor(path, device)
 
 
 class _OnFeatures(nn.Module):
-    """Features of images, by a network that is neither trained nor kept with the detector's weights.
+    """Base class: features of images from a network that is not trained and not part of the detector's weights.
 
     Args:
         spec: shape of the images, and their classes.
         features: a TorchScript file, as `scoring.features` takes it.
 
     Raises:
-        ConfigError: no such file, not TorchScript, or a network that does not give one vector per image.
+        ConfigError: the file does not exist or is not TorchScript, or the network does not return a vector per image.
     """
 
     on_features: ClassVar[bool] = True
@@ -50,7 +58,7 @@ class _OnFeatures(nn.Module):
     def __init__(self, spec: ImageSpec, features: str | Path) -> None:
         super().__init__()
         self._path = Path(features)
-        # A missing file is told by load_extractor, in its own words.
+        # If the file is missing, load_extractor raises the error.
         self._digest = sha256_of(self._path) if self._path.is_file() else ""
         self.classes = len(spec.classes)
         images = torch.zeros(2, spec.channels, spec.size, spec.size)
@@ -59,11 +67,14 @@ class _OnFeatures(nn.Module):
         self.name = extractor.name
 
     def extra_repr(self) -> str:
-        """Names the file's content: detectors on other features are others."""
+        """Returns the name of the extractor, which identifies the file's content.
+
+        Detectors that differ only in their features therefore have different descriptions.
+        """
         return self.name
 
     def vectors(self, images: Tensor) -> Tensor:
-        """Features `[b, d]` of images `[b, C, H, W]`."""
+        """Returns features `[b, d]` of images `[b, C, H, W]`."""
         return self._extractor(images.device).vectors(images)
 
     def _extractor(self, device: torch.device) -> Extractor:
@@ -71,10 +82,10 @@ class _OnFeatures(nn.Module):
 
 
 class LinearHead(_OnFeatures):
-    """A linear layer on standardised features, trained as every detector is.
+    """A linear layer on standardised features, trained by gradient descent as other detectors are.
 
-    The features are standardised by a batch normalisation without parameters of its own, as He et al. 2022, "Masked
-    Autoencoders Are Scalable Vision Learners", appendix A, do for linear probes.
+    A batch normalisation without learned parameters standardises the features, as in the linear probes of He et al.
+    2022, "Masked Autoencoders Are Scalable Vision Learners", appendix A.
     """
 
     def __init__(self, spec: ImageSpec, features: str | Path) -> None:
@@ -88,18 +99,20 @@ class LinearHead(_OnFeatures):
 
 
 class ForestHead(_OnFeatures):
-    """A random forest (Breiman 2001) of 100 trees on features, grown by scikit-learn and kept as a tensor.
+    """A random forest (Breiman 2001) of 100 trees on features, grown by scikit-learn and stored as a tensor.
 
-    Its logits are logarithms of probabilities, which are at least one in a thousand.
+    Its logits are logarithms of probabilities, which are at least `MIN_PROBABILITY`.
     """
 
     trees: Tensor
-    """`[trees, nodes, 4 + classes]`: left and right child, feature, threshold, class probabilities; leaves have a left
-    child of -1."""
+    """`[trees, nodes, 4 + classes]`: left child, right child, feature, threshold, class probabilities.
+
+    The left child of a leaf is -1.
+    """
 
     def __init__(self, spec: ImageSpec, features: str | Path) -> None:
         super().__init__(spec, features)
-        self.register_buffer("trees", torch.zeros(0, 1, 4 + self.classes, dtype=torch.float64))
+        self.register_buffer("trees", torch.zeros(0, 1, PROBABILITIES + self.classes, dtype=torch.float64))
 
     def fit_batches(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
         """Grows the forest.
@@ -110,56 +123,67 @@ class ForestHead(_OnFeatures):
         from sklearn.ensemble import RandomForestClassifier
 
         vectors: list[Tensor] = []
-        weights: list[Tensor] = []
+        probabilities: list[Tensor] = []
+        count = 0
         device = self.trees.device
         for images, labels in batches:
             vectors.append(self.vectors(images).cpu())
-            certain = labels if labels.ndim == 2 else nn.functional.one_hot(labels, self.classes)
-            weights.append(certain.cpu().double())
-            if sum(map(len, vectors)) >= FITTED_IMAGES:
+            soft_labels = labels if labels.ndim == 2 else nn.functional.one_hot(labels, self.classes)
+            probabilities.append(soft_labels.cpu().double())
+            count += len(images)
+            if count >= FITTED_IMAGES:
                 break
-        found, weight = torch.cat(vectors), torch.cat(weights)
-        # An image that is of two classes in part counts for each, with that weight.
-        rows, classes = weight.nonzero(as_tuple=True)
+        features = torch.cat(vectors)
+        weights = torch.cat(probabilities)
+        # scikit-learn takes hard labels. An image with a soft label counts for each of its classes, with that weight.
+        rows, classes = weights.nonzero(as_tuple=True)
         seed = int(torch.randint(2**31, ()))
         forest = RandomForestClassifier(TREES, min_samples_leaf=2, random_state=seed)
-        forest.fit(found[rows].numpy(), classes.numpy(), sample_weight=weight[rows, classes].numpy())
+        forest.fit(features[rows].numpy(), classes.numpy(), sample_weight=weights[rows, classes].numpy())
         self.trees = _as_tensor(forest, self.classes).to(device)
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """Logits `[b, classes]` of images `[b, C, H, W]`; all alike before the forest has grown."""
+        """Returns logits `[b, classes]` of images `[b, C, H, W]`; zeros before the forest has grown."""
         vectors = self.vectors(images)
         count = len(self.trees)
         if not count:
             return vectors.new_zeros(len(images), self.classes)
+        # Each image walks down all trees at once, one level per iteration, until it is in a leaf of each.
         tree = torch.arange(count, device=vectors.device)
-        at = torch.zeros(len(images), count, dtype=torch.int64, device=vectors.device)
+        node = torch.zeros(len(images), count, dtype=torch.int64, device=vectors.device)
         while True:
-            nodes = self.trees[tree, at]
-            inner = nodes[..., 0] >= 0
+            rows = self.trees[tree, node]
+            inner = rows[..., LEFT] >= 0
             if not inner.any():
                 break
-            value = vectors.gather(1, nodes[..., 2].long())
-            child = torch.where(value <= nodes[..., 3], nodes[..., 0], nodes[..., 1]).long()
-            at = torch.where(inner, child, at)
-        return nodes[..., 4:].mean(1).clamp(min=1e-3).log().to(vectors.dtype)
+            value = vectors.gather(1, rows[..., FEATURE].long())
+            goes_left = value <= rows[..., THRESHOLD]
+            child = torch.where(goes_left, rows[..., LEFT], rows[..., RIGHT]).long()
+            node = torch.where(inner, child, node)
+        probabilities = rows[..., PROBABILITIES:].mean(1)
+        return probabilities.clamp(min=MIN_PROBABILITY).log().to(vectors.dtype)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        """A grown forest is larger than one that has not grown."""
+        # The buffer is resized first, because the stored forest has another number of trees and nodes.
         self.trees = torch.empty_like(state_dict[f"{prefix}trees"], device=self.trees.device)
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
 def _as_tensor(forest: Any, classes: int) -> Tensor:
-    """A grown forest as `ForestHead.trees` has it."""
+    """Returns a grown scikit-learn forest in the layout of `ForestHead.trees`."""
     grown = [estimator.tree_ for estimator in forest.estimators_]
-    packed = torch.zeros(len(grown), max(tree.node_count for tree in grown), 4 + classes, dtype=torch.float64)
+    most_nodes = max(tree.node_count for tree in grown)
+    packed = torch.zeros(len(grown), most_nodes, PROBABILITIES + classes, dtype=torch.float64)
+    # A class without an image is missing in the forest; its column stays zero.
     known = torch.as_tensor(forest.classes_)
     for row, tree in zip(packed, grown, strict=True):
         nodes = row[: tree.node_count]
-        parts = (tree.children_left, tree.children_right, tree.feature.clip(0), tree.threshold)
-        nodes[:, :4] = torch.stack([torch.as_tensor(part).double() for part in parts], 1)
+        nodes[:, LEFT] = torch.as_tensor(tree.children_left)
+        nodes[:, RIGHT] = torch.as_tensor(tree.children_right)
+        # A leaf has feature -2, which is no valid index.
+        nodes[:, FEATURE] = torch.as_tensor(tree.feature.clip(0))
+        nodes[:, THRESHOLD] = torch.as_tensor(tree.threshold)
         votes = torch.as_tensor(tree.value[:, 0])
-        nodes[:, 4 + known] = votes / votes.sum(1, keepdim=True)
+        nodes[:, PROBABILITIES + known] = votes / votes.sum(1, keepdim=True)
     return packed

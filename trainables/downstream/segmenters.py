@@ -61,19 +61,21 @@ class DruNet(nn.Module):
         _check_size(spec)
         channels = [width * 2**level for level in range(4)]
         self.stem = nn.Conv2d(spec.channels, width, 3, padding=1)
-        self.down = nn.ModuleList(_DenseResidual(c, c) for c in channels)
-        self.shrink = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairwise(channels))
-        self.up = nn.ModuleList(_DenseResidual(a + b, a) for a, b in pairwise(channels))
+        self.down = nn.ModuleList(_DenseResidual(level, level) for level in channels)
+        self.shrink = nn.ModuleList(nn.Conv2d(upper, lower, 2, stride=2) for upper, lower in pairwise(channels))
+        self.up = nn.ModuleList(_DenseResidual(upper + lower, upper) for upper, lower in pairwise(channels))
         self.head = nn.Conv2d(width, 1, 1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits `[b, 1, H, W]` of the lesion in images `[b, C, H, W]`."""
         x = self.stem(images)
         skipped = []
-        for block, shrink in zip(self.down, self.shrink, strict=False):
-            skipped.append(block(x))
-            x = shrink(skipped[-1])
-        x = self.down[-1](x)
+        *upper_blocks, lowest_block = self.down
+        for block, shrink in zip(upper_blocks, self.shrink, strict=True):
+            x = block(x)
+            skipped.append(x)
+            x = shrink(x)
+        x = lowest_block(x)
         for block, skip in zip(reversed(self.up), reversed(skipped), strict=True):
             x = functional.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
             x = block(torch.cat([x, skip], 1))
@@ -86,15 +88,13 @@ class _DenseResidual(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         growth = outputs // 2
-        self.layers = nn.ModuleList(
-            nn.Sequential(
-                nn.GroupNorm(math.gcd(8, inputs + i * growth), inputs + i * growth),
-                nn.ReLU(),
-                nn.Conv2d(inputs + i * growth, growth, 3, padding=1),
-            )
-            for i in range(3)
-        )
-        self.merge = nn.Conv2d(inputs + 3 * growth, outputs, 1)
+        self.layers = nn.ModuleList()
+        channels = inputs
+        for _ in range(3):
+            norm = nn.GroupNorm(math.gcd(8, channels), channels)
+            self.layers.append(nn.Sequential(norm, nn.ReLU(), nn.Conv2d(channels, growth, 3, padding=1)))
+            channels += growth
+        self.merge = nn.Conv2d(channels, outputs, 1)
         self.shortcut = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -98,8 +98,9 @@ class CycleGan(CyclicGan):
         to_b = self.networks["generator_ab"]
         to_a = self.networks["generator_ba"]
         # A generator should leave images of its own target domain unchanged.
-        identity = F.l1_loss(to_b(passed.b.images), passed.b.images) + F.l1_loss(to_a(passed.a.images), passed.a.images)
-        return {"identity": (self._shape.identity * self._shape.cycle, identity)}
+        change_b = F.l1_loss(to_b(passed.b.images), passed.b.images)
+        change_a = F.l1_loss(to_a(passed.a.images), passed.a.images)
+        return {"identity": (self._shape.identity * self._shape.cycle, change_b + change_a)}
 
 
 def resnet_networks(

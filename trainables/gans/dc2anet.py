@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from gansweep.config import TrialConfig
     from gansweep.contracts import ImageSpec, Trainables
 
+    Distance = Callable[[Tensor, Tensor], Tensor]
+
 __all__ = ["Architecture", "Dc2anet"]
 
 
@@ -86,22 +88,26 @@ class Dc2anet(CyclicGan):
     def extra_losses(self, passed: CyclePass) -> dict[str, tuple[float, Tensor]]:
         """Returns the supervised losses of both directions."""
         shape = self._shape
-        directions = (("a", passed.fake_a, passed.a.images), ("b", passed.fake_b, passed.b.images))
-        distances: dict[str, tuple[float, Callable[[str, Tensor, Tensor], Tensor]]] = {
-            "voxel": (shape.voxel, lambda _, fake, real: F.l1_loss(fake, real)),
-            "gradient": (shape.gradient, lambda _, fake, real: gradient_difference(fake, real)),
-            "structural": (shape.structural, lambda _, fake, real: structural_distance(fake, real)),
-            "perceptual": (shape.perceptual, self._perceptual),
+        # Each loss with its weight. One of weight 0 is left out, because 0 times a non-finite value would be NaN.
+        losses: dict[str, tuple[float, Distance]] = {
+            "voxel": (shape.voxel, F.l1_loss),
+            "gradient": (shape.gradient, gradient_difference),
+            "structural": (shape.structural, structural_distance),
         }
-        return {
-            name: (weight, torch.stack([distance(*direction) for direction in directions]).sum())
-            for name, (weight, distance) in distances.items()
-            # A loss of weight 0 is left out, because 0 times a non-finite value would be NaN.
-            if weight
-        }
+        terms: dict[str, tuple[float, Tensor]] = {}
+        for name, (weight, distance) in losses.items():
+            if weight:
+                to_a = distance(passed.fake_a, passed.a.images)
+                to_b = distance(passed.fake_b, passed.b.images)
+                terms[name] = (weight, to_a + to_b)
+        if shape.perceptual:
+            to_a = self._perceptual("critic_a", passed.fake_a, passed.a.images)
+            to_b = self._perceptual("critic_b", passed.fake_b, passed.b.images)
+            terms["perceptual"] = (shape.perceptual, to_a + to_b)
+        return terms
 
-    def _perceptual(self, domain: str, fake: Tensor, real: Tensor) -> Tensor:
-        critic = self.networks[f"critic_{domain}"]
+    def _perceptual(self, critic_name: str, fake: Tensor, real: Tensor) -> Tensor:
+        critic = self.networks[critic_name]
         return perceptual_distance(critic(fake), critic(real))
 
     def _reals(self, a: DomainBatch, b: DomainBatch) -> dict[str, DomainBatch]:

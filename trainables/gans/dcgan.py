@@ -103,7 +103,8 @@ class Dcgan(AdversarialGan):
         """Rejects images that the networks cannot be built for, and a loss or penalty that does not fit the critic."""
         shape = _architecture(cls, config)
         if spec is not None:
-            check_halved_attention(config, trainables, *halvings(spec, shape.depth, config.family))
+            stages, base = halvings(spec, shape.depth, config.family)
+            check_halved_attention(config, trainables, stages, base)
         check_critic(
             config,
             trainables.losses[config.loss.kind],
@@ -121,7 +122,10 @@ class Dcgan(AdversarialGan):
             ConfigError: the size of the images is not divisible often enough.
         """
         depth = _architecture(cls, config).depth
-        return depth or None if spec is None else halvings(spec, depth, config.family)[0]
+        if spec is None:
+            return depth or None
+        stages, _ = halvings(spec, depth, config.family)
+        return stages
 
 
 class DcganGenerator(nn.Module):

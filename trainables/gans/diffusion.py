@@ -1,4 +1,4 @@
-"""A denoising diffusion model (Ho et al. 2020), which is no GAN: the rival that says what a GAN is worth."""
+"""A denoising diffusion model (Ho et al. 2020): a baseline that is not a GAN."""
 
 from __future__ import annotations
 
@@ -23,9 +23,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Architecture", "Diffusion"]
 
-_GROUPS = 4  # of the group normalisation; widths are multiples of it
-_HEAD = 8  # channels of an attention head
-_LARGEST_ATTENTION = 64  # pixels a side; its cost grows with the fourth power
+_GROUPS = 4
+"""Groups of the group normalisation. Widths are multiples of it."""
+_HEAD = 8
+"""Channels of an attention head."""
+_LARGEST_ATTENTION = 64
+"""Maximum side of the map with attention, in pixels. The cost grows with the fourth power of the side."""
 
 
 class Architecture(Frozen):
@@ -33,11 +36,11 @@ class Architecture(Frozen):
 
     Args:
         width: channels at the image's resolution, a multiple of 8; doubled once, at the first halving.
-        levels: resolutions, the image's included; attention is at the smallest.
-        blocks: residual blocks per resolution.
-        timesteps: levels of noise.
-        sampling_steps: of these, how many a sample goes through (DDIM, Song et al. 2021).
-        schedule: how noise grows.
+        levels: number of resolutions, including the image's. Attention is at the smallest.
+        blocks: number of residual blocks per resolution.
+        timesteps: number of noise levels.
+        sampling_steps: number of timesteps used for sampling (DDIM, Song et al. 2021); at most `timesteps`.
+        schedule: noise schedule.
         prediction: what the network predicts: the noise, or the velocity (Salimans & Ho 2022).
     """
 
@@ -57,11 +60,11 @@ class Architecture(Frozen):
 
 
 class Diffusion:
-    """MONAI's diffusion U-Net and DDIM scheduler behind the contract of families.
+    """MONAI's diffusion U-Net and DDIM scheduler as a family.
 
-    It has no critic: one phase, `denoise`, with the generator's learning rate, and the mean squared error of the
-    predicted noise or velocity. With conditioning `concat` the class is added to the embedding of the timestep; with
-    `none` samples have no class.
+    There is no critic. The only phase, `denoise`, minimises the mean squared error of the predicted noise or velocity,
+    with the generator's learning rate. With conditioning `concat`, the class is added to the embedding of the timestep.
+    With `none`, samples have no class.
 
     Args:
         config: the trial's configuration.
@@ -99,12 +102,12 @@ class Diffusion:
             norm_num_groups=_GROUPS,
             num_head_channels=_HEAD,
             num_class_embeds=len(spec.classes) if self.conditional else None,
-            # Otherwise the weights of all pairs of positions are held in memory: gigabytes at 64 x 64 positions.
+            # Without it, the attention weights of all pairs of positions are in memory: gigabytes at 64 x 64 positions.
             use_flash_attention=True,
         )
         self.networks = {"generator": self.generator}
         self.state = nn.Module()
-        # Its tables are looked at while they are made, which the meta device cannot bear.
+        # The scheduler reads values of its tables, which have none on the meta device.
         with torch.device("cpu"):
             self.scheduler = DDIMScheduler(
                 num_train_timesteps=shape.timesteps, schedule=shape.schedule, prediction_type=shape.prediction
@@ -113,58 +116,51 @@ class Diffusion:
 
     @classmethod
     def check(cls, config: TrialConfig, spec: ImageSpec | None, trainables: Trainables) -> None:
-        """Rejects settings of a critic, which it has none of, and images that cannot be halved."""
+        """Rejects settings that only a critic would use, and images that cannot be halved."""
         del trainables
         shape = _architecture(config)
-        losses = (LossSettings(), LossSettings(kind="least_squares"))
-        penalties = (PenaltySettings(), PenaltySettings(kind="none"))
-        for key, unused in (
-            ("loss", config.loss not in losses),
-            ("penalty", config.penalty not in penalties),
-            ("augmentation", config.augmentation != AugmentationSettings()),
-            ("attention", config.attention != "none"),
-        ):
-            if unused:
-                raise ConfigError(
-                    f"{key}: diffusion has no critic, and its own loss and attention", fix=f"leave {key} as it is"
-                )
+        _check_unused(config)
         if config.conditioning not in {"none", "concat"}:
             raise ConfigError(f"conditioning = {config.conditioning!r} in diffusion", fix="use 'concat' or 'none'")
-        if spec is not None and spec.size % 2 ** (shape.levels - 1):
+        if spec is None:
+            return
+        halvings = shape.levels - 1
+        if spec.size % 2**halvings:
             raise ConfigError(
-                f"images of {spec.size} pixels cannot be halved {shape.levels - 1} times",
+                f"images of {spec.size} pixels cannot be halved {halvings} times",
                 where="diffusion",
                 fix="use fewer architecture.levels, or a data.size such as 32, 48 or 64",
             )
-        if spec is not None and spec.size // 2 ** (shape.levels - 1) > _LARGEST_ATTENTION:
+        smallest = spec.size // 2**halvings
+        if smallest > _LARGEST_ATTENTION:
             levels = ceil(log2(spec.size / _LARGEST_ATTENTION)) + 1
             raise ConfigError(
-                f"architecture.levels = {shape.levels}: attention over all positions of "
-                f"{spec.size // 2 ** (shape.levels - 1)} x {spec.size // 2 ** (shape.levels - 1)} pixels",
+                f"architecture.levels = {shape.levels}: attention over all positions of {smallest} x {smallest} pixels",
                 where="diffusion",
                 fix=f"set architecture.levels to {levels} or more at {spec.size} pixels",
             )
 
     @classmethod
     def makes(cls, config: TrialConfig, spec: ImageSpec) -> tuple[int, ...]:
-        """Every class, or none where the network is not told the class."""
+        """Returns every class, or none if the network is not conditioned on the class."""
         return sampled_classes(config, spec)
 
     def loss(self, phase: str, batch: Batch, step: int) -> tuple[Tensor, Scalars]:
-        """The mean squared error at a random timestep for each image."""
+        """Returns the mean squared error at a random timestep for each image (Ho et al. 2020, equation 14)."""
         del phase, step
         noise = batch.draws.normal(*batch.images.shape[1:])
         times = batch.draws.integers(self.shape.timesteps)
         noisy = self.scheduler.add_noise(batch.images, noise, times)
         predicted = full_precision(self._predicted(noisy, times, batch.labels))
-        target = (
-            noise if self.shape.prediction == "epsilon" else self.scheduler.get_velocity(batch.images, noise, times)
-        )
+        if self.shape.prediction == "epsilon":
+            target = noise
+        else:
+            target = self.scheduler.get_velocity(batch.images, noise, times)
         error = (predicted - target).square().mean()
         return error, {"denoising": error.detach()}
 
     def sample(self, n: int, condition: Condition, generator: torch.Generator) -> Tensor:
-        """`[n, C, H, W]` samples: all randomness is in the noise that they begin with."""
+        """Returns samples `[n, C, H, W]` in [-1, 1]. The initial noise is their only source of randomness."""
         weight = next(self.generator.parameters())
         shape = (n, self.spec.channels, self.spec.size, self.spec.size)
         x = torch.randn(shape, generator=generator, device=weight.device, dtype=weight.dtype)
@@ -176,6 +172,23 @@ class Diffusion:
 
     def _predicted(self, noisy: Tensor, times: Tensor, labels: Tensor) -> Tensor:
         return cast("Tensor", self.generator(noisy, times, class_labels=labels if self.conditional else None))
+
+
+def _check_unused(config: TrialConfig) -> None:
+    """Rejects settings that have no effect. The defaults and the values of the shipped spaces are accepted."""
+    losses = (LossSettings(), LossSettings(kind="least_squares"))
+    penalties = (PenaltySettings(), PenaltySettings(kind="none"))
+    unused = {
+        "loss": config.loss not in losses,
+        "penalty": config.penalty not in penalties,
+        "augmentation": config.augmentation != AugmentationSettings(),
+        "attention": config.attention != "none",
+    }
+    for key, is_set in unused.items():
+        if is_set:
+            raise ConfigError(
+                f"{key}: diffusion has no critic, and its own loss and attention", fix=f"leave {key} as it is"
+            )
 
 
 def _architecture(config: TrialConfig) -> Architecture:

@@ -87,7 +87,7 @@ class Joint:
         return sampled_classes(config, spec)
 
     def schedule(self, step: int) -> Hashable:
-        """That of the base family."""
+        """Returns the schedule of the base family."""
         return self.inner.schedule(step) if isinstance(self.inner, Scheduled) else None
 
     def loss(self, phase: str, batch: Batch, step: int) -> tuple[Tensor, Scalars]:
@@ -114,5 +114,7 @@ def _base(config: TrialConfig, trainables: Trainables) -> tuple[GanFamily, Trial
 
 def _from_noise(family: GanFamily) -> bool:
     """Returns whether samples of the family start from noise alone, and not from images or masks."""
-    starts_elsewhere = isinstance(family, AnswersPairs | ChoosesConditions)
-    return not (starts_elsewhere or (isinstance(family, type) and issubclass(family, Joint | Spade)))
+    if isinstance(family, AnswersPairs | ChoosesConditions):
+        return False
+    is_masked = isinstance(family, type) and issubclass(family, Joint | Spade)
+    return not is_masked

@@ -200,12 +200,15 @@ class KGan:
 
     def _generator(self, role: str, trainables: Trainables) -> ResnetTranslator:
         shape = self._shape
-        width, blocks = {
-            "teacher": (shape.teacher_width, shape.teacher_blocks),
-            "student": (shape.student_width, shape.student_blocks),
-        }[role]
+        if role == "teacher":
+            width = shape.teacher_width
+            blocks = shape.teacher_blocks
+        else:
+            width = shape.student_width
+            blocks = shape.student_blocks
+        source, target = self.domains.channels
         attention = trainables.attentions[self.config.attention]
-        return ResnetTranslator(*self.domains.channels, width=width, blocks=blocks, attention=attention)
+        return ResnetTranslator(source, target, width=width, blocks=blocks, attention=attention)
 
     def _critic(self, role: str) -> PatchCritic:
         shape = self._shape

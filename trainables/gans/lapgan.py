@@ -65,16 +65,15 @@ class Lapgan:
 
     def __init__(self, config: TrialConfig, spec: ImageSpec, trainables: Trainables) -> None:
         shape = _architecture(config)
-        sizes = _sizes(spec, shape)
-        levels = [
-            _Level(config, replace(spec, size=size), trainables, shape, index) for index, size in enumerate(sizes)
-        ]
-        self.levels = levels
+        self.levels: list[_Level] = []
+        for index, size in enumerate(_sizes(spec, shape)):
+            self.levels.append(_Level(config, replace(spec, size=size), trainables, shape, index))
         self.networks = {
-            name: nn.ModuleList(level.networks[name] for level in levels) for name in ("generator", "critic")
+            "generator": nn.ModuleList(level.networks["generator"] for level in self.levels),
+            "critic": nn.ModuleList(level.networks["critic"] for level in self.levels),
         }
-        self.state = nn.ModuleList(level.state for level in levels)
-        self.phases = levels[0].phases
+        self.state = nn.ModuleList(level.state for level in self.levels)
+        self.phases = self.levels[0].phases
 
     @classmethod
     def check(cls, config: TrialConfig, spec: ImageSpec | None, trainables: Trainables) -> None:
@@ -99,7 +98,7 @@ class Lapgan:
         return sampled_classes(config, spec)
 
     def schedule(self, step: int) -> Hashable:
-        """That of each level."""
+        """Returns the schedules of all levels."""
         return tuple(level.schedule(step) for level in self.levels)
 
     def loss(self, phase: str, batch: Batch, step: int) -> tuple[Tensor, Scalars]:
@@ -139,16 +138,18 @@ class _Level(AdversarialGan):
         needs_classes = trainables.losses[config.loss.kind].needs_classes
         # Whether this level refines the one below it.
         self._above = index > 0
-        judged = replace(spec, channels=2 * spec.channels) if self._above else spec
-        generator = (
-            _DetailGenerator(shape, spec, conditioning)
-            if self._above
-            else DcganGenerator(shape, spec, conditioning, attention)
-        )
+        generator: nn.Module
+        if self._above:
+            generator = _DetailGenerator(shape, spec, conditioning)
+            # A detail generator's noise is one plane of the image's size.
+            latent = spec.size**2
+            judged = replace(spec, channels=2 * spec.channels)
+        else:
+            generator = DcganGenerator(shape, spec, conditioning, attention)
+            latent = shape.latent
+            judged = spec
         critic = DcganCritic(shape, judged, conditioning, attention, classifies=needs_classes)
         mixes = "batch" in shape.critic_norm
-        # A detail generator's noise is one plane of the image's size.
-        latent = spec.size**2 if self._above else shape.latent
         super().__init__(config, spec, trainables, generator, critic, latent=latent, mixes_images=mixes)
 
     def generate(self, batch: Batch, labels: Tensor) -> Tensor:
@@ -167,10 +168,11 @@ class _Level(AdversarialGan):
         if below is None:
             return self._synthesise(noise, labels, masks)
         plane = noise.unflatten(1, (1, self.spec.size, self.spec.size))
-        return below + self._synthesise(torch.cat([below, plane.to(below.dtype)], dim=1), labels, masks)
+        seen = torch.cat([below, plane.to(below.dtype)], dim=1)
+        return below + self._synthesise(seen, labels, masks)
 
     def _wanted_labels(self, batch: Batch, *, compares: bool) -> Tensor:
-        """Above the coarsest level the labels of the batch, whose images the detail is added to."""
+        """Returns the batch's labels above the coarsest level, where the detail is added to the batch's images."""
         return batch.labels if self._above else super()._wanted_labels(batch, compares=compares)
 
 
@@ -220,12 +222,9 @@ def _resized(masks: Tensor | None, size: int) -> Tensor | None:
 
 
 def _sizes(spec: ImageSpec, shape: Architecture) -> list[int]:
-    """Returns sizes of the levels in pixels, from the coarsest to the finest.
-
-    Each level must also be divisible for its critic, which ends the halving early for some sizes.
-    """
+    """Returns sizes of the levels in pixels, from the coarsest to the finest."""
     sizes = [spec.size]
-    while sizes[0] > shape.coarsest and sizes[0] % 2 == 0 and sizes[0] >= 16 and stages_for(sizes[0] // 2, 0):
+    while sizes[0] > shape.coarsest and _can_be_halved(sizes[0]):
         sizes.insert(0, sizes[0] // 2)
     if len(sizes) == 1 and spec.size > shape.coarsest:
         raise ConfigError(
@@ -234,6 +233,11 @@ def _sizes(spec: ImageSpec, shape: Architecture) -> list[int]:
             fix="choose a size such as 32, 48, 64, 96, 128 or 256 (data.size)",
         )
     return sizes
+
+
+def _can_be_halved(size: int) -> bool:
+    """Returns whether a level of half the size is possible: at least 8 pixels, and divisible for its critic."""
+    return size >= 16 and size % 2 == 0 and stages_for(size // 2, 0) is not None
 
 
 def _architecture(config: TrialConfig) -> Architecture:

@@ -71,14 +71,15 @@ class LesionPainter:
         reach = round(shape.margin * spec.size)
         self.painter = Painter(shape, spec.channels, attention=attention, reach=reach)
 
-        self.window, stages = _window(shape, spec)
+        self.window, window_stages = _window(shape, spec)
+        image_stages, _ = halvings(spec, 0, "lesion_painter")
+        # The size that each critic sees, and its number of halvings.
+        views = {"critic": (spec.size, image_stages), "local_critic": (self.window, window_stages)}
         channels = spec.channels + 1
-        size = spec.size
-        views = {"critic": (size, halvings(spec, 0, "lesion_painter")[0]), "local_critic": (self.window, stages)}
         self.networks: dict[str, nn.Module] = {"generator": self.painter}
         self.objectives: dict[str, AdversarialObjective] = {}
-        for name, (side, halved) in views.items():
-            critic = ImageCritic(channels, side, width=shape.critic_width, stages=halved, norm=shape.critic_norm)
+        for name, (side, stages) in views.items():
+            critic = ImageCritic(channels, side, width=shape.critic_width, stages=stages, norm=shape.critic_norm)
             self.networks[name] = critic
             self.objectives[name] = AdversarialObjective(config, trainables, critic)
 
@@ -150,7 +151,7 @@ class LesionPainter:
         return Condition(labels, sources, self._mask_model(data, diseased).draw(sources, generator))
 
     def _mask_model(self, data: ImageSet, diseased: Tensor) -> MaskModel:
-        """The model of the training lesions, made once: samples are drawn in chunks, from the same data each time."""
+        """Returns the model of the training lesions. It is cached, because samples are drawn in chunks."""
         if self._modelled is None or self._modelled[0] is not data:
             masks = required_masks(data.masks)
             self._modelled = (data, MaskModel(data.images[diseased], masks[diseased]))
@@ -194,13 +195,16 @@ class LesionPainter:
                 self.density.observe(pair.images, pair.masks)
             real = self._views(pair.real(), pair.masks)
             fake = self._views(self._painted(pair), pair.wanted)
-        results = [
-            objective.critic_loss(real[name], fake[name], pair.batch, pair.batch.draws)
-            if phase == "critic"
-            else objective.penalty_loss(real[name], fake[name], pair.batch.draws)
-            for name, objective in self.objectives.items()
-        ]
-        return torch.stack([loss for loss, _ in results]).sum(), merged_scalars([log for _, log in results])
+        losses = []
+        logs = []
+        for name, objective in self.objectives.items():
+            if phase == "critic":
+                loss, log = objective.critic_loss(real[name], fake[name], pair.batch, pair.batch.draws)
+            else:
+                loss, log = objective.penalty_loss(real[name], fake[name], pair.batch.draws)
+            losses.append(loss)
+            logs.append(log)
+        return torch.stack(losses).sum(), merged_scalars(logs)
 
     def _pair(self, batch: Batch) -> _Pair:
         """Returns the step's diseased images, and the control images that their lesions are painted into."""
@@ -267,9 +271,11 @@ class _LesionDensity(nn.Module):
         """Updates the running moments with a batch: a plain mean over the first 100 batches, then a moving average."""
         marked = masks.flatten(1).any(dim=1, keepdim=True).to(images.dtype)
         density = _mean_inside(images, masks)
-        sums = torch.cat([(marked * density).mean(dim=0), (marked * density.square()).mean(dim=0), marked.mean(dim=0)])
+        own_first = (marked * density).mean(dim=0)
+        own_second = (marked * density.square()).mean(dim=0)
+        own = torch.cat([own_first, own_second, marked.mean(dim=0)])
         # Means over all images; divided by the fraction of images with a lesion, they are means over these.
-        first, second, fraction = mean_over_workers(sums).split([len(self.first), len(self.first), 1])
+        first, second, fraction = mean_over_workers(own).split([len(self.first), len(self.first), 1])
         self.count.add_((fraction > 0).squeeze(0))
         rate = torch.where(fraction > 0, 1.0 / self.count.clamp(1.0, 100.0), torch.zeros_like(fraction))
         fraction = fraction.clamp(min=1e-6)
@@ -307,7 +313,9 @@ def lesion_windows(images: Tensor, masks: Tensor, side: int) -> Tensor:
         middle = torch.where(weight > 0, (along * places).sum(dim=1) / weight.clamp(min=1.0), (size - 1) / 2)
         starts.append((middle - (side - 1) / 2).round().clamp(0, size - side).long())
     window = torch.arange(side, device=images.device)
-    rows, columns = (start[:, None] + window for start in starts)
+    first_row, first_column = starts
+    rows = first_row[:, None] + window
+    columns = first_column[:, None] + window
     each = torch.arange(len(images), device=images.device)[:, None, None, None]
     channels = torch.arange(images.shape[1], device=images.device)[None, :, None, None]
     return images[each, channels, rows[:, None, :, None], columns[:, None, None, :]]

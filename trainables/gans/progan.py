@@ -90,7 +90,7 @@ class Progan(AdversarialGan):
             # The minibatch standard deviation makes a score depend on the whole batch.
             mixes_images=True,
         )
-        # Of the current step, for `_run_generator` and `_run_critic`; set by every call of `loss` and `sample`.
+        # The level of the current step. `loss` and `sample` set it for `_run_generator` and `_run_critic`.
         self._level = 0.0
         # The weights of two resolutions; set in each step, so no part of a checkpoint.
         self.state.register_buffer("new", torch.ones(()), persistent=False)
@@ -153,7 +153,7 @@ class Progan(AdversarialGan):
 
 @dataclass(frozen=True)
 class Fade:
-    """How far a resolution has faded in: numbers on the device, which change from step to step.
+    """How far a resolution has faded in. The weights are on the device and change from step to step.
 
     Args:
         new: weight of the current resolution.
@@ -312,12 +312,12 @@ def _blended(images: Tensor, level: float, fade: Fade) -> Tensor:
 
 
 def _weight(level: float) -> float:
-    """The weight of the current resolution at `level`; 1 where it is fully faded in."""
+    """Returns the weight of the current resolution at `level`; 1 if it is fully faded in."""
     return level - math.ceil(level) + 1.0
 
 
 def _faded(below: Tensor, above: Tensor, level: float, fade: Fade | None) -> Tensor:
-    """`below` and `above` blended, by the numbers of `fade`, or by `level` alone where there are none."""
+    """Blends `below` and `above` with the weights in `fade`, or with the weight of `level` if there is no `fade`."""
     if fade is None:
         return torch.lerp(below, above, _weight(level))
     blended: Tensor = _Blend.apply(below, above, fade.new, fade.old)  # type: ignore[no-untyped-call]
@@ -327,7 +327,7 @@ def _faded(below: Tensor, above: Tensor, level: float, fade: Fade | None) -> Ten
 class _Blend(Function):
     """`torch.lerp` with a weight on the device.
 
-    The gradient of torch's own subtracts the rounded weight from 1, which differs in the last digit from `old`.
+    torch's own gradient uses 1 minus the rounded weight, which differs from `old` in the last digit.
     """
 
     @staticmethod

@@ -83,14 +83,17 @@ class Spade(AdversarialGan):
         """Rejects a cohort without masks, and whatever dcgan rejects."""
         shape = _architecture(config)
         check_masks(config, spec, trainables, given=True)
+        # Without images, depth 0 leaves the number of the critic's blocks open.
+        blocks = shape.depth or None
         if spec is not None:
-            check_halved_attention(config, trainables, *halvings(spec, shape.depth, "spade"))
+            blocks, base = halvings(spec, shape.depth, "spade")
+            check_halved_attention(config, trainables, blocks, base)
         check_critic(
             config,
             trainables.losses[config.loss.kind],
             trainables.penalties[config.penalty.kind],
             norm=shape.critic_norm,
-            blocks=shape.depth or None if spec is None else halvings(spec, shape.depth, "spade")[0],
+            blocks=blocks,
             sigmoid=shape.critic_output == "sigmoid",
         )
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Architecture", "SrGan", "enlarged", "reduced"]
 
 _MOST_WEIGHTS = 150_000_000
+"""Maximum number of weights in the critic's largest layer. The paper's critic has 134 million at 256 pixels."""
 
 STAGES = 4
 """Maximum number of halvings in the critic, which stops at 4 to 7 pixels."""
@@ -122,10 +123,10 @@ class SrGan:
         if spec is not None:
             check_attention(config, trainables, spec.size // shape.scale)
             stages = _critic_stages(spec)
-            # Of the critic's first fully connected layer.
-            features = shape.critic_width * 2 ** min(stages - 1, 3) * (spec.size // 2**stages) ** 2
-            # The paper's critic has such a layer: 134 million weights at 256 pixels are still let pass.
-            weights = features * 16 * shape.critic_width
+            # The critic's first fully connected layer is its largest.
+            channels = shape.critic_width * 2 ** min(stages - 1, 3)
+            smallest = spec.size // 2**stages
+            weights = channels * smallest**2 * 16 * shape.critic_width
             check_largest_layer("srgan", spec, weights, width="architecture.critic_width", most=_MOST_WEIGHTS)
 
     @classmethod
@@ -167,6 +168,7 @@ class SrGan:
 
     def _phases(self) -> tuple[Phase, ...]:
         start = self._shape.content_until
+        content = Phase("content", ("generator",), "generator", stop=start)
         adversarial = adversarial_phases(
             self.config,
             critics=("critic",),
@@ -174,7 +176,7 @@ class SrGan:
             penalised=self.objective.penalty.active,
             start=start,
         )
-        return (Phase("content", ("generator",), "generator", stop=start), *adversarial) if start else adversarial
+        return (content, *adversarial) if start else adversarial
 
     def _generator_loss(self, phase: str, small: Tensor, images: Tensor, batch: Batch) -> tuple[Tensor, Scalars]:
         restored = self.networks["generator"](small)

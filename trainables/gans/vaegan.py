@@ -71,18 +71,20 @@ class Vaegan(Dcgan):
         """Returns fakes `[b, C, H, W]`, each from the prior or from its real image's code, with equal probability."""
         mean, log_variance = self._encoded(batch)
         noise = batch.draws.normal(self.latent)
-        # One choice per image, and the reparametrisation trick for the others (Kingma & Welling 2014, section 2.4).
         from_prior = batch.draws.uniform(1) < 0.5
-        return self._synthesise(
-            torch.where(from_prior, noise, mean + log_variance.mul(0.5).exp() * noise), labels, batch.masks
-        )
+        code = torch.where(from_prior, noise, _sampled_code(mean, log_variance, noise))
+        return self._synthesise(code, labels, batch.masks)
 
     def loss(self, phase: str, batch: Batch, step: int) -> tuple[Tensor, Scalars]:
-        """Returns the loss of `AdversarialGan`, for the generator with the reconstruction error, or the encoder's."""
+        """Returns the loss of `phase`: `AdversarialGan`'s, for the generator plus the reconstruction, or the encoder's.
+
+        See Larsen et al. 2016, algorithm 1.
+        """
         if phase not in {"generator", "encoder"}:
             return super().loss(phase, batch, step)
         mean, log_variance = self._encoded(batch)
-        unlike, features = self._unlikeness(batch, mean + log_variance.mul(0.5).exp() * batch.draws.normal(self.latent))
+        code = _sampled_code(mean, log_variance, batch.draws.normal(self.latent))
+        unlike, features = self._unlikeness(batch, code)
         if phase == "generator":
             adversarial, log = super().loss(phase, batch, step)
             return adversarial + self.weights.reconstruction * unlike.mean(), log
@@ -99,12 +101,13 @@ class Vaegan(Dcgan):
         mean, log_variance = self.encoder(seen)
         return full_precision(mean), full_precision(log_variance)
 
-    def _unlikeness(self, batch: Batch, noise: Tensor) -> tuple[Tensor, int]:
+    def _unlikeness(self, batch: Batch, code: Tensor) -> tuple[Tensor, int]:
         """Returns half the mean squared feature distance of each reconstruction, `[b]`, and the number of features."""
         with torch.no_grad():
             wanted = self._compared(batch, batch.images)
-        found = self._compared(batch, self._synthesise(noise, batch.labels, batch.masks))
-        return 0.5 * (found - wanted).square().flatten(1).mean(dim=1), wanted[0].numel()
+        found = self._compared(batch, self._synthesise(code, batch.labels, batch.masks))
+        distances = (found - wanted).square().flatten(1).mean(dim=1)
+        return 0.5 * distances, wanted[0].numel()
 
     def _compared(self, batch: Batch, images: Tensor) -> Tensor:
         judged = self.judge(images, batch.labels, batch.masks)
@@ -132,6 +135,11 @@ class _Encoder(DcganBody):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         mean, log_variance = self.code(self.features(images)[-1].flatten(1)).chunk(2, dim=1)
         return mean, log_variance
+
+
+def _sampled_code(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
+    """Returns codes `[b, latent]` by the reparametrisation trick (Kingma & Welling 2014, section 2.4)."""
+    return mean + log_variance.mul(0.5).exp() * noise
 
 
 def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
