@@ -26,6 +26,7 @@ __all__ = [
     "check_precision",
     "exact_float32",
     "has_room",
+    "is_cuda",
     "out_of_memory",
     "set_number",
     "why_no_gpu",
@@ -46,6 +47,15 @@ def out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError | torch.jit.Error) and any(words in str(error).lower() for words in _FULL)
+
+
+def is_cuda(device: torch.device) -> bool:
+    """Returns whether `torch.cuda` can be asked about `device`.
+
+    False also for a CUDA device that torch does not see. Tools that pretend a GPU on a CPU build of torch have those:
+    they take tensors and refuse what CUDA refuses, but have no memory to ask for, no events and no graphs.
+    """
+    return device.type == "cuda" and torch.cuda.is_available()
 
 
 def why_no_gpu() -> str:
@@ -86,7 +96,7 @@ def has_room(needed: int, device: torch.device) -> bool:
     What torch has reserved and does not use counts as free. The host is trusted to have room: what it cannot hold was
     never loaded.
     """
-    if device.type != "cuda":
+    if not is_cuda(device):
         return True
     free = torch.cuda.mem_get_info(device)[0]
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -104,7 +114,7 @@ def check_precision(precision: str, device: torch.device) -> None:
     fix = "set precision=float32"
     if device.type != "cuda":
         raise ConfigError(f"precision = {precision!r}, but the training runs on the {device.type.upper()}", fix=fix)
-    if torch.cuda.get_device_capability(device) < _AMPERE:
+    if is_cuda(device) and torch.cuda.get_device_capability(device) < _AMPERE:
         name = torch.cuda.get_device_name(device)
         raise ConfigError(
             f"precision = {precision!r}, but {name} has no {precision}: it needs compute capability 8.0 or newer",
@@ -117,7 +127,7 @@ def set_number(buffer: Tensor, value: float) -> None:
 
     Without effect during a capture: the graph would repeat this number for ever. Who captures has filled it before.
     """
-    if not (buffer.is_cuda and torch.cuda.is_current_stream_capturing()):
+    if not (is_cuda(buffer.device) and torch.cuda.is_current_stream_capturing()):
         buffer.fill_(value)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from gansweep.contracts import Scheduled
-from gansweep.devices import out_of_memory
+from gansweep.devices import is_cuda, out_of_memory
 from gansweep.errors import ConfigError
 from gansweep.training.fixed_random import FixedRandom, OtherDrawsError
 
@@ -76,7 +76,7 @@ def why_eager(execution: str, device: torch.device, world: World) -> str:
     reason = ""
     if execution == "eager":
         reason = "execution = eager"
-    elif device.type != "cuda":
+    elif not is_cuda(device):
         reason = "no CUDA device"
     elif world.size > 1:
         # Collectives of NCCL can be captured, but not those of gloo, and all workers would have to decide alike.

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from gansweep.devices import is_cuda
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -62,7 +64,7 @@ class Checkpoints:
         self.wait()
         if not self._wanted:
             return
-        if self._device.type != "cuda":
+        if not is_cuda(self._device):
             self._reporter.checkpoint(copied(state))
             return
         copy = copied(state)

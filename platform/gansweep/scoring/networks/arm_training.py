@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gansweep.contracts import FitsBatches
+from gansweep.devices import is_cuda
 from gansweep.scoring.networks.stacked import CannotStackError, train_stacked
 from gansweep.seeds import seeded
 
@@ -56,7 +57,7 @@ def train_arm(
         together: whether to train them together; None: on a GPU. Networks for which this is impossible, such as those
             with random numbers of their own, are trained one by one.
     """
-    if len(seeds) > 1 and (batches[0].pool.device.type == "cuda" if together is None else together):
+    if len(seeds) > 1 and (is_cuda(batches[0].pool.device) if together is None else together):
         try:
             return _train_together(task, batches, seeds)
         except CannotStackError as reason:
