@@ -120,6 +120,59 @@ def test_a_copy_whose_list_of_files_does_not_fit_is_not_used(rows, metadata):
     pd.testing.assert_frame_equal(Store.open(rows.uri).trials(), before)
 
 
+@pytest.mark.parametrize("table", ["trials", "reports"])
+def test_a_file_without_rows_is_damage_too(rows, caplog, table):
+    path = rows.local / table / "trial-0002.0.parquet"
+    pq.write_table(pq.read_schema(path).empty_table(), path)
+    again = Store.open(rows.uri)
+    read = again.trials if table == "trials" else again.reports
+    assert read()["trial_id"].unique().tolist() == ["0000", "0001", "0003", "0004"]
+    assert f"{path} is damaged and left out (it has no rows)" in _lines(caplog)[0]
+
+
+def test_exchanged_files_are_of_no_trial(rows, caplog):
+    """What is looked up by a trial's name would be the other's."""
+    for table in ("trials", "reports"):
+        one, other = (rows.local / table / f"trial-000{number}.0.parquet" for number in (1, 2))
+        content = one.read_bytes()
+        one.write_bytes(other.read_bytes())
+        other.write_bytes(content)
+    again = Store.open(rows.uri)
+    assert again.trials()["trial_id"].tolist() == ["0000", "0003", "0004"]
+    assert again.reports()["trial_id"].unique().tolist() == ["0000", "0003", "0004"]
+    assert again.row("0001", 0) is None
+    assert again.reports_of("0002", 0) == []
+    assert again.row("0003", 0).trial_id == "0003"
+    told = " ".join(_lines(caplog))
+    for table in ("trials", "reports"):
+        assert f"{table}/trial-0001.0.parquet is damaged and left out (it is of 0002.0)" in told
+        assert f"{table}/trial-0002.0.parquet is damaged and left out (it is of 0001.0)" in told
+
+
+def test_a_copy_of_a_row_doubles_no_trial(rows):
+    folder = rows.local / "trials"
+    shutil.copy(folder / "trial-0001.0.parquet", folder / "trial-0001.0 copy.parquet")
+    shutil.copy(folder / "trial-0001.0.parquet", folder / "trial-0007.0.parquet")
+    again = Store.open(rows.uri)
+    assert [row.trial_id for row in again.rows()] == ["0000", "0001", "0002", "0003", "0004"]
+
+
+def test_whether_a_store_is_whole_is_told_after_reading(rows):
+    whole = Store.open(rows.uri)
+    whole.trials()
+    whole.check_whole()
+    _truncate(rows.local / "trials" / "trial-0002.0.parquet", 0.5)
+    _truncate(rows.local / "reports" / "trial-0001.0.parquet", 0.5)
+    again = Store.open(rows.uri)
+    again.trials()
+    again.reports()
+    with pytest.raises(StoreError) as told:
+        again.check_whole()
+    files = "trials/trial-0002.0.parquet, reports/trial-0001.0.parquet"
+    cure = "put back a copy, or continue the sweep with --resume"
+    assert str(told.value) == f"{rows.label}: left out 2 damaged files: {files}; {cure}"
+
+
 @pytest.mark.parametrize(
     ("column", "value", "says"),
     [

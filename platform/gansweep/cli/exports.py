@@ -17,6 +17,7 @@ from gansweep.cli.options import (
     SweptSpaceOption,
     parse_settings,
 )
+from gansweep.cli.stores import opened
 from gansweep.options import Attribution, GenerateOptions, TrainOptions
 
 __all__ = ["export", "generate", "train"]
@@ -45,25 +46,24 @@ def export(
     """
     from gansweep.export.best import export_best
     from gansweep.search.spaces import swept_trainables
-    from gansweep.store.store import Store
 
-    opened = Store.open(store)
-    made = export_best(
-        opened,
-        out,
-        swept_trainables(space, opened.info),
-        trial_id=trial,
-        cohort=cohort,
-        allow_memorised=allow_memorised,
-        attribution=attribution,
-    )
-    files = sorted(str(path.relative_to(made)) for path in made.rglob("*") if path.is_file())
-    command = _next(made, cohort or opened.info.cohort.path, space or opened.info.space)
-    emit(
-        {"out": made, "files": files},
-        f"{', '.join(files)} in {made}; next: {command}",
-        as_json=as_json,
-    )
+    with opened(store) as found:
+        made = export_best(
+            found,
+            out,
+            swept_trainables(space, found.info),
+            trial_id=trial,
+            cohort=cohort,
+            allow_memorised=allow_memorised,
+            attribution=attribution,
+        )
+        files = sorted(str(path.relative_to(made)) for path in made.rglob("*") if path.is_file())
+        command = _next(made, cohort or found.info.cohort.path, space or found.info.space)
+        emit(
+            {"out": made, "files": files},
+            f"{', '.join(files)} in {made}; next: {command}",
+            as_json=as_json,
+        )
 
 
 @with_model_options

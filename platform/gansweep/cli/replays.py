@@ -1,6 +1,7 @@
 """The command that simulates searches on finished sweeps."""
 
 import math
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -8,6 +9,7 @@ import typer
 from gansweep.cli.console import Ticker, emit
 from gansweep.cli.model_options import with_model_options
 from gansweep.cli.options import Json
+from gansweep.cli.stores import opened
 from gansweep.options import ReplayOptions
 
 if TYPE_CHECKING:
@@ -28,13 +30,13 @@ def replay(stores: Stores, options: ReplayOptions, as_json: Json = False) -> Non
     from rich.console import Group
 
     from gansweep.search.replay import replay_stores
-    from gansweep.store.store import Store
 
-    found = replay_stores([Store.open(store) for store in stores], options, Ticker())
-    tables: list[FittingTable | str] = []
-    for one in found:
-        tables += [_table(one), ""]
-    emit([vars(one) for one in found], Group(*tables, _LEGEND), as_json=as_json)
+    with ExitStack() as whole:
+        found = replay_stores([whole.enter_context(opened(store)) for store in stores], options, Ticker())
+        tables: list[FittingTable | str] = []
+        for one in found:
+            tables += [_table(one), ""]
+        emit([vars(one) for one in found], Group(*tables, _LEGEND), as_json=as_json)
 
 
 _LEGEND = (

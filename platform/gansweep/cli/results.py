@@ -8,6 +8,7 @@ import typer
 
 from gansweep.cli.console import above, clear, emit, note
 from gansweep.cli.options import Json, StoreArgument, parse_names
+from gansweep.cli.stores import opened
 
 __all__ = ["dashboard", "leaderboard", "report", "status"]
 
@@ -23,14 +24,14 @@ def status(
     With --watch and --json, one document after another.
     """
     from gansweep.report.status import as_document, as_text, sweep_status
-    from gansweep.store.store import Store
 
     while True:
-        found = sweep_status(Store.open(store))
-        if watch:
-            clear()
-        emit(as_document(found), as_text(found), as_json=as_json)
-        if not watch or found.finished or found.dead:
+        with opened(store) as found:
+            shown = sweep_status(found)
+            if watch:
+                clear()
+            emit(as_document(shown), as_text(shown), as_json=as_json)
+        if not watch or shown.finished or shown.dead:
             break
         time.sleep(every)
 
@@ -47,12 +48,12 @@ def leaderboard(
     from gansweep.report.leaderboard import as_document, as_table
     from gansweep.report.leaderboard import leaderboard as ranked
     from gansweep.search.answer import answer
-    from gansweep.store.store import Store
 
     named = None if columns is None else parse_names(columns)
-    opened = Store.open(store)
-    rows = ranked(opened)
-    emit(as_document(rows, top), above(answer(opened).text, as_table(rows, opened.info, top, named)), as_json=as_json)
+    with opened(store) as found:
+        rows = ranked(found)
+        table = as_table(rows, found.info, top, named)
+        emit(as_document(rows, top), above(answer(found).text, table), as_json=as_json)
 
 
 def report(
@@ -71,14 +72,13 @@ def report(
     """
     from gansweep.report.html import conclusions, write_report
     from gansweep.report.picture import write_picture
-    from gansweep.store.store import Store
 
-    opened = Store.open(store)
-    written = {"report": write_report(opened, out)}
-    if picture is not None:
-        written["picture"] = write_picture(opened, picture)
-    told = "\n".join(f"{what} in {path}" for what, path in written.items())
-    emit({**written, **conclusions(opened)}, told, as_json=as_json)
+    with opened(store) as found:
+        written = {"report": write_report(found, out)}
+        if picture is not None:
+            written["picture"] = write_picture(found, picture)
+        told = "\n".join(f"{what} in {path}" for what, path in written.items())
+        emit({**written, **conclusions(found)}, told, as_json=as_json)
 
 
 def dashboard(
@@ -88,14 +88,13 @@ def dashboard(
 ) -> None:
     """Serve Optuna's dashboard on this machine, with each trial's sample sheet, until Ctrl-C."""
     from gansweep.report.dashboard import serve_dashboard
-    from gansweep.store.store import Store
 
-    opened = Store.open(store)
+    with opened(store) as found:
 
-    def ready(url: str) -> None:
-        note(f"dashboard of {opened.info.name}: {url} (no authentication; Ctrl-C ends it)")
-        if as_json:
-            emit({"url": url}, "", as_json=True)
+        def ready(url: str) -> None:
+            note(f"dashboard of {found.info.name}: {url} (no authentication; Ctrl-C ends it)")
+            if as_json:
+                emit({"url": url}, "", as_json=True)
 
-    serve_dashboard(opened, port=port, ready=ready)
-    note("dashboard ended")
+        serve_dashboard(found, port=port, ready=ready)
+        note("dashboard ended")

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-__all__ = ["report_faults", "trial_faults"]
+__all__ = ["FILE", "report_faults", "trial_faults"]
+
+FILE = "__filename"
+"""Column with the name of each row's file: pyarrow's name for it."""
 
 _STATUSES = frozenset(get_args(Status))
 
@@ -23,9 +26,9 @@ def trial_faults(rows: pa.Table) -> Mapping[int, str]:
     """Returns what is wrong with each unusable row of a table of trials, by row index.
 
     Args:
-        rows: table with at least the columns of `TRIAL_COLUMNS`.
+        rows: table with at least the columns of `TRIAL_COLUMNS`, and `FILE`.
     """
-    faults = _missing(rows, ("trial_id", "attempt"))
+    faults = _missing(rows, ("trial_id", "attempt")) | _misplaced(rows)
     statuses = rows["status"].to_pylist()
     configs = rows["config_json"].to_pylist()
     for place, (status, config) in enumerate(zip(statuses, configs, strict=True)):
@@ -40,9 +43,9 @@ def report_faults(rows: pa.Table) -> Mapping[int, str]:
     """Returns what is wrong with each unusable row of a table of reports, by row index.
 
     Args:
-        rows: table with at least the columns of `REPORT_COLUMNS`.
+        rows: table with at least the columns of `REPORT_COLUMNS`, and `FILE`.
     """
-    return _missing(rows, ("trial_id", "attempt", "index", "iteration"))
+    return _missing(rows, ("trial_id", "attempt", "index", "iteration")) | _misplaced(rows)
 
 
 def _missing(rows: pa.Table, names: tuple[str, ...]) -> dict[int, str]:
@@ -50,6 +53,23 @@ def _missing(rows: pa.Table, names: tuple[str, ...]) -> dict[int, str]:
     return {
         place: f"no {name}" for name in lacking for place, value in enumerate(rows[name].to_pylist()) if value is None
     }
+
+
+def _misplaced(rows: pa.Table) -> dict[int, str]:
+    """Returns the rows in files that are named after another trial or attempt.
+
+    Copies and exchanged files are such. What is looked up by name would be another trial's.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    attempts = pc.cast(rows["attempt"], pa.string())
+    named = pc.binary_join_element_wise("trial-", rows["trial_id"], ".", attempts, ".parquet", "")
+    right = pc.fill_null(pc.equal(named, rows[FILE]), True)  # what is missing is another fault
+    if pc.all(right).as_py() in (True, None):
+        return {}
+    wrong = (place for place, fits in enumerate(right.to_pylist()) if not fits)
+    return {place: f"it is of {named[place].as_py()[6:-8]}" for place in wrong}
 
 
 def _config_fault(text: str | None) -> str:

@@ -279,6 +279,21 @@ class Store:
         """Renames damaged row and report files, so that they are no longer read. Returns their new names."""
         return self._trials.set_aside_damaged() + self._reports.set_aside_damaged()
 
+    def check_whole(self) -> None:
+        """Checks that no row or report file that was read so far had to be left out.
+
+        A command that shows results calls it after it has shown the rest.
+
+        Raises:
+            StoreError: names the damaged files.
+        """
+        damaged = self._trials.damaged + self._reports.damaged
+        if damaged:
+            count = f"{len(damaged)} damaged file{'s' * (len(damaged) > 1)}"
+            shown = ", ".join(damaged[:5]) + ", ..." * (len(damaged) > 5)
+            what = f"left out {count}: {shown}"
+            raise StoreError(what, where=self.label, fix="put back a copy, or continue the sweep with --resume")
+
     def config(self, trial_id: str) -> TrialConfig:
         """Returns the configuration of a trial.
 

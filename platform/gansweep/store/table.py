@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 
 from gansweep.errors import StoreError
 from gansweep.store.columns import Columns, arrow_schema, fitted, from_arrow, merged, needed
+from gansweep.store.faults import FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -39,7 +40,6 @@ log = logging.getLogger(__name__)
 
 _SCHEMA_FILE = "schema.parquet"
 _COMPACTED = b"gansweep.compacted"
-_FILE = "__filename"  # pyarrow's name for the column with each row's file
 
 _UNREADABLE = (pa.ArrowException, OSError, ValueError)
 """Exceptions that pyarrow raises for damaged files. ArrowInvalid is a ValueError, and some damage raises an OSError."""
@@ -96,7 +96,15 @@ class Table:
         except _UNREADABLE as error:
             self._tell(rel, str(error))
             return []
+        if others := {f"{row.get('trial_id')}.{row.get('attempt')}" for row in rows} - {key}:
+            self._tell(rel, f"it is of {min(others)}")
+            return []
         return rows
+
+    @property
+    def damaged(self) -> tuple[str, ...]:
+        """Paths in the store of the row files that were left out so far, because they are damaged."""
+        return tuple(f"{self._name}/{name}" for name in sorted(self._damaged))
 
     def read(self, names: Sequence[str] | None = None) -> pa.Table:
         """Returns all readable rows, ordered by file name.
@@ -142,11 +150,11 @@ class Table:
         columns = merged(merged(self._columns(), from_arrow(kept.schema)), self._columns_of(fresh))
         self._declare(columns)
         rows = self._scan([entry for entry in fresh if not _could_change_unseen(entry)], columns)
-        lengths = Counter(rows[_FILE].to_pylist())
+        lengths = Counter(rows[FILE].to_pylist())
         whole = [entry for entry in fresh if entry.name in lengths and entry.name not in self._damaged]
-        added = rows.filter(pc.is_in(rows[_FILE], pa.array([entry.name for entry in whole], pa.string())))
+        added = rows.filter(pc.is_in(rows[FILE], pa.array([entry.name for entry in whole], pa.string())))
         manifest |= {entry.name: [entry.size, entry.changed_ns, lengths[entry.name]] for entry in whole}
-        rows = pa.concat_tables([_conformed(kept, arrow_schema(columns)), added.drop_columns(_FILE)])
+        rows = pa.concat_tables([_conformed(kept, arrow_schema(columns)), added.drop_columns(FILE)])
         buffer = io.BytesIO()
         pq.write_table(rows.replace_schema_metadata({_COMPACTED: json.dumps(manifest).encode()}), buffer)
         self._files.write_bytes(f"{self._name}.parquet", buffer.getvalue())
@@ -238,22 +246,24 @@ class Table:
         )
 
     def _scan(self, entries: Sequence[FileEntry], columns: Columns) -> pa.Table:
-        """Returns the usable rows of some files with every column, and each row's file name in the column `_FILE`."""
+        """Returns the usable rows of some files with every column, and each row's file name in the column `FILE`."""
         schema = arrow_schema(columns)
         if not entries:
-            return schema.append(pa.field(_FILE, pa.string())).empty_table()
+            return schema.append(pa.field(FILE, pa.string())).empty_table()
         try:
             rows = self._read_files(entries, schema)
         except _UNREADABLE:
             # At least one file is damaged. Read them one at a time to find out which.
             rows = pa.concat_tables(
-                [schema.append(pa.field(_FILE, pa.string())).empty_table(), *self._readable(entries, schema)]
+                [schema.append(pa.field(FILE, pa.string())).empty_table(), *self._readable(entries, schema)]
             )
+        for name in {entry.name for entry in entries} - set(pc.unique(rows[FILE]).to_pylist()) - self._damaged:
+            self._tell(name, "it has no rows")
         faults = self._faults(rows)
         if not faults:
             return rows
         for place, fault in faults.items():
-            self._tell(rows[_FILE][place].as_py(), fault)
+            self._tell(rows[FILE][place].as_py(), fault)
         return rows.filter(pa.array([place not in faults for place in range(len(rows))], pa.bool_()))
 
     def _readable(self, entries: Iterable[FileEntry], schema: pa.Schema) -> Iterator[pa.Table]:
@@ -265,14 +275,14 @@ class Table:
             except _UNREADABLE as error:
                 self._tell(entry.name, str(error))
             else:
-                yield rows.append_column(_FILE, pa.array([entry.name] * len(rows), pa.string()))
+                yield rows.append_column(FILE, pa.array([entry.name] * len(rows), pa.string()))
 
     def _read_files(self, entries: Iterable[FileEntry], schema: pa.Schema) -> pa.Table:
         paths = [self._files.path(f"{self._name}/{entry.name}") for entry in entries]
         dataset = ds.dataset(paths, schema=schema, format="parquet", filesystem=self._files.filesystem)
-        rows = dataset.to_table(columns=[*schema.names, _FILE])
-        names = pc.replace_substring_regex(rows[_FILE], "^.*/", "")
-        return rows.set_column(rows.schema.get_field_index(_FILE), _FILE, names)
+        rows = dataset.to_table(columns=[*schema.names, FILE])
+        names = pc.replace_substring_regex(rows[FILE], "^.*/", "")
+        return rows.set_column(rows.schema.get_field_index(FILE), FILE, names)
 
     def _tell(self, name: str, reason: str) -> None:
         """Logs the name of a damaged row file, once."""
