@@ -3,7 +3,15 @@ import time
 import pytest
 
 from gansweep.errors import ClusterError
-from gansweep.search.cluster import Footprint, check_capacity, groups_that_fit, grown, ray_cluster, torch_trainer
+from gansweep.search.cluster import (
+    Footprint,
+    check_capacity,
+    groups_that_fit,
+    grown,
+    memory_beside_workers,
+    ray_cluster,
+    torch_trainer,
+)
 
 
 def test_counts_what_is_scarcest() -> None:
@@ -28,6 +36,15 @@ def test_a_worker_lies_on_one_node_and_on_one_gpu() -> None:
 def test_uses_the_whole_cluster_unless_told_otherwise() -> None:
     assert check_capacity(Footprint(2), [{"CPU": 9.0}]) == 4
     assert check_capacity(Footprint(2), [{"CPU": 9.0}], concurrent=3) == 3
+
+
+def test_a_group_reserves_what_it_needs_beside_its_workers_or_all_that_the_largest_node_has() -> None:
+    gib = 2**30
+    head = {"CPU": 0.0, "memory": 10.5 * gib}
+    assert memory_beside_workers([head, {"CPU": 8.0, "memory": 300.0 * gib}]) == gib
+    assert int(head["memory"]) // memory_beside_workers([head]) == 10  # of 1.0 GB each, on a head of 16 GB
+    assert memory_beside_workers([{"CPU": 2.0, "memory": 0.25 * gib}, {"CPU": 2.0, "memory": 0.75 * gib}]) == 0.75 * gib
+    assert memory_beside_workers([{"CPU": 2.0}]) == gib
 
 
 def test_too_large_a_trial_is_refused_with_what_there_is() -> None:

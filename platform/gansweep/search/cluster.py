@@ -26,6 +26,7 @@ __all__ = [
     "expected_nodes",
     "groups_that_fit",
     "grown",
+    "memory_beside_workers",
     "node_resources",
     "ray_cluster",
     "torch_trainer",
@@ -89,6 +90,23 @@ class Footprint:
 
 ACCELERATOR = "accelerator_type:"
 """How Ray's resource begins that a node with an accelerator has."""
+
+
+_BESIDE_WORKERS = 2**30
+"""Bytes that a worker group needs beside its workers: its trial's actor, its mailbox and Ray Train's own processes.
+
+Measured by `benchmarks/group_memory.py`. With less than this reserved, Ray puts more groups on a small head than its
+memory holds.
+"""
+
+
+def memory_beside_workers(nodes: Sequence[Mapping[str, float]]) -> int:
+    """Returns the bytes to reserve for a worker group beside its workers.
+
+    No more than the largest node has: a trial must fit somewhere.
+    """
+    has = max((node.get("memory", 0.0) for node in nodes), default=0.0)
+    return int(min(_BESIDE_WORKERS, has)) or _BESIDE_WORKERS
 
 
 def node_resources() -> list[dict[str, float]]:

@@ -15,6 +15,8 @@ from gansweep.search.cluster import (
     check_capacity,
     groups_that_fit,
     grown,
+    memory_beside_workers,
+    node_resources,
     ray_cluster,
     total,
 )
@@ -59,7 +61,6 @@ log = logging.getLogger(__name__)
 
 STARTUP_TRIALS = 10  # random trials before TPE uses a model: Optuna's default
 _RETRIES = 2  # Tune's retries of a trial's actor without a new report
-_TRIAL_MEMORY = 256 * 2**20  # bytes reserved for a trial's actor; the worker group does the work
 
 
 @dataclass(frozen=True)
@@ -291,4 +292,5 @@ class _Search:
             WorkerGroupTrial, settings=settings, footprint=self.footprint, objectives=objectives
         )
         # Memory instead of CPUs: a trial's actor only waits for its worker group, which would lack the CPUs.
-        return tune.with_resources(trainable, tune.PlacementGroupFactory([{"CPU": 0, "memory": _TRIAL_MEMORY}]))
+        memory = memory_beside_workers(node_resources())
+        return tune.with_resources(trainable, tune.PlacementGroupFactory([{"CPU": 0, "memory": memory}]))
