@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 
+from gansweep.search import side_by_side
 from gansweep.search.side_by_side import train_side_by_side
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(side_by_side, "_HEAD_START_S", 0.2)
+    monkeypatch.setattr(side_by_side, "_POLL_S", 0.1)
 
 
 class _Cluster:
@@ -37,7 +44,7 @@ def test_each_is_trained_once_on_no_more_groups_than_fit() -> None:
 
     def train(_: Any, number: int) -> None:
         begun.append(number)
-        time.sleep(0.4)
+        time.sleep(0.1)
 
     train_side_by_side(range(9), 3, cluster.start, train)
     assert sorted(begun) == list(range(9))
@@ -60,7 +67,7 @@ def test_one_that_cannot_be_done_ends_the_others(interrupted: bool, monkeypatch:
 
     def train(group: Any, number: int) -> None:
         if number == 1 and not interrupted:
-            time.sleep(1.2)
+            time.sleep(0.3)
             raise ValueError("one")
         assert group.stop.wait(20), "nobody told"
         ended.append(number)

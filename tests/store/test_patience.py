@@ -5,16 +5,37 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
+from pyarrow import fs
 
 from gansweep.errors import StoreError
+from gansweep.store import filesystem
 from gansweep.store.filesystem import Files
 from tests.store.failing import fill, flaky_s3, small_disk
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def _often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks more often than every two seconds."""
+    monkeypatch.setattr(filesystem, "_PAUSE_S", 0.1)
+
+
+def _after(caplog: pytest.LogCaptureFixture, said: str, do: Callable[[], object]) -> None:
+    """Does something as soon as `said` has been logged."""
+
+    def wait() -> None:
+        while said not in caplog.text:
+            time.sleep(0.02)
+        do()
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def test_a_full_disk_is_waited_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -25,14 +46,14 @@ def test_a_full_disk_is_waited_for(tmp_path: Path, caplog: pytest.LogCaptureFixt
         with pytest.raises(StoreError, match="No space left on device"):
             files.write_bytes("a", b"after" * 4096)
         assert files.read_bytes("a") == b"before", "nothing is half written"
-        files.patience_s = 3.0
+        files.patience_s = 0.5
         began = time.monotonic()
         with pytest.raises(StoreError, match="No space left on device"):
             files.write_bytes("a", b"after" * 4096)
-        assert 3.0 <= time.monotonic() - began < 20.0
+        assert 0.5 <= time.monotonic() - began < 20.0
         files.patience_s = 60.0
         caplog.clear()
-        threading.Timer(3.0, ballast.unlink).start()
+        _after(caplog, "waiting", ballast.unlink)
         with caplog.at_level(logging.WARNING):
             files.write_bytes("a", b"after" * 4096)
         assert files.read_bytes("a") == b"after" * 4096
@@ -48,9 +69,14 @@ def test_a_server_that_is_overloaded_is_waited_for(
     with flaky_s3(monkeypatch) as (server, storage):
         files = Files(storage)
         files.write_bytes("a", b"before")
+        if verb == "read":  # without the seconds that the client's own retries take
+            hasty = fs.AwsStandardS3RetryStrategy(max_attempts=1)
+            files.filesystem = fs.S3FileSystem(
+                endpoint_override=server.address, scheme="http", region="us-east-1", retry_strategy=hasty
+            )
         files.patience_s = 100.0
         server.answer = status
-        threading.Timer(8.0, setattr, (server, "answer", 0)).start()
+        _after(caplog, "waiting", partial(setattr, server, "answer", 0))
         with caplog.at_level(logging.WARNING):
             if verb == "write":
                 files.write_bytes("a", b"after")
