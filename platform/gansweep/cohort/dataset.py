@@ -170,9 +170,9 @@ class Cohort:
         return self._load(split, view)
 
     def load_stored(self, split: Literal["train", "val"], view: DataView | None = None) -> ImageSet:
-        """As `load`, but the images stay in the memory-mapped files until rows of them are asked for.
+        """Loads training or validation images as `load` does, but leaves them in memory-mapped files.
 
-        Under a view that crops or resizes it is `load` itself.
+        Their rows are read when they are indexed. A view that crops or resizes loads all images instead.
 
         Returns:
             `HostImages` for images, masks and pairs.
@@ -185,17 +185,16 @@ class Cohort:
         from gansweep.cohort.stored import Decoding, HostImages
 
         view = view or DataView()
-        if (
-            max(2, round(self.info.size * view.crop)) != self.info.size
-            or (view.size or self.info.size) != self.info.size
-        ):
+        crops = max(2, round(self.info.size * view.crop)) != self.info.size
+        resizes = view.size is not None and view.size != self.info.size
+        if crops or resizes:
             return self.load(split, view)
         rows = self._rows_of(split)
 
         def stored(name: str, decoding: Decoding) -> Tensor | None:
             if name not in self.info.files:
                 return None
-            # Rows of it are the tensors that `load` gives; nobody asks it for anything else.
+            # Not a tensor, but its rows are, and callers only index it.
             return cast("Tensor", HostImages(np.load(self.path / name, mmap_mode="r"), rows, decoding))
 
         intensity = Decoding("intensity", self.info.scale)
@@ -230,7 +229,7 @@ class Cohort:
         return labels, tuple(chosen["patient"])
 
     def _check_memory(self, count: int, split: str) -> None:
-        """Raises CohortError where so many images, as float32, do not fit into this machine's memory."""
+        """Raises CohortError if this number of images, as float32, does not fit into this machine's memory."""
         import psutil
 
         channels = self.info.channels + ("masks.npy" in self.info.files) + self.spec().paired_channels

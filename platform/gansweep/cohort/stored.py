@@ -1,7 +1,7 @@
-"""Images as a cohort stores them, in 8 or 16 bits a pixel: rows of them become float32 when they are needed.
+"""Images in a cohort's stored form, 8 or 16 bits per pixel. Rows are converted to float32 when they are indexed.
 
-Both kinds are indexed as the tensor that `Cohort.load` gives, and give its numbers bit for bit: on the device that has
-them (`ResidentImages`), or from the memory-mapped file (`HostImages`), for cohorts that no device has room for.
+`ResidentImages` are in the memory of a device. `HostImages` are in a memory-mapped file, for cohorts that are too large
+for the device. Indexing either gives the same values, bit for bit, as indexing the tensor of `Cohort.load`.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ _CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Decoding:
-    """How stored values become float32.
+    """Conversion of stored values to float32.
 
     Args:
-        kind: `intensity`: from [0, scale] to [-1, 1]; `mask`: to {0, 1}; `none`: they are float32 already.
-        scale: the stored value of intensity 1.
+        kind: `intensity`: from [0, scale] to [-1, 1]; `mask`: to {0, 1}; `none`: values are already float32.
+        scale: stored value of intensity 1.
     """
 
     kind: Literal["intensity", "mask", "none"]
     scale: int = 1
 
     def __call__(self, values: Tensor) -> Tensor:
-        """Float32 of stored values; those of 16 bits are given as int16, for torch hardly knows uint16."""
+        """Converts stored values to float32. Values of 16 bits are passed as int16: torch hardly supports uint16."""
         if self.kind == "none":
             return values
         if values.dtype == torch.int16:
@@ -41,8 +41,9 @@ class Decoding:
         unit = values.to(torch.float32)
         if self.kind == "mask":
             return (unit >= MASK_COVER).float()
-        # By a tensor: CUDA multiplies by the inverse of a number, which rounds differently.
-        return unit / torch.full((), self.scale, dtype=torch.float32, device=values.device) * 2 - 1
+        # Divided by a tensor, because CUDA multiplies by the inverse of a number, which rounds differently.
+        scale = torch.full((), self.scale, dtype=torch.float32, device=values.device)
+        return unit / scale * 2 - 1
 
 
 class ResidentImages:
@@ -50,7 +51,7 @@ class ResidentImages:
 
     Args:
         values: `[N, C, H, W]` int16 (for uint16), uint8 or float32.
-        decoding: of the values.
+        decoding: conversion of the values.
     """
 
     def __init__(self, values: Tensor, decoding: Decoding) -> None:
@@ -63,22 +64,22 @@ class ResidentImages:
         return len(self._values)
 
     def __getitem__(self, index: Any) -> Tensor:
-        """Float32 images, on the device."""
+        """Returns images as float32, on the device."""
         return self._decoding(self._values[index])
 
     def to(self, device: torch.device) -> ResidentImages:
-        """The same images on `device`."""
+        """Returns the same images on `device`."""
         return ResidentImages(self._values.to(device), self._decoding)
 
 
 class HostImages:
-    """Stored images in host memory or in a memory-mapped file, wanted on a device.
+    """Stored images in host memory or in a memory-mapped file, whose rows are sent to a device.
 
     Args:
         array: `[M, C, H, W]` uint16, uint8 or float32.
-        rows: `[N]` which rows of the array these are.
-        decoding: of the values.
-        device: where rows of it are wanted.
+        rows: rows of the array that belong to these images, `[N]`.
+        decoding: conversion of the values.
+        device: device to which rows are sent.
     """
 
     def __init__(
@@ -95,32 +96,34 @@ class HostImages:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all images as they are stored."""
+        """Size of all images in their stored form, in bytes."""
         return len(self) * int(np.prod(self.shape[1:])) * self._array.itemsize
 
     def __getitem__(self, index: Any) -> Tensor:
-        """Float32 images, on the device. An index on a GPU makes the host wait for it."""
-        return self.sent(self.gathered(index.cpu() if isinstance(index, Tensor) else index))
+        """Returns images as float32, on the device. An index on a GPU makes the host wait for the GPU."""
+        if isinstance(index, Tensor):
+            index = index.cpu()
+        return self.sent(self.gathered(index))
 
     def gathered(self, index: Any) -> Tensor:
-        """Stored values of rows, on the CPU; `index` as of a tensor there."""
+        """Returns the stored values of some rows, on the CPU. A tensor `index` must be on the CPU."""
         if isinstance(index, Tensor):
             index = index.numpy()
         found = np.ascontiguousarray(self._array[self._rows[index]])
         return torch.from_numpy(found.view(np.int16) if found.dtype == np.uint16 else found)
 
     def sent(self, values: Tensor) -> Tensor:
-        """What `gathered` gave as float32, on the device; the host does not wait for the copy."""
+        """Converts the result of `gathered` to float32 on the device. The host does not wait for the copy."""
         if self.device.type == "cuda":
             values = values.pin_memory().to(self.device, non_blocking=True)
         return self._decoding(values)
 
     def to(self, device: torch.device) -> HostImages:
-        """The same images, wanted on `device`; they stay on the host."""
+        """Returns the same images on the host, with `device` as the target of their rows."""
         return HostImages(self._array, self._rows, self._decoding, device)
 
     def resident(self, device: torch.device, chunk: int = 256) -> ResidentImages | Tensor:
-        """The images moved to `device`, a few at a time; a tensor if they are float32 already."""
+        """Moves the images to `device` in chunks. Returns a tensor if they are already float32."""
         whole: Tensor | None = None
         for start in range(0, len(self), chunk):
             part = self.gathered(slice(start, start + chunk))

@@ -1,7 +1,7 @@
 """Checks that the data files of a cohort are those that ingest wrote.
 
-A cohort may be as large as a disk, and every worker of every trial opens it. So a file is hashed once per machine; the
-result is kept with the file's size, times and place on the disk, and counts as long as these are the same.
+A cohort may be very large, and every worker of every trial opens it. A file is therefore hashed once per machine. The
+result is stored with the file's size, times and inode, and is valid while these are unchanged.
 """
 
 from __future__ import annotations
@@ -21,25 +21,28 @@ if TYPE_CHECKING:
 
 __all__ = ["changed_file"]
 
-SMALL = 2**20  # bytes: smaller files are hashed each time
-RECENT = 2.0  # seconds: a file that changed so recently may change again without another time
+SMALL = 2**20
+"""Size in bytes below which files are hashed each time."""
+RECENT = 2.0
+"""Seconds after a change in which the result is not stored: a further change might not change the file's time."""
 
 
 def changed_file(folder: Path, files: Mapping[str, str], *, anew: bool = False) -> str:
-    """The name of the first file that is not what it was, or "".
+    """Returns the name of the first file whose content has changed, or "".
 
     Args:
-        folder: of the files.
-        files: SHA-256 by name.
-        anew: hash all files, whatever was found before.
+        folder: folder of the files.
+        files: expected SHA-256 by name.
+        anew: whether to hash all files again.
 
     Raises:
         OSError: a file is missing or cannot be read.
     """
     large = {name: digest for name, digest in files.items() if (folder / name).stat().st_size >= SMALL}
-    small = next((name for name, digest in files.items() if name not in large and _differs(folder, name, digest)), "")
-    if small or not large:
-        return small
+    small = {name: digest for name, digest in files.items() if name not in large}
+    changed = _first_changed(folder, small)
+    if changed or not large:
+        return changed
     place = hashlib.sha256(str(folder.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:24]
     record = cache_folder() / "verified" / f"{place}.json"
     if not anew and _recorded(record) == _stamps(folder, large):
@@ -47,25 +50,32 @@ def changed_file(folder: Path, files: Mapping[str, str], *, anew: bool = False) 
     try:
         record.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(record.with_suffix(".lock"))
-    except OSError:  # nowhere to keep the result
-        return next((name for name, digest in large.items() if _differs(folder, name, digest)), "")
+    except OSError:
+        # The cache cannot be written, so the result is not stored.
+        return _first_changed(folder, large)
     with lock:  # the other workers of this machine wait, and then read the result
         if not anew and _recorded(record) == _stamps(folder, large):
             return ""
-        stamps = _stamps(folder, large)
-        changed = next((name for name, digest in large.items() if _differs(folder, name, digest)), "")
+        before = _stamps(folder, large)
+        changed = _first_changed(folder, large)
+        unchanged_meanwhile = _stamps(folder, large) == before
         newest = max((folder / name).stat().st_ctime for name in large)
-        if not changed and stamps == _stamps(folder, large) and time.time() - newest > RECENT:
-            write_atomically(record, json.dumps(stamps).encode())
+        is_old = time.time() - newest > RECENT
+        if not changed and unchanged_meanwhile and is_old:
+            write_atomically(record, json.dumps(before).encode())
         return changed
 
 
-def _differs(folder: Path, name: str, digest: str) -> bool:
-    return sha256_of(folder / name) != digest
+def _first_changed(folder: Path, files: Mapping[str, str]) -> str:
+    """Hashes files until one differs. Returns its name, or ""."""
+    for name, digest in files.items():
+        if sha256_of(folder / name) != digest:
+            return name
+    return ""
 
 
 def _stamps(folder: Path, files: Mapping[str, str]) -> dict[str, list[str | int]]:
-    """By name the expected hash, and what changes with the content: size, times and the place on the disk."""
+    """Returns, by name, the expected hash and everything that changes with the content: size, times and inode."""
     stamps: dict[str, list[str | int]] = {}
     for name, digest in files.items():
         found = (folder / name).stat()

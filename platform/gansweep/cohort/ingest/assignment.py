@@ -174,7 +174,7 @@ def _isolated(pictures: Sequence[Picture]) -> list[bool]:
 
 
 def _inseparable_pairs(pictures: Sequence[Picture], near: Pairs) -> list[tuple[int, int]]:
-    """Pairs that must be in the same split: equal images, and near-duplicates of an isolated picture.
+    """Returns pairs that must be in the same split: equal images, and near-duplicates of an isolated picture.
 
     Two known patients may look alike. A near-duplicate of unknown origin is assumed to be the same patient, so that no
     copy of a training image is used for testing.
@@ -188,10 +188,16 @@ def _adopt_patients(hashes: Sequence[str], groups: Sequence[int], isolated: Sequ
 
     A group's hash is that of its first image with a known patient, or else of its first image.
     """
-    first: dict[int, str] = {}
-    for index in sorted(range(len(groups)), key=isolated.__getitem__):  # False sorts first, and the sort is stable
-        first.setdefault(groups[index], hashes[index])
-    return [first[group] if alone else value for group, value, alone in zip(groups, hashes, isolated, strict=True)]
+    known: dict[int, str] = {}
+    unknown: dict[int, str] = {}
+    for group, value, alone in zip(groups, hashes, isolated, strict=True):
+        (unknown if alone else known).setdefault(group, value)
+    hash_of_group = unknown | known
+    adopted = list(hashes)
+    for index, alone in enumerate(isolated):
+        if alone:
+            adopted[index] = hash_of_group[groups[index]]
+    return adopted
 
 
 def _use_given_split(
@@ -259,10 +265,12 @@ def _complete_split(
 
     # Divide the training images in the proportions that the settings give to train and the missing splits.
     train = [index for index, split in enumerate(given) if split == "train"]
-    parts = [
-        part if name in {"train", *missing} else 0.0 for name, part in zip(SPLITS, settings.fractions, strict=True)
-    ]
-    fractions = (parts[0] / sum(parts), parts[1] / sum(parts), parts[2] / sum(parts))
+    parts = dict(zip(SPLITS, settings.fractions, strict=True))
+    for name in SPLITS:
+        if name != "train" and name not in missing:
+            parts[name] = 0.0
+    total = sum(parts.values())
+    fractions = (parts["train"] / total, parts["val"] / total, parts["test"] / total)
     row = {index: number for number, index in enumerate(train)}
     pairs = [(row[i], row[j]) for i, j in inseparable if i in row and j in row]
     groups = join([hashes[index] for index in train], pairs)

@@ -26,7 +26,9 @@ Counts = dict[str, dict[str, set[str]]]
 
 def patients_by_class(labels: Sequence[str], splits: Sequence[str], patients: Sequence[str]) -> Counts:
     """Returns the patients by class and split: `counts["fahr"]["val"]`, an empty set if there are none."""
-    counts: Counts = {label: {split: set() for split in SPLITS} for label in sorted(set(labels))}
+    counts: Counts = {}
+    for label in sorted(set(labels)):
+        counts[label] = {split: set() for split in SPLITS}
     for label, split, patient in zip(labels, splits, patients, strict=True):
         if split in counts[label]:
             counts[label][split].add(patient)
@@ -41,15 +43,18 @@ def class_table(labels: Sequence[str], splits: Sequence[str], patients: Sequence
     counts = patients_by_class(labels, splits, patients)
     rows = [["class", *SPLITS]]
     for label, parts in counts.items():
-        cells = (f"{images[label, split]} ({len(parts[split])})" if parts[split] else "-" for split in SPLITS)
-        rows.append([label, *cells])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(
-            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        )
-        for row in rows
-    ]
+        row = [label]
+        for split in SPLITS:
+            patients_of_split = parts[split]
+            cell = f"{images[label, split]} ({len(patients_of_split)})" if patients_of_split else "-"
+            row.append(cell)
+        rows.append(row)
+    name_width, *widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for name, *cells in rows:
+        aligned = [cell.rjust(width) for cell, width in zip(cells, widths, strict=True)]
+        lines.append("  ".join([name.ljust(name_width), *aligned]))
+    return lines
 
 
 def check_label_text(labels: Iterable[str]) -> None:
@@ -77,7 +82,7 @@ def check_classes(labels: Sequence[str], splits: Sequence[str]) -> None:
         CohortError: a class has no images in train or in val, although other classes have.
     """
     counts = patients_by_class(labels, splits, [""] * len(labels))
-    filled = [split for split in ("train", "val") if any(parts[split] for parts in counts.values())]
+    filled = [split for split in ("train", "val") if split in splits]
     for label, parts in counts.items():
         missing = [split for split in filled if not parts[split]]
         if not missing:

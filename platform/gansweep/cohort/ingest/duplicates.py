@@ -62,22 +62,22 @@ def thumbnail_code(pixels: Array) -> Array:
 
 
 def near_pairs(codes: NDArray[np.float32], owners: Sequence[Hashable] | None = None, threshold: float = NEAR) -> Pairs:
-    """Index pairs (i < j) of pictures whose codes correlate above `threshold`.
+    """Returns index pairs (i < j) of pictures whose codes correlate above `threshold`.
 
-    No matrix of all pairs is made. Vectors of unit length that correlate above t are nearer than sqrt(2 - 2 t), and
-    so are their projections on a few axes, among which a k-d tree finds candidates. If there are too many, because
-    all pictures are alike, blocks of the matrix are computed one after the other.
+    The matrix of all pairs would be too large. Vectors of unit length that correlate above t have a distance below
+    sqrt(2 - 2 t), and so have their projections on a few axes, among which a k-d tree finds candidates. If all pictures
+    are similar, there are too many candidates, and the matrix is computed in blocks.
 
-    Of a picture with very many near-duplicates, only some pairs are given: any pair is left out only if its first
-    picture is in `MOST_PARTNERS` pairs as the first, and its second as the second.
+    For pictures with very many near-duplicates, only some pairs are returned. A pair is omitted only if its first
+    picture is the first of `MOST_PARTNERS` other pairs, and its second picture the second of as many.
 
     Args:
-        codes: `[N, D]`, of unit length.
-        owners: the owner of each picture; pictures of one owner are no pairs. None: each has its own.
-        threshold: on the correlation.
+        codes: codes of unit length, `[N, D]`.
+        owners: owner of each picture. Pictures of the same owner are not paired. None: each has its own owner.
+        threshold: minimum correlation of a pair.
 
     Returns:
-        `[P, 2]` int32, in ascending order.
+        Pairs `[P, 2]` int32, in ascending order.
     """
     owner = np.arange(len(codes)) if owners is None else _numbered(owners)
     blocks = _matrix_blocks(codes, threshold) if len(codes) <= SMALL else _candidate_blocks(codes, threshold)
@@ -94,15 +94,16 @@ def near_pairs(codes: NDArray[np.float32], owners: Sequence[Hashable] | None = N
 
 
 def _matrix_blocks(codes: NDArray[np.float32], threshold: float) -> Iterator[Pairs]:
-    """The pairs above the threshold, a block of rows of the correlation matrix at a time."""
+    """Yields the pairs above the threshold, from one block of rows of the correlation matrix at a time."""
     for start in range(0, len(codes), BLOCK):
         close = codes[start : start + BLOCK] @ codes[start:].T > threshold
-        yield np.argwhere(np.triu(close, 1)).astype(np.int32) + np.int32(start)
+        upper = np.triu(close, 1)
+        yield np.argwhere(upper).astype(np.int32) + np.int32(start)
 
 
 def _candidate_blocks(codes: NDArray[np.float32], threshold: float) -> Iterator[Pairs]:
-    """The pairs above the threshold, found by their projections on the leading principal axes."""
-    radius = math.sqrt(max(2 - 2 * threshold, 0.0)) + 1e-4  # a little more for rounding
+    """Yields the pairs above the threshold, found by their projections on the leading principal axes."""
+    radius = math.sqrt(max(2 - 2 * threshold, 0.0)) + 1e-4  # with a margin for rounding
     sample = codes[:: max(1, len(codes) // SMALL)]
     principal = np.linalg.eigh(np.cov(sample, rowvar=False))[1][:, ::-1]
     for axes in AXES:
@@ -123,7 +124,7 @@ def _candidate_blocks(codes: NDArray[np.float32], threshold: float) -> Iterator[
 
 
 def _ranks(values: NDArray[np.int32]) -> NDArray[np.int64]:
-    """How many equal values stand before each value."""
+    """Returns the number of equal values before each value."""
     order = np.argsort(values, kind="stable")
     ordered = values[order]
     ranks = np.empty(len(values), np.int64)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fnmatch
 from collections import defaultdict
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from gansweep.cohort.ingest.parallel import map_in_order
@@ -58,9 +57,14 @@ def group_by_series(
     Returns:
         (units, rejected).
     """
-    scans = [source for source in sources if format_of(source.path) == "dicom"]
-    found = list(map_in_order(partial(_scan_of, series=settings.series), scans, "reading headers", progress))
-    known = dict(zip((id(source) for source in scans), found, strict=True))
+
+    def scan_of(source: Source) -> _Scan | Rejected:
+        return _scan_of(source, settings.series)
+
+    dicom = [source for source in sources if format_of(source.path) == "dicom"]
+    found = list(map_in_order(scan_of, dicom, "reading headers", progress))
+    # By identity, because a file may be listed twice.
+    known = {id(source): scan for source, scan in zip(dicom, found, strict=True)}
     tomography = any(isinstance(scan, _Scan) and scan.tomography for scan in found)
     units: dict[str, list[Source]] = defaultdict(list)
     rejected = []
@@ -72,18 +76,21 @@ def group_by_series(
             rejected.append(Rejected.of(source, "a secondary capture among CT or MR images", bad=False))
         else:
             units[scan.series].append(source)
-    parts = (tuple(unit) for unit in units.values())
-    return [Unit(unit, {source.path: digests.get(source.path, "") for source in unit}) for unit in parts], rejected
+    made = []
+    for members in units.values():
+        own_digests = {source.path: digests.get(source.path, "") for source in members}
+        made.append(Unit(tuple(members), own_digests))
+    return made, rejected
 
 
 @dataclass(frozen=True)
 class _Scan:
-    """What the header of a DICOM file says about its place among others.
+    """Facts from the header of a DICOM file that determine how files are grouped.
 
     Args:
-        series: equal for files that are read together.
-        tomography: whether it is a CT or MR image.
-        captured: whether it is a secondary capture of no such modality.
+        series: identifier of the series, equal for files that are read together.
+        tomography: whether the file is a CT or MR image.
+        captured: whether the file is a secondary capture of another modality.
     """
 
     series: str
@@ -92,7 +99,7 @@ class _Scan:
 
 
 def _scan_of(source: Source, series: str | None) -> _Scan | Rejected:
-    """Reads a header; returns why a file is not used if it is not."""
+    """Reads the header of a file. Returns a `Rejected` if the file is not used."""
     try:
         header = read_header(source.path)
     except (ScanError, UnneededError) as error:

@@ -35,12 +35,15 @@ def identities(pictures: Sequence[Picture]) -> list[str]:
     """
     named = _first_spellings(pictures)
     without_issuer = {name for name, picture in zip(named, pictures, strict=True) if not picture.issuer}
-    return [
-        f"{picture.issuer}/{name}"
-        if name and name not in without_issuer
-        else name or picture.study or f"file {picture.source.name}"
-        for name, picture in zip(named, pictures, strict=True)
-    ]
+    found = []
+    for name, picture in zip(named, pictures, strict=True):
+        if not name:
+            found.append(picture.study or f"file {picture.source.name}")
+        elif name in without_issuer:
+            found.append(name)
+        else:
+            found.append(f"{picture.issuer}/{name}")
+    return found
 
 
 def spellings(pictures: Sequence[Picture]) -> int:
@@ -61,10 +64,11 @@ def rounded(pictures: Sequence[Picture]) -> int:
 def _first_spellings(pictures: Sequence[Picture]) -> list[str]:
     """Returns the patient of each image in its first spelling: 007 after 7 is 7."""
     first: dict[str, str] = {}
-    return [
-        first.setdefault(patient_spelling(picture.patient), picture.patient) if picture.patient else ""
-        for picture in pictures
-    ]
+    names = []
+    for picture in pictures:
+        patient = picture.patient
+        names.append(first.setdefault(patient_spelling(patient), patient) if patient else "")
+    return names
 
 
 class Pseudonyms:

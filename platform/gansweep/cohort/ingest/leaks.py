@@ -84,7 +84,9 @@ def leaks_of_bytes(sources: Sequence[Source], digests: Mapping[Path, str]) -> li
     leaks = []
     for source in sources:
         digest = digests.get(source.path)
-        if digest is None or source.split not in SPLITS or len(labels[digest]) > 1:
+        has_split = source.split in SPLITS
+        has_conflict = len(labels[digest]) > 1
+        if digest is None or not has_split or has_conflict:
             continue
         seen = first.setdefault(digest, {})
         leaks += [leak_between("bytes", other, source) for split, other in seen.items() if split != source.split]
@@ -114,8 +116,10 @@ def write_pairs(path: Path, leaks: Sequence[Leak]) -> None:
     """Writes one line per pair. Names that may identify a person are replaced by the file's position in its folder."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    sides = ("first", "second")
-    writer.writerow(["kind", *(f"{side}{part}" for side in sides for part in ("", "_label", "_split", "_image"))])
+    header = ["kind"]
+    for side in ("first", "second"):
+        header += [side, f"{side}_label", f"{side}_split", f"{side}_image"]
+    writer.writerow(header)
     labels = _labels(leaks)
     for leak in leaks:
         cells: list[str] = [leak.kind]
@@ -138,13 +142,16 @@ def drop_leaks(sources: Sequence[Source], leaks: Sequence[Leak]) -> tuple[list[S
         split = max(*leak.splits, key=SPLITS.index)
         for source in (leak.first, leak.second):
             strictest[source.path] = max(strictest.get(source.path, "train"), split, key=SPLITS.index)
-    dropped = [source for source in sources if source.path in strictest and source.split != strictest[source.path]]
-    gone = {id(source) for source in dropped}
-    kept = [source for source in sources if id(source) not in gone]
-    return kept, [
-        Rejected.of(source, f"the same image is in {strictest[source.path]}", bad=False) for source in dropped
-    ]
+    kept = []
+    rejected = []
+    for source in sources:
+        split = strictest.get(source.path, source.split)
+        if source.split == split:
+            kept.append(source)
+        else:
+            rejected.append(Rejected.of(source, f"the same image is in {split}", bad=False))
+    return kept, rejected
 
 
 def _labels(leaks: Sequence[Leak]) -> set[str]:
-    return {source.label for leak in leaks for source in (leak.first, leak.second)}
+    return {leak.first.label for leak in leaks} | {leak.second.label for leak in leaks}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from gansweep.errors import CohortError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from gansweep.cohort.ingest.reading import Picture
 
@@ -29,17 +29,15 @@ def ranges_by_class(pictures: Sequence[Picture]) -> dict[str, dict[str, object]]
         By class: `depths` (number of images by bit depth), `low` and `high` (medians of the images' darkest and
         brightest values, in Hounsfield or scanner units, or as fractions of the range for rasters).
     """
-    groups: dict[str, list[Picture]] = defaultdict(list)
-    for picture in pictures:
-        groups[picture.label].append(picture)
-    return {
-        label: {
-            "depths": dict(Counter(picture.depth for picture in group).most_common()),
+    ranges: dict[str, dict[str, object]] = {}
+    for label, group in _by_class(pictures).items():
+        depths = Counter(picture.depth for picture in group)
+        ranges[label] = {
+            "depths": dict(depths.most_common()),
             "low": round(median(picture.low for picture in group), 4),
             "high": round(median(picture.high for picture in group), 4),
         }
-        for label, group in sorted(groups.items())
-    }
+    return ranges
 
 
 def check_ranges(pictures: Sequence[Picture], bits: int | None) -> list[str]:
@@ -56,49 +54,59 @@ def check_ranges(pictures: Sequence[Picture], bits: int | None) -> list[str]:
     modality = pictures[0].modality
     depths = _depths_differ(ranges)
     used = _ranges_differ(ranges, modality)
-    usual = {max(facts["depths"], key=facts["depths"].get) for facts in ranges.values()}  # type: ignore[attr-defined,call-overload]
-    if modality == "raster" and depths and used and len(usual) > 1 and bits is None:
+    usual = {_most_common_depth(facts["depths"]) for facts in ranges.values()}
+    differs = depths and used and len(usual) > 1
+    if differs and modality == "raster" and bits is None:
         raise CohortError(
             f"classes are stored differently, so brightness would give them away: {_shown(ranges, modality)}",
             fix="say with --bits how many bits the 16-bit pictures use (12: the value 4095 is white), or convert them",
         )
-    return [
-        f"{what} differs between classes, which may give them away: {_shown(ranges, modality)}"
-        for what, differs in (("bit depth", depths), ("used range", used))
-        if differs
-    ]
+    what_differs = []
+    if depths:
+        what_differs.append("bit depth")
+    if used:
+        what_differs.append("used range")
+    shown = _shown(ranges, modality)
+    return [f"{what} differs between classes, which may give them away: {shown}" for what in what_differs]
 
 
 def difference_warnings(pictures: Sequence[Picture]) -> list[str]:
     """Returns warnings if colour, size or pixel spacing would give a class away."""
-    groups: dict[str, list[Picture]] = defaultdict(list)
-    for picture in pictures:
-        groups[picture.label].append(picture)
+    groups = _by_class(pictures)
     if len(groups) < 2:
         return []
-    colour = {label: _share(group, lambda one: one.pixels.shape[0] == 3) for label, group in sorted(groups.items())}
-    sides = {label: median(max(picture.shape) for picture in group) for label, group in sorted(groups.items())}
-    known = {label: _share(group, lambda one: isfinite(one.spacing_mm)) for label, group in sorted(groups.items())}
-    spacings = {
-        label: median(found)
-        for label, group in sorted(groups.items())
-        if (found := [picture.spacing_mm for picture in group if isfinite(picture.spacing_mm)])
-    }
-    warnings = []
-    for what, values, differs, form in (
+    colour: dict[str, float] = {}
+    sides: dict[str, float] = {}
+    known: dict[str, float] = {}
+    spacings: dict[str, float] = {}
+    for label, group in groups.items():
+        in_colour = [picture for picture in group if picture.pixels.shape[0] == 3]
+        colour[label] = len(in_colour) / len(group)
+        sides[label] = median(max(picture.shape) for picture in group)
+        known_spacings = [picture.spacing_mm for picture in group if isfinite(picture.spacing_mm)]
+        known[label] = len(known_spacings) / len(group)
+        if known_spacings:
+            spacings[label] = median(known_spacings)
+    checks = (
         ("the share of colour images", colour, _apart(colour) > SHARE, "{:.0%}"),
         ("the size of images", sides, _factor(sides) >= FACTOR, "{:g} pixels"),
         ("the share of images with known pixel spacing", known, _apart(known) > SHARE, "{:.0%}"),
         ("pixel spacing", spacings, _factor(spacings) >= SPACING_FACTOR, "{:g} mm"),
-    ):
+    )
+    warnings = []
+    for what, values, differs, form in checks:
         if differs:
             shown = "; ".join(f"{label}: {form.format(value)}" for label, value in values.items())
             warnings.append(f"{what} differs between classes, which may give them away: {shown}")
     return warnings
 
 
-def _share(group: Sequence[Picture], holds: Callable[[Picture], bool]) -> float:
-    return sum(map(holds, group)) / len(group)
+def _by_class(pictures: Sequence[Picture]) -> dict[str, list[Picture]]:
+    """Returns the images of each class, with classes in alphabetical order."""
+    groups: dict[str, list[Picture]] = defaultdict(list)
+    for picture in pictures:
+        groups[picture.label].append(picture)
+    return dict(sorted(groups.items()))
 
 
 def _apart(values: Mapping[str, float]) -> float:
@@ -110,12 +118,19 @@ def _factor(values: Mapping[str, float]) -> float:
 
 
 def _depths_differ(ranges: Mapping[str, Mapping[str, object]]) -> bool:
-    shares = [_shares(facts["depths"]) for facts in ranges.values()]
-    kinds = {kind for share in shares for kind in share}
-    return any(
-        max(share.get(kind, 0.0) for share in shares) - min(share.get(kind, 0.0) for share in shares) > SHARE
-        for kind in kinds
-    )
+    """Returns whether the fraction of images with some bit depth differs between classes."""
+    by_class = [_shares(facts["depths"]) for facts in ranges.values()]
+    depths: set[str] = set().union(*by_class)
+    for depth in depths:
+        fractions = [shares.get(depth, 0.0) for shares in by_class]
+        if max(fractions) - min(fractions) > SHARE:
+            return True
+    return False
+
+
+def _most_common_depth(depths: object) -> str:
+    assert isinstance(depths, dict)
+    return str(max(depths, key=depths.__getitem__))
 
 
 def _shares(depths: object) -> dict[str, float]:

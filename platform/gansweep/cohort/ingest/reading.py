@@ -102,13 +102,17 @@ class Picture:
     two_valued: bool
 
     def spooled(self, spool: Spool) -> Picture:
-        """The picture with its arrays in a spool."""
-        paired, mask = (None if part is None else spool.put(part) for part in (self.paired, self.mask))
-        return replace(self, pixels=spool.put(self.pixels), paired=paired, mask=mask)
+        """Returns the picture with its arrays in a spool."""
+        return replace(
+            self,
+            pixels=spool.put(self.pixels),
+            paired=None if self.paired is None else spool.put(self.paired),
+            mask=None if self.mask is None else spool.put(self.mask),
+        )
 
 
 def read_unit(unit: Unit, settings: IngestSettings) -> list[Picture | Rejected]:
-    """The pictures of one unit in the order of their positions, and the files that cannot be used.
+    """Returns the pictures of one unit in the order of their positions, and the files that cannot be used.
 
     Args:
         unit: files that `group_by_series` put together.
@@ -286,7 +290,7 @@ def _picture(
 
 
 def _hash_of(*parts: NDArray[Any] | None) -> str:
-    """A hash of some arrays, "" if all are None."""
+    """Returns a hash of some arrays, "" if all are None."""
     if all(part is None for part in parts):
         return ""
     digest = hashlib.blake2b(digest_size=16)

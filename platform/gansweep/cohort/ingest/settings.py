@@ -79,13 +79,16 @@ class IngestSettings(Frozen):
     @field_validator("split")
     @classmethod
     def _fractions_sum_to_one(cls, split: tuple[float, float, float] | None) -> tuple[float, float, float] | None:
-        if split is not None and (min(split) < 0 or split[0] <= 0 or abs(sum(split) - 1) > 1e-6):
+        if split is None:
+            return None
+        are_fractions = min(split) >= 0 and abs(sum(split) - 1) <= 1e-6
+        if not are_fractions or split[0] <= 0:
             raise ValueError("the split must be three fractions that add up to 1, the first above 0")
         return split
 
     @property
     def fractions(self) -> tuple[float, float, float]:
-        """The shares of the patients in train, val and test."""
+        """Fractions of the patients in train, val and test."""
         return self.split or DEFAULT_SPLIT
 
 
@@ -100,16 +103,16 @@ _NORMAL = re.compile(
 
 
 def ordered_classes(labels: set[str]) -> tuple[str, ...]:
-    """Class names in label order: names that mean normal first, then the others, both sorted."""
-    return tuple(sorted(labels, key=lambda name: (_NORMAL.fullmatch(name) is None, name)))
+    """Returns class names in label order: names that mean normal first, then the others, both sorted."""
+    return tuple(sorted(labels, key=lambda name: (_means_disease(name), name)))
 
 
 def positive_of(classes: tuple[str, ...], wanted: str | None) -> str:
-    """The class with the disease, which sensitivity counts.
+    """Returns the class with the disease, for sensitivity.
 
     Args:
-        classes: in label order.
-        wanted: the class that the user named; None: the last.
+        classes: class names in label order.
+        wanted: the class that the user named; None: the last class.
 
     Raises:
         CohortError: `wanted` is not a class.
@@ -122,6 +125,12 @@ def positive_of(classes: tuple[str, ...], wanted: str | None) -> str:
 
 
 def is_guess(classes: tuple[str, ...], wanted: str | None) -> bool:
-    """Whether `positive_of` had to guess: not exactly one of several class names means a disease."""
-    diseased = [name for name in classes if _NORMAL.fullmatch(name) is None]
-    return wanted is None and len(classes) > 1 and len(diseased) != 1
+    """Returns whether `positive_of` had to guess: not exactly one of several class names means a disease."""
+    if wanted is not None or len(classes) == 1:
+        return False
+    diseased = [name for name in classes if _means_disease(name)]
+    return len(diseased) != 1
+
+
+def _means_disease(name: str) -> bool:
+    return _NORMAL.fullmatch(name) is None

@@ -50,7 +50,8 @@ def draw_split(
     # A patient may have images of several classes; such patients form a stratum of their own.
     strata: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for group, indices in members.items():
-        strata[tuple(sorted({labels[index] for index in indices}))].append(group)
+        classes = {labels[index] for index in indices}
+        strata[tuple(sorted(classes))].append(group)
 
     chosen = [""] * len(groups)
     seen: set[tuple[str, str]] = set()  # splits and the classes that they have
@@ -65,7 +66,7 @@ def draw_split(
             left = len(order) - position
             candidates = empty if empty and left <= len(empty) else wanted
             missing = {name: total * fractions[SPLITS.index(name)] - assigned[name] for name in candidates}
-            name = max(candidates, key=lambda split: missing[split])
+            name = max(candidates, key=missing.__getitem__)
             assigned[name] += len(members[group])
             for index in members[group]:
                 chosen[index] = name
@@ -74,8 +75,13 @@ def draw_split(
 
 
 def _splits_without(seen: set[tuple[str, str]], stratum: tuple[str, ...], wanted: Sequence[str]) -> list[str]:
-    """Splits that have no image yet of at least one class of the stratum."""
-    return [name for name in wanted if any((name, label) not in seen for label in stratum)]
+    """Returns the splits that have no image yet of at least one class of the stratum."""
+    found = []
+    for split in wanted:
+        has_all_classes = all((split, label) in seen for label in stratum)
+        if not has_all_classes:
+            found.append(split)
+    return found
 
 
 def _check_enough(

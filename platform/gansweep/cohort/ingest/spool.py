@@ -18,7 +18,7 @@ __all__ = ["Spool", "Spooled", "spool_in"]
 
 @contextmanager
 def spool_in(folder: Path) -> Iterator[Spool]:
-    """A spool in an unnamed file of a folder, which is gone when the block ends, however it does."""
+    """Provides a spool in an unnamed file of a folder. The file is deleted when the block ends."""
     with tempfile.TemporaryFile(dir=folder) as file:
         yield Spool(file)
 
@@ -35,7 +35,7 @@ class Spool:
         self._end = 0
 
     def put(self, array: Any) -> Spooled:
-        """Writes an array; the result reads it again."""
+        """Writes an array, and returns an object that reads it."""
         data = np.ascontiguousarray(array)
         offset = self._end
         self._file.seek(offset)
@@ -44,20 +44,20 @@ class Spool:
         return Spooled(self, offset, data.shape, data.dtype.str)
 
     def read(self, offset: int, size: int) -> bytes:
-        """Some bytes of the file."""
+        """Reads `size` bytes of the file."""
         self._file.seek(offset)
         return self._file.read(size)
 
 
 @dataclass(frozen=True, slots=True)
 class Spooled:
-    """An array in a spool. NumPy reads it where an array is expected: `np.asarray(spooled)`.
+    """An array in a spool. NumPy functions read it like an array: `np.asarray(spooled)`.
 
     Args:
-        spool: where it is.
-        offset: its first byte.
-        shape: of the array.
-        kind: its NumPy type, such as `<u2`.
+        spool: the spool.
+        offset: position of the first byte.
+        shape: shape of the array.
+        kind: NumPy type of the array, such as `<u2`.
     """
 
     spool: Spool
@@ -66,9 +66,9 @@ class Spooled:
     kind: str
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
-        """The array."""
+        """Reads the array."""
         stored = np.dtype(self.kind)
         count = int(np.prod(self.shape))
-        array = np.frombuffer(self.spool.read(self.offset, count * stored.itemsize), stored, count)
-        shaped = array.reshape(self.shape)
+        content = self.spool.read(self.offset, count * stored.itemsize)
+        shaped = np.frombuffer(content, stored, count).reshape(self.shape)
         return shaped if dtype is None else shaped.astype(dtype, copy=False)

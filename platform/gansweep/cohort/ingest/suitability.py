@@ -12,6 +12,7 @@ from gansweep.cohort.sources.source import Rejected, Source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 __all__ = ["TOMOGRAPHY", "impossible", "modality_in_name", "remarks", "surveys_in", "two_valued", "useless"]
 
@@ -37,25 +38,28 @@ def surveys_in(found: Sequence[tuple[Source, Slice]]) -> list[Rejected]:
     A survey of three planes is acquired as one series to plan others. In a series of slices, the planes are parallel
     except for the tilt of the gantry.
     """
-    placed = [
-        (source, part.normal) for source, part in found if part.normal is not None and part.modality in TOMOGRAPHY
-    ]
+    placed = []
+    for source, part in found:
+        if part.normal is not None and part.modality in TOMOGRAPHY:
+            placed.append((source, part.normal))
     if len(placed) < 2:
         return []
     planes: list[list[tuple[Source, Normal]]] = []
     for source, normal in placed:
-        alike = (plane for plane in planes if abs(float(np.dot(plane[0][1], normal))) > PARALLEL)
-        plane = next(alike, None)
-        if plane is None:
-            planes.append([(source, normal)])
+        parallel = [plane for plane in planes if abs(float(np.dot(plane[0][1], normal))) > PARALLEL]
+        if parallel:
+            parallel[0].append((source, normal))
         else:
-            plane.append((source, normal))
-    largest = max(planes, key=len)
-    survey = len(largest) < MOST * len(placed)
-    others = {source.path: source for plane in planes if survey or plane is not largest for source, _ in plane}
+            planes.append([(source, normal)])
     if len(planes) == 1:
         return []
+    largest = max(planes, key=len)
+    survey = len(largest) < MOST * len(placed)
     reason = "a survey: its series has several orientations" if survey else "another orientation than its series"
+    others: dict[Path, Source] = {}
+    for plane in planes:
+        if survey or plane is not largest:
+            others |= {source.path: source for source, _ in plane}
     return [Rejected.of(source, reason, bad=False) for source in others.values()]
 
 

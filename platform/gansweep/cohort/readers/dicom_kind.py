@@ -53,11 +53,12 @@ def check_kind(dataset: Dataset, path: Path, *, derived: bool) -> None:
     modality = modality_of(dataset)
     tomography = modality in {"CT", "MR"}
     series = str(dataset.get("SeriesDescription") or "").replace("_", " ")
-    if any(_LOCALIZER.fullmatch(kind) for kind in kinds) or (tomography and _LOCALIZER_SERIES.search(series)):
+    # The description of a series is free text, which is specific enough only for CT and MR.
+    if _any_match(_LOCALIZER, kinds) or (tomography and _LOCALIZER_SERIES.search(series)):
         raise UnneededError("a localizer image", where=path.name)
     if modality in NO_ANATOMY:
         raise UnneededError(f"not an image of a patient ({sop_class(dataset)})", where=path.name)
-    if any(_SCREEN.fullmatch(kind) for kind in kinds) or (tomography and _SCREEN_SERIES.search(series)):
+    if _any_match(_SCREEN, kinds) or (tomography and _SCREEN_SERIES.search(series)):
         raise UnneededError("a screen save", where=path.name)
     if str(dataset.get("BurnedInAnnotation") or "").strip().upper() == "YES":
         raise ScanError("text burned into the image may name the patient", where=path.name)
@@ -71,11 +72,17 @@ def check_kind(dataset: Dataset, path: Path, *, derived: bool) -> None:
 
 
 def _is_derived(dataset: Dataset, kinds: list[str], modality: str) -> bool:
-    if any(_REFORMAT.fullmatch(kind) for kind in kinds[2:]):
+    if _any_match(_REFORMAT, kinds[2:]):
         return True
-    # MR has no units that a derivation could change. Lossy compression makes an image derived, but changes no units.
-    compressed = str(dataset.get("LossyImageCompression", "")) == "01"
-    return modality == "CT" and kinds[:1] == ["DERIVED"] and not compressed
+    # MR has no units that a derivation could change.
+    if modality != "CT" or kinds[:1] != ["DERIVED"]:
+        return False
+    # Lossy compression makes an image derived, but changes no units.
+    return str(dataset.get("LossyImageCompression", "")) != "01"
+
+
+def _any_match(pattern: re.Pattern[str], kinds: list[str]) -> bool:
+    return any(pattern.fullmatch(kind) for kind in kinds)
 
 
 def image_type(dataset: Dataset) -> list[str]:
@@ -91,8 +98,13 @@ def image_type(dataset: Dataset) -> list[str]:
 def modality_of(dataset: Dataset) -> str:
     """Returns the modality in capitals; for files without one that of the SOP class: CT, MR or OT."""
     modality = str(dataset.get("Modality") or "").strip().upper()
-    name = sop_class(dataset)
-    return modality or ("CT" if " CT " in f" {name} " else "MR" if " MR " in f" {name} " else "OT")
+    if modality:
+        return modality
+    words = sop_class(dataset).split(" ")
+    for known in ("CT", "MR"):
+        if known in words:
+            return known
+    return "OT"
 
 
 def is_secondary_capture(uid: str) -> bool:

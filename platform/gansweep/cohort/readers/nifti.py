@@ -49,21 +49,25 @@ def read_nifti(path: Path, plane: Plane = "axial", modality: str = "", mask: Mas
     rows, columns = ((1, 0), (2, 0), (2, 1))[2 - axis]  # the axes of axial, coronal and sagittal pictures
     pictures = slices_along(volume, plane)
     masks = [None] * len(pictures) if mask is None else list(_masks_along(mask, volume, plane, path))
-    return [
-        Slice(
+    spacing = None if loaded.zooms is None else (loaded.zooms[rows], loaded.zooms[columns])
+    guess = "" if modality else f"NIfTI does not record the modality: taken for {known}"
+    slices = []
+    for number, (picture, drawn) in enumerate(zip(pictures, masks, strict=True)):
+        one = Slice(
             pixels=np.ascontiguousarray(picture[None], np.float32),
             modality=known,
-            spacing_mm=None if loaded.zooms is None else (loaded.zooms[rows], loaded.zooms[columns]),
+            spacing_mm=spacing,
             series=str(path),
             position=float(number),
             mask=None if drawn is None else np.ascontiguousarray(drawn),
             depth=loaded.depth,
-            guess="" if modality else f"NIfTI does not record the modality: taken for {known}",
+            guess=guess,
+            # A remark is about the whole file, so only the first slice has it.
             remark="" if number else loaded.remark,
             flaws=loaded.flaws,
         )
-        for number, (picture, drawn) in enumerate(zip(pictures, masks, strict=True))
-    ]
+        slices.append(one)
+    return slices
 
 
 def load_canonical(path: Path) -> tuple[Any, tuple[float, float, float] | None]:
@@ -165,19 +169,22 @@ def _first_volume(image: Any, shape: tuple[int, ...], path: Path) -> tuple[Any, 
 
 
 def _has_size(image: Any, path: Path) -> bool:
-    """Whether a file has an affine, or else valid voxel sizes in its header; nibabel replaces sizes of 0 by 1."""
+    """Returns whether a file has an affine, or else valid voxel sizes in its header."""
     from nibabel.openers import ImageOpener
 
     header = image.header
-    if "pixdim" not in header or int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0:
+    if "pixdim" not in header:
         return True
+    if int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0:
+        return True
+    # Read again, because nibabel replaces sizes of 0 by 1.
     with ImageOpener(path) as file:
         stored = type(header).from_fileobj(file, check=False)["pixdim"][1:4]
     return all(0 < float(side) < np.inf for side in stored)
 
 
 def _voxel_size(image: Any) -> tuple[float, float, float] | None:
-    """Millimetres along the axes of an image by its affine; None if that has no valid size."""
+    """Returns millimetres along the axes of an image, from its affine; None if it has no valid size."""
     from nibabel import affines
 
     sizes = [float(side) for side in affines.voxel_sizes(image.affine)]

@@ -63,8 +63,8 @@ def columns_of(table: Path, read: Table, named: Columns, labelled: bool) -> dict
     columns = read.columns
     path = column_name(named.path or "path")
     label = column_name(named.label or "label")
-    likely = next((name for name in columns if any(word in name for word in ("path", "file", "image", "name"))), "")
-    example = f": --path-column {likely!r}" if likely else ""
+    likely = [name for name in columns if re.search("path|file|image|name", name)]
+    example = f": --path-column {likely[0]!r}" if likely else ""
     require_column(path, columns, table, f"add it, or name the column of the path with --path-column{example}")
     if labelled or named.label:
         hint = "add it, name another with --label-column, or take labels from masks with --label-from mask"
@@ -108,7 +108,8 @@ def _split_column(table: Path, read: Table, named: Columns, taken: set[str]) -> 
         for name in read.columns:
             words = {row.get(name, "") for row in read.rows} - {""}
             splits = {normal_split(word) for word in words}
-            if name not in taken and len(splits) > 1 and all(map(is_split, words)):
+            looks_like_split = len(splits) > 1 and all(is_split(word) for word in words)
+            if looks_like_split and name not in taken:
                 hint = "looks like a split and is not used; --split-column uses it"
                 logger.warning("%s: column %r %s", table.name, name, hint)
     return split

@@ -40,7 +40,9 @@ def sources_of_folders(root: Path, labelled: bool, relabel: Relabelling) -> tupl
     """
     files, others = walk(root)
     masks, alone = masks_of(files, root)
-    drawn = {path for paths in masks.values() for path in paths} | set(alone)
+    drawn = set(alone)
+    for paths in masks.values():
+        drawn |= set(paths)
     images = [path for path in files if path not in drawn]
     others += without_image(alone, root)
     if not images:
@@ -50,12 +52,13 @@ def sources_of_folders(root: Path, labelled: bool, relabel: Relabelling) -> tupl
         fix = f"name a folder that holds {known} files"
         raise CohortError(f"no images ({left_out})" if others else "no images", where=str(root), fix=fix)
     if not labelled:
-        return with_masks([Source(path, str(path.relative_to(root))) for path in images], masks), others
+        sources = [Source(path, str(path.relative_to(root))) for path in images]
+        return with_masks(sources, masks), others
 
     parts = [path.relative_to(root).parts for path in images]
     if masks and all(len(part) > 2 and is_image_folder(part[0]) for part in parts):
         # images/CLASS/file beside masks/CLASS/file
-        return with_masks(_labelled(images, [part[1:] for part in parts], root, relabel), masks), others
+        parts = [part[1:] for part in parts]
     return with_masks(_labelled(images, parts, root, relabel), masks), others
 
 
@@ -94,18 +97,23 @@ def _labelled(images: list[Path], parts: list[tuple[str, ...]], root: Path, rela
         subfolders[part[skip]] |= set(part[skip + 1 : -1][:1])
     # A folder below the class counts as a patient, which is the safe interpretation, unless it is the only one in its
     # class.
-    patients = {name for names in subfolders.values() if len(names) > 1 for name in names}
-    return [
-        Source(
+    patients: set[str] = set()
+    for names in subfolders.values():
+        if len(names) > 1:
+            patients |= names
+    sources = []
+    for path, part in zip(images, parts, strict=True):
+        class_folder, *below, _ = part[skip:]
+        patient_folder = below[0] if below and below[0] in patients else ""
+        source = Source(
             path,
             str(path.relative_to(root)),
-            label=relabel.of_folder(part[skip]),
-            folder=subject_in("/".join(part))
-            or next((name for name in part[skip + 1 : -1][:1] if name in patients), ""),
+            label=relabel.of_folder(class_folder),
+            folder=subject_in("/".join(part)) or patient_folder,
             split=normal_split(part[0]) if has_splits else "",
         )
-        for path, part in zip(images, parts, strict=True)
-    ]
+        sources.append(source)
+    return sources
 
 
 def _refuse_half_splits(parts: list[tuple[str, ...]], root: Path) -> None:
@@ -133,8 +141,10 @@ def _look_like_patients(images: list[Path], names: list[str]) -> bool:
         found = owners[name.partition("/")[0]]
         if len(found) < 2:  # a second patient shows that the folder is a class; reading more headers is not needed
             found |= _owner(path, name)
-    alone = [min(found) for found in owners.values() if len(found) == 1]
-    return len(alone) >= 3 and 2 * len(alone) > len(owners) and len(set(alone)) == len(alone)
+    single_patients = [min(found) for found in owners.values() if len(found) == 1]
+    are_most = len(single_patients) >= 3 and 2 * len(single_patients) > len(owners)
+    all_different = len(set(single_patients)) == len(single_patients)
+    return are_most and all_different
 
 
 def _owner(path: Path, name: str) -> set[str]:

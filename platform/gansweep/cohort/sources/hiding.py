@@ -53,7 +53,9 @@ def names_nobody(part: str, labels: Iterable[str] = ()) -> bool:
     # Abbreviations of one or two letters occur in many names, but two unknown ones may be a short name: LI_NA.
     long = [word for word in unknown if len(word) > 2]
     short = [word for word in unknown if len(word) == 2]
-    return not (long or len(short) > 1 or _LONG_NUMBER.search(part))
+    may_be_name = bool(long) or len(short) > 1
+    may_be_number = _LONG_NUMBER.search(part) is not None
+    return not may_be_name and not may_be_number
 
 
 def shown_name(name: str, path: Path | None, labels: Iterable[str] = ()) -> str:
@@ -77,8 +79,8 @@ def shown_name(name: str, path: Path | None, labels: Iterable[str] = ()) -> str:
         shown.append(_place(place, is_file=not depth))
     separators = [*parts[1::2], ""]
     text = "".join(part + separator for part, separator in zip(shown, separators, strict=True))
-    # A name with a line feed or an escape sequence must not act on the terminal that shows it.
-    return "".join(mark if unicodedata.category(mark) != "Cc" else "\N{REPLACEMENT CHARACTER}" for mark in text)
+    # A line feed or an escape sequence in a name must have no effect on the terminal that shows it.
+    return "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(mark) == "Cc" else mark for mark in text)
 
 
 def _place(path: Path | None, *, is_file: bool) -> str:
@@ -96,7 +98,10 @@ def _place(path: Path | None, *, is_file: bool) -> str:
 
 @lru_cache(maxsize=64)
 def _places(folder: Path, _changed_ns: int, is_file: bool) -> dict[str, int]:
-    """The place of each file (or folder) in a folder, from 1; listed again when the folder changes."""
+    """Returns the position of each file (or folder) in a folder, from 1.
+
+    `_changed_ns` is part of the cache's key, so that a changed folder is listed again.
+    """
     return {name: place for place, name in enumerate(sorted(_names(folder, is_file)), start=1)}
 
 

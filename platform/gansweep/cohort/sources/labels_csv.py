@@ -55,11 +55,17 @@ def sources_of_csv(
     for row, line in zip(read.rows, read.lines, strict=True):
         where = f"{table.name} line {line}"
         _refuse_swallowed_rows(row, list(columns.values()), where)
-        cells = {key: canonical(row.get(columns[key], "")) for key in ("path", "mask", "paired")}
-        files = {key: locate(cell if key == "path" else given(cell)) for key, cell in cells.items()}
-        label = relabel(row.get(columns["label"], "")) if labelled else ""
-        reason = _problem_of(files, locate, where, row.get(columns["label"], "") if labelled and not label else None)
-        name = cells["path"] or f"line {line}"
+        path_cell = canonical(row.get(columns["path"], ""))
+        files = {
+            "path": locate(path_cell),
+            "mask": locate(given(row.get(columns["mask"], ""))),
+            "paired": locate(given(row.get(columns["paired"], ""))),
+        }
+        label_cell = row.get(columns["label"], "")
+        label = relabel(label_cell) if labelled else ""
+        missing_label = label_cell if labelled and not label else None
+        reason = _problem_of(files, locate, where, missing_label)
+        name = path_cell or f"line {line}"
         patient = known_patient(row.get(columns["patient"], ""))
         if reason or files["path"] is None:
             existing = files["path"] if files["path"] and exists(files["path"]) else None
@@ -111,9 +117,11 @@ def _refuse_swallowed_rows(row: dict[str, str], used: Sequence[str], where: str)
 def _refuse_two_patients(source: Source, before: Sequence[tuple[int, Source]], where: str) -> None:
     """Refuses a row that gives a file another patient than an earlier row: one of the two would be a leak."""
     if not format_of(source.path):
-        return  # an array of many images, which is refused later for what it is
+        return  # a file with an array of many images, which is refused later
     for line, other in before:
-        if source.patient and other.patient and patient_spelling(source.patient) != patient_spelling(other.patient):
+        if not source.patient or not other.patient:
+            continue
+        if patient_spelling(source.patient) != patient_spelling(other.patient):
             what = f"{where}: the file has another patient than on line {line}"
             raise CohortError(what, fix="correct the rows: a file has one patient")
 
@@ -146,17 +154,24 @@ def _unlisted(root: Path, table: Table, locate: Locator, listed: set[Path]) -> t
 
     `listed` are the files of the rows.
     """
-    cells = {cell for row in table.rows for cell in row.values() if cell}
-    spellings = {spelling for cell in cells for spelling in (cell, cell.replace("\\", "/"))}
-    named = (folder / spelling for spelling in spellings for folder in locate.folders)
-    listed = listed | {path.resolve() for path in named if exists(path)}
+    cells: set[str] = set()
+    for row in table.rows:
+        cells |= {cell for cell in row.values() if cell}
+    spellings = cells | {cell.replace("\\", "/") for cell in cells}
+    named = set(listed)
+    for folder in locate.folders:
+        named |= {(folder / spelling).resolve() for spelling in spellings if exists(folder / spelling)}
     images, others = walk(root)
-    unlisted = [path for path in images if path.resolve() not in listed]
+    unlisted = [path for path in images if path.resolve() not in named]
+    # Names in another case or Unicode form are searched only if needed, because that is slow.
     if unlisted:
-        found = (locate.in_full(cell) for cell in cells)
-        listed |= {path.resolve() for path in found if path is not None and exists(path)}
-        unlisted = [path for path in unlisted if path.resolve() not in listed]
-    return unlisted, [item for item in others if item.path is None or item.path.resolve() not in listed]
+        for cell in cells:
+            path = locate.in_full(cell)
+            if path is not None and exists(path):
+                named.add(path.resolve())
+        unlisted = [path for path in unlisted if path.resolve() not in named]
+    other_files = [item for item in others if item.path is None or item.path.resolve() not in named]
+    return unlisted, other_files
 
 
 def _with_masks_beside(
@@ -169,11 +184,18 @@ def _with_masks_beside(
     """
     images = {source.path: source for source in sources if source.path.is_relative_to(root)}
     masks, _ = masks_of([*images, *beside], root)
-    listed = {path for paths in masks.values() for path in paths if path in images}
+    all_masks: set[Path] = set()
+    for paths in masks.values():
+        all_masks |= set(paths)
+    listed = all_masks & images.keys()
     reason = "is the mask of another image; name it in a column 'mask' of the CSV"
-    rejected = [Rejected.of(images[path], reason) for path in images if path in listed]
-    usable = {owner: [path for path in paths if path not in listed] for owner, paths in masks.items()}
-    usable = {owner: paths for owner, paths in usable.items() if paths and owner in images and owner not in listed}
-    taken = {path for paths in usable.values() for path in paths}
+    rejected = [Rejected.of(source, reason) for path, source in images.items() if path in listed]
+    usable: dict[Path, list[Path]] = {}
+    used: set[Path] = set()
+    for owner, paths in masks.items():
+        unlisted = [path for path in paths if path not in listed]
+        if unlisted and owner in images and owner not in listed:
+            usable[owner] = unlisted
+            used |= set(unlisted)
     kept = [source for source in sources if source.path not in listed]
-    return with_masks(kept, usable), [path for path in beside if path not in taken], rejected
+    return with_masks(kept, usable), [path for path in beside if path not in used], rejected

@@ -45,15 +45,18 @@ class Locator:
         return min(alike) if len(alike) == 1 else there
 
     def in_full(self, cell: str) -> Path | None:
-        """As a call, but only for names with their folders and suffix: other cells would name files by chance."""
+        """Returns the file that a cell names with its folders and suffix, as a call does.
+
+        Cells that are not of a path column could match shorter names by chance.
+        """
         if not cell:
             return None
-        candidates = [
-            folder / name for name in dict.fromkeys((cell, cell.replace("\\", "/"))) for folder in self.folders
-        ]
-        there = next((path for path in candidates if exists(path)), None)
-        if there is not None:
-            return there
+        candidates = [folder / cell for folder in self.folders]
+        if "\\" in cell:
+            candidates += [folder / cell.replace("\\", "/") for folder in self.folders]
+        for path in candidates:
+            if exists(path):
+                return path
         alike = self._names().paths.get(_folded(cell), set())
         return min(alike) if len(alike) == 1 else candidates[0]
 

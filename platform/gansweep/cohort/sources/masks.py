@@ -74,12 +74,14 @@ def masks_of(images: Sequence[Path], root: Path) -> tuple[dict[Path, list[Path]]
 
 def with_masks(sources: Sequence[Source], masks: Mapping[Path, Sequence[Path]]) -> list[Source]:
     """Returns the sources with their masks."""
-    return [
-        replace(source, mask=masks[source.path][0], more_masks=tuple(masks[source.path][1:]), mask_beside=True)
-        if source.path in masks
-        else source
-        for source in sources
-    ]
+    found = []
+    for source in sources:
+        if source.path in masks:
+            first, *more = masks[source.path]
+            found.append(replace(source, mask=first, more_masks=tuple(more), mask_beside=True))
+        else:
+            found.append(source)
+    return found
 
 
 def without_image(paths: Sequence[Path], root: Path) -> list[Rejected]:

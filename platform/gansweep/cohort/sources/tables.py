@@ -103,7 +103,8 @@ def _refuse_more_cells(row: dict[str, str], table: Path, line: int) -> None:
 
     The message does not show the cells, because they may name a patient.
     """
-    more: list[str] = [cell for key, cells in row.items() if key is None for cell in cells]
+    # csv.DictReader collects such cells under the key None.
+    more: list[str] = row.get(None, [])  # type: ignore[call-overload]
     if any(_stripped(cell) for cell in more):
         fix = "write a cell that contains the separator in quotes"
         raise CohortError(f"line {line} has more cells than there are columns", where=table.name, fix=fix)

@@ -47,12 +47,15 @@ def label_form(text: str) -> str:
 
     The two joiners are kept, because some scripts need them.
     """
-    text = "".join(
-        " " if unicodedata.category(mark) == "Zs" else mark
-        for mark in canonical(text)
-        if unicodedata.category(mark) != "Cf" or mark in "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"
-    )
-    return re.sub(" +", " ", text).strip()
+    joiners = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"
+    marks = []
+    for mark in canonical(text):
+        category = unicodedata.category(mark)
+        if category == "Zs":
+            marks.append(" ")
+        elif category != "Cf" or mark in joiners:
+            marks.append(mark)
+    return re.sub(" +", " ", "".join(marks)).strip()
 
 
 def may_be_missing(label: str) -> bool:
@@ -75,7 +78,7 @@ def patient_spelling(text: str) -> str:
     folded = "".join(mark for mark in canonical(text).casefold() if unicodedata.category(mark) not in {"Cc", "Cf"})
     folded = re.sub(r"^(\d+)[.,]0+$", r"\1", folded)
     folded = re.sub(r"(?<=[^\W\d_])[\s_-]+(?=\d)", "", folded)
-    return re.sub(r"\d+", lambda digits: digits[0].lstrip("0") or "0", folded)
+    return re.sub(r"0*(\d+)", r"\1", folded)  # at least one digit remains
 
 
 def look_alikes(labels: Iterable[str]) -> list[tuple[str, str]]:
@@ -94,8 +97,10 @@ def look_alikes(labels: Iterable[str]) -> list[tuple[str, str]]:
     pairs = set()
     for name in names:
         folded = name.casefold()
-        starts = [folded[:end] for end in range(3, len(folded)) if not folded[end].isalnum()]
-        others = [other for start in starts for other in by_text.get(start, [])]
+        others: list[str] = []
+        for end in range(3, len(folded)):
+            if not folded[end].isalnum():
+                others += by_text.get(folded[:end], [])
         for letters in (_letters(name), _letters(name) + "s", *_misspelled(_letters(name))):
             others += by_letters.get(letters, [])
         pairs |= {(min(name, other), max(name, other)) for other in others if other != name}
@@ -109,9 +114,16 @@ def _misspelled(word: str) -> list[str]:
     """
     if len(word) < 4 or not word.isalpha():
         return []
-    places = range(1, len(word))
-    left_out = [word[:place] + word[place + 1 :] for place in places if len(word) > 5]
-    return left_out + [word[: place - 1] + word[place] + word[place - 1] + word[place + 1 :] for place in places]
+    found = []
+    for place in range(1, len(word)):
+        before = word[: place - 1]
+        first = word[place - 1]
+        second = word[place]
+        after = word[place + 1 :]
+        found.append(before + second + first + after)
+        if len(word) > 5:
+            found.append(before + first + after)
+    return found
 
 
 def _letters(name: str) -> str:
