@@ -13,7 +13,7 @@ Recipe and space are fixed on phantoms 0 to 9 and written down in docs/log.md; p
 
 Every phantom's arm is kept in `--cache`: the run can be stopped and goes on, and several processes can share it.
 
-    python benchmarks/oracle_share.py --cache share-cache --first 0 --count 10 [--train 12]
+    python benchmarks/oracle_share.py --cache share-cache --first 0 --count 10 [--train 12] [--arms painter,diffusion]
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.planted_truths import Design, oracle, scarce_cohort  # noqa: E402
 
 CPU = torch.device("cpu")
-SAMPLES, RATIO = 128, 1.0
+SAMPLES = 128
 MEASURES = {"auroc": 1.0, "log_loss": -1.0}
 """Measures with the sign of a gain."""
 HELD_BACK = 100
@@ -95,11 +95,12 @@ class Plan:
     iterations: int
     steps: int
     seeds: int
+    ratio: float
 
     def named(self, phantom: int, arm: str) -> str:
         """A key of everything that an arm's predictions depend on."""
         config = self.config(arm).as_dict() if arm in GENERATORS else None
-        return cache.key(phantom=phantom, arm=arm, config=config, plan=vars(self), samples=SAMPLES, ratio=RATIO)
+        return cache.key(phantom=phantom, arm=arm, config=config, plan=vars(self), samples=SAMPLES)
 
     def config(self, arm: str) -> TrialConfig:
         """The configuration of a generator's arm."""
@@ -115,22 +116,28 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=150, help="of the generators")
     parser.add_argument("--steps", type=int, default=300, help="of the detectors")
     parser.add_argument("--seeds", type=int, default=2, help="detectors per arm")
+    parser.add_argument("--ratio", type=float, default=1.0, help="synthetic images per real one")
+    parser.add_argument("--arms", default=",".join(ARMS[1:-1]), help="besides the base and the oracle")
     options = parser.parse_args()
+    arms = [BASE, *options.arms.split(","), ORACLE]
+    unknown = [arm for arm in arms if arm not in ARMS]
+    if unknown:
+        parser.error(f"no arm {unknown[0]!r}; known: {', '.join(ARMS[1:-1])}")
     if options.first < HELD_BACK < options.first + options.count:
         parser.error(f"phantoms from {HELD_BACK} on are a test of their own")
     torch.set_num_threads(1)
-    plan = Plan(options.train, options.iterations, options.steps, options.seeds)
+    plan = Plan(options.train, options.iterations, options.steps, options.seeds, options.ratio)
     phantoms = range(options.first, options.first + options.count)
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.cache or Path(temporary)
-        gains = np.array([gains_of(folder, plan, phantom) for phantom in phantoms])  # [phantoms, measures, arms]
-    print(json.dumps({"benchmark": "oracle_share", **vars(plan), "phantoms": len(gains), **tabulated(gains)}))
+        gains = np.array([gains_of(folder, plan, phantom, arms) for phantom in phantoms])  # [phantoms, measures, arms]
+    print(json.dumps({"benchmark": "oracle_share", **vars(plan), "phantoms": len(gains), **tabulated(gains, arms)}))
 
 
-def gains_of(folder: Path, plan: Plan, phantom: int) -> list[list[float]]:
+def gains_of(folder: Path, plan: Plan, phantom: int, arms: list[str]) -> list[list[float]]:
     """Gains over real images alone `[measures, arms]` on one phantom."""
     said = {}
-    for arm in ARMS:
+    for arm in arms:
         path = folder / f"arm-{plan.named(phantom, arm)}.pt"
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
@@ -139,8 +146,8 @@ def gains_of(folder: Path, plan: Plan, phantom: int) -> list[list[float]]:
         said[arm] = cache.read(path)
         print(f"phantom {phantom}: {arm}", file=sys.stderr, flush=True)
     test = scene_of(folder, plan, phantom)[1]
-    scores = {arm: [sign * scored(said[arm], test, name) for name, sign in MEASURES.items()] for arm in ARMS}
-    return [[scores[arm][row] - scores[BASE][row] for arm in ARMS] for row in range(len(MEASURES))]
+    scores = {arm: [sign * scored(said[arm], test, name) for name, sign in MEASURES.items()] for arm in arms}
+    return [[scores[arm][row] - scores[BASE][row] for arm in arms] for row in range(len(MEASURES))]
 
 
 _scenes: dict[tuple[int, int], tuple[Cohort, ImageSet]] = {}
@@ -173,7 +180,7 @@ def predictions(scene: tuple[Cohort, ImageSet], plan: Plan, phantom: int, arm: s
         samples = ImageSet(oracle(Condition(labels), 10_000 + phantom), labels)
     elif arm in GENERATORS:
         samples = sampled(plan.config(arm).derive({"seed": phantom}), cohort, real)
-    detectors = [train_detector(recipe, real, samples, fraction_of_ratio(RATIO), seed, CPU) for seed in seeds]
+    detectors = [train_detector(recipe, real, samples, fraction_of_ratio(plan.ratio), seed, CPU) for seed in seeds]
     return predict(detectors, test.images, CPU)
 
 
@@ -200,8 +207,8 @@ def scored(said: Tensor, test: ImageSet, name: str) -> float:
     return mean_over_trainings(METRICS[name].compute, answers)
 
 
-def tabulated(gains: np.ndarray, replicates: int = 2000) -> dict[str, Any]:
-    """Prints the table of gains `[phantoms, measures, arms]`."""
+def tabulated(gains: np.ndarray, arms: list[str], replicates: int = 2000) -> dict[str, Any]:
+    """Prints the table of gains `[phantoms, measures, arms]`. The first arm is the base, the last the oracle."""
     rng = np.random.default_rng(0)
     drawn = gains[rng.integers(len(gains), size=(replicates, len(gains)))].mean(1)
     result: dict[str, Any] = {}
@@ -209,10 +216,12 @@ def tabulated(gains: np.ndarray, replicates: int = 2000) -> dict[str, Any]:
         f"| arm, {len(gains)} phantoms | " + " | ".join(f"gain in {m} | share of the oracle's" for m in MEASURES) + " |"
     )
     print("|---|" + "---|---|" * len(MEASURES))
-    rivals = [ARMS.index(name) for name in RIVALS.values()]
-    rows = {arm: [column] * len(MEASURES) for column, arm in enumerate(ARMS) if arm != BASE}
-    best = [max(rivals, key=lambda column: gains[:, row, column].mean()) for row in range(len(MEASURES))]
-    for arm, columns in {**rows, "best rival": best}.items():
+    rows = {arm: [column] * len(MEASURES) for column, arm in enumerate(arms) if arm != BASE}
+    rivals = [column for column, arm in enumerate(arms) if arm in RIVALS.values()]
+    if rivals:
+        means = gains.mean(0)
+        rows["best rival"] = [max(rivals, key=lambda column: means[row, column]) for row in range(len(MEASURES))]
+    for arm, columns in rows.items():
         cells = []
         for row, (name, column) in enumerate(zip(MEASURES, columns, strict=True)):
             scale = 100 if name == "auroc" else 1
