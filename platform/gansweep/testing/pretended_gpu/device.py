@@ -73,6 +73,11 @@ class PretendedGpu(TorchDispatchMode):
         self._group = group
         self._stack = ExitStack()
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Leaves out torch's wrapper of every operator, for nothing is compiled here."""
+        return False
+
     def __enter__(self) -> PretendedGpu:
         """Activates the GPU for this thread."""
         for patch in (*replacements(self._functions, self._group), *self._graphs.replacements()):
@@ -90,7 +95,7 @@ class PretendedGpu(TorchDispatchMode):
         """Refuses or counts an operator, runs it, and marks its results."""
         kwargs = kwargs or {}
         tensors = tensors_in((args, kwargs))
-        devices = [self.placement.device_of(tensor) for tensor in tensors]
+        devices = self.placement.devices_of(tensors)
         name = operators.name_of(func)
         if operators.misplaced(func, args, tensors, devices):
             found = ", ".join(f"{tuple(t.shape)} on {d.type}" for t, d in zip(tensors, devices, strict=True))
@@ -100,7 +105,7 @@ class PretendedGpu(TorchDispatchMode):
         # An operator without tensors, or a number that C++ wraps, gives a tensor on the device of the call.
         fresh = not tensors or func is torch.ops.aten.lift_fresh.default
         target = GPU if GPU in devices or (fresh and self._functions.pending == GPU) else CPU
-        generator = generator_in(args, kwargs)
+        generator = generator_in(args, kwargs) if operators.takes_generator(func) else None
         if generator is not None and generator_device(generator) != target:
             there = generator_device(generator).type
             self._ledger.refuse(
@@ -122,12 +127,17 @@ class PretendedGpu(TorchDispatchMode):
         name = operators.name_of(func)
         if operators.waits(func, args):
             self._ledger.count_wait(name)
+        if CPU in devices:
+            self._count_mixed(func, args, tensors, devices)
+        if operators.is_kernel(func) and not self._graphs.capturing:
+            self.kernels[name] += 1
+
+    def _count_mixed(self, func: Any, args: Any, tensors: list[torch.Tensor], devices: list[torch.device]) -> None:
+        """Counts what an operator with operands on both devices costs."""
         if operators.copies_cpu_index(func, args, tensors, devices):
             self._ledger.count_copy(CPU, GPU)
             self._ledger.count_wait("index on the CPU")
         if strays := operators.stray_scalars(func, tensors, devices):
-            self._ledger.count_strays(name, strays)
+            self._ledger.count_strays(operators.name_of(func), strays)
         if direction := operators.copy_direction(func, devices):
             self._ledger.count_copy(*direction)
-        if operators.is_kernel(func) and not self._graphs.capturing:
-            self.kernels[name] += 1

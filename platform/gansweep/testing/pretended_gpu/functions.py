@@ -41,8 +41,17 @@ class Functions(TorchFunctionMode):
         super().__init__()
         self.placement = placement
         self.ledger = ledger
-        self.pending = CPU
-        """Device of the tensors that the running call creates."""
+        self._running: torch.device | tuple[Any, Any] = CPU
+
+    @property
+    def pending(self) -> torch.device:
+        """Device of the tensors that the running call creates: that of its arguments, unless it says another."""
+        if not isinstance(self._running, torch.device):
+            self._running = self._device_of(self._running)
+        return self._running
+
+    def _device_of(self, arguments: Any) -> torch.device:
+        return GPU if GPU in self.placement.devices_of(tensors_in(arguments)) else CPU
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Answers queries of the device, moves tensors, and runs everything else on the CPU."""
@@ -58,10 +67,14 @@ class Functions(TorchFunctionMode):
             return self._asked(func, args, kwargs)
         if kwargs.get("device") is not None:
             return self._made(func, args, dict(kwargs))
-        on_gpu = any(placement.device_of(tensor) == GPU for tensor in tensors_in((args, kwargs)))
-        with self.making_on(GPU if on_gpu else CPU):
+        before = self._running
+        # Most calls make nothing that needs to know, so its device is looked up when it is asked for.
+        self._running = (args, kwargs)
+        try:
             out = func(*args, **kwargs)
-        if func in _NEW and on_gpu:
+        finally:
+            self._running = before
+        if func in _NEW and self._device_of((args, kwargs)) == GPU:
             if func is Tensor.new_tensor:
                 self.ledger.count_copy(CPU, GPU)
             placement.put_on_gpu(out)
@@ -89,12 +102,12 @@ class Functions(TorchFunctionMode):
     @contextmanager
     def making_on(self, device: torch.device) -> Iterator[None]:
         """Places tensors that torch creates inside the block, without an explicit device, on `device`."""
-        before = self.pending
-        self.pending = device
+        before = self._running
+        self._running = device
         try:
             yield
         finally:
-            self.pending = before
+            self._running = before
 
     def _made(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """Handles a call that specifies the device of its result."""

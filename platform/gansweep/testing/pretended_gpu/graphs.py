@@ -10,7 +10,6 @@ from unittest import mock
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
-from torch.utils._pytree import tree_map_only
 
 from gansweep.testing.pretended_gpu.operators import is_kernel
 from gansweep.testing.pretended_gpu.placement import GPU, tensors_in
@@ -218,8 +217,13 @@ class _Recording:
 
         If a tensor gets another storage later (`tensor.data = ...`), the graph keeps using the old one.
         """
-        on_gpu = self._placement.device_of
-        return tree_map_only(Tensor, lambda it: _alias(it) if on_gpu(it) == GPU else it.detach().clone(), value)
+        if isinstance(value, Tensor):
+            return _alias(value) if self._placement.device_of(value) == GPU else value.detach().clone()
+        if isinstance(value, dict):
+            return {name: self._fixed(part) for name, part in value.items()}
+        if type(value) in {list, tuple}:
+            return type(value)(self._fixed(part) for part in value)
+        return value
 
     def _note(self, operands: list[Tensor]) -> set[int]:
         """Saves the numbers of operands that existed before. Returns the keys of the storages of all operands."""
@@ -267,7 +271,6 @@ def _beneath_everything() -> Iterator[None]:
 
 
 def _alias(tensor: Tensor) -> Tensor:
-    """Another tensor at the same place in memory."""
+    """Another tensor at the same place in memory. The pretended GPU does not see this, for it runs the operator."""
     place = tensor.untyped_storage(), tensor.storage_offset(), tensor.size(), tensor.stride()
-    with _disable_current_modes():
-        return torch.empty(0, dtype=tensor.dtype).set_(*place)
+    return torch.empty(0, dtype=tensor.dtype).set_(*place)

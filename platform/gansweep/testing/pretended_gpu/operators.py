@@ -21,6 +21,7 @@ __all__ = [
     "misplaced",
     "name_of",
     "stray_scalars",
+    "takes_generator",
     "waits",
 ]
 
@@ -87,6 +88,12 @@ def name_of(func: Any) -> str:
 def is_kernel(func: Any) -> bool:
     """Returns whether the operator launches a kernel. Views and empty tensors do not."""
     return not func.is_view and name_of(func) not in _NO_KERNEL
+
+
+@cache
+def takes_generator(func: Any) -> bool:
+    """Returns whether the operator can be given a generator of random numbers."""
+    return any(str(argument.type) in {"Generator", "Optional[Generator]"} for argument in func._schema.arguments)
 
 
 def misplaced(func: Any, args: Sequence[Any], tensors: Sequence[Tensor], devices: Sequence[torch.device]) -> bool:
