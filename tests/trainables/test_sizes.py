@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from benchmarks.sizes import BIG, built_and_stepped, default_parameters
+from gansweep.training.divergence import check_samples
 from trainables import GANS
+
+
+@pytest.fixture(autouse=True)
+def _few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check of samples draws 8 images and not 32: they would take longer than the steps."""
+    monkeypatch.setattr("gansweep.training.sampling.CHUNK", 8)
+    monkeypatch.setattr("gansweep.training.loop.check_samples", partial(check_samples, each=4))
 
 
 @pytest.mark.parametrize("family", GANS)

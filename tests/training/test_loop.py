@@ -33,6 +33,13 @@ def run(config=CONFIG, reporter=None, reports=4, score=lambda _sampler, _iterati
     return reporter
 
 
+@pytest.fixture
+def _often(monkeypatch):
+    """Divergence is looked for every 10 iterations, and a phase is dead after 20 without a gradient."""
+    monkeypatch.setattr("gansweep.training.loop.CHECK_EVERY", 10)
+    monkeypatch.setattr("gansweep.training.divergence.DEAD_AFTER", 20)
+
+
 def test_reports_at_equal_fractions_of_the_budget():
     reporter = run(CONFIG.derive({"iterations": 10}), score=lambda _, iteration: {"fid": float(iteration)})
     assert [(p.index, p.iteration, p.final) for p in reporter.reports] == [
@@ -230,10 +237,12 @@ def test_no_gradient_for_long_is_death():
         run(CONFIG.derive({"iterations": 400}), gan=OneScore(spread=1.0, factor=0.0), reports=1)
 
 
+@pytest.mark.usefixtures("_often")
 def test_a_lazy_penalty_whose_constraint_holds_is_no_death():
     """Spectral normalisation keeps the slope below one, and a one-sided penalty then says nothing."""
-    satisfied = {"kind": "gradient_penalty", "one_sided": True, "norm": "linf", "interval": 2}
-    changes = {"iterations": 400, "architecture.critic_norm": "spectral", "penalty": satisfied, "n_critic": 1}
+    # An interval with which the penalty is among the updates that are looked at, at iterations 10 and 40.
+    satisfied = {"kind": "gradient_penalty", "one_sided": True, "norm": "linf", "interval": 3}
+    changes = {"iterations": 60, "architecture.critic_norm": "spectral", "penalty": satisfied, "n_critic": 1}
     reporter = run(CONFIG.derive(changes), reports=1)
     assert reporter.reports[-1].losses["penalty_loss"] == 0.0
 
@@ -273,8 +282,9 @@ def test_average_follows_its_formula():
         assert torch.equal(state["ema"]["generator"][running], state["networks"]["generator"][running])
 
 
+@pytest.mark.usefixtures("_often")
 def test_a_training_goes_on_bit_for_bit_from_a_checkpoint_between_reports():
-    """Kept at every check for divergence, here the first: iteration 100 of 130."""
+    """Kept at every check for divergence, here the first: iteration 10 of 13."""
     states = []
 
     class Killed(MemoryReporter):
@@ -284,18 +294,19 @@ def test_a_training_goes_on_bit_for_bit_from_a_checkpoint_between_reports():
             if len(states) == 1:
                 raise KeyboardInterrupt
 
-    config = CONFIG.derive({"iterations": 130})
+    config = CONFIG.derive({"iterations": 13})
     whole = run(config, reports=1)
     reporter = Killed()
     with pytest.raises(KeyboardInterrupt):
         run(config, reporter=reporter, reports=1, checkpoint_seconds=1e-9)
     again = run(config, reporter=reporter, reports=1, checkpoint_seconds=1e-9)
-    assert states == [100, 130]
+    assert states == [10, 13]
     assert again.reports[-1].losses == whole.reports[-1].losses
     for name, weights in whole.state["networks"]["generator"].items():
         assert torch.equal(again.state["networks"]["generator"][name], weights)
 
 
+@pytest.mark.usefixtures("_often")
 def test_without_an_interval_checkpoints_are_kept_at_reports_alone():
     class Counted(MemoryReporter):
         kept = 0
@@ -305,7 +316,7 @@ def test_without_an_interval_checkpoints_are_kept_at_reports_alone():
             self.kept += 1
 
     reporter = Counted()
-    run(CONFIG.derive({"iterations": 120}), reporter=reporter, reports=1)
+    run(CONFIG.derive({"iterations": 13}), reporter=reporter, reports=1)
     assert reporter.kept == len(reporter.reports) == 1
 
 
