@@ -27,6 +27,7 @@ from gansweep.config import (
     with_dotted,
 )
 from gansweep.contracts import Trainables
+from gansweep.errors import ConfigError
 
 if TYPE_CHECKING:
     import optuna
@@ -87,9 +88,13 @@ class Experiment(Frozen):
         """Returns the configuration of `trial`.
 
         Raises:
-            ConfigError: no trial configuration has one of the overrides.
+            ConfigError: no trial configuration has one of the overrides, or the space returns something else.
         """
-        return self.space(trial).derive(self.overrides)
+        found = self.space(trial)
+        if not isinstance(found, TrialConfig):
+            what = f"the space returned {type(found).__name__}, not a TrialConfig"
+            raise ConfigError(what, where=f"experiment {self.name}", fix="return TrialConfig(...) on every path")
+        return found.derive(self.overrides)
 
     def with_settings(self, settings: Mapping[str, Any]) -> Experiment:
         """Returns a copy with dotted keys set.

@@ -36,6 +36,9 @@ __all__ = [
 ]
 
 
+LARGEST_SEED = 2**31 - 1
+"""NumPy's generators take seeds of 32 bits, and the numbers of trials and repeats are added to a seed."""
+
 Placement = Literal["pack", "spread"]
 
 
@@ -151,7 +154,7 @@ class SweepOptions(TrainingOptions):
     freeze_critic: int = Field(
         0, ge=0, description="With --start-from: number of the critic's first blocks that are not trained."
     )
-    seed: int = Field(0, ge=0, description="Seed of every random choice.")
+    seed: int = Field(0, ge=0, le=LARGEST_SEED, description="Seed of every random choice.")
     resume: bool = Field(False, description="Continue the sweep of this name.")
     tensorboard: bool = Field(False, description="Log trials to TensorBoard, in STORE/tensorboard.")
     mlflow: bool = Field(False, description="Log trials to MLflow, at MLFLOW_TRACKING_URI.")
@@ -174,6 +177,14 @@ class SweepOptions(TrainingOptions):
     def _from_file(cls, storage: str) -> str:
         """Reads `@FILE`: everybody on a machine sees a command line, and everybody on the cluster that of a job."""
         return resolve_reference(storage)
+
+    @field_validator("storage")
+    @classmethod
+    def _named(cls, storage: str) -> str:
+        """Refuses an empty text, which would be the current folder: often a variable that was not set."""
+        if not storage.strip():
+            raise ValueError("is empty")
+        return storage
 
     @field_validator("start_from")
     @classmethod
@@ -221,7 +232,7 @@ class RepeatOptions(RetrainingOptions):
     )
     repeats: int = Field(3, ge=2, description="Fresh trainings of each, including earlier ones.")
     # Different from the seeds of `confirm` (from 10 000), whose trainings must be new.
-    seed: int = Field(20_000, ge=0, description="First of the fresh seeds.")
+    seed: int = Field(20_000, ge=0, le=LARGEST_SEED, description="First of the fresh seeds.")
 
 
 class ReplayOptions(Frozen):
@@ -241,7 +252,7 @@ class ReplayOptions(Frozen):
     seeds: int = Field(20, ge=20, description="Number of simulations of each.")
     budget: float = Field(0.5, gt=0.0, le=1.0, description="Compare at this fraction of the time that all trials took.")
     concurrent: int = Field(1, ge=1, description="Number of trials at once.")
-    seed: int = Field(0, ge=0, description="Seed of every random choice.")
+    seed: int = Field(0, ge=0, le=LARGEST_SEED, description="Seed of every random choice.")
 
 
 class AblateOptions(RetrainingOptions):
@@ -264,7 +275,7 @@ class AblateOptions(RetrainingOptions):
     )
     repeats: int = Field(3, ge=2, description="Fresh trainings of the leader and of each variant.")
     # Away from the seeds of `confirm` (from 10 000) and `repeat` (from 20 000).
-    seed: int = Field(30_000, ge=0, description="First of the fresh seeds.")
+    seed: int = Field(30_000, ge=0, le=LARGEST_SEED, description="First of the fresh seeds.")
 
 
 class ConfirmSettings(Frozen):
@@ -285,7 +296,7 @@ class ConfirmSettings(Frozen):
     )
     pool: bool = Field(False, description="Also add arms with the images of all leaders together.")
     samples: int = Field(512, ge=2, description="Images drawn from each generator; of pooled ones in all.")
-    seed: int = Field(10_000, ge=0, description="First of the fresh seeds.")
+    seed: int = Field(10_000, ge=0, le=LARGEST_SEED, description="First of the fresh seeds.")
 
     @field_validator("ratios")
     @classmethod
@@ -334,7 +345,7 @@ class AnswerOptions(CheckpointOptions):
     workers_per_trial: int = Field(1, ge=1, description="Ray Train workers per training.")
     gpus_per_worker: float = Field(0.0, ge=0.0, description="GPUs per worker; with 0.5, two trials share one.")
     settings: FixedSettings = Field(default_factory=dict, alias="set")
-    seed: int = Field(0, ge=0, description="Seed of every random choice.")
+    seed: int = Field(0, ge=0, le=LARGEST_SEED, description="Seed of every random choice.")
     even_if_hopeless: bool = Field(False, description="Search even if there are too few patients to show an effect.")
 
 
@@ -355,7 +366,7 @@ class GenerateOptions(Frozen):
     label: str | None = Field(
         None, description="Class of the images; default: each in turn.", json_schema_extra={"metavar": "L"}
     )
-    seed: int = Field(0, ge=0, description="Seed of every random choice.")
+    seed: int = Field(0, ge=0, le=LARGEST_SEED, description="Seed of every random choice.")
     cohort: Path | None = Field(
         None, description="Real images, for families that start from them.", json_schema_extra={"metavar": "DIR"}
     )
@@ -391,7 +402,7 @@ class ScoreOptions(Frozen):
         json_schema_extra={"metavar": "DIR"},
     )
     size: int = Field(64, description="Size in pixels if REAL is a folder. A cohort has its own.")
-    seed: int = Field(0, ge=0, description="Seed of every random choice.")
+    seed: int = Field(0, ge=0, le=LARGEST_SEED, description="Seed of every random choice.")
 
 
 class JobOptions(Frozen):

@@ -142,7 +142,7 @@ def _parsed(value: Any, name: str, field: FieldInfo) -> Any:
     kind = next((part for part in parts if get_origin(part) in (tuple, dict)), None)
     if get_origin(kind) is dict:
         # Values of a map are words, which YAML would turn into numbers and booleans; the model reads them itself.
-        return (value or {}) if get_args(kind)[1] is str else parse_settings(value)
+        return (value or {}) if get_args(kind)[1] is str else parse_settings(value, option_of(name, field))
     if _is_dicts(kind):
         return tuple(parse_group(text, option_of(name, field)) for text in value or ())
     if kind is None:

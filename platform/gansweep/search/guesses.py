@@ -5,16 +5,14 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any
 
-from optuna.distributions import CategoricalDistribution
-
-from gansweep.errors import ConfigError, GansweepError, unknown_name
+from gansweep.errors import ConfigError, unknown_name
 from gansweep.search.parameters import DrawnTrial, SpaceParameters, contains
+from gansweep.search.space_checks import allowed_values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import optuna
-    from optuna.distributions import BaseDistribution
 
     from gansweep.experiment import Experiment
 
@@ -63,11 +61,13 @@ def _guessed(
         name = space.named(key)
         if name is None:
             raise unknown_name("parameter", key, space.keys, where=_WHERE)
+        if name in found:
+            raise ConfigError(f"{key} is given twice, as {name} too", where=_WHERE, fix="leave out one of the two")
         if name in fixed:
             raise ConfigError(f"{key} is fixed by --set", where=_WHERE, fix="leave it out of one of the two")
         distribution = space.distributions[name]
         if not contains(distribution, value):
-            raise ConfigError(f"{key} = {value!r} is not in the space", where=_WHERE, fix=_allowed(distribution))
+            raise ConfigError(f"{key} = {value!r} is not in the space", where=_WHERE, fix=allowed_values(distribution))
         found[name] = value
     if idle := sorted(found.keys() - used_parameters(experiment, found)):
         others = ", ".join(f"{key}={value}" for key, value in found.items() if key not in idle)
@@ -84,14 +84,8 @@ def used_parameters(experiment: Experiment, guess: Mapping[str, Any]) -> set[str
         trial = DrawnTrial(guess, draws)
         try:
             experiment.config(trial)  # type: ignore[arg-type]
-        except (GansweepError, ValueError):
+        except (Exception, SystemExit):  # noqa: S112
             continue  # this draw is refused; whether the guess is refused shows when it is proposed
         finally:
             asked |= trial.params.keys()
     return asked
-
-
-def _allowed(distribution: BaseDistribution) -> str:
-    if isinstance(distribution, CategoricalDistribution):
-        return f"choose one of {', '.join(map(str, distribution.choices))}"
-    return f"choose one from {distribution.low:g} to {distribution.high:g}"  # type: ignore[attr-defined]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import (
@@ -59,7 +60,11 @@ class DrawnTrial:
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
         """Suggests a value as Optuna does."""
-        return self._suggest(name, CategoricalDistribution(choices))
+        with warnings.catch_warnings():
+            # Optuna warns of choices that a study cannot store. A sweep refuses them.
+            warnings.simplefilter("ignore", UserWarning)
+            distribution = CategoricalDistribution(choices)
+        return self._suggest(name, distribution)
 
     def _suggest(self, name: str, distribution: BaseDistribution) -> Any:
         if name not in self.params:
@@ -113,7 +118,7 @@ class SpaceParameters:
     """
 
     def __init__(self, experiment: Experiment, fixed: Mapping[str, Any] | None = None, *, draws: int = _DRAWS) -> None:
-        self.refusal: Exception | None = None
+        self.refusal: BaseException | None = None
         """The first that the space raised, if it raised."""
         self._experiment = experiment
         self._fixed = fixed or {}
@@ -186,7 +191,7 @@ class SpaceParameters:
     def _look(self, trial: DrawnTrial) -> None:
         try:
             config = flat_config(self._experiment.space(WithFixed(trial, self._fixed)))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self.refusal = self.refusal or error
             return  # a refused draw gives no information; the reason is reported elsewhere
         self._draws += 1

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gansweep.errors import GansweepError, unknown_name
+from gansweep.search.aims import check_objectives
 from gansweep.search.parameters import SpaceParameters
 from gansweep.search.samplers import check_constraints, check_sampler
+from gansweep.search.space_checks import check_first_trials, check_parameters
 from gansweep.search.spaces import users_code
 
 if TYPE_CHECKING:
@@ -45,13 +47,18 @@ def precheck(experiment: Experiment, cohort: Cohort, check: Callable[[TrialConfi
         space: the user's name for the space.
 
     Raises:
-        ConfigError: a detector (see `check_detector`) or feature extractor that cannot be used, an unknown segmenter, a
-            scheduler's metric that is no objective, a sampler that cannot search the space, or a space whose every
+        ConfigError: a detector (see `check_detector`) or feature extractor that cannot be used, an unknown segmenter,
+            an objective that no trial reports, a scheduler's metric that is no objective, a sampler that cannot search
+            the space, parameters that cannot be stored, first trials that are not in the space, or a space whose every
             proposal raises or cannot be trained.
     """
     _check_scoring(experiment, cohort)
+    check_objectives(experiment.objectives, cohort.spec())
+    parameters = SpaceParameters(experiment)
+    check_parameters(parameters, where=f"space {space}")
+    check_first_trials(experiment, parameters)
     _rehearse(experiment, check, space)
-    _check_search(experiment)
+    _check_search(experiment, parameters)
 
 
 def _check_scoring(experiment: Experiment, cohort: Cohort) -> None:
@@ -76,11 +83,11 @@ def _check_known(kind: str, name: str, registry: Mapping[str, object]) -> None:
         raise unknown_name(kind, name, registry, where=f"scoring.{kind}")
 
 
-def _check_search(experiment: Experiment) -> None:
+def _check_search(experiment: Experiment, parameters: SpaceParameters) -> None:
     from gansweep.search.schedulers import Compared, check_scheduler
 
     objectives = [objective.name for objective in experiment.objectives]
-    fixed = SpaceParameters(experiment).fixed(experiment.overrides)
+    fixed = parameters.fixed(experiment.overrides)
     check_constraints(experiment.sampler, experiment.constraints)
     check_sampler(experiment.sampler, objectives, SpaceParameters(experiment, fixed))
     check_scheduler(Compared.of(experiment))

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from gansweep.errors import ConfigError, unknown_name
-from gansweep.scoring.metrics.registry import METRICS
+from gansweep.errors import ConfigError
+from gansweep.search.aims import check_score
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,9 +26,6 @@ _SAME_IN_EVERY_TRIAL = frozenset({"gp", "cma-es", "qmc"})
 
 _CONSTRAINED = ("tpe", "gp", "nsga-ii", "nsga-iii")
 """Samplers that learn to keep constraints."""
-
-_VARIANTS = ("_difference", "_real_only", "_matched", "_floor")
-"""Endings of what is reported beside a metric."""
 
 _OTHERS = "choose tpe, nsga-ii or random"
 
@@ -131,12 +128,7 @@ def check_constraints(kind: str, constraints: Sequence[Constraint]) -> None:
         ConfigError: a score that no trial has, or a sampler that takes no constraints.
     """
     for constraint in constraints:
-        base = constraint.score
-        for suffix in _VARIANTS:
-            base = base.removesuffix(suffix)
-        if base not in {"seconds_per_iteration", *(name for name, metric in METRICS.items() if metric.trial)}:
-            known = ["seconds_per_iteration", *(name for name, metric in METRICS.items() if metric.trial)]
-            raise unknown_name("score", constraint.score, known, where="constraints")
+        check_score(constraint.score, where="constraints", also=["seconds_per_iteration"])
     if constraints and kind not in (*_CONSTRAINED, "nsga2"):
         what = f"{kind} takes no constraints, and there are {len(constraints)}"
         raise ConfigError(what, where="sampler", fix=f"choose one of {', '.join(_CONSTRAINED)}")

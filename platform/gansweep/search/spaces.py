@@ -134,6 +134,8 @@ def _not_recorded(path: Path, info: SweepInfo) -> str:
 def users_code(where: str) -> Iterator[None]:
     """Converts exceptions from a user's code to one-line errors while the block runs. Our own errors are passed on.
 
+    Code that ends the process (`sys.exit`) is converted too: the sweep would end without a word.
+
     Args:
         where: description of the code.
 
@@ -144,9 +146,11 @@ def users_code(where: str) -> Iterator[None]:
         yield
     except GansweepError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         ours = (str(Path(__file__).parents[1]), sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), "<")
-        theirs = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(ours)]
+        frames = traceback.extract_tb(error.__traceback__)
+        # Compiled modules name source files that are not there.
+        theirs = [frame for frame in frames if not frame.filename.startswith(ours) and Path(frame.filename).is_file()]
         line = f" ({theirs[-1].filename}, line {theirs[-1].lineno})" if theirs else ""
         what = ": ".join(filter(None, (type(error).__name__, str(error))))
         if isinstance(error, ValidationError):

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from gansweep.errors import ConfigError, unknown_name
+from gansweep.search.aims import check_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -41,9 +42,10 @@ def check_stop_rules(options: SweepOptions, objectives: Sequence[Objective]) -> 
     """Refuses rules that can never be met.
 
     Raises:
-        ConfigError: a time is invalid, GPU hours are given for trials without GPUs, or a target is not of an objective.
+        ConfigError: a time is invalid, GPU hours are given for trials without GPUs, or a target is not of an
+            objective or is out of its range.
     """
-    if options.time_budget:
+    if options.time_budget is not None:
         seconds_of(options.time_budget)
     if options.max_gpu_hours is not None and not options.gpus_per_worker:
         what = "the trials use no GPU, so no GPU hours are counted"
@@ -52,6 +54,7 @@ def check_stop_rules(options: SweepOptions, objectives: Sequence[Objective]) -> 
     for name in options.target:
         if name not in names:
             raise unknown_name("objective", name, names, where="--target")
+    check_values(options.target, where="--target")
 
 
 class StopRules:

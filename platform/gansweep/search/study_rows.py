@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from gansweep.errors import GansweepError
 from gansweep.search.parameters import DrawnTrial, SpaceParameters, parameters_from_json
 from gansweep.search.trial_end import excesses, trial_name, values_and_state
 from gansweep.store.schema import flat_config
@@ -210,7 +209,7 @@ def inferred_parameters(experiment: Experiment, row: TrialRow, space: SpaceParam
     trial = DrawnTrial(space.of_config(flat), random.Random(0))
     try:
         same = experiment.space(trial).derive(experiment.overrides) == row.config
-    except (GansweepError, ValueError, TypeError, KeyError):
+    except (Exception, SystemExit):  # whatever the space raises for values that it did not make
         same = False
     if not same:
         log.info("trial %s: its parameters cannot be told from its row; the sampler goes on without them", row.trial_id)
