@@ -65,3 +65,16 @@ def test_what_is_derived_is_built_again_and_nothing_is_missing(store, capfd, der
     assert (status, told) == (0, [])
     found = json.loads(out)
     assert (len(found) if verb == "leaderboard" else sum(found["counts"].values())) == 6
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"leaders": [{"trial_id": "0001"}]}', bytes(range(256))])
+@pytest.mark.parametrize("verb", ["status", "leaderboard"])
+def test_a_damaged_result_of_confirm_is_told_after_the_rest(store, capfd, content, verb):
+    (store / "confirm.json").write_bytes(content)
+    status, out, told = run(capfd, verb, store)
+    assert status == 2
+    assert len(told) == 1
+    assert told[0].startswith(f"error: {store}/confirm.json: ")
+    assert told[0].endswith("; put back a copy of it")
+    assert "Not known: confirm.json, the result of `gansweep confirm`, cannot be read." in out
+    assert "6" in out

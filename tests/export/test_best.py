@@ -23,7 +23,8 @@ from gansweep.export.evidence import Evidence, search_evidence
 from gansweep.export.loading import load_generator
 from gansweep.export.record import read_record
 from gansweep.options import Attribution
-from gansweep.search.answer import RESULT, confirmed
+from gansweep.search.answer import confirmed
+from gansweep.search.confirmation_file import RESULT
 from gansweep.store.schema import TrialRow
 from gansweep.store.store import Store
 from trainables import TRAINABLES

@@ -16,7 +16,7 @@ from gansweep.report.confirmation_figures import arm_rows, confusion_tables, roc
 from gansweep.report.html import report_html, write_report
 from gansweep.report.provenance import command_of, provenance
 from gansweep.scoring.statistics.curves import arm_curves
-from gansweep.search.answer import RESULT
+from gansweep.search.confirmation_file import RESULT
 from gansweep.store.store import Store
 from tests.report.example_sweep import make_info, run_trial
 from tests.report.test_html import _chromium

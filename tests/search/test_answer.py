@@ -16,7 +16,8 @@ from gansweep.report.dashboard import prepare_dashboard
 from gansweep.report.html import conclusions, report_html
 from gansweep.report.status import as_document, sweep_status
 from gansweep.scoring.statistics.proportions import cases_needed, detectable, difference_interval
-from gansweep.search.answer import RESULT, answer, confirmed, of_training, so_far
+from gansweep.search.answer import answer, confirmed, of_training, so_far
+from gansweep.search.confirmation_file import RESULT
 from gansweep.store.schema import TrialRow
 from gansweep.store.store import Store
 from tests.report.example_sweep import make_info, run_trial
@@ -268,7 +269,15 @@ def note_of(study: optuna.Study) -> str:
 
 
 def test_a_damaged_result_is_told_and_costs_no_more(confirmed_sweep: Store) -> None:
-    for content in (b"{", b"[]", b"{}", b"null"):
+    whole = json.loads(confirmed_sweep.read_bytes(RESULT))
+    leader = whole["leaders"][0]
+    claim = next(iter(leader["comparisons"].values()))["accuracy"]
+    swapped = json.dumps(whole).replace(json.dumps(claim["verdict"]), '"perhaps"')
+    broken = [{**whole, "leaders": [{key: leader[key] for key in leader if key != lost}]} for lost in leader]
+    kept = {"config", "trainings", "curves", "rivals", "best_rival", "over_rival"}  # not in every version
+    contents = [b"", b"{", b"[]", b"{}", b"null", b"[" * 100_000, bytes(range(256)), swapped.encode()]
+    contents += [json.dumps(one).encode() for one, lost in zip(broken, leader, strict=True) if lost not in kept]
+    for content in contents:
         confirmed_sweep.write_bytes(RESULT, content)
         assert (
             answer(confirmed_sweep).text == "Not known: confirm.json, the result of `gansweep confirm`, cannot be read."

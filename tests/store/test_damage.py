@@ -266,6 +266,32 @@ def test_a_description_of_a_later_version_is_named(store):
     )
 
 
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"objectives": []}, "objectives = []: tuple should have at least 1 item"),
+        ({"experiment": {"reports": "many"}}, "reports = 'many' is no number above zero"),
+        ({"experiment": {"reports": 0}}, "reports = 0 is no number above zero"),
+        ({"experiment": {"scheduler": None}}, "scheduler = None is no dictionary"),
+        ({"experiment": {"overrides": [1]}}, "overrides = [1] is no dictionary"),
+        ({"experiment": {"constraints": [{"score": "fid"}]}}, "at_most or at_least"),
+    ],
+)
+def test_a_description_that_no_reader_can_use_is_named(store, changes, says):
+    path = store.local / "sweep.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(StoreError) as told:
+        Store.open(store.uri)
+    assert says in str(told.value)
+    assert str(told.value).startswith(f"{path}: ")
+
+
+def test_a_trial_without_a_row_is_named(rows):
+    (rows.local / "trials" / "trial-0002.0.parquet").unlink()
+    with pytest.raises(StoreError, match=r"trials/ has no row of 0002, which have reports; put back a copy, or"):
+        Store.open(rows.uri).check_whole()
+
+
 @pytest.mark.parametrize(("key", "value"), [("trials", -1), ("workers_per_trial", 0), ("gpus_per_worker", -0.5)])
 def test_numbers_that_no_sweep_has_are_named(store, key, value):
     path = store.local / "sweep.json"

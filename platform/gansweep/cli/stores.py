@@ -21,8 +21,10 @@ def opened(uri: str) -> Iterator[Store]:
         StoreError: there is no store; or, at the end of the block, files were left out because they are damaged. The
             rest has then been shown, and the exit status says that it is not everything.
     """
+    from gansweep.search.confirmation_file import confirmation
     from gansweep.store.store import Store
 
     store = Store.open(uri)
     yield store
     store.check_whole()
+    confirmation(store)

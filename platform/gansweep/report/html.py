@@ -19,7 +19,8 @@ from gansweep.report.memorisation import memorisation_tests
 from gansweep.report.provenance import provenance
 from gansweep.report.status import sweep_status
 from gansweep.report.tracking import ENOUGH, tracking
-from gansweep.search.answer import answer, confirmation
+from gansweep.search.answer import answer
+from gansweep.search.confirmation_file import confirmation
 from gansweep.store.artifacts import growth_paths, sheet_path
 from gansweep.store.filesystem import Files
 from gansweep.store.schema import flat_config

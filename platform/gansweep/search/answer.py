@@ -7,7 +7,6 @@ note of the Optuna study show it in the same words.
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from gansweep.errors import StoreError
 from gansweep.options import ConfirmOptions
 from gansweep.scoring.metrics.formatting import is_proportion
+from gansweep.search.confirmation_file import POOLED, RESULT, confirmation
 from gansweep.store.ranking import rank_trials
 
 if TYPE_CHECKING:
@@ -26,22 +26,15 @@ if TYPE_CHECKING:
     from gansweep.store.store import Store
 
 __all__ = [
-    "POOLED",
-    "RESULT",
     "Answer",
     "Claim",
     "answer",
     "claims_of",
-    "confirmation",
     "confirmed",
     "note_answer",
     "of_training",
     "so_far",
 ]
-
-RESULT = "confirm.json"
-POOLED = "+"
-"""Joins the trials whose samples were pooled, where `confirm.json` names one trial."""
 
 State = Literal["helps", "no evidence", "harms", "not known"]
 
@@ -109,22 +102,6 @@ def answer(store: Store) -> Answer:
     except StoreError:
         return Answer(f"Not known: {RESULT}, the result of `gansweep confirm`, cannot be read.", "not known")
     return so_far(store.latest_trials(), store.info) if found is None else confirmed(found)
-
-
-def confirmation(store: Store) -> dict[str, Any] | None:
-    """Returns the result of `gansweep confirm`, or None if it has not finished.
-
-    Raises:
-        StoreError: the file is damaged.
-    """
-    if not store.exists(RESULT):
-        return None
-    try:
-        found = json.loads(store.read_bytes(RESULT))
-        found["leaders"]
-    except (ValueError, TypeError, KeyError):
-        raise StoreError("is no result of `gansweep confirm`", where=f"{store.label}/{RESULT}") from None
-    return dict(found)
 
 
 def claims_of(result: Mapping[str, Any], metric: str) -> list[Claim]:
@@ -271,7 +248,12 @@ def _needed(best: Claim, claims: int) -> Iterator[str]:
     """Describes how many test patients would show a change that was not significant."""
     from gansweep.scoring.statistics.proportions import strictest_factor
 
-    if best.values["verdict"] != "no evidence" or not best.difference or _shown(best):
+    if (
+        best.values["verdict"] != "no evidence"
+        or not best.difference
+        or _shown(best)
+        or "detectable" not in best.values
+    ):
         return
     # Standard errors fall with the square root of the number of patients.
     ratio = float(best.values["detectable"]) * strictest_factor(claims) / abs(best.difference)

@@ -22,8 +22,9 @@ from gansweep.options import ConfirmOptions, ConfirmSettings
 from gansweep.scoring.arms import BASE, judge_arms, without_synthetic
 from gansweep.scoring.statistics.curves import arm_curves
 from gansweep.scoring.statistics.elementary import LEAST_TRAININGS
-from gansweep.search.answer import POOLED, RESULT, confirmed, note_answer
+from gansweep.search.answer import confirmed, note_answer
 from gansweep.search.cluster import check_capacity, ray_cluster
+from gansweep.search.confirmation_file import POOLED, RESULT
 from gansweep.search.prechecks import config_checker
 from gansweep.search.retraining import (
     REPORTS,

@@ -24,9 +24,10 @@ from gansweep.options import AnswerOptions, ConfirmOptions, RepeatOptions, Sweep
 from gansweep.scoring.arms import RIVALS, arm_names
 from gansweep.scoring.power import Power, Rivals, measure_rivals, power_of
 from gansweep.scoring.reference import ReferenceMaker
-from gansweep.search.answer import answer, confirmation
+from gansweep.search.answer import answer
 from gansweep.search.cluster import ray_cluster
 from gansweep.search.confirm import check_test_patients, confirm
+from gansweep.search.confirmation_file import confirmation
 from gansweep.search.prechecks import config_checker, precheck
 from gansweep.search.repeat import repeat
 from gansweep.search.spaces import load_space

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from gansweep.config import Constraint, Frozen, Objective, TrialConfig
 from gansweep.errors import StoreError
@@ -107,7 +107,7 @@ class SweepInfo(Frozen):
     space_sha256: str = ""
     space_imports: dict[str, str] = Field(default_factory=dict)
     cohort: CohortReference
-    objectives: tuple[Objective, ...]
+    objectives: tuple[Objective, ...] = Field(min_length=1)
     fid_features: str = ""
     trials: int = Field(0, ge=0)
     workers_per_trial: int = Field(1, ge=1)
@@ -125,10 +125,24 @@ class SweepInfo(Frozen):
     notes: dict[str, Any] = Field(default_factory=dict)
     format: int = FORMAT
 
+    @field_validator("experiment")
+    @classmethod
+    def _usable(cls, experiment: dict[str, Any]) -> dict[str, Any]:
+        """Refuses what readers of a store could not use. Earlier versions recorded fewer keys."""
+        reports = experiment.get("reports", 1)
+        if not isinstance(reports, int) or reports < 1:
+            raise ValueError(f"reports = {reports!r} is no number above zero")
+        for key in ("overrides", "scheduler", "scoring"):
+            if not isinstance(experiment.get(key, {}), dict):
+                raise ValueError(f"{key} = {experiment[key]!r} is no dictionary")
+        for constraint in experiment.get("constraints") or ():
+            Constraint.model_validate(constraint)
+        return experiment
+
     @property
     def constraints(self) -> tuple[Constraint, ...]:
         """Bounds that the sweep's sampler learned to keep."""
-        return tuple(Constraint.model_validate(item) for item in self.experiment.get("constraints", ()))
+        return tuple(Constraint.model_validate(item) for item in self.experiment.get("constraints") or ())
 
 
 @dataclass(frozen=True)

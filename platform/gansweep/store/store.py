@@ -280,14 +280,21 @@ class Store:
         return self._trials.set_aside_damaged() + self._reports.set_aside_damaged()
 
     def check_whole(self) -> None:
-        """Checks that no row or report file that was read so far had to be left out.
+        """Checks that no row or report file that was read so far had to be left out, and that no trial lacks its row.
 
         A command that shows results calls it after it has shown the rest.
 
         Raises:
-            StoreError: names the damaged files.
+            StoreError: names the damaged files, or the trials without a row.
         """
         damaged = self._trials.damaged + self._reports.damaged
+        # Reports first: a trial that begins meanwhile has its row before its first report.
+        reported = {_trial_of(entry) for entry in self._files.list("reports", ".parquet")} - {""}
+        without = sorted(reported - {_trial_of(entry) for entry in self._files.list("trials", ".parquet")})
+        if without and not damaged:
+            shown = ", ".join(without[:5]) + ", ..." * (len(without) > 5)
+            what = f"trials/ has no row of {shown}, which have reports"
+            raise StoreError(what, where=self.label, fix="put back a copy, or continue the sweep with --resume")
         if damaged:
             count = f"{len(damaged)} damaged file{'s' * (len(damaged) > 1)}"
             shown = ", ".join(damaged[:5]) + ", ..." * (len(damaged) > 5)
@@ -410,6 +417,12 @@ class Store:
     def list(self, rel: str) -> tuple[FileEntry, ...]:
         """Lists the files directly in the folder `rel`, by name."""
         return self._files.list(rel)
+
+
+def _trial_of(entry: FileEntry) -> str:
+    """Returns the trial of a row or report file; empty if the file is another."""
+    prefix, _, rest = entry.name.partition("trial-")
+    return "" if prefix else rest.partition(".")[0]
 
 
 def _frame(table: Table, order: list[str]) -> pd.DataFrame:
