@@ -11,7 +11,7 @@ from gansweep.distributed import mean_over_workers, sum_over_workers
 from gansweep.testing.gpu_contract import check_on_gpu, check_on_two_gpus, on_gpu
 from gansweep.testing.images import shapes
 from gansweep.testing.pretended_gpu.device import DeviceMismatch
-from trainables import GANS, TRAINABLES
+from trainables import AUGMENTATIONS, CONDITIONINGS, GANS, LOSSES, PENALTIES, TRAINABLES
 from trainables.gans.dcgan import Dcgan
 
 DATA, SPEC = shapes(count=20, size=16)
@@ -73,6 +73,36 @@ class Gradient(Dcgan):
         return loss + 0.0 * sum_over_workers(loss.cpu()).to(loss.device), scalars
 
 
+class OfLoss(LOSSES["hinge"]):
+    def critic(self, real, fake, labels):
+        return super().critic(real, fake, labels) + torch.ones(3).mean()
+
+
+class OfPenalty(PENALTIES["r1"]):
+    def penalties(self, context):
+        values, norms = super().penalties(context)
+        return values + torch.zeros(len(values)), norms
+
+
+class KeptByPenalty(PENALTIES["r1"]):
+    """A tensor that no module knows of, so that nothing moves it."""
+
+    def penalties(self, context):
+        values, norms = super().penalties(context)
+        self.seen = getattr(self, "seen", torch.zeros(1)) + 1
+        return values * self.seen, norms
+
+
+class OfAugmentation(AUGMENTATIONS["diffaugment"]):
+    def forward(self, images, draws, masks=0):
+        return super().forward(images + torch.zeros(images.shape), draws, masks)
+
+
+class OfConditioning(CONDITIONINGS["concat"]):
+    def code(self, labels, masks):
+        return super().code(labels, masks) + torch.zeros(len(labels), 2)
+
+
 def planted(family):
     return replace(TRAINABLES, gans={**GANS, "dcgan": family})
 
@@ -95,6 +125,22 @@ CONFIG = on_gpu("dcgan", SPEC, TRAINABLES)[0]
 def test_what_is_planted_is_found(family, error, told):
     with pytest.raises(error, match=told):
         check_on_gpu(CONFIG, SPEC, DATA, planted(family))
+
+
+@pytest.mark.parametrize(
+    ("registry", "key", "name", "planted_class", "error"),
+    [
+        ("losses", "loss.kind", "hinge", OfLoss, AssertionError),
+        ("penalties", "penalty.kind", "r1", OfPenalty, DeviceMismatch),
+        ("penalties", "penalty.kind", "r1", KeptByPenalty, DeviceMismatch),
+        ("augmentations", "augmentation.kind", "diffaugment", OfAugmentation, DeviceMismatch),
+        ("conditionings", "conditioning", "concat", OfConditioning, DeviceMismatch),
+    ],
+)
+def test_what_is_planted_in_a_part_is_found(registry, key, name, planted_class, error):
+    parts = {**getattr(TRAINABLES, registry), name: planted_class}
+    with pytest.raises(error, match=r"test_gpu_contract\.py:\d+|same device|number on the CPU"):
+        check_on_gpu(CONFIG.derive({key: name}), SPEC, DATA, replace(TRAINABLES, **{registry: parts}))
 
 
 def test_an_honest_one_passes():
