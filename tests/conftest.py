@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,38 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
     return ByFile(config, log)
 
 
+def _shares_ray(item: pytest.Item) -> bool:
+    mark = item.get_closest_marker("ray")
+    return mark is not None and bool(mark.kwargs.get("shared"))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts tests that start Ray first: they run one after another, and the others beside them."""
-    items.sort(key=lambda item: not starts_ray(item.nodeid.partition("::")[0]))
+    """Puts tests that start Ray first, for they run one after another, and the others beside them.
+
+    Of these, those that share it come first.
+    """
+    items.sort(key=lambda item: (not starts_ray(item.nodeid.partition("::")[0]), not _shares_ray(item)))
+
+
+_RAY = ExitStack()
+"""What has been started for the tests marked `ray(shared=True)`. Their own `ray_cluster` joins it."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Starts Ray once for tests in a row that share it, and ends it before any other test."""
+    if not _shares_ray(item):
+        _RAY.close()
+        return
+    import ray
+
+    from gansweep.search.cluster import ray_cluster
+
+    if not ray.is_initialized():
+        _RAY.enter_context(ray_cluster())
+
+
+@pytest.hookimpl(trylast=True)  # after the fixtures of an interrupted test, which may need it
+def pytest_sessionfinish() -> None:
+    """Ends Ray."""
+    _RAY.close()

@@ -30,7 +30,7 @@ def test_storage_is_tried_and_left_clean(tmp_path, nobody_there):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.ray
+@pytest.mark.ray(shared=True)
 def test_says_how_many_trials_fit_this_machine():
     fits = {finding.name: finding for finding in examine(Footprint(workers=1))}["a sweep"]
     assert fits.verdict in {"ok", "warning"}

@@ -158,7 +158,7 @@ def test_the_command_shows_the_table_and_writes_the_picture(
     assert json.loads(capfd.readouterr().out)["against"] == "0000"
 
 
-@pytest.mark.ray
+@pytest.mark.ray(shared=True)
 @pytest.mark.timeout(400)
 def test_what_is_missing_is_trained_and_kept(store: Store, experiment: Experiment, tmp_path: Path) -> None:
     keep_all(store)

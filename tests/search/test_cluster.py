@@ -105,7 +105,7 @@ def test_placement_reaches_the_workers() -> None:
     assert asked == {"CPU": 1, "GPU": 1, "accelerator_type:H100": 0.001} == footprint.bundle
 
 
-@pytest.mark.ray
+@pytest.mark.ray(shared=True)
 def test_waiting_for_nodes_that_never_come_is_bounded() -> None:
     with ray_cluster() as nodes:
         started = time.monotonic()

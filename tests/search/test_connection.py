@@ -69,7 +69,7 @@ def test_another_server_is_no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "no Ray cluster: what listens there is no Ray cluster" in said
 
 
-@pytest.mark.ray
+@pytest.mark.ray(shared=True)
 def test_a_cluster_that_answers_is_connected_to() -> None:
     """Its head's own port, asked as `connect` asks before Ray's client does."""
     with ray_cluster():

@@ -60,7 +60,7 @@ def test_no_more_than_was_asked_for(nodes: list[dict[str, float]]) -> None:
     assert asked.groups == [1] * 4 + [0] * 4
 
 
-@pytest.mark.ray
+@pytest.mark.ray(shared=True)
 def test_what_waits_for_room_tells_the_autoscaler_and_is_withdrawn() -> None:
     from ray.util import placement_group_table
 

@@ -188,7 +188,7 @@ def test_the_command_fails_where_a_training_failed(
     assert said == ("1 of 2 trainings failed; the same command trains them again\n" if exits else "")
 
 
-@pytest.mark.ray
+@pytest.mark.ray(shared=True)
 @pytest.mark.timeout(400)
 def test_a_leader_is_trained_again_with_fresh_seeds(store: Store, experiment: Experiment, tmp_path: Path) -> None:
     with ray_cluster():

@@ -6,26 +6,25 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import optuna
 import pandas as pd
 import pytest
+import ray
 from optuna.trial import TrialState
 
 from gansweep.cohort.dataset import Cohort
 from gansweep.config import TrialConfig
 from gansweep.errors import ClusterError, CohortError, ConfigError, StoreError
 from gansweep.report.status import sweep_status
-from gansweep.search.cluster import ray_cluster
 from gansweep.search.spaces import known_spaces, load_space
 from gansweep.search.sweep import sweep
 from gansweep.store.store import Store
 from tests.values import sweep_options
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.ray(shared=True), pytest.mark.timeout(400)]
 
 SPACE = Path(__file__).with_name("tiny_space.py")
 DRIVER = """
@@ -35,18 +34,18 @@ from gansweep.options import SweepOptions
 from gansweep.search.spaces import load_space
 from gansweep.search.sweep import sweep
 logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
-space, cohort, storage, resume = sys.argv[1:]
+space, cohort, storage, trials, workers, resume = sys.argv[1:]
 options = SweepOptions(
-    cohort=cohort, storage=storage, name="s", trials=3, workers_per_trial=2, resume=resume == "resume"
+    cohort=cohort,
+    storage=storage,
+    name="s",
+    trials=int(trials),
+    workers_per_trial=int(workers),
+    concurrent=1,
+    resume=resume == "resume",
 )
 sweep(load_space(space), options)
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _cluster() -> Iterator[None]:
-    with ray_cluster():
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +115,8 @@ def test_a_stopped_trial_trains_no_further_than_its_report(
     )
     experiment = experiment.model_copy(update={"first_trials": ()})
     caplog.set_level("INFO", "gansweep")
-    store = sweep(experiment, sweep_options(cohort=cohort_path, storage=str(tmp_path), name="a", trials=6))
+    options = sweep_options(cohort=cohort_path, storage=str(tmp_path), name="a", trials=6, concurrent=1)
+    store = sweep(experiment, options)
     starts = [line for line in caplog.messages if " starts: " in line]
     assert len(starts) == 6
     assert all("lr " in line and "family" not in line for line in starts)  # what is fixed is not what varies
@@ -128,15 +128,31 @@ def test_a_stopped_trial_trains_no_further_than_its_report(
         assert store.load_study().trials[int(row.trial_id)].state == TrialState.COMPLETE
 
 
-def test_a_sweep_interrupted_again_and_again_goes_on_where_it_was(cohort_path: Path, tmp_path: Path) -> None:
-    """Each of its three trials is interrupted in another way."""
-    arguments = [sys.executable, "-c", DRIVER, f"{SPACE}:slow", str(cohort_path), str(tmp_path)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(["platform", "."])}
+@pytest.mark.parametrize(
+    ("endings", "workers"),
+    [
+        # SIGTERM acts as SIGINT does, by the handler that Tune has then set.
+        ([signal.SIGKILL, signal.SIGTERM], 1),
+        pytest.param([signal.SIGKILL, signal.SIGINT, signal.SIGTERM], 2, marks=pytest.mark.acceptance),
+    ],
+    ids=["twice", "thrice"],
+)
+def test_a_sweep_interrupted_again_and_again_goes_on_where_it_was(
+    cohort_path: Path, tmp_path: Path, endings: list[signal.Signals], workers: int
+) -> None:
+    """Each of its trials is interrupted in another way."""
+    arguments = [sys.executable, "-c", DRIVER, f"{SPACE}:slow", str(cohort_path), str(tmp_path), f"{len(endings)}"]
+    # Each driver joins the cluster, as on a cluster of one's own.
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(["platform", "."]),
+        "RAY_ADDRESS": ray.get_runtime_context().gcs_address,
+    }
     # A shell's background jobs, and so their children, ignore SIGINT until told otherwise.
     heard = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
-    for trial, how in enumerate((signal.SIGKILL, signal.SIGINT, signal.SIGTERM)):
+    for trial, how in enumerate(endings):
         driver = subprocess.Popen(
-            [*arguments, "resume" if trial else "new"],
+            [*arguments, f"{workers}", "resume" if trial else "new"],
             env=environment,
             stdout=subprocess.PIPE,
             text=True,
@@ -149,14 +165,15 @@ def test_a_sweep_interrupted_again_and_again_goes_on_where_it_was(cohort_path: P
         driver.send_signal(how)
         driver.stdout.read()
         assert driver.wait(60) != 0
-    subprocess.run([*arguments, "resume"], env=environment, check=True, timeout=300)
+    subprocess.run([*arguments, f"{workers}", "resume"], env=environment, check=True, timeout=300)
 
     store = Store.open(str(tmp_path / "s"))
     trials = store.trials()
     reports = store.reports()
     assert not trials.duplicated(["trial_id", "attempt"]).any()
-    assert list(store.latest_trials()["trial_id"]) == ["0000", "0001", "0002"]
-    for trial_id in ("0000", "0001", "0002"):
+    trial_ids = [f"{trial:04d}" for trial in range(len(endings))]
+    assert list(store.latest_trials()["trial_id"]) == trial_ids
+    for trial_id in trial_ids:
         assert list(trials.loc[trials["trial_id"] == trial_id, "status"]) == ["interrupted", "completed"]
         # Every report once, over all attempts: the second went on from the checkpoint.
         assert list(reports.loc[reports["trial_id"] == trial_id, "index"]) == [0, 1, 2, 3, 4]
@@ -220,7 +237,10 @@ def test_another_cohort_on_a_node_ends_the_sweep_in_one_line(
     """The driver's hash is not that of what the workers open."""
     monkeypatch.setattr(Cohort, "content_hash", "ab" * 32)
     with pytest.raises(CohortError, match="the sweep's is abababababab"):
-        sweep(load_space(f"{SPACE}:slow"), sweep_options(cohort=cohort_path, storage=str(tmp_path), trials=3))
+        sweep(
+            load_space(f"{SPACE}:slow"),
+            sweep_options(cohort=cohort_path, storage=str(tmp_path), trials=3, concurrent=1),
+        )
     store = Store.open(str(tmp_path / "s"))
     assert set(store.latest_trials()["status"]) == {"interrupted"}
     assert {trial.state for trial in store.load_study().trials} == {TrialState.WAITING}

@@ -19,7 +19,7 @@ import torch
 from gansweep.cohort.dataset import Cohort
 from gansweep.config import TrialConfig
 from gansweep.experiment import Experiment
-from gansweep.search.cluster import Footprint, ray_cluster
+from gansweep.search.cluster import Footprint
 from gansweep.search.spaces import load_space
 from gansweep.search.worker import WorkerGroupSettings
 from gansweep.search.worker_group import WorkerGroup
@@ -27,7 +27,7 @@ from gansweep.store.provenance import describe_sweep
 from gansweep.store.store import Store
 from tests.values import sweep_options
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ray(shared=True), pytest.mark.timeout(300)]
 
 SPACE = Path(__file__).with_name("tiny_space.py")
 CONFIG = TrialConfig(
@@ -39,12 +39,6 @@ CONFIG = TrialConfig(
     ema_half_life=0.05,
     architecture={"width": 8, "latent": 8, "generator_norm": "batch"},
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _cluster() -> Iterator[None]:
-    with ray_cluster():
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -114,17 +108,9 @@ def test_a_killed_worker_costs_a_restart_and_changes_nothing(group: WorkerGroup,
     assert _equal(_state(store, "0000"), _state(store, "0001"))
 
 
-def test_a_trial_that_poisons_its_processes_fails_and_the_next_gets_fresh_ones(group: WorkerGroup) -> None:
-    group.assign("0002", CONFIG.derive({"family": "faulty"}).as_dict())
-    outcome = group.outcome(0)
-    assert outcome.ending == "failed"
-    assert "CUDA error" in outcome.reason
-    assert all(outcome.report for outcome in _run(group, "0003", CONFIG))
-
-
 def test_a_mistake_in_a_configuration_fails_the_trial_and_keeps_the_group(group: WorkerGroup) -> None:
     before = _workers()
-    group.assign("0004", CONFIG.derive({"batch_size": 7}).as_dict())
+    group.assign("0002", CONFIG.derive({"batch_size": 7}).as_dict())
     outcome = group.outcome(0)
     assert outcome.ending == "failed"
     assert "batch_size" in outcome.reason
@@ -134,8 +120,16 @@ def test_a_mistake_in_a_configuration_fails_the_trial_and_keeps_the_group(group:
 
 def test_another_world_size_starts_other_processes(group: WorkerGroup) -> None:
     group.recycle(Footprint(workers=1))
-    assert all(outcome.report for outcome in _run(group, "0005", CONFIG))
+    assert all(outcome.report for outcome in _run(group, "0003", CONFIG))
     assert len(_workers()) == 1
+
+
+def test_a_trial_that_poisons_its_processes_fails_and_the_next_gets_fresh_ones(group: WorkerGroup) -> None:
+    group.assign("0004", CONFIG.derive({"family": "faulty"}).as_dict())
+    outcome = group.outcome(0)
+    assert outcome.ending == "failed"
+    assert "CUDA error" in outcome.reason
+    assert all(outcome.report for outcome in _run(group, "0005", CONFIG))
 
 
 @pytest.mark.acceptance
