@@ -131,8 +131,8 @@ def test_a_stopped_trial_trains_no_further_than_its_report(
 @pytest.mark.parametrize(
     ("endings", "workers"),
     [
-        # SIGTERM acts as SIGINT does, by the handler that Tune has then set.
-        ([signal.SIGKILL, signal.SIGTERM], 1),
+        # SIGTERM acts as SIGINT does, by a handler that test_connection.py looks at.
+        ([signal.SIGKILL, signal.SIGINT], 1),
         pytest.param([signal.SIGKILL, signal.SIGINT, signal.SIGTERM], 2, marks=pytest.mark.acceptance),
     ],
     ids=["twice", "thrice"],
