@@ -10,8 +10,8 @@ from __future__ import annotations
 import io
 import json
 import logging
+import math
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gansweep.cache import key
@@ -99,19 +99,27 @@ def ablate(
         if not options.choices and _passes(check, other):
             variants[ALL] = other
         seeds = range(options.seed, options.seed + options.repeats)
-        wanted = [config.derive({"seed": seed}) for seed in seeds for config in variants.values()]
+        wanted: list[TrialConfig] = []
+        for seed in seeds:
+            wanted += [config.derive({"seed": seed}) for config in variants.values()]
         missing = [config for config in wanted if _ended(store, config) is None]
         failed: list[str] = []
+
+        def start() -> WorkerGroup:
+            return retraining_group(store, trainables, scans, footprint, cache, options=options)
+
+        def train(group: WorkerGroup, config: TrialConfig) -> None:
+            _train(store, failed, group, config)
+
         if missing:
             log.info("%d of %d trainings to make", len(missing), len(wanted))
             with ray_cluster() as resources:
                 fits = check_capacity(footprint, resources)
-                start = partial(retraining_group, store, trainables, scans, footprint, cache, options=options)
                 with interims_logged(store, log):
-                    train_side_by_side(missing, fits, start, partial(_train, store, failed))
-        trained = {
-            name: [_ended(store, config.derive({"seed": seed})) for seed in seeds] for name, config in variants.items()
-        }
+                    train_side_by_side(missing, fits, start, train)
+        trained: dict[str, list[_Training | None]] = {}
+        for name, config in variants.items():
+            trained[name] = [_ended(store, config.derive({"seed": seed})) for seed in seeds]
         result = {
             "trial": leader,
             "against": against,
@@ -203,8 +211,9 @@ def _train(store: Store, failed: list[str], group: WorkerGroup, config: TrialCon
     status = "completed" if outcome.report else "diverged"
     ended = {"config": config.as_dict(), "status": status, "reason": outcome.reason, "scores": scores}
     store.write_bytes(_place(config), json.dumps(ended).encode())
-    store.checkpoint(name).delete()  # nobody draws from it again
-    log.info("%s %s: %s", name, status, ", ".join(f"{m} {score_text(m, scores[m])}" for m in _MEASURES if m in scores))
+    store.checkpoint(name).delete()  # only its scores are needed
+    shown = [f"{measure} {score_text(measure, scores[measure])}" for measure in _MEASURES if measure in scores]
+    log.info("%s %s: %s", name, status, ", ".join(shown))
 
 
 def _ended(store: Store, config: TrialConfig) -> _Training | None:
@@ -212,9 +221,11 @@ def _ended(store: Store, config: TrialConfig) -> _Training | None:
         return None
     try:
         ended = json.loads(store.read_bytes(_place(config)))
-        return _Training(ended["status"], ended["scores"]) if ended["config"] == config.as_dict() else None
+        if ended["config"] != config.as_dict():
+            return None
+        return _Training(ended["status"], ended["scores"])
     except (ValueError, KeyError, TypeError):
-        return None  # damaged: trained again
+        return None  # the file is damaged, so the configuration is trained again
 
 
 def _name(config: TrialConfig) -> str:
@@ -228,19 +239,26 @@ def _place(config: TrialConfig) -> str:
 def _rows(choices: Sequence[Choice], trained: Mapping[str, Sequence[_Training | None]]) -> list[dict[str, Any]]:
     """Returns the result of each choice, and of all choices together last."""
     whole = [Choice(ALL, "", "", None)] if ALL in trained else []
-    every = [*choices, *whole]
-    found = {measure: _worths(measure, trained) for measure in _measures(trained)}
-    return [
-        {
-            "choice": choice.name,
-            "ours": choice.ours,
-            "theirs": choice.theirs,
-            "refused": choice.refused,
-            "diverged": sum(one is not None and one.status == "diverged" for one in trained.get(choice.name, ())),
-            "worth": {m: asdict(by_name[choice.name]) for m, by_name in found.items() if choice.name in by_name},
-        }
-        for choice in every
-    ]
+    worths = {measure: _worths(measure, trained) for measure in _measures(trained)}
+    rows = []
+    for choice in [*choices, *whole]:
+        trainings = trained.get(choice.name, ())
+        diverged = sum(training is not None and training.status == "diverged" for training in trainings)
+        worth_of_choice = {}
+        for measure, by_name in worths.items():
+            if choice.name in by_name:
+                worth_of_choice[measure] = asdict(by_name[choice.name])
+        rows.append(
+            {
+                "choice": choice.name,
+                "ours": choice.ours,
+                "theirs": choice.theirs,
+                "refused": choice.refused,
+                "diverged": diverged,
+                "worth": worth_of_choice,
+            }
+        )
+    return rows
 
 
 def _measures(trained: Mapping[str, Sequence[_Training | None]]) -> list[str]:
@@ -249,28 +267,33 @@ def _measures(trained: Mapping[str, Sequence[_Training | None]]) -> list[str]:
 
 
 def _worths(measure: str, trained: Mapping[str, Sequence[_Training | None]]) -> dict[str, Worth]:
-    def values(name: str) -> list[float]:
-        return [one.scores.get(measure, float("nan")) if one else float("nan") for one in trained[name]]
+    """Returns the mean difference of the leader from each variant, if there is one, by variant."""
+    leader = _values(measure, trained[""])
+    found: dict[str, Worth] = {}
+    for name, trainings in trained.items():
+        difference = worth(leader, _values(measure, trainings)) if name else None
+        if difference is not None:
+            found[name] = difference
+    # All choices together are another question than the single ones, so they are not part of the correction.
+    whole = {ALL: found.pop(ALL)} if ALL in found else {}
+    return corrected(found) | whole
 
-    leader = values("")
-    found = {name: worth(leader, values(name)) for name in trained if name}
-    single = corrected({name: one for name, one in found.items() if one is not None and name != ALL})
-    return single | {name: one for name, one in found.items() if one is not None and name == ALL}
+
+def _values(measure: str, trainings: Sequence[_Training | None]) -> list[float]:
+    """Returns a score of each training; NaN if the training or the score is missing."""
+    return [math.nan if training is None else training.scores.get(measure, math.nan) for training in trainings]
 
 
 def _keep(store: Store, result: Mapping[str, Any]) -> None:
     import pandas as pd
 
-    rows = [
-        {
-            **{name: str(row[name]) for name in ("choice", "ours", "theirs", "refused")},
-            "diverged": row["diverged"],
-            "measure": measure,
-            **row["worth"].get(measure, {}),
-        }
-        for row in result["choices"]
-        for measure in (row["worth"] or {"": {}})
-    ]
+    rows = []
+    for row in result["choices"]:
+        choice = {name: str(row[name]) for name in ("choice", "ours", "theirs", "refused")}
+        choice["diverged"] = row["diverged"]
+        # A choice without a difference has one row without a measure.
+        for measure, difference in (row["worth"] or {"": {}}).items():
+            rows.append({**choice, "measure": measure, **difference})
     columns = ["choice", "ours", "theirs", "refused", "diverged", "measure", "difference", "low", "high", "p", "pairs"]
     table = pd.DataFrame(rows, columns=columns).assign(trial=result["trial"], against=result["against"])
     buffer = io.BytesIO()

@@ -109,19 +109,21 @@ def claims_of(result: Mapping[str, Any], metric: str) -> list[Claim]:
 
     P-values are corrected over all of them.
     """
-    return [
-        Claim(
-            leader["trial_id"],
-            leader.get("config", {}).get("family", ""),
-            arm,
-            comparisons[metric],
-            leader.get("best_rival", {}).get(metric, ""),
-            leader.get("over_rival", {}).get(arm, {}).get(metric, {}),
-        )
-        for leader in result["leaders"]
-        for arm, comparisons in leader["comparisons"].items()
-        if metric in comparisons
-    ]
+    claims = []
+    for leader in result["leaders"]:
+        for arm, comparisons in leader["comparisons"].items():
+            if metric not in comparisons:
+                continue
+            claim = Claim(
+                trial_id=leader["trial_id"],
+                family=leader.get("config", {}).get("family", ""),
+                arm=arm,
+                values=comparisons[metric],
+                rival=leader.get("best_rival", {}).get(metric, ""),
+                over_rival=leader.get("over_rival", {}).get(arm, {}).get(metric, {}),
+            )
+            claims.append(claim)
+    return claims
 
 
 def confirmed(result: Mapping[str, Any]) -> Answer:
@@ -136,8 +138,11 @@ def confirmed(result: Mapping[str, Any]) -> Answer:
     """
     metric = next((name for name in _MEASURES if claims_of(result, name)), None)
     if metric is None:
-        absent = [arm for leader in result["leaders"] for arm in leader["absent"].values()]
-        why = min((reason for arm in absent for reason in arm.values()), default="no arm was trained")
+        reasons: list[str] = []
+        for leader in result["leaders"]:
+            for by_metric in leader["absent"].values():
+                reasons += by_metric.values()
+        why = min(reasons, default="no arm was trained")
         return Answer(f"Not known whether synthetic images help: no arm could be compared ({why}).", "not known")
     claims = claims_of(result, metric)
     adding = [claim for claim in claims if claim.arm != _REPLACING] or claims
@@ -226,7 +231,8 @@ def _against_rival(best: Claim) -> Iterator[str]:
 
 def _shown(best: Claim) -> bool:
     """Returns whether a change was shown against the base but not against the best rival."""
-    return best.values["verdict"] == "no evidence" and best.values["p"] < _LEVEL and best.difference > 0
+    better_than_base = best.difference > 0 and best.values["p"] < _LEVEL
+    return better_than_base and best.values["verdict"] == "no evidence"
 
 
 def _strength(claim: Claim) -> tuple[int, float, float]:
@@ -236,24 +242,28 @@ def _strength(claim: Claim) -> tuple[int, float, float]:
 
 def _others(claims: list[Claim], best: Claim) -> Iterator[str]:
     """Describes verdicts that differ from the one reported."""
-    counts = {verdict: sum(claim.values["verdict"] == verdict for claim in claims) for verdict in _OPENING}
-    if counts[best.values["verdict"]] == len(claims):
+    verdicts = [claim.values["verdict"] for claim in claims]
+    if verdicts.count(best.values["verdict"]) == len(claims):
         return
-    words = {"helps": "help" if counts["helps"] != 1 else "helps", "harms": "harm" if counts["harms"] != 1 else "harms"}
-    told = [f"{count} {words.get(verdict, 'without evidence')}" for verdict, count in counts.items() if count]
-    yield f"of {_count(len(claims), 'arm')} {', '.join(told)}"
+    parts = []
+    for verdict in _OPENING:
+        count = verdicts.count(verdict)
+        if not count:
+            continue
+        if verdict == "no evidence":
+            parts.append(f"{count} without evidence")
+        else:
+            parts.append(f"{count} {verdict if count == 1 else verdict.removesuffix('s')}")
+    yield f"of {_count(len(claims), 'arm')} {', '.join(parts)}"
 
 
 def _needed(best: Claim, claims: int) -> Iterator[str]:
     """Describes how many test patients would show a change that was not significant."""
     from gansweep.scoring.statistics.proportions import strictest_factor
 
-    if (
-        best.values["verdict"] != "no evidence"
-        or not best.difference
-        or _shown(best)
-        or "detectable" not in best.values
-    ):
+    undecided = best.values["verdict"] == "no evidence" and not _shown(best)
+    # A result of an earlier version lacks `detectable`.
+    if not undecided or best.difference == 0 or "detectable" not in best.values:
         return
     # Standard errors fall with the square root of the number of patients.
     ratio = float(best.values["detectable"]) * strictest_factor(claims) / abs(best.difference)

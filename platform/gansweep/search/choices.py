@@ -1,4 +1,4 @@
-"""What two configurations differ in, one choice at a time."""
+"""Differences between two configurations, one choice at a time."""
 
 from __future__ import annotations
 
@@ -15,21 +15,24 @@ if TYPE_CHECKING:
 __all__ = ["Choice", "choices_between"]
 
 _PARTS = ("loss", "penalty", "augmentation")
-"""Parts whose other settings belong to their kind: the weight of one penalty means nothing for another."""
+"""Parts whose other settings depend on their kind: the weight of one penalty has no meaning for another."""
 _NOT_CHOSEN = frozenset({"seed"})
 _ABSENT = "default"
+
+Path = tuple[str, ...]
+"""Keys from the whole configuration down to a value."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One choice of a configuration, taken back.
+    """One choice of a configuration, and the configuration without it.
 
     Args:
-        name: its dotted key, or that of a part whose kind differs.
-        ours: what the configuration has there.
-        theirs: what the other one has.
-        config: the configuration with that of the other one in its place; None if it cannot be trained.
-        refused: why it cannot.
+        name: dotted key of the setting, or of a part whose kind differs.
+        ours: value in the configuration.
+        theirs: value in the other configuration.
+        config: the configuration with the other's value; None if it cannot be trained.
+        refused: why it cannot be trained.
     """
 
     name: str
@@ -42,23 +45,24 @@ class Choice:
 def choices_between(
     config: TrialConfig, other: TrialConfig, check: Callable[[TrialConfig], None] | None = None
 ) -> list[Choice]:
-    """Every choice in which `config` differs from `other`, with `config` after it alone was taken back.
+    """Returns every choice in which `config` differs from `other`, with `config` without this choice alone.
 
-    A family goes with its architecture, and a loss, a penalty or an augmentation of another kind with its settings.
-    The seed is no choice.
+    A family and its architecture are one choice, as are a loss, a penalty or an augmentation of another kind and its
+    settings. The seed is not a choice.
 
     Args:
-        config: whose choices they are.
-        other: what is taken back to.
+        config: the configuration with the choices.
+        other: the configuration whose values replace them.
         check: raises ConfigError for a configuration that cannot be trained.
     """
-    ours, theirs = config.as_dict(), other.as_dict()
+    ours = config.as_dict()
+    theirs = other.as_dict()
     return [_taken_back(name, paths, ours, theirs, check) for name, paths in _differences(ours, theirs).items()]
 
 
-def _differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, list[tuple[str, ...]]]:
-    """The paths that each choice covers, by its name."""
-    found: dict[str, list[tuple[str, ...]]] = {}
+def _differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, list[Path]]:
+    """Returns the paths that each choice covers, by the name of the choice."""
+    found: dict[str, list[Path]] = {}
     for key, value in ours.items():
         other = theirs[key]
         if value == other or key in _NOT_CHOSEN:
@@ -71,7 +75,7 @@ def _differences(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str
         elif key in _PARTS and value["kind"] != other["kind"]:
             found[key] = [(key,)]
         elif key in _PARTS and value["kind"] == "none":
-            continue  # settings of what is not there
+            continue  # the settings of an absent part have no effect
         elif isinstance(value, dict):
             found |= {f"{key}.{name}": [(key, name)] for name in _unlike(value, other)}
         else:
@@ -86,17 +90,20 @@ def _unlike(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
 
 def _taken_back(
     name: str,
-    paths: list[tuple[str, ...]],
+    paths: list[Path],
     ours: Mapping[str, Any],
     theirs: Mapping[str, Any],
     check: Callable[[TrialConfig], None] | None,
 ) -> Choice:
+    """Returns a choice, with the configuration in which the values at `paths` are theirs."""
     values = copy.deepcopy(dict(ours))
     for path in paths:
         *above, last = path
-        place, source = values, theirs
+        place = values
+        source = theirs
         for key in above:
-            place, source = place[key], source[key]
+            place = place[key]
+            source = source[key]
         if last in source:
             place[last] = copy.deepcopy(source[last])
         else:
@@ -112,8 +119,8 @@ def _taken_back(
     return Choice(name, before, after, config)
 
 
-def _shown(values: Mapping[str, Any], path: tuple[str, ...]) -> Any:
-    """The value at a path, of a part its kind."""
+def _shown(values: Mapping[str, Any], path: Path) -> Any:
+    """Returns the value at a path; for a part with a kind, the kind."""
     found: Any = values
     for key in path:
         found = found.get(key, _ABSENT)

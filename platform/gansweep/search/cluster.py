@@ -41,11 +41,11 @@ class Footprint:
     """Resources of one trial.
 
     Args:
-        workers: Ray Train workers.
-        cpus_per_worker: CPU cores each.
-        gpus_per_worker: GPUs each (a fraction shares one with other trials).
-        placement: whether its workers are on one machine where they fit, or on as many as there are.
-        accelerator: what their nodes must have, by Ray's name for it; None: anything.
+        workers: number of Ray Train workers.
+        cpus_per_worker: CPU cores of each worker.
+        gpus_per_worker: GPUs of each worker. With a fraction, trials share a GPU.
+        placement: whether workers are packed on as few nodes as possible, or spread over many.
+        accelerator: accelerator that their nodes must have, by Ray's name for it; None for any node.
 
     Raises:
         ClusterError: several workers have a fraction of a GPU each, or a number above 1 is not an integer.
@@ -83,13 +83,13 @@ class Footprint:
 
     @property
     def bundle(self) -> dict[str, float]:
-        """What one worker asks of its node, the accelerator too, which any number of workers can share."""
+        """Returns what one worker requests from its node, including the accelerator, which workers can share."""
         kind = {f"{ACCELERATOR}{self.accelerator}": 0.001} if self.accelerator else {}
         return {**self.per_worker, **kind}
 
 
 ACCELERATOR = "accelerator_type:"
-"""How Ray's resource begins that a node with an accelerator has."""
+"""Prefix of Ray's resource for the accelerator of a node."""
 
 
 _BESIDE_WORKERS = 2**30
@@ -113,8 +113,12 @@ def node_resources() -> list[dict[str, float]]:
     """Returns each living node's total resources, without the resource that stands for its own address."""
     import ray
 
-    alive = (node["Resources"] for node in ray.nodes() if node["Alive"])
-    return [{key: amount for key, amount in node.items() if not key.startswith("node:")} for node in alive]
+    found = []
+    for node in ray.nodes():
+        if node["Alive"]:
+            resources = node["Resources"].items()
+            found.append({key: amount for key, amount in resources if not key.startswith("node:")})
+    return found
 
 
 def expected_nodes() -> tuple[list[dict[str, float]], bool]:
@@ -132,7 +136,7 @@ def expected_nodes() -> tuple[list[dict[str, float]], bool]:
 def _own_resources() -> dict[str, float]:
     import torch
     from ray._private.accelerators import get_accelerator_manager_for_resource
-    from ray._private.utils import get_num_cpus  # what Ray would count itself, limits of a container included
+    from ray._private.utils import get_num_cpus  # Ray's own count, which respects the limits of a container
 
     kind = get_accelerator_manager_for_resource("GPU").get_current_node_accelerator_type()
     named = {f"{ACCELERATOR}{kind}": 1.0} if kind else {}
@@ -141,7 +145,11 @@ def _own_resources() -> dict[str, float]:
 
 def total(nodes: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Returns the summed resources of all nodes."""
-    return {key: sum(node.get(key, 0.0) for node in nodes) for key in sorted(set().union(*nodes))}
+    sums: dict[str, float] = {}
+    for node in nodes:
+        for key, amount in node.items():
+            sums[key] = sums.get(key, 0.0) + amount
+    return dict(sorted(sums.items()))
 
 
 def groups_that_fit(footprint: Footprint, nodes: Sequence[Mapping[str, float]]) -> int:
@@ -214,7 +222,8 @@ def check_capacity(footprint: Footprint, nodes: Sequence[Mapping[str, float]], c
 
 
 def _check_accelerator(footprint: Footprint, nodes: Sequence[Mapping[str, float]]) -> None:
-    kinds = sorted({key.removeprefix(ACCELERATOR) for node in nodes for key in node if key.startswith(ACCELERATOR)})
+    resources: set[str] = set().union(*nodes)
+    kinds = sorted(key.removeprefix(ACCELERATOR) for key in resources if key.startswith(ACCELERATOR))
     if footprint.accelerator and footprint.accelerator not in kinds:
         raise ClusterError(
             f"no node has accelerator {footprint.accelerator}, the cluster has {', '.join(kinds) or 'none'}",

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["FOLDER", "find_cohort", "is_in_storage", "place_for_workers", "put_cohort", "sweeps_cohort"]
 
 FOLDER = "cohorts"
-"""The folder of a storage that has its cohorts."""
+"""Folder of a storage that contains its cohorts."""
 
 _PREFIX = "storage:"
 _RECORD = "cohort.json"
@@ -34,9 +34,9 @@ log = logging.getLogger(__name__)
 
 
 def put_cohort(cohort: Cohort, storage: str) -> str:
-    """Puts a cohort into a storage, unless it is there; returns what `find_cohort` finds it by.
+    """Copies a cohort into a storage, unless the storage has it, and returns a name for `find_cohort`.
 
-    Only what trainings need: not the list of files that were left out.
+    Only the files that trainings need are copied, which excludes the list of ignored scans.
 
     Raises:
         StoreError: the storage cannot be written.
@@ -53,20 +53,20 @@ def put_cohort(cohort: Cohort, storage: str) -> str:
 
 
 def is_in_storage(place: str | Path) -> bool:
-    """Whether a cohort is named as `put_cohort` does."""
+    """Returns whether `place` is a name from `put_cohort`."""
     return str(place).startswith(_PREFIX)
 
 
 def find_cohort(place: str | Path, storage: str, content_hash: str = "") -> Cohort:
-    """Opens a cohort at its path or, where it is not there, this machine's copy of the storage's.
+    """Opens a cohort at its path. If there is none, opens this machine's copy of the cohort in the storage.
 
     Args:
-        place: a folder, or what `put_cohort` returned.
-        storage: folder or URI that may have it.
-        content_hash: of the cohort, where it is known.
+        place: folder of the cohort, or a name from `put_cohort`.
+        storage: folder or URI of the storage.
+        content_hash: content hash of the cohort; empty if unknown.
 
     Raises:
-        CohortError: it is in neither place, or damaged.
+        CohortError: the cohort is in neither place, or is damaged.
         StoreError: the storage cannot be read.
     """
     named = str(place)
@@ -78,19 +78,19 @@ def find_cohort(place: str | Path, storage: str, content_hash: str = "") -> Coho
     here = cache_folder() / FOLDER / content_hash
     if not (here / _RECORD).is_file() and not files.exists(_RECORD):
         if not is_in_storage(named):
-            return Cohort.open(place)  # says that it is not there
+            return Cohort.open(place)  # raises the error for a missing cohort
         raise CohortError("the storage has no such cohort", where=named, fix="submit puts one there: --cohort DIR")
     return _copy_here(files, here)
 
 
 def place_for_workers(cohort: Cohort) -> str:
-    """How the workers of other nodes name a cohort that was found: theirs is another copy of the storage's."""
+    """Returns the name under which workers on other nodes find the cohort: each node has its own copy."""
     copied = cohort.path.parent == cache_folder() / FOLDER
     return f"{_PREFIX}{cohort.content_hash}" if copied else str(cohort.path.resolve())
 
 
 def sweeps_cohort(store: Store, place: str | Path) -> Cohort:
-    """The cohort of a sweep, which was at `place` when it was last used.
+    """Opens the cohort of a sweep, which was at `place` when it was last used.
 
     Raises:
         CohortError, StoreError: see `find_cohort`.
@@ -99,6 +99,7 @@ def sweeps_cohort(store: Store, place: str | Path) -> Cohort:
 
 
 def _copy_here(files: Files, folder: Path) -> Cohort:
+    """Opens the copy of a cohort in `folder`. Downloads it if it is missing or damaged."""
     with locked(folder):
         if (folder / _RECORD).is_file():
             try:
@@ -106,9 +107,10 @@ def _copy_here(files: Files, folder: Path) -> Cohort:
             except CohortError as damaged:
                 log.warning("%s; fetching it again", damaged)
                 shutil.rmtree(folder)
-        # Beside its place, so that renaming it is one step; what a killed process left is no reader's.
-        for left in folder.parent.glob(f"{_DOWNLOAD}{folder.name}*"):
-            shutil.rmtree(left, ignore_errors=True)
+        # Downloads are in the same parent folder, so that the last step is a rename. Those of killed processes are
+        # incomplete.
+        for incomplete in folder.parent.glob(f"{_DOWNLOAD}{folder.name}*"):
+            shutil.rmtree(incomplete, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix=f"{_DOWNLOAD}{folder.name}", dir=folder.parent) as partial:
             whole = Path(partial, "cohort")
             whole.mkdir()

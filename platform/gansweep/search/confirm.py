@@ -191,18 +191,17 @@ class _Trainings:
         self._store = store
         self._leaders = leaders
         self._count = settings.gan_seeds
-        self._configs = {
-            f"confirm-{trial_id}-{seed}": (trial_id, config.derive({"seed": seed}))
-            for trial_id, config in leaders.items()
-            for seed in range(settings.seed, settings.seed + settings.gan_seeds)
-        }
+        self._configs: dict[str, tuple[str, TrialConfig]] = {}
+        for trial_id, config in leaders.items():
+            for seed in range(settings.seed, settings.seed + settings.gan_seeds):
+                self._configs[f"confirm-{trial_id}-{seed}"] = (trial_id, config.derive({"seed": seed}))
 
     def missing(self) -> list[str]:
         """Returns the names of the trainings that have not ended."""
         return [name for name in self._configs if self._ending(name) is None]
 
     def make(self, group: WorkerGroup, name: str) -> None:
-        """Does one training, from its checkpoint where there is one."""
+        """Runs one training, from its checkpoint if there is one."""
         trial_id, config = self._configs[name]
         log.info("trial %s, training with seed %d, %d in all", trial_id, config.seed, self._count)
         group.assign(name, config.as_dict())
@@ -287,13 +286,12 @@ def _run_arms(
 
     kind = {"accelerator_type": footprint.accelerator} if footprint.accelerator else {}
     task = ray.remote(num_cpus=1, num_gpus=footprint.gpus_per_worker, max_retries=2, **kind)(kept_arms)
-    pending = {
-        name: [
-            task.remote(store, trainables, cohort.path, together, settings, number)
-            for number, together in enumerate(checkpoints)
-        ]
-        for name, checkpoints in _judged_together(trained, settings).items()
-    }
+    pending: dict[str, list[Any]] = {}
+    for name, checkpoints in _judged_together(trained, settings).items():
+        pending[name] = []
+        for number, together in enumerate(checkpoints):
+            reference = task.remote(store, trainables, cohort.path, together, settings, number)
+            pending[name].append(reference)
     try:
         arms = {name: ray.get(references) for name, references in pending.items()}
     except ray.exceptions.RayTaskError as error:

@@ -1,4 +1,4 @@
-"""How many trials run at a time while a cluster grows under them, and what makes it grow."""
+"""Number of concurrent trials on a cluster that grows during the sweep, and requests that make it grow."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ __all__ = ["Demand", "GrowingLimiter"]
 
 log = logging.getLogger(__name__)
 
-_LOOK_S = 5.0  # between two looks at the cluster
+_LOOK_S = 5.0  # seconds between two checks of the cluster's size
 
 
 class Demand:
-    """What tells an autoscaler of trials that have no room yet: placement groups that wait for it.
+    """Requests nodes from the autoscaler, by pending placement groups for trials that do not fit yet.
 
-    A request through Ray's `request_resources` outlives a driver that is killed. These end with their job, however it
-    ends.
+    Ray removes pending placement groups when their job ends, even if the driver is killed. A request through
+    `request_resources` would remain.
 
     Args:
-        footprint: of a trial.
+        footprint: resources of a trial.
     """
 
     def __init__(self, footprint: Footprint) -> None:
@@ -38,36 +38,43 @@ class Demand:
         self._waiting: list[PlacementGroup] = []
 
     def want(self, groups: int) -> None:
-        """Asks for room for so many trials more than there is, in place of what was asked before."""
+        """Requests room for this number of trials, in addition to those that fit. Replaces the last request."""
         from ray.util import placement_group, remove_placement_group
 
-        # Room that came is given to a trial: the group itself must not keep it.
-        came = [group for group in self._waiting if group.wait(timeout_seconds=0)]
-        kept = [group for group in self._waiting if group not in came]
-        surplus = kept[groups:]
-        for group in came + surplus:
+        pending: list[PlacementGroup] = []
+        removed: list[PlacementGroup] = []
+        for group in self._waiting:
+            # A group that was placed is removed, so that a trial can use its room.
+            placed = group.wait(timeout_seconds=0)
+            if placed or len(pending) == groups:
+                removed.append(group)
+            else:
+                pending.append(group)
+        for group in removed:
             remove_placement_group(group)
         bundles = [self._footprint.bundle] * self._footprint.workers
         strategy = self._footprint.placement.upper()
-        more = [placement_group(bundles, strategy=strategy) for _ in range(groups - len(kept))]
-        self._waiting = kept[:groups] + more
+        while len(pending) < groups:
+            pending.append(placement_group(bundles, strategy=strategy))
+        self._waiting = pending
 
     def withdraw(self) -> None:
-        """Asks for nothing any more."""
+        """Withdraws the request."""
         self.want(0)
 
 
 class GrowingLimiter(ConcurrencyLimiter):  # type: ignore[misc]
-    """Lets as many trials begin as the cluster has room for, looked at again and again.
+    """Limits the number of concurrent trials to those that fit on the cluster, which is checked regularly.
 
-    The number never shrinks: a trial that lost its node waits for room, and by that asks the autoscaler for it.
+    The limit never decreases. A trial that lost its node waits for room, and its own demand makes the autoscaler
+    replace the node.
 
     Args:
         searcher: proposes trials.
-        footprint: of a trial.
-        at_once: trials at a time to begin with.
-        most: trials at a time however large the cluster is; None: no bound.
-        demand: told how many trials more could run; None: the cluster grows by itself, or not.
+        footprint: resources of a trial.
+        at_once: initial number of concurrent trials.
+        most: maximum number of concurrent trials; None for no maximum.
+        demand: requests room for the trials that do not fit; None: no request is made.
     """
 
     max_concurrent: int
@@ -87,7 +94,7 @@ class GrowingLimiter(ConcurrencyLimiter):  # type: ignore[misc]
         self._looked = 0.0
 
     def suggest(self, trial_id: str) -> Any:
-        """The next configuration, if there is room for a further trial."""
+        """Returns the next configuration if another trial fits."""
         if time.monotonic() - self._looked > _LOOK_S:
             self._look()
             self._looked = time.monotonic()
@@ -103,5 +110,5 @@ class GrowingLimiter(ConcurrencyLimiter):  # type: ignore[misc]
             self._demand.want(max(0, self._most - room))
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune pickles its searcher for a restoration that this platform does from the study instead."""
+        """Returns an empty state. Tune pickles its searcher for recovery, which this platform does from the study."""
         return {}

@@ -35,28 +35,40 @@ __all__ = ["MlflowRuns", "RunLogger", "Runs", "TensorBoardRuns", "WandbRuns", "c
 log = logging.getLogger(__name__)
 
 _PACKAGES = {"mlflow": "mlflow", "wandb": "wandb"}
-"""The package that each option needs; what writes TensorBoard's files comes with Ray."""
-_NAME = re.compile(r"[^\w./ -]")  # what MLflow does not take in a metric's name
+"""The package that each option needs. TensorBoard's writer is a dependency of Ray."""
+_NAME = re.compile(r"[^\w./ -]")  # characters that MLflow rejects in a metric's name
 
 
 class RunLogger(Protocol):
-    """Where a sweep is shown, one run for each trial. Any method may raise anything."""
+    """Shows a sweep in another tool, with one run for each trial. Methods may raise any exception."""
 
     def begin(self, trial_id: str, config: Mapping[str, Any]) -> None:
-        """A trial's first report, or its first after the sweep was resumed; `config` by dotted key."""
+        """Starts or continues a trial's run. Called before the trial's first report in this call of the sweep.
+
+        Args:
+            trial_id: id of the trial.
+            config: the trial's configuration by dotted key.
+        """
 
     def report(self, trial_id: str, step: int, values: Mapping[str, float], sheet: bytes | None) -> None:
-        """A report: scores and losses by name, and the sample sheet as a PNG; `step` in generator iterations."""
+        """Logs a report.
+
+        Args:
+            trial_id: id of the trial.
+            step: number of generator iterations.
+            values: scores and losses by name.
+            sheet: sample sheet as a PNG; None if there is none.
+        """
 
     def end(self, trial_id: str, status: str) -> None:
-        """The trial has ended; a trial that made no report has no run."""
+        """Ends a trial's run. Not called for a trial without a report, which has no run."""
 
 
 def check_loggers(options: SweepOptions) -> None:
-    """Refuses a logger whose package is not installed, before anything starts.
+    """Checks that the loggers can be used, before anything starts.
 
     Raises:
-        ConfigError: one line with the package.
+        ConfigError: a package is not installed, or TensorBoard's files cannot be written to a remote storage.
     """
     for name, package in _PACKAGES.items():
         if getattr(options, name) and importlib.util.find_spec(package) is None:
@@ -66,7 +78,7 @@ def check_loggers(options: SweepOptions) -> None:
 
 
 def loggers_of(options: SweepOptions, store: Store) -> list[RunLogger]:
-    """The loggers that the options ask for."""
+    """Returns the loggers that the options select."""
     found: list[RunLogger] = []
     if options.tensorboard and store.local is not None:
         found.append(TensorBoardRuns(store.local / "tensorboard"))
@@ -79,11 +91,11 @@ def loggers_of(options: SweepOptions, store: Store) -> list[RunLogger]:
 
 
 class Runs(Callback):  # type: ignore[misc]
-    """Hands what Tune hears of the trials to the loggers.
+    """Tune callback that passes reports and ends of trials to the loggers.
 
     Args:
-        store: of the sweep; sample sheets are read from it.
-        loggers: who is told.
+        store: the sweep's store, from which sample sheets are read.
+        loggers: the loggers.
     """
 
     def __init__(self, store: Store, loggers: Sequence[RunLogger]) -> None:
@@ -99,44 +111,46 @@ class Runs(Callback):  # type: ignore[misc]
         result: Mapping[str, Any],
         **_: Any,
     ) -> None:
-        """A report, or the end of a trial without one."""
-        told: TrialResult | None = result.get("result")
-        if told is None or not self._loggers:
+        """Logs a report, or the end of a trial."""
+        received: TrialResult | None = result.get("result")
+        if received is None or not self._loggers:
             return
         trial_id = trial.config["trial_id"]
-        if told.report is not None:
+        if received.report is not None:
             if trial_id not in self._begun:
                 self._begun.add(trial_id)
                 config = flat_config(TrialConfig.model_validate(trial.config["config"]))
-                self._tell("begin", trial_id, config)
-            self._tell("report", trial_id, *_shown(told.report.progress), self._sheet(trial_id))
-        if told.status != "running":
-            self._end(trial_id, told.status)
+                self._call("begin", trial_id, config)
+            progress = received.report.progress
+            self._call("report", trial_id, progress.iteration, _values(progress), self._sheet(trial_id))
+        if received.status != "running":
+            self._end(trial_id, received.status)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:  # noqa: ARG002
-        """The scheduler has stopped the trial, or it has ended by itself and is known to have."""
+        """Ends the run of a trial that the scheduler stopped. The runs of other trials have ended before."""
         self._end(trial.config["trial_id"], "stopped")
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:  # noqa: ARG002
-        """The trial's actor died once too often."""
+        """Ends the run of a trial whose actor died too often."""
         self._end(trial.config["trial_id"], "failed")
 
     def on_experiment_end(self, trials: list[Trial], **_: Any) -> None:  # noqa: ARG002
-        """What is still open was interrupted."""
+        """Ends the runs of interrupted trials."""
         for trial_id in sorted(self._begun):
             self._end(trial_id, "interrupted")
 
     def _end(self, trial_id: str, status: str) -> None:
         if trial_id in self._begun:
             self._begun.remove(trial_id)
-            self._tell("end", trial_id, status)
+            self._call("end", trial_id, status)
 
-    def _tell(self, method: str, *values: Any) -> None:
+    def _call(self, method: str, *values: Any) -> None:
+        """Calls a method of every logger. A logger that raises is removed with a warning."""
         for logger in tuple(self._loggers):
             try:
                 getattr(logger, method)(*values)
             except Exception as error:
-                # Its server may be away, or its disk full: whatever it is, the search goes on.
+                # Its server may be unreachable, or its disk full. The search continues.
                 self._loggers.remove(logger)
                 reason = " ".join(str(error).split())[:200]
                 log.warning("%s follows no longer: %s: %s", type(logger).__name__, type(error).__name__, reason)
@@ -146,16 +160,18 @@ class Runs(Callback):  # type: ignore[misc]
         return self._store.read_bytes(path) if self._store.exists(path) else None
 
 
-def _shown(progress: Progress) -> tuple[int, dict[str, float]]:
-    scores = {f"scores/{name}": value for name, value in progress.scores.items()}
-    return progress.iteration, scores | {f"losses/{name}": value for name, value in progress.losses.items()}
+def _values(progress: Progress) -> dict[str, float]:
+    """Returns the scores and losses of a report under the names that the loggers show."""
+    values = {f"scores/{name}": value for name, value in progress.scores.items()}
+    values |= {f"losses/{name}": value for name, value in progress.losses.items()}
+    return values
 
 
 class TensorBoardRuns:
-    """Event files in a folder, one subfolder for each trial: scalars, and the sheet as an image.
+    """TensorBoard event files with scalars and sample sheets, in one subfolder for each trial.
 
     Args:
-        folder: what `tensorboard --logdir` is given.
+        folder: log folder, the argument of `tensorboard --logdir`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -235,7 +251,7 @@ class MlflowRuns:
                 self._client.log_artifact(run, path, "samples")
 
     def end(self, trial_id: str, status: str) -> None:
-        """Ends the run; what diverged or failed has failed."""
+        """Ends the run. Diverged and failed trials are marked as failed."""
         run = self._runs.pop(trial_id)
         self._client.set_tag(run, "gansweep.status", status)
         ends = {"completed": "FINISHED", "stopped": "FINISHED", "interrupted": "KILLED"}
@@ -261,7 +277,7 @@ class WandbRuns:
         self._runs: dict[str, Any] = {}
 
     def begin(self, trial_id: str, config: Mapping[str, Any]) -> None:
-        """Opens the trial's run; after a resumption the same one."""
+        """Opens the trial's run. A resumed trial continues its run."""
         import wandb
 
         self._runs[trial_id] = wandb.init(

@@ -244,11 +244,14 @@ def _equal(one: Any, other: Any) -> bool:
 def _seen(distribution: BaseDistribution, value: Any) -> Any:
     if contains(distribution, value):
         return value
-    numeric = isinstance(value, int | float) and not isinstance(value, bool)
     if not isinstance(distribution, CategoricalDistribution):
-        return value if numeric else distribution.to_external_repr(_low(distribution))
+        return value if _is_number(value) else distribution.to_external_repr(_low(distribution))
     first = distribution.choices[0]
-    return value if numeric and isinstance(first, int | float) and not isinstance(first, bool) else first
+    return value if _is_number(value) and _is_number(first) else first
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _low(distribution: BaseDistribution) -> float:
@@ -260,8 +263,11 @@ def _drawn(distribution: BaseDistribution, draws: random.Random) -> Any:
     if isinstance(distribution, CategoricalDistribution):
         return draws.choice(distribution.choices)
     assert isinstance(distribution, FloatDistribution | IntDistribution)
-    low, high, step = distribution.low, distribution.high, distribution.step
-    if step is not None:
-        value = low + step * draws.randrange(int((high - low) / step + 1e-9) + 1)
-        return int(value) if isinstance(distribution, IntDistribution) else value
-    return draws.uniform(low, high)
+    low = distribution.low
+    high = distribution.high
+    step = distribution.step
+    if step is None:
+        return draws.uniform(low, high)
+    steps = int((high - low) / step + 1e-9)  # rounding may leave the quotient just below an integer
+    value = low + step * draws.randrange(steps + 1)
+    return int(value) if isinstance(distribution, IntDistribution) else value

@@ -45,21 +45,21 @@ __all__ = ["Found", "answer_question", "power_text"]
 log = logging.getLogger(__name__)
 
 _FOR_TRAININGS = 0.25
-"""Of the time for the search, what is kept for training the leaders again; how long that takes is not known before."""
+"""Fraction of the time that is reserved for retraining the leaders. Their training time is not known beforehand."""
 _LEAST_SWEEP_SECONDS = 1.0
 
 
 @dataclass
 class Found:
-    """What became of the question.
+    """Result of `gansweep answer`.
 
     Args:
-        power: what the patients can show at most.
-        rivals: what costs nothing, on validation patients.
-        store: of the search; None where nothing could be shown.
-        skipped: what was left out, and why.
-        answer: one sentence.
-        state: as `gansweep.search.answer.Answer` has it; `nothing can be shown` where the search was not begun.
+        power: statistical power of the test patients.
+        rivals: scores of the rivals on validation patients.
+        store: store of the search; None if there was no search.
+        skipped: steps that were skipped, with the reason.
+        answer: the answer in one sentence.
+        state: state of `gansweep.search.answer.Answer`, or `nothing can be shown` if there was no search.
     """
 
     power: Power
@@ -73,35 +73,32 @@ class Found:
 def answer_question(cohort: Path, options: AnswerOptions, *, cache: Path | None = None) -> Found:
     """Answers whether synthetic images help with a cohort.
 
-    Called again after an interruption it goes on; the time budget is that of a call. Once the test patients have been
-    opened it gives the answer that they gave.
+    A further call continues an interrupted one. The time budget applies to each call. After `confirm` has used the test
+    patients, further calls return its answer.
 
     Args:
-        cohort: a folder that `gansweep ingest` wrote.
-        options: where to search and to store, and how long.
+        cohort: folder of a cohort.
+        options: space, storage, time budget and resources.
         cache: folder for features and baselines; None: the user's cache.
 
     Raises:
-        CohortError: no cohort there, one class only, or fewer than two test patients with the disease, or without it.
-        ConfigError: see `gansweep.search.sweep.sweep`.
-        StoreError: the store is of another search.
-        KeyboardInterrupt: Ctrl-C; the same call goes on.
+        CohortError: there is no cohort, or fewer than two test patients have the disease or do not have it.
+        ConfigError: see `gansweep.search.sweep.sweep`; or the cohort has only one class.
+        StoreError: the store contains another search.
+        KeyboardInterrupt: the user pressed Ctrl-C. A further call continues.
     """
     deadline = time.monotonic() + seconds_of(options.time_budget)
     scans = Cohort.open(cohort)
     check_test_patients(scans)
     space = options.space or _fitting(scans)
     experiment = load_space(space).with_settings(options.settings)
-    precheck(
-        experiment,
-        scans,
-        config_checker(experiment.trainables, scans, workers=options.workers_per_trial, reports=experiment.reports),
-        space=space,
-    )
+    check = config_checker(experiment.trainables, scans, workers=options.workers_per_trial, reports=experiment.reports)
+    precheck(experiment, scans, check, space=space)
     confirming = _confirming(options)
     found = _known_before(scans, experiment, confirming, cache or cache_folder())
     log.info("%s", power_text(found.power))
-    if (best := found.rivals.best()) is not None:
+    best = found.rivals.best()
+    if best is not None:
         log.info("best rival on validation patients: %s, accuracy %.1f %%", best, _percent(found.rivals, best))
     if found.power.hopeless and not options.even_if_hopeless:
         found.answer = f"Nothing can be shown with these patients, so nothing was searched: {power_text(found.power)}."
@@ -120,7 +117,7 @@ def answer_question(cohort: Path, options: AnswerOptions, *, cache: Path | None 
 
 
 def power_text(power: Power) -> str:
-    """What the patients can show at most, as a clause."""
+    """Describes the statistical power of the patients, as a clause."""
     most = (
         f"detectors of real images alone are right in {100 * power.accuracy:.0f} % of {power.validation} validation "
         f"patients, so no change can be more than {100 * power.gain:+.0f} points"
@@ -137,7 +134,7 @@ def _percent(rivals: Rivals, name: str) -> float:
 
 
 def _fitting(cohort: Cohort) -> str:
-    """The space for a cohort: lesions are painted where masks say what one is."""
+    """Returns the name of a suitable space. The lesion painter needs masks and two classes."""
     spec = cohort.spec()
     return "lesion_painter" if spec.mask_channels and len(spec.classes) == 2 else "fahr_ct"
 
@@ -154,7 +151,7 @@ def _confirming(options: AnswerOptions) -> ConfirmOptions:
 
 
 def _known_before(scans: Cohort, experiment: Experiment, confirming: ConfirmOptions, folder: Path) -> Found:
-    """Power and rivals, by detectors on training and validation patients."""
+    """Measures power and rivals, with detectors on training and validation patients."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     settings = {key: value for key, value in experiment.overrides.items() if key.split(".")[0] == "data"}
     view = TrialConfig().derive(settings).data
@@ -164,21 +161,21 @@ def _known_before(scans: Cohort, experiment: Experiment, confirming: ConfirmOpti
         raise ConfigError("one class only, so there is nothing to detect", where=str(scans.path))
     rivals = measure_rivals(real, confirming.rivals, folder, device)
     patients = scans.manifest.groupby("split")["patient"].nunique()
-    claims = len(confirming.ratios) + 1  # and synthetic images only
+    claims = len(confirming.ratios) + 1  # one more for the arm of synthetic images only
     accuracy = rivals.scores["real"]["accuracy"]
     return Found(power_of(accuracy, int(patients["val"]), int(patients["test"]), claims), rivals)
 
 
 @dataclass(frozen=True)
 class _Search:
-    """Sweep, repeats and confirmation, as far as the time goes.
+    """Runs sweep, repeats and confirmation, as far as the time allows.
 
     Args:
-        cohort: its folder.
-        experiment: what to search.
-        space: what the user called it.
-        options: of the question.
-        deadline: of the call, on the monotonic clock.
+        cohort: folder of the cohort.
+        experiment: the experiment to search.
+        space: the user's name for the space.
+        options: options of `answer_question`.
+        deadline: end of the time budget, on the monotonic clock.
     """
 
     cohort: Path
@@ -189,29 +186,31 @@ class _Search:
 
     @property
     def left(self) -> float:
-        """Seconds."""
+        """Remaining time in seconds."""
         return self.deadline - time.monotonic()
 
     def run(self, found: Found, store: Store | None) -> Store:
-        """Goes on with `store`, or begins one; what does not fit into the time is noted in `found`."""
+        """Runs the search in `store`, or in a new store if it is None. Adds the steps that it skips to `found`."""
         options = self.options
         confirming = _confirming(options)
-        detecting = _detecting_seconds(found.rivals, confirming)
-        store = self._swept(store, (self.left - detecting) * (1 - _FOR_TRAININGS))
-        training = _training_seconds(store)
-        if training is None:
+        detectors_s = _detecting_seconds(found.rivals, confirming)
+        store = self._swept(store, (self.left - detectors_s) * (1 - _FOR_TRAININGS))
+        training_s = _training_seconds(store)
+        if training_s is None:
             found.skipped.append("repeat and confirm: no trial completed in the time")
             return store
-        leaders = min(options.leaders, int((store.latest_trials()["status"] == "completed").sum()))
-        repeating = leaders * options.repeats * training
-        wanted = detecting + confirming.gan_seeds * training
-        if self.left - wanted > repeating:
+        completed = int((store.latest_trials()["status"] == "completed").sum())
+        leaders = min(options.leaders, completed)
+        trainings = leaders * options.repeats
+        repeat_s = trainings * training_s
+        confirm_s = detectors_s + confirming.gan_seeds * training_s
+        if self.left > repeat_s + confirm_s:
             repeat(store, self.experiment.trainables, _repeating(options, leaders))
         else:
-            found.skipped.append(f"repeat: {leaders * options.repeats} trainings take about {_duration(repeating)}")
-        if self.left < wanted:
+            found.skipped.append(f"repeat: {trainings} trainings take about {_duration(repeat_s)}")
+        if self.left < confirm_s:
             more = "more than is left; the same command goes on, and more time lets it end"
-            found.skipped.append(f"confirm: it takes about {_duration(wanted)}, {more}")
+            found.skipped.append(f"confirm: it takes about {_duration(confirm_s)}, {more}")
             return store
         try:
             confirm(store, self.experiment.trainables, confirming)
@@ -220,7 +219,10 @@ class _Search:
         return store
 
     def _swept(self, store: Store | None, budget: float) -> Store:
-        """The sweep after as many trials as the budget (seconds) allows; one that has begun needs none."""
+        """Runs as many trials as the budget in seconds allows, and returns the store.
+
+        With almost no time, a sweep that has begun is returned unchanged.
+        """
         if store is not None and budget < _LEAST_SWEEP_SECONDS:
             return store
         options = self.options
@@ -257,13 +259,15 @@ def _name(options: AnswerOptions, cohort: Path) -> str:
 
 
 def _detecting_seconds(rivals: Rivals, confirming: ConfirmOptions) -> float:
-    """What the detectors of a confirmation take, one after another; a leader's own ratio is one more arm."""
-    arms = len(arm_names(confirming.ratios)) + 1 + len([name for name in rivals.scores if name in RIVALS.values()])
+    """Returns the training time of all detectors of a confirmation, one after another, in seconds."""
+    own_ratio = 1  # the arm with the leader's own ratio
+    rival_arms = len([name for name in rivals.scores if name in RIVALS.values()])
+    arms = len(arm_names(confirming.ratios)) + own_ratio + rival_arms
     return rivals.seconds * arms * confirming.detector_seeds * confirming.gan_seeds
 
 
 def _training_seconds(store: Store) -> float | None:
-    """The median time of a completed trial."""
+    """Returns the median duration of a completed trial in seconds; None if there is none."""
     trials = store.latest_trials()
     seconds = trials.loc[trials["status"] == "completed", "seconds"]
     return None if seconds.empty else float(seconds.median())

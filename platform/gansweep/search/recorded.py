@@ -1,4 +1,4 @@
-"""A finished sweep as a table, on which searches can be simulated: what each trial would report, and when."""
+"""The trials of a finished sweep with their reports and times, on which searches can be simulated."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 __all__ = ["LEAST_TRIALS", "RecordedSweep", "RecordedTrial", "check_same_objectives", "recorded_sweep"]
 
 LEAST_TRIALS = 20
-"""Fewer are no search: ten are proposed at random before a sampler models anything."""
+"""Minimum number of trials. A sampler proposes the first ten at random."""
 
 
 @dataclass(frozen=True)
 class RecordedTrial:
-    """A trial that nobody stopped.
+    """A trial that no scheduler stopped.
 
     Args:
-        trial_id: its name.
-        params: the sampler's values.
-        scores: each objective at each report, `[reports, objectives]`, in the objectives' own directions.
-        seconds: since the trial began, at each report, `[reports]`.
-        diverged: whether it ended by itself before its last report.
+        trial_id: id of the trial.
+        params: the sampler's parameters.
+        scores: objectives at each report, `[reports, objectives]`, in their own directions.
+        seconds: seconds from the start of the trial to each report, `[reports]`.
+        diverged: whether the trial diverged before its last report.
     """
 
     trial_id: str
@@ -51,12 +51,12 @@ class RecordedSweep:
     """The trials of a sweep that can be simulated.
 
     Args:
-        name: where the store is.
-        objectives: in the study's order.
-        reports: of a trial that does not diverge.
-        trials: by trial.
-        distributions: of the sampler's parameters, by name.
-        left_out: how many trials cannot be simulated, by the reason.
+        name: location of the store.
+        objectives: objectives in the study's order.
+        reports: number of reports of a trial that does not diverge.
+        trials: the trials.
+        distributions: distributions of the sampler's parameters, by name.
+        left_out: numbers of trials that cannot be simulated, by reason.
     """
 
     name: str
@@ -68,34 +68,39 @@ class RecordedSweep:
 
     @property
     def conditional(self) -> list[str]:
-        """The parameters that not every trial has."""
-        return sorted(name for name in self.distributions if any(name not in trial.params for trial in self.trials))
+        """Parameters that some trials do not have."""
+        found = set()
+        for trial in self.trials:
+            found |= self.distributions.keys() - trial.params.keys()
+        return sorted(found)
 
     @cached_property
     def quality(self) -> NDArray[np.float64]:
-        """What each trial is worth at its end, `[trials, objectives]`: the fraction of the trials that are worse.
+        """Quality of each trial at its end, `[trials, objectives]`: the fraction of the other trials that are worse.
 
-        Ranks, not scores: FID spans orders of magnitude, and one bad trial would decide every hypervolume. A trial that
-        diverged is worth nothing.
+        It is 0 for a diverged trial. It uses ranks instead of scores, because FID spans orders of magnitude: one bad
+        trial would determine every hypervolume.
         """
-        ended = np.array([not trial.diverged for trial in self.trials])
-        signs = np.array([-1.0 if item.direction == "minimize" else 1.0 for item in self.objectives])
+        signs = np.array([_sign(objective) for objective in self.objectives])
+        completed = np.array([not trial.diverged for trial in self.trials])
         final = np.array([trial.scores[-1] * signs for trial in self.trials if not trial.diverged])
-        worth = np.zeros((len(self.trials), len(self.objectives)))
-        worth[ended] = (final[:, None, :] > final[None, :, :]).sum(axis=1) / max(1, len(final) - 1)
-        return worth
+        worse = (final[:, None, :] > final[None, :, :]).sum(axis=1)
+        quality = np.zeros((len(self.trials), len(self.objectives)))
+        quality[completed] = worse / max(1, len(final) - 1)
+        return quality
 
     @property
     def useful(self) -> int:
-        """The objective that tells the use of the images: the last that is maximised, as on the leaderboard."""
-        return ([i for i, item in enumerate(self.objectives) if item.direction == "maximize"][-1:] or [0])[0]
+        """Index of the objective that measures the benefit of the images: the last that is maximised, or else 0."""
+        maximised = [place for place, item in enumerate(self.objectives) if item.direction == "maximize"]
+        return maximised[-1] if maximised else 0
 
 
 def recorded_sweep(store: Store) -> RecordedSweep:
-    """Reads the trials of a store that ran to their end, or diverged.
+    """Reads the trials of a store that completed or diverged.
 
     Raises:
-        StoreError: too few of them, with what became of the others.
+        StoreError: there are too few of them. The message gives the reasons for the others.
     """
     rows = store.latest_trials()
     rows = rows[rows["repeat_of"].fillna("") == ""]
@@ -107,26 +112,28 @@ def recorded_sweep(store: Store) -> RecordedSweep:
     distributions: dict[str, BaseDistribution] = {}
     for row in rows.to_dict("records"):
         own = reports.get(row["trial_id"])
-        if reason := _unusable(row, own, names, count):
+        reason = _unusable(row, own, names, count)
+        if reason:
             left_out[reason] = left_out.get(reason, 0) + 1
             continue
         params, known = parameters_from_json(row["parameters"])
         distributions |= {name: item for name, item in known.items() if name not in distributions}
         trials.append(_trial(row, own, names, params))
-    whole = sum(not trial.diverged for trial in trials)
-    if whole < LEAST_TRIALS:
-        others = ", ".join(f"{number} {reason}" for reason, number in left_out.items())
-        what = f"{whole} trials ran to their end, and a replay needs {LEAST_TRIALS}"
-        fix = "run a sweep with --scheduler none"
-        raise StoreError(what + (f" (others: {others})" if others else ""), where=store.label, fix=fix)
+    completed = sum(not trial.diverged for trial in trials)
+    if completed < LEAST_TRIALS:
+        what = f"{completed} trials ran to their end, and a replay needs {LEAST_TRIALS}"
+        if left_out:
+            others = ", ".join(f"{number} {reason}" for reason, number in left_out.items())
+            what = f"{what} (others: {others})"
+        raise StoreError(what, where=store.label, fix="run a sweep with --scheduler none")
     return RecordedSweep(store.label, store.info.objectives, count, trials, distributions, left_out)
 
 
 def check_same_objectives(sweeps: Sequence[RecordedSweep]) -> None:
-    """Refuses sweeps that cannot be summed up together.
+    """Checks that sweeps can be summarised together.
 
     Raises:
-        StoreError: names the first sweep with other objectives.
+        StoreError: a sweep has other objectives than the first.
     """
     for other in sweeps[1:]:
         if tuple(other.objectives) != tuple(sweeps[0].objectives):
@@ -136,8 +143,13 @@ def check_same_objectives(sweeps: Sequence[RecordedSweep]) -> None:
             raise StoreError(what, where=other.name, fix="replay them one by one")
 
 
+def _sign(objective: Objective) -> float:
+    """Returns the sign that makes higher scores better."""
+    return -1.0 if objective.direction == "minimize" else 1.0
+
+
 def _unusable(row: Mapping[Any, Any], reports: pd.DataFrame | None, names: Sequence[str], count: int) -> str:
-    """Why a trial cannot be simulated; empty where it can."""
+    """Returns why a trial cannot be simulated; an empty string if it can."""
     status = row["status"]
     if status == "stopped":
         return "stopped early"
@@ -145,12 +157,12 @@ def _unusable(row: Mapping[Any, Any], reports: pd.DataFrame | None, names: Seque
         return str(status)
     if not isinstance(row["parameters"], str) or not row["parameters"]:
         return "without the sampler's parameters"
-    have = 0 if reports is None else len(reports)
     if reports is not None and not set(names) <= set(reports.columns):
         return "without all objectives"
-    if status == "completed" and (have != count or reports is None or reports[list(names)].isna().to_numpy().any()):
-        return "with missing reports"
-    return ""
+    if status == "diverged":
+        return ""
+    is_complete = reports is not None and len(reports) == count and reports[list(names)].notna().to_numpy().all()
+    return "" if is_complete else "with missing reports"
 
 
 def _trial(
@@ -163,11 +175,14 @@ def _trial(
         return RecordedTrial(row["trial_id"], params, empty, np.zeros(0), diverged)
     ordered = reports.sort_values("index")
     scores = ordered[list(names)].to_numpy(np.float64)
-    # A report without a number is where a trial diverged.
+    # A diverged trial ends at its first report with a value that is not finite.
     finite = np.isfinite(scores).all(axis=1)
-    scores = scores[: len(finite) if finite.all() else int(finite.argmin())]
-    # Resumed trials count their seconds anew: at equal parts of the whole then.
-    told = (ordered["seconds_training"] + ordered["seconds_scoring"]).to_numpy(np.float64)[: len(scores)]
-    rising = bool(len(told)) and bool((np.diff(told, prepend=0.0) > 0).all())
-    seconds = told if rising else total * np.arange(1, len(scores) + 1) / max(1, len(ordered))
+    if not finite.all():
+        scores = scores[: int(finite.argmin())]
+    recorded = (ordered["seconds_training"] + ordered["seconds_scoring"]).to_numpy(np.float64)
+    seconds = recorded[: len(scores)]
+    # A resumed trial starts counting at 0 again. Its reports are then spaced evenly over its duration.
+    is_ascending = bool(len(seconds)) and bool((np.diff(seconds, prepend=0.0) > 0).all())
+    if not is_ascending:
+        seconds = total * np.arange(1, len(scores) + 1) / max(1, len(ordered))
     return RecordedTrial(row["trial_id"], params, scores, seconds, diverged)

@@ -1,6 +1,6 @@
-"""Warnings of a sweep's other processes, brought to its driver: nobody reads the logs of a hundred nodes.
+"""Forwards warnings of a sweep's other processes to its driver, because nobody reads the logs of a hundred nodes.
 
-Ray's own forwarding (`log_to_driver`) brings everything that a process prints, of Ray and of every library.
+Ray's own forwarding (`log_to_driver`) forwards everything that a process prints, including Ray and all libraries.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Relay", "relay_warnings", "relayed"]
 
 _ROOT = "gansweep"
-_KEPT = 1000  # lines that wait for the driver; of more, the last
+_KEPT = 1000  # maximum number of lines that wait for the driver; older ones are dropped
 _POLL_S = 2.0
 
 log = logging.getLogger(__name__)
@@ -30,12 +30,12 @@ class Relay:
         self._lines: deque[str] = deque(maxlen=_KEPT)
 
     def put(self, line: str) -> None:
-        """Keeps a line for the driver; the same line twice in a row is one."""
+        """Stores a line for the driver, unless it equals the previous one."""
         if not self._lines or self._lines[-1] != line:
             self._lines.append(line)
 
     def take(self) -> list[str]:
-        """The lines that came since the last call."""
+        """Returns the lines since the last call."""
         lines = list(self._lines)
         self._lines.clear()
         return lines
@@ -43,22 +43,22 @@ class Relay:
 
 class _Handler(logging.Handler):
     def __init__(self, relay: Any) -> None:
-        # Errors come with tracebacks, and reach the driver as the reason of a trial's end.
+        # Warnings only. Errors have tracebacks, and the driver gets them as the reason of a trial's end.
         super().__init__(logging.WARNING)
         self.addFilter(lambda record: record.levelno == logging.WARNING)
         self._relay = relay
 
     def emit(self, record: logging.LogRecord) -> None:
-        # Without a driver nobody reads them.
+        # The driver may have ended.
         with suppress(Exception):
             self._relay.put.remote(record.getMessage())
 
 
 def relay_warnings(relay: Any) -> None:
-    """From now on this process's warnings go to the driver; called again, to another one.
+    """Forwards this process's warnings to the driver from now on. A further call replaces the driver.
 
     Args:
-        relay: handle of the actor; None: nowhere.
+        relay: handle of the actor; None forwards nothing.
     """
     logger = logging.getLogger(_ROOT)
     for handler in [handler for handler in logger.handlers if isinstance(handler, _Handler)]:
@@ -69,28 +69,29 @@ def relay_warnings(relay: Any) -> None:
 
 @contextmanager
 def relayed() -> Iterator[Any]:
-    """While it lasts, logs what comes through the actor, whose handle it gives."""
+    """Logs forwarded warnings while the block runs. Yields the handle of the actor."""
     import ray
 
     relay = ray.remote(num_cpus=0)(Relay).remote()
-    over = threading.Event()
+    ended = threading.Event()
 
-    def pass_on() -> None:
+    def log_lines() -> None:
         with suppress(ray.exceptions.RayError):
             for line in ray.get(relay.take.remote(), timeout=_POLL_S * 5):
                 log.warning("%s", line)
 
     def listen() -> None:
-        while not over.wait(_POLL_S):
-            pass_on()
+        while not ended.wait(_POLL_S):
+            log_lines()
 
     thread = threading.Thread(target=listen, name="relay", daemon=True)
     thread.start()
     try:
         yield relay
     finally:
-        over.set()
+        ended.set()
         thread.join()
-        pass_on()
-        with suppress(Exception):  # a cluster that was lost; what ended the sweep is told, and not this
+        log_lines()
+        # If the cluster was lost, its own error must be raised, not that of this cleanup.
+        with suppress(Exception):
             ray.kill(relay)

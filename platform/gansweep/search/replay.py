@@ -1,4 +1,4 @@
-"""`replay`: what samplers and early stopping would have reached on the trials of finished sweeps, and at what cost."""
+"""`replay`: simulates samplers and early stopping on the trials of finished sweeps, and compares their results."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ __all__ = ["RANDOM", "Estimate", "MethodResult", "Replay", "median_of", "methods
 _STARTUP_TRIALS = 10  # as in a sweep
 
 RANDOM = Method("random, none", None, SchedulerSettings(kind="none"))
-"""What the others are compared with."""
+"""Random search without early stopping, with which the other methods are compared."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A median over seeds with its 95 % interval; infinite where too few seeds got there."""
+    """A median over seeds with its 95 % interval; infinite if too few seeds reached the target."""
 
     value: float
     low: float
@@ -45,16 +45,16 @@ class Estimate:
 
 @dataclass(frozen=True)
 class MethodResult:
-    """What a method reaches, over the seeds.
+    """Results of a method over the seeds.
 
     Args:
         method: sampler and scheduler.
-        hypervolume: of the front when the budget is spent, 0 to 1; see `RecordedSweep.quality`.
-        best: the best detector then, as the fraction of the trials that are worse.
-        front_cost: until the hypervolume that random search has when the budget is spent, as a fraction of the budget.
-        best_cost: until the best detector that random search has then, likewise.
-        reached: how many seeds got to each of the two.
-        good_stopped: of the best tenth of the detectors that it began, the fraction that it stopped early.
+        hypervolume: hypervolume of the front when the budget is spent, 0 to 1; see `RecordedSweep.quality`.
+        best: quality of the best detector at that time: the fraction of the trials that are worse.
+        front_cost: cost of reaching the final hypervolume of random search, as a fraction of the budget.
+        best_cost: cost of reaching the final best detector of random search, as a fraction of the budget.
+        reached: numbers of seeds that reached these two targets.
+        good_stopped: fraction of the best tenth of the detectors that was stopped early, among those that were begun.
     """
 
     method: str
@@ -68,15 +68,15 @@ class MethodResult:
 
 @dataclass(frozen=True)
 class Replay:
-    """Methods on one store.
+    """Results of all methods on one store.
 
     Args:
-        store: where it is.
-        trials: how many were simulated.
-        left_out: how many were not, by the reason.
-        seeds: simulations of each method.
-        budget_seconds: worker group seconds at which the methods are compared.
-        methods: what each reaches, random search without early stopping first.
+        store: location of the store.
+        trials: number of simulated trials.
+        left_out: numbers of trials that cannot be simulated, by reason.
+        seeds: number of simulations of each method.
+        budget_seconds: worker group seconds after which the methods are compared.
+        methods: results of each method. Random search without early stopping is the first.
     """
 
     store: str
@@ -88,10 +88,10 @@ class Replay:
 
 
 def methods_of(options: ReplayOptions, sweep: RecordedSweep) -> list[Method]:
-    """Every pair of the samplers and schedulers that were asked for.
+    """Returns every pair of the requested samplers and schedulers.
 
     Raises:
-        ConfigError: a sampler or a scheduler that does not fit the sweep.
+        ConfigError: a sampler or scheduler does not support the sweep.
     """
     names = [objective.name for objective in sweep.objectives]
     made = []
@@ -111,18 +111,19 @@ def replay_stores(
     """Simulates the same methods on each store.
 
     Args:
-        stores: of finished sweeps with the same objectives.
-        options: which methods, and how they are compared.
-        progress: told what is simulated, how many methods are done, and of how many.
+        stores: stores of finished sweeps with the same objectives.
+        options: samplers, schedulers, seeds and budget.
+        progress: called with (store, methods done, total methods).
 
     Raises:
-        StoreError: a store with too few trials that ran to their end, or with other objectives than the first.
-        ConfigError: a sampler or a scheduler that does not fit a sweep.
+        StoreError: a store has too few completed trials, or other objectives than the first.
+        ConfigError: a sampler or scheduler does not support a sweep.
     """
     sweeps = [recorded_sweep(store) for store in stores]
     check_same_objectives(sweeps)
-    asked = [methods_of(options, sweep) for sweep in sweeps]
-    return [replay(sweep, methods, options, progress) for sweep, methods in zip(sweeps, asked, strict=True)]
+    # All methods are checked before the first simulation.
+    methods = [methods_of(options, sweep) for sweep in sweeps]
+    return [replay(sweep, own, options, progress) for sweep, own in zip(sweeps, methods, strict=True)]
 
 
 def replay(
@@ -131,17 +132,19 @@ def replay(
     options: ReplayOptions,
     progress: Callable[[str, int, int], None] = lambda *_: None,
 ) -> Replay:
-    """Simulates methods, and random search without early stopping, and tells what each needs to get as far.
+    """Simulates methods on one sweep, and compares them with random search without early stopping.
 
     Args:
-        sweep: whose trials.
-        methods: what is compared.
-        options: with how many seeds, and at which budget.
-        progress: told what is simulated, how many methods are done, and of how many.
+        sweep: the recorded sweep.
+        methods: methods to compare.
+        options: number of seeds, and the budget.
+        progress: called with (store, methods done, total methods).
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    budget = options.budget * sum(float(trial.seconds[-1]) for trial in sweep.trials if len(trial.seconds))
-    seeds = [seed_from(options.seed, "replay", number) % 2**32 for number in range(options.seeds)]  # as NumPy takes it
+    duration = sum(float(trial.seconds[-1]) for trial in sweep.trials if len(trial.seconds))
+    budget = options.budget * duration
+    # NumPy's seeds have 32 bits.
+    seeds = [seed_from(options.seed, "replay", number) % 2**32 for number in range(options.seeds)]
     others = [method for method in methods if method.name != RANDOM.name]
     at_random = [simulate(sweep, RANDOM, seed, options.concurrent) for seed in seeds]
     targets = np.median([run.at(budget) for run in at_random], axis=0).tolist()
@@ -154,11 +157,14 @@ def replay(
 
 
 def median_of(values: Sequence[float]) -> Estimate:
-    """The median, with the interval between two order statistics that holds it with at least 95 %; any distribution."""
+    """Returns the median with its 95 % interval between two order statistics, which holds for any distribution.
+
+    With few values, the interval is from the lowest to the highest, and its coverage is lower.
+    """
     ordered = sorted(values)
     n = len(ordered)
     tails = np.cumsum([math.comb(n, k) for k in range(n + 1)]) / 2.0**n
-    outer = max(0, int((tails <= 0.025).sum()) - 1)  # of few values the extremes, whatever they hold
+    outer = max(0, int((tails <= 0.025).sum()) - 1)
     left = ordered[(n - 1) // 2]
     right = ordered[n // 2]
     middle = left if left == right else (left + right) / 2
@@ -166,22 +172,36 @@ def median_of(values: Sequence[float]) -> Estimate:
 
 
 def _sampler(kind: str) -> MakeSampler | None:
-    # Drawing without replacement is what random search does on a table; the nearest to a random point would prefer
-    # configurations that have no neighbours.
-    return None if kind == "random" else partial(make_sampler, kind, proposed=0, startup_trials=_STARTUP_TRIALS)
+    if kind == "random":
+        # The simulation draws stored configurations at random. The nearest one to a random point would be more likely
+        # to be a configuration without neighbours.
+        return None
+    return partial(make_sampler, kind, proposed=0, startup_trials=_STARTUP_TRIALS)
 
 
 def _result(name: str, runs: Sequence[Run], budget: float, targets: Sequence[float]) -> MethodResult:
-    ends = [run.at(budget) for run in runs]
-    fronts = [run.cost(targets[0], run.hypervolume) / budget for run in runs]
-    bests = [run.cost(targets[1], run.best) / budget for run in runs]
+    target_volume, target_best = targets
+    volumes = []
+    bests = []
+    front_costs = []
+    best_costs = []
+    for run in runs:
+        volume, best = run.at(budget)
+        volumes.append(volume)
+        bests.append(best)
+        front_costs.append(run.cost(target_volume, run.hypervolume) / budget)
+        best_costs.append(run.cost(target_best, run.best) / budget)
     stopped = [run.good_stopped for run in runs if math.isfinite(run.good_stopped)]
     return MethodResult(
-        name,
-        median_of([volume for volume, _ in ends]),
-        median_of([best for _, best in ends]),
-        median_of(fronts),
-        median_of(bests),
-        (sum(map(math.isfinite, fronts)), sum(map(math.isfinite, bests))),
-        float(np.mean(stopped)) if stopped else math.nan,
+        method=name,
+        hypervolume=median_of(volumes),
+        best=median_of(bests),
+        front_cost=median_of(front_costs),
+        best_cost=median_of(best_costs),
+        reached=(_count_finite(front_costs), _count_finite(best_costs)),
+        good_stopped=float(np.mean(stopped)) if stopped else math.nan,
     )
+
+
+def _count_finite(values: Sequence[float]) -> int:
+    return sum(math.isfinite(value) for value in values)

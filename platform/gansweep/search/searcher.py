@@ -27,7 +27,7 @@ from gansweep.search.study_rows import ATTEMPTS
 from gansweep.search.trial_end import ended, tell, trial_name
 from gansweep.store.artifacts import attach_sheet
 from gansweep.store.schema import TrialRow
-from gansweep.store.study_database import database_errors_told
+from gansweep.store.study_database import database_errors_explained
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -156,7 +156,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             with users_code(f"space {self._store.info.space}"):
                 config = self._experiment.config(cast("optuna.Trial", WithFixed(trial, self._fixed)))
         self._check(config)
-        if not attempt and trial.params and (earlier := self._trained.get(_key(config))) not in (None, name):
+        earlier = self._trained.get(_key(config), name)
+        if earlier != name and not attempt and trial.params:
             raise RepeatedError(f"the same configuration as trial {earlier}")
         parameters = parameters_to_json(trial)
         return TrialRow(name, attempt, "running", config, started=datetime.now(UTC), parameters=parameters)
@@ -253,7 +254,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         """
         place = self._store.info.study
         try:
-            with database_errors_told(place) if place else nullcontext():
+            with database_errors_explained(place) if place else nullcontext():
                 yield
         except GansweepError as mistake:
             self.mistake = self.mistake or mistake
@@ -339,8 +340,10 @@ def _says_nothing(refusal: GansweepError) -> bool:
 
     A value that a configuration rejects does say something, whether the space or the check finds it.
     """
+    if isinstance(refusal, RepeatedError):
+        return True
     cause = refusal.__cause__
-    return isinstance(refusal, RepeatedError) or (cause is not None and not isinstance(cause, ValidationError))
+    return cause is not None and not isinstance(cause, ValidationError)
 
 
 def _key(config: TrialConfig) -> str:

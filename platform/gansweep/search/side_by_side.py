@@ -66,10 +66,11 @@ def train_side_by_side(
                     break
         finally:
             stop.set()
-    errors = [error for future in running if (error := future.exception()) is not None]
-    # A group that was told to end is no reason.
-    for error in sorted(errors, key=lambda error: isinstance(error, KeyboardInterrupt)):
-        raise error
+    errors = [error for error in (future.exception() for future in running) if error is not None]
+    # A group that was asked to end raises KeyboardInterrupt. Its error is raised only if there is no other.
+    errors.sort(key=lambda error: isinstance(error, KeyboardInterrupt))
+    if errors:
+        raise errors[0]
 
 
 def _failed(done: set[Future[None]]) -> bool:

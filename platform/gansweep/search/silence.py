@@ -1,7 +1,7 @@
-"""How long the workers of a worker group may say nothing before they count as hung.
+"""Detects hung workers by their silence.
 
-A worker whose process was stopped, or whose collective never returns, neither ends nor raises. What it does not do any
-more is to give signs: a trial fetched, a checkpoint kept between reports, a report handed in.
+A worker whose process was stopped, or whose collective operation never returns, neither ends nor raises. It also gives
+no sign of life: it fetches no trial, and sends no checkpoint and no report.
 """
 
 from __future__ import annotations
@@ -16,19 +16,21 @@ if TYPE_CHECKING:
 
 __all__ = ["Silence", "SilenceLimit"]
 
-_UNTIL_FIRST_REPORT = 6  # times the least limit: encoder, features and baseline are made before it
+_UNTIL_FIRST_REPORT = 6
+"""Factor of the minimum limit before the first report, when encoder, features and baseline are computed."""
 _CHECKPOINTS_MISSED = 2
+"""Number of missed checkpoints that is never a hang."""
 
 
 @dataclass(frozen=True)
 class SilenceLimit:
-    """What is allowed at least.
+    """Limits of the silence of a worker group.
 
     Args:
-        least_s: seconds; 0: any silence is allowed.
-        checkpoint_s: how often a checkpoint is kept between reports; 0: at reports alone. Nothing is then known of how
-            long a report takes until the first has come.
-        factor: times the longest silence so far that are allowed, where that is more.
+        least_s: minimum of the limit in seconds; 0: any silence is allowed.
+        checkpoint_s: interval in seconds between checkpoints; 0: there are checkpoints only at reports. Any silence is
+            then allowed until the first report, because the duration of a report is not known.
+        factor: the limit is at least this factor times the longest silence so far.
     """
 
     least_s: float = 0.0
@@ -37,11 +39,11 @@ class SilenceLimit:
 
 
 class Silence:
-    """The silence of one worker group.
+    """Measures the silence of one worker group.
 
     Args:
-        limit: what is allowed at least.
-        clock: in seconds.
+        limit: limits of the silence.
+        clock: returns the time in seconds.
     """
 
     def __init__(self, limit: SilenceLimit, clock: Callable[[], float] = time.monotonic) -> None:
@@ -52,37 +54,43 @@ class Silence:
         self._since: float | None = None
 
     def begin(self) -> None:
-        """The workers have been told what to do: from now on they are waited for."""
+        """Starts measuring, when the workers get a task."""
         self._since = self._clock()
 
     def sign(self) -> None:
-        """A sign of life; the silence before it was no hang."""
+        """Records a sign of life."""
         if self._since is not None:
             self._longest = max(self._longest, self.seconds())
             self.begin()
 
     def end(self, *, report: bool = False) -> None:
-        """The workers have done what they were told to."""
+        """Stops measuring, when the workers have finished their task.
+
+        Args:
+            report: whether the task was a report.
+        """
         self.sign()
         self.stop()
         self._reported = self._reported or report
 
     def stop(self) -> None:
-        """Nobody waits for the workers any more."""
+        """Stops measuring, when nobody waits for the workers."""
         self._since = None
 
     def seconds(self) -> float:
-        """Since the last sign; 0 where nobody waits for one."""
+        """Returns the seconds since the last sign of life; 0 if nobody waits for the workers."""
         return 0.0 if self._since is None else self._clock() - self._since
 
     def allowed(self) -> float:
-        """The seconds after which a silence is a hang."""
+        """Returns the seconds after which a silence counts as a hang."""
         limit = self._limit
-        if not limit.least_s or not (self._reported or limit.checkpoint_s):
+        is_unlimited = limit.least_s == 0
+        is_unknown = not self._reported and limit.checkpoint_s == 0
+        if is_unlimited or is_unknown:
             return math.inf
         least = limit.least_s * (1 if self._reported else _UNTIL_FIRST_REPORT)
         return max(least, _CHECKPOINTS_MISSED * limit.checkpoint_s, limit.factor * self._longest)
 
     def is_hang(self) -> bool:
-        """Whether the workers have been silent for longer than is allowed."""
+        """Returns whether the workers have been silent for longer than is allowed."""
         return self.seconds() > self.allowed()

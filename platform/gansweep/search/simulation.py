@@ -172,7 +172,8 @@ class _Simulation:
         seconds = self._sweep.trials[trial].seconds
         if reports >= len(seconds):
             return 0.0
-        return float(seconds[reports] - (seconds[reports - 1] if reports else 0.0))
+        before = seconds[reports - 1] if reports else 0.0
+        return float(seconds[reports] - before)
 
     def _goes_on(self, trial: int, reports: int) -> bool:
         recorded = self._sweep.trials[trial]
@@ -212,7 +213,7 @@ class _Simulation:
             return
         recorded = self._sweep.trials[trial]
         if recorded.diverged and trial not in self._stopped:
-            self._study.tell(asked, state=TrialState.PRUNED)  # as a sweep tells it
+            self._study.tell(asked, state=TrialState.PRUNED)  # the state that a sweep uses too
         else:
             self._study.tell(asked, recorded.scores[reports - 1].tolist())
 
@@ -221,11 +222,12 @@ class _Simulation:
         useful = quality[:, self._sweep.useful]
         order = [trial for _, trial in found]
         volumes = np.array([hypervolume(quality[order[: number + 1]]) for number in range(len(order))])
+        best_so_far = np.maximum.accumulate(useful[order]) if order else np.zeros(0)
         tenth = max(1, round(_GOOD * len(quality)))
         good = set(np.argsort(-useful, kind="stable")[:tenth].tolist()) & self._begun
-        share = len(good & self._stopped) / len(good) if good else math.nan
+        good_stopped = len(good & self._stopped) / len(good) if good else math.nan
         spent = np.array([seconds for seconds, _ in found])
-        return Run(spent, volumes, np.maximum.accumulate(useful[order]) if order else np.zeros(0), share)
+        return Run(spent, volumes, best_so_far, good_stopped)
 
 
 class _Places:
@@ -233,10 +235,10 @@ class _Places:
 
     def __init__(self, sweep: RecordedSweep) -> None:
         self._distributions = sweep.distributions
-        self._columns = {
-            name: np.array([_place(distribution, trial.params, name) for trial in sweep.trials])
-            for name, distribution in sweep.distributions.items()
-        }
+        self._columns: dict[str, NDArray[np.float64]] = {}
+        for name, distribution in sweep.distributions.items():
+            places = [_place(distribution, trial.params, name) for trial in sweep.trials]
+            self._columns[name] = np.array(places)
 
     def distance(self, proposed: Mapping[str, Any], free: list[int]) -> NDArray[np.float64]:
         """Returns squared distances from a proposal to the `free` trials. Parameters that a trial lacks are ignored."""
@@ -244,11 +246,10 @@ class _Places:
         for name, distribution in self._distributions.items():
             column = self._columns[name][free]
             place = _place(distribution, proposed, name)
-            apart = (
-                (column != place).astype(float)
-                if isinstance(distribution, CategoricalDistribution)
-                else (column - place) ** 2
-            )
+            if isinstance(distribution, CategoricalDistribution):
+                apart = (column != place).astype(float)
+            else:
+                apart = (column - place) ** 2
             total += np.where(np.isnan(column), 0.0, apart)
         return total
 

@@ -1,6 +1,6 @@
-"""The weights that trials start from, as a sweep's store keeps them.
+"""The initial weights of a sweep's trials, in its store.
 
-Every worker of every node finds them there, and so do `--resume`, `repeat`, `ablate` and `confirm`.
+They are read from there by every worker, and by `--resume`, `repeat`, `ablate` and `confirm`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ START = "start.pt"
 
 
 def kept_start(store: Store) -> Start | None:
-    """The weights that a sweep's trials start from; None if they start anew.
+    """Reads the initial weights of a sweep's trials; None if trials start from random weights.
 
     Raises:
-        StoreError: they cannot be read.
+        StoreError: the file is damaged.
     """
     from gansweep.training.start import Start
 

@@ -80,7 +80,7 @@ class StopRules:
         self._gpu_seconds = 0.0
         self._running: dict[str, datetime] = {}
         own = [row for row in rows if not row.repeat_of]
-        for row in sorted(own, key=lambda row: row.ended or datetime.max.replace(tzinfo=UTC)):
+        for row in sorted(own, key=_end_of):
             self.ended(row)
 
     def began(self, row: TrialRow) -> None:
@@ -93,9 +93,10 @@ class StopRules:
         self._gpu_seconds += row.gpu_seconds
         if row.status in ("running", "interrupted"):
             return
-        improved = row.status == "completed" and self._improves(row.scores)
+        completed = row.status == "completed"
+        improved = completed and self._improves(row.scores)
         self._in_vain = 0 if improved else self._in_vain + 1
-        if row.status == "completed" and self._target and self._meets(row.scores):
+        if completed and self._meets_target(row.scores):
             self._met = row.trial_id
 
     @property
@@ -124,22 +125,35 @@ class StopRules:
 
     def _improves(self, scores: Mapping[str, float]) -> bool:
         """Returns whether scores are on the front of all scores so far, at a new place. If so, adds them to it."""
-        signs = [1.0 if objective.direction == "minimize" else -1.0 for objective in self._objectives]
-        names = [objective.name for objective in self._objectives]
-        if any(name not in scores for name in names):
+        if any(objective.name not in scores for objective in self._objectives):
             return False
-        costs = tuple(sign * scores[name] for sign, name in zip(signs, names, strict=True))
+        costs = tuple(_cost(objective, scores[objective.name]) for objective in self._objectives)
         if any(_no_worse(other, costs) for other in self._front):
             return False
         self._front = [other for other in self._front if not _no_worse(costs, other)] + [costs]
         return True
 
-    def _meets(self, scores: Mapping[str, float]) -> bool:
-        directions = {objective.name: objective.direction for objective in self._objectives}
-        return all(
-            name in scores and (scores[name] <= value if directions[name] == "minimize" else scores[name] >= value)
-            for name, value in self._target.items()
-        )
+    def _meets_target(self, scores: Mapping[str, float]) -> bool:
+        """Returns whether there is a target, and all of its scores are reached."""
+        objectives = {objective.name: objective for objective in self._objectives}
+        for name, value in self._target.items():
+            if name not in scores:
+                return False
+            objective = objectives[name]
+            # Negated, so that a score that is NaN does not reach the target.
+            if not _cost(objective, scores[name]) <= _cost(objective, value):
+                return False
+        return bool(self._target)
+
+
+def _end_of(row: TrialRow) -> datetime:
+    """Returns when an attempt ended. One that has not ended is the last in order."""
+    return row.ended or datetime.max.replace(tzinfo=UTC)
+
+
+def _cost(objective: Objective, score: float) -> float:
+    """Returns the score with the sign that makes lower values better."""
+    return score if objective.direction == "minimize" else -score
 
 
 def _no_worse(one: tuple[float, ...], other: tuple[float, ...]) -> bool:

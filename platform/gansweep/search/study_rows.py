@@ -95,7 +95,8 @@ def _differences(
         if not _agrees(old[number], row, objectives):
             return f"trial {trial_name(number)} is {old[number].state.name.lower()} there and {row.status} here"
     for trial in old:
-        if trial.number not in rows and (trial.user_attrs.get("status") or trial.user_attrs.get(ATTEMPTS)):
+        was_started = trial.user_attrs.get("status") or trial.user_attrs.get(ATTEMPTS)
+        if was_started and trial.number not in rows:
             return f"the row of trial {trial_name(trial.number)} is missing"
     # No other trial may get its number.
     return f"trial {trial_name(begun - 1)} is not in it" if begun > len(old) else ""
@@ -139,10 +140,10 @@ class _Trials:
         """Returns a trial for every number from 0: from its row, else from the old study, else a placeholder."""
         space = SpaceParameters(self.experiment)
         count = max(self.begun, len(self.old))
-        made = [
-            self._of_row(self.rows[number], space) if number in self.rows else self._without_row(number)
-            for number in range(count)
-        ]
+        made = []
+        for number in range(count):
+            row = self.rows.get(number)
+            made.append(self._without_row(number) if row is None else self._of_row(row, space))
         return [*made, *self._first_trials(made)]
 
     def _of_row(self, row: TrialRow, space: SpaceParameters) -> FrozenTrial:
@@ -183,12 +184,12 @@ class _Trials:
         """Returns those of the experiment's first trials that have not been started, if the old study was lost."""
         if self.old:
             return []
-        asked = [trial.params for trial in made]
-        return [
-            create_trial(state=TrialState.WAITING, system_attrs={"fixed_params": parameters})
-            for parameters in self.experiment.first_trials
-            if not any(_are_of(params, parameters) for params in asked)
-        ]
+        waiting = []
+        for parameters in self.experiment.first_trials:
+            if not any(_are_of(trial.params, parameters) for trial in made):
+                trial = create_trial(state=TrialState.WAITING, system_attrs={"fixed_params": parameters})
+                waiting.append(trial)
+        return waiting
 
 
 def _are_of(params: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:

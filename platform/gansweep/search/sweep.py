@@ -42,7 +42,7 @@ from gansweep.store.compaction import Upkeep
 from gansweep.store.interims import interims_logged
 from gansweep.store.provenance import describe_sweep
 from gansweep.store.store import Store
-from gansweep.store.study_database import database_errors_told, place_of
+from gansweep.store.study_database import database_errors_explained, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,13 +68,13 @@ class Ready:
     """Checked inputs of a sweep, before anything is created.
 
     Args:
-        experiment: with the networks of what trials start from, if they do not start anew.
+        experiment: the experiment. With initial weights, its networks are those of the weights.
         cohort: the images.
         check: raises ConfigError for a configuration that cannot be trained.
-        guesses: the user's, by parameter of the space.
+        guesses: the user's guesses, by parameter of the space.
         earlier: leaders of earlier sweeps, by parameter of the space.
-        footprint: what a trial occupies.
-        start: the weights that trials start from.
+        footprint: resources of a trial.
+        start: initial weights of the trials; None for random weights.
     """
 
     experiment: Experiment
@@ -156,14 +156,15 @@ def sweep(experiment: Experiment, options: SweepOptions, *, space: str = "") -> 
     with ExitStack() as driving, ray_cluster():
         nodes = grown(footprint, options.concurrent or 1, options.wait_for_nodes)
         growing = options.wait_for_nodes > 0 and groups_that_fit(footprint, nodes) > 0
-        at_once = check_capacity(footprint, nodes, None if growing else options.concurrent)
-        if growing and options.concurrent is not None and at_once < options.concurrent:
+        # A cluster that grows need not have room for all concurrent trials yet.
+        fits = check_capacity(footprint, nodes, None if growing else options.concurrent)
+        at_once = min(fits, options.concurrent or fits)
+        if options.concurrent is not None and at_once < options.concurrent:
             log.info("beginning with %d of %d trials at a time; more as nodes join", at_once, options.concurrent)
-        at_once = min(at_once, options.concurrent or at_once)
         info = describe_sweep(experiment, scans, options, space=space, concurrent=at_once, resources=total(nodes))
         store = Store.create(options.storage, options.name, info, exist_ok=options.resume, study=options.study)
         if store.info.study:
-            driving.enter_context(database_errors_told(store.info.study))
+            driving.enter_context(database_errors_explained(store.info.study))
         store.wait_out(options.wait_for_storage)
         driving.enter_context(store.exclusive())
         if ready.start is not None and not store.exists(START):
@@ -224,9 +225,9 @@ class _Search:
         experiment: the search.
         store: the sweep's store.
         cohort: the images.
-        footprint: what a trial occupies.
-        options: of the sweep.
-        at_once: trials at a time to begin with.
+        footprint: resources of a trial.
+        options: options of the sweep.
+        at_once: initial number of concurrent trials.
     """
 
     experiment: Experiment

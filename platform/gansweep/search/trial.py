@@ -37,14 +37,14 @@ class TrialResult:
     """Result of one step of a trial, sent from the trial's actor to the driver.
 
     Args:
-        status: `running` after a report that is not the last, else how the trial ended; `refused` where its node
-            cannot train any, or its storage keeps nothing.
-        reason: why, where it did not complete.
-        report: the step's report, or None.
-        best: the best value of each objective over the reports.
-        reported: reports received so far.
-        seconds: since the attempt began.
-        footprint: what the trial occupies.
+        status: `running` after a report that is not the last; otherwise how the trial ended. `refused` if its node
+            cannot train any trial, or the storage cannot be written.
+        reason: why the trial did not complete.
+        report: report of the step, or None.
+        best: best value of each objective so far.
+        reported: number of reports so far.
+        seconds: seconds since the start of the attempt.
+        footprint: resources of the trial.
     """
 
     status: Status | Literal["refused"]
@@ -96,7 +96,7 @@ class WorkerGroupTrial(Trainable):  # type: ignore[misc]
             return self._result(status=outcome.ending or "failed", reason=outcome.reason)
         report = outcome.report
         try:
-            # On disk before Tune hears of it: what a scheduler acted on is never lost.
+            # Written before Tune gets it, so that no report on which a scheduler acted can be lost.
             self._store.write_report(ReportRow(self._trial, self._attempt, report))
         except StoreError as mistake:
             # The storage's fault, not the trial's: it goes on from its checkpoint, once the storage works.

@@ -91,8 +91,10 @@ def values_and_state(row: TrialRow, objectives: Sequence[str]) -> tuple[list[flo
     - Any other trial is FAIL: its error says nothing about its parameters.
     """
     values = [row.scores.get(name, math.nan) for name in objectives]
-    if row.status in ("completed", "stopped") and all(map(math.isfinite, values)):
+    has_scores = all(math.isfinite(value) for value in values)
+    if has_scores and row.status in ("completed", "stopped"):
         return values, TrialState.COMPLETE
-    if row.status == "diverged" or (row.status == "failed" and row.reason.startswith(OUT_OF_MEMORY)):
+    ran_out_of_memory = row.status == "failed" and row.reason.startswith(OUT_OF_MEMORY)
+    if row.status == "diverged" or ran_out_of_memory:
         return None, TrialState.PRUNED
     return None, TrialState.FAIL

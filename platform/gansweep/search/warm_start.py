@@ -30,7 +30,7 @@ __all__ = ["MOST_PROPOSED", "warm_proposals"]
 log = logging.getLogger(__name__)
 
 MOST_PROPOSED = 5
-"""Configurations of each earlier sweep. Half of the random trials that begin a search are then worth more."""
+"""Maximum number of configurations from each earlier sweep. They replace half of the random trials of a search."""
 
 
 def warm_proposals(experiment: Experiment, stores: Sequence[str]) -> list[dict[str, Any]]:
@@ -70,14 +70,11 @@ def warm_proposals(experiment: Experiment, stores: Sequence[str]) -> list[dict[s
 def _proposal(
     experiment: Experiment, space: SpaceParameters, fixed: Mapping[str, Any], row: TrialRow
 ) -> dict[str, Any]:
-    """A configuration by the space's parameters, as far as the space uses and allows them."""
+    """Returns a configuration as parameters of the space, without those that the space does not use or allow."""
     named, _ = parameters_from_json(row.parameters)
     values = named | space.of_config(flat_config(row.config))
-    allowed = {
-        name: value
-        for name, value in values.items()
-        if name not in fixed and _allows(space.ranges.get(name, ()), value)
-    }
+    free = {name: value for name, value in values.items() if name not in fixed}
+    allowed = {name: value for name, value in free.items() if _allows(space.ranges.get(name, ()), value)}
     used = used_parameters(experiment, allowed)
     return {name: value for name, value in allowed.items() if name in used}
 

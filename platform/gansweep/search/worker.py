@@ -43,21 +43,21 @@ _SHEET_IMAGES = 8  # generated images per class on a sample sheet
 
 @dataclass(frozen=True)
 class WorkerGroupSettings:
-    """What all trials of a sweep have in common, as a worker needs it.
+    """Settings of a worker that are the same for all trials of a sweep.
 
     Args:
         store: URI of the sweep's store.
         cohort: path of the cohort, readable on every node.
-        cache: folder for features and baselines, on every node (each node fills its own).
-        trainables: what configurations name.
-        scoring: how trials are scored.
-        reports: reports per trial.
-        checkpoint_seconds: how often a checkpoint is kept between reports; 0: at reports alone.
-        hang_seconds: how long its workers may say nothing, at least, before they count as hung; 0: for ever.
-        hang_factor: times their longest silence so far that they may say nothing, where that is more.
+        cache: folder for features and baselines. Each node has its own.
+        trainables: registry of the names in configurations.
+        scoring: scoring settings.
+        reports: number of reports per trial.
+        checkpoint_seconds: interval between checkpoints; 0: only at reports.
+        hang_seconds: minimum silence of the workers after which they count as hung; 0: they never do.
+        hang_factor: workers count as hung only after this factor times their longest silence so far.
         scored: whether reports have scores.
-        relay: handle of the actor that brings warnings to the driver; None: they stay where they are.
-        patience_s: how long a storage that fails is waited for.
+        relay: handle of the actor that forwards warnings to the driver; None: they are not forwarded.
+        patience_s: how long to retry a storage that fails, in seconds.
     """
 
     store: str = field(repr=False)  # it may contain credentials, and Ray shows the settings of a run
