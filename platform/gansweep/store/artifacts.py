@@ -51,17 +51,17 @@ def memorisation_path(trial_id: str) -> str:
 
 
 def growth_path(trial_id: str, iteration: int) -> str:
-    """Where a trial's samples at one report lie in its store."""
+    """Returns the path, in the store, of the picture of a trial's samples at one report."""
     return f"artifacts/{trial_id}-at-{iteration:08d}.png"
 
 
 def growth_paths(store: Store) -> dict[str, list[tuple[int, str]]]:
-    """For each trial the iterations of which samples were kept, in order, with their places in the store."""
+    """Returns, by trial, the iterations whose samples were kept, in order, with the paths of their pictures."""
     found: dict[str, list[tuple[int, str]]] = {}
-    for name in sorted(entry.name for entry in store.list("artifacts")):
-        trial_id, at, iteration = name.removesuffix(".png").rpartition("-at-")
-        if at:
-            found.setdefault(trial_id, []).append((int(iteration), f"artifacts/{name}"))
+    for entry in store.list("artifacts"):
+        trial_id, separator, iteration = entry.name.removesuffix(".png").rpartition("-at-")
+        if separator:
+            found.setdefault(trial_id, []).append((int(iteration), f"artifacts/{entry.name}"))
     return found
 
 

@@ -45,10 +45,9 @@ def config_columns(trainables: Trainables) -> dict[str, ColumnType]:
     They include the architecture keys of all families. They are declared before the first trial, so that every file of
     the sweep has the same columns, whichever family its trial belongs to.
     """
-    families = (family.Architecture for family in trainables.gans.values())
     columns = _model_columns(TrialConfig, "config.")
-    for architecture in families:
-        columns = merged(columns, _model_columns(architecture, "config.architecture."))
+    for family in trainables.gans.values():
+        columns = merged(columns, _model_columns(family.Architecture, "config.architecture."))
     return columns
 
 
@@ -87,17 +86,22 @@ def _wider(one: ColumnType, other: ColumnType) -> ColumnType:
 
 
 def _type_of_value(value: Any) -> ColumnType:
-    return next((name for kind, name in _PYTHON if isinstance(value, kind)), "string")
+    for kind, name in _PYTHON:
+        if isinstance(value, kind):
+            return name
+    return "string"
 
 
 def _fitted(value: Any, kind: ColumnType) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    if value is None or (kind != "string" and kind != "float64"):
-        return value
+    if value is None:
+        return None
     if kind == "float64":
         return float(value)
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+    if kind == "string" and not isinstance(value, str):
+        return json.dumps(value, default=str)
+    return value
 
 
 def _model_columns(model: type[BaseModel], prefix: str) -> dict[str, ColumnType]:
@@ -118,8 +122,12 @@ def _type_of_annotation(annotation: Any) -> ColumnType:
         return _common(_type_of_value(value) for value in get_args(annotation) if value is not None)
     if origin in (Union, UnionType):
         return _common(_type_of_annotation(part) for part in get_args(annotation) if part is not NoneType)
-    return next((name for kind, name in _PYTHON if annotation is kind), "string")
+    for kind, name in _PYTHON:
+        if annotation is kind:
+            return name
+    return "string"
 
 
 def _common(kinds: Iterable[ColumnType]) -> ColumnType:
+    """Returns a type wide enough for all of `kinds`."""
     return reduce(_wider, kinds)

@@ -42,8 +42,10 @@ def differences(here: SweepInfo, wanted: SweepInfo) -> Iterator[tuple[str, Any, 
         yield "space", here.space, wanted.space
     before = _settings(here)
     now = _settings(wanted)
-    # A setting that the other version of gansweep did not know is ignored.
-    yield from ((key, before[key], now[key]) for key in before if key in now and before[key] != now[key])
+    for key, value in before.items():
+        # A setting that the other version of gansweep did not know is ignored.
+        if key in now and value != now[key]:
+            yield key, value, now[key]
     before = here.experiment.get("overrides", {})
     now = wanted.experiment.get("overrides", {})
     for key in sorted(before.keys() | now.keys()):
@@ -53,8 +55,11 @@ def differences(here: SweepInfo, wanted: SweepInfo) -> Iterator[tuple[str, Any, 
 
 def same_space(here: SweepInfo, wanted: SweepInfo) -> bool:
     """Returns whether both name the same space, or the same function in files with the same content."""
-    moved = here.space.partition(":")[2] == wanted.space.partition(":")[2] and here.space_sha256 == wanted.space_sha256
-    return here.space == wanted.space or (moved and bool(here.space_sha256))
+    if here.space == wanted.space:
+        return True
+    if not here.space_sha256 or here.space_sha256 != wanted.space_sha256:
+        return False
+    return here.space.partition(":")[2] == wanted.space.partition(":")[2]
 
 
 def _settings(info: SweepInfo) -> dict[str, Any]:
@@ -63,4 +68,6 @@ def _settings(info: SweepInfo) -> dict[str, Any]:
         settings["sampler"] = "nsga-ii"  # its older name
     for part in ("scoring", "scheduler"):
         settings |= {f"{part}.{key}": value for key, value in info.experiment.get(part, {}).items()}
-    return settings | ({"seed": info.seeds["sampler"]} if "sampler" in info.seeds else {})
+    if "sampler" in info.seeds:
+        settings["seed"] = info.seeds["sampler"]
+    return settings

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, get_args
 
+import pyarrow.compute as pc
+
 from gansweep.config import TrialConfig, validated
 from gansweep.errors import ConfigError
 from gansweep.store.schema import Status
@@ -31,11 +33,13 @@ def trial_faults(rows: pa.Table) -> Mapping[int, str]:
     faults = _missing(rows, ("trial_id", "attempt")) | _misplaced(rows)
     statuses = rows["status"].to_pylist()
     configs = rows["config_json"].to_pylist()
-    for place, (status, config) in enumerate(zip(statuses, configs, strict=True)):
+    for index, (status, config) in enumerate(zip(statuses, configs, strict=True)):
         if status not in _STATUSES:
-            faults.setdefault(place, f"unknown status {status!r}")
-        elif fault := _config_fault(config):
-            faults.setdefault(place, fault)
+            faults.setdefault(index, f"unknown status {status!r}")
+            continue
+        fault = _config_fault(config)
+        if fault:
+            faults.setdefault(index, fault)
     return faults
 
 
@@ -49,10 +53,11 @@ def report_faults(rows: pa.Table) -> Mapping[int, str]:
 
 
 def _missing(rows: pa.Table, names: tuple[str, ...]) -> dict[int, str]:
-    lacking = [name for name in names if rows[name].null_count]
-    return {
-        place: f"no {name}" for name in lacking for place, value in enumerate(rows[name].to_pylist()) if value is None
-    }
+    faults: dict[int, str] = {}
+    for name in names:
+        missing = pc.indices_nonzero(pc.is_null(rows[name])).to_pylist()
+        faults |= dict.fromkeys(missing, f"no {name}")
+    return faults
 
 
 def _misplaced(rows: pa.Table) -> dict[int, str]:

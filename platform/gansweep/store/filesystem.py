@@ -40,16 +40,16 @@ a port, the match ends at the last @ of the whole URI.
 """
 
 PATIENCE_S = 300.0
-"""How long a sweep waits for a storage that fails: shorter than workers may say nothing."""
+"""How long a sweep waits for a failing storage. It must be shorter than the silence after which a worker is ended."""
 
 _PAUSE_S = 2.0
-_PASSING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EBUSY})
-_PASSING_WORDS = re.compile(
+_TRANSIENT = frozenset({errno.ENOSPC, errno.EDQUOT, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EBUSY})
+_TRANSIENT_WORDS = re.compile(
     r"SLOW_DOWN|SERVICE_UNAVAILABLE|INTERNAL_FAILURE|REQUEST_TIMEOUT|THROTTLING|NETWORK_CONNECTION"
     r"|HTTP (response|status)( code)? (code: ?)?(5\d\d|429)|curlCode|timed? ?out",
     re.IGNORECASE,
 )
-"""How pyarrow's S3, GCS and Azure clients name what may pass, after retries of their own."""
+"""Words for transient failures in the messages of pyarrow's S3, GCS and Azure clients, after their own retries."""
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class Files:
     """
 
     patience_s: float
-    """How long a failure that may pass (a full disk, an overloaded server) is waited for; 0: not at all."""
+    """Longest wait for a transient failure such as a full disk or an overloaded server, in seconds. 0: no wait."""
 
     def __init__(self, uri: str) -> None:
         self.uri = uri if "://" in uri else str(Path(uri).expanduser().absolute())
@@ -92,13 +92,20 @@ class Files:
 
     def child(self, name: str) -> Files:
         """Returns the subfolder `name`."""
-        base, mark, query = self.uri.partition("?") if "://" in self.uri else (self.uri, "", "")
-        return Files(f"{base.rstrip('/')}/{name}{mark}{query}")
+        base, query = self._split_query()
+        return Files(f"{base}/{name}{query}")
 
     def parent(self) -> Files:
-        """The folder that this one is in."""
-        base, mark, query = self.uri.partition("?") if "://" in self.uri else (self.uri, "", "")
-        return Files(f"{base.rstrip('/').rpartition('/')[0]}{mark}{query}")
+        """Returns the folder that contains this one."""
+        base, query = self._split_query()
+        return Files(base.rpartition("/")[0] + query)
+
+    def _split_query(self) -> tuple[str, str]:
+        """Returns the URI without its query and last slash, and the query with its question mark."""
+        if "://" not in self.uri:
+            return self.uri.rstrip("/"), ""
+        base, mark, query = self.uri.partition("?")
+        return base.rstrip("/"), mark + query
 
     def path(self, rel: str) -> str:
         """Returns the path of `rel` in the form that `filesystem` expects."""
@@ -136,7 +143,7 @@ class Files:
         self._patiently(f"{self.label}/{rel}", "write", write)
 
     def upload(self, source: Path, rel: str) -> None:
-        """Puts a file of this machine under `rel`, piece by piece: it may be larger than memory.
+        """Copies a file from this machine to `rel`. The file may be larger than memory.
 
         Raises:
             StoreError: the destination cannot be written.
@@ -147,10 +154,10 @@ class Files:
             fs.copy_files(str(source), self.path(rel), fs.LocalFileSystem(), self.filesystem)
 
     def download(self, rel: str, target: Path) -> None:
-        """Copies a file to this machine, piece by piece.
+        """Copies a file to this machine. The file may be larger than memory.
 
         Raises:
-            StoreError: it is missing or cannot be read.
+            StoreError: the file is missing or cannot be read.
         """
         with _explained(f"{self.label}/{rel}", "read"):
             fs.copy_files(self.path(rel), str(target), self.filesystem, fs.LocalFileSystem())
@@ -253,22 +260,24 @@ class Files:
 
     def remove_leftovers(self) -> None:
         """Deletes temporary files that killed processes left on a local disk, if they are at least an hour old."""
-        for leftover in self.local.rglob(".*.tmp") if self.local is not None else ():
+        if self.local is None:
+            return
+        for leftover in self.local.rglob(".*.tmp"):
             with contextlib.suppress(FileNotFoundError):
                 if time.time() - leftover.stat().st_mtime > _LEFTOVER_SECONDS:
                     leftover.unlink()
 
     def _patiently(self, where: str, verb: str, action: Callable[[], Result]) -> Result:
-        """Does something; a failure that may pass is waited for, `patience_s` seconds at most."""
+        """Calls `action`, and repeats it for at most `patience_s` seconds if it fails for a transient reason."""
         began = time.monotonic()
         waited = False
         while True:
             try:
                 with _explained(where, verb):
-                    done = action()
+                    result = action()
             except StoreError as error:
                 left = began + self.patience_s - time.monotonic()
-                if left <= 0 or not _may_pass(error.__cause__):
+                if left <= 0 or not _is_transient(error.__cause__):
                     raise
                 if not waited:
                     log.warning("%s: %s; waiting, %.0f s at most", error.where, error.what, self.patience_s)
@@ -277,7 +286,7 @@ class Files:
                 continue
             if waited:
                 log.warning("%s: works again after %.0f s", where, time.monotonic() - began)
-            return done
+            return result
 
     def _put(self, path: str, data: bytes) -> None:
         with self.filesystem.open_output_stream(path) as stream:
@@ -318,11 +327,11 @@ def _open_with_fsspec(uri: str) -> tuple[fs.FileSystem, str]:
     return fs.PyFileSystem(fs.FSSpecHandler(filesystem)), path
 
 
-def _may_pass(cause: BaseException | None) -> bool:
-    """Whether a file system's complaint is of a state that others can end: a full disk, a server that is overloaded."""
-    if isinstance(cause, OSError) and cause.errno in _PASSING:
+def _is_transient(cause: BaseException | None) -> bool:
+    """Returns whether a failure may end by itself, such as a full disk or an overloaded server."""
+    if isinstance(cause, OSError) and cause.errno in _TRANSIENT:
         return True
-    return bool(_PASSING_WORDS.search(str(cause)))
+    return bool(_TRANSIENT_WORDS.search(str(cause)))
 
 
 @contextlib.contextmanager
@@ -332,7 +341,8 @@ def _explained(where: str, verb: str, uri: str = "") -> Iterator[None]:
         yield
     except (OSError, ValueError, ImportError) as error:
         text = str(error).replace(uri, where) if uri else str(error)
+        first_line = text.partition("\n")[0][:200] or type(error).__name__
         detail = re.search(r"\[errno \d+\] ([^\n]+)", text, re.IGNORECASE)
-        reason = detail.group(1) if detail else text.partition("\n")[0][:200] or type(error).__name__
+        reason = detail.group(1) if detail else first_line
         fixes = {"write": "choose a storage that can be written", "read": "check the path and the permissions"}
         raise StoreError(f"cannot {verb}: {reason}", where=where, fix=fixes.get(verb, "")) from error

@@ -1,4 +1,4 @@
-"""Progress of running trials between two reports: one small file per trial, replaced every half minute."""
+"""Progress of running trials between two reports: one small file per trial, the interim, replaced every half minute."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _POLL_SECONDS = 5.0
 
 
 def write_interim(store: Store, trial_id: str, interim: Interim) -> None:
-    """Replaces a trial's interim. If the storage refuses it, a line of the log is missing, but the trial goes on."""
+    """Replaces a trial's interim. A storage error is ignored, because it costs only one line of the log."""
     with contextlib.suppress(StoreError):
         store.write_bytes(f"{_FOLDER}/{trial_id}.json", json.dumps(asdict(interim)).encode())
 
@@ -39,12 +39,15 @@ def interim_of(store: Store, trial_id: str) -> Interim | None:
 
 
 def interim_text(interim: Interim) -> str:
-    """`iteration 400 of 2000: critic_loss -1.2, generator_loss 0.45, 812 images/s, 1:30 left`."""
-    losses = [f"{name} {value:.3g}" for name, value in interim.losses.items() if name.endswith("_loss")]
+    """Formats an interim as one line.
+
+    Example: `iteration 400 of 2000: critic_loss -1.2, generator_loss 0.45, 812 images/s, 1:30 left`.
+    """
+    parts = [f"{name} {value:.3g}" for name, value in interim.losses.items() if name.endswith("_loss")]
+    parts.append(f"{interim.images_per_second:.0f} images/s")
     minutes, seconds = divmod(round(interim.seconds_left), 60)
-    pace = f"{interim.images_per_second:.0f} images/s"
-    told = ", ".join([*losses, pace, f"{minutes}:{seconds:02d} left"])
-    return f"iteration {interim.iteration} of {interim.iterations}: {told}"
+    parts.append(f"{minutes}:{seconds:02d} left")
+    return f"iteration {interim.iteration} of {interim.iterations}: {', '.join(parts)}"
 
 
 @contextmanager
@@ -63,7 +66,7 @@ def interims_logged(store: Store, log: logging.Logger) -> Iterator[None]:
                 continue
             seen[trial_id] = changed
             interim = interim_of(store, trial_id)
-            # The last iteration is told by the report, which may have been logged before this line could be.
+            # The trial's report covers the last iteration, and may already have been logged.
             if interim is not None and interim.iteration < interim.iterations:
                 log.info("trial %s %s", trial_id, interim_text(interim))
 

@@ -65,6 +65,9 @@ def describe_sweep(
         fid_features: name and hash of the feature extractor, if already known.
         resources: resources of the whole cluster, as reported by Ray.
     """
+    machine = hardware()
+    if resources:
+        machine["cluster"] = dict(resources)
     return SweepInfo(
         name=options.name,
         experiment=experiment.model_dump(mode="json", by_alias=True),
@@ -81,7 +84,7 @@ def describe_sweep(
         seeds={"sampler": options.seed, "cohort_split": cohort.info.seed},
         code_revision=code_revision(),
         packages=package_versions(),
-        hardware={**hardware(), **({"cluster": dict(resources)} if resources else {})},
+        hardware=machine,
         created=datetime.now(UTC),
         options=options.recorded(),
         study=place_of(options.study) if options.study else "",
@@ -94,14 +97,16 @@ def code_revision() -> str:
 
     A submitted job runs from uploaded files, which have no commit. Its submitter passes the commit in the environment.
     """
-    if submitted := os.environ.get(REVISION_VARIABLE):
+    submitted = os.environ.get(REVISION_VARIABLE)
+    if submitted:
         return submitted
     here = str(Path(__file__).parent)
     commit = _git("-C", here, "rev-parse", "--verify", "HEAD")
     # A virtual environment may be inside another project's checkout. Only tracked code has a revision.
     if not commit or not _git("-C", here, "ls-files", __file__):
         return f"gansweep {__version__}"
-    return f"{commit}+changes" if _git("-C", here, "status", "--porcelain", "--untracked-files=no") else commit
+    changes = _git("-C", here, "status", "--porcelain", "--untracked-files=no")
+    return f"{commit}+changes" if changes else commit
 
 
 def package_versions() -> dict[str, str]:
@@ -145,10 +150,13 @@ def _space_imports(space: str) -> dict[str, str]:
     path = Path(space.partition(":")[0])
     if not path.is_file():
         return {}
-    loaded = {Path(file) for module in list(sys.modules.values()) if (file := getattr(module, "__file__", None))}
     own = path.resolve()
-    beside = (file for file in loaded if file.is_file() and file.resolve().parent == own.parent)
-    return {file.name: sha256_of(file) for file in sorted(beside) if file.resolve() != own}
+    digests = {}
+    for module in tuple(sys.modules.values()):
+        file = Path(getattr(module, "__file__", None) or "")
+        if file.is_file() and file.resolve().parent == own.parent and file.resolve() != own:
+            digests[file.name] = sha256_of(file)
+    return dict(sorted(digests.items()))
 
 
 def _reference(cohort: Cohort) -> CohortReference:

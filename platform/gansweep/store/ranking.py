@@ -44,8 +44,9 @@ def rank_trials(trials: pd.DataFrame, objectives: Sequence[Objective]) -> pd.Dat
     """
     ended = np.array([_ORDER.index(status) for status in trials["status"]], dtype=np.int64)
     configuration = _configurations(trials)
-    groups = [f"{place} {name}" for place, name in zip(ended, configuration, strict=True)]
-    first_of, group = np.unique(groups, return_index=True, return_inverse=True)[1:]
+    # Runs of one configuration that ended differently are ranked apart.
+    groups = [f"{status} {name}" for status, name in zip(ended, configuration, strict=True)]
+    _, first_of, group = np.unique(groups, return_index=True, return_inverse=True)
     own = _costs(trials, objectives)
     counts = _counting(trials, group)
     costs = _means(own, group, counts)
@@ -54,20 +55,16 @@ def rank_trials(trials: pd.DataFrame, objectives: Sequence[Objective]) -> pd.Dat
     for end in np.unique(ended[first_of][measured]):
         members = np.flatnonzero(measured & (ended[first_of] == end))
         fronts[members] = non_dominated_fronts(costs[members])
-    useful = ([place for place, objective in enumerate(objectives) if objective.direction == "maximize"][-1:] or [0])[0]
-    # lexsort takes the most significant key last. Missing values sort after every number.
+    maximised = [index for index, objective in enumerate(objectives) if objective.direction == "maximize"]
+    useful = maximised[-1] if maximised else 0
     names = trials["trial_id"].to_numpy(str)
-    places = np.lexsort(
-        [names[first_of], costs[:, 0], costs[:, useful], fronts, ~measured, ended[first_of]]  # of configurations
-    )
-    rank = np.empty(len(places), dtype=np.int64)
-    rank[places] = np.arange(1, len(places) + 1)
+    # lexsort takes the most significant key last. Missing values sort after every number.
+    best_first = np.lexsort([names[first_of], costs[:, 0], costs[:, useful], fronts, ~measured, ended[first_of]])
+    rank = np.empty(len(best_first), dtype=np.int64)
+    rank[best_first] = np.arange(1, len(best_first) + 1)
     order = np.lexsort([names, own[:, 0], own[:, useful], rank[group]])
-    return (
-        trials.assign(rank=rank[group], front=fronts[group], configuration=configuration, counts=counts)
-        .iloc[order]
-        .reset_index(drop=True)
-    )
+    ranked = trials.assign(rank=rank[group], front=fronts[group], configuration=configuration, counts=counts)
+    return ranked.iloc[order].reset_index(drop=True)
 
 
 def _configurations(trials: pd.DataFrame) -> list[str]:
@@ -78,14 +75,17 @@ def _configurations(trials: pd.DataFrame) -> list[str]:
     if "config_json" not in trials:
         return [str(name) for name in trials["trial_id"]]
     ordered = trials.sort_values("trial_id", kind="stable")
-    firsts: dict[str, tuple[str, set[Any]]] = {}
+    first_trials: dict[str, str] = {}
+    seeds: dict[str, set[Any]] = {}
     found: dict[str, str] = {}
-    for name, text in zip(ordered["trial_id"], ordered["config_json"], strict=True):
+    for name, text in zip(ordered["trial_id"].astype(str), ordered["config_json"], strict=True):
         values = json.loads(text)
         seed = values.pop("seed", None)
-        first, seeds = firsts.setdefault(json.dumps(values, sort_keys=True), (str(name), set()))
-        found[str(name)] = str(name) if seed in seeds else first
-        seeds.add(seed)
+        configuration = json.dumps(values, sort_keys=True)
+        first_trials.setdefault(configuration, name)
+        seen = seeds.setdefault(configuration, set())
+        found[name] = name if seed in seen else first_trials[configuration]
+        seen.add(seed)
     return [found[str(name)] for name in trials["trial_id"]]
 
 
@@ -101,14 +101,13 @@ def _counting(trials: pd.DataFrame, group: NDArray[np.int64]) -> NDArray[np.bool
 
 def _costs(trials: pd.DataFrame, objectives: Sequence[Objective]) -> NDArray[np.float64]:
     """Returns costs `[trials, objectives]`; lower is better, NaN if there is no value."""
-    columns: list[Any] = [
-        trials[objective.name].to_numpy(np.float64, na_value=np.nan)
-        if objective.name in trials
-        else np.full(len(trials), np.nan)
-        for objective in objectives
-    ]
-    signs = [-1.0 if objective.direction == "maximize" else 1.0 for objective in objectives]
-    return np.stack([sign * column for sign, column in zip(signs, columns, strict=True)], axis=1)
+    costs = np.full((len(trials), len(objectives)), np.nan)
+    for index, objective in enumerate(objectives):
+        if objective.name not in trials:
+            continue
+        values = trials[objective.name].to_numpy(np.float64, na_value=np.nan)
+        costs[:, index] = -values if objective.direction == "maximize" else values
+    return costs
 
 
 def _means(costs: NDArray[np.float64], group: NDArray[np.int64], counts: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -120,17 +119,22 @@ def _means(costs: NDArray[np.float64], group: NDArray[np.int64], counts: NDArray
 
 
 def non_dominated_fronts(costs: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The front of each row: one more than the highest front of the rows that dominate it, 0 where none does.
+    """Returns the non-dominated front of each row, `[rows]`.
+
+    A row that no other row dominates is in front 0. Any other row is in the front after the last one with a row that
+    dominates it. Equal rows share a front.
+
+    This is efficient non-dominated sorting (Zhang et al. 2015). Rows are visited in lexical order, so a row's
+    dominators come before it. A row that is dominated by a front is dominated by each earlier front, so its own front
+    is found by bisection.
 
     Args:
-        costs: `[rows, objectives]`, smaller is better, finite.
-
-    Efficient non-dominated sorting (Zhang et al. 2015): in lexical order a row's dominators all come before it, and a
-    row that is dominated from one front is dominated from each front before. So its front is found by bisection.
+        costs: finite costs `[rows, objectives]`; lower is better.
     """
-    points, place = np.unique(costs, axis=0, return_inverse=True)  # in lexical order; equal rows share a front
+    points, place = np.unique(costs, axis=0, return_inverse=True)  # in lexical order
     fronts = np.zeros(len(points), dtype=np.int64)
     if points.shape[1] == 2:
+        # With two objectives, a front dominates the point if its lowest second cost does not exceed the point's.
         least: list[float] = []  # lowest second cost of each front so far, in ascending order
         for row, second in enumerate(points[:, 1]):
             front = bisect_right(least, second)

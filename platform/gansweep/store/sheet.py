@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+import math
+from itertools import chain
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -20,10 +22,10 @@ if TYPE_CHECKING:
 
 __all__ = ["growth_png", "nearest_png", "sheet_png"]
 
-_ROWS = 2  # of images per class: a nearly square sheet stays legible when the dashboard shrinks it
-_REAL = 4
-_GENERATED = 8  # images per class
-_CELL = 96  # least side in pixels; images are enlarged by whole factors, so that no pixel is interpolated
+_ROWS = 2  # rows of images per class: a nearly square sheet stays legible when the dashboard shrinks it
+_REAL = 4  # real images per class
+_GENERATED = 8  # generated images per class
+_CELL = 96  # smallest side of a cell in pixels; images are enlarged by whole factors, so no pixel is interpolated
 _GAP = 4
 _MARGIN = 12
 _LABEL = 120
@@ -50,46 +52,52 @@ def sheet_png(real: ImageSet, fake_images: Tensor, fake_labels: Tensor, classes:
         The picture as a PNG.
     """
     blocks = [
-        (name, _pick(real.images, real.labels, label, _REAL), _pick(fake_images, fake_labels, label, _GENERATED))
+        _Block(
+            name=name,
+            real=_pictures(real.images[real.labels == label][:_REAL]),
+            generated=_pictures(fake_images[fake_labels == label][:_GENERATED]),
+        )
         for label, name in enumerate(classes)
     ]
     # A generated image with its mask beside it is wider than a real one.
-    of_real = _cell_size([cell for _, left, _ in blocks for cell in left])
-    of_fake = _cell_size([cell for _, _, right in blocks for cell in right])
-    height = max(of_real[0], of_fake[0])
-    split = _MARGIN + _LABEL + _REAL // _ROWS * (of_real[1] + _GAP) + _BETWEEN // 2
-    right_of = split + _BETWEEN // 2
-    width = right_of + _GENERATED // _ROWS * (of_fake[1] + _GAP) + _MARGIN
-    size = (width, _HEADER + len(blocks) * _block(height) + _MARGIN)
-    sheet = Image.new("RGB", size, _BACKGROUND)
+    real_height, real_width = _cell_size(chain.from_iterable(block.real for block in blocks))
+    fake_height, fake_width = _cell_size(chain.from_iterable(block.generated for block in blocks))
+    height = max(real_height, fake_height)
+    block_height = _ROWS * (height + _GAP) + 2 * _GAP
+    real_left = _MARGIN + _LABEL
+    divider = real_left + _REAL // _ROWS * (real_width + _GAP) + _BETWEEN // 2
+    fake_left = divider + _BETWEEN // 2
+    sheet_width = fake_left + _GENERATED // _ROWS * (fake_width + _GAP) + _MARGIN
+    sheet = Image.new("RGB", (sheet_width, _HEADER + len(blocks) * block_height + _MARGIN), _BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(size=15)
-    draw.text((_MARGIN + _LABEL, 9), "real (training)", _INK, font)
-    draw.text((right_of, 9), "generated", _INK, font)
-    draw.line([(split, _HEADER), (split, sheet.height - _MARGIN)], _FAINT, 2)
-    for row, (name, left, right) in enumerate(blocks):
-        top = _HEADER + row * _block(height)
-        draw.text((_MARGIN, top + height - 8), _shortened(name, font), _INK, font)
-        _paste(sheet, left, _MARGIN + _LABEL, top, (height, of_real[1]))
-        _paste(sheet, right, right_of, top, (height, of_fake[1]))
+    draw.text((real_left, 9), "real (training)", _INK, font)
+    draw.text((fake_left, 9), "generated", _INK, font)
+    draw.line([(divider, _HEADER), (divider, sheet.height - _MARGIN)], _FAINT, 2)
+    for row, block in enumerate(blocks):
+        top = _HEADER + row * block_height
+        draw.text((_MARGIN, top + height - 8), _shortened(block.name, font), _INK, font)
+        _paste(sheet, block.real, (real_left, top), (height, real_width))
+        _paste(sheet, block.generated, (fake_left, top), (height, fake_width))
     return _encoded(sheet)
 
 
 def growth_png(images: Tensor, labels: Tensor) -> bytes:
-    """Samples in native pixels, a row for each class: small enough to be kept at every report.
+    """Draws one row of samples per class, one pixel of the picture for each pixel of a sample.
+
+    The picture is small enough to be kept for every report.
 
     Args:
-        images: `[n, C, H, W]` in [-1, 1].
-        labels: `[n]`, equally many of each.
+        images: generated images `[n, C, H, W]` in [-1, 1].
+        labels: class indices `[n]`. Each class occurs equally often.
 
     Returns:
-        a PNG.
+        The picture as a PNG.
     """
-    pictures = [_as_picture(image) for image in _grey(images)]
-    rows = [
-        np.concatenate([pictures[place] for place in np.flatnonzero(labels.numpy() == label)[:_GENERATED]], axis=1)
-        for label in labels.unique().tolist()
-    ]
+    rows = []
+    for label in labels.unique():
+        samples = _to_bytes(images[labels == label][:_GENERATED])
+        rows.append(np.concatenate([_as_picture(sample) for sample in samples], axis=1))
     return _encoded(Image.fromarray(np.concatenate(rows, axis=0)))
 
 
@@ -106,38 +114,46 @@ def nearest_png(columns: Mapping[str, Tensor], captions: Sequence[str]) -> bytes
     Returns:
         The picture as a PNG, with the lines in two blocks side by side.
     """
-    pictures = [[_enlarged(_as_picture(image)) for image in _grey(images)] for images in columns.values()]
-    height, width = _cell_size([picture for column in pictures for picture in column])
-    lines = -(-len(captions) // 2)
-    block = _LABEL + len(columns) * (width + _GAP) + _BETWEEN
-    sheet = Image.new("RGB", (2 * block + _MARGIN, _HEADER + lines * (height + _GAP) + _MARGIN), _BACKGROUND)
+    pictures = {heading: _pictures(images) for heading, images in columns.items()}
+    height, width = _cell_size(chain.from_iterable(pictures.values()))
+    lines_per_block = math.ceil(len(captions) / 2)
+    block_width = _LABEL + len(columns) * (width + _GAP) + _BETWEEN
+    sheet_size = (2 * block_width + _MARGIN, _HEADER + lines_per_block * (height + _GAP) + _MARGIN)
+    sheet = Image.new("RGB", sheet_size, _BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(size=13)
     for line, caption in enumerate(captions):
-        left = _MARGIN + line // lines * block
-        top = _HEADER + line % lines * (height + _GAP)
+        block, row = divmod(line, lines_per_block)
+        left = _MARGIN + block * block_width
+        top = _HEADER + row * (height + _GAP)
         draw.text((left, top + height // 2 - 8), caption, _INK, font)
-        for place, (heading, column) in enumerate(zip(columns, pictures, strict=True)):
-            corner = (left + _LABEL + place * (width + _GAP), top)
-            if line % lines == 0:
-                draw.text((corner[0], 9), heading, _INK, font)
-            sheet.paste(Image.fromarray(column[line]).convert("RGB"), corner)
+        left += _LABEL
+        for heading, column in pictures.items():
+            if row == 0:
+                draw.text((left, 9), heading, _INK, font)
+            sheet.paste(Image.fromarray(column[line]).convert("RGB"), (left, top))
+            left += width + _GAP
     return _encoded(sheet)
 
 
-def _block(height: int) -> int:
-    """Returns the distance from one class to the next, in pixels."""
-    return _ROWS * (height + _GAP) + 2 * _GAP
+class _Block(NamedTuple):
+    """The pictures of one class."""
+
+    name: str
+    real: list[Pixels]
+    generated: list[Pixels]
 
 
-def _pick(images: Tensor, labels: Tensor, label: int, count: int) -> list[Pixels]:
-    return [_enlarged(_as_picture(image)) for image in _grey(images[labels == label][:count])]
+def _pictures(images: Tensor) -> list[Pixels]:
+    """Converts images `[n, C, H, W]` in [-1, 1] to pictures that are large enough to see."""
+    return [_enlarged(_as_picture(image)) for image in _to_bytes(images)]
 
 
-def _grey(images: Tensor) -> Pixels:
-    """Converts images in [-1, 1] to bytes."""
-    grey: Pixels = ((images.detach().cpu().float().clamp(-1, 1) + 1) * 127.5).round().byte().numpy()
-    return grey
+def _to_bytes(images: Tensor) -> Pixels:
+    """Converts images from [-1, 1] to bytes."""
+    images = images.detach().cpu().float().clamp(-1, 1)
+    pixels: Pixels = ((images + 1) * 127.5).round().byte().numpy()
+    return pixels
 
 
 def _as_picture(image: Pixels) -> Pixels:
@@ -148,20 +164,34 @@ def _as_picture(image: Pixels) -> Pixels:
 
 
 def _enlarged(picture: Pixels) -> Pixels:
-    factor = -(-_CELL // picture.shape[0])
+    factor = math.ceil(_CELL / picture.shape[0])
     return picture.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
-def _cell_size(cells: list[Pixels]) -> tuple[int, int]:
-    return max((cell.shape[0] for cell in cells), default=_CELL), max((cell.shape[1] for cell in cells), default=_CELL)
+def _cell_size(pictures: Iterable[Pixels]) -> tuple[int, int]:
+    """Returns the height and width of a cell that holds each of `pictures`."""
+    sizes = [picture.shape[:2] for picture in pictures]
+    if not sizes:
+        return _CELL, _CELL
+    heights, widths = zip(*sizes, strict=True)
+    return max(heights), max(widths)
 
 
-def _paste(sheet: Image.Image, pictures: list[Pixels], left: int, top: int, cell: tuple[int, int]) -> None:
-    for place, picture in enumerate(pictures):
-        row = place % _ROWS
-        column = place // _ROWS
-        corner = (left + column * (cell[1] + _GAP), top + row * (cell[0] + _GAP))
-        sheet.paste(Image.fromarray(picture).convert("RGB"), corner)
+def _paste(sheet: Image.Image, pictures: list[Pixels], corner: tuple[int, int], cell: tuple[int, int]) -> None:
+    """Pastes pictures column by column.
+
+    Args:
+        sheet: the picture to paste into.
+        pictures: what to paste.
+        corner: left and top of the first picture, in pixels.
+        cell: height and width of the space for each picture, in pixels.
+    """
+    left, top = corner
+    height, width = cell
+    for index, picture in enumerate(pictures):
+        column, row = divmod(index, _ROWS)
+        place = (left + column * (width + _GAP), top + row * (height + _GAP))
+        sheet.paste(Image.fromarray(picture).convert("RGB"), place)
 
 
 def _shortened(name: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
     from gansweep.config import ScoringSettings
     from gansweep.store.filesystem import FileEntry, Files
-    from gansweep.store.table import Table
 
 __all__ = ["Store"]
 
@@ -47,7 +46,7 @@ class Store:
     """
 
     def __init__(self, files: Files, info: SweepInfo, study: str = "") -> None:
-        # Here, not above: `from gansweep import Store` is to load neither pyarrow nor pandas.
+        # Imported here, so that `from gansweep import Store` loads neither pyarrow nor pandas.
         from gansweep.store.faults import report_faults, trial_faults
         from gansweep.store.study import StudyFile
         from gansweep.store.study_database import StudyDatabase
@@ -55,9 +54,9 @@ class Store:
 
         self._files = files
         self._info = info
-        trials = {**TRIAL_COLUMNS, **info.config_columns}
-        again = "put back a copy of it, or train the trial again with --resume"
-        self._trials = Table(files, "trials", trials, trial_faults, again)
+        trial_columns = {**TRIAL_COLUMNS, **info.config_columns}
+        cure = "put back a copy of it, or train the trial again with --resume"
+        self._trials = Table(files, "trials", trial_columns, trial_faults, cure)
         self._reports = Table(files, "reports", REPORT_COLUMNS, report_faults)
         self._study = StudyDatabase(info, study, files.label) if info.study else StudyFile(files, info.name)
 
@@ -88,13 +87,13 @@ class Store:
             begun = files.exists(SWEEP_FILE)
             if not begun:
                 refuse_in_use(files)
-                # Written first: from now on the folder belongs to this sweep, and --resume can open it.
+                # The record is written first, so that --resume can open the store after a crash.
                 write_record(files, info)
             elif not exist_ok:
                 raise here_already(files)
         record = read_record(files)
         if begun and info.study and info.study != record.study:
-            # The study moves: it is built from the rows, wherever it is missing.
+            # The study moves to another database. There, it is built from the rows.
             check_continues(record, info, files.label)
             write_record(files, record.model_copy(update={"study": info.study}))
             record = read_record(files)
@@ -204,7 +203,7 @@ class Store:
         return info
 
     def wait_out(self, seconds: float) -> None:
-        """From now on, waits at most this long for a storage whose failure may pass (full, overloaded)."""
+        """Sets how long to wait for a storage that is full or overloaded, in seconds."""
         self._files.patience_s = seconds
 
     # Rows ------------------------------------------------------------------------------------------------------------
@@ -216,12 +215,13 @@ class Store:
     def write_report(self, row: ReportRow) -> None:
         """Writes a report. Replaces an earlier one of the same attempt and index; an attempt has a single writer."""
         key = f"{row.trial_id}.{row.attempt}"
-        others = [record for record in self._reports.get(key) if record["index"] != row.index]
-        self._reports.put(key, sorted([*others, row.record()], key=lambda record: record["index"]))
+        by_index = {record["index"]: record for record in self._reports.get(key)}
+        by_index[row.index] = row.record()
+        self._reports.put(key, [by_index[index] for index in sorted(by_index)])
 
     def trials(self) -> pd.DataFrame:
         """Returns one row per attempt, ordered by trial and attempt. `gansweep.store.schema` describes the columns."""
-        return _frame(self._trials, ["trial_id", "attempt"])
+        return self._trials.frame(["trial_id", "attempt"])
 
     def latest_trials(self) -> pd.DataFrame:
         """Returns the last attempt at each trial."""
@@ -229,10 +229,10 @@ class Store:
 
     def reports(self) -> pd.DataFrame:
         """Returns one row per report of each attempt, ordered by trial, attempt and index."""
-        return _frame(self._reports, ["trial_id", "attempt", "index"])
+        return self._reports.frame(["trial_id", "attempt", "index"])
 
     def report_times(self) -> pd.Series:
-        """When each report of each attempt arrived, in no order; of a large sweep nothing else is read."""
+        """Returns when each report of each attempt arrived, in no order. Reads only this column."""
         times: pd.Series = self._reports.read(["time"]).to_pandas()["time"]
         return times
 
@@ -249,8 +249,10 @@ class Store:
 
         Each attempt resumed the one before.
         """
-        keys = (f"{trial_id}.{number}" for number in range(attempt + 1))
-        return [record for key in keys for record in self._reports.get(key)]
+        records: list[dict[str, Any]] = []
+        for number in range(attempt + 1):
+            records += self._reports.get(f"{trial_id}.{number}")
+        return records
 
     def row(self, trial_id: str, attempt: int) -> TrialRow | None:
         """Returns the row of an attempt, or None if there is no readable row."""
@@ -259,9 +261,13 @@ class Store:
 
     def trials_begun(self) -> int:
         """Returns the highest number of any trial with a row, reports or a checkpoint, plus one."""
-        kept = [*self._files.list("trials"), *self._files.list("reports"), *self._files.list("checkpoints")]
-        stems = (entry.name.removeprefix("_").removeprefix("trial-").partition(".")[0] for entry in kept)
-        return max((int(stem) + 1 for stem in stems if stem.isdecimal()), default=0)
+        begun = 0
+        for entry in (*self._files.list("trials"), *self._files.list("reports"), *self._files.list("checkpoints")):
+            # `trial-0003.0.parquet`, `_trial-0003.0.parquet.damaged` or `0003.pt`
+            number = entry.name.removeprefix("_").removeprefix("trial-").partition(".")[0]
+            if number.isdecimal():
+                begun = max(begun, int(number) + 1)
+        return begun
 
     def rows(self) -> tuple[TrialRow, ...]:
         """Returns every attempt, ordered by trial and attempt. Repeats count as separate trials."""
@@ -319,24 +325,20 @@ class Store:
         Training since an attempt's last report is lost, so the attempt's end is the time of that report.
         """
         rows = self.trials()
-        left = rows.loc[rows["status"] == "running", ["trial_id", "attempt"]].itertuples(index=False)
+        running = rows[rows["status"] == "running"]
         gpus = self._info.workers_per_trial * self._info.gpus_per_worker
-        for trial_id, attempt in left:
+        for trial_id, attempt in zip(running["trial_id"], running["attempt"], strict=True):
             row = self.row(trial_id, attempt)
             if row is None:
                 continue
             times = [report["time"] for report in self._reports.get(f"{trial_id}.{attempt}")]
             started = row.started or datetime.now(UTC)
-            over = replace(row, started=started).finished(
-                "interrupted",
-                reason=reason,
-                best=row.best,
-                reports=row.reports,
-                gpus=gpus,
-                ended=max([started, *times]),
+            ended = max([started, *times])
+            row = replace(row, started=started)
+            self.write_trial(
+                row.finished("interrupted", reason=reason, best=row.best, reports=row.reports, gpus=gpus, ended=ended)
             )
-            self.write_trial(over)
-        return tuple(rows.loc[rows["status"] == "running", "trial_id"])
+        return tuple(running["trial_id"])
 
     def compact(self) -> None:
         """Copies each table to one file beside its folder (`trials.parquet`), which makes large sweeps fast to read."""
@@ -423,8 +425,3 @@ def _trial_of(entry: FileEntry) -> str:
     """Returns the trial of a row or report file; empty if the file is another."""
     prefix, _, rest = entry.name.partition("trial-")
     return "" if prefix else rest.partition(".")[0]
-
-
-def _frame(table: Table, order: list[str]) -> pd.DataFrame:
-    frame: pd.DataFrame = table.read().to_pandas()
-    return frame.sort_values(order, kind="stable", ignore_index=True)

@@ -192,7 +192,7 @@ def made_study(
     objectives: Sequence[Objective],
     sampler: optuna.samplers.BaseSampler | None = None,
 ) -> optuna.Study:
-    """The study of a name, made if missing, with the objectives' directions and names."""
+    """Returns the study `name` with the objectives' directions and names. Creates it if it is missing."""
     import optuna
 
     directions = [objective.direction for objective in objectives]

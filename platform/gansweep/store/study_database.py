@@ -1,7 +1,7 @@
 """A sweep's Optuna study in PostgreSQL, for teams that look at many sweeps in one place.
 
 As with a study in a file, the rows in `trials/` are the record. `sweep.json` says where the study is, without user and
-password: whoever opens it gives its URL.
+password. Each user who opens it provides the full URL.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from gansweep.store.filesystem import without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     import optuna
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from gansweep.config import Objective
     from gansweep.store.schema import SweepInfo
 
-__all__ = ["SCHEME", "STUDY_VARIABLE", "StudyDatabase", "database_errors_told", "place_of"]
+__all__ = ["SCHEME", "STUDY_VARIABLE", "StudyDatabase", "database_errors_explained", "place_of"]
 
 SCHEME = "postgresql"
 
@@ -37,26 +38,29 @@ _CONNECT = "see that the server runs, and that user, password and database are r
 
 
 def place_of(url: str) -> str:
-    """Where a study is, as `sweep.json` keeps it.
+    """Returns the URL of a study without user and password, as recorded in `sweep.json`.
 
     Raises:
-        ConfigError: not the URL of a PostgreSQL database.
+        ConfigError: the URL does not name a PostgreSQL database.
     """
     place = without_credentials(url)
-    if not place.startswith((f"{SCHEME}://", f"{SCHEME}+")) or not place.rpartition("/")[2]:
+    is_postgresql = place.startswith((f"{SCHEME}://", f"{SCHEME}+"))
+    database = place.rpartition("/")[2]
+    if not is_postgresql or not database:
+        # A malformed URL may still contain the password.
         shown = place if "://" in place and not place.startswith(SCHEME) else "the URL"
         fix = "give postgresql://USER:PASSWORD@HOST/DATABASE, or @FILE with that in it"
-        raise ConfigError(f"{shown} is no PostgreSQL database", where="--study", fix=fix)
+        raise ConfigError(f"{shown} is not a PostgreSQL database", where="--study", fix=fix)
     return place
 
 
 class StudyDatabase:
-    """The study of one sweep among others in a database.
+    """The study of one sweep, in a database that may hold the studies of others. The interface is that of `StudyFile`.
 
     Args:
         info: the sweep's record.
-        url: of the database; empty: that of the environment variable GANSWEEP_STUDY.
-        label: of the store, for messages.
+        url: URL of the database. Empty: the value of the environment variable GANSWEEP_STUDY.
+        label: location of the store, for messages.
     """
 
     def __init__(self, info: SweepInfo, url: str, label: str) -> None:
@@ -64,52 +68,52 @@ class StudyDatabase:
         self._url = url or os.environ.get(STUDY_VARIABLE, "")
         self._label = label
         begun = f"{info.created.isoformat()} {info.cohort.content_hash}"
-        # Sweeps of one name in several storages share a database.
+        # Sweeps in different storages may have the same name and share this database.
         self.name = f"{info.name}-{hashlib.sha256(begun.encode()).hexdigest()[:8]}"
 
     @property
     def path(self) -> Path:
-        """No file has it.
+        """Raises StoreError, because the study is not in a file.
 
         Raises:
             StoreError: always.
         """
-        raise StoreError(f"its study is no file, it is in {self._place}", where=self._label)
+        raise StoreError(f"its study is not a file: it is in {self._place}", where=self._label)
 
     def fetch(self) -> None:
-        """Nothing to fetch."""
+        """Has no effect: a database is not downloaded."""
 
     def forget(self) -> None:
-        """Nothing is kept here."""
+        """Has no effect: there is no working copy to delete."""
 
     def sync(self) -> None:
-        """Nothing to mirror."""
+        """Has no effect: a database is not mirrored."""
 
     def storage(self) -> optuna.storages.RDBStorage:
-        """Optuna's storage on the database, its tables made if missing.
+        """Returns Optuna's storage for the database. Creates its tables if they are missing.
 
         Raises:
-            StoreError: the URL was not given, or the database cannot be used.
+            StoreError: no URL was given, it names another database, or the database cannot be used.
         """
         import optuna
 
         if not self._url or place_of(self._url) != self._place:
-            where = "another place" if self._url else "a place that nobody told"
-            what = f"its study is in {self._place}, and was looked for in {where}"
+            reason = "the given URL names another database" if self._url else "no URL was given"
+            what = f"its study is in {self._place}, but {reason}"
             raise StoreError(what, where=self._label, fix=f"give its URL with --study, or in {STUDY_VARIABLE}")
-        with self._told():
-            # A server that was restarted has closed the connections of the pool.
+        with self._errors_explained():
+            # A restarted server has closed the connections of the pool. The ping replaces them.
             return optuna.storages.RDBStorage(_with_driver(self._url), engine_kwargs={"pool_pre_ping": True})
 
     def load(self, sampler: optuna.samplers.BaseSampler | None = None) -> optuna.Study:
-        """The study, to read or to go on with.
+        """Loads the study, to read or to continue.
 
         Raises:
-            StoreError: there is none, or the database cannot be used.
+            StoreError: the database has no such study, or cannot be used.
         """
         import optuna
 
-        with self._told():
+        with self._errors_explained():
             try:
                 return optuna.load_study(study_name=self.name, storage=self.storage(), sampler=sampler)
             except KeyError:
@@ -121,30 +125,30 @@ class StudyDatabase:
     def create(
         self, objectives: Sequence[Objective], sampler: optuna.samplers.BaseSampler | None = None
     ) -> optuna.Study:
-        """The study, made if missing, with the objectives' directions and names.
+        """Returns the study with the objectives' directions and names. Creates it if it is missing.
 
         Raises:
             StoreError: the database cannot be used.
         """
         from gansweep.store.study import made_study
 
-        with self._told():
+        with self._errors_explained():
             return made_study(self.name, self.storage(), objectives, sampler)
 
     def damage(self) -> str:
-        """Nothing: a database looks after itself."""
+        """Returns an empty string: a database server checks its own files."""
         return ""
 
     def replace(self, objectives: Sequence[Objective], trials: Iterable[FrozenTrial]) -> optuna.Study:
-        """A new study of `trials`, numbered in their order; what was there is kept under its name and `.before`."""
+        """Creates a new study of `trials`, numbered in their order. Keeps the previous one as `<name>.before`."""
         import optuna
 
-        with self._told():
+        with self._errors_explained():
             storage = self.storage()
             before = f"{self.name}.before"
-            there = {study.study_name for study in storage.get_all_studies()}
-            if self.name in there:
-                if before in there:
+            existing = {study.study_name for study in storage.get_all_studies()}
+            if self.name in existing:
+                if before in existing:
                     optuna.delete_study(study_name=before, storage=storage)
                 optuna.copy_study(
                     from_study_name=self.name, from_storage=storage, to_storage=storage, to_study_name=before
@@ -154,18 +158,16 @@ class StudyDatabase:
             study.add_trials(trials)
             return study
 
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        with database_errors_told(self._place):
-            yield
+    def _errors_explained(self) -> AbstractContextManager[None]:
+        return database_errors_explained(self._place)
 
 
 @contextmanager
-def database_errors_told(place: str) -> Iterator[None]:
-    """While it lasts, an error of the study's database is one line, without its statements and values.
+def database_errors_explained(place: str) -> Iterator[None]:
+    """Converts errors of the study's database to one line, without SQL statements and values.
 
     Args:
-        place: of the study.
+        place: URL of the study without credentials.
 
     Raises:
         StoreError: the database cannot be reached, or refuses.
@@ -180,20 +182,21 @@ def database_errors_told(place: str) -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    """The server's own words."""
+    """Returns the server's message."""
     while error.__cause__ is not None:
         error = error.__cause__
-    told: Any = getattr(error, "orig", None) or error
-    first = told.args[0] if getattr(told, "args", ()) else str(told)
+    driver_error: Any = getattr(error, "orig", None) or error
+    first = driver_error.args[0] if getattr(driver_error, "args", ()) else str(driver_error)
+    # pg8000 raises errors with a dict of PostgreSQL's error fields, in which M is the message.
     text = first.get("M", "") if isinstance(first, dict) else str(first)
     return " ".join(text.split())[:200].rstrip(".") or type(error).__name__
 
 
 def _with_driver(url: str) -> str:
-    """The URL with one of the drivers that are installed, unless it names one.
+    """Returns the URL with an installed driver, unless it already names one.
 
     Raises:
-        ConfigError: none is.
+        ConfigError: no driver is installed.
     """
     scheme, _, rest = url.partition("://")
     if "+" in scheme:

@@ -17,7 +17,7 @@ import logging
 import time
 from collections import Counter
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -31,6 +31,8 @@ from gansweep.store.faults import FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    import pandas as pd
 
     from gansweep.store.filesystem import FileEntry, Files
 
@@ -64,7 +66,7 @@ class Table:
         files: Files,
         name: str,
         columns: Columns,
-        faults: Callable[[pa.Table], Mapping[int, str]] = lambda _: {},
+        faults: Callable[[pa.Table], Mapping[int, str]],
         cure: str = "put back a copy of it",
     ) -> None:
         self._files = files
@@ -94,10 +96,10 @@ class Table:
         try:
             rows: list[dict[str, Any]] = pq.ParquetFile(pa.BufferReader(content)).read().to_pylist()
         except _UNREADABLE as error:
-            self._tell(rel, str(error))
+            self._warn_once(rel, str(error))
             return []
         if others := {f"{row.get('trial_id')}.{row.get('attempt')}" for row in rows} - {key}:
-            self._tell(rel, f"it is of {min(others)}")
+            self._warn_once(rel, f"it is of {min(others)}")
             return []
         return rows
 
@@ -113,10 +115,19 @@ class Table:
             names: the wanted columns, for large tables. Columns that the table does not have are left out. None: all.
         """
         columns = merged(self._declared, self._columns())  # tables of older versions lack newer columns
-        wanted = columns if names is None else {name: columns[name] for name in names if name in columns}
-        kept, _, fresh = self._from_compacted(self._entries(), None if names is None else list(wanted))
-        added = self._scan(fresh, columns).select(list(wanted))
-        return pa.concat_tables([_conformed(kept, arrow_schema(wanted)), added])
+        if names is None:
+            wanted = columns
+            compacted = self._from_compacted(self._entries())
+        else:
+            wanted = {name: columns[name] for name in names if name in columns}
+            compacted = self._from_compacted(self._entries(), list(wanted))
+        added = self._scan(compacted.unread, columns).select(list(wanted))
+        return pa.concat_tables([_conformed(compacted.rows, arrow_schema(wanted)), added])
+
+    def frame(self, order: list[str]) -> pd.DataFrame:
+        """Returns all readable rows, sorted by the columns `order`."""
+        frame: pd.DataFrame = self.read().to_pandas()
+        return frame.sort_values(order, kind="stable", ignore_index=True)
 
     def records(self) -> list[dict[str, Any]]:
         """Returns every row, ordered by trial and attempt."""
@@ -146,15 +157,20 @@ class Table:
         The folder stays unchanged, so a crash here neither loses nor duplicates rows. It also restores columns that a
         concurrent writer on an object store may have dropped from `schema.parquet`.
         """
-        kept, manifest, fresh = self._from_compacted(self._entries())
-        columns = merged(merged(self._columns(), from_arrow(kept.schema)), self._columns_of(fresh))
+        compacted = self._from_compacted(self._entries())
+        columns = merged(self._columns(), from_arrow(compacted.rows.schema))
+        columns = merged(columns, self._columns_of(compacted.unread))
         self._declare(columns)
-        rows = self._scan([entry for entry in fresh if not _could_change_unseen(entry)], columns)
-        lengths = Counter(rows[FILE].to_pylist())
-        whole = [entry for entry in fresh if entry.name in lengths and entry.name not in self._damaged]
-        added = rows.filter(pc.is_in(rows[FILE], pa.array([entry.name for entry in whole], pa.string())))
-        manifest |= {entry.name: [entry.size, entry.changed_ns, lengths[entry.name]] for entry in whole}
-        rows = pa.concat_tables([_conformed(kept, arrow_schema(columns)), added.drop_columns(FILE)])
+        scanned = self._scan([entry for entry in compacted.unread if not _could_change_unseen(entry)], columns)
+        lengths = Counter(scanned[FILE].to_pylist())
+        # A file with a damaged row is not copied: after it is mended, all of its rows are read again.
+        whole = [entry for entry in compacted.unread if entry.name in lengths and entry.name not in self._damaged]
+        in_whole_file = pc.is_in(scanned[FILE], pa.array([entry.name for entry in whole], pa.string()))
+        added = scanned.filter(in_whole_file).drop_columns(FILE)
+        manifest = compacted.manifest | {
+            entry.name: [entry.size, entry.changed_ns, lengths[entry.name]] for entry in whole
+        }
+        rows = pa.concat_tables([_conformed(compacted.rows, arrow_schema(columns)), added])
         buffer = io.BytesIO()
         pq.write_table(rows.replace_schema_metadata({_COMPACTED: json.dumps(manifest).encode()}), buffer)
         self._files.write_bytes(f"{self._name}.parquet", buffer.getvalue())
@@ -189,7 +205,7 @@ class Table:
             try:
                 columns = merged(columns, from_arrow(pq.read_schema(pa.BufferReader(content))))
             except _UNREADABLE as error:
-                self._tell(entry.name, str(error))
+                self._warn_once(entry.name, str(error))
         return columns
 
     def _declare(self, new: Columns) -> Columns:
@@ -215,56 +231,60 @@ class Table:
         )
         self._files.write_bytes(rel, buffer.getvalue())
 
-    def _from_compacted(
-        self, entries: Sequence[FileEntry], names: list[str] | None = None
-    ) -> tuple[pa.Table, Manifest, list[FileEntry]]:
-        """Returns the compacted rows whose files are unchanged, their manifest, and the files to read again."""
+    def _from_compacted(self, entries: Sequence[FileEntry], names: list[str] | None = None) -> _Compacted:
+        """Reads the compacted copy, and keeps the rows whose files are unchanged.
+
+        Args:
+            entries: the row files of the folder.
+            names: the columns to read. None: all.
+        """
         rel = f"{self._name}.parquet"
         if not self._files.exists(rel):
-            return pa.table({}), {}, list(entries)
-        # Mapped where it can be: of a large table most columns are then never read.
+            return _Compacted(pa.table({}), {}, list(entries))
         local = self._files.local
         try:
+            # A memory map reads only the wanted columns, which are few in a large table.
             source = pa.memory_map(str(local / rel)) if local else pa.BufferReader(self._files.read_bytes(rel))
             with pq.ParquetFile(source) as file:
                 manifest = _manifest(file)
-                there = None if names is None else [name for name in names if name in file.schema_arrow.names]
-                compacted = file.read(columns=there)
+                if names is not None:
+                    names = [name for name in names if name in file.schema_arrow.names]
+                rows = file.read(columns=names)
         except _UNREADABLE:
             with contextlib.suppress(StoreError):  # a reader may lack permission to write
                 self._files.delete(rel)
             log.warning("%s/%s was damaged and is deleted; %s/ has its rows", self._files.label, rel, self._name)
-            return pa.table({}), {}, list(entries)
+            return _Compacted(pa.table({}), {}, list(entries))
         now = {entry.name: [entry.size, entry.changed_ns] for entry in entries}
-        valid = {name: item for name, item in manifest.items() if now.get(name) == item[:2]}
+        unchanged = {name: item for name, item in manifest.items() if now.get(name) == item[:2]}
         lengths = [item[2] for item in manifest.values()]
-        mask = np.repeat(np.array([name in valid for name in manifest], dtype=bool), lengths)
-        return (
-            compacted if mask.all() else compacted.filter(pa.array(mask)),
-            valid,
-            [entry for entry in entries if entry.name not in valid],
-        )
+        kept = np.repeat(np.array([name in unchanged for name in manifest], dtype=bool), lengths)
+        if not kept.all():
+            rows = rows.filter(pa.array(kept))
+        return _Compacted(rows, unchanged, [entry for entry in entries if entry.name not in unchanged])
 
     def _scan(self, entries: Sequence[FileEntry], columns: Columns) -> pa.Table:
         """Returns the usable rows of some files with every column, and each row's file name in the column `FILE`."""
         schema = arrow_schema(columns)
+        no_rows = schema.append(pa.field(FILE, pa.string())).empty_table()
         if not entries:
-            return schema.append(pa.field(FILE, pa.string())).empty_table()
+            return no_rows
         try:
             rows = self._read_files(entries, schema)
         except _UNREADABLE:
             # At least one file is damaged. Read them one at a time to find out which.
-            rows = pa.concat_tables(
-                [schema.append(pa.field(FILE, pa.string())).empty_table(), *self._readable(entries, schema)]
-            )
-        for name in {entry.name for entry in entries} - set(pc.unique(rows[FILE]).to_pylist()) - self._damaged:
-            self._tell(name, "it has no rows")
+            rows = pa.concat_tables([no_rows, *self._readable(entries, schema)])
+        with_rows = set(pc.unique(rows[FILE]).to_pylist())
+        for entry in entries:
+            if entry.name not in with_rows:
+                self._warn_once(entry.name, "it has no rows")
         faults = self._faults(rows)
         if not faults:
             return rows
-        for place, fault in faults.items():
-            self._tell(rows[FILE][place].as_py(), fault)
-        return rows.filter(pa.array([place not in faults for place in range(len(rows))], pa.bool_()))
+        for index, fault in faults.items():
+            self._warn_once(rows[FILE][index].as_py(), fault)
+        usable = [index not in faults for index in range(len(rows))]
+        return rows.filter(pa.array(usable, pa.bool_()))
 
     def _readable(self, entries: Iterable[FileEntry], schema: pa.Schema) -> Iterator[pa.Table]:
         for entry in entries:
@@ -273,7 +293,7 @@ class Table:
             try:
                 rows = _conformed(pq.ParquetFile(pa.BufferReader(content)).read(), schema)
             except _UNREADABLE as error:
-                self._tell(entry.name, str(error))
+                self._warn_once(entry.name, str(error))
             else:
                 yield rows.append_column(FILE, pa.array([entry.name] * len(rows), pa.string()))
 
@@ -284,14 +304,32 @@ class Table:
         names = pc.replace_substring_regex(rows[FILE], "^.*/", "")
         return rows.set_column(rows.schema.get_field_index(FILE), FILE, names)
 
-    def _tell(self, name: str, reason: str) -> None:
-        """Logs the name of a damaged row file, once."""
-        name = PurePosixPath(name).name
-        if name not in self._damaged:
-            self._damaged.add(name)
-            short = " ".join(reason.partition("\n")[0].rpartition("': ")[2].split())[:120]
-            where = f"{self._files.label}/{self._name}/{name}"
-            log.warning("%s is damaged and left out (%s); %s", where, short, self._cure)
+    def _warn_once(self, path: str, reason: str) -> None:
+        """Logs a damaged row file the first time it is found."""
+        name = PurePosixPath(path).name
+        if name in self._damaged:
+            return
+        self._damaged.add(name)
+        where = f"{self._files.label}/{self._name}/{name}"
+        log.warning("%s is damaged and left out (%s); %s", where, _shortened(reason), self._cure)
+
+
+class _Compacted(NamedTuple):
+    """What the compacted copy of a table still holds."""
+
+    rows: pa.Table
+    """Rows whose files did not change since they were copied."""
+    manifest: Manifest
+    """The files of these rows."""
+    unread: list[FileEntry]
+    """Files that must be read, because they are new or changed."""
+
+
+def _shortened(reason: str) -> str:
+    """Returns the first line of a pyarrow error, without the path that it starts with."""
+    first_line = reason.partition("\n")[0]
+    without_path = first_line.rpartition("': ")[2]
+    return " ".join(without_path.split())[:120]
 
 
 def _manifest(compacted: pq.ParquetFile) -> Manifest:
@@ -323,15 +361,16 @@ def _all_needed(records: Sequence[Mapping[str, Any]]) -> Columns:
 
 
 def _covers(known: Columns, new: Columns) -> bool:
-    return all(
-        name in known and merged({name: known[name]}, {name: kind})[name] == known[name] for name, kind in new.items()
-    )
+    """Returns whether values of the columns `new` fit into the columns `known`."""
+    return merged(known, new) == dict(known)
 
 
 def _conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """Returns `table` with exactly the columns of `schema`: cast, and filled with nulls."""
-    arrays = [
-        table[item.name].cast(item.type) if item.name in table.column_names else pa.nulls(len(table), item.type)
-        for item in schema
-    ]
+    arrays = []
+    for field in schema:
+        if field.name in table.column_names:
+            arrays.append(table[field.name].cast(field.type))
+        else:
+            arrays.append(pa.nulls(len(table), field.type))
     return pa.Table.from_arrays(arrays, schema=schema)
