@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from gansweep.cohort.ingest.checks import patients_by_class
 from gansweep.errors import CohortError
 from gansweep.files import write_atomically
 from gansweep.report.drawing import figure_of, name_axes
+from gansweep.report.formatting import duration_text
 from gansweep.report.fragments import data_uri, figure_fragment, packed_plotly, rendered
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
     import plotly.graph_objects as go
+    from numpy.typing import NDArray
 
     from gansweep.cohort.dataset import Cohort
     from gansweep.report.space_fit import SpaceFit
@@ -62,7 +65,7 @@ def write_cohort_page(
 
 
 def cohort_html(cohort: Cohort, *, spaces: Sequence[SpaceFit] = (), trial_s: float | None = None) -> str:
-    """The page of a cohort as one self-contained HTML document. See `write_cohort_page` for the arguments."""
+    """Returns the page of a cohort as one self-contained HTML document. See `write_cohort_page` for the arguments."""
     info = cohort.info
     return rendered(
         "cohort.html.j2",
@@ -80,7 +83,7 @@ def cohort_html(cohort: Cohort, *, spaces: Sequence[SpaceFit] = (), trial_s: flo
             "pairs": _pairs(cohort),
             "left_out": info.left_out or _reasons(cohort.path),
             "spaces": spaces,
-            "trial": None if trial_s is None else _duration(trial_s),
+            "trial": None if trial_s is None else duration_text(trial_s),
             "plotlyjs": packed_plotly(),
         },
     )
@@ -102,15 +105,16 @@ def _facts(cohort: Cohort) -> dict[str, str]:
 
 def _class_table(manifest: pd.DataFrame, classes: Sequence[str]) -> list[tuple[str, list[str]]]:
     """Returns the numbers of images and patients by class and split; a dash if there are none."""
-    counts = patients_by_class(manifest["label"].tolist(), manifest["split"].tolist(), manifest["patient"].tolist())
+    patients = patients_by_class(manifest["label"].tolist(), manifest["split"].tolist(), manifest["patient"].tolist())
     images = manifest.groupby(["label", "split"]).size().to_dict()
-    return [
-        (
-            name,
-            [f"{images[name, split]} ({len(counts[name][split])})" if counts[name][split] else "-" for split in SPLITS],
-        )
-        for name in classes
-    ]
+    table = []
+    for name in classes:
+        cells = []
+        for split in SPLITS:
+            count = images.get((name, split), 0)
+            cells.append(f"{count} ({len(patients[name][split])})" if count else "-")
+        table.append((name, cells))
+    return table
 
 
 def _sheets(cohort: Cohort) -> list[tuple[str, str, int, int, str]]:
@@ -122,26 +126,35 @@ def _sheets(cohort: Cohort) -> list[tuple[str, str, int, int, str]]:
         for split in SPLITS:
             rows = np.flatnonzero((labels == name) & (splits == split))
             if len(rows):
-                chosen = rows[np.linspace(0, len(rows) - 1, min(SHEET, len(rows))).astype(int)]
+                chosen = _evenly_spaced(rows, SHEET)
                 sheets.append((name, split, len(chosen), len(rows), _montage(cohort, chosen, COLUMNS)))
     return sheets
+
+
+def _evenly_spaced(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """Returns at most `most` of the rows, from the first to the last."""
+    places = np.linspace(0, len(rows) - 1, min(most, len(rows)))
+    chosen: NDArray[np.int64] = rows[places.astype(int)]
+    return chosen
 
 
 def _montage(cohort: Cohort, rows: Sequence[int] | np.ndarray[Any, Any], columns: int) -> str:
     """Returns a montage of the images in some rows of the manifest, as the source of an `img` element."""
     from PIL import Image
 
-    lines = -(-len(rows) // columns)
+    lines = math.ceil(len(rows) / columns)
     columns = min(columns, len(rows))
+    pitch = TILE + 2
+    # The gaps between the images are transparent, because the page may be light or dark.
     mode = "LA" if cohort.info.channels == 1 else "RGBA"
-    # Transparent between the images, because the page is light or dark.
-    sheet = Image.new(mode, (columns * (TILE + 2), lines * (TILE + 2)))
-    for place, row in enumerate(rows):
+    sheet = Image.new(mode, (columns * pitch, lines * pitch))
+    for index, row in enumerate(rows):
         pixels = np.asarray(cohort.images[row], np.float32) / cohort.info.scale
-        shown = np.round(np.moveaxis(pixels, 0, -1) * 255).astype(np.uint8)
-        tile = Image.fromarray(shown[..., 0] if shown.shape[-1] == 1 else shown)
-        position = (place % columns * (TILE + 2), place // columns * (TILE + 2))
-        sheet.paste(tile.resize((TILE, TILE), Image.Resampling.BILINEAR).convert(mode), position)
+        pixels = np.round(np.moveaxis(pixels, 0, -1) * 255).astype(np.uint8)
+        tile = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+        tile = tile.resize((TILE, TILE), Image.Resampling.BILINEAR).convert(mode)
+        line, column = divmod(index, columns)
+        sheet.paste(tile, (column * pitch, line * pitch))
     data = io.BytesIO()
     sheet.save(data, format="PNG", optimize=True)
     return data_uri(data.getvalue())
@@ -154,13 +167,14 @@ def _figures(cohort: Cohort) -> dict[str, go.Figure]:
     labels = cohort.manifest["label"].to_numpy()
     intensities = figure_of(320)
     edges = np.linspace(0, 1, BINS + 1)
+    centres = (edges[:-1] + edges[1:]) / 2
     for name in cohort.info.classes:
-        rows = np.flatnonzero(labels == name)
-        chosen = rows[np.linspace(0, len(rows) - 1, min(DRAWN, len(rows))).astype(int)]
-        counts = np.histogram(np.asarray(cohort.images[chosen], np.float32) / cohort.info.scale, edges)[0]
-        density = counts / max(int(counts.sum()), 1)
-        intensities.add_trace(go.Scatter(x=(edges[:-1] + edges[1:]) / 2, y=density, mode="lines", name=name))
-    intensities.update_yaxes(type="log", dtick=1)  # whole powers of ten; others crowd the axis
+        chosen = _evenly_spaced(np.flatnonzero(labels == name), DRAWN)
+        pixels = np.asarray(cohort.images[chosen], np.float32) / cohort.info.scale
+        counts, _ = np.histogram(pixels, edges)
+        fractions = counts / max(int(counts.sum()), 1)
+        intensities.add_trace(go.Scatter(x=centres, y=fractions, mode="lines", name=name))
+    intensities.update_yaxes(type="log", dtick=1)  # one tick per power of ten; more would crowd the axis
     name_axes(intensities, x="intensity as stored (0 to 1)", y="fraction of the pixels")
     figures = {"Intensities by class": intensities}
     spacings = cohort.manifest["spacing_mm"]
@@ -179,7 +193,9 @@ def _sizes(manifest: pd.DataFrame) -> list[tuple[str, int]]:
     counts = Counter(zip(manifest["rows"].tolist(), manifest["cols"].tolist(), strict=True))
     shown = [(f"{rows} x {columns}", count) for (rows, columns), count in counts.most_common(FEW)]
     rest = len(manifest) - sum(count for _, count in shown)
-    return [*shown, (f"{len(counts) - FEW} other sizes", rest)] if rest else shown
+    if rest:
+        shown.append((f"{len(counts) - FEW} other sizes", rest))
+    return shown
 
 
 def _spacings(manifest: pd.DataFrame, classes: Sequence[str]) -> list[tuple[str, list[int]]]:
@@ -187,9 +203,10 @@ def _spacings(manifest: pd.DataFrame, classes: Sequence[str]) -> list[tuple[str,
     spacings = manifest["spacing_mm"]
     if not 0 < spacings.nunique() <= FEW:
         return []
-    shown = spacings.map(lambda spacing: f"{spacing:.3g}" if np.isfinite(spacing) else "not known")
-    order = [*dict.fromkeys(shown[spacings.sort_values().index])]
-    return [(text, [int(((shown == text) & (manifest["label"] == name)).sum()) for name in classes]) for text in order]
+    ordered = manifest.sort_values("spacing_mm")  # missing spacings last
+    texts = [f"{spacing:.3g}" if np.isfinite(spacing) else "not known" for spacing in ordered["spacing_mm"]]
+    counts = Counter(zip(texts, ordered["label"], strict=True))
+    return [(text, [counts[text, name] for name in classes]) for text in dict.fromkeys(texts)]
 
 
 def _pairs(cohort: Cohort) -> dict[str, Any]:
@@ -201,14 +218,13 @@ def _pairs(cohort: Cohort) -> dict[str, Any]:
         pairs = list(csv.DictReader(file))
     pairs.sort(key=lambda pair: pair["first_split"] == pair["second_split"])
     crossing = sum(pair["first_split"] != pair["second_split"] for pair in pairs)
-    shown = [
-        {
-            "kind": "equal" if pair["kind"] == "pixels" else "near",
-            "text": " | ".join(f"{pair[f'{side}_label']}, {pair[f'{side}_split']}" for side in ("first", "second")),
-            "picture": _montage(cohort, [int(pair["first_image"]), int(pair["second_image"])], 2),
-        }
-        for pair in pairs[:PAIRS]
-    ]
+    shown = []
+    for pair in pairs[:PAIRS]:
+        first = f"{pair['first_label']}, {pair['first_split']}"
+        second = f"{pair['second_label']}, {pair['second_split']}"
+        picture = _montage(cohort, [int(pair["first_image"]), int(pair["second_image"])], 2)
+        kind = "equal" if pair["kind"] == "pixels" else "near"
+        shown.append({"kind": kind, "text": f"{first} | {second}", "picture": picture})
     return {"count": len(pairs), "crossing": crossing, "shown": shown}
 
 
@@ -218,9 +234,3 @@ def _reasons(folder: Path) -> dict[str, int]:
 
     path = folder / "rejected.parquet"
     return dict(Counter(pd.read_parquet(path)["reason"]).most_common()) if path.is_file() else {}
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

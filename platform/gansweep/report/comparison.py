@@ -16,6 +16,8 @@ from gansweep.scoring.statistics.proportions import difference_interval
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from numpy.typing import NDArray
+
     from gansweep.config import Objective
     from gansweep.store.schema import SweepInfo
 
@@ -45,16 +47,22 @@ def folded(rows: Sequence[LeaderboardRow]) -> list[LeaderboardRow]:
 
 
 def _merge(group: list[LeaderboardRow]) -> LeaderboardRow:
-    # A score that is missing in one training has no mean over all of them.
     counting = [row for row in group if row.counts]
-    names = set.intersection(*(set(row.scores) for row in counting))
-    values = {name: [row.scores[name] for row in counting] for name in counting[0].scores if name in names}
+    means: dict[str, float] = {}
+    spread: dict[str, float] = {}
+    for name in counting[0].scores:
+        values = [row.scores[name] for row in counting if name in row.scores]
+        if len(values) < len(counting):
+            continue  # a score that is missing in one training has no mean over all of them
+        means[name] = float(np.mean(values))
+        if len(values) > 1:
+            spread[name] = float(np.std(values, ddof=1))
     lead = min(group, key=lambda row: (bool(row.repeat_of), row.trial_id))
     return replace(
         lead,
-        scores={name: float(np.mean(found)) for name, found in values.items()},
+        scores=means,
         trainings=len(counting),
-        spread={name: float(np.std(found, ddof=1)) for name, found in values.items()} if len(counting) > 1 else {},
+        spread=spread,
         seconds=sum(row.seconds for row in group),
         gpu_seconds=sum(row.gpu_seconds for row in group),
     )
@@ -81,63 +89,70 @@ def compare_with_first(rows: Sequence[LeaderboardRow], info: SweepInfo) -> list[
     if not completed:
         return list(rows)
 
-    ranks = sorted({row.rank for row in completed})
-    first = [row for row in completed if row.rank == ranks[0]]
-    rivals = {row.rank for row in completed if row.rank != ranks[0] and (row.front == 0 or row.rank == ranks[1])}
+    by_rank: dict[int, list[LeaderboardRow]] = {}
+    for row in completed:
+        by_rank.setdefault(row.rank, []).append(row)
+    first, *others = (by_rank[rank] for rank in sorted(by_rank))
+    rivals = [rows_of for place, rows_of in enumerate(others) if place == 0 or rows_of[0].front == 0]
     differences = {
-        rank: [
-            _difference(first, [row for row in completed if row.rank == rank], objective, info)
-            for objective in info.objectives
-        ]
-        for rank in sorted(rivals)
+        rival[0].rank: [_difference(first, rival, objective, info) for objective in info.objectives] for rival in rivals
     }
-
-    # One family of tests: every objective of every rival.
-    tested = [(rank, i) for rank, items in differences.items() for i, item in enumerate(items) if item.p is not None]
-    corrected = holm([differences[rank][i].p or 0.0 for rank, i in tested])
-    for (rank, i), p in zip(tested, corrected, strict=True):
-        verdict: Verdict = "differs" if p < LEVEL else "no evidence"
-        differences[rank][i] = replace(differences[rank][i], p=p, verdict=verdict)
+    _correct_for_multiple_tests(differences)
     return [replace(row, against_first=tuple(differences.get(row.rank, ()))) for row in rows]
+
+
+def _correct_for_multiple_tests(differences: Mapping[int, list[Difference]]) -> None:
+    """Replaces p-values and verdicts. Every objective of every rival is one test of a family (Holm 1979)."""
+    tested = [
+        (rank, index)
+        for rank, of_rank in differences.items()
+        for index, item in enumerate(of_rank)
+        if item.p is not None
+    ]
+    corrected = holm([differences[rank][index].p or 0.0 for rank, index in tested])
+    for (rank, index), p in zip(tested, corrected, strict=True):
+        verdict: Verdict = "differs" if p < LEVEL else "no evidence"
+        differences[rank][index] = replace(differences[rank][index], p=p, verdict=verdict)
 
 
 def _difference(
     first: Sequence[LeaderboardRow], other: Sequence[LeaderboardRow], objective: Objective, info: SweepInfo
 ) -> Difference:
     name = objective.name
-    a = [row for row in first if row.counts]
-    b = [row for row in other if row.counts]
-    x = np.array([row.scores[name] for row in a])
-    y = np.array([row.scores[name] for row in b])
+    first = [row for row in first if row.counts]
+    other = [row for row in other if row.counts]
+    first_values = np.array([row.scores[name] for row in first])
+    other_values = np.array([row.scores[name] for row in other])
     values: dict[str, Any] = {
         "objective": name,
-        "difference": float(x.mean() - y.mean()),
+        "difference": float(first_values.mean() - other_values.mean()),
         "low": None,
         "high": None,
         "p": None,
-        "trainings": (len(x), len(y)),
+        "trainings": (len(first), len(other)),
     }
-    if min(len(x), len(y)) > 1:
-        return Difference(**(values | _welch(x, y)))
+    if len(first) > 1 and len(other) > 1:
+        return Difference(**(values | _welch(first_values, other_values)))
 
-    one_each = len(x) == len(y) == 1
-    single = _within_noise(a[0].scores, b[0].scores, name, info) if one_each else None
-    if single is not None:
-        return Difference(**(values | single))
-    trainings = "one training each" if one_each else "one training of one of them"
+    trainings = "one training of one of them"
+    if len(first) == len(other) == 1:
+        trainings = "one training each"
+        single = _within_noise(first[0].scores, other[0].scores, name, info)
+        if single is not None:
+            return Difference(**(values | single))
     return Difference(**values, verdict="cannot be told", reason=f"{trainings}: see gansweep repeat")
 
 
-def _welch(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any]) -> dict[str, Any]:
+def _welch(first: NDArray[np.float64], other: NDArray[np.float64]) -> dict[str, Any]:
     """Returns the interval, p-value and verdict of Welch's t test (Welch 1947) for two sets of trainings."""
     from scipy import stats
 
     # Without any variance the test statistic is 0/0 or infinite.
-    if x.var() == y.var() == 0:
-        if x[0] == y[0]:
+    if first.var() == other.var() == 0:
+        if first[0] == other[0]:
             return {"verdict": "no evidence", "reason": "all trainings of both gave the same value"}
         return {"verdict": "cannot be told", "reason": "each gave one value in all trainings: the spread is unknown"}
-    found = stats.ttest_ind(x, y, equal_var=False)
+    found = stats.ttest_ind(first, other, equal_var=False)
     low, high = found.confidence_interval(1 - LEVEL)
     return {
         "low": float(low),
@@ -149,27 +164,31 @@ def _welch(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any]) -> dict[str, Any]:
 
 
 def _within_noise(
-    one: Mapping[str, float], other: Mapping[str, float], name: str, info: SweepInfo
+    first: Mapping[str, float], other: Mapping[str, float], name: str, info: SweepInfo
 ) -> dict[str, Any] | None:
     """Returns whether one training of each differs by no more than noise; None if that cannot be decided."""
     patients = info.cohort.patients.get("val", 0)
     if name in _PROPORTIONS and patients:
-        low, high = difference_interval(one[name], other[name], patients, confidence=1 - LEVEL)
-        excludes_zero = low > 0 or high < 0
-        reason = (
-            f"more than chance over {patients} validation patients, but one training each: see gansweep repeat"
-            if excludes_zero
-            else f"within chance over {patients} validation patients; one training each"
-        )
-        verdict = "cannot be told" if excludes_zero else "no evidence"
+        low, high = difference_interval(first[name], other[name], patients, confidence=1 - LEVEL)
+        if low > 0 or high < 0:
+            verdict = "cannot be told"
+            chance = f"more than chance over {patients} validation patients"
+            reason = f"{chance}, but one training each: see gansweep repeat"
+        else:
+            verdict = "no evidence"
+            reason = f"within chance over {patients} validation patients; one training each"
         return {"low": low, "high": high, "verdict": verdict, "reason": reason}
 
-    # Distances: if neither exceeds what real images of other patients score, both are as good as real images.
-    floors = [scores.get(f"{name}_floor", math.nan) for scores in (one, other)]
-    values = [scores.get(f"{name}_matched", scores[name]) for scores in (one, other)]
-    if all(value <= floor for value, floor in zip(values, floors, strict=True)):
+    # If neither distance exceeds what real images of other patients score, both are as good as real images.
+    if _reaches_floor(first, name) and _reaches_floor(other, name):
         return {"verdict": "no evidence", "reason": "both are within the real-against-real floor; one training each"}
     return None
+
+
+def _reaches_floor(scores: Mapping[str, float], name: str) -> bool:
+    """Returns whether a distance is at most the one of real images of other patients. False if this is not known."""
+    distance = scores.get(f"{name}_matched", scores[name])
+    return distance <= scores.get(f"{name}_floor", math.nan)
 
 
 def verdict_sentences(rows: Sequence[LeaderboardRow]) -> list[str]:
@@ -182,20 +201,23 @@ def verdict_sentences(rows: Sequence[LeaderboardRow]) -> list[str]:
     first = next((row for row in configurations if row.status == "completed"), None)
     if first is None:
         return []
-    return [
-        f"{_name_of(first)} minus {_name_of(row)}: {'; '.join(map(_sentence, row.against_first))}."
-        for row in configurations
-        if row.against_first
-    ]
+    sentences = []
+    for row in configurations:
+        if row.against_first:
+            clauses = "; ".join(_clause(item) for item in row.against_first)
+            sentences.append(f"{_name_of(first)} minus {_name_of(row)}: {clauses}.")
+    return sentences
 
 
-def _sentence(item: Difference) -> str:
-    value = score_text(item.objective, item.difference, signed=True)
-    low = score_text(item.objective, item.low, signed=True)
-    high = score_text(item.objective, item.high, signed=True)
-    interval = "" if item.low is None else f" (95 % interval {low} to {high})"
-    p = "" if item.p is None else ", p < 0.001" if item.p < 0.001 else f", p = {item.p:.3f}"
-    return f"{item.objective} {value}{interval}{p}: {item.verdict} ({item.reason})"
+def _clause(item: Difference) -> str:
+    text = f"{item.objective} {score_text(item.objective, item.difference, signed=True)}"
+    if item.low is not None:
+        low = score_text(item.objective, item.low, signed=True)
+        high = score_text(item.objective, item.high, signed=True)
+        text += f" (95 % interval {low} to {high})"
+    if item.p is not None:
+        text += ", p < 0.001" if item.p < 0.001 else f", p = {item.p:.3f}"
+    return f"{text}: {item.verdict} ({item.reason})"
 
 
 def _name_of(row: LeaderboardRow) -> str:

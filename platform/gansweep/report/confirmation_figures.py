@@ -30,7 +30,8 @@ def arm_rows(result: Mapping[str, Any]) -> list[dict[str, str]]:
             claims = leader["comparisons"].get(arm) or leader.get("rivals", {}).get(arm, {})
             claim = claims.get("accuracy")
             row = {"trial": leader["trial_id"], "arm": arm}
-            row |= {name: _interval(name, *measured[name]) if name in measured else "-" for name in _MEASURES}
+            for name in _MEASURES:
+                row[name] = _interval(name, *measured[name]) if name in measured else "-"
             row["difference"] = _difference(claim) if claim else ""
             row["verdict"] = claim["verdict"] if claim else ""
             rows.append(row)
@@ -43,8 +44,7 @@ def roc_figure(result: Mapping[str, Any]) -> go.Figure | None:
     Args:
         result: result of `gansweep confirm`.
     """
-    curves = result["leaders"][0].get("curves", {}) if result["leaders"] else {}
-    curves = {name: curve for name, curve in curves.items() if "fpr" in curve}
+    curves = {name: curve for name, curve in _first_curves(result).items() if "fpr" in curve}
     if not curves:
         return None
     figure = figure_of(height=480)
@@ -69,17 +69,20 @@ def confusion_tables(result: Mapping[str, Any], classes: tuple[str, ...]) -> lis
         result: result of `gansweep confirm`.
         classes: class names in label order.
     """
-    curves = result["leaders"][0].get("curves", {}) if result["leaders"] else {}
-    return [
-        {
-            "arm": name,
-            "rows": [
-                (classes[truth], [f"{count:.1f}".removesuffix(".0") for count in counts])
-                for truth, counts in enumerate(curve["confusion"])
-            ],
-        }
-        for name, curve in curves.items()
-    ]
+    tables = []
+    for arm, curve in _first_curves(result).items():
+        rows = []
+        for name, counts in zip(classes, curve["confusion"], strict=True):
+            rows.append((name, [f"{count:.1f}".removesuffix(".0") for count in counts]))
+        tables.append({"arm": arm, "rows": rows})
+    return tables
+
+
+def _first_curves(result: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns the curves of the first leader by arm; empty if there are none."""
+    leaders = result["leaders"]
+    curves: Mapping[str, Any] = leaders[0].get("curves", {}) if leaders else {}
+    return curves
 
 
 def _interval(name: str, value: float, low: float, high: float) -> str:

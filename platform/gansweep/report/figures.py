@@ -67,10 +67,10 @@ def figures(store: Store, rows: Sequence[LeaderboardRow], study: optuna.Study | 
     ablated = ablation(store)
     sampled = None if study is None else _sampled(study)
     found = {} if sampled is None else _importances(sampled, objectives)
-    # By the objective that slices and contours are about, and then by the others.
-    parameters = list(
-        dict.fromkeys(name for objective in reversed(objectives) for name in found.get(objective.name, {}))
-    )
+    # Slices and contours show the last objective, so its most important parameters come first.
+    parameters: list[str] = []
+    for objective in reversed(objectives):
+        parameters += [name for name in found.get(objective.name, {}) if name not in parameters]
     drawn: dict[str, go.Figure | None] = {
         "Objectives": tradeoff_figure(measured, objectives) if len(objectives) > 1 else None,
         "Learning curves": learning_figure(reports, searched, objectives),
@@ -152,7 +152,8 @@ def history_figure(rows: Sequence[LeaderboardRow], objectives: Sequence[Objectiv
             )
         completed = [row for row in ordered if row.status == "completed"]
         values = np.array(drawn(objective.name, [row.scores[objective.name] for row in completed]))
-        best = np.minimum.accumulate(values) if objective.direction == "minimize" else np.maximum.accumulate(values)
+        better = np.minimum if objective.direction == "minimize" else np.maximum
+        best = better.accumulate(values)
         line = {"color": COLOURS[1], "shape": "hv"}
         numbers = [int(row.trial_id) for row in completed]
         figure.add_scatter(
@@ -227,10 +228,12 @@ def difference_figure(rows: Sequence[LeaderboardRow], objectives: Sequence[Objec
         rows: leaderboard, best first.
         objectives: objectives. The figure shows the first that has a difference.
     """
+    measured = set().union(*(row.scores for row in rows))
     names = [f"{objective.name}_difference" for objective in objectives]
-    name = next((name for name in names if any(name in row.scores for row in rows)), None)
-    if name is None:
+    names = [name for name in names if name in measured]
+    if not names:
         return None
+    name = names[0]
     shown = [row for row in rows if name in row.scores][:60]  # more bars are too thin to point at
     figure = figure_of(height=340)
     figure.add_bar(
@@ -302,7 +305,7 @@ def importance_figure(study: optuna.Study, objectives: Sequence[Objective]) -> g
 
 
 def _sampled(study: optuna.Study) -> optuna.Study | None:
-    """The completed trials, or some of many, as a study in memory; None if there are too few trials."""
+    """Returns a study in memory of the completed trials; of many trials, an evenly spaced part. None if too few."""
     import optuna
 
     done = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
@@ -312,7 +315,10 @@ def _sampled(study: optuna.Study) -> optuna.Study | None:
 
 
 def _importances(study: optuna.Study, objectives: Sequence[Objective]) -> dict[str, dict[str, float]]:
-    """For each objective that varies, the fraction of its variance that each parameter explains, the largest first."""
+    """Returns the fraction of each objective's variance that each parameter explains, the largest first.
+
+    Objectives that do not vary are left out.
+    """
     import optuna
 
     found = {}

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from gansweep.store.schema import TestOpening
 
-__all__ = ["openings_text", "time_text", "value_text"]
+__all__ = ["duration_text", "openings_text", "time_text", "value_text"]
 
 
 def value_text(value: Any) -> str:
@@ -30,8 +30,19 @@ def time_text(time: datetime) -> str:
     return f"{time:%Y-%m-%d %H:%M} UTC"
 
 
+def duration_text(seconds: float) -> str:
+    """Formats a duration in seconds, minutes or hours."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
 def openings_text(openings: Sequence[TestOpening]) -> str:
     """Formats the times and reasons of the openings of the test patients; empty if there were none."""
-    return "; ".join(
-        time_text(opening.opened) + (f" ({opening.reason})" if opening.reason else "") for opening in openings
-    )
+    texts = []
+    for opening in openings:
+        text = time_text(opening.opened)
+        texts.append(f"{text} ({opening.reason})" if opening.reason else text)
+    return "; ".join(texts)

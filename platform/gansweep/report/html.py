@@ -183,15 +183,13 @@ def _study(store: Store) -> optuna.Study | None:
 
 
 def _facts(info: SweepInfo, rows: Sequence[LeaderboardRow]) -> dict[str, str]:
-    # On CPUs this is 0 and is omitted.
     gpu_hours = sum(row.gpu_seconds for row in rows) / 3600
     hours = sum(row.seconds for row in rows) / 3600
     searched = sum(not row.repeat_of for row in rows)
+    arrows = {"minimize": "↓", "maximize": "↑"}
     facts = {
         "trials": f"{searched} of {info.trials}" if info.trials else str(searched),
-        "objectives": ", ".join(
-            f"{item.name} {'↓' if item.direction == 'minimize' else '↑'}" for item in info.objectives
-        ),
+        "objectives": ", ".join(f"{item.name} {arrows[item.direction]}" for item in info.objectives),
         "classes": ", ".join(info.cohort.classes),
         "validation patients": str(info.cohort.patients.get("val", "unknown")),
         "workers per trial": str(info.workers_per_trial),
@@ -200,11 +198,13 @@ def _facts(info: SweepInfo, rows: Sequence[LeaderboardRow]) -> dict[str, str]:
     }
     if len(rows) > searched:
         facts["repeats"] = str(len(rows) - searched)
-    return facts | ({"GPU hours": f"{gpu_hours:.2f}"} if gpu_hours else {})
+    if gpu_hours:
+        facts["GPU hours"] = f"{gpu_hours:.2f}"
+    return facts
 
 
 def _table(rows: Sequence[LeaderboardRow], info: SweepInfo) -> dict[str, Any]:
-    measured = {name for row in rows for name in row.scores}
+    measured = set().union(*(row.scores for row in rows))
     objectives = [objective.name for objective in info.objectives]
     differences = [f"{name}_difference" for name in objectives]
     others = [name for name in (*differences, *_OTHER_SCORES) if name in measured and name not in objectives]
@@ -227,13 +227,14 @@ def _table(rows: Sequence[LeaderboardRow], info: SweepInfo) -> dict[str, Any]:
 
 
 def _growth(store: Store, rows: Sequence[LeaderboardRow]) -> list[tuple[LeaderboardRow, list[tuple[int, str]]]]:
-    """The leaders' samples at each report, if they were kept at more than one."""
+    """Returns the leaders with their samples by iteration, if those of more than one report were kept."""
     kept = growth_paths(store)
-    leaders = [row for row in folded(rows) if row.front >= 0 and len(kept.get(row.trial_id, ())) > 1][:_SHEETS]
-    return [
-        (row, [(iteration, data_uri(store.read_bytes(path))) for iteration, path in kept[row.trial_id]])
-        for row in leaders
-    ]
+    leaders = [row for row in folded(rows) if row.front >= 0 and len(kept.get(row.trial_id, ())) > 1]
+    growth = []
+    for row in leaders[:_SHEETS]:
+        pictures = [(iteration, data_uri(store.read_bytes(path))) for iteration, path in kept[row.trial_id]]
+        growth.append((row, pictures))
+    return growth
 
 
 def _sheets(store: Store, rows: Sequence[LeaderboardRow]) -> list[tuple[LeaderboardRow, str]]:

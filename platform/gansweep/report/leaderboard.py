@@ -18,7 +18,7 @@ from gansweep.store.ranking import rank_trials
 from gansweep.store.schema import TRIAL_COLUMNS, flat_config
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence, Set
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
 
@@ -61,34 +61,35 @@ def as_document(rows: Sequence[LeaderboardRow], top: int | None = None) -> list[
         rows: all rows from `leaderboard`. For a subset, means would be wrong.
         top: number of configurations to list, each with all its trainings; None: all.
     """
-    of_configuration = {(row.rank, row.status): row for row in folded(rows)}
-    return [
-        {
-            "trial_id": row.trial_id,
-            "status": row.status,
-            "rank": row.rank,
-            "fid": None,
-            "accuracy": None,
-            **row.scores,
-            "fid_features": row.fid_features,
-            "front": row.front,
-            "reason": row.reason,
-            "stopped_at": row.stopped_at,
-            "iterations": row.iterations,
-            "seconds": row.seconds,
-            "gpu_seconds": row.gpu_seconds,
-            "configuration": row.configuration,
-            "repeat_of": row.repeat_of,
-            "counts": row.counts,
-            "trainings": of_configuration[row.rank, row.status].trainings,
-            "mean": dict(of_configuration[row.rank, row.status].scores),
-            "spread": dict(of_configuration[row.rank, row.status].spread),
-            "against_first": [asdict(item) for item in row.against_first],
-            "config": row.config.as_dict(),
-        }
-        for row in rows
-        if top is None or row.rank <= top
-    ]
+    configurations = {(row.rank, row.status): row for row in folded(rows)}
+    listed = [row for row in rows if top is None or row.rank <= top]
+    return [_trial_document(row, configurations[row.rank, row.status]) for row in listed]
+
+
+def _trial_document(row: LeaderboardRow, configuration: LeaderboardRow) -> dict[str, Any]:
+    return {
+        "trial_id": row.trial_id,
+        "status": row.status,
+        "rank": row.rank,
+        "fid": None,
+        "accuracy": None,
+        **row.scores,
+        "fid_features": row.fid_features,
+        "front": row.front,
+        "reason": row.reason,
+        "stopped_at": row.stopped_at,
+        "iterations": row.iterations,
+        "seconds": row.seconds,
+        "gpu_seconds": row.gpu_seconds,
+        "configuration": row.configuration,
+        "repeat_of": row.repeat_of,
+        "counts": row.counts,
+        "trainings": configuration.trainings,
+        "mean": dict(configuration.scores),
+        "spread": dict(configuration.spread),
+        "against_first": [asdict(item) for item in row.against_first],
+        "config": row.config.as_dict(),
+    }
 
 
 def as_table(
@@ -109,16 +110,20 @@ def as_table(
         ConfigError: there is no such column.
     """
     objectives = [objective.name for objective in info.objectives]
-    differences = [
-        f"{name}_difference" for name in objectives if any(f"{name}_difference" in row.scores for row in rows)
-    ]
+    measured = set().union(*(row.scores for row in rows))
+    differences = [f"{name}_difference" for name in objectives if f"{name}_difference" in measured]
     shown = folded(rows)
     repeated = any(row.trainings > 1 for row in shown)
-    count = f"{len(rows)} trials" + (f" of {len({row.configuration for row in rows})} configurations" * repeated)
+    count = f"{len(rows)} trials"
+    if repeated:
+        configurations = {row.configuration for row in rows}
+        count += f" of {len(configurations)} configurations"
     shown = shown[:top]
     table = _columns(shown, [*objectives, *differences], repeated=repeated)
     if columns is not None:
-        table = chosen([*table, *_further_columns(rows, shown, {column.header for column in table})], columns)
+        defaults = {column.header for column in table}
+        further = [column for column in _further_columns(rows, shown) if column.header not in defaults]
+        table = chosen([*table, *further], columns)
     return FittingTable(
         table,
         title=f"{info.name}: {count}, best first",
@@ -144,17 +149,15 @@ def _columns(rows: Sequence[LeaderboardRow], scores: Sequence[str], *, repeated:
     return columns
 
 
-def _further_columns(
-    rows: Sequence[LeaderboardRow], shown: Sequence[LeaderboardRow], known: Set[str]
-) -> Iterator[Column]:
-    """Yields every other score and configuration key, for users who name it."""
+def _further_columns(rows: Sequence[LeaderboardRow], shown: Sequence[LeaderboardRow]) -> list[Column]:
+    """Returns a column for every score and configuration key, for users who name it."""
     scores = dict.fromkeys(name for row in rows for name in row.scores)
     columns = [_score_column(shown, name) for name in scores]
     flat = [flat_config(row.config) for row in shown]
     keys = dict.fromkeys(key for values in flat for key in values)
     columns += [Column(key, [value_text(values.get(key)) for values in flat], right=True) for key in keys]
     columns.append(Column("reason", [row.reason for row in shown], prose=True))
-    yield from (column for column in columns if column.header not in known)
+    return columns
 
 
 def _score_column(rows: Sequence[LeaderboardRow], name: str) -> Column:
@@ -172,7 +175,10 @@ def spread_text(row: LeaderboardRow, name: str, *, signed: bool = False) -> str:
         signed: whether the score is a difference.
     """
     text = score_text(name, row.scores.get(name), signed=signed)
-    return f"{text} ± {score_text(name, row.spread[name]).removesuffix(' %')}" if name in row.spread else text
+    if name not in row.spread:
+        return text
+    spread = score_text(name, row.spread[name]).removesuffix(" %")
+    return f"{text} ± {spread}"
 
 
 def searched_keys(rows: Sequence[LeaderboardRow]) -> list[str]:
@@ -225,12 +231,15 @@ def _text(value: Any) -> str:
 
 
 def _notes(rows: Sequence[LeaderboardRow], info: SweepInfo, *, repeated: bool) -> list[str]:
-    features = ", ".join(sorted({row.fid_features for row in rows if row.fid_features})) or "unknown"
+    sentences = ["Bold: no completed trial is better in every objective."]
+    if repeated:
+        sentences.append("n: trainings; ±: their standard deviation.")
+    features = sorted({row.fid_features for row in rows if row.fid_features})
+    sentences.append(f"FID features: {', '.join(features) or 'unknown'}.")
     patients = info.cohort.patients.get("val")
     evaluated = f"{patients} validation patients" if patients else "validation patients"
-    opened = (
-        f"opened {len(info.test_openings)} x: {openings_text(info.test_openings)}" if info.test_openings else "unopened"
-    )
-    means = " n: trainings; ±: their standard deviation." * repeated
-    line = f"Bold: no completed trial is better in every objective.{means} FID features: {features}. {evaluated};"
-    return [f"{line} test set {opened}.", *verdict_sentences(rows)]
+    opened = "unopened"
+    if info.test_openings:
+        opened = f"opened {len(info.test_openings)} x: {openings_text(info.test_openings)}"
+    sentences.append(f"{evaluated}; test set {opened}.")
+    return [" ".join(sentences), *verdict_sentences(rows)]

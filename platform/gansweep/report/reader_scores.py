@@ -13,7 +13,7 @@ from gansweep.errors import ConfigError
 from gansweep.report.reader_study import Key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -30,9 +30,9 @@ class Answers(Frozen):
     """The file that the page saves for one reader.
 
     Args:
-        study: the study that was read.
-        reader: the name that the reader gave.
-        answers: by the number of the image, from 1.
+        study: identifier of the study.
+        reader: name that the reader entered.
+        answers: answers by image number, from 1.
     """
 
     study: str
@@ -42,11 +42,11 @@ class Answers(Frozen):
 
 @dataclass(frozen=True)
 class Proportion:
-    """A number of right answers.
+    """A proportion of right answers.
 
     Args:
-        right: how many were right.
-        n: of how many.
+        right: number of right answers.
+        n: number of answers.
         low, high: 95 % interval (Clopper and Pearson 1934) of the proportion.
     """
 
@@ -57,21 +57,22 @@ class Proportion:
 
     @property
     def value(self) -> float:
-        """The proportion; NaN of none."""
+        """The proportion in [0, 1]; NaN if there are no answers."""
         return self.right / self.n if self.n else float("nan")
 
 
 @dataclass(frozen=True)
 class ReaderScore:
-    """How one reader did.
+    """The result of one reader.
 
     Args:
-        reader: the name.
-        accuracy: over all images that the reader answered.
-        p: two-sided exact binomial test against guessing, 50 %.
-        real, synthetic: of the real images those called real, and of the synthetic ones those called synthetic.
-        classes: accuracy within each class.
-        unanswered: images without an answer.
+        reader: name of the reader.
+        accuracy: right answers among all images that the reader answered.
+        p: p-value of the two-sided exact binomial test against guessing (50 %).
+        real: right answers among the real images.
+        synthetic: right answers among the synthetic images.
+        classes: right answers within each class.
+        unanswered: number of images without an answer.
     """
 
     reader: str
@@ -84,22 +85,24 @@ class ReaderScore:
 
     @property
     def verdict(self) -> str:
-        """What the interval says of guessing."""
+        """Whether the interval of the accuracy excludes guessing, in words."""
         if self.accuracy.low > 0.5:
             return "tells them apart"
-        return "worse than guessing" if self.accuracy.high < 0.5 else "no evidence against guessing"
+        if self.accuracy.high < 0.5:
+            return "worse than guessing"
+        return "no evidence against guessing"
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far readers agree beyond chance.
+    """Agreement between readers beyond chance.
 
     Args:
-        kind: `Cohen's kappa` of two readers, `Fleiss' kappa` of more.
-        value: 1 for perfect agreement, 0 for that of chance; None where `reason` says why it is not defined.
+        kind: `Cohen's kappa` for two readers, `Fleiss' kappa` for more.
+        value: 1 for perfect agreement, 0 for agreement by chance; None if it is not defined.
         low, high: 95 % interval, by bootstrap over the images.
-        n: images that all of them answered.
-        reason: why there is no value.
+        n: number of images that all readers answered.
+        reason: why `value` is None.
     """
 
     kind: str
@@ -115,8 +118,8 @@ class StudyScore:
     """The result of a study.
 
     Args:
-        readers: in the order of their names.
-        agreement: None with one reader.
+        readers: results in the order of the readers' names.
+        agreement: agreement between the readers; None if there is only one.
     """
 
     readers: tuple[ReaderScore, ...]
@@ -126,15 +129,16 @@ class StudyScore:
 def score_study(key_file: Path, answer_files: Sequence[Path]) -> StudyScore:
     """Scores the answers of all readers of a study.
 
-    Half of the images are real, so guessing, and giving one answer to all, score 50 %. The interval of a reader is
-    over images: it says how this reader would do on other images like these, and nothing of other readers.
+    Half of the images are real, so a reader who guesses, or gives the same answer to all images, scores 50 %. A
+    reader's interval covers the choice of images: how this reader would do on similar images. It does not cover other
+    readers.
 
     Args:
         key_file: the study's `key.json`.
-        answer_files: what the page saved, a file for each reader.
+        answer_files: files that the page saved, one per reader.
 
     Raises:
-        ConfigError: a file that is none of these, answers of another study, or two files of one reader.
+        ConfigError: a file has the wrong format, belongs to another study, or is a second one of the same reader.
     """
     key = _read(Key, key_file, "a reader study's key.json")
     found: dict[str, Answers] = {}
@@ -142,7 +146,8 @@ def score_study(key_file: Path, answer_files: Sequence[Path]) -> StudyScore:
         answers = _read(Answers, path, "a file of answers that the study's page saved")
         if answers.study != key.study:
             raise ConfigError(f"answers study {answers.study}, the key is of {key.study}", where=str(path))
-        if beyond := sorted(set(answers.answers) - set(range(1, len(key.items) + 1))):
+        beyond = [number for number in sorted(answers.answers) if not 1 <= number <= len(key.items)]
+        if beyond:
             raise ConfigError(f"answers image {beyond[0]} of {len(key.items)}", where=str(path))
         if answers.reader in found:
             raise ConfigError(
@@ -150,48 +155,58 @@ def score_study(key_file: Path, answer_files: Sequence[Path]) -> StudyScore:
             )
         found[answers.reader] = answers
     readers = [found[name] for name in sorted(found)]
-    return StudyScore(
-        tuple(_score(key, answers) for answers in readers), _agreement(readers, len(key.items)) if readers[1:] else None
-    )
+    scores = tuple(_score(key, answers) for answers in readers)
+    if len(readers) < 2:
+        return StudyScore(scores, None)
+    return StudyScore(scores, _agreement(readers, len(key.items)))
 
 
 def fleiss_kappa(counts: NDArray[np.int64]) -> float:
-    """Agreement of several readers beyond chance (Fleiss 1971).
+    """Returns Fleiss' kappa, the agreement of several readers beyond chance (Fleiss 1971).
 
     Args:
-        counts: `[images, answers]`, how many readers gave each answer; equally many readers for each image.
+        counts: number of readers who gave each answer, `[images, answers]`. Every image has the same number of readers.
 
     Returns:
-        at most 1; NaN where all readers gave one answer to all images, so that chance alone agrees fully.
+        A value of at most 1. NaN if all readers gave the same answer to all images.
     """
     readers = counts[0].sum()
-    given = counts.sum(axis=0) / counts.sum()
-    by_chance = float((given**2).sum())
-    agreed = float(((counts**2).sum(axis=1) - readers).mean() / (readers * (readers - 1)))
-    return (agreed - by_chance) / (1 - by_chance) if by_chance < 1 else float("nan")
+    frequencies = counts.sum(axis=0) / counts.sum()
+    by_chance = float((frequencies**2).sum())
+    agreeing_pairs = (counts**2).sum(axis=1) - readers
+    observed = float(agreeing_pairs.mean() / (readers * (readers - 1)))
+    return _beyond_chance(observed, by_chance)
+
+
+def _beyond_chance(observed: float, by_chance: float) -> float:
+    """Returns kappa from the observed agreement and that expected by chance. NaN if chance alone agrees fully."""
+    return (observed - by_chance) / (1 - by_chance) if by_chance < 1 else float("nan")
 
 
 def _score(key: Key, answers: Answers) -> ReaderScore:
     from scipy.stats import binomtest
 
-    items = {number: item for number, item in enumerate(key.items, start=1) if number in answers.answers}
-    right = {number: answers.answers[number] == item.kind for number, item in items.items()}
-
-    def among(chosen: Iterable[int]) -> Proportion:
-        return _proportion([right[number] for number in chosen])
-
-    everything = among(items)
-    if not everything.n:
+    right: list[bool] = []
+    by_kind: dict[str, list[bool]] = {"real": [], "synthetic": []}
+    by_class: dict[str, list[bool]] = {item.label: [] for item in key.items if item.label}
+    for number, item in enumerate(key.items, start=1):
+        if number not in answers.answers:
+            continue
+        is_right = answers.answers[number] == item.kind
+        right.append(is_right)
+        by_kind[item.kind].append(is_right)
+        if item.label:
+            by_class[item.label].append(is_right)
+    if not right:
         raise ConfigError(f"{answers.reader!r} answered no image", fix="leave the file out")
-    names = dict.fromkeys(item.label for item in key.items if item.label)
     return ReaderScore(
         reader=answers.reader,
-        accuracy=everything,
-        p=float(binomtest(everything.right, everything.n, 0.5).pvalue),
-        real=among(number for number, item in items.items() if item.kind == "real"),
-        synthetic=among(number for number, item in items.items() if item.kind == "synthetic"),
-        classes={name: among(number for number, item in items.items() if item.label == name) for name in names},
-        unanswered=len(key.items) - len(items),
+        accuracy=_proportion(right),
+        p=float(binomtest(sum(right), len(right), 0.5).pvalue),
+        real=_proportion(by_kind["real"]),
+        synthetic=_proportion(by_kind["synthetic"]),
+        classes={name: _proportion(of_class) for name, of_class in by_class.items()},
+        unanswered=len(key.items) - len(right),
     )
 
 
@@ -206,29 +221,39 @@ def _proportion(right: Sequence[bool]) -> Proportion:
 
 def _agreement(readers: Sequence[Answers], images: int) -> Agreement:
     kind = "Cohen's kappa" if len(readers) == 2 else "Fleiss' kappa"
-    shared = [number for number in range(1, images + 1) if all(number in each.answers for each in readers)]
-    said = np.array([[each.answers[number] == "synthetic" for each in readers] for number in shared], dtype=np.int64)
+    shared = set(range(1, images + 1)).intersection(*(reader.answers for reader in readers))
     if not shared:
         return Agreement(kind, None, None, None, 0, "no image was answered by all")
-    value = _kappa(said)
+    columns = [[reader.answers[number] == "synthetic" for number in sorted(shared)] for reader in readers]
+    ratings = np.array(columns, dtype=np.int64).T
+    value = _kappa(ratings)
     if np.isnan(value):
-        return Agreement(kind, None, None, None, len(shared), "all readers gave one answer to all images")
+        return Agreement(kind, None, None, None, len(ratings), "all readers gave one answer to all images")
     random = np.random.default_rng(0)
-    drawn = np.array([_kappa(said[random.integers(0, len(said), len(said))]) for _ in range(_DRAWS)])
-    low, high = np.nanquantile(drawn, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
-    return Agreement(kind, value, float(low), float(high), len(shared))
+    resampled = []
+    for _ in range(_DRAWS):
+        images_drawn = random.integers(0, len(ratings), len(ratings))
+        resampled.append(_kappa(ratings[images_drawn]))
+    low, high = np.nanquantile(resampled, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
+    return Agreement(kind, value, float(low), float(high), len(ratings))
 
 
-def _kappa(said: NDArray[np.int64]) -> float:
-    """Cohen's (1960) for two readers, Fleiss' for more; `said` is `[images, readers]`, 1 for synthetic."""
-    if said.shape[1] > 2:
-        synthetic = said.sum(axis=1)
-        return fleiss_kappa(np.stack([synthetic, said.shape[1] - synthetic], axis=1))
-    first = said[:, 0].mean()
-    second = said[:, 1].mean()
-    by_chance = float(first * second + (1 - first) * (1 - second))
-    agreed = float((said[:, 0] == said[:, 1]).mean())
-    return (agreed - by_chance) / (1 - by_chance) if by_chance < 1 else float("nan")
+def _kappa(ratings: NDArray[np.int64]) -> float:
+    """Returns Cohen's kappa (Cohen 1960) for two readers and Fleiss' kappa for more.
+
+    Args:
+        ratings: answers `[images, readers]`, 1 for synthetic and 0 for real.
+    """
+    readers = ratings.shape[1]
+    if readers > 2:
+        synthetic = ratings.sum(axis=1)
+        return fleiss_kappa(np.stack([synthetic, readers - synthetic], axis=1))
+    first = ratings[:, 0]
+    second = ratings[:, 1]
+    both_synthetic = first.mean() * second.mean()
+    both_real = (1 - first.mean()) * (1 - second.mean())
+    observed = float((first == second).mean())
+    return _beyond_chance(observed, by_chance=float(both_synthetic + both_real))
 
 
 def _read(model: type[Model], path: Path, what: str) -> Model:

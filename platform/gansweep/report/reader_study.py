@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import secrets
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
@@ -32,11 +33,11 @@ Kind = Literal["real", "synthetic"]
 
 
 class Item(Frozen):
-    """What an image of a study is.
+    """The truth about one image of a study.
 
     Args:
-        kind: where it comes from.
-        label: name of its class; empty where the images have none.
+        kind: whether the image is real or synthetic.
+        label: name of its class; empty if the images have no classes.
     """
 
     kind: Kind
@@ -44,12 +45,12 @@ class Item(Frozen):
 
 
 class Key(Frozen):
-    """What the images of a study are, in the order of the page.
+    """The solution of a study: the truth about its images, in the order of the page.
 
     Args:
-        study: names the study; the page and every file of answers have it, too.
-        items: image 1 first.
-        seed: of choice and order.
+        study: identifier of the study, as in the page and in every file of answers.
+        items: the images, image 1 first.
+        seed: seed of the choice and order of the images.
     """
 
     study: str
@@ -59,13 +60,13 @@ class Key(Frozen):
 
 @dataclass(frozen=True)
 class Study:
-    """A study that was written.
+    """The files and the size of a study.
 
     Args:
-        page: for the readers.
-        key: for whoever scores their answers.
-        images: how many.
-        classes: of which.
+        page: HTML page for the readers.
+        key: the key, which readers must not see.
+        images: number of images.
+        classes: names of the classes shown.
     """
 
     page: Path
@@ -79,19 +80,19 @@ def make_study(
 ) -> Study:
     """Writes `for-readers/study.html` and `key.json` into a new folder.
 
-    The page is one file that needs no network. It holds the images as PNGs of equal size and encoding, and nothing
-    that tells which is real. Half of the images are real, and so of each class that both sets have; of real patients
-    as many as possible are shown, because two slices of one head would be recognised.
+    The page is one file that needs no network. It contains the images as PNGs of equal size and encoding, and nothing
+    that reveals which are real. In each class that both sets have, half of the images are real. They are from as many
+    patients as possible, because readers could recognise two slices of one head.
 
     Args:
-        real: a cohort, or a folder that `ingest` could read.
-        fake: likewise; read as `real` was.
-        out: a folder that does not exist or is empty.
-        options: how many, of which patients.
-        progress: told of each step.
+        real: cohort, or folder that `ingest` can read.
+        fake: cohort or folder, read with the settings of `real`.
+        out: folder that does not exist or is empty.
+        options: number of images and the patients to take them from.
+        progress: called with each step.
 
     Raises:
-        CohortError: a folder that cannot be read, too few images of a class, or `out` is in use.
+        CohortError: a folder cannot be read, the sets do not fit each other, or `out` is not empty.
     """
     from gansweep.scoring.compare import load_images
     from gansweep.scoring.unlabelled import is_unlabelled
@@ -106,13 +107,14 @@ def make_study(
     random = np.random.default_rng(seed)
     sets: dict[Kind, ImageSet] = {"real": real_images, "synthetic": fake_images}
     classes = info.classes if labelled else ("",)
-    chosen = _chosen(sets, len(classes) if labelled else 0, options.images, random)
-    order = random.permutation(len(chosen))
-    rows = [chosen[place] for place in order]
-    pictures = [_png(sets[kind], row) for kind, row, _ in rows]
+    chosen = _choose(sets, len(classes) if labelled else 0, options.images, random)
+    shuffled = [chosen[place] for place in random.permutation(len(chosen))]
+    pictures = [_png(sets[image.kind], image.row) for image in shuffled]
+    items = tuple(Item(kind=image.kind, label=classes[image.label]) for image in shuffled)
     study = hashlib.sha256(b"".join(pictures)).hexdigest()[:12]
-    key = Key(study=study, items=tuple(Item(kind=kind, label=classes[label]) for kind, _, label in rows), seed=seed)
-    shown = tuple(name for name in classes if any(item.label == name for item in key.items))
+    key = Key(study=study, items=items, seed=seed)
+    labels = {item.label for item in items}
+    shown = tuple(name for name in classes if name in labels)
     with new_folder(out, "reader-study") as folder:
         (folder / PAGE).parent.mkdir()
         (folder / PAGE).write_text(_page(study, pictures), encoding="utf-8")
@@ -120,51 +122,63 @@ def make_study(
     return Study(out / PAGE, out / KEY, len(pictures), shown)
 
 
-def _chosen(
-    sets: dict[Kind, ImageSet], classes: int, wanted: int, random: np.random.Generator
-) -> list[tuple[Kind, int, int]]:
-    """(kind, row, class) of the images to show: equally many of each kind within each class.
+class _Chosen(NamedTuple):
+    """An image of the study: a row of the real or synthetic images, and its class index."""
+
+    kind: Kind
+    row: int
+    label: int
+
+
+def _choose(sets: dict[Kind, ImageSet], classes: int, wanted: int, random: np.random.Generator) -> list[_Chosen]:
+    """Chooses equally many real and synthetic images of each class.
 
     Args:
-        sets: to choose from.
-        classes: number of classes; 0: labels mean nothing.
-        wanted: how many in all.
+        sets: the images to choose from.
+        classes: number of classes; 0: labels are ignored.
+        wanted: total number of images.
         random: source of randomness.
+
+    Raises:
+        CohortError: no class has both real and synthetic images.
     """
-    found: list[dict[Kind, list[int]]] = []
+    by_class: dict[int, dict[Kind, list[int]]] = {}
     for label in range(max(classes, 1)):
-        rows = {kind: _spread(images, label if classes else None, random) for kind, images in sets.items()}
-        found.append(rows)
-    shared = [label for label, rows in enumerate(found) if all(rows.values())]
-    if not shared:
+        rows = {kind: _patients_in_turn(images, label if classes else None, random) for kind, images in sets.items()}
+        if rows["real"] and rows["synthetic"]:
+            by_class[label] = rows
+    if not by_class:
         raise CohortError("no class has both real and synthetic images", fix="name sets of the same classes")
-    chosen: list[tuple[Kind, int, int]] = []
-    for place, label in enumerate(shared):
-        # What does not divide evenly goes to the first classes.
-        share = wanted // 2 // len(shared) + (place < wanted // 2 % len(shared))
-        count = min(share, *(len(rows) for rows in found[label].values()))
-        chosen += [(kind, row, label) for kind, rows in found[label].items() for row in rows[:count]]
+    per_class, remainder = divmod(wanted // 2, len(by_class))
+    chosen: list[_Chosen] = []
+    for place, (label, rows) in enumerate(by_class.items()):
+        share = per_class + 1 if place < remainder else per_class
+        count = min(share, len(rows["real"]), len(rows["synthetic"]))
+        for kind in sets:
+            chosen += [_Chosen(kind, row, label) for row in rows[kind][:count]]
     return chosen
 
 
-def _spread(images: ImageSet, label: int | None, random: np.random.Generator) -> list[int]:
-    """Rows in random order, the first image of every patient before the second of any."""
+def _patients_in_turn(images: ImageSet, label: int | None, random: np.random.Generator) -> list[int]:
+    """Returns the rows of a class in random order, the first image of every patient before the second of any."""
     labels = images.labels.numpy()
-    rows = random.permutation(np.flatnonzero(labels == label) if label is not None else len(labels))
-    seen: dict[str, int] = {}
-    turns = []
-    for row in rows.tolist():
+    rows = random.permutation(np.flatnonzero(labels == label) if label is not None else len(labels)).tolist()
+    earlier: Counter[str] = Counter()
+    turns: dict[int, int] = {}
+    for row in rows:
         patient = images.patients[row] if images.patients else str(row)
-        turns.append((seen.setdefault(patient, 0), row))
-        seen[patient] += 1
-    return [row for _, row in sorted(turns, key=lambda turn: turn[0])]
+        turns[row] = earlier[patient]
+        earlier[patient] += 1
+    return sorted(rows, key=lambda row: turns[row])
 
 
 def _png(images: ImageSet, row: int) -> bytes:
     from PIL import Image
 
-    grey = ((images.images[row].float().clamp(-1, 1) + 1) * 127.5).round().byte().numpy()
-    picture = grey.transpose(1, 2, 0) if len(grey) == 3 else np.concatenate(list(grey), axis=1)
+    image = images.images[row].float().clamp(-1, 1)
+    pixels = ((image + 1) * 127.5).round().byte().numpy()
+    # Colour as it is; other numbers of channels side by side.
+    picture = pixels.transpose(1, 2, 0) if len(pixels) == 3 else np.concatenate(list(pixels), axis=1)
     data = io.BytesIO()
     Image.fromarray(picture).save(data, format="PNG")
     return data.getvalue()

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from gansweep.report.driver import driver_has_ended
 from gansweep.report.fitting import Column, FittingTable
-from gansweep.report.formatting import openings_text, time_text
+from gansweep.report.formatting import duration_text, openings_text, time_text
 from gansweep.scoring.metrics.formatting import score_text
 from gansweep.search.answer import answer
 from gansweep.store.interims import interim_of, interim_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from rich.console import RenderableType
 
@@ -47,7 +48,7 @@ class RunningTrial:
         iteration: generator iterations at the last report or interim.
         scores: objectives at the last report.
         seconds: time since the attempt started.
-        interim: losses, images a second and time left since the last report; None where nothing was told since.
+        interim: losses, images per second and time left, if the trial wrote them since its last report, or None.
     """
 
     trial_id: str
@@ -117,7 +118,7 @@ def sweep_status(store: Store, now: datetime | None = None) -> SweepStatus:
     now = now or datetime.now(UTC)
     info = store.info
     rows = store.trials()
-    told = store.report_times()
+    report_times = store.report_times()
 
     is_repeat = rows["repeat_of"].fillna("") != ""
     attempts = rows[~is_repeat]
@@ -127,12 +128,13 @@ def sweep_status(store: Store, now: datetime | None = None) -> SweepStatus:
 
     reports_per_trial = int(info.experiment.get("reports", 1))
     objectives = [objective.name for objective in info.objectives]
-    running = tuple(
-        _with_interim(store, _running(row, store.reports_of(row["trial_id"], int(row["attempt"])), objectives, now))
-        for row in latest[latest["status"] == "running"].to_dict("records")
-    )
+    running = []
+    for row in latest[latest["status"] == "running"].to_dict("records"):
+        reports = store.reports_of(row["trial_id"], int(row["attempt"]))
+        trial = _running(row, reports, objectives, now)
+        running.append(_with_interim(store, trial))
 
-    times = pd.concat([attempts["started"], attempts["ended"], told]).dropna().sort_values()
+    times = pd.concat([attempts["started"], attempts["ended"], report_times]).dropna().sort_values()
     last = times.iloc[-1].to_pydatetime() if len(times) else info.created
     ended = sum(counts[status] for status in _ENDED)
     left = max(0, info.trials - ended)
@@ -144,7 +146,7 @@ def sweep_status(store: Store, now: datetime | None = None) -> SweepStatus:
         answer=answer(store).text,
         asked=info.trials,
         counts=dict(counts),
-        running=running,
+        running=tuple(running),
         reports_per_trial=reports_per_trial,
         failures=_failures(latest),
         gpu_seconds=float(rows["gpu_seconds"].sum()),
@@ -187,7 +189,7 @@ def as_text(status: SweepStatus) -> RenderableType:
         since = time_text(status.last_activity)
         lines.append(f"nothing was written since {since}: if the sweep has died, continue it with --resume")
     elif status.eta_seconds is not None:
-        lines.append(f"about {_duration(status.eta_seconds)} to go at this pace")
+        lines.append(f"about {duration_text(status.eta_seconds)} to go at this pace")
     elif not status.counts:
         lines.append(_BEFORE_THE_FIRST)
     if status.repeats:
@@ -196,7 +198,7 @@ def as_text(status: SweepStatus) -> RenderableType:
     if status.test_openings:
         lines.append(f"the test patients were opened {openings_text(status.test_openings)}")
     if status.gpu_seconds:
-        lines.append(f"{_duration(status.gpu_seconds)} of GPU time used")
+        lines.append(f"{duration_text(status.gpu_seconds)} of GPU time used")
     lines += [f"{reason}: {_names(trials)}" for reason, trials in status.failures.items()]
     if not status.running:
         return Text("\n".join(lines))
@@ -205,52 +207,57 @@ def as_text(status: SweepStatus) -> RenderableType:
 
 def _running_table(status: SweepStatus) -> FittingTable:
     trials = status.running
-    scores = (
-        ", ".join(f"{name} {score_text(name, value)}" for name, value in trial.scores.items()) or "-"
-        for trial in trials
-    )
     return FittingTable(
         [
             Column("trial", [trial.trial_id for trial in trials]),
             Column("attempt", [str(trial.attempt) for trial in trials], right=True, spare=True),
             Column("reports", [f"{trial.reports} of {status.reports_per_trial}" for trial in trials], right=True),
             Column("iteration", [str(trial.iteration) for trial in trials], right=True),
-            Column("last scores", list(scores), prose=True),
+            Column("last scores", [_scores_text(trial) for trial in trials], prose=True),
             Column("now", [interim_text(trial.interim) if trial.interim else "-" for trial in trials], prose=True),
-            Column("time", [_duration(trial.seconds) for trial in trials], right=True),
+            Column("time", [duration_text(trial.seconds) for trial in trials], right=True),
         ]
     )
+
+
+def _scores_text(trial: RunningTrial) -> str:
+    return ", ".join(f"{name} {score_text(name, value)}" for name, value in trial.scores.items()) or "-"
 
 
 def _running(
     row: Mapping[Any, Any], reports: list[dict[str, Any]], objectives: list[str], now: datetime
 ) -> RunningTrial:
-    last = max(reports, key=lambda report: (report["index"], report["attempt"]), default=None)
     started = row["started"]
-    return RunningTrial(
+    trial = RunningTrial(
         trial_id=row["trial_id"],
         attempt=int(row["attempt"]),
-        reports=0 if last is None else int(last["index"]) + 1,
-        iteration=0 if last is None else int(last["iteration"]),
-        scores={} if last is None else {name: float(last[name]) for name in objectives if pd.notna(last.get(name))},
+        reports=0,
+        iteration=0,
+        scores={},
         seconds=0.0 if pd.isna(started) else (now - started.to_pydatetime()).total_seconds(),
     )
+    if not reports:
+        return trial
+    last = max(reports, key=itemgetter("index", "attempt"))
+    scores = {name: float(last[name]) for name in objectives if pd.notna(last.get(name))}
+    return replace(trial, reports=int(last["index"]) + 1, iteration=int(last["iteration"]), scores=scores)
 
 
 def _with_interim(store: Store, trial: RunningTrial) -> RunningTrial:
-    """The trial with its interim, if that is newer than its last report."""
+    """Returns the trial with its interim, if that is newer than its last report."""
     interim = interim_of(store, trial.trial_id)
     if interim is None or interim.iteration <= trial.iteration:
         return trial
     return replace(trial, iteration=interim.iteration, interim=interim)
 
 
-def _eta(attempts: pd.DataFrame, left: int, running: tuple[RunningTrial, ...], concurrent: int) -> float | None:
+def _eta(attempts: pd.DataFrame, left: int, running: Sequence[RunningTrial], concurrent: int) -> float | None:
     """Returns the remaining work in seconds, divided by the number of concurrent trials.
 
     A trial is expected to take the mean time of ended trials, including those stopped early.
     """
-    per_trial = attempts[attempts["status"].isin(_ENDED)].groupby("trial_id")["seconds"].sum()
+    ended = attempts[attempts["status"].isin(_ENDED)]
+    per_trial = ended.groupby("trial_id")["seconds"].sum()
     if per_trial.empty:
         return None
     mean = float(per_trial.mean())
@@ -264,16 +271,15 @@ def _failures(latest: pd.DataFrame) -> dict[str, tuple[str, ...]]:
     grouped: dict[str, list[str]] = {}
     failed = latest[latest["status"].isin(["diverged", "failed", "interrupted"])]
     for row in failed.to_dict("records"):
-        grouped.setdefault(f"{row['status']}: {row['reason'] or 'no reason given'}", []).append(row["trial_id"])
-    return {reason: tuple(trials) for reason, trials in sorted(grouped.items(), key=lambda item: -len(item[1]))}
+        reason = f"{row['status']}: {row['reason'] or 'no reason given'}"
+        grouped.setdefault(reason, []).append(row["trial_id"])
+    most_first = sorted(grouped, key=lambda reason: len(grouped[reason]), reverse=True)
+    return {reason: tuple(grouped[reason]) for reason in most_first}
 
 
 def _names(trials: tuple[str, ...]) -> str:
-    shown = ", ".join(trials[:8])
-    return f"{len(trials)} trial{'s' * (len(trials) > 1)} ({shown}{', ...' if len(trials) > 8 else ''})"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    shown = list(trials[:8])
+    if len(trials) > len(shown):
+        shown.append("...")
+    unit = "trials" if len(trials) > 1 else "trial"
+    return f"{len(trials)} {unit} ({', '.join(shown)})"

@@ -34,7 +34,7 @@ class Tracking:
     Args:
         metric: the realism score.
         gain: the downstream difference: with synthetic images minus without.
-        rho: spearman's rank correlation in [-1, 1], or None. It should be negative for a distance.
+        rho: Spearman's rank correlation in [-1, 1], or None. It should be negative for a distance.
         low, high: 95 % bootstrap interval over configurations (percentile method), or None.
         n: number of configurations.
         reason: why `rho` is None.
@@ -64,15 +64,13 @@ def tracking(rows: Sequence[LeaderboardRow], seed: int = 0) -> list[Tracking]:
     usable = [row for row in folded(rows) if row.status in ("completed", "stopped") and row.front >= 0]
     features = Counter(row.fid_features for row in usable).most_common(1)
     usable = [row for row in usable if row.fid_features == features[0][0]]
-    gains = sorted({name for row in usable for name in row.scores if name.endswith(_GAIN)} & _tracked_gains(usable))
-    measures = sorted({name for row in usable for name in row.scores if _is_realism(name)})
+    # Other gains, such as that in sensitivity, would add no information.
+    measured: set[str] = set()
+    measured.update(*(row.scores for row in usable))
+    gains = sorted(measured & {f"accuracy{_GAIN}", f"dice{_GAIN}"})
+    measures = sorted(name for name in measured if _is_realism(name))
     found = [_correlation(usable, metric, gain, seed) for gain in gains for metric in measures]
     return sorted(found, key=lambda item: (item.gain, item.rho is None, -abs(item.rho or 0.0), item.metric))
-
-
-def _tracked_gains(rows: Sequence[LeaderboardRow]) -> set[str]:
-    """Returns the gains in accuracy and Dice, if measured. Others, such as sensitivity, would add no information."""
-    return {f"{name}{_GAIN}" for name in ("accuracy", "dice") if any(f"{name}{_GAIN}" in row.scores for row in rows)}
 
 
 def _is_realism(name: str) -> bool:
