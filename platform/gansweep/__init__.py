@@ -10,7 +10,7 @@ The library does what the command line does:
     confirm(store)
     export_best(store, "best")
 
-What is heavy is imported at its first use: `import gansweep` loads neither torch nor Ray.
+Heavy modules are imported on first use: `import gansweep` loads neither torch nor Ray.
 """
 
 from __future__ import annotations

@@ -21,13 +21,15 @@ def option_of(name: str, field: FieldInfo) -> str:
 
 
 def fields_by_origin(model: type[BaseModel]) -> list[tuple[str, FieldInfo]]:
-    """Returns a model's fields as options are listed: its own first, those that it shares through its bases after them.
+    """Returns a model's fields in the order of the help: its own first, then those of its bases.
 
-    Pydantic lists those of the bases first.
+    Pydantic lists the fields of the bases first.
     """
 
     def distance(item: tuple[str, FieldInfo]) -> int:
-        return max(n for n, base in enumerate(model.__mro__) if item[0] in getattr(base, "model_fields", {}))
+        """Returns how far up the base is that defines the field."""
+        name, _ = item
+        return max(place for place, base in enumerate(model.__mro__) if name in getattr(base, "model_fields", {}))
 
     return sorted(model.model_fields.items(), key=distance)
 
@@ -37,26 +39,33 @@ def as_words(options: BaseModel) -> list[str]:
 
     Values in a dict are written as JSON, which the command line reads back as YAML.
     """
-    words = []
+    words: list[str] = []
     for name, field in fields_by_origin(type(options)):
         value = getattr(options, name)
         if value == field.get_default(call_default_factory=True):
             continue
         option = option_of(name, field)
-        if isinstance(value, tuple) and value and isinstance(value[0], dict):
-            words += [f"{option}={','.join(f'{key}={_word(item)}' for key, item in part.items())}" for part in value]
-        elif isinstance(value, dict):
-            words += [f"{option}={key}={_word(item)}" for key, item in value.items()]
-        elif isinstance(value, tuple):
-            words.append(f"{option}={','.join(map(str, value)) or 'none'}")
-        elif value is True:
+        if value is True:
             words.append(option)
         else:
-            words.append(f"{option}={value.absolute() if isinstance(value, Path) else value}")
+            words += [f"{option}={text}" for text in _texts(value)]
     return words
 
 
-def _word(value: Any) -> str:
+def _texts(value: Any) -> list[str]:
+    """Returns the values of an option as text: one for each time that the option is given."""
+    if isinstance(value, dict):
+        return [f"{key}={_as_json(item)}" for key, item in value.items()]
+    if isinstance(value, tuple) and value and isinstance(value[0], dict):
+        return [",".join(_texts(group)) for group in value]
+    if isinstance(value, tuple):
+        return [",".join(str(item) for item in value) or "none"]
+    if isinstance(value, Path):
+        return [str(value.absolute())]
+    return [str(value)]
+
+
+def _as_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
@@ -75,7 +84,11 @@ def resolve_reference(text: str) -> str:
 
 
 def text_of_reference(text: str, where: str) -> str:
-    """Returns what `resolve_reference` does, for text that the user gave as `where`.
+    """Calls `resolve_reference` and converts its error to one that names the option.
+
+    Args:
+        text: text, or `@FILE`.
+        where: the option.
 
     Raises:
         ConfigError: there is no such file, or it is not text.

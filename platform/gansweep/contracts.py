@@ -244,7 +244,7 @@ class Scheduled(Protocol):
     def schedule(self, step: int) -> Hashable:
         """Fills buffers with the numbers of generator iteration `step` (`gansweep.devices.set_number`).
 
-        `loss` begins with it, and reads the buffers. A captured step is told its numbers in no other way.
+        `loss` begins with it, and reads the buffers. A captured step cannot receive its numbers in any other way.
 
         Returns:
             What else of `step` the loss depends on, such as the resolution: each value gets a graph of its own.

@@ -91,7 +91,7 @@ def check_gpu(device: torch.device, gpus: float) -> None:
 
 
 def has_room(needed: int, device: torch.device) -> bool:
-    """Whether `device` has room for `needed` bytes that stay there, and as much again for what is computed with them.
+    """Returns whether `device` has room for `needed` bytes that stay there, and as many again for computations on them.
 
     What torch has reserved and does not use counts as free. The host is trusted to have room: what it cannot hold was
     never loaded.

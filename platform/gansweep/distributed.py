@@ -51,15 +51,19 @@ class World:
         """
         if not (dist.is_available() and dist.is_initialized()):
             return cls()
-        on = torch.device("cpu") if _takes_cpu_tensors(dist.get_backend()) else device or torch.device("cuda")
-        return cls(dist.get_rank(), dist.get_world_size(), on)
+        if _takes_cpu_tensors(dist.get_backend()):
+            device = torch.device("cpu")
+        elif device is None:
+            device = torch.device("cuda")
+        return cls(dist.get_rank(), dist.get_world_size(), device)
 
     # Work split over the workers --------------------------------------------------------------------------------------
 
     def rows(self, total: int) -> slice:
         """Returns this worker's contiguous rows of a global batch of `total` rows."""
-        share = total // self.size
-        return slice(self.rank * share, (self.rank + 1) * share)
+        per_worker = total // self.size
+        first = self.rank * per_worker
+        return slice(first, first + per_worker)
 
     def mine(self, items: Sequence[Item]) -> Sequence[Item]:
         """Returns every size-th item, starting with item number `rank`."""
@@ -82,12 +86,20 @@ class World:
         present = [gradient for gradient in gradients if gradient is not None]
         if self.size == 1 or not present:
             return list(gradients)
-        # Not moved: a gradient on another device than the group's is a bug of the family, and ends the trial.
+        # Gradients stay on their device. One on another device than the group's is a bug of the family, and ends the
+        # trial.
         flat = torch.cat([gradient.flatten() for gradient in present])
         dist.all_reduce(flat)
         flat /= self.size
-        pieces = iter(flat.split([gradient.numel() for gradient in present]))
-        return [None if gradient is None else next(pieces).view_as(gradient) for gradient in gradients]
+        means: list[Tensor | None] = []
+        offset = 0
+        for gradient in gradients:
+            if gradient is None:
+                means.append(None)
+                continue
+            means.append(flat[offset : offset + gradient.numel()].view_as(gradient))
+            offset += gradient.numel()
+        return means
 
     def broadcast_tensors(self, tensors: Iterable[Tensor]) -> None:
         """Overwrites `tensors` with those of the first worker."""
@@ -143,7 +155,10 @@ class World:
 
     def merged(self, part: dict[Any, Item]) -> dict[Any, Item]:
         """Returns the union of all workers' dictionaries."""
-        return {key: value for other in self._every(part) for key, value in other.items()}
+        union: dict[Any, Item] = {}
+        for other in self._every(part):
+            union |= other
+        return union
 
     def checked(self, make: Callable[[], Item]) -> Item:
         """Returns the result of `make` on this worker.
@@ -154,21 +169,21 @@ class World:
         """
         if self.size == 1:
             return make()
-        made = None
-        error = None
+        result = None
+        own_error = None
         try:
-            made = make()
+            result = make()
         except Exception as raised:
-            error = raised
-        for found in self._every(_sendable(error)):
-            if found is not None:
-                raise found from error
-        return cast("Item", made)
+            own_error = raised
+        for error in self._every(_sendable(own_error)):
+            if error is not None:
+                raise error from own_error
+        return cast("Item", result)
 
     def cached(self, path: Path, make: Callable[[], Any], *, together: bool = False) -> Any:
         """Returns the content of `path`, or the result of `make`, which is then stored in `path`.
 
-        Equal on every worker.
+        Every worker gets the same result.
 
         Args:
             path: file of tensors, which only the first worker reads or writes.
@@ -191,8 +206,12 @@ class World:
         return found
 
     def _first(self, make: Callable[[], Item]) -> Item:
-        """Returns the result of `make` on the first worker, which alone calls it."""
-        return cast("Item", self.broadcast(self.checked(lambda: make() if self.rank == 0 else None)))
+        """Calls `make` on the first worker only, and returns its result on every worker."""
+
+        def make_if_first() -> Item | None:
+            return make() if self.rank == 0 else None
+
+        return cast("Item", self.broadcast(self.checked(make_if_first)))
 
     def _reachable(self, tensor: Tensor) -> Tensor:
         """Returns `tensor` where the group can communicate it: tensors on the CPU move to the GPU for an NCCL group."""
@@ -209,7 +228,9 @@ class World:
 
 def _takes_cpu_tensors(backend: str) -> bool:
     """Returns whether a process group supports tensors on the CPU: `nccl` does not, `cpu:gloo,cuda:nccl` does."""
-    return "cpu:" in backend if ":" in backend else backend != "nccl"
+    if ":" in backend:
+        return "cpu:" in backend
+    return backend != "nccl"
 
 
 def _sendable(error: Exception | None) -> Exception | None:
@@ -274,6 +295,7 @@ def successors(rows: Tensor) -> Tensor:
     rows = rows.detach()
     if world.size == 1:
         return rows.roll(-1, dims=0)
-    first = [torch.empty_like(rows[:1]) for _ in range(world.size)]
-    dist.all_gather(first, rows[:1].contiguous())
-    return torch.cat([rows[1:], first[(world.rank + 1) % world.size]])
+    first_rows = [torch.empty_like(rows[:1]) for _ in range(world.size)]
+    dist.all_gather(first_rows, rows[:1].contiguous())
+    next_worker = (world.rank + 1) % world.size
+    return torch.cat([rows[1:], first_rows[next_worker]])

@@ -42,11 +42,15 @@ LARGEST_SEED = 2**31 - 1
 Placement = Literal["pack", "spread"]
 
 
+def _absolute(location: str) -> str:
+    """Makes a path absolute, because other processes have other working directories. A URI stays as it is."""
+    return location if "://" in location else str(Path(location).absolute())
+
+
 def _with_absolute_files(settings: dict[str, Any]) -> dict[str, Any]:
-    """Makes the paths of files absolute. A relative one would mean another file in each process and node."""
+    """Makes the paths of feature files absolute."""
     files = {key: settings.get(key) for key in ("scoring.features", "scoring.detector_features")}
-    local = {key: file for key, file in files.items() if isinstance(file, str) and "://" not in file}
-    return settings | {key: str(Path(file).absolute()) for key, file in local.items()}
+    return settings | {key: _absolute(file) for key, file in files.items() if isinstance(file, str)}
 
 
 FixedSettings = Annotated[
@@ -175,7 +179,7 @@ class SweepOptions(TrainingOptions):
     @field_validator("storage", "study")
     @classmethod
     def _from_file(cls, storage: str) -> str:
-        """Reads `@FILE`: everybody on a machine sees a command line, and everybody on the cluster that of a job."""
+        """Reads `@FILE`, which keeps credentials out of the command line, where other users could see them."""
         return resolve_reference(storage)
 
     @field_validator("storage")
@@ -188,15 +192,13 @@ class SweepOptions(TrainingOptions):
 
     @field_validator("start_from")
     @classmethod
-    def _from_here(cls, start_from: str | None) -> str | None:
-        """Makes a path absolute. A relative one would mean another folder in a job."""
-        return start_from if start_from is None or "://" in start_from else str(Path(start_from).absolute())
+    def _absolute_store(cls, start_from: str | None) -> str | None:
+        return None if start_from is None else _absolute(start_from)
 
     @field_validator("warm_start")
     @classmethod
-    def _all_from_here(cls, warm_start: tuple[str, ...]) -> tuple[str, ...]:
-        """Makes paths absolute, for the same reason."""
-        return tuple(store if "://" in store else str(Path(store).absolute()) for store in warm_start)
+    def _absolute_stores(cls, warm_start: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_absolute(store) for store in warm_start)
 
     def changes(self) -> dict[str, Any]:
         """Returns the changes to the space's experiment, for `Experiment.with_settings`."""
@@ -205,8 +207,8 @@ class SweepOptions(TrainingOptions):
 
     @property
     def storage_from_anywhere(self) -> str:
-        """The storage for another process: an absolute path, or the URI as it is."""
-        return self.storage if "://" in self.storage else str(Path(self.storage).absolute())
+        """The storage as another process can open it: an absolute path, or the URI."""
+        return _absolute(self.storage)
 
     def recorded(self) -> dict[str, Any]:
         """Returns the options that `sweep.json` records.

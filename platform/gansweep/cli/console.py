@@ -102,7 +102,7 @@ def note(line: str) -> None:
 
 @contextmanager
 def noted_if_stopped(what_continues: str) -> Iterator[None]:
-    """Tells the user after Ctrl-C what continues the block. The KeyboardInterrupt goes on."""
+    """Notes, after Ctrl-C, how to continue the work of the block. The KeyboardInterrupt is raised again."""
     try:
         yield
     except KeyboardInterrupt:

@@ -48,8 +48,8 @@ def demo(
     said = _answer(out)
     seconds = time.monotonic() - began
     shown = "\n".join(f"  {what:<26}{where}" for what, where in places.items())
-    told = f"\nThe demo took {seconds:.0f} s. Where to look:\n{shown}\n\n{said}"
-    emit({"seconds": seconds, "answer": said, **places}, told, as_json=as_json)
+    text = f"\nThe demo took {seconds:.0f} s. Where to look:\n{shown}\n\n{said}"
+    emit({"seconds": seconds, "answer": said, **places}, text, as_json=as_json)
 
 
 def _answer(out: Path) -> str:
@@ -102,7 +102,7 @@ def _commands(out: Path, trials: int, workers: int, seed: int) -> list[list[str]
             f"--workers-per-trial={workers}",
         ],
         ["report", store, f"--out={out / 'report.html'}", f"--picture={out / 'picture.png'}"],
-        # Phantoms are nobody's patients: the story goes on even if a GAN learnt some of the few by heart.
+        # Phantoms have no privacy to protect, so the demo continues even if a GAN memorised some of these few.
         ["export", store, f"--out={best}", "--allow-memorised"],
         [
             *("generate", best, "--n=16", "--format=dicom", f"--out={out / 'synthetic'}", f"--seed={seed}"),

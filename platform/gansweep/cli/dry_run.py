@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from gansweep.report.fitting import FittingTable
-    from gansweep.search.dry_run import Cost, DryRun
+    from gansweep.search.dry_run import Cost, DryRun, Proposal
 
 __all__ = ["as_document", "as_text"]
 
@@ -22,10 +22,7 @@ def as_document(found: DryRun, space: str) -> dict[str, Any]:
         "space": space,
         "experiment": found.experiment.model_dump(mode="json", by_alias=True),
         "parameters": [vars(parameter) for parameter in found.parameters],
-        "proposals": [
-            {**vars(item), "config": item.config.as_dict() if item.config is not None else None}
-            for item in found.proposals
-        ],
+        "proposals": [_proposal_document(item) for item in found.proposals],
         "refused": {"drawn": found.drawn, "reasons": found.refused},
         "footprint": vars(found.footprint),
         "resources": {key: found.resources[key] for key in ("CPU", "GPU") if key in found.resources},
@@ -35,6 +32,11 @@ def as_document(found: DryRun, space: str) -> dict[str, Any]:
         "left": found.left,
         "cost": {**vars(cost), "timing": vars(cost.timing)} if cost is not None else None,
     }
+
+
+def _proposal_document(proposal: Proposal) -> dict[str, Any]:
+    config = proposal.config
+    return {**vars(proposal), "config": None if config is None else config.as_dict()}
 
 
 def as_text(found: DryRun, space: str, storage: str) -> RenderableType:
@@ -59,28 +61,37 @@ def _trials(found: DryRun) -> FittingTable:
     from gansweep.report.fitting import Column, FittingTable
 
     rows = found.proposals
-    values = (", ".join(f"{name} {_brief(value)}" for name, value in item.parameters.items()) for item in rows)
     trained = [item.config.family if item.config else f"refused: {item.refusal}" for item in rows]
+    title = f"the first of {found.left} trials"
+    if found.ended:
+        title += f"; {found.ended} have ended"
     return FittingTable(
         [
             Column("trial", [item.trial for item in rows]),
             Column("by", [item.origin for item in rows], prose=True),
             Column("would train", trained, prose=True),
-            Column("parameters", [value or "none is free" for value in values], prose=True),
+            Column("parameters", [_parameters_text(item) for item in rows], prose=True),
         ],
-        title=f"the first of {found.left} trials" + (f"; {found.ended} have ended" if found.ended else ""),
+        title=title,
         notes=["--json has each whole configuration."],
     )
+
+
+def _parameters_text(proposal: Proposal) -> str:
+    return ", ".join(f"{name} {_brief(value)}" for name, value in proposal.parameters.items()) or "none is free"
 
 
 def _refusals(found: DryRun) -> list[str]:
     count = sum(found.refused.values())
     if not count:
         return [f"Refused: none of {found.drawn} random proposals."]
-    shown = [f"  {number} times: {reason}" for reason, number in list(found.refused.items())[:_REASONS]]
+    lines = [f"Refused: {count} of {found.drawn} random proposals, which the sweep would set aside."]
+    shown = list(found.refused.items())[:_REASONS]
+    lines += [f"  {number} times: {reason}" for reason, number in shown]
     others = len(found.refused) - len(shown)
-    more = [f"  and {others} other reasons"] if others > 0 else []
-    return [f"Refused: {count} of {found.drawn} random proposals, which the sweep would set aside.", *shown, *more]
+    if others:
+        lines.append(f"  and {others} other reasons")
+    return lines
 
 
 def _room(found: DryRun) -> str:
@@ -115,7 +126,9 @@ def _known_cost(found: DryRun, cost: Cost) -> list[str]:
 def _duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.3g} s"
-    return f"{seconds / 60:.3g} min" if seconds < 5400 else f"{seconds / 3600:.3g} h"
+    if seconds < 5400:
+        return f"{seconds / 60:.3g} min"
+    return f"{seconds / 3600:.3g} h"
 
 
 def _brief(value: Any) -> str:

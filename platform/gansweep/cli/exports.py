@@ -80,8 +80,8 @@ def generate(
     from gansweep.search.spaces import space_trainables
 
     made = run(folder, n, out, space_trainables(space), progress=Ticker(), **vars(options))
-    told = {"out": made, "images": n, "format": options.format, "seed": options.seed}
-    emit(told, f"{n} images in {made}", as_json=as_json)
+    document = {"out": made, "images": n, "format": options.format, "seed": options.seed}
+    emit(document, f"{n} images in {made}", as_json=as_json)
 
 
 @with_model_options

@@ -31,15 +31,19 @@ def with_model_options(function: Callable[..., None]) -> Callable[..., None]:
     file may provide the others, so none of these options is required.
     """
     signature = inspect.signature(function)
-    models = {name: model for name, parameter in signature.parameters.items() if (model := _model_of(parameter))}
-    partial = {name for name in models if get_origin(signature.parameters[name].annotation) is Annotated}
+    models: dict[str, type[BaseModel]] = {}
+    partial: set[str] = set()  # names of the parameters that get only the options given by the user
     parameters: list[inspect.Parameter] = []
     for name, parameter in signature.parameters.items():
-        if name in models:
-            fields = fields_by_origin(models[name])
-            parameters += [_parameter(key, field, in_file=name in partial) for key, field in fields]
-        else:
+        model = _model_of(parameter)
+        if model is None:
             parameters.append(parameter)
+            continue
+        models[name] = model
+        is_partial = get_origin(parameter.annotation) is Annotated
+        if is_partial:
+            partial.add(name)
+        parameters += [_parameter(key, field, in_file=is_partial) for key, field in fields_by_origin(model)]
     if partial:
         parameters.append(inspect.Parameter(_CONTEXT, inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context))
 
@@ -47,10 +51,10 @@ def with_model_options(function: Callable[..., None]) -> Callable[..., None]:
     def run(**values: Any) -> None:
         context: typer.Context | None = values.pop(_CONTEXT, None)
         for name, model in models.items():
-            typed = {key: values.pop(key) for key in model.model_fields}
+            given = {key: values.pop(key) for key in model.model_fields}
             if name in partial:
-                typed = {key: value for key, value in typed.items() if _is_typed(context, key)}
-            own = {key: _parsed(value, key, model.model_fields[key]) for key, value in typed.items()}
+                given = {key: value for key, value in given.items() if _is_given(context, key)}
+            own = {key: _parsed(value, key, model.model_fields[key]) for key, value in given.items()}
             values[name] = own if name in partial else validated(model, own, where=function.__name__)
         function(**values)
 
@@ -64,11 +68,13 @@ def with_model_options(function: Callable[..., None]) -> Callable[..., None]:
 
 def _model_of(parameter: inspect.Parameter) -> type[BaseModel] | None:
     """Returns the model whose fields a parameter represents, or None."""
-    candidates = (parameter.annotation, *getattr(parameter.annotation, "__metadata__", ()))
-    return next((item for item in candidates if isinstance(item, type) and issubclass(item, BaseModel)), None)
+    for candidate in (parameter.annotation, *getattr(parameter.annotation, "__metadata__", ())):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    return None
 
 
-def _is_typed(context: typer.Context | None, key: str) -> bool:
+def _is_given(context: typer.Context | None, key: str) -> bool:
     """Returns whether the user gave an option, even with its default value."""
     source = context.get_parameter_source(key) if context is not None else None
     return source is not None and source.name not in ("DEFAULT", "DEFAULT_MAP")
@@ -84,7 +90,6 @@ def _parameter(name: str, field: FieldInfo, *, in_file: bool) -> inspect.Paramet
     """
     kind = _kind(field.annotation)
     elsewhere = in_file and field.is_required()
-    bounds = {key: getattr(item, key) for item in field.metadata for key in ("ge", "le") if hasattr(item, key)}
     words = option_of(name, field)
     if field.annotation is bool and field.default is True:
         words += words.replace("--", "/--no-", 1)
@@ -92,8 +97,8 @@ def _parameter(name: str, field: FieldInfo, *, in_file: bool) -> inspect.Paramet
         words,
         help=f"{field.description} Required, here or in a file." if elsewhere else field.description,
         metavar=_metavar(field),
-        min=bounds.get("ge"),
-        max=bounds.get("le"),
+        min=_bound(field, "ge"),
+        max=_bound(field, "le"),
     )
     default = None if elsewhere else inspect.Parameter.empty
     if elsewhere:
@@ -101,6 +106,15 @@ def _parameter(name: str, field: FieldInfo, *, in_file: bool) -> inspect.Paramet
     if not field.is_required():
         default = _shown(field.get_default(call_default_factory=True))
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
+
+
+def _bound(field: FieldInfo, name: str) -> float | None:
+    """Returns the field's constraint `ge` or `le`, if it has one."""
+    for constraint in field.metadata:
+        if hasattr(constraint, name):
+            bound: float = getattr(constraint, name)
+            return bound
+    return None
 
 
 def _metavar(field: FieldInfo) -> str | None:
@@ -112,7 +126,9 @@ def _metavar(field: FieldInfo) -> str | None:
 def _kind(annotation: Any) -> Any:
     """Returns the type that typer parses: text for tuples, a list of KEY=VALUE for dicts."""
     optional = get_origin(annotation) in (Union, types.UnionType) and type(None) in get_args(annotation)
-    inner = next((part for part in get_args(annotation) if part is not type(None)), str) if optional else annotation
+    inner = annotation
+    if optional:
+        inner = next(part for part in get_args(annotation) if part is not type(None))
     if get_origin(inner) is dict or _is_dicts(inner):
         return list[str] | None
     if get_origin(inner) is tuple:
@@ -128,11 +144,11 @@ def _is_dicts(annotation: Any) -> bool:
 
 def _shown(default: Any) -> Any:
     """Returns a model's default as shown in the help."""
-    if default == ():
+    if default in ((), {}) or default is PydanticUndefined:
         return None
-    if isinstance(default, tuple):
-        return ",".join(f"{part:g}" if isinstance(part, float) else str(part) for part in default)
-    return None if default == {} or default is PydanticUndefined else default
+    if not isinstance(default, tuple):
+        return default
+    return ",".join(f"{part:g}" if isinstance(part, float) else str(part) for part in default)
 
 
 def _parsed(value: Any, name: str, field: FieldInfo) -> Any:

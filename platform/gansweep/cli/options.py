@@ -52,7 +52,7 @@ OwnSpaceOption = Annotated[
 
 
 def _from_file(value: str) -> str:
-    """`@FILE` as the line in it: a command line is seen by everybody on a machine."""
+    """Returns the line in the file for `@FILE`, which keeps credentials out of the command line."""
     return text_of_reference(value, "STORE") if value else value
 
 

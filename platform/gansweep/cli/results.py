@@ -77,8 +77,8 @@ def report(
         written = {"report": write_report(found, out)}
         if picture is not None:
             written["picture"] = write_picture(found, picture)
-        told = "\n".join(f"{what} in {path}" for what, path in written.items())
-        emit({**written, **conclusions(found)}, told, as_json=as_json)
+        text = "\n".join(f"{what} in {path}" for what, path in written.items())
+        emit({**written, **conclusions(found)}, text, as_json=as_json)
 
 
 def dashboard(

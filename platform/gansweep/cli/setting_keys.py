@@ -43,10 +43,10 @@ class Setting:
     """A key of `--set`.
 
     Args:
-        key: dotted.
-        default: without a space.
-        allowed: names, bounds or a type.
-        meaning: one sentence.
+        key: dotted key, such as `loss.kind`.
+        default: value if the space does not set the key.
+        allowed: allowed names, bounds or type.
+        meaning: one sentence of explanation.
     """
 
     key: str
@@ -93,28 +93,32 @@ def _default(field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True)
     if value is PydanticUndefined:
         return ""
+    if value is None:
+        return "null"
     if isinstance(value, tuple):
-        return f"[{', '.join(map(str, value))}]"
-    return f"{value:g}" if isinstance(value, float) else "null" if value is None else str(value).lower()
+        return f"[{', '.join(str(item) for item in value)}]"
+    return f"{value:g}" if isinstance(value, float) else str(value).lower()
 
 
 def _allowed(field: FieldInfo) -> str:
-    kinds = _kinds(field.annotation)
     signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
-    bounds = [
-        f"{sign} {getattr(item, name):g}"
-        for item in field.metadata
-        for name, sign in signs.items()
-        if hasattr(item, name)
-    ]
-    return " ".join([", ".join(kinds), " and ".join(bounds)]).strip()
+    bounds = []
+    for constraint in field.metadata:
+        for name, sign in signs.items():
+            if hasattr(constraint, name):
+                bounds.append(f"{sign} {getattr(constraint, name):g}")
+    kinds = ", ".join(_kinds(field.annotation))
+    return f"{kinds} {' and '.join(bounds)}".strip()
 
 
 def _kinds(annotation: Any) -> list[str]:
     if get_origin(annotation) is Literal:
         return [str(choice) for choice in get_args(annotation)]
     if get_origin(annotation) in (Union, types.UnionType):
-        return [kind for part in get_args(annotation) for kind in _kinds(part)]
+        kinds: list[str] = []
+        for part in get_args(annotation):
+            kinds += _kinds(part)
+        return kinds
     if get_origin(annotation) is tuple:
         return [f"list of {', '.join(_kinds(get_args(annotation)[0]))}"]
     words = {int: "whole number", float: "number", bool: "true, false", str: "text", type(None): "null"}

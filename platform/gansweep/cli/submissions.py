@@ -46,7 +46,7 @@ def submit(
     from gansweep.cluster.submit import submit_sweep
     from gansweep.store.filesystem import without_credentials
 
-    # A wrong name or value is better told now than by a job's log.
+    # Names and values are checked here, so that the user need not look for an error in the job's log.
     asked = asked_sweep(space, given, "submit")
     options = asked.options
     with asked.blamed():
@@ -144,7 +144,7 @@ def _submit_retraining(
 
 
 def _accompany(name: str, job: JobOptions, *, watch: str, then: str, again: str, as_json: bool) -> None:
-    """Passes on the log and the exit status of a job, or only tells how to watch it.
+    """Streams the log of a job and exits with its status, or only explains how to watch it.
 
     Args:
         name: the job's id.
@@ -168,7 +168,7 @@ def _accompany(name: str, job: JobOptions, *, watch: str, then: str, again: str,
         note(f"{name} goes on; {watched}; ray job stop {there} ends it, {again}")
         raise
     succeeded = end.status == "SUCCEEDED"
-    told = f"next: {then}" if succeeded else again
-    emit({"job": name, **vars(end)}, f"{name} {end.status.lower()}; {told}", as_json=as_json)
+    advice = f"next: {then}" if succeeded else again
+    emit({"job": name, **vars(end)}, f"{name} {end.status.lower()}; {advice}", as_json=as_json)
     if not succeeded:
         raise typer.Exit(end.exit_code or 1)

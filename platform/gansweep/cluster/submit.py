@@ -147,7 +147,7 @@ class _JobFolder:
     folder: Path
 
     def reference(self, uri: str, file: str = _STORAGE) -> str:
-        """How the job's command names a URI: by a file, where it holds credentials, for everybody sees the command."""
+        """Returns a URI for the job's command line. Credentials go into a file, because other users see the command."""
         if without_credentials(uri) == uri:
             return uri
         (self.folder / file).write_text(uri, encoding="utf-8")

@@ -51,11 +51,9 @@ def write_synthetic_dicom(path: Path, values: NDArray[np.float32], draw: Draw) -
 
 def _derivation(record: GeneratorRecord) -> str:
     """Returns DerivationDescription (PS3.3 C.7.6.1.1.3): how the image was made, and what its values mean."""
-    origin = (
-        f"made from real de-identified {' and '.join(record.needs)}, parts of which it may contain"
-        if record.needs
-        else "no patient was imaged"
-    )
+    origin = "no patient was imaged"
+    if record.needs:
+        origin = f"made from real de-identified {' and '.join(record.needs)}, parts of which it may contain"
     text = (
         f"Synthesised by a generative adversarial network ({record.config.family}) with gansweep {__version__}; "
         f"{origin}. Generator {record.weights_sha256[:16]}, trained on {record.modality} images."
@@ -70,7 +68,10 @@ def _derivation(record: GeneratorRecord) -> str:
 
 
 def _envelope(draw: Draw) -> FileDataset:
-    """All attributes but the pixels. The date says that nothing was acquired; equal draws must give equal files."""
+    """Returns a data set with all attributes but the pixels.
+
+    Its date is fixed: nothing was acquired, and equal draws must give equal files.
+    """
     from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 

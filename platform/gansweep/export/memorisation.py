@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import asdict, dataclass, field, replace
+from itertools import compress
 from typing import TYPE_CHECKING
 
 import torch
@@ -173,15 +174,20 @@ def _dealt(images: ImageSet) -> tuple[ImageSet, ImageSet]:
     """Splits images into two halves by patient, with the classes divided evenly."""
     # Sorted by class and hash, so that the halves do not depend on the order of images.
     label = dict(zip(images.patients, images.labels.tolist(), strict=True))
-    first = set(sorted(label, key=lambda name: (label[name], name))[::2])
-    mine = torch.tensor([name in first for name in images.patients])
-    return _rows(images, mine), _rows(images, ~mine)
+    ordered = sorted(label, key=lambda name: (label[name], name))
+    first = set(ordered[::2])
+    in_first = torch.tensor([name in first for name in images.patients])
+    return _rows(images, in_first), _rows(images, ~in_first)
 
 
 def _rows(images: ImageSet, kept: Tensor) -> ImageSet:
-    masks, paired = (None if part is None else part[kept] for part in (images.masks, images.paired))
-    patients = tuple(name for name, is_kept in zip(images.patients, kept.tolist(), strict=True) if is_kept)
-    return ImageSet(images.images[kept], images.labels[kept], masks, patients, paired)
+    return ImageSet(
+        images=images.images[kept],
+        labels=images.labels[kept],
+        masks=None if images.masks is None else images.masks[kept],
+        patients=tuple(compress(images.patients, kept.tolist())),
+        paired=None if images.paired is None else images.paired[kept],
+    )
 
 
 def _picture(found: Memorisation, samples: Tensor, training: ImageSet, held_out: ImageSet | None) -> bytes:
@@ -193,4 +199,5 @@ def _picture(found: Memorisation, samples: Tensor, training: ImageSet, held_out:
     unseen = [pair.held_out for pair in pairs if pair.held_out is not None]
     if held_out is not None and len(unseen) == len(pairs):
         columns["held out"] = held_out.images[unseen]
-    return nearest_png(columns, [f"{pair.ratio:.2f}{' copy' if pair.ratio < 1 else ''}" for pair in pairs])
+    captions = [f"{pair.ratio:.2f} copy" if pair.ratio < 1 else f"{pair.ratio:.2f}" for pair in pairs]
+    return nearest_png(columns, captions)

@@ -103,8 +103,12 @@ def train_production(
         check_capacity(footprint, nodes)
         _train(run, footprint)
     _publish(run, images, Path(out), options)
-    if origin is not None and (origin.cohort, origin.config) == (images.content_hash, digest_of(config, run.scoring)):
-        log.info("%s", compared(origin, progress_rows(Path(run.folder))[-1]["scores"]))
+    if origin is not None:
+        same_cohort = origin.cohort == images.content_hash
+        same_config = origin.config == digest_of(config, run.scoring)
+        if same_cohort and same_config:
+            last = progress_rows(Path(run.folder))[-1]
+            log.info("%s", compared(origin, last["scores"]))
     return Path(out)
 
 
@@ -116,7 +120,8 @@ def _begin(run: Run, out: Path) -> bool:
         if json.loads((folder / _RUN).read_text(encoding="utf-8")) != identity:
             raise ExportError("holds another training", where=str(out), fix="name a new folder, or repeat its settings")
         return (out / RECORD).is_file()
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    is_empty = out.is_dir() and not any(out.iterdir())
+    if out.exists() and not is_empty:
         raise ExportError("exists and is no training of ours", where=str(out), fix="name a new folder")
     try:
         folder.mkdir(parents=True)
@@ -129,7 +134,7 @@ def _begin(run: Run, out: Path) -> bool:
 def _train(run: Run, footprint: Footprint) -> None:
     folder = Path(run.folder)
     (folder / ENDED).unlink(missing_ok=True)
-    with _told(run):
+    with _progress_logged(run):
         _fit(_trainer(run, footprint))
     shutil.rmtree(folder / "ray", ignore_errors=True)
     if (folder / ENDED).is_file():
@@ -151,24 +156,24 @@ def _fit(trainer: Any) -> None:
 
 
 @contextmanager
-def _told(run: Run) -> Iterator[None]:
+def _progress_logged(run: Run) -> Iterator[None]:
     """Logs a line for each report and each interim that appears while the block runs."""
     folder = Path(run.folder)
     (folder / INTERIM).unlink(missing_ok=True)
-    told = len(progress_rows(folder))
+    logged = len(progress_rows(folder))
     interim: Interim | None = None
 
     def look() -> None:
-        nonlocal told, interim
+        nonlocal logged, interim
         newest = _interim(folder)
         if newest is not None and newest != interim:
             interim = newest
             log.info("%s", interim_text(interim))
         rows = progress_rows(folder)
-        for row in rows[told:]:
+        for row in rows[logged:]:
             losses = ", ".join(f"{name} {value:.4g}" for name, value in row["losses"].items())
             log.info("iteration %d of %d: %s", row["iteration"], run.config.iterations, losses)
-        told = len(rows)
+        logged = len(rows)
 
     with polling(look, _POLL_SECONDS, at_end=True):
         yield
@@ -223,7 +228,7 @@ def _publish(run: Run, cohort: Cohort, out: Path, options: TrainOptions) -> None
         attribution = Attribution(author=options.author, licence=options.licence, contact=options.contact)
         trained = Trained(run.config, state, cohort, evidence, run.scoring, attribution=attribution)
         write_export(draft, trained, run.trainables, header, gate)
-        for path in sorted(draft.iterdir(), key=lambda path: path.name == RECORD):
+        for path in sorted(draft.iterdir(), key=lambda path: path.name == RECORD):  # the record last
             if (out / path.name).is_dir():
                 shutil.rmtree(out / path.name)
             path.replace(out / path.name)

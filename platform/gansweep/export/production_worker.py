@@ -180,7 +180,7 @@ class _Keeper:
         return len(self._rows)
 
     def interim(self, interim: Interim) -> None:
-        """Replaces `interim.json`, which the driver tells of."""
+        """Replaces `interim.json`, which the driver logs."""
         write_atomically(self._folder / INTERIM, json.dumps(asdict(interim)).encode())
 
     def report(self, progress: Progress) -> bool:

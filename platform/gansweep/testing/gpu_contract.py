@@ -199,7 +199,7 @@ class _Iterations:
         return noted
 
     def assert_steady(self) -> None:
-        """No iteration has a round trip, but for the first, those that capture, and those that a report ends."""
+        """Asserts that iterations have no round trip, except the first, those that capture, and those with a report."""
         first, *steps, last = sorted(self._begun)
         assert last - first == len(steps) + 1, "an iteration has no phase"
         for step, following in zip(steps, [*steps[1:], last], strict=True):
