@@ -164,7 +164,8 @@ def synthetic_arms(
     device: torch.device,
 ) -> dict[str, Tensor]:
     """Evaluates the arms of `run_arms` that use a generator's samples."""
-    fractions = (*map(fraction_of_ratio, ratios), 1.0)
+    fractions = [fraction_of_ratio(ratio) for ratio in ratios]
+    fractions.append(1.0)  # the arm without real images
     names = arm_names(ratios)[len(_REAL_ARMS) :]
     return {
         name: _predicted(recipe, real, synthetic, fraction, test, seeds, device)
@@ -181,7 +182,8 @@ def _predicted(
     seeds: Sequence[int],
     device: torch.device,
 ) -> Tensor:
-    return predict(train_detectors(recipe, real, synthetic, synthetic_fraction, seeds, device), test, device)
+    detectors = train_detectors(recipe, real, synthetic, synthetic_fraction, seeds, device)
+    return predict(detectors, test, device)
 
 
 @dataclass(frozen=True)
@@ -232,85 +234,113 @@ def judge_arms(
     Raises:
         ConfigError: there are too few trainings.
     """
-
-    def predictions(its_arms: Sequence[Mapping[str, Tensor]], name: str) -> Predictions:
-        # One training is one generator: its prediction is the mean over its detectors.
-        mean = torch.stack([arms[name].double().mean(0) for arms in its_arms])
-        return Predictions(mean.numpy(), test.labels.numpy(), test.patients, positive)
-
-    said = {kind: {name: predictions(its_arms, name) for name in its_arms[0]} for kind, its_arms in kinds.items()}
-    found = {kind: {name: _measured(arm, seed) for name, arm in arms.items()} for kind, arms in said.items()}
-    absent = {kind: _absent({name: reasons for name, (_, reasons) in arms.items()}) for kind, arms in found.items()}
-    rivals = {kind: [name for name in arms if name in RIVALS.values()] for kind, arms in said.items()}
-    synthetic = {
-        kind: [name for name in arms if name not in _REAL_ARMS and name not in RIVALS.values()]
-        for kind, arms in said.items()
-    }
-    intervals = {kind: {name: values for name, (values, _) in arms.items()} for kind, arms in found.items()}
-    best = {kind: _best_of(rivals[kind], intervals[kind]) for kind in kinds}
-    claims = _Claims(said, absent, seed)
-    against_base = claims.compared(synthetic, {kind: dict.fromkeys(COMPARED, BASE) for kind in kinds})
-    of_rivals = claims.compared(rivals, {kind: dict.fromkeys(COMPARED, BASE) for kind in kinds})
-    over_rival = claims.compared(synthetic, best)
-    return {
-        kind: JudgedArms(
-            len(kinds[kind]),
-            intervals[kind],
-            _beyond_rivals(against_base[kind], over_rival[kind]),
-            absent[kind],
-            of_rivals[kind],
-            best[kind],
-            over_rival[kind],
+    results = {kind: _KindResults.of(trainings, test, positive, seed) for kind, trainings in kinds.items()}
+    synthetic = {kind: result.synthetic_arms() for kind, result in results.items()}
+    rivals = {kind: result.rival_arms() for kind, result in results.items()}
+    base = {kind: dict.fromkeys(COMPARED, BASE) for kind in kinds}
+    best_rivals = {kind: result.best_rivals() for kind, result in results.items()}
+    against_base = _compared(results, synthetic, base, seed)
+    rivals_against_base = _compared(results, rivals, base, seed)
+    over_rival = _compared(results, synthetic, best_rivals, seed)
+    judged: dict[str, JudgedArms] = {}
+    for kind, result in results.items():
+        judged[kind] = JudgedArms(
+            trainings=result.trainings,
+            arms=result.intervals,
+            comparisons=_beyond_rivals(against_base[kind], over_rival[kind]),
+            absent=result.absent,
+            rivals=rivals_against_base[kind],
+            best_rival=best_rivals[kind],
+            over_rival=over_rival[kind],
         )
-        for kind in kinds
-    }
+    return judged
 
 
 @dataclass(frozen=True)
-class _Claims:
-    """Comparisons of arms, corrected over all kinds.
+class _KindResults:
+    """Predictions and metrics of the arms of one kind.
 
     Args:
-        said: predictions of each arm, by kind and arm.
-        absent: why a metric is missing, by kind, arm and metric.
-        seed: seed of the bootstrap.
+        trainings: number of trainings.
+        predictions: predictions by arm.
+        intervals: metrics with their intervals, by arm and metric.
+        absent: why a metric or its comparison is missing, by arm and metric.
     """
 
-    said: Mapping[str, Mapping[str, Predictions]]
-    absent: Mapping[str, Mapping[str, Mapping[str, str]]]
-    seed: int
+    trainings: int
+    predictions: Mapping[str, Predictions]
+    intervals: Mapping[str, Mapping[str, Interval]]
+    absent: Mapping[str, Mapping[str, str]]
 
-    def compared(
-        self, arms: Mapping[str, Sequence[str]], others: Mapping[str, Mapping[str, str]]
-    ) -> dict[str, dict[str, dict[str, Comparison]]]:
-        """Compares each kind's `arms` with the arm that `others` names for the kind and metric."""
-        found: dict[str, dict[str, dict[str, Comparison]]] = {
-            kind: {name: {} for name in names} for kind, names in arms.items()
-        }
+    @classmethod
+    def of(cls, trainings: Sequence[Mapping[str, Tensor]], test: ImageSet, positive: int, seed: int) -> _KindResults:
+        """Evaluates every arm of the trainings of one kind."""
+        predictions: dict[str, Predictions] = {}
+        intervals: dict[str, dict[str, Interval]] = {}
+        reasons: dict[str, dict[str, str]] = {}
+        for name in trainings[0]:
+            # One training is one generator: its prediction is the mean over its detectors.
+            mean = torch.stack([arms[name].double().mean(0) for arms in trainings])
+            predictions[name] = Predictions(mean.numpy(), test.labels.numpy(), test.patients, positive)
+            intervals[name], reasons[name] = _measured(predictions[name], seed)
+        return cls(len(trainings), predictions, intervals, _absent(reasons))
+
+    def rival_arms(self) -> list[str]:
+        """Returns the names of the rivals' arms."""
+        return [name for name in self.predictions if name in RIVALS.values()]
+
+    def synthetic_arms(self) -> list[str]:
+        """Returns the names of the arms with a generator's samples."""
+        others = {*_REAL_ARMS, *RIVALS.values()}
+        return [name for name in self.predictions if name not in others]
+
+    def best_rivals(self) -> dict[str, str]:
+        """Returns the rival with the best value, by metric."""
+        best: dict[str, str] = {}
         for metric in COMPARED:
-            pairs = {
-                f"{kind}/{name}": (self.said[kind][others[kind][metric]], self.said[kind][name])
-                for kind, names in arms.items()
-                for name in names
-                if metric in others[kind] and metric not in self.absent[kind][name]
+            values = {
+                name: self.intervals[name][metric][0] for name in self.rival_arms() if metric in self.intervals[name]
             }
-            verdicts = compare_arms(pairs, metric, seed=self.seed)
-            for kind, names in arms.items():
-                for name in names:
-                    if f"{kind}/{name}" in verdicts:
-                        found[kind][name][metric] = verdicts[f"{kind}/{name}"]
-        return found
+            if values:
+                choose = min if METRICS[metric].better == "lower" else max
+                best[metric] = choose(values, key=values.__getitem__)
+        return best
 
 
-def _best_of(rivals: Sequence[str], intervals: Mapping[str, Mapping[str, Interval]]) -> dict[str, str]:
-    """Returns the rival with the best value, by metric."""
-    best: dict[str, str] = {}
+def _compared(
+    results: Mapping[str, _KindResults],
+    arms: Mapping[str, Sequence[str]],
+    others: Mapping[str, Mapping[str, str]],
+    seed: int,
+) -> dict[str, dict[str, dict[str, Comparison]]]:
+    """Compares arms with other arms of their kind, and corrects each metric over all kinds.
+
+    Args:
+        results: results by kind.
+        arms: arms to compare, by kind.
+        others: the arm to compare them with, by kind and metric.
+        seed: seed of the bootstrap.
+
+    Returns:
+        Comparisons by kind, arm and metric.
+    """
+    found: dict[str, dict[str, dict[str, Comparison]]] = {}
+    for kind, names in arms.items():
+        found[kind] = {name: {} for name in names}
     for metric in COMPARED:
-        values = {name: intervals[name][metric][0] for name in rivals if metric in intervals[name]}
-        if values:
-            sign = -1 if METRICS[metric].better == "lower" else 1
-            best[metric] = max(values, key=lambda name: sign * values[name])
-    return best
+        pairs: dict[str, tuple[Predictions, Predictions]] = {}
+        for kind, names in arms.items():
+            result = results[kind]
+            other = others[kind].get(metric)
+            for name in names:
+                if other is not None and metric not in result.absent[name]:
+                    pairs[f"{kind}/{name}"] = (result.predictions[other], result.predictions[name])
+        verdicts = compare_arms(pairs, metric, seed=seed)
+        for kind, names in arms.items():
+            for name in names:
+                if f"{kind}/{name}" in verdicts:
+                    found[kind][name][metric] = verdicts[f"{kind}/{name}"]
+    return found
 
 
 def _beyond_rivals(
@@ -343,4 +373,7 @@ def _measured(arm: Predictions, seed: int) -> tuple[dict[str, Interval], dict[st
 def _absent(reasons: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
     """Returns why a metric or its comparison is missing: it is undefined for the arm itself, or for the base."""
     of_base = {metric: f"{BASE}: {reason}" for metric, reason in reasons[BASE].items()}
-    return {name: dict(own) if name in _REAL_ARMS else {**of_base, **own} for name, own in reasons.items()}
+    absent: dict[str, dict[str, str]] = {}
+    for name, own in reasons.items():
+        absent[name] = dict(own) if name in _REAL_ARMS else {**of_base, **own}
+    return absent

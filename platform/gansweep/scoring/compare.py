@@ -83,12 +83,16 @@ def _drawn_apart(images: ImageSet, info: CohortInfo) -> ImageSet:
     Ingest assigns similar images of unknown patients to one patient, so that no copy is in the test split. Similar
     samples, however, were still drawn independently.
     """
-    return images if info.patients_known or info.modality != "raster" else replace(images, patients=())
+    if info.patients_known or info.modality != "raster":
+        return images
+    return replace(images, patients=())
 
 
 def _hounsfield_window(info: CohortInfo) -> Window | None:
     """Returns the window that maps HU to intensities; None if the images are not CT, or if each has its own window."""
-    return window_named(info.window) if info.modality == "CT" and info.window not in ("percentile", "full") else None
+    if info.modality != "CT" or info.window in ("percentile", "full"):
+        return None
+    return window_named(info.window)
 
 
 def _seen_and_unseen(
@@ -100,13 +104,14 @@ def _seen_and_unseen(
 ) -> tuple[ImageSet | None, ImageSet | None]:
     """Returns the generator's assumed training images, and real images that it was not trained on."""
     if training is not None:
-        return load_images(
-            training, info.size, progress, like=info, splits=("train",), labelled=not is_unlabelled(training)
-        )[0], real_images
+        labelled = not is_unlabelled(training)
+        seen, _ = load_images(training, info.size, progress, like=info, splits=("train",), labelled=labelled)
+        return seen, real_images
     if not (real / "cohort.json").is_file():
         return None, None
     cohort = Cohort.open(real)
-    return _of(cohort, ("train",)), _of(cohort, ("val",)) if cohort.info.images.get("val") else None
+    held_out = _of(cohort, ("val",)) if cohort.info.images.get("val") else None
+    return _of(cohort, ("train",)), held_out
 
 
 def load_images(
@@ -118,21 +123,21 @@ def load_images(
     splits: tuple[Split, ...] = ("train", "val"),
     labelled: bool = True,
 ) -> tuple[ImageSet, CohortInfo]:
-    """The images at `path`: those splits of a cohort, or all of a folder, read as `like` was where that is given.
+    """Loads the images at `path`: some splits of a cohort, or all images of a folder.
 
     Args:
-        path: a cohort, or a folder that `ingest` could read.
-        size: rows and columns of a folder's images; a cohort has a size.
-        progress: told of each step.
-        like: what the images are compared with.
-        splits: of a cohort.
-        labelled: whether labels are those of `like`.
+        path: a cohort, or a folder that `ingest` can read.
+        size: height and width, in pixels, to which a folder's images are resized. A cohort has its own size.
+        progress: called after each step.
+        like: the cohort that the images are compared with. A folder is read with its settings.
+        splits: splits of a cohort to load.
+        labelled: whether the images have the classes of `like`.
 
     Returns:
-        the images, and the record of the cohort that they are or were made.
+        The images, and the information about their cohort. A folder is ingested into a temporary cohort.
 
     Raises:
-        CohortError: a folder that cannot be read, or images that cannot be compared with those of `like`.
+        CohortError: the folder cannot be read, or the images cannot be compared with those of `like`.
     """
     named = like if labelled else None
     if (path / "cohort.json").is_file():
@@ -142,7 +147,9 @@ def load_images(
     reading = _reading(path, size, like)
     with TemporaryDirectory(prefix="gansweep-score-") as scratch:
         cohort = _ingested(path, Path(scratch) / "a", reading, progress)
-        if like is not None and like.modality == cohort.info.modality and like.window != cohort.info.window:
+        # The window depends on the modality, which is known only after the files were read.
+        comparable = like is not None and like.modality == cohort.info.modality
+        if like is not None and comparable and like.window != cohort.info.window:
             cohort = _ingested(path, Path(scratch) / "b", reading | {"window": like.window}, progress)
         _refuse_other_intensities(cohort.info, like, path)
         return _labelled_as(_of(cohort, ("train",)), cohort.info, named, path), cohort.info
@@ -171,8 +178,12 @@ def _reading(source: Path, size: int, like: CohortInfo | None) -> dict[str, obje
     chosen = {"size": size, "split": (1.0, 0.0, 0.0), "resplit": True, "label_per": "image", "keep_blank": True}
     if like is None:
         return chosen
-    modality = like.modality if like.modality != "raster" and any(source.rglob("*.nii*")) else None
-    return chosen | {name: like.settings[name] for name in ("plane", "slices")} | {"modality": modality}
+    # NIfTI files do not state their modality.
+    needs_modality = like.modality != "raster" and any(source.rglob("*.nii*"))
+    chosen["modality"] = like.modality if needs_modality else None
+    chosen["plane"] = like.settings["plane"]
+    chosen["slices"] = like.settings["slices"]
+    return chosen
 
 
 def _ingested(source: Path, out: Path, reading: dict[str, object], progress: ProgressCallback | None) -> Cohort:
@@ -184,14 +195,21 @@ def _ingested(source: Path, out: Path, reading: dict[str, object], progress: Pro
 
 def _of(cohort: Cohort, splits: tuple[Split, ...]) -> ImageSet:
     """Returns the images of some splits as one set in the manifest's order, which pairs rely on. Skips empty splits."""
-    there = [split for split in splits if split == "train" or cohort.info.images.get(split)]
-    parts = [cohort.load(split) for split in there]
+    present = [split for split in splits if split == "train" or cohort.info.images.get(split)]
+    parts = [cohort.load(split) for split in present]
     of_split = cohort.manifest["split"].to_numpy()
-    order = np.argsort(np.concatenate([np.flatnonzero(of_split == split) for split in there]))
-    images, labels = (torch.cat([getattr(part, name) for part in parts])[order] for name in ("images", "labels"))
+    rows = np.concatenate([np.flatnonzero(of_split == split) for split in present])
+    order = np.argsort(rows)
     masks = [part.masks for part in parts if part.masks is not None]
-    patients = [name for part in parts for name in part.patients]
-    return ImageSet(images, labels, torch.cat(masks)[order] if masks else None, tuple(patients[row] for row in order))
+    patients: list[str] = []
+    for part in parts:
+        patients += part.patients
+    return ImageSet(
+        images=torch.cat([part.images for part in parts])[order],
+        labels=torch.cat([part.labels for part in parts])[order],
+        masks=torch.cat(masks)[order] if masks else None,
+        patients=tuple(patients[row] for row in order),
+    )
 
 
 def _refuse_unlike_pairs(real: Path, fake: Path) -> None:
@@ -202,17 +220,21 @@ def _refuse_unlike_pairs(real: Path, fake: Path) -> None:
     Raises:
         CohortError: both are cohorts, and their test images are not in the same places.
     """
-    from gansweep.cohort.dataset import Cohort
-
     if not all((path / "cohort.json").is_file() for path in (real, fake)):
         return
-    tested, others = ([split == "test" for split in Cohort.open(path).manifest["split"]] for path in (real, fake))
-    if any(others) and others != tested:
+    real_is_test = _is_test(real)
+    fake_is_test = _is_test(fake)
+    if any(fake_is_test) and fake_is_test != real_is_test:
         raise CohortError(
             "its test images, which are left out, are not the counterparts of REAL's",
             where=str(fake),
             fix="name the folder of FAKE's images, or ingest them with --split=1,0,0",
         )
+
+
+def _is_test(cohort: Path) -> list[bool]:
+    """Returns whether each image of a cohort is in its test split."""
+    return [split == "test" for split in Cohort.open(cohort).manifest["split"]]
 
 
 def _labelled_as(images: ImageSet, info: CohortInfo, like: CohortInfo | None, path: Path) -> ImageSet:

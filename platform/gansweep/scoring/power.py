@@ -1,8 +1,8 @@
-"""What a cohort's patients can show at most, known before any generator is trained.
+"""Statistical power of a cohort: the gain that its test patients can detect, before any generator is trained.
 
-The detectors that learn from real images alone are measured on the validation patients, beside the rivals that need no
-generator. No synthetic image can bring more than all that is missing there: a detector that is never wrong. If the test
-patients are too few to show even that, no search can change it.
+Detectors trained on real images alone, and the rivals that need no generator, are evaluated on the validation patients.
+The largest possible gain of synthetic images is a detector that is never wrong. If the test patients are too few to
+detect even that gain, no search can succeed.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ _MEASURES = ("accuracy", "auroc")
 
 @dataclass(frozen=True)
 class Power:
-    """What test patients can show of a change in accuracy.
+    """Power of the test patients to detect a change in accuracy.
 
     Args:
-        accuracy: of detectors that learn from real images alone, on validation patients.
-        gain: the most that any change can bring: a detector that is never wrong.
-        shown: the smallest change that the test patients would show four times out of five, were it that large.
-        needed: test patients that would show the largest gain; None where there is none.
-        validation, test: patients.
+        accuracy: accuracy of detectors trained on real images alone, on validation patients.
+        gain: largest possible gain: up to a detector that is never wrong.
+        shown: smallest change that the test patients detect with 80 % power.
+        needed: number of test patients that would detect the largest gain; None if the gain is zero.
+        validation, test: numbers of patients.
     """
 
     accuracy: float
@@ -55,36 +55,36 @@ class Power:
 
     @property
     def hopeless(self) -> bool:
-        """Whether not even the largest gain would be shown."""
+        """Whether the test patients are too few to detect even the largest gain."""
         return self.needed is None or self.needed > self.test
 
 
 @dataclass(frozen=True)
 class Rivals:
-    """What the rivals give on validation patients.
+    """Scores of the rivals on validation patients.
 
     Args:
-        scores: `accuracy` and `auroc` by arm, those of real images alone first.
-        seconds: that one detector took to train; 0 where there is no rival.
+        scores: `accuracy` and `auroc` by arm; the arm of real images alone is the first.
+        seconds: training time of one detector in seconds; 0 if there is no rival.
     """
 
     scores: dict[str, dict[str, float]]
     seconds: float
 
     def best(self, measure: str = "accuracy") -> str | None:
-        """The rival with the highest value; None where there is no rival."""
+        """Returns the rival with the highest value; None if there is no rival."""
         rivals = list(self.scores)[1:]
         return max(rivals, key=lambda name: self.scores[name][measure], default=None)
 
 
 def power_of(accuracy: float, validation: int, test: int, claims: int) -> Power:
-    """What so many test patients can show.
+    """Returns the power of a number of test patients.
 
     Args:
-        accuracy: of real images alone, measured on the validation patients.
-        validation: patients that it was measured on.
-        test: patients that a verdict will be about.
-        claims: comparisons that the verdict is corrected for.
+        accuracy: accuracy of detectors trained on real images alone, on the validation patients.
+        validation: number of validation patients.
+        test: number of test patients.
+        claims: number of comparisons for which the verdict is corrected.
     """
     shown = detectable(1.0, accuracy, test, known_from=validation, claims=claims)
     needed = cases_needed(1.0, accuracy, known_from=validation, claims=claims)
@@ -92,20 +92,20 @@ def power_of(accuracy: float, validation: int, test: int, claims: int) -> Power:
 
 
 def measure_rivals(real: Reference, rivals: Sequence[str], folder: Path, device: torch.device) -> Rivals:
-    """Detectors with each rival, on validation patients; kept in the cache.
+    """Trains detectors with each rival and scores them on validation patients. The result is cached.
 
     Args:
-        real: the reference of the cohort, with a baseline.
+        real: reference of the cohort, with a baseline.
         rivals: keys of `gansweep.scoring.arms.RIVALS`.
-        folder: of the cache.
-        device: where to train.
+        folder: cache folder.
+        device: training device.
     """
     assert real.baseline is not None
     base = real.baseline
     seeds = range(len(base.probabilities))
-    # The baseline's own predictions name cohort, view, detector and recipe.
-    named = cache.key(base=base.probabilities.tolist(), rivals=list(rivals), steps=base.recipe.steps)
-    path = folder / f"rivals-{named}.pt"
+    # The baseline's predictions identify cohort, view, detector and recipe.
+    key = cache.key(base=base.probabilities.tolist(), rivals=list(rivals), steps=base.recipe.steps)
+    path = folder / f"rivals-{key}.pt"
     with cache.locked(path):
         kept = cache.read(path)
         if kept is None:
@@ -124,7 +124,9 @@ def measure_rivals(real: Reference, rivals: Sequence[str], folder: Path, device:
             kept = {"arms": arms, "seconds": seconds}
             cache.write(path, kept)
     scores = {"real": _scores(base.probabilities, real)}
-    return Rivals(scores | {name: _scores(said, real) for name, said in kept["arms"].items()}, kept["seconds"])
+    for name, probabilities in kept["arms"].items():
+        scores[name] = _scores(probabilities, real)
+    return Rivals(scores, kept["seconds"])
 
 
 def _scores(probabilities: Tensor, real: Reference) -> dict[str, float]:

@@ -107,7 +107,7 @@ class ReferenceMaker:
         device: device for computations.
 
     Raises:
-        ConfigError: an unknown detector, or one without the file that it learns on.
+        ConfigError: the detector is unknown, or lacks the file that it needs.
     """
 
     cohort: ScoredCohort
@@ -149,8 +149,10 @@ class ReferenceMaker:
         Raises:
             ConfigError: the extractor cannot be used.
         """
-        named = world.checked(lambda: self.scoring.features and load_extractor(self.scoring.features, self.device))
-        return named or self._encoder(view, train, world)
+        path = self.scoring.features
+        if not path:
+            return self._encoder(view, train, world)
+        return world.checked(lambda: load_extractor(path, self.device))
 
     def segmenters(self, view: DataView, real: Reference, world: World) -> tuple[Recipe, Tensor]:
         """Returns the training recipe of segmenters, and the `mask_scores` of segmenters trained on real pairs alone.
@@ -183,7 +185,8 @@ class ReferenceMaker:
                 for seed, segmenter in zip(mine, segmenters, strict=True):
                     yield seed, mask_scores([segmenter], real.val, self.device)
 
-            return world.assembled(trained(), torch.zeros(len(seeds), len(names), int(with_lesion(real.val).sum())))
+            count = int(with_lesion(real.val).sum())
+            return world.assembled(trained(), torch.zeros(len(seeds), len(names), count))
 
         path = self.cache / f"segmenters-{key(**base, **network, metrics=names, version=segmentation.VERSION)}.pt"
         found: Tensor = world.cached(path, make, together=True)
@@ -191,10 +194,15 @@ class ReferenceMaker:
 
     def _load(self, split: Literal["train", "val"], view: DataView) -> ImageSet:
         found = self.cohort.load(split, view)
-        missing = [c for i, c in enumerate(self.cohort.spec(view).classes) if not (found.labels == i).any()]
-        if missing or len(found) < 2:
-            what = f"the {split} split has no image of {', '.join(missing)}" if missing else f"one {split} image only"
-            raise CohortError(what, fix="ingest with a --split that leaves it more patients")
+        missing = []
+        for label, name in enumerate(self.cohort.spec(view).classes):
+            if not (found.labels == label).any():
+                missing.append(name)
+        fix = "ingest with a --split that leaves it more patients"
+        if missing:
+            raise CohortError(f"the {split} split has no image of {', '.join(missing)}", fix=fix)
+        if len(found) < 2:
+            raise CohortError(f"one {split} image only", fix=fix)
         return found
 
     def _encoder(self, view: DataView, train: ImageSet, world: World) -> Extractor:
@@ -229,14 +237,14 @@ class ReferenceMaker:
             mine = world.mine(seeds)
             detectors = world.checked(lambda: train_detectors(recipe, train, None, 0.0, mine, self.device))
             trained = dict(zip(mine, detectors, strict=True))
-            parts = ((s, predict([d], val.images, self.device)) for s, d in trained.items())
+            parts = ((seed, predict([detector], val.images, self.device)) for seed, detector in trained.items())
             like = torch.zeros(len(seeds), len(val), recipe.classes)
-            states = world.merged({s: _on_cpu(d) for s, d in trained.items()})
+            states = world.merged({seed: _on_cpu(detector) for seed, detector in trained.items()})
             return {"states": states, "probabilities": world.assembled(parts, like)}
 
         path = self.cache / f"baseline-{key(**base, **self._detector_key(recipe, spec))}.pt"
         found = world.cached(path, make, together=True)
-        detectors = tuple(_restored(recipe, found["states"][s], self.device) for s in seeds)
+        detectors = tuple(_restored(recipe, found["states"][seed], self.device) for seed in seeds)
         return Baseline(recipe, detectors, found["probabilities"])
 
     def _detector_key(self, recipe: Recipe, spec: ImageSpec) -> dict[str, Any]:
@@ -266,9 +274,12 @@ def mask_scores(segmenters: Sequence[nn.Module], images: ImageSet, device: torch
         raise CohortError("no held-out image has a lesion mask", fix="ingest with a --split that leaves some")
     true = images.masks[marked].cpu()
     chosen = replace(images, images=images.images[marked])
-    predicted = [predicted_masks(one, chosen, device) for one in segmenters]
     metrics = metrics_of("masks", trial=True).values()
-    return torch.stack([torch.stack([metric.compute(one, true) for metric in metrics]) for one in predicted])
+    scores = []
+    for segmenter in segmenters:
+        predicted = predicted_masks(segmenter, chosen, device)
+        scores.append(torch.stack([metric.compute(predicted, true) for metric in metrics]))
+    return torch.stack(scores)
 
 
 @torch.no_grad()
@@ -283,9 +294,13 @@ def _network(recipe: Recipe, spec: ImageSpec) -> str:
         untrained = recipe.build()
         weights = content_hash(untrained.state_dict())
         images = torch.rand(2, spec.channels, spec.size, spec.size) * 2 - 1
-        said = torch.stack([untrained.train(training)(images).flatten(1) for training in (False, True)])
-        shown = " ".join(f"{value:.2e}" for value in (said @ torch.randn(said.shape[-1], 2)).flatten().tolist())
-    return f"{untrained} {weights} {shown}"
+        evaluating = untrained.eval()(images).flatten(1)
+        training = untrained.train()(images).flatten(1)
+        outputs = torch.stack([evaluating, training])
+        directions = torch.randn(outputs.shape[-1], 2)
+    projected = (outputs @ directions).flatten().tolist()
+    digits = " ".join(f"{value:.2e}" for value in projected)
+    return f"{untrained} {weights} {digits}"
 
 
 def _restored(recipe: Recipe, state: dict[str, Tensor], device: torch.device) -> nn.Module:

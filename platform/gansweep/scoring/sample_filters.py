@@ -1,7 +1,7 @@
-"""Which samples a detector may learn from: all, or those that look right to a judge.
+"""Filters that select the samples on which a detector is trained.
 
-A filter sees the samples, what detectors of real images alone say of them, and features. Filters by rank keep half of
-each class, so that they change which samples there are, and not of which class.
+A filter uses the predictions of real-only detectors for the samples, or features. Filters by rank keep half of each
+class, so that the proportions of the classes do not change.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 __all__ = ["filtered", "needs_features", "needs_judges"]
 
 _KEPT = 0.5
-"""The fraction of each class that a filter by rank keeps."""
+"""Fraction of each class that a filter by rank keeps."""
 
 
 def needs_judges(name: str) -> bool:
-    """Whether the filter asks detectors of real images."""
+    """Returns whether the filter uses predictions of real-only detectors."""
     return name in {"detector_agrees", "uncertain"}
 
 
 def needs_features(name: str) -> bool:
-    """Whether the filter compares features of samples and real images."""
+    """Returns whether the filter compares features of samples and real images."""
     return name == "dense"
 
 
@@ -42,21 +42,22 @@ def filtered(
     seen: Tensor | None = None,
     features: Callable[[], tuple[Tensor, Tensor, Tensor]] | None = None,
 ) -> ImageSet:
-    """The samples that pass.
+    """Returns the samples that a filter keeps.
 
     Args:
-        samples: with the labels that they were asked for.
+        samples: samples with their requested labels.
         name: a value of `TrialConfig.sample_filter`:
 
-            - `none`: all;
-            - `detector_agrees`: those in which detectors of real images see the class that was asked for;
-            - `uncertain`: half of each class, those that these detectors are least sure of (uncertainty sampling: Lewis
-              & Gale 1994); the others teach what real images teach too;
-            - `dense`: half of each class, those in the balls of most real images of their class (Naeem et al. 2020).
+            - `none`: all samples;
+            - `detector_agrees`: samples that real-only detectors assign to the requested class;
+            - `uncertain`: the half of each class about which these detectors are least certain (uncertainty sampling:
+              Lewis & Gale 1994). The other half adds little to the real images;
+            - `dense`: the half of each class that lies in the most balls around real images of the class (Naeem et al.
+              2020).
 
-        seen: `[n, classes]` probabilities of these detectors, of filters that need judges.
-        features: gives features of the samples `[n, d]`, of real images `[m, d]`, and the real images' labels `[m]`, of
-            filters that need them.
+        seen: class probabilities `[n, classes]` of real-only detectors, for filters that need them.
+        features: returns features of the samples `[n, d]` and of real images `[m, d]`, and the labels of the real
+            images `[m]`, for filters that need them.
     """
     if name == "none":
         return samples
@@ -68,18 +69,22 @@ def filtered(
         entropy = torch.special.entr(seen).sum(1)
         return _best_half(samples, entropy)
     assert features is not None
-    return _best_half(samples, _densities(samples.labels, *features()))
+    fake, real, real_labels = features()
+    return _best_half(samples, _densities(samples.labels, fake, real, real_labels))
 
 
 def _densities(labels: Tensor, fake: Tensor, real: Tensor, real_labels: Tensor) -> Tensor:
-    """`[n]` how many balls around real images of its class each sample lies in; the nearer of equals first."""
+    """Returns the number of balls around real images of its class that contain each sample, `[n]`.
+
+    A fraction below 1 is added, which is higher for samples nearer to a real image.
+    """
     found = torch.zeros(len(labels), dtype=torch.float64)
     for label in labels.unique():
         ours = labels == label
         same = real[real_labels == label]
-        inside, distances = balls_around(same, fake[ours])
-        # Many samples lie in no ball at all: among these the distance decides.
-        found[ours] = inside.double() + 0.5 / (1 + distances.double())
+        balls, distances = balls_around(same, fake[ours])
+        # Many samples are in no ball. Their order is determined by the distance.
+        found[ours] = balls.double() + 0.5 / (1 + distances.double())
     return found
 
 
@@ -88,7 +93,8 @@ def _best_half(samples: ImageSet, values: Tensor) -> ImageSet:
     for label in samples.labels.unique():
         rows = (samples.labels == label).nonzero().flatten()
         count = max(1, round(_KEPT * len(rows)))
-        keep[rows[values[rows].argsort(descending=True, stable=True)[:count]]] = True
+        best = values[rows].argsort(descending=True, stable=True)[:count]
+        keep[rows[best]] = True
     return _chosen(samples, keep)
 
 

@@ -69,7 +69,10 @@ class TrialScorer:
     @property
     def fid_features(self) -> str:
         """Extractor of the view that was scored last, as `name:hash12`. Before any scoring, that of the plain view."""
-        return (self._made[1] if self._made else self.reference(DataView())).extractor.name
+        if self._made is None:
+            return self.reference(DataView()).extractor.name
+        _, reference = self._made
+        return reference.extractor.name
 
     def reference(self, view: DataView) -> Reference:
         """Returns the reference for this data view. Computes it or reads it from the cache when first needed.
@@ -122,8 +125,9 @@ class TrialScorer:
         if real.baseline is not None:
             labelled = bool(trainables.classes_labelled(config, real.spec))
             scores |= self._downstream(real, real.baseline, samples if labelled else None, config, world)
-        outlined = real.val.masks is not None and bool(real.val.masks.any())  # without lesions, masks cannot be scored
-        if samples.masks is not None and outlined and self.scoring.segmenter_steps:
+        # Masks cannot be scored if no validation image has a lesion.
+        has_lesions = real.val.masks is not None and bool(real.val.masks.any())
+        if self.scoring.segmenter_steps and samples.masks is not None and has_lesions:
             scores |= self._segmentation(real, samples, config, world)
         scores |= self._held_out(sampler, real, config)
         return world.broadcast(scores)
@@ -187,10 +191,7 @@ class TrialScorer:
     def _downstream(
         self, real: Reference, baseline: Baseline, samples: ImageSet | None, config: TrialConfig, world: World
     ) -> dict[str, float]:
-        """Returns the scores of detectors trained with `samples`.
-
-        None means samples without labels, which are not used.
-        """
+        """Returns the scores of detectors trained with `samples`; None means samples without labels."""
         real_only = _answer_scores(baseline.probabilities, real)
         if samples is None:
             return _compared(real_only, real_only)
@@ -235,9 +236,13 @@ class TrialScorer:
                     yield seed, mask_scores([segmenter], real.val, self.device)
 
             with_samples = world.assembled(trained(), torch.zeros_like(real_only))
-        names = metrics_of("masks", trial=True)
-        means = ({name: float(one[:, i].mean()) for i, name in enumerate(names)} for one in (with_samples, real_only))
-        return _compared(*means)
+        return _compared(_mask_means(with_samples), _mask_means(real_only))
+
+
+def _mask_means(scores: Tensor) -> dict[str, float]:
+    """Returns the mean of each mask metric in `scores` `[s, metrics, n]`."""
+    names = metrics_of("masks", trial=True)
+    return {name: float(scores[:, place].mean()) for place, name in enumerate(names)}
 
 
 def _wanted_labels(real: Reference, made: Tensor, n: int) -> Tensor:
@@ -274,7 +279,7 @@ def _recognition(seen: Tensor, labels: Tensor) -> dict[str, float]:
     scores: dict[str, float] = {}
     for name, metric in metrics_of("classes", trial=True).items():
         values = metric.compute(seen, labels)
-        by_class = [values[labels == c].mean() for c in labels.unique()]
+        by_class = [values[labels == label].mean() for label in labels.unique()]
         scores[name] = float(torch.stack(by_class).mean())
     for name, metric in metrics_of("class probabilities", trial=True).items():
         scores[name] = metric.compute(seen)
@@ -314,7 +319,9 @@ def paired_scores(sampler: Sampler, task: PairedTask, labels: Tensor, seed: int 
 def _scores(images: Tensor, targets: Sequence[Tensor]) -> dict[str, float]:
     found: dict[str, Tensor] = {}
     for name, metric in metrics_of("pairs", trial=True).items():
-        if images.shape[-1] >= metric.least_size and not (metric.single_target and len(targets) > 1):
+        too_small = images.shape[-1] < metric.least_size
+        combines_targets = metric.single_target and len(targets) > 1
+        if not too_small and not combines_targets:
             found[name] = torch.stack([metric.compute(target, images) for target in targets]).mean(dim=0)
     if len(targets) == 2:
         for name, metric in metrics_of("fusion", trial=True).items():

@@ -42,10 +42,11 @@ def one_label(folder: Path, table: Path) -> Path:
     Returns:
         `table`.
     """
+    images = [path for path in sorted(folder.rglob("*")) if format_of(path)]
     with table.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["path", "label"])
-        rows.writerows([str(path.relative_to(folder)), _LABEL] for path in sorted(folder.rglob("*")) if format_of(path))
+        rows.writerows([str(path.relative_to(folder)), _LABEL] for path in images)
     return table
 
 

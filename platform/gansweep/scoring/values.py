@@ -100,7 +100,10 @@ def attempted(
 
 
 def _why(error: Exception) -> str:
-    return error.what if isinstance(error, GansweepError) else f"not computable: {' '.join(str(error).split())}"
+    if isinstance(error, GansweepError):
+        return error.what
+    one_line = " ".join(str(error).split())
+    return f"not computable: {one_line}"
 
 
 def of_resampled(found: Resampled, n_real: int, n_fake: int, features: str = "", reason: str = "") -> MetricValue:
@@ -114,10 +117,10 @@ def of_resampled(found: Resampled, n_real: int, n_fake: int, features: str = "",
 def mean_of(sample: Sample, sets: Sets, n_real: int, n_fake: int, reason: str = "") -> MetricValue:
     """Returns the mean of one value per image, with its interval over patients."""
     values = sample.values
+    if values.isinf().any():
+        return sets.absent("infinite: some pairs are equal")
     if not values.isfinite().all():
-        return sets.absent(
-            "infinite: some pairs are equal" if values.isinf().any() else "undefined for constant images"
-        )
+        return sets.absent("undefined for constant images")
     return of_resampled(ratio(sample, torch.ones_like(values), sets.seed), n_real, n_fake, reason=reason)
 
 
@@ -146,7 +149,7 @@ def beside_floor(
     features: str = "",
     reason: str = "",
 ) -> dict[str, MetricValue]:
-    """Returns a distance between two samples, and two further distances that are comparable with each other.
+    """Returns a distance between two samples, and two more distances that can be compared with each other.
 
     `_floor` is the distance between the halves of the real sample: what real images of other patients score. The
     distance itself uses more images, and a distance of more images is smaller. A generator at two or three times the
@@ -166,7 +169,9 @@ def beside_floor(
     """
     real = samples.real
     fake = samples.fake
-    first, second = (real[rows] for rows in samples.halves)
+    first_rows, second_rows = samples.halves
+    first = real[first_rows]
+    second = real[second_rows]
     n = min(len(second), len(fake))
 
     def between(one: Sample, other: Sample, reason: str) -> MetricValue:

@@ -95,8 +95,11 @@ def hounsfield_values(sets: Sets, window: Window | None, positive: int) -> dict[
     if window.low >= HEAD_HU or window.high <= CALCIFIED_HU:
         shown = f"window {window.name} shows {window.low:g} to {window.high:g} HU"
         return dict.fromkeys(NAMES, sets.absent(f"{shown}; needed: below {HEAD_HU:g} to above {CALCIFIED_HU:g}"))
-    real, fake = (_heads(images, window) for images in (sets.real, sets.fake))
-    if min(len(fake.rows), *(int(half.sum()) for half in real.within(sets.halves))) < 2:
+    real = _heads(sets.real, window)
+    fake = _heads(sets.fake, window)
+    counts = [len(fake.rows)]
+    counts += [int(half.sum()) for half in real.within(sets.halves)]
+    if min(counts) < 2:
         reason = f"a head is found in {len(real.rows)} real and {len(fake.rows)} fake images"
         return dict.fromkeys(NAMES, sets.absent(reason))
     headless = len(fake.of) - len(fake.rows)
@@ -105,22 +108,29 @@ def hounsfield_values(sets: Sets, window: Window | None, positive: int) -> dict[
 
 
 def _calcium(sets: Sets, real: _Heads, fake: _Heads, positive: int, remark: str) -> dict[str, MetricValue]:
-    every = len(sets.real.labels.unique()) < 2
-    x, y = (heads.sample(calcified(heads.hu, heads.inside)) for heads in (real, fake))
-    of_x, of_y = (torch.ones_like(s.labels, dtype=torch.bool) if every else s.labels == positive for s in (x, y))
-    x = x[of_x]
-    y = y[of_y]
-    halves = [half[of_x] for half in real.within(sets.halves)]
-    if min(len(y), *(int(half.sum()) for half in halves)) < 2:
-        reason = f"{len(x)} real and {len(y)} fake images of the positive class with a head"
+    real_values = real.sample(calcified(real.hu, real.inside))
+    fake_values = fake.sample(calcified(fake.hu, fake.inside))
+    if len(sets.real.labels.unique()) < 2:
+        real_chosen = torch.ones_like(real_values.labels, dtype=torch.bool)
+        fake_chosen = torch.ones_like(fake_values.labels, dtype=torch.bool)
+    else:
+        real_chosen = real_values.labels == positive
+        fake_chosen = fake_values.labels == positive
+    real_values = real_values[real_chosen]
+    fake_values = fake_values[fake_chosen]
+    halves = [half[real_chosen] for half in real.within(sets.halves)]
+    counts = [len(fake_values)]
+    counts += [int(half.sum()) for half in halves]
+    if min(counts) < 2:
+        reason = f"{len(real_values)} real and {len(fake_values)} fake images of the positive class with a head"
         return dict.fromkeys(OF_CALCIUM, sets.absent(reason))
     name = "calcified_volume"
     return {
-        name: mean_of(y, sets, 0, len(y), remark),
-        f"{name}_real": mean_of(x, sets, len(x), 0),
-        **_distance(f"{name}_distance", x, y, halves, sets, remark),
-        "lateralisation": _lateralisation(fake, of_y, sets, remark),
-        "lateralisation_real": _lateralisation(real, of_x, sets, ""),
+        name: mean_of(fake_values, sets, 0, len(fake_values), remark),
+        f"{name}_real": mean_of(real_values, sets, len(real_values), 0),
+        **_distance(f"{name}_distance", real_values, fake_values, halves, sets, remark),
+        "lateralisation": _lateralisation(fake, fake_chosen, sets, remark),
+        "lateralisation_real": _lateralisation(real, real_chosen, sets, ""),
     }
 
 
@@ -131,22 +141,28 @@ def _lateralisation(heads: _Heads, chosen: Tensor, sets: Sets, remark: str) -> M
     found = heads.sample(of_slices)[chosen & torch.from_numpy(of_slices[:, 1] > 0)]
     if not len(found):
         return sets.absent("no calcium in images of the positive class")
-    over, under = found.values.T
-    n_real, n_fake = (len(found), 0) if heads.of is sets.real else (0, len(found))
-    return of_resampled(ratio(replace(found, values=over), under, sets.seed), n_real, n_fake, reason=remark)
+    sums, absolute_sums = found.values.T
+    resampled = ratio(replace(found, values=sums), absolute_sums, sets.seed)
+    is_real = heads.of is sets.real
+    n_real = len(found) if is_real else 0
+    n_fake = 0 if is_real else len(found)
+    return of_resampled(resampled, n_real, n_fake, reason=remark)
 
 
 def _densities(sets: Sets, real: _Heads, fake: _Heads, remark: str) -> dict[str, MetricValue]:
-    x, y = (heads.sample(quantiles_of(heads.hu, heads.inside)) for heads in (real, fake))
-    tilted_x, tilted_y = (
-        heads.sample(np.array([asymmetry(*pair) for pair in zip(heads.hu, heads.inside, strict=True)]))
-        for heads in (real, fake)
-    )
+    real_quantiles = real.sample(quantiles_of(real.hu, real.inside))
+    fake_quantiles = fake.sample(quantiles_of(fake.hu, fake.inside))
     return {
-        **_distance("hu_distance", x, y, real.within(sets.halves), sets, remark),
-        "asymmetry": mean_of(tilted_y, sets, 0, len(y), remark),
-        "asymmetry_real": mean_of(tilted_x, sets, len(x), 0),
+        **_distance("hu_distance", real_quantiles, fake_quantiles, real.within(sets.halves), sets, remark),
+        "asymmetry": mean_of(_asymmetries(fake), sets, 0, len(fake_quantiles), remark),
+        "asymmetry_real": mean_of(_asymmetries(real), sets, len(real_quantiles), 0),
     }
+
+
+def _asymmetries(heads: _Heads) -> Sample:
+    """Returns the asymmetry of each head."""
+    values = [asymmetry(hu, inside) for hu, inside in zip(heads.hu, heads.inside, strict=True)]
+    return heads.sample(np.array(values))
 
 
 def _distance(name: str, x: Sample, y: Sample, halves: list[Tensor], sets: Sets, remark: str) -> dict[str, MetricValue]:
@@ -176,16 +192,22 @@ def inside_head(hu: NDArray[Any]) -> NDArray[np.bool_]:
     """
     from scipy import ndimage
 
+    nothing = np.zeros(hu.shape, dtype=bool)
     parts, found = ndimage.label(hu > HEAD_HU)
     if not found:
-        return np.zeros(hu.shape, dtype=bool)
-    head = ndimage.binary_fill_holes(parts == int(np.bincount(parts.ravel())[1:].argmax()) + 1)
-    depth = ndimage.distance_transform_edt(np.pad(head, 1))[1:-1, 1:-1]  # the outside of the image counts as air
+        return nothing
+    sizes = np.bincount(parts.ravel())
+    largest = int(sizes[1:].argmax()) + 1  # label 0 is air
+    head = ndimage.binary_fill_holes(parts == largest)
+    # The outside of the image counts as air.
+    depth = ndimage.distance_transform_edt(np.pad(head, 1))[1:-1, 1:-1]
     deep = depth > SHELL * depth.max()
     dense, _ = ndimage.label((hu >= CALCIFIED_HU) & head, structure=np.ones((3, 3)))
-    inside: NDArray[np.bool_] = deep & ~(np.isin(dense, np.unique(dense[~deep])) & (dense > 0))
+    labels_of_skull = np.unique(dense[~deep])
+    skull = np.isin(dense, labels_of_skull) & (dense > 0)
+    inside: NDArray[np.bool_] = deep & ~skull
     # Specks of noise are not a head.
-    return inside if inside.sum() >= 0.02 * inside.size else np.zeros(hu.shape, dtype=bool)
+    return inside if inside.sum() >= 0.02 * inside.size else nothing
 
 
 def calcified(hu: NDArray[Any], inside: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -212,8 +234,14 @@ def mirror_line(inside: NDArray[np.bool_]) -> int:
     width = inside.shape[1]
     profile = inside.sum(0).astype(np.float64)
     centre = 2 * float((np.arange(width) * profile).sum() / profile.sum())
-    lines = range(max(0, round(centre) - width // 8), min(2 * (width - 1), round(centre) + width // 8) + 1)
-    return max(lines, key=lambda line: int(np.logical_and(*_mirrored(inside, line)).sum()))
+    first = max(0, round(centre) - width // 8)
+    last = min(2 * (width - 1), round(centre) + width // 8)
+
+    def overlap(line: int) -> int:
+        part, mirror = _mirrored(inside, line)
+        return int((part & mirror).sum())
+
+    return max(range(first, last + 1), key=overlap)
 
 
 def asymmetry(hu: NDArray[Any], inside: NDArray[np.bool_]) -> float:
@@ -222,17 +250,18 @@ def asymmetry(hu: NDArray[Any], inside: NDArray[np.bool_]) -> float:
     A rotated head is asymmetric by this measure, in real and in fake images.
     """
     line = mirror_line(inside)
-    within = np.logical_and(*_mirrored(inside, line))
+    part, mirrored_part = _mirrored(inside, line)
+    within = part & mirrored_part
     image, mirror = _mirrored(hu.astype(np.float64), line)
     return float(np.abs(image - mirror)[within].mean()) if within.any() else 0.0
 
 
 def sides(calcium: NDArray[np.bool_], inside: NDArray[np.bool_]) -> tuple[float, float]:
-    """Returns the distances of `calcium` pixels `[H, W]` from the mirror line, in pixels.
+    """Sums the distances of `calcium` pixels `[H, W]` from the mirror line, in pixels.
 
-    |sum|, left negative, and sum of |.|.
-
-    The first is 0 if deposits mirror each other, and equals the second if all are on one side.
+    Returns:
+        The absolute value of the sum of signed distances, and the sum of the absolute distances. The first is 0 if
+        deposits mirror each other, and equals the second if all are on one side.
     """
     away = np.nonzero(calcium)[1] - mirror_line(inside) / 2
     return abs(float(away.sum())), float(np.abs(away).sum())

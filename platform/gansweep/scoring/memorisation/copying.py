@@ -22,7 +22,16 @@ from gansweep.scoring.statistics.verdicts import interval, wilson
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Attack", "Copies", "Owners", "closer_than_held_out", "copies", "membership_auc", "memorisation_excess"]
+__all__ = [
+    "Attack",
+    "Copies",
+    "Owners",
+    "closer_than_held_out",
+    "copies",
+    "membership_auc",
+    "memorisation_excess",
+    "owner_names",
+]
 
 Owners = tuple["Sequence[str]", "Sequence[str]"]
 """Patients of the images in two sets. The same name in both sets means two different patients."""
@@ -64,7 +73,7 @@ class Attack(NamedTuple):
 
 
 def memorisation_excess(to_training: Nearest, to_held_out: Nearest, seed: int = 0) -> tuple[float, float, float]:
-    """How many more samples are nearest to a training patient than chance would have it, with its 95 % interval.
+    """Returns how many more samples than by chance are nearest to a training patient, with a 95 % interval.
 
     Let there be P_t training and P_h held-out patients. If a generator treats both groups equally, a sample is nearest
     to a training patient with probability e = P_t / (P_t + P_h). With the observed fraction s, the excess is (s - e) /
@@ -77,38 +86,43 @@ def memorisation_excess(to_training: Nearest, to_held_out: Nearest, seed: int = 
     wide as that of a proportion of the samples.
 
     Args:
-        to_training: distances of n samples to the nearest of p training patients, p > 1.
-        to_held_out: to the nearest of q held-out patients, q > 1.
-        seed: of the halves.
+        to_training: distances of the samples to their nearest training patients, of at least two.
+        to_held_out: distances of the same samples to their nearest held-out patients, of at least two.
+        seed: seed of the random halves.
 
     Returns:
         Value, lower and upper bound.
     """
     generator = torch.Generator().manual_seed(seed)
+    samples = len(to_training.distances)
+    training = to_training.patients
+    held_out = to_held_out.patients
 
-    def excess(fraction: float, training: int, held_out: int) -> float:
-        expected = training / (training + held_out)
-        return (fraction - expected) / (1 - expected)
+    def random_half(count: int) -> Tensor:
+        return torch.randperm(count, generator=generator)[: count // 2]
 
-    def half(n: int) -> Tensor:
-        return torch.randperm(n, generator=generator)[: n // 2]
+    excesses = []
+    for _ in range(HALVES):
+        rows = random_half(samples)
+        some_training = random_half(training)
+        some_held_out = random_half(held_out)
+        nearer = to_training.among(some_training, rows) < to_held_out.among(some_held_out, rows)
+        fraction = float(nearer.double().mean())
+        excesses.append(_excess(fraction, len(some_training), len(some_held_out)))
+    error = float(np.std(excesses, ddof=1))
 
-    def of_halves() -> float:
-        rows = half(n)
-        training = half(p)
-        held_out = half(q)
-        nearer = to_training.among(training, rows) < to_held_out.among(held_out, rows)
-        fraction = nearer.double().mean()
-        return excess(float(fraction), len(training), len(held_out))
-
-    n = len(to_training.distances)
-    p = to_training.patients
-    q = to_held_out.patients
-    error = float(np.std([of_halves() for _ in range(HALVES)], ddof=1))
     count = int((to_training.distances[:, 0] < to_held_out.distances[:, 0]).sum())
-    value = excess(count / n, p, q)
-    low, high = (excess(end, p, q) for end in wilson(count, n))
-    return value, min(low, value - 1.96 * error), min(1.0, max(high, value + 1.96 * error))
+    value = _excess(count / samples, training, held_out)
+    lowest_fraction, highest_fraction = wilson(count, samples)
+    low = min(_excess(lowest_fraction, training, held_out), value - 1.96 * error)
+    high = max(_excess(highest_fraction, training, held_out), value + 1.96 * error)
+    return value, low, min(1.0, high)
+
+
+def _excess(fraction: float, training: int, held_out: int) -> float:
+    """Returns the excess of a fraction of samples that are nearest to one of `training` patients."""
+    expected = training / (training + held_out)
+    return (fraction - expected) / (1 - expected)
 
 
 def closer_than_held_out(
@@ -188,7 +202,7 @@ def membership_auc(members: Tensor, others: Tensor, owners: Owners, seed: int = 
         Chen et al. 2020, "GAN-Leaks", section 4.2 (full black-box attack).
     """
     value, low, high = _auc(-members, -others, owners, seed)
-    column = np.unique(_names(owners), return_inverse=True)[1]
+    column = np.unique(owner_names(owners), return_inverse=True)[1]
     ranks = stats.rankdata(-torch.cat([members, others]).numpy())
     sums = np.bincount(column, weights=ranks)
     counts = np.bincount(column)
@@ -197,15 +211,20 @@ def membership_auc(members: Tensor, others: Tensor, owners: Owners, seed: int = 
     size = dealt @ counts
     areas = (dealt @ sums - size * (size + 1) / 2) / (size * (len(ranks) - size))
     # The actual assignment is one of the possible ones, hence the ones. The tolerance keeps rounding from excluding it.
-    return Attack(value, low, high, float((1 + (areas >= value - 1e-9).sum()) / (1 + DEALS)))
+    as_large = (areas >= value - 1e-9).sum()
+    p = float((1 + as_large) / (1 + DEALS))
+    return Attack(value, low, high, p)
 
 
 def _auc(scores: Tensor, others: Tensor, owners: Owners, seed: int) -> tuple[float, float, float]:
     """Returns P(score > other), ties counted half, and its 95 % interval by a bootstrap over patients."""
     both = torch.cat([scores, others]).double().numpy()
     labels = np.repeat(np.array([1, 0]), [len(scores), len(others)])
-    return interval(Predictions(np.stack([-both, both], 1)[None], labels, _names(owners), 1), "auroc", seed=seed)
+    predictions = Predictions(np.stack([-both, both], 1)[None], labels, owner_names(owners), 1)
+    return interval(predictions, "auroc", seed=seed)
 
 
-def _names(owners: Owners) -> list[str]:
-    return [f"{side}/{name}" for side, names in enumerate(owners) for name in names]
+def owner_names(owners: Owners) -> list[str]:
+    """Returns the patients of both sets with a prefix, so that the same name in both sets means two patients."""
+    first, second = owners
+    return [*(f"0/{name}" for name in first), *(f"1/{name}" for name in second)]

@@ -21,18 +21,19 @@ if TYPE_CHECKING:
 __all__ = ["FIGURES", "Closest", "Memorisation", "MemorisationLimits", "assess"]
 
 REPRESENTATIONS = ("pixels", "features")
-FIGURES = tuple(
-    f"{figure}_{shown}{floor}"
-    for shown in REPRESENTATIONS
-    for figure, floor in (
-        ("copies", ""),
-        ("copies", "_floor"),
-        ("membership_auc", ""),
-        ("memorisation_excess", ""),
-        ("closer_than_held_out", ""),
-    )
+FIGURES = (
+    "copies_pixels",
+    "copies_pixels_floor",
+    "membership_auc_pixels",
+    "memorisation_excess_pixels",
+    "closer_than_held_out_pixels",
+    "copies_features",
+    "copies_features_floor",
+    "membership_auc_features",
+    "memorisation_excess_features",
+    "closer_than_held_out_features",
 )
-"""Names of all figures."""
+"""Names of all figures, in each of `REPRESENTATIONS`."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,10 @@ def assess(
             reason = f"the extractor was trained on {extractor.trained_on}"
             figures["memorisation_excess_features"] = replace(images.absent(reason), features=extractor.name)
     limits = limits or MemorisationLimits()
-    over = [line for name, one in zip(REPRESENTATIONS, found, strict=False) for line in _over(one, name, limits)]
+    over: list[str] = []
+    # Without an extractor there are no findings in features.
+    for name, findings in zip(REPRESENTATIONS, found, strict=False):
+        over += _over(findings, name, limits)
     closest = _closest(found, images.held_out_rows, pairs)
     return Memorisation(figures, bool(over), "; ".join(over), images.counts, closest)
 
@@ -170,17 +174,21 @@ def _over(findings: Findings, name: str, limits: MemorisationLimits) -> list[str
     copied = findings.figures["copies"]
     floor = findings.figures["copies_floor"]
     attack = findings.figures["membership_auc"]
-    if copied.low is not None and floor.high is not None and copied.low > max(limits.copies, floor.high):
-        over.append(f"{_percent(copied)} of samples are copies of training images by {name}")
-    certain = findings.p is not None and findings.p <= limits.p
-    if certain and attack.low is not None and attack.low > limits.membership_auc:
-        found = f"{attack.value:.2f} ({attack.low:.2f} to {attack.high:.2f})"
-        over.append(f"samples tell training patients from others by {name}: AUC {found}")
+    if copied.low is not None and floor.high is not None:
+        limit = max(limits.copies, floor.high)
+        if copied.low > limit:
+            over.append(f"{_percent(copied)} of samples are copies of training images by {name}")
+    significant = findings.p is not None and findings.p <= limits.p
+    if significant and attack.low is not None and attack.low > limits.membership_auc:
+        area = f"{attack.value:.2f} ({attack.low:.2f} to {attack.high:.2f})"
+        over.append(f"samples tell training patients from others by {name}: AUC {area}")
     return over
 
 
 def _percent(fraction: MetricValue) -> str:
-    value, low, high = (100 * (end or 0.0) for end in (fraction.value, fraction.low, fraction.high))
+    value = 100 * (fraction.value or 0.0)
+    low = 100 * (fraction.low or 0.0)
+    high = 100 * (fraction.high or 0.0)
     return f"{value:.0f} % ({low:.0f} to {high:.0f})"
 
 

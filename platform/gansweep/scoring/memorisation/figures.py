@@ -15,6 +15,7 @@ from gansweep.scoring.memorisation.copying import (
     copies,
     membership_auc,
     memorisation_excess,
+    owner_names,
 )
 from gansweep.scoring.memorisation.neighbours import (
     PATIENTS_AROUND,
@@ -161,10 +162,10 @@ class Findings:
     Args:
         figures: figures by name.
         copies: which samples are copies.
-        p: of the membership attack; None where there is none.
-        nearness: `[n]` of the samples to training patients.
-        training: `[n]`, the training image that is nearest to each sample.
-        held_out: `[n]`, the held-out image that is nearest; empty if there are none.
+        p: p-value of the membership attack; None if there are too few held-out patients for it.
+        nearness: nearness of the samples to training patients, `[n]`.
+        training: row of the training image nearest to each sample, `[n]`.
+        held_out: row of the nearest held-out image, `[n]`; empty if there are none.
     """
 
     figures: dict[str, MetricValue]
@@ -177,14 +178,14 @@ class Findings:
 
 @dataclass(frozen=True)
 class _Compared:
-    """Distances of some images to a set of images, as far as the figures need them.
+    """Distances of n images to a set of m images, as far as the figures need them.
 
     Args:
         nearest: the nearest patients of the set.
-        nearness: `[n]`, to the patients of the set.
-        image: `[n]`, the nearest image of the set.
-        least: `[n]`, its distance.
-        to_set: `[m]`, the distance of each image of the set to the nearest of the others.
+        nearness: nearness to the patients of the set, `[n]`.
+        image: row of the nearest image of the set, `[n]`.
+        least: distance to that image, `[n]`.
+        to_set: distance of each image of the set to the nearest of the n images, `[m]`.
     """
 
     nearest: Nearest
@@ -197,14 +198,15 @@ class _Compared:
 def _compared(
     shown: Representation, images: Tensor, others: Tensor, patients: tuple[str, ...], own: Tensor | None = None
 ) -> _Compared:
-    """Compares images with a set, a block of rows at a time, so that memory does not grow with both.
+    """Compares images with a set, in blocks of rows that limit the memory.
 
     Args:
-        shown: has the distance.
+        shown: representation with the distance.
         images: `[n, ...]`.
-        others: `[m, ...]`, the set.
-        patients: `[m]` whose its images are.
-        own: rows of the set that the first of the images are; no patient is its own neighbour. None: they are others.
+        others: the set, `[m, ...]`.
+        patients: patients of the images in the set, `[m]`.
+        own: rows of the first images in the set, if they are part of it. The patient of such an image does not count as
+            its neighbour. None: no image is part of the set.
     """
     column = columns_of(patients)
     around = max(min(PATIENTS_AROUND, len(set(patients)) - 2), 0)
@@ -229,7 +231,7 @@ def _compared(
 
 
 def find_copying(images: ImagesToCompare, shown: Representation) -> Findings:
-    """The figures of copying in one representation of the images."""
+    """Computes the figures of copying in one representation of the images."""
     samples = _compared(shown, shown.samples, shown.training, images.training_patients)
 
     # Distances of real images to training images of other patients show what is normal without any copying.
@@ -240,8 +242,7 @@ def find_copying(images: ImagesToCompare, shown: Representation) -> Findings:
         tuple(images.training_patients[row] for row in images.drawn_training.tolist()),
         tuple(images.held_out_patients[row] for row in images.drawn_held_out.tolist()),
     )
-    names = [f"{side}/{name}" for side in (0, 1) for name in owners[side]]
-    copied = copies(samples.nearness, real.nearness, names)
+    copied = copies(samples.nearness, real.nearness, owner_names(owners))
     figures = _copy_figures(images, copied)
     unseen = None
     if len(shown.held_out):
@@ -253,19 +254,15 @@ def find_copying(images: ImagesToCompare, shown: Representation) -> Findings:
         return Findings(figures | missing, copied, None, samples.nearness, samples.image, nearest_held_out)
 
     excess = memorisation_excess(samples.nearest, unseen.nearest, images.seed)
-    closer = closer_than_held_out(
-        samples.least,
-        real.least[members:],
-        (tuple(map(str, range(len(images.samples)))), owners[1]),
-        images.seed,
-    )
-    attack = membership_auc(
-        samples.to_set[images.drawn_training], unseen.to_set[images.drawn_held_out], owners, images.seed
-    )
+    # Each sample counts as a patient of its own.
+    sample_owners = tuple(str(row) for row in range(len(images.samples)))
+    closer = closer_than_held_out(samples.least, real.least[members:], (sample_owners, owners[1]), images.seed)
+    from_training = samples.to_set[images.drawn_training]
+    from_held_out = unseen.to_set[images.drawn_held_out]
+    attack = membership_auc(from_training, from_held_out, owners, images.seed)
+    remark = f"p = {attack.p:.4f} for members drawn at random"
     figures |= {
-        "membership_auc": images.metric_value(
-            attack.area, attack.low, attack.high, f"p = {attack.p:.4f} for members drawn at random"
-        ),
+        "membership_auc": images.metric_value(attack.area, attack.low, attack.high, remark),
         "memorisation_excess": images.metric_value(*excess),
         "closer_than_held_out": images.metric_value(*closer),
     }
@@ -274,11 +271,11 @@ def find_copying(images: ImagesToCompare, shown: Representation) -> Findings:
 
 def _copy_figures(images: ImagesToCompare, copied: Copies) -> dict[str, MetricValue]:
     fraction = float(copied.found.double().mean())
-    bounds = wilson(round(fraction * images.independent), images.independent)
+    low, high = wilson(round(fraction * images.independent), images.independent)
     remark = "what fresh patients of the same source give"
     floor = images.metric_value(copied.expected, copied.low, copied.high, remark)
     return {
-        "copies": images.metric_value(fraction, *bounds),
+        "copies": images.metric_value(fraction, low, high),
         "copies_floor": replace(floor, n_fake=0),
     }
 
@@ -288,4 +285,5 @@ def _patients(images: ImageSet) -> tuple[str, ...]:
 
 
 def _digest(image: Tensor) -> bytes:
-    return hashlib.blake2b(image.float().cpu().contiguous().numpy().tobytes(), digest_size=16).digest()
+    content = image.float().cpu().contiguous().numpy().tobytes()
+    return hashlib.blake2b(content, digest_size=16).digest()

@@ -42,9 +42,10 @@ PATIENTS_AROUND = 5
 
 
 MOST_NEAREST = 64
-"""Nearest patients that are kept of each image. A random half of all patients has none of them once in 2^64."""
+"""Number of nearest patients stored for each image. The probability that a random half of all patients has none of them
+is 2^-64."""
 BLOCK_VALUES = 2**23
-"""Distances that are held in memory at once."""
+"""Maximum number of distances in memory at once."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,9 @@ class Nearest:
     """The nearest patients of some images.
 
     Args:
-        distances: `[n, k]`, in ascending order; k is `MOST_NEAREST` or the number of patients.
-        columns: `[n, k]`, which patients these are.
-        patients: how many patients there are.
+        distances: distances in ascending order, `[n, k]`; k is `MOST_NEAREST`, or the number of patients if lower.
+        columns: which patients these are, `[n, k]`.
+        patients: number of patients.
     """
 
     distances: Tensor
@@ -63,10 +64,10 @@ class Nearest:
 
     @classmethod
     def of(cls, distances: Tensor) -> Nearest:
-        """The nearest of all patients.
+        """Selects the nearest of all patients.
 
         Args:
-            distances: `[n, p]` to patients.
+            distances: distances to all patients, `[n, p]`.
         """
         count = distances.shape[1]
         values, columns = distances.topk(min(MOST_NEAREST, count), largest=False)
@@ -74,12 +75,13 @@ class Nearest:
 
     @classmethod
     def joined(cls, parts: Sequence[Nearest]) -> Nearest:
-        """The rows of several parts, one after the other."""
+        """Concatenates the rows of several parts."""
         distances = torch.cat([part.distances for part in parts])
-        return cls(distances, torch.cat([part.columns for part in parts]), parts[0].patients)
+        columns = torch.cat([part.columns for part in parts])
+        return cls(distances, columns, parts[0].patients)
 
     def among(self, chosen: Tensor, rows: Tensor) -> Tensor:
-        """The distances of some rows to the nearest of the chosen patients; inf if none of those kept is chosen."""
+        """Returns distances of some rows to the nearest of the chosen patients; inf if none of the stored is chosen."""
         is_chosen = torch.zeros(self.patients, dtype=torch.bool)
         is_chosen[chosen] = True
         distances = torch.where(is_chosen[self.columns[rows]], self.distances[rows], torch.inf)
@@ -87,7 +89,7 @@ class Nearest:
 
 
 def blocks_of_rows(rows: int, columns: int) -> Iterator[slice]:
-    """Slices of rows, each with at most `BLOCK_VALUES` values."""
+    """Yields slices of rows, each with at most `BLOCK_VALUES` values."""
     size = max(1, BLOCK_VALUES // max(columns, 1))
     for start in range(0, rows, size):
         yield slice(start, min(start + size, rows))
@@ -109,7 +111,8 @@ def pixel_distances(images: Tensor, others: Tensor) -> Tensor:
     Returns:
         Distances `[n, m]` in float32.
     """
-    small, fixed = (small_images(part) for part in (images, others))
+    small = small_images(images)
+    fixed = small_images(others)
     side = fixed.shape[-1] - 2 * SHIFT
     inside = fixed[..., SHIFT : SHIFT + side, SHIFT : SHIFT + side].flatten(1)
     least = torch.full((len(small), len(inside)), torch.inf)
@@ -172,7 +175,7 @@ def drawn_patients(patients: Sequence[str], most: int, seed: int) -> Tensor:
 
 
 def small_images(images: Tensor) -> Tensor:
-    """The images averaged down to at most 32 pixels a side, which `pixel_distances` compares."""
+    """Returns the images averaged down to at most 32 pixels a side, for `pixel_distances`."""
     if images.shape[-1] <= SIDE:
         return images.float()
     smaller: Tensor = functional.adaptive_avg_pool2d(images.float(), SIDE)
@@ -180,6 +183,6 @@ def small_images(images: Tensor) -> Tensor:
 
 
 def columns_of(patients: Sequence[str]) -> Tensor:
-    """`[m]`, the column of each image's patient; columns in order of first appearance."""
+    """Returns the column of each image's patient, `[m]`. Columns are in order of first appearance."""
     known = {name: column for column, name in enumerate(dict.fromkeys(patients))}
     return torch.tensor([known[name] for name in patients])

@@ -102,8 +102,10 @@ def auroc(predictions: Predictions, weights: Floats) -> Floats:
     pairs = of_positive.sum(1) * of_negative.sum(1)
 
     def of_training(scores: Floats) -> Floats:
+        # 1 if a positive image is above a negative one, 0 if it is below, 1/2 for a tie.
         above = np.sign(scores[positive][:, None] - scores[~positive]) / 2 + 0.5
-        return _ratio(np.einsum("bi,bi->b", of_positive @ above, of_negative), pairs)
+        pairs_above = np.einsum("bi,bi->b", of_positive @ above, of_negative)
+        return _ratio(pairs_above, pairs)
 
     return np.stack([of_training(one) for one in scores], 1)
 

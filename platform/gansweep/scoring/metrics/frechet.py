@@ -41,10 +41,11 @@ def frechet_distance(real: Tensor, fake: Tensor) -> float:
     Raises:
         CohortError: a set has fewer than two samples.
     """
-    if (least := min(len(real), len(fake))) < 2:
+    least = min(len(real), len(fake))
+    if least < 2:
         raise CohortError(f"a Fréchet distance from or to {least} image(s)", fix="each set needs at least two")
-    (mean_1, trace_1, factor_1) = _fitted(real.double())
-    (mean_2, trace_2, factor_2) = _fitted(fake.double())
+    mean_1, trace_1, factor_1 = _fitted(real.double())
+    mean_2, trace_2, factor_2 = _fitted(fake.double())
     return _combine(mean_1 - mean_2, trace_1 + trace_2, factor_1, factor_2)
 
 
@@ -54,7 +55,8 @@ def _fitted(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     mean = features.mean(0)
     centred = features - mean
     trace = centred.square().sum() / (n - 1)
-    return mean, trace, _contrasts(centred) if n <= d else _factor(centred.T @ centred / (n - 1))
+    factor = _contrasts(centred) if n <= d else _factor(centred.T @ centred / (n - 1))
+    return mean, trace, factor
 
 
 def _contrasts(centred: Tensor) -> Tensor:
@@ -129,12 +131,12 @@ class Moments:
 
     def all_reduce(self) -> None:
         """Sums the moments over all workers of the initialised process group. Every worker then holds the sum."""
-        flat = World.current(self.total.device).sum(torch.cat([self.count.view(1), self.total, self.outer.flatten()]))
-        self.count, self.total, self.outer = (
-            flat[0],
-            flat[1 : 1 + len(self.total)],
-            flat[1 + len(self.total) :].view_as(self.outer),
-        )
+        own = torch.cat([self.count.view(1), self.total, self.outer.flatten()])
+        everyone = World.current(self.total.device).sum(own)
+        d = len(self.total)
+        self.count = everyone[0]
+        self.total = everyone[1 : 1 + d]
+        self.outer = everyone[1 + d :].view_as(self.outer)
 
     @property
     def mean(self) -> Tensor:

@@ -54,4 +54,5 @@ def _correlation(x: Tensor, y: Tensor) -> Tensor:
     y = y.double().flatten(1)
     x = x - x.mean(1, keepdim=True)
     y = y - y.mean(1, keepdim=True)
-    return torch.div((x * y).sum(1), torch.linalg.vector_norm(x, dim=1) * torch.linalg.vector_norm(y, dim=1))
+    norms = torch.linalg.vector_norm(x, dim=1) * torch.linalg.vector_norm(y, dim=1)
+    return torch.div((x * y).sum(1), norms)

@@ -39,15 +39,17 @@ def kernel_distance(real: Tensor, fake: Tensor) -> float:
     Raises:
         CohortError: a set has fewer than two samples.
     """
-    if (least := min(len(real), len(fake))) < 2:
+    least = min(len(real), len(fake))
+    if least < 2:
         raise CohortError(f"a kernel distance from or to {least} image(s)", fix="each set needs at least two")
     real = real.double()
     fake = fake.double()
-    return float(_within_kept(real) + _within(fake) - 2 * _sum(real, fake) / (len(real) * len(fake)))
+    between = _sum(real, fake) / (len(real) * len(fake))
+    return float(_within_kept(real) + _within(fake) - 2 * between)
 
 
 def _within_kept(features: Tensor) -> Tensor:
-    """Cached `_within` for large sets: every report of a sweep compares with the same real images."""
+    """Returns `_within(features)`, cached for large sets: all reports of a sweep compare with the same real images."""
     if len(features) <= _KEPT_ABOVE:
         return _within(features)
     key = hashlib.sha256(features.cpu().contiguous().numpy().tobytes()).hexdigest()

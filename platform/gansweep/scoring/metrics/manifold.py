@@ -26,7 +26,8 @@ def precision(real: Tensor, fake: Tensor) -> float:
     Source:
         Kynkäänniemi et al. 2019, "Improved Precision and Recall Metric", eq. 2, k = 3.
     """
-    return float((torch.cdist(fake, real) <= _radii(real, BALLS)).any(1).double().mean())
+    inside = torch.cdist(fake, real) <= _radii(real, BALLS)
+    return float(inside.any(1).double().mean())
 
 
 def recall(real: Tensor, fake: Tensor) -> float:
@@ -66,21 +67,28 @@ def coverage(real: Tensor, fake: Tensor) -> float:
     Source:
         Naeem et al. 2020, eq. 5, k = 5.
     """
-    return float((torch.cdist(real, fake) <= _radii(real, NEIGHBOURS)[:, None]).any(1).double().mean())
+    covered = torch.cdist(real, fake) <= _radii(real, NEIGHBOURS)[:, None]
+    return float(covered.any(1).double().mean())
 
 
 def balls_around(real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-    """In how many real balls each sample lies `[m]`, and how far its nearest real image is `[m]`.
+    """Counts the balls of real images around each sample (Naeem et al. 2020, equation 4, k = 5).
 
     Args:
         real: `[n, d]` features.
         fake: `[m, d]` features.
+
+    Returns:
+        The number of balls that contain each sample `[m]`, and its distance to the nearest real image `[m]`.
     """
     distances = torch.cdist(fake, real)
-    return (distances <= _radii(real, NEIGHBOURS)).sum(1), distances.amin(1)
+    containing = distances <= _radii(real, NEIGHBOURS)
+    return containing.sum(1), distances.amin(1)
 
 
 def _radii(features: Tensor, k: int) -> Tensor:
     """Returns the distance of each row to its k-th nearest other row, `[n]`."""
+    distances = torch.cdist(features, features).fill_diagonal_(0)
     # The nearest row is the row itself, at distance zero.
-    return torch.cdist(features, features).fill_diagonal_(0).kthvalue(min(k + 1, len(features)), dim=1).values
+    place = min(k + 1, len(features))
+    return distances.kthvalue(place, dim=1).values

@@ -72,9 +72,11 @@ def ms_ssim(real: Tensor, fake: Tensor) -> Tensor:
 
     if min(real.shape[-2:]) <= 160:
         raise ConfigError(f"needs images above 160 pixels, these have {min(real.shape[-2:])}", where="ms_ssim")
-    pairs = zip(_unit(fake).split(1), _unit(real).split(1), strict=True)
-    values = [multiscale_structural_similarity_index_measure(f, r, data_range=1.0, normalize="relu") for f, r in pairs]
-    return torch.stack([torch.as_tensor(value) for value in values])
+    values = []
+    for fake_image, real_image in zip(_unit(fake).split(1), _unit(real).split(1), strict=True):
+        value = multiscale_structural_similarity_index_measure(fake_image, real_image, data_range=1.0, normalize="relu")
+        values.append(torch.as_tensor(value))
+    return torch.stack(values)
 
 
 def ms_gmsd(real: Tensor, fake: Tensor) -> Tensor:
@@ -91,11 +93,13 @@ def ms_gmsd(real: Tensor, fake: Tensor) -> Tensor:
     """
     if min(real.shape[-2:]) < 16:
         raise ConfigError(f"needs images of 16 pixels, these have {min(real.shape[-2:])}", where="ms_gmsd")
-    x, y = (_luminance(_unit(images)) for images in (real, fake))
+    x = _luminance(_unit(real))
+    y = _luminance(_unit(fake))
     total = torch.zeros(len(x), dtype=torch.float64)
     for scale, weight in enumerate(GMSD_WEIGHTS):
         if scale:
-            x, y = (functional.avg_pool2d(image, 2) for image in (x, y))
+            x = functional.avg_pool2d(x, 2)
+            y = functional.avg_pool2d(y, 2)
         total += weight * _gmsd(x, y).cpu().square()
     return total.sqrt()
 
@@ -129,12 +133,17 @@ def lpips(real: Tensor, fake: Tensor, *, weights: Path) -> Tensor:
         ConfigError: the file is not TorchScript, or its network returns something else.
     """
     module = load_script(weights, torch.device("cpu"), what="LPIPS weights")[0]
-    x, y = (images[:, :1].expand(-1, 3, -1, -1) if images.shape[1] != 3 else images for images in (real, fake))
+    batches = zip(_as_rgb(real).split(32), _as_rgb(fake).split(32), strict=True)
     with torch.no_grad():
-        found = torch.cat([module(*pair).reshape(-1) for pair in zip(x.split(32), y.split(32), strict=True)])
+        found = torch.cat([module(x, y).reshape(-1) for x, y in batches])
     if found.shape != (len(real),):
         raise ConfigError(f"gives {len(found)} values for {len(real)} pairs", where=f"LPIPS weights {weights}")
     return found.double()
+
+
+def _as_rgb(images: Tensor) -> Tensor:
+    """Returns `[n, 3, H, W]`: colour images unchanged, or the first channel of others three times."""
+    return images if images.shape[1] == 3 else images[:, :1].expand(-1, 3, -1, -1)
 
 
 def _luminance(images: Tensor) -> Tensor:

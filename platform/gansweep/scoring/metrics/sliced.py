@@ -26,7 +26,8 @@ def sliced_wasserstein(real: Tensor, fake: Tensor, *, projections: int = 512, se
     generator = torch.Generator().manual_seed(seed)
     directions = torch.randn(real.shape[1], projections, generator=generator, dtype=torch.float64)
     directions = (directions / directions.norm(dim=0)).to(real.device)
-    return float(_squared(real.double() @ directions, fake.double() @ directions).mean().sqrt())
+    squares = _squared(real.double() @ directions, fake.double() @ directions)
+    return float(squares.mean().sqrt())
 
 
 def _squared(x: Tensor, y: Tensor) -> Tensor:

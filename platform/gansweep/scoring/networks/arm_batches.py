@@ -1,12 +1,11 @@
 """The training batches of an arm's detectors, assembled on the device.
 
-Which images a batch holds, and how they are augmented, is drawn on the CPU, for every device alike. It is drawn for
-many updates at once and copied together, so that no update waits for the host.
+Random choices of images and augmentations are drawn on the CPU, so that they are the same on every device. They are
+drawn and copied for many updates at once, so that no update waits for the host.
 """
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -28,49 +27,54 @@ __all__ = ["Batches", "Feed", "Pool"]
 _CPU = torch.device("cpu")
 
 _DRAWN_BYTES = 16 * 2**20
-"""Random numbers of augmentations that are drawn and copied at once."""
+"""Size of the random numbers for augmentation that are drawn and copied at once."""
 
 
 class Pool:
-    """The real and synthetic images of an arm, once for all of its detectors.
+    """The real and synthetic images of an arm, shared by all of its detectors.
 
-    They are on the device where it has room for them; else batches are gathered in host memory and copied.
+    They are on the device if it has room for them. Otherwise batches are gathered in host memory and copied.
 
     Args:
         real: training images.
         synthetic: samples, or None.
-        device: where batches are wanted.
+        device: device of the batches.
     """
 
     def __init__(self, real: ImageSet, synthetic: ImageSet | None, device: torch.device = _CPU) -> None:
         self.device = device
         self.real = real.labels.cpu()
-        self.synthetic = synthetic.labels.cpu() if synthetic is not None and len(synthetic) else None
-        parts = [real.images] if synthetic is None or not len(synthetic) else [real.images, synthetic.images]
+        self.synthetic: Tensor | None = None
+        parts = [real.images]
+        if synthetic is not None and len(synthetic):
+            self.synthetic = synthetic.labels.cpu()
+            parts.append(synthetic.images)
         needed = sum(part.numel() * part.element_size() for part in parts)
         self.home = device if has_room(needed, device) else _CPU
         parts = [part.to(self.home) for part in parts]
         self.images = parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def take(self, rows: Tensor) -> Tensor:
-        """Images `[..., C, H, W]` on the device of `rows` `[...]`, which are where the images are (`home`)."""
+        """Returns the images in `rows` `[...]`, `[..., C, H, W]` on the device. `rows` are on the device `home`."""
         found = self.images[rows]
-        return found if self.home == self.device else found.pin_memory().to(self.device, non_blocking=True)
+        if self.home == self.device:
+            return found
+        return found.pin_memory().to(self.device, non_blocking=True)
 
 
 class Batches:
     """The training batches of one detector, by step.
 
-    A batch's first places are real and its last are synthetic. Which real image stands in a place does not depend on
-    the synthetic fraction, so that arms share their real images where both have one.
+    The first images of a batch are real and the last are synthetic. The choice of the real images does not depend on
+    the synthetic fraction, so that two arms have the same real image at each place that is real in both.
 
     Args:
-        recipe: of the detector.
+        recipe: training recipe of the detector.
         real: training images.
         synthetic: samples to mix in, or None.
-        synthetic_fraction: of the batches, on average over the steps.
-        seed: of the choice.
-        pool: the same images, where several detectors share them; None: they stay on the CPU.
+        synthetic_fraction: fraction of synthetic images, on average over the steps.
+        seed: seed of the random choices.
+        pool: the same images, shared by several detectors; None: a pool on the CPU.
     """
 
     def __init__(
@@ -86,9 +90,9 @@ class Batches:
         self.generators = stream(seed, "real images"), stream(seed, "synthetic images")
         rows, labels = _chosen(recipe, self.pool, synthetic_fraction, self.generators)
         self.rows = rows.to(self.pool.home)
-        """`[steps, b]` rows of the pool, where it is."""
+        """Rows of the pool, `[steps, b]`, on the pool's device `home`."""
         self.labels = labels.to(self.pool.device)
-        """`[steps, b]` classes, on the device."""
+        """Classes, `[steps, b]`, on the device."""
 
     def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
         return self.pool.take(self.rows[step]), self.labels[step]
@@ -97,7 +101,7 @@ class Batches:
 def _chosen(
     recipe: Recipe, pool: Pool, synthetic_fraction: float, generators: tuple[torch.Generator, torch.Generator]
 ) -> tuple[Tensor, Tensor]:
-    """Rows of the pool and their classes, `[steps, b]` each, on the CPU."""
+    """Returns rows of the pool and their classes, `[steps, b]` each, on the CPU."""
     batch = recipe.batch
     places = torch.arange(batch)
     wanted = (places + torch.arange(recipe.steps)[:, None] * batch) % recipe.classes
@@ -113,30 +117,30 @@ def _chosen(
 
 
 def _drawn(labels: Tensor, wanted: Tensor, recipe: Recipe, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """A row for each of the `wanted` classes, and its class: -1 where there is none of that class."""
-    order = labels.argsort(stable=True)
+    """Returns a random row for each of the `wanted` classes, and its class; -1 if no image has the wanted class."""
+    by_class = labels.argsort(stable=True)
     counts = torch.bincount(labels, minlength=recipe.classes)
     starts = counts.cumsum(0) - counts
-    # A draw for each batch: what a detector sees must not depend on the number of its updates.
-    u = torch.stack([torch.rand(recipe.batch, generator=generator) for _ in range(len(wanted))])
+    # One draw for each batch: the images that a detector sees must not depend on its number of updates.
+    uniform = torch.stack([torch.rand(recipe.batch, generator=generator) for _ in range(len(wanted))])
     if recipe.balanced:
-        rows = (u * counts[wanted]).long() + starts[wanted]
-        there = counts[wanted] > 0
+        places = (uniform * counts[wanted]).long() + starts[wanted]
+        exists = counts[wanted] > 0
     else:
-        rows = (u * len(labels)).long()
-        there = torch.tensor(len(labels) > 0)
-    rows = order[rows.clamp(max=len(labels) - 1)]
-    return rows, torch.where(there, labels[rows], -1)
+        places = (uniform * len(labels)).long()
+        exists = torch.tensor(len(labels) > 0)
+    rows = by_class[places.clamp(max=len(labels) - 1)]
+    return rows, torch.where(exists, labels[rows], -1)
 
 
 class Feed:
-    """The augmented batches of several detectors of one arm, one after the other in one tensor.
+    """The augmented batches of several detectors of one arm, concatenated in one tensor.
 
     Args:
-        recipe: of the detectors.
-        batches: of each detector.
-        seeds: of the detectors.
-        augmentation: a key of `AUGMENTATIONS`; None: none.
+        recipe: training recipe of the detectors.
+        batches: batches of each detector.
+        seeds: seeds of the detectors.
+        augmentation: a key of `AUGMENTATIONS`; None for no augmentation.
     """
 
     def __init__(
@@ -152,7 +156,10 @@ class Feed:
         self._drawn: list[Drawn] = []
 
     def at(self, step: int) -> tuple[Tensor, Tensor]:
-        """Images `[s b, C, H, W]` and their classes or probabilities of update `step`; steps must come in order."""
+        """Returns the images `[s b, C, H, W]` of update `step`, with their classes or class probabilities.
+
+        Steps must be requested in order.
+        """
         images = self._pool.take(self._rows[step].flatten())
         labels = self._labels[step].flatten()
         if self._augmentation is None:
@@ -162,27 +169,34 @@ class Feed:
         return self._augmentation.apply(images, labels, self._recipe.classes, self._drawn.pop(0))
 
     def _draw(self, step: int, images: Tensor) -> list[Drawn]:
-        """The random numbers of as many updates as are copied at once, from `step` on."""
+        """Draws and copies the random numbers of the next updates, `step` first."""
         assert self._augmentation is not None
-        seeds = len(self._generators)
-        shape = torch.Size((len(images) // seeds, *images.shape[1:]))
-        found: list[list[Tensor]] = []
+        detectors = len(self._generators)
+        shape = torch.Size((len(images) // detectors, *images.shape[1:]))
+        updates: list[list[Tensor]] = []
         drawn_bytes = 0
-        while drawn_bytes < _DRAWN_BYTES and step + len(found) < self._recipe.steps:
-            found.append(_joined([self._augmentation.draw(shape, one) for one in self._generators]))
-            drawn_bytes += sum(math.prod(part.shape) * part.element_size() for part in found[-1])
-        moved = [_sent(torch.stack(parts), self._pool.device) for parts in zip(*found, strict=True)]
-        return [tuple(parts[update] for parts in moved) for update in range(len(found))]
+        while drawn_bytes < _DRAWN_BYTES and step + len(updates) < self._recipe.steps:
+            parts = _joined([self._augmentation.draw(shape, generator) for generator in self._generators])
+            updates.append(parts)
+            drawn_bytes += sum(part.nbytes for part in parts)
+        # One copy for each kind of number, instead of one per update.
+        kinds = [torch.stack(parts) for parts in zip(*updates, strict=True)]
+        sent = [_sent(numbers, self._pool.device) for numbers in kinds]
+        return [tuple(numbers[update] for numbers in sent) for update in range(len(updates))]
 
 
 def _joined(drawn: Sequence[Drawn]) -> list[Tensor]:
-    """The numbers of several batches for their images one after the other; integers are rows, and move along."""
-    parts = []
-    for numbers in zip(*drawn, strict=True):
-        batch = len(numbers[0])
-        moved = [one if one.is_floating_point() else one + batch * place for place, one in enumerate(numbers)]
-        parts.append(torch.cat(moved))
-    return parts
+    """Concatenates the random numbers of several batches. Integers are rows of a batch, so they are shifted."""
+    joined = []
+    for kind in range(len(drawn[0])):
+        parts = []
+        first_row = 0
+        for numbers in drawn:
+            part = numbers[kind]
+            parts.append(part if part.is_floating_point() else part + first_row)
+            first_row += len(part)
+        joined.append(torch.cat(parts))
+    return joined
 
 
 def _sent(numbers: Tensor, device: torch.device) -> Tensor:

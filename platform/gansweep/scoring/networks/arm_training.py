@@ -27,15 +27,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Task:
-    """What the networks of an arm learn.
+    """The task that the networks of an arm learn.
 
     Args:
-        recipe: how each network is trained.
+        recipe: training recipe of each network.
         build: makes an untrained network.
-        examples: from the batches and seeds of some networks to a function of the number of an update. That gives the
-            images `[s b, C, H, W]` of the update and their targets.
-        loss: outputs and targets of one network to its loss.
-        losses: outputs `[s, b, ...]` of s networks and their targets to the loss of each, `[s]`.
+        examples: called with the batches and seeds of s networks. Returns a function from the number of an update to
+            its images `[s b, C, H, W]` and their targets.
+        loss: maps outputs and targets of one network to its loss.
+        losses: maps outputs `[s, b, ...]` of s networks and their targets to the loss of each, `[s]`.
     """
 
     recipe: Recipe
@@ -51,13 +51,15 @@ def train_arm(
     """Trains one network for each seed and returns them in evaluation mode, on the device of their batches.
 
     Args:
-        task: what they learn.
+        task: the task that they learn.
         batches: batches of each network.
         seeds: seeds of each network's weights, augmentation and own random numbers, such as dropout.
         together: whether to train them together; None: on a GPU. Networks for which this is impossible, such as those
-            with random numbers of their own, are trained one by one.
+            with dropout, are trained one by one.
     """
-    if len(seeds) > 1 and (is_cuda(batches[0].pool.device) if together is None else together):
+    if together is None:
+        together = is_cuda(batches[0].pool.device)
+    if together and len(seeds) > 1:
         try:
             return _train_together(task, batches, seeds)
         except CannotStackError as reason:

@@ -105,5 +105,9 @@ def _losses(logits: Tensor, labels: Tensor) -> Tensor:
 @torch.no_grad()
 def predict(detectors: Sequence[nn.Module], images: Tensor, device: torch.device, batch: int = 256) -> Tensor:
     """Returns class probabilities `[s, n, classes]` of s detectors, on the CPU."""
-    chunks = [torch.stack([d(chunk).softmax(1) for d in detectors]) for chunk in images.to(device).split(batch)]
-    return torch.cat(chunks, 1).cpu()
+    images = images.to(device)
+    by_detector = []
+    for detector in detectors:
+        probabilities = [detector(chunk).softmax(1) for chunk in images.split(batch)]
+        by_detector.append(torch.cat(probabilities))
+    return torch.stack(by_detector).cpu()

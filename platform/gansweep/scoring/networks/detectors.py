@@ -1,4 +1,4 @@
-"""Which detector judges, by its name in the registry, and whether it can be used on a cohort's images."""
+"""Looks up the detector in the registry, and checks that it can be used on a cohort's images."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ __all__ = ["check_detector", "detector_builder"]
 
 
 def detector_builder(scoring: ScoringSettings, trainables: Trainables, spec: ImageSpec) -> Callable[[], nn.Module]:
-    """What makes an untrained detector: images `[b, C, H, W]` to logits `[b, classes]`.
+    """Returns a function that makes an untrained detector, from images `[b, C, H, W]` to logits `[b, classes]`.
 
     Args:
-        scoring: names the detector, and the file whose features it learns on if it is one that does.
-        trainables: where the name is looked up.
+        scoring: settings with the name of the detector and, for detectors on features, the file of their network.
+        trainables: registry of the detectors.
         spec: shape of the images.
 
     Raises:
-        ConfigError: an unknown detector, one that learns on features without a file, or a file that none would read.
+        ConfigError: the detector is unknown, a detector on features has no file, or another detector has one.
     """
     name = scoring.detector
     if name not in trainables.detectors:
@@ -60,8 +60,8 @@ def check_detector(scoring: ScoringSettings, trainables: Trainables, spec: Image
     """Tries the untrained detector on two images.
 
     Raises:
-        ConfigError: see `detector_builder`; a feature file that cannot be used; or a detector that cannot take images
-            of this shape, or does not give one finite logit per class and image.
+        ConfigError: see `detector_builder`; or the feature file cannot be used; or the detector does not support this
+            image shape, or does not return one finite logit per class and image.
     """
     build = detector_builder(scoring, trainables, spec)
     where = f"detector {scoring.detector}"

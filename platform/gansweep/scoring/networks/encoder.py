@@ -46,7 +46,7 @@ class Encoder(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         inputs = (channels, *WIDTHS[:-1])
-        self.stages = nn.ModuleList(_stage(a, b) for a, b in zip(inputs, WIDTHS, strict=True))
+        self.stages = nn.ModuleList(_stage(width, out) for width, out in zip(inputs, WIDTHS, strict=True))
         self.register_buffer("shift", torch.zeros(sum(WIDTHS)))
         self.register_buffer("scale", torch.ones(sum(WIDTHS)))
         self.shift: Tensor
@@ -72,9 +72,11 @@ class Encoder(nn.Module):
         self.scale.fill_(1)
         features = torch.cat([self(batch) for batch in images.split(256)])
         self.shift.copy_(features.mean(0))
-        start = 0
+        stop = 0
         for width in WIDTHS:
-            stage = slice(start, start := start + width)
+            start = stop
+            stop = start + width
+            stage = slice(start, stop)
             spread = features[:, stage].var(0).mean().sqrt()
             if not spread > LEAST_SPREAD:
                 raise CohortError(
@@ -95,11 +97,12 @@ def _stage(inputs: int, outputs: int) -> nn.Sequential:
 
 
 def degraded(images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Blurs, noises and changes the contrast of images by random amounts.
-
-    Returns them with the amounts `[b, 3]` in [0, 1].
+    """Blurs images, adds noise and changes their contrast, by random amounts.
 
     Half of the amounts are zero, so that the encoder also learns from undamaged images.
+
+    Returns:
+        The changed images `[b, C, H, W]`, and the amounts of blur, noise and contrast `[b, 3]` in [0, 1].
     """
     amounts = torch.rand(len(images), 3, generator=generator)
     amounts = amounts * (torch.rand(len(images), 3, generator=generator) < 0.5)
@@ -107,10 +110,13 @@ def degraded(images: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor
     blur, grain, contrast = amounts.to(images.device)[:, :, None, None, None].unbind(1)
     smooth = images
     for _ in range(2):
-        smooth = functional.avg_pool2d(functional.pad(smooth, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-    mixed = images + blur * (smooth - images)
-    centre = mixed.mean((1, 2, 3), keepdim=True)
-    return (mixed - centre) * (1 - 0.5 * contrast) + centre + 0.2 * grain * noise.to(images.device), amounts
+        padded = functional.pad(smooth, (1, 1, 1, 1), mode="replicate")
+        smooth = functional.avg_pool2d(padded, 3, stride=1)
+    blurred = images + blur * (smooth - images)
+    centre = blurred.mean((1, 2, 3), keepdim=True)
+    flattened = (blurred - centre) * (1 - 0.5 * contrast) + centre
+    damaged = flattened + 0.2 * grain * noise.to(images.device)
+    return damaged, amounts
 
 
 def train_encoder(

@@ -65,7 +65,8 @@ class InputFormat(Frozen):
             images = images.mean(1, keepdim=True)
         if self.size is not None and images.shape[-1] != self.size:
             images = functional.interpolate(images, size=(self.size, self.size), mode="bilinear", antialias=True)
-        mean, std = (images.new_tensor(values).view(1, -1, 1, 1) for values in (self.mean, self.std))
+        mean = images.new_tensor(self.mean).view(1, -1, 1, 1)
+        std = images.new_tensor(self.std).view(1, -1, 1, 1)
         return ((images + 1) / 2 - mean) / std
 
 
@@ -89,7 +90,7 @@ class Extractor:
 
     @property
     def batch(self) -> int:
-        """Images at once: 64 on a CPU, 256 on a GPU, which smaller batches leave idle."""
+        """Number of images in a batch: 64 on a CPU, and 256 on a GPU, which would be idle with smaller batches."""
         return _GPU_BATCH if self.device.type == "cuda" else _BATCH
 
     @torch.no_grad()
@@ -97,8 +98,8 @@ class Extractor:
         """Returns features `[n, d]` in float64 on the CPU for images `[n, C, H, W]` in [-1, 1].
 
         Args:
-            images: on any device.
-            batch: images at once; None: `self.batch`.
+            images: images on any device.
+            batch: number of images in a batch; None: `self.batch`.
 
         Raises:
             ConfigError: the extractor does not return one vector per image, or returns values that are not finite.
@@ -113,10 +114,10 @@ class Extractor:
 
     @torch.no_grad()
     def vectors(self, images: Tensor) -> Tensor:
-        """Features `[b, d]` of one batch of images, as the extractor gives them and where it is.
+        """Returns features `[b, d]` of one batch of images, in the extractor's precision and on its device.
 
         Raises:
-            ConfigError, torch.OutOfMemoryError: as `features`.
+            ConfigError, torch.OutOfMemoryError: see `features`.
         """
         found = self._vectors(images)
         self._check_finite(found)

@@ -20,11 +20,12 @@ class Recipe:
     Args:
         build: makes an untrained detector, images `[b, C, H, W]` to logits `[b, classes]`.
         classes: number of classes.
-        steps: updates.
-        batch: images per update.
-        balanced: batches hold every class equally often (scarce classes are oversampled); else as they come.
-        augmentation: of every training image, real or synthetic: a key of `AUGMENTATIONS`; None: none.
-        lr: the peak of a one-cycle schedule of AdamW.
+        steps: number of updates.
+        batch: number of images per update.
+        balanced: whether batches hold every class equally often, by oversampling rare classes; otherwise classes are as
+            frequent as in the training images.
+        augmentation: augmentation of every training image, real or synthetic: a key of `AUGMENTATIONS`; None for none.
+        lr: maximum learning rate of AdamW in a one-cycle schedule.
         use: how synthetic images are used: `mixed`, `pretrained` or `annealed`; see `ScoringSettings.synthetic_use`.
     """
 
@@ -38,14 +39,19 @@ class Recipe:
     use: str = "mixed"
 
     def synthetic_fraction(self, mean: float, step: int) -> float:
-        """The fraction of synthetic images in the batch of a step, whose mean over all steps is `mean`.
+        """Returns the fraction of synthetic images in the batch of `step`.
 
-        Whichever the use, a training has the same number of updates and, but for rounding, of synthetic images.
+        The mean over all steps is `mean`. The number of updates and, up to rounding, the number of synthetic images
+        therefore do not depend on `use`.
+
+        Args:
+            mean: mean fraction over all steps, in [0, 1].
+            step: number of the update, from 0.
         """
         if self.use == "pretrained":
             return 1.0 if step < round(mean * self.steps) else 0.0
         if self.use == "annealed":
-            # Falls in a straight line: to 0 from at most 1, or from 1 to what the mean leaves.
+            # Linear. If the mean is at most 1/2 it ends at 0; otherwise it starts at 1.
             done = step / max(1, self.steps - 1)
             first = min(1.0, 2 * mean)
             last = max(0.0, 2 * mean - 1)

@@ -23,7 +23,7 @@ __all__ = ["CannotStackError", "train_stacked"]
 
 
 class CannotStackError(Exception):
-    """Why networks cannot be trained together; nothing has been changed."""
+    """Raised if networks cannot be trained together. The networks are unchanged."""
 
 
 def train_stacked(
@@ -35,14 +35,14 @@ def train_stacked(
     """Trains the networks in place, each as if it were alone.
 
     Args:
-        networks: s of them, of one architecture, in training mode and on the device of the images.
-        recipe: how each is trained.
-        batch_of: images `[s b, C, H, W]` and targets of each update, by its number.
-        losses: outputs `[s, b, ...]` and targets to the loss of each network, `[s]`.
+        networks: s networks of one architecture, in training mode and on the device of the images.
+        recipe: training recipe of each network.
+        batch_of: returns the images `[s b, C, H, W]` and targets of an update, by its number.
+        losses: maps outputs `[s, b, ...]` and targets to the loss of each network, `[s]`.
 
     Raises:
-        CannotStackError: the networks draw random numbers of their own, do what `torch.func.vmap` cannot, or do not fit
-            into memory together.
+        CannotStackError: the networks draw random numbers, use operations that `torch.func.vmap` does not support, or
+            do not fit into memory together.
     """
     try:
         stacked, buffers = stack_module_state(list(networks))

@@ -42,12 +42,13 @@ def labelled_metrics(sets: Sets, positive: int) -> dict[str, MetricValue]:
         sets: the images, with labels.
         positive: positive class for sensitivity, specificity and AUROC.
     """
-    a, b = sets.halves
-    for labels, what in ((sets.real.labels[a], "real"), (sets.real.labels[b], "real"), (sets.fake.labels, "fake")):
+    first, second = sets.halves
+    checked = (("real", sets.real.labels[first]), ("real", sets.real.labels[second]), ("fake", sets.fake.labels))
+    for what, labels in checked:
         if len(labels.unique()) < 2:
             return dict.fromkeys(LABELLED, sets.absent(f"the {what} images, or a half of them, are of one class only"))
     classes = int(torch.cat([sets.real.labels, sets.fake.labels]).max()) + 1
-    of_real = Probe.fit(sets.of_real[a], sets.real.labels[a], classes)
+    of_real = Probe.fit(sets.of_real[first], sets.real.labels[first], classes)
     of_fake = Probe.fit(sets.of_fake, sets.fake.labels, classes)
     judged = torch.from_numpy(of_real.probabilities(sets.of_fake))
     return {
@@ -62,7 +63,8 @@ def _of_classes(sets: Sets, judged: Tensor, metric: Metric) -> MetricValue:
     """Returns the mean over the fake images, with its interval over their patients."""
     hits = metric.compute(judged, sets.fake.labels)
     counts = (len(sets.halves[0]), len(judged))
-    if reason := too_few(Sample.of(hits, sets.fake)):
+    reason = too_few(Sample.of(hits, sets.fake))
+    if reason:
         return MetricValue(float(hits.mean()), None, None, *counts, sets.extractor, reason)
     # The interval of a fraction is computed as the interval of an accuracy. No class is positive, because a positive
     # class would need two patients.
@@ -84,32 +86,33 @@ def _of_probabilities(sets: Sets, judged: Tensor, metric: Metric) -> MetricValue
 
 def _transferred(sets: Sets, probe: Probe, positive: int, suffix: str) -> dict[str, MetricValue]:
     """Returns scores of a classifier, trained on other images, on the second half of the real images."""
-    rows = sets.halves[1]
-    learnt = sets.real.labels[sets.halves[0]] if suffix else sets.fake.labels
-    said = _said(probe.probabilities(sets.of_real[rows]), sets.real, rows, positive)
-    kind, counts = ("real", (len(rows), 0)) if suffix else ("fake", (len(rows), len(sets.fake)))
-    reason = f"trained on {len(learnt)} {kind} images, tested on {len(rows)} real ones"
-    found = {name: _judged(sets, said, name, counts, reason) for name in OF_ANSWERS}
+    training_half, rows = sets.halves
+    if suffix:
+        kind = "real"
+        training_labels = sets.real.labels[training_half]
+        counts = (len(rows), 0)
+    else:
+        kind = "fake"
+        training_labels = sets.fake.labels
+        counts = (len(rows), len(sets.fake))
+    probabilities = probe.probabilities(sets.of_real[rows])
+    labels = sets.real.labels[rows]
+    predictions = Predictions(probabilities[None], labels.numpy(), _patients(sets.real, rows), positive)
+    reason = f"trained on {len(training_labels)} {kind} images, tested on {len(rows)} real ones"
+    found = {name: _judged(sets, predictions, name, counts, reason) for name in OF_ANSWERS}
     about = {name: metric.about for name, metric in metrics_of("answers").items()}
     # Both sets have at least two classes, but if there are three, the positive class may be missing.
-    if not (learnt == positive).any():
-        none = sets.absent(f"none of the {len(learnt)} {kind} images trained on is of the positive class")
+    if not (training_labels == positive).any():
+        none = sets.absent(f"none of the {len(training_labels)} {kind} images trained on is of the positive class")
         found |= {name: none for name in OF_ANSWERS if about[name] != "all"}
-    if not (said.labels == positive).any():
+    if not (labels == positive).any():
         none = sets.absent(f"none of the {len(rows)} real images tested on is of the positive class")
         found |= {name: none for name in OF_ANSWERS if about[name] in {"positive", "both"}}
     return {name + suffix: value for name, value in found.items()}
 
 
-def _said(probabilities: NDArray[np.float64], images: ImageSet, rows: Tensor, positive: int) -> Predictions:
-    """Returns class probabilities `[n, classes]` for the given rows of the images as `Predictions`.
-
-    Each image of unknown patients counts as its own patient.
-    """
-    return Predictions(probabilities[None], images.labels[rows].numpy(), _patients(images, rows), positive)
-
-
 def _patients(images: ImageSet, rows: Tensor) -> list[str]:
+    """Returns the patients of the images in `rows`. Each image of unknown patients counts as its own patient."""
     patients = images.patients or range(len(images))
     return [str(patients[row]) for row in rows]
 
@@ -120,7 +123,8 @@ def _judged(sets: Sets, said: Predictions, metric: str, counts: tuple[int, int],
         value, low, high = interval(said, metric, seed=sets.seed)
     except UndefinedError as undefined:
         return sets.absent(undefined.what)
-    if few := too_few(Sample.of(sets.of_real, sets.real, sets.halves[1])):
+    few = too_few(Sample.of(sets.of_real, sets.real, sets.halves[1]))
+    if few:
         return MetricValue(value, None, None, *counts, sets.extractor, f"{reason}; {few}")
     return MetricValue(value, low, high, *counts, sets.extractor, reason)
 

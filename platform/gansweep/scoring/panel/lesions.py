@@ -28,8 +28,10 @@ NAMES = tuple(f"lesion_{name}{suffix}" for name in DISTANCES for suffix in ("", 
 MARGIN = 1.5
 SMALLEST = 8
 """Least side in pixels. Below it, an extractor sees only blurred squares."""
-LEAST = (8, 2)
-"""Least number of real and fake lesions: as many as the whole panel needs images."""
+LEAST_REAL = 8
+"""Minimum number of real lesions, which is also the minimum number of real images of the whole panel."""
+LEAST_FAKE = 2
+"""Minimum number of fake lesions, and of real lesions in each half."""
 
 
 def lesion_distances(sets: Sets, extractor: Extractor) -> dict[str, MetricValue]:
@@ -43,12 +45,13 @@ def lesion_distances(sets: Sets, extractor: Extractor) -> dict[str, MetricValue]
     if missing:
         return dict.fromkeys(NAMES, sets.absent(f"the {missing[0]} images have no masks"))
     side = lesion_side(sets.real)
-    (real, of_real), (fake, of_fake) = (lesion_crops(images, side) for images in (sets.real, sets.fake))
+    real, of_real = lesion_crops(sets.real, side)
+    fake, of_fake = lesion_crops(sets.fake, side)
     halves = [torch.isin(of_real, rows) for rows in sets.halves]
-    counts = (len(real), len(fake), *(int(half.sum()) for half in halves))
-    if counts[0] < LEAST[0] or counts[1] < LEAST[1] or min(counts[2:]) < LEAST[1]:
-        reason = f"{counts[0]} real and {counts[1]} fake images have a lesion in their mask"
-        return dict.fromkeys(NAMES, sets.absent(f"{reason}; {LEAST[0]} and {LEAST[1]} are needed"))
+    smaller_half = min(int(half.sum()) for half in halves)
+    if len(real) < LEAST_REAL or min(len(fake), smaller_half) < LEAST_FAKE:
+        reason = f"{len(real)} real and {len(fake)} fake images have a lesion in their mask"
+        return dict.fromkeys(NAMES, sets.absent(f"{reason}; {LEAST_REAL} and {LEAST_FAKE} are needed"))
     real_crops = Sample.of(extractor.features(real), sets.real, of_real)
     fake_crops = Sample.of(extractor.features(fake), sets.fake, of_fake)
     samples = Halved(real_crops, fake_crops, halves, sets.seed)
@@ -66,7 +69,9 @@ def lesion_side(real: ImageSet) -> int:
 
     It is 1.5 times the 95 % quantile of the sizes of the real images' largest lesions.
     """
-    spans = [max(box.stop - box.start for box in boxes) for _, boxes in _largest(real)]
+    spans = []
+    for _, (down, across) in _largest(real):
+        spans.append(max(down.stop - down.start, across.stop - across.start))
     side = round(MARGIN * float(np.quantile(spans, 0.95))) if spans else SMALLEST
     return min(max(side, SMALLEST), real.images.shape[-1])
 
@@ -88,16 +93,20 @@ def lesion_crops(images: ImageSet, side: int) -> tuple[Tensor, Tensor]:
     crops = []
     height, width = images.images.shape[-2:]
     for row, (down, across) in _largest(images):
-        top, left = (
-            min(max((box.start + box.stop - side) // 2, 0), length - side)
-            for box, length in ((down, height), (across, width))
-        )
+        top = _start_of_crop(down, side, height)
+        left = _start_of_crop(across, side, width)
         rows.append(row)
         crops.append(images.images[row, :, top : top + side, left : left + side])
     if not rows:
         return images.images[:0], torch.zeros(0, dtype=torch.int64)
     drawn = functional.interpolate(torch.stack(crops), (height, width), mode="bilinear", align_corners=False)
     return drawn, torch.tensor(rows)
+
+
+def _start_of_crop(box: slice, side: int, length: int) -> int:
+    """Returns where a crop of `side` pixels around the middle of `box` starts, inside an image of `length` pixels."""
+    centred: int = (box.start + box.stop - side) // 2
+    return min(max(centred, 0), length - side)
 
 
 def _largest(images: ImageSet) -> Iterator[tuple[int, tuple[slice, slice]]]:
@@ -108,5 +117,7 @@ def _largest(images: ImageSet) -> Iterator[tuple[int, tuple[slice, slice]]]:
     masks: NDArray[np.bool_] = images.masks[:, 0].numpy() > 0
     for row in np.flatnonzero(masks.any((1, 2))):
         parts, _ = ndimage.label(masks[row], structure=np.ones((3, 3)))
-        largest = int(np.bincount(parts.ravel())[1:].argmax()) + 1
-        yield int(row), ndimage.find_objects((parts == largest).astype(np.int8))[0]
+        sizes = np.bincount(parts.ravel())
+        largest = int(sizes[1:].argmax()) + 1  # label 0 is the background
+        (box,) = ndimage.find_objects((parts == largest).astype(np.int8))
+        yield int(row), box

@@ -128,9 +128,15 @@ def _check(real: ImageSet, fake: ImageSet, *, paired: bool) -> None:
 
 
 def _check_shape(real: ImageSet, what: str, fake: ImageSet) -> None:
-    shapes = ["x".join(str(n) for n in images.images.shape[1:]) for images in (real, fake)]
-    if shapes[0] != shapes[1]:
-        raise CohortError(f"{what} images are {shapes[0]}, fake ones {shapes[1]}", fix="make both of one size and kind")
+    if real.images.shape[1:] != fake.images.shape[1:]:
+        raise CohortError(
+            f"{what} images are {_shape_text(real)}, fake ones {_shape_text(fake)}",
+            fix="make both of one size and kind",
+        )
+
+
+def _shape_text(images: ImageSet) -> str:
+    return "x".join(str(length) for length in images.images.shape[1:])
 
 
 def _halves(real: ImageSet, seed: int) -> tuple[Tensor, Tensor]:
@@ -139,12 +145,17 @@ def _halves(real: ImageSet, seed: int) -> tuple[Tensor, Tensor]:
     rows_of: dict[str, list[int]] = {}
     for row, patient in enumerate(patients):
         rows_of.setdefault(patient, []).append(row)
-    order = torch.randperm(len(rows_of), generator=torch.Generator().manual_seed(seed))
-    groups = [list(rows_of.values())[i] for i in order.tolist()]
-    groups.sort(key=lambda rows: int(real.labels[rows[0]]))  # a stable sort keeps the random order within each class
-    if len(groups) < 2:
+    if len(rows_of) < 2:
         raise CohortError("the real images are of one patient", fix="at least two patients are needed")
-    first, second = ([row for rows in groups[start::2] for row in rows] for start in (0, 1))
+    by_patient = list(rows_of.values())
+    order = torch.randperm(len(by_patient), generator=torch.Generator().manual_seed(seed))
+    groups = [by_patient[place] for place in order.tolist()]
+    groups.sort(key=lambda rows: int(real.labels[rows[0]]))  # a stable sort keeps the random order within each class
+    first: list[int] = []
+    second: list[int] = []
+    for number, rows in enumerate(groups):
+        half = second if number % 2 else first
+        half += rows
     return torch.tensor(first), torch.tensor(second)
 
 

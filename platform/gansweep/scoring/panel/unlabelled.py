@@ -34,7 +34,8 @@ def _of_pairs(name: str, metric: Metric, sets: Sets) -> dict[str, MetricValue]:
 
 def _of_images(name: str, metric: Metric, sets: Sets) -> dict[str, MetricValue]:
     """Returns the mean over the fake images and the mean over the real images."""
-    fake, real = (Sample.of(metric.compute(images.images), images) for images in (sets.fake, sets.real))
+    fake = Sample.of(metric.compute(sets.fake.images), sets.fake)
+    real = Sample.of(metric.compute(sets.real.images), sets.real)
     return {name: mean_of(fake, sets, 0, len(fake)), f"{name}_real": mean_of(real, sets, len(real), 0)}
 
 

@@ -40,18 +40,21 @@ def arm_curves(arms: Sequence[Mapping[str, Tensor]], test: ImageSet, positive: i
     found: dict[str, dict[str, Any]] = {}
     for name in arms[0]:
         # One training is one generator: its prediction is the mean over its detectors.
-        said = torch.stack([training[name].double().mean(0) for training in arms]).numpy()
-        if np.isfinite(said).all():
-            found[name] = {"confusion": _confusion(said, labels), **_curve(said[..., positive], labels == positive)}
+        predictions = torch.stack([training[name].double().mean(0) for training in arms]).numpy()
+        if not np.isfinite(predictions).all():
+            continue
+        curve = _curve(predictions[..., positive], labels == positive)
+        found[name] = {"confusion": _confusion(predictions, labels), **curve}
     return found
 
 
-def _confusion(said: NDArray[np.float64], labels: NDArray[np.int64]) -> list[list[float]]:
-    classes = said.shape[-1]
+def _confusion(predictions: NDArray[np.float64], labels: NDArray[np.int64]) -> list[list[float]]:
+    classes = predictions.shape[-1]
     counts = np.zeros((classes, classes))
-    for predicted in said.argmax(-1):
+    for predicted in predictions.argmax(-1):
         np.add.at(counts, (labels, predicted), 1.0)
-    return [[float(count) for count in row] for row in counts / len(said)]
+    means: list[list[float]] = (counts / len(predictions)).tolist()
+    return means
 
 
 def _curve(scores: NDArray[np.float64], positive: NDArray[np.bool_]) -> dict[str, list[float]]:

@@ -81,11 +81,9 @@ def estimate(name: str, arm: Predictions, base: Predictions | None = None, *, se
         UndefinedError: exactly one patient has positive images or exactly one has negative images; fewer than two
             patients have images of a class that the metric uses; or probabilities are not finite.
     """
-    for one, whose in ((arm, "its"), (base, "the base's")):
-        # Checked here because the metric would not notice: argmax returns a class even for NaN.
-        if one is not None and not np.isfinite(one.probabilities).all():
-            what = f"{whose} detectors give probabilities that are not finite"
-            raise UndefinedError(what, fix="train them for fewer updates, or others")
+    _check_finite(arm, "its")
+    if base is not None:
+        _check_finite(base, "the base's")
     metric = METRICS[name]
     groups = _Patients(arm)
     about = [groups.fraction(images) for images in _about(metric, arm)]
@@ -99,25 +97,36 @@ def estimate(name: str, arm: Predictions, base: Predictions | None = None, *, se
 
     by_training = measured(np.ones((1, len(arm.labels))))[0]
     trainings = len(by_training)
-    parts = []
-    within = 0.0
+    parts = []  # independent variances with their degrees of freedom
+    within_trainings = 0.0  # variance over patients, averaged over the trainings
     for rows, weights in groups.resampled(REPLICATES, np.random.default_rng(seed)):
         found = measured(weights)
         found = found[np.isfinite(found).all(1)]  # a replicate of a mixed stratum may lack a class
         n = len(rows)
-        fraction = sum(part[rows].sum() for part in about)
-        least = (fraction / (n + 2)) ** 2 if base else 0.0
-        parts.append((max(found.mean(1).var(ddof=1) * n / (n - 1), least), n - 1))
-        within += found.var(0, ddof=1).mean() * n / (n - 1)
-    of_patients = variance = sum(part for part, _ in parts)
+        correction = n / (n - 1)
+        variance_of_stratum = found.mean(1).var(ddof=1) * correction
+        if base:
+            fraction = sum(part[rows].sum() for part in about)
+            variance_of_stratum = max(variance_of_stratum, (fraction / (n + 2)) ** 2)
+        parts.append((variance_of_stratum, n - 1))
+        within_trainings += found.var(0, ddof=1).mean() * correction
+    of_patients = sum(part for part, _ in parts)
+    variance = of_patients
     if trainings > 1:
         of_trainings = by_training.var(ddof=1) / trainings
-        both = max(0.0, (within - of_patients) / (trainings - 1))
+        both = max(0.0, (within_trainings - of_patients) / (trainings - 1))
         variance = max(of_patients + of_trainings - both, of_patients, of_trainings)
         parts.append((of_trainings, trainings - 1))
     patients = _effective(about)
     freedom = _freedom(variance, parts, patients - 1)
     return Estimate(float(by_training.mean()), float(variance), freedom, patients)
+
+
+def _check_finite(predictions: Predictions, whose: str) -> None:
+    """Rejects probabilities that are not finite. Metrics would not notice: argmax returns a class even for NaN."""
+    if not np.isfinite(predictions.probabilities).all():
+        what = f"{whose} detectors give probabilities that are not finite"
+        raise UndefinedError(what, fix="train them for fewer updates, or others")
 
 
 def _freedom(variance: float, parts: Sequence[tuple[float, int]], otherwise: int) -> float:
@@ -143,12 +152,11 @@ class _Patients:
         names, self.of_image = np.unique(np.asarray(predictions.patients), return_inverse=True)
         self.number = len(names)
         positive = predictions.labels == predictions.positive
-        has = [self.fraction(images) > 0 for images in (positive, ~positive)]
-        self.sides = [int(side.sum()) for side in has]  # patients with a positive image, and with a negative image
-        kinds = 2 * has[0] + has[1]
-        groupings = ([np.flatnonzero(np.isin(kinds, kind)) for kind in grouping] for grouping in _GROUPINGS)
-        filled = ([rows for rows in grouping if len(rows)] for grouping in groupings)
-        self.strata = next((strata for strata in filled if all(len(rows) > 1 for rows in strata)), [])
+        has_positive = self.fraction(positive) > 0
+        has_negative = self.fraction(~positive) > 0
+        # Numbers of patients with a positive image, and with a negative image.
+        self.sides = [int(has_positive.sum()), int(has_negative.sum())]
+        self.strata = _strata(_POSITIVE * has_positive + _NEGATIVE * has_negative)
 
     def fraction(self, images: Bools) -> Floats:
         """Returns the fraction of the given images that each patient has, `[patients]`."""
@@ -174,6 +182,20 @@ _GROUPINGS = (
     ((_POSITIVE, _BOTH, _NEGATIVE),),
 )
 """Possible strata, finest first. A stratum needs more than one patient to have a variance."""
+
+
+def _strata(kinds: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Returns the patients of each stratum, in the finest grouping in which every stratum has at least two.
+
+    Args:
+        kinds: `_POSITIVE`, `_NEGATIVE` or `_BOTH` for each patient.
+    """
+    for grouping in _GROUPINGS:
+        strata = [np.flatnonzero(np.isin(kinds, members)) for members in grouping]
+        filled = [patients for patients in strata if len(patients)]
+        if all(len(patients) > 1 for patients in filled):
+            return filled
+    return []
 
 
 def _about(metric: Metric, predictions: Predictions) -> list[Bools]:

@@ -1,4 +1,4 @@
-"""What a change is worth, by trainings of both kinds that share their seeds."""
+"""Effect of a change of a configuration, from trainings with and without it that share their seeds."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Worth:
     Args:
         difference: mean of one minus other.
         low, high: 95 % interval (Student's, paired over seeds).
-        p: two-sided, of no difference.
-        pairs: seeds with both.
+        p: two-sided p-value of no difference.
+        pairs: number of seeds with both values.
     """
 
     difference: float
@@ -35,7 +35,7 @@ class Worth:
 
 
 def worth(one: Sequence[float], other: Sequence[float]) -> Worth | None:
-    """The mean of one minus other, seed by seed; None with fewer than two pairs of finite values."""
+    """Returns the mean of one minus other, paired by seed; None if fewer than two pairs have finite values."""
     differences = np.asarray(one, dtype=float) - np.asarray(other, dtype=float)
     differences = differences[np.isfinite(differences)]
     count = len(differences)
@@ -51,6 +51,9 @@ def worth(one: Sequence[float], other: Sequence[float]) -> Worth | None:
 
 
 def corrected(found: Mapping[str, Worth]) -> dict[str, Worth]:
-    """The same with p-values that hold for all of them together (Holm 1979)."""
-    p_values = holm([one.p for one in found.values()])
-    return {name: replace(one, p=p) for (name, one), p in zip(found.items(), p_values, strict=True)}
+    """Returns the differences with p-values that are corrected for all of them together (Holm 1979)."""
+    p_values = holm([difference.p for difference in found.values()])
+    corrected_by_name = {}
+    for name, p in zip(found, p_values, strict=True):
+        corrected_by_name[name] = replace(found[name], p=p)
+    return corrected_by_name

@@ -85,11 +85,17 @@ def reliability(scores: Floats) -> Reliability:
     if between == 0 and within == 0:
         return Reliability(float("nan"), float("nan"), float("nan"))
     ratio = between / within if within > 0 else np.inf
-    freedom = cohorts * (configurations - 1), cohorts * configurations * (seeds - 1)
+    freedom_between = cohorts * (configurations - 1)
+    freedom_within = cohorts * configurations * (seeds - 1)
     tail = (1 + LEVEL) / 2
-    ratios = (ratio, ratio / stats.f.ppf(tail, *freedom), ratio * stats.f.ppf(tail, *freedom[::-1]))
-    value, low, high = (1.0 if np.isinf(one) else float((one - 1) / (one + seeds - 1)) for one in ratios)
-    return Reliability(value, low, high)
+    lowest = ratio / stats.f.ppf(tail, freedom_between, freedom_within)
+    highest = ratio * stats.f.ppf(tail, freedom_within, freedom_between)
+    return Reliability(_correlation(ratio, seeds), _correlation(lowest, seeds), _correlation(highest, seeds))
+
+
+def _correlation(ratio: float, seeds: int) -> float:
+    """Returns the intraclass correlation for a ratio of mean squares between and within configurations."""
+    return 1.0 if np.isinf(ratio) else float((ratio - 1) / (ratio + seeds - 1))
 
 
 def components(scores: Floats) -> Components:

@@ -94,14 +94,18 @@ def jackknifed(
     interval with fewer than four patients in a sample, or if the value of a half is not finite.
     """
     value = compute(real.values, fake.values)
-    if reason := too_few(real, fake):
+    reason = too_few(real, fake)
+    if reason:
         return Resampled(value, None, None, reason)
     generator = torch.Generator().manual_seed(seed)
     values = [compute(real.half(generator), fake.half(generator)) for _ in range(HALVES)]
     error = float(torch.tensor(values, dtype=torch.float64).std())
     if not math.isfinite(error):
         return Resampled(value, None, None, "no interval: half-samples have no finite value")
-    return Resampled(value, max(float(bounds[0]), value - 1.96 * error), min(float(bounds[1]), value + 1.96 * error))
+    least, most = bounds
+    low = max(float(least), value - 1.96 * error)
+    high = min(float(most), value + 1.96 * error)
+    return Resampled(value, low, high)
 
 
 def ratio(over: Sample, under: Tensor, seed: int) -> Resampled:
@@ -113,9 +117,11 @@ def ratio(over: Sample, under: Tensor, seed: int) -> Resampled:
     from scipy import stats
 
     whose = over.owners.unique(return_inverse=True)[1].numpy()
-    sums, counts = (np.bincount(whose, x.double().numpy()) for x in (over.values, under))
+    sums = np.bincount(whose, over.values.double().numpy())
+    counts = np.bincount(whose, under.double().numpy())
     value = float(sums.sum() / counts.sum())
-    if reason := too_few(over):
+    reason = too_few(over)
+    if reason:
         return Resampled(value, None, None, reason)
     if np.allclose(sums, value * counts, rtol=1e-12, atol=0):  # all patients are equal, and BCa divides by their spread
         return Resampled(value, value, value)

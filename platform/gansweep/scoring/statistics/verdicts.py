@@ -117,12 +117,14 @@ def compare_arms(
     seed: int = 0,
 ) -> dict[str, Comparison]:
     """Compares pairs of (base, arm). P-values and verdicts are corrected for all pairs together (Holm 1979)."""
-    found = {name: compare(*pair, metric, confidence=confidence, seed=seed) for name, pair in claims.items()}
-    corrected = holm([comparison.p for comparison in found.values()])
-    return {
-        name: replace(comparison, p=p, verdict=_verdict(metric, comparison.difference, p, confidence))
-        for (name, comparison), p in zip(found.items(), corrected, strict=True)
-    }
+    found: dict[str, Comparison] = {}
+    for name, (base, arm) in claims.items():
+        found[name] = compare(base, arm, metric, confidence=confidence, seed=seed)
+    p_values = holm([comparison.p for comparison in found.values()])
+    for name, p in zip(claims, p_values, strict=True):
+        verdict = _verdict(metric, found[name].difference, p, confidence)
+        found[name] = replace(found[name], p=p, verdict=verdict)
+    return found
 
 
 def wilson(successes: int, n: int, *, confidence: float = 0.95) -> tuple[float, float]:
