@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING
 
+import pytest
 from optuna.trial import TrialState
 from sqlalchemy import text
+
+from gansweep.errors import StoreError
 
 if TYPE_CHECKING:
     from gansweep.store.store import Store
@@ -56,3 +61,15 @@ def test_a_driver_that_is_killed_loses_nothing_that_it_told(store: Store) -> Non
         assert len(trials) > begun
         assert [trials[number].state for number in told] == [TrialState.COMPLETE] * len(told)
         assert all(trials[number].values == [trials[number].params["lr"]] * 2 for number in told)
+
+
+@pytest.mark.parametrize("schema", ["v99.0.0.a", "v0.9.0.a"])
+def test_a_study_of_another_version_of_optuna_is_told_in_one_line(store: Store, schema: str) -> None:
+    store.create_study()
+    with closing(sqlite3.connect(store.study_path)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", [schema])
+        connection.commit()
+    with pytest.raises(
+        StoreError, match=r"studies.db is from another version of Optuna; install that version, or move"
+    ):
+        store.load_study()

@@ -12,11 +12,13 @@ from gansweep.errors import ConfigError
 from gansweep.store.schema import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     import pyarrow as pa
 
-__all__ = ["FILE", "report_faults", "trial_faults"]
+    from gansweep.store.filesystem import FileEntry
+
+__all__ = ["FILE", "report_faults", "some_of", "trial_faults", "trials_of"]
 
 FILE = "__filename"
 """Column with the name of each row's file: pyarrow's name for it."""
@@ -85,3 +87,18 @@ def _config_fault(text: str | None) -> str:
     except ValueError:
         return "its configuration is not JSON"
     return ""
+
+
+def trials_of(entries: Iterable[FileEntry]) -> set[str]:
+    """Returns the trials of row or report files."""
+    found = set()
+    for entry in entries:
+        prefix, marker, rest = entry.name.partition("trial-")
+        if marker and not prefix:
+            found.add(rest.partition(".")[0])
+    return found
+
+
+def some_of(names: Sequence[str]) -> str:
+    """Returns the first names as a text."""
+    return ", ".join(names[:5]) + ", ..." * (len(names) > 5)

@@ -293,19 +293,19 @@ class Store:
         Raises:
             StoreError: names the damaged files, or the trials without a row.
         """
+        from gansweep.store.faults import some_of, trials_of
+
         damaged = self._trials.damaged + self._reports.damaged
         # Reports first: a trial that begins meanwhile has its row before its first report.
-        reported = {_trial_of(entry) for entry in self._files.list("reports", ".parquet")} - {""}
-        without = sorted(reported - {_trial_of(entry) for entry in self._files.list("trials", ".parquet")})
-        if without and not damaged:
-            shown = ", ".join(without[:5]) + ", ..." * (len(without) > 5)
-            what = f"trials/ has no row of {shown}, which have reports"
-            raise StoreError(what, where=self.label, fix="put back a copy, or continue the sweep with --resume")
+        reported = trials_of(self._files.list("reports", ".parquet"))
+        without = sorted(reported - trials_of(self._files.list("trials", ".parquet")))
         if damaged:
-            count = f"{len(damaged)} damaged file{'s' * (len(damaged) > 1)}"
-            shown = ", ".join(damaged[:5]) + ", ..." * (len(damaged) > 5)
-            what = f"left out {count}: {shown}"
-            raise StoreError(what, where=self.label, fix="put back a copy, or continue the sweep with --resume")
+            what = f"left out {len(damaged)} damaged file{'s' * (len(damaged) > 1)}: {some_of(damaged)}"
+        elif without:
+            what = f"trials/ has no row of {some_of(without)}, which have reports"
+        else:
+            return
+        raise StoreError(what, where=self.label, fix="put back a copy, or continue the sweep with --resume")
 
     def config(self, trial_id: str) -> TrialConfig:
         """Returns the configuration of a trial.
@@ -419,9 +419,3 @@ class Store:
     def list(self, rel: str) -> tuple[FileEntry, ...]:
         """Lists the files directly in the folder `rel`, by name."""
         return self._files.list(rel)
-
-
-def _trial_of(entry: FileEntry) -> str:
-    """Returns the trial of a row or report file; empty if the file is another."""
-    prefix, _, rest = entry.name.partition("trial-")
-    return "" if prefix else rest.partition(".")[0]

@@ -89,8 +89,12 @@ class StudyFile:
         """Returns Optuna's storage for the working copy. Creates the file if it is missing.
 
         Existing readers see the content of a later `fetch`.
+
+        Raises:
+            StoreError: the file has the schema of another version of Optuna.
         """
         import optuna
+        from alembic.util.exc import CommandError
         from sqlalchemy import URL, NullPool, event
 
         url = URL.create("sqlite", database=str(self.path)).render_as_string()
@@ -100,7 +104,14 @@ class StudyFile:
             # A fetched mirror replaces the working copy. A connection that stays open would keep reading the deleted
             # file.
             options["poolclass"] = NullPool
-        storage = optuna.storages.RDBStorage(url, engine_kwargs=options)
+        try:
+            storage = optuna.storages.RDBStorage(url, engine_kwargs=options)
+        except (RuntimeError, CommandError):
+            raise StoreError(
+                f"{_NAME} is from another version of Optuna",
+                where=self._files.label,
+                fix=f"install that version, or move the file away: {_RESUME}",
+            ) from None
         event.listen(storage.engine, "connect", _without_waiting)
         storage.engine.dispose()  # the connections that it has opened so far wait for the disk
         return storage

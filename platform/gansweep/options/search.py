@@ -1,9 +1,4 @@
-"""The options of the commands. The command line, submitted jobs, `sweep.json` and the library share these models.
-
-Each field is an option under its own name (`wait_for_nodes` is `--wait-for-nodes`), with its description as the help.
-A new field needs no further code: it reaches the command line, submitted jobs, the library and `sweep.json`. The help
-lists a command's own options first, then those that it shares with others through a base model.
-"""
+"""Options of the commands that search and retrain, and the options that other commands share with them."""
 
 from __future__ import annotations
 
@@ -16,25 +11,17 @@ from gansweep.command_line import resolve_reference
 from gansweep.config import Frozen, SamplerName, SchedulerName
 
 __all__ = [
+    "LARGEST_SEED",
     "AblateOptions",
-    "AnswerOptions",
-    "Attribution",
     "CheckpointOptions",
-    "ConfirmOptions",
-    "ConfirmSettings",
-    "GenerateOptions",
-    "JobOptions",
+    "FixedSettings",
     "Placement",
-    "ReaderStudyOptions",
     "RepeatOptions",
     "ReplayOptions",
     "RetrainingOptions",
-    "ScoreOptions",
     "SweepOptions",
-    "TrainOptions",
     "TrainingOptions",
 ]
-
 
 LARGEST_SEED = 2**31 - 1
 """NumPy's generators take seeds of 32 bits, and the numbers of trials and repeats are added to a seed."""
@@ -278,152 +265,3 @@ class AblateOptions(RetrainingOptions):
     repeats: int = Field(3, ge=2, description="Fresh trainings of the leader and of each variant.")
     # Away from the seeds of `confirm` (from 10 000) and `repeat` (from 20 000).
     seed: int = Field(30_000, ge=0, le=LARGEST_SEED, description="First of the fresh seeds.")
-
-
-class ConfirmSettings(Frozen):
-    """How much evidence `confirm` gathers."""
-
-    leaders: int = Field(1, ge=1, description="Number of trials, best first.")
-    gan_seeds: int = Field(3, ge=1, description="Fresh trainings of each. A verdict needs their spread.")
-    detector_seeds: int = Field(3, ge=1, description="Detectors per training and arm.")
-    ratios: tuple[float, ...] = Field(
-        (0.25, 0.5, 1.0),
-        description="Synthetic images per real image, with one arm per ratio. The leader's own ratio is added.",
-        json_schema_extra={"metavar": "R,R,..."},
-    )
-    rivals: tuple[Literal["mixup", "cutmix", "elastic", "intensity", "paste", "blend"], ...] = Field(
-        ("mixup", "cutmix", "elastic", "intensity", "paste", "blend"),
-        description="Augmentations that synthetic images must beat, or none. paste and blend need masks.",
-        json_schema_extra={"metavar": "NAME,NAME,..."},
-    )
-    pool: bool = Field(False, description="Also add arms with the images of all leaders together.")
-    samples: int = Field(512, ge=2, description="Images drawn from each generator; of pooled ones in all.")
-    seed: int = Field(10_000, ge=0, le=LARGEST_SEED, description="First of the fresh seeds.")
-
-    @field_validator("ratios")
-    @classmethod
-    def _in_range(cls, ratios: tuple[float, ...]) -> tuple[float, ...]:
-        # The range of TrialConfig.synthetic_ratio, less 0: an arm with no synthetic image is the base itself.
-        if not ratios or not all(0.0 < ratio <= 8.0 for ratio in ratios):
-            raise ValueError("each ratio must be above 0 and at most 8")
-        return ratios
-
-    @field_validator("rivals", mode="before")
-    @classmethod
-    def _none_or_names(cls, rivals: Any) -> Any:
-        return () if tuple(rivals) == ("none",) else rivals
-
-
-class ConfirmOptions(ConfirmSettings, RetrainingOptions):
-    """How leaders are confirmed: the options of `gansweep confirm` and `gansweep.confirm`."""
-
-    workers_per_trial: int = Field(1, ge=1, description="Ray Train workers per training.")
-    gpus_per_worker: float = Field(0.0, ge=0.0, description="GPUs per worker; with 0.5, two trials share one.")
-    reason: str = Field("", description="Reason for opening the test patients again.")
-
-    def evidence(self) -> ConfirmSettings:
-        """Returns the part that decides how much evidence there is."""
-        return ConfirmSettings(**{name: getattr(self, name) for name in ConfirmSettings.model_fields})
-
-
-class AnswerOptions(CheckpointOptions):
-    """How `answer` searches and confirms: the options of `gansweep answer` and `gansweep.answer`."""
-
-    storage: str = Field(
-        "runs", description="Folder or s3://bucket/path for the sweep.", json_schema_extra={"metavar": "URI"}
-    )
-    name: str = Field("", description="Name of the sweep; default: that of the cohort's folder.")
-    space: str | None = Field(
-        None,
-        description="Search space; default: lesion_painter if there are masks, otherwise fahr_ct.",
-        json_schema_extra={"metavar": "SPACE"},
-    )
-    time_budget: str = Field("7h", description="Time for this call: 7h, 90m.", json_schema_extra={"metavar": "TIME"})
-    trials: int = Field(50, ge=1, description="Maximum number of trials. The time may end the search earlier.")
-    leaders: int = Field(2, ge=1, description="Configurations to retrain and score on validation patients.")
-    repeats: int = Field(2, ge=2, description="Fresh trainings of each of these.")
-    gan_seeds: int = Field(3, ge=3, description="Fresh trainings of the leader for the verdict.")
-    detector_seeds: int = Field(3, ge=1, description="Detectors per training and arm for the verdict.")
-    workers_per_trial: int = Field(1, ge=1, description="Ray Train workers per training.")
-    gpus_per_worker: float = Field(0.0, ge=0.0, description="GPUs per worker; with 0.5, two trials share one.")
-    settings: FixedSettings = Field(default_factory=dict, alias="set")
-    seed: int = Field(0, ge=0, le=LARGEST_SEED, description="Seed of every random choice.")
-    even_if_hopeless: bool = Field(False, description="Search even if there are too few patients to show an effect.")
-
-
-class Attribution(Frozen):
-    """Author of an exported generator, for its model card and its bundle."""
-
-    author: str = Field("", description="Author, for the model card and the bundle.")
-    licence: str = Field("", description="Licence of the generator.")
-    contact: str = Field("", description="Contact for questions.")
-
-
-class GenerateOptions(Frozen):
-    """Which images a generator draws: the options of `gansweep generate` and `gansweep.generate`."""
-
-    format: Literal["dicom", "nifti", "png", "npy"] = Field(
-        "png", description="File format. PNG has the window only; the others have HU."
-    )
-    label: str | None = Field(
-        None, description="Class of the images; default: each in turn.", json_schema_extra={"metavar": "L"}
-    )
-    seed: int = Field(0, ge=0, le=LARGEST_SEED, description="Seed of every random choice.")
-    cohort: Path | None = Field(
-        None, description="Real images, for families that start from them.", json_schema_extra={"metavar": "DIR"}
-    )
-
-
-class TrainOptions(Attribution, CheckpointOptions):
-    """How a production training runs: the options of `gansweep train` and `gansweep.train`."""
-
-    workers: int = Field(1, ge=1, description="Number of workers that share every batch.")
-    gpus_per_worker: float = Field(0.0, ge=0.0, description="GPUs per worker; with 0.5, two trials share one.")
-    cpus_per_worker: float = Field(1.0, ge=0.1, description="CPU cores per worker.")
-    reports: int = Field(20, ge=1, description="Number of progress reports, each with a checkpoint.")
-    allow_memorised: bool = Field(
-        False, description="Export a generator that copies training patients. Its card says so."
-    )
-
-
-class ScoreOptions(Frozen):
-    """How two sets of images are compared: the options of `gansweep score` and `gansweep.score`."""
-
-    features: Path | None = Field(
-        None,
-        description="TorchScript feature extractor; default: an encoder trained on REAL.",
-        json_schema_extra={"metavar": "FILE.pt"},
-    )
-    lpips: Path | None = Field(
-        None, description="LPIPS weights, with --paired.", json_schema_extra={"metavar": "FILE.pt"}
-    )
-    paired: bool = Field(False, description="Image i of FAKE was made for image i of REAL (test images left out).")
-    training: Path | None = Field(
-        None,
-        description="Training images of FAKE's generator, to test for memorisation; default: REAL's training patients.",
-        json_schema_extra={"metavar": "DIR"},
-    )
-    size: int = Field(64, description="Size in pixels if REAL is a folder. A cohort has its own.")
-    seed: int = Field(0, ge=0, le=LARGEST_SEED, description="Seed of every random choice.")
-
-
-class JobOptions(Frozen):
-    """Where a job of `gansweep submit` runs, and whether the command waits for it."""
-
-    address: str | None = Field(
-        None, description="URL of the cluster's dashboard: http://127.0.0.1:8265.", json_schema_extra={"metavar": "URL"}
-    )
-    wait: bool = Field(True, description="Stream the job's log and return its exit status.")
-
-
-class ReaderStudyOptions(Frozen):
-    """Which images readers are shown: the options of `gansweep reader-study`."""
-
-    images: int = Field(60, ge=4, description="Total number of images, half of them real.")
-    split: Literal["val", "train"] = Field("val", description="Patients of a cohort whose images are shown.")
-    size: int = Field(64, ge=8, description="Size in pixels if REAL is a folder. A cohort has its own.")
-    seed: int | None = Field(
-        None,
-        ge=0,
-        description="Seed of the choice and order; default: a new one each time, because a known seed reveals the key.",
-    )
