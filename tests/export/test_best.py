@@ -41,6 +41,7 @@ CONFIRMED = {
         {
             "trial_id": "0001",
             "config": {"family": "dcgan"},
+            "arms": {},
             "absent": {},
             "comparisons": {
                 "real + 0.5 synthetic": {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,8 +91,9 @@ def export_best(
         store.write_bytes(memorisation_path(name), found.model_dump_json(indent=2).encode())
 
     gate = MemorisationGate.of(
-        images, config, scoring, trainables, cache or cache_folder(), keep=keep, allow=allow_memorised, note=note
+        images, config, scoring, trainables, cache or cache_folder(), keep=keep, allow=allow_memorised
     )
+    gate = replace(gate, note=note)
     with new_folder(Path(out), "export") as draft:
         origin = _origin(row, config, images, scoring)
         trained = Trained(config, state, images, evidence, scoring, origin, attribution or Attribution())

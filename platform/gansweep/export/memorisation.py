@@ -69,7 +69,6 @@ class MemorisationGate:
         *,
         keep: Callable[[bytes], str],
         allow: bool,
-        note: Callable[[MemorisationEvidence], None] | None = None,
     ) -> MemorisationGate:
         """Creates a gate with the feature extractor of the scores.
 
@@ -81,7 +80,6 @@ class MemorisationGate:
             cache: folder of the encoder. If it is missing, training reproduces the same encoder.
             keep: see the class.
             allow: see the class.
-            note: see the class.
         """
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -89,7 +87,7 @@ class MemorisationGate:
             maker = ReferenceMaker(cohort, scoring, trainables, cache, device)
             return maker.extractor(config.data, train, World.current(device))
 
-        return cls(extractor, keep, allow, note)
+        return cls(extractor, keep, allow)
 
     def passed(self, generator: LoadedGenerator, cohort: Cohort) -> MemorisationEvidence:
         """Draws samples and compares them with training and validation patients.
