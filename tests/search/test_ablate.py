@@ -165,7 +165,8 @@ def test_what_is_missing_is_trained_and_kept(store: Store, experiment: Experimen
     config = LEADER.derive({"seed": 30_000, "lr_d": PAPER.lr_d})
     store.delete(_place(config))
     store.write_bytes(_place(LEADER.derive({"seed": 30_001})), b"cut sh")
-    options = AblateOptions(repeats=2, choices=("lr_d",))
+    # One group of two workers starts sooner than two groups of one.
+    options = AblateOptions(repeats=2, choices=("lr_d",), workers_per_trial=2)
     with ray_cluster():
         result = ablate(store, experiment.trainables, options, cache=tmp_path / "cache")
     kept = json.loads(store.read_bytes(_place(config)))

@@ -29,7 +29,10 @@ def test_the_test_patients_are_opened_once_and_on_record(
     cohort_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     experiment = load_space(f"{SPACE}:tiny").with_settings({"family": "dcgan"})
-    options = ConfirmOptions(gan_seeds=3, detector_seeds=1, ratios=(0.5,), rivals=("mixup", "blend"), samples=32)
+    # One group of two workers starts sooner than two groups of one.
+    options = ConfirmOptions(
+        gan_seeds=3, detector_seeds=1, ratios=(0.5,), rivals=("mixup", "blend"), samples=32, workers_per_trial=2
+    )
     with ray_cluster():
         store = sweep(experiment, sweep_options(cohort=cohort_path, storage=str(tmp_path)))
         arguments = {"cache": tmp_path / "cache", "options": options}

@@ -10,6 +10,7 @@ import pytest
 
 from gansweep.cli import main
 from gansweep.cohort.dataset import Cohort
+from gansweep.config import Objective
 from gansweep.files import sha256_of
 from gansweep.store.schema import CohortReference, SweepInfo
 from gansweep.store.store import Store
@@ -41,7 +42,7 @@ def swept(cohort_path: Path, tmp_path: Path) -> Store:
         cohort=CohortReference(
             path=str(cohort_path), content_hash=sound.content_hash, classes=sound.info.classes, patients={}, images={}
         ),
-        objectives=(),
+        objectives=(Objective(name="fid", direction="minimize"),),
         created=datetime(2026, 1, 2, tzinfo=UTC),
     )
     return Store.create(str(tmp_path / "runs"), "s", info)
