@@ -1,6 +1,8 @@
 import time
 
 import pytest
+import ray
+from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
 
 from gansweep.errors import ClusterError
 from gansweep.search.cluster import (
@@ -130,3 +132,16 @@ def test_what_was_asked_of_the_autoscaler_is_withdrawn(ends: str, monkeypatch: p
     else:
         assert grown(Footprint(2), 2, wait_s=0.3) == nodes()
     assert asked == [[{"CPU": 1.0}] * 4, []]
+
+
+@pytest.mark.ray(shared=True)
+def test_what_a_block_reserved_is_returned_and_nothing_else() -> None:
+    with ray_cluster():
+        of_another = placement_group([{"CPU": 0.5}])
+        with ray_cluster():
+            left_behind = placement_group([{"CPU": 0.5}])
+            ray.get([of_another.ready(), left_behind.ready()])
+        states = {name: group["state"] for name, group in placement_group_table().items()}
+        assert states[left_behind.id.hex()] == "REMOVED"
+        assert states[of_another.id.hex()] == "CREATED"
+        remove_placement_group(of_another)

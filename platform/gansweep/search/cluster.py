@@ -15,7 +15,7 @@ from gansweep.search.connection import cluster_is_up, connect
 from gansweep.search.interrupts import ending_like_interrupts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from gansweep.options import Placement
 
@@ -281,7 +281,7 @@ def ray_cluster() -> Iterator[list[dict[str, float]]]:
     """Provides a Ray cluster, as the resources of its nodes.
 
     It uses the cluster already connected to, else one found by Ray's own rules, else this machine. Inside the context,
-    SIGTERM and SIGHUP act like Ctrl-C.
+    SIGTERM and SIGHUP act like Ctrl-C. Afterwards, nothing that the block reserved on the cluster is left.
 
     Raises:
         ClusterError: the cluster does not respond, or none can be started here.
@@ -299,10 +299,32 @@ def ray_cluster() -> Iterator[list[dict[str, float]]]:
     if ours:
         log.info("starting Ray, or joining the cluster that it finds")
         connect()
+    reserved = set() if ours else _placement_groups()
     try:
         # Installed after connecting, because Ray installs its own SIGTERM handler when it connects.
         with ending_like_interrupts():
             yield node_resources()
     finally:
         if ours:
-            ray.shutdown()
+            ray.shutdown()  # with the job, Ray frees all that it reserved
+        else:
+            _remove_placement_groups(_placement_groups() - reserved)
+
+
+def _remove_placement_groups(names: Iterable[str]) -> None:
+    """Removes placement groups. Ray Train forgets one if its controller is ended while it starts workers."""
+    import ray
+    from ray.util.placement_group import PlacementGroup, remove_placement_group
+
+    for name in names:
+        remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(name))))
+
+
+def _placement_groups() -> set[str]:
+    """Returns the ids of this job's placement groups that were not removed. An id ends with that of its job."""
+    import ray
+    from ray.util.placement_group import placement_group_table
+
+    job = ray.get_runtime_context().get_job_id()
+    groups = placement_group_table()
+    return {name for name, group in groups.items() if name.endswith(job) and group["state"] != "REMOVED"}
