@@ -1,4 +1,4 @@
-"""Atomic writes of local files and folders, and file hashes."""
+"""Atomic writes of local files and folders, file hashes, and the modules imported from a folder."""
 
 from __future__ import annotations
 
@@ -6,14 +6,27 @@ import hashlib
 import os
 import secrets
 import shutil
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gansweep.errors import CohortError
 
-__all__ = ["ProgressCallback", "cache_folder", "new_folder", "sha256_of", "temporary_name", "write_atomically"]
+if TYPE_CHECKING:
+    from types import ModuleType
+
+__all__ = [
+    "ProgressCallback",
+    "cache_folder",
+    "modules_in",
+    "new_folder",
+    "sha256_of",
+    "temporary_name",
+    "write_atomically",
+]
 
 ProgressCallback = Callable[[str, int, int], None]
 """Called with (what is being done, number done, total number)."""
@@ -29,6 +42,17 @@ def cache_folder() -> Path:
     """Where this machine keeps from run to run what can be computed again: encoders, features, baselines."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "gansweep"
+
+
+def modules_in(folder: Path) -> list[ModuleType]:
+    """Returns the modules that were imported from files directly in `folder`."""
+    imported: dict[Path, list[ModuleType]] = {}
+    for module in list(sys.modules.values()):
+        if file := getattr(module, "__file__", None):
+            imported.setdefault(Path(file).parent, []).append(module)
+    # Thousands of modules stand in hundreds of folders, and resolving a path is slow.
+    here = folder.resolve()
+    return [module for parent, modules in imported.items() if parent.resolve() == here for module in modules]
 
 
 def write_atomically(path: Path, data: bytes) -> None:

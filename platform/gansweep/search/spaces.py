@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from gansweep.config import first_fault
 from gansweep.errors import ConfigError, GansweepError, unknown_name
 from gansweep.experiment import Experiment
-from gansweep.files import sha256_of
+from gansweep.files import modules_in, sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -180,12 +180,6 @@ def _user_module(path: Path, reference: str) -> ModuleType:
         sys.path.remove(folder)
     from ray import cloudpickle
 
-    for loaded in (module, *_siblings(folder)):
+    for loaded in (module, *modules_in(path.parent)):
         cloudpickle.register_pickle_by_value(loaded)
     return module
-
-
-def _siblings(folder: str) -> list[ModuleType]:
-    """Returns the modules that were imported from files directly in `folder`."""
-    found = ((loaded, getattr(loaded, "__file__", None)) for loaded in list(sys.modules.values()))
-    return [loaded for loaded, file in found if file and str(Path(file).resolve().parent) == folder]

@@ -6,13 +6,12 @@ import importlib.metadata
 import os
 import platform
 import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gansweep._version import __version__
-from gansweep.files import sha256_of
+from gansweep.files import modules_in, sha256_of
 from gansweep.store.columns import config_columns
 from gansweep.store.schema import CohortReference, SweepInfo
 from gansweep.store.study_database import place_of
@@ -151,12 +150,8 @@ def _space_imports(space: str) -> dict[str, str]:
     if not path.is_file():
         return {}
     own = path.resolve()
-    digests = {}
-    for module in tuple(sys.modules.values()):
-        file = Path(getattr(module, "__file__", None) or "")
-        if file.is_file() and file.resolve().parent == own.parent and file.resolve() != own:
-            digests[file.name] = sha256_of(file)
-    return dict(sorted(digests.items()))
+    imported = [Path(str(module.__file__)) for module in modules_in(own.parent)]
+    return {file.name: sha256_of(file) for file in sorted(imported) if file.is_file() and file.name != own.name}
 
 
 def _reference(cohort: Cohort) -> CohortReference:

@@ -95,26 +95,23 @@ class StudyFile:
         """
         import optuna
         from alembic.util.exc import CommandError
-        from sqlalchemy import URL, NullPool, event
+        from sqlalchemy import URL, NullPool
 
         url = URL.create("sqlite", database=str(self.path)).render_as_string()
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        options: dict[str, Any] = {"connect_args": {"timeout": _LOCK_SECONDS}}
+        options: dict[str, Any] = {"connect_args": {"timeout": _LOCK_SECONDS, "factory": _Connection}}
         if self._files.local is None:
             # A fetched mirror replaces the working copy. A connection that stays open would keep reading the deleted
             # file.
             options["poolclass"] = NullPool
         try:
-            storage = optuna.storages.RDBStorage(url, engine_kwargs=options)
+            return optuna.storages.RDBStorage(url, engine_kwargs=options)
         except (RuntimeError, CommandError):
             raise StoreError(
                 f"{_NAME} is from another version of Optuna",
                 where=self._files.label,
                 fix=f"install that version, or move the file away: {_RESUME}",
             ) from None
-        event.listen(storage.engine, "connect", _without_waiting)
-        storage.engine.dispose()  # the connections that it has opened so far wait for the disk
-        return storage
 
     def load(self, sampler: optuna.samplers.BaseSampler | None = None) -> optuna.Study:
         """Loads the study, to read or to continue.
@@ -218,13 +215,16 @@ def made_study(
     return study
 
 
-def _without_waiting(connection: sqlite3.Connection, _: Any) -> None:
-    """Lets SQLite commit without waiting for the disk: one proposal is some 25 commits, each of them a flush.
+class _Connection(sqlite3.Connection):
+    """Commits without waiting for the disk: one proposal is some 25 commits, each of them a flush.
 
     A killed process loses nothing by it. A machine that loses its power may leave a damaged file or an old one, and
     `--resume` builds the study again from the rows.
     """
-    connection.execute("PRAGMA synchronous=OFF")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.execute("PRAGMA synchronous=OFF")
 
 
 def _digest(content: bytes) -> str:
