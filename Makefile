@@ -6,14 +6,17 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Two cores are plenty for the tests; a thread pool per process on top of them only gets in the way.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test check acceptance bench gpu docs wheel constraints clean
+.PHONY: demo test slow check acceptance bench gpu docs wheel constraints clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/.installed  ## the whole story on phantom scans, into ./demo
 	$(BIN)/gansweep demo --out demo
 
-test: $(VENV)/.installed-dev  ## every test but the long ones, on all cores
-	$(BIN)/python -m pytest -n auto --dist loadscope --no-loadscope-reorder -m "not acceptance" $(ARGS)
+test: $(VENV)/.installed-dev  ## every test but the slow and the long ones, on all cores
+	$(BIN)/python -m pytest -n auto --dist loadscope --no-loadscope-reorder -m "not slow and not acceptance" $(ARGS)
+
+slow: $(VENV)/.installed-dev  ## whole sweeps and other runs of half a minute and more
+	$(BIN)/python -m pytest -m "slow and not acceptance" $(ARGS)
 
 check: $(VENV)/.installed-dev  ## style, types, which way imports go, and licences
 	$(BIN)/ruff check .

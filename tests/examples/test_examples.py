@@ -52,6 +52,7 @@ def test_the_gan_keeps_the_contract(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.ray(shared=True)
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_a_whole_sweep_of_a_space_of_ones_own_and_its_results(tmp_path: Path) -> None:
     with ray_cluster():

@@ -159,6 +159,7 @@ def test_the_command_shows_the_table_and_writes_the_picture(
 
 
 @pytest.mark.ray(shared=True)
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_what_is_missing_is_trained_and_kept(store: Store, experiment: Experiment, tmp_path: Path) -> None:
     keep_all(store)

@@ -16,7 +16,7 @@ from gansweep.search.sweep import sweep
 from gansweep.store.store import Store
 from tests.values import sweep_options
 
-pytestmark = [pytest.mark.ray(shared=True), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.ray(shared=True), pytest.mark.slow, pytest.mark.timeout(400)]
 
 SPACE = Path(__file__).with_name("tiny_space.py")
 

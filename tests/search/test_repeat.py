@@ -189,6 +189,7 @@ def test_the_command_fails_where_a_training_failed(
 
 
 @pytest.mark.ray(shared=True)
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_a_leader_is_trained_again_with_fresh_seeds(store: Store, experiment: Experiment, tmp_path: Path) -> None:
     with ray_cluster():

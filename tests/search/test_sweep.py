@@ -107,6 +107,7 @@ def test_a_larger_number_of_trials_extends_a_finished_sweep(store: Store, cohort
     pd.testing.assert_frame_equal(again.trials().iloc[:4][before.columns], before)
 
 
+@pytest.mark.slow
 def test_a_stopped_trial_trains_no_further_than_its_report(
     cohort_path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -132,7 +133,7 @@ def test_a_stopped_trial_trains_no_further_than_its_report(
     ("endings", "workers"),
     [
         # SIGTERM acts as SIGINT does, by a handler that test_connection.py looks at.
-        ([signal.SIGKILL, signal.SIGINT], 1),
+        pytest.param([signal.SIGKILL, signal.SIGINT], 1, marks=pytest.mark.slow),
         pytest.param([signal.SIGKILL, signal.SIGINT, signal.SIGTERM], 2, marks=pytest.mark.acceptance),
     ],
     ids=["twice", "thrice"],
@@ -180,6 +181,7 @@ def test_a_sweep_interrupted_again_and_again_goes_on_where_it_was(
     assert {trial.state for trial in store.load_study().trials} == {TrialState.COMPLETE}
 
 
+@pytest.mark.slow
 def test_a_refused_proposal_is_set_aside_and_every_trial_is_had(
     cohort_path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -231,6 +233,7 @@ def test_a_space_that_cannot_be_built_ends_the_sweep_with_its_reason(cohort_path
         sweep(load_space(f"{SPACE}:wrong"), sweep_options(cohort=cohort_path, storage=str(tmp_path), trials=2))
 
 
+@pytest.mark.slow
 def test_another_cohort_on_a_node_ends_the_sweep_in_one_line(
     cohort_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -124,6 +124,7 @@ def test_another_world_size_starts_other_processes(group: WorkerGroup) -> None:
     assert len(_workers()) == 1
 
 
+@pytest.mark.slow
 def test_a_trial_that_poisons_its_processes_fails_and_the_next_gets_fresh_ones(group: WorkerGroup) -> None:
     group.assign("0004", CONFIG.derive({"family": "faulty"}).as_dict())
     outcome = group.outcome(0)
