@@ -323,12 +323,15 @@ def with_dotted(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[s
     Unknown keys are kept, for validation to refuse.
 
     Raises:
-        ConfigError: a key leads into a value that is not a mapping.
+        ConfigError: a key leads into a value that is not a mapping, or a number is set to true or false.
     """
     merged = dict(values)
     for key, value in changes.items():
         head, _, rest = key.partition(".")
         if not rest:
+            # Python counts true as 1, but who writes `lr_d=true` means something else.
+            if isinstance(value, bool) and type(merged.get(head)) in (int, float):
+                raise ConfigError(f"{head} = {str(value).lower()}: input should be a number")
             merged[head] = value
             continue
         inner = merged.get(head)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gansweep.errors import ConfigError
+from gansweep.errors import ConfigError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +67,7 @@ def why_no_gpu() -> str:
     try:
         torch.cuda.init()
     except (RuntimeError, AssertionError) as error:
-        said = " ".join(str(error).split())
+        said = one_line(error)
         if found := re.search(r"driver .*too old \(found version (\d+)\)", said):
             version = int(found[1])
             known = f"{version // 1000}.{version % 1000 // 10}"

@@ -26,6 +26,7 @@ __all__ = [
     "ExportError",
     "GansweepError",
     "StoreError",
+    "one_line",
     "unknown_name",
 ]
 
@@ -47,7 +48,7 @@ class GansweepError(Exception):
 
     def __str__(self) -> str:
         line = f"{self.where}: {self.what}" if self.where else self.what
-        return " ".join((f"{line}; {self.fix}" if self.fix else line).split())
+        return one_line(f"{line}; {self.fix}" if self.fix else line)
 
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.what, self.where, self.fix)
@@ -80,6 +81,15 @@ class ExportError(GansweepError):
 
 class Diverged(Exception):
     """A trial ended without a usable generator: a non-finite loss, a dead critic, collapsed samples."""
+
+
+def one_line(text: object, length: int | None = None) -> str:
+    """Returns `text` on one line of at most `length` characters, without control characters.
+
+    Reasons come from libraries and from users' files. An escape sequence in one could change what a terminal shows.
+    """
+    words = " ".join(str(text).split())
+    return "".join(letter for letter in words if letter.isprintable())[:length]
 
 
 def unknown_name(

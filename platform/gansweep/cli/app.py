@@ -32,7 +32,7 @@ from gansweep.cli import (
 from gansweep.cli.command import Command, SubmitCommand
 from gansweep.cli.console import note
 from gansweep.cli.help import example_lines
-from gansweep.errors import GansweepError
+from gansweep.errors import GansweepError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -139,7 +139,7 @@ def main(args: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _refused(f"{error.filename or 'file'}: {error.strerror}", error) if _refusal(error) else _fault(error)
     except Exception as error:
-        return _refused(" ".join(str(error).split()), error) if _device_full(error) else _fault(error)
+        return _refused(one_line(error), error) if _device_full(error) else _fault(error)
     return status if isinstance(status, int) else 0
 
 

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from gansweep.cluster import machine
 from gansweep.cluster.submit import connect, use_token
-from gansweep.errors import GansweepError
+from gansweep.errors import GansweepError, one_line
 from gansweep.search.cluster import Footprint, groups_that_fit, total
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def _tried(name: str, check: Callable[[], tuple[Verdict, str]]) -> Finding:
 def _problem(name: str, error: Exception) -> Finding:
     """Returns the finding for an exception of any kind, because a broken installation may raise anything."""
     kind = "" if isinstance(error, GansweepError) else f"{type(error).__name__}: "
-    return Finding(name, "problem", kind + " ".join(str(error).split()))
+    return Finding(name, "problem", kind + one_line(error))
 
 
 def _python() -> tuple[Verdict, str]:

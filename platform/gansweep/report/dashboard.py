@@ -10,7 +10,7 @@ from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from gansweep.errors import ConfigError
+from gansweep.errors import ConfigError, one_line
 from gansweep.report.figures import figures
 from gansweep.report.leaderboard import leaderboard
 from gansweep.search.answer import note_answer
@@ -100,7 +100,7 @@ def _keep_current(store: Store, over: threading.Event) -> None:
         except Exception as error:
             # Any error may be temporary: a network failure, or a file that a writer is replacing.
             if not failing:
-                reason = " ".join(str(error).split())[:300] or type(error).__name__
+                reason = one_line(error, 300) or type(error).__name__
                 log.warning("the dashboard shows an earlier state until this is over: %s", reason)
             failing = True
         else:

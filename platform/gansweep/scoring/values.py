@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from gansweep.errors import GansweepError
+from gansweep.errors import GansweepError, one_line
 from gansweep.scoring.statistics.resampling import Sample, jackknifed, ratio
 
 if TYPE_CHECKING:
@@ -102,8 +102,7 @@ def attempted(
 def _why(error: Exception) -> str:
     if isinstance(error, GansweepError):
         return error.what
-    one_line = " ".join(str(error).split())
-    return f"not computable: {one_line}"
+    return f"not computable: {one_line(error)}"
 
 
 def of_resampled(found: Resampled, n_real: int, n_fake: int, features: str = "", reason: str = "") -> MetricValue:

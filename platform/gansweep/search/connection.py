@@ -8,7 +8,7 @@ import socket
 import time
 from pathlib import Path
 
-from gansweep.errors import ClusterError
+from gansweep.errors import ClusterError, one_line
 
 __all__ = ["cluster_is_up", "connect"]
 
@@ -68,7 +68,7 @@ def _initialised() -> str:
         )
     except Exception as error:  # Ray raises a bare Exception where a local start takes more than 30 s
         ray.shutdown()
-        return " ".join(str(error).split())[:200] or type(error).__name__
+        return one_line(error, 200) or type(error).__name__
     if context.dashboard_url:
         log.info("Ray dashboard: http://%s", context.dashboard_url)
     return ""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ray.tune import Callback
 
 from gansweep.config import TrialConfig
-from gansweep.errors import ConfigError
+from gansweep.errors import ConfigError, one_line
 from gansweep.store.artifacts import sheet_path
 from gansweep.store.schema import flat_config
 
@@ -152,7 +152,7 @@ class Runs(Callback):  # type: ignore[misc]
             except Exception as error:
                 # Its server may be unreachable, or its disk full. The search continues.
                 self._loggers.remove(logger)
-                reason = " ".join(str(error).split())[:200]
+                reason = one_line(error, 200)
                 log.warning("%s follows no longer: %s: %s", type(logger).__name__, type(error).__name__, reason)
 
     def _sheet(self, trial_id: str) -> bytes | None:

@@ -15,7 +15,7 @@ import psutil
 from gansweep.cohort.dataset import Cohort
 from gansweep.config import ScoringSettings, TrialConfig, validated
 from gansweep.contracts import Condition, Sampler, Trainables
-from gansweep.errors import CohortError, ConfigError, Diverged, GansweepError, StoreError
+from gansweep.errors import CohortError, ConfigError, Diverged, GansweepError, StoreError, one_line
 from gansweep.progress import Interim, Progress, Report
 from gansweep.search.cohorts import find_cohort, is_in_storage
 from gansweep.search.mailbox import OUT_OF_MEMORY
@@ -162,7 +162,7 @@ class _Worker:
             raise
         except Exception as error:
             # Unknown error: the process may be unusable (a CUDA error is sticky). A new worker group retries.
-            self.ask("fault", job.ticket, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+            self.ask("fault", job.ticket, f"{type(error).__name__}: {one_line(error, 300)}")
             log.exception("trial %s", job.trial_id)
             raise
         self.ask("memory", psutil.Process().memory_info().rss)

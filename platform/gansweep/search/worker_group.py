@@ -17,6 +17,7 @@ from uuid import uuid4
 
 import psutil
 
+from gansweep.errors import one_line
 from gansweep.search.cluster import torch_trainer
 from gansweep.search.mailbox import CALLS_AT_ONCE, Job, Outcome, TrialMailbox
 from gansweep.search.silence import SilenceLimit
@@ -114,7 +115,7 @@ class WorkerGroup:
                 log.warning("trial %s waits for room on the cluster", job.trial_id)
             else:
                 deaths += 1
-                what = " ".join(str(error or "it ended").split())[:200]
+                what = one_line(error or "it ended", 200)
                 log.warning("trial %s: its worker group died (%s); another begins in its place", job.trial_id, what)
             self.recycle()
             self.assign(job.trial_id, job.config, attempt=job.attempt, reported=index)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, field_validator
 
 from gansweep.config import Constraint, Frozen, Objective, TrialConfig
-from gansweep.errors import StoreError
+from gansweep.errors import StoreError, one_line
 
 if TYPE_CHECKING:
     from gansweep.progress import Report
@@ -230,7 +230,7 @@ class TrialRow:
         row = replace(
             self,
             status=status,
-            reason=reason,
+            reason=one_line(reason),
             best=best or {},
             reports=reports,
             seconds=seconds,

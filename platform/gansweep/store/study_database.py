@@ -12,7 +12,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from gansweep.errors import ConfigError, StoreError
+from gansweep.errors import ConfigError, StoreError, one_line
 from gansweep.store.filesystem import without_credentials
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ def _reason(error: BaseException) -> str:
     first = driver_error.args[0] if getattr(driver_error, "args", ()) else str(driver_error)
     # pg8000 raises errors with a dict of PostgreSQL's error fields, in which M is the message.
     text = first.get("M", "") if isinstance(first, dict) else str(first)
-    return " ".join(text.split())[:200].rstrip(".") or type(error).__name__
+    return one_line(text, 200).rstrip(".") or type(error).__name__
 
 
 def _with_driver(url: str) -> str:

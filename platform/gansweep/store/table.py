@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from gansweep.errors import StoreError
+from gansweep.errors import StoreError, one_line
 from gansweep.store.columns import Columns, arrow_schema, fitted, from_arrow, merged, needed
 from gansweep.store.faults import FILE
 
@@ -329,7 +329,7 @@ def _shortened(reason: str) -> str:
     """Returns the first line of a pyarrow error, without the path that it starts with."""
     first_line = reason.partition("\n")[0]
     without_path = first_line.rpartition("': ")[2]
-    return " ".join(without_path.split())[:120]
+    return one_line(without_path, 120)
 
 
 def _manifest(compacted: pq.ParquetFile) -> Manifest:

@@ -15,7 +15,7 @@ import torch
 
 from gansweep.contracts import Scheduled
 from gansweep.devices import is_cuda, out_of_memory
-from gansweep.errors import ConfigError
+from gansweep.errors import ConfigError, one_line
 from gansweep.training.fixed_random import FixedRandom, OtherDrawsError
 
 if TYPE_CHECKING:
@@ -243,8 +243,7 @@ class Execution:
             # The end of a failed capture raises another error. The first one has the reason.
             while isinstance(error.__context__, Exception):
                 error = error.__context__
-            one_line = " ".join(str(error).split())
-            return one_line[:200] or type(error).__name__
+            return one_line(error, 200) or type(error).__name__
         finally:
             for group in groups:
                 group["capturable"] = False

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gansweep.errors import CohortError
+from gansweep.errors import CohortError, one_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,7 +81,7 @@ def reason_of(error: Exception, path: Path) -> str:
     text = str(error)
     for written in (repr(str(path)), f'"{path}"', str(path)):
         text = text.replace(written, "")
-    return (" ".join(text.split()) or type(error).__name__)[:160]
+    return one_line(text, 160) or type(error).__name__
 
 
 def shape_text(shape: tuple[int, ...]) -> str:

@@ -1,0 +1,29 @@
+"""Texts of errors: one line each, safe to print."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from gansweep.config import TrialConfig
+from gansweep.errors import ConfigError, StoreError, one_line
+from gansweep.store.schema import TrialRow
+
+
+def test_a_text_is_folded_cut_and_freed_of_control_characters() -> None:
+    assert one_line("  a\n\tb   c ") == "a b c"
+    assert one_line("abcdef", 3) == "abc"
+    assert one_line(ValueError("\x1b[31mred\x1b[0m \x07bell\x9b2J")) == "[31mred[0m bell2J"
+    assert one_line("größer als 5 µm") == "größer als 5 µm"
+
+
+def test_neither_an_error_nor_a_reason_of_a_trial_moves_the_cursor() -> None:
+    assert str(StoreError("\x1b[2Jgone", where="s\x1b]0;title\x07")) == "s]0;title: [2Jgone"
+    row = TrialRow("0000", 0, "running", TrialConfig(), started=datetime.now(UTC))
+    assert row.finished("failed", reason="\x1b[2J\ngone").reason == "[2J gone"
+
+
+@pytest.mark.parametrize("value", [True, False])
+@pytest.mark.parametrize("key", ["lr_d", "n_critic", "penalty.lambda"])
+def test_true_is_no_number(key: str, value: bool) -> None:
+    with pytest.raises(ConfigError, match=rf"{key.split('.')[-1]} = {str(value).lower()}: input should be a number"):
+        TrialConfig().derive({key: value})
