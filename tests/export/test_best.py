@@ -108,6 +108,7 @@ def test_the_evidence_has_scores_sizes_seeds_and_their_source(exported: Path) ->
     assert evidence["versions"]["torch"] == torch.__version__
 
 
+@pytest.mark.usefixtures("without_onnx")
 def test_the_answer_is_the_first_thing_of_card_and_evidence(sweep: Sweep, exported: Path, tmp_path: Path) -> None:
     before = "Not known yet whether synthetic images help: on 2 validation patients adding them changed accuracy by"
     assert (exported / "MODEL_CARD.md").read_text().splitlines()[2].startswith(f"**{before}")
@@ -172,6 +173,7 @@ def test_the_checksums_are_those_of_every_file(exported: Path) -> None:
     assert {line.partition(": ")[0] for line in told.stdout.splitlines()} == files
 
 
+@pytest.mark.usefixtures("without_onnx")
 def test_author_licence_and_contact_reach_card_and_bundle(sweep: Sweep, tmp_path: Path) -> None:
     credited = Attribution(author="A. Radiologist", licence="CC BY-NC 4.0", contact="gan@example.org")
     out = export_best(sweep.store, tmp_path / "out", TRAINABLES, cache=sweep.cache, attribution=credited)
@@ -219,6 +221,7 @@ def test_exporting_twice_gives_the_same_bytes(sweep: Sweep, exported: Path, tmp_
             assert (exported / name).read_bytes() == (again / name).read_bytes(), name
 
 
+@pytest.mark.usefixtures("without_onnx")
 def test_a_trial_can_be_chosen(sweep: Sweep, tmp_path: Path) -> None:
     out = export_best(sweep.store, tmp_path / "second", TRAINABLES, trial_id="0002", cache=sweep.cache)
     evidence = json.loads((out / "evidence.json").read_text())
@@ -238,6 +241,7 @@ def test_a_checkpoint_that_is_not_the_trials_own_is_refused(sweep: Sweep, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("without_onnx")
 def test_repeats_are_no_trials_that_the_search_tried(sweep: Sweep, tmp_path: Path) -> None:
     assert sweep.store.local is not None
     store = Store.open(str(shutil.copytree(sweep.store.local, tmp_path / "tiny")))

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
 
 from gansweep.config import DataView, ScoringSettings, TrialConfig
 from gansweep.export import production
@@ -19,12 +20,14 @@ from trainables import TRAINABLES
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
     import torch
 
 CONFIG = TrialConfig(
     data=DataView(size=16), architecture={"latent": 8, "width": 4}, batch_size=4, n_critic=1, iterations=4, seed=2
 )
+
+pytestmark = pytest.mark.usefixtures("without_onnx")
+
 SCORING = ScoringSettings(samples=8, encoder_steps=2, detector_steps=2, detector_seeds=1)
 
 

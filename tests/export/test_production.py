@@ -25,6 +25,8 @@ from gansweep.export.production_worker import Run, _Keeper, progress_rows, train
 from gansweep.options import TrainOptions
 from trainables import TRAINABLES
 
+pytestmark = pytest.mark.usefixtures("without_onnx")
+
 ROOT = Path(__file__).parents[2]
 CONFIG = TrialConfig(
     data=DataView(size=16), architecture={"latent": 8, "width": 4}, batch_size=4, n_critic=1, iterations=6, seed=2
