@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, get_args
 import pyarrow.compute as pc
 
 from gansweep.config import TrialConfig, validated
-from gansweep.errors import ConfigError
+from gansweep.errors import ConfigError, StoreError
 from gansweep.store.schema import Status
 
 if TYPE_CHECKING:
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from gansweep.store.filesystem import FileEntry
+    from gansweep.store.filesystem import FileEntry, Files
 
-__all__ = ["FILE", "report_faults", "some_of", "trial_faults", "trials_of"]
+__all__ = ["FILE", "check_whole", "highest_number", "report_faults", "trial_faults"]
 
 FILE = "__filename"
 """Column with the name of each row's file: pyarrow's name for it."""
@@ -89,7 +89,41 @@ def _config_fault(text: str | None) -> str:
     return ""
 
 
-def trials_of(entries: Iterable[FileEntry]) -> set[str]:
+def check_whole(files: Files, damaged: Sequence[str]) -> None:
+    """Checks that no file was left out and that each trial with reports has its row.
+
+    Args:
+        files: files of the store.
+        damaged: names of the row and report files that were left out.
+
+    Raises:
+        StoreError: names the damaged files, or the trials without a row.
+    """
+    # Reports first: a trial that begins meanwhile has its row before its first report.
+    reported = _trials_of(files.list("reports", ".parquet"))
+    without = sorted(reported - _trials_of(files.list("trials", ".parquet")))
+    if damaged:
+        what = f"left out {len(damaged)} damaged file{'s' * (len(damaged) > 1)}: {_some_of(damaged)}"
+    elif without:
+        what = f"trials/ has no row of {_some_of(without)}, which have reports"
+    else:
+        return
+    raise StoreError(what, where=files.label, fix="put back a copy, or continue the sweep with --resume")
+
+
+def highest_number(files: Files, folders: Iterable[str]) -> int:
+    """Returns the highest trial number in the names of the folders' files; -1 if there is none."""
+    highest = -1
+    for folder in folders:
+        for entry in files.list(folder):
+            # `trial-0003.0.parquet`, `_trial-0003.0.parquet.damaged` or `0003.pt`
+            number = entry.name.removeprefix("_").removeprefix("trial-").partition(".")[0]
+            if number.isdecimal():
+                highest = max(highest, int(number))
+    return highest
+
+
+def _trials_of(entries: Iterable[FileEntry]) -> set[str]:
     """Returns the trials of row or report files."""
     found = set()
     for entry in entries:
@@ -99,6 +133,6 @@ def trials_of(entries: Iterable[FileEntry]) -> set[str]:
     return found
 
 
-def some_of(names: Sequence[str]) -> str:
+def _some_of(names: Sequence[str]) -> str:
     """Returns the first names as a text."""
     return ", ".join(names[:5]) + ", ..." * (len(names) > 5)

@@ -261,13 +261,9 @@ class Store:
 
     def trials_begun(self) -> int:
         """Returns the highest number of any trial with a row, reports or a checkpoint, plus one."""
-        begun = 0
-        for entry in (*self._files.list("trials"), *self._files.list("reports"), *self._files.list("checkpoints")):
-            # `trial-0003.0.parquet`, `_trial-0003.0.parquet.damaged` or `0003.pt`
-            number = entry.name.removeprefix("_").removeprefix("trial-").partition(".")[0]
-            if number.isdecimal():
-                begun = max(begun, int(number) + 1)
-        return begun
+        from gansweep.store.faults import highest_number
+
+        return highest_number(self._files, ("trials", "reports", "checkpoints")) + 1
 
     def rows(self) -> tuple[TrialRow, ...]:
         """Returns every attempt, ordered by trial and attempt. Repeats count as separate trials."""
@@ -293,19 +289,9 @@ class Store:
         Raises:
             StoreError: names the damaged files, or the trials without a row.
         """
-        from gansweep.store.faults import some_of, trials_of
+        from gansweep.store.faults import check_whole
 
-        damaged = self._trials.damaged + self._reports.damaged
-        # Reports first: a trial that begins meanwhile has its row before its first report.
-        reported = trials_of(self._files.list("reports", ".parquet"))
-        without = sorted(reported - trials_of(self._files.list("trials", ".parquet")))
-        if damaged:
-            what = f"left out {len(damaged)} damaged file{'s' * (len(damaged) > 1)}: {some_of(damaged)}"
-        elif without:
-            what = f"trials/ has no row of {some_of(without)}, which have reports"
-        else:
-            return
-        raise StoreError(what, where=self.label, fix="put back a copy, or continue the sweep with --resume")
+        check_whole(self._files, self._trials.damaged + self._reports.damaged)
 
     def config(self, trial_id: str) -> TrialConfig:
         """Returns the configuration of a trial.
