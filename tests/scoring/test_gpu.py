@@ -71,7 +71,14 @@ def scores(family: str, settings: ScoringSettings, folder: Path, device: torch.d
 
 
 # torch.jit.load cannot put the weights of a feature file on a pretended GPU.
-@pytest.mark.parametrize("detector", [name for name, one in DETECTORS.items() if not hasattr(one, "on_features")])
+@pytest.mark.parametrize(
+    "detector",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name == "densenet" else ())  # it has 120 layers
+        for name, one in DETECTORS.items()
+        if not hasattr(one, "on_features")
+    ],
+)
 def test_a_trial_is_scored_alike_with_every_detector(detector: str, tmp_path: Path) -> None:
     settings = FAST.model_copy(update={"detector": detector})
     on_cpu, on_gpu = on_both(partial(scores, "dcgan", settings, tmp_path))

@@ -42,6 +42,7 @@ def test_it_keeps_the_contract_of_families() -> None:
     check_resume(EXACT[0], SPEC, DATA, TRAINABLES)
 
 
+@pytest.mark.slow
 def test_two_workers_are_one() -> None:
     check_two_workers(EXACT, SPEC, DATA, TRAINABLES, tolerance=1e-8)
     check_two_trainings(EXACT[:1], SPEC, DATA, TRAINABLES)

@@ -75,6 +75,7 @@ def test_two_workers_get_the_gradients_of_one():
     check_two_workers(exact, SPEC, DATA, TRAINABLES, tolerance=1e-8)
 
 
+@pytest.mark.slow
 def test_two_workers_end_where_one_does():
     """What the families keep from step to step is put together from both workers too."""
     changed = [next(config for config in VARIATIONS[family] if config.n_critic == 1) for family in GANS]

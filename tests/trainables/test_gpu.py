@@ -14,22 +14,23 @@ from trainables import GANS, TRAINABLES
 DATA, PLAIN = shapes(count=20, size=16)
 SPEC = replace(PLAIN, paired_channels=1)
 EVERY = {family: on_gpu(family, SPEC, TRAINABLES) for family in GANS}
-# Of each family one objective and one other path, a different one from family to family.
+# Of each family one objective and, if there is time, one other path: a different one from family to family.
 FEW = [
-    config
+    pytest.param(config, id=f"{config.family}-{describe(config)}", marks=marks)
     for turn, configs in enumerate(EVERY.values())
-    for config in (configs[0], configs[1 + turn % (len(configs) - 1)])
+    for config, marks in ((configs[0], ()), (configs[1 + turn % (len(configs) - 1)], pytest.mark.slow))
 ]
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("config", FEW, ids=lambda config: f"{config.family}-{describe(config)}")
+@pytest.mark.parametrize("config", FEW)
 def test_a_gpu_gives_what_the_cpu_gives_without_a_round_trip(config):
     # Of the other paths only the one whose numbers change with the step is captured here; the long tests capture all.
     captured = config is EVERY[config.family][0] or config.penalty.adaptive == "progress"
     check_on_gpu(config, SPEC, DATA, TRAINABLES, captured=captured)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_two_workers_on_gpus_are_one():
     check_on_two_gpus([configs[0] for configs in EVERY.values()], SPEC, DATA, TRAINABLES)
