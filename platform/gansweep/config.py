@@ -195,7 +195,8 @@ class Constraint(Frozen):
     """A bound on a score. Samplers prefer trials within it, whatever their objectives.
 
     Args:
-        score: a score of a trial's reports, or `seconds_per_iteration` of its training.
+        score: a score of a trial's reports, or what the trial costs: `seconds_per_iteration` of its training, or
+            `peak_memory_gib` on a GPU.
         at_most: largest value within the bound.
         at_least: smallest value within the bound. Exactly one of the two is given.
     """
@@ -209,6 +210,39 @@ class Constraint(Frozen):
         if (self.at_most is None) == (self.at_least is None):
             raise ValueError("give either at_most or at_least")
         return self
+
+    @classmethod
+    def parse(cls, text: str) -> Constraint:
+        """Returns the constraint of a text such as `peak_memory_gib<=20` or `accuracy>=0.8`.
+
+        Raises:
+            ConfigError: it is no such text.
+        """
+        for sign, bound in (("<=", "at_most"), (">=", "at_least")):
+            score, found, number = text.partition(sign)
+            if not found:
+                continue
+            try:
+                value = float(number)
+            except ValueError:
+                break
+            if score.strip() and math.isfinite(value):
+                return cls.model_validate({"score": score.strip(), bound: value})
+            break
+        fix = "for example peak_memory_gib<=20 or accuracy>=0.8"
+        raise ConfigError(f"{text!r} is not SCORE<=NUMBER or SCORE>=NUMBER", where="--constraint", fix=fix)
+
+    def __str__(self) -> str:
+        return f"{self.score}<={self.at_most:g}" if self.at_most is not None else f"{self.score}>={self.at_least:g}"
+
+    def described(self, values: Mapping[str, float]) -> str:
+        """Returns how values break the bound: `fid = 30 > 20`, or `fid is unknown`."""
+        value = values.get(self.score, math.nan)
+        if not math.isfinite(value):
+            return f"{self.score} is unknown"
+        if self.at_most is not None:
+            return f"{self.score} = {value:.6g} > {self.at_most:g}"
+        return f"{self.score} = {value:.6g} < {self.at_least:g}"
 
     def excess(self, values: Mapping[str, float]) -> float:
         """Returns how far a trial is beyond the bound, relative to the bound; 0 or less within it.

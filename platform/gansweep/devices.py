@@ -28,6 +28,8 @@ __all__ = [
     "has_room",
     "is_cuda",
     "out_of_memory",
+    "peak_memory_gib",
+    "reset_peak_memory",
     "set_number",
     "why_no_gpu",
 ]
@@ -101,6 +103,20 @@ def has_room(needed: int, device: torch.device) -> bool:
     free = torch.cuda.mem_get_info(device)[0]
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return 2 * needed <= free + unused
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Starts a new measurement of `peak_memory_gib`."""
+    if is_cuda(device):
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_memory_gib(device: torch.device) -> float | None:
+    """Returns the most memory that torch had allocated on a GPU since `reset_peak_memory`, in GiB (2^30 bytes).
+
+    It does not count what torch has reserved beyond that. None for a CPU.
+    """
+    return torch.cuda.max_memory_allocated(device) / 2**30 if is_cuda(device) else None
 
 
 def check_precision(precision: str, device: torch.device) -> None:

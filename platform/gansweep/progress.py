@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -28,6 +28,10 @@ class Progress:
         execution: how the last steps ran: `captured` as CUDA graphs, or `eager`.
         execution_reason: why they ran eagerly, or "".
         images_on: where the training images were: `device` or `host`.
+        seconds_per_iteration: mean time of a generator iteration, without scoring, since the trial began or resumed;
+            None if it has not trained since.
+        peak_memory_gib: most memory that torch had allocated on a GPU since then, in GiB: training and scoring, of the
+            worker that needed most. None on a CPU.
     """
 
     index: int
@@ -41,6 +45,31 @@ class Progress:
     execution: str = ""
     execution_reason: str = ""
     images_on: str = ""
+    seconds_per_iteration: float | None = None
+    peak_memory_gib: float | None = None
+
+    def with_costs_of(self, earlier: Iterable[Mapping[str, Any]]) -> Progress:
+        """Returns this progress with the costs that earlier starts of the trial measured, where its own are unknown.
+
+        A trial that resumes after its last iteration only scores, so it cannot tell what an iteration costs.
+
+        Args:
+            earlier: reports of the trial as columns by name, in order.
+        """
+        pace = self.seconds_per_iteration
+        peak = self.peak_memory_gib
+        for report in earlier:
+            if self.seconds_per_iteration is None:
+                pace = _known(report.get("seconds_per_iteration"), pace)
+            before = _known(report.get("peak_memory_gib"), None)
+            if before is not None:
+                peak = max(before, peak or 0.0)
+        return replace(self, seconds_per_iteration=pace, peak_memory_gib=peak)
+
+
+def _known(value: Any, otherwise: float | None) -> float | None:
+    """Returns a column's value, or `otherwise` if it is null."""
+    return float(value) if value is not None and math.isfinite(value) else otherwise
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,7 @@ def test_the_evidence_has_scores_sizes_seeds_and_their_source(exported: Path) ->
         "chosen": "by rank",
         "status": "completed",
         "objectives": ["fid minimize", "accuracy maximize"],
+        "infeasible": "",
     }
     assert evidence["versions"]["torch"] == torch.__version__
 
@@ -350,3 +351,28 @@ def _edit(folder: Path, **changes: object) -> None:
     record = json.loads((folder / "generator.json").read_text())
     record["config"] |= changes
     (folder / "generator.json").write_text(json.dumps(record))
+
+
+def test_a_trial_that_breaks_a_constraint_is_exported_only_by_name(sweep: Sweep, tmp_path: Path) -> None:
+    folder = tmp_path / "tiny"
+    shutil.copytree(sweep.store.uri, folder)
+    record = json.loads((folder / "sweep.json").read_text())
+    record["experiment"]["constraints"] = [{"score": "fid", "at_least": 22.0}]
+    (folder / "sweep.json").write_text(json.dumps(record))
+    best = export_best(Store.open(str(folder)), tmp_path / "best", TRAINABLES, cache=sweep.cache)
+    selection = json.loads((best / "evidence.json").read_text())["selection"]
+    assert (selection["rank"], selection["infeasible"]) == (1, "")
+    assert json.loads((best / "evidence.json").read_text())["trial_id"] == "0002"  # 0001 is better, with FID 20
+
+    record["experiment"]["constraints"] = [{"score": "fid", "at_least": 50.0}]
+    (folder / "sweep.json").write_text(json.dumps(record))
+    store = Store.open(str(folder))
+    with pytest.raises(ExportError) as told:
+        export_best(store, tmp_path / "none", TRAINABLES, cache=sweep.cache)
+    assert str(told.value).endswith(
+        "no trial keeps the constraints; the first, 0001: fid = 20 < 50; "
+        "run more trials, or export it all the same: --trial 0001"
+    )
+    assert not (tmp_path / "none").exists()
+    asked = export_best(store, tmp_path / "asked", TRAINABLES, "0001", cache=sweep.cache)
+    assert "It breaks a constraint of its search: fid = 20 < 50." in (asked / "MODEL_CARD.md").read_text()

@@ -3,11 +3,14 @@ import json
 import subprocess
 import sys
 
+import optuna
 import pytest
 from rich.console import Console
 
 from gansweep.report.leaderboard import as_document, as_table, leaderboard, searched_keys, short_names
 from gansweep.scoring.metrics.formatting import score_text
+from gansweep.store.store import Store
+from tests.report.example_sweep import make_info, run_trial
 
 
 def test_leaders_first_and_failures_last(finished):
@@ -90,3 +93,29 @@ def test_status_and_leaderboard_load_no_torch() -> None:
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout == "False False\n"
+
+
+def test_a_trial_that_breaks_a_constraint_is_marked(tmp_path):
+    constraints = [{"score": "fid", "at_most": 60.0}]
+    info = make_info(experiment=make_info().experiment | {"constraints": constraints})
+    store = Store.create(str(tmp_path), "bounded", info)
+    study = store.create_study(optuna.samplers.RandomSampler(seed=0))
+    for _ in range(14):
+        run_trial(store, study)
+    rows = leaderboard(store)
+    beyond = [row for row in rows if row.scores.get("fid", 0.0) > 60.0]
+    assert 0 < len(beyond) < 14
+    assert [row.infeasible for row in beyond] == [f"fid = {row.scores['fid']:.6g} > 60" for row in beyond]
+    # They come behind every trial with scores that keeps the bound, stopped ones too, and before those without scores.
+    places = [(bool(row.infeasible), row.status) for row in rows]
+    order = [(False, "completed"), (False, "stopped"), (True, "completed"), (True, "stopped"), (False, "diverged")]
+    assert places == sorted(places, key=order.index)
+    assert all(row.front == -1 for row in beyond)
+    document = as_document(rows)
+    assert [item["infeasible"] for item in document] == [row.infeasible for row in rows]
+    assert document[0]["peak_memory_gib"] is None  # a CPU has no GPU memory
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(as_table(rows, store.info, columns=["trial", "status", "infeasible"]))
+    text = " ".join(console.export_text().split())
+    assert text.count(" infeasible fid = ") == len(beyond)
+    assert "Infeasible: breaks a constraint (fid<=60)." in text

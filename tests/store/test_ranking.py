@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gansweep.config import Objective
+from gansweep.config import Constraint, Objective
 from gansweep.store.ranking import non_dominated_fronts, rank_trials
 
 FID, ACCURACY = Objective(name="fid", direction="minimize"), Objective(name="accuracy", direction="maximize")
@@ -117,6 +117,39 @@ def test_a_repeat_that_diverged_is_behind_and_not_in_the_mean() -> None:
     ranked = rank_trials(frame, (FID, ACCURACY))
     assert ranked["rank"].tolist() == [1, 1, 2]
     assert ranked["front"].tolist() == [0, 0, -1]
+
+
+def test_a_trial_that_breaks_a_constraint_is_behind_those_that_keep_it_and_on_no_front() -> None:
+    frame = trials(
+        ("completed", 1, 0.9), ("stopped", 9, 0.5), ("completed", 5, 0.7), ("stopped", 2, 0.8), ("diverged", None, None)
+    )
+    frame["peak_memory_gib"] = [30.0, 10.0, 20.0, None, None]
+    bound = (Constraint(score="peak_memory_gib", at_most=20.0),)
+    ranked = rank_trials(frame, (FID, ACCURACY), bound)
+    assert ranked["trial_id"].tolist() == ["0002", "0001", "0000", "0003", "0004"]
+    assert ranked["front"].tolist() == [0, 0, -1, -1, -1]
+    assert ranked["infeasible"].tolist() == ["", "", "peak_memory_gib = 30 > 20", "peak_memory_gib is unknown", ""]
+    assert rank_trials(frame, (FID, ACCURACY))["infeasible"].tolist() == [""] * 5
+
+
+def test_a_configuration_keeps_a_constraint_by_the_mean_of_its_repeats() -> None:
+    frame = repeats(("a0", 0, 0.85, ""), ("a0-5", 5, 0.7, "a0"), ("a0-6", 6, 0.8, "a0"), ("b0", 0, 0.78, ""))
+    bound = (Constraint(score="accuracy", at_least=0.76),)
+    ranked = rank_trials(frame, (FID, ACCURACY), bound).set_index("trial_id")
+    assert ranked["rank"].to_dict() == {"b0": 1, "a0": 2, "a0-5": 2, "a0-6": 2}
+    # The training that made the leader is not in the mean, though it keeps the bound itself.
+    assert ranked.loc["a0", "infeasible"] == "accuracy = 0.75 < 0.76"
+
+
+def test_the_pace_of_a_row_of_an_earlier_version_is_that_of_its_times() -> None:
+    frame = trials(("completed", 1, 0.9), ("completed", 2, 0.8))
+    frame["seconds_training"] = [30.0, 60.0]
+    frame["iterations"] = [100, 100]
+    bound = (Constraint(score="seconds_per_iteration", at_most=0.5),)
+    assert rank_trials(frame, (FID, ACCURACY), bound)["infeasible"].tolist() == [
+        "",
+        "seconds_per_iteration = 0.6 > 0.5",
+    ]
 
 
 def _fronts_by_definition(costs):

@@ -20,6 +20,12 @@ def test_the_time_left_counts_what_is_left_to_train_and_to_score():
     assert later.seconds_left == pytest.approx(700 * 40 / 300 + 3 * 5.0)
 
 
+def test_an_iteration_costs_what_those_since_the_start_took():
+    made = Pace(1000, 4, 500, 32000)
+    assert made.seconds_per_iteration(750, 20.0) == pytest.approx(0.08)  # not 20 s / 750
+    assert made.seconds_per_iteration(500, 0.0) is None  # it only scores
+
+
 def test_a_resumed_training_is_measured_from_where_it_went_on():
     made = Pace(1000, 4, 500, 32000)
     told = made.interim(600, 38400, {}, index=2, trained=20.0, scored=0.0)

@@ -113,10 +113,12 @@ def trained(data: ImageSet, device: torch.device, images_on: str, family: str = 
 def test_a_training_ends_alike_wherever_the_images_are(cohort: Cohort, family: str) -> None:
     expected = trained(cohort.load("train"), CPU, "auto", family)
     assert [report.images_on for report in expected.reports] == ["host", "host"]
+    assert [report.peak_memory_gib for report in expected.reports] == [None, None]
     for images_on in ("device", "host"):
         with PretendedGpu():
             found = trained(cohort.load_stored("train"), GPU, images_on, family)
         assert [report.images_on for report in found.reports] == [images_on] * 2
+        assert [report.peak_memory_gib for report in found.reports] == [1.5, 1.5]  # the pretended GPU's
         assert found.state is not None
         assert expected.state is not None
         for network, tensors in expected.state["networks"].items():

@@ -48,7 +48,7 @@ def export_best(
         store: the sweep's store.
         out: a new folder.
         trainables: registries of the names in configurations.
-        trial_id: the trial to export; None: the first usable one of the leaderboard.
+        trial_id: the trial to export; None: the first usable one of the leaderboard that keeps the constraints.
         cohort: path of the sweep's cohort; None: the path that the sweep recorded.
         cache: folder of the cohort's encoder; None: the default of sweeps.
         allow_memorised: export a generator even if it memorised; the model card then says so.
@@ -58,8 +58,8 @@ def export_best(
         `out`.
 
     Raises:
-        ExportError: no trial has a generator, `trial_id` does not exist, the cohort is another one, or the generator
-            memorised.
+        ExportError: no trial has a generator, or none that keeps the sweep's constraints; `trial_id` does not exist,
+            the cohort is another one, or the generator memorised.
         CohortError: `out` is not empty or cannot be written, or `cohort` is not a cohort.
     """
     from gansweep.export.layout import Trained, write_export
@@ -67,7 +67,7 @@ def export_best(
     from gansweep.files import cache_folder
     from gansweep.store.artifacts import memorisation_path, nearest_path
 
-    ranked = rank_trials(store.latest_trials(), store.info.objectives).reset_index(drop=True)
+    ranked = rank_trials(store.latest_trials(), store.info.objectives, store.info.constraints).reset_index(drop=True)
     place = _chosen(ranked, trial_id, store)
     row = ranked.iloc[place]
     name = str(row["trial_id"])
@@ -111,7 +111,12 @@ def _chosen(ranked: pd.DataFrame, trial_id: str | None, store: Store) -> int:
     usable = ranked.index[ranked["status"].isin(_USABLE)]
     if usable.empty:
         raise ExportError("no trial has come to a usable end", where=store.label, fix="see gansweep status")
-    return int(usable[0])
+    first = int(usable[0])  # trials that break a constraint are behind all others
+    if broken := ranked["infeasible"].iloc[first]:
+        name = ranked["trial_id"].iloc[first]
+        what = f"no trial keeps the constraints; the first, {name}: {broken}"
+        raise ExportError(what, where=store.label, fix=f"run more trials, or export it all the same: --trial {name}")
+    return first
 
 
 def _origin(row: pd.Series, config: TrialConfig, cohort: Cohort, scoring: ScoringSettings) -> Origin | None:

@@ -241,6 +241,8 @@ def _limitations(record: GeneratorRecord, evidence: Evidence) -> list[str]:
         )
     if evidence.selection is not None and evidence.selection.status == "stopped":
         lines.append("The search stopped this trial early, so it was trained for only a part of its budget.")
+    if evidence.selection is not None and evidence.selection.infeasible:
+        lines.append(f"It breaks a constraint of its search: {evidence.selection.infeasible}.")
     # The gain decides whether the generator is of use, so a missing or unproven gain must be stated.
     gain = evidence.scores.get("accuracy_difference")
     if gain is not None and gain <= 0:

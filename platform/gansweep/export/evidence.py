@@ -11,6 +11,7 @@ from gansweep.config import Frozen
 from gansweep.scoring.memorisation.evidence import MemorisationEvidence
 from gansweep.search.answer import answer
 from gansweep.store.provenance import code_revision, package_versions
+from gansweep.store.ranking import ADDED_COLUMNS
 from gansweep.store.schema import TRIAL_COLUMNS
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Budget", "CohortFacts", "Evidence", "Selection", "cohort_facts", "scores_of", "search_evidence", "tried"]
 
-_NO_SCORES = {*TRIAL_COLUMNS, "rank", "front", "configuration", "counts"}
+_NO_SCORES = {*TRIAL_COLUMNS, *ADDED_COLUMNS}
 _NO_INTERVALS = (
     "a search keeps point estimates on validation patients; `gansweep confirm` retrains with fresh seeds and gives "
     "intervals on the test patients"
@@ -76,6 +77,7 @@ class Selection(Frozen):
         chosen: whether the ranking or the user chose it.
         status: how the trial ended.
         objectives: `name direction` of each, in order.
+        infeasible: the constraints of the search that it breaks; empty if none.
     """
 
     sweep: str
@@ -84,6 +86,7 @@ class Selection(Frozen):
     chosen: Literal["by rank", "by name"]
     status: str
     objectives: tuple[str, ...]
+    infeasible: str = ""
 
 
 class Evidence(Frozen):
@@ -195,6 +198,7 @@ def search_evidence(
             chosen=chosen,
             status=str(row["status"]),
             objectives=tuple(f"{objective.name} {objective.direction}" for objective in info.objectives),
+            infeasible=str(row.get("infeasible", "")),
         ),
         trial_id=str(row["trial_id"]),
         budget=Budget(

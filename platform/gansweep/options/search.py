@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, field_validator
 
 from gansweep.command_line import resolve_reference
-from gansweep.config import Frozen, SamplerName, SchedulerName
+from gansweep.config import Constraint, Frozen, SamplerName, SchedulerName
 
 __all__ = [
     "LARGEST_SEED",
@@ -125,6 +125,12 @@ class SweepOptions(TrainingOptions):
         description="End the sweep when a trial reaches this score: accuracy=0.9. Repeatable: one must reach all.",
         json_schema_extra={"metavar": "SCORE=VALUE"},
     )
+    constraints: tuple[str, ...] = Field(
+        (),
+        alias="constraint",
+        description="Bounds that a trial must keep, instead of the space's: 'peak_memory_gib<=20,accuracy>=0.8'.",
+        json_schema_extra={"metavar": "SCORE<=NUMBER,..."},
+    )
     settings: FixedSettings = Field(default_factory=dict, alias="set")
     tries: tuple[dict[str, Any], ...] = Field(
         (),
@@ -177,6 +183,11 @@ class SweepOptions(TrainingOptions):
             raise ValueError("is empty")
         return storage
 
+    @field_validator("constraints")
+    @classmethod
+    def _readable(cls, constraints: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(str(Constraint.parse(text)) for text in constraints)
+
     @field_validator("start_from")
     @classmethod
     def _absolute_store(cls, start_from: str | None) -> str | None:
@@ -189,7 +200,9 @@ class SweepOptions(TrainingOptions):
 
     def changes(self) -> dict[str, Any]:
         """Returns the changes to the space's experiment, for `Experiment.with_settings`."""
-        chosen = {"sampler": self.sampler, "scheduler.kind": self.scheduler}
+        chosen: dict[str, Any] = {"sampler": self.sampler, "scheduler.kind": self.scheduler}
+        if self.constraints:
+            chosen["constraints"] = [Constraint.parse(text).model_dump() for text in self.constraints]
         return self.settings | {key: value for key, value in chosen.items() if value is not None}
 
     @property

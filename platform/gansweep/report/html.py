@@ -22,6 +22,7 @@ from gansweep.report.tracking import ENOUGH, tracking
 from gansweep.search.answer import answer
 from gansweep.search.confirmation_file import confirmation
 from gansweep.store.artifacts import growth_paths, sheet_path
+from gansweep.store.feasibility import constraints_text
 from gansweep.store.filesystem import Files
 from gansweep.store.schema import flat_config
 
@@ -213,6 +214,7 @@ def _table(rows: Sequence[LeaderboardRow], info: SweepInfo) -> dict[str, Any]:
     repeated = any(row.trainings > 1 for row in rows)
     return {
         "repeated": repeated,
+        "constraints": constraints_text(info.constraints),
         "scores": [name.replace("_difference", " minus real only").replace("_", " ") for name in scores],
         "keys": list(short_names(keys).values()),
         "rows": [

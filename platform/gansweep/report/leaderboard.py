@@ -14,7 +14,8 @@ from gansweep.report.fitting import Column, FittingTable, chosen
 from gansweep.report.formatting import openings_text, value_text
 from gansweep.report.rows import LeaderboardRow
 from gansweep.scoring.metrics.formatting import score_text
-from gansweep.store.ranking import rank_trials
+from gansweep.store.feasibility import COSTS, constraints_text
+from gansweep.store.ranking import ADDED_COLUMNS, rank_trials
 from gansweep.store.schema import TRIAL_COLUMNS, flat_config
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def leaderboard(store: Store) -> list[LeaderboardRow]:
     attempts = store.trials()
     durations = attempts.groupby("trial_id")[["seconds", "gpu_seconds"]].sum()
     latest = attempts.drop_duplicates("trial_id", keep="last")  # the last attempt counts
-    ranked: list[dict[str, Any]] = rank_trials(latest, store.info.objectives).to_dict("records")  # type: ignore[assignment]
+    ranked: list[dict[str, Any]] = rank_trials(latest, store.info.objectives, store.info.constraints).to_dict("records")  # type: ignore[assignment]
     rows = [_row(record, durations.loc[record["trial_id"]]) for record in ranked]
     return compare_with_first(rows, store.info)
 
@@ -76,11 +77,13 @@ def _trial_document(row: LeaderboardRow, configuration: LeaderboardRow) -> dict[
         **row.scores,
         "fid_features": row.fid_features,
         "front": row.front,
+        "infeasible": row.infeasible,
         "reason": row.reason,
         "stopped_at": row.stopped_at,
         "iterations": row.iterations,
         "seconds": row.seconds,
         "gpu_seconds": row.gpu_seconds,
+        **{name: row.costs.get(name) for name in COSTS},
         "configuration": row.configuration,
         "repeat_of": row.repeat_of,
         "counts": row.counts,
@@ -138,7 +141,7 @@ def _columns(rows: Sequence[LeaderboardRow], scores: Sequence[str], *, repeated:
     columns = [
         Column("#", [str(row.rank) for row in rows], right=True),
         Column("trial", [row.trial_id for row in rows]),
-        Column("status", [row.status for row in rows]),
+        Column("status", [row.ending for row in rows]),
     ]
     if repeated:
         columns.append(Column("n", [str(row.trainings) for row in rows], right=True))
@@ -156,7 +159,10 @@ def _further_columns(rows: Sequence[LeaderboardRow], shown: Sequence[Leaderboard
     flat = [flat_config(row.config) for row in shown]
     keys = dict.fromkeys(key for values in flat for key in values)
     columns += [Column(key, [value_text(values.get(key)) for values in flat], right=True) for key in keys]
+    for name in COSTS:
+        columns.append(Column(name, [value_text(row.costs.get(name)) for row in shown], right=True))
     columns.append(Column("reason", [row.reason for row in shown], prose=True))
+    columns.append(Column("infeasible", [row.infeasible for row in shown], prose=True))
     return columns
 
 
@@ -205,7 +211,7 @@ def _row(record: Mapping[str, Any], durations: pd.Series[float]) -> LeaderboardR
     """Creates a row from a record of the trials table and the total durations of the trial's attempts."""
     numbers = {name: value for name, value in record.items() if isinstance(value, float) and math.isfinite(value)}
     # Scores are the remaining columns; names with a dot are configuration keys.
-    own = {*TRIAL_COLUMNS, "rank", "front", "configuration", "counts"}
+    own = {*TRIAL_COLUMNS, *ADDED_COLUMNS}
     return LeaderboardRow(
         trial_id=record["trial_id"],
         status=record["status"],
@@ -222,6 +228,8 @@ def _row(record: Mapping[str, Any], durations: pd.Series[float]) -> LeaderboardR
         configuration=record["configuration"],
         repeat_of=_text(record["repeat_of"]),
         counts=bool(record["counts"]),
+        infeasible=record["infeasible"],
+        costs={name: numbers[name] for name in COSTS if name in numbers},
     )
 
 
@@ -234,6 +242,8 @@ def _notes(rows: Sequence[LeaderboardRow], info: SweepInfo, *, repeated: bool) -
     sentences = ["Bold: no completed trial is better in every objective."]
     if repeated:
         sentences.append("n: trainings; ±: their standard deviation.")
+    if info.constraints:
+        sentences.append(f"Infeasible: breaks a constraint ({constraints_text(info.constraints)}).")
     features = sorted({row.fid_features for row in rows if row.fid_features})
     sentences.append(f"FID features: {', '.join(features) or 'unknown'}.")
     patients = info.cohort.patients.get("val")

@@ -47,7 +47,8 @@ class LeaderboardRow:
         trial_id: zero-padded trial number.
         status: how its last attempt ended, or `running`.
         rank: rank of its configuration, from 1; see `gansweep.store.ranking.rank_trials` for the order.
-        front: 0 on the Pareto front of the trials with the same status; -1 if an objective is missing.
+        front: 0 on the Pareto front of the trials with the same status; -1 if an objective is missing or a constraint
+            is broken.
         scores: scores of its last report, which belong to its checkpoint; scores that were not measured are omitted.
         fid_features: name and hash of the feature extractor of `fid` and `kid`.
         config: configuration of the trial.
@@ -62,6 +63,8 @@ class LeaderboardRow:
         trainings: number of trainings behind `scores`; more than 1 only in a row for a configuration.
         spread: standard deviation of each score over these trainings.
         against_first: first place minus this configuration, by objective, for the second place and the Pareto front.
+        infeasible: the constraints that its configuration breaks, such as `fid = 30 > 20`; empty if none.
+        costs: what a constraint can bound besides scores (`gansweep.store.feasibility.COSTS`), as far as it is known.
     """
 
     trial_id: str
@@ -82,3 +85,10 @@ class LeaderboardRow:
     trainings: int = 1
     spread: Mapping[str, float] = field(default_factory=dict)
     against_first: tuple[Difference, ...] = ()
+    infeasible: str = ""
+    costs: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def ending(self) -> str:
+        """How it ended, for tables: its status, or `infeasible` for a usable trial that breaks a constraint."""
+        return "infeasible" if self.infeasible else self.status

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING
 
 from gansweep.errors import ConfigError, unknown_name
 from gansweep.scoring.metrics.registry import METRICS
+from gansweep.store.feasibility import COSTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gansweep.config import Objective
+    from gansweep.config import Constraint, Objective
     from gansweep.contracts import ImageSpec
 
-__all__ = ["check_objectives", "check_score", "check_values"]
+__all__ = ["check_constraints", "check_objectives", "check_score", "check_values"]
 
 _VARIANTS = ("_difference", "_real_only", "_matched", "_floor")
 """Endings of what is reported beside a metric."""
@@ -59,6 +60,23 @@ def check_objectives(objectives: Sequence[Objective], spec: ImageSpec) -> None:
         if METRICS[base].takes == "masks" and not spec.mask_channels:
             what = f"{name} needs masks, and the cohort has none"
             raise ConfigError(what, where="objectives", fix="choose other objectives, or ingest the masks too")
+
+
+def check_constraints(constraints: Sequence[Constraint], gpus: float) -> None:
+    """Checks that trials report what constraints bound. Otherwise no trial would keep them.
+
+    Args:
+        constraints: of the experiment.
+        gpus: number of GPUs per worker.
+
+    Raises:
+        ConfigError: no trial reports such a score, or a trial on CPUs has no GPU memory.
+    """
+    for constraint in constraints:
+        check_score(constraint.score, where="constraints", also=COSTS)
+        if constraint.score == "peak_memory_gib" and not gpus:
+            what = f"{constraint} bounds the memory of a GPU, and trials have none"
+            raise ConfigError(what, where="constraints", fix="give --gpus-per-worker, or leave the constraint out")
 
 
 def check_values(wanted: Mapping[str, float], *, where: str) -> None:

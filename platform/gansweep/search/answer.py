@@ -289,8 +289,8 @@ def _measure(trials: pd.DataFrame, info: SweepInfo) -> str | None:
 
 def _first(trials: pd.DataFrame, info: SweepInfo, measure: str) -> pd.DataFrame | None:
     """Returns the counted trainings of the highest-ranked configuration whose change was measured."""
-    ranked = rank_trials(trials, info.objectives)
-    usable = ranked[ranked["counts"] & ranked["status"].isin(["completed", "stopped"])]
+    ranked = rank_trials(trials, info.objectives, info.constraints)
+    usable = ranked[ranked["counts"] & ranked["status"].isin(["completed", "stopped"]) & (ranked["infeasible"] == "")]
     usable = usable[usable[measure].notna() & usable[f"{measure}_difference"].notna()]
     if usable.empty:
         return None

@@ -95,7 +95,7 @@ def repeat(
 def _wanted(store: Store, options: RepeatOptions) -> Iterator[TrialRow]:
     """Yields the missing trainings, as their initial rows."""
     if options.trial:
-        ranked = rank_trials(store.latest_trials(), store.info.objectives)
+        ranked = rank_trials(store.latest_trials(), store.info.objectives, store.info.constraints)
         names = _configurations(ranked, options.trial)
     else:
         names, ranked = ranked_leaders(store, options.leaders, "repeat")

@@ -10,6 +10,7 @@ from gansweep.search.cluster import Footprint
 from gansweep.search.cohorts import place_for_workers, sweeps_cohort
 from gansweep.search.worker import WorkerGroupSettings
 from gansweep.search.worker_group import WorkerGroup
+from gansweep.store.feasibility import constraints_text
 from gansweep.store.ranking import rank_trials
 
 if TYPE_CHECKING:
@@ -58,12 +59,16 @@ def ranked_leaders(store: Store, count: int, purpose: str) -> tuple[list[str], p
         purpose: what they are needed for, for the message.
 
     Raises:
-        StoreError: no trial has completed.
+        StoreError: no trial has completed, or none that keeps the sweep's constraints.
     """
-    ranked = rank_trials(store.latest_trials(), store.info.objectives)
+    ranked = rank_trials(store.latest_trials(), store.info.objectives, store.info.constraints)
     completed = ranked[ranked["status"] == "completed"]
     if completed.empty:
         raise StoreError(f"no completed trial to {purpose}", where=store.label, fix="run more trials: --resume")
+    completed = completed[completed["infeasible"] == ""]
+    if completed.empty:
+        what = f"no completed trial to {purpose} keeps the constraints: {constraints_text(store.info.constraints)}"
+        raise StoreError(what, where=store.label, fix="run more trials: --resume")
     return [str(name) for name in completed["configuration"].drop_duplicates().head(count)], ranked
 
 

@@ -10,7 +10,6 @@ import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from gansweep.errors import ConfigError
-from gansweep.search.aims import check_score
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -125,10 +124,8 @@ def check_constraints(kind: str, constraints: Sequence[Constraint]) -> None:
         constraints: of the experiment.
 
     Raises:
-        ConfigError: a score that no trial has, or a sampler that takes no constraints.
+        ConfigError: the sampler takes no constraints.
     """
-    for constraint in constraints:
-        check_score(constraint.score, where="constraints", also=["seconds_per_iteration"])
     if constraints and kind not in (*_CONSTRAINED, "nsga2"):
         what = f"{kind} takes no constraints, and there are {len(constraints)}"
         raise ConfigError(what, where="sampler", fix=f"choose one of {', '.join(_CONSTRAINED)}")

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from gansweep.errors import ConfigError, unknown_name
 from gansweep.search.aims import check_values
+from gansweep.store.feasibility import broken, constrained_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from gansweep.config import Objective
+    from gansweep.config import Constraint, Objective
     from gansweep.options import SweepOptions
     from gansweep.store.schema import TrialRow
 
@@ -64,10 +65,18 @@ class StopRules:
         options: the rules.
         objectives: objectives in the study's order.
         rows: every attempt of earlier calls of the sweep. All rules except the time budget cover the whole sweep.
+        constraints: bounds. A trial beyond one of them improves nothing and meets no target.
     """
 
-    def __init__(self, options: SweepOptions, objectives: Sequence[Objective], rows: Iterable[TrialRow] = ()) -> None:
+    def __init__(
+        self,
+        options: SweepOptions,
+        objectives: Sequence[Objective],
+        rows: Iterable[TrialRow] = (),
+        constraints: Sequence[Constraint] = (),
+    ) -> None:
         self._objectives = objectives
+        self._constraints = constraints
         self._deadline = time.monotonic() + seconds_of(options.time_budget) if options.time_budget else None
         self._time_budget = options.time_budget
         self._gpus = options.workers_per_trial * options.gpus_per_worker
@@ -93,10 +102,10 @@ class StopRules:
         self._gpu_seconds += row.gpu_seconds
         if row.status in ("running", "interrupted"):
             return
-        completed = row.status == "completed"
-        improved = completed and self._improves(row.scores)
+        counts = row.status == "completed" and not broken(constrained_values(row), self._constraints)
+        improved = counts and self._improves(row.scores)
         self._in_vain = 0 if improved else self._in_vain + 1
-        if completed and self._meets_target(row.scores):
+        if counts and self._meets_target(row.scores):
             self._met = row.trial_id
 
     @property

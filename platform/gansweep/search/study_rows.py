@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from gansweep.search.parameters import DrawnTrial, SpaceParameters, parameters_from_json
-from gansweep.search.trial_end import excesses, trial_name, values_and_state
+from gansweep.search.trial_end import trial_name, values_and_state
+from gansweep.store.feasibility import excesses
 from gansweep.store.schema import flat_config
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gansweep.errors import ConfigError
 from gansweep.files import cache_folder
+from gansweep.search.aims import check_constraints
 from gansweep.search.cluster import (
     Footprint,
     check_capacity,
@@ -99,6 +100,7 @@ def prepare(experiment: Experiment, options: SweepOptions, *, space: str) -> Rea
         experiment = experiment.with_settings(start.settings())
     check = config_checker(experiment.trainables, scans, workers=options.workers_per_trial, reports=experiment.reports)
     precheck(experiment, scans, check, space=space)
+    check_constraints(experiment.constraints, options.gpus_per_worker)
     check_stop_rules(options, experiment.objectives)
     if options.study:
         place_of(options.study)
@@ -182,7 +184,7 @@ def sweep(experiment: Experiment, options: SweepOptions, *, space: str = "") -> 
         enqueue_new(study, [*ready.guesses, *ready.earlier, *first_trials])
         ended = count_ended(study)
         study.sampler = make_sampler(experiment.sampler, options.seed, count_proposed(study), STARTUP_TRIALS)
-        rules = StopRules(options, experiment.objectives, store.rows())
+        rules = StopRules(options, experiment.objectives, store.rows(), experiment.constraints)
         with Upkeep(store, ended) as upkeep, interims_logged(store, log):
             searcher = StudySearcher(experiment, study, store, ready.check, rules, upkeep)
             if ended < options.trials and not rules.reason:

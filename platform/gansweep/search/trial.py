@@ -94,7 +94,9 @@ class WorkerGroupTrial(Trainable):  # type: ignore[misc]
             return self._result(status="refused", reason=str(mistake))
         if outcome.report is None:
             return self._result(status=outcome.ending or "failed", reason=outcome.reason)
-        report = outcome.report
+        progress = outcome.report.progress.with_costs_of(self._earlier)
+        report = replace(outcome.report, progress=progress)
+        self._earlier.append(vars(progress))
         try:
             # Written before Tune gets it, so that no report on which a scheduler acted can be lost.
             self._store.write_report(ReportRow(self._trial, self._attempt, report))
@@ -140,6 +142,7 @@ class WorkerGroupTrial(Trainable):  # type: ignore[misc]
         reports = self._store.reports_of(self._trial, self._attempt) if self._checkpoint.exists() else []
         self._reported = max((report["index"] + 1 for report in reports), default=0)
         self._best: dict[str, float] = {}
+        self._earlier = list(reports)
         for report in reports:
             self._keep_best(report)
         # A retry belongs to the same attempt, whose row counts the time of all tries.

@@ -10,6 +10,7 @@ import optuna
 from optuna.trial import TrialState
 
 from gansweep.search.mailbox import OUT_OF_MEMORY
+from gansweep.store.feasibility import excesses
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from gansweep.search.trial import TrialResult
     from gansweep.store.schema import TrialRow
 
-__all__ = ["ended", "excesses", "tell", "trial_name", "values_and_state"]
+__all__ = ["ended", "tell", "trial_name", "values_and_state"]
 
 
 def trial_name(number: int) -> str:
@@ -71,14 +72,6 @@ def tell(study: optuna.Study, row: TrialRow, objectives: Sequence[str], constrai
     for name, excess in excesses(row, constraints).items():
         trial.set_constraint(name, excess)
     study.tell(number, values, state)
-
-
-def excesses(row: TrialRow, constraints: Sequence[Constraint]) -> dict[str, float]:
-    """How far a trial is beyond each constraint, as Optuna's samplers take it: not above 0 within it."""
-    values = dict(row.scores)
-    if row.iterations:
-        values["seconds_per_iteration"] = row.seconds_training / row.iterations
-    return {str(place): constraint.excess(values) for place, constraint in enumerate(constraints)}
 
 
 def values_and_state(row: TrialRow, objectives: Sequence[str]) -> tuple[list[float] | None, TrialState]:

@@ -8,21 +8,34 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gansweep.store.feasibility import broken, column_of
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import pandas as pd
     from numpy.typing import NDArray
 
-    from gansweep.config import Objective
+    from gansweep.config import Constraint, Objective
 
-__all__ = ["non_dominated_fronts", "rank_trials"]
+__all__ = ["ADDED_COLUMNS", "non_dominated_fronts", "rank_trials"]
 
-_ORDER = ("completed", "stopped", "running", "interrupted", "diverged", "failed")
-"""Best first. A stopped trial used only part of its budget, so it never ranks above a completed trial."""
+ADDED_COLUMNS = ("rank", "front", "configuration", "counts", "infeasible")
+"""Columns that `rank_trials` adds."""
+
+_USABLE = ("completed", "stopped")
+"""Statuses of trials with scores, best first.
+
+A stopped trial used only part of its budget, so it never ranks above a completed trial.
+"""
+_OTHERS = ("running", "interrupted", "diverged", "failed")
+_INFEASIBLE = len(_USABLE)
+"""Place of the usable trials that break a constraint: behind those that keep all, before trials without scores."""
 
 
-def rank_trials(trials: pd.DataFrame, objectives: Sequence[Objective]) -> pd.DataFrame:
+def rank_trials(
+    trials: pd.DataFrame, objectives: Sequence[Objective], constraints: Sequence[Constraint] = ()
+) -> pd.DataFrame:
     """Ranks trials, best first.
 
     Trials are ordered by status, then by non-dominated sorting of the objectives (Deb et al. 2002). Within a front they
@@ -33,16 +46,21 @@ def rank_trials(trials: pd.DataFrame, objectives: Sequence[Objective]) -> pd.Dat
     are ranked by the mean of their objectives. If `gansweep repeat` retrained a configuration, the mean covers only the
     retrained runs: the original run was selected for its scores, so these are biased upwards.
 
+    A configuration that breaks a constraint, by the means of what it bounds, comes behind those that keep all
+    constraints, and is on no front. A trial that does not tell the value breaks it, because nothing is known.
+
     Args:
         trials: one row per trial, as returned by `Store.latest_trials`.
         objectives: the sweep's objectives. A missing column counts as not measured.
+        constraints: the sweep's constraints.
 
     Returns:
-        The same rows, indexed from 0, with `rank` (from 1), `front` (from 0; -1 if an objective is missing),
-        `configuration` (the first trial with this configuration) and `counts` (whether the row is included in its
-        configuration's mean).
+        The same rows, indexed from 0, with `rank` (from 1), `front` (from 0; -1 if an objective is missing or a
+        constraint is broken), `configuration` (the first trial with this configuration), `counts` (whether the row is
+        included in its configuration's mean) and `infeasible` (the constraints that it breaks; empty if none).
     """
-    ended = np.array([_ORDER.index(status) for status in trials["status"]], dtype=np.int64)
+    order = (*_USABLE, *(f"infeasible {status}" for status in _USABLE), *_OTHERS)
+    ended = np.array([order.index(status) for status in trials["status"]], dtype=np.int64)
     configuration = _configurations(trials)
     # Runs of one configuration that ended differently are ranked apart.
     groups = [f"{status} {name}" for status, name in zip(ended, configuration, strict=True)]
@@ -50,21 +68,61 @@ def rank_trials(trials: pd.DataFrame, objectives: Sequence[Objective]) -> pd.Dat
     own = _costs(trials, objectives)
     counts = _counting(trials, group)
     costs = _means(own, group, counts)
+    place = ended[first_of]
+    broken_by = _broken(trials, constraints, group, counts, place)
+    is_infeasible = np.array([bool(text) for text in broken_by], dtype=bool)
+    place = np.where(is_infeasible, place + _INFEASIBLE, place)
     measured = np.isfinite(costs).all(axis=1)
     fronts = np.full(len(costs), -1, dtype=np.int64)
-    for end in np.unique(ended[first_of][measured]):
-        members = np.flatnonzero(measured & (ended[first_of] == end))
+    on_front = measured & ~is_infeasible
+    for end in np.unique(place[on_front]):
+        members = np.flatnonzero(on_front & (place == end))
         fronts[members] = non_dominated_fronts(costs[members])
     maximised = [index for index, objective in enumerate(objectives) if objective.direction == "maximize"]
     useful = maximised[-1] if maximised else 0
     names = trials["trial_id"].to_numpy(str)
     # lexsort takes the most significant key last. Missing values sort after every number.
-    best_first = np.lexsort([names[first_of], costs[:, 0], costs[:, useful], fronts, ~measured, ended[first_of]])
+    best_first = np.lexsort([names[first_of], costs[:, 0], costs[:, useful], fronts, ~measured, place])
     rank = np.empty(len(best_first), dtype=np.int64)
     rank[best_first] = np.arange(1, len(best_first) + 1)
-    order = np.lexsort([names, own[:, 0], own[:, useful], rank[group]])
-    ranked = trials.assign(rank=rank[group], front=fronts[group], configuration=configuration, counts=counts)
-    return ranked.iloc[order].reset_index(drop=True)
+    rows = np.lexsort([names, own[:, 0], own[:, useful], rank[group]])
+    ranked = trials.assign(
+        rank=rank[group],
+        front=fronts[group],
+        configuration=configuration,
+        counts=counts,
+        infeasible=[broken_by[row] for row in group],
+    )
+    return ranked.iloc[rows].reset_index(drop=True)
+
+
+def _broken(
+    trials: pd.DataFrame,
+    constraints: Sequence[Constraint],
+    group: NDArray[np.int64],
+    counts: NDArray[np.bool_],
+    place: NDArray[np.int64],
+) -> list[str]:
+    """Returns the constraints that each group breaks, by the means of its counted rows.
+
+    Empty for groups without scores.
+
+    Args:
+        trials: one row per trial.
+        constraints: the sweep's constraints.
+        group: group of each row, `[trials]`.
+        counts: whether a row is included in its group's mean, `[trials]`.
+        place: how the trials of each group ended, `[groups]`.
+    """
+    if not constraints:
+        return [""] * len(place)
+    names = list(dict.fromkeys(constraint.score for constraint in constraints))
+    means = _means(np.stack([column_of(trials, name) for name in names], axis=1), group, counts)
+    usable = place < len(_USABLE)
+    found = []
+    for row, is_usable in zip(means, usable, strict=True):
+        found.append(broken(dict(zip(names, row, strict=True)), constraints) if is_usable else "")
+    return found
 
 
 def _configurations(trials: pd.DataFrame) -> list[str]:

@@ -173,6 +173,7 @@ class TrialRow:
             repeats and in rows of earlier versions.
         execution, execution_reason: how the steps of the last report ran, `captured` or `eager`, and why eagerly. Empty
             in rows of earlier versions.
+        seconds_per_iteration, peak_memory_gib: see `gansweep.progress.Progress`. None in rows of earlier versions.
     """
 
     trial_id: str
@@ -199,6 +200,8 @@ class TrialRow:
     parameters: str = ""
     execution: str = ""
     execution_reason: str = ""
+    seconds_per_iteration: float | None = None
+    peak_memory_gib: float | None = None
 
     def finished(
         self,
@@ -252,6 +255,8 @@ class TrialRow:
             execution=progress.execution,
             execution_reason=progress.execution_reason,
             images_on=progress.images_on,
+            seconds_per_iteration=progress.seconds_per_iteration,
+            peak_memory_gib=progress.peak_memory_gib,
         )
 
     @classmethod
@@ -340,6 +345,8 @@ TRIAL_COLUMNS: dict[str, ColumnType] = {
     "parameters": "string",
     "execution": "string",
     "execution_reason": "string",
+    "seconds_per_iteration": "float64",
+    "peak_memory_gib": "float64",
     "config_json": "string",
 }
 
@@ -356,6 +363,8 @@ REPORT_COLUMNS: dict[str, ColumnType] = {
     "execution": "string",
     "execution_reason": "string",
     "images_on": "string",
+    "seconds_per_iteration": "float64",
+    "peak_memory_gib": "float64",
     "time": "timestamp",
 }
 

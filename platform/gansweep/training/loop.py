@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from gansweep.devices import Arithmetic, check_precision, exact_float32
+from gansweep.devices import Arithmetic, check_precision, exact_float32, peak_memory_gib, reset_peak_memory
 from gansweep.distributed import World
 from gansweep.progress import Progress
 from gansweep.seeds import seed_from
@@ -71,6 +71,7 @@ def train(  # noqa: C901 (one loop, read top to bottom)
     check_budget(config, workers=world.size, reports=reports)
     check_precision(config.precision, device)
     arithmetic = Arithmetic(config.precision, device)
+    reset_peak_memory(device)
     data, images_on = placed(data, device, config.images_on)
     modules = [*gan.networks.values(), gan.state]
     for module in modules:
@@ -193,6 +194,8 @@ def train(  # noqa: C901 (one loop, read top to bottom)
                 execution=execution.name,
                 execution_reason=execution.reason,
                 images_on=images_on,
+                seconds_per_iteration=pace.seconds_per_iteration(iteration, seconds_training),
+                peak_memory_gib=_most_memory(world, device),
             )
             monitor.reported()
             checkpoints.wait()  # the search must not get a report before its checkpoint is stored
@@ -203,6 +206,12 @@ def train(  # noqa: C901 (one loop, read top to bottom)
 def _end_of_segment(iterations: int, index: int, reports: int) -> int:
     """Returns the iteration of report `index`, from 0: the fraction (index + 1) / reports of the budget, rounded up."""
     return -(-iterations * (index + 1) // reports)
+
+
+def _most_memory(world: World, device: torch.device) -> float | None:
+    """Returns the peak memory of the worker that needed most, in GiB; None on a CPU."""
+    peak = peak_memory_gib(device)
+    return None if peak is None else max(world.merged({world.rank: peak}).values())
 
 
 def _optimisers(config: TrialConfig, gan: Gan) -> dict[str, torch.optim.Adam]:

@@ -40,6 +40,16 @@ class Pace:
         """Returns whether the next progress message is due."""
         return time.monotonic() - self._told >= TELL_SECONDS
 
+    def seconds_per_iteration(self, iteration: int, trained: float) -> float | None:
+        """Returns the mean time of an iteration since the start; None if there was none.
+
+        Args:
+            iteration: number of completed generator iterations.
+            trained: seconds of training since the start.
+        """
+        completed = iteration - self._first
+        return trained / completed if completed else None
+
     def interim(
         self,
         iteration: int,

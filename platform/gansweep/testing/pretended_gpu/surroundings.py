@@ -21,6 +21,7 @@ __all__ = ["NoBackend", "generator_device", "generator_in", "replacements"]
 _RealGenerator = torch.Generator
 _COLLECTIVES = ("all_gather", "all_gather_into_tensor", "all_reduce", "broadcast", "reduce")
 _MEMORY = 80 * 2**30  # bytes, all of them free
+_PEAK = 3 * 2**29  # bytes that any training has allocated at most
 _OF_OBJECTS = ("all_gather_object", "broadcast_object_list")
 
 
@@ -85,6 +86,8 @@ def replacements(functions: Functions, group: str) -> list[Any]:
         mock.patch.object(torch.cuda, "get_device_capability", lambda *_: (8, 0)),
         mock.patch.object(torch.cuda, "get_device_name", lambda *_: "pretended GPU"),
         mock.patch.object(torch.cuda, "mem_get_info", lambda *_: (_MEMORY, _MEMORY)),
+        mock.patch.object(torch.cuda, "max_memory_allocated", lambda *_: _PEAK),
+        mock.patch.object(torch.cuda, "reset_peak_memory_stats", lambda *_: None),
         mock.patch.object(torch.cuda, "get_rng_state", lambda *_: torch.zeros(1, dtype=torch.uint8)),
         mock.patch.object(torch.cuda, "set_rng_state", lambda *_: None),
         mock.patch.object(torch.cuda, "manual_seed", lambda *_: None),
