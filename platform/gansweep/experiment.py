@@ -7,9 +7,11 @@ everything here.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator
+from pydantic_core import PydanticCustomError
 
 from gansweep.config import (
     AugmentationSettings,
@@ -27,7 +29,7 @@ from gansweep.config import (
     with_dotted,
 )
 from gansweep.contracts import Trainables
-from gansweep.errors import ConfigError
+from gansweep.errors import ConfigError, unknown_name
 
 if TYPE_CHECKING:
     import optuna
@@ -45,6 +47,7 @@ __all__ = [
     "ScoringSettings",
     "Space",
     "TrialConfig",
+    "sampler_text",
     "validated",
 ]
 
@@ -62,7 +65,10 @@ class Experiment(Frozen):
         first_trials: parameter values (by Optuna parameter name) tried before the sampler chooses.
         objectives: in the order Optuna sees them.
         constraints: bounds that samplers learn to keep.
-        sampler: how trials are proposed: `tpe`, `gp`, `cma-es`, `nsga-ii`, `nsga-iii`, `qmc`, `random` or `grid`.
+        sampler: how trials are proposed: `tpe`, `gp`, `cma-es`, `nsga-ii`, `nsga-iii`, `qmc`, `random` or `grid`; or a
+            class of samplers with the parameter `seed`, with its other arguments:
+            `partial(optuna.samplers.TPESampler, n_ei_candidates=64)`. It is not an object, because a sweep makes its
+            sampler anew, with another seed, each time it is resumed.
         reports: reports per trial, at equal fractions of its budget.
         overrides: dotted trial-configuration keys fixed for every trial, whatever the space says.
     """
@@ -78,11 +84,30 @@ class Experiment(Frozen):
         Objective(name="accuracy", direction="maximize"),
     )
     constraints: tuple[Constraint, ...] = ()
-    sampler: SamplerName = "tpe"
+    sampler: SamplerName | Callable[..., Any] = "tpe"
     scheduler: SchedulerSettings = SchedulerSettings()
     scoring: ScoringSettings = ScoringSettings()
     reports: int = Field(4, ge=1)
     overrides: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("sampler", mode="before")
+    @classmethod
+    def _known_sampler(cls, sampler: Any) -> Any:
+        """Refuses what is neither a name nor a class of samplers.
+
+        Raises:
+            ConfigError: what is wrong with an object that is not a name.
+        """
+        if not isinstance(sampler, str):
+            _check_own_sampler(sampler)
+        elif sampler not in get_args(SamplerName):
+            names = ", ".join(repr(name) for name in get_args(SamplerName))
+            raise PydanticCustomError("sampler", "Input should be one of {names}", {"names": names})
+        return sampler
+
+    @field_serializer("sampler")
+    def _recorded_sampler(self, sampler: Any) -> str:
+        return sampler_text(sampler)
 
     def config(self, trial: optuna.Trial) -> TrialConfig:
         """Returns the configuration of `trial`.
@@ -112,6 +137,66 @@ class Experiment(Frozen):
         return validated(
             Experiment, with_dotted({**plain, "overrides": overrides}, own), where=f"experiment {self.name}"
         )
+
+
+def sampler_text(sampler: str | Callable[..., Any]) -> str:
+    """Returns a sampler as `sweep.json` records it: its name, or its class with the arguments.
+
+    A value is recorded as it is written, a function or class by its name, and any other object by its class.
+    """
+    if isinstance(sampler, str):
+        return sampler
+    made = sampler.func if isinstance(sampler, partial) else sampler
+    keywords = sampler.keywords if isinstance(sampler, partial) else {}
+    arguments = ", ".join(f"{name}={_argument_text(value)}" for name, value in sorted(keywords.items()))
+    return f"{_class_name(made)}({arguments})"
+
+
+def _argument_text(value: Any) -> str:
+    if isinstance(value, bool | int | float | str | None):
+        return repr(value)
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key!r}: {_argument_text(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_argument_text(item) for item in value) + "]"
+    return str(getattr(value, "__qualname__", "")) or f"{_class_name(type(value))}(...)"
+
+
+def _class_name(made: Any) -> str:
+    name: str = made.__qualname__
+    return name if made.__module__.partition(".")[0] == "optuna" else f"{made.__module__}.{name}"
+
+
+_GIVEN_ELSEWHERE = {"seed": "leave it out: --seed gives it", "constraints_func": "use Experiment(constraints=...)"}
+"""Arguments of samplers that the sweep decides, and what to do instead."""
+
+
+def _check_own_sampler(sampler: Any) -> None:
+    import inspect
+
+    from optuna.samplers import BaseSampler
+
+    fix = "give a name, or partial(SamplerClass, argument=value)"
+    made = sampler.func if isinstance(sampler, partial) else sampler
+    if isinstance(sampler, BaseSampler):
+        what = f"a {type(sampler).__name__} that is already made has its own seed, and cannot be made again on a resume"
+        raise ConfigError(what, where="sampler", fix=fix)
+    if not (isinstance(made, type) and issubclass(made, BaseSampler)):
+        what = f"{getattr(made, '__qualname__', type(made).__name__)} is no class of Optuna samplers"
+        raise ConfigError(what, where="sampler", fix=fix)
+    given = sampler.keywords if isinstance(sampler, partial) else {}
+    if isinstance(sampler, partial) and sampler.args:
+        raise ConfigError(f"arguments of {made.__name__} have no names", where="sampler", fix=fix)
+    known = inspect.signature(made).parameters
+    takes_any = any(parameter.kind == inspect.Parameter.VAR_KEYWORD for parameter in known.values())
+    if not takes_any and (unknown := sorted(given.keys() - known.keys())):
+        raise unknown_name("argument", unknown[0], list(known), where=f"sampler {made.__name__}")
+    if not takes_any and "seed" not in known:
+        what = f"{made.__name__} has no parameter seed, so a resumed sweep would repeat its proposals"
+        raise ConfigError(what, where="sampler", fix="choose another class")
+    for name, fix in _GIVEN_ELSEWHERE.items():
+        if given.get(name) is not None:
+            raise ConfigError(f"{made.__name__} has the argument {name}", where="sampler", fix=fix)
 
 
 _SETTABLE = frozenset({"objectives", "constraints", "sampler", "scheduler", "scoring", "reports"})

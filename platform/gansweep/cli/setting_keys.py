@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import types
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
@@ -121,6 +122,8 @@ def _kinds(annotation: Any) -> list[str]:
         return kinds
     if get_origin(annotation) is tuple:
         return [f"list of {', '.join(_kinds(get_args(annotation)[0]))}"]
+    if get_origin(annotation) is Callable:
+        return []  # only a space's file can give it
     words = {int: "whole number", float: "number", bool: "true, false", str: "text", type(None): "null"}
     return [words.get(annotation, str(annotation))]
 

@@ -102,6 +102,7 @@ def _show_space(reference: str, *, as_json: bool) -> None:
 
 def space_table(reference: str, experiment: "Experiment", parameters: "list[Parameter]") -> "FittingTable":
     """Returns a space's parameters with their ranges, and its objectives below."""
+    from gansweep.experiment import sampler_text
     from gansweep.report.fitting import Column, FittingTable
 
     goals = ", ".join(f"{item.name} ({item.direction})" for item in experiment.objectives)
@@ -116,7 +117,7 @@ def space_table(reference: str, experiment: "Experiment", parameters: "list[Para
         ],
         title=f"{reference}: {len(parameters)} parameters",
         notes=[
-            f"Objectives: {goals}. Sampler: {experiment.sampler}. Scheduler: {stops}.",
+            f"Objectives: {goals}. Sampler: {sampler_text(experiment.sampler)}. Scheduler: {stops}.",
             f"Reports per trial: {experiment.reports}.",
             "Found by asking the space for random proposals. --set fixes any key, searched or not: gansweep settings.",
         ],

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from optuna.trial import TrialState
 
 from gansweep.errors import GansweepError
+from gansweep.experiment import sampler_text
 from gansweep.search.cluster import check_capacity, expected_nodes, total
 from gansweep.search.guesses import enqueue_new
 from gansweep.search.parameters import DrawnTrial, SpaceParameters, WithFixed
@@ -205,7 +206,7 @@ def _origin(trial: FrozenTrial, ready: Ready, experiment: Experiment) -> str:
         return "--try"
     if asked in ready.earlier:
         return "--warm-start"
-    return "first trial" if asked is not None else experiment.sampler
+    return "first trial" if asked is not None else sampler_text(experiment.sampler)
 
 
 def _refused(experiment: Experiment, ready: Ready, space: str) -> dict[str, int]:

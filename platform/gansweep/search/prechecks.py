@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from gansweep.errors import GansweepError, unknown_name
 from gansweep.search.aims import check_objectives
 from gansweep.search.parameters import SpaceParameters
-from gansweep.search.samplers import check_constraints, check_sampler
+from gansweep.search.samplers import check_constraints, check_own_sampler, check_sampler, name_of
 from gansweep.search.space_checks import check_first_trials, check_parameters
 from gansweep.search.spaces import users_code
 
@@ -88,8 +88,11 @@ def _check_search(experiment: Experiment, parameters: SpaceParameters) -> None:
 
     objectives = [objective.name for objective in experiment.objectives]
     fixed = parameters.fixed(experiment.overrides)
-    check_constraints(experiment.sampler, experiment.constraints)
-    check_sampler(experiment.sampler, objectives, SpaceParameters(experiment, fixed))
+    sampler = name_of(experiment.sampler)
+    check_constraints(sampler, experiment.constraints)
+    free = SpaceParameters(experiment, fixed)
+    check_sampler(sampler, objectives, free)
+    check_own_sampler(experiment.sampler, experiment.objectives, free)
     check_scheduler(Compared.of(experiment))
 
 

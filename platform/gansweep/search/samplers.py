@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import importlib.util
 import warnings
-from typing import TYPE_CHECKING, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
 import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from gansweep.errors import ConfigError
+from gansweep.experiment import sampler_text
+from gansweep.search.spaces import users_code
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from optuna.distributions import BaseDistribution
 
-    from gansweep.config import Constraint
+    from gansweep.config import Constraint, Objective
 
-__all__ = ["check_constraints", "check_sampler", "make_sampler"]
+__all__ = ["check_constraints", "check_own_sampler", "check_sampler", "make_sampler", "name_of"]
 
 _SAME_IN_EVERY_TRIAL = frozenset({"gp", "cma-es", "qmc"})
 """Samplers that choose parameters at random if they are not in every trial."""
@@ -26,22 +29,44 @@ _SAME_IN_EVERY_TRIAL = frozenset({"gp", "cma-es", "qmc"})
 _CONSTRAINED = ("tpe", "gp", "nsga-ii", "nsga-iii")
 """Samplers that learn to keep constraints."""
 
+_CLASSES = {
+    "tpe": optuna.samplers.TPESampler,
+    "gp": optuna.samplers.GPSampler,
+    "cma-es": optuna.samplers.CmaEsSampler,
+    "nsga-iii": optuna.samplers.NSGAIIISampler,
+    "nsga-ii": optuna.samplers.NSGAIISampler,
+    "qmc": optuna.samplers.QMCSampler,
+    "random": optuna.samplers.RandomSampler,
+}
+
+_STOPPING = (optuna.samplers.BruteForceSampler, optuna.samplers.GridSampler)
+"""Samplers that stop a study themselves, which fails outside `Study.optimize`."""
+
 _OTHERS = "choose tpe, nsga-ii or random"
 
 
-def make_sampler(kind: str, seed: int, proposed: int, startup_trials: int) -> optuna.samplers.BaseSampler:
-    """Creates the sampler with this name.
+def make_sampler(
+    kind: str | Callable[..., Any], seed: int, proposed: int, startup_trials: int
+) -> optuna.samplers.BaseSampler:
+    """Creates the sampler of an experiment.
 
     Args:
-        kind: a name accepted by `SweepOptions.sampler`.
+        kind: `Experiment.sampler`: a name, or a class with its arguments.
         seed: seed of its random numbers.
         proposed: number of proposals made by earlier calls of a resumed sweep. A random sampler gets a new stream for
             each number, because it would otherwise repeat its proposals. A sampler with a sequence continues it.
-        startup_trials: number of random trials before a model is used.
+        startup_trials: number of random trials before a model is used, by samplers with a name.
+
+    Raises:
+        ConfigError: the user's class raised.
     """
     # `group`, multivariate TPE and some samplers have been marked experimental since 2021.
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     stream = seed + proposed
+    if not isinstance(kind, str):
+        with users_code(f"sampler {sampler_text(kind)}"):
+            own: optuna.samplers.BaseSampler = kind(seed=stream)
+        return own
     if kind == "tpe":
         return optuna.samplers.TPESampler(
             seed=stream,
@@ -66,6 +91,20 @@ def make_sampler(kind: str, seed: int, proposed: int, startup_trials: int) -> op
     if kind == "grid":
         return _Grid(seed=seed)
     return optuna.samplers.RandomSampler(seed=stream)
+
+
+def name_of(sampler: str | Callable[..., Any]) -> str:
+    """Returns the name of the sampler whose limits a sampler has: its own, or that of its class's base class.
+
+    Returns the text of the sampler if its class is none of them.
+    """
+    if isinstance(sampler, str):
+        return sampler
+    made: Any = sampler.func if isinstance(sampler, partial) else sampler
+    for name, base in _CLASSES.items():
+        if issubclass(made, base):
+            return name
+    return sampler_text(sampler)
 
 
 class Searched(Protocol):
@@ -114,6 +153,30 @@ def check_sampler(kind: str, objectives: Sequence[str], space: Searched) -> None
         if endless:
             what = f"a grid needs a finite space; {_some(endless)} can be any number of a range"
             raise ConfigError(what, where="sampler", fix="give suggest_float a step, --set them, or choose qmc")
+
+
+def check_own_sampler(sampler: str | Callable[..., Any], objectives: Sequence[Objective], space: Searched) -> None:
+    """Tries a user's sampler on a space, in memory. Does nothing for a sampler with a name.
+
+    Args:
+        sampler: `Experiment.sampler`.
+        objectives: the objectives.
+        space: free parameters.
+
+    Raises:
+        ConfigError: it is an exhaustive sampler of Optuna, or it raises.
+    """
+    if isinstance(sampler, str):
+        return
+    made = make_sampler(sampler, 0, 0, 0)
+    text = sampler_text(sampler)
+    if isinstance(made, _STOPPING):
+        raise ConfigError(f"{text} stops a study itself, and not the sweep", where="sampler", fix="choose grid")
+    study = optuna.create_study(directions=[objective.direction for objective in objectives], sampler=made)
+    for _ in range(2):
+        with users_code(f"sampler {text}"):
+            trial = study.ask(dict(space.distributions))
+            study.tell(trial, [0.0] * len(objectives))
 
 
 def check_constraints(kind: str, constraints: Sequence[Constraint]) -> None:
