@@ -23,7 +23,7 @@ from gansweep.cohort.phantom.scans import write_phantom
 from gansweep.errors import Diverged
 from gansweep.experiment import DataView, Experiment, SchedulerSettings, ScoringSettings, TrialConfig
 from gansweep.options import SweepOptions
-from gansweep.progress import Progress, Report
+from gansweep.progress import Interim, Progress, Report
 from gansweep.scoring.trial import TrialScorer
 from gansweep.search.cluster import Footprint
 from gansweep.search.prechecks import config_checker
@@ -214,6 +214,9 @@ class _Rows:
 
     def reported(self) -> int:
         return 0 if self.last is None else self.last.progress.index + 1
+
+    def interim(self, interim: Interim) -> None:
+        """Nothing is told between two reports."""
 
     def report(self, progress: Progress) -> bool:
         self.last = Report(progress, self._scorer.fid_features)
