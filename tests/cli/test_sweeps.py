@@ -210,3 +210,38 @@ def test_options_with_several_values_travel_as_they_are_typed():
     options = ConfirmOptions(ratios=(0.25, 1.0), rivals=("mixup", "paste"))
     assert as_words(options) == ["--ratios=0.25,1.0", "--rivals=mixup,paste"]
     assert as_words(ConfirmOptions(rivals=())) == ["--rivals=none"]
+
+
+MIDWAY = "changes a trial's configuration and weights midway, so no single configuration made the result"
+REFUSED = {"pbt": MIDWAY, "pb2": MIDWAY, "bohb": "BOHB models one objective over a declared list of parameters"}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["sweep", "smoke", "--cohort=c", "--storage=s", "--name=s", "--trials=3", "--scheduler={}"],
+        ["sweep", "smoke", "--cohort=c", "--storage=s", "--name=s", "--trials=3", "--set=scheduler.kind={}"],
+        ["sweep", "sweep.yaml", "--cohort=c", "--storage=s", "--name=s", "--trials=3"],
+        ["submit", "smoke", "--cohort=c", "--storage=s", "--name=s", "--trials=3", "--scheduler={}"],
+        ["replay", "s", "--schedulers=asha,{}"],
+    ],
+)
+def test_a_scheduler_of_tune_that_does_not_fit_is_refused_with_the_reason(name, words, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sweep.yaml").write_text(f"space: smoke\nscheduler: {name}\n")
+    assert main([word.format(name) for word in words]) == 2
+    told = capfd.readouterr().err
+    assert told.startswith(f"error: scheduler: {name} does not fit: ")
+    assert REFUSED[name] in told
+    assert told.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["sweep.yaml"]
+
+
+def test_an_unknown_scheduler_is_told_with_the_known_ones(capfd):
+    words = ["sweep", "smoke", "--cohort=c", "--storage=s", "--name=s", "--trials=3", "--scheduler=asah"]
+    assert main(words) == 2
+    assert capfd.readouterr().err == (
+        "error: sweep: scheduler = 'asah': input should be 'asha', 'hyperband', 'median', 'mo-asha', 'asha-any' or "
+        "'none'\n"
+    )

@@ -89,6 +89,9 @@ def _parameter(name: str, field: FieldInfo, *, in_file: bool) -> inspect.Paramet
         in_file: whether a file may provide the value instead.
     """
     kind = _kind(field.annotation)
+    metavar = _metavar(field)
+    if metavar is not None and _is_choice(kind):
+        kind = str | None  # the model refuses a wrong choice in its own words
     elsewhere = in_file and field.is_required()
     words = option_of(name, field)
     if field.annotation is bool and field.default is True:
@@ -96,7 +99,7 @@ def _parameter(name: str, field: FieldInfo, *, in_file: bool) -> inspect.Paramet
     option = typer.Option(
         words,
         help=f"{field.description} Required, here or in a file." if elsewhere else field.description,
-        metavar=_metavar(field),
+        metavar=metavar,
         min=_bound(field, "ge"),
         max=_bound(field, "le"),
     )
@@ -135,6 +138,11 @@ def _kind(annotation: Any) -> Any:
         inner = str
     assert inner in (int, float, bool, str, Path) or get_origin(inner) is Literal, f"no option can be made of {inner}"
     return inner | None if optional else inner
+
+
+def _is_choice(kind: Any) -> bool:
+    """Returns whether a type is a choice among names, which may be left out."""
+    return any(get_origin(part) is Literal for part in (kind, *get_args(kind)))
 
 
 def _is_dicts(annotation: Any) -> bool:

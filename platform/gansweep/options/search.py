@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field, field_validator
 
 from gansweep.command_line import resolve_reference
-from gansweep.config import Constraint, Frozen, SamplerName, SchedulerName
+from gansweep.config import Constraint, Frozen, SamplerName, SchedulerName, refuse_scheduler
 
 __all__ = [
     "LARGEST_SEED",
@@ -110,7 +110,9 @@ class SweepOptions(TrainingOptions):
     cpus_per_worker: float = Field(1.0, ge=0.1, description="CPU cores per worker.")
     concurrent: int | None = Field(None, ge=1, description="Number of trials at once; default: as many as fit.")
     sampler: SamplerName | None = Field(None, description="Overrides the space's.")
-    scheduler: SchedulerName | None = Field(None, description="Overrides the space's.")
+    scheduler: SchedulerName | None = Field(
+        None, description="Overrides the space's.", json_schema_extra={"metavar": "|".join(get_args(SchedulerName))}
+    )
     time_budget: str | None = Field(
         None, description="End the sweep after this time: 8h, 90m, 1h30m.", json_schema_extra={"metavar": "TIME"}
     )
@@ -188,6 +190,11 @@ class SweepOptions(TrainingOptions):
     def _readable(cls, constraints: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(str(Constraint.parse(text)) for text in constraints)
 
+    @field_validator("scheduler", mode="before")
+    @classmethod
+    def _fits(cls, scheduler: Any) -> Any:
+        return refuse_scheduler(scheduler)
+
     @field_validator("start_from")
     @classmethod
     def _absolute_store(cls, start_from: str | None) -> str | None:
@@ -255,6 +262,14 @@ class ReplayOptions(Frozen):
     budget: float = Field(0.5, gt=0.0, le=1.0, description="Compare at this fraction of the time that all trials took.")
     concurrent: int = Field(1, ge=1, description="Number of trials at once.")
     seed: int = Field(0, ge=0, le=LARGEST_SEED, description="Seed of every random choice.")
+
+    @field_validator("schedulers", mode="before")
+    @classmethod
+    def _fit(cls, schedulers: Any) -> Any:
+        if not isinstance(schedulers, str):
+            for name in schedulers:
+                refuse_scheduler(name)
+        return schedulers
 
 
 class AblateOptions(RetrainingOptions):

@@ -118,7 +118,8 @@ class WorkerGroupTrial(Trainable):  # type: ignore[misc]
     def load_checkpoint(self, checkpoint_dir: str) -> None:
         """Resumes from a checkpoint of Tune: this trial's own or, in population based training, another trial's.
 
-        A checkpoint belongs to the configuration in it. Here it becomes this trial's own.
+        A checkpoint belongs to the configuration in it. Here it becomes this trial's own. No scheduler that a sweep
+        accepts gives a trial another's checkpoint: its row would not tell what made its weights.
         """
         kept = Path(checkpoint_dir, "state.pt")
         if kept.exists():
