@@ -6,7 +6,7 @@ All models are frozen and validated, and refuse unknown keys. Only Ray Tune gets
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from gansweep.errors import ConfigError
 
 __all__ = [
+    "COPIES",
     "AugmentationSettings",
     "Constraint",
     "DataView",
@@ -218,6 +219,10 @@ class Objective(Frozen):
     direction: Literal["minimize", "maximize"]
 
 
+COPIES = "copies_pixels"
+"""A score that trials report only if it is asked for: by `ScoringSettings.copies`, or by a constraint."""
+
+
 class Constraint(Frozen):
     """A bound on a score. Samplers prefer trials within it, whatever their objectives.
 
@@ -327,6 +332,8 @@ class ScoringSettings(Frozen):
         synthetic_use: how detectors use synthetic images. `mixed`: in every batch; `pretrained`: before the real
             images; `annealed`: a fraction that falls during training. The numbers of updates and of synthetic images
             are the same.
+        copies: whether trials report `copies_pixels`, the fraction of samples that are copies of training images, and
+            `copies_pixels_floor`, that of new patients. They also do if a constraint is on it.
         segmenter: a key of `SEGMENTERS`. Segmenters are trained for families that generate masks.
         segmenter_steps: training updates of each segmenter; 0: no segmenter.
     """
@@ -341,8 +348,14 @@ class ScoringSettings(Frozen):
     detector_seeds: int = Field(3, ge=1)
     detector_augmentation: Literal["classical", "mixup", "cutmix", "elastic", "intensity"] = "classical"
     synthetic_use: Literal["mixed", "pretrained", "annealed"] = "mixed"
+    copies: bool = False
     segmenter: str = "unet"
     segmenter_steps: int = Field(200, ge=0)
+
+    def with_scores_of(self, constraints: Sequence[Constraint]) -> ScoringSettings:
+        """Returns a copy that also computes the scores that constraints bound."""
+        wanted = any(constraint.score == COPIES for constraint in constraints)
+        return self.model_copy(update={"copies": self.copies or wanted})
 
 
 def validated(model: type[Model], values: Mapping[str, Any], *, where: str) -> Model:

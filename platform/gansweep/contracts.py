@@ -42,6 +42,7 @@ __all__ = [
     "Scalars",
     "Scheduled",
     "Score",
+    "StartsFromImages",
     "StepRandom",
     "Trainables",
 ]
@@ -339,6 +340,15 @@ class Trainables:
 
 Sampler = Callable[[Condition, int], "Tensor"]
 """(condition, seed) -> images `[n, C, H, W]` float32 in [-1, 1] on the CPU, from the averaged (EMA) generator."""
+
+
+@runtime_checkable
+class StartsFromImages(Protocol):
+    """A `Sampler` that can begin with other real images than the training images."""
+
+    def starting_from(self, data: ImageSet) -> Sampler:
+        """Returns a sampler of the same generator whose missing sources and masks are chosen from `data`."""
+
 
 Score = Callable[[Sampler, int], Mapping[str, float]]
 """(sampler, generator iteration) -> named scores. Called on every worker; each gets the same numbers."""

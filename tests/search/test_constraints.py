@@ -65,16 +65,19 @@ def test_the_option_stands_above_the_space() -> None:
 
 
 def test_a_constraint_on_what_no_trial_tells_is_refused() -> None:
-    check_constraints([PACE, Constraint(score="accuracy_difference", at_least=0.0)], gpus=0.0)
-    check_constraints([MEMORY], gpus=0.5)
+    copies = Constraint(score="copies_pixels", at_most=0.01)
+    check_constraints([PACE, Constraint(score="accuracy_difference", at_least=0.0), copies], gpus=0.0, patients=3)
+    check_constraints([MEMORY], gpus=0.5, patients=0)
     with pytest.raises(ConfigError) as told:
-        check_constraints([MEMORY], gpus=0.0)
+        check_constraints([MEMORY], gpus=0.0, patients=9)
     assert str(told.value) == (
         "constraints: peak_memory_gib<=20 bounds the memory of a GPU, and trials have none; "
         "give --gpus-per-worker, or leave the constraint out"
     )
     with pytest.raises(ConfigError, match=r"constraints: unknown score 'peak_memory_gb'; did you mean peak_memory_gib"):
-        check_constraints([Constraint(score="peak_memory_gb", at_most=1.0)], gpus=1.0)
+        check_constraints([Constraint(score="peak_memory_gb", at_most=1.0)], gpus=1.0, patients=9)
+    with pytest.raises(ConfigError, match=r"copies_pixels<=0.01 needs 3 training patients, and the cohort has 2; "):
+        check_constraints([copies], gpus=0.0, patients=2)
 
 
 def test_what_a_trial_costs_is_that_of_its_last_report() -> None:

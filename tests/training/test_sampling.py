@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from gansweep.config import TrialConfig
-from gansweep.contracts import Condition
+from gansweep.contracts import Condition, StartsFromImages
 from gansweep.testing.images import shapes
 from gansweep.training.build import build_gan
 from gansweep.training.ema import Ema
@@ -64,3 +66,17 @@ def test_conditions_are_completed_from_training_images():
         origin = (DATA.images == source).flatten(1).all(1).nonzero().item()
         assert DATA.labels[origin] != label
         assert any(torch.equal(mask, other) for other in DATA.masks[DATA.labels == label])
+
+
+def test_a_sampler_can_start_from_other_images_than_those_of_the_training():
+    other = replace(DATA, images=-DATA.images)
+    condition = Condition(LABELS[:8])
+    from_noise = make_sampler(GAN, None, DATA, CPU)
+    assert isinstance(from_noise, StartsFromImages)
+    assert torch.equal(from_noise.starting_from(other)(condition, 3), from_noise(condition, 3))
+    config = TrialConfig(family="srgan", architecture=dict(TRAINABLES.gans["srgan"].smallest), conditioning="none")
+    from_images = make_sampler(build_gan(config, SPEC, TRAINABLES), None, DATA, CPU)
+    assert isinstance(from_images, StartsFromImages)
+    found = from_images.starting_from(other)(condition, 3)
+    assert not torch.equal(found, from_images(condition, 3))
+    assert torch.equal(found, make_sampler(from_images.gan, None, other, CPU)(condition, 3))

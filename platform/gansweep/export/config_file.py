@@ -130,7 +130,9 @@ def digest_of(config: TrialConfig, scoring: ScoringSettings) -> str:
         config: the configuration.
         scoring: scoring settings.
     """
-    values = [config.as_dict(), scoring.model_dump(mode="json", exclude={"features", "detector_features"})]
+    # No other score depends on whether copies are counted.
+    apart = {"features", "detector_features", "copies"}
+    values = [config.as_dict(), scoring.model_dump(mode="json", exclude=apart)]
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 

@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 
 from gansweep.config import DataView, ScoringSettings, TrialConfig
-from gansweep.contracts import AnswersPairs, Condition, ImageSet, PairedTask, Sampler
+from gansweep.contracts import AnswersPairs, Condition, ImageSet, PairedTask, Sampler, StartsFromImages
 from gansweep.distributed import World
 from gansweep.errors import Diverged
+from gansweep.scoring.memorisation.copied_fraction import CopiedFraction
 from gansweep.scoring.metrics.answers import Predictions, mean_over_trainings
 from gansweep.scoring.metrics.registry import metrics_of
 from gansweep.scoring.networks.detection import fraction_of_ratio, predict, train_detectors
@@ -65,6 +66,7 @@ class TrialScorer:
         self.device = device
         self._maker = ReferenceMaker(cohort, scoring, trainables, cache, device)
         self._made: tuple[DataView, Reference] | None = None
+        self._copied: tuple[Reference, CopiedFraction | None] | None = None
 
     @property
     def fid_features(self) -> str:
@@ -105,7 +107,8 @@ class TrialScorer:
             - classes that the real-only detectors assign to the samples: means over classes, then over detectors;
             - pairs, fusions and images: the results of `paired_scores`, for families that make paired images;
             - masks, for families that make them: means over the segmenters, on validation images with a lesion, with
-              `_real_only` and `_difference`.
+              `_real_only` and `_difference`;
+            - with `ScoringSettings.copies`, `copies_pixels` and `copies_pixels_floor`.
 
             A family that makes only some classes is asked for these alone, and its samples are compared with real
             images of these alone. Detectors and segmenters then get real images of the other classes. Detectors cannot
@@ -130,12 +133,37 @@ class TrialScorer:
         if self.scoring.segmenter_steps and samples.masks is not None and has_lesions:
             scores |= self._segmentation(real, samples, config, world)
         scores |= self._held_out(sampler, real, config)
+        if self.scoring.copies:
+            scores |= self._copies(sampler, samples, (config.seed, iteration), real, world)
         return world.broadcast(scores)
 
     def _held_out(self, sampler: Sampler, real: Reference, config: TrialConfig) -> dict[str, float]:
         family = self._maker.trainables.gans.get(config.family)
         task = family.paired_task(config, real.val) if isinstance(family, AnswersPairs) else None
         return paired_scores(sampler, task, real.val.labels) if task else {}
+
+    def _copies(
+        self, sampler: Sampler, samples: ImageSet, report: tuple[int, int], real: Reference, world: World
+    ) -> dict[str, float]:
+        """Returns the fraction of samples that are copies of training images, and that of new patients.
+
+        A family that makes samples from real images shows its inputs again, which is not memorisation. Its samples are
+        therefore made from validation images here. What they then show of training patients comes from its weights.
+        """
+        if self._copied is None or self._copied[0] is not real:
+            self._copied = (real, CopiedFraction.of(real.train, real.val))
+        copied = self._copied[1]
+        if copied is None:
+            return {}
+        images = samples.images
+        if isinstance(sampler, StartsFromImages):
+            unseen = sampler.starting_from(real.val)
+            first = Condition(samples.labels[:CHUNK])
+            seed = report_seed(*report, 0)
+            depends_on_images = world.checked(lambda: not torch.equal(sampler(first, seed), unseen(first, seed)))
+            if world.broadcast(depends_on_images):
+                images = self._draw(unseen, samples.labels, report, real, world).images
+        return {"copies_pixels": copied(images), "copies_pixels_floor": copied.expected}
 
     def _draw(
         self, sampler: Sampler, labels: Tensor, report: tuple[int, int], real: Reference, world: World

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gansweep.config import COPIES
 from gansweep.errors import ConfigError, unknown_name
+from gansweep.scoring.memorisation.figures import LEAST_PATIENTS
 from gansweep.scoring.metrics.registry import METRICS
 from gansweep.store.feasibility import COSTS
 
@@ -62,18 +64,23 @@ def check_objectives(objectives: Sequence[Objective], spec: ImageSpec) -> None:
             raise ConfigError(what, where="objectives", fix="choose other objectives, or ingest the masks too")
 
 
-def check_constraints(constraints: Sequence[Constraint], gpus: float) -> None:
+def check_constraints(constraints: Sequence[Constraint], *, gpus: float, patients: int) -> None:
     """Checks that trials report what constraints bound. Otherwise no trial would keep them.
 
     Args:
         constraints: of the experiment.
         gpus: number of GPUs per worker.
+        patients: number of training patients.
 
     Raises:
-        ConfigError: no trial reports such a score, or a trial on CPUs has no GPU memory.
+        ConfigError: no trial reports such a score, a trial on CPUs has no GPU memory, or there are too few training
+            patients to find copies of.
     """
     for constraint in constraints:
-        check_score(constraint.score, where="constraints", also=COSTS)
+        check_score(constraint.score, where="constraints", also=(*COSTS, COPIES))
+        if constraint.score == COPIES and patients < LEAST_PATIENTS:
+            what = f"{constraint} needs {LEAST_PATIENTS} training patients, and the cohort has {patients}"
+            raise ConfigError(what, where="constraints", fix="leave the constraint out")
         if constraint.score == "peak_memory_gib" and not gpus:
             what = f"{constraint} bounds the memory of a GPU, and trials have none"
             raise ConfigError(what, where="constraints", fix="give --gpus-per-worker, or leave the constraint out")

@@ -100,7 +100,8 @@ def prepare(experiment: Experiment, options: SweepOptions, *, space: str) -> Rea
         experiment = experiment.with_settings(start.settings())
     check = config_checker(experiment.trainables, scans, workers=options.workers_per_trial, reports=experiment.reports)
     precheck(experiment, scans, check, space=space)
-    check_constraints(experiment.constraints, options.gpus_per_worker)
+    training_patients = scans.info.patients.get("train", 0)
+    check_constraints(experiment.constraints, gpus=options.gpus_per_worker, patients=training_patients)
     check_stop_rules(options, experiment.objectives)
     if options.study:
         place_of(options.study)
@@ -282,7 +283,7 @@ class _Search:
             cohort=place_for_workers(self.cohort),
             cache=str(cache_folder()),
             trainables=self.experiment.trainables,
-            scoring=self.experiment.scoring,
+            scoring=self.experiment.scoring.with_scores_of(self.experiment.constraints),
             reports=self.experiment.reports,
             checkpoint_seconds=60.0 * self.options.checkpoint_minutes,
             hang_seconds=60.0 * self.options.hang_minutes,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -40,22 +40,32 @@ def make_sampler(gan: Gan, ema: Ema | None, data: ImageSet, device: torch.device
 
     Returns:
         A function from a condition and a seed to images `[n, C, H, W]` float32 on the CPU. It raises ValueError if the
-        condition has no labels.
+        condition has no labels. It is a `StartsFromImages`.
     """
-    data = data.to(device)
+    return _Sampler(gan, ema, data.to(device), device)
+
+
+@dataclass(frozen=True)
+class _Sampler:
+    gan: Gan
+    ema: Ema | None
+    data: ImageSet
+    device: torch.device
 
     @torch.no_grad()
-    def sample(condition: Condition, seed: int) -> Tensor:
+    def __call__(self, condition: Condition, seed: int) -> Tensor:
         if not len(condition.labels):
             raise ValueError("cannot draw a sample of 0 images")
         images = []
-        with ema.applied() if ema else nullcontext(), _evaluating(gan), exact_float32(device):
-            for chunk, generator in _chunks(condition, seed, device):
-                completed = _completed(gan, chunk, data, generator)
-                images.append(gan.sample(CHUNK, completed, generator).float().cpu())
+        averaged = self.ema.applied() if self.ema else nullcontext()
+        with averaged, _evaluating(self.gan), exact_float32(self.device):
+            for chunk, generator in _chunks(condition, seed, self.device):
+                completed = _completed(self.gan, chunk, self.data, generator)
+                images.append(self.gan.sample(CHUNK, completed, generator).float().cpu())
         return torch.cat(images)[: len(condition.labels)].contiguous()
 
-    return sample
+    def starting_from(self, data: ImageSet) -> Sampler:
+        return make_sampler(self.gan, self.ema, data, self.device)
 
 
 def condition_for(labels: Tensor, data: ImageSet, generator: torch.Generator) -> Condition:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from gansweep.contracts import ImageSet
 
-__all__ = ["Findings", "ImagesToCompare", "Representation", "find_copying"]
+__all__ = ["LEAST_PATIENTS", "Compared", "Findings", "ImagesToCompare", "Representation", "compared", "find_copying"]
 
 MOST_IMAGES = 1000
 """Maximum number of images of a set in the membership attack and the threshold of copies.
@@ -177,7 +177,7 @@ class Findings:
 
 
 @dataclass(frozen=True)
-class _Compared:
+class Compared:
     """Distances of n images to a set of m images, as far as the figures need them.
 
     Args:
@@ -195,9 +195,9 @@ class _Compared:
     to_set: Tensor
 
 
-def _compared(
+def compared(
     shown: Representation, images: Tensor, others: Tensor, patients: tuple[str, ...], own: Tensor | None = None
-) -> _Compared:
+) -> Compared:
     """Compares images with a set, in blocks of rows that limit the memory.
 
     Args:
@@ -227,17 +227,17 @@ def _compared(
         image.append(places)
         least.append(values)
         torch.minimum(to_set, distances.min(0).values, out=to_set)
-    return _Compared(Nearest.joined(nearest), torch.cat(near), torch.cat(image), torch.cat(least), to_set)
+    return Compared(Nearest.joined(nearest), torch.cat(near), torch.cat(image), torch.cat(least), to_set)
 
 
 def find_copying(images: ImagesToCompare, shown: Representation) -> Findings:
     """Computes the figures of copying in one representation of the images."""
-    samples = _compared(shown, shown.samples, shown.training, images.training_patients)
+    samples = compared(shown, shown.samples, shown.training, images.training_patients)
 
     # Distances of real images to training images of other patients show what is normal without any copying.
     drawn = torch.cat([shown.training[images.drawn_training], shown.held_out[images.drawn_held_out]])
     members = len(images.drawn_training)
-    real = _compared(shown, drawn, shown.training, images.training_patients, own=images.drawn_training)
+    real = compared(shown, drawn, shown.training, images.training_patients, own=images.drawn_training)
     owners = (
         tuple(images.training_patients[row] for row in images.drawn_training.tolist()),
         tuple(images.held_out_patients[row] for row in images.drawn_held_out.tolist()),
@@ -246,7 +246,7 @@ def find_copying(images: ImagesToCompare, shown: Representation) -> Findings:
     figures = _copy_figures(images, copied)
     unseen = None
     if len(shown.held_out):
-        unseen = _compared(shown, shown.samples, shown.held_out, images.held_out_patients)
+        unseen = compared(shown, shown.samples, shown.held_out, images.held_out_patients)
     nearest_held_out = samples.image[:0] if unseen is None else unseen.image
     if unseen is None or len(set(images.held_out_patients)) < 2:
         none = images.absent("fewer than two held-out patients")
