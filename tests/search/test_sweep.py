@@ -18,15 +18,18 @@ from optuna.trial import TrialState
 from gansweep.cohort.dataset import Cohort
 from gansweep.config import TrialConfig
 from gansweep.errors import ClusterError, CohortError, ConfigError, StoreError
+from gansweep.report.leaderboard import leaderboard
 from gansweep.report.status import sweep_status
 from gansweep.search.spaces import known_spaces, load_space
 from gansweep.search.sweep import sweep
+from gansweep.store.feasibility import excesses
 from gansweep.store.store import Store
 from tests.values import sweep_options
 
 pytestmark = [pytest.mark.ray(shared=True), pytest.mark.timeout(400)]
 
 SPACE = Path(__file__).with_name("tiny_space.py")
+CONSTRAINTS = ("copies_pixels<=1", "seconds_per_iteration<=1e-6")  # all trials keep the one and break the other
 DRIVER = """
 import sys
 import logging
@@ -52,8 +55,10 @@ sweep(load_space(space), options)
 def store(cohort_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
     storage = tmp_path_factory.mktemp("storage")
     experiment = load_space(f"{SPACE}:tiny")
-    options = sweep_options(cohort=cohort_path, storage=str(storage), trials=4, workers_per_trial=2)
-    return sweep(experiment, options)
+    options = sweep_options(
+        cohort=cohort_path, storage=str(storage), trials=4, workers_per_trial=2, constraint=CONSTRAINTS
+    )
+    return sweep(experiment.with_settings(options.changes()), options)
 
 
 def test_every_trial_has_its_row_its_reports_and_its_end_in_the_study(store: Store) -> None:
@@ -81,6 +86,25 @@ def test_a_diverged_trial_says_why_and_is_told_as_a_bad_region(store: Store) -> 
     assert trial.user_attrs["reason"] == row["reason"]
 
 
+def test_what_constraints_bound_is_in_rows_and_reports_and_the_sampler_knows_it(store: Store) -> None:
+    rows = {row.trial_id: row for row in store.ended_trials() if row.status == "completed"}
+    reports = store.reports()
+    for name, row in rows.items():
+        own = reports[reports["trial_id"] == name]
+        last = own.iloc[-1]
+        assert 0.0 <= row.scores["copies_pixels"] <= 1.0
+        assert 0.0 < row.scores["copies_pixels_floor"] < 1.0
+        assert row.seconds_per_iteration == pytest.approx(last["seconds_training"] / last["iteration"])
+        assert row.peak_memory_gib is None
+        assert own["seconds_per_iteration"].gt(0).all()
+        trial = store.load_study().trials[int(name)]
+        assert trial.constraints == excesses(row, store.info.constraints)
+    first = leaderboard(store)[0]
+    assert first.trial_id in rows
+    assert first.infeasible == f"seconds_per_iteration = {rows[first.trial_id].seconds_per_iteration:.6g} > 1e-06"
+    assert first.scores["copies_pixels"] == rows[first.trial_id].scores["copies_pixels"]
+
+
 def test_one_group_serves_all_trials(store: Store) -> None:
     # Each worker group leaves one folder of Ray Train's; starting one per trial is what the warm worker group is for.
     assert store.local is not None
@@ -97,7 +121,8 @@ def test_plain_pandas_reads_the_rows_and_the_sheet_is_a_picture(store: Store) ->
 def test_a_larger_number_of_trials_extends_a_finished_sweep(store: Store, cohort_path: Path) -> None:
     assert store.local is not None
     experiment = load_space(f"{SPACE}:tiny")
-    options = sweep_options(cohort=cohort_path, storage=str(store.local.parent), trials=5)
+    options = sweep_options(cohort=cohort_path, storage=str(store.local.parent), trials=5, constraint=CONSTRAINTS)
+    experiment = experiment.with_settings(options.changes())
     with pytest.raises(StoreError, match="--resume"):
         sweep(experiment, options)
     before = store.trials()
