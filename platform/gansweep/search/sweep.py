@@ -157,14 +157,8 @@ def sweep(experiment: Experiment, options: SweepOptions, *, space: str = "") -> 
     footprint = ready.footprint
     objectives = [objective.name for objective in experiment.objectives]
     with ExitStack() as driving, ray_cluster():
-        nodes = grown(footprint, options.concurrent or 1, options.wait_for_nodes)
-        growing = options.wait_for_nodes > 0 and groups_that_fit(footprint, nodes) > 0
-        # A cluster that grows need not have room for all concurrent trials yet.
-        fits = check_capacity(footprint, nodes, None if growing else options.concurrent)
-        at_once = min(fits, options.concurrent or fits)
-        if options.concurrent is not None and at_once < options.concurrent:
-            log.info("beginning with %d of %d trials at a time; more as nodes join", at_once, options.concurrent)
-        info = describe_sweep(experiment, scans, options, space=space, concurrent=at_once, resources=total(nodes))
+        at_once, resources = _room(footprint, options)
+        info = describe_sweep(experiment, scans, options, space=space, concurrent=at_once, resources=resources)
         store = Store.create(options.storage, options.name, info, exist_ok=options.resume, study=options.study)
         if store.info.study:
             driving.enter_context(database_errors_explained(store.info.study))
@@ -172,15 +166,10 @@ def sweep(experiment: Experiment, options: SweepOptions, *, space: str = "") -> 
         driving.enter_context(store.exclusive())
         if ready.start is not None and not store.exists(START):
             store.write_bytes(START, ready.start.to_bytes())
-        study = store.create_study() if not options.resume else _resumed_study(store, experiment)
+        study = _resumed_study(store, experiment) if options.resume else store.create_study()
         driving.callback(_leave, study, store, objectives)
         if options.resume:
-            store.update_info(
-                trials=max(options.trials, store.info.trials),
-                concurrent=at_once,
-                workers_per_trial=options.workers_per_trial,
-                gpus_per_worker=options.gpus_per_worker,
-            )
+            _record_run(store, options, at_once)
         first_trials = () if study.trials else experiment.first_trials
         enqueue_new(study, [*ready.guesses, *ready.earlier, *first_trials])
         ended = count_ended(study)
@@ -202,6 +191,25 @@ def sweep(experiment: Experiment, options: SweepOptions, *, space: str = "") -> 
     return store
 
 
+def _room(footprint: Footprint, options: SweepOptions) -> tuple[int, dict[str, float]]:
+    """Waits for the nodes of a growing cluster, if asked to.
+
+    Returns:
+        (number of trials that run at a time in the beginning, resources of the cluster).
+
+    Raises:
+        ClusterError: a trial, or the number of concurrent trials, does not fit on the cluster.
+    """
+    nodes = grown(footprint, options.concurrent or 1, options.wait_for_nodes)
+    growing = options.wait_for_nodes > 0 and groups_that_fit(footprint, nodes) > 0
+    # A cluster that grows need not have room for all concurrent trials yet.
+    fits = check_capacity(footprint, nodes, None if growing else options.concurrent)
+    at_once = min(fits, options.concurrent or fits)
+    if options.concurrent is not None and at_once < options.concurrent:
+        log.info("beginning with %d of %d trials at a time; more as nodes join", at_once, options.concurrent)
+    return at_once, total(nodes)
+
+
 def _resumed_study(store: Store, experiment: Experiment) -> optuna.Study:
     """Returns the study of a resumed sweep, corrected by the rows. Nothing is running in either."""
     for name in store.set_aside_damaged():
@@ -211,6 +219,16 @@ def _resumed_study(store: Store, experiment: Experiment) -> optuna.Study:
     study = study_of_rows(store, experiment)
     requeue_orphans(study, store, [objective.name for objective in experiment.objectives], reason)
     return study
+
+
+def _record_run(store: Store, options: SweepOptions, at_once: int) -> None:
+    """Records the number of trials and the resources with which a resumed sweep goes on."""
+    store.update_info(
+        trials=max(options.trials, store.info.trials),
+        concurrent=at_once,
+        workers_per_trial=options.workers_per_trial,
+        gpus_per_worker=options.gpus_per_worker,
+    )
 
 
 def _leave(study: optuna.Study, store: Store, objectives: list[str]) -> None:
