@@ -15,7 +15,6 @@ from pydantic_core import PydanticCustomError
 
 from gansweep.config import (
     AugmentationSettings,
-    Constraint,
     DataView,
     Frozen,
     LossSettings,
@@ -28,6 +27,7 @@ from gansweep.config import (
     validated,
     with_dotted,
 )
+from gansweep.constraint import Constraint
 from gansweep.contracts import Trainables
 from gansweep.errors import ConfigError, unknown_name
 

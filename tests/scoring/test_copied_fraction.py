@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from gansweep.config import Constraint, ScoringSettings, TrialConfig
+from gansweep.config import ScoringSettings, TrialConfig
+from gansweep.constraint import Constraint
 from gansweep.scoring.memorisation.copied_fraction import CopiedFraction
 from gansweep.scoring.memorisation.examination import assess
 from tests.scoring.discs import DiscCohort, oracle
@@ -98,6 +99,6 @@ def test_what_is_painted_into_real_images_is_judged_on_those_it_never_saw(judge:
 def test_a_constraint_asks_for_it() -> None:
     bound = Constraint(score="copies_pixels", at_most=0.01)
     other = Constraint(score="fid", at_most=1.0)
-    assert ScoringSettings().with_scores_of([other, bound]).copies
-    assert not ScoringSettings().with_scores_of([other]).copies
-    assert COUNTED.with_scores_of([]) == COUNTED
+    assert ScoringSettings().with_scores([other.score, bound.score]).copies
+    assert not ScoringSettings().with_scores([other.score]).copies
+    assert COUNTED.with_scores([]) == COUNTED

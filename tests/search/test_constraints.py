@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from gansweep.config import Constraint, Objective, TrialConfig
+from gansweep.config import Objective, TrialConfig
+from gansweep.constraint import Constraint
 from gansweep.errors import ConfigError
 from gansweep.experiment import Experiment
 from gansweep.search.aims import check_constraints

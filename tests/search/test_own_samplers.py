@@ -19,7 +19,8 @@ from optuna.samplers import (
     TPESampler,
 )
 
-from gansweep.config import Constraint, TrialConfig
+from gansweep.config import TrialConfig
+from gansweep.constraint import Constraint
 from gansweep.errors import ConfigError, StoreError
 from gansweep.experiment import Experiment, sampler_text
 from gansweep.search.parameters import SpaceParameters

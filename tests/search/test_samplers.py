@@ -9,7 +9,8 @@ import pytest
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from gansweep.config import Constraint, SamplerName, SchedulerSettings, TrialConfig
+from gansweep.config import SamplerName, SchedulerSettings, TrialConfig
+from gansweep.constraint import Constraint
 from gansweep.errors import ConfigError
 from gansweep.experiment import Experiment
 from gansweep.search.parameters import SpaceParameters

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gansweep.config import Constraint, Objective
+from gansweep.config import Objective
+from gansweep.constraint import Constraint
 from gansweep.store.ranking import non_dominated_fronts, rank_trials
 
 FID, ACCURACY = Objective(name="fid", direction="minimize"), Objective(name="accuracy", direction="maximize")

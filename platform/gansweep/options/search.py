@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, Field, field_validator
 
 from gansweep.command_line import resolve_reference
-from gansweep.config import Constraint, Frozen, SamplerName, SchedulerName, refuse_scheduler
+from gansweep.config import Frozen, SamplerName, SchedulerName, refuse_scheduler
+from gansweep.constraint import Constraint
 
 __all__ = [
     "LARGEST_SEED",

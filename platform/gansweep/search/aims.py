@@ -13,7 +13,8 @@ from gansweep.store.feasibility import COSTS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gansweep.config import Constraint, Objective
+    from gansweep.config import Objective
+    from gansweep.constraint import Constraint
     from gansweep.contracts import ImageSpec
 
 __all__ = ["check_constraints", "check_objectives", "check_score", "check_values"]

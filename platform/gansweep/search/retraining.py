@@ -106,7 +106,7 @@ def retraining_group(
         cohort=place_for_workers(cohort),
         cache=str(cache or cache_folder()),
         trainables=trainables,
-        scoring=store.scoring.with_scores_of(store.info.constraints),
+        scoring=store.scoring.with_scores(bound.score for bound in store.info.constraints),
         reports=REPORTS,
         checkpoint_seconds=60.0 * options.checkpoint_minutes,
         hang_seconds=60.0 * options.hang_minutes,

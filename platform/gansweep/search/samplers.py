@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from optuna.distributions import BaseDistribution
 
-    from gansweep.config import Constraint, Objective
+    from gansweep.config import Objective
+    from gansweep.constraint import Constraint
 
 __all__ = ["check_constraints", "check_own_sampler", "check_sampler", "make_sampler", "name_of"]
 

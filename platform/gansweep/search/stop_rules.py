@@ -14,7 +14,8 @@ from gansweep.store.feasibility import broken, constrained_values
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from gansweep.config import Constraint, Objective
+    from gansweep.config import Objective
+    from gansweep.constraint import Constraint
     from gansweep.options import SweepOptions
     from gansweep.store.schema import TrialRow
 

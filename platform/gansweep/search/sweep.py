@@ -301,7 +301,7 @@ class _Search:
             cohort=place_for_workers(self.cohort),
             cache=str(cache_folder()),
             trainables=self.experiment.trainables,
-            scoring=self.experiment.scoring.with_scores_of(self.experiment.constraints),
+            scoring=self.experiment.scoring.with_scores(bound.score for bound in self.experiment.constraints),
             reports=self.experiment.reports,
             checkpoint_seconds=60.0 * self.options.checkpoint_minutes,
             hang_seconds=60.0 * self.options.hang_minutes,

@@ -15,7 +15,7 @@ from gansweep.store.feasibility import excesses
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gansweep.config import Constraint
+    from gansweep.constraint import Constraint
     from gansweep.search.trial import TrialResult
     from gansweep.store.schema import TrialRow
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from gansweep.config import Constraint
+    from gansweep.constraint import Constraint
     from gansweep.store.schema import TrialRow
 
 __all__ = ["COSTS", "broken", "column_of", "constrained_values", "constraints_text", "excesses"]

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from gansweep.config import Constraint, Objective
+    from gansweep.config import Objective
+    from gansweep.constraint import Constraint
 
 __all__ = ["ADDED_COLUMNS", "non_dominated_fronts", "rank_trials"]
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator
 
-from gansweep.config import Constraint, Frozen, Objective, TrialConfig
+from gansweep.config import Frozen, Objective, TrialConfig
+from gansweep.constraint import Constraint
 from gansweep.errors import StoreError, one_line
 
 if TYPE_CHECKING:
