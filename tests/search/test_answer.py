@@ -282,3 +282,22 @@ def test_a_damaged_result_is_told_and_costs_no_more(confirmed_sweep: Store) -> N
         assert (
             answer(confirmed_sweep).text == "Not known: confirm.json, the result of `gansweep confirm`, cannot be read."
         )
+
+
+def test_a_trial_that_breaks_a_constraint_is_no_answer(tmp_path: Path) -> None:
+    def so_far_with(bound: float) -> str:
+        constraints = [{"score": "fid", "at_most": bound}]
+        info = make_info(name=f"below-{bound:g}", experiment=make_info().experiment | {"constraints": constraints})
+        store = Store.create(str(tmp_path), info.name, info)
+        study = store.create_study(optuna.samplers.RandomSampler(seed=0))
+        for _ in range(3):
+            run_trial(store, study)
+        return answer(store).text
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    unbounded = so_far_with(1e6)
+    assert "adding them changed accuracy by" in unbounded
+    assert so_far_with(1.0) == (
+        "Not known yet whether synthetic images help: 3 of 14 trials ended with a generator, "
+        "and none of them keeps the constraints (fid<=1)."
+    )

@@ -104,10 +104,12 @@ def space_table(reference: str, experiment: "Experiment", parameters: "list[Para
     """Returns a space's parameters with their ranges, and its objectives below."""
     from gansweep.experiment import sampler_text
     from gansweep.report.fitting import Column, FittingTable
+    from gansweep.store.feasibility import constraints_text
 
     goals = ", ".join(f"{item.name} ({item.direction})" for item in experiment.objectives)
     scheduler = experiment.scheduler
     stops = f"{scheduler.kind} on {scheduler.metric}" if scheduler.kind != "none" else "none"
+    bounds = f" Constraints: {constraints_text(experiment.constraints)}." if experiment.constraints else ""
     return FittingTable(
         [
             Column("parameter", [item.name for item in parameters]),
@@ -117,7 +119,7 @@ def space_table(reference: str, experiment: "Experiment", parameters: "list[Para
         ],
         title=f"{reference}: {len(parameters)} parameters",
         notes=[
-            f"Objectives: {goals}. Sampler: {sampler_text(experiment.sampler)}. Scheduler: {stops}.",
+            f"Objectives: {goals}. Sampler: {sampler_text(experiment.sampler)}. Scheduler: {stops}.{bounds}",
             f"Reports per trial: {experiment.reports}.",
             "Found by asking the space for random proposals. --set fixes any key, searched or not: gansweep settings.",
         ],

@@ -15,6 +15,7 @@ from gansweep.errors import StoreError
 from gansweep.options import ConfirmOptions
 from gansweep.scoring.metrics.formatting import is_proportion
 from gansweep.search.confirmation_file import POOLED, RESULT, confirmation
+from gansweep.store.feasibility import constraints_text
 from gansweep.store.ranking import rank_trials
 
 if TYPE_CHECKING:
@@ -301,8 +302,13 @@ def _first(trials: pd.DataFrame, info: SweepInfo, measure: str) -> pd.DataFrame 
 
 
 def _nothing_known(trials: pd.DataFrame, info: SweepInfo) -> str:
-    ended = int(trials["status"].isin(["completed", "stopped"]).sum())
+    ranked = rank_trials(trials, info.objectives, info.constraints)
+    is_usable = ranked["status"].isin(["completed", "stopped"])
+    ended = int(is_usable.sum())
     of = f"{ended} of {info.trials} trials ended with a generator"
+    if ended and (ranked.loc[is_usable, "infeasible"] != "").all():
+        bounds = constraints_text(info.constraints)
+        return f"Not known yet whether synthetic images help: {of}, and none of them keeps the constraints ({bounds})."
     why = "none of them measured a detector with and without them" if ended else "a first one would give an estimate"
     return f"Not known yet whether synthetic images help: {of}, and {why}."
 
