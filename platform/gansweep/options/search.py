@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, Field, field_validator
 
 from gansweep.command_line import resolve_reference
-from gansweep.config import Frozen, SamplerName, SchedulerName, refuse_scheduler
+from gansweep.config import Frozen, SamplerName, SchedulerName
 from gansweep.constraint import Constraint
+from gansweep.refusals import refuse_scheduler
 
 __all__ = [
     "LARGEST_SEED",
