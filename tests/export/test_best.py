@@ -21,12 +21,12 @@ from gansweep.export.card import model_card
 from gansweep.export.config_file import compared, config_yaml, digest_of, read_config, read_plan
 from gansweep.export.evidence import Evidence, search_evidence
 from gansweep.export.loading import load_generator
-from gansweep.export.record import read_record
 from gansweep.options import Attribution
 from gansweep.search.answer import confirmed
 from gansweep.search.confirmation_file import RESULT
 from gansweep.store.schema import TrialRow
 from gansweep.store.store import Store
+from gansweep.training.record import read_record
 from trainables import TRAINABLES
 
 if TYPE_CHECKING:

@@ -31,7 +31,7 @@ from gansweep.export.generate import generate
 from gansweep.export.layout import Trained, write_export
 from gansweep.export.loading import BLOCK, load_generator
 from gansweep.export.memorisation import MemorisationGate
-from gansweep.export.record import read_record
+from gansweep.training.record import read_record
 from trainables import TRAINABLES
 
 if TYPE_CHECKING:

@@ -1,6 +1,8 @@
 """Trials that start from another sweep's leader: the weights fit, some stay as they are, and mistakes are one line."""
 
+import json
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,8 @@ from gansweep.cohort.dataset import Cohort
 from gansweep.cohort.ingest.run import IngestSettings, ingest
 from gansweep.cohort.phantom.scans import write_phantom
 from gansweep.config import TrialConfig
-from gansweep.errors import ConfigError, StoreError
+from gansweep.errors import ConfigError, ExportError, StoreError
+from gansweep.export.best import export_best
 from gansweep.search.spaces import load_space
 from gansweep.search.start import START, kept_start
 from gansweep.search.start_from import start_of
@@ -104,6 +107,79 @@ def test_the_store_keeps_the_start(other: Store, cohort: Cohort) -> None:
     other.write_bytes(START, b"cut")
     with pytest.raises(StoreError, match=r"start\.pt: is damaged"):
         kept_start(other)
+
+
+@pytest.fixture
+def exported(other: Store, cohort_path: Path, tmp_path: Path) -> Path:
+    """The export of the sweep's leader. So short a training may pass for a copy, which is not in question here."""
+    return export_best(other, tmp_path / "export", TRAINABLES, cohort=cohort_path, allow_memorised=True)
+
+
+def test_an_export_gives_its_generator_and_the_critic_starts_anew(other: Store, exported: Path, cohort: Cohort) -> None:
+    averaged = other.checkpoint("0000").read()["ema"]["generator"]
+    for folder in (exported, exported / "bundle"):
+        start = start_of(str(folder), 0, cohort, TRAINABLES)
+        assert start.told() == "the export of trial 0000; generator alone, critic with random weights"
+        config = CONFIG.derive({"seed": 5})
+        gan = build_gan(config, cohort.spec(), TRAINABLES)
+        random = build_gan(config, cohort.spec(), TRAINABLES)
+        Start.from_bytes(start.to_bytes()).into(gan)
+        here = gan.networks["generator"].state_dict()
+        assert all(torch.equal(averaged[key], value) for key, value in here.items())
+        anew = random.networks["critic"].state_dict()
+        assert all(torch.equal(anew[key], value) for key, value in gan.networks["critic"].state_dict().items())
+
+
+def test_what_trials_began_with_is_in_the_export(
+    other: Store, cohort: Cohort, cohort_path: Path, tmp_path: Path
+) -> None:
+    other.write_bytes(START, start_of(other.uri, 1, cohort, TRAINABLES).to_bytes())
+    made = export_best(other, tmp_path / "next", TRAINABLES, cohort=cohort_path, allow_memorised=True)
+    began = "trial 0000 of s; first 1 blocks of the critic not trained"
+    assert json.loads((made / "evidence.json").read_text())["started_from"] == began
+    assert f"trained from the weights of {began}" in (made / "MODEL_CARD.md").read_text()
+
+
+def test_an_export_that_does_not_fit_is_refused_in_one_line(exported: Path, cohort: Cohort, tmp_path: Path) -> None:
+    def said(place: Path, on: Cohort = cohort, frozen: int = 0) -> str:
+        with pytest.raises((ConfigError, ExportError)) as told:
+            start_of(str(place), frozen, on, TRAINABLES)
+        assert "\n" not in str(told.value)
+        return str(told.value)
+
+    write_phantom(tmp_path / "scans", patients=12, slices=1, size=64, seed=1)
+    ingest(tmp_path / "scans", tmp_path / "larger", IngestSettings(size=32))
+    coloured(tmp_path / "photographs")
+    ingest(tmp_path / "photographs", tmp_path / "colour", IngestSettings(size=16))
+    began = "the export of trial 0000 was trained on images with"
+    assert f"{began} 16 pixels, and this cohort has 32" in said(exported, Cohort.open(tmp_path / "larger"))
+    assert f"{began} 1 channels, and this cohort has 3" in said(exported, Cohort.open(tmp_path / "colour"))
+    assert "--freeze-critic: an export has no critic whose blocks could be frozen" in said(exported, frozen=1)
+
+    record = exported / "generator.json"
+    kept = record.read_text()
+    record.write_text(kept.replace('"dcgan"', '"unheard_of"'))
+    assert "unheard_of" in said(exported)
+    record.write_text(kept.replace('"dcgan"', '"fcgan"'))
+    assert "fcgan" in said(exported)
+    # The record of one architecture and the weights of another.
+    record.write_text(kept.replace('"width": 8', '"width": 16'))
+    assert "the generator of the export of trial 0000 does not fit" in said(exported)
+    record.write_text("{")
+    assert "generator.json" in said(exported)
+    record.unlink()
+    assert "no generator.json" in said(exported)
+
+    record.write_text(kept)
+    weights = exported / "generator.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[: len(content) // 2])
+    assert "the weights have changed since the export (SHA-256 differs)" in said(exported)
+    record.write_text(kept.replace(sha256(content).hexdigest(), sha256(content[:100]).hexdigest()))
+    weights.write_bytes(content[:100])
+    assert "is no file of weights" in said(exported)
+    weights.unlink()
+    assert "no generator.safetensors" in said(exported)
 
 
 def test_every_trial_has_the_networks_that_the_weights_fit(other: Store, cohort_path: Path) -> None:

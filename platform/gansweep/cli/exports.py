@@ -109,7 +109,7 @@ def train(
 
 def _next(made: Path, cohort: str | Path, space: str | None) -> str:
     """Returns the next command. It names the cohort if the generator needs real images, and a user's own space."""
-    from gansweep.export.record import read_record
+    from gansweep.training.record import read_record
 
     real = ["--cohort", str(cohort)] if read_record(made).needs else []
     own = ["--space", space] if space and ":" in space else []

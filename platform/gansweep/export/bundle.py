@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from gansweep._version import __version__
 from gansweep.export.loading import load_generator
 from gansweep.export.program import TOLERANCE, write_program
-from gansweep.export.record import RECORD, WEIGHTS, GeneratorRecord
+from gansweep.training.record import RECORD, WEIGHTS, GeneratorRecord
 
 if TYPE_CHECKING:
     from pathlib import Path

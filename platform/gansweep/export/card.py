@@ -8,8 +8,8 @@ from gansweep.options import Attribution
 
 if TYPE_CHECKING:
     from gansweep.export.evidence import Budget, CohortFacts, Evidence, Selection
-    from gansweep.export.record import GeneratorRecord
     from gansweep.scoring.memorisation.evidence import MemorisationEvidence
+    from gansweep.training.record import GeneratorRecord
 
 __all__ = ["model_card"]
 
@@ -118,7 +118,7 @@ def model_card(
         classes=", ".join(made),
         answer=_answer(evidence),
         summary=_summary(evidence.selection),
-        what=_what(record, made, credited),
+        what=_what(record, evidence, made, credited),
         data=_data(evidence.cohort),
         budget=_budget(evidence.budget),
         evidence=_evidence(evidence),
@@ -148,7 +148,7 @@ def _summary(selection: Selection | None) -> str:
     return f"{how.capitalize()} of the {selection.trials} trials of the sweep `{selection.sweep}` ({selection.status})."
 
 
-def _what(record: GeneratorRecord, made: tuple[str, ...], attribution: Attribution) -> str:
+def _what(record: GeneratorRecord, evidence: Evidence, made: tuple[str, ...], attribution: Attribution) -> str:
     config = record.config
     # A generator that paints lesions into healthy images makes only some classes of its cohort.
     others = [name for name in record.classes if name not in made]
@@ -163,6 +163,8 @@ def _what(record: GeneratorRecord, made: tuple[str, ...], attribution: Attributi
         + (", each with its lesion mask" if record.draws_masks else ""),
         f"weights: moving averages of {', '.join(record.networks)}; SHA-256 `{record.weights_sha256}`",
     ]
+    if evidence.started_from:
+        lines.append(f"trained from the weights of {evidence.started_from}")
     if record.needs:
         lines.append(f"starts from real {' and '.join(record.needs)}: its samples contain parts of real images")
     return _bullets(lines)

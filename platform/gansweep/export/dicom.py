@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pydicom.valuerep import DSfloat
 
     from gansweep.export.draw import Draw
-    from gansweep.export.record import GeneratorRecord
+    from gansweep.training.record import GeneratorRecord
 
 __all__ = ["write_synthetic_dicom"]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gansweep.export.record import GeneratorRecord
+    from gansweep.training.record import GeneratorRecord
 
 __all__ = ["Draw"]
 

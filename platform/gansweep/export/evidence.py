@@ -10,6 +10,7 @@ from pydantic import Field
 from gansweep.config import Frozen
 from gansweep.scoring.memorisation.evidence import MemorisationEvidence
 from gansweep.search.answer import answer
+from gansweep.search.start import kept_start
 from gansweep.store.provenance import code_revision, package_versions
 from gansweep.store.ranking import ADDED_COLUMNS
 from gansweep.store.schema import TRIAL_COLUMNS
@@ -106,6 +107,7 @@ class Evidence(Frozen):
         test_patients: whether the test patients were ever used.
         selection: how the search selected it; None after production training.
         trial_id: the trial; empty after production training.
+        started_from: the training whose weights the trial began with (`--start-from`); empty for random weights.
         budget: the cost of the training.
         cohort: the cohort that it was trained on.
         code_revision, versions: code and packages that computed it.
@@ -125,6 +127,7 @@ class Evidence(Frozen):
     test_patients: str
     selection: Selection | None
     trial_id: str
+    started_from: str = ""
     budget: Budget
     cohort: CohortFacts
     code_revision: str
@@ -175,6 +178,7 @@ def search_evidence(
     facts = cohort_facts(cohort)
     scores = scores_of(row)
     known = answer(store)
+    start = kept_start(store)
     # Interrupted attempts also cost time.
     attempts = store.trials()
     spent = attempts.loc[attempts["trial_id"] == row["trial_id"], ["seconds", "gpu_seconds"]].sum()
@@ -201,6 +205,7 @@ def search_evidence(
             infeasible=str(row.get("infeasible", "")),
         ),
         trial_id=str(row["trial_id"]),
+        started_from="" if start is None else start.told(),
         budget=Budget(
             iterations=int(row["iterations"]),
             images_seen=int(row["images_seen"]),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gansweep.export.draw import Draw
-    from gansweep.export.record import GeneratorRecord
+    from gansweep.training.record import GeneratorRecord
 
 __all__ = ["CHANNELS", "WRITERS", "Format", "own_values", "write_mask"]
 

@@ -9,9 +9,9 @@ from gansweep.config import validated
 from gansweep.errors import ExportError, unknown_name
 from gansweep.export.draw import Draw
 from gansweep.export.formats import CHANNELS, WRITERS, Format, write_mask
-from gansweep.export.record import RECORD, GeneratorRecord, read_record
 from gansweep.files import ProgressCallback, new_folder
 from gansweep.options import GenerateOptions
+from gansweep.training.record import RECORD, GeneratorRecord, read_record
 
 if TYPE_CHECKING:
     from pathlib import Path

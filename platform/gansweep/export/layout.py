@@ -13,10 +13,10 @@ from gansweep.export.card import model_card
 from gansweep.export.config_file import config_yaml
 from gansweep.export.datasheet import DATASHEET, datasheet
 from gansweep.export.loading import flat_weights, load_generator, sampling_traits
-from gansweep.export.record import RECORD, WEIGHTS, GeneratorRecord
 from gansweep.files import sha256_of
 from gansweep.options import Attribution
 from gansweep.training.build import build_gan
+from gansweep.training.record import RECORD, WEIGHTS, GeneratorRecord
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from gansweep.contracts import Condition, Gan, ImageSet, ImageSpec, Trainables
 from gansweep.errors import ConfigError, ExportError
-from gansweep.export.record import WEIGHTS, GeneratorRecord, Need, generator_home, read_record
 from gansweep.files import sha256_of
 from gansweep.seeds import seed_from
+from gansweep.training.record import WEIGHTS, GeneratorRecord, Need, generator_home, read_record
 from gansweep.training.restore import HISTORY, restore_gan
 from gansweep.training.sampling import make_sampler
 

@@ -18,7 +18,6 @@ from gansweep.errors import ConfigError, ExportError
 from gansweep.export.config_file import compared, digest_of
 from gansweep.export.evidence import Budget, Evidence, cohort_facts, intervals_of, sample_sizes
 from gansweep.export.production_worker import CHECKPOINT, ENDED, INTERIM, Run, progress_rows, work
-from gansweep.export.record import RECORD
 from gansweep.files import write_atomically
 from gansweep.options import Attribution, TrainOptions
 from gansweep.progress import Interim
@@ -27,6 +26,7 @@ from gansweep.search.cluster import Footprint, check_capacity, ray_cluster, torc
 from gansweep.store.interims import interim_text, polling
 from gansweep.store.provenance import code_revision, package_versions
 from gansweep.training.build import check_config
+from gansweep.training.record import RECORD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -144,8 +144,8 @@ class SweepOptions(TrainingOptions):
     )
     start_from: str | None = Field(
         None,
-        description="Store of another sweep. Trials have its leader's networks and start from their weights.",
-        json_schema_extra={"metavar": "STORE"},
+        description="Store of another sweep, or an export. Trials have its networks and start from their weights.",
+        json_schema_extra={"metavar": "STORE|EXPORT"},
     )
     warm_start: tuple[str, ...] = Field(
         (),

@@ -1,36 +1,97 @@
-"""`--start-from`: the initial weights of trials, from the leader of another sweep."""
+"""`--start-from`: the initial weights of trials, from the leader of another sweep or from an exported generator."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gansweep.cohort.dataset import Cohort
-from gansweep.errors import CohortError, ConfigError
+from gansweep.errors import CohortError, ConfigError, ExportError
+from gansweep.files import sha256_of
 from gansweep.search.retraining import ranked_leaders
 from gansweep.store.store import Store
 from gansweep.training.build import build_gan
+from gansweep.training.record import RECORD, WEIGHTS, generator_home, read_record
 from gansweep.training.start import Start
 
 if TYPE_CHECKING:
-    from gansweep.contracts import Trainables
+    from torch import Tensor
+
+    from gansweep.contracts import ImageSpec, Trainables
 
 __all__ = ["start_of"]
 
 
 def start_of(uri: str, frozen: int, cohort: Cohort, trainables: Trainables) -> Start:
-    """Returns the weights of another sweep's leader, as initial weights of trials on `cohort`.
+    """Returns the weights of another training, as initial weights of trials on `cohort`.
+
+    An export has no critic: trials then begin with the exported generator and a critic with random weights.
 
     Args:
-        uri: URI of the other sweep's store.
+        uri: URI of another sweep's store, whose leader is taken, or folder of an export or of the bundle in it.
         frozen: number of blocks of the critic whose weights are not trained.
         cohort: cohort of the new sweep.
         trainables: registry of the names in the leader's configuration.
 
     Raises:
         StoreError: there is no store, no completed trial, or no checkpoint.
-        ConfigError: the leader's images have another size or number of channels, its weights do not fit networks for
-            this cohort, or its critic has too few blocks.
+        ExportError: a file of the export is missing, invalid, or has changed since the export.
+        ConfigError: the images have another size or number of channels, the weights do not fit networks for this
+            cohort, the critic has too few blocks, or there is none whose blocks could be frozen.
     """
+    start = _exported(Path(uri), frozen, cohort) if _is_export(uri) else _leader(uri, frozen, cohort)
+    # Checks that the weights fit, before a cluster is started.
+    start.into(build_gan(start.config, cohort.spec(start.config.data), trainables))
+    return start
+
+
+def _is_export(uri: str) -> bool:
+    if "://" in uri:
+        return False
+    folder = Path(uri)
+    return any((home / name).is_file() for home in (folder, folder / "models") for name in (RECORD, WEIGHTS))
+
+
+def _exported(folder: Path, frozen: int, cohort: Cohort) -> Start:
+    """Reads the generator of an export."""
+    record = read_record(folder)
+    place = generator_home(folder) / WEIGHTS
+    if not place.is_file():
+        raise ExportError(f"no {WEIGHTS}", where=str(place.parent), fix="export again")
+    if sha256_of(place) != record.weights_sha256:
+        what = "the weights have changed since the export (SHA-256 differs)"
+        raise ExportError(what, where=str(place), fix="export again")
+    if frozen:
+        raise ConfigError(
+            "an export has no critic whose blocks could be frozen",
+            where="--freeze-critic",
+            fix="start from the sweep's store, or leave it out",
+        )
+    origin = f"trial {record.trial_id}" if record.trial_id else "a production training"
+    networks = _networks(place, record.networks)
+    start = Start(f"the export of {origin}", record.config, networks, generator_only=True)
+    _compare(start, record.spec, cohort)
+    return start
+
+
+def _networks(weights: Path, names: tuple[str, ...]) -> dict[str, dict[str, Tensor]]:
+    """Reads the state dict of each network."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        flat = load_file(weights)
+    except SafetensorError:
+        raise ExportError("is no file of weights", where=str(weights), fix="export again") from None
+    networks: dict[str, dict[str, Tensor]] = {}
+    for name in names:
+        start = f"{name}."
+        networks[name] = {key.removeprefix(start): value for key, value in flat.items() if key.startswith(start)}
+    return networks
+
+
+def _leader(uri: str, frozen: int, cohort: Cohort) -> Start:
+    """Reads the last checkpoint of a sweep's leader."""
     store = Store.open(uri)
     (leader,), ranked = ranked_leaders(store, 1, "start from")
     completed = ranked.loc[(ranked["configuration"] == leader) & (ranked["status"] == "completed"), "trial_id"]
@@ -40,19 +101,17 @@ def start_of(uri: str, frozen: int, cohort: Cohort, trainables: Trainables) -> S
     config = store.config(leader)
     state = store.checkpoint(leader).read_for(config)
     start = Start(f"trial {leader} of {store.info.name}", config, state["networks"], frozen)
-    _check_images(store, start, cohort)
-    # Checks that the weights fit, before a cluster is started.
-    start.into(build_gan(config, cohort.spec(config.data), trainables))
+    try:
+        there = Cohort.open(store.info.cohort.path).spec(config.data)
+    except CohortError:
+        # Without the other cohort, the shapes of the weights reveal most differences.
+        return start
+    _compare(start, there, cohort)
     return start
 
 
-def _check_images(store: Store, start: Start, cohort: Cohort) -> None:
-    """Checks that the images of both sweeps have the same shape and number of classes."""
-    try:
-        there = Cohort.open(store.info.cohort.path).spec(start.config.data)
-    except CohortError:
-        # Without the other cohort, the shapes of the weights reveal most differences.
-        return
+def _compare(start: Start, there: ImageSpec, cohort: Cohort) -> None:
+    """Checks that the images of both trainings have the same shape and number of classes."""
     here = cohort.spec(start.config.data)
     compared = (
         ("pixels", there.size, here.size),

@@ -38,12 +38,23 @@ class Start:
         config: configuration of that training.
         networks: state dict of each network, including critics.
         frozen: number of blocks of each critic, from the first, whose weights are not trained.
+        generator_only: whether `networks` has those used for sampling alone, as in an export. Others start anew.
     """
 
     origin: str
     config: TrialConfig
     networks: Mapping[str, Mapping[str, Tensor]]
     frozen: int = 0
+    generator_only: bool = False
+
+    def told(self) -> str:
+        """Returns what trainings began with, for their records."""
+        parts = [self.origin]
+        if self.generator_only:
+            parts.append("generator alone, critic with random weights")
+        if self.frozen:
+            parts.append(f"first {self.frozen} blocks of the critic not trained")
+        return "; ".join(parts)
 
     def settings(self) -> dict[str, Any]:
         """Returns the settings that a trial must have for the weights to fit, by key."""
@@ -57,7 +68,9 @@ class Start:
             ConfigError: the networks have other layers or shapes, or a critic has too few blocks to freeze.
         """
         for name, network in gan.networks.items():
-            self._fill(name, network)
+            starts_anew = self.generator_only and name not in gan.averaged
+            if not starts_anew:
+                self._fill(name, network)
         if not self.frozen:
             return
         for name, network in gan.networks.items():
@@ -69,7 +82,13 @@ class Start:
         """Returns the content of a file that `from_bytes` can read."""
         buffer = io.BytesIO()
         networks = {name: dict(weights) for name, weights in self.networks.items()}
-        values = {"origin": self.origin, "config": self.config.as_dict(), "networks": networks, "frozen": self.frozen}
+        values = {
+            "origin": self.origin,
+            "config": self.config.as_dict(),
+            "networks": networks,
+            "frozen": self.frozen,
+            "generator_only": self.generator_only,
+        }
         torch.save(values, buffer)
         return buffer.getvalue()
 
@@ -78,7 +97,8 @@ class Start:
         """Reads the content of a file from `to_bytes`."""
         found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         config = TrialConfig.model_validate(found["config"])
-        return cls(found["origin"], config, found["networks"], found["frozen"])
+        # Files of earlier versions have all networks.
+        return cls(found["origin"], config, found["networks"], found["frozen"], found.get("generator_only", False))
 
     def _fill(self, name: str, network: nn.Module) -> None:
         weights = self.networks.get(name)
