@@ -45,7 +45,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         [*command, "-m", "benchmarks.gpu", "--device", "cpu", "--out", str(out)],
         environment,
     )  # fmt: skip
-    assert ran.returncode == 0, ran.stderr + (out / "gpu.md").read_text()
+    assert ran.returncode == 0, ran.stderr + "".join(path.read_text() for path in out.glob("gpu.md"))
     read: dict[str, Any] = json.loads((out / "gpu.json").read_text())
     assert (out / "gpu.md").read_text() == markdown(read)
     return read

@@ -10,9 +10,8 @@ from torch import Tensor
 
 from gansweep.contracts import Condition, Gan, ImageSet, ImageSpec, Trainables
 from gansweep.errors import ConfigError, ExportError
-from gansweep.files import sha256_of
 from gansweep.seeds import seed_from
-from gansweep.training.record import WEIGHTS, GeneratorRecord, Need, generator_home, read_record
+from gansweep.training.record import STATE, GeneratorRecord, Need, generator_home, read_record, read_weights
 from gansweep.training.restore import HISTORY, restore_gan
 from gansweep.training.sampling import make_sampler
 
@@ -24,9 +23,6 @@ __all__ = ["LoadedGenerator", "flat_weights", "load_generator", "sampling_traits
 
 BLOCK = 1024
 """Number of images drawn at once. Each block has its own seed, so changing this value changes the images of a seed."""
-
-_STATE = "__state__"
-"""Prefix of `Gan.state` in the weights file; no network can have this name."""
 
 
 @dataclass(frozen=True)
@@ -112,17 +108,10 @@ def load_generator(
     Raises:
         ExportError: a file is missing, the weights have changed since the export, or they do not fit the configuration.
     """
-    home = generator_home(folder)
     record = read_record(folder)
-    weights = home / WEIGHTS
-    if not weights.is_file():
-        raise ExportError(f"no {WEIGHTS}", where=str(home), fix="export again")
-    if sha256_of(weights) != record.weights_sha256:
-        raise ExportError(
-            "the weights have changed since the export (SHA-256 differs)", where=str(weights), fix="export again"
-        )
+    parts = read_weights(folder, record)
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    gan = _rebuilt(record, weights, trainables, device)
+    gan = _rebuilt(record, parts, generator_home(folder), trainables, device)
     made = trainables.classes_made(record.config, record.spec)
     return LoadedGenerator(record, gan, None if data is None else data.to(device), device, made)
 
@@ -139,7 +128,7 @@ def flat_weights(networks: Mapping[str, Mapping[str, Tensor]], state: Mapping[st
     state = {key: tensor for key, tensor in state.items() if not key.startswith(HISTORY)}
     return {
         f"{name}.{key}": tensor.detach().cpu().contiguous().clone()
-        for name, tensors in {**networks, _STATE: state}.items()
+        for name, tensors in {**networks, STATE: state}.items()
         for key, tensor in tensors.items()
     }
 
@@ -186,17 +175,16 @@ def _stand_in(spec: ImageSpec) -> ImageSet:
     )
 
 
-def _rebuilt(record: GeneratorRecord, weights: Path, trainables: Trainables, device: torch.device) -> Gan:
-    from safetensors.torch import load_file
-
-    flat = load_file(weights)
-    parts = {
-        part: {key.removeprefix(f"{part}."): value for key, value in flat.items() if key.startswith(f"{part}.")}
-        for part in (*record.networks, _STATE)
-    }
-    state = parts.pop(_STATE)
+def _rebuilt(
+    record: GeneratorRecord,
+    parts: Mapping[str, Mapping[str, Tensor]],
+    home: Path,
+    trainables: Trainables,
+    device: torch.device,
+) -> Gan:
+    networks = {name: parts[name] for name in record.networks}
     try:  # a configuration error means here that the weights do not fit
-        return restore_gan(record.config, record.spec, trainables, parts, state, device)
+        return restore_gan(record.config, record.spec, trainables, networks, parts[STATE], device)
     except ConfigError as error:
-        where = ": ".join(part for part in (str(weights.parent), error.where) if part)
+        where = ": ".join(part for part in (str(home), error.where) if part)
         raise ExportError(error.what, where=where, fix=error.fix) from None

@@ -21,7 +21,6 @@ from gansweep.config import DataView, ScoringSettings, TrialConfig
 from gansweep.contracts import AnswersPairs, Condition, ImageSet, PairedTask, Sampler, StartsFromImages
 from gansweep.distributed import World
 from gansweep.errors import Diverged
-from gansweep.scoring.memorisation.copied_fraction import CopiedFraction
 from gansweep.scoring.metrics.answers import Predictions, mean_over_trainings
 from gansweep.scoring.metrics.registry import metrics_of
 from gansweep.scoring.networks.detection import fraction_of_ratio, predict, train_detectors
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gansweep.contracts import Trainables
+    from gansweep.scoring.memorisation.copied_fraction import CopiedFraction
 
 __all__ = ["TrialScorer"]
 
@@ -150,6 +150,9 @@ class TrialScorer:
         A family that makes samples from real images shows its inputs again, which is not memorisation. Its samples are
         therefore made from validation images here. What they then show of training patients comes from its weights.
         """
+        # Imported here, because it needs SciPy, and measuring a GPU must not.
+        from gansweep.scoring.memorisation.copied_fraction import CopiedFraction
+
         if self._copied is None or self._copied[0] is not real:
             self._copied = (real, CopiedFraction.of(real.train, real.val))
         copied = self._copied[1]

@@ -6,17 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gansweep.cohort.dataset import Cohort
-from gansweep.errors import CohortError, ConfigError, ExportError
-from gansweep.files import sha256_of
+from gansweep.errors import CohortError, ConfigError
 from gansweep.search.retraining import ranked_leaders
 from gansweep.store.store import Store
 from gansweep.training.build import build_gan
-from gansweep.training.record import RECORD, WEIGHTS, generator_home, read_record
+from gansweep.training.record import RECORD, WEIGHTS, read_record, read_weights
 from gansweep.training.start import Start
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from gansweep.contracts import ImageSpec, Trainables
 
 __all__ = ["start_of"]
@@ -55,12 +52,7 @@ def _is_export(uri: str) -> bool:
 def _exported(folder: Path, frozen: int, cohort: Cohort) -> Start:
     """Reads the generator of an export."""
     record = read_record(folder)
-    place = generator_home(folder) / WEIGHTS
-    if not place.is_file():
-        raise ExportError(f"no {WEIGHTS}", where=str(place.parent), fix="export again")
-    if sha256_of(place) != record.weights_sha256:
-        what = "the weights have changed since the export (SHA-256 differs)"
-        raise ExportError(what, where=str(place), fix="export again")
+    weights = read_weights(folder, record)
     if frozen:
         raise ConfigError(
             "an export has no critic whose blocks could be frozen",
@@ -68,26 +60,10 @@ def _exported(folder: Path, frozen: int, cohort: Cohort) -> Start:
             fix="start from the sweep's store, or leave it out",
         )
     origin = f"trial {record.trial_id}" if record.trial_id else "a production training"
-    networks = _networks(place, record.networks)
+    networks = {name: weights[name] for name in record.networks}
     start = Start(f"the export of {origin}", record.config, networks, generator_only=True)
     _compare(start, record.spec, cohort)
     return start
-
-
-def _networks(weights: Path, names: tuple[str, ...]) -> dict[str, dict[str, Tensor]]:
-    """Reads the state dict of each network."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        flat = load_file(weights)
-    except SafetensorError:
-        raise ExportError("is no file of weights", where=str(weights), fix="export again") from None
-    networks: dict[str, dict[str, Tensor]] = {}
-    for name in names:
-        start = f"{name}."
-        networks[name] = {key.removeprefix(start): value for key, value in flat.items() if key.startswith(start)}
-    return networks
 
 
 def _leader(uri: str, frozen: int, cohort: Cohort) -> Start:

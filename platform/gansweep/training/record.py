@@ -1,4 +1,4 @@
-"""`generator.json`: everything needed to draw from a generator, except its weights."""
+"""Files of an exported generator: `generator.json`, all that drawing needs except weights, and those."""
 
 from __future__ import annotations
 
@@ -10,17 +10,22 @@ from pydantic import Field, ValidationError
 from gansweep.config import Frozen, TrialConfig
 from gansweep.contracts import ImageSpec
 from gansweep.errors import ExportError
+from gansweep.files import sha256_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["RECORD", "WEIGHTS", "GeneratorRecord", "Need", "generator_home", "read_record"]
+    from torch import Tensor
+
+__all__ = ["RECORD", "STATE", "WEIGHTS", "GeneratorRecord", "Need", "generator_home", "read_record", "read_weights"]
 
 Need = Literal["images", "masks", "paired"]
 """Part of real training images from which samples can be made."""
 
 RECORD = "generator.json"
 WEIGHTS = "generator.safetensors"
+STATE = "__state__"
+"""Prefix of `Gan.state` in the weights file; no network can have this name."""
 
 
 class GeneratorRecord(Frozen):
@@ -110,3 +115,33 @@ def read_record(folder: Path) -> GeneratorRecord:
         first = error.errors(include_url=False)[0]
         key = ".".join(map(str, first["loc"]))
         raise ExportError(f"{key}: {first['msg']}" if key else first["msg"], where=str(path)) from None
+
+
+def read_weights(folder: Path, record: GeneratorRecord) -> dict[str, dict[str, Tensor]]:
+    """Reads the state dict of each network, and `Gan.state` under `STATE`.
+
+    Args:
+        folder: an export or a bundle.
+        record: its record.
+
+    Raises:
+        ExportError: the file is missing, has changed since the export, or is no file of weights.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = generator_home(folder) / WEIGHTS
+    if not path.is_file():
+        raise ExportError(f"no {WEIGHTS}", where=str(path.parent), fix="export again")
+    if sha256_of(path) != record.weights_sha256:
+        what = "the weights have changed since the export (SHA-256 differs)"
+        raise ExportError(what, where=str(path), fix="export again")
+    try:
+        flat = load_file(path)
+    except SafetensorError:
+        raise ExportError("is no file of weights", where=str(path), fix="export again") from None
+    parts: dict[str, dict[str, Tensor]] = {}
+    for part in (*record.networks, STATE):
+        start = f"{part}."
+        parts[part] = {key.removeprefix(start): value for key, value in flat.items() if key.startswith(start)}
+    return parts
