@@ -118,6 +118,7 @@ def test_plain_pandas_reads_the_rows_and_the_sheet_is_a_picture(store: Store) ->
     assert store.read_bytes("artifacts/0000.png").startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_a_larger_number_of_trials_extends_a_finished_sweep(store: Store, cohort_path: Path) -> None:
     assert store.local is not None
     experiment = load_space(f"{SPACE}:tiny")

@@ -27,7 +27,7 @@ from gansweep.store.provenance import describe_sweep
 from gansweep.store.store import Store
 from tests.values import sweep_options
 
-pytestmark = [pytest.mark.ray(shared=True), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ray(shared=True), pytest.mark.slow, pytest.mark.timeout(300)]
 
 SPACE = Path(__file__).with_name("tiny_space.py")
 CONFIG = TrialConfig(
@@ -124,7 +124,6 @@ def test_another_world_size_starts_other_processes(group: WorkerGroup) -> None:
     assert len(_workers()) == 1
 
 
-@pytest.mark.slow
 def test_a_trial_that_poisons_its_processes_fails_and_the_next_gets_fresh_ones(group: WorkerGroup) -> None:
     group.assign("0004", CONFIG.derive({"family": "faulty"}).as_dict())
     outcome = group.outcome(0)
