@@ -255,6 +255,9 @@ def torch_trainer(
     from ray.train.torch import TorchConfig, TorchTrainer
 
     on_gpus = footprint.gpus_per_worker > 0
+    # It is a process of each group that tells a training function of a coming preemption. Here a trial goes on from its
+    # checkpoint, whether it was told or not.
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     return TorchTrainer(
         work,
         train_loop_config=config,
