@@ -75,6 +75,8 @@ def test_a_constraint_on_what_no_trial_tells_is_refused() -> None:
         "constraints: peak_memory_gib<=20 bounds the memory of a GPU, and trials have none; "
         "give --gpus-per-worker, or leave the constraint out"
     )
+    with pytest.raises(ConfigError, match=r"constraints: accuracy = 1\.5 is out of its range, 0 to 1"):
+        check_constraints([Constraint(score="accuracy", at_least=1.5)], gpus=0.0, patients=9)
     with pytest.raises(ConfigError, match=r"constraints: unknown score 'peak_memory_gb'; did you mean peak_memory_gib"):
         check_constraints([Constraint(score="peak_memory_gb", at_most=1.0)], gpus=1.0, patients=9)
     with pytest.raises(ConfigError, match=r"copies_pixels<=0.01 needs 3 training patients, and the cohort has 2; "):

@@ -74,11 +74,14 @@ def check_constraints(constraints: Sequence[Constraint], *, gpus: float, patient
         patients: number of training patients.
 
     Raises:
-        ConfigError: no trial reports such a score, a trial on CPUs has no GPU memory, or there are too few training
-            patients to find copies of.
+        ConfigError: no trial reports such a score, the bound is out of its range, a trial on CPUs has no GPU memory, or
+            there are too few training patients to find copies of.
     """
     for constraint in constraints:
         check_score(constraint.score, where="constraints", also=(*COSTS, COPIES))
+        bound = constraint.at_most if constraint.at_most is not None else constraint.at_least
+        if bound is not None:
+            check_values({constraint.score: bound}, where="constraints")
         if constraint.score == COPIES and patients < LEAST_PATIENTS:
             what = f"{constraint} needs {LEAST_PATIENTS} training patients, and the cohort has {patients}"
             raise ConfigError(what, where="constraints", fix="leave the constraint out")
