@@ -30,6 +30,7 @@ SPELLINGS = {
     "apache software license": "Apache-2.0",
     "bsd license": "BSD",
     "3-clause bsd license": "BSD-3-Clause",
+    "bsd 3-clause license": "BSD-3-Clause",
     "isc license": "ISC",
     "isc license (iscl)": "ISC",
     "python software foundation license": "PSF-2.0",

@@ -1,10 +1,11 @@
 """Measures ingest, a trial and the memorisation examination on large cohorts: seconds, and peak resident memory.
 
-    python benchmarks/cohort_size.py [--cohorts 10000x64 5000x256] [--cores 1 2] [--keep FOLDER]
+    python benchmarks/cohort_size.py [--cohorts 10000x64 5000x256] [--cores 1 2] [--stages ingest trial] [--keep FOLDER]
 
 The cohort is made of smooth random fields with a little noise, as PNG files with a CSV of labels, ten images to a
 patient. Each stage runs in a new process, whose peak of resident memory is the figure; it includes the libraries and
-those pages of mapped files that the system kept. Ingest is run once for each number of cores. The trial trains a DCGAN
+those pages of mapped files that the system kept. The peaks of the processes that ingest starts are added to that of its
+own, as if all were at once. Ingest is run once for each number of cores. The trial trains a DCGAN
 for a few iterations and scores it once, with few detector updates, so that what depends on the number of images is
 seen. Prints a table and one JSON line.
 """
@@ -16,7 +17,7 @@ import csv
 import json
 import multiprocessing
 import os
-import resource
+import re
 import shutil
 import sys
 import tempfile
@@ -27,6 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import psutil
 import torch
 from PIL import Image
 from torch.nn import functional as F
@@ -50,6 +52,7 @@ MIB = 1024**2
 KIB = 1024
 IMAGES_PER_PATIENT = 10
 CHUNK = 500
+STAGES = ["ingest", "trial", "memorisation"]
 SCORING = ScoringSettings(samples=256, encoder_steps=50, detector_steps=50, detector_seeds=1)
 CONFIG = TrialConfig(
     data=DataView(size=32),
@@ -64,28 +67,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cohorts", nargs="+", default=["1000x64"], metavar="IMAGESxSIZE")
     parser.add_argument("--cores", nargs="+", type=int, default=[1, 2], help="for ingest")
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
     parser.add_argument("--keep", type=Path, help="a folder that keeps the pictures and the cohorts")
     options = parser.parse_args()
     lines = []
     with nullcontext(options.keep) if options.keep else tempfile.TemporaryDirectory() as folder:
         for cohort in options.cohorts:
             images, size = map(int, cohort.split("x"))
-            lines.append(measure(Path(folder) / cohort, images, size, options.cores))
+            lines.append(measure(Path(folder) / cohort, images, size, options.cores, options.stages))
             print_line(lines[-1])
     print(json.dumps({"benchmark": "cohort_size", "cohorts": lines}))
 
 
-def measure(folder: Path, images: int, size: int, cores: list[int]) -> dict[str, Any]:
-    """Returns the figures of one cohort."""
+def measure(folder: Path, images: int, size: int, cores: list[int], stages: list[str]) -> dict[str, Any]:
+    """Returns the figures of one cohort. Without ingest, the cohort of an earlier run is taken."""
     pictures = folder / "pictures"
     if not (pictures / "labels.csv").exists():
         write_pictures(pictures, images, size)
     line: dict[str, Any] = {"images": images, "size": size}
-    for count in cores:
+    for count in cores if "ingest" in stages else []:
         shutil.rmtree(folder / "cohort", ignore_errors=True)
         line[f"ingest, cores: {count}"] = in_new_process(run_ingest, folder, size, count)
-    line["trial"] = in_new_process(run_trial, folder)
-    line["memorisation"] = in_new_process(run_memorisation, folder)
+    if "trial" in stages:
+        line["trial"] = in_new_process(run_trial, folder)
+    if "memorisation" in stages:
+        line["memorisation"] = in_new_process(run_memorisation, folder)
     return line
 
 
@@ -146,7 +152,16 @@ def measured(sender: Any, stage: Callable[..., None], folder: Path, *arguments: 
     began = time.monotonic()
     stage(folder, *arguments)
     seconds = time.monotonic() - began
-    sender.send({"seconds": seconds, "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIB / MIB})
+    # Processes of ingest are alive until they have been idle for a while, so what they took can still be read.
+    others = [peak_of(process.pid) for process in psutil.Process().children(recursive=True)]
+    sender.send({"seconds": seconds, "peak_mib": (peak_of(os.getpid()) + sum(others)) / MIB})
+
+
+def peak_of(process: int) -> int:
+    """Returns the peak of a process's resident memory in bytes, as Linux tells it."""
+    status = Path(f"/proc/{process}/status").read_text()
+    peak = re.search(r"VmHWM:\s+(\d+) kB", status)
+    return int(peak[1]) * KIB if peak else 0
 
 
 def run_ingest(folder: Path, size: int, cores: int) -> None:

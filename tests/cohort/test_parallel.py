@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import threading
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -12,6 +16,7 @@ from gansweep.cohort.ingest import parallel
 from gansweep.cohort.ingest.parallel import map_in_order
 from gansweep.cohort.ingest.run import IngestSettings, ingest
 from gansweep.cohort.readers.quiet import quiet
+from gansweep.errors import CohortError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,6 +53,62 @@ def test_an_error_ends_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="one"):
         list(map_in_order(work, range(1000), "w", None))
     assert len(started) < 1000
+
+
+def test_processes_make_the_same_cohort(phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "cores", lambda: 2)
+    stages: set[str] = set()
+    in_threads = ingest(phantom, tmp_path / "threads", IngestSettings(size=32))
+    monkeypatch.setattr(parallel, "MANY_FILES", 1)
+    in_processes = ingest(phantom, tmp_path / "processes", IngestSettings(size=32), lambda what, *_: stages.add(what))
+    assert in_processes.info.content_hash == in_threads.info.content_hash
+    assert stages == {"hashing files", "reading headers", "reading"}
+
+
+def test_processes_share_the_work_and_keep_its_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "cores", lambda: 2)
+    monkeypatch.setattr(parallel, "MANY_FILES", 1)
+    found = list(map_in_order(lambda item: (item, os.getpid()), range(64), "w", None))
+    assert [item for item, _ in found] == list(range(64))
+    assert os.getpid() not in {process for _, process in found}
+
+
+def test_an_error_in_a_process_is_the_readers_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "cores", lambda: 2)
+    monkeypatch.setattr(parallel, "MANY_FILES", 1)
+
+    def work(item: int) -> None:
+        if item == 5:
+            raise CohortError("cannot be read", where="scan 5", fix="leave it out")
+
+    with pytest.raises(CohortError, match=r"^scan 5: cannot be read; leave it out$"):
+        list(map_in_order(work, range(100), "w", None))
+
+
+def test_a_process_that_is_killed_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "cores", lambda: 2)
+    monkeypatch.setattr(parallel, "MANY_FILES", 1)
+
+    def work(item: int) -> None:
+        if item == 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with pytest.raises(CohortError, match="a process that read them was ended"):
+        list(map_in_order(work, range(100), "w", None))
+    assert list(map_in_order(abs, range(8), "w", None)) == list(range(8)), "the next ingest has new processes"
+
+
+def test_a_script_without_a_guard_is_not_run_again(phantom: Path, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from gansweep.cohort.ingest import parallel\n"
+        "from gansweep import ingest\n"
+        "print('started')\n"
+        "parallel.MANY_FILES, parallel.cores = 1, lambda: 2\n"
+        f"print(ingest({str(phantom)!r}, {str(tmp_path / 'cohort')!r}).info.size)\n"
+    )
+    ran = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=False)
+    assert (ran.returncode, ran.stdout.split(), ran.stderr) == (0, ["started", "64"], "")
 
 
 def test_warnings_come_back_after_the_last_thread() -> None:

@@ -206,7 +206,8 @@ def _read_all(
 ) -> tuple[list[Picture], list[Rejected]]:
     units, rejected = group_by_series(sources, settings, digests, progress)
     pictures: list[Picture] = []
-    for items in map_in_order(partial(read_unit, settings=settings), units, "reading", progress):
+    read = partial(read_unit, settings=settings)
+    for items in map_in_order(read, units, "reading", progress, files=len(sources)):
         rejected += [item for item in items if isinstance(item, Rejected)]
         pictures += [item.spooled(spool) for item in items if isinstance(item, Picture)]
 

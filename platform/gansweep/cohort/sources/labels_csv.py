@@ -81,7 +81,7 @@ def sources_of_csv(
             mask=files["mask"],
             paired=files["paired"],
         )
-        before = listed.setdefault(source.path.resolve(), [])
+        before = listed.setdefault(locate.resolved(source.path), [])
         _refuse_two_patients(source, before, where)
         if any(_same_row(source, other) for _, other in before):
             rejected.append(Rejected.of(source, "is listed more than once", bad=False))
@@ -160,17 +160,17 @@ def _unlisted(root: Path, table: Table, locate: Locator, listed: set[Path]) -> t
     spellings = cells | {cell.replace("\\", "/") for cell in cells}
     named = set(listed)
     for folder in locate.folders:
-        named |= {(folder / spelling).resolve() for spelling in spellings if exists(folder / spelling)}
+        named |= {locate.resolved(folder / spelling) for spelling in spellings if exists(folder / spelling)}
     images, others = walk(root)
-    unlisted = [path for path in images if path.resolve() not in named]
+    unlisted = [path for path in images if locate.resolved(path) not in named]
     # Names in another case or Unicode form are searched only if needed, because that is slow.
     if unlisted:
         for cell in cells:
             path = locate.in_full(cell)
             if path is not None and exists(path):
-                named.add(path.resolve())
-        unlisted = [path for path in unlisted if path.resolve() not in named]
-    other_files = [item for item in others if item.path is None or item.path.resolve() not in named]
+                named.add(locate.resolved(path))
+        unlisted = [path for path in unlisted if locate.resolved(path) not in named]
+    other_files = [item for item in others if item.path is None or locate.resolved(item.path) not in named]
     return unlisted, other_files
 
 

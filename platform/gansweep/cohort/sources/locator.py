@@ -30,6 +30,7 @@ class Locator:
     def __init__(self, root: Path, table: Path) -> None:
         self.folders = tuple(dict.fromkeys((root, table.parent)))
         self._images: _Names | None = None
+        self._resolved_folders: dict[Path, Path] = {}
 
     def __call__(self, cell: str) -> Path | None:
         """Returns the file that a cell of a path column names.
@@ -59,6 +60,15 @@ class Locator:
                 return path
         alike = self._names().paths.get(_folded(cell), set())
         return min(alike) if len(alike) == 1 else candidates[0]
+
+    def resolved(self, path: Path) -> Path:
+        """Returns `path.resolve()`. Each folder is resolved once, since most of its files are no links."""
+        if path.name in {"", ".."} or path.is_symlink():
+            return path.resolve()
+        folder = path.parent
+        if folder not in self._resolved_folders:
+            self._resolved_folders[folder] = folder.resolve()
+        return self._resolved_folders[folder] / path.name
 
     def _names(self) -> _Names:
         if self._images is None:
