@@ -11,10 +11,15 @@ variant is trained with the same number of updates, and is compared with the fou
 For the brain window, the detector's images change as well as the generator's. A generator that diverges gives no
 samples, so its detector trains on real images alone.
 
+With `--images`, the cohort is a folder of real pictures in place of the phantoms, split anew with each seed: half of
+the patients train, a tenth validate and the others test. Pictures have neither masks nor Hounsfield units, so the
+founding configuration is told the class alone, and the lesion's burden, its mask and the window are left out.
+
 Every training is kept in `--cache`, so a run can be stopped and goes on. After `--minutes` no phantom's training begins
 anew, and the table has the phantoms of which every variant is done.
 
     python benchmarks/founding_ablation.py --cache ablation-cache --count 5 --minutes 60
+    python benchmarks/founding_ablation.py --cache ablation-cache --count 5 --images DATA/head_ct_hemorrhage200
 """
 
 from __future__ import annotations
@@ -59,6 +64,7 @@ CPU = torch.device("cpu")
 FOUNDING = "founding configuration"
 MEASURES = ("fid", "auroc", "log_loss")
 VIEW = "brain window instead of the lesion view"
+REAL_SPLIT = (0.5, 0.1, 0.4)
 _BASE = TrialConfig(batch_size=16, n_critic=5, lr_g=1e-3, lr_d=2e-4).derive(
     {
         "attention": "self_attention",
@@ -81,6 +87,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "penalty: one-sided": {"penalty.one_sided": True},
     "penalty: adaptive lambda": {"penalty.adaptive": "norm"},
 }
+_OF_CT_WITH_MASKS = {"the class alone as condition", "the lesion's mask as condition", VIEW}
 
 
 @dataclass(frozen=True)
@@ -88,18 +95,26 @@ class Plan:
     """What all trainings have in common.
 
     Args:
-        train: training patients.
+        train: training patients of a phantom.
         iterations: of the generators.
         steps: of the detectors.
+        images: a folder of real pictures; None: phantoms.
     """
 
     train: int
     iterations: int
     steps: int
+    images: str | None = None
+
+    @property
+    def variants(self) -> list[str]:
+        """The variants that the images allow."""
+        return [name for name in VARIANTS if self.images is None or name not in _OF_CT_WITH_MASKS]
 
     def config(self, variant: str, phantom: int) -> TrialConfig:
         """The configuration of a variant."""
-        return _BASE.derive({**VARIANTS[variant], "iterations": self.iterations, "seed": phantom})
+        condition = {} if self.images is None else {"conditioning": "concat"}
+        return _BASE.derive({**condition, **VARIANTS[variant], "iterations": self.iterations, "seed": phantom})
 
     def named(self, variant: str, phantom: int) -> str:
         """A key of everything that a result depends on."""
@@ -117,7 +132,8 @@ class Plan:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cache", type=Path, default=None, help="a folder that keeps every training")
-    parser.add_argument("--first", type=int, default=0, help="phantom")
+    parser.add_argument("--images", default=None, help="a folder of real pictures in place of the phantoms")
+    parser.add_argument("--first", type=int, default=0, help="phantom, or seed of the split")
     parser.add_argument("--count", type=int, default=5, help="phantoms, each with a seed of its own")
     parser.add_argument("--minutes", type=float, default=600.0, help="after which no training begins")
     parser.add_argument("--train", type=int, default=12, help="training patients")
@@ -125,7 +141,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=600, help="of the detectors")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    plan = Plan(options.train, options.iterations, options.steps)
+    plan = Plan(options.train, options.iterations, options.steps, options.images)
     last = time.monotonic() + 60 * options.minutes
     with tempfile.TemporaryDirectory() as temporary:
         rows = finished(
@@ -133,7 +149,7 @@ def main() -> None:
         )
     if not rows:
         sys.exit("no phantom is complete; run again with the same --cache")
-    found = tabulated(rows)
+    found = tabulated(rows, plan)
     print(json.dumps({"benchmark": "founding_ablation", **vars(plan), "phantoms": len(rows), "worth": found}))
 
 
@@ -142,7 +158,7 @@ def finished(folder: Path, plan: Plan, phantoms: range, last: float) -> list[dic
     rows = []
     for phantom in phantoms:
         row: dict[str, dict[str, float]] = {}
-        for variant in VARIANTS:
+        for variant in plan.variants:
             path = folder / f"{plan.named(variant, phantom)}.pt"
             with cache.locked(path):
                 if cache.read(path) is None and time.monotonic() < last:
@@ -153,7 +169,7 @@ def finished(folder: Path, plan: Plan, phantoms: range, last: float) -> list[dic
             known = cache.read(path)
             if known is not None:
                 row[variant] = known
-        if len(row) == len(VARIANTS):
+        if len(row) == len(plan.variants):
             rows.append(row)
     return rows
 
@@ -161,7 +177,7 @@ def finished(folder: Path, plan: Plan, phantoms: range, last: float) -> list[dic
 def scores_of(folder: Path, plan: Plan, variant: str, phantom: int) -> dict[str, float]:
     """FID of one training, and AUROC and log loss of a detector that uses its samples."""
     window = window_of(variant)
-    cohort = cohort_of(folder / f"phantom-{phantom}-{plan.train}", plan.train, phantom, window)
+    cohort = cohort_of(folder, plan, phantom, window)
     config = plan.config(variant, phantom)
     real = cohort.load("train")
     spec = cohort.spec()
@@ -194,25 +210,31 @@ def window_of(variant: str) -> str:
     return "brain" if variant == VIEW else "lesion"
 
 
-def cohort_of(folder: Path, patients: int, seed: int, window: str) -> Cohort:
-    """A phantom's cohort with few training patients. Both windows show the same scans, split alike."""
-    place = folder / window
+def cohort_of(folder: Path, plan: Plan, seed: int, window: str) -> Cohort:
+    """The cohort of a phantom or of a split. Both windows show the same scans, split alike."""
+    if plan.images is not None:
+        place = folder / f"split-{cache.key(images=plan.images)}-{seed}"
+        if not (place / "cohort.json").exists():
+            ingest(plan.images, place, IngestSettings(size=SIZE, split=REAL_SPLIT, seed=seed))
+        return Cohort.open(place)
+    phantom = folder / f"phantom-{seed}-{plan.train}"
+    place = phantom / window
     if not (place / "cohort.json").exists():
-        total = patients + VAL + TEST
-        scans = folder / "scans"
+        total = plan.train + VAL + TEST
+        scans = phantom / "scans"
         if not scans.exists():
             write_phantom(scans, patients=total, slices=1, size=SCANNED, seed=seed)
-        split = (patients / total, VAL / total, TEST / total)
+        split = (plan.train / total, VAL / total, TEST / total)
         ingest(scans, place, IngestSettings(size=SIZE, split=split, seed=seed, window=window))
     return Cohort.open(place)
 
 
-def tabulated(rows: list[dict[str, dict[str, float]]]) -> dict[str, Any]:
-    """Prints each variant's scores, and its difference to the founding configuration, paired by phantom."""
+def tabulated(rows: list[dict[str, dict[str, float]]], plan: Plan) -> dict[str, Any]:
+    """Prints each variant's scores, and its difference to the founding configuration, paired by phantom or split."""
     worths: dict[str, dict[str, Any]] = {}
     for measure in MEASURES:
         by_variant = {}
-        for variant in VARIANTS:
+        for variant in plan.variants:
             if variant == FOUNDING or (measure == "fid" and variant == VIEW):
                 continue
             mine = [row[variant][measure] for row in rows]
@@ -220,9 +242,10 @@ def tabulated(rows: list[dict[str, dict[str, float]]]) -> dict[str, Any]:
             if found is not None:
                 by_variant[variant] = found
         worths[measure] = corrected(by_variant) if by_variant else {}
-    print(f"| {len(rows)} phantoms | " + " | ".join(f"{name} | difference (p)" for name in MEASURES) + " |")
+    drawn = "phantoms" if plan.images is None else "splits"
+    print(f"| {len(rows)} {drawn} | " + " | ".join(f"{name} | difference (p)" for name in MEASURES) + " |")
     print("|---|" + "---|---|" * len(MEASURES))
-    for variant in VARIANTS:
+    for variant in plan.variants:
         cells = []
         for measure in MEASURES:
             scores = np.array([row[variant][measure] for row in rows])

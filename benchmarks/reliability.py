@@ -8,6 +8,9 @@ patients'. Printed are, score by score:
 - the rank correlation of one training's score with the gain of the *other* trainings of its configuration on test
   patients (AUROC over that of real images alone), mean over trainings and cohorts, with an interval by a bootstrap of
   configurations;
+- what the pick by that score is worth: of one training of every configuration, the best by validation is picked, and
+  the mean gain of its configuration's *other* trainings on test patients is compared with that of the pick by accuracy,
+  paired over cohorts (Student's interval over cohorts, mean over seeds);
 - the parts of a difference's variance: configurations, generator seeds, detector seeds, patients, as standard
   deviations, and the reliability that more of each would buy.
 
@@ -44,6 +47,7 @@ from gansweep.scoring.metrics.answers import Predictions, mean_over_trainings
 from gansweep.scoring.metrics.registry import METRICS, metrics_of
 from gansweep.scoring.networks.detection import Recipe, fraction_of_ratio, predict, train_detector
 from gansweep.scoring.reference import ReferenceMaker
+from gansweep.scoring.statistics.paired_seeds import worth
 from gansweep.scoring.statistics.reliability import components, reliability
 from gansweep.training.build import build_gan
 from gansweep.training.loop import train
@@ -235,13 +239,15 @@ def tabulated(
     for name in DISTANCES:
         single[name] = np.array([[[one["distances"][name] for one in row] for row in cohort] for cohort in found])
     print(f"| score | ICC, n = {gains.size} | rank correlation with the gain on test patients |\n|---|---|---|")
-    result: dict[str, Any] = {"scores": {}, "components": {}}
+    result: dict[str, Any] = {"scores": {}, "picks": {}, "components": {}}
+    better = {}
     for name, values in single.items():
         icc = reliability(values)
-        sign = -1 if METRICS[name.partition(",")[0]].better == "lower" else 1
-        tracks = tracking(sign * values, gains)
+        better[name] = values if METRICS[name.partition(",")[0]].better == "higher" else -values
+        tracks = tracking(better[name], gains)
         print(f"| {name} | {shown(icc.value, icc.low, icc.high)} | {shown(*tracks)} |")
         result["scores"][name] = {"icc": (icc.value, icc.low, icc.high), "tracks": tracks}
+    result["picks"] = picks(better, gains)
     print(
         "\n| difference | configurations | generators | detectors | patients | ICC now | 4 generators | 8 detectors |"
     )
@@ -303,6 +309,35 @@ def tracking(values: np.ndarray, gains: np.ndarray, replicates: int = 1000) -> t
     with np.errstate(all="ignore"):
         drawn = [mean(rng.choice(every, len(every))) for _ in range(replicates)]
     return (mean(every), *(float(one) for one in np.nanquantile(drawn, (0.025, 0.975))))
+
+
+def picks(better: dict[str, np.ndarray], gains: np.ndarray) -> dict[str, Any]:
+    """Prints what the pick by each score gains on test patients; all arrays are `[cohorts, configurations, seeds]`."""
+    by_accuracy = gain_of_pick(better["accuracy"], gains)
+    cohorts = len(gains)
+    print(f"\n| picked by | gain in AUROC on test patients, points | less the pick by accuracy, {cohorts} cohorts |")
+    print("|---|---|---|")
+    result = {"any": float(gains.mean()), "best": float(gains.mean(-1).max(1).mean())}
+    print(f"| chance | {100 * result['any']:+.1f} | - |")
+    for name, values in better.items():
+        picked = gain_of_pick(values, gains)
+        found = worth(picked, by_accuracy)
+        difference = "-"
+        if name != "accuracy" and found is not None:
+            low, high = 100 * found.low, 100 * found.high
+            difference = f"{100 * found.difference:+.1f} ({low:+.1f} to {high:+.1f}; p = {found.p:.2g})"
+        print(f"| {name} | {100 * picked.mean():+.1f} | {difference} |")
+        result[name] = picked.tolist()
+    print(f"| the configuration that is best on test patients | {100 * result['best']:+.1f} | - |")
+    return result
+
+
+def gain_of_pick(values: np.ndarray, gains: np.ndarray) -> np.ndarray:
+    """Gain of the other trainings of the configuration with the best value, mean over seeds `[cohorts]`."""
+    others = (gains.sum(-1, keepdims=True) - gains) / (gains.shape[-1] - 1)
+    picked = values.argmax(1)[:, None, :]
+    gain: np.ndarray = np.take_along_axis(others, picked, axis=1)[:, 0].mean(-1)
+    return gain
 
 
 def patient_variance(found: Any, scenes: list[Scene], name: str, replicates: int = 200) -> float:
