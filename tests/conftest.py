@@ -72,3 +72,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_sessionfinish() -> None:
     """Ends Ray."""
     _RAY.close()
+
+
+@pytest.fixture
+def without_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exports without the traced program and its ONNX file, which take most of the time and are not in question."""
+    monkeypatch.setattr("gansweep.export.bundle.write_program", lambda *_: None)

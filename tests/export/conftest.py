@@ -95,9 +95,3 @@ def sweep(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Sweep:
 @pytest.fixture(scope="session")
 def exported(sweep: Sweep, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return export_best(sweep.store, tmp_path_factory.mktemp("export") / "best", TRAINABLES, cache=sweep.cache)
-
-
-@pytest.fixture
-def without_onnx(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Exports as on a machine without the packages for ONNX, which takes a third of the time."""
-    monkeypatch.setattr("gansweep.export.program._ONNX", ("no_such_package",))

@@ -109,7 +109,7 @@ def test_the_evidence_has_scores_sizes_seeds_and_their_source(exported: Path) ->
     assert evidence["versions"]["torch"] == torch.__version__
 
 
-@pytest.mark.usefixtures("without_onnx")
+@pytest.mark.usefixtures("without_program")
 def test_the_answer_is_the_first_thing_of_card_and_evidence(sweep: Sweep, exported: Path, tmp_path: Path) -> None:
     before = "Not known yet whether synthetic images help: on 2 validation patients adding them changed accuracy by"
     assert (exported / "MODEL_CARD.md").read_text().splitlines()[2].startswith(f"**{before}")
@@ -174,7 +174,7 @@ def test_the_checksums_are_those_of_every_file(exported: Path) -> None:
     assert {line.partition(": ")[0] for line in told.stdout.splitlines()} == files
 
 
-@pytest.mark.usefixtures("without_onnx")
+@pytest.mark.usefixtures("without_program")
 def test_author_licence_and_contact_reach_card_and_bundle(sweep: Sweep, tmp_path: Path) -> None:
     credited = Attribution(author="A. Radiologist", licence="CC BY-NC 4.0", contact="gan@example.org")
     out = export_best(sweep.store, tmp_path / "out", TRAINABLES, cache=sweep.cache, attribution=credited)
@@ -222,7 +222,7 @@ def test_exporting_twice_gives_the_same_bytes(sweep: Sweep, exported: Path, tmp_
             assert (exported / name).read_bytes() == (again / name).read_bytes(), name
 
 
-@pytest.mark.usefixtures("without_onnx")
+@pytest.mark.usefixtures("without_program")
 def test_a_trial_can_be_chosen(sweep: Sweep, tmp_path: Path) -> None:
     out = export_best(sweep.store, tmp_path / "second", TRAINABLES, trial_id="0002", cache=sweep.cache)
     evidence = json.loads((out / "evidence.json").read_text())
@@ -242,7 +242,7 @@ def test_a_checkpoint_that_is_not_the_trials_own_is_refused(sweep: Sweep, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.usefixtures("without_onnx")
+@pytest.mark.usefixtures("without_program")
 def test_repeats_are_no_trials_that_the_search_tried(sweep: Sweep, tmp_path: Path) -> None:
     assert sweep.store.local is not None
     store = Store.open(str(shutil.copytree(sweep.store.local, tmp_path / "tiny")))
@@ -353,6 +353,7 @@ def _edit(folder: Path, **changes: object) -> None:
     (folder / "generator.json").write_text(json.dumps(record))
 
 
+@pytest.mark.usefixtures("without_program")
 def test_a_trial_that_breaks_a_constraint_is_exported_only_by_name(sweep: Sweep, tmp_path: Path) -> None:
     folder = tmp_path / "tiny"
     shutil.copytree(sweep.store.uri, folder)

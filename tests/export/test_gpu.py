@@ -26,7 +26,7 @@ CONFIG = TrialConfig(
     data=DataView(size=16), architecture={"latent": 8, "width": 4}, batch_size=4, n_critic=1, iterations=4, seed=2
 )
 
-pytestmark = pytest.mark.usefixtures("without_onnx")
+pytestmark = pytest.mark.usefixtures("without_program")
 
 SCORING = ScoringSettings(samples=8, encoder_steps=2, detector_steps=2, detector_seeds=1)
 

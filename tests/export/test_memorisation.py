@@ -97,7 +97,7 @@ HOARDER = TrialConfig(
     family="hoarder", data=DataView(size=SIZE), batch_size=24, iterations=150, lr_g=0.05, ema_half_life=0.0, seed=1
 )
 
-pytestmark = pytest.mark.usefixtures("without_onnx")
+pytestmark = pytest.mark.usefixtures("without_program")
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from gansweep.export.production_worker import Run, _Keeper, progress_rows, train
 from gansweep.options import TrainOptions
 from trainables import TRAINABLES
 
-pytestmark = pytest.mark.usefixtures("without_onnx")
+pytestmark = pytest.mark.usefixtures("without_program")
 
 ROOT = Path(__file__).parents[2]
 CONFIG = TrialConfig(

@@ -110,7 +110,7 @@ def test_the_store_keeps_the_start(other: Store, cohort: Cohort) -> None:
 
 
 @pytest.fixture
-def exported(other: Store, cohort_path: Path, tmp_path: Path) -> Path:
+def exported(without_program: None, other: Store, cohort_path: Path, tmp_path: Path) -> Path:
     """The export of the sweep's leader. So short a training may pass for a copy, which is not in question here."""
     return export_best(other, tmp_path / "export", TRAINABLES, cohort=cohort_path, allow_memorised=True)
 
@@ -130,6 +130,7 @@ def test_an_export_gives_its_generator_and_the_critic_starts_anew(other: Store, 
         assert all(torch.equal(anew[key], value) for key, value in gan.networks["critic"].state_dict().items())
 
 
+@pytest.mark.usefixtures("without_program")
 def test_what_trials_began_with_is_in_the_export(
     other: Store, cohort: Cohort, cohort_path: Path, tmp_path: Path
 ) -> None:
