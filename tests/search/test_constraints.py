@@ -83,6 +83,16 @@ def test_a_constraint_on_what_no_trial_tells_is_refused() -> None:
         check_constraints([copies], gpus=0.0, patients=2)
 
 
+def test_bounds_that_contradict_each_other_are_refused() -> None:
+    most = Constraint(score="accuracy", at_most=0.2)
+    least = Constraint(score="accuracy", at_least=0.9)
+    said = r"constraints: no trial can keep both accuracy<=0\.2 and accuracy>=0\.9; leave one out"
+    for both in ([most, least], [least, most]):
+        with pytest.raises(ConfigError, match=said):
+            check_constraints(both, gpus=0.0, patients=9)
+    check_constraints([Constraint(score="accuracy", at_most=0.9), least], gpus=0.0, patients=9)
+
+
 def test_what_a_trial_costs_is_that_of_its_last_report() -> None:
     progress = report_of(3, final=True, iteration=100).progress.with_costs_of([])
     assert progress.seconds_per_iteration is None

@@ -110,11 +110,12 @@ def test_the_store_keeps_the_start(other: Store, cohort: Cohort) -> None:
 
 
 @pytest.fixture
-def exported(without_program: None, other: Store, cohort_path: Path, tmp_path: Path) -> Path:
+def exported(other: Store, cohort_path: Path, tmp_path: Path) -> Path:
     """The export of the sweep's leader. So short a training may pass for a copy, which is not in question here."""
     return export_best(other, tmp_path / "export", TRAINABLES, cohort=cohort_path, allow_memorised=True)
 
 
+@pytest.mark.usefixtures("without_program")
 def test_an_export_gives_its_generator_and_the_critic_starts_anew(other: Store, exported: Path, cohort: Cohort) -> None:
     averaged = other.checkpoint("0000").read()["ema"]["generator"]
     for folder in (exported, exported / "bundle"):
@@ -141,6 +142,7 @@ def test_what_trials_began_with_is_in_the_export(
     assert f"trained from the weights of {began}" in (made / "MODEL_CARD.md").read_text()
 
 
+@pytest.mark.usefixtures("without_program")
 def test_an_export_that_does_not_fit_is_refused_in_one_line(exported: Path, cohort: Cohort, tmp_path: Path) -> None:
     def said(place: Path, on: Cohort = cohort, frozen: int = 0) -> str:
         with pytest.raises((ConfigError, ExportError)) as told:

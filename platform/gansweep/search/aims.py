@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 from gansweep.config import COPIES
@@ -74,8 +75,8 @@ def check_constraints(constraints: Sequence[Constraint], *, gpus: float, patient
         patients: number of training patients.
 
     Raises:
-        ConfigError: no trial reports such a score, the bound is out of its range, a trial on CPUs has no GPU memory, or
-            there are too few training patients to find copies of.
+        ConfigError: no trial reports such a score, the bound is out of its range or contradicts another, a trial on
+            CPUs has no GPU memory, or there are too few training patients to find copies of.
     """
     for constraint in constraints:
         check_score(constraint.score, where="constraints", also=(*COSTS, COPIES))
@@ -88,6 +89,11 @@ def check_constraints(constraints: Sequence[Constraint], *, gpus: float, patient
         if constraint.score == "peak_memory_gib" and not gpus:
             what = f"{constraint} bounds the memory of a GPU, and trials have none"
             raise ConfigError(what, where="constraints", fix="give --gpus-per-worker, or leave the constraint out")
+    for one, other in itertools.permutations(constraints, 2):
+        if one.score != other.score or one.at_most is None or other.at_least is None:
+            continue
+        if one.at_most < other.at_least:
+            raise ConfigError(f"no trial can keep both {one} and {other}", where="constraints", fix="leave one out")
 
 
 def check_values(wanted: Mapping[str, float], *, where: str) -> None:
