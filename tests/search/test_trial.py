@@ -33,7 +33,9 @@ class _Group:
     def outcome(self, index: int) -> Outcome:
         assert index in range(self.asked[0], self.settings.reports), "no worker will ever hand this report in"
         final = index + 1 == self.settings.reports
-        return Outcome(report_of(index, final, 9, 9, scores={"fid": 1.0, "accuracy": 0.5}, fid_features="f"))
+        return Outcome(
+            report_of(index, final, 9, 9, scores={"fid": 1.0, "accuracy": 0.5, "kid": 0.1}, fid_features="f")
+        )
 
 
 @pytest.fixture
@@ -74,6 +76,14 @@ def test_a_retry_by_tune_forgets_neither_the_attempts_time_nor_its_best(store, m
     assert result.best == {"fid": 0.5, "accuracy": 0.9}
     assert 100 <= result.seconds < 130
     assert result.footprint.gpus == 1.0
+
+
+def test_tune_gets_the_objectives_alone_as_numbers(store, monkeypatch):
+    """It keeps statistics of each number of each trial for as long as the sweep runs."""
+    monkeypatch.setattr(module, "WorkerGroup", _Group)
+    told = _set_up(store, reports=4).step()
+    assert told.keys() == {"fid", "accuracy", "reported", "done", "result"}
+    assert told["result"].report.progress.scores["kid"] == 0.1
 
 
 def test_a_trial_without_a_checkpoint_starts_anew(store, monkeypatch):

@@ -62,8 +62,9 @@ class WorkerGroupTrial(Trainable):  # type: ignore[misc]
     Tune's configuration is `{"trial_id", "attempt", "started", "config"}`. `started` is the attempt's start in seconds
     since the epoch and `config` a TrialConfig as plain values. `"workers"` is included if trials differ in world size.
 
-    A result has the trial's scores by name, for the scheduler; `reported`; `done`; and the complete `TrialResult` under
-    `result`. It is not a dict, because Tune would flatten a dict and lose names that contain a slash.
+    A result has the objectives' scores by name, for the scheduler; `reported`; `done`; and the complete `TrialResult`
+    under `result`. It is not a dict, because Tune would flatten a dict and lose names that contain a slash, and because
+    Tune keeps statistics of every number of every trial.
     """
 
     def setup(
@@ -178,4 +179,5 @@ class WorkerGroupTrial(Trainable):  # type: ignore[misc]
             footprint=self._group.footprint,
         )
         scores = report.progress.scores if report else {}
-        return {**scores, "reported": self._reported, "done": status != "running", "result": result}
+        compared = {name: scores[name] for name in self._objectives if name in scores}
+        return {**compared, "reported": self._reported, "done": status != "running", "result": result}
