@@ -28,6 +28,7 @@ __all__ = [
     "grown",
     "memory_beside_workers",
     "node_resources",
+    "on_this_node",
     "ray_cluster",
     "torch_trainer",
     "total",
@@ -229,6 +230,17 @@ def _check_accelerator(footprint: Footprint, nodes: Sequence[Mapping[str, float]
             f"no node has accelerator {footprint.accelerator}, the cluster has {', '.join(kinds) or 'none'}",
             fix=f"--accelerator {kinds[0]}, or leave it out" if kinds else "leave --accelerator out, or add nodes",
         )
+
+
+def on_this_node() -> Any:
+    """Returns a scheduling strategy for an actor that shall live as long as this process's node, and no shorter.
+
+    Ray places an actor without resources on any node. If that node is lost, so is the actor.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 
 def torch_trainer(

@@ -11,6 +11,8 @@ from collections import deque
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from gansweep.search.cluster import on_this_node
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -72,7 +74,7 @@ def relayed() -> Iterator[Any]:
     """Logs forwarded warnings while the block runs. Yields the handle of the actor."""
     import ray
 
-    relay = ray.remote(num_cpus=0)(Relay).remote()
+    relay = ray.remote(num_cpus=0)(Relay).options(scheduling_strategy=on_this_node()).remote()
     ended = threading.Event()
 
     def log_lines() -> None:

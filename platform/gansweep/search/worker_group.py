@@ -18,7 +18,7 @@ from uuid import uuid4
 import psutil
 
 from gansweep.errors import one_line
-from gansweep.search.cluster import torch_trainer
+from gansweep.search.cluster import on_this_node, torch_trainer
 from gansweep.search.mailbox import CALLS_AT_ONCE, Job, Outcome, TrialMailbox
 from gansweep.search.silence import SilenceLimit
 from gansweep.search.worker import WorkerGroupSettings, work
@@ -190,10 +190,10 @@ class WorkerGroup:
         self._error = None
         self._killed_at = None
         self._first_rss = 0
-        # Zero CPUs and placed anywhere: in a Tune trial, the trial's placement group must not capture it.
+        # Not in the placement group of a Tune trial, which would capture it otherwise.
         self._mailbox = (
             ray.remote(num_cpus=0, max_concurrency=CALLS_AT_ONCE)(TrialMailbox)
-            .options(scheduling_strategy="DEFAULT")
+            .options(scheduling_strategy=on_this_node())
             .remote(self._max_starts, silence=self._silence_limit())
         )
         self._thread = threading.Thread(target=self._fit, args=(self._trainer(),), name="worker group", daemon=True)
