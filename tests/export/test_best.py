@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import warnings
 from typing import TYPE_CHECKING
 
 import pytest
@@ -214,7 +215,10 @@ def test_nothing_in_an_export_names_a_place_or_a_patient(sweep: Sweep, exported:
 
 
 def test_exporting_twice_gives_the_same_bytes(sweep: Sweep, exported: Path, tmp_path: Path) -> None:
-    again = export_best(sweep.store, tmp_path / "again", TRAINABLES, cache=sweep.cache)
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        again = export_best(sweep.store, tmp_path / "again", TRAINABLES, cache=sweep.cache)
+    assert [str(warning.message) for warning in shown] == []
     names = sorted(path.relative_to(exported) for path in exported.rglob("*") if path.is_file())
     assert names == sorted(path.relative_to(again) for path in again.rglob("*") if path.is_file())
     for name in names:

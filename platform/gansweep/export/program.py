@@ -92,6 +92,12 @@ def write_program(generator: LoadedGenerator, path: Path) -> Program | None:
     """
     if generator.record.needs or generator.device.type != "cpu":
         return None
+    # torch warns about its own way of exporting, which nobody can change here.
+    with warnings.catch_warnings(action="ignore"):
+        return _write_traced(generator, path)
+
+
+def _write_traced(generator: LoadedGenerator, path: Path) -> Program | None:
     module = _Drawing(generator.gan).eval()
     made = torch.tensor(generator.classes)
     labels = made[torch.arange(_BATCH) % len(made)]
@@ -135,17 +141,15 @@ def _write_onnx(program: Any, path: Path, labels: Tensor, noise: Tensor) -> bool
     try:
         import onnxruntime
 
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            torch.onnx.export(
-                program,
-                f=path,
-                dynamo=True,
-                external_data=False,
-                verbose=False,
-                input_names=["labels", "noise"],
-                output_names=["images"],
-            )
+        torch.onnx.export(
+            program,
+            f=path,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+            input_names=["labels", "noise"],
+            output_names=["images"],
+        )
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         (images,) = session.run(None, {"labels": labels.numpy(), "noise": noise.numpy()})
         error = float((torch.from_numpy(images) - program.module()(labels, noise)).abs().max())

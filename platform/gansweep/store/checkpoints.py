@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gansweep.config import TrialConfig, validated
-from gansweep.errors import ConfigError, StoreError, one_line
+from gansweep.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
     from gansweep.store.filesystem import Files
@@ -113,9 +113,9 @@ class Checkpoint:
 
         try:
             state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        except Exception as error:  # torch.load raises different errors for different damage
-            reason = one_line(str(error).partition("\n")[0], 120) or type(error).__name__
-            raise self._damaged(reason) from None
+        except Exception as error:
+            # torch.load raises different errors for different damage, with advice for its own callers.
+            raise self._damaged(f"torch cannot read it: {type(error).__name__}") from None
         if not isinstance(state, dict) or "config" not in state:
             raise self._damaged("no state of a training")
         return state
