@@ -19,7 +19,7 @@ from gansweep.errors import ConfigError, ExportError, StoreError
 from gansweep.export.best import export_best
 from gansweep.search.spaces import load_space
 from gansweep.search.start import START, kept_start
-from gansweep.search.start_from import start_of
+from gansweep.search.start_from import check_fit, start_of
 from gansweep.search.sweep import prepare
 from gansweep.store.provenance import describe_sweep
 from gansweep.store.schema import TrialRow
@@ -83,7 +83,7 @@ def test_a_training_begins_with_the_leaders_weights(other: Store, cohort: Cohort
     for name, network in gan.networks.items():
         assert all(torch.equal(kept[name][key], value) for key, value in network.state_dict().items())
     assert start.settings()["architecture"] == CONFIG.architecture
-    assert set(start.settings()) == {"family", "architecture", "conditioning", "attention"}
+    assert set(start.settings()) == {"family", "architecture", "conditioning", "attention", "data.size"}
 
 
 def test_frozen_blocks_stay_and_the_others_learn(other: Store, cohort: Cohort) -> None:
@@ -191,6 +191,17 @@ def test_every_trial_has_the_networks_that_the_weights_fit(other: Store, cohort_
     assert ready.start is not None
     assert ready.experiment.overrides["architecture"] == CONFIG.architecture
     assert ready.experiment.overrides["family"] == "dcgan"
+    assert ready.experiment.overrides["data.size"] is None, "the space asks for 32 pixels, and the weights need 16"
+
+
+def test_a_configuration_with_other_layers_is_refused_before_ray_starts(other: Store, cohort: Cohort) -> None:
+    start = start_of(other.uri, 0, cohort, TRAINABLES)
+    check_fit(start, CONFIG, cohort, TRAINABLES)
+    wider = CONFIG.derive({"architecture.width": 16})
+    with pytest.raises(
+        ConfigError, match=r"^--start-from: the generator of trial 0000 of s does not fit: start\.weight"
+    ):
+        check_fit(start, wider, cohort, TRAINABLES)
 
 
 def test_what_does_not_fit_is_refused_in_one_line(

@@ -14,9 +14,10 @@ from gansweep.training.record import RECORD, WEIGHTS, read_record, read_weights
 from gansweep.training.start import Start
 
 if TYPE_CHECKING:
+    from gansweep.config import TrialConfig
     from gansweep.contracts import ImageSpec, Trainables
 
-__all__ = ["start_of"]
+__all__ = ["check_fit", "start_of"]
 
 
 def start_of(uri: str, frozen: int, cohort: Cohort, trainables: Trainables) -> Start:
@@ -37,9 +38,17 @@ def start_of(uri: str, frozen: int, cohort: Cohort, trainables: Trainables) -> S
             cohort, the critic has too few blocks, or there is none whose blocks could be frozen.
     """
     start = _exported(Path(uri), frozen, cohort) if _is_export(uri) else _leader(uri, frozen, cohort)
-    # Checks that the weights fit, before a cluster is started.
-    start.into(build_gan(start.config, cohort.spec(start.config.data), trainables))
+    check_fit(start, start.config, cohort, trainables)
     return start
+
+
+def check_fit(start: Start, config: TrialConfig, cohort: Cohort, trainables: Trainables) -> None:
+    """Checks that initial weights fit the networks of a configuration, before a cluster is started.
+
+    Raises:
+        ConfigError: they do not, or the critic has too few blocks to freeze.
+    """
+    start.into(build_gan(config, cohort.spec(config.data), trainables))
 
 
 def _is_export(uri: str) -> bool:

@@ -34,7 +34,7 @@ from gansweep.search.searcher import (
     requeue_orphans,
 )
 from gansweep.search.start import START
-from gansweep.search.start_from import start_of
+from gansweep.search.start_from import check_fit, start_of
 from gansweep.search.stop_rules import StopRules, check_stop_rules
 from gansweep.search.study_rows import study_of_rows
 from gansweep.search.warm_start import warm_proposals
@@ -99,7 +99,14 @@ def prepare(experiment: Experiment, options: SweepOptions, *, space: str) -> Rea
     if start is not None:
         experiment = experiment.with_settings(start.settings())
     check = config_checker(experiment.trainables, scans, workers=options.workers_per_trial, reports=experiment.reports)
-    precheck(experiment, scans, check, space=space)
+
+    def check_with_start(config: TrialConfig) -> None:
+        # Builds networks, so the search itself does not do this for each of its proposals.
+        check(config)
+        if start is not None:
+            check_fit(start, config, scans, experiment.trainables)
+
+    precheck(experiment, scans, check_with_start, space=space)
     training_patients = scans.info.patients.get("train", 0)
     check_constraints(experiment.constraints, gpus=options.gpus_per_worker, patients=training_patients)
     check_stop_rules(options, experiment.objectives)

@@ -59,7 +59,7 @@ class Start:
     def settings(self) -> dict[str, Any]:
         """Returns the settings that a trial must have for the weights to fit, by key."""
         values = self.config.as_dict()
-        return {key: values[key] for key in _NETWORK_KEYS}
+        return {**{key: values[key] for key in _NETWORK_KEYS}, "data.size": self.config.data.size}
 
     def into(self, gan: Gan) -> None:
         """Loads the weights into freshly built networks, and freezes the first blocks of each critic.
