@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
@@ -30,12 +29,6 @@ class ByFile(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]
         return "ray" if starts_ray(path) else path
-
-
-@pytest.hookimpl(optionalhook=True)  # unknown without xdist
-def pytest_xdist_auto_num_workers() -> int:
-    """Takes one process more than there are cores, because tests of Ray and of servers wait most of their time."""
-    return (os.cpu_count() or 1) + 1
 
 
 @pytest.hookimpl(optionalhook=True)  # unknown without xdist
