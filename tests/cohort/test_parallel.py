@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import warnings
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -109,6 +111,44 @@ def test_a_script_without_a_guard_is_not_run_again(phantom: Path, tmp_path: Path
     )
     ran = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=False)
     assert (ran.returncode, ran.stdout.split(), ran.stderr) == (0, ["started", "64"], "")
+
+
+def group_lives(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_ctrl_c_ends_the_processes_without_a_word(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import time\n"
+        "from gansweep.cohort.ingest import parallel\n"
+        "parallel.MANY_FILES, parallel.cores = 1, lambda: 2\n"
+        "def slow(item):\n"
+        "    time.sleep(0.01)\n"
+        "try:\n"
+        "    list(parallel.map_in_order(slow, range(5000), 'w', lambda *now: print(*now, flush=True)))\n"
+        "except KeyboardInterrupt:\n"
+        "    print('interrupted')\n"
+    )
+    heard = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    pipe = subprocess.PIPE
+    command = [sys.executable, str(script)]
+    # A terminal sends the signal to every process of its group.
+    running = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True, preexec_fn=heard)
+    assert running.stdout is not None
+    assert running.stdout.readline() == "w 1 5000\n"
+    os.killpg(running.pid, signal.SIGINT)
+    said, errors = running.communicate(timeout=30)
+    assert said.endswith("interrupted\n")
+    assert errors == ""
+    deadline = time.monotonic() + 20
+    while group_lives(running.pid):
+        assert time.monotonic() < deadline, "processes are left"
+        time.sleep(0.1)
 
 
 def test_warnings_come_back_after_the_last_thread() -> None:

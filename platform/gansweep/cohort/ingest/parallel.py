@@ -9,8 +9,12 @@ them. They come from loky, because those of the standard library run a user's sc
 from __future__ import annotations
 
 import os
+import signal
+import threading
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from gansweep.errors import CohortError
@@ -27,6 +31,7 @@ Result = TypeVar("Result")
 
 MANY_FILES = 1500
 """Files from which on processes are used. Starting them takes about as long as reading this many small pictures."""
+MOST_PROCESSES = 8  # each takes 0.3 GB, and one process finds files and writes the cohort for all
 IDLE_SECONDS = 10  # until a process without work ends
 CHUNK = 16  # items sent to a process at a time
 
@@ -76,12 +81,16 @@ def _in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> It
 def _in_processes(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
     from loky import get_reusable_executor
 
-    chunk = max(1, min(CHUNK, len(items) // (4 * cores())))
-    executor = get_reusable_executor(max_workers=cores(), timeout=IDLE_SECONDS)
-    complete = False
+    processes = min(cores(), MOST_PROCESSES)
+    size = max(1, min(CHUNK, len(items) // (4 * processes)))
+    chunks = [items[start : start + size] for start in range(0, len(items), size)]
+    executor = get_reusable_executor(max_workers=processes, timeout=IDLE_SECONDS)
+    # Not by `map`, which cancels what waits when it is interrupted. The executor does, too, and fails at the second.
+    with _without_interrupts():
+        waiting = deque(executor.submit(_each, function, chunk) for chunk in chunks)
     try:
-        yield from executor.map(function, items, chunksize=chunk)
-        complete = True
+        while waiting:
+            yield from waiting.popleft().result()
     except BrokenProcessPool:
         raise CohortError(
             "a process that read them was ended, for want of memory or by a decoder",
@@ -89,5 +98,25 @@ def _in_processes(function: Callable[[Item], Result], items: Sequence[Item]) -> 
             fix="ingest them in smaller parts to find the file, or on a machine with more memory",
         ) from None
     finally:
-        if not complete:
+        if waiting:
             executor.shutdown(kill_workers=True)
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Makes the processes that the block starts ignore Ctrl-C. A terminal sends it to them, too, and they would say so.
+
+    Does nothing outside the main thread, where Python sets no signals.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _each(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    return [function(item) for item in items]
