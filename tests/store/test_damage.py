@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+import struct
 
 import optuna
 import pandas as pd
@@ -128,6 +129,59 @@ def test_a_file_without_rows_is_damage_too(rows, caplog, table):
     read = again.trials if table == "trials" else again.reports
     assert read()["trial_id"].unique().tolist() == ["0000", "0001", "0003", "0004"]
     assert f"{path} is damaged and left out (it has no rows)" in _lines(caplog)[0]
+
+
+def _folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+def _link_to_nothing(path):
+    path.unlink()
+    path.symlink_to("nowhere")
+
+
+@pytest.mark.parametrize("replace", [_folder, _link_to_nothing])
+@pytest.mark.parametrize("table", ["trials", "reports"])
+def test_what_is_no_file_is_damage_too(rows, caplog, table, replace):
+    path = rows.local / table / "trial-0002.0.parquet"
+    replace(path)
+    again = Store.open(rows.uri)
+    read = again.trials if table == "trials" else again.reports
+    assert read()["trial_id"].unique().tolist() == ["0000", "0001", "0003", "0004"]
+    assert f"{path} is damaged and left out (it is a folder, or a link that leads to no file)" in _lines(caplog)[0]
+    looked_up = again.row if table == "trials" else again.reports_of
+    assert not looked_up("0002", 0)
+    with pytest.raises(StoreError, match=rf"left out 1 damaged file: {table}/trial-0002\.0\.parquet; put back"):
+        again.check_whole()
+    assert again.set_aside_damaged() == (f"{table}/_trial-0002.0.parquet.damaged",)
+
+
+def test_a_schema_that_is_no_file_is_set_aside_too(rows, caplog):
+    _folder(rows.local / "trials" / "schema.parquet")
+    again = Store.open(rows.uri)
+    assert len(again.trials()) == 5
+    assert "schema.parquet is damaged and left out (it is a folder" in _lines(caplog)[0]
+    assert again.set_aside_damaged() == ("trials/_schema.parquet.damaged",)
+
+
+def test_a_bit_that_flips_in_a_value_is_damage(rows, caplog):
+    """Without a checksum, it would be another score."""
+    path = rows.local / "trials" / "trial-0002.0.parquet"
+    score = struct.pack("<d", Store.open(rows.uri).row("0002", 0).scores["fid"])
+    content = bytearray(path.read_bytes())
+    content[content.index(score)] ^= 1
+    path.write_bytes(content)
+    assert len(Store.open(rows.uri).trials()) == 4
+    assert "trial-0002.0.parquet is damaged and left out" in _lines(caplog)[0]
+
+
+def test_a_compacted_copy_that_cannot_be_deleted_is_told_once(rows, caplog):
+    (rows.local / "trials.parquet").mkdir()
+    again = Store.open(rows.uri)
+    for _ in range(2):
+        assert len(again.trials()) == 5
+    assert _lines(caplog) == [f"{rows.label}/trials.parquet is damaged and not used; trials/ has its rows"]
 
 
 def test_exchanged_files_are_of_no_trial(rows, caplog):
@@ -288,7 +342,7 @@ def test_a_description_that_no_reader_can_use_is_named(store, changes, says):
 
 def test_a_trial_without_a_row_is_named(rows):
     (rows.local / "trials" / "trial-0002.0.parquet").unlink()
-    with pytest.raises(StoreError, match=r"trials/ has no row of 0002, which have reports; put back a copy, or"):
+    with pytest.raises(StoreError, match=r"trials/ has no row of 0002, which has reports; put back a copy, or"):
         Store.open(rows.uri).check_whole()
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gansweep.constraint import Constraint
 from gansweep.errors import StoreError
+from gansweep.store.feasibility import constraints_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +34,8 @@ def check_continues(here: SweepInfo, wanted: SweepInfo, where: str) -> None:
         names = ", ".join(f"{objective.name} ({objective.direction})" for objective in here.objectives)
         raise StoreError(f"this sweep's objectives are {names}", where=where, fix="choose another --name")
     for key, before, now in differences(here, wanted):
+        if key == "constraints":
+            before, now = (_constraints_text(values) for values in (before, now))
         what = f"this sweep has {key} = {before}, not {now}"
         raise StoreError(what, where=where, fix="give the same settings, or choose another --name")
 
@@ -60,6 +64,10 @@ def same_space(here: SweepInfo, wanted: SweepInfo) -> bool:
     if not here.space_sha256 or here.space_sha256 != wanted.space_sha256:
         return False
     return here.space.partition(":")[2] == wanted.space.partition(":")[2]
+
+
+def _constraints_text(values: Any) -> str:
+    return constraints_text([Constraint.model_validate(value) for value in values]) or "none"
 
 
 def _settings(info: SweepInfo) -> dict[str, Any]:

@@ -105,7 +105,7 @@ def check_whole(files: Files, damaged: Sequence[str]) -> None:
     if damaged:
         what = f"left out {len(damaged)} damaged file{'s' * (len(damaged) > 1)}: {_some_of(damaged)}"
     elif without:
-        what = f"trials/ has no row of {_some_of(without)}, which have reports"
+        what = f"trials/ has no row of {_some_of(without)}, which {'have' if len(without) > 1 else 'has'} reports"
     else:
         return
     raise StoreError(what, where=files.label, fix="put back a copy, or continue the sweep with --resume")

@@ -51,6 +51,12 @@ _TRANSIENT_WORDS = re.compile(
 )
 """Words for transient failures in the messages of pyarrow's S3, GCS and Azure clients, after their own retries."""
 
+_WRONG_KIND = {
+    "read": re.compile(r"(is|not) a directory", re.IGNORECASE),
+    "write": re.compile(r"is a directory|file exists", re.IGNORECASE),
+}
+"""Words, by what was tried, for a folder in the place of a file, or a file in that of a folder."""
+
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
@@ -191,6 +197,22 @@ class Files:
             if item.type == fs.FileType.File and item.base_name.endswith(suffix) and item.base_name[:1] != "."
         )
         return tuple(sorted(entries, key=lambda entry: entry.name))
+
+    def misfits(self, rel: str, suffix: str) -> tuple[str, ...]:
+        """Lists what `list` omits although its name ends like a file's: folders, and links that lead to no file.
+
+        Object stores have neither, so there the result is empty.
+        """
+        if self.local is None or not (self.local / rel).is_dir():
+            return ()
+        with _explained(f"{self.label}/{rel}", "read"), os.scandir(self.local / rel) as entries:
+            found = [entry.name for entry in entries if entry.name.endswith(suffix) and not entry.is_file()]
+        return tuple(sorted(name for name in found if not name.startswith(".")))
+
+    def is_file(self, rel: str) -> bool:
+        """Returns whether `rel` is a file, or a link to one."""
+        info = self._patiently(f"{self.label}/{rel}", "read", lambda: self.filesystem.get_file_info(self.path(rel)))
+        return bool(info.type == fs.FileType.File)
 
     def folders(self) -> tuple[str, ...]:
         """Lists the names of the direct subfolders."""
@@ -345,4 +367,7 @@ def _explained(where: str, verb: str, uri: str = "") -> Iterator[None]:
         detail = re.search(r"\[errno \d+\] ([^\n]+)", text, re.IGNORECASE)
         reason = detail.group(1) if detail else first_line
         fixes = {"write": "choose a storage that can be written", "read": "check the path and the permissions"}
-        raise StoreError(f"cannot {verb}: {reason}", where=where, fix=fixes.get(verb, "")) from error
+        fix = fixes.get(verb, "")
+        if verb in _WRONG_KIND and _WRONG_KIND[verb].search(text):
+            fix = "a folder is where a file belongs, or a file where a folder does: move it away"
+        raise StoreError(f"cannot {verb}: {reason}", where=where, fix=fix) from error

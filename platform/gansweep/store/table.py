@@ -42,6 +42,10 @@ log = logging.getLogger(__name__)
 
 _SCHEMA_FILE = "schema.parquet"
 _COMPACTED = b"gansweep.compacted"
+_NO_FILE = "it is a folder, or a link that leads to no file"
+_FORMAT = ds.ParquetFileFormat(
+    default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+)
 
 _UNREADABLE = (pa.ArrowException, OSError, ValueError)
 """Exceptions that pyarrow raises for damaged files. ArrowInvalid is a ValueError, and some damage raises an OSError."""
@@ -76,6 +80,7 @@ class Table:
         self._cure = cure
         self._known: dict[str, Any] | None = None
         self._damaged: set[str] = set()
+        self._broken_copy = False
 
     def create(self) -> None:
         """Writes `schema.parquet`. Keeps the columns that an existing one declares."""
@@ -90,11 +95,13 @@ class Table:
     def get(self, key: str) -> list[dict[str, Any]]:
         """Returns the records stored under `key`; empty if there are none or their file is damaged."""
         rel = f"{self._name}/trial-{key}.parquet"
-        if not self._files.exists(rel):
+        if not self._files.is_file(rel):
+            if self._files.exists(rel):
+                self._warn_once(rel, _NO_FILE)
             return []
         content = self._files.read_bytes(rel)
         try:
-            rows: list[dict[str, Any]] = pq.ParquetFile(pa.BufferReader(content)).read().to_pylist()
+            rows: list[dict[str, Any]] = _opened(content).read().to_pylist()
         except _UNREADABLE as error:
             self._warn_once(rel, str(error))
             return []
@@ -143,8 +150,9 @@ class Table:
         """
         self.read()
         moved = []
+        misfits = self._files.misfits(self._name, ".parquet")
         for name in sorted(self._damaged):
-            if self._files.exists(f"{self._name}/{name}"):
+            if name in misfits or self._files.exists(f"{self._name}/{name}"):
                 # pyarrow, pandas and DuckDB do not read a file with this name as part of the table.
                 self._files.rename(f"{self._name}/{name}", f"{self._name}/_{name}.damaged")
                 moved.append(f"{self._name}/_{name}.damaged")
@@ -172,11 +180,14 @@ class Table:
         }
         rows = pa.concat_tables([_conformed(compacted.rows, arrow_schema(columns)), added])
         buffer = io.BytesIO()
-        pq.write_table(rows.replace_schema_metadata({_COMPACTED: json.dumps(manifest).encode()}), buffer)
+        rows_with_manifest = rows.replace_schema_metadata({_COMPACTED: json.dumps(manifest).encode()})
+        pq.write_table(rows_with_manifest, buffer, write_page_checksum=True)
         self._files.write_bytes(f"{self._name}.parquet", buffer.getvalue())
         return int(rows.num_rows)
 
     def _entries(self) -> list[FileEntry]:
+        for name in self._files.misfits(self._name, ".parquet"):
+            self._warn_once(name, _NO_FILE)
         return [entry for entry in self._files.list(self._name, ".parquet") if entry.name != _SCHEMA_FILE]
 
     def _columns(self) -> Columns:
@@ -185,8 +196,11 @@ class Table:
         If it is damaged, rebuilds it from the columns of the rows.
         """
         rel = f"{self._name}/{_SCHEMA_FILE}"
-        if not self._files.exists(rel):
-            return self._declared
+        if not self._files.is_file(rel):
+            if not self._files.exists(rel):
+                return self._declared
+            self._warn_once(rel, _NO_FILE)
+            return merged(self._declared, self._columns_of(self._entries()))
         content = self._files.read_bytes(rel)
         try:
             return from_arrow(pq.read_schema(pa.BufferReader(content)))
@@ -227,7 +241,13 @@ class Table:
         buffer = io.BytesIO()
         # For a single row, statistics, dictionaries and compression cost more bytes and time than they save.
         pq.write_table(
-            rows, buffer, store_schema=False, write_statistics=False, use_dictionary=False, compression="none"
+            rows,
+            buffer,
+            store_schema=False,
+            write_statistics=False,
+            use_dictionary=False,
+            compression="none",
+            write_page_checksum=True,
         )
         self._files.write_bytes(rel, buffer.getvalue())
 
@@ -239,21 +259,24 @@ class Table:
             names: the columns to read. None: all.
         """
         rel = f"{self._name}.parquet"
-        if not self._files.exists(rel):
+        if not self._files.exists(rel) or self._broken_copy:
             return _Compacted(pa.table({}), {}, list(entries))
         local = self._files.local
         try:
             # A memory map reads only the wanted columns, which are few in a large table.
             source = pa.memory_map(str(local / rel)) if local else pa.BufferReader(self._files.read_bytes(rel))
-            with pq.ParquetFile(source) as file:
+            with pq.ParquetFile(source, page_checksum_verification=True) as file:
                 manifest = _manifest(file)
                 if names is not None:
                     names = [name for name in names if name in file.schema_arrow.names]
                 rows = file.read(columns=names)
         except _UNREADABLE:
-            with contextlib.suppress(StoreError):  # a reader may lack permission to write
+            try:
                 self._files.delete(rel)
-            log.warning("%s/%s was damaged and is deleted; %s/ has its rows", self._files.label, rel, self._name)
+                log.warning("%s/%s was damaged and is deleted; %s/ has its rows", self._files.label, rel, self._name)
+            except StoreError:  # a reader may lack permission to write, or it is a folder
+                self._broken_copy = True
+                log.warning("%s/%s is damaged and not used; %s/ has its rows", self._files.label, rel, self._name)
             return _Compacted(pa.table({}), {}, list(entries))
         now = {entry.name: [entry.size, entry.changed_ns] for entry in entries}
         unchanged = {name: item for name, item in manifest.items() if now.get(name) == item[:2]}
@@ -291,7 +314,7 @@ class Table:
             # Read first: an error of the file system is not damage, and stops the reading.
             content = self._files.read_bytes(f"{self._name}/{entry.name}")
             try:
-                rows = _conformed(pq.ParquetFile(pa.BufferReader(content)).read(), schema)
+                rows = _conformed(_opened(content).read(), schema)
             except _UNREADABLE as error:
                 self._warn_once(entry.name, str(error))
             else:
@@ -299,7 +322,7 @@ class Table:
 
     def _read_files(self, entries: Iterable[FileEntry], schema: pa.Schema) -> pa.Table:
         paths = [self._files.path(f"{self._name}/{entry.name}") for entry in entries]
-        dataset = ds.dataset(paths, schema=schema, format="parquet", filesystem=self._files.filesystem)
+        dataset = ds.dataset(paths, schema=schema, format=_FORMAT, filesystem=self._files.filesystem)
         rows = dataset.to_table(columns=[*schema.names, FILE])
         names = pc.replace_substring_regex(rows[FILE], "^.*/", "")
         return rows.set_column(rows.schema.get_field_index(FILE), FILE, names)
@@ -323,6 +346,10 @@ class _Compacted(NamedTuple):
     """The files of these rows."""
     unread: list[FileEntry]
     """Files that must be read, because they are new or changed."""
+
+
+def _opened(content: bytes) -> pq.ParquetFile:
+    return pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
 
 
 def _shortened(reason: str) -> str:
