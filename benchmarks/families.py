@@ -33,8 +33,10 @@ from gansweep.training.build import build_gan
 from gansweep.training.loop import train
 from gansweep.training.random import SeededStepRandom
 from gansweep.training.reporters import MemoryReporter
-from trainables import GANS, TRAINABLES, double_backward
+from trainables import GANS, TRAINABLES
+from trainables.gans import dcgan, fcgan, r3gan
 from trainables.gans.lapgan import at_level, enlarged, pyramid
+from trainables.layers import double_backward, equalised, stylegan2_networks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -149,8 +151,7 @@ def _on_torchs_layers(loop: Callable[..., Any], *arguments: Any) -> Any:
         return F.conv2d(x, weight, bias, stride, padding, 1, groups)
 
     plain: dict[str, Any] = {"convolved": convolved, "leaky_relu": F.leaky_relu}
-    modules = [double_backward, *(_module(name) for name in ("dcgan", "fcgan", "r3gan", "equalised"))]
-    modules.append(_module("stylegan2_networks"))
+    modules = [dcgan, fcgan, r3gan, double_backward, equalised, stylegan2_networks]
     patches = [patch.object(module, name, plain[name]) for module in modules for name in plain if hasattr(module, name)]
     for one in patches:
         one.start()
@@ -159,12 +160,6 @@ def _on_torchs_layers(loop: Callable[..., Any], *arguments: Any) -> Any:
     finally:
         for one in patches:
             one.stop()
-
-
-def _module(name: str) -> Any:
-    import importlib
-
-    return importlib.import_module(f"trainables.{name}")
 
 
 def _textbook(config: TrialConfig, data: ImageSet, spec: ImageSpec, count: int) -> list[float]:

@@ -89,7 +89,7 @@ def test_volumes_of_two_guessed_modalities(tmp_path: Path, capfd: pytest.Capture
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["--split=60,20,20"], "ingest: split = (60.0, 20.0, 20.0): value error, the split must be three fractions"),
+        (["--split=60,20,20"], "ingest: split = (60.0, 20.0, 20.0): the split must be three fractions"),
         (["--label-from=mask", "--classes=lesion"], "classes cannot be selected when masks give the labels"),
         (["--classes=a,c"], "no images are labelled 'c'; choose from a, b"),
     ],

@@ -220,9 +220,10 @@ def test_chosen_columns_are_in_the_users_order() -> None:
 @pytest.mark.parametrize(
     ("value", "digits", "text"),
     [(3131.4, 3, "3131"), (1e6, 3, "1000000"), (99.96, 3, "100.0"), (0.012345, 3, "0.0123"), (1.2e-5, 3, "0.0000120"),
+     (1e14, 3, "100000000000000"), (-1e308, 3, "-1.00e+308"),
      (0.0, 3, "0.00"), (-12.34, 3, "-12.3"), (12345.678, 4, "12346")],
 )  # fmt: skip
-def test_numbers_have_no_exponent(value: float, digits: int, text: str) -> None:
+def test_numbers_have_no_exponent_unless_they_have_more_than_15_digits(value: float, digits: int, text: str) -> None:
     assert plain(value, digits) == text
 
 

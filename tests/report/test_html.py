@@ -1,3 +1,5 @@
+import base64
+import io
 import re
 import shutil
 import subprocess
@@ -13,6 +15,7 @@ from gansweep.report.caveats import caveats
 from gansweep.report.html import report_html, write_report
 from gansweep.report.leaderboard import leaderboard
 from gansweep.report.status import sweep_status
+from gansweep.store.artifacts import growth_paths, sheet_path
 from gansweep.store.schema import TestOpening
 from gansweep.store.store import Store
 from tests.report.example_sweep import make_info
@@ -49,6 +52,30 @@ def test_a_sweep_without_trials_has_a_page_too(empty):
     page = report_html(empty)
     assert "No trial has started." in page
     assert "Plotly" not in page
+
+
+@pytest.mark.parametrize("damage", ["cut", "folder"])
+def test_damaged_pictures_are_left_out_and_named(finished, tmp_path, caplog, damage):
+    folder = tmp_path / "fahr"
+    shutil.copytree(finished.local, folder)
+    store = Store.open(str(folder))
+    best = next(row for row in leaderboard(store) if row.front >= 0).trial_id
+    damaged = [folder / sheet_path(best), folder / growth_paths(store)[best][0][1]]
+    for path in damaged:
+        content = path.read_bytes()
+        path.unlink()
+        if damage == "folder":
+            path.mkdir()
+        else:
+            path.write_bytes(content[:-100])
+    page = re.sub(r"<script.*?</script>", "", report_html(store), flags=re.DOTALL)
+    pictures = [base64.b64decode(text) for text in re.findall(r"data:image/png;base64,([^\"]+)", page)]
+    for picture in pictures:
+        Image.open(io.BytesIO(picture)).load()
+    # A folder is not listed among the pictures of a trial's growth.
+    assert [message for message in caplog.messages if "damaged" in message] == [
+        f"{path} is damaged and left out" for path in damaged[: 1 if damage == "folder" else 2]
+    ]
 
 
 def test_writing_replaces_and_refuses_in_one_line(finished, tmp_path):

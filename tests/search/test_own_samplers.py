@@ -156,6 +156,8 @@ def test_what_fails_on_the_space_is_told_before_anything_starts() -> None:
         checked(_Failing)
     with pytest.raises(ConfigError, match=r"sampler NSGAIISampler\(population_size=1\): ValueError: "):
         checked(partial(NSGAIISampler, population_size=1))
+    with pytest.raises(ConfigError, match=r"sampler TPESampler\(n_ei_candidates='many'\): \w+Error: "):
+        checked(partial(TPESampler, n_ei_candidates="many"))  # it is not used before the eleventh trial
     with pytest.raises(ConfigError) as told:
         checked(BruteForceSampler)
     assert str(told.value) == "sampler: BruteForceSampler() stops a study itself, and not the sweep; choose grid"

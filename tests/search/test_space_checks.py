@@ -184,7 +184,8 @@ def test_a_target_that_no_score_can_have_is_refused(name: str, value: float, lim
     [
         (["--seed", "99999999999999999999"], "'--seed': Input should be less than or equal to 2147483647"),
         (["--time-budget", ""], "--time-budget: '' is not a time above zero"),
-        (["--storage", ""], "storage = '': value error, is empty"),
+        (["--storage", ""], "storage = '': is empty"),
+        (["--start-from", " "], "start_from = ' ': is empty"),
         (["--target", "accuracy"], "--target: 'accuracy' is not KEY=VALUE; for example --target lr_d=2e-4"),
         (["--target", "accuracy=90"], "--target: accuracy = 90 is out of its range, 0 to 1"),
     ],

@@ -227,5 +227,5 @@ def test_what_does_not_fit_is_refused_in_one_line(
     assert "does not fit" in said(tmp_path / "colour") or "has other layers" in said(tmp_path / "colour")
     with pytest.raises(ConfigError, match="--freeze-critic: a critic that starts anew has nothing to keep"):
         prepare(load_space("smoke"), sweep_options(cohort=cohort_path, freeze_critic=1), space="smoke")
-    with pytest.raises(StoreError, match="not a sweep's store"):
+    with pytest.raises(StoreError, match=r"not a sweep's store.*; or give the folder of an export"):
         start_of(str(tmp_path / "scans"), 0, cohort, TRAINABLES)

@@ -88,6 +88,17 @@ def store(cohort_path: Path, tmp_path: Path) -> Store:
     return Store.create(options.storage, options.name, info)
 
 
+def test_lists_are_written_as_on_the_command_line_too(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.yaml"
+    path.write_text(f"{FILE}constraint: accuracy>=0.6, peak_memory_gib<=20\nwarm_start: /runs/a,/runs/b\n")
+    options = asked(path).options
+    assert options.constraints == ("accuracy>=0.6", "peak_memory_gib<=20")
+    assert options.warm_start == ("/runs/a", "/runs/b")
+    path.write_text(f"{FILE}constraint: accuracy=0.6\n")
+    with pytest.raises(ConfigError, match=r"'accuracy=0\.6' is not SCORE<=NUMBER or SCORE>=NUMBER"):
+        asked(path)
+
+
 def test_every_value_of_the_file_arrives(file: Path) -> None:
     found = asked(file)
     assert found.space == "smoke"

@@ -283,6 +283,18 @@ def test_what_the_file_system_refuses_is_no_damage(rows, monkeypatch):
     assert len(list((rows.local / "trials").glob("*.damaged"))) == 0
 
 
+def test_a_study_that_is_a_folder_is_named_and_moved_away(rows):
+    (rows.local / "studies.db").mkdir()
+    again = Store.open(rows.uri)
+    assert again.study_damage() == "it is a folder"
+    with pytest.raises(
+        StoreError, match=r"studies\.db: damaged \(it is a folder\); the sweep's --resume builds it again"
+    ):
+        again.load_study()
+    again.replace_study([optuna.create_trial(values=[1.0, 2.0])])
+    assert len(Store.open(rows.uri).load_study().trials) == 1
+
+
 @pytest.mark.parametrize("damage", [_truncate, _fill])
 def test_a_damaged_study_is_named_with_its_cure(rows, damage):
     study = rows.create_study()

@@ -179,13 +179,19 @@ class SweepOptions(TrainingOptions):
         """Reads `@FILE`, which keeps credentials out of the command line, where other users could see them."""
         return resolve_reference(storage)
 
-    @field_validator("storage")
+    @field_validator("storage", "start_from")
     @classmethod
-    def _named(cls, storage: str) -> str:
+    def _named(cls, location: str | None) -> str | None:
         """Refuses an empty text, which would be the current folder: often a variable that was not set."""
-        if not storage.strip():
+        if location is not None and not location.strip():
             raise ValueError("is empty")
-        return storage
+        return location
+
+    @field_validator("constraints", "warm_start", mode="before")
+    @classmethod
+    def _parts(cls, value: Any) -> Any:
+        """Takes the command line's text, with commas, in a sweep's file too."""
+        return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
 
     @field_validator("constraints")
     @classmethod

@@ -16,6 +16,7 @@ from gansweep.report.formatting import time_text, value_text
 from gansweep.report.fragments import data_uri, figure_fragment, packed_plotly, rendered
 from gansweep.report.leaderboard import leaderboard, searched_keys, short_names, spread_text
 from gansweep.report.memorisation import memorisation_tests
+from gansweep.report.pictures import kept_picture
 from gansweep.report.provenance import provenance
 from gansweep.report.status import sweep_status
 from gansweep.report.tracking import ENOUGH, tracking
@@ -234,11 +235,18 @@ def _growth(store: Store, rows: Sequence[LeaderboardRow]) -> list[tuple[Leaderbo
     leaders = [row for row in folded(rows) if row.front >= 0 and len(kept.get(row.trial_id, ())) > 1]
     growth = []
     for row in leaders[:_SHEETS]:
-        pictures = [(iteration, data_uri(store.read_bytes(path))) for iteration, path in kept[row.trial_id]]
-        growth.append((row, pictures))
+        found = [(iteration, kept_picture(store, path)) for iteration, path in kept[row.trial_id]]
+        pictures = [(iteration, data_uri(picture)) for iteration, picture in found if picture]
+        if len(pictures) > 1:
+            growth.append((row, pictures))
     return growth
 
 
 def _sheets(store: Store, rows: Sequence[LeaderboardRow]) -> list[tuple[LeaderboardRow, str]]:
-    leaders = [row for row in folded(rows) if row.front >= 0 and store.exists(sheet_path(row.trial_id))][:_SHEETS]
-    return [(row, data_uri(store.read_bytes(sheet_path(row.trial_id)))) for row in leaders]
+    sheets: list[tuple[LeaderboardRow, str]] = []
+    for row in folded(rows):
+        if row.front >= 0 and len(sheets) < _SHEETS:
+            sheet = kept_picture(store, sheet_path(row.trial_id))
+            if sheet:
+                sheets.append((row, data_uri(sheet)))
+    return sheets

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from gansweep.errors import StoreError
 from gansweep.report.comparison import folded
 from gansweep.report.leaderboard import leaderboard
+from gansweep.report.pictures import kept_picture
 from gansweep.scoring.metrics.formatting import score_text
 from gansweep.search.answer import answer
 from gansweep.store.artifacts import sheet_path
@@ -61,18 +62,17 @@ def picture_png(store: Store) -> bytes:
     Raises:
         StoreError: no trial has a sample sheet.
     """
-    best: dict[str, LeaderboardRow] = {}
-    for row in folded(leaderboard(store)):
-        if store.exists(sheet_path(row.trial_id)):
-            best.setdefault(row.config.family, row)
-    if not best:
-        raise StoreError("no trial has reported yet, so there is nothing to draw", where=store.info.name)
-    shown = list(best.values())[:_FAMILIES]
     names = [objective.name for objective in store.info.objectives]
-    blocks = [
-        (_caption(row, names), Image.open(io.BytesIO(store.read_bytes(sheet_path(row.trial_id))))) for row in shown
-    ]
-    return _drawn(answer(store).text, blocks)
+    best: dict[str, tuple[str, Image.Image]] = {}
+    for row in folded(leaderboard(store)):
+        if row.config.family in best or len(best) == _FAMILIES:
+            continue
+        sheet = kept_picture(store, sheet_path(row.trial_id))
+        if sheet:
+            best[row.config.family] = (_caption(row, names), Image.open(io.BytesIO(sheet)))
+    if not best:
+        raise StoreError("no trial has a sample sheet yet, so there is nothing to draw", where=store.info.name)
+    return _drawn(answer(store).text, list(best.values()))
 
 
 def _caption(row: LeaderboardRow, objectives: Sequence[str]) -> str:

@@ -43,6 +43,9 @@ _CLASSES = {
 _STOPPING = (optuna.samplers.BruteForceSampler, optuna.samplers.GridSampler)
 """Samplers that stop a study themselves, which fails outside `Study.optimize`."""
 
+_TRIED = 12
+"""Trials for which a user's sampler is tried: most of Optuna's samplers choose their first ten at random."""
+
 _OTHERS = "choose tpe, nsga-ii or random"
 
 
@@ -157,7 +160,7 @@ def check_sampler(kind: str, objectives: Sequence[str], space: Searched) -> None
 
 
 def check_own_sampler(sampler: str | Callable[..., Any], objectives: Sequence[Objective], space: Searched) -> None:
-    """Tries a user's sampler on a space, in memory. Does nothing for a sampler with a name.
+    """Tries a user's sampler for a dozen trials, in memory. Does nothing for a sampler with a name.
 
     Args:
         sampler: `Experiment.sampler`.
@@ -174,10 +177,10 @@ def check_own_sampler(sampler: str | Callable[..., Any], objectives: Sequence[Ob
     if isinstance(made, _STOPPING):
         raise ConfigError(f"{text} stops a study itself, and not the sweep", where="sampler", fix="choose grid")
     study = optuna.create_study(directions=[objective.direction for objective in objectives], sampler=made)
-    for _ in range(2):
+    for number in range(_TRIED):
         with users_code(f"sampler {text}"):
             trial = study.ask(dict(space.distributions))
-            study.tell(trial, [0.0] * len(objectives))
+            study.tell(trial, [float(number)] * len(objectives))
 
 
 def check_constraints(kind: str, constraints: Sequence[Constraint]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gansweep.cohort.dataset import Cohort
-from gansweep.errors import CohortError, ConfigError
+from gansweep.errors import CohortError, ConfigError, StoreError
 from gansweep.search.retraining import ranked_leaders
 from gansweep.store.store import Store
 from gansweep.training.build import build_gan
@@ -77,7 +77,11 @@ def _exported(folder: Path, frozen: int, cohort: Cohort) -> Start:
 
 def _leader(uri: str, frozen: int, cohort: Cohort) -> Start:
     """Reads the last checkpoint of a sweep's leader."""
-    store = Store.open(uri)
+    try:
+        store = Store.open(uri)
+    except StoreError as error:
+        fix = "; ".join(part for part in (error.fix, "or give the folder of an export") if part)
+        raise StoreError(error.what, where=error.where, fix=fix) from None
     (leader,), ranked = ranked_leaders(store, 1, "start from")
     completed = ranked.loc[(ranked["configuration"] == leader) & (ranked["status"] == "completed"), "trial_id"]
     if leader not in set(completed):

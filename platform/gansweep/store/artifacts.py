@@ -60,7 +60,7 @@ def growth_paths(store: Store) -> dict[str, list[tuple[int, str]]]:
     found: dict[str, list[tuple[int, str]]] = {}
     for entry in store.list("artifacts"):
         trial_id, separator, iteration = entry.name.removesuffix(".png").rpartition("-at-")
-        if separator:
+        if separator and iteration.isdecimal():
             found.setdefault(trial_id, []).append((int(iteration), f"artifacts/{entry.name}"))
     return found
 

@@ -151,6 +151,8 @@ class StudyFile:
         """
         if not self.path.exists():
             return ""
+        if not self.path.is_file():
+            return "it is a folder"
         try:
             with contextlib.closing(sqlite3.connect(self.path, timeout=_LOCK_SECONDS)) as connection:
                 found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]

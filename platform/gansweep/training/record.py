@@ -114,7 +114,8 @@ def read_record(folder: Path) -> GeneratorRecord:
         # The first problem is enough for a one-line message.
         first = error.errors(include_url=False)[0]
         key = ".".join(map(str, first["loc"]))
-        raise ExportError(f"{key}: {first['msg']}" if key else first["msg"], where=str(path)) from None
+        what = f"{key}: {first['msg']}" if key else first["msg"]
+        raise ExportError(what, where=str(path), fix="export again") from None
 
 
 def read_weights(folder: Path, record: GeneratorRecord) -> dict[str, dict[str, Tensor]]:

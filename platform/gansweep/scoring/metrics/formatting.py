@@ -8,21 +8,26 @@ __all__ = ["is_proportion", "plain", "score_text"]
 
 _PERCENTAGES = ("accuracy", "sensitivity", "specificity", "fidelity")
 _MOST_DECIMALS = 8
+_MOST_EXACT = 1e15
 
 
 def plain(value: float, digits: int = 3, *, signed: bool = False) -> str:
     """Formats a number with the given number of significant digits and no exponent.
 
-    Never rounds the integer part: 3131.
+    Never rounds the integer part: 3131. Only numbers of 1e15 and above get an exponent: they have
+    more digits than a float.
 
     Args:
         value: finite number.
         digits: number of significant digits.
         signed: whether to show the sign of positive numbers.
     """
+    sign = "+" if signed else ""
+    if abs(value) >= _MOST_EXACT:
+        return f"{value:{sign}.{digits - 1}e}"
     magnitude = math.floor(math.log10(abs(value))) if value else 0
     decimals = min(max(digits - 1 - magnitude, 0), _MOST_DECIMALS)
-    return f"{value:{'+' if signed else ''}.{decimals}f}"
+    return f"{value:{sign}.{decimals}f}"
 
 
 def is_proportion(name: str) -> bool:
