@@ -115,3 +115,14 @@ def test_an_identifying_attribute_of_an_unknown_kind(tmp_path: Path, keyword: st
     (tmp_path / "a.dcm").write_bytes(data)
     with pytest.raises(CohortError, match=r"a.dcm: an attribute cannot be read"):
         read_header(tmp_path / "a.dcm")
+
+
+@pytest.mark.parametrize("kind", [b"QI", b"U\xc9", b"Ui"])
+def test_a_class_in_the_file_meta_of_an_unknown_kind(tmp_path: Path, kind: bytes) -> None:
+    write_slice(tmp_path / "a.dcm", 1, 1)
+    data = bytearray((tmp_path / "a.dcm").read_bytes())
+    place = data.index(b"\x02\x00\x02\x00UI", 132)
+    data[place + 4 : place + 6] = kind
+    (tmp_path / "a.dcm").write_bytes(data)
+    with pytest.raises(CohortError, match=r"a.dcm: not a readable DICOM file \(Unknown Value Representation"):
+        read_header(tmp_path / "a.dcm")

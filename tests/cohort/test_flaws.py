@@ -106,6 +106,15 @@ def test_the_unit_of_the_voxel_size(tmp_path: Path, unit: str, scale: float) -> 
     assert read_nifti(tmp_path / "v.nii")[0].spacing_mm == pytest.approx((3.0 * scale, 2.0 * scale))
 
 
+@pytest.mark.parametrize("code", [2 | 0x58, 5, 4 | 0x08])
+def test_codes_of_units_that_the_format_does_not_define(tmp_path: Path, code: int) -> None:
+    """An unknown unit of time says nothing about the voxels; an unknown one of space is as good as none."""
+    image = nibabel.Nifti1Image(np.arange(120, dtype=np.float32).reshape(4, 5, 6), np.diag([2.0, 3.0, 4.0, 1.0]))
+    image.header["xyzt_units"] = code
+    nibabel.save(image, tmp_path / "v.nii")
+    assert read_nifti(tmp_path / "v.nii")[0].spacing_mm == (3.0, 2.0)
+
+
 @pytest.mark.parametrize(
     ("label", "said"),
     [

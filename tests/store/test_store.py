@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from gansweep.config import Objective, TrialConfig
 from gansweep.contracts import Trainables
 from gansweep.errors import ConfigError, StoreError
+from gansweep.search.trial_end import interrupt_running
 from gansweep.store.columns import config_columns
 from gansweep.store.schema import CohortReference, TestOpening
 from gansweep.store.store import Store
@@ -151,7 +152,7 @@ def test_only_trials_that_came_to_an_end_count_as_ended(store, trial):
 def test_running_rows_of_a_dead_sweep_become_interrupted(store, trial):
     store.write_trial(trial(0, status="running", scores={"kid": 0.5}))
     store.write_trial(trial(1))
-    assert store.interrupt_running("the driver ended") == ("0000",)
+    interrupt_running(store, "the driver ended")
     rows = store.trials()
     assert rows["status"].tolist() == ["interrupted", "completed"]
     assert rows["kid"][0] == 0.5
@@ -165,7 +166,7 @@ def test_an_interrupted_attempt_took_the_time_up_to_its_last_report(store, trial
         store.write_trial(trial(number, status="running", started=start))
     for index in range(2):
         store.write_report(report(0, index, time=start + timedelta(seconds=30 * (index + 1))))
-    store.interrupt_running("the driver ended")
+    interrupt_running(store, "the driver ended")
     rows = store.trials()
     assert rows["seconds"].tolist() == rows["gpu_seconds"].tolist() == [60.0, 0.0]
     assert (rows["ended"] - rows["started"]).dt.total_seconds().tolist() == [60.0, 0.0]

@@ -24,7 +24,7 @@ from gansweep.scoring.metrics.formatting import plain, score_text
 from gansweep.search.parameters import SpaceParameters, WithFixed, parameters_to_json
 from gansweep.search.spaces import users_code
 from gansweep.search.study_rows import ATTEMPTS
-from gansweep.search.trial_end import ended, tell, trial_name
+from gansweep.search.trial_end import ended, interrupt_running, tell, trial_name
 from gansweep.store.artifacts import attach_sheet
 from gansweep.store.schema import TrialRow
 from gansweep.store.study_database import database_errors_explained
@@ -319,7 +319,7 @@ def requeue_orphans(study: optuna.Study, store: Store, objectives: Sequence[str]
     If a trial's row records its end, the study is updated. Otherwise the trial waits in the study to be started again,
     and the row of its interrupted attempt records this.
     """
-    store.interrupt_running(reason)
+    interrupt_running(store, reason)
     orphans = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     if not orphans:
         return 0

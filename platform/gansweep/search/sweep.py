@@ -37,6 +37,7 @@ from gansweep.search.start import START
 from gansweep.search.start_from import check_fit, start_of
 from gansweep.search.stop_rules import StopRules, check_stop_rules
 from gansweep.search.study_rows import study_of_rows
+from gansweep.search.trial_end import interrupt_running
 from gansweep.search.warm_start import warm_proposals
 from gansweep.search.worker import WorkerGroupSettings
 from gansweep.store.compaction import Upkeep
@@ -222,7 +223,7 @@ def _resumed_study(store: Store, experiment: Experiment) -> optuna.Study:
     for name in store.set_aside_damaged():
         log.warning("%s was damaged and is kept as %s; what it lacks is trained again", store.label, name)
     reason = "the sweep ended under it"
-    store.interrupt_running(reason)
+    interrupt_running(store, reason)
     study = study_of_rows(store, experiment)
     requeue_orphans(study, store, [objective.name for objective in experiment.objectives], reason)
     return study

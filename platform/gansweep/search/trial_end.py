@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import optuna
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
     from gansweep.constraint import Constraint
     from gansweep.search.trial import TrialResult
     from gansweep.store.schema import TrialRow
+    from gansweep.store.store import Store
 
-__all__ = ["ended", "tell", "trial_name", "values_and_state"]
+__all__ = ["ended", "interrupt_running", "tell", "trial_name", "values_and_state"]
 
 
 def trial_name(number: int) -> str:
@@ -56,6 +58,30 @@ def ended(row: TrialRow, told: TrialResult | None, error: bool, gpus: float) -> 
         seconds=told.seconds,
         gpus=told.footprint.gpus,
     )
+
+
+def interrupt_running(store: Store, reason: str) -> None:
+    """Marks the attempts that a dead sweep left `running` as interrupted, when it resumes.
+
+    Training since an attempt's last report is lost, so the attempt's end is the time of that report.
+    """
+    gpus = store.info.workers_per_trial * store.info.gpus_per_worker
+    reports = store.reports()
+    for row in store.rows():
+        if row.status != "running":
+            continue
+        own = reports[(reports["trial_id"] == row.trial_id) & (reports["attempt"] == row.attempt)]
+        started = row.started or datetime.now(UTC)
+        store.write_trial(
+            replace(row, started=started).finished(
+                "interrupted",
+                reason=reason,
+                best=row.best,
+                reports=row.reports,
+                gpus=gpus,
+                ended=max([started, *own["time"]]),
+            )
+        )
 
 
 def tell(study: optuna.Study, row: TrialRow, objectives: Sequence[str], constraints: Sequence[Constraint] = ()) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from gansweep.config import TrialConfig, validated
@@ -304,27 +302,6 @@ class Store:
         if found.empty:
             raise StoreError(f"no trial {trial_id!r}", where=self.label, fix="see `gansweep leaderboard`")
         return validated(TrialConfig, json.loads(found.iloc[0]), where=f"{self.label} trial {trial_id}")
-
-    def interrupt_running(self, reason: str) -> tuple[str, ...]:
-        """Marks attempts that a dead sweep left `running` as interrupted, when it resumes. Returns their trials.
-
-        Training since an attempt's last report is lost, so the attempt's end is the time of that report.
-        """
-        rows = self.trials()
-        running = rows[rows["status"] == "running"]
-        gpus = self._info.workers_per_trial * self._info.gpus_per_worker
-        for trial_id, attempt in zip(running["trial_id"], running["attempt"], strict=True):
-            row = self.row(trial_id, attempt)
-            if row is None:
-                continue
-            times = [report["time"] for report in self._reports.get(f"{trial_id}.{attempt}")]
-            started = row.started or datetime.now(UTC)
-            ended = max([started, *times])
-            row = replace(row, started=started)
-            self.write_trial(
-                row.finished("interrupted", reason=reason, best=row.best, reports=row.reports, gpus=gpus, ended=ended)
-            )
-        return tuple(running["trial_id"])
 
     def compact(self) -> None:
         """Copies each table to one file beside its folder (`trials.parquet`), which makes large sweeps fast to read."""

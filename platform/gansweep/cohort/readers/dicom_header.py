@@ -86,9 +86,9 @@ def open_dicom(path: Path, *, header_only: bool) -> Dataset:
             # `force` also reads old files without a preamble. Read that way, a text file has none of these attributes.
             dataset = dcmread(path, stop_before_pixels=header_only, force=True)
             known = any(tag in dataset for tag in ("SOPClassUID", "Modality", "Rows", "StudyInstanceUID"))
+            listing = getattr(dataset, "file_meta", {}).get("MediaStorageSOPClassUID") == MEDIA_DIRECTORY
         except Exception as error:
             raise ScanError(f"not a readable DICOM file ({reason_of(error, path)})", where=path.name) from None
-        listing = getattr(dataset, "file_meta", {}).get("MediaStorageSOPClassUID") == MEDIA_DIRECTORY
     if listing:
         raise UnneededError("a DICOMDIR, which lists files", where=path.name)
     if not known:

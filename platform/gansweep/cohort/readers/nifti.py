@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 __all__ = ["Plane", "load_canonical", "read_nifti", "slices_along"]
 
 Plane = Literal["axial", "coronal", "sagittal"]
+SPACE_UNIT = 0x07
+"""Bits of `xyzt_units` that hold the unit of the voxel size (nifti1.h, XYZT_TO_SPACE)."""
+MILLIMETRES = {1: 1000.0, 2: 1.0, 3: 0.001}
+"""Millimetres of each unit: metres, millimetres, micrometres. 0 is unknown, and taken for millimetres."""
 MAX_HEADER = 2**24  # bytes before the first voxel, extensions included
 AIR_HU = -500  # air is -1000 HU; no other tissue is below this
 # The axis of a canonical volume [X, Y, Z] that each plane is perpendicular to.
@@ -190,8 +194,9 @@ def _voxel_size(image: Any) -> tuple[float, float, float] | None:
     sizes = [float(side) for side in affines.voxel_sizes(image.affine)]
     if len(sizes) != 3 or not all(0 < side < np.inf for side in sizes):
         return None
-    unit = image.header.get_xyzt_units()[0] if "xyzt_units" in image.header else "mm"
-    scale = {"meter": 1000.0, "micron": 0.001}.get(unit, 1.0)
+    # nibabel raises a KeyError for codes that the format does not define, even for the unit of time, which is not used.
+    code = int(image.header["xyzt_units"]) & SPACE_UNIT if "xyzt_units" in image.header else 0
+    scale = MILLIMETRES.get(code, 1.0)
     return sizes[0] * scale, sizes[1] * scale, sizes[2] * scale
 
 
