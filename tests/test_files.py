@@ -1,12 +1,16 @@
-"""What stands on the ground floor: here, which modules came from a folder."""
+"""What stands on the ground floor: which modules came from a folder, and whether a file of tensors is whole."""
 
 import importlib
+import io
+import random
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from gansweep.files import modules_in
+from gansweep import cache
+from gansweep.files import modules_in, read_tensors
 
 
 def test_modules_of_a_folder_are_found_by_any_of_its_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,3 +31,39 @@ def test_modules_of_a_folder_are_found_by_any_of_its_names(tmp_path: Path, monke
     finally:
         for name in names:
             del sys.modules[name]
+
+
+CONTENT = {"weights": torch.arange(200.0), "names": ["a", "b"]}
+
+
+def test_a_bit_that_flips_in_a_file_of_tensors_is_damage(tmp_path: Path) -> None:
+    """Wherever it is: what torch would read as another weight, and what makes it raise any error."""
+    buffer = io.BytesIO()
+    torch.save(CONTENT, buffer)
+    whole = buffer.getvalue()
+    path = tmp_path / "kept.pt"
+    draws = random.Random(0)
+    unnoticed = 0
+    for _ in range(300):
+        damaged = bytearray(whole)
+        damaged[draws.randrange(len(damaged))] ^= 1 << draws.randrange(8)
+        path.write_bytes(damaged)
+        try:
+            found = read_tensors(io.BytesIO(damaged))
+        except ValueError:
+            assert cache.read(path) is None
+        else:
+            unnoticed += 1  # a date or the padding of the archive
+            assert found.keys() == CONTENT.keys()
+            assert torch.equal(found["weights"], CONTENT["weights"])
+            assert found["names"] == CONTENT["names"]
+    assert unnoticed < 200
+
+
+def test_a_changed_weight_is_named() -> None:
+    buffer = io.BytesIO()
+    torch.save(CONTENT, buffer)
+    damaged = bytearray(buffer.getvalue())
+    damaged[damaged.index(CONTENT["weights"].numpy().tobytes()) + 3] ^= 64  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match="the checksum of 0 differs"):
+        read_tensors(io.BytesIO(damaged))

@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import pickle
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 from filelock import FileLock
 
-from gansweep.files import write_atomically
+from gansweep.files import read_tensors, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,12 +34,11 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def read(path: Path) -> Any:
-    """Returns the content of `path`, with tensors on the CPU; None if it is missing or unreadable."""
-    if not path.exists():
-        return None
+    """Returns the content of `path`, with tensors on the CPU; None if it is missing or damaged."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError):
+        with path.open("rb") as file:
+            return read_tensors(file)
+    except (OSError, ValueError):
         return None  # truncated by a full disk, for example: computed again and replaced
 
 

@@ -8,10 +8,11 @@ import secrets
 import shutil
 import sys
 import uuid
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from gansweep.errors import CohortError
 
@@ -23,6 +24,7 @@ __all__ = [
     "cache_folder",
     "modules_in",
     "new_folder",
+    "read_tensors",
     "sha256_of",
     "temporary_name",
     "write_atomically",
@@ -36,6 +38,28 @@ def sha256_of(path: Path) -> str:
     """Returns the hexadecimal SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_tensors(file: BinaryIO) -> Any:
+    """Returns what `torch.save` wrote to a file, with tensors on the CPU.
+
+    `torch.load` takes a changed weight as it is. The file is a ZIP archive, so its checksums are compared first.
+
+    Raises:
+        ValueError: the file is damaged. The message says what torch or the checksums found.
+    """
+    import torch
+
+    try:
+        with zipfile.ZipFile(file) as archive:
+            damaged = archive.testzip()
+        if damaged is None:
+            file.seek(0)
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:
+        # Different damage raises different errors, with torch's advice for its own callers.
+        raise ValueError(f"torch cannot read it: {type(error).__name__}") from None
+    raise ValueError(f"the checksum of {damaged.rpartition('/')[2]} differs")
 
 
 def cache_folder() -> Path:

@@ -93,6 +93,8 @@ def test_perfect_and_random_readers_are_scored(pictures, tmp_path, capfd):
         ('{"study": "other", "reader": "a", "answers": {"1": "real"}}', "answers study other, the key is of"),
         ('{"study": "STUDY", "reader": "a", "answers": {"99": "real"}}', "answers image 99 of 8"),
         ('{"study": "STUDY", "reader": "a", "answers": {"1": "maybe"}}', "is not a file of answers"),
+        ('{"study": "STUDY", "reader": "a", "answers": {"1": "real", "01": "synthetic"}}', "is not a file of answers"),
+        ('{"study": "STUDY", "reader": "a", "answers": {"1": "real", "1": "synthetic"}}', "is not a file of answers"),
         ('{"study": "STUDY", "reader": "a", "answers": {}}', "'a' answered no image; leave the file out"),
     ],
 )

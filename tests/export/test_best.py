@@ -247,6 +247,18 @@ def test_a_checkpoint_that_is_not_the_trials_own_is_refused(sweep: Sweep, tmp_pa
 
 
 @pytest.mark.usefixtures("without_program")
+def test_a_checkpoint_of_an_earlier_iteration_is_refused(sweep: Sweep, tmp_path: Path) -> None:
+    store = Store.open(shutil.copytree(sweep.store.local, tmp_path / "store"))
+    trial = store.latest_trials().query("status == 'completed'")["trial_id"].iloc[0]
+    checkpoint = store.checkpoint(trial)
+    checkpoint.write(checkpoint.read() | {"iteration": 1})
+    with pytest.raises(
+        ExportError, match=r"its checkpoint is of iteration 1, and its scores are of iteration \d+; put"
+    ):
+        export_best(store, tmp_path / "out", TRAINABLES, trial, sweep.cohort, cache=sweep.cache)
+    assert not (tmp_path / "out").exists()
+
+
 def test_repeats_are_no_trials_that_the_search_tried(sweep: Sweep, tmp_path: Path) -> None:
     assert sweep.store.local is not None
     store = Store.open(str(shutil.copytree(sweep.store.local, tmp_path / "tiny")))
@@ -300,6 +312,9 @@ def test_a_sweep_without_a_finished_trial_is_refused(sweep: Sweep, tmp_path: Pat
         (lambda folder: (folder / "generator.safetensors").open("ab").write(b"x"), "SHA-256 differs"),
         (lambda folder: (folder / "generator.json").write_text('{"config"'), "Invalid JSON.*; export again"),
         (lambda folder: (folder / "generator.json").write_text("{}"), "Field required; export again"),
+        (lambda folder: (folder / "generator.json").write_bytes(b'{"\xff": 1}'), "Invalid JSON.*; export again"),
+        (lambda folder: _rewrite(folder, positive_class="fahs"), "positive_class must be one of the classes"),
+        (lambda folder: _rewrite(folder, classes=["fahr", "fahr"]), "each class is given once; export again"),
         (lambda folder: _edit(folder, family="vanished"), "family: unknown family 'vanished'"),
         (lambda folder: _edit(folder, architecture={"latent": 8, "width": 8}), "size mismatch"),
     ],
@@ -319,6 +334,9 @@ def test_a_configuration_file_is_checked(tmp_path: Path) -> None:
         (config_yaml(TrialConfig(n_critic=7), []).replace("n_critic: 7", "n_critic: 0"), "n_critic = 0"),
         ("- a\n- list", "not a trial configuration"),
         ("a: [", "not YAML"),
+        ("[" * 5000, "not YAML"),
+        (f"lr_d: {'9' * 5000}", "not YAML"),
+        ("lr_d: 0.001\nlr_d: 0.002", "'lr_d' is given twice"),
     ]:
         path.write_text(text)
         with pytest.raises(ConfigError, match=said):
@@ -350,6 +368,12 @@ def test_a_comparison_with_the_trial_names_what_differs(exported: Path) -> None:
     told = compared(origin, {**origin.scores, "fid": 21.5})
     assert told == f"1 of {len(origin.scores)} scores differ from trial 0001: fid 20 there, 21.5 here"
     assert compared(origin, {}) == "no score to compare with trial 0001"
+
+
+def _rewrite(folder: Path, **changes: object) -> None:
+    """Changes keys of `generator.json`."""
+    record = json.loads((folder / "generator.json").read_text())
+    (folder / "generator.json").write_text(json.dumps(record | changes))
 
 
 def _edit(folder: Path, **changes: object) -> None:

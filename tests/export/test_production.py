@@ -142,6 +142,35 @@ def test_mistakes_are_one_line(cohort: Path, tmp_path: Path) -> None:
         assert "\n" not in str(refused.value)
 
 
+@pytest.mark.usefixtures("in_this_process")
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("run.json", b"{", r"run\.json: is damaged; name a new folder"),
+        ("run.json", b"\xff", r"run\.json: is damaged; name a new folder"),
+        ("progress.jsonl", b'{"seconds": 1', r"progress\.jsonl: is damaged; train again in a new folder"),
+        (
+            "checkpoint.pt",
+            b"cut",
+            r"checkpoint\.pt: damaged checkpoint \(torch cannot read it: BadZipFile\); delete it",
+        ),
+    ],
+)
+def test_damaged_files_of_an_unfinished_training(
+    cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, content: bytes, said: str
+) -> None:
+    def interrupted(*_: object) -> bool:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_Keeper, "report", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            produce(cohort, tmp_path / "out")
+    (tmp_path / "out" / "training" / file).write_bytes(content)
+    with pytest.raises(ExportError, match=said):
+        produce(cohort, tmp_path / "out")
+
+
 def test_a_divergence_is_told_and_not_tried_again(cohort: Path, tmp_path: Path) -> None:
     from gansweep.cohort.dataset import Cohort
 

@@ -88,6 +88,21 @@ def test_what_each_choice_was_worth(store: Store, experiment: Experiment, tmp_pa
 
 
 @pytest.mark.usefixtures("no_cluster")
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        '{"choices": 3}',
+        '{"choices": [{}]}',
+        '{"choices": [{"choice": "a", "ours": 1, "theirs": 2, "worth": {"x": 1}}]}',
+    ],
+)
+def test_a_damaged_result_is_left_out(store: Store, content: str, caplog: pytest.LogCaptureFixture) -> None:
+    store.write_bytes(RESULT, content.encode())
+    assert ablation(store) is None
+    assert caplog.messages == [f"{store.label}/ablation.json is damaged and left out"]
+
+
 def test_the_table_has_a_row_for_each_choice_and_measure(store: Store, experiment: Experiment, tmp_path: Path) -> None:
     keep_all(store)
     ablate(store, experiment.trainables, AblateOptions(repeats=2), cache=tmp_path)

@@ -17,7 +17,7 @@ from gansweep.options import ConfirmOptions, ConfirmSettings
 from gansweep.search.confirm import RESULT, _judged_together, _Trainings, _unfinished, confirm
 from gansweep.search.mailbox import Outcome
 from gansweep.store.provenance import describe_sweep
-from gansweep.store.schema import TestOpening, TrialRow
+from gansweep.store.schema import ReportRow, TestOpening, TrialRow
 from gansweep.store.store import Store
 from tests.values import report_of, sweep_options
 from trainables import TRAINABLES
@@ -112,9 +112,42 @@ def test_an_opening_without_a_result_is_gone_on_with(cohort_path: Path, tmp_path
     assert _unfinished(store) is None
     store.update_info(test_openings=(first, second))
     assert _unfinished(store) == second
-    for seen in ("{", "[]", "{}", '{"opened": 3}'):  # a damaged result may have been looked at
+    for seen in (
+        "{",
+        "[]",
+        "{}",
+        '{"opened": 3}',
+        '{"opened": "2026-01-01T03:04:05"}',
+        "[" * 100_000,
+    ):  # a damaged result may have been looked at
         store.write_bytes(RESULT, seen.encode())
         assert _unfinished(store) is None
+
+
+def test_a_result_that_was_moved_away_was_seen_all_the_same(cohort_path: Path, tmp_path: Path) -> None:
+    store = swept(cohort_path, tmp_path)
+    store.update_info(test_openings=(TestOpening(opened=datetime.now(UTC), judged=True),))
+    assert not store.exists(RESULT)
+    with pytest.raises(StoreError, match="its test patients were opened on"):
+        confirm(store, TRAINABLES, cache=tmp_path / "cache")
+
+
+@pytest.mark.parametrize("damage", ["cut", "deleted"])
+def test_a_sweep_whose_rows_are_not_whole(cohort_path: Path, tmp_path: Path, damage: str) -> None:
+    """The leader may be the one that is missing, and an opening of the test patients cannot be undone."""
+    store = swept(cohort_path, tmp_path)
+    scores = {"fid": 1.0, "accuracy": 0.9}
+    config = TrialConfig().derive({"family": "dcgan", "seed": 5})
+    store.write_trial(TrialRow("0001", 0, "completed", config, scores=scores, ended=datetime.now(UTC)))
+    store.write_report(ReportRow("0001", 0, report_of(0, final=True)))
+    row = tmp_path / "s" / "trials" / "trial-0001.0.parquet"
+    if damage == "cut":
+        row.write_bytes(row.read_bytes()[:-40])
+    else:
+        row.unlink()
+    with pytest.raises(StoreError, match=r"trial-?s?[-/ ].*0001.*; put back a copy, or continue the sweep"):
+        confirm(store, TRAINABLES, cache=tmp_path / "cache")
+    assert not Store.open(store.uri).info.test_openings
 
 
 def test_a_training_is_made_once_and_again_only_where_it_cannot_be_used(cohort_path: Path, tmp_path: Path) -> None:

@@ -94,6 +94,9 @@ def test_lists_are_written_as_on_the_command_line_too(tmp_path: Path) -> None:
     options = asked(path).options
     assert options.constraints == ("accuracy>=0.6", "peak_memory_gib<=20")
     assert options.warm_start == ("/runs/a", "/runs/b")
+    path.write_text(f"{FILE}warm_start: /runs/a,\n")
+    with pytest.raises(ConfigError, match=r"warm_start = .*: a name of a store is empty"):
+        asked(path)
     path.write_text(f"{FILE}constraint: accuracy=0.6\n")
     with pytest.raises(ConfigError, match=r"'accuracy=0\.6' is not SCORE<=NUMBER or SCORE>=NUMBER"):
         asked(path)

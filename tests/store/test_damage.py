@@ -378,11 +378,31 @@ def test_a_damaged_checkpoint_is_named_and_never_gone_on_from(store, caplog, dam
     damage(store.local / checkpoint.path, 0.7)
     with pytest.raises(
         StoreError,
-        match=r"checkpoints/0000\.pt: damaged checkpoint \(torch cannot read it: \w+Error\); put back a copy of it",
+        match=r"checkpoints/0000\.pt: damaged checkpoint \(torch cannot read it: BadZipFile\); put back a copy of it",
     ):
         checkpoint.read()
     assert checkpoint.state_to_continue(TrialConfig()) is None
     assert _lines(caplog)[0].startswith("0000 starts anew: ")
+
+
+def test_a_weight_that_changed_on_the_disk_is_damage(store):
+    checkpoint = store.checkpoint("0000")
+    weights = torch.arange(1000.0)
+    checkpoint.write({"config": TrialConfig().as_dict(), "weights": weights})
+    path = store.local / checkpoint.path
+    content = bytearray(path.read_bytes())
+    content[content.index(weights.numpy().tobytes()) + 99] ^= 32
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match=r"0000\.pt: damaged checkpoint \(the checksum of 0 differs\); put back"):
+        checkpoint.read()
+
+
+def test_a_checkpoint_that_lacks_what_is_needed_is_damaged(store):
+    checkpoint = store.checkpoint("0000")
+    checkpoint.write({"config": TrialConfig().as_dict(), "iteration": 3})
+    assert checkpoint.read_for(TrialConfig(), needs=("iteration",))["iteration"] == 3
+    with pytest.raises(StoreError, match=r"damaged checkpoint \(its state has no ema\)"):
+        checkpoint.read_for(TrialConfig(), needs=("iteration", "ema"))
 
 
 def test_a_checkpoint_belongs_to_the_configuration_inside_it(store, caplog):

@@ -73,7 +73,7 @@ def export_best(
     name = str(row["trial_id"])
     rank = int(row["rank"])
     config = store.config(name)
-    state = _checkpoint(store, name, config)
+    state = _checkpoint(store, name, config, int(row["iterations"]))
     images = _cohort(store, cohort)
     evidence = search_evidence(store, row, config, images, rank, "by rank" if trial_id is None else "by name")
     header = [
@@ -136,11 +136,18 @@ def _origin(row: pd.Series, config: TrialConfig, cohort: Cohort, scoring: Scorin
     )
 
 
-def _checkpoint(store: Store, trial_id: str, config: TrialConfig) -> dict[str, Any]:
+def _checkpoint(store: Store, trial_id: str, config: TrialConfig, iterations: int) -> dict[str, Any]:
     checkpoint = store.checkpoint(trial_id)
     if not checkpoint.exists():
         raise ExportError(f"trial {trial_id} has no checkpoint", where=store.label, fix="choose another with --trial")
-    return checkpoint.read_for(config)
+    state = checkpoint.read_for(config, needs=("ema", "gan_state", "iteration", "images_seen"))
+    if int(state["iteration"]) < iterations:
+        raise ExportError(
+            f"its checkpoint is of iteration {state['iteration']}, and its scores are of iteration {iterations}",
+            where=f"{store.label} trial {trial_id}",
+            fix="put back the last checkpoint, or choose another with --trial",
+        )
+    return state
 
 
 def _cohort(store: Store, path: Path | None) -> Cohort:

@@ -11,6 +11,7 @@ import yaml
 
 from gansweep.config import Frozen, ScoringSettings, TrialConfig, validated, with_dotted
 from gansweep.errors import ConfigError
+from gansweep.search.yaml_values import load_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -105,10 +106,10 @@ def read_plan(path: Path) -> Plan:
         ConfigError: the file does not exist, is not YAML, or has an unknown key or an invalid value.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = load_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(error.strerror or "cannot be read", where=str(path)) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"not YAML ({str(error).splitlines()[0]})", where=str(path)) from None
     if not isinstance(values, dict):  # YAML may also be a list or a bare value
         raise ConfigError("not a trial configuration", where=str(path), fix="give config.yaml of an export")

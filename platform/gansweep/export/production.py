@@ -17,7 +17,7 @@ from gansweep.config import ScoringSettings, TrialConfig
 from gansweep.errors import ConfigError, ExportError
 from gansweep.export.config_file import compared, digest_of
 from gansweep.export.evidence import Budget, Evidence, cohort_facts, intervals_of, sample_sizes
-from gansweep.export.production_worker import CHECKPOINT, ENDED, INTERIM, Run, progress_rows, work
+from gansweep.export.production_worker import CHECKPOINT, ENDED, INTERIM, Run, last_state, progress_rows, work
 from gansweep.files import write_atomically
 from gansweep.options import Attribution, TrainOptions
 from gansweep.progress import Interim
@@ -117,9 +117,18 @@ def _begin(run: Run, out: Path) -> bool:
     folder = Path(run.folder)
     identity = run.identity()
     if (folder / _RUN).is_file():
-        if json.loads((folder / _RUN).read_text(encoding="utf-8")) != identity:
+        try:
+            here = json.loads((folder / _RUN).read_bytes())
+        except (ValueError, RecursionError):
+            raise ExportError("is damaged", where=str(folder / _RUN), fix="name a new folder") from None
+        if here != identity:
             raise ExportError("holds another training", where=str(out), fix="name a new folder, or repeat its settings")
-        return (out / RECORD).is_file()
+        if (out / RECORD).is_file():
+            return True
+        # Read here, because workers that cannot read them would be started again and again.
+        progress_rows(folder)
+        last_state(folder)
+        return False
     is_empty = out.is_dir() and not any(out.iterdir())
     if out.exists() and not is_empty:
         raise ExportError("exists and is no training of ours", where=str(out), fix="name a new folder")
@@ -198,8 +207,6 @@ def _trainer(run: Run, footprint: Footprint) -> Any:
 
 def _publish(run: Run, cohort: Cohort, out: Path, options: TrainOptions) -> None:
     """Writes the export. `generator.json` is written last, because it marks the export as complete."""
-    import torch
-
     from gansweep.export.layout import Trained, write_export
     from gansweep.export.memorisation import MemorisationGate
 
@@ -218,7 +225,9 @@ def _publish(run: Run, cohort: Cohort, out: Path, options: TrainOptions) -> None
         keep=keep,
         allow=options.allow_memorised,
     )
-    state: dict[str, Any] = torch.load(folder / CHECKPOINT, map_location="cpu", weights_only=True)
+    state = last_state(folder)
+    if state is None:
+        raise ExportError(f"no {CHECKPOINT}", where=str(folder), fix="train again in a new folder")
     evidence = _evidence(run, cohort, progress_rows(folder)[-1], options.workers)
     header = ["Production training.", f"Trained on cohort {cohort.content_hash}."]
     draft = folder / "export"

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gansweep.contracts import Condition, Sampler, Trainables
-from gansweep.errors import CohortError, ConfigError, Diverged
-from gansweep.files import write_atomically
+from gansweep.errors import CohortError, ConfigError, Diverged, ExportError
+from gansweep.files import read_tensors, write_atomically
 
 if TYPE_CHECKING:
     import torch
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gansweep.contracts import ImageSet
     from gansweep.progress import Interim, Progress
 
-__all__ = ["CHECKPOINT", "ENDED", "INTERIM", "Run", "progress_rows", "train_run", "work"]
+__all__ = ["CHECKPOINT", "ENDED", "INTERIM", "Run", "last_state", "progress_rows", "train_run", "work"]
 
 CHECKPOINT = "checkpoint.pt"
 ENDED = "ended.json"
@@ -121,10 +121,37 @@ def progress_rows(folder: Path) -> list[dict[str, Any]]:
 
     Args:
         folder: folder of a run.
+
+    Raises:
+        ExportError: their file is damaged.
     """
     path = folder / _PROGRESS
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    return [json.loads(line) for line in lines]
+    if not path.is_file():
+        return []
+    try:
+        return [json.loads(line) for line in path.read_bytes().splitlines()]
+    except (ValueError, RecursionError):
+        raise ExportError("is damaged", where=str(path), fix="train again in a new folder") from None
+
+
+def last_state(folder: Path) -> dict[str, Any] | None:
+    """Returns the last checkpoint, or None if there is none yet.
+
+    Args:
+        folder: folder of a run.
+
+    Raises:
+        ExportError: the checkpoint is damaged.
+    """
+    path = folder / CHECKPOINT
+    if not path.is_file():
+        return None
+    try:
+        with path.open("rb") as file:
+            state: dict[str, Any] = read_tensors(file)
+    except ValueError as error:
+        raise ExportError(f"damaged checkpoint ({error})", where=str(path), fix="delete it to train anew") from None
+    return state
 
 
 class _Keeper:
@@ -157,13 +184,7 @@ class _Keeper:
 
     def restore(self) -> dict[str, Any] | None:
         """Returns the last checkpoint, or None."""
-        import torch
-
-        path = self._folder / CHECKPOINT
-        if not path.is_file():
-            return None
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        return state
+        return last_state(self._folder)
 
     def checkpoint(self, state: dict[str, Any]) -> None:
         """Replaces the last checkpoint."""

@@ -173,6 +173,12 @@ class SweepOptions(TrainingOptions):
         json_schema_extra={"metavar": "S"},
     )
 
+    @field_validator("storage", "start_from", mode="before")
+    @classmethod
+    def _as_text(cls, location: Any) -> Any:
+        """Takes paths of the library's users."""
+        return str(location) if isinstance(location, Path) else location
+
     @field_validator("storage", "study")
     @classmethod
     def _from_file(cls, storage: str) -> str:
@@ -211,6 +217,8 @@ class SweepOptions(TrainingOptions):
     @field_validator("warm_start")
     @classmethod
     def _absolute_stores(cls, warm_start: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(store.strip() for store in warm_start):
+            raise ValueError("a name of a store is empty")
         return tuple(_absolute(store) for store in warm_start)
 
     def changes(self) -> dict[str, Any]:

@@ -212,20 +212,22 @@ def _table(rows: Sequence[LeaderboardRow], info: SweepInfo) -> dict[str, Any]:
     others = [name for name in (*differences, *_OTHER_SCORES) if name in measured and name not in objectives]
     scores = [*objectives, *others]
     keys = searched_keys(rows)[:_KEYS]
-    repeated = any(row.trainings > 1 for row in rows)
-    return {
-        "repeated": repeated,
-        "constraints": constraints_text(info.constraints),
-        "scores": [name.replace("_difference", " minus real only").replace("_", " ") for name in scores],
-        "keys": list(short_names(keys).values()),
-        "rows": [
+    shown = []
+    for row in rows:
+        config = flat_config(row.config)
+        shown.append(
             {
                 "trial": row,
                 "scores": [spread_text(row, name, signed=name in differences) for name in scores],
-                "config": [value_text(flat_config(row.config).get(key)) for key in keys],
+                "config": [value_text(config.get(key)) for key in keys],
             }
-            for row in rows
-        ],
+        )
+    return {
+        "repeated": any(row.trainings > 1 for row in rows),
+        "constraints": constraints_text(info.constraints),
+        "scores": [name.replace("_difference", " minus real only").replace("_", " ") for name in scores],
+        "keys": list(short_names(keys).values()),
+        "rows": shown,
     }
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from gansweep.config import Frozen
 from gansweep.errors import ConfigError
@@ -258,8 +259,16 @@ def _kappa(ratings: NDArray[np.int64]) -> float:
 
 def _read(model: type[Model], path: Path, what: str) -> Model:
     try:
-        return model.model_validate_json(path.read_bytes())
+        return model.model_validate(json.loads(path.read_bytes(), object_pairs_hook=_once))
     except OSError as error:
         raise ConfigError(f"{error.strerror}", where=str(path), fix=f"name {what}") from None
-    except ValidationError:
+    except (ValueError, RecursionError):
         raise ConfigError(f"is not {what}", where=str(path)) from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Returns the object of a JSON text. Raises ValueError if one of its keys is given twice, such as `1` and `01`."""
+    keys = [str(int(key)) if key.isdecimal() else key for key, _ in pairs]
+    if len(set(keys)) < len(keys):
+        raise ValueError("a key is given twice")
+    return dict(pairs)

@@ -12,13 +12,15 @@ import json
 import logging
 import math
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict
 
 from gansweep.cache import key
 from gansweep.errors import ConfigError
 from gansweep.options import AblateOptions
 from gansweep.scoring.metrics.formatting import score_text
-from gansweep.scoring.statistics.paired_seeds import corrected, worth
+from gansweep.scoring.statistics.paired_seeds import Worth, corrected, worth
 from gansweep.search.choices import Choice, choices_between
 from gansweep.search.cluster import check_capacity, ray_cluster
 from gansweep.search.prechecks import config_checker
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
     from gansweep.cohort.dataset import Cohort
     from gansweep.config import TrialConfig
     from gansweep.contracts import Trainables
-    from gansweep.scoring.statistics.paired_seeds import Worth
     from gansweep.search.worker_group import WorkerGroup
     from gansweep.store.store import Store
 
@@ -45,9 +46,29 @@ TABLE = "ablation.parquet"
 ALL = "all of them"
 """The name of the variant in which every choice is taken back: the other configuration itself."""
 
-_MEASURES = ("fid", "accuracy", "auroc")
+_Measure = Literal["fid", "accuracy", "auroc"]
+_MEASURES: tuple[_Measure, ...] = get_args(_Measure)
 
 log = logging.getLogger(__name__)
+
+
+class _Choice(BaseModel):
+    """Keys of a choice in `ablation.json` that others read."""
+
+    model_config = ConfigDict(extra="allow")
+
+    choice: str
+    ours: Any
+    theirs: Any
+    worth: dict[_Measure, Worth]
+
+
+class _Result(BaseModel):
+    """Keys of `ablation.json` that others read."""
+
+    model_config = ConfigDict(extra="allow")
+
+    choices: list[_Choice]
 
 
 @dataclass(frozen=True)
@@ -132,15 +153,14 @@ def ablate(
 
 
 def ablation(store: Store) -> dict[str, Any] | None:
-    """Returns the result of the last `gansweep ablate`, or None if there is no readable result."""
+    """Returns the result of the last `gansweep ablate`, or None if there is none. Logs a warning if it is damaged."""
     if not store.exists(RESULT):
         return None
     try:
-        found: dict[str, Any] = json.loads(store.read_bytes(RESULT))
-        found["choices"]
-    except (ValueError, TypeError, KeyError):
+        return _Result.model_validate(json.loads(store.read_bytes(RESULT))).model_dump()
+    except (ValueError, RecursionError):
+        log.warning("%s/%s is damaged and left out", store.label, RESULT)
         return None
-    return found
 
 
 def _checker(store: Store, trainables: Trainables, cohort: Cohort, workers: int) -> Callable[[TrialConfig], None]:

@@ -116,6 +116,8 @@ def confirm(
         result = _judged(scans, leaders, arms, settings, opening)
         result["answer"] = confirmed(result).text
         store.write_bytes(RESULT, json.dumps(result, indent=2).encode())
+        earlier = (item for item in store.info.test_openings if item.opened != opening.opened)
+        store.update_info(test_openings=(*earlier, opening.model_copy(update={"judged": True})))
         note_answer(store)
         for checkpoints in _judged_together(trained, settings).values():
             for together in checkpoints:
@@ -126,15 +128,15 @@ def confirm(
 def _unfinished(store: Store) -> TestOpening | None:
     """Returns the last opening of the test patients if its result was never written, so that nobody has seen it."""
     openings = store.info.test_openings
-    if not openings:
+    if not openings or openings[-1].judged:  # the result may have been moved away since
         return None
     if store.exists(RESULT):
         try:
             shown = datetime.fromisoformat(json.loads(store.read_bytes(RESULT))["opened"])
-        except (ValueError, KeyError, TypeError):
+            if shown >= openings[-1].opened:
+                return None
+        except (ValueError, KeyError, TypeError, RecursionError):
             return None  # damaged, but someone may have seen it
-        if shown >= openings[-1].opened:
-            return None
     return openings[-1]
 
 
@@ -235,9 +237,9 @@ class _Trainings:
         try:
             ended = json.loads(self._store.read_bytes(_ending_path(name)))
             completed = bool(ended["completed"])
-        except (ValueError, KeyError, TypeError):
-            return None
-        if ended["config"] != config.as_dict():
+            if ended["config"] != config.as_dict():
+                return None
+        except (ValueError, KeyError, TypeError, RecursionError):
             return None
         if completed and self._store.checkpoint(name).state_to_continue(config) is None:
             return None

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import pickle
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,7 +17,7 @@ from gansweep.config import TrialConfig
 from gansweep.contracts import Condition, ImageSet
 from gansweep.devices import exact_float32
 from gansweep.distributed import World
-from gansweep.files import cache_folder
+from gansweep.files import cache_folder, read_tensors
 from gansweep.scoring.arms import rival_arms, run_arms, synthetic_arms
 from gansweep.scoring.networks.detection import Recipe, predict, train_detectors
 from gansweep.scoring.networks.detectors import detector_builder
@@ -57,11 +56,11 @@ def kept_arms(
     )
     if store.exists(place):
         try:
-            kept = torch.load(io.BytesIO(store.read_bytes(place)), weights_only=True)
+            kept = read_tensors(io.BytesIO(store.read_bytes(place)))
             if kept["key"] == key:
                 arms: dict[str, Tensor] = kept["arms"]
                 return arms
-        except (RuntimeError, EOFError, ValueError, KeyError, TypeError, pickle.UnpicklingError):
+        except (ValueError, KeyError, TypeError):
             pass  # damaged: compute it again
     with exact_float32(device_here()):  # as for a trial's scores
         arms = arms_of(store, trainables, cohort_path, checkpoints, settings, number)

@@ -59,9 +59,13 @@ def ranked_leaders(store: Store, count: int, purpose: str) -> tuple[list[str], p
         purpose: what they are needed for, for the message.
 
     Raises:
-        StoreError: no trial has completed, or none that keeps the sweep's constraints.
+        StoreError: a row is damaged or missing, no trial has completed, or none that keeps the sweep's constraints.
     """
-    ranked = rank_trials(store.latest_trials(), store.info.objectives, store.info.constraints)
+    trials = store.latest_trials()
+    # Without a row that is damaged or missing, another trial would be the leader, and the test patients could be opened
+    # for it.
+    store.check_whole()
+    ranked = rank_trials(trials, store.info.objectives, store.info.constraints)
     completed = ranked[ranked["status"] == "completed"]
     if completed.empty:
         raise StoreError(f"no completed trial to {purpose}", where=store.label, fix="run more trials: --resume")

@@ -5,7 +5,6 @@ They are read from there by every worker, and by `--resume`, `repeat`, `ablate` 
 
 from __future__ import annotations
 
-import pickle
 from typing import TYPE_CHECKING
 
 from gansweep.errors import StoreError
@@ -31,5 +30,5 @@ def kept_start(store: Store) -> Start | None:
         return None
     try:
         return Start.from_bytes(store.read_bytes(START))
-    except (RuntimeError, EOFError, ValueError, KeyError, TypeError, pickle.UnpicklingError):
+    except (ValueError, KeyError, TypeError):
         raise StoreError("is damaged", where=f"{store.label}/{START}", fix="begin the sweep anew") from None

@@ -88,7 +88,7 @@ def _leader(uri: str, frozen: int, cohort: Cohort) -> Start:
         # The search stopped the leader's own trial early, but a repeat of it was completed.
         leader = str(completed.iloc[0])
     config = store.config(leader)
-    state = store.checkpoint(leader).read_for(config)
+    state = store.checkpoint(leader).read_for(config, needs=("networks",))
     start = Start(f"trial {leader} of {store.info.name}", config, state["networks"], frozen)
     try:
         there = Cohort.open(store.info.cohort.path).spec(config.data)

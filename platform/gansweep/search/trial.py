@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ray.tune import Trainable
 
 from gansweep.errors import CohortError, StoreError
+from gansweep.files import read_tensors
 from gansweep.search.relay import relay_warnings
 from gansweep.search.worker_group import WorkerGroup
 from gansweep.store.schema import ReportRow
@@ -124,9 +125,8 @@ class WorkerGroupTrial(Trainable):  # type: ignore[misc]
         """
         kept = Path(checkpoint_dir, "state.pt")
         if kept.exists():
-            import torch
-
-            state = torch.load(kept, map_location="cpu", weights_only=True)
+            with kept.open("rb") as file:
+                state = read_tensors(file)
             self._checkpoint.write(state | {"config": self._values})
         self._reported = json.loads(Path(checkpoint_dir, "reported.json").read_text())
         self._assign()

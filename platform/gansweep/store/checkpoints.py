@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from gansweep.config import TrialConfig, validated
 from gansweep.errors import ConfigError, StoreError
+from gansweep.files import read_tensors
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gansweep.store.filesystem import Files
 
 __all__ = ["Checkpoint"]
@@ -49,13 +52,21 @@ class Checkpoint:
         """
         return self._parsed(self.read_bytes())
 
-    def read_for(self, config: TrialConfig) -> dict[str, Any]:
+    def read_for(self, config: TrialConfig, needs: Sequence[str] = ()) -> dict[str, Any]:
         """Loads the state and checks that it belongs to `config`.
 
+        Args:
+            config: configuration of the training.
+            needs: parts of the state that the caller uses.
+
         Raises:
-            StoreError: the file is missing or damaged, or it belongs to another configuration.
+            StoreError: the file is missing or damaged, it belongs to another configuration, or lacks a part.
         """
-        return self._checked(self.read_bytes(), config)
+        state = self._checked(self.read_bytes(), config)
+        missing = [part for part in needs if part not in state]
+        if missing:
+            raise self._damaged(f"its state has no {missing[0]}")
+        return state
 
     def state_to_continue(self, config: TrialConfig) -> dict[str, Any] | None:
         """Returns the state from which to resume training `config`, or None if training has to start from scratch.
@@ -109,13 +120,10 @@ class Checkpoint:
         return state
 
     def _parsed(self, content: bytes) -> dict[str, Any]:
-        import torch
-
         try:
-            state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        except Exception as error:
-            # torch.load raises different errors for different damage, with advice for its own callers.
-            raise self._damaged(f"torch cannot read it: {type(error).__name__}") from None
+            state = read_tensors(io.BytesIO(content))
+        except ValueError as error:
+            raise self._damaged(str(error)) from None
         if not isinstance(state, dict) or "config" not in state:
             raise self._damaged("no state of a training")
         return state

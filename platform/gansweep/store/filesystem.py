@@ -87,7 +87,8 @@ class Files:
     patience_s: float
     """Longest wait for a transient failure such as a full disk or an overloaded server, in seconds. 0: no wait."""
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str | os.PathLike[str]) -> None:
+        uri = os.fspath(uri)
         self.uri = uri if "://" in uri else str(Path(uri).expanduser().absolute())
         self.label = without_credentials(self.uri)
         with _explained(self.label, "read", uri=self.uri):

@@ -67,12 +67,19 @@ class CohortReference(Frozen):
 
 
 class TestOpening(Frozen):
-    """One use of the test patients: its time, and the reason if it was not the first."""
+    """One use of the test patients.
+
+    Args:
+        opened: when.
+        reason: why, if it was not the first.
+        judged: whether its result was written, so that somebody may have seen it.
+    """
 
     __test__ = False  # pytest would collect it by its name
 
     opened: datetime
     reason: str = ""
+    judged: bool = False
 
 
 class SweepInfo(Frozen):

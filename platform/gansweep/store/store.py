@@ -126,7 +126,7 @@ class Store:
         return cls(files, read_record(files))
 
     @classmethod
-    def open(cls, uri: str, patience_s: float = 0.0) -> Store:
+    def open(cls, uri: str | Path, patience_s: float = 0.0) -> Store:
         """Opens the store at `<storage>/<sweep>`.
 
         Args:

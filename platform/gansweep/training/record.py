@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from gansweep.config import Frozen, TrialConfig
 from gansweep.contracts import ImageSpec
@@ -69,6 +69,12 @@ class GeneratorRecord(Frozen):
     gansweep_version: str
     format: Literal[1] = 1
 
+    @model_validator(mode="after")
+    def _one_positive_class(self) -> Self:
+        if self.classes.count(self.positive_class) != 1 or len(set(self.classes)) < len(self.classes):
+            raise ValueError("positive_class must be one of the classes, and each class is given once")
+        return self
+
     @property
     def spec(self) -> ImageSpec:
         """Image shape of the networks."""
@@ -107,14 +113,15 @@ def read_record(folder: Path) -> GeneratorRecord:
     """
     path = generator_home(folder) / RECORD
     try:
-        return GeneratorRecord.model_validate_json(path.read_text(encoding="utf-8"))
+        return GeneratorRecord.model_validate_json(path.read_bytes())
     except OSError:
         raise ExportError(f"no {RECORD}", where=str(folder), fix="give a folder written by `gansweep export`") from None
     except ValidationError as error:
         # The first problem is enough for a one-line message.
         first = error.errors(include_url=False)[0]
         key = ".".join(map(str, first["loc"]))
-        what = f"{key}: {first['msg']}" if key else first["msg"]
+        message = first["msg"].removeprefix("Value error, ")
+        what = f"{key}: {message}" if key else message
         raise ExportError(what, where=str(path), fix="export again") from None
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gansweep.config import TrialConfig
 from gansweep.errors import ConfigError
+from gansweep.files import read_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -94,8 +95,8 @@ class Start:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Start:
-        """Reads the content of a file from `to_bytes`."""
-        found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        """Reads the content of a file from `to_bytes`. Raises ValueError, KeyError or TypeError if it is damaged."""
+        found = read_tensors(io.BytesIO(content))
         config = TrialConfig.model_validate(found["config"])
         # Files of earlier versions have all networks.
         return cls(found["origin"], config, found["networks"], found["frozen"], found.get("generator_only", False))

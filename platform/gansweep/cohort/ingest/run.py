@@ -187,7 +187,7 @@ def _stop_if_bad(rejected: Sequence[Rejected], sources: Sequence[Source], settin
     labels = {source.label for source in sources}
     if bad and not settings.skip_bad:
         count = "" if len(bad) == 1 else f" (first of {len(bad)} bad files)"
-        raise CohortError(f"{_shown(bad[0], labels)}{count}", fix="correct it, or leave bad files out with --skip-bad")
+        raise CohortError(f"{_shown(bad[0], labels)}{count}", fix="correct it, or ingest with --skip-bad")
     if not sources and rejected:
         first = (bad or rejected)[0]
         raise CohortError(f"no usable images: {_shown(first, labels)}", fix="correct the files")
