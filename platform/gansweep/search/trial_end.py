@@ -66,12 +66,14 @@ def interrupt_running(store: Store, reason: str) -> None:
     Training since an attempt's last report is lost, so the attempt's end is the time of that report.
     """
     gpus = store.info.workers_per_trial * store.info.gpus_per_worker
-    reports = store.reports()
-    for row in store.rows():
-        if row.status != "running":
+    rows = store.trials()
+    running = rows[rows["status"] == "running"]
+    for trial_id, attempt in zip(running["trial_id"], running["attempt"], strict=True):
+        row = store.row(trial_id, attempt)
+        if row is None:
             continue
-        own = reports[(reports["trial_id"] == row.trial_id) & (reports["attempt"] == row.attempt)]
         started = row.started or datetime.now(UTC)
+        times = [report["time"] for report in store.reports_of(trial_id, attempt)]
         store.write_trial(
             replace(row, started=started).finished(
                 "interrupted",
@@ -79,7 +81,7 @@ def interrupt_running(store: Store, reason: str) -> None:
                 best=row.best,
                 reports=row.reports,
                 gpus=gpus,
-                ended=max([started, *own["time"]]),
+                ended=max([started, *times]),
             )
         )
 
