@@ -64,6 +64,15 @@ def test_a_seed_names_its_images_and_a_long_draw_begins_with_a_short_one(
     assert not torch.equal(in_blocks[:32:2], in_blocks[32:64:2])
 
 
+def test_a_record_that_promises_masks_in_vain_is_refused(exported: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(exported, tmp_path / "copy")
+    record = read_record(folder).model_copy(update={"draws_masks": True})
+    (folder / "generator.json").write_text(record.to_json())
+    with pytest.raises(ExportError, match=r"generator\.json: the generator draws no masks, .*; export again"):
+        generate(folder, 2, tmp_path / "out", TRAINABLES)
+    assert not (tmp_path / "out").exists()
+
+
 def test_samples_are_those_of_the_training_rooms_sampler(exported: Path, sweep: Any) -> None:
     from gansweep.training.build import build_gan
 

@@ -168,6 +168,8 @@ def test_stores_of_other_objectives_and_methods_that_do_not_fit_are_refused(bowl
         replay_stores([bowl_store, one], ReplayOptions())
     with pytest.raises(ConfigError, match="mo-asha compares trials by several objectives"):
         replay_stores([one], ReplayOptions())
+    with pytest.raises(ConfigError, match="no store to replay; give the store of at least one"):
+        replay_stores([], ReplayOptions())
     with pytest.raises(ConfigError, match="cma-es searches for one objective"):
         replay_stores([bowl_store], ReplayOptions(samplers=("cma-es",)))
 

@@ -88,7 +88,13 @@ def _write(image: Tensor, draw: Draw, format: Format) -> dict[str, str]:  # noqa
     values = image.numpy()
     channels = draw.record.channels
     row = {"path": WRITERS[format](values[:channels], draw), "label": draw.label, "patient_id": draw.name}
-    return {**row, "mask": write_mask(values[channels], draw)} if draw.record.draws_masks else row
+    if not draw.record.draws_masks:
+        return row
+    if len(values) == channels:
+        raise ExportError(
+            "the generator draws no masks, although its record says that it does", where=RECORD, fix="export again"
+        )
+    return {**row, "mask": write_mask(values[channels], draw)}
 
 
 def _check(record: GeneratorRecord, n: int, format: str) -> None:  # noqa: A002

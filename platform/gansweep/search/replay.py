@@ -12,6 +12,7 @@ import numpy as np
 import optuna
 
 from gansweep.config import SchedulerSettings
+from gansweep.errors import ConfigError
 from gansweep.search.recorded import check_same_objectives, recorded_sweep
 from gansweep.search.samplers import check_sampler, make_sampler
 from gansweep.search.schedulers import Compared, check_scheduler
@@ -117,8 +118,10 @@ def replay_stores(
 
     Raises:
         StoreError: a store has too few completed trials, or other objectives than the first.
-        ConfigError: a sampler or scheduler does not support a sweep.
+        ConfigError: there is no store, or a sampler or scheduler does not support a sweep.
     """
+    if not stores:
+        raise ConfigError("no store to replay", fix="give the store of at least one finished sweep")
     sweeps = [recorded_sweep(store) for store in stores]
     check_same_objectives(sweeps)
     # All methods are checked before the first simulation.
