@@ -51,6 +51,7 @@ def test_an_error_ends_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
         started.append(item)
         if item == 1:
             raise ValueError("one")
+        time.sleep(0.002)  # or all of them are done before this thread runs again
 
     with pytest.raises(ValueError, match="one"):
         list(map_in_order(work, range(1000), "w", None))
