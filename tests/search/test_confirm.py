@@ -43,7 +43,7 @@ def test_the_test_patients_are_opened_once_and_on_record(
             interrupted.setattr(module, "_judged", _interrupt)
             with pytest.raises(KeyboardInterrupt):
                 confirm(store, experiment.trainables, **arguments)
-        assert len(Store.open(store.uri).info.test_openings) == 1
+        assert [opening.judged for opening in Store.open(store.uri).info.test_openings] == [False]
         assert store.local is not None
         finished = {path: path.stat().st_mtime_ns for path in store.local.glob("c*/confirm-*")}
         assert len(finished) == 9, "a checkpoint, an ending and the arms of each of three trainings"
@@ -57,7 +57,7 @@ def test_the_test_patients_are_opened_once_and_on_record(
             confirm(store, experiment.trainables, **arguments)
 
     kept = Store.open(store.uri)
-    assert [opening.reason for opening in kept.info.test_openings] == [""]
+    assert [(opening.reason, opening.judged) for opening in kept.info.test_openings] == [("", True)]
     assert json.loads(kept.read_bytes("confirm.json")) == json.loads(json.dumps(result))
     assert result["answer"] == answer(kept).text == kept.load_study().user_attrs["answer"]
     leader = result["leaders"][0]
