@@ -165,6 +165,14 @@ def test_a_schema_that_is_no_file_is_set_aside_too(rows, caplog):
     assert again.set_aside_damaged() == ("trials/_schema.parquet.damaged",)
 
 
+def test_a_schema_that_was_deleted_costs_no_column(rows):
+    before = Store.open(rows.uri).trials()
+    (rows.local / "trials" / "schema.parquet").unlink()
+    after = Store.open(rows.uri).trials()
+    assert set(after.columns) == set(before.columns)
+    assert after["fid"].tolist() == before["fid"].tolist()
+
+
 def test_a_bit_that_flips_in_a_value_is_damage(rows, caplog):
     """Without a checksum, it would be another score."""
     path = rows.local / "trials" / "trial-0002.0.parquet"

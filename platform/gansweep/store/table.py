@@ -95,9 +95,7 @@ class Table:
     def get(self, key: str) -> list[dict[str, Any]]:
         """Returns the records stored under `key`; empty if there are none or their file is damaged."""
         rel = f"{self._name}/trial-{key}.parquet"
-        if not self._files.is_file(rel):
-            if self._files.exists(rel):
-                self._warn_once(rel, _NO_FILE)
+        if not self._has_file(rel):
             return []
         content = self._files.read_bytes(rel)
         try:
@@ -190,16 +188,19 @@ class Table:
             self._warn_once(name, _NO_FILE)
         return [entry for entry in self._files.list(self._name, ".parquet") if entry.name != _SCHEMA_FILE]
 
+    def _has_file(self, rel: str) -> bool:
+        found = self._files.is_file(rel)
+        if not found and self._files.exists(rel):
+            self._warn_once(rel, _NO_FILE)
+        return found
+
     def _columns(self) -> Columns:
         """Returns the columns that `schema.parquet` declares.
 
-        If it is damaged, rebuilds it from the columns of the rows.
+        If it is damaged or missing, takes the columns of the rows.
         """
         rel = f"{self._name}/{_SCHEMA_FILE}"
-        if not self._files.is_file(rel):
-            if not self._files.exists(rel):
-                return self._declared
-            self._warn_once(rel, _NO_FILE)
+        if not self._has_file(rel):
             return merged(self._declared, self._columns_of(self._entries()))
         content = self._files.read_bytes(rel)
         try:
