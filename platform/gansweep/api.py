@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gansweep.search.replay import Replay
     from gansweep.store.store import Store
 
-Space: TypeAlias = "str | Experiment | None"
+Space: TypeAlias = "str | Path | Experiment | None"
 """A space by name or file, or an experiment; None: the recorded space, or the shipped trainables."""
 
 __all__ = [
@@ -55,11 +55,11 @@ def ingest(source: str | Path, out: str | Path, **settings: Any) -> Cohort:
     from gansweep.cohort.ingest.settings import IngestSettings
     from gansweep.config import validated
 
-    summary = run(Path(source), Path(out), validated(IngestSettings, settings, where="ingest"))
+    summary = run(_path(source), _path(out), validated(IngestSettings, settings, where="ingest"))
     return Cohort.open(summary.path)
 
 
-def sweep(space: str | Experiment, *, cohort: str | Path | Cohort | None = None, **options: Any) -> Store:
+def sweep(space: str | Path | Experiment, *, cohort: str | Path | Cohort | None = None, **options: Any) -> Store:
     """Searches a space: trains many GANs, scores each on validation patients, and keeps every number.
 
     Args:
@@ -86,7 +86,7 @@ def sweep(space: str | Experiment, *, cohort: str | Path | Cohort | None = None,
     if isinstance(space, Experiment):
         chosen = validated(SweepOptions, given, where="sweep")
         return run(space.with_settings(chosen.changes()), chosen, space=space.name)
-    asked = sweep_request(space, given, where="sweep")
+    asked = sweep_request(str(_place(space)), given, where="sweep")
     with asked.blamed():
         return run(asked.experiment, asked.options, space=asked.space)
 
@@ -173,7 +173,7 @@ def answer(cohort: str | Path | Cohort, *, report: str | Path | None = None, **o
 
     found = answer_question(_folder_of(cohort), validated(AnswerOptions, options, where="answer"))
     if report is not None and found.store is not None:
-        write_report(found.store, Path(report))
+        write_report(found.store, _path(report))
     return found
 
 
@@ -234,7 +234,7 @@ def export_best(
     moved = None if cohort is None else _folder_of(cohort)
     credited = validated(Attribution, attribution, where="export_best")
     trainables = _swept(opened, space)
-    return run(opened, Path(out), trainables, trial, moved, allow_memorised=allow_memorised, attribution=credited)
+    return run(opened, _path(out), trainables, trial, moved, allow_memorised=allow_memorised, attribution=credited)
 
 
 def train(
@@ -260,16 +260,16 @@ def train(
     Raises:
         GansweepError: see `gansweep.export.production.train_production`.
     """
-    from gansweep.config import validated
+    from gansweep.config import TrialConfig, validated
     from gansweep.export.config_file import Plan, read_plan
     from gansweep.export.production import train_production
     from gansweep.options import TrainOptions
 
-    plan = read_plan(Path(config)) if isinstance(config, str | Path) else Plan(config=config)
+    plan = Plan(config=config) if isinstance(config, TrialConfig) else read_plan(_path(config))
     return train_production(
         plan.config,
         _folder_of(cohort),
-        Path(out),
+        _path(out),
         _named(space),
         validated(TrainOptions, options, where="train"),
         plan.scoring,
@@ -296,7 +296,7 @@ def generate(folder: str | Path, n: int, out: str | Path, *, space: Space = None
     """
     from gansweep.export.generate import generate as run
 
-    return run(Path(folder), n, Path(out), _named(space), **options)
+    return run(_path(folder), n, _path(out), _named(space), **options)
 
 
 def score(real: str | Path, fake: str | Path, **options: Any) -> dict[str, MetricValue]:
@@ -317,28 +317,51 @@ def score(real: str | Path, fake: str | Path, **options: Any) -> dict[str, Metri
     from gansweep.options import ScoreOptions
     from gansweep.scoring.compare import compare
 
-    return compare(Path(real), Path(fake), validated(ScoreOptions, options, where="score"))
+    return compare(_path(real), _path(fake), validated(ScoreOptions, options, where="score"))
 
 
 def _opened(store: str | Store) -> Store:
     from gansweep.store.store import Store
 
-    return store if isinstance(store, Store) else Store.open(str(store))
+    return store if isinstance(store, Store) else Store.open(str(_place(store)))
 
 
 def _swept(store: Store, space: Space) -> Trainables:
     from gansweep.experiment import Experiment
     from gansweep.search.spaces import swept_trainables
 
-    return space.trainables if isinstance(space, Experiment) else swept_trainables(space, store.info)
+    return space.trainables if isinstance(space, Experiment) else swept_trainables(_name_of(space), store.info)
 
 
 def _named(space: Space) -> Trainables:
     from gansweep.experiment import Experiment
     from gansweep.search.spaces import space_trainables
 
-    return space.trainables if isinstance(space, Experiment) else space_trainables(space)
+    return space.trainables if isinstance(space, Experiment) else space_trainables(_name_of(space))
+
+
+def _name_of(space: str | Path | None) -> str | None:
+    return None if space is None else str(_place(space))
 
 
 def _folder_of(cohort: str | Path | Cohort) -> Path:
-    return Path(cohort) if isinstance(cohort, str | Path) else cohort.path
+    from gansweep.cohort.dataset import Cohort
+
+    return cohort.path if isinstance(cohort, Cohort) else _path(cohort)
+
+
+def _path(given: str | Path) -> Path:
+    return Path(_place(given))
+
+
+def _place(given: str | Path) -> str | Path:
+    """Returns what was given for a path, a URI or a name.
+
+    Raises:
+        ConfigError: it is neither a text nor a Path.
+    """
+    from gansweep.errors import ConfigError, one_line
+
+    if not isinstance(given, str | Path):
+        raise ConfigError(f"a path is needed, not {one_line(repr(given), 80)}")
+    return given

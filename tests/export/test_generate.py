@@ -24,7 +24,7 @@ from gansweep.cohort.intensity import WINDOWS
 from gansweep.cohort.phantom.ct_writer import NO_DATE
 from gansweep.config import DataView, Frozen, ScoringSettings, TrialConfig
 from gansweep.contracts import Condition, ImageSpec, Trainables
-from gansweep.errors import CohortError, ExportError
+from gansweep.errors import CohortError, ConfigError, ExportError
 from gansweep.export.evidence import Evidence
 from gansweep.export.formats import own_values
 from gansweep.export.generate import generate
@@ -219,8 +219,10 @@ def test_mistakes_are_one_line_and_leave_nothing(exported: Path, tmp_path: Path)
     cases: list[tuple[type[Exception], Any, dict[str, Any], str]] = [
         (ExportError, tmp_path, {}, "no generator.json"),
         (ExportError, exported, {"label": "tumour"}, "no class 'tumour'; classes: control, fahr"),
-        (ExportError, exported, {"format": "bmp"}, "unknown format 'bmp'"),
+        (ConfigError, exported, {"format": "bmp"}, "format = 'bmp': input should be 'dicom', 'nifti'"),
         (ExportError, exported, {"n": 0}, "0 images"),
+        (ExportError, exported, {"n": "4"}, "'4' images requested; request a whole number"),
+        (ExportError, exported, {"n": 2.5}, "2.5 images"),
         (CohortError, exported, {"out": tmp_path / "used"}, "not empty"),
         (CohortError, exported, {"cohort": tmp_path / "none"}, "no such folder"),
     ]

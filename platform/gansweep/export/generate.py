@@ -6,7 +6,7 @@ import csv
 from typing import TYPE_CHECKING, Any
 
 from gansweep.config import validated
-from gansweep.errors import ExportError, unknown_name
+from gansweep.errors import ExportError
 from gansweep.export.draw import Draw
 from gansweep.export.formats import CHANNELS, WRITERS, Format, write_mask
 from gansweep.files import ProgressCallback, new_folder
@@ -59,8 +59,8 @@ def generate(
     from gansweep.export.loading import load_generator
 
     record = read_record(folder)
-    _check(record, n, options.get("format", "png"))  # before the weights and the cohort are loaded
     chosen = validated(GenerateOptions, options, where="generate")
+    _check(record, n, chosen.format)  # before the weights and the cohort are loaded
     labels = None if chosen.label is None else [_class_index(record, chosen.label)] * n
     generator = load_generator(folder, trainables, data=_real_images(record, chosen.cohort))
     rows: list[dict[str, str]] = []
@@ -97,13 +97,11 @@ def _write(image: Tensor, draw: Draw, format: Format) -> dict[str, str]:  # noqa
     return {**row, "mask": write_mask(values[channels], draw)}
 
 
-def _check(record: GeneratorRecord, n: int, format: str) -> None:  # noqa: A002
-    if format not in WRITERS:
-        raise unknown_name("format", format, WRITERS, where="--format", error=ExportError)
+def _check(record: GeneratorRecord, n: int, format: Format) -> None:  # noqa: A002
     if record.channels not in CHANNELS.get(format, (record.channels,)):
         raise ExportError(f"{format} does not support {record.channels} channels", fix="use --format npy")
-    if n < 1:
-        raise ExportError(f"{n} images requested", fix="request at least one")
+    if not isinstance(n, int) or n < 1:
+        raise ExportError(f"{n!r} images requested", fix="request a whole number of images, at least one")
 
 
 def _class_index(record: GeneratorRecord, label: str) -> int:
