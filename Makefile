@@ -29,7 +29,7 @@ acceptance: $(VENV)/.installed-dev  ## the long runs of the whole product
 	$(BIN)/python -m pytest -m acceptance --timeout=3600 $(ARGS)
 
 # These take hours, or folders of one's own: run them by hand.
-BY_HAND := $(addprefix benchmarks/,founding_ablation.py fuzz_ingest.py oracle_share.py reliability.py search_stores.py)
+BY_HAND := $(addprefix benchmarks/,founding_ablation.py fuzz_ingest.py ingest_real.py oracle_share.py reliability.py search_stores.py)
 
 bench: $(VENV)/.installed-dev  ## every figure the README quotes
 	@for file in $(filter-out $(BY_HAND),$(wildcard benchmarks/*.py)); do echo "== $$file"; $(BIN)/python "$$file" || exit 1; done
