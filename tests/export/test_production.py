@@ -194,6 +194,7 @@ def test_ctrl_c_under_ray_loses_nothing(cohort: Path, tmp_path: Path) -> None:
         "from pathlib import Path\n"
         "from gansweep.experiment import ScoringSettings, TrialConfig\n"
         "from gansweep.export.production import train_production\n"
+        "from gansweep.options import TrainOptions\n"
         "from trainables import TRAINABLES\n"
         f"config = TrialConfig.model_validate({CONFIG.derive({'iterations': 1000}).as_dict()!r})\n"
         f"scoring = ScoringSettings.model_validate({SCORING.model_dump()!r})\n"

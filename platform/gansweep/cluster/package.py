@@ -17,10 +17,15 @@ LAUNCHER = "gansweep.sh"
 """The job's file that runs gansweep, with the words of the command line as its arguments."""
 
 # The shell of a job may find another `python` than that of the cluster, or none, if `ray` was started by its full path.
-# The raylet's own command line names the interpreter of its workers.
+# The command line of the raylet, which is a parent of every job, names the interpreter of its workers.
 _LAUNCH = r"""#!/bin/sh
-raylet=/proc/${RAY_RAYLET_PID:-none}/cmdline
-found=$({ tr '\0' '\n' < "$raylet"; } 2>/dev/null | sed -n 's/^--python_worker_command=\([^ ]*\) .*/\1/p')
+found=
+process=$$
+while [ -z "$found" ] && [ "${process:-0}" -gt 1 ]; do
+  found=$({ tr '\0' '\n' < "/proc/$process/cmdline"; } 2>/dev/null \
+    | sed -n 's/^--python_worker_command=\([^ ]*\) .*/\1/p')
+  process=$(sed -n 's/^PPid:[^0-9]*//p' "/proc/$process/status" 2>/dev/null)
+done
 python=${found:-python}
 if ! "$python" -c 'import ray' 2>/dev/null; then
   echo "error: $(command -v "$python" || echo "$python") on the head node has no Ray: start ray from an activated\

@@ -67,7 +67,7 @@ _TRAIN = """\
 imports:
   - $from pathlib import Path
   - $from trainables import TRAINABLES
-  - $from gansweep.config import TrainOptions
+  - $from gansweep.options import TrainOptions
   - $from gansweep.export.config_file import read_config
   - $from gansweep.export.production import train_production
 bundle_root: .

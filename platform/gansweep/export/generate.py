@@ -44,9 +44,9 @@ def generate(
         out: new folder for the images.
         trainables: registries of the names in the generator's configuration.
         progress: called with (stage, images written, total images).
-        **options: fields of `gansweep.config.GenerateOptions`: `format` (png, npy, nifti, dicom), `label` (class of all
-            images; None: each class in turn), `seed` (equal seeds give equal files on a CPU), `cohort` (real images for
-            families that start from them; its training patients are used).
+        **options: fields of `gansweep.options.GenerateOptions`: `format` (png, npy, nifti, dicom), `label` (class of
+            all images; None: each class in turn), `seed` (equal seeds give equal files on a CPU), `cohort` (real images
+            for families that start from them; its training patients are used).
 
     Returns:
         `out`.
