@@ -1,4 +1,5 @@
-"""What stands on the ground floor: which modules came from a folder, and whether a file of tensors is whole."""
+"""What stands on the ground floor: which modules came from a folder, whether a file of tensors is whole,
+and what an interruption leaves of a folder."""
 
 import importlib
 import io
@@ -10,7 +11,8 @@ import pytest
 import torch
 
 from gansweep import cache
-from gansweep.files import modules_in, read_tensors
+from gansweep.errors import CohortError
+from gansweep.files import modules_in, new_folder, read_tensors
 
 
 def test_modules_of_a_folder_are_found_by_any_of_its_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,6 +33,27 @@ def test_modules_of_a_folder_are_found_by_any_of_its_names(tmp_path: Path, monke
     finally:
         for name in names:
             del sys.modules[name]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(5, "Input/output error")])
+def test_an_end_between_the_renamings_puts_the_earlier_folder_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    out = tmp_path / "cohort"
+    out.mkdir()
+    (out / "mark").write_text("earlier")
+    rename = Path.rename
+
+    def interrupted(path: Path, target: Path) -> Path:
+        if path.suffix == ".part":
+            raise error
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises((KeyboardInterrupt, CohortError)), new_folder(out, "cohort", replaces="mark") as folder:
+        (folder / "mark").write_text("new")
+    assert [path.name for path in tmp_path.iterdir()] == ["cohort"]
+    assert (out / "mark").read_text() == "earlier"
 
 
 CONTENT = {"weights": torch.arange(200.0), "names": ["a", "b"]}

@@ -135,6 +135,8 @@ def new_folder(out: Path, kind: str, replaces: str | None = None) -> Iterator[Pa
         reason = error.strerror or type(error).__name__
         raise CohortError(f"writing the {kind} failed: {reason}", where=str(out)) from error
     finally:
+        if earlier.exists() and not out.exists():  # interrupted between the two renamings
+            earlier.rename(out)
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(earlier, ignore_errors=True)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from datetime import UTC, datetime
 
 import optuna
 import pytest
 
 from gansweep.cli import main
+from gansweep.store.schema import TestOpening
 from gansweep.store.store import Store
 from tests.report.example_sweep import make_info, run_trial
 
@@ -78,3 +80,13 @@ def test_a_damaged_result_of_confirm_is_told_after_the_rest(store, capfd, conten
     assert told[0].endswith("; put back a copy of it")
     assert "Not known: confirm.json, the result of `gansweep confirm`, cannot be read." in out
     assert "6" in out
+
+
+@pytest.mark.parametrize("verb", ["status", "leaderboard"])
+def test_a_result_of_confirm_that_is_gone_is_told(store, capfd, verb):
+    opened = TestOpening(opened=datetime(2026, 1, 2, tzinfo=UTC), judged=True)
+    Store.open(str(store)).update_info(test_openings=(opened,))
+    status, out, told = run(capfd, verb, store)
+    missing = f"error: {store}/confirm.json: is missing, although `gansweep confirm` wrote it; put back a copy of it"
+    assert (status, told) == (2, [missing])
+    assert "Not known: confirm.json, the result of `gansweep confirm`, cannot be read." in out

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import json
 import os
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from gansweep.cohort import verification
-from gansweep.cohort.dataset import Cohort
+from gansweep.cohort.dataset import Cohort, CohortInfo, write_record
 from gansweep.cohort.ingest.run import IngestSettings, ingest
 from gansweep.config import DataView
 from gansweep.errors import CohortError
@@ -101,7 +102,8 @@ def test_open_refuses_changed_files_and_leaks(cohort_path: Path, tmp_path: Path)
         manifest = pd.read_parquet(folder / "manifest.parquet")
         manifest.assign(split=splits(manifest)).to_parquet(folder / "manifest.parquet", index=False)
         old, new = (sha256_of(path / "manifest.parquet") for path in (cohort_path, folder))
-        (folder / "cohort.json").write_text((folder / "cohort.json").read_text().replace(old, new))
+        record = (folder / "cohort.json").read_text().replace(old, new)
+        write_record(CohortInfo.model_validate_json(record), folder)
         return folder
 
     other = {"train": "test", "val": "train", "test": "train"}
@@ -110,6 +112,38 @@ def test_open_refuses_changed_files_and_leaks(cohort_path: Path, tmp_path: Path)
     # No patient leaks, but under the old hash a sweep's training patients would now be test patients.
     with pytest.raises(CohortError, match="have changed since the ingest"):
         Cohort.open(split_anew("exchanged", lambda m: m["split"].map(other)))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("scale", 131070),
+        ("classes", ["fahr", "control"]),
+        ("positive_class", "control"),
+        ("modality", "MR"),
+        ("window", "bone"),
+        ("patients_known", False),
+        ("patients", {"train": 99, "val": 99, "test": 99}),
+    ],
+)
+def test_a_record_that_was_changed_is_refused(cohort_path: Path, tmp_path: Path, key: str, value: Any) -> None:
+    folder = shutil.copytree(cohort_path, tmp_path / "cohort")
+    record = json.loads((folder / "cohort.json").read_text())
+    assert record[key] != value
+    (folder / "cohort.json").write_text(json.dumps(record | {key: value}))
+    with pytest.raises(CohortError, match=r"cohort\.json has changed since it was ingested"):
+        Cohort.open(folder)
+
+
+def test_a_record_of_an_earlier_version_has_no_hash(cohort_path: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(cohort_path, tmp_path / "cohort")
+    record = json.loads((folder / "cohort.json").read_text())
+    del record["record_hash"]
+    (folder / "cohort.json").write_text(json.dumps(record))
+    assert Cohort.open(folder).content_hash == Cohort.open(cohort_path).content_hash
+    (folder / "cohort.json").write_text(json.dumps(record | {"scale": -1}))
+    with pytest.raises(CohortError, match="not a cohort"):
+        Cohort.open(folder)
 
 
 def test_files_are_hashed_once_per_machine(cohort_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -246,6 +246,16 @@ def test_a_checkpoint_that_is_not_the_trials_own_is_refused(sweep: Sweep, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
+def test_a_sweep_with_a_damaged_row_is_exported_only_by_name(sweep: Sweep, tmp_path: Path) -> None:
+    """The trial whose row is damaged could be the better one."""
+    assert sweep.store.local is not None
+    store = Store.open(str(shutil.copytree(sweep.store.local, tmp_path / "tiny")))
+    store.write_bytes("trials/trial-0001.0.parquet", b"PAR1")
+    with pytest.raises(StoreError, match=r"left out 1 damaged file: trials/trial-0001\.0\.parquet"):
+        export_best(store, tmp_path / "out", TRAINABLES, cache=sweep.cache)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.usefixtures("without_program")
 def test_a_checkpoint_of_an_earlier_iteration_is_refused(sweep: Sweep, tmp_path: Path) -> None:
     store = Store.open(shutil.copytree(sweep.store.local, tmp_path / "store"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -169,6 +170,30 @@ def test_damaged_files_of_an_unfinished_training(
     (tmp_path / "out" / "training" / file).write_bytes(content)
     with pytest.raises(ExportError, match=said):
         produce(cohort, tmp_path / "out")
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_a_checkpoint_of_another_training_is_not_gone_on_with(cohort: Path, tmp_path: Path) -> None:
+    other = produce(cohort, tmp_path / "other", CONFIG.derive({"seed": 3}))
+    out = produce(cohort, tmp_path / "out")
+    (out / "generator.json").unlink()
+    shutil.copy(other / "training" / "checkpoint.pt", out / "training" / "checkpoint.pt")
+    with pytest.raises(ExportError, match=r"checkpoint\.pt: checkpoint of another configuration; delete it"):
+        produce(cohort, out)
+
+
+@pytest.mark.usefixtures("in_this_process")
+def test_a_checkpoint_that_is_older_than_the_scores_is_not_exported(
+    cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = produce(cohort, tmp_path / "out")
+    (out / "generator.json").unlink()
+    path = out / "training" / "checkpoint.pt"
+    torch.save(torch.load(path, weights_only=True) | {"iteration": 4}, path)
+    monkeypatch.setattr(production, "_train", lambda *_: None)
+    with pytest.raises(ExportError, match="its checkpoint is of iteration 4, and its scores are of iteration 6 of 6"):
+        produce(cohort, out)
+    assert not (out / "generator.json").exists()
 
 
 def test_a_divergence_is_told_and_not_tried_again(cohort: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from gansweep.cli import main
-from gansweep.cohort.dataset import Cohort
+from gansweep.cohort.dataset import Cohort, CohortInfo, write_record
 from gansweep.config import Objective
 from gansweep.files import sha256_of
 from gansweep.store.schema import CohortReference, SweepInfo
@@ -26,8 +26,8 @@ def leaking(cohort_path: Path, tmp_path: Path) -> Path:
     before, manifest = sha256_of(path), pd.read_parquet(path)
     manifest.loc[manifest.index[manifest["split"] == "test"][0], "split"] = "train"
     manifest.to_parquet(path, index=False)
-    info = (folder / "cohort.json").read_text()
-    (folder / "cohort.json").write_text(info.replace(before, sha256_of(path)))
+    record = (folder / "cohort.json").read_text().replace(before, sha256_of(path))
+    write_record(CohortInfo.model_validate_json(record), folder)
     return folder
 
 

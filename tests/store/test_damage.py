@@ -362,7 +362,15 @@ def test_a_description_that_no_reader_can_use_is_named(store, changes, says):
 
 def test_a_trial_without_a_row_is_named(rows):
     (rows.local / "trials" / "trial-0002.0.parquet").unlink()
-    with pytest.raises(StoreError, match=r"trials/ has no row of 0002, which has reports; put back a copy, or"):
+    with pytest.raises(StoreError, match=r"trials/ has no row of 0002, which was trained; put back a copy, or"):
+        Store.open(rows.uri).check_whole()
+
+
+def test_a_trial_with_a_checkpoint_and_no_row_is_named(rows):
+    rows.checkpoint("confirm-0001-10000").write({"config": {}})
+    Store.open(rows.uri).check_whole()
+    rows.checkpoint("0099").write({"config": {}})
+    with pytest.raises(StoreError, match=r"trials/ has no row of 0099, which was trained; put back a copy, or"):
         Store.open(rows.uri).check_whole()
 
 

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 
-__all__ = ["FULL_SCALE", "Cohort", "CohortInfo", "content_hash_of"]
+__all__ = ["FULL_SCALE", "Cohort", "CohortInfo", "content_hash_of", "write_record"]
+
+_RECORD = "cohort.json"
 
 FULL_SCALE = 65535  # the stored uint16 value of intensity 1.0
 
@@ -50,15 +52,16 @@ class CohortInfo(Frozen):
         warnings: warnings about the data.
         left_out: number of files left out, by reason.
         ranges: how the images of each class were stored (see `ingest.ranges.ranges_by_class`).
+        record_hash: hash of everything else in the file (see `write_record`); "" in files of earlier versions.
     """
 
-    classes: tuple[str, ...]
+    classes: tuple[str, ...] = Field(min_length=1)
     positive_class: str
-    size: int
-    channels: int
+    size: int = Field(ge=1)
+    channels: int = Field(ge=1)
     modality: str
     window: str
-    scale: int
+    scale: int = Field(ge=1)
     split: tuple[float, float, float] | Literal["given"]
     seed: int
     settings: dict[str, Any]
@@ -72,6 +75,7 @@ class CohortInfo(Frozen):
     warnings: tuple[str, ...] = ()
     left_out: dict[str, int] = Field(default_factory=dict)
     ranges: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    record_hash: str = ""
 
 
 class Cohort:
@@ -99,8 +103,8 @@ class Cohort:
             verify: hash all files again.
 
         Raises:
-            CohortError: the folder is not a cohort, a file or the split has changed since the ingest, or a patient is
-                in two splits.
+            CohortError: the folder is not a cohort, a file, its record or the split has changed since the ingest, or a
+                patient is in two splits.
         """
         import pandas as pd
 
@@ -108,8 +112,9 @@ class Cohort:
         if not path.is_dir():
             raise CohortError("no such folder", where=str(path), fix="make a cohort with: gansweep ingest SRC OUT")
         try:
-            info = CohortInfo.model_validate_json((path / "cohort.json").read_text())
-            changed = changed_file(path, info.files, anew=verify)
+            record = (path / _RECORD).read_text(encoding="utf-8")
+            info = CohortInfo.model_validate_json(record)
+            changed = _changed_record(record) or changed_file(path, info.files, anew=verify)
             if changed:
                 raise CohortError(f"{changed} has changed since it was ingested", where=str(path), fix="ingest again")
             manifest = pd.read_parquet(path / "manifest.parquet")
@@ -301,6 +306,25 @@ def _apply_view(images: Tensor, crop: float, size: int) -> Tensor:
     if cropped > size:
         return functional.adaptive_avg_pool2d(images, size)
     return functional.interpolate(images, (size, size), mode="bilinear", align_corners=False)
+
+
+def write_record(info: CohortInfo, folder: Path) -> None:
+    """Writes `cohort.json` with a hash of its content, so that nobody takes labels or units that were changed in it."""
+    record = json.loads(info.model_dump_json())
+    record["record_hash"] = _record_hash_of(record)
+    (folder / _RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def _changed_record(text: str) -> str:
+    """Returns the name of the record if it is not what `write_record` wrote, else ""."""
+    record = json.loads(text)
+    recorded = record.get("record_hash", "")
+    return _RECORD if recorded and recorded != _record_hash_of(record) else ""
+
+
+def _record_hash_of(record: dict[str, Any]) -> str:
+    content = {key: value for key, value in record.items() if key != "record_hash"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _check_no_leaks(manifest: pd.DataFrame, path: Path) -> None:

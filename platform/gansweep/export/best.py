@@ -61,6 +61,7 @@ def export_best(
         ExportError: no trial has a generator, or none that keeps the sweep's constraints; `trial_id` does not exist,
             the cohort is another one, or the generator memorised.
         CohortError: `out` is not empty or cannot be written, or `cohort` is not a cohort.
+        StoreError: no trial is named, and rows are damaged or missing.
     """
     from gansweep.export.layout import Trained, write_export
     from gansweep.export.memorisation import MemorisationGate
@@ -71,6 +72,8 @@ def export_best(
     place = _chosen(ranked, trial_id, store)
     row = ranked.iloc[place]
     name = str(row["trial_id"])
+    if trial_id is None:
+        store.check_whole()  # what was left out could be better
     rank = int(row["rank"])
     config = store.config(name)
     state = _checkpoint(store, name, config, int(row["iterations"]))

@@ -127,7 +127,7 @@ def _begin(run: Run, out: Path) -> bool:
             return True
         # Read here, because workers that cannot read them would be started again and again.
         progress_rows(folder)
-        last_state(folder)
+        last_state(folder, run.config)
         return False
     is_empty = out.is_dir() and not any(out.iterdir())
     if out.exists() and not is_empty:
@@ -225,10 +225,8 @@ def _publish(run: Run, cohort: Cohort, out: Path, options: TrainOptions) -> None
         keep=keep,
         allow=options.allow_memorised,
     )
-    state = last_state(folder)
-    if state is None:
-        raise ExportError(f"no {CHECKPOINT}", where=str(folder), fix="train again in a new folder")
-    evidence = _evidence(run, cohort, progress_rows(folder)[-1], options.workers)
+    state, last = _ended(run)
+    evidence = _evidence(run, cohort, last, options.workers)
     header = ["Production training.", f"Trained on cohort {cohort.content_hash}."]
     draft = folder / "export"
     shutil.rmtree(draft, ignore_errors=True)
@@ -245,6 +243,27 @@ def _publish(run: Run, cohort: Cohort, out: Path, options: TrainOptions) -> None
         shutil.rmtree(draft, ignore_errors=True)
     # Features of real images, and detectors trained on them, are no longer needed.
     shutil.rmtree(folder / "cache", ignore_errors=True)
+
+
+def _ended(run: Run) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns the state and the report at the end of a training.
+
+    Raises:
+        ExportError: one of them is missing, or is of an earlier iteration.
+    """
+    folder = Path(run.folder)
+    state = last_state(folder, run.config)
+    rows = progress_rows(folder)
+    if state is None or not rows:
+        raise ExportError("no checkpoint or no report", where=str(folder), fix="train again in a new folder")
+    if not int(state["iteration"]) == rows[-1]["iteration"] == run.config.iterations:
+        raise ExportError(
+            f"its checkpoint is of iteration {state['iteration']}, and its scores are of iteration "
+            f"{rows[-1]['iteration']} of {run.config.iterations}",
+            where=str(folder),
+            fix=f"delete {CHECKPOINT} there, and train again",
+        )
+    return state, rows[-1]
 
 
 def _evidence(run: Run, cohort: Cohort, last: dict[str, Any], workers: int) -> Evidence:

@@ -134,23 +134,32 @@ def progress_rows(folder: Path) -> list[dict[str, Any]]:
         raise ExportError("is damaged", where=str(path), fix="train again in a new folder") from None
 
 
-def last_state(folder: Path) -> dict[str, Any] | None:
+def last_state(folder: Path, config: TrialConfig) -> dict[str, Any] | None:
     """Returns the last checkpoint, or None if there is none yet.
 
     Args:
         folder: folder of a run.
+        config: configuration of the run.
 
     Raises:
-        ExportError: the checkpoint is damaged.
+        ExportError: the checkpoint is damaged, or belongs to another configuration.
     """
+    from gansweep.store.checkpoints import belongs_to
+
     path = folder / CHECKPOINT
     if not path.is_file():
         return None
     try:
         with path.open("rb") as file:
-            state: dict[str, Any] = read_tensors(file)
+            state = read_tensors(file)
     except ValueError as error:
         raise ExportError(f"damaged checkpoint ({error})", where=str(path), fix="delete it to train anew") from None
+    if not isinstance(state, dict) or not isinstance(state.get("config"), dict):
+        raise ExportError("no state of a training", where=str(path), fix="delete it to train anew")
+    # How steps are executed does not change what they compute (see `Run.identity`).
+    executed = {"execution": config.execution}
+    if not belongs_to({"config": state["config"] | executed}, config):
+        raise ExportError("checkpoint of another configuration", where=str(path), fix="delete it to train anew")
     return state
 
 
@@ -184,7 +193,7 @@ class _Keeper:
 
     def restore(self) -> dict[str, Any] | None:
         """Returns the last checkpoint, or None."""
-        return last_state(self._folder)
+        return last_state(self._folder, self._run.config)
 
     def checkpoint(self, state: dict[str, Any]) -> None:
         """Replaces the last checkpoint."""

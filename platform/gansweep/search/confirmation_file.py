@@ -52,12 +52,14 @@ def confirmation(store: Store) -> dict[str, Any] | None:
     """Returns the result of `gansweep confirm`, or None if it has not finished.
 
     Raises:
-        StoreError: the file is damaged. The message names what is wrong with it.
+        StoreError: the file is damaged, or was there and is gone. The message names what is wrong with it.
     """
-    if not store.exists(RESULT):
-        return None
     where = f"{store.label}/{RESULT}"
     fix = "put back a copy of it"
+    if not store.exists(RESULT):
+        if any(opening.judged for opening in store.info.test_openings):
+            raise StoreError("is missing, although `gansweep confirm` wrote it", where=where, fix=fix)
+        return None
     try:
         found = json.loads(store.read_bytes(RESULT))
     except (ValueError, RecursionError):

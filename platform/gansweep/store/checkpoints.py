@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from gansweep.store.filesystem import Files
 
-__all__ = ["Checkpoint"]
+__all__ = ["Checkpoint", "belongs_to"]
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ class Checkpoint:
 
     def _checked(self, content: bytes, config: TrialConfig) -> dict[str, Any]:
         state = self._parsed(content)
-        if not _is_of(state, config):
+        if not belongs_to(state, config):
             raise StoreError(
                 "checkpoint of another configuration",
                 where=f"{self.files.label}/{self.path}",
@@ -133,7 +133,7 @@ class Checkpoint:
         return StoreError(f"damaged checkpoint ({reason})", where=where, fix="put back a copy of it, or delete it")
 
 
-def _is_of(state: dict[str, Any], config: TrialConfig) -> bool:
+def belongs_to(state: dict[str, Any], config: TrialConfig) -> bool:
     """Returns whether a state belongs to `config`. Keys that the state's version did not have take their defaults."""
     try:
         return validated(TrialConfig, state["config"], where="checkpoint") == config

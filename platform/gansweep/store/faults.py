@@ -90,7 +90,7 @@ def _config_fault(text: str | None) -> str:
 
 
 def check_whole(files: Files, damaged: Sequence[str]) -> None:
-    """Checks that no file was left out and that each trial with reports has its row.
+    """Checks that no file was left out and that each trial with reports or a checkpoint has its row.
 
     Args:
         files: files of the store.
@@ -99,13 +99,13 @@ def check_whole(files: Files, damaged: Sequence[str]) -> None:
     Raises:
         StoreError: names the damaged files, or the trials without a row.
     """
-    # Reports first: a trial that begins meanwhile has its row before its first report.
-    reported = _trials_of(files.list("reports", ".parquet"))
-    without = sorted(reported - _trials_of(files.list("trials", ".parquet")))
+    # Rows last: a trial that begins meanwhile has its row before its first report and its first checkpoint.
+    trained = _trials_of(files.list("reports", ".parquet")) | _trials_with_checkpoint(files)
+    without = sorted(trained - _trials_of(files.list("trials", ".parquet")))
     if damaged:
         what = f"left out {len(damaged)} damaged file{'s' * (len(damaged) > 1)}: {_some_of(damaged)}"
     elif without:
-        what = f"trials/ has no row of {_some_of(without)}, which {'have' if len(without) > 1 else 'has'} reports"
+        what = f"trials/ has no row of {_some_of(without)}, which {'were' if len(without) > 1 else 'was'} trained"
     else:
         return
     raise StoreError(what, where=files.label, fix="put back a copy, or continue the sweep with --resume")
@@ -131,6 +131,11 @@ def _trials_of(entries: Iterable[FileEntry]) -> set[str]:
         if marker and not prefix:
             found.add(rest.partition(".")[0])
     return found
+
+
+def _trials_with_checkpoint(files: Files) -> set[str]:
+    names = {entry.name.removesuffix(".pt") for entry in files.list("checkpoints", ".pt")}
+    return {name for name in names if name.isdecimal()}  # not the trainings of `repeat` and `confirm`
 
 
 def _some_of(names: Sequence[str]) -> str:

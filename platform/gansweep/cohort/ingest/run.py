@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gansweep._version import __version__
-from gansweep.cohort.dataset import FULL_SCALE, CohortInfo, content_hash_of
+from gansweep.cohort.dataset import FULL_SCALE, CohortInfo, content_hash_of, write_record
 from gansweep.cohort.ingest.assignment import Assignment, assign
 from gansweep.cohort.ingest.checks import (
     check_classes,
@@ -259,7 +259,7 @@ def _write(
     counts = reasons_of(rejected)
     info = _info(made, manifest, files, settings, pseudonyms.fingerprint)
     info = info.model_copy(update={"left_out": counts, "warnings": (*warnings, *info.warnings)})
-    (folder / "cohort.json").write_text(info.model_dump_json(indent=2) + "\n")
+    write_record(info, folder)
     sizes = manifest.groupby(["label", "split"]).size()
     shown = {name: {split: int(sizes.get((name, split), 0)) for split in SPLITS} for name in info.classes}
     return IngestSummary(out, info, shown, len(rejected), tuple(table))
