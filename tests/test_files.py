@@ -1,5 +1,4 @@
-"""What stands on the ground floor: which modules came from a folder, whether a file of tensors is whole,
-and what an interruption leaves of a folder."""
+"""What stands on the ground floor: modules of a folder, files of tensors, and folders that replace others."""
 
 import importlib
 import io
