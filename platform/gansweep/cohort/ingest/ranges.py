@@ -14,10 +14,13 @@ if TYPE_CHECKING:
 
     from gansweep.cohort.ingest.reading import Picture
 
-__all__ = ["check_ranges", "difference_warnings", "ranges_by_class"]
+__all__ = ["check_ranges", "depth_warnings", "difference_warnings", "ranges_by_class"]
 
 SHARE = 0.2  # minimum difference between classes in a bit depth's share that is reported
 FACTOR = 2.0  # minimum factor between brightest values that is reported
+LIFT = 0.25  # minimum difference between darkest values that is reported, as a fraction of the range
+EDGE = 0.5  # minimum difference at the edges that is reported: that of a black and of a white background is 1
+DIM = 0.125  # 16-bit pictures that do not exceed this fraction of their range use at most 13 bits
 SPACING_FACTOR = 1.5  # minimum factor between pixel spacings that is reported
 AIR = 500.0  # HU: if darkest values differ by more, not all classes show air
 
@@ -53,10 +56,11 @@ def check_ranges(pictures: Sequence[Picture], bits: int | None) -> list[str]:
     ranges = ranges_by_class(pictures)
     modality = pictures[0].modality
     depths = _depths_differ(ranges)
-    used = _ranges_differ(ranges, modality)
+    brightest = modality == "raster" and _factor(_values(ranges, "high")) >= FACTOR
+    used = brightest or _darkest_differ(ranges, modality)
     usual = {_most_common_depth(facts["depths"]) for facts in ranges.values()}
-    differs = depths and used and len(usual) > 1
-    if differs and modality == "raster" and bits is None:
+    differs = depths and brightest and len(usual) > 1
+    if differs and bits is None:
         raise CohortError(
             f"classes are stored differently, so brightness would give them away: {_shown(ranges, modality)}",
             fix="say with --bits how many bits the 16-bit pictures use (12: the value 4095 is white), or convert them",
@@ -70,8 +74,31 @@ def check_ranges(pictures: Sequence[Picture], bits: int | None) -> list[str]:
     return [f"{what} differs between classes, which may give them away: {shown}" for what in what_differs]
 
 
+def depth_warnings(pictures: Sequence[Picture]) -> list[str]:
+    """Returns a warning if some pictures of 16 bits are dark, because they use fewer, and other pictures are not.
+
+    A class may hold both, so that the classes do not differ.
+    """
+    rasters = [picture for picture in pictures if picture.modality == "raster"]
+    by_depth: dict[str, list[float]] = defaultdict(list)
+    for picture in rasters:
+        by_depth[picture.depth].append(picture.high)
+    hint = "say with --bits how many bits 16-bit pictures use (12: the value 4095 is white), or convert them"
+    highs = {depth: median(values) for depth, values in by_depth.items()}
+    if _factor(highs) >= FACTOR:
+        shown = "; ".join(
+            f"{len(by_depth[depth])} x {depth} up to {high:.1%} of the range" for depth, high in sorted(highs.items())
+        )
+        return [f"bit depths use different parts of their range, so some images are darker: {shown}; {hint}"]
+    deep = [picture.high for picture in rasters if picture.depth not in {"8-bit", "float"}]
+    dim = sum(high <= DIM for high in deep)
+    if not dim or all(picture.high <= DIM for picture in rasters):
+        return []
+    return [f"{dim} of {len(deep)} pictures of 16 bits use at most {DIM:.1%} of their range, and are dark: {hint}"]
+
+
 def difference_warnings(pictures: Sequence[Picture]) -> list[str]:
-    """Returns warnings if colour, size or pixel spacing would give a class away."""
+    """Returns warnings if colour, size, pixel spacing or the background would give a class away."""
     groups = _by_class(pictures)
     if len(groups) < 2:
         return []
@@ -79,10 +106,12 @@ def difference_warnings(pictures: Sequence[Picture]) -> list[str]:
     sides: dict[str, float] = {}
     known: dict[str, float] = {}
     spacings: dict[str, float] = {}
+    edges: dict[str, float] = {}
     for label, group in groups.items():
         in_colour = [picture for picture in group if picture.pixels.shape[0] == 3]
         colour[label] = len(in_colour) / len(group)
         sides[label] = median(max(picture.shape) for picture in group)
+        edges[label] = median(picture.edge for picture in group)
         known_spacings = [picture.spacing_mm for picture in group if isfinite(picture.spacing_mm)]
         known[label] = len(known_spacings) / len(group)
         if known_spacings:
@@ -92,6 +121,7 @@ def difference_warnings(pictures: Sequence[Picture]) -> list[str]:
         ("the size of images", sides, _factor(sides) >= FACTOR, "{:g} pixels"),
         ("the share of images with known pixel spacing", known, _apart(known) > SHARE, "{:.0%}"),
         ("pixel spacing", spacings, _factor(spacings) >= SPACING_FACTOR, "{:g} mm"),
+        ("brightness at the edges (is one inverted?)", edges, _apart(edges) > EDGE, "{:.0%} of the range"),
     )
     warnings = []
     for what, values, differs, form in checks:
@@ -114,7 +144,7 @@ def _apart(values: Mapping[str, float]) -> float:
 
 
 def _factor(values: Mapping[str, float]) -> float:
-    return max(values.values()) / min(values.values()) if values else 1.0
+    return max(values.values()) / max(min(values.values()), 1e-6) if values else 1.0
 
 
 def _depths_differ(ranges: Mapping[str, Mapping[str, object]]) -> bool:
@@ -139,13 +169,17 @@ def _shares(depths: object) -> dict[str, float]:
     return {kind: count / total for kind, count in depths.items()}
 
 
-def _ranges_differ(ranges: Mapping[str, Mapping[str, object]], modality: str) -> bool:
-    """Returns whether classes use different parts of the range. MR is scaled per series, so its range is irrelevant."""
-    lows = [float(str(facts["low"])) for facts in ranges.values()]
-    highs = [float(str(facts["high"])) for facts in ranges.values()]
-    if modality == "CT":
-        return max(lows) - min(lows) > AIR
-    return modality == "raster" and max(highs) >= FACTOR * max(min(highs), 1e-6)
+def _values(ranges: Mapping[str, Mapping[str, object]], which: str) -> dict[str, float]:
+    return {label: float(str(facts[which])) for label, facts in ranges.items()}
+
+
+def _darkest_differ(ranges: Mapping[str, Mapping[str, object]], modality: str) -> bool:
+    """Returns whether the darkest values differ between classes.
+
+    MR is scaled per series, so its range is irrelevant.
+    """
+    least = {"CT": AIR, "raster": LIFT}.get(modality)
+    return least is not None and _apart(_values(ranges, "low")) > least
 
 
 def _shown(ranges: Mapping[str, Mapping[str, object]], modality: str) -> str:

@@ -72,6 +72,7 @@ class Picture:
         depth: how the file stores its values: `8-bit`, `12-bit`, `float`.
         low: the darkest value, in Hounsfield or scanner units, or as a fraction of the range for rasters.
         high: the brightest value, likewise.
+        edge: for rasters the median of the outermost pixels, as a fraction of the range, else 0.
         guess: what the reader assumed because the file does not say it, or "".
         flaws: what is odd in the file.
         two_valued: whether it consists of two grey levels or colours, as a mask does.
@@ -97,6 +98,7 @@ class Picture:
     depth: str
     low: float
     high: float
+    edge: float
     guess: str
     flaws: tuple[Flaw, ...]
     two_valued: bool
@@ -247,6 +249,15 @@ def _window_of(slices: list[Slice], wanted: str | None, where: str = "") -> Wind
     return window
 
 
+def _edge_of(part: Slice) -> float:
+    """Returns the median of the outermost pixels of a raster, 0 for scans, whose background has a known value."""
+    if part.modality != "raster":
+        return 0.0
+    pixels = part.pixels
+    sides = (pixels[:, 0], pixels[:, -1], pixels[:, :, 0], pixels[:, :, -1])
+    return float(np.median(np.concatenate(sides, axis=1)))
+
+
 def _picture(
     source: Source, part: Slice, window: Window, settings: IngestSettings, sha256: str, *, volume: bool
 ) -> Picture:
@@ -283,6 +294,7 @@ def _picture(
         depth=part.depth,
         low=float(part.pixels.min()),
         high=float(part.pixels.max()),
+        edge=_edge_of(part),
         guess=part.guess,
         flaws=part.flaws,
         two_valued=two_valued(part),

@@ -26,7 +26,7 @@ from gansweep.cohort.ingest.leaks import digests_of, drop_leaks, leak_error, lea
 from gansweep.cohort.ingest.masks_among_images import check_masks, mask_warnings
 from gansweep.cohort.ingest.oddities import flaw_warnings, guess_warnings, unit_warnings
 from gansweep.cohort.ingest.parallel import map_in_order
-from gansweep.cohort.ingest.ranges import check_ranges, difference_warnings, ranges_by_class
+from gansweep.cohort.ingest.ranges import check_ranges, depth_warnings, difference_warnings, ranges_by_class
 from gansweep.cohort.ingest.reading import Picture, read_unit, usual_window
 from gansweep.cohort.ingest.rejected import reasons_of, rejected_table
 from gansweep.cohort.ingest.settings import IngestSettings, is_guess, ordered_classes, positive_of
@@ -243,7 +243,8 @@ def _write(
     table = class_table(labels, made.splits, made.patients)
     try:
         check_classes(labels, made.splits)
-        warnings = check_ranges(made.pictures, settings.bits) + difference_warnings(made.pictures)
+        warnings = check_ranges(made.pictures, settings.bits)
+        warnings += depth_warnings(made.pictures) + difference_warnings(made.pictures)
     except CohortError:
         log_table(table)
         raise
