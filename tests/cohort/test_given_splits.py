@@ -82,12 +82,34 @@ def test_a_positive_class_without_test_patients(tmp_path: Path) -> None:
     assert "no test patients of 'fahr': gansweep confirm cannot measure sensitivity" in warnings
 
 
+def test_a_class_with_one_training_image_is_told(tmp_path: Path) -> None:
+    held_out = {"control": 6, "fahr": 6}
+    parts = {"train": {"control": 20, "fahr": 1}, "val": held_out, "test": held_out}
+    warnings = ingest(given(tmp_path / "source", parts), tmp_path / "out", SMALL).info.warnings
+    assert "few training patients, so little can be learned: fahr: 1" in warnings
+
+
+def test_another_class_without_test_patients(tmp_path: Path) -> None:
+    taught = {"a": 6, "b": 6, "control": 6}
+    parts = {"train": taught, "val": taught, "test": {"a": 6, "control": 6}}
+    warnings = ingest(
+        given(tmp_path / "source", parts), tmp_path / "out", IngestSettings(size=16, positive="a")
+    ).info.warnings
+    assert "no test patients of 'b': gansweep confirm cannot score these classes" in warnings
+    assert not any("cannot measure sensitivity" in warning for warning in warnings)
+
+
 def test_few_patients_of_a_class_are_told() -> None:
     labels = ["a"] * 8 + ["b"] * 8
     counts = patients_by_class(labels, ["train", "val", "val", "test"] * 4, [str(number) for number in range(16)])
     assert class_warnings(counts, "b") == [
-        "few patients, so scores are coarse: a: 4 in val, 2 in test; b: 4 in val, 2 in test"
+        "few patients, so scores are coarse: a: 4 in val, 2 in test; b: 4 in val, 2 in test",
+        "few training patients, so little can be learned: a: 2; b: 2",
     ]
+    counts = {label: {split: {"p"} for split in ("train", "val", "test")} for label in "abcdefg"}
+    assert class_warnings(counts, "b")[1] == (
+        "few training patients, so little can be learned: a: 1; b: 1; c: 1; d: 1; e: 1; and 2 more classes"
+    )
     assert class_table(["a"], ["train"], ["p"]) == ["class  train  val  test", "a      1 (1)    -     -"]
 
 
@@ -105,6 +127,44 @@ def test_a_split_completes_or_replaces_a_given_one(tmp_path: Path) -> None:
     drawn = ingest(source, tmp_path / "out", IngestSettings(size=16, split=(0.5, 0.5, 0), resplit=True))
     assert drawn.info.images == {"train": 12, "val": 12, "test": 0}
     assert "no test patients: gansweep confirm needs some" in drawn.info.warnings
+
+
+def test_a_split_without_a_part_keeps_it_from_being_drawn(tmp_path: Path) -> None:
+    source = given(tmp_path / "source", {split: {"a": 8, "b": 8} for split in ("train", "val")})
+    completed = ingest(source, tmp_path / "out", SMALL)
+    assert completed.info.images == {"train": 12, "val": 16, "test": 4}
+    kept = ingest(source, tmp_path / "out", IngestSettings(size=16, split=(0.8, 0.2, 0)))
+    assert kept.info.images == {"train": 16, "val": 16, "test": 0}
+    assert "no test patients: gansweep confirm needs some" in kept.info.warnings
+
+
+def test_a_seed_beside_a_complete_split_is_an_error(tmp_path: Path) -> None:
+    source = given(tmp_path / "source", {split: {"a": 6, "b": 6} for split in ("train", "val", "test")})
+    for seed in (0, 5):
+        with pytest.raises(CohortError, match="--seed: does nothing, because the source gives a split"):
+            ingest(source, tmp_path / "out", IngestSettings(size=16, seed=seed))
+    assert ingest(source, tmp_path / "out", SMALL).info.seed == 0
+    assert ingest(source, tmp_path / "out", IngestSettings(size=16, seed=5, resplit=True)).info.seed == 5
+    shutil.rmtree(source / "test")
+    completed = ingest(source, tmp_path / "out", IngestSettings(size=16, seed=5))
+    assert (completed.info.seed, completed.info.images["test"]) == (5, 4)
+    with pytest.raises(CohortError, match="--seed: does nothing"):
+        ingest(source, tmp_path / "out", IngestSettings(size=16, seed=5, split=(0.8, 0.2, 0)))
+
+
+@pytest.mark.usefixtures("not_decoded")
+@pytest.mark.parametrize(
+    ("there", "said"), [(("val", "test"), "only val and test, and no train images"), (("test",), "only test, and no")]
+)
+def test_a_split_without_train_is_refused(tmp_path: Path, there: tuple[str, ...], said: str) -> None:
+    source = given(tmp_path / "source", {split: {"a": 6, "b": 6} for split in there})
+    if there == ("test",):
+        # A single folder is a class by its name; a column is not.
+        paths = sorted(source.rglob("*.png"))
+        rows = [f"{path.relative_to(source)},{path.parent.name},test" for path in paths]
+        (source / "labels.csv").write_text("\n".join(["path,label,split", *rows]))
+    with pytest.raises(CohortError, match=said):
+        ingest(source, tmp_path / "out", SMALL)
 
 
 @pytest.mark.usefixtures("not_decoded")

@@ -19,7 +19,7 @@ from gansweep.cohort.ingest.duplicates import join, near_pairs
 from gansweep.cohort.ingest.identity import identities, rounded, spellings
 from gansweep.cohort.ingest.leaks import Leak, leak_error
 from gansweep.cohort.ingest.reading import folder_key
-from gansweep.cohort.ingest.split import SPLITS, check_given, draw_split
+from gansweep.cohort.ingest.split import SPLITS, check_given, draw_split, missing_splits
 from gansweep.cohort.sources.hiding import shown_name
 from gansweep.errors import CohortError
 
@@ -164,7 +164,7 @@ def _draw_new_split(
             warnings.append(f"{len(images)} images have near-duplicates ({remark})")
 
     labels = [picture.label for picture in pictures]
-    splits = draw_split(groups, labels, settings.fractions, settings.seed)
+    splits = draw_split(groups, labels, settings.fractions, settings.seed_used)
     return splits, _adopt_patients(hashes, groups, isolated), warnings
 
 
@@ -259,7 +259,7 @@ def _complete_split(
     Both images of an `inseparable` pair are always in the same split.
     """
     given = [picture.source.split for picture in pictures]
-    missing = [name for name, part in zip(SPLITS, settings.fractions, strict=True) if part and name not in given]
+    missing = missing_splits(given, settings.fractions)
     if not missing:
         return given
 
@@ -274,7 +274,7 @@ def _complete_split(
     row = {index: number for number, index in enumerate(train)}
     pairs = [(row[i], row[j]) for i, j in inseparable if i in row and j in row]
     groups = join([hashes[index] for index in train], pairs)
-    drawn = draw_split(groups, [pictures[index].label for index in train], fractions, settings.seed)
+    drawn = draw_split(groups, [pictures[index].label for index in train], fractions, settings.seed_used)
     for index, split in zip(train, drawn, strict=True):
         given[index] = split
     return given

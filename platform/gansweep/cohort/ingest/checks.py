@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["check_classes", "check_label_text", "class_table", "class_warnings", "label_warnings", "patients_by_class"]
 
 FEW = 5  # with fewer patients of a class in a split, one patient moves sensitivity by more than 20 %
+SHOWN = 5  # the most classes that a warning names
 
 _UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}  # control characters, undecodable bytes, separators of lines
 _RENAME = "correct it, or rename it with --map"
@@ -79,10 +80,10 @@ def check_classes(labels: Sequence[str], splits: Sequence[str]) -> None:
         splits: split of each image `[N]`.
 
     Raises:
-        CohortError: a class has no images in train or in val, although other classes have.
+        CohortError: a class has no images in train, or in val although other classes have.
     """
     counts = patients_by_class(labels, splits, [""] * len(labels))
-    filled = [split for split in ("train", "val") if split in splits]
+    filled = [split for split in ("train", "val") if split == "train" or split in splits]
     for label, parts in counts.items():
         missing = [split for split in filled if not parts[split]]
         if not missing:
@@ -105,17 +106,30 @@ def class_warnings(counts: Counts, positive: str) -> list[str]:
     warnings = []
     if not any(parts["test"] for parts in counts.values()):
         warnings.append("no test patients: gansweep confirm needs some")
-    elif len(counts) > 1 and not counts[positive]["test"]:
-        warnings.append(f"no test patients of {positive!r}: gansweep confirm cannot measure sensitivity")
+    elif len(counts) > 1:
+        if not counts[positive]["test"]:
+            warnings.append(f"no test patients of {positive!r}: gansweep confirm cannot measure sensitivity")
+        others = [label for label, parts in counts.items() if not parts["test"] and label != positive]
+        if others:
+            names = _first_few([repr(label) for label in others], ", ")
+            warnings.append(f"no test patients of {names}: gansweep confirm cannot score these classes")
     if len(counts) > 1:
         few = []
         for label, parts in counts.items():
             small = [f"{len(parts[split])} in {split}" for split in ("val", "test") if 0 < len(parts[split]) < FEW]
             few += [f"{label}: {', '.join(small)}"] if small else []
         if few:
-            more = f"; and {len(few) - 5} more classes" if len(few) > 5 else ""
-            warnings.append(f"few patients, so scores are coarse: {'; '.join(few[:5])}{more}")
+            warnings.append(f"few patients, so scores are coarse: {_first_few(few, '; ')}")
+        taught = [f"{label}: {len(parts['train'])}" for label, parts in counts.items() if len(parts["train"]) < FEW]
+        if taught:
+            warnings.append(f"few training patients, so little can be learned: {_first_few(taught, '; ')}")
     return warnings
+
+
+def _first_few(items: Sequence[str], separator: str) -> str:
+    """Returns the first items, and how many more there are."""
+    more = f"{separator}and {len(items) - SHOWN} more classes" if len(items) > SHOWN else ""
+    return f"{separator.join(items[:SHOWN])}{more}"
 
 
 def label_warnings(labels: set[str]) -> list[str]:

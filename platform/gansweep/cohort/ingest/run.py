@@ -30,7 +30,7 @@ from gansweep.cohort.ingest.ranges import check_ranges, depth_warnings, differen
 from gansweep.cohort.ingest.reading import Picture, read_unit, usual_window
 from gansweep.cohort.ingest.rejected import reasons_of, rejected_table
 from gansweep.cohort.ingest.settings import IngestSettings, is_guess, ordered_classes, positive_of
-from gansweep.cohort.ingest.split import SPLITS, check_given
+from gansweep.cohort.ingest.split import SPLITS, check_given, missing_splits
 from gansweep.cohort.ingest.spool import spool_in
 from gansweep.cohort.ingest.writing import manifest_of, write_arrays
 from gansweep.cohort.intensity import window_named
@@ -141,10 +141,7 @@ def _check_given_split(
     """
     splits = [source.split for source in sources]
     check_given(splits, [str(index) for index in range(len(sources))])  # patients are known only after reading
-    complete = all(split in splits for split, part in zip(SPLITS, settings.fractions, strict=True) if part)
-    if settings.split is not None and complete:
-        fix = "leave --split out, or make a new split with --resplit"
-        raise CohortError("does nothing, because the source gives a split", where="--split", fix=fix)
+    _refuse_options_in_vain(splits, settings)
     if settings.label_from == "labels":
         labels = [source.label for source in sources]
         try:
@@ -158,6 +155,22 @@ def _check_given_split(
     if not settings.drop_leaks:
         raise leak_error(leaks, out)
     return drop_leaks(sources, leaks)
+
+
+def _refuse_options_in_vain(given: Sequence[str], settings: IngestSettings) -> None:
+    """Refuses options that do nothing beside a split provided by the user.
+
+    `--split 0.8,0.2,0` does something beside train and val: it keeps a test split from being drawn.
+    """
+    in_vain = []
+    if settings.split is not None and all(split in given for split in SPLITS):
+        in_vain.append("--split")
+    if settings.seed is not None and not missing_splits(given, settings.fractions):
+        in_vain.append("--seed")
+    if in_vain:
+        option = in_vain[0]
+        fix = f"leave {option} out, or make a new split with --resplit"
+        raise CohortError("does nothing, because the source gives a split", where=option, fix=fix)
 
 
 def log_table(lines: Sequence[str]) -> None:
@@ -282,7 +295,7 @@ def _info(
         window=settings.window or usual_window(modality),
         scale=FULL_SCALE,
         split="given" if made.given else settings.fractions,
-        seed=settings.seed,
+        seed=settings.seed_used,
         settings=settings.model_dump(mode="json", exclude={"labels"}),  # a path may name a patient or a person
         salt_fingerprint=fingerprint,
         tool_version=__version__,

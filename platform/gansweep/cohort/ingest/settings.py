@@ -47,7 +47,7 @@ class IngestSettings(Frozen):
         description="Shares of the patients. Default: 0.6,0.2,0.2.",
         json_schema_extra={"metavar": "TRAIN,VAL,TEST"},
     )
-    seed: int = Field(0, ge=0, description="Seed of every random choice.")
+    seed: int | None = Field(None, ge=0, description="Seed of every random choice. Default: 0.")
     skip_bad: bool = Field(False, description="Leave files out that cannot be read, instead of stopping.")
     positive: str | None = Field(None, description="The disease's class, which sensitivity counts.")
     classes: tuple[str, ...] | None = Field(
@@ -90,6 +90,11 @@ class IngestSettings(Frozen):
     def fractions(self) -> tuple[float, float, float]:
         """Fractions of the patients in train, val and test."""
         return self.split or DEFAULT_SPLIT
+
+    @property
+    def seed_used(self) -> int:
+        """The seed, 0 if the user gives none."""
+        return self.seed or 0
 
 
 # Class names that mean "no disease": normal, healthy_control, non-fahr, uninfected, no tumour, brain_normal, ...

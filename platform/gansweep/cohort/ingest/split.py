@@ -12,7 +12,7 @@ from gansweep.errors import CohortError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["SPLITS", "check_given", "draw_split"]
+__all__ = ["SPLITS", "check_given", "draw_split", "missing_splits"]
 
 SPLITS = ("train", "val", "test")
 
@@ -99,6 +99,11 @@ def _check_enough(
             )
 
 
+def missing_splits(given: Sequence[str], fractions: tuple[float, float, float]) -> list[str]:
+    """Returns the splits that are wanted and have no images in the split that the user provided."""
+    return [name for name, fraction in zip(SPLITS, fractions, strict=True) if fraction > 0 and name not in given]
+
+
 def check_given(given: Sequence[str], patients: Sequence[str]) -> None:
     """Checks the split that the user provided.
 
@@ -107,7 +112,8 @@ def check_given(given: Sequence[str], patients: Sequence[str]) -> None:
         patients: salted patient hashes `[N]`.
 
     Raises:
-        CohortError: a split is empty or unknown, or a patient is in two splits (the message shows the patient's hash).
+        CohortError: a split is empty or unknown, no image is in train, or a patient is in two splits (the message shows
+            the patient's hash).
     """
     fix = "correct the column, or let ingest make a new split with --resplit"
     unknown = sorted({split for split in given if split and split not in SPLITS})
@@ -116,6 +122,9 @@ def check_given(given: Sequence[str], patients: Sequence[str]) -> None:
     empty = sum(not split for split in given)
     if empty:
         raise CohortError(f"the split is empty for {empty} of {len(given)} images", fix=fix)
+    if "train" not in given:
+        there = " and ".join(split for split in SPLITS if split in given)
+        raise CohortError(f"the split has only {there}, and no train images", fix=fix)
     seen: dict[str, set[str]] = defaultdict(set)
     for patient, split in zip(patients, given, strict=True):
         seen[patient].add(split)
