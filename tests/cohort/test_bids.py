@@ -110,3 +110,85 @@ def test_participants_that_cannot_be_used(bids: Path, old: str, new: str, encodi
 def test_a_column_asked_for_in_vain(bids: Path, option: str) -> None:
     with pytest.raises(CohortError, match="no CSV to take column 'fold' from; name it with --labels"):
         find_sources(bids, columns=Columns(**{option: "fold"}))
+
+
+def reasons(root: Path) -> dict[str, list[str]]:
+    """What is left out, by name."""
+    found: dict[str, list[str]] = {}
+    for item in find_sources(root)[1]:
+        assert not item.bad
+        found.setdefault(item.reason, []).append(item.name)
+    return found
+
+
+def add_subject(root: Path, subject: str) -> None:
+    with (root / "participants.tsv").open("a") as table:
+        table.write(f"{subject}\tpatient\n")
+
+
+def test_what_is_not_used_is_told(bids: Path, tmp_path: Path) -> None:
+    volume = np.random.default_rng(9).normal(100, 10, (12, 12, 8)).astype(np.float32)
+    for subject in ("sub-77", "sub-78", "sub-79"):
+        add_subject(bids, subject)
+    write(bids / "sub-78" / "dwi" / "sub-78_dwi.nii.gz", volume)
+    write(bids / "sub-79" / "anat" / "sub-79_T2star.nii.gz", volume)
+    write(bids / "sub-00" / "anat" / "sub-00_run-2_T1w.nii.gz", volume + 1)
+    write(bids / "sub-01" / "anat" / "sub-01_T2w.nii.gz", volume + 2)
+    (bids / "sub-01" / "anat" / "scan.mgz").write_bytes(b"x")
+    (bids / "raw.zip").write_bytes(b"PK")
+    write(bids / "derivatives" / "any" / "sub-00" / "anat" / "sub-00_space-MNI_T1w.nii.gz", volume)
+    write(bids / "derivatives" / "any" / "sub-00" / "anat" / "sub-00_desc-brain_mask.nii.gz", volume)
+    assert reasons(bids) == {
+        "another image of its subject and session is taken": [
+            "sub-00/anat/sub-00_run-2_T1w.nii.gz",
+            "sub-01/anat/sub-01_T2w.nii.gz",
+        ],
+        "not in the folder anat of a subject": ["sub-78/dwi/sub-78_dwi.nii.gz"],
+        "its suffix is none of T1w, T2w, FLAIR, ct, PDw, T2starw": ["sub-79/anat/sub-79_T2star.nii.gz"],
+        "an archive, which is not opened": ["raw.zip"],
+        "files of this kind are not read (.mgz)": ["sub-01/anat/scan.mgz"],
+        "a subject without an image that is read": ["sub-77", "sub-78", "sub-79"],
+    }
+    made = ingest(bids, tmp_path / "out", IngestSettings(size=16, slices=1))
+    assert made.info.left_out["a subject without an image that is read"] == 3
+    assert sum(made.info.left_out.values()) == made.rejected == 9
+    assert sum(made.info.images.values()) == 6
+
+
+def test_hidden_files_are_skipped(bids: Path) -> None:
+    for subject in SUBJECTS:
+        (bids / subject / "anat" / f"._{subject}_T1w.nii.gz").write_bytes(b"\0\5\x16\7junk")
+        (bids / subject / "anat" / f"._{subject}_label-lesion_mask.nii.gz").write_bytes(b"\0\5\x16\7junk")
+    sources, rejected = find_sources(bids)
+    assert [source.path.name for source in sources] == [f"{subject}_T1w.nii.gz" for subject in SUBJECTS]
+    assert masks_of(bids) == [""] * 6
+    assert rejected == []
+
+
+def test_links_out_of_the_dataset_are_not_followed(bids: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    for subject in ("sub-55", "sub-56"):
+        write(outside / f"{subject}_T1w.nii.gz", np.ones((12, 12, 8), np.float32))
+        add_subject(bids, subject)
+    write(outside / "mask.nii.gz", np.ones((12, 12, 8), np.float32))
+    (bids / "sub-55" / "anat").mkdir(parents=True)
+    (bids / "sub-55" / "anat" / "sub-55_T1w.nii.gz").symlink_to(outside / "sub-55_T1w.nii.gz")
+    (bids / "sub-56").mkdir()
+    (bids / "sub-56" / "anat").symlink_to(outside)
+    lesions = bids / "derivatives" / "lesions" / "sub-00" / "anat"
+    lesions.mkdir(parents=True)
+    (lesions / "sub-00_label-lesion_mask.nii.gz").symlink_to(outside / "mask.nii.gz")
+    # Within the dataset, as DataLad links each file.
+    (bids / ".git").mkdir()
+    image = bids / "sub-00" / "anat" / "sub-00_T1w.nii.gz"
+    image.rename(bids / ".git" / "content.nii.gz")
+    image.symlink_to("../../.git/content.nii.gz")
+    assert masks_of(bids) == [""] * 6
+    assert reasons(bids) == {
+        "a link out of the folder, which is not followed": [
+            "derivatives/lesions/sub-00/anat/sub-00_label-lesion_mask.nii.gz",
+            "sub-55/anat/sub-55_T1w.nii.gz",
+        ],
+        "a link to a folder, which is not followed": ["sub-56/anat"],
+        "a subject without an image that is read": ["sub-55", "sub-56"],
+    }

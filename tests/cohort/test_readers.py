@@ -315,7 +315,10 @@ def test_bids_subjects_sessions_masks_and_labels(tmp_path: Path) -> None:
         "sub-01_ses-b_FLAIR.nii.gz": ("patient", "sub-01", False),
         "sub-02_T1w.nii.gz": ("control", "sub-02", True),
     }
-    assert [item.name for item in rejected] == ["sub-03/anat/sub-03_T1w.nii.gz"]
+    assert {item.name: item.bad for item in rejected} == {
+        "sub-03/anat/sub-03_T1w.nii.gz": True,
+        "sub-02/anat/sub-02_T2w.nii.gz": False,
+    }
 
 
 def test_class_folders_with_patients_and_splits(tmp_path: Path) -> None:

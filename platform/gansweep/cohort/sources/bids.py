@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from gansweep.cohort.sources.source import Rejected, Source
 from gansweep.cohort.sources.tables import column_name, read_table, require_column
+from gansweep.cohort.sources.walk import walk
+from gansweep.cohort.sources.words import given
 from gansweep.errors import CohortError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     from gansweep.cohort.sources.relabelling import Relabelling
@@ -20,6 +24,8 @@ __all__ = ["find_bids", "is_bids"]
 LABEL_COLUMNS = ("label", "diagnosis", "group", "dx", "diagnostic_group", "disease", "condition", "status")
 # Modality suffixes, in order of preference.
 SUFFIXES = ("T1w", "T2w", "FLAIR", "ct", "PDw", "T2starw")
+# Folders beside the subjects' whose files are not the dataset's own images. Nobody expects these in a cohort.
+_NOT_RAW = {"derivatives", "sourcedata", "code", "stimuli"}
 # Names of masks, in lower case. In BIDS, label-L is a lesion; label-GM and similar are tissues.
 _LESION = re.compile(r"lesion|tumou?r|infarct|stroke|ha?emorrhage|wmh|calcif|label-l_")
 _ANATOMY = re.compile(r"desc-|brain|head|skull|_bet_|label-(bg|gm|wm|csf|cgm|sgm|scgm|bs|cbm|bn|st|nb)_")
@@ -34,6 +40,9 @@ def find_bids(
     root: Path, label_column: str | None, labelled: bool, relabel: Relabelling
 ) -> tuple[list[Source], list[Rejected]]:
     """Finds one image per subject and session: T1w if there is one, else the first of T2w, FLAIR, ct, PDw, T2starw.
+
+    Hidden files are skipped, and links out of the dataset are not followed. All other images, and subjects without one,
+    are left out by reason.
 
     The lesion mask is a file with the suffix `mask` or `roi` of the same subject and session, beside the image or under
     `derivatives/`. Its name must indicate a lesion, or at least not a brain or a tissue.
@@ -51,22 +60,75 @@ def find_bids(
         CohortError: there are no images, or participants.tsv has no label column.
     """
     labels = _labels(root / "participants.tsv", label_column, relabel) if labelled else {}
+    files, others = walk(root)
+    by_folder: dict[Path, list[Path]] = defaultdict(list)
+    for path in files:
+        by_folder[path.parent].append(path)
+    pipelines = sorted({path.relative_to(root).parts[1] for path in by_folder if _is_of_pipeline(root, path)})
     sources = []
     rejected = []
-    folders = sorted(path for path in [*root.glob("sub-*/anat"), *root.glob("sub-*/ses-*/anat")] if path.is_dir())
-    for folder in folders:
-        subject = folder.relative_to(root).parts[0]
-        image = _choose(folder)
+    for folder in sorted(by_folder):
+        image = _choose(by_folder[folder]) if _is_anat(folder.relative_to(root).parts) else None
         if image is None:
             continue
+        subject = folder.relative_to(root).parts[0]
         name = str(image.relative_to(root))
         if labelled and not labels.get(subject):
-            rejected.append(Rejected(name, "its subject has no label in participants.tsv", patient=subject))
+            reason = "its subject has no label in participants.tsv"
+            rejected.append(Rejected(name, reason, path=image, patient=subject))
             continue
-        sources.append(Source(image, name, labels.get(subject, ""), subject, mask=_mask(root, folder)))
+        mask = _mask(root, folder, pipelines, by_folder)
+        sources.append(Source(image, name, labels.get(subject, ""), subject, mask=mask))
     if not sources and not rejected:
         raise CohortError("no images", where=str(root), fix="expected sub-*/anat/*_T1w.nii.gz or another suffix")
-    return sources, rejected
+    used = {item.path for item in [*sources, *rejected]} | {source.mask for source in sources}
+    rejected += _unused(root, [path for path in files if path not in used])
+    rejected += [item for item in others if _is_told(root, item)]
+    subjects = {path.name for path in root.glob("sub-*") if path.is_dir()} | {name for name in labels if given(name)}
+    return sources, rejected + _without_image(subjects, sources, rejected)
+
+
+def _is_anat(parts: tuple[str, ...]) -> bool:
+    """Returns whether a folder below the dataset is sub-X/anat or sub-X/ses-Y/anat."""
+    if len(parts) == 3 and not parts[1].startswith("ses-"):
+        return False
+    return len(parts) in {2, 3} and parts[0].startswith("sub-") and parts[-1] == "anat"
+
+
+def _unused(root: Path, files: Sequence[Path]) -> list[Rejected]:
+    """Returns records of the dataset's images that are not used."""
+    left_out = []
+    for path in files:
+        parts = path.relative_to(root).parts
+        if parts[0] in _NOT_RAW:
+            continue
+        if not _is_anat(parts[:-1]):
+            reason = "not in the folder anat of a subject"
+        elif re.search(r"_(mask|roi|dseg|probseg)\.nii", path.name):
+            reason = "a mask that is not used"
+        elif _choose([path]) is None:
+            reason = f"its suffix is none of {', '.join(SUFFIXES)}"
+        else:
+            reason = "another image of its subject and session is taken"
+        subject = parts[0] if parts[0].startswith("sub-") else ""
+        left_out.append(Rejected(str(path.relative_to(root)), reason, bad=False, path=path, patient=subject))
+    return left_out
+
+
+def _is_told(root: Path, item: Rejected) -> bool:
+    """Returns whether a file of another kind may be missed: a link may stand for a mask."""
+    if item.path is None or item.path.is_symlink():
+        return True
+    return item.path.relative_to(root).parts[0] not in _NOT_RAW
+
+
+def _without_image(
+    subjects: Collection[str], sources: Sequence[Source], rejected: Sequence[Rejected]
+) -> list[Rejected]:
+    """Returns records of the subjects of which no image was found. One without a label has its own record."""
+    found = {source.patient for source in sources} | {item.patient for item in rejected if item.bad}
+    reason = "a subject without an image that is read"
+    return [Rejected(name, reason, bad=False, patient=name) for name in sorted(subjects) if name not in found]
 
 
 def _labels(table: Path, column: str | None, relabel: Relabelling) -> dict[str, str]:
@@ -83,20 +145,34 @@ def _labels(table: Path, column: str | None, relabel: Relabelling) -> dict[str, 
     return {row["participant_id"]: relabel(row[chosen]) for row in read.rows}
 
 
-def _choose(folder: Path) -> Path | None:
+def _choose(files: Sequence[Path]) -> Path | None:
+    """Returns the file with the preferred suffix, the first by name."""
     for suffix in SUFFIXES:
-        found = sorted([*folder.glob(f"*_{suffix}.nii.gz"), *folder.glob(f"*_{suffix}.nii")])
+        found = [path for path in files if path.name.endswith((f"_{suffix}.nii.gz", f"_{suffix}.nii"))]
         if found:
-            return found[0]
+            return min(found)
     return None
 
 
-def _mask(root: Path, folder: Path) -> Path | None:
-    """Returns the best candidate for the lesion mask: names of lesions first, then masks in the image's own space."""
+def _is_of_pipeline(root: Path, folder: Path) -> bool:
+    """Returns whether a folder is derivatives/NAME or below it."""
+    parts = folder.relative_to(root).parts
+    return len(parts) > 1 and parts[0] == "derivatives"
+
+
+def _mask(root: Path, folder: Path, pipelines: Sequence[str], by_folder: Mapping[Path, Sequence[Path]]) -> Path | None:
+    """Returns the best candidate for the lesion mask: names of lesions first, then masks in the image's own space.
+
+    Args:
+        root: folder of the dataset.
+        folder: the image's folder.
+        pipelines: names of the folders in `derivatives/`.
+        by_folder: all files of the dataset by folder, in the order of their names.
+    """
     inside = folder.relative_to(root)
-    folders = (root / inside, *sorted((root / "derivatives").glob(f"*/{inside}")), root / "derivatives" / inside)
-    paths = (path for folder in folders for path in sorted(folder.glob("*.nii*")))
-    found = [path for path in paths if _may_show_lesions(path.name.lower())]
+    beside = [root / "derivatives" / name / inside for name in pipelines]
+    paths = [path for place in (folder, *beside, root / "derivatives" / inside) for path in by_folder.get(place, ())]
+    found = [path for path in paths if ".nii" in path.name and _may_show_lesions(path.name.lower())]
     return min(found, key=lambda path: (not _LESION.search(path.name.lower()), "space-" in path.name), default=None)
 
 
