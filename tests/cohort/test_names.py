@@ -301,6 +301,28 @@ def test_folders_of_splits_in_other_words(tmp_path: Path, names: tuple[str, str,
     assert cohort.info.images == {"train": 8, "val": 8, "test": 8}
 
 
+@pytest.mark.parametrize("below", [False, True])
+@pytest.mark.parametrize(
+    "names", [("1_train", "2_val", "3_test"), ("tr", "va", "te"), ("train1", "test1"), ("trainA", "testA")]
+)
+def test_folders_of_splits_in_unknown_words_are_refused(tmp_path: Path, names: tuple[str, ...], below: bool) -> None:
+    """Otherwise they would be the classes, or the patients of a class."""
+    for number, (name, label) in enumerate((a, b) for a in names for b in "abcd" * 3):
+        folder = tmp_path / "source" / label / name if below else tmp_path / "source" / name / label
+        write_picture(folder / f"{number}.png", number)
+    with pytest.raises(CohortError, match=rf"named like splits \({', '.join(sorted(names))}\), but in other words"):
+        find_sources(tmp_path / "source")
+
+
+@pytest.mark.parametrize(
+    "names", [("tr", "tb"), ("typeA", "typeB"), ("1", "2"), ("stress_test", "rest"), ("test1", "no")]
+)
+def test_folders_of_other_words_are_classes(tmp_path: Path, names: tuple[str, ...]) -> None:
+    for number, name in enumerate(names * 4):
+        write_picture(tmp_path / "source" / name / f"{number}.png", number)
+    assert {source.label for source in find_sources(tmp_path / "source")[0]} == set(names)
+
+
 def test_folders_of_which_some_are_splits_are_refused(tmp_path: Path) -> None:
     """As classes they would be train against test."""
     for number, (name, label) in enumerate((a, b) for a in ("train", "test", "extra") for b in CLASSES * 4):

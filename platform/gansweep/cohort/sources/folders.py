@@ -9,7 +9,7 @@ from gansweep.cohort.readers.dicom_header import read_header
 from gansweep.cohort.readers.slices import ScanError, UnneededError
 from gansweep.cohort.sources.hiding import shown_name
 from gansweep.cohort.sources.masks import is_image_folder, masks_of, with_masks, without_image
-from gansweep.cohort.sources.source import Rejected, Source, format_of, is_split, normal_split, subject_in
+from gansweep.cohort.sources.source import Rejected, Source, format_of, is_split, normal_split, split_like, subject_in
 from gansweep.cohort.sources.walk import walk
 from gansweep.errors import CohortError
 
@@ -77,6 +77,7 @@ def _labelled(images: list[Path], parts: list[tuple[str, ...]], root: Path, rela
     has_splits = all(len(part) > 2 and is_split(part[0]) for part in parts)
     if not has_splits:
         _refuse_half_splits(parts, root)
+        _refuse_other_spellings(parts, root)
     skip = 1 if has_splits else 0
     if any(len(part) < 2 + skip for part in parts):
         loose = next(path for path, part in zip(images, parts, strict=True) if len(part) < 2 + skip)
@@ -132,6 +133,26 @@ def _refuse_half_splits(parts: list[tuple[str, ...]], root: Path) -> None:
         where=str(root),
         fix="put every image below train, val or test and its class, or add labels.csv with the columns path,label",
     )
+
+
+def _refuse_other_spellings(parts: list[tuple[str, ...]], root: Path) -> None:
+    """Refuses splits spelled in other ways: `1_train` beside `2_val`, `tr` beside `te`, `trainA` beside `testA`.
+
+    They would become the classes, or below the classes the patients.
+
+    Raises:
+        CohortError: all folders above or below the classes are like this.
+    """
+    for depth in (0, 1):
+        names = {part[depth] for part in parts if len(part) > depth + 1}
+        splits = {split_like(name) for name in names}
+        if len(splits) < 2 or "" in splits:
+            continue
+        raise CohortError(
+            f"folders are named like splits ({', '.join(sorted(names))}), but in other words",
+            where=str(root),
+            fix="call them train, val and test, or add labels.csv with the columns path,label,split",
+        )
 
 
 def _look_like_patients(images: list[Path], names: list[str]) -> bool:

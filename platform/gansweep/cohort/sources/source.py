@@ -12,7 +12,7 @@ from gansweep.cohort.sources.words import given
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Rejected", "Source", "format_of", "is_split", "normal_split", "subject_in"]
+__all__ = ["Rejected", "Source", "format_of", "is_split", "normal_split", "split_like", "subject_in"]
 
 NIFTIS = (".nii", ".nii.gz")
 DICOMS = (".dcm", ".dicom", ".ima")  # .ima: Siemens scanners
@@ -32,6 +32,10 @@ SPLIT_ALIASES = {
 
 _SPLIT_WORD = re.compile(r"[ _-]*(?:set|split|data|dataset|images|imgs)$")
 """Words that may follow such a name: train_set, TestData."""
+
+_AROUND_SPLIT = re.compile(r"^[\W\d_]+|(?:[\W\d_]+|(?<=[a-z])[AB])+$")
+"""What may be around a name that means a split, but is not taken for one: 1_train, train1, trainA."""
+_SHORT_SPLITS = {"tr": "train", "trn": "train", "va": "val", "vl": "val", "te": "test", "ts": "test", "tst": "test"}
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,13 @@ def normal_split(text: str) -> str:
     """Returns train, val or test for any of their aliases, "" for a missing value, and other words unchanged."""
     word = text.strip().lower()
     return SPLIT_ALIASES.get(_SPLIT_WORD.sub("", word), SPLIT_ALIASES.get(word, given(text)))
+
+
+def split_like(text: str) -> str:
+    """Returns train, val or test if a word probably means it, in an alias or another spelling, or "": 1_train, tr."""
+    word = _AROUND_SPLIT.sub("", text.strip())
+    found = _SHORT_SPLITS.get(word.lower(), normal_split(word))
+    return found if is_split(found) else ""
 
 
 def subject_in(name: str) -> str:
