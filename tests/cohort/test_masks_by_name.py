@@ -116,6 +116,34 @@ def test_volumes_as_nnunet_names_them(tmp_path: Path) -> None:
     assert labels == {"lesion": 10, "no_lesion": 10}
 
 
+@pytest.mark.parametrize("kind", ["_mask.png", "_mask.jpg", "-seg_1.png"])
+def test_masks_without_an_image_among_others_are_left_out(tmp_path: Path, kind: str) -> None:
+    for number in range(12):
+        folder = tmp_path / "source" / CLASSES[number > 5]
+        drawn = np.zeros((20, 20), np.uint8)
+        drawn[4:9, 5 : 8 + number] = 255
+        if number not in (2, 8):
+            write_picture(folder / f"s{number}.png", number)
+        Image.fromarray(drawn).save(folder / f"s{number}{kind}", quality=60)
+    cohort = cohort_of(tmp_path / "source", tmp_path / "out")
+    assert len(cohort.manifest) == 10
+    assert cohort.manifest["has_mask"].all()
+    assert cohort.info.left_out == {"a mask of an organ, or without an image": 2}
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_class_of_images_named_like_masks(tmp_path: Path, others: int) -> None:
+    for number in range(16):
+        name = f"s{number}_mask.png" if number % 2 else f"s{number}.png"
+        write_picture(tmp_path / "source" / CLASSES[number % 2] / name, number)
+    if others:
+        # One of them has a picture of the same name beside it: that one is its mask, the other seven are images.
+        write_picture(tmp_path / "source" / "fahr" / "s1.png", 20)
+    sources, rejected = find_sources(tmp_path / "source")
+    assert (len(sources), rejected) == (16, [])
+    assert sum(source.mask is not None for source in sources) == others
+
+
 def test_splits_below_the_classes(tmp_path: Path) -> None:
     for number in range(12):
         name = ("train", "validation", "Test")[number // 2 % 3]

@@ -11,7 +11,7 @@ from gansweep.cohort.sources.source import NIFTIS, Rejected, Source
 from gansweep.cohort.sources.words import canonical
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
 __all__ = ["is_image_folder", "masks_of", "with_masks", "without_image"]
@@ -45,7 +45,8 @@ def is_image_folder(name: str) -> bool:
 def masks_of(images: Sequence[Path], root: Path) -> tuple[dict[Path, list[Path]], list[Path]]:
     """Distinguishes masks from images by their names.
 
-    A file is a mask only if its image exists, so a class can have the name `mask`.
+    A file is a mask only if its image exists, so a class can have the name `mask`, and its images X_mask. A file
+    without an image is a mask too, if most files of its folder with the same addition to their names have one.
 
     Args:
         images: files below `root`.
@@ -58,6 +59,7 @@ def masks_of(images: Sequence[Path], root: Path) -> tuple[dict[Path, list[Path]]
     outside = _image_keys([path for path in images if not names.in_mask_folder(path)], names)
     found: dict[Path, list[Path]] = defaultdict(list)
     owned: dict[Path, list[bool]] = defaultdict(list)
+    marked: dict[tuple[Path, str], list[tuple[Path, bool]]] = defaultdict(list)
     alone: list[Path] = []
     for path in images:
         owner = next((outside[key] for key in names.owner_keys(path) if key in outside), None)
@@ -69,7 +71,22 @@ def masks_of(images: Sequence[Path], root: Path) -> tuple[dict[Path, list[Path]]
         if names.in_mask_folder(path):
             owned[path.parent].append(owner is not None)
             alone += [] if owner is not None or path in alone[-1:] else [path]
-    return dict(found), [path for path in alone if any(owned[path.parent]) or not names.in_mask_folder(path)]
+        elif owner is not None or organ not in outside:
+            mark = names.mark(path)
+            if mark:
+                marked[path.parent, mark].append((path, owner is not None))
+    left = [path for path in alone if any(owned[path.parent]) or not names.in_mask_folder(path)]
+    return dict(found), left + _orphans(marked.values())
+
+
+def _orphans(groups: Iterable[Sequence[tuple[Path, bool]]]) -> list[Path]:
+    """Returns the files without an image of each group in which most files have one."""
+    found = []
+    for files in groups:
+        orphans = [path for path, has_image in files if not has_image]
+        if len(orphans) < len(files) / 2:
+            found += orphans
+    return found
 
 
 def with_masks(sources: Sequence[Source], masks: Mapping[Path, Sequence[Path]]) -> list[Source]:
@@ -119,6 +136,16 @@ class _Names:
         keys: list[Key] = [(*folders, stem)] if self.in_mask_folder(path) else []
         named = (pattern.fullmatch(stem) for pattern in (_MASK_NAME, _MASK_FIRST, _MASK_LAST))
         return keys + [(*folders, found["image"]) for found in named if found]
+
+    def mark(self, path: Path) -> str:
+        """Returns what the name of a file adds to that of its image, without numbers, or "": `_mask` in X_mask_2."""
+        stem = _stem(path)
+        named = (pattern.fullmatch(stem) for pattern in (_MASK_NAME, _MASK_FIRST, _MASK_LAST))
+        found = next((match for match in named if match), None)
+        if found is None:
+            return ""
+        start, end = found.span("image")
+        return re.sub(r"\d+", "", f"{stem[:start]}*{stem[end:]}")
 
     def organ_key(self, path: Path) -> Key | None:
         """Returns the key of the image whose organ mask a file may be."""
