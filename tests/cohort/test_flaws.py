@@ -106,6 +106,40 @@ def test_the_unit_of_the_voxel_size(tmp_path: Path, unit: str, scale: float) -> 
     assert read_nifti(tmp_path / "v.nii")[0].spacing_mm == pytest.approx((3.0 * scale, 2.0 * scale))
 
 
+@pytest.mark.parametrize(
+    ("size", "unit", "told"),
+    [(1.0, 0, False), (0.3, 0, False), (0.001, 0, True), (1000.0, 0, True), (0.001, 1, False), (30.0, 2, False)],
+)
+def test_an_unknown_unit_of_an_unusual_size_is_told(tmp_path: Path, size: float, unit: int, told: bool) -> None:
+    image = nibabel.Nifti1Image(np.arange(120, dtype=np.float32).reshape(4, 5, 6), np.diag([size, size, size, 1.0]))
+    image.header["xyzt_units"] = unit
+    nibabel.save(image, tmp_path / "v.nii")
+    found = read_nifti(tmp_path / "v.nii")[0]
+    what = "the header names no unit of the voxel size, which is unusual: taken for millimetres"
+    assert [flaw.what for flaw in found.flaws] == ([what] if told else [])
+    assert found.spacing_mm == pytest.approx((size * (1000 if unit == 1 else 1),) * 2)
+
+
+@pytest.mark.parametrize(
+    ("qform", "told"),
+    [
+        (np.diag([2.0, 0.5, 5.0, 1.0]), True),
+        (np.diag([-1.0, -1.0, 1.0, 1.0]), True),
+        (np.diag([1.0, 1.0, 1.02, 1.0]), False),
+        (np.array([[0.98, -0.2, 0, 9], [0.2, 0.98, 0, -4], [0, 0, 1, 7], [0, 0, 0, 1.0]]), False),  # registered
+    ],
+)
+def test_two_affines_that_differ_are_told(tmp_path: Path, qform: np.ndarray, told: bool) -> None:
+    image = nibabel.Nifti1Image(np.arange(120, dtype=np.float32).reshape(4, 5, 6), None)
+    image.set_sform(np.eye(4), 1)
+    image.set_qform(qform, 1)
+    nibabel.save(image, tmp_path / "v.nii")
+    found = read_nifti(tmp_path / "v.nii")[0]
+    what = "qform and sform differ in voxel size or orientation: the sform is used"
+    assert [flaw.what for flaw in found.flaws] == ([what] if told else [])
+    assert found.spacing_mm == (1.0, 1.0)
+
+
 @pytest.mark.parametrize("code", [2 | 0x58, 5, 4 | 0x08])
 def test_codes_of_units_that_the_format_does_not_define(tmp_path: Path, code: int) -> None:
     """An unknown unit of time says nothing about the voxels; an unknown one of space is as good as none."""

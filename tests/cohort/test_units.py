@@ -325,6 +325,31 @@ def test_a_guessed_modality_is_told_and_can_be_set(tmp_path: Path, low: float, g
     assert np.load(images).min() == round((low + 1000) / 2000 * 65535)
 
 
+@pytest.mark.parametrize(
+    ("low", "name", "guess"),
+    [
+        (-1000, "p{}_T1.nii.gz", "MR"),
+        (0, "ct_{}.nii.gz", "CT"),
+        (0, "sub-{}_T1w.nii.gz", ""),
+        (0, "sub-{}_T1.nii", "MR"),
+    ],
+)
+def test_a_modality_in_the_name_is_a_guess_except_in_bids(tmp_path: Path, low: float, name: str, guess: str) -> None:
+    source = volumes(tmp_path / "source", low)
+    for number, path in enumerate(sorted(source.rglob("*.nii.gz"))):
+        image = nibabel.load(path)
+        nibabel.save(image, path.with_name(name.format(number)))
+        path.unlink()
+    guessed = cohort_of(source, tmp_path / "out", slices=1).info
+    assert guessed.modality == (guess or "MR")
+    told = [warning for warning in guessed.warnings if "NIfTI does not record the modality" in warning]
+    assert len(told) == bool(guess)
+    assert all(f"taken for {guess} by the file's name (8 images, values {low} to 29" in warning for warning in told)
+    chosen = cohort_of(source, tmp_path / "out", slices=1, modality="MR").info
+    assert chosen.modality == "MR"
+    assert not any("NIfTI does not" in warning for warning in chosen.warnings)
+
+
 def test_further_volumes_are_told(tmp_path: Path) -> None:
     for number in range(8):
         values = np.random.default_rng(number).normal(100, 20, (16, 16, 4, 5)).astype(np.float32)

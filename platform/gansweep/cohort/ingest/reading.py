@@ -14,6 +14,7 @@ from gansweep.cohort.ingest.duplicates import content_key, thumbnail_code
 from gansweep.cohort.ingest.selection import select_slices
 from gansweep.cohort.ingest.suitability import (
     impossible,
+    is_bids_name,
     modality_in_name,
     remarks,
     surveys_in,
@@ -178,8 +179,7 @@ def _read(source: Source, settings: IngestSettings) -> list[Slice]:
     if source.path.suffix == ".npy":
         raise ScanError("is an array, not an image; save DICOM, NIfTI or PNG (generate --format)", where=source.name)
     if kind == "nifti":
-        modality = (settings.modality or "").upper() or modality_in_name(source.path.name)
-        return read_nifti(source.path, settings.plane, modality, mask)
+        return _read_nifti(source.path, settings, mask)
     slices = _read_image(source.path, settings)
     if mask is None:
         return slices
@@ -188,6 +188,17 @@ def _read(source: Source, settings: IngestSettings) -> list[Slice]:
         image = shape_text(slices[0].pixels.shape[-2:])
         raise ScanError(f"its mask is {shape_text(mask.shape)} pixels, the image {image}", where=source.name)
     return [replace(part, mask=np.asarray(drawn, bool)) for part, drawn in zip(slices, masks, strict=True)]
+
+
+def _read_nifti(path: Path, settings: IngestSettings, mask: Any) -> list[Slice]:
+    """Reads a volume as the modality that the user or its name gives. That of the name is a guess."""
+    wanted = (settings.modality or "").upper()
+    named = "" if wanted else modality_in_name(path.name)
+    slices = read_nifti(path, settings.plane, wanted or named, mask)
+    if not named or is_bids_name(path.name):
+        return slices
+    guess = f"NIfTI does not record the modality: taken for {named} by the file's name"
+    return [replace(part, guess=guess) for part in slices]
 
 
 def _read_masks(source: Source) -> Any:

@@ -8,13 +8,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gansweep.cohort.readers.slices import Slice, shape_text
+from gansweep.cohort.sources.bids import SUFFIXES
 from gansweep.cohort.sources.source import Rejected, Source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-__all__ = ["TOMOGRAPHY", "impossible", "modality_in_name", "remarks", "surveys_in", "two_valued", "useless"]
+__all__ = [
+    "TOMOGRAPHY",
+    "impossible",
+    "is_bids_name",
+    "modality_in_name",
+    "remarks",
+    "surveys_in",
+    "two_valued",
+    "useless",
+]
 
 TOMOGRAPHY = {"CT", "MR"}
 PARALLEL = 0.7  # cosine of the maximum angle between slices of one plane; a gantry tilts less
@@ -88,6 +98,11 @@ def impossible(part: Slice) -> str:
         return ""
     high = float(part.pixels.max())
     return f"values from {low:g} to {high:g}, which are no Hounsfield units (--assume-hu takes them as they are)"
+
+
+def is_bids_name(name: str) -> bool:
+    """Returns whether a name is one of BIDS, which defines what its suffix means: `sub-01_ses-2_T1w.nii.gz`."""
+    return re.fullmatch(rf"sub-[0-9A-Za-z]+(_[^.]+)?_({'|'.join(SUFFIXES)})\.nii(\.gz)?", name) is not None
 
 
 def modality_in_name(name: str) -> str:

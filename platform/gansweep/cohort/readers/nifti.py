@@ -21,6 +21,9 @@ SPACE_UNIT = 0x07
 """Bits of `xyzt_units` that hold the unit of the voxel size (nifti1.h, XYZT_TO_SPACE)."""
 MILLIMETRES = {1: 1000.0, 2: 1.0, 3: 0.001}
 """Millimetres of each unit: metres, millimetres, micrometres. 0 is unknown, and taken for millimetres."""
+USUAL_MM = (0.02, 20.0)
+"""Voxel sizes of scanners. Many tools write no unit, which is told only if the size is another, as metres would be."""
+SIZE_TOLERANCE = 0.05  # relative difference of voxel sizes that is reported
 MAX_HEADER = 2**24  # bytes before the first voxel, extensions included
 AIR_HU = -500  # air is -1000 HU; no other tissue is below this
 # The axis of a canonical volume [X, Y, Z] that each plane is perpendicular to.
@@ -120,6 +123,7 @@ def _load(path: Path) -> _Volume:
         stored = image.get_data_dtype()
         offset = float(image.header["vox_offset"]) if "vox_offset" in image.header else 0.0
         sized = _has_size(image, path)
+        forms_differ = _forms_differ(image)
     except Exception as error:  # nibabel, gzip and zlib raise many kinds of errors for a broken file
         raise ScanError(f"not a readable NIfTI file ({reason_of(error, path)})", where=path.name) from None
     remark = ""
@@ -146,6 +150,10 @@ def _load(path: Path) -> _Volume:
     zooms = _voxel_size(image) if sized else None
     if zooms is None:
         flaws.append(Flaw("the voxel size is not three positive numbers: voxels are taken for cubes"))
+    elif not _unit_of(image) and not all(USUAL_MM[0] <= side <= USUAL_MM[1] for side in zooms):
+        flaws.append(Flaw("the header names no unit of the voxel size, which is unusual: taken for millimetres"))
+    if forms_differ:
+        flaws.append(Flaw("qform and sform differ in voxel size or orientation: the sform is used"))
     depth = f"{8 * stored.itemsize}-bit" if stored.kind in "iu" else "float"
     return _Volume(volume, zooms, depth, remark, tuple(flaws))
 
@@ -187,6 +195,32 @@ def _has_size(image: Any, path: Path) -> bool:
     return all(0 < float(side) < np.inf for side in stored)
 
 
+def _forms_differ(image: Any) -> bool:
+    """Returns whether the two affines of a header give other voxel sizes or another canonical orientation.
+
+    A registration writes a rotated or shifted sform, which changes neither.
+    """
+    from nibabel import affines, orientations
+
+    header = image.header
+    if "qform_code" not in header or not (int(header["qform_code"]) > 0 and int(header["sform_code"]) > 0):
+        return False
+    qform = header.get_qform()
+    sform = header.get_sform()
+    if not all(np.isfinite(form).all() and np.linalg.matrix_rank(form[:3, :3]) == 3 for form in (qform, sform)):
+        return False
+    equal_sizes = np.allclose(affines.voxel_sizes(qform), affines.voxel_sizes(sform), rtol=SIZE_TOLERANCE)
+    equal_axes = np.array_equal(orientations.io_orientation(qform), orientations.io_orientation(sform))
+    return not (equal_sizes and equal_axes)
+
+
+def _unit_of(image: Any) -> float | None:
+    """Returns the unit of the voxel size in millimetres, or None if the header names none."""
+    # nibabel raises a KeyError for codes that the format does not define, even for the unit of time, which is not used.
+    code = int(image.header["xyzt_units"]) & SPACE_UNIT if "xyzt_units" in image.header else 0
+    return MILLIMETRES.get(code)
+
+
 def _voxel_size(image: Any) -> tuple[float, float, float] | None:
     """Returns millimetres along the axes of an image, from its affine; None if it has no valid size."""
     from nibabel import affines
@@ -194,9 +228,7 @@ def _voxel_size(image: Any) -> tuple[float, float, float] | None:
     sizes = [float(side) for side in affines.voxel_sizes(image.affine)]
     if len(sizes) != 3 or not all(0 < side < np.inf for side in sizes):
         return None
-    # nibabel raises a KeyError for codes that the format does not define, even for the unit of time, which is not used.
-    code = int(image.header["xyzt_units"]) & SPACE_UNIT if "xyzt_units" in image.header else 0
-    scale = MILLIMETRES.get(code, 1.0)
+    scale = _unit_of(image) or 1.0
     return sizes[0] * scale, sizes[1] * scale, sizes[2] * scale
 
 

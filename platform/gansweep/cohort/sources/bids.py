@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from gansweep.cohort.sources.relabelling import Relabelling
 
-__all__ = ["find_bids", "is_bids"]
+__all__ = ["SUFFIXES", "find_bids", "is_bids"]
 
 # Common names of the diagnosis in public datasets, the most specific first.
 LABEL_COLUMNS = ("label", "diagnosis", "group", "dx", "diagnostic_group", "disease", "condition", "status")
@@ -81,7 +81,9 @@ def find_bids(
         sources.append(Source(image, name, labels.get(subject, ""), subject, mask=mask))
     if not sources and not rejected:
         raise CohortError("no images", where=str(root), fix="expected sub-*/anat/*_T1w.nii.gz or another suffix")
-    used = {item.path for item in [*sources, *rejected]} | {source.mask for source in sources}
+    used = {item.path for item in rejected}
+    for source in sources:
+        used |= {source.path, source.mask}
     rejected += _unused(root, [path for path in files if path not in used])
     rejected += [item for item in others if _is_told(root, item)]
     subjects = {path.name for path in root.glob("sub-*") if path.is_dir()} | {name for name in labels if given(name)}
