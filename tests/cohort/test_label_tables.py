@@ -163,6 +163,37 @@ def test_encodings_and_separators(root: Path, encoding: str, mark: str) -> None:
     assert ([source.label for source in sources], rejected) == (list(CLASSES) * 6, [])
 
 
+@pytest.mark.parametrize("first", ['"sep=;"', "SEP=;", '"sep=;";;', "     \n      \nsep=;"])
+def test_the_line_that_names_the_separator(root: Path, first: str) -> None:
+    write(root, first, ["path;label;note", *(row.replace(",", ";") for row in rows("a"))])
+    sources, rejected = find_sources(root)
+    assert ([source.label for source in sources], rejected) == (list(CLASSES) * 6, [])
+
+
+def test_numbers_that_excel_keeps_as_text(root: Path) -> None:
+    patients = [("7", "'007", '="07"')[n // 2] if n < 6 else f"'P{n}" for n in range(12)]
+    write(root, "path,label,patient_id", [f'{n}.png,="{n // 6}",{patients[n]}' for n in range(12)])
+    sources, _ = find_sources(root)
+    assert [source.label for source in sources] == ["0"] * 6 + ["1"] * 6
+    assert [source.patient for source in sources] == [
+        "7",
+        "7",
+        "007",
+        "007",
+        "07",
+        "07",
+        *(f"P{n}" for n in range(6, 12)),
+    ]
+
+
+def test_a_patient_whose_zeros_excel_keeps_is_told(root: Path) -> None:
+    numbers = [f"{n // 2}" if n % 2 else f'="00{n // 2}"' for n in range(12)]
+    write(root, "path,label,patient_id", [f"{n}.png,{CLASSES[n // 2 % 2]},{numbers[n]}" for n in range(12)])
+    cohort = cohort_of(root, root.parent / "out")
+    assert cohort.manifest["patient"].nunique() == 6
+    assert any(line.startswith("6 patients have identifiers that differ only in") for line in cohort.info.warnings)
+
+
 def test_the_labels_file_in_another_case(root: Path) -> None:
     write(root, "path,label", [row.rpartition(",")[0] for row in rows("")])
     (root / "labels.csv").rename(root / "Labels.CSV")

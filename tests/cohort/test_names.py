@@ -29,7 +29,9 @@ def write_labels(root: Path, labels: list[str], **columns: list[Any]) -> None:
     pd.DataFrame({"path": names, "label": labels, **columns}).to_csv(root / "labels.csv", index=False)
 
 
-@pytest.mark.parametrize("word", ["nan", "NaN", "n/a", "N/A", "None", "null", "#N/A", "", " ", "NA"])
+@pytest.mark.parametrize(
+    "word", ["nan", "NaN", "n/a", "N/A", "None", "null", "#N/A", "", " ", "NA", "#N/A N/A", "-nan", "(null)", "n/a."]
+)
 def test_missing_words(tmp_path: Path, word: str) -> None:
     assert given(word) == ""
     write_labels(tmp_path, [*CLASSES * 4, word])
@@ -120,13 +122,22 @@ def test_look_alikes_are_told_and_a_map_joins_them(tmp_path: Path) -> None:
         (["Gone=here"], "no image is labelled 'Gone'; labels: control, fahr"),
         (["Fahr"], "'Fahr' is neither OLD=NEW nor a file"),
         (["fahr="], "'fahr' has no new label"),
+        (["fahr=nan"], "'fahr' is mapped to 'nan', which stands for a missing value; choose another label"),
+        ({"fahr": "N/A"}, "'fahr' is mapped to 'N/A', which stands for a missing value"),
         (["fahr=a", "fahr=b"], "'fahr' is mapped to both 'a' and 'b'"),
     ],
 )
-def test_maps_that_do_nothing_or_contradict(tmp_path: Path, items: list[str], said: str) -> None:
+def test_maps_that_do_nothing_or_contradict(tmp_path: Path, items: Any, said: str) -> None:
     write_labels(tmp_path, [*CLASSES * 4])
     with pytest.raises(CohortError, match=said):
         cohort_of(tmp_path, tmp_path / "out", map=items)
+
+
+def test_a_folder_may_be_called_none(tmp_path: Path) -> None:
+    for number in range(8):
+        write_picture(tmp_path / "source" / ("none", "fahr", "None", "fahr")[number % 4] / f"{number}.png", number)
+    cohort = cohort_of(tmp_path / "source", tmp_path / "out", map={"None": "none"})
+    assert cohort.manifest["label"].value_counts().to_dict() == {"none": 4, "fahr": 4}
 
 
 def test_labels_in_two_unicode_forms_are_one(tmp_path: Path) -> None:

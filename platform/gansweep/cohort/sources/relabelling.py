@@ -59,6 +59,7 @@ class Relabelling:
     def __init__(self, mapping: Mapping[str, str] | None = None) -> None:
         self._mapping = dict(mapping or {})
         self._seen: set[str] = set()
+        self._folders: set[str] = set()
 
     def __call__(self, label: str) -> str:
         """Returns the label to use; "" if there is none.
@@ -76,14 +77,23 @@ class Relabelling:
         """
         name = label_form(name)
         self._seen.add(name)
+        self._folders.add(name)
         return self._mapping.get(name, name)
 
     def check(self) -> None:
-        """Checks that every label of the map occurred.
+        """Checks that every label of the map occurred, and that no new one stands for a missing value.
+
+        A folder may have such a name, because somebody created it.
 
         Raises:
-            CohortError: a label did not occur.
+            CohortError: a label did not occur, or is mapped to a missing value.
         """
+        for old, new in self._mapping.items():
+            if not given(new) and new not in self._folders:
+                fix = "choose another label; --classes leaves classes out"
+                raise CohortError(
+                    f"{old!r} is mapped to {new!r}, which stands for a missing value", where="--map", fix=fix
+                )
         unused = sorted(set(self._mapping) - self._seen)
         if unused:
             there = ", ".join(sorted(self._seen - {""})) or "none"

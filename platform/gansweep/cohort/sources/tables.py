@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["Table", "column_name", "read_table", "require_column"]
+
+_SEPARATOR = re.compile(r'"?sep=([^"\r\n]?)', re.IGNORECASE)  # Excel puts the line in quotes when it saves it again
+_AS_TEXT = re.compile(r"""="(?P<formula>[^"]*)"|'(?P<typed>[\w.-]*\d)""")
 
 
 @dataclass(frozen=True)
@@ -52,8 +56,11 @@ def read_table(table: Path, delimiters: str = ",;\t|") -> Table:
         lines = io.StringIO(text, newline="").readlines()
         delimiter = ""
         # Empty lines may precede the names, and Excel's own line names the delimiter.
-        while lines and (not lines[0].strip() or lines[0].lower().startswith("sep=")):
-            delimiter = lines[0].rstrip("\r\n")[4:5] or delimiter
+        while lines:
+            own = _SEPARATOR.match(lines[0])
+            if lines[0].strip() and not own:
+                break
+            delimiter = own[1] if own else delimiter
             lines = lines[1:]
             skipped += 1
         delimiter = delimiter or _delimiter(lines, delimiters)
@@ -127,8 +134,13 @@ def _decoded(data: bytes) -> str:
 
 
 def _stripped(value: str | None) -> str:
-    """Returns a cell without surrounding spaces, byte order marks and zero-width spaces."""
-    return (value or "").strip().strip("\ufeff\u200b").strip()
+    """Returns a cell without surrounding spaces, byte order marks and zero-width spaces.
+
+    `="007"` and `'007` make Excel keep the zeros of a number. The cell is then 007.
+    """
+    cell = (value or "").strip().strip("\ufeff\u200b").strip()
+    as_text = _AS_TEXT.fullmatch(cell)
+    return (as_text["formula"] or as_text["typed"] or "").strip() if as_text else cell
 
 
 def column_name(text: str | None) -> str:

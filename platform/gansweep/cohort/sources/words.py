@@ -17,7 +17,9 @@ _MISSING = {
     *("", "nan", "n/a", "na", "n.a.", "n.a", "n. a.", "none", "null", "nil", "nat", "<na>", "?", "??", "???"),
     *("-", "--", "---", "\N{EN DASH}", "\N{EM DASH}", ".", "..", "...", "\N{HORIZONTAL ELLIPSIS}"),
     *("missing", "not available", "not applicable", "undefined", "empty"),
-    *("#n/a", "#na", "#value!", "#ref!", "#name?", "#div/0!", "#num!", "#null!"),
+    *("#n/a", "#na", "#n/a n/a", "#value!", "#ref!", "#name?", "#div/0!", "#num!", "#null!"),
+    *("-nan", "+nan", "nan(ind)", "-nan(ind)", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan"),
+    *("n/a.", "(null)", "(none)", "(nan)", "(na)", "(n/a)", "(missing)", "(empty)", "(blank)", "[null]"),
 }
 # Labels that may stand for a missing value, or be a class: ISIC has a class UNK, CheXpert uses -1 for "uncertain".
 _DOUBTFUL = {
