@@ -361,13 +361,25 @@ def test_further_volumes_are_told(tmp_path: Path) -> None:
     assert len(cohort.manifest) == 8
 
 
+def test_narrow_slices_of_a_volume_are_kept(tmp_path: Path) -> None:
+    for number in range(8):
+        values = np.random.default_rng(number).normal(100, 20, (16, 16, 3)).astype(np.float32)
+        folder = tmp_path / "source" / CLASSES[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        nibabel.save(nibabel.Nifti1Image(values, np.diag([1.0, 1.0, 5.0, 1.0])), folder / f"{number}.nii")
+    cohort = cohort_of(tmp_path / "source", tmp_path / "out", plane="coronal", slices=1)
+    assert (len(cohort.manifest), cohort.info.left_out) == (8, {})
+
+
 def test_blank_and_tiny_pictures_are_left_out_and_told(tmp_path: Path) -> None:
     for number in range(8):
         write_picture(tmp_path / "source" / CLASSES[number % 2] / f"{number}.png", number)
     Image.new("L", (20, 20), 7).save(tmp_path / "source" / "fahr" / "blank.png")
     Image.fromarray(RAMP[:5, :5].astype(np.uint8)).save(tmp_path / "source" / "fahr" / "small.png")
+    strip = np.random.default_rng(9).integers(0, 256, (2, 64)).astype(np.uint8)
+    Image.fromarray(strip).save(tmp_path / "source" / "fahr" / "strip.png")
     cohort = cohort_of(tmp_path / "source", tmp_path / "out")
-    assert cohort.info.left_out == {"blank: all pixels are equal": 1, "only 5x5 pixels": 1}
+    assert cohort.info.left_out == {"blank: all pixels are equal": 1, "only 5x5 pixels": 1, "only 2x64 pixels": 1}
     assert len(cohort_of(tmp_path / "source", tmp_path / "out", keep_blank=True).manifest) == 9
     enlarged = ingest(tmp_path / "source", tmp_path / "out", IngestSettings(size=32)).info.warnings
     assert "8 of 8 images are smaller than 32 pixels and were enlarged" in enlarged

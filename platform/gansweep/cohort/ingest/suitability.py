@@ -30,6 +30,7 @@ TOMOGRAPHY = {"CT", "MR"}
 PARALLEL = 0.7  # cosine of the maximum angle between slices of one plane; a gantry tilts less
 MOST = 0.8  # minimum fraction of parallel slices; a series with fewer is a survey
 SMALLEST = 8  # pixels; the minimum size of a cohort
+NARROWEST = 4  # pixels; a coronal slice of a small volume may be as narrow
 DENSEST_HU = 3071.0  # the brightest value of most scanners; an image without any darker one is not in Hounsfield units
 _SEQUENCES = "t1 t2 t1w t2w t1c t1ce t1gd t2star flair pd pdw dwi adc swi mr mri mprage"
 MR_WORDS = frozenset(_SEQUENCES.split())
@@ -75,7 +76,10 @@ def surveys_in(found: Sequence[tuple[Source, Slice]]) -> list[Rejected]:
 
 def useless(part: Slice, *, keep_blank: bool) -> str:
     """Returns why an image is not worth training on, or ""."""
-    if max(part.pixels.shape[-2:]) < SMALLEST:
+    gaps = part.spacing_mm or (1.0, 1.0)
+    # In square pixels, because thick slices of a volume give coronal pictures of few rows, which are then stretched.
+    sides = [side * gap / min(gaps) for side, gap in zip(part.pixels.shape[-2:], gaps, strict=True)]
+    if max(part.pixels.shape[-2:]) < SMALLEST or min(sides) < NARROWEST:
         return f"only {shape_text(part.pixels.shape[-2:])} pixels"
     blank = float(part.pixels.min()) == float(part.pixels.max())
     return "blank: all pixels are equal" if blank and not keep_blank else ""
