@@ -314,7 +314,14 @@ def test_folders_of_splits_in_other_words(tmp_path: Path, names: tuple[str, str,
 
 @pytest.mark.parametrize("below", [False, True])
 @pytest.mark.parametrize(
-    "names", [("1_train", "2_val", "3_test"), ("tr", "va", "te"), ("train1", "test1"), ("trainA", "testA")]
+    "names",
+    [
+        ("1_train", "2_val", "3_test"),
+        ("tr", "va", "te"),
+        ("train1", "test1"),
+        ("trainA", "testA"),
+        ("Trainingsset", "Validierung", "Test"),
+    ],
 )
 def test_folders_of_splits_in_unknown_words_are_refused(tmp_path: Path, names: tuple[str, ...], below: bool) -> None:
     """Otherwise they would be the classes, or the patients of a class."""

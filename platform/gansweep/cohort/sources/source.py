@@ -33,9 +33,12 @@ SPLIT_ALIASES = {
 _SPLIT_WORD = re.compile(r"[ _-]*(?:set|split|data|dataset|images|imgs)$")
 """Words that may follow such a name: train_set, TestData."""
 
-_AROUND_SPLIT = re.compile(r"^[\W\d_]+|(?:[\W\d_]+|(?<=[a-z])[AB])+$")
-"""What may be around a name that means a split, but is not taken for one: 1_train, train1, trainA."""
-_SHORT_SPLITS = {"tr": "train", "trn": "train", "va": "val", "vl": "val", "te": "test", "ts": "test", "tst": "test"}
+_SPLIT_LIKE = {
+    "train": re.compile(r"[\W\d_]*(tr|trn|train.*)[\W\d_]*"),
+    "val": re.compile(r"[\W\d_]*(va|vl|vali.*|eval.*|val([\W\d_].*)?|dev([\W\d_].*)?)[\W\d_]*"),
+    "test": re.compile(r"[\W\d_]*(te|ts|tst|test.*|holdout)[\W\d_]*"),
+}
+"""Names that probably mean a split, but are not taken for one: 1_train, trainA, tr, Validierung."""
 
 
 @dataclass(frozen=True)
@@ -128,9 +131,8 @@ def normal_split(text: str) -> str:
 
 def split_like(text: str) -> str:
     """Returns train, val or test if a word probably means it, in an alias or another spelling, or "": 1_train, tr."""
-    word = _AROUND_SPLIT.sub("", text.strip())
-    found = _SHORT_SPLITS.get(word.lower(), normal_split(word))
-    return found if is_split(found) else ""
+    word = text.strip().lower()
+    return next((split for split, pattern in _SPLIT_LIKE.items() if pattern.fullmatch(word)), "")
 
 
 def subject_in(name: str) -> str:
