@@ -156,15 +156,24 @@ def test_a_seed_beside_a_complete_split_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("there", "said"), [(("val", "test"), "only val and test, and no train images"), (("test",), "only test, and no")]
 )
-def test_a_split_without_train_is_refused(tmp_path: Path, there: tuple[str, ...], said: str) -> None:
+def test_a_split_without_train_is_refused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, there: tuple[str, ...], said: str
+) -> None:
     source = given(tmp_path / "source", {split: {"a": 6, "b": 6} for split in there})
     if there == ("test",):
         # A single folder is a class by its name; a column is not.
         paths = sorted(source.rglob("*.png"))
         rows = [f"{path.relative_to(source)},{path.parent.name},test" for path in paths]
         (source / "labels.csv").write_text("\n".join(["path,label,split", *rows]))
-    with pytest.raises(CohortError, match=said):
+    with caplog.at_level(logging.INFO, "gansweep"), pytest.raises(CohortError, match=said):
         ingest(source, tmp_path / "out", SMALL)
+    assert caplog.records[-1].getMessage().split() == [
+        "b",
+        "-",
+        *(["6", "(6)"] if "val" in there else ["-"]),
+        "6",
+        "(6)",
+    ]
 
 
 @pytest.mark.usefixtures("not_decoded")

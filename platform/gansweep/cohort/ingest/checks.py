@@ -80,10 +80,14 @@ def check_classes(labels: Sequence[str], splits: Sequence[str]) -> None:
         splits: split of each image `[N]`.
 
     Raises:
-        CohortError: a class has no images in train, or in val although other classes have.
+        CohortError: there are no images in train, or a class has none in train or in val, although other classes have.
     """
     counts = patients_by_class(labels, splits, [""] * len(labels))
-    filled = [split for split in ("train", "val") if split == "train" or split in splits]
+    if "train" not in splits:
+        there = " and ".join(split for split in SPLITS if split in splits)
+        fix = "correct the split, or make a new one with --resplit"
+        raise CohortError(f"the split has only {there}, and no train images", fix=fix)
+    filled = [split for split in ("train", "val") if split in splits]
     for label, parts in counts.items():
         missing = [split for split in filled if not parts[split]]
         if not missing:

@@ -112,8 +112,7 @@ def check_given(given: Sequence[str], patients: Sequence[str]) -> None:
         patients: salted patient hashes `[N]`.
 
     Raises:
-        CohortError: a split is empty or unknown, no image is in train, or a patient is in two splits (the message shows
-            the patient's hash).
+        CohortError: a split is empty or unknown, or a patient is in two splits (the message shows the patient's hash).
     """
     fix = "correct the column, or let ingest make a new split with --resplit"
     unknown = sorted({split for split in given if split and split not in SPLITS})
@@ -122,9 +121,6 @@ def check_given(given: Sequence[str], patients: Sequence[str]) -> None:
     empty = sum(not split for split in given)
     if empty:
         raise CohortError(f"the split is empty for {empty} of {len(given)} images", fix=fix)
-    if "train" not in given:
-        there = " and ".join(split for split in SPLITS if split in given)
-        raise CohortError(f"the split has only {there}, and no train images", fix=fix)
     seen: dict[str, set[str]] = defaultdict(set)
     for patient, split in zip(patients, given, strict=True):
         seen[patient].add(split)
