@@ -86,7 +86,7 @@ def test_a_class_with_one_training_image_is_told(tmp_path: Path) -> None:
     held_out = {"control": 6, "fahr": 6}
     parts = {"train": {"control": 20, "fahr": 1}, "val": held_out, "test": held_out}
     warnings = ingest(given(tmp_path / "source", parts), tmp_path / "out", SMALL).info.warnings
-    assert "few training patients, so little can be learned: fahr: 1" in warnings
+    assert "few patients in train, so little can be learned: fahr: 1" in warnings
 
 
 def test_another_class_without_test_patients(tmp_path: Path) -> None:
@@ -104,11 +104,11 @@ def test_few_patients_of_a_class_are_told() -> None:
     counts = patients_by_class(labels, ["train", "val", "val", "test"] * 4, [str(number) for number in range(16)])
     assert class_warnings(counts, "b") == [
         "few patients, so scores are coarse: a: 4 in val, 2 in test; b: 4 in val, 2 in test",
-        "few training patients, so little can be learned: a: 2; b: 2",
+        "few patients in train, so little can be learned: a: 2; b: 2",
     ]
     counts = {label: {split: {"p"} for split in ("train", "val", "test")} for label in "abcdefg"}
     assert class_warnings(counts, "b")[1] == (
-        "few training patients, so little can be learned: a: 1; b: 1; c: 1; d: 1; e: 1; and 2 more classes"
+        "few patients in train, so little can be learned: a: 1; b: 1; c: 1; d: 1; e: 1; and 2 more classes"
     )
     assert class_table(["a"], ["train"], ["p"]) == ["class  train  val  test", "a      1 (1)    -     -"]
 

@@ -126,7 +126,7 @@ def class_warnings(counts: Counts, positive: str) -> list[str]:
             warnings.append(f"few patients, so scores are coarse: {_first_few(few, '; ')}")
         taught = [f"{label}: {len(parts['train'])}" for label, parts in counts.items() if len(parts["train"]) < FEW]
         if taught:
-            warnings.append(f"few training patients, so little can be learned: {_first_few(taught, '; ')}")
+            warnings.append(f"few patients in train, so little can be learned: {_first_few(taught, '; ')}")
     return warnings
 
 
