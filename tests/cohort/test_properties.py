@@ -111,7 +111,8 @@ def expected_of(facts: dict[str, Any]) -> np.ndarray | None:
     frames = []
     for number, frame in enumerate(values):
         if facts["photometric"] == "MONOCHROME1":
-            frame = 1 - frame if picture else frame.max() + frame.min() - frame
+            ends = -1 if facts["signed"] else 2 ** facts["bits"] - 1
+            frame = 1 - frame if picture else ends - frame
         if padding is not None:
             frame = np.where(padding[number], frame[~padding[number]].min(), frame)
         frames.append(frame)

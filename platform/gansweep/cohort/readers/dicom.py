@@ -26,8 +26,9 @@ def read_dicom(path: Path, *, derived: bool = False, assume_hu: bool = False) ->
     """Reads the slices of one DICOM file.
 
     Padding pixels become air (CT) or the smallest value. MONOCHROME1 images without calibrated units are inverted, so
-    that larger is brighter. Hounsfield units mean the same in either photometric interpretation. In an enhanced
-    multi-frame object, a frame's functional group takes precedence over the attributes of the file.
+    that larger is brighter, all frames by the same constant. Hounsfield units mean the same in either photometric
+    interpretation. In an enhanced multi-frame object, a frame's functional group takes precedence over the attributes
+    of the file.
 
     Args:
         path: a DICOM file, with any or no suffix.
@@ -73,7 +74,7 @@ def _slice(dataset: Dataset, stored: Any, number: int, path: Path, assume_hu: bo
             pixels = 1 - pixels if inverted else pixels
         else:
             pixels = _rescaled(dataset, stored, number, modality, path, assume_hu)[None]
-            pixels = pixels.max() + pixels.min() - pixels if inverted else pixels
+            pixels = _ends(stored, bits) - pixels if inverted else pixels
 
     if padding is not None:
         fill = AIR_HU if modality == "CT" else float(pixels[~padding].min())
@@ -96,6 +97,18 @@ def _slice(dataset: Dataset, stored: Any, number: int, path: Path, assume_hu: bo
         normal=_normal(dataset, number),
         flaws=flaws,
     )
+
+
+def _ends(stored: Any, bits: int) -> float:
+    """Returns the sum of the smallest and the largest value that `bits` can store.
+
+    Values are inverted with this constant and not with a frame's own extremes. One series has one window, so all its
+    frames need the same map.
+    """
+    # More than 16 bits would leave float32 no precision for the values themselves.
+    if stored.dtype.kind == "f" or bits > 16:
+        return 0.0
+    return -1.0 if stored.dtype.kind == "i" else float(2**bits - 1)
 
 
 def _rescaled(dataset: Dataset, stored: Any, number: int, modality: str, path: Path, assume_hu: bool) -> Array:
