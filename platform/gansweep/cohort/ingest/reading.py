@@ -140,10 +140,9 @@ def _pictures(
             yield Rejected.of(source, reason.what if isinstance(reason, CohortError) else str(reason.strerror))
 
     yield from remarks(found)
-    surveys = surveys_in(found)
+    surveys, outside = surveys_in(found)
     yield from surveys
-    outside = {item.path for item in surveys}
-    found = [(source, part) for source, part in found if source.path not in outside]
+    found = [pair for index, pair in enumerate(found) if index not in outside]
     if settings.modality:
         wanted = settings.modality.upper()
         others = {source.path: source for source, part in found if part.modality.upper() != wanted}

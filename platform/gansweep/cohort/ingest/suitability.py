@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +14,6 @@ from gansweep.cohort.sources.source import Rejected, Source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 __all__ = [
     "TOMOGRAPHY",
@@ -43,35 +43,44 @@ def remarks(found: Sequence[tuple[Source, Slice]]) -> list[Rejected]:
     return [Rejected.of(source, part.remark, bad=False) for source, part in found if part.remark]
 
 
-def surveys_in(found: Sequence[tuple[Source, Slice]]) -> list[Rejected]:
-    """Returns the files of a series whose orientation differs from that of most files, or all if there is no majority.
+def surveys_in(found: Sequence[tuple[Source, Slice]]) -> tuple[list[Rejected], set[int]]:
+    """Finds the slices of a series whose orientation differs from that of most, or all if there is no majority.
 
     A survey of three planes is acquired as one series to plan others. In a series of slices, the planes are parallel
     except for the tilt of the gantry.
+
+    Returns:
+        (a record of each file with such slices, the indices of these slices in `found`).
     """
-    placed = []
-    for source, part in found:
-        if part.normal is not None and part.modality in TOMOGRAPHY:
-            placed.append((source, part.normal))
-    if len(placed) < 2:
-        return []
-    planes: list[list[tuple[Source, Normal]]] = []
-    for source, normal in placed:
-        parallel = [plane for plane in planes if abs(float(np.dot(plane[0][1], normal))) > PARALLEL]
+    planes: list[tuple[Normal, list[int]]] = []
+    for index, (_, part) in enumerate(found):
+        if part.normal is None or part.modality not in TOMOGRAPHY:
+            continue
+        parallel = [plane for plane in planes if abs(float(np.dot(plane[0], part.normal))) > PARALLEL]
         if parallel:
-            parallel[0].append((source, normal))
+            parallel[0][1].append(index)
         else:
-            planes.append([(source, normal)])
-    if len(planes) == 1:
-        return []
-    largest = max(planes, key=len)
-    survey = len(largest) < MOST * len(placed)
+            planes.append((part.normal, [index]))
+    if len(planes) < 2:
+        return [], set()
+    members = [indices for _, indices in planes]
+    largest = max(members, key=len)
+    survey = len(largest) < MOST * sum(map(len, members))
+    outside = {index for indices in members for index in indices if survey or indices is not largest}
     reason = "a survey: its series has several orientations" if survey else "another orientation than its series"
-    others: dict[Path, Source] = {}
-    for plane in planes:
-        if survey or plane is not largest:
-            others |= {source.path: source for source, _ in plane}
-    return [Rejected.of(source, reason, bad=False) for source in others.values()]
+    return _partly_rejected(found, outside, reason), outside
+
+
+def _partly_rejected(found: Sequence[tuple[Source, Slice]], outside: set[int], reason: str) -> list[Rejected]:
+    """Returns a record of each file with slices in `outside`. If others of its slices are used, it says how many."""
+    slices = Counter(source.path for source, _ in found)
+    left_out = Counter(found[index][0].path for index in outside)
+    sources = {source.path: source for source, _ in found}
+    records = []
+    for path, count in left_out.items():
+        part = f" ({count} of {slices[path]} frames)" if count < slices[path] else ""
+        records.append(Rejected.of(sources[path], reason + part, bad=False))
+    return records
 
 
 def useless(part: Slice, *, keep_blank: bool) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gansweep.cohort.readers.dicom_header import header_of, open_dicom
-from gansweep.cohort.readers.dicom_kind import check_kind, modality_of, values_of
+from gansweep.cohort.readers.dicom_kind import check_kind, frame_reason, modality_of, values_of
 from gansweep.cohort.readers.quiet import quiet
 from gansweep.cohort.readers.slices import Array, Flaw, ScanError, Slice, UnneededError, reason_of
 from gansweep.cohort.readers.stored_values import bits_stored, decode, padding_of
@@ -37,7 +39,8 @@ def read_dicom(path: Path, *, derived: bool = False, assume_hu: bool = False) ->
             intercept 0.
 
     Returns:
-        One slice per frame: Hounsfield units for CT, scanner units for MR, values in [0, 1] for screenshots.
+        One slice per frame, except for frames that are localizers or derived, which the remark of the first slice
+        mentions: Hounsfield units for CT, scanner units for MR, values in [0, 1] for screenshots.
 
     Raises:
         ScanError: the file is not DICOM, truncated, too large or undecodable, has burned-in text, or is CT with unknown
@@ -49,11 +52,26 @@ def read_dicom(path: Path, *, derived: bool = False, assume_hu: bool = False) ->
         with quiet():
             check_kind(dataset, path, derived=derived)
             frames = decode(dataset, path)
-            return [_slice(dataset, frame, number, path, assume_hu) for number, frame in enumerate(frames)]
+            reasons = [frame_reason(dataset, number, derived=derived) for number in range(len(frames))]
+            if all(reasons):
+                raise UnneededError(reasons[0], where=path.name)
+            slices = [
+                _slice(dataset, frame, number, path, assume_hu)
+                for number, (frame, reason) in enumerate(zip(frames, reasons, strict=True))
+                if not reason
+            ]
+            # A remark is about the whole file, so only the first slice has it.
+            return [replace(slices[0], remark=_remark(reasons)), *slices[1:]]
     except (ScanError, UnneededError):
         raise
     except Exception as error:  # pydicom parses an attribute on first access, and a broken one raises any error
         raise ScanError(f"an attribute cannot be read ({reason_of(error, path)})", where=path.name) from None
+
+
+def _remark(reasons: list[str]) -> str:
+    """Returns what was left out, given the reason for each frame, "" for those that are used."""
+    counts = Counter(reason for reason in reasons if reason)
+    return "; ".join(f"{reason} ({count} of {len(reasons)} frames)" for reason, count in counts.items())
 
 
 def _slice(dataset: Dataset, stored: Any, number: int, path: Path, assume_hu: bool) -> Slice:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from pydicom import Dataset
 
-__all__ = ["check_kind", "image_type", "is_secondary_capture", "modality_of", "sop_class", "values_of"]
+__all__ = ["check_kind", "frame_reason", "image_type", "is_secondary_capture", "modality_of", "sop_class", "values_of"]
 
 # Modalities of objects that are not images of a patient: segmentations, radiotherapy, presentation states, reports.
 NO_ANATOMY = {"SEG", "RTDOSE", "RTSTRUCT", "RTPLAN", "PR", "KO", "SR", "REG", "AU", "DOC"}
@@ -22,14 +22,20 @@ SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _SCREEN = re.compile(r"SCREEN ?SAVE|SCREEN ?SHOT|SCREEN|DOSE.*|PROTOCOL|REPORT|POSDISP|NORMALIZED SCREEN")
 _REFORMAT = re.compile(
     r"REFORMATTED|(CT_SOM\w* )?(MPR|MPR ?THICK|MPR ?RANGE)|CSA (MPR|MIP|RESAMPLED|3D \w+)|CPR|MIP|MINIP|MIN ?IP|"
-    r"AVERAGE|AVG|PROJECTION IMAGE|VRT?|VOLUME ?RENDER\w*|3D.*|SSD|SUBTRACTION|SUBTRACT|FUSION|RESAMPLED"
+    r"AVERAGE|AVG|MAXIMUM|MINIMUM|PROJECTION IMAGE|VRT?|VOLUME ?RENDER\w*|3D.*|SSD|SUBTRACTION|SUBTRACT|FUSION|"
+    r"RESAMPLED"
 )
 # A projection or a thick overview slice for planning (Image Type value 3; PS3.3 C.8.2.1.1.1).
-_LOCALIZER = re.compile(r"LOCALI[SZ]ER|SCOUT|TOPOGRAM|SURVEY|SCANOGRAM|SURVIEW")
+_LOCALIZER = re.compile(r"LOCALI[SZ]ER|SCOUT|TOPO|TOPOGRAM|SURVEY|SCANOGRAM|SURVIEW")
 _LOCALIZER_SERIES = re.compile(
-    r"locali[sz]er|scout|\b(topograms?|surveys?|scanograms?|surviews?|3[- ]?plane(s|[ _-]loc)?|plan[ _-]scan)\b",
+    r"lo[ck]ali[sz](er|ator)|scout|"
+    r"\b(loc|topo|topograms?|surveys?|scanograms?|surviews?|3[- ]?plane(s|[ _-]loc)?|plan[ _-]scan)\b|"
+    r"^\W*plan\W*$",  # alone, because a CT for planning radiotherapy shows anatomy
     re.IGNORECASE,
 )
+LOCALIZER = "a localizer image"
+DERIVED = "a derived image, such as a reformat; --derived takes them"
+_FRAME_TYPES = ("CTImageFrameTypeSequence", "MRImageFrameTypeSequence")
 _SCREEN_SERIES = re.compile(
     r"\b(dose ?(report|info|summary)|patient ?protocol|screen ?(save|shot|capture)s?)\b", re.IGNORECASE
 )
@@ -55,7 +61,7 @@ def check_kind(dataset: Dataset, path: Path, *, derived: bool) -> None:
     series = str(dataset.get("SeriesDescription") or "").replace("_", " ")
     # The description of a series is free text, which is specific enough only for CT and MR.
     if _any_match(_LOCALIZER, kinds) or (tomography and _LOCALIZER_SERIES.search(series)):
-        raise UnneededError("a localizer image", where=path.name)
+        raise UnneededError(LOCALIZER, where=path.name)
     if modality in NO_ANATOMY:
         raise UnneededError(f"not an image of a patient ({sop_class(dataset)})", where=path.name)
     if _any_match(_SCREEN, kinds) or (tomography and _SCREEN_SERIES.search(series)):
@@ -68,7 +74,40 @@ def check_kind(dataset: Dataset, path: Path, *, derived: bool) -> None:
     if is_secondary_capture(str(dataset.get("SOPClassUID") or "")):
         raise UnneededError(f"a secondary capture of {modality}", where=path.name)
     if _is_derived(dataset, kinds, modality):
-        raise UnneededError("a derived image, such as a reformat; --derived takes them", where=path.name)
+        raise UnneededError(DERIVED, where=path.name)
+
+
+def frame_reason(dataset: Dataset, number: int, *, derived: bool) -> str:
+    """Returns why one frame of an enhanced object is left out, by its own frame type (PS3.3 C.8.15.3.1), or "".
+
+    Args:
+        dataset: an object that `check_kind` accepts as a whole.
+        number: of the frame.
+        derived: accept frames that were computed from others.
+    """
+    modality = modality_of(dataset)
+    if modality not in {"CT", "MR"}:
+        return ""
+    kinds = _frame_type(dataset, number)
+    if _any_match(_LOCALIZER, kinds):
+        return LOCALIZER
+    if derived or "SYNTHETIC" in image_type(dataset):
+        return ""
+    # MIXED says that the frames differ. Where no frame says what it is, any of them may be derived.
+    mixed = modality == "CT" and not kinds and image_type(dataset)[:1] == ["MIXED"]
+    return DERIVED if mixed or _is_derived(dataset, kinds, modality) else ""
+
+
+def _frame_type(dataset: Dataset, number: int) -> list[str]:
+    """Returns the values of Frame Type of one frame in capitals: its own, or else those that all frames share."""
+    frames = dataset.get("PerFrameFunctionalGroupsSequence") or []
+    groups = [*frames[number : number + 1], *(dataset.get("SharedFunctionalGroupsSequence") or [])]
+    for group in groups:
+        for name in _FRAME_TYPES:
+            kinds = [part for item in group.get(name) or [] for part in _capitals(item.get("FrameType"))]
+            if kinds:
+                return kinds
+    return []
 
 
 def _is_derived(dataset: Dataset, kinds: list[str], modality: str) -> bool:
@@ -86,13 +125,17 @@ def _any_match(pattern: re.Pattern[str], kinds: list[str]) -> bool:
 
 
 def image_type(dataset: Dataset) -> list[str]:
-    """Returns the values of Image Type in capitals, or those of the frames if the object is enhanced."""
-    kinds = [str(part).strip().upper() for part in values_of(dataset.get("ImageType"))]
+    """Returns the values of Image Type in capitals, and those that all frames of an enhanced object share."""
+    kinds = _capitals(dataset.get("ImageType"))
     for shared in dataset.get("SharedFunctionalGroupsSequence") or []:
-        for name in ("CTImageFrameTypeSequence", "MRImageFrameTypeSequence"):
+        for name in _FRAME_TYPES:
             for item in shared.get(name) or []:
-                kinds += [str(part).strip().upper() for part in values_of(item.get("FrameType"))][2:]
+                kinds += _capitals(item.get("FrameType"))[2:]
     return kinds
+
+
+def _capitals(value: Any) -> list[str]:
+    return [str(part).strip().upper() for part in values_of(value)]
 
 
 def modality_of(dataset: Dataset) -> str:
