@@ -274,7 +274,7 @@ def _picture(
     shown = _windowed(part, window, settings.size)
     pixels = np.round(shown * FULL_SCALE).astype(np.uint16)
     paired = None if source.paired is None else _read_pair(source.paired, settings)
-    mask = None if part.mask is None else fit_mask(part.mask, part.spacing_mm, settings.size)
+    mask = None if part.mask is None else fit_mask(part.mask, part.proportions, settings.size)
     spacing = part.spacing_mm
     if not settings.assume_hu and impossible(part):
         raise ScanError(impossible(part), where=source.name)
@@ -339,7 +339,7 @@ def _windowed(part: Slice, window: Window, size: int) -> Array:
 
     Resizing comes first, so that it averages Hounsfield units, not shown values.
     """
-    square = make_square(part.pixels, part.spacing_mm)
+    square = make_square(part.pixels, part.proportions)
     return window.apply(fit_pixels(square, size, keep_lesions=window.companded))
 
 

@@ -106,6 +106,7 @@ def _slice(dataset: Dataset, stored: Any, number: int, path: Path, assume_hu: bo
         pixels=np.ascontiguousarray(pixels, np.float32),
         modality=modality,
         spacing_mm=spacing,
+        aspect=_aspect(dataset),
         series=header.series or str(path),
         position=_position(dataset, number),
         patient=header.patient,
@@ -193,6 +194,14 @@ def _spacing(dataset: Dataset, number: int) -> tuple[tuple[float, float] | None,
             return (float(values[0]), float(values[1])), ()
         wrong = wrong or (name if values else "")
     return None, (Flaw(f"{wrong} is not two positive numbers: pixels are taken for square"),) if wrong else ()
+
+
+def _aspect(dataset: Dataset) -> float:
+    """Returns the height of a pixel divided by its width (PS3.3 C.7.6.3.1.7); 1 if the file does not give it."""
+    values = [float(value) for value in values_of(dataset.get("PixelAspectRatio"))]
+    if len(values) != 2 or not all(0 < value < np.inf for value in values):
+        return 1.0
+    return values[0] / values[1]
 
 
 def _normal(dataset: Dataset, number: int) -> tuple[float, float, float] | None:

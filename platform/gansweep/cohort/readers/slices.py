@@ -47,6 +47,7 @@ class Slice:
         pixels: `[C, H, W]`: Hounsfield units for CT, the scanner's units for MR, values in [0, 1] for "raster".
         modality: "CT", "MR", "raster", or another DICOM modality.
         spacing_mm: between rows and between columns; None if unknown.
+        aspect: height of a pixel divided by its width, for files that give it and no spacing.
         series: groups the slices that share one intensity normalisation. Never written out.
         position: sorts the slices of a series.
         patient: the patient identifier in the file, or "". Ingest hashes it; it is never written out.
@@ -63,6 +64,7 @@ class Slice:
     pixels: Array
     modality: str
     spacing_mm: tuple[float, float] | None = None
+    aspect: float = 1.0
     series: str = ""
     position: float = 0.0
     patient: str = field(default="", repr=False)
@@ -74,6 +76,11 @@ class Slice:
     guess: str = ""
     remark: str = ""
     flaws: tuple[Flaw, ...] = ()
+
+    @property
+    def proportions(self) -> tuple[float, float]:
+        """Distances between rows and between columns: in millimetres if they are known, else in pixel widths."""
+        return self.spacing_mm or (self.aspect, 1.0)
 
 
 def reason_of(error: Exception, path: Path) -> str:

@@ -149,14 +149,34 @@ def padding_of(dataset: Dataset, stored: Any) -> Any:
 
     Padding is PixelPaddingValue, or the range from it to PixelPaddingRangeLimit.
     """
+    if int(dataset.get("SamplesPerPixel") or 1) > 1:
+        return None
+    mask = _float_padding(dataset, stored) if stored.dtype.kind == "f" else _integer_padding(dataset, stored)
+    return mask if mask is not None and mask.any() and not mask.all() else None
+
+
+def _integer_padding(dataset: Dataset, stored: Any) -> Any:
     value = dataset.get("PixelPaddingValue")
-    if value is None or value == "" or int(dataset.get("SamplesPerPixel") or 1) > 1:
+    if value is None or value == "":
         return None
     limit = dataset.get("PixelPaddingRangeLimit")
     first = _signed(dataset, value)
     last = first if limit is None or limit == "" else _signed(dataset, limit)
-    mask = (stored >= min(first, last)) & (stored <= max(first, last))
-    return mask if mask.any() and not mask.all() else None
+    return (stored >= min(first, last)) & (stored <= max(first, last))
+
+
+def _float_padding(dataset: Dataset, stored: Any) -> Any:
+    """Padding of pixels of 32 or 64 bits has its own attributes (PS3.3 C.7.6.24 and C.7.6.25)."""
+    kind = "Double" if stored.dtype.itemsize == 8 else ""
+    value = dataset.get(f"{kind}FloatPixelPaddingValue")
+    if value is None or value == "":
+        return _integer_padding(dataset, stored)
+    if np.isnan(value):
+        return np.isnan(stored)
+    limit = dataset.get(f"{kind}FloatPixelPaddingRangeLimit")
+    first = stored.dtype.type(value)
+    last = first if limit is None or limit == "" else stored.dtype.type(limit)
+    return (stored >= min(first, last)) & (stored <= max(first, last))
 
 
 def _signed(dataset: Dataset, value: Any) -> int:
