@@ -71,3 +71,45 @@ def test_probabilities_and_smoothed_volumes_count_above_a_half(tmp_path: Path, t
 def test_a_probability_that_is_never_above_a_half_shows_nothing(tmp_path: Path) -> None:
     nibabel.save(nibabel.Nifti1Image(np.full((4, 4, 4), 0.3, np.float32), np.eye(4)), tmp_path / "mask.nii")
     assert not read_mask(tmp_path / "mask.nii").any()
+
+
+@pytest.mark.parametrize("levels", [(85, 255), (10, 255), (1, 255), (17, 34, 51), (40, 80, 120, 160, 200, 240)])
+@pytest.mark.parametrize("suffix", ["png", "tif", "npy", "nii"])
+def test_few_grey_levels_are_classes(tmp_path: Path, levels: tuple[int, ...], suffix: str) -> None:
+    drawn = np.zeros((40, 40), np.uint8)
+    for number, level in enumerate(levels):
+        drawn[5 * number : 5 * number + 4, 3:20] = level
+    path = tmp_path / f"mask.{suffix}"
+    if suffix == "npy":
+        np.save(path, drawn)
+    elif suffix == "nii":
+        nibabel.save(nibabel.Nifti1Image(drawn[..., None], np.eye(4)), path)
+    else:
+        Image.fromarray(drawn).save(path)
+    found = read_mask(path)
+    np.testing.assert_array_equal(found.reshape(drawn.shape), drawn > 0)
+
+
+def test_smooth_edges_and_compression_are_no_classes(tmp_path: Path) -> None:
+    disc = np.hypot(*np.mgrid[-50:50, -50:50]) < 31.3
+    full = Image.fromarray(disc.astype(np.uint8) * 255)
+    full.resize((40, 40), Image.Resampling.BICUBIC).save(tmp_path / "mask.png")
+    full.save(tmp_path / "mask.jpg", quality=60)
+    smooth = np.asarray(full.resize((40, 40), Image.Resampling.BICUBIC))
+    assert len(np.unique(smooth)) > 16
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), smooth > 127)
+    assert (read_mask(tmp_path / "mask.jpg") != disc).sum() < 10
+
+
+def test_a_mask_of_one_level_is_all_lesion(tmp_path: Path) -> None:
+    Image.fromarray(np.full((8, 8), 255, np.uint8)).save(tmp_path / "mask.png")
+    assert read_mask(tmp_path / "mask.png").all()
+
+
+def test_the_noise_of_a_good_jpeg_is_no_class(tmp_path: Path) -> None:
+    drawn = np.zeros((40, 40), bool)
+    drawn[3:20, 5:30] = True
+    Image.fromarray(drawn.astype(np.uint8) * 255).save(tmp_path / "mask.jpg", quality=100)
+    levels = np.unique(np.asarray(Image.open(tmp_path / "mask.jpg")))
+    assert 2 < len(levels) <= 16
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.jpg"), drawn)

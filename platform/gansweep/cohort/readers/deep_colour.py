@@ -6,18 +6,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gansweep.cohort.readers.limits import check_picture
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from PIL import Image
 
-__all__ = ["is_deep", "read_deep"]
+__all__ = ["check_tiles", "is_deep", "png_bits", "read_deep"]
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _GREY = 0  # colour type of a PNG (PNG specification, 11.2.2); Pillow reads it with all its bits
 BITS_PER_SAMPLE = 258  # TIFF tags (TIFF 6.0, section 8)
 PLANAR_CONFIGURATION = 284
+TILE_WIDTH = 322
+TILE_LENGTH = 323
 EXTRA_SAMPLES = 338
 UNASSOCIATED = 2  # opacity; with 1, the colours are multiplied by it already
 ORIENTATION = 0x0112
@@ -41,11 +45,35 @@ def is_deep(opened: Image.Image, path: Path) -> bool:
         path: its file.
     """
     if opened.format == "PNG":
-        with path.open("rb") as file:
-            head = file.read(26)
-        return head.startswith(_PNG) and head[24] == 16 and head[25] != _GREY
-    bits = getattr(opened, "tag_v2", {}).get(BITS_PER_SAMPLE, ())
-    return opened.mode in {"RGB", "RGBA", "RGBX"} and len(bits) >= 3 and set(bits) == {16}
+        bits, colour_type = _png_header(path)
+        return bits == 16 and colour_type != _GREY
+    samples = getattr(opened, "tag_v2", {}).get(BITS_PER_SAMPLE, ())
+    return opened.mode in {"RGB", "RGBA", "RGBX"} and len(samples) >= 3 and set(samples) == {16}
+
+
+def png_bits(path: Path) -> int:
+    """Returns the bits of a value in a PNG."""
+    return _png_header(path)[0]
+
+
+def _png_header(path: Path) -> tuple[int, int]:
+    """Returns bit depth and colour type of a PNG; (0, 0) for other data."""
+    with path.open("rb") as file:
+        head = file.read(26)
+    return (head[24], head[25]) if head.startswith(_PNG) else (0, 0)
+
+
+def check_tiles(opened: Image.Image, path: Path) -> None:
+    """Refuses a TIFF with a tile of too many pixels, because a whole tile is decoded even for a tiny picture.
+
+    Strips need no such limit: a strip ends where the picture does.
+
+    Raises:
+        ScanError: a tile has more samples than a picture may have.
+    """
+    tags = getattr(opened, "tag_v2", {})
+    if TILE_WIDTH in tags and TILE_LENGTH in tags:
+        check_picture(int(tags[TILE_LENGTH]), int(tags[TILE_WIDTH]), len(opened.getbands()), path)
 
 
 def read_deep(opened: Image.Image, path: Path) -> Any:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gansweep.cohort.readers.deep_colour import is_deep, read_deep
+from gansweep.cohort.readers.deep_colour import check_tiles, is_deep, png_bits, read_deep
 from gansweep.cohort.readers.limits import check_picture, check_values
 from gansweep.cohort.readers.quiet import quiet
 from gansweep.cohort.readers.slices import Mask, ScanError, Slice, reason_of
@@ -20,13 +21,18 @@ BITS_PER_SAMPLE = 258  # TIFF tags (TIFF 6.0, section 8)
 PHOTOMETRIC = 262
 COLOUR_NOISE = 32  # of 255: the colours of masks differ by more, the chroma noise of a grey JPEG by less
 GREY_TOLERANCE = 3.0  # of 255: if colour channels differ by less on average, the image is grey with chroma noise
+COLOURED = 64  # of 255: channels that differ by more are no chroma noise
+COLOURED_PIXELS = 9  # so many of them are a coloured part of a grey image
+MAX_PAGES = 100
+MAX_CLASSES = 16  # of a mask; more levels are grey levels
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "DIB", "GIF")  # EPS would start a program
 
 
 def read_raster(path: Path, bits: int | None = None) -> list[Slice]:
     """Reads one picture, scaled to [0, 1] by its bit depth.
 
-    A colour file whose channels agree is read as grey. Transparent pixels are composited over black. EXIF rotation is
-    applied.
+    A colour file whose channels agree everywhere is read as grey. Transparent pixels are composited over black. EXIF
+    rotation is applied.
 
     Args:
         path: the file.
@@ -55,7 +61,7 @@ def read_raster(path: Path, bits: int | None = None) -> list[Slice]:
     if values.ndim == 2:
         pixels = values.astype(np.float32)[None]
         pixels /= scale
-    elif _spread(values) / scale * 255.0 < GREY_TOLERANCE:
+    elif not _is_coloured(values, scale):
         levels = np.arange(int(scale) + 1) / scale
         pixels = levels[values[..., 0]]
         pixels += levels[values[..., 1]]
@@ -69,12 +75,22 @@ def read_raster(path: Path, bits: int | None = None) -> list[Slice]:
     return [Slice(np.ascontiguousarray(pixels, np.float32), "raster", depth=stored)]
 
 
-def _spread(values: Any) -> float:
-    """Returns the mean difference between the largest and the smallest channel, faster than a reduction would."""
+def _is_coloured(values: Any, scale: float) -> bool:
+    """Returns whether the channels of a picture differ by more than the chroma noise of a grey JPEG.
+
+    Args:
+        values: `[H, W, 3]`.
+        scale: the value of white.
+    """
+    # Faster than a reduction over the last axis.
     red, green, blue = (values[..., channel] for channel in range(3))
     largest = np.maximum(np.maximum(red, green), blue)
     smallest = np.minimum(np.minimum(red, green), blue)
-    return float((largest - smallest).mean())
+    spread = largest - smallest
+    if float(spread.mean()) / scale * 255.0 >= GREY_TOLERANCE:
+        return True
+    # A small coloured lesion hardly changes the mean.
+    return int(np.count_nonzero(spread > COLOURED / 255.0 * scale)) >= COLOURED_PIXELS
 
 
 def read_mask(path: Path) -> Mask:
@@ -84,7 +100,8 @@ def read_mask(path: Path) -> Mask:
 
     - small integers are classes: all above 0;
     - fractions are probabilities: all above 0.5;
-    - larger values are grey levels: all above half of the largest;
+    - larger values are classes if there are few of them and 0 is one: all above 0;
+    - other larger values are grey levels: all above half of the largest;
     - colours are classes: all except black. If a palette image has no black, its first colour is the background.
 
     Returns:
@@ -94,6 +111,7 @@ def read_mask(path: Path) -> Mask:
         ScanError: the file cannot be read as a mask.
     """
     name = path.name.lower()
+    lossy = name.endswith((".jpg", ".jpeg", ".jpe", ".jfif"))
     try:
         if name.endswith((".nii", ".nii.gz")):
             from gansweep.cohort.readers.nifti import load_canonical
@@ -110,15 +128,28 @@ def read_mask(path: Path) -> Mask:
     if values.ndim == 3 and values.shape[-1] == 3 and not name.endswith((".nii", ".nii.gz")):
         colours = bool(np.ptp(values, axis=-1).max() > COLOUR_NOISE)
         values = values.max(axis=-1)
-        return np.asarray(values > (COLOUR_NOISE if colours else _threshold(values)))
-    return np.asarray(values > _threshold(values))
+        return np.asarray(values > (COLOUR_NOISE if colours else _threshold(values, lossy=lossy)))
+    return np.asarray(values > _threshold(values, lossy=lossy))
 
 
-def _threshold(values: Any) -> float:
-    """Returns the value above which pixels are lesion pixels."""
-    if values.max() > 16:  # no mask has that many classes: these are grey levels, such as 0 and 255
-        return float(values.max()) / 2
+def _threshold(values: Any, *, lossy: bool) -> float:
+    """Returns the value above which pixels are lesion pixels. Lossy compression puts noise beside every level."""
+    if values.max() > MAX_CLASSES:  # grey levels, such as 0 and 255
+        return 0.0 if not lossy and _are_classes(values) else float(values.max()) / 2
     return 0.5 if values.dtype.kind == "f" and bool((values % 1).any()) else 0.0
+
+
+def _are_classes(values: Any) -> bool:
+    """Returns whether a mask has few levels, 0 among them: 0, 85 and 255.
+
+    Compression, resampling and smooth edges give many.
+    """
+    levels: set[float] = set()
+    for part in values:
+        levels |= set(np.unique(part).tolist())
+        if len(levels) > MAX_CLASSES:
+            return False
+    return min(levels) == 0
 
 
 def _open(path: Path, *, mask: bool = False) -> tuple[Any, int]:
@@ -127,22 +158,24 @@ def _open(path: Path, *, mask: bool = False) -> tuple[Any, int]:
     Raises:
         ScanError: the file cannot be decoded, has several pages, or is too large.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
-        with quiet(), Image.open(path) as opened:  # reads the header only
+        # Pillow would map a named file into memory, and turns mapped TIFFs wrongly. Opening reads the header only.
+        with quiet(), path.open("rb") as file, Image.open(file, formats=FORMATS) as opened:
             check_picture(opened.height, opened.width, len(opened.getbands()), path)
-            # Phone cameras write MPO: a JPEG with a second, smaller image of the same scene.
-            pages = 1 if opened.format == "MPO" else getattr(opened, "n_frames", 1)
-            if pages > 1:
-                raise ScanError(f"{pages} pages; save each as its own file", where=path.name)
+            check_tiles(opened, path)
+            _check_pages(opened, path)
             inverted = _is_inverted(opened)
             depth = _depth(opened)
             if is_deep(opened, path):
                 return read_deep(opened, path), 16
             picture: Image.Image = ImageOps.exif_transpose(opened) or opened
+            if opened.format == "PNG" and picture.mode in {"1", "L"} and "transparency" in picture.info:
+                bits = 8 if picture.mode == "1" else png_bits(path)  # Pillow scales the level of 1 bit
+                return _without_transparency(picture.convert("L"), bits), depth
             if picture.mode.startswith("I;16"):
-                values = _without_transparency(picture)
+                values = _without_transparency(picture, 16)
                 return (2**depth - 1 - values if inverted else values), depth
             if picture.mode in {"RGBA", "LA", "PA"} or "transparency" in picture.info:
                 rgba = picture.convert("RGBA")
@@ -157,8 +190,32 @@ def _open(path: Path, *, mask: bool = False) -> tuple[Any, int]:
             return (1 - values if inverted and picture.mode == "F" else values), depth
     except ScanError:
         raise
+    except UnidentifiedImageError:  # its own message shows the path
+        raise ScanError("not a readable image (cannot identify image file)", where=path.name) from None
     except Exception as error:  # Pillow's decoders raise many kinds of errors
         raise ScanError(f"not a readable image ({reason_of(error, path)})", where=path.name) from None
+
+
+def _check_pages(opened: Any, path: Path) -> None:
+    """Refuses files of several pages.
+
+    Raises:
+        ScanError: there are several. At most MAX_PAGES are counted, because each has to be found in the file.
+    """
+    # Phone cameras write MPO: a JPEG with a second, smaller image of the same scene.
+    if opened.format == "MPO" or not getattr(opened, "is_animated", False):
+        return
+    pages = "several"  # a GIF would have to be read to its end
+    if opened.format == "TIFF":
+        count = 1
+        with suppress(EOFError):
+            while count <= MAX_PAGES:
+                opened.seek(count)
+                count += 1
+        pages = str(count) if count <= MAX_PAGES else f"more than {MAX_PAGES}"
+    elif opened.format != "GIF":
+        pages = str(opened.n_frames)  # stands in the header
+    raise ScanError(f"{pages} pages; save each as its own file", where=path.name)
 
 
 def _depth(picture: Any) -> int:
@@ -174,14 +231,23 @@ def _is_inverted(picture: Any) -> bool:
     return getattr(picture, "tag_v2", {}).get(PHOTOMETRIC) == 0
 
 
-def _without_transparency(picture: Any) -> Any:
-    """Returns 16-bit grey values with the transparent level (PNG's tRNS chunk) over black.
+def _without_transparency(picture: Any, bits: int) -> Any:
+    """Returns grey values with the transparent level (PNG's tRNS chunk) over black.
 
-    Pillow's own conversion to RGBA clips 16 bits to 8.
+    Pillow's own conversion to RGBA clips 16 bits to 8, and does not scale a level of fewer bits as it scales the
+    pixels.
+
+    Args:
+        picture: grey, of 8 or 16 bits.
+        bits: of a value in the file.
     """
-    values = np.asarray(picture).astype(np.uint16)
+    stored = np.asarray(picture)
+    values = stored.astype(stored.dtype.newbyteorder("="))
     level = picture.info.get("transparency")
-    return np.where(values == level, 0, values).astype(np.uint16) if isinstance(level, int) else values
+    if not isinstance(level, int):
+        return values
+    level *= max(1, 255 // (2**bits - 1))
+    return np.where(values == level, 0, values).astype(values.dtype)
 
 
 def _classes_of_palette(picture: Any) -> Any:
