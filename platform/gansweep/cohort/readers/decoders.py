@@ -15,7 +15,7 @@ from pydicom.pixels.decoders.base import get_decoder
 if TYPE_CHECKING:
     from pydicom.pixels.decoders.base import DecodeRunner
 
-__all__ = ["DECODER_DEPENDENCIES", "decode_jpeg", "is_available", "plugin_for"]
+__all__ = ["DECODER_DEPENDENCIES", "decode_jpeg", "has_codestream", "is_available", "plugin_for"]
 
 _TURBO = (uid.JPEGExtended12Bit, uid.JPEGLossless, uid.JPEGLosslessSV1)
 _PLUGINS = {
@@ -37,6 +37,11 @@ DECODER_DEPENDENCIES = dict.fromkeys(_TURBO, ("imagecodecs",))
 def plugin_for(syntax: uid.UID) -> str:
     """Returns the name of the plugin that decodes a transfer syntax; "" if pydicom needs none."""
     return _PLUGINS.get(syntax, "")
+
+
+def has_codestream(syntax: uid.UID) -> bool:
+    """Returns whether a transfer syntax stores frames as JPEG, JPEG-LS or JPEG 2000, which have a size of their own."""
+    return syntax in _PLUGINS and syntax != uid.RLELossless
 
 
 def is_available(syntax: str) -> bool:

@@ -20,6 +20,7 @@ __all__ = ["MAX_SAMPLES", "MAX_VALUES", "check_deflated", "check_picture", "chec
 MAX_SAMPLES = 100_000_000  # of one picture; a whole mammogram has 30 million, a colour photograph 72 million
 MAX_VALUES = 2**28  # of one file: 1024 slices of 512 x 512
 MAX_DEFLATED = 2**29  # bytes of a DICOM file that is compressed as a whole
+MAX_COMPONENTS = 4  # colours of a codestream
 MAX_RATIO = 1100  # deflate packs 1032 bytes into one at best
 
 
@@ -61,15 +62,20 @@ def check_deflated(path: Path) -> None:
     Raises:
         ScanError: it unpacks to more than MAX_DEFLATED bytes.
     """
+    from pydicom.filereader import _read_file_meta_info, read_preamble
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
+
     with path.open("rb") as file:
-        head = file.read(4096)
-    length = head.find(b"\x02\x00\x00\x00UL\x04\x00")  # group length of the file meta information (PS3.10, 7.1)
-    if length < 0 or b"1.2.840.10008.1.2.1.99" not in head:
-        return
-    data = path.read_bytes()
-    start = length + 12 + struct.unpack("<I", data[length + 8 : length + 12])[0]
+        try:
+            # pydicom's own reading of the file meta information, so that both find the same start of the data.
+            read_preamble(file, force=True)
+            syntax = _read_file_meta_info(file).get("TransferSyntaxUID")
+        except Exception:
+            return  # the reader will report what is wrong
+        if syntax != DeflatedExplicitVRLittleEndian:
+            return
+        rest = file.read()
     unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
-    rest = data[start:]
     total = 0
     while rest and not unpacker.eof:
         try:
@@ -82,19 +88,47 @@ def check_deflated(path: Path) -> None:
 
 
 def codestream_shape(data: bytes) -> tuple[int, int] | None:
-    """Returns (rows, columns) from the header of a JPEG, JPEG-LS or JPEG 2000 codestream; None for other data."""
-    if data[:4] == b"\xff\x4f\xff\x51" and len(data) >= 24:  # SOC, SIZ (ISO/IEC 15444-1, A.5.1)
+    """Returns (rows, columns) from the header of a JPEG, JPEG-LS or JPEG 2000 codestream.
+
+    Returns None for other data, and for more than MAX_COMPONENTS colours.
+    """
+    if data[4:8] == b"jP  ":  # a whole JP2 file instead of its codestream
+        data = _codestream_of(data)
+    if data[:4] == b"\xff\x4f\xff\x51" and len(data) >= 42:  # SOC, SIZ (ISO/IEC 15444-1, A.5.1)
         columns, rows = struct.unpack(">2I", data[8:16])
         left, top = struct.unpack(">2I", data[16:24])  # of the image on the reference grid
-        return rows - top, columns - left
+        (components,) = struct.unpack(">H", data[40:42])
+        return (rows - top, columns - left) if components <= MAX_COMPONENTS else None
     if data[:2] != b"\xff\xd8":
         return None
     position = 2
-    while position + 9 <= len(data) and data[position] == 0xFF:
+    while position + 10 <= len(data) and data[position] == 0xFF:
         marker = data[position + 1]
         # SOF0 to SOF15 but DHT, JPG and DAC (ISO/IEC 10918-1, B.1.1.3); SOF55 of JPEG-LS
         if (0xC0 <= marker <= 0xCF and marker not in {0xC4, 0xC8, 0xCC}) or marker == 0xF7:
-            rows, columns = struct.unpack(">2H", data[position + 5 : position + 9])
-            return rows, columns
-        position += 1 if marker == 0xFF else 2 + struct.unpack(">H", data[position + 2 : position + 4])[0]
+            rows, columns, components = struct.unpack(">2HB", data[position + 5 : position + 10])
+            return (rows, columns) if components <= MAX_COMPONENTS else None
+        if marker == 0xFF:  # fills up
+            position += 1
+        elif marker == 0x01 or 0xD0 <= marker <= 0xD8:  # TEM, RST and SOI have no content
+            position += 2
+        else:
+            position += 2 + max(2, struct.unpack(">H", data[position + 2 : position + 4])[0])
     return None
+
+
+def _codestream_of(data: bytes) -> bytes:
+    """Returns the codestream in a JP2 file, which consists of boxes (ISO/IEC 15444-1, I.4); b"" if it has none."""
+    position = 0
+    while position + 16 <= len(data):
+        length, kind = struct.unpack(">I4s", data[position : position + 8])
+        start = position + 8
+        if length == 1:  # a length of 64 bits follows
+            (length,) = struct.unpack(">Q", data[start : start + 8])
+            start += 8
+        if kind == b"jp2c":
+            return data[start:]
+        if length < 8:
+            return b""
+        position += length
+    return b""

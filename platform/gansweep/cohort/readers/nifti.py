@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import struct
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -118,19 +119,25 @@ def _load(path: Path) -> _Volume:
     try:
         # Opening reads the header only.
         with quiet():
+            _check_extensions(path)
             image: Any = nibabel.load(path)
         shape = tuple(int(side) for side in image.shape)
         stored = image.get_data_dtype()
         offset = float(image.header["vox_offset"]) if "vox_offset" in image.header else 0.0
         sized = _has_size(image, path)
         forms_differ = _forms_differ(image)
+    except ScanError:
+        raise
     except Exception as error:  # nibabel, gzip and zlib raise many kinds of errors for a broken file
         raise ScanError(f"not a readable NIfTI file ({reason_of(error, path)})", where=path.name) from None
     remark = ""
-    if len(shape) == 4 and shape[3] > 1:
+    if len(shape) > 3 and shape[3] > 1:
         remark = f"{shape[3] - 1} more volumes of a 4-D file: only the first is read"
-    if offset > MAX_HEADER:
+    if offset > MAX_HEADER:  # of the other formats that nibabel reads
         raise ScanError("its header is too large", where=path.name)
+    # Told before anything is read: there may be a thousand volumes.
+    if any(side != 1 for side in shape[4:]):
+        raise ScanError(f"not a volume: {shape_text(shape)} voxels", where=path.name)
     if stored.kind not in "iuf":
         raise ScanError(f"values of type {stored} are no intensities", where=path.name)
     check_values(shape[:3], path, bytes_each=stored.itemsize)
@@ -158,6 +165,37 @@ def _load(path: Path) -> _Volume:
     return _Volume(volume, zooms, depth, remark, tuple(flaws))
 
 
+def _check_extensions(path: Path) -> None:
+    """Refuses extensions of the header that would fill the memory. nibabel reads them all when it opens a file.
+
+    Raises:
+        ScanError: the header is larger than MAX_HEADER, or an extension than the header.
+    """
+    from nibabel import Nifti1Header, Nifti2Header
+    from nibabel.openers import ImageOpener
+
+    with ImageOpener(path) as file:
+        head = file.read(Nifti2Header.sizeof_hdr + 4)
+        kind = Nifti1Header if Nifti1Header.may_contain_header(head) else Nifti2Header
+        if not kind.may_contain_header(head):
+            return
+        start = kind.sizeof_hdr
+        header = kind(head[:start], check=False)
+        offset = float(header["vox_offset"])
+        if offset > MAX_HEADER:
+            raise ScanError("its header is too large", where=path.name)
+        if not any(head[start : start + 1]):  # the flag of extensions (nifti1.h, nifti1_extender)
+            return
+        file.seek(start + 4)
+        room = offset - start - 4
+        while room >= 16 or room < 0:
+            (size,) = struct.unpack(f"{header.endianness}i", file.read(4))
+            if not 8 <= size <= room:
+                raise ScanError(f"an extension of its header has {size} bytes, room is for {room:g}", where=path.name)
+            file.seek(size - 4, 1)
+            room -= size
+
+
 def _first_volume(image: Any, shape: tuple[int, ...], path: Path) -> tuple[Any, Any]:
     """Returns the first volume of an image in the canonical orientation, and its values `[X, Y, Z]` float32.
 
@@ -167,8 +205,8 @@ def _first_volume(image: Any, shape: tuple[int, ...], path: Path) -> tuple[Any, 
     import nibabel
 
     try:
-        if len(shape) > 3 and (len(shape) == 4 or shape[-1] == 1):
-            image = image.slicer[(..., *[0] * (len(shape) - 3))] if set(shape[4:]) <= {1} else image
+        if len(shape) > 3:
+            image = image.slicer[(..., *[0] * (len(shape) - 3))]
         if not np.isfinite(image.affine).all() or np.linalg.matrix_rank(image.affine[:3, :3]) < 3:
             raise ScanError("its affine gives no orientation: it has zeros or NaN for an axis", where=path.name)
         with quiet():

@@ -11,6 +11,7 @@ from gansweep.cohort.readers.quiet import quiet
 from gansweep.cohort.readers.slices import ScanError, reason_of, shape_text
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from pydicom import Dataset
@@ -75,23 +76,35 @@ def _frames(stored: Any, single: int) -> Any:
 
 def _check_size(dataset: Dataset, path: Path) -> None:
     """Refuses images that are too large when decoded, and compressed frames whose size differs from the header."""
-    from pydicom.encaps import generate_fragments
+    from gansweep.cohort.readers.decoders import has_codestream
 
     rows = int(dataset.get("Rows") or 0)
     columns = int(dataset.get("Columns") or 0)
     check_picture(rows, columns, int(dataset.get("SamplesPerPixel") or 1), path)
     frames = int(dataset.get("NumberOfFrames") or 1)
     check_values((frames, rows, columns, int(dataset.get("SamplesPerPixel") or 1)), path)
-    if not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+    if not has_codestream(dataset.file_meta.TransferSyntaxUID):
         return
     try:
-        shapes = [codestream_shape(fragment[:65536]) for fragment in generate_fragments(dataset.PixelData)]
+        shapes = [codestream_shape(frame) for frame in _frames_encoded(dataset, frames)]
     except Exception as error:  # a damaged encapsulation raises many kinds of errors
         raise ScanError(f"its pixels cannot be decoded ({reason_of(error, path)})", where=path.name) from None
+    if None in shapes:
+        raise ScanError("its pixels cannot be decoded (no header of a JPEG codestream)", where=path.name)
     other = next((shape for shape in shapes if shape is not None and shape != (rows, columns)), None)
     if other:
         header = shape_text((rows, columns))
         raise ScanError(f"its compressed pixels are {shape_text(other)}, the header says {header}", where=path.name)
+
+
+def _frames_encoded(dataset: Dataset, frames: int) -> Iterator[bytes]:
+    """Returns the codestreams as pydicom passes them to a decoder."""
+    from pydicom.encaps import generate_frames
+
+    table = None
+    if "ExtendedOffsetTable" in dataset and "ExtendedOffsetTableLengths" in dataset:
+        table = (dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths)
+    return generate_frames(dataset.PixelData, number_of_frames=frames, extended_offsets=table)
 
 
 def bits_stored(dataset: Dataset, stored: Any) -> int:
