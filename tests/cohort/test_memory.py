@@ -21,11 +21,11 @@ from pydicom.encaps import encapsulate
 
 import gansweep
 from gansweep.cohort.readers.dicom import read_dicom
-from gansweep.cohort.readers.limits import codestream_shape
+from gansweep.cohort.readers.limits import check_square, codestream_shape
 from gansweep.cohort.readers.nifti import read_nifti
 from gansweep.cohort.readers.raster import read_mask, read_raster
 from gansweep.cohort.readers.slices import ScanError
-from tests.cohort.scans import write_slice
+from tests.cohort.scans import CLASSES, cohort_of, write_slice
 
 GREY = np.arange(24 * 24).reshape(24, 24).astype(np.uint8)
 
@@ -196,6 +196,19 @@ def write_deflated(path: Path, total: int, private: int = 0, *, group_length: bo
     parts.append(packer.compress(struct.pack("<HH2sHI", 9, 0x10, b"OB", 0, total)))
     parts += [packer.compress(bytes(2**24)) for _ in range(total >> 24)]
     path.write_bytes(b"".join([*parts, packer.flush()]))
+
+
+def test_squares_are_bounded(tmp_path: Path) -> None:
+    """A strip, and pixels of which one side is a millionth of the other."""
+    for number in range(8):
+        write_slice(tmp_path / "source" / CLASSES[number % 2] / f"{number}.dcm", number, 1)
+    flat = tmp_path / "source" / "fahr" / "flat.dcm"
+    write_slice(flat, 9, 1, PixelSpacing=[1e6, 1])
+    cohort = cohort_of(tmp_path / "source", tmp_path / "out", skip_bad=True)
+    assert cohort.info.left_out == {"too long: 24000000x24 square pixels, padded to 24000000x24000000": 1}
+    check_square(14000, 10, 1, flat)
+    with pytest.raises(ScanError, match="too long: 10x10000 square pixels, padded to 10000x10000"):
+        check_square(10, 10000, 3, flat)
 
 
 SCRIPT = """

@@ -23,9 +23,10 @@ from gansweep.cohort.ingest.suitability import (
 )
 from gansweep.cohort.intensity import WINDOWS, Window, percentile_window, window_named
 from gansweep.cohort.readers.dicom import read_dicom
+from gansweep.cohort.readers.limits import check_square
 from gansweep.cohort.readers.nifti import read_nifti
 from gansweep.cohort.readers.raster import read_mask, read_raster
-from gansweep.cohort.readers.resample import fit_mask, fit_pixels, make_square
+from gansweep.cohort.readers.resample import fit_mask, fit_pixels, isotropic_shape, make_square
 from gansweep.cohort.readers.slices import Array, ScanError, Slice, UnneededError, shape_text
 from gansweep.cohort.sources.hiding import shown_name
 from gansweep.cohort.sources.source import Rejected, Source, format_of
@@ -271,7 +272,7 @@ def _edge_of(part: Slice) -> float:
 def _picture(
     source: Source, part: Slice, window: Window, settings: IngestSettings, sha256: str, *, volume: bool
 ) -> Picture:
-    shown = _windowed(part, window, settings.size)
+    shown = _windowed(part, window, settings.size, source.path)
     pixels = np.round(shown * FULL_SCALE).astype(np.uint16)
     paired = None if source.paired is None else _read_pair(source.paired, settings)
     mask = None if part.mask is None else fit_mask(part.mask, part.proportions, settings.size)
@@ -334,11 +335,16 @@ def folder_key(source: Source, settings: IngestSettings) -> str:
     return f"{source.label}/{source.folder}" if source.folder and by_class else source.folder
 
 
-def _windowed(part: Slice, window: Window, size: int) -> Array:
+def _windowed(part: Slice, window: Window, size: int, path: Path) -> Array:
     """Returns `[C, size, size]` in [0, 1].
 
     Resizing comes first, so that it averages Hounsfield units, not shown values.
+
+    Raises:
+        ScanError: the square would be too large.
     """
+    channels, height, width = part.pixels.shape
+    check_square(*isotropic_shape((height, width), part.proportions), channels, path)
     square = make_square(part.pixels, part.proportions)
     return window.apply(fit_pixels(square, size, keep_lesions=window.companded))
 
@@ -353,5 +359,5 @@ def _read_pair(path: Path, settings: IngestSettings) -> NDArray[np.uint16]:
         slices = _read_image(path, settings)
     except (ScanError, UnneededError) as error:
         raise ScanError(f"its pair: {error.what}", where=path.name) from None
-    pixels = _windowed(slices[0], _window_of(slices[:1], None), settings.size)
+    pixels = _windowed(slices[0], _window_of(slices[:1], None), settings.size, path)
     return np.round(pixels * FULL_SCALE).astype(np.uint16)

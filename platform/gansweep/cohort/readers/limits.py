@@ -15,7 +15,15 @@ from gansweep.cohort.readers.slices import ScanError, shape_text
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["MAX_SAMPLES", "MAX_VALUES", "check_deflated", "check_picture", "check_values", "codestream_shape"]
+__all__ = [
+    "MAX_SAMPLES",
+    "MAX_VALUES",
+    "check_deflated",
+    "check_picture",
+    "check_square",
+    "check_values",
+    "codestream_shape",
+]
 
 MAX_SAMPLES = 100_000_000  # of one picture; a whole mammogram has 30 million, a colour photograph 72 million
 MAX_VALUES = 2**28  # of one file: 1024 slices of 512 x 512
@@ -34,6 +42,24 @@ def check_picture(rows: int, columns: int, channels: int, path: Path) -> None:
         kind = "pixels" if channels == 1 else f"pixels in {channels} channels"
         most = f"at most {MAX_SAMPLES // channels:,}"
         raise ScanError(f"too large: {shape_text((rows, columns))} {kind}, {most}", where=path.name)
+
+
+def check_square(rows: int, columns: int, channels: int, path: Path) -> None:
+    """Refuses an image that is too large as the square that it becomes, such as a strip.
+
+    Args:
+        rows: after its pixels were made isotropic.
+        columns: likewise.
+        channels: of a pixel.
+        path: the file.
+
+    Raises:
+        ScanError: the square has more than twice MAX_SAMPLES.
+    """
+    side = max(rows, columns)
+    if side * side * channels > 2 * MAX_SAMPLES:
+        shown = shape_text((rows, columns))
+        raise ScanError(f"too long: {shown} square pixels, padded to {shape_text((side, side))}", where=path.name)
 
 
 def check_values(shape: tuple[int, ...], path: Path, *, bytes_each: int = 0) -> None:

@@ -20,12 +20,27 @@ if TYPE_CHECKING:
 
     from gansweep.cohort.readers.slices import Array, Mask
 
-__all__ = ["KEEP", "LESION_FLOOR_HU", "MASK_COVER", "fit_mask", "fit_pixels", "make_square"]
+__all__ = ["KEEP", "LESION_FLOOR_HU", "MASK_COVER", "fit_mask", "fit_pixels", "isotropic_shape", "make_square"]
 
 KEEP = 0.7  # fraction of the excess that is kept
 BLUR = 0.15  # standard deviation, in new pixels
 LESION_FLOOR_HU = 70.0  # grey matter plus four standard deviations of typical noise
 MASK_COVER = 0.25  # a new pixel belongs to the mask if at least this fraction of its area does
+
+
+def isotropic_shape(shape: tuple[int, int], spacing_mm: tuple[float, float] | None) -> tuple[int, int]:
+    """Returns the rows and columns of an image whose pixels are made isotropic.
+
+    Args:
+        shape: rows and columns.
+        spacing_mm: between rows and between columns; None: isotropic.
+    """
+    # Up to 2 % of anisotropy is rounding in the header, not worth an interpolation.
+    if spacing_mm is None or abs(spacing_mm[0] / spacing_mm[1] - 1.0) <= 0.02:
+        return shape
+    fine = min(spacing_mm)
+    rows, columns = (max(1, round(side * gap / fine)) for side, gap in zip(shape, spacing_mm, strict=True))
+    return rows, columns
 
 
 def make_square(pixels: Array, spacing_mm: tuple[float, float] | None, fill: float | None = None) -> Array:
@@ -39,11 +54,9 @@ def make_square(pixels: Array, spacing_mm: tuple[float, float] | None, fill: flo
     Returns:
         `[..., S, S]`.
     """
-    # Up to 2 % of anisotropy is rounding in the header, not worth an interpolation.
-    if spacing_mm is not None and abs(spacing_mm[0] / spacing_mm[1] - 1.0) > 0.02:
-        fine = min(spacing_mm)
-        shape = tuple(max(1, round(side * gap / fine)) for side, gap in zip(pixels.shape[-2:], spacing_mm, strict=True))
-        pixels = np.asarray(_interpolate(pixels, (shape[0], shape[1])), np.float32)
+    shape = isotropic_shape((pixels.shape[-2], pixels.shape[-1]), spacing_mm)
+    if shape != pixels.shape[-2:]:
+        pixels = np.asarray(_interpolate(pixels, shape), np.float32)
 
     rows, columns = pixels.shape[-2:]
     if rows == columns:
