@@ -121,12 +121,7 @@ def new_folder(out: Path, kind: str, replaces: str | None = None) -> Iterator[Pa
     mark = uuid.uuid4().hex[:8]
     temporary, earlier = (out.parent / f".{out.name}.{mark}.{suffix}" for suffix in ("part", "old"))
     try:
-        _refuse_in_use(out, kind, replaces)
-        temporary.mkdir(parents=True)
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise CohortError(f"cannot write here: {reason}", where=str(out), fix="choose a writable folder") from None
-    try:
+        _make_folder(temporary, out, kind, replaces)
         yield temporary
         if out.exists():
             out.rename(earlier)
@@ -139,6 +134,15 @@ def new_folder(out: Path, kind: str, replaces: str | None = None) -> Iterator[Pa
             earlier.rename(out)
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(earlier, ignore_errors=True)
+
+
+def _make_folder(temporary: Path, out: Path, kind: str, replaces: str | None) -> None:
+    try:
+        _refuse_in_use(out, kind, replaces)
+        temporary.mkdir(parents=True)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise CohortError(f"cannot write here: {reason}", where=str(out), fix="choose a writable folder") from None
 
 
 def _refuse_in_use(out: Path, kind: str, replaces: str | None) -> None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -105,3 +110,25 @@ def test_mistakes(words: list[str], line: str, tmp_path: Path, capfd: pytest.Cap
 def test_spaces_between_classes(tmp_path: Path) -> None:
     source = pictures(tmp_path / "source")
     assert main(["ingest", str(source), str(tmp_path / "out"), "--size=16", "--classes=a, b"]) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_nothing_is_left_of_an_ended_ingest(tmp_path: Path, number: signal.Signals) -> None:
+    source = tmp_path / "source"
+    for seed in range(400):
+        write_picture(source / "ab"[seed % 2] / f"{seed}.png", seed)
+    command = [sys.executable, "-m", "gansweep", "ingest", str(source), str(tmp_path / "out" / "cohort"), "--size=16"]
+    heard = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    pipe = subprocess.PIPE
+    running = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True, preexec_fn=heard)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("out/.cohort.*.part")):
+        assert running.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    running.send_signal(number)
+    _, errors = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert errors.endswith("interrupted\n")
+    assert "Traceback" not in errors
+    assert list((tmp_path / "out").iterdir()) == []

@@ -48,8 +48,11 @@ def ingest(
 ) -> None:
     """Turn DICOM, NIfTI, BIDS or PNG files into a cohort, split by patient."""
     from gansweep.cohort.ingest.run import ingest as run
+    from gansweep.search.interrupts import ending_like_interrupts
 
-    summary = run(source, out, settings, progress=Ticker())
+    # A scheduler or a closed terminal must not leave a half-written folder, which may show patients.
+    with ending_like_interrupts():
+        summary = run(source, out, settings, progress=Ticker())
     emit(_as_data(summary), _as_text(summary), as_json=as_json)
 
 
