@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from gansweep.cohort.sources.source import Rejected, format_of
+from gansweep.cohort.sources.suffixes import known_suffix
 
 __all__ = ["is_hidden", "leaves", "walk"]
 
@@ -75,8 +76,8 @@ def _reason(path: Path, inside: Path) -> str:
         return ""
     if name.endswith(_ARCHIVES):
         return "an archive, which is not opened"
-    kind = path.suffix.casefold()
-    return f"files of this kind are not read ({kind if 1 < len(kind) < 8 else 'no suffix'})"
+    kind = known_suffix(name) or ("an unknown suffix" if path.suffix else "no suffix")
+    return f"files of this kind are not read ({kind})"
 
 
 def _left_out(root: Path, path: Path, reason: str) -> Rejected:
