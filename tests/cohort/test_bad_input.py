@@ -74,7 +74,7 @@ def test_a_truncated_dicom(source: Path, tmp_path: Path) -> None:
     path = first_image(source)
     path.write_bytes(path.read_bytes()[:-3000])
     message = refused(source, tmp_path / "out")
-    assert path.name in message
+    assert "images/[file 1 of 24].dcm: " in message  # its name is that of the patient
     assert "cannot be decoded" in message
     assert "--skip-bad" in message
 
@@ -82,7 +82,7 @@ def test_a_truncated_dicom(source: Path, tmp_path: Path) -> None:
 def test_a_dicom_cut_off_in_its_header(source: Path, tmp_path: Path) -> None:
     path = first_image(source)
     path.write_bytes(path.read_bytes()[:300])
-    assert path.name in refused(source, tmp_path / "out")
+    assert "images/[file 1 of 24].dcm: not a DICOM file" in refused(source, tmp_path / "out")
 
 
 def test_a_text_file_named_dcm(source: Path, tmp_path: Path) -> None:

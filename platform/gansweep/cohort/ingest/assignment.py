@@ -20,7 +20,7 @@ from gansweep.cohort.ingest.identity import identities, rounded, spellings
 from gansweep.cohort.ingest.leaks import Leak, leak_error
 from gansweep.cohort.ingest.reading import folder_key
 from gansweep.cohort.ingest.split import SPLITS, check_given, draw_split, missing_splits
-from gansweep.cohort.sources.hiding import shown_name
+from gansweep.cohort.sources.naming import name_of
 from gansweep.errors import CohortError
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def assign(pictures: list[Picture], settings: IngestSettings, pseudonyms: Pseudo
     """
     pictures, conflicts = without_conflicts(pictures)
     if not pictures:
-        first = shown_name(conflicts[0].name, conflicts[0].path)
+        first = name_of(conflicts[0])
         raise CohortError(f"no usable images: {first}: {conflicts[0].reason}", fix="correct the labels")
     pictures, copies = without_copies(pictures, settings)
     rejected = conflicts + copies
@@ -227,7 +227,7 @@ def _refuse_two_labels(pictures: Sequence[Picture], hashes: Sequence[str]) -> No
     if conflicting:
         first = conflicting[0]
         example = next(p.source for p, h in zip(pictures, hashes, strict=True) if h == first)
-        shown = shown_name(example.name, example.path, labels[first])
+        shown = name_of(example, labels[first])
         raise CohortError(
             f"patient {first} has two labels: {' and '.join(sorted(labels[first]))} "
             f"({len(conflicting)} such patients, one of them in {shown})",

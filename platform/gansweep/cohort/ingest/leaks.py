@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gansweep.cohort.ingest.parallel import map_in_order
 from gansweep.cohort.ingest.split import SPLITS
-from gansweep.cohort.sources.hiding import shown_name
+from gansweep.cohort.sources.naming import name_of, patients_of
 from gansweep.cohort.sources.source import Rejected, Source
 from gansweep.errors import CohortError
 from gansweep.files import sha256_of, write_atomically
@@ -100,7 +100,7 @@ def leak_error(leaks: Sequence[Leak], out: Path) -> CohortError:
     write_pairs(listed, leaks)
     count = len({leak.second.name for leak in leaks})
     splits = " and ".join(sorted(set(leaks[0].splits), key=SPLITS.index))
-    example = shown_name(leaks[0].second.name, leaks[0].second.path, _labels(leaks))
+    example = name_of(leaks[0].second, _labels(leaks), patients_of(_sources(leaks)))
     return CohortError(
         f"{count} images are in two splits, the first in {splits}: {example} (all pairs: {listed.name})",
         fix="make a new split with --resplit, or leave the copies out with --drop-leaks",
@@ -113,7 +113,10 @@ def pairs_file(out: Path) -> Path:
 
 
 def write_pairs(path: Path, leaks: Sequence[Leak]) -> None:
-    """Writes one line per pair. Names that may identify a person are replaced by the file's position in its folder."""
+    """Writes one line per pair. Names that may identify a person are replaced by the file's position in its folder.
+
+    So are those with the identifier of a patient, from the labels, the folder or PatientID.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     header = ["kind"]
@@ -121,10 +124,14 @@ def write_pairs(path: Path, leaks: Sequence[Leak]) -> None:
         header += [side, f"{side}_label", f"{side}_split", f"{side}_image"]
     writer.writerow(header)
     labels = _labels(leaks)
+    patients = patients_of(_sources(leaks))
+    names: dict[str, str] = {}  # a file of many pairs is looked at once
     for leak in leaks:
         cells: list[str] = [leak.kind]
         for number, source in enumerate((leak.first, leak.second)):
-            name = shown_name(source.name, source.path, labels).encode("utf-8", "backslashreplace").decode()
+            if source.name not in names:
+                names[source.name] = name_of(source, labels, patients)
+            name = names[source.name].encode("utf-8", "backslashreplace").decode()
             image = "" if leak.images is None else f"{leak.images[number]:06d}"
             cells += [name, source.label, leak.splits[number], image]
         writer.writerow(cells)
@@ -153,5 +160,9 @@ def drop_leaks(sources: Sequence[Source], leaks: Sequence[Leak]) -> tuple[list[S
     return kept, rejected
 
 
+def _sources(leaks: Sequence[Leak]) -> list[Source]:
+    return [leak.first for leak in leaks] + [leak.second for leak in leaks]
+
+
 def _labels(leaks: Sequence[Leak]) -> set[str]:
-    return {leak.first.label for leak in leaks} | {leak.second.label for leak in leaks}
+    return {source.label for source in _sources(leaks)}

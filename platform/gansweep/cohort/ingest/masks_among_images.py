@@ -6,7 +6,7 @@ import re
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from gansweep.cohort.sources.hiding import shown_name
+from gansweep.cohort.sources.naming import name_of
 from gansweep.cohort.sources.words import canonical
 from gansweep.errors import CohortError
 
@@ -36,7 +36,7 @@ def check_masks(pictures: Sequence[Picture]) -> None:
     if len(masks) < LEAST * len(drawn):
         return
     first = masks[0].source
-    name = shown_name(first.name, first.path, {picture.label for picture in pictures})
+    name = name_of(first, {picture.label for picture in pictures})
     raise CohortError(
         f"{len(masks)} of {len(pictures)} images have only two values and the names of others, as masks do ({name})",
         fix="call them X_mask.png, put them in a folder masks, or name them in a column 'mask' of a labels CSV",

@@ -28,7 +28,7 @@ from gansweep.cohort.readers.nifti import read_nifti
 from gansweep.cohort.readers.raster import read_mask, read_raster
 from gansweep.cohort.readers.resample import fit_mask, fit_pixels, isotropic_shape, make_square
 from gansweep.cohort.readers.slices import Array, ScanError, Slice, UnneededError, shape_text
-from gansweep.cohort.sources.hiding import shown_name
+from gansweep.cohort.sources.naming import name_of
 from gansweep.cohort.sources.source import Rejected, Source, format_of
 from gansweep.cohort.sources.words import known_patient
 from gansweep.errors import CohortError
@@ -154,7 +154,7 @@ def _pictures(
 
     found.sort(key=lambda pair: pair[1].position)
     first = found[0][0]
-    window = _window_of([part for _, part in found], settings.window, shown_name(first.name, first.path, [first.label]))
+    window = _window_of([part for _, part in found], settings.window, first)
     by_mask = settings.label_from == "mask"
     volume = len(found) > len({source.path for source, _ in found})
     kept = select_slices([part for _, part in found], settings.slices, label_from_mask=by_mask, volume=volume)
@@ -235,8 +235,13 @@ def usual_window(modality: str) -> str:
     return {"CT": "lesion", "raster": "full"}.get(modality, "percentile")
 
 
-def _window_of(slices: list[Slice], wanted: str | None, where: str = "") -> Window:
+def _window_of(slices: list[Slice], wanted: str | None, first: Source | None = None) -> Window:
     """Returns the window that the user named, or the default of the modality.
+
+    Args:
+        slices: images of one unit.
+        wanted: the window that the user named, or None.
+        first: the file of the first image, for messages.
 
     Raises:
         CohortError: the window is in units that the images do not have.
@@ -249,12 +254,14 @@ def _window_of(slices: list[Slice], wanted: str | None, where: str = "") -> Wind
     if name in WINDOWS and modality != ("raster" if name == "full" else "CT"):
         units = "values in [0, 1]" if name == "full" else "Hounsfield units"
         raise CohortError(
-            f"window {name!r} is for {units}, not for {modality} images", where=where, fix="leave --window out"
+            f"window {name!r} is for {units}, not for {modality} images",
+            where=_shown(first),
+            fix="leave --window out",
         )
     if modality == "raster" and not 0 <= window.low < window.high <= 1:
         raise CohortError(
             f"window {name!r} leaves [0, 1], the range to which 8-bit and 16-bit pictures are scaled",
-            where=where,
+            where=_shown(first),
             fix="leave --window out, or give LOW,HIGH from 0 to 1",
         )
     return window
@@ -267,6 +274,10 @@ def _edge_of(part: Slice) -> float:
     pixels = part.pixels
     sides = (pixels[:, 0], pixels[:, -1], pixels[:, :, 0], pixels[:, :, -1])
     return float(np.median(np.concatenate(sides, axis=1)))
+
+
+def _shown(source: Source | None) -> str:
+    return "" if source is None else name_of(source, [source.label])
 
 
 def _picture(

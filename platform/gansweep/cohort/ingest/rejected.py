@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from gansweep.cohort.readers.dicom_header import is_dicom, read_header
-from gansweep.cohort.readers.slices import ScanError, UnneededError
-from gansweep.cohort.sources.hiding import shown_name
-from gansweep.cohort.sources.source import Rejected, format_of
+from gansweep.cohort.sources.hiding import contains, letters_of, shown_name
+from gansweep.cohort.sources.naming import identifiers_of
+from gansweep.cohort.sources.source import format_of
+from gansweep.cohort.sources.suffixes import known_suffix
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
     from gansweep.cohort.ingest.assignment import Assignment
     from gansweep.cohort.ingest.identity import Pseudonyms
-    from gansweep.cohort.readers.dicom_header import Header
+    from gansweep.cohort.sources.source import Rejected
 
 __all__ = ["reasons_of", "rejected_table"]
 
@@ -47,9 +46,9 @@ def rejected_table(rejected: Sequence[Rejected], made: Assignment, pseudonyms: P
     """
     import pandas as pd
 
-    hashes = {_letters(item.patient): pseudonyms.of(item.patient) for item in rejected}
+    hashes = {letters_of(item.patient): pseudonyms.of(item.patient) for item in rejected}
     hashes |= {
-        _letters(picture.patient): patient
+        letters_of(picture.patient): patient
         for picture, patient in zip(made.pictures, made.patients, strict=True)
         if picture.source.patient or format_of(picture.source.path) == "dicom"
     }
@@ -62,28 +61,12 @@ def rejected_table(rejected: Sequence[Rejected], made: Assignment, pseudonyms: P
 
 
 def _anonymous_path(item: Rejected, hashes: Mapping[str, str], pseudonyms: Pseudonyms, labels: Collection[str]) -> str:
-    header = _header_of(item)
-    names = [item.patient]
-    if header:
-        # Parts of PatientName (family^given^middle) of three letters or more.
-        names += [header.patient, *re.findall(r"[^\W\d_]{3,}", header.name)]
-    names = [name for name in names if _letters(name)]
-    words = {_letters(name) for name in names}
-    own = hashes.get(_letters(names[0])) or pseudonyms.of(names[0]) if names else ""
+    names = identifiers_of(item)
+    words = {letters_of(name) for name in names}
+    own = hashes.get(letters_of(names[0])) or pseudonyms.of(names[0]) if names else ""
     hidden = re.split(r"([/\\])", shown_name(item.name, item.path, labels))
     parts = re.split(r"([/\\])", item.name)
     return "".join(_anonymous(part, words, own, hashes, shown) for part, shown in zip(parts, hidden, strict=True))
-
-
-def _header_of(item: Rejected) -> Header | None:
-    if item.path is None or not item.path.is_file():
-        return None
-    if format_of(item.path) != "dicom" and not is_dicom(item.path):
-        return None
-    try:
-        return read_header(item.path)
-    except (ScanError, UnneededError):
-        return None
 
 
 def _anonymous(part: str, words: set[str], own: str, hashes: Mapping[str, str], shown: str) -> str:
@@ -91,23 +74,9 @@ def _anonymous(part: str, words: set[str], own: str, hashes: Mapping[str, str], 
 
     `own` if it contains one of `words`, the hash of the patient that it names, or `shown`.
     """
-    suffix = PurePath(part).suffix
-    if _contains(part, words):
-        return own if _contains(suffix, words) else own + suffix
-    whole = _letters(part)
-    stem = _letters(part.removesuffix(suffix))
+    suffix = known_suffix(part)
+    if contains(part, words):
+        return own if contains(suffix, words) else own + suffix
+    whole = letters_of(part)
+    stem = letters_of(part.removesuffix(suffix))
     return hashes[stem] + suffix if stem in hashes else hashes.get(whole, shown)
-
-
-def _contains(part: str, words: set[str]) -> bool:
-    """Returns whether a word occurs in `part`.
-
-    A word of one or two letters must stand alone, because it occurs in many other names.
-    """
-    alone = {_letters(piece) for piece in re.split(r"[\W_]+", part)}
-    return any(word in alone if len(word) < 3 else word in _letters(part) for word in words)
-
-
-def _letters(text: str) -> str:
-    """Returns the letters and digits of `text` in lower case: patient DOE^JOHN often has a folder DOE_JOHN."""
-    return re.sub(r"[\W_]", "", text).lower()

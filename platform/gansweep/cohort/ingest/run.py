@@ -36,13 +36,13 @@ from gansweep.cohort.ingest.writing import manifest_of, write_arrays
 from gansweep.cohort.intensity import window_named
 from gansweep.cohort.sources.columns import Columns
 from gansweep.cohort.sources.find import find_sources
-from gansweep.cohort.sources.hiding import shown_name
+from gansweep.cohort.sources.naming import name_of, patients_of
 from gansweep.cohort.sources.source import Rejected, Source, format_of
 from gansweep.errors import CohortError
 from gansweep.files import new_folder, sha256_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
 
@@ -197,17 +197,17 @@ def _select_classes(sources: list[Source], settings: IngestSettings) -> tuple[li
 
 def _stop_if_bad(rejected: Sequence[Rejected], sources: Sequence[Source], settings: IngestSettings) -> None:
     bad = [item for item in rejected if item.bad]
-    labels = {source.label for source in sources}
     if bad and not settings.skip_bad:
         count = "" if len(bad) == 1 else f" (first of {len(bad)} bad files)"
-        raise CohortError(f"{_shown(bad[0], labels)}{count}", fix="correct it, or ingest with --skip-bad")
+        raise CohortError(f"{_shown(bad[0], sources)}{count}", fix="correct it, or ingest with --skip-bad")
     if not sources and rejected:
         first = (bad or rejected)[0]
-        raise CohortError(f"no usable images: {_shown(first, labels)}", fix="correct the files")
+        raise CohortError(f"no usable images: {_shown(first, sources)}", fix="correct the files")
 
 
-def _shown(item: Rejected, labels: Collection[str]) -> str:
-    return f"{shown_name(item.name, item.path, labels)}: {item.reason}"
+def _shown(item: Rejected, sources: Sequence[Source]) -> str:
+    labels = {source.label for source in sources}
+    return f"{name_of(item, labels, patients_of(sources))}: {item.reason}"
 
 
 def _read_all(
@@ -226,8 +226,7 @@ def _read_all(
 
     _stop_if_bad(rejected, sources, settings)
     if not pictures:
-        labels = {source.label for source in sources}
-        reason = f": {_shown(rejected[0], labels)}" if rejected else ""
+        reason = f": {_shown(rejected[0], sources)}" if rejected else ""
         raise CohortError(f"no usable images{reason}", fix="correct the files")
     _check_modalities(pictures)
     check_masks(pictures)

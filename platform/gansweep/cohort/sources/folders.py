@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from gansweep.cohort.readers.dicom_header import read_header
 from gansweep.cohort.readers.slices import ScanError, UnneededError
-from gansweep.cohort.sources.hiding import shown_name
 from gansweep.cohort.sources.masks import is_image_folder, masks_of, with_masks, without_image
+from gansweep.cohort.sources.naming import name_of
 from gansweep.cohort.sources.source import Rejected, Source, format_of, is_split, normal_split, split_like, subject_in
 from gansweep.cohort.sources.walk import walk
 from gansweep.errors import CohortError
@@ -82,7 +82,7 @@ def _labelled(images: list[Path], parts: list[tuple[str, ...]], root: Path, rela
     if any(len(part) < 2 + skip for part in parts):
         loose = next(path for path, part in zip(images, parts, strict=True) if len(part) < 2 + skip)
         raise CohortError(
-            f"{shown_name(str(loose.relative_to(root)), loose)} has no label",
+            f"{name_of(Source(loose, str(loose.relative_to(root))))} has no label",
             where=str(root),
             fix="add labels.csv with the columns path,label or put the images in one folder per class",
         )

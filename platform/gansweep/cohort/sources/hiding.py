@@ -1,8 +1,8 @@
 """Displays file names without anything that could be a person's name.
 
 Files are often named after patients: SCHMIDT^ANNA_19610304.png. A part of a path is shown only if all its words are
-labels or in the list below, and so cannot be names. Any other part is replaced by its position in its folder,
-`[file 3 of 12]`, so that anyone who has the folder can find it.
+labels or in the list below, and so cannot be names, and if it contains no known identifier of a patient. Any other
+part is replaced by its position in its folder, `[file 3 of 12]`, so that anyone who has the folder can find it.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import unicodedata
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from gansweep.cohort.sources.suffixes import known_suffix
 from gansweep.cohort.sources.words import canonical
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
     from pathlib import Path
 
-__all__ = ["names_nobody", "shown_name"]
+__all__ = ["contains", "letters_of", "names_nobody", "shown_name"]
 
 _LIST = """
 image images img imgs pic picture pictures photo scan scans slice slices frame frames volume volumes vol series
@@ -34,11 +35,12 @@ ct cta mr mri mra pet xray cxr dx cr us ultrasound flair dwi adc swi bold pre po
 anat func bids derivatives sub ses run acq rec desc space scout scouts localizer localiser loc topogram dose
 report screen other others bad good gone broken empty blank again first second third one two three id
 grey gray colour color rgb rgba original derived resized small large low high link archive
-isic busi msd brats im
+isic busi msd brats im tr ts va vs pd sl tra sag cor pa ap lat ce
 """
 _WORDS = frozenset(_LIST.split())
-_WORD = re.compile(r"[^\W\d_]+")
-_LONG_NUMBER = re.compile(r"\d{8,}|(?<!\d)\d{1,4}[-._]\d{1,2}[-._]\d{1,4}(?!\d)")  # a date of birth, a record number
+_DATE = re.compile(r"(?<!\d)\d{1,4}[-._ ]\d{1,2}[-._ ]\d{1,4}(?!\d)")  # 3.4.1961, with any two separators
+_NUMBER = re.compile(r"\d+")
+_JOINERS = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"
 
 
 def names_nobody(part: str, labels: Iterable[str] = ()) -> bool:
@@ -48,30 +50,66 @@ def names_nobody(part: str, labels: Iterable[str] = ()) -> bool:
         part: a file or folder name.
         labels: class names, whose words are allowed.
     """
+    labels = tuple(labels)
+    text = canonical(part)
+    if text in labels:
+        return True
     allowed = _WORDS.union(*(_words(label) for label in labels))
-    unknown = [word for word in _words(part) if word not in allowed]
-    # Abbreviations of one or two letters occur in many names, but two unknown ones may be a short name: LI_NA.
-    long = [word for word in unknown if len(word) > 2]
-    short = [word for word in unknown if len(word) == 2]
-    may_be_name = bool(long) or len(short) > 1
-    may_be_number = _LONG_NUMBER.search(part) is not None
-    return not may_be_name and not may_be_number
+    words = [word for word in _words(text) if word not in allowed]
+    # One letter is a counter or an abbreviation: s12, T1w. Two may be a name: Wu.
+    may_be_name = any(len(word) > 1 or not word.isascii() for word in words)
+    return not may_be_name and not _has_odd_marks(text) and not _may_be_number(text)
 
 
-def shown_name(name: str, path: Path | None, labels: Iterable[str] = ()) -> str:
+def _has_odd_marks(part: str) -> bool:
+    """Returns whether there are digits or symbols of other scripts, or bytes that are not valid UTF-8."""
+    return any(
+        not mark.isascii() and mark not in _JOINERS and unicodedata.category(mark)[0] not in "LMPZ" for mark in part
+    )
+
+
+def _may_be_number(part: str) -> bool:
+    """Returns whether a part of a path may contain a date of birth or a record number.
+
+    Numbers of files are often padded to six or seven digits: IM000123, ISIC_0024306. So a number is taken for a
+    counter if it begins with two zeros, or has up to six digits and is no date (DDMMYY, MMDDYY, YYMMDD).
+    """
+    return _DATE.search(part) is not None or any(_is_long(number) for number in _NUMBER.findall(part))
+
+
+def _is_long(digits: str) -> bool:
+    if len(digits) > 7:
+        return True
+    if len(digits) < 6 or digits.startswith("00"):
+        return False
+    pairs = [int(digits[place : place + 2]) for place in (0, 2, 4)]
+    day_month = ((pairs[0], pairs[1]), (pairs[1], pairs[0]), (pairs[2], pairs[1]))
+    return len(digits) == 7 or any(1 <= day <= 31 and 1 <= month <= 12 for day, month in day_month)
+
+
+def shown_name(
+    name: str,
+    path: Path | None,
+    labels: Iterable[str] = (),
+    *,
+    own: Collection[str] = (),
+    others: Collection[str] = (),
+) -> str:
     """Returns a relative path for a message.
 
     Args:
         name: path relative to the source folder, or as written in a CSV.
         path: the file, or None if it does not exist.
         labels: class names.
+        own: identifiers of the file's patient, as `letters_of` gives them. A part that contains one is hidden.
+        others: identifiers of all patients, likewise. A part that is one is hidden.
     """
     labels = tuple(labels)
     parts = re.split(r"([/\\])", name)
     count = len(parts[::2])
     shown = []
     for number, part in enumerate(parts[::2]):
-        if names_nobody(part, labels):
+        if names_nobody(part, labels) and not contains(part, own) and not _is_one_of(part, others):
             shown.append(part)
             continue
         depth = count - 1 - number
@@ -83,6 +121,29 @@ def shown_name(name: str, path: Path | None, labels: Iterable[str] = ()) -> str:
     return "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(mark) == "Cc" else mark for mark in text)
 
 
+def contains(part: str, words: Collection[str]) -> bool:
+    """Returns whether an identifier occurs in `part`.
+
+    One of one or two letters must stand alone, because it occurs in many other names.
+
+    Args:
+        part: a file or folder name.
+        words: identifiers, as `letters_of` gives them.
+    """
+    alone = {letters_of(piece) for piece in re.split(r"[\W_]+", part)}
+    return any(word in alone if len(word) < 3 else word in letters_of(part) for word in words)
+
+
+def _is_one_of(part: str, identifiers: Collection[str]) -> bool:
+    stems = (part, part.removesuffix(known_suffix(part)), part.partition(".")[0])
+    return any(letters_of(stem) in identifiers for stem in stems)
+
+
+def letters_of(text: str) -> str:
+    """Returns the letters and digits of `text` in lower case: patient DOE^JOHN often has a folder DOE_JOHN."""
+    return re.sub(r"[\W_]", "", canonical(text)).lower()
+
+
 def _place(path: Path | None, *, is_file: bool) -> str:
     """Returns the position of a file or folder in its folder, in the order of names."""
     kind = "file" if is_file else "folder"
@@ -90,7 +151,7 @@ def _place(path: Path | None, *, is_file: bool) -> str:
         beside = {} if path is None else _places(path.parent, path.parent.stat().st_mtime_ns, is_file)
     except (OSError, ValueError):
         beside = {}
-    suffix = path.suffix if path is not None and is_file and names_nobody(path.suffix) else ""
+    suffix = known_suffix(path.name) if path is not None and is_file else ""
     if path is None or path.name not in beside:
         return f"[{kind}]{suffix}"
     return f"[{kind} {beside[path.name]} of {len(beside)}]{suffix}"
@@ -110,6 +171,10 @@ def _names(folder: Path, is_file: bool) -> list[str]:
 
 
 def _words(text: str) -> set[str]:
-    """Returns the words of a name in lower case. `brainMask` has two."""
+    """Returns the words of a name in lower case. `brainMask` has two.
+
+    A word consists of letters and the marks that belong to them, which many scripts need for their vowels.
+    """
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", canonical(text))
-    return {word.casefold() for word in _WORD.findall(spaced)}
+    letters = (mark if unicodedata.category(mark)[0] in "LM" or mark in _JOINERS else " " for mark in spaced)
+    return {word.casefold() for word in "".join(letters).split()}
