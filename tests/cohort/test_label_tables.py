@@ -265,3 +265,43 @@ def test_dropping_leaks_needs_a_given_split(root: Path) -> None:
     write(root, "path,label", [row.rpartition(",")[0] for row in rows("")])
     with pytest.raises(CohortError, match=r"does nothing, because the source gives no split"):
         ingest(root, root.parent / "out", IngestSettings(size=16, drop_leaks=True))
+
+
+@pytest.mark.parametrize(
+    ("head", "said"),
+    [
+        (
+            "0.png,control,Mustermann^Erika",
+            "no column 'path' (its first line has 3 cells, and no usual name of a column)",
+        ),
+        (
+            "Liste der Patienten Dr. Meier",
+            "no column 'path' (its first line has 1 cell, and no usual name of a column)",
+        ),
+        ("image file,meier,label", "no column 'path' (columns: image file, label, 1 other); add it"),
+        ("path,meier,Meier", "has two columns of one name; is its first line a header?"),
+        ("path,label,Label", "has two columns called 'label'"),
+    ],
+)
+def test_a_line_that_is_no_header_is_not_shown(root: Path, head: str, said: str) -> None:
+    write(root, head, ["0.png,control,Mustermann^Erika"] if "," in head else [])
+    with pytest.raises(CohortError) as refused:
+        find_sources(root)
+    assert said in str(refused.value)
+    assert not any(name in str(refused.value).casefold() for name in ("mustermann", "meier"))
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        ("Mustermann^Erika", "split on line 3 is not one of train, val, test"),
+        ("third", "split 'third' on line 3 is not"),
+    ],
+)
+def test_a_cell_that_is_no_split_is_not_shown(root: Path, cell: str, said: str) -> None:
+    write(root, "path,label,split", rows("train", cell))
+    with pytest.raises(CohortError) as refused:
+        cohort_of(root, root.parent / "out")
+    assert str(refused.value).startswith(said)
+    assert "Mustermann" not in str(refused.value)
+    assert cohort_of(root, root.parent / "out", resplit=True).info.images == {"train": 8, "val": 2, "test": 2}

@@ -140,7 +140,8 @@ def _check_given_split(
         CohortError: it is incomplete, a class cannot be learned or scored, or files are in two splits.
     """
     splits = [source.split for source in sources]
-    check_given(splits, [str(index) for index in range(len(sources))])  # patients are known only after reading
+    nobody = [str(index) for index in range(len(sources))]  # patients are known only after reading
+    check_given(splits, nobody, [source.line for source in sources])
     _refuse_options_in_vain(splits, settings)
     if settings.label_from == "labels":
         labels = [source.label for source in sources]

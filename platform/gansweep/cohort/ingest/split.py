@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gansweep.cohort.sources.hiding import names_nobody
 from gansweep.errors import CohortError
 
 if TYPE_CHECKING:
@@ -104,20 +105,24 @@ def missing_splits(given: Sequence[str], fractions: tuple[float, float, float]) 
     return [name for name, fraction in zip(SPLITS, fractions, strict=True) if fraction > 0 and name not in given]
 
 
-def check_given(given: Sequence[str], patients: Sequence[str]) -> None:
+def check_given(given: Sequence[str], patients: Sequence[str], lines: Sequence[int] = ()) -> None:
     """Checks the split that the user provided.
 
     Args:
         given: splits from the labels CSV `[N]`.
         patients: salted patient hashes `[N]`.
+        lines: lines of the CSV `[N]`; empty: not known.
 
     Raises:
         CohortError: a split is empty or unknown, or a patient is in two splits (the message shows the patient's hash).
     """
     fix = "correct the column, or let ingest make a new split with --resplit"
-    unknown = sorted({split for split in given if split and split not in SPLITS})
-    if unknown:
-        raise CohortError(f"split {unknown[0]!r} is not one of train, val, test", fix=fix)
+    unknown = next((index for index, split in enumerate(given) if split and split not in SPLITS), None)
+    if unknown is not None:
+        # If the cells of a row are shifted, this one may name the patient.
+        word = f" {given[unknown]!r}" if names_nobody(given[unknown]) else ""
+        place = f" on line {lines[unknown]}" if lines else ""
+        raise CohortError(f"split{word}{place} is not one of train, val, test", fix=fix)
     empty = sum(not split for split in given)
     if empty:
         raise CohortError(f"the split is empty for {empty} of {len(given)} images", fix=fix)

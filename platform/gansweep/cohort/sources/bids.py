@@ -7,7 +7,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from gansweep.cohort.sources.source import Rejected, Source
-from gansweep.cohort.sources.tables import column_name, read_table, require_column
+from gansweep.cohort.sources.tables import column_name, read_table, require_column, shown_columns
 from gansweep.cohort.sources.walk import walk
 from gansweep.cohort.sources.words import given
 from gansweep.errors import CohortError
@@ -142,7 +142,7 @@ def _labels(table: Path, column: str | None, relabel: Relabelling) -> dict[str, 
         raise CohortError(
             f"no column {column!r}" if column else "no label column",
             where=table.name,
-            fix=f"name one with --label-column: {', '.join(columns)}",
+            fix=f"name one with --label-column ({shown_columns(columns)})",
         )
     return {row["participant_id"]: relabel(row[chosen]) for row in read.rows}
 

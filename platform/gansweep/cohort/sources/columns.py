@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gansweep.cohort.sources.source import is_split, normal_split
-from gansweep.cohort.sources.tables import Table, column_name, require_column
+from gansweep.cohort.sources.tables import Table, column_name, is_usual, require_column
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,7 +63,7 @@ def columns_of(table: Path, read: Table, named: Columns, labelled: bool) -> dict
     columns = read.columns
     path = column_name(named.path or "path")
     label = column_name(named.label or "label")
-    likely = [name for name in columns if re.search("path|file|image|name", name)]
+    likely = [name for name in columns if is_usual(name) and re.search("path|file|image|name", name)]
     example = f": --path-column {likely[0]!r}" if likely else ""
     require_column(path, columns, table, f"add it, or name the column of the path with --path-column{example}")
     if labelled or named.label:

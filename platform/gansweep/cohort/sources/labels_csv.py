@@ -80,6 +80,7 @@ def sources_of_csv(
             split=normal_split(row.get(columns["split"], "")),
             mask=files["mask"],
             paired=files["paired"],
+            line=line,
         )
         before = listed.setdefault(locate.resolved(source.path), [])
         _refuse_two_patients(source, before, where)

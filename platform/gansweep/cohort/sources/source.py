@@ -57,6 +57,7 @@ class Source:
         more_masks: files with further lesions of the same image.
         mask_beside: whether the masks were found by their names rather than named by the user.
         paired: file with the image of the other modality, or None.
+        line: line of the labels CSV; 0 if there is no CSV.
     """
 
     path: Path
@@ -69,6 +70,7 @@ class Source:
     paired: Path | None = None
     more_masks: tuple[Path, ...] = ()
     mask_beside: bool = False
+    line: int = 0
 
 
 @dataclass(frozen=True)

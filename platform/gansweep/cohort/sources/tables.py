@@ -15,7 +15,22 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-__all__ = ["Table", "column_name", "read_table", "require_column"]
+__all__ = ["Table", "column_name", "is_usual", "read_table", "require_column", "shown_columns"]
+
+# Words in names of columns. Messages show no other names: without a header, the first line has a patient's cells.
+_USUAL_NAMES = """
+path paths file files filename filepath image images img picture name names label labels class classes target
+diagnosis diagnostic dx group groups condition status disease category finding findings pathology type kind
+patient patients subject subjects participant participants person case study studyid series scan exam session visit
+animal lesion lesions volume slice frame id ids uid uids identifier number no nr mrn code key accession
+split splits set subset fold folds partition part phase mask masks seg segmentation annotation paired pair
+age sex gender race site centre center hospital scanner manufacturer modality view side plane position laterality
+date time year month day birth weight height width size rows columns spacing x y z w h
+score scores grade stage severity value values note notes comment comments remark remarks text report source
+dataset url index row col column old new original unnamed diagnose klasse bild datei dateiname pfad befund gruppe
+patientid imageid subjectid participantid caseid studyuid seriesuid imagename imagepath classname labelname
+"""
+_USUAL = frozenset(_USUAL_NAMES.split())
 
 _SEPARATOR = re.compile(r'"?sep=([^"\r\n]?)', re.IGNORECASE)  # Excel puts the line in quotes when it saves it again
 _AS_TEXT = re.compile(r"""="(?P<formula>[^"]*)"|'(?P<typed>[\w.-]*\d)""")
@@ -89,7 +104,8 @@ def read_table(table: Path, delimiters: str = ",;\t|") -> Table:
     if not any(columns):
         raise CohortError("is empty", where=table.name, fix="write the names of the columns on its first line")
     if twice:
-        raise CohortError(f"has two columns called {twice[0]!r}", where=table.name, fix="keep one of them")
+        called = f"called {twice[0]!r}" if is_usual(twice[0]) else "of one name; is its first line a header?"
+        raise CohortError(f"has two columns {called}", where=table.name, fix="keep one of them")
     return Table(columns, rows, numbers)
 
 
@@ -161,5 +177,21 @@ def require_column(name: str, columns: list[str], table: Path, fix: str) -> None
         CohortError: the column is missing; the message lists the existing ones.
     """
     if name not in columns:
-        there = ", ".join(column for column in columns if column)
-        raise CohortError(f"no column {name!r} (columns: {there})", where=table.name, fix=fix)
+        raise CohortError(f"no column {name!r} ({shown_columns(columns)})", where=table.name, fix=fix)
+
+
+def shown_columns(columns: Sequence[str]) -> str:
+    """Returns the names of columns for a message, without those that may be cells: `columns: path, 2 others`."""
+    names = [name for name in columns if name]
+    usual = [name for name in names if is_usual(name)]
+    others = len(names) - len(usual)
+    if not usual:
+        return f"its first line has {others} {'cell' if others == 1 else 'cells'}, and no usual name of a column"
+    more = [f"{others} {'other' if others == 1 else 'others'}"] if others else []
+    return f"columns: {', '.join(usual + more)}"
+
+
+def is_usual(name: str) -> bool:
+    """Returns whether a column's name consists of usual words and short numbers, so that it cannot be a cell."""
+    words = set(re.findall(r"[^\W\d_]+", name.lower()))
+    return bool(words) and words <= _USUAL and name.isascii() and not re.search(r"\d{4}", name)
