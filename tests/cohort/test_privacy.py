@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
+import pydicom
 import pytest
 
 from gansweep.cohort.ingest.run import IngestSettings, ingest
+from gansweep.cohort.readers.slices import reason_of
 from gansweep.errors import CohortError
 from tests.cohort.scans import CLASSES, cohort_of, write_picture, write_slice, write_volume
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PEOPLE = ("DOE^JOHN_19650203", "ROE^JANE_19700101", "SMITH^ANNA_19801212", "LEE^SUE_19900909")
 
@@ -134,3 +134,39 @@ def test_a_picture_with_text_burned_in_is_left_out(tmp_path: Path) -> None:
     assert "text burned into the image may name the patient" in refused(tmp_path / "source", tmp_path / "out")
     kept = cohort_of(tmp_path / "source", tmp_path / "out", skip_bad=True, split=(1, 0, 0))
     assert len(kept.manifest) == 5
+
+
+@pytest.mark.parametrize(
+    ("attribute", "kind", "said"),
+    [
+        ("RescaleSlope", "LO", "an attribute cannot be read (could not convert string to float: (a value))"),
+        ("NumberOfFrames", "LO", "an attribute cannot be read (invalid literal for int() with base 10: (a value))"),
+        ("PhotometricInterpretation", "LO", "its pixels cannot be decoded"),
+        ("RescaleType", "LO", "CT in units without a known name instead of Hounsfield units"),
+        ("Modality", "LO", "CT (5 images) and an unknown modality (1 images) in one cohort; choose one: --modality CT"),
+    ],
+)
+def test_values_of_attributes_are_not_shown(tmp_path: Path, attribute: str, kind: str, said: str) -> None:
+    for patient in range(6):
+        write_slice(tmp_path / "source" / CLASSES[patient % 2] / f"{patient}.dcm", patient, 1)
+    path = tmp_path / "source" / "fahr" / "5.dcm"
+    dataset = pydicom.dcmread(path)
+    dataset[attribute] = pydicom.DataElement(attribute, kind, "Mustermann")
+    dataset.save_as(path)
+    message = refused(tmp_path / "source", tmp_path / "out", split=(0.5, 0.5, 0))
+    assert said in message
+    assert "mustermann" not in message.casefold()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("cannot use 'Doe' here", "cannot use (a value) here"),
+        ("cannot use \"O'Hara\" or b'x'", "cannot use (a value)"),
+        ("can't use it", "can't use it"),
+        ("'Doe'", "ValueError"),
+        ("", "ValueError"),
+    ],
+)
+def test_a_reason_of_a_library_shows_no_quoted_value(text: str, shown: str) -> None:
+    assert reason_of(ValueError(text), Path("scan.dcm")) == shown

@@ -34,6 +34,7 @@ from gansweep.cohort.ingest.split import SPLITS, check_given, missing_splits
 from gansweep.cohort.ingest.spool import spool_in
 from gansweep.cohort.ingest.writing import manifest_of, write_arrays
 from gansweep.cohort.intensity import window_named
+from gansweep.cohort.readers.dicom_kind import UNKNOWN
 from gansweep.cohort.sources.columns import Columns
 from gansweep.cohort.sources.find import find_sources
 from gansweep.cohort.sources.naming import name_of, patients_of
@@ -237,7 +238,8 @@ def _read_all(
 def _check_modalities(pictures: Sequence[Picture]) -> None:
     modalities = Counter(picture.modality for picture in pictures)
     if len(modalities) > 1:
-        counts = " and ".join(f"{name} ({count} images)" for name, count in modalities.most_common())
+        shown = {name: "an unknown modality" if name == UNKNOWN else name for name in modalities}
+        counts = " and ".join(f"{shown[name]} ({count} images)" for name, count in modalities.most_common())
         fix = f"choose one: --modality {modalities.most_common(1)[0][0]}"
         if all(format_of(picture.source.path) == "nifti" for picture in pictures):
             # `gansweep score` also ingests, but has no such option.

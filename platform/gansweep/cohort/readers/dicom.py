@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["read_dicom"]
 
 AIR_HU = -1000.0
+_UNITS = {"OD", "HU", "US", "MGML", "Z_EFF", "ED", "EDW", "HU_MOD", "PCT"}  # terms of RescaleType (PS3.3 C.11.1.1.2)
 
 
 def read_dicom(path: Path, *, derived: bool = False, assume_hu: bool = False) -> list[Slice]:
@@ -164,8 +165,10 @@ def _check_units(source: Dataset, path: Path) -> None:
     if missing and not table:
         what = " and ".join(missing)
         raise ScanError(f"CT without {what}, so its Hounsfield units are unknown ({hint})", where=path.name)
-    if str(kind or "HU").strip().upper() != "HU":
-        raise ScanError(f"CT in units {str(kind)!r} instead of Hounsfield units ({hint})", where=path.name)
+    units = str(kind or "HU").strip().upper()
+    if units != "HU":
+        shown = repr(str(kind)) if units in _UNITS else "without a known name"  # it could name the patient
+        raise ScanError(f"CT in units {shown} instead of Hounsfield units ({hint})", where=path.name)
 
 
 def _number(source: Dataset, name: str, default: float) -> float:

@@ -12,10 +12,28 @@ if TYPE_CHECKING:
 
     from pydicom import Dataset
 
-__all__ = ["check_kind", "frame_reason", "image_type", "is_secondary_capture", "modality_of", "sop_class", "values_of"]
+__all__ = [
+    "UNKNOWN",
+    "check_kind",
+    "frame_reason",
+    "image_type",
+    "is_secondary_capture",
+    "modality_of",
+    "sop_class",
+    "values_of",
+]
 
 # Modalities of objects that are not images of a patient: segmentations, radiotherapy, presentation states, reports.
 NO_ANATOMY = {"SEG", "RTDOSE", "RTSTRUCT", "RTPLAN", "PR", "KO", "SR", "REG", "AU", "DOC"}
+# The defined terms of Modality (PS3.3 C.7.3.1.1.1), those of earlier editions included.
+_MODALITY_TERMS = """
+ANN AR ASMT AU BDUS BI BMD CFM CR CT CTPROTOCOL DG DMS DOC DX ECG EEG EMG EOG EPS ES FID GM HC HD IO IOL IVOCT IVUS KER
+KO LEN LS M3D MG MR NM OAM OCT OP OPM OPR OPT OPTBSV OPTENF OPV OSS OT PA PLAN POS PR PT PX REG RESP RF RG RTDOSE
+RTIMAGE RTINTENT RTPLAN RTRAD RTRECORD RTSEGANN RTSTRUCT RWV SEG SM SMR SR SRF STAIN TEXTUREMAP TG US VA XA XAPROTOCOL
+XC AS CD CF CP CS DD DF DM DS EC FA FS LP MA MS ST TE VF
+"""
+_MODALITIES = frozenset(_MODALITY_TERMS.split())
+UNKNOWN = "UNKNOWN"
 PIXELS = {"PixelData", "FloatPixelData", "DoubleFloatPixelData"}
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 # Words of Image Type (PS3.3 C.7.6.1.1.2) in images computed from others.
@@ -139,10 +157,13 @@ def _capitals(value: Any) -> list[str]:
 
 
 def modality_of(dataset: Dataset) -> str:
-    """Returns the modality in capitals; for files without one that of the SOP class: CT, MR or OT."""
+    """Returns the modality in capitals; for files without one that of the SOP class: CT, MR or OT.
+
+    A word that is no modality is UNKNOWN, because it could name the patient.
+    """
     modality = str(dataset.get("Modality") or "").strip().upper()
     if modality:
-        return modality
+        return modality if modality in _MODALITIES else UNKNOWN
     words = sop_class(dataset).split(" ")
     for known in ("CT", "MR"):
         if known in words:
@@ -156,9 +177,10 @@ def is_secondary_capture(uid: str) -> bool:
 
 
 def sop_class(dataset: Dataset) -> str:
-    """Returns the name of the SOP class."""
+    """Returns the name of the SOP class, or its number if it is private."""
     uid = dataset.get("SOPClassUID")
-    return str(getattr(uid, "name", uid) or "unknown class")
+    name = str(getattr(uid, "name", uid) or "")
+    return "unknown class" if name == uid and re.fullmatch(r"[\d.]+", name) is None else name or "unknown class"
 
 
 def values_of(value: Any) -> list[Any]:

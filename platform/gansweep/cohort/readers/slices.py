@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["Array", "Flaw", "Mask", "ScanError", "Slice", "UnneededError", "reason_of", "shape_text"]
+
+# From the first quote that opens to the last that closes: a quoted name may contain another quote.
+_QUOTED = re.compile(r"""(?<!\w)b?['"].*['"](?!\w)""", re.DOTALL)
 
 Array = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -84,11 +88,15 @@ class Slice:
 
 
 def reason_of(error: Exception, path: Path) -> str:
-    """Returns a library's error message in one line and without the file's path, which may contain a patient's name."""
+    """Returns a library's error message in one line, without what may contain a patient's name.
+
+    This is the file's path, and everything in quotes: libraries quote the values that they cannot use.
+    """
     text = str(error)
     for written in (repr(str(path)), f'"{path}"', str(path)):
         text = text.replace(written, "")
-    return one_line(text, 160) or type(error).__name__
+    text = one_line(_QUOTED.sub("(a value)", text), 160)
+    return type(error).__name__ if text in {"", "(a value)"} else text
 
 
 def shape_text(shape: tuple[int, ...]) -> str:
