@@ -24,6 +24,8 @@ from gansweep.cohort.readers.dicom import read_dicom
 from gansweep.cohort.readers.nifti import read_nifti
 from gansweep.cohort.readers.raster import read_mask, read_raster
 from gansweep.cohort.readers.slices import ScanError
+from gansweep.cohort.sources.find import find_sources
+from gansweep.errors import CohortError
 from tests.cohort.scans import CLASSES, cohort_of, write_picture, write_slice
 
 FILES = Path(pydicom.data.__file__).parent / "test_files"
@@ -238,6 +240,45 @@ def test_a_row_that_names_a_link_out_of_the_folder(source: Path, tmp_path: Path)
     cohort = cohort_of(source, tmp_path / "out", skip_bad=True)
     assert len(cohort.manifest) == 8
     assert cohort.info.left_out["a row names a link out of the folder (path)"] == 1
+
+
+def test_rows_below_a_link_out_of_the_folder(source: Path, tmp_path: Path) -> None:
+    """A path that is outside as it is written is the user's own wish."""
+    for number in range(90, 97):
+        write_picture(tmp_path / "outside" / f"{number}.png", number)
+    (source / "link").symlink_to(tmp_path / "outside")
+    (source / "inside").symlink_to(source / "fahr")
+    rows = [f"{CLASSES[number % 2]}/{number}.png,{CLASSES[number % 2]}," for number in range(8)]
+    rows[0] += "link/90.png"
+    rows[1] = "inside/1.png,fahr,"
+    named = ["link/91.png", "fahr/../link/92.png", f"{source}/link/93.png", "../outside/94.png"]
+    rows += [f"{name},fahr," for name in [*named, f"{tmp_path}/outside/95.png"]]
+    (source / "labels.csv").write_text("\n".join(["path,label,mask", *rows]))
+    sources, rejected = find_sources(source)
+    assert [item.name for item in sources] == [row.split(",")[0] for row in [*rows[1:8], *rows[11:]]]
+    reasons = [item.reason for item in rejected if item.bad]
+    lines = [(2, "mask"), *((line, "path") for line in (10, 11, 12))]
+    assert reasons == [f"labels.csv line {line} names a link out of the folder ({key})" for line, key in lines]
+    with pytest.raises(CohortError, match=r"line 2 names a link out of the folder \(mask\) \(first of 4 bad files\)"):
+        cohort_of(source, tmp_path / "out")
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_links_in_a_circle_lead_to_no_file(source: Path, tmp_path: Path, listed: bool) -> None:
+    (source / "fahr" / "self.png").symlink_to(source / "fahr" / "self.png")
+    for one, other in (("a.png", "b.png"), ("b.png", "a.png"), ("c", "d"), ("d", "c")):
+        (source / "fahr" / one).symlink_to(other)
+    expected = {"a link that leads to no file": 3 if listed else 5}
+    if listed:
+        names = [*(f"{CLASSES[number % 2]}/{number}.png" for number in range(8)), "fahr/self.png", "fahr/a.png"]
+        rows = [f"{name},{name.split('/')[0]}" for name in names]
+        (source / "labels.csv").write_text("\n".join(["path,label", *rows]))
+        with pytest.raises(CohortError, match=r"labels\.csv line 10 names a link that leads to no file \(path\)"):
+            cohort_of(source, tmp_path / "out")
+        expected["a row names a link that leads to no file (path)"] = 2
+    cohort = cohort_of(source, tmp_path / "out", skip_bad=True)
+    assert len(cohort.manifest) == 8
+    assert cohort.info.left_out == expected
 
 
 @pytest.mark.parametrize("syntax", ["implicit", "explicit"])

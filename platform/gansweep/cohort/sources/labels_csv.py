@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gansweep.cohort.sources.columns import columns_of
-from gansweep.cohort.sources.locator import Locator, exists
+from gansweep.cohort.sources.locator import Locator, exists, is_dangling
 from gansweep.cohort.sources.masks import masks_of, with_masks
 from gansweep.cohort.sources.source import Rejected, Source, format_of, normal_split, subject_in
 from gansweep.cohort.sources.tables import read_table
-from gansweep.cohort.sources.walk import leaves, walk
+from gansweep.cohort.sources.walk import walk
 from gansweep.cohort.sources.words import canonical, given, known_patient, patient_spelling
 from gansweep.errors import CohortError
 
@@ -144,9 +144,12 @@ def _problem_of(files: dict[str, Path | None], locate: Locator, where: str, miss
         word = f" ({missing_label!r} stands for a missing value)" if missing_label else ""
         return f"{where} has no label{word}"
     missing = [key for key, path in files.items() if path and not (exists(path) and path.is_file())]
+    dangling = [key for key, path in files.items() if path and is_dangling(path)]
+    if dangling:
+        return f"{where} names a link that leads to no file ({', '.join(dangling)})"
     if missing:
         return f"{where} names a file that does not exist ({', '.join(missing)})"
-    outside = [key for key, path in files.items() if path and leaves(path, locate.folders)]
+    outside = [key for key, path in files.items() if path and locate.leaves(path)]
     return f"{where} names a link out of the folder ({', '.join(outside)})" if outside else ""
 
 
@@ -161,7 +164,8 @@ def _unlisted(root: Path, table: Table, locate: Locator, listed: set[Path]) -> t
     spellings = cells | {cell.replace("\\", "/") for cell in cells}
     named = set(listed)
     for folder in locate.folders:
-        named |= {locate.resolved(folder / spelling) for spelling in spellings if exists(folder / spelling)}
+        paths = [folder / spelling for spelling in spellings]
+        named |= {locate.resolved(path) for path in paths if exists(path) or is_dangling(path)}
     images, others = walk(root)
     unlisted = [path for path in images if locate.resolved(path) not in named]
     # Names in another case or Unicode form are searched only if needed, because that is slow.

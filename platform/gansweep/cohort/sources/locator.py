@@ -6,13 +6,13 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from gansweep.cohort.sources.source import NIFTIS
-from gansweep.cohort.sources.walk import walk
+from gansweep.cohort.sources.walk import leaves, real_path, walk
 from gansweep.cohort.sources.words import canonical
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Locator", "exists"]
+__all__ = ["Locator", "exists", "is_dangling"]
 
 
 class Locator:
@@ -29,6 +29,7 @@ class Locator:
 
     def __init__(self, root: Path, table: Path) -> None:
         self.folders = tuple(dict.fromkeys((root, table.parent)))
+        self._real_folders = [real_path(folder) for folder in self.folders]
         self._images: _Names | None = None
         self._resolved_folders: dict[Path, Path] = {}
 
@@ -62,13 +63,19 @@ class Locator:
         return min(alike) if len(alike) == 1 else candidates[0]
 
     def resolved(self, path: Path) -> Path:
-        """Returns `path.resolve()`. Each folder is resolved once, since most of its files are no links."""
+        """Returns `real_path(path)`. Each folder is resolved once, since most of its files are no links."""
         if path.name in {"", ".."} or path.is_symlink():
-            return path.resolve()
+            return real_path(path)
         folder = path.parent
         if folder not in self._resolved_folders:
-            self._resolved_folders[folder] = folder.resolve()
+            self._resolved_folders[folder] = real_path(folder)
         return self._resolved_folders[folder] / path.name
+
+    def leaves(self, path: Path) -> bool:
+        """Returns whether a path is, or leads through, a link out of the source folder and that of the CSV."""
+        real = self.resolved(path)
+        inside = any(real.is_relative_to(folder) for folder in self._real_folders)
+        return not inside and leaves(path, self.folders, real)
 
     def _names(self) -> _Names:
         if self._images is None:
@@ -105,6 +112,14 @@ def _without_suffix(name: str) -> str:
         stem, dot, _ = name.rpartition(".")
         return stem if dot and stem and "/" not in name[len(stem) :] else name
     return name.removesuffix(ending)
+
+
+def is_dangling(path: Path) -> bool:
+    """Returns whether a path is a link that leads to no file, perhaps because it leads in a circle."""
+    try:
+        return path.is_symlink() and not path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def exists(path: Path) -> bool:

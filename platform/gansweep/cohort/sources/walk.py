@@ -8,7 +8,7 @@ from pathlib import Path
 from gansweep.cohort.sources.source import Rejected, format_of
 from gansweep.cohort.sources.suffixes import known_suffix
 
-__all__ = ["is_hidden", "leaves", "walk"]
+__all__ = ["is_hidden", "leaves", "real_path", "walk"]
 
 # Folders that operating systems, tools and network drives add: macOS archives, thumbnails, bins, snapshots, caches.
 _TOOLS = {
@@ -38,7 +38,6 @@ def walk(root: Path) -> tuple[list[Path], list[Rejected]]:
     Returns:
         (images in the order of their paths, other files that may be or contain images).
     """
-    inside = root.resolve()
     images: list[Path] = []
     others: list[Rejected] = []
     for folder, folders, files in os.walk(root):
@@ -47,7 +46,7 @@ def walk(root: Path) -> tuple[list[Path], list[Rejected]]:
         others += [_left_out(root, Path(folder, name), "a link to a folder, which is not followed") for name in links]
         for name in sorted(files):
             path = Path(folder, name)
-            reason = "" if is_hidden(name) else _reason(path, inside)
+            reason = "" if is_hidden(name) else _reason(path, root)
             if reason:
                 others.append(_left_out(root, path, reason))
             elif not is_hidden(name) and format_of(path):
@@ -60,16 +59,43 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name.casefold() in _TOOLS
 
 
-def leaves(path: Path, folders: tuple[Path, ...]) -> bool:
-    """Returns whether a path is a link to something outside all of `folders`."""
-    return path.is_symlink() and not any(path.resolve().is_relative_to(folder.resolve()) for folder in folders)
+def real_path(path: Path) -> Path:
+    """Returns a path without links. Unlike `Path.resolve`, it accepts links that lead in a circle in every Python."""
+    return Path(os.path.realpath(path))
 
 
-def _reason(path: Path, inside: Path) -> str:
+def leaves(path: Path, folders: tuple[Path, ...], real: Path | None = None) -> bool:
+    """Returns whether a path is a link out of all of `folders`, or leads through one.
+
+    A path that is itself outside, such as `../other/1.png`, only leaves if the file is a link.
+
+    Args:
+        path: the path.
+        folders: folders that may be read.
+        real: `real_path(path)`, if it is known.
+    """
+    real = real_path(path) if real is None else real
+    inside = [real_path(folder) for folder in folders]
+    if any(real.is_relative_to(folder) for folder in inside):
+        return False
+    written = _without_dots(path)
+    below = any(written.is_relative_to(folder) for folder in [*inside, *map(_without_dots, folders)])
+    return below or path.is_symlink()
+
+
+def _without_dots(path: Path) -> Path:
+    """Returns an absolute path without `..`, but with links."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 - Path.absolute keeps `..`
+
+
+def _reason(path: Path, root: Path) -> str:
     """Returns why a file is not a readable image, or ""."""
     name = path.name.casefold()
-    if leaves(path, (inside,)):
-        return "a link out of the folder, which is not followed"
+    if path.is_symlink():
+        if leaves(path, (root,)):
+            return "a link out of the folder, which is not followed"
+        if not path.exists():
+            return "a link that leads to no file"
     if not path.is_file():
         return "not a regular file"
     if format_of(path) or name in _NOTES or name.endswith(_DOCUMENTS):
