@@ -234,3 +234,11 @@ def test_pairs_of_a_cohort_are_listed_with_their_images(tmp_path: Path) -> None:
     for _, row in pairs.iterrows():
         assert manifest["label"][row["first_image"]] == row["first_label"]
         assert manifest["split"][row["second_image"]] == row["second_split"] == row["first_split"]
+
+
+def test_pairs_that_cannot_be_written_are_told(tmp_path: Path) -> None:
+    root = given(tmp_path / "source", {split: dict.fromkeys(CLASSES, 3) for split in ("train", "val", "test")})
+    shutil.copy(root / "train" / "fahr" / "0.png", root / "test" / "fahr" / "9.png")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CohortError, match=r"out-duplicates\.csv: cannot write here: .*; choose a writable folder"):
+        ingest(root, tmp_path / "file" / "out", SMALL)

@@ -7,6 +7,7 @@ import io
 import json
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -18,9 +19,12 @@ from gansweep.cohort.ingest.run import IngestSettings, ingest
 from gansweep.cohort.phantom.scans import write_phantom
 from gansweep.errors import CohortError
 from gansweep.report.cohort_page import cohort_html, write_cohort_page
-from gansweep.report.space_fit import fitting_spaces
+from gansweep.report.space_fit import fitting_spaces, seconds_per_trial
 from tests.browser import opened
 from tests.cohort.scans import CLASSES, write_picture, write_slice
+
+if TYPE_CHECKING:
+    from gansweep.config import TrialConfig
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +106,38 @@ def test_the_command(cohort: Cohort, tmp_path: Path, capfd: pytest.CaptureFixtur
     assert main(["cohort", str(tmp_path), "--out", str(tmp_path / "page.html")]) == 2
     with pytest.raises(CohortError, match="is a folder"):
         write_cohort_page(cohort, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "out", ["/proc/page.html", "{tmp}/file/page.html", "{tmp}/" + "x" * 300, "~no-such-user/a.html"]
+)
+def test_a_page_that_cannot_be_written_is_told(
+    cohort: Cohort, tmp_path: Path, capfd: pytest.CaptureFixture[str], out: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert main(["cohort", str(cohort.path), "--out", out.format(tmp=tmp_path)]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert ": cannot write here: " in line
+    assert line.endswith("; name a file in a writable folder with --out")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(("each_s", "expected"), [(3.0, 3.0), (0.0, 2.0 / 3)])
+def test_a_trial_is_timed_after_a_run_that_warms_up(
+    cohort: Cohort, monkeypatch: pytest.MonkeyPatch, each_s: float, expected: float
+) -> None:
+    """The first run of a process takes a minute longer, and any run 2 s whatever its length."""
+    clock = [0.0]
+    runs: list[int] = []
+
+    def train(config: TrialConfig, *_arguments: Any, **_options: Any) -> None:
+        clock[0] += (2 if runs else 62) + each_s * config.iterations
+        runs.append(config.iterations)
+
+    monkeypatch.setattr("gansweep.training.loop.train", train)
+    monkeypatch.setattr("gansweep.report.space_fit.time.perf_counter", lambda: clock[0])
+    assert seconds_per_trial(cohort, "fahr_ct_masks") == pytest.approx(expected * 10_000)
+    assert runs == [1, 1, 3]
 
 
 def test_ingest_ends_by_naming_the_page(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -55,12 +55,19 @@ def write_cohort_page(
         The absolute path of the file.
 
     Raises:
-        CohortError: the destination is a folder.
+        CohortError: the destination is a folder, or cannot be written.
     """
-    target = out.expanduser().absolute()
-    if target.is_dir():
-        raise CohortError("is a folder", where=str(target), fix="give a file name such as cohort.html")
-    write_atomically(target, cohort_html(cohort, spaces=spaces, trial_s=trial_s).encode())
+    page = cohort_html(cohort, spaces=spaces, trial_s=trial_s).encode()
+    target = out.absolute()
+    try:
+        target = out.expanduser().absolute()
+        if target.is_dir():
+            raise CohortError("is a folder", where=str(target), fix="give a file name such as cohort.html")
+        write_atomically(target, page)
+    except (OSError, RuntimeError) as error:  # RuntimeError: ~name of an unknown user
+        reason = getattr(error, "strerror", None) or str(error)
+        fix = "name a file in a writable folder with --out"
+        raise CohortError(f"cannot write here: {reason}", where=str(target), fix=fix) from None
     return target
 
 

@@ -95,9 +95,17 @@ def leaks_of_bytes(sources: Sequence[Source], digests: Mapping[Path, str]) -> li
 
 
 def leak_error(leaks: Sequence[Leak], out: Path) -> CohortError:
-    """Writes the pairs to a file next to `out`, and returns the error that names this file."""
+    """Writes the pairs to a file next to `out`, and returns the error that names this file.
+
+    Raises:
+        CohortError: the file cannot be written.
+    """
     listed = pairs_file(out)
-    write_pairs(listed, leaks)
+    try:
+        write_pairs(listed, leaks)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise CohortError(f"cannot write here: {reason}", where=str(listed), fix="choose a writable folder") from None
     count = len({leak.second.name for leak in leaks})
     splits = " and ".join(sorted(set(leaks[0].splits), key=SPLITS.index))
     example = name_of(leaks[0].second, _labels(leaks), patients_of(_sources(leaks)))
