@@ -32,6 +32,7 @@ from gansweep.cohort.ingest.rejected import reasons_of, rejected_table
 from gansweep.cohort.ingest.settings import IngestSettings, is_guess, ordered_classes, positive_of
 from gansweep.cohort.ingest.split import SPLITS, check_given, missing_splits
 from gansweep.cohort.ingest.spool import spool_in
+from gansweep.cohort.ingest.vain_options import option_warnings
 from gansweep.cohort.ingest.writing import manifest_of, write_arrays
 from gansweep.cohort.intensity import window_named
 from gansweep.cohort.readers.dicom_kind import UNKNOWN
@@ -274,6 +275,7 @@ def _write(
 
     counts = reasons_of(rejected)
     info = _info(made, manifest, files, settings, pseudonyms.fingerprint)
+    warnings += option_warnings(made.pictures, rejected, settings)
     info = info.model_copy(update={"left_out": counts, "warnings": (*warnings, *info.warnings)})
     write_record(info, folder)
     sizes = manifest.groupby(["label", "split"]).size()
