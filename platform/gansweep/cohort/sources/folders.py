@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from gansweep.cohort.readers.dicom_header import read_header
 from gansweep.cohort.readers.slices import ScanError, UnneededError
+from gansweep.cohort.sources.hiding import names_nobody
 from gansweep.cohort.sources.masks import is_image_folder, masks_of, with_masks, without_image
 from gansweep.cohort.sources.naming import name_of
+from gansweep.cohort.sources.people import look_like_people
 from gansweep.cohort.sources.source import Rejected, Source, format_of, is_split, normal_split, split_like, subject_in
 from gansweep.cohort.sources.walk import walk
 from gansweep.errors import CohortError
@@ -86,7 +88,8 @@ def _labelled(images: list[Path], parts: list[tuple[str, ...]], root: Path, rela
             where=str(root),
             fix="add labels.csv with the columns path,label or put the images in one folder per class",
         )
-    if _look_like_patients(images, ["/".join(part[skip:]) for part in parts]):
+    classes = {part[skip] for part in parts}
+    if look_like_people(classes) or _look_like_patients(images, ["/".join(part[skip:]) for part in parts]):
         raise CohortError(
             "the folders look like patients, not classes",
             where=str(root),
@@ -127,7 +130,8 @@ def _refuse_half_splits(parts: list[tuple[str, ...]], root: Path) -> None:
     if len({normal_split(name) for name in named}) < 2:
         return
     others = sorted({part[0] for part in parts} - set(named))
-    beside = f", but {others[0]} is not" if others else ", and images lie right inside one"
+    other = next((name for name in others if names_nobody(name)), "another")
+    beside = f", but {other} is not" if others else ", and images lie right inside one"
     raise CohortError(
         f"folders are named like splits ({', '.join(named)}){beside}",
         where=str(root),

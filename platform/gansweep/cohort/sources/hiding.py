@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
     from pathlib import Path
 
-__all__ = ["contains", "letters_of", "names_nobody", "shown_name"]
+__all__ = ["contains", "is_known_word", "letters_of", "names_nobody", "shown_name", "words_of"]
 
 _LIST = """
 image images img imgs pic picture pictures photo scan scans slice slices frame frames volume volumes vol series
@@ -33,7 +33,7 @@ hippocampus prostate axial coronal sagittal left right front back top bottom obl
 dicom dcm nifti nii png jpg jpeg tif tiff bmp webp jfif gif npy gz zip csv ima
 ct cta mr mri mra pet xray cxr dx cr us ultrasound flair dwi adc swi bold pre post contrast reg registered
 anat func bids derivatives sub ses run acq rec desc space scout scouts localizer localiser loc topogram dose
-report screen other others bad good gone broken empty blank again first second third one two three id
+report screen other other others extra bad good gone broken empty blank again first second third one two three id
 grey gray colour color rgb rgba original derived resized small large low high link archive
 isic busi msd brats im tr ts va vs pd sl tra sag cor pa ap lat ce
 """
@@ -54,8 +54,8 @@ def names_nobody(part: str, labels: Iterable[str] = ()) -> bool:
     text = canonical(part)
     if text in labels:
         return True
-    allowed = _WORDS.union(*(_words(label) for label in labels))
-    words = [word for word in _words(text) if word not in allowed]
+    allowed = _WORDS.union(*(words_of(label) for label in labels))
+    words = [word for word in words_of(text) if word not in allowed]
     # One letter is a counter or an abbreviation: s12, T1w. Two may be a name: Wu.
     may_be_name = any(len(word) > 1 or not word.isascii() for word in words)
     return not may_be_name and not _has_odd_marks(text) and not _may_be_number(text)
@@ -121,6 +121,21 @@ def shown_name(
     return "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(mark) == "Cc" else mark for mark in text)
 
 
+def words_of(text: str) -> set[str]:
+    """Returns the words of a name in lower case. `brainMask` has two.
+
+    A word consists of letters and the marks that belong to them, which many scripts need for their vowels.
+    """
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", canonical(text))
+    letters = (mark if unicodedata.category(mark)[0] in "LM" or mark in _JOINERS else " " for mark in spaced)
+    return {word.casefold() for word in "".join(letters).split()}
+
+
+def is_known_word(word: str) -> bool:
+    """Returns whether a word of `words_of` is in the list of words that name nobody."""
+    return word in _WORDS
+
+
 def contains(part: str, words: Collection[str]) -> bool:
     """Returns whether an identifier occurs in `part`.
 
@@ -168,13 +183,3 @@ def _places(folder: Path, _changed_ns: int, is_file: bool) -> dict[str, int]:
 
 def _names(folder: Path, is_file: bool) -> list[str]:
     return [item.name for item in folder.iterdir() if item.is_file() == is_file]
-
-
-def _words(text: str) -> set[str]:
-    """Returns the words of a name in lower case. `brainMask` has two.
-
-    A word consists of letters and the marks that belong to them, which many scripts need for their vowels.
-    """
-    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", canonical(text))
-    letters = (mark if unicodedata.category(mark)[0] in "LM" or mark in _JOINERS else " " for mark in spaced)
-    return {word.casefold() for word in "".join(letters).split()}
