@@ -146,3 +146,15 @@ def test_a_hashed_name_keeps_no_unknown_suffix(tmp_path: Path) -> None:
     write_slice(tmp_path / "source" / "fahr" / "P78.dcm", 78, 1, ImageType=["LOCALIZER"], PatientName="")
     paths = pd.read_parquet(ingested(tmp_path).path / "rejected.parquet")["path"]
     assert paths.str.replace(r"[0-9a-f]{16}", "#", regex=True).tolist() == ["fahr/#", "fahr/#.dcm"]
+
+
+def test_links_and_folders_have_a_place_too(tmp_path: Path) -> None:
+    for number in range(8):
+        write_picture(tmp_path / "source" / CLASSES[number % 2] / f"{number}.png", number)
+    (tmp_path / "source" / "fahr" / "Erika.png").symlink_to("Hans.png")
+    (tmp_path / "source" / "fahr" / "Otto").symlink_to(tmp_path)
+    rejected = pd.read_parquet(ingested(tmp_path).path / "rejected.parquet")
+    assert rejected.to_numpy().tolist() == [
+        ["fahr/[folder 1 of 1]", "a link to a folder, which is not followed"],
+        ["fahr/[file 5 of 5].png", "a link that leads to no file"],
+    ]

@@ -114,7 +114,7 @@ def shown_name(
             continue
         depth = count - 1 - number
         place = path.parents[depth - 1] if path is not None and depth else path
-        shown.append(_place(place, is_file=not depth))
+        shown.append(_place(place, is_file=not depth and not _is_folder(place)))
     separators = [*parts[1::2], ""]
     text = "".join(part + separator for part, separator in zip(shown, separators, strict=True))
     # A line feed or an escape sequence in a name must have no effect on the terminal that shows it.
@@ -172,6 +172,13 @@ def _place(path: Path | None, *, is_file: bool) -> str:
     return f"[{kind} {beside[path.name]} of {len(beside)}]{suffix}"
 
 
+def _is_folder(path: Path | None) -> bool:
+    try:
+        return path is not None and path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
 @lru_cache(maxsize=64)
 def _places(folder: Path, _changed_ns: int, is_file: bool) -> dict[str, int]:
     """Returns the position of each file (or folder) in a folder, from 1.
@@ -182,4 +189,4 @@ def _places(folder: Path, _changed_ns: int, is_file: bool) -> dict[str, int]:
 
 
 def _names(folder: Path, is_file: bool) -> list[str]:
-    return [item.name for item in folder.iterdir() if item.is_file() == is_file]
+    return [item.name for item in folder.iterdir() if item.is_dir() != is_file]
