@@ -144,16 +144,7 @@ def _load(path: Path) -> _Volume:
     image, volume = _first_volume(image, shape, path)
     if volume.ndim != 3 or sorted(volume.shape)[1] < 2:  # a single slice counts as a volume
         raise ScanError(f"not a volume: {shape_text(volume.shape)} voxels", where=path.name)
-    flaws = []
-    finite = np.isfinite(volume)
-    if not finite.any():
-        raise ScanError("no finite values", where=path.name)
-    if not finite.all():
-        low = float(volume[finite].min())
-        high = float(volume[finite].max())
-        volume = np.nan_to_num(volume, nan=low, neginf=low, posinf=high)
-        count = int(volume.size - np.count_nonzero(finite))
-        flaws.append(Flaw("voxels that are not finite numbers take the nearest finite value", count))
+    volume, flaws = _finite(volume, path)
     zooms = _voxel_size(image) if sized else None
     if zooms is None:
         flaws.append(Flaw("the voxel size is not three positive numbers: voxels are taken for cubes"))
@@ -163,6 +154,24 @@ def _load(path: Path) -> _Volume:
         flaws.append(Flaw("qform and sform differ in voxel size or orientation: the sform is used"))
     depth = f"{8 * stored.itemsize}-bit" if stored.kind in "iu" else "float"
     return _Volume(volume, zooms, depth, remark, tuple(flaws))
+
+
+def _finite(volume: Any, path: Path) -> tuple[Any, list[Flaw]]:
+    """Returns a volume in which the nearest finite values replace all others, and what is told of it.
+
+    Raises:
+        ScanError: no value is finite.
+    """
+    finite = np.isfinite(volume)
+    if finite.all():
+        return volume, []
+    if not finite.any():
+        raise ScanError("no finite values", where=path.name)
+    low = float(volume[finite].min())
+    high = float(volume[finite].max())
+    count = int(volume.size - np.count_nonzero(finite))
+    flaw = Flaw("voxels that are not finite numbers take the nearest finite value", count)
+    return np.nan_to_num(volume, nan=low, neginf=low, posinf=high), [flaw]
 
 
 def _check_extensions(path: Path) -> None:
