@@ -12,11 +12,25 @@ if TYPE_CHECKING:
 
 __all__ = ["load_yaml"]
 
-# YAML 1.1 reads 2e-4 as a string, because it requires a dot in every float.
-_EXPONENT = re.compile(r"^[+-]?\d+(\.\d*)?[eE][+-]?\d+$")
+_NUMBERS = {"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"}
+
+_INTEGER = re.compile(r"^[+-]?(0|[1-9]\d*)$", re.ASCII)
+_FLOAT = re.compile(
+    r"^([+-]?(\d+\.\d*|\.\d+)([eE][+-]?\d+)?|[+-]?\d+[eE][+-]?\d+|[+-]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$", re.ASCII
+)
 
 
 class _Loader(yaml.SafeLoader):
+    # YAML 1.1 reads 010 as 8, 1:30 as 90, 0x10 as 16 and 2e-4 as a text. Here only decimal numbers are numbers.
+    yaml_implicit_resolvers = {  # noqa: RUF012  (PyYAML's own attribute)
+        first: [(tag, pattern) for tag, pattern in resolvers if tag not in _NUMBERS]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: ARG002
+        """Constructs a node and all that it contains. PyYAML then refuses a node that contains itself."""
+        return super().construct_object(node, deep=True)
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """Constructs a mapping. Unlike PyYAML, does not silently accept the last of two equal keys."""
         seen: set[Any] = set()
@@ -28,7 +42,8 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("+-0123456789"))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", _INTEGER, list("+-0123456789"))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("+-.0123456789"))
 
 
 def load_yaml(text: str) -> Any:
