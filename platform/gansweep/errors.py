@@ -27,6 +27,7 @@ __all__ = [
     "GansweepError",
     "StoreError",
     "one_line",
+    "printable",
     "unknown_name",
 ]
 
@@ -88,8 +89,14 @@ def one_line(text: object, length: int | None = None) -> str:
 
     Reasons come from libraries and from users' files. An escape sequence in one could change what a terminal shows.
     """
-    words = " ".join(str(text).split())
-    return "".join(letter for letter in words if letter.isprintable())[:length]
+    return printable(" ".join(str(text).split()))[:length]
+
+
+def printable(text: str) -> str:
+    """Returns `text` without control characters and marks of writing direction. Line breaks are kept."""
+    if text.isprintable():
+        return text
+    return "".join(letter for letter in text if letter.isprintable() or letter == "\n")
 
 
 def unknown_name(

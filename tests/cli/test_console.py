@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from rich.table import Table
 
-from gansweep.cli.console import Ticker, emit, log_as_notes, results_only, to_json
+from gansweep.cli.console import Ticker, emit, log_as_notes, note, results_only, to_json
 
 
 def test_prints_and_raw_writes_and_children_land_on_stderr(capfd):
@@ -66,6 +66,26 @@ def test_a_users_words_are_shown_as_they_are(capfd):
     assert out.startswith(f"{words}\n")
     assert "[/red] of title" in out
     assert "[bold]cell :smile:" in out
+
+
+def test_control_characters_in_a_users_words_are_left_out(capfd):
+    words = "a\x1b[31mb\u202ec\x07d\ude00"
+    table = Table(title=words)
+    table.add_column(words)
+    table.add_row(words)
+    emit(None, table, as_json=False)
+    emit(None, f"{words}\nnext", as_json=False)
+    note(words)
+    Ticker()(words, 1, 1)
+    out, err = capfd.readouterr()
+    assert out.count("a[31mbcd") == 4
+    assert not set(out) & set("\x1b\u202e\x07\ude00")
+    assert out.endswith("a[31mbcd\nnext\n")
+    assert err == "a[31mbcd\na[31mbcd: 1/1\n"
+
+
+def test_json_escapes_what_could_steer_a_terminal():
+    assert to_json({"a": "\x1b\x9b\u202e\U000e0001é"}) == '{\n  "a": "\\u001b\\u009b\\u202e\\udb40\\udc01é"\n}'
 
 
 def test_progress_tells_the_time_left(capfd, monkeypatch):

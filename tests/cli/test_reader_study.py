@@ -95,6 +95,17 @@ def test_perfect_and_random_readers_are_scored(pictures, tmp_path, capfd):
         ('{"study": "STUDY", "reader": "a", "answers": {"1": "maybe"}}', "is not a file of answers"),
         ('{"study": "STUDY", "reader": "a", "answers": {"1": "real", "01": "synthetic"}}', "is not a file of answers"),
         ('{"study": "STUDY", "reader": "a", "answers": {"1": "real", "1": "synthetic"}}', "is not a file of answers"),
+        *(
+            (
+                f'{{"study": "STUDY", "reader": "a", "answers": {{"1": "real", "{key}": "synthetic"}}}}',
+                "is not a file of",
+            )
+            for key in (" 2", "+2", "2.0", "02", "0_2", "\u0662", "-2")
+        ),
+        (
+            '{"study": "STUDY", "reader": "  \\u200b", "answers": {"1": "real"}}',
+            "json: its reader has no name; write one",
+        ),
         ('{"study": "STUDY", "reader": "a", "answers": {}}', "'a' answered no image; leave the file out"),
     ],
 )
@@ -114,6 +125,37 @@ def test_two_files_of_one_reader_are_refused(pictures, tmp_path, capfd):
     file = answer(out, "a", lambda _: True)
     assert main(["reader-study", "score", str(out / "key.json"), file, file]) == 2
     assert "a second file of 'a'; give one file for each reader" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("other", ["A ", " a", "A", "a\u200b", "\uff41"])
+def test_two_spellings_of_one_reader_are_one_reader(pictures, tmp_path, capfd, other):
+    out = tmp_path / "study"
+    made(pictures, out, "--images=8", "--seed=0")
+    files = [answer(out, "a", lambda _: True), answer(out, other, lambda _: True)]
+    capfd.readouterr()
+    assert main(["reader-study", "score", str(out / "key.json"), *files]) == 2
+    line = capfd.readouterr().err
+    assert f"a second file of 'a', written {other!r}; give one file for each reader, and each a name" in line
+    assert line.count("\n") == 1
+
+
+def test_names_of_readers_and_classes_do_not_steer_the_terminal(pictures, tmp_path, capfd):
+    out = tmp_path / "study"
+    made(pictures, out, "--images=8", "--seed=0")
+    hostile = "\x1b[31mx\u202ey\x9bz"
+    key = json.loads((out / "key.json").read_text())
+    key["items"] = [{**item, "label": hostile} for item in key["items"]]
+    (out / "key.json").write_text(json.dumps(key))
+    given = {"study": key["study"], "reader": hostile, "answers": {"1": "real"}}
+    (out / "answers.json").write_text(json.dumps(given))
+    capfd.readouterr()
+    for words in ([], ["--json"]):
+        assert main(["reader-study", "score", str(out / "key.json"), str(out / "answers.json"), *words]) == 0
+        shown = capfd.readouterr().out
+        assert not set(shown) & {"\x1b", "\u202e", "\x9b"}
+    found = json.loads(shown)
+    assert found["readers"][0]["reader"] == hostile, "a program reads the name as it is"
+    assert list(found["readers"][0]["classes"]) == [hostile]
 
 
 def test_the_help_of_both_verbs(capfd):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
@@ -9,10 +10,12 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
+from gansweep.errors import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rich.console import Console, RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
 __all__ = [
     "Ticker",
@@ -70,8 +73,24 @@ def emit(data: Any, shown: RenderableType, *, as_json: bool) -> None:
         stream.write(to_json(data) + "\n")
     else:
         # A line may contain a path or a command to copy, so it must not be wrapped.
-        _console(stream).print(shown, soft_wrap=isinstance(shown, str))
+        _console(stream).print(_Printable(shown), soft_wrap=isinstance(shown, str))
     stream.flush()
+
+
+class _Printable:
+    """Something to show without the control characters in users' names, which could change what a terminal shows."""
+
+    def __init__(self, shown: RenderableType) -> None:
+        self._shown = shown
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yields what rich prints."""
+        from rich.segment import Segment
+        from rich.text import Text
+
+        shown = Text(self._shown) if isinstance(self._shown, str) else self._shown
+        for segment in console.render(shown, options):
+            yield segment if segment.control else Segment(printable(segment.text), segment.style)
 
 
 def above(sentence: str, shown: RenderableType) -> RenderableType:
@@ -97,7 +116,7 @@ def clear() -> None:
 
 def note(line: str) -> None:
     """Prints one line for people on stderr."""
-    print(line, file=sys.stderr, flush=True)  # noqa: T201
+    print(printable(line), file=sys.stderr, flush=True)  # noqa: T201
 
 
 @contextmanager
@@ -138,10 +157,18 @@ def log_as_notes() -> Iterator[None]:
 
 
 def to_json(data: Any) -> str:
-    """Returns `data` as JSON. Numbers that JSON cannot represent (NaN, infinities) become null."""
+    """Returns `data` as JSON. Numbers that JSON cannot represent (NaN, infinities) become null.
+
+    Control characters are escaped: programs read the same text, and a terminal shows it as text.
+    """
     from pydantic_core import to_json
 
-    return to_json(data, inf_nan_mode="null", indent=2, by_alias=True, fallback=_plain).decode()
+    text = to_json(data, inf_nan_mode="null", indent=2, by_alias=True, fallback=_plain).decode()
+    return "\n".join(line if line.isprintable() else _escaped(line) for line in text.split("\n"))
+
+
+def _escaped(line: str) -> str:
+    return "".join(letter if letter.isprintable() else json.dumps(letter)[1:-1] for letter in line)
 
 
 class Ticker:
@@ -168,7 +195,7 @@ class Ticker:
             return
         self._last = now
         finished = done >= total
-        line = f"{what}: {_bar(done, total) if self._terminal else ''}{done}/{total}"
+        line = f"{printable(what)}: {_bar(done, total) if self._terminal else ''}{done}/{total}"
         if not finished:
             line += _time_left(now - self._began, done, total)
         if not self._terminal:

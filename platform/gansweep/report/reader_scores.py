@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+import unicodedata
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import numpy as np
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from gansweep.config import Frozen
-from gansweep.errors import ConfigError
+from gansweep.errors import ConfigError, one_line
 from gansweep.report.reader_study import Key
 
 if TYPE_CHECKING:
@@ -27,6 +29,13 @@ _LEVEL = 0.95
 _DRAWS = 2000  # bootstrap samples of the images
 
 
+def _image_number(given: Any) -> Any:
+    """Refuses a key that is not written as the page writes it: pydantic reads ` 1`, `+1` and `1.0` as 1, too."""
+    if isinstance(given, str) and not re.fullmatch(r"[1-9][0-9]*", given):
+        raise ValueError("is not the number of an image")
+    return given
+
+
 class Answers(Frozen):
     """The file that the page saves for one reader.
 
@@ -38,7 +47,7 @@ class Answers(Frozen):
 
     study: str
     reader: str = Field(min_length=1)
-    answers: dict[int, Literal["real", "synthetic"]]
+    answers: dict[Annotated[int, BeforeValidator(_image_number)], Literal["real", "synthetic"]]
 
 
 @dataclass(frozen=True)
@@ -150,12 +159,16 @@ def score_study(key_file: Path, answer_files: Sequence[Path]) -> StudyScore:
         beyond = [number for number in sorted(answers.answers) if not 1 <= number <= len(key.items)]
         if beyond:
             raise ConfigError(f"answers image {beyond[0]} of {len(key.items)}", where=str(path))
-        if answers.reader in found:
-            raise ConfigError(
-                f"a second file of {answers.reader!r}", where=str(path), fix="give one file for each reader"
-            )
-        found[answers.reader] = answers
-    readers = [found[name] for name in sorted(found)]
+        name = _plain_name(answers.reader)
+        if not name:
+            raise ConfigError("its reader has no name", where=str(path), fix="write one into the file, under reader")
+        if name in found:
+            what = f"a second file of {found[name].reader!r}"
+            if answers.reader != found[name].reader:
+                what += f", written {answers.reader!r}"
+            raise ConfigError(what, where=str(path), fix="give one file for each reader, and each a name of their own")
+        found[name] = answers
+    readers = sorted(found.values(), key=lambda answers: answers.reader)
     scores = tuple(_score(key, answers) for answers in readers)
     if len(readers) < 2:
         return StudyScore(scores, None)
@@ -266,9 +279,14 @@ def _read(model: type[Model], path: Path, what: str) -> Model:
         raise ConfigError(f"is not {what}", where=str(path)) from None
 
 
+def _plain_name(reader: str) -> str:
+    """Returns what two spellings of a name share: not case, spaces around it, or characters that nobody sees."""
+    return one_line(unicodedata.normalize("NFKC", reader)).strip().casefold()
+
+
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Returns the object of a JSON text. Raises ValueError if one of its keys is given twice, such as `1` and `01`."""
-    keys = [str(int(key)) if key.isdecimal() else key for key, _ in pairs]
-    if len(set(keys)) < len(keys):
+    """Returns the object of a JSON text. Raises ValueError if one of its keys is given twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
         raise ValueError("a key is given twice")
-    return dict(pairs)
+    return found
