@@ -2,6 +2,7 @@
 
 import importlib
 import io
+import os
 import random
 import sys
 from pathlib import Path
@@ -10,8 +11,8 @@ import pytest
 import torch
 
 from gansweep import cache
-from gansweep.errors import CohortError
-from gansweep.files import modules_in, new_folder, read_tensors
+from gansweep.errors import CohortError, ConfigError, StoreError
+from gansweep.files import expanded, modules_in, new_folder, output_file, read_tensors
 
 
 def test_modules_of_a_folder_are_found_by_any_of_its_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,3 +90,39 @@ def test_a_changed_weight_is_named() -> None:
     damaged[damaged.index(CONTENT["weights"].numpy().tobytes()) + 3] ^= 64  # type: ignore[attr-defined]
     with pytest.raises(ValueError, match="the checksum of 0 differs"):
         read_tensors(io.BytesIO(damaged))
+
+
+@pytest.mark.parametrize("content", [b"", b"<!DOCTYPE html><html></html>", b"\xef\xbb\xbf\n<HTML>"])
+def test_an_earlier_page_may_be_replaced(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "page.html").write_bytes(content)
+    assert output_file(tmp_path / "page.html", "HTML page", reads=tmp_path / "runs", example="r.html").is_file()
+
+
+def test_nothing_else_is_replaced(tmp_path: Path) -> None:
+    inside = tmp_path / "store"
+    (inside / "trials").mkdir(parents=True)
+    (inside / "sweep.json").write_text("{}")
+    (inside / "old.html").write_text("<html>")
+    (tmp_path / "link").symlink_to(inside)
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "page.html").write_text("<html>")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("store/sweep.json", "store/new.html", "store/old.html", "link/new.html", "store/trials/a.parquet"):
+        with pytest.raises(
+            ConfigError, match=f"{name}: lies in .*store, which is read and stays as it is; write it else"
+        ):
+            output_file(tmp_path / name, "HTML page", reads=inside, example="r.html")
+    for name, kind in (("store/sweep.json", "HTML page"), ("pipe", "HTML page"), ("page.html", "PNG")):
+        with pytest.raises(ConfigError, match=f"{name}: exists and is no {kind}, so it is not replaced; name another"):
+            output_file(tmp_path / name, kind, reads=None, example="r.html")
+    with pytest.raises(StoreError, match=r"is a folder; give a file name such as r\.html"):
+        output_file(tmp_path, "PNG", reads=None, example="r.html", error=StoreError)
+    with pytest.raises(ConfigError, match="cannot write here: File name too long; name another file"):
+        output_file(tmp_path / ("x" * 300), "PNG", reads=None, example="r.html")
+    assert output_file(tmp_path / "loop", "PNG", reads=inside, example="r.png") == tmp_path / "loop"
+    assert (inside / "sweep.json").read_text() == "{}"
+
+
+def test_a_user_who_does_not_exist_is_named() -> None:
+    with pytest.raises(StoreError, match=r"^~nosuchuser/x: there is no such user; write out the path$"):
+        expanded("~nosuchuser/x", StoreError)

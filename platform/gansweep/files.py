@@ -12,18 +12,22 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
-from gansweep.errors import CohortError
+from gansweep.errors import CohortError, ConfigError
 
 if TYPE_CHECKING:
     from types import ModuleType
 
+    from gansweep.errors import GansweepError
+
 __all__ = [
     "ProgressCallback",
     "cache_folder",
+    "expanded",
     "modules_in",
     "new_folder",
+    "output_file",
     "read_tensors",
     "sha256_of",
     "temporary_name",
@@ -103,6 +107,66 @@ def temporary_name(name: str) -> str:
     It has a leading dot and its own suffix, so that neither pyarrow's datasets nor a `*.parquet` pattern include it.
     """
     return f".{name}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+
+
+def expanded(path: str | os.PathLike[str], error: type[GansweepError] = ConfigError) -> Path:
+    """Returns the absolute path of a local path that may begin with `~` or `~user`.
+
+    Raises:
+        GansweepError: of the class `error`: there is no such user.
+    """
+    try:
+        return Path(path).expanduser().absolute()
+    except RuntimeError:
+        raise error("there is no such user", where=os.fspath(path), fix="write out the path") from None
+
+
+_BEGINNINGS = {"HTML page": (b"<!doctype html", b"<html"), "PNG": (b"\x89png",)}
+"""First bytes of each kind of file, in lower case."""
+
+
+def output_file(
+    out: Path,
+    kind: Literal["HTML page", "PNG"],
+    *,
+    reads: Path | None,
+    example: str,
+    error: type[GansweepError] = ConfigError,
+) -> Path:
+    """Returns the absolute path of a file to write, checked to replace nothing but an earlier file of its kind.
+
+    Args:
+        out: path of the file.
+        kind: what is written.
+        reads: local folder that the result is made from; None: it is not on a local disk.
+        example: a good file name, for the message.
+        error: class of the error.
+
+    Raises:
+        GansweepError: of the class `error`: the path is a folder, lies in `reads`, or is a file of another kind.
+    """
+    target = expanded(out, error)
+    where = str(target)
+    try:
+        if target.is_dir():
+            raise error("is a folder", where=where, fix=f"give a file name such as {example}")
+        if reads is not None and Path(os.path.realpath(target)).is_relative_to(os.path.realpath(reads)):
+            raise error(f"lies in {reads}, which is read and stays as it is", where=where, fix="write it elsewhere")
+        if target.exists() and not _may_be_replaced(target, kind):
+            raise error(f"exists and is no {kind}, so it is not replaced", where=where, fix="name another file")
+    except OSError as problem:
+        reason = problem.strerror or type(problem).__name__
+        raise error(f"cannot write here: {reason}", where=where, fix="name another file") from None
+    return target
+
+
+def _may_be_replaced(path: Path, kind: Literal["HTML page", "PNG"]) -> bool:
+    """Returns whether a file is empty, or begins like its kind."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        begins = file.read(200)
+    return not begins or begins.removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith(_BEGINNINGS[kind])
 
 
 @contextmanager

@@ -106,6 +106,10 @@ def test_the_command(cohort: Cohort, tmp_path: Path, capfd: pytest.CaptureFixtur
     assert main(["cohort", str(tmp_path), "--out", str(tmp_path / "page.html")]) == 2
     with pytest.raises(CohortError, match="is a folder"):
         write_cohort_page(cohort, tmp_path)
+    before = (cohort.path / "cohort.json").read_bytes()
+    assert main(["cohort", str(cohort.path), "--out", str(cohort.path / "cohort.json")]) == 2
+    assert "cohort.json: lies in" in capfd.readouterr().err
+    assert (cohort.path / "cohort.json").read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gansweep.cli import main
 from gansweep.errors import StoreError
 from gansweep.report.caveats import caveats
 from gansweep.report.html import report_html, write_report
@@ -155,3 +156,20 @@ def test_a_damaged_study_costs_the_importances_alone(finished, tmp_path, caplog)
     (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert line.startswith(f"the report lacks importances: {store.local}/studies.db: damaged (file is not a database)")
     assert line.endswith("; the sweep's --resume builds it again from trials/")
+
+
+def test_a_report_replaces_nothing_that_it_is_made_from(finished, tmp_path, capfd):
+    folder = tmp_path / "fahr"
+    shutil.copytree(finished.local, folder)
+    row = next(folder.glob("trials/trial-*.parquet"))
+    before = {path: path.read_bytes() for path in (folder / "sweep.json", row)}
+    for path in before:
+        for words in (["--out", str(path)], ["--out", str(tmp_path / "r.html"), "--picture", str(path)]):
+            assert main(["report", str(folder), *words]) == 2
+            assert f"error: {path}: lies in {folder}, which is read and stays as it is" in capfd.readouterr().err
+    assert {path: path.read_bytes() for path in before} == before
+    other = tmp_path / "cohort.json"
+    other.write_text("{}")
+    assert main(["report", str(folder), "--out", str(other)]) == 2
+    assert f"error: {other}: exists and is no HTML page, so it is not replaced" in capfd.readouterr().err
+    assert other.read_text() == "{}"

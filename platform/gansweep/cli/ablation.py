@@ -28,19 +28,20 @@ def ablate(
 
     Exit status 1 if a training failed; the same command trains it again.
     """
-    from gansweep.files import write_atomically
+    from gansweep.files import output_file, write_atomically
     from gansweep.report.ablation_figure import ablation_figure
     from gansweep.search.ablate import ablate as run
     from gansweep.search.spaces import swept_trainables
     from gansweep.store.store import Store
 
     opened = Store.open(store)
+    target = None if out is None else output_file(out, "HTML page", reads=opened.local, example="ablation.html")
     with noted_if_stopped("the same command goes on from here"):
         result = run(opened, swept_trainables(space, opened.info), options)
     figure = ablation_figure(result)
-    if out is not None and figure is not None:
+    if target is not None and figure is not None:
         page: str = figure.to_html(include_plotlyjs=True, full_html=True)
-        write_atomically(out, page.encode())
+        write_atomically(target, page.encode())
         note(f"picture: {out}")
     emit(result, _as_table(result), as_json=as_json)
     if result["failed"]:

@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 __all__ = ["app", "main"]
 
 # Errors of the file system are for the user to fix, wherever they occurred.
-_REFUSALS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOTDIR}
+_REFUSALS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOTDIR, errno.EISDIR}
+_REFUSALS |= {errno.ENAMETOOLONG, errno.ELOOP}
 
 
 app = typer.Typer(
@@ -137,7 +138,7 @@ def main(args: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     except OSError as error:
-        return _refused(f"{error.filename or 'file'}: {error.strerror}", error) if _refusal(error) else _fault(error)
+        return _refused(_file_line(error), error) if _refusal(error) else _fault(error)
     except Exception as error:
         return _refused(one_line(error), error) if _device_full(error) else _fault(error)
     return status if isinstance(status, int) else 0
@@ -149,6 +150,10 @@ def _command(words: Sequence[str]) -> str:
 
 def _refusal(error: OSError) -> bool:
     return error.errno in _REFUSALS
+
+
+def _file_line(error: OSError) -> str:
+    return one_line(f"{error.filename or 'file'}: {error.strerror}")
 
 
 def _device_full(error: Exception) -> bool:

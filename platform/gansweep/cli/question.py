@@ -30,9 +30,14 @@ def answer(
     Rivals, sweep, repeats, confirmation and report, in one command that goes on where it was stopped. The test patients
     are opened once.
     """
+    from gansweep.files import output_file
     from gansweep.report.html import write_report
-    from gansweep.search.question import answer_question
+    from gansweep.search.question import answer_question, sweep_name
+    from gansweep.store.filesystem import Files
 
+    sweep = Files(options.storage).child(sweep_name(options, cohort))
+    for folder in (cohort, sweep.local):
+        output_file(out, "HTML page", reads=folder, example="answer.html")
     with noted_if_stopped("the same command goes on from here"):
         found = answer_question(cohort, options)
     written = write_report(found.store, out) if found.store is not None else None

@@ -12,7 +12,7 @@ import numpy as np
 
 from gansweep.cohort.ingest.checks import patients_by_class
 from gansweep.errors import CohortError
-from gansweep.files import write_atomically
+from gansweep.files import output_file, write_atomically
 from gansweep.report.drawing import figure_of, name_axes
 from gansweep.report.formatting import duration_text
 from gansweep.report.fragments import data_uri, figure_fragment, packed_plotly, rendered
@@ -55,19 +55,15 @@ def write_cohort_page(
         The absolute path of the file.
 
     Raises:
-        CohortError: the destination is a folder, or cannot be written.
+        CohortError: the destination is a folder, lies in the cohort, is another kind of file, or cannot be written.
     """
+    target = output_file(out, "HTML page", reads=cohort.path, example="cohort.html", error=CohortError)
     page = cohort_html(cohort, spaces=spaces, trial_s=trial_s).encode()
-    target = out.absolute()
     try:
-        target = out.expanduser().absolute()
-        if target.is_dir():
-            raise CohortError("is a folder", where=str(target), fix="give a file name such as cohort.html")
         write_atomically(target, page)
-    except (OSError, RuntimeError) as error:  # RuntimeError: ~name of an unknown user
-        reason = getattr(error, "strerror", None) or str(error)
+    except OSError as error:
         fix = "name a file in a writable folder with --out"
-        raise CohortError(f"cannot write here: {reason}", where=str(target), fix=fix) from None
+        raise CohortError(f"cannot write here: {error.strerror}", where=str(target), fix=fix) from None
     return target
 
 

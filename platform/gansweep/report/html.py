@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gansweep.errors import StoreError
+from gansweep.files import output_file
 from gansweep.report.caveats import caveats
 from gansweep.report.comparison import folded, verdict_sentences
 from gansweep.report.confirmation_figures import arm_rows, confusion_tables, roc_figure
@@ -74,11 +75,9 @@ def write_report(store: Store, out: Path) -> Path:
         The absolute path of the file.
 
     Raises:
-        StoreError: the destination cannot be written.
+        StoreError: the destination cannot be written, lies in the store, or is another kind of file.
     """
-    target = out.expanduser().absolute()
-    if target.is_dir():
-        raise StoreError("is a folder", where=str(target), fix="give a file name such as report.html")
+    target = output_file(out, "HTML page", reads=store.local, example="report.html", error=StoreError)
     Files(str(target.parent)).write_bytes(target.name, report_html(store).encode())
     return target
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageDraw, ImageFont
 
 from gansweep.errors import StoreError
+from gansweep.files import output_file
 from gansweep.report.comparison import folded
 from gansweep.report.leaderboard import leaderboard
 from gansweep.report.pictures import kept_picture
@@ -39,11 +40,10 @@ def write_picture(store: Store, out: Path) -> Path:
         The absolute path of the file.
 
     Raises:
-        StoreError: no trial has a sample sheet, or the destination cannot be written.
+        StoreError: no trial has a sample sheet; or the destination cannot be written, lies in the store, or is another
+            kind of file.
     """
-    target = out.expanduser().absolute()
-    if target.is_dir():
-        raise StoreError("is a folder", where=str(target), fix="give a file name such as picture.png")
+    target = output_file(out, "PNG", reads=store.local, example="picture.png", error=StoreError)
     Files(str(target.parent)).write_bytes(target.name, picture_png(store))
     return target
 

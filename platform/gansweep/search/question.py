@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from gansweep.experiment import Experiment
 
-__all__ = ["Found", "answer_question", "power_text"]
+__all__ = ["Found", "answer_question", "power_text", "sweep_name"]
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ def answer_question(cohort: Path, options: AnswerOptions, *, cache: Path | None 
         found.answer = f"Nothing can be shown with these patients, so nothing was searched: {power_text(found.power)}."
         found.state = "nothing can be shown"
         return found
-    store = Store.begun(options.storage, _name(options, cohort), exist_ok=True)
+    store = Store.begun(options.storage, sweep_name(options, cohort), exist_ok=True)
     if store is not None and confirmation(store) is not None:
         found.store = store
     else:
@@ -231,7 +231,7 @@ class _Search:
         sweeping = SweepOptions(
             cohort=self.cohort,
             storage=options.storage,
-            name=_name(options, self.cohort),
+            name=sweep_name(options, self.cohort),
             trials=options.trials,
             workers_per_trial=options.workers_per_trial,
             gpus_per_worker=options.gpus_per_worker,
@@ -254,7 +254,8 @@ def _repeating(options: AnswerOptions, leaders: int) -> RepeatOptions:
     )
 
 
-def _name(options: AnswerOptions, cohort: Path) -> str:
+def sweep_name(options: AnswerOptions, cohort: Path) -> str:
+    """Returns the name of the sweep: the user's, or that of the cohort's folder."""
     return options.name or cohort.resolve().name
 
 

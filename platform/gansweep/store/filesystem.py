@@ -22,7 +22,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from gansweep.errors import StoreError
-from gansweep.files import temporary_name, write_atomically
+from gansweep.files import expanded, temporary_name, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -89,7 +89,7 @@ class Files:
 
     def __init__(self, uri: str | os.PathLike[str]) -> None:
         uri = os.fspath(uri)
-        self.uri = uri if "://" in uri else str(Path(uri).expanduser().absolute())
+        self.uri = uri if "://" in uri else str(expanded(uri, StoreError))
         self.label = without_credentials(self.uri)
         with _explained(self.label, "read", uri=self.uri):
             self.filesystem, self.root = _open(self.uri)
