@@ -12,6 +12,7 @@ import logging
 import os
 import platform
 import re
+import stat
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -122,8 +123,9 @@ class Files:
         """Returns the content of a file.
 
         Raises:
-            StoreError: the file is missing or cannot be read.
+            StoreError: the file is missing, cannot be read, or is a pipe or device, which could keep a reader for ever.
         """
+        self._refuse_pipe(rel)
 
         def read() -> bytes:
             with self.filesystem.open_input_file(self.path(rel)) as stream:
@@ -164,8 +166,9 @@ class Files:
         """Copies a file to this machine. The file may be larger than memory.
 
         Raises:
-            StoreError: the file is missing or cannot be read.
+            StoreError: the file is missing, cannot be read, or is a pipe or device.
         """
+        self._refuse_pipe(rel)
         with _explained(f"{self.label}/{rel}", "read"):
             fs.copy_files(self.path(rel), str(target), self.filesystem, fs.LocalFileSystem())
 
@@ -207,7 +210,8 @@ class Files:
         if self.local is None or not (self.local / rel).is_dir():
             return ()
         with _explained(f"{self.label}/{rel}", "read"), os.scandir(self.local / rel) as entries:
-            found = [entry.name for entry in entries if entry.name.endswith(suffix) and not entry.is_file()]
+            # DirEntry.is_file raises for a link that leads to itself, Path.is_file does not.
+            found = [entry.name for entry in entries if entry.name.endswith(suffix) and not Path(entry.path).is_file()]
         return tuple(sorted(name for name in found if not name.startswith(".")))
 
     def is_file(self, rel: str) -> bool:
@@ -289,6 +293,15 @@ class Files:
             with contextlib.suppress(FileNotFoundError):
                 if time.time() - leftover.stat().st_mtime > _LEFTOVER_SECONDS:
                     leftover.unlink()
+
+    def _refuse_pipe(self, rel: str) -> None:
+        if self.local is None:
+            return
+        with contextlib.suppress(OSError):
+            mode = (self.local / rel).stat().st_mode
+            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                where = f"{self.label}/{rel}"
+                raise StoreError("is no regular file", where=where, fix="put back a copy of it, or move it away")
 
     def _patiently(self, where: str, verb: str, action: Callable[[], Result]) -> Result:
         """Calls `action`, and repeats it for at most `patience_s` seconds if it fails for a transient reason."""

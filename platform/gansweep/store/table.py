@@ -264,6 +264,8 @@ class Table:
             return _Compacted(pa.table({}), {}, list(entries))
         local = self._files.local
         try:
+            if not self._files.is_file(rel):
+                raise OSError("it is no regular file")  # opening a pipe would wait for its writer
             # A memory map reads only the wanted columns, which are few in a large table.
             source = pa.memory_map(str(local / rel)) if local else pa.BufferReader(self._files.read_bytes(rel))
             with pq.ParquetFile(source, page_checksum_verification=True) as file:
