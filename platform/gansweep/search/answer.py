@@ -258,13 +258,17 @@ def _others(claims: list[Claim], best: Claim) -> Iterator[str]:
     yield f"of {_count(len(claims), 'arm')} {', '.join(parts)}"
 
 
+_NO_CHANGE = 1e-9
+"""A smaller difference of two proportions is a rounding error."""
+
+
 def _needed(best: Claim, claims: int) -> Iterator[str]:
     """Describes how many test patients would show a change that was not significant."""
     from gansweep.scoring.statistics.proportions import strictest_factor
 
     undecided = best.values["verdict"] == "no evidence" and not _shown(best)
     # A result of an earlier version lacks `detectable`.
-    if not undecided or best.difference == 0 or "detectable" not in best.values:
+    if not undecided or abs(best.difference) < _NO_CHANGE or "detectable" not in best.values:
         return
     # Standard errors fall with the square root of the number of patients.
     ratio = float(best.values["detectable"]) * strictest_factor(claims) / abs(best.difference)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat
 
 from gansweep.config import validated
 from gansweep.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from gansweep.store.store import Store
 
 __all__ = ["POOLED", "RESULT", "confirmation"]
@@ -19,32 +21,53 @@ RESULT = "confirm.json"
 POOLED = "+"
 """Joins the trials whose images were pooled, where `confirm.json` names a leader."""
 
+_SHARES = ("accuracy", "sensitivity", "specificity", "auroc")
+"""Metrics that are shares, so that none changes by more than 1."""
+
+_ROUNDING = 1e-9
+"""Tolerance of sums of floating-point numbers."""
+
 
 class _Part(BaseModel):
-    """Keys that every version has written. Later versions add others."""
+    """Keys that are read. Those with a default are missing in results of earlier versions; later ones add others."""
 
     model_config = ConfigDict(extra="allow")
 
 
 class _Comparison(_Part):
-    difference: float
-    low: float
-    high: float
+    difference: FiniteFloat
+    low: FiniteFloat
+    high: FiniteFloat
     p: float = Field(ge=0, le=1)
     verdict: Literal["helps", "no evidence", "harms"]
     patients: int = Field(ge=1)
     trainings: int = Field(ge=1)
+    detectable: FiniteFloat = Field(0.0, ge=0)
+
+
+class _Curve(_Part):
+    confusion: list[list[FiniteFloat]]
+    fpr: list[FiniteFloat] = Field(default_factory=list)
+    tpr: list[FiniteFloat] = Field(default_factory=list)
+
+
+class _Config(_Part):
+    family: str = ""
 
 
 class _Leader(_Part):
     trial_id: str
+    config: _Config = _Config()
     arms: dict[str, dict[str, tuple[float, float, float]]]
     comparisons: dict[str, dict[str, _Comparison]]
+    best_rival: dict[str, str] = Field(default_factory=dict)
     over_rival: dict[str, dict[str, _Comparison]] = Field(default_factory=dict)
+    curves: dict[str, _Curve] = Field(default_factory=dict)
     absent: dict[str, dict[str, str]]
 
 
 class _Result(_Part):
+    opened: AwareDatetime | None = None
     leaders: list[_Leader]
 
 
@@ -67,7 +90,39 @@ def confirmation(store: Store) -> dict[str, Any] | None:
     if not isinstance(found, dict):
         raise StoreError("is no result of `gansweep confirm`", where=where, fix=fix)
     try:
-        validated(_Result, found, where=where)
+        contradiction = _contradiction(validated(_Result, found, where=where), store)
     except ConfigError as error:
-        raise StoreError(f"is no result of `gansweep confirm`: {error.what}", where=where, fix=fix) from None
+        contradiction = error.what
+    if contradiction:
+        raise StoreError(f"is no result of `gansweep confirm`: {contradiction}", where=where, fix=fix)
     return found
+
+
+def _changes(leader: _Leader) -> Iterator[tuple[str, _Comparison]]:
+    """Yields each metric's name with a comparison."""
+    for by_arm in (leader.comparisons, leader.over_rival):
+        for by_metric in by_arm.values():
+            yield from by_metric.items()
+
+
+def _contradiction(result: _Result, store: Store) -> str:
+    """Returns what in a result cannot be of this store; empty if nothing is."""
+    for leader in result.leaders:
+        for trial in leader.trial_id.split(POOLED):
+            if not store.exists(f"trials/trial-{trial}.0.parquet"):
+                return f"the store has no trial {trial!r}"
+        for name, change in _changes(leader):
+            if not change.low - _ROUNDING <= change.difference <= change.high + _ROUNDING:
+                return (
+                    f"the difference in {name} is {change.difference:g}, its interval {change.low:g} to {change.high:g}"
+                )
+            if name in _SHARES and abs(change.difference) > 1 + _ROUNDING:
+                return f"the difference in {name} is {change.difference:g}, more than all patients"
+        for arm, curve in leader.curves.items():
+            classes = len(store.info.cohort.classes)
+            if [len(row) for row in curve.confusion] != [classes] * classes:
+                return f"the confusion matrix of {arm!r} is not one of {classes} classes"
+    openings = [item.opened for item in store.info.test_openings]
+    if result.opened is not None and openings and result.opened not in openings:
+        return f"the test patients were not opened at {result.opened}"
+    return ""

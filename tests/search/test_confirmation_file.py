@@ -1,0 +1,124 @@
+"""A damaged or foreign `confirm.json` is told in one line before anybody quotes it."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import optuna
+import pytest
+
+from gansweep.cli import main
+from gansweep.errors import StoreError
+from gansweep.search.answer import confirmed
+from gansweep.search.confirmation_file import RESULT, confirmation
+from gansweep.store.schema import TestOpening
+from gansweep.store.store import Store
+from tests.report.example_sweep import make_info, run_trial
+from tests.search.test_answer import NO_EVIDENCE, comparison, result
+
+if TYPE_CHECKING:
+    import pathlib
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    opening = TestOpening(opened=datetime(2026, 11, 28, 1, 3, 6, tzinfo=UTC), judged=True)
+    info = make_info(test_openings=(opening,))
+    store = Store.create(str(tmp_path_factory.mktemp("storage")), "fahr", info)
+    study = store.create_study(optuna.samplers.RandomSampler(seed=0))
+    for _ in range(2):
+        run_trial(store, study)
+    return store
+
+
+def said(store: Store, found: dict[str, Any]) -> str:
+    store.write_bytes(RESULT, json.dumps(found).encode())
+    with pytest.raises(StoreError) as caught:
+        confirmation(store)
+    line = str(caught.value)
+    assert line.startswith(f"{store.label}/confirm.json: is no result of `gansweep confirm`: ")
+    assert line.endswith("; put back a copy of it")
+    return line
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"difference": math.nan}, "accuracy.difference = nan: input should be a finite number"),
+        ({"low": math.nan}, "accuracy.low = nan"),
+        ({"high": math.inf}, "accuracy.high = inf"),
+        ({"low": 0.5, "high": -0.5}, "the difference in accuracy is 0.1, its interval 0.5 to -0.5"),
+        ({"difference": 0.9}, "the difference in accuracy is 0.9, its interval -0.1 to 0.3"),
+        ({"difference": 5.0, "low": 4.0, "high": 6.0}, "the difference in accuracy is 5, more than all patients"),
+        ({"detectable": math.nan}, "accuracy.detectable = nan"),
+        ({"detectable": math.inf}, "accuracy.detectable = inf"),
+        ({"detectable": "x"}, "accuracy.detectable = 'x'"),
+        ({"detectable": None}, "accuracy.detectable = None"),
+        ({"detectable": -0.1}, "accuracy.detectable = -0.1"),
+    ],
+)
+def test_numbers_that_cannot_be(store: Store, changes: dict[str, Any], what: str) -> None:
+    arm = {**comparison(0.1, -0.1, 0.3, 0.4, "no evidence"), **changes}
+    assert what in said(store, result({"real + 1 synthetic": arm}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"config": []}, "leaders.0.config = []"),
+        ({"config": {"family": 5}}, "leaders.0.config.family = 5: input should be a valid string"),
+        ({"best_rival": []}, "leaders.0.best_rival = []"),
+        ({"trial_id": "7777"}, "the store has no trial '7777'"),
+        ({"trial_id": "0001+7777"}, "the store has no trial '7777'"),
+        ({"curves": {"real": {"fpr": [0.0]}}}, "missing key 'leaders.0.curves.real.confusion'"),
+        ({"curves": {"real": {"confusion": [[1.0, 2.0]]}}}, "the confusion matrix of 'real' is not one of 2 classes"),
+    ],
+)
+def test_keys_of_a_leader_that_cannot_be(store: Store, changes: dict[str, Any], what: str) -> None:
+    found = result(NO_EVIDENCE)
+    found["leaders"][0] |= changes
+    assert what in said(store, found)
+
+
+@pytest.mark.parametrize(
+    ("opened", "what"),
+    [
+        ("x", "opened = 'x': input should be a valid datetime"),
+        ("2020-01-01T00:00:00+00:00", "the test patients were not opened at 2020-01-01 00:00:00+00:00"),
+    ],
+)
+def test_an_opening_that_the_store_does_not_know(store: Store, opened: str, what: str) -> None:
+    assert what in said(store, result(NO_EVIDENCE, opened=opened))
+
+
+def test_results_of_earlier_versions_are_read(store: Store) -> None:
+    found = result(NO_EVIDENCE)
+    del found["opened"]
+    del found["leaders"][0]["config"]
+    for arm in found["leaders"][0]["comparisons"].values():
+        arm["accuracy"] = {key: value for key, value in arm["accuracy"].items() if key != "detectable"}
+    store.write_bytes(RESULT, json.dumps(found).encode())
+    assert confirmation(store) == found
+
+
+def test_a_change_of_nothing_needs_no_number_of_patients() -> None:
+    text = confirmed(result({"real + 1 synthetic": comparison(1e-320, -0.1, 0.1, 1.0, "no evidence")})).text
+    assert "adding them changed accuracy by +0.0 points" in text
+    assert "would take" not in text
+
+
+def test_the_commands_show_the_rest(store: Store, tmp_path: pathlib.Path, capfd: pytest.CaptureFixture[str]) -> None:
+    found = result(NO_EVIDENCE)
+    found["leaders"][0]["curves"] = {"real": {"fpr": [0.0]}}
+    store.write_bytes(RESULT, json.dumps(found).encode())
+    for words in (["status"], ["leaderboard"], ["report", f"--out={tmp_path / 'r.html'}"]):
+        assert main([words[0], store.uri, *words[1:]]) == 2
+        out, err = capfd.readouterr()
+        assert out
+        errors = [line for line in err.splitlines() if line.startswith("error:")]
+        assert len(errors) == 1
+        assert f"{store.label}/confirm.json: is no result of `gansweep confirm`: missing key" in errors[0]
