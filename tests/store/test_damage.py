@@ -295,6 +295,38 @@ def test_a_row_that_cannot_be_used_is_damage_too(rows, caplog, column, value, sa
     assert "trial-0002.0.parquet is damaged and left out" in _lines(caplog)[0]
 
 
+@pytest.mark.parametrize(
+    ("table", "column", "value", "says"),
+    [
+        ("trials", "iterations", None, "no iterations"),
+        ("trials", "iterations", -5, "iterations = -5"),
+        ("trials", "workers", 0, "workers = 0"),
+        ("trials", "seconds", float("inf"), "seconds = inf"),
+        ("trials", "seconds", -1e9, "seconds = -1000000000.0"),
+        ("trials", "gpu_seconds", float("inf"), "gpu_seconds = inf"),
+        ("trials", "accuracy", 3.0, "accuracy = 3.0"),
+        ("trials", "best.accuracy", -1.0, "best.accuracy = -1.0"),
+        ("reports", "accuracy", float("inf"), "accuracy = inf"),
+    ],
+)
+def test_a_number_that_cannot_be_is_damage(rows, caplog, table, column, value, says):
+    path = rows.local / table / "trial-0002.0.parquet"
+    content = pq.ParquetFile(path).read()
+    place = content.schema.get_field_index(column)
+    changed = pa.array([value] * len(content), content.schema.field(place).type)
+    pq.write_table(content.set_column(place, column, changed), path)
+    again = Store.open(rows.uri)
+    read = again.trials if table == "trials" else again.reports
+    assert read()["trial_id"].unique().tolist() == ["0000", "0001", "0003", "0004"]
+    assert f"{table}/trial-0002.0.parquet is damaged and left out ({says})" in _lines(caplog)[0]
+
+
+def test_a_share_that_is_not_defined_is_no_damage(rows, trial):
+    scores = {"fid": 10.0, "accuracy": float("nan"), "sensitivity": 1.0, "specificity": 0.0}
+    rows.write_trial(trial(5, scores=scores, best={}))
+    assert len(Store.open(rows.uri).trials()) == 6
+
+
 def test_a_damaged_row_is_not_compacted_away(rows):
     path = rows.local / "trials" / "trial-0002.0.parquet"
     whole = path.read_bytes()

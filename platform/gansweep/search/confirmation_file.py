@@ -9,6 +9,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat
 
 from gansweep.config import validated
 from gansweep.errors import ConfigError, StoreError
+from gansweep.store.schema import SHARES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,9 +21,6 @@ __all__ = ["POOLED", "RESULT", "confirmation"]
 RESULT = "confirm.json"
 POOLED = "+"
 """Joins the trials whose images were pooled, where `confirm.json` names a leader."""
-
-_SHARES = ("accuracy", "sensitivity", "specificity", "auroc")
-"""Metrics that are shares, so that none changes by more than 1."""
 
 _ROUNDING = 1e-9
 """Tolerance of sums of floating-point numbers."""
@@ -116,7 +114,7 @@ def _contradiction(result: _Result, store: Store) -> str:
                 return (
                     f"the difference in {name} is {change.difference:g}, its interval {change.low:g} to {change.high:g}"
                 )
-            if name in _SHARES and abs(change.difference) > 1 + _ROUNDING:
+            if name in SHARES and abs(change.difference) > 1 + _ROUNDING:
                 return f"the difference in {name} is {change.difference:g}, more than all patients"
         for arm, curve in leader.curves.items():
             classes = len(store.info.cohort.classes)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, get_args
 
 import pyarrow.compute as pc
 
 from gansweep.config import TrialConfig, validated
 from gansweep.errors import ConfigError, StoreError
-from gansweep.store.schema import Status
+from gansweep.store.schema import SHARES, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -25,6 +26,12 @@ FILE = "__filename"
 
 _STATUSES = frozenset(get_args(Status))
 
+_LEAST = {"iterations": 0, "images_seen": 0, "reports": 0, "seconds": 0, "gpu_seconds": 0, "workers": 1}
+"""Least value of the columns of a trial that are numbers of something."""
+
+_ROUNDING = 1e-6
+"""Tolerance of means of 32-bit numbers."""
+
 
 def trial_faults(rows: pa.Table) -> Mapping[int, str]:
     """Returns what is wrong with each unusable row of a table of trials, by row index.
@@ -32,7 +39,10 @@ def trial_faults(rows: pa.Table) -> Mapping[int, str]:
     Args:
         rows: table with at least the columns of `TRIAL_COLUMNS`, and `FILE`.
     """
-    faults = _missing(rows, ("trial_id", "attempt")) | _misplaced(rows)
+    faults = _missing(rows, ("trial_id", "attempt", "iterations")) | _misplaced(rows)
+    for name, least in _LEAST.items():
+        faults = _beyond(rows, name, least, sys.float_info.max) | faults
+    faults = _no_shares(rows) | faults
     statuses = rows["status"].to_pylist()
     configs = rows["config_json"].to_pylist()
     for index, (status, config) in enumerate(zip(statuses, configs, strict=True)):
@@ -51,7 +61,7 @@ def report_faults(rows: pa.Table) -> Mapping[int, str]:
     Args:
         rows: table with at least the columns of `REPORT_COLUMNS`, and `FILE`.
     """
-    return _missing(rows, ("trial_id", "attempt", "index", "iteration")) | _misplaced(rows)
+    return _no_shares(rows) | _missing(rows, ("trial_id", "attempt", "index", "iteration")) | _misplaced(rows)
 
 
 def _missing(rows: pa.Table, names: tuple[str, ...]) -> dict[int, str]:
@@ -60,6 +70,29 @@ def _missing(rows: pa.Table, names: tuple[str, ...]) -> dict[int, str]:
         missing = pc.indices_nonzero(pc.is_null(rows[name])).to_pylist()
         faults |= dict.fromkeys(missing, f"no {name}")
     return faults
+
+
+def _no_shares(rows: pa.Table) -> dict[int, str]:
+    """Returns the rows in which a share is no number from 0 to 1. A share that is not defined is NaN."""
+    faults: dict[int, str] = {}
+    for name in SHARES:
+        faults |= _beyond(rows, name, 0, 1, undefined=True) | _beyond(rows, f"best.{name}", 0, 1, undefined=True)
+    return faults
+
+
+def _beyond(rows: pa.Table, name: str, least: float, most: float, *, undefined: bool = False) -> dict[int, str]:
+    """Returns the rows whose value of a column is out of bounds. A missing value is not, nor NaN if `undefined`."""
+    import pyarrow as pa
+
+    kind = rows.schema.field(name).type if name in rows.column_names else None
+    if kind is None or not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
+        return {}
+    values = pc.cast(rows[name], pa.float64(), safe=False)
+    right = pc.and_(pc.greater_equal(values, least - _ROUNDING), pc.less_equal(values, most + _ROUNDING))
+    if undefined:
+        right = pc.or_(right, pc.is_nan(values))
+    wrong = pc.indices_nonzero(pc.invert(pc.fill_null(right, True))).to_pylist()
+    return {index: f"{name} = {rows[name][index].as_py()}" for index in wrong}
 
 
 def _misplaced(rows: pa.Table) -> dict[int, str]:

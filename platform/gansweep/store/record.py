@@ -29,12 +29,19 @@ SWEEP_FILE = "sweep.json"
 LOST_RECORD = "put back a copy of it; without one, sweep again under another --name (pandas still reads trials/)"
 
 
+_LONGEST_NAME = 255
+"""Bytes in a folder's name, on the usual file systems."""
+
+
 def check_name(name: str) -> None:
     """Checks that `name` is a single folder name: a sweep's store must be its own folder in the storage.
 
     Raises:
         ConfigError: the name is empty, leads to another folder, or has characters with a meaning in URIs or terminals.
     """
+    if len(name.encode(errors="replace")) > _LONGEST_NAME:
+        what = f"a name of {len(name)} characters is too long for a folder"
+        raise ConfigError(what, where="--name", fix="shorten it")
     if not name.strip() or name in (".", "..") or not name.isprintable() or set(name) & set("/\\?#%"):
         raise ConfigError(
             f"{name!r} cannot name a sweep", where="--name", fix="choose a folder's name, without any of / \\ ? # %"
@@ -110,6 +117,7 @@ def refuse_in_use(files: Files) -> None:
     Raises:
         StoreError: the folder is not empty.
     """
+    _refuse_file(files)
     found = [name for name in files.contents() if name != ".lock" and not (name[:1] == "." and name.endswith(".tmp"))]
     if found:
         shown = ", ".join(found[:3]) + ", ..." * (len(found) > 3)
@@ -118,6 +126,16 @@ def refuse_in_use(files: Files) -> None:
             where=files.label,
             fix="choose another --name",
         )
+
+
+def _refuse_file(files: Files) -> None:
+    """Refuses a folder that cannot be made, because it or a folder that contains it is a file."""
+    if files.local is None:
+        return
+    existing = next(place for place in (files.local, *files.local.parents) if place.exists())
+    if not existing.is_dir():
+        fix = "choose a storage that can be written"
+        raise StoreError("cannot write: it is a file, and a folder belongs here", where=str(existing), fix=fix)
 
 
 def hint(files: Files) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, NonNegativeInt, ValidationInfo, field_validator
 
 from gansweep.config import Frozen, Objective, TrialConfig
 from gansweep.constraint import Constraint
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FORMAT",
+    "SHARES",
     "CohortReference",
     "ColumnType",
     "ReportRow",
@@ -36,6 +37,9 @@ __all__ = [
 
 FORMAT = 1
 """Version of the store's layout. It is increased when older versions of gansweep can no longer read a new store."""
+
+SHARES = ("accuracy", "sensitivity", "specificity", "auroc")
+"""Columns of scores that are shares, so from 0 to 1."""
 
 Status = Literal["running", "completed", "stopped", "diverged", "failed", "interrupted"]
 """How an attempt ended. `stopped`: by the scheduler; `failed`: by an error; `interrupted`: because the sweep ended.
@@ -62,8 +66,8 @@ class CohortReference(Frozen):
     path: str
     content_hash: str
     classes: tuple[str, ...]
-    patients: dict[str, int] = Field(default_factory=dict)
-    images: dict[str, int] = Field(default_factory=dict)
+    patients: dict[str, NonNegativeInt] = Field(default_factory=dict)
+    images: dict[str, NonNegativeInt] = Field(default_factory=dict)
 
 
 class TestOpening(Frozen):
@@ -146,6 +150,19 @@ class SweepInfo(Frozen):
         for constraint in experiment.get("constraints") or ():
             Constraint.model_validate(constraint)
         return experiment
+
+    @field_validator("objectives")
+    @classmethod
+    def _of_the_experiment(cls, objectives: tuple[Objective, ...], others: ValidationInfo) -> tuple[Objective, ...]:
+        """Refuses objectives that contradict each other, or the experiment in the same file."""
+        names = [objective.name for objective in objectives]
+        twice = [name for number, name in enumerate(names) if name in names[:number]]
+        if twice:
+            raise ValueError(f"{twice[0]!r} is given twice")
+        recorded = others.data.get("experiment", {}).get("objectives")
+        if recorded and tuple(Objective.model_validate(item) for item in recorded) != objectives:
+            raise ValueError("experiment.objectives in the same file differ")
+        return objectives
 
     @property
     def constraints(self) -> tuple[Constraint, ...]:
@@ -237,7 +254,8 @@ class TrialRow:
         """
         ended = ended or datetime.now(UTC)
         if seconds is None:
-            seconds = (ended - (self.started or ended)).total_seconds()
+            # A machine's clock may be set back meanwhile.
+            seconds = max(0.0, (ended - (self.started or ended)).total_seconds())
         row = replace(
             self,
             status=status,
