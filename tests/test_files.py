@@ -126,3 +126,10 @@ def test_nothing_else_is_replaced(tmp_path: Path) -> None:
 def test_a_user_who_does_not_exist_is_named() -> None:
     with pytest.raises(StoreError, match=r"^~nosuchuser/x: there is no such user; write out the path$"):
         expanded("~nosuchuser/x", StoreError)
+
+
+def test_a_folder_in_the_place_of_a_cached_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "encoder.pt").mkdir()
+    assert cache.read(tmp_path / "encoder.pt") is None
+    with pytest.raises(StoreError, match=r"encoder\.pt: a folder is where a cached file belongs; move it away"):
+        cache.write(tmp_path / "encoder.pt", 1)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from filelock import FileLock
 
+from gansweep.errors import StoreError
 from gansweep.files import read_tensors, write_atomically
 
 if TYPE_CHECKING:
@@ -43,7 +44,13 @@ def read(path: Path) -> Any:
 
 
 def write(path: Path, content: Any) -> None:
-    """Writes `content` to `path` atomically."""
+    """Writes `content` to `path` atomically.
+
+    Raises:
+        StoreError: a folder is in its place.
+    """
+    if path.is_dir():
+        raise StoreError("a folder is where a cached file belongs", where=str(path), fix="move it away")
     buffer = io.BytesIO()
     torch.save(content, buffer)
     write_atomically(path, buffer.getvalue())

@@ -150,6 +150,10 @@ def test_mistakes_are_one_line(cohort: Path, tmp_path: Path) -> None:
         ("run.json", b"{", r"run\.json: is damaged; name a new folder"),
         ("run.json", b"\xff", r"run\.json: is damaged; name a new folder"),
         ("progress.jsonl", b'{"seconds": 1', r"progress\.jsonl: is damaged; train again in a new folder"),
+        *(
+            ("progress.jsonl", content, r"progress\.jsonl: is damaged; train again in a new folder")
+            for content in (b"5\n", b"null\n", b"[1]\n", b'{"iteration": 20}\n')
+        ),
         (
             "checkpoint.pt",
             b"cut",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -18,7 +19,7 @@ from gansweep.cohort.dataset import Cohort
 from gansweep.cohort.ingest.run import IngestSettings, ingest
 from gansweep.cohort.phantom.scans import write_phantom
 from gansweep.errors import CohortError
-from gansweep.report.cohort_page import cohort_html, write_cohort_page
+from gansweep.report.cohort_page import _reasons, cohort_html, write_cohort_page
 from gansweep.report.space_fit import fitting_spaces, seconds_per_trial
 from tests.browser import opened
 from tests.cohort.scans import CLASSES, write_picture, write_slice
@@ -180,3 +181,16 @@ def test_the_page_fits_the_screen_in_light_and_dark(tmp_path: Path, width: int, 
         ink = page.evaluate("getComputedStyle(document.querySelector('.xtick text')).fill")
         expected = ("rgb(20, 24, 29)", "rgb(230, 233, 237)") if dark else ("rgb(255, 255, 255)", "rgb(36, 41, 47)")
         assert (paper, ink) == expected
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 2000, None])
+def test_a_damaged_list_of_files_left_out_is_named(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "rejected.parquet"
+    if content is None:
+        pd.DataFrame({"a": [1]}).to_parquet(path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(CohortError, match=r"rejected\.parquet: is no table of the files left out; ingest again"):
+        _reasons(tmp_path)
+    pd.DataFrame({"path": ["a", "b"], "reason": ["x", "x"]}).to_parquet(path)
+    assert _reasons(tmp_path) == {"x": 2}

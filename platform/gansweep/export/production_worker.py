@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel
+
 from gansweep.contracts import Condition, Sampler, Trainables
 from gansweep.errors import CohortError, ConfigError, Diverged, ExportError
 from gansweep.files import read_tensors, write_atomically
@@ -116,6 +118,18 @@ def train_run(run: Run, device: torch.device) -> None:
             write_atomically(Path(run.folder) / ENDED, json.dumps(ended).encode())
 
 
+class _Row(BaseModel):
+    """What is read of a report. It has other keys as well."""
+
+    iteration: int
+    images_seen: int
+    losses: dict[str, float]
+    scores: dict[str, float]
+    fid_features: str
+    seconds: float
+    gpu_seconds: float
+
+
 def progress_rows(folder: Path) -> list[dict[str, Any]]:
     """Returns the reports so far, oldest first.
 
@@ -129,9 +143,12 @@ def progress_rows(folder: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     try:
-        return [json.loads(line) for line in path.read_bytes().splitlines()]
+        rows = [json.loads(line) for line in path.read_bytes().splitlines()]
+        for row in rows:
+            _Row.model_validate(row)
     except (ValueError, RecursionError):
         raise ExportError("is damaged", where=str(path), fix="train again in a new folder") from None
+    return rows
 
 
 def last_state(folder: Path, config: TrialConfig) -> dict[str, Any] | None:

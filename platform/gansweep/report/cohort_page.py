@@ -236,4 +236,9 @@ def _reasons(folder: Path) -> dict[str, int]:
     import pandas as pd
 
     path = folder / "rejected.parquet"
-    return dict(Counter(pd.read_parquet(path)["reason"]).most_common()) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    try:
+        return dict(Counter(pd.read_parquet(path, columns=["reason"])["reason"]).most_common())
+    except (OSError, ValueError, KeyError):  # pyarrow's errors of damaged files are ValueErrors
+        raise CohortError("is no table of the files left out", where=str(path), fix="ingest again") from None
