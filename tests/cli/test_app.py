@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -167,3 +168,10 @@ def test_a_closed_pipe_is_no_error():
     environment = os.environ | {"PYTHONPATH": f"{ROOT / 'platform'}{os.pathsep}{ROOT}"}
     ran = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True, env=environment)
     assert ran.stderr == ""
+
+
+@pytest.mark.parametrize("words", [["cohort", "x" * 300], ["status", "x" * 300], ["trainables", "x" * 300 + ":f"]])
+def test_a_name_that_is_too_long_is_told_in_one_line(words, capfd):
+    assert main(words) == 2
+    line = capfd.readouterr().err
+    assert re.fullmatch(r"error: .*x{300}.*File name too long.*\n", line)
