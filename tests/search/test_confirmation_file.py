@@ -122,3 +122,17 @@ def test_the_commands_show_the_rest(store: Store, tmp_path: pathlib.Path, capfd:
         errors = [line for line in err.splitlines() if line.startswith("error:")]
         assert len(errors) == 1
         assert f"{store.label}/confirm.json: is no result of `gansweep confirm`: missing key" in errors[0]
+
+
+def test_a_damaged_row_of_the_leader_does_not_make_its_result_another_stores(store: Store) -> None:
+    found = result(NO_EVIDENCE)
+    trial = found["leaders"][0]["trial_id"]
+    store.write_bytes(RESULT, json.dumps(found).encode())
+    row = store.read_bytes(f"trials/trial-{trial}.0.parquet")
+    try:
+        store.write_bytes(f"trials/_trial-{trial}.0.parquet.damaged", row)
+        store.delete(f"trials/trial-{trial}.0.parquet")
+        assert confirmation(store) is not None
+    finally:
+        store.write_bytes(f"trials/trial-{trial}.0.parquet", row)
+        store.delete(f"trials/_trial-{trial}.0.parquet.damaged")
