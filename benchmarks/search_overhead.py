@@ -83,7 +83,7 @@ def scores(lr_d: float, lr_g: float, index: int) -> dict[str, float]:
     """What a report says: better near 1e-3, and with every report."""
     distance = abs(math.log10(lr_d) + 3) + abs(math.log10(lr_g) + 3)
     noise = random.Random(f"{lr_d} {lr_g} {index}").random()
-    return {"fid": 10 * distance + 5 / (index + 1) + noise, "accuracy": 1 / (1 + distance) + 0.01 * noise}
+    return {"fid": 10 * distance + 5 / (index + 1) + noise, "accuracy": min(1.0, 1 / (1 + distance) + 0.01 * noise)}
 
 
 class Reporting(worker._Worker):  # noqa: SLF001 (everything of a worker but its training)

@@ -150,6 +150,8 @@ def output_file(
     try:
         if target.is_dir():
             raise error("is a folder", where=where, fix=f"give a file name such as {example}")
+        if target.parent.is_file():
+            raise error("cannot write here: its folder is a file", where=where, fix="name another file")
         if reads is not None and Path(os.path.realpath(target)).is_relative_to(os.path.realpath(reads)):
             raise error(f"lies in {reads}, which is read and stays as it is", where=where, fix="write it elsewhere")
         if target.exists() and not _may_be_replaced(target, kind):

@@ -114,16 +114,24 @@ def test_the_command(cohort: Cohort, tmp_path: Path, capfd: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize(
-    "out", ["/proc/page.html", "{tmp}/file/page.html", "{tmp}/" + "x" * 300, "~no-such-user/a.html"]
+    ("out", "says"),
+    [
+        (
+            "/proc/page.html",
+            "cannot write here: No such file or directory; name a file in a writable folder with --out",
+        ),
+        ("{tmp}/file/page.html", "cannot write here: its folder is a file; name another file"),
+        ("{tmp}/" + "x" * 300, "cannot write here: File name too long; name another file"),
+        ("~no-such-user/a.html", "there is no such user; write out the path"),
+    ],
 )
 def test_a_page_that_cannot_be_written_is_told(
-    cohort: Cohort, tmp_path: Path, capfd: pytest.CaptureFixture[str], out: str
+    cohort: Cohort, tmp_path: Path, capfd: pytest.CaptureFixture[str], out: str, says: str
 ) -> None:
     (tmp_path / "file").write_text("")
     assert main(["cohort", str(cohort.path), "--out", out.format(tmp=tmp_path)]) == 2
     (line,) = capfd.readouterr().err.splitlines()
-    assert ": cannot write here: " in line
-    assert line.endswith("; name a file in a writable folder with --out")
+    assert line.endswith(f": {says}")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 

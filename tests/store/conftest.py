@@ -28,7 +28,7 @@ def store(tmp_path, info):
 @pytest.fixture
 def trial():
     def make(number, attempt=0, status="completed", config=None, **changes):
-        scores = {"fid": 10.0 + number, "accuracy": 0.5 + number / 100}
+        scores = {"fid": 10.0 + number, "accuracy": min(1.0, 0.5 + number / 100)}
         values = {"scores": scores, "best": scores, "started": datetime(2026, 1, 2, tzinfo=UTC), **changes}
         return TrialRow(f"{number:04d}", attempt, status, config or TrialConfig(), **values)
 
