@@ -7,6 +7,7 @@ import os
 import struct
 import subprocess
 import sys
+import warnings
 import zlib
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from pydicom.encaps import encapsulate
 
 import gansweep
 from gansweep.cohort.readers.dicom import read_dicom
-from gansweep.cohort.readers.limits import check_square, codestream_shape
+from gansweep.cohort.readers.limits import check_deflated, check_square, codestream_shape
 from gansweep.cohort.readers.nifti import read_nifti
 from gansweep.cohort.readers.raster import read_mask, read_raster
 from gansweep.cohort.readers.slices import ScanError
@@ -246,3 +247,16 @@ def test_deflated_files_whatever_their_file_meta(tmp_path: Path) -> None:
     *lines, grown = done.stdout.splitlines()
     assert lines == [f"{name}.dcm: too large: unpacks to more than 67,108,864 bytes" for name in "abc"]
     assert int(grown) < 80
+
+
+def test_an_unusual_identifier_is_not_warned_about(tmp_path: Path) -> None:
+    """pydicom's warning would show it on the terminal."""
+    path = tmp_path / "scan.dcm"
+    write_slice(path, 1, 1)
+    data = path.read_bytes()
+    place = data.index(b"1.2.840.10008.1.2") + 4  # in the transfer syntax
+    path.write_bytes(data[:place] + b"\x18" + data[place + 1 :])
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        check_deflated(path)
+    assert told == []

@@ -10,6 +10,7 @@ import struct
 import zlib
 from typing import TYPE_CHECKING
 
+from gansweep.cohort.readers.quiet import quiet
 from gansweep.cohort.readers.slices import ScanError, shape_text
 
 if TYPE_CHECKING:
@@ -94,8 +95,9 @@ def check_deflated(path: Path) -> None:
     with path.open("rb") as file:
         try:
             # pydicom's own reading of the file meta information, so that both find the same start of the data.
-            read_preamble(file, force=True)
-            syntax = _read_file_meta_info(file).get("TransferSyntaxUID")
+            with quiet():
+                read_preamble(file, force=True)
+                syntax = _read_file_meta_info(file).get("TransferSyntaxUID")
         except Exception:
             return  # the reader will report what is wrong
         if syntax != DeflatedExplicitVRLittleEndian:
