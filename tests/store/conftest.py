@@ -43,3 +43,13 @@ def report():
         return ReportRow(f"{number:04d}", attempt, report, **({} if time is None else {"time": time}))
 
     return make
+
+
+@pytest.fixture
+def rows(store, trial, report):
+    """Five trials with two reports each."""
+    for number in range(5):
+        store.write_trial(trial(number))
+        for index in range(2):
+            store.write_report(report(number, index))
+    return store
