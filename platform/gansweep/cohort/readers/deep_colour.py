@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-__all__ = ["check_tiles", "is_deep", "png_bits", "read_deep"]
+__all__ = ["BITS_PER_SAMPLE", "check_tiles", "is_deep", "png_bits", "read_deep"]
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _GREY = 0  # colour type of a PNG (PNG specification, 11.2.2); Pillow reads it with all its bits

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gansweep.cohort.readers.deep_colour import check_tiles, is_deep, png_bits, read_deep
+from gansweep.cohort.readers.deep_colour import BITS_PER_SAMPLE, check_tiles, is_deep, png_bits, read_deep
 from gansweep.cohort.readers.limits import check_picture, check_values
 from gansweep.cohort.readers.quiet import quiet
 from gansweep.cohort.readers.slices import Mask, ScanError, Slice, reason_of
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["read_mask", "read_raster"]
 
-BITS_PER_SAMPLE = 258  # TIFF tags (TIFF 6.0, section 8)
-PHOTOMETRIC = 262
+PHOTOMETRIC = 262  # TIFF tag (TIFF 6.0, section 8)
 COLOUR_NOISE = 32  # of 255: the colours of masks differ by more, the chroma noise of a grey JPEG by less
 GREY_TOLERANCE = 3.0  # of 255: if colour channels differ by less on average, the image is grey with chroma noise
 COLOURED = 64  # of 255: channels that differ by more are no chroma noise
