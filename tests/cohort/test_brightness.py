@@ -68,6 +68,14 @@ def test_twelve_and_sixteen_bits_in_files_of_sixteen(tmp_path: Path) -> None:
     assert "no pixel reaches" not in told
 
 
+def test_pictures_of_fourteen_bits_with_maxima_without_a_gap_are_fine(tmp_path: Path) -> None:
+    source = pictures_of(
+        tmp_path / "source", lambda values, number: (values / 200 * (6000 + 800 * number)).astype(np.uint16)
+    )
+    warnings = cohort_of(source, tmp_path / "out").info.warnings
+    assert not any("are dark" in warning for warning in warnings)
+
+
 def test_two_depths_that_use_their_range_are_fine(tmp_path: Path) -> None:
     source = pictures_of(
         tmp_path / "source", lambda values, number: values.astype(np.uint16) * 257 if number % 2 else values

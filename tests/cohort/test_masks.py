@@ -90,6 +90,17 @@ def test_few_grey_levels_are_classes(tmp_path: Path, levels: tuple[int, ...], su
     np.testing.assert_array_equal(found.reshape(drawn.shape), drawn > 0)
 
 
+@pytest.mark.parametrize(
+    ("size", "how"), [(200, Image.Resampling.BILINEAR), (25, Image.Resampling.BOX)], ids=["enlarged", "reduced"]
+)
+def test_edges_of_few_levels_are_no_classes(tmp_path: Path, size: int, how: Image.Resampling) -> None:
+    disc = np.hypot(*np.mgrid[-50:50, -50:50]) < 31.3
+    scaled = Image.fromarray(disc.astype(np.uint8) * 255).resize((size, size), how)
+    scaled.save(tmp_path / "mask.png")
+    assert 2 < len(np.unique(np.asarray(scaled))) <= 16
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), np.asarray(scaled) > 127)
+
+
 def test_smooth_edges_and_compression_are_no_classes(tmp_path: Path) -> None:
     disc = np.hypot(*np.mgrid[-50:50, -50:50]) < 31.3
     full = Image.fromarray(disc.astype(np.uint8) * 255)

@@ -320,6 +320,8 @@ def test_folders_of_splits_in_other_words(tmp_path: Path, names: tuple[str, str,
         ("tr", "va", "te"),
         ("train1", "test1"),
         ("trainA", "testA"),
+        ("chest_train", "chest_test"),
+        ("Mass-Test", "Mass-Training"),
         ("Trainingsset", "Validierung", "Test"),
     ],
 )

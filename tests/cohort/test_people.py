@@ -19,6 +19,8 @@ PEOPLE = {
     "dates": ["Schmidt Anna 19610304", "Meier Hans 19550101"],
     "dates alone": ["1961-03-04", "4.3.1955", "04031970"],
     "records": ["4711023", "4711024", "ID 4811025"],
+    "accents": ["MÜLLER_JÜRGEN", "GÜNTER_ANDRÉ", "BJÖRN_JOSÉ"],
+    "short": ["DOE_JANE", "ROE_JACK", "POE_MIA"],
     "most": ["anna schmidt", "hans meier", "erika mustermann", "xq1", "xq2"],
 }
 CLASSES = {
@@ -39,6 +41,14 @@ CLASSES = {
     "exports of one day": ["moyamoya_20210303", "atherosclerosis_20210303", "healthy_20210303"],
     "exports": ["normal_20210303", "covid_20210412"],
     "synsets": ["n01440764", "n02102040", "n03028079"],
+    "codes": ["SNOMED_254837009", "SNOMED_109886000", "SNOMED_363346000"],
+    "two codes": ["254837009", "109886000"],
+    "coded diseases": ["1234567_glaucoma", "2345678_cataract", "3456789_drusen"],
+    "sites": ["hospital_maria", "hospital_anna", "Santa Maria", "San Jose"],
+    "two sites": ["Site_Leon", "Site_Victoria"],
+    "readers": ["reader_anna", "reader_peter", "reader_hans"],
+    "eponyms": ["Michel_deformity", "Simon_foci"],
+    "two dates": ["2019-01-01_scanner", "2020-01-01_scanner"],
     "grades": ["0", "1", "2", "3", "4"],
     "diseases": ["Fahr", "Parkinson", "Addison"],
     "one name": ["anna", "hans", "otto"],

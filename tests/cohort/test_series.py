@@ -191,12 +191,20 @@ def test_a_file_of_three_planes_is_a_survey(tmp_path: Path) -> None:
     ],
 )
 def test_localizers_by_the_name_of_their_series(tmp_path: Path, series: str, modality: str, localizer: bool) -> None:
-    write_slice(tmp_path / "a.dcm", 1, 1, SeriesDescription=series, Modality=modality)
+    kinds = ["ORIGINAL", "PRIMARY", "OTHER"]
+    write_slice(tmp_path / "a.dcm", 1, 1, SeriesDescription=series, Modality=modality, ImageType=kinds)
     if localizer:
         with pytest.raises(UnneededError, match="a localizer image"):
             read_dicom(tmp_path / "a.dcm")
     else:
         assert len(read_dicom(tmp_path / "a.dcm")) == 1
+
+
+@pytest.mark.parametrize("series", ["Plan", "Head LOC", "AX loc CT head"])
+def test_an_axial_ct_is_no_localizer_by_an_abbreviation(tmp_path: Path, series: str) -> None:
+    kinds = ["ORIGINAL", "PRIMARY", "AXIAL"]
+    write_slice(tmp_path / "a.dcm", 1, 1, SeriesDescription=series, ImageType=kinds)
+    assert len(read_dicom(tmp_path / "a.dcm")) == 1
 
 
 def test_a_localizer_by_its_image_type(tmp_path: Path) -> None:

@@ -91,10 +91,12 @@ def depth_warnings(pictures: Sequence[Picture]) -> list[str]:
         )
         return [f"bit depths use different parts of their range, so some images are darker: {shown}; {hint}"]
     deep = [picture.high for picture in rasters if picture.depth not in {"8-bit", "float"}]
-    dim = sum(high <= DIM for high in deep)
-    if not dim or all(picture.high <= DIM for picture in rasters):
+    dim = [high for high in deep if high <= DIM]
+    bright = [picture.high for picture in rasters if picture.high > DIM]
+    # Pictures of one depth have maxima without a gap.
+    if not dim or not bright or min(bright) < FACTOR * max(dim):
         return []
-    return [f"{dim} of {len(deep)} pictures of 16 bits use at most {DIM:.1%} of their range, and are dark: {hint}"]
+    return [f"{len(dim)} of {len(deep)} pictures of 16 bits use at most {DIM:.1%} of their range, and are dark: {hint}"]
 
 
 def difference_warnings(pictures: Sequence[Picture]) -> list[str]:

@@ -47,10 +47,12 @@ _REFORMAT = re.compile(
 _LOCALIZER = re.compile(r"LOCALI[SZ]ER|SCOUT|TOPO|TOPOGRAM|SURVEY|SCANOGRAM|SURVIEW")
 _LOCALIZER_SERIES = re.compile(
     r"lo[ck]ali[sz](er|ator)|scout|"
-    r"\b(loc|topo|topograms?|surveys?|scanograms?|surviews?|3[- ]?plane(s|[ _-]loc)?|plan[ _-]scan)\b|"
-    r"^\W*plan\W*$",  # alone, because a CT for planning radiotherapy shows anatomy
+    r"\b(topograms?|surveys?|scanograms?|surviews?|3[- ]?plane(s|[ _-]loc)?|plan[ _-]scan)\b",
     re.IGNORECASE,
 )
+# Abbreviations, which may mean something else if Image Type says that a CT is axial. A CT for planning radiotherapy
+# shows anatomy, so `plan` counts only alone.
+_MAY_BE_LOCALIZER = re.compile(r"\b(loc|topo)\b|^\W*plan\W*$", re.IGNORECASE)
 LOCALIZER = "a localizer image"
 DERIVED = "a derived image, such as a reformat; --derived takes them"
 _FRAME_TYPES = ("CTImageFrameTypeSequence", "MRImageFrameTypeSequence")
@@ -78,7 +80,8 @@ def check_kind(dataset: Dataset, path: Path, *, derived: bool) -> None:
     tomography = modality in {"CT", "MR"}
     series = str(dataset.get("SeriesDescription") or "").replace("_", " ")
     # The description of a series is free text, which is specific enough only for CT and MR.
-    if _any_match(_LOCALIZER, kinds) or (tomography and _LOCALIZER_SERIES.search(series)):
+    described = _LOCALIZER_SERIES.search(series) or ("AXIAL" not in kinds and _MAY_BE_LOCALIZER.search(series))
+    if _any_match(_LOCALIZER, kinds) or (tomography and described):
         raise UnneededError(LOCALIZER, where=path.name)
     if modality in NO_ANATOMY:
         raise UnneededError(f"not an image of a patient ({sop_class(dataset)})", where=path.name)

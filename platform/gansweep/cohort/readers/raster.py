@@ -139,16 +139,20 @@ def _threshold(values: Any, *, lossy: bool) -> float:
 
 
 def _are_classes(values: Any) -> bool:
-    """Returns whether a mask has few levels, 0 among them: 0, 85 and 255.
+    """Returns whether a mask has few levels, 0 among them, and each fills an area: 0, 85 and 255.
 
-    Compression, resampling and smooth edges give many.
+    Compression, resampling and smooth edges give many levels, or some that occur as lines and single pixels only.
     """
     levels: set[float] = set()
     for part in values:
         levels |= set(np.unique(part).tolist())
         if len(levels) > MAX_CLASSES:
             return False
-    return min(levels) == 0
+    if min(levels) != 0:
+        return False
+    corner = values[:-1, :-1]
+    filled = (corner == values[1:, :-1]) & (corner == values[:-1, 1:]) & (corner == values[1:, 1:])
+    return levels <= {0, *np.unique(corner[filled]).tolist()}
 
 
 def _open(path: Path, *, mask: bool = False) -> tuple[Any, int]:

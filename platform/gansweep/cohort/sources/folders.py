@@ -139,17 +139,29 @@ def _refuse_half_splits(parts: list[tuple[str, ...]], root: Path) -> None:
     )
 
 
+def _common_words(names: set[str]) -> int:
+    """Returns the length of the words with which all names begin: 6 for chest_train and chest_test."""
+    length = 0
+    for place, marks in enumerate(zip(*names, strict=False)):
+        if len({mark.casefold() for mark in marks}) > 1:
+            break
+        if not marks[0].isalnum():
+            length = place + 1
+    return length
+
+
 def _refuse_other_spellings(parts: list[tuple[str, ...]], root: Path) -> None:
     """Refuses splits spelled in other ways: `1_train` beside `2_val`, `tr` beside `te`, `trainA` beside `testA`.
 
-    They would become the classes, or below the classes the patients.
+    So are chest_train and chest_test. They would become the classes, or below the classes the patients.
 
     Raises:
         CohortError: all folders above or below the classes are like this.
     """
     for depth in (0, 1):
         names = {part[depth] for part in parts if len(part) > depth + 1}
-        splits = {split_like(name) for name in names}
+        common = _common_words(names)
+        splits = {split_like(name[common:]) for name in names}
         if len(splits) < 2 or "" in splits:
             continue
         raise CohortError(

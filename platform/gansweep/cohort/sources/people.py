@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime
 import re
+import unicodedata
 from typing import TYPE_CHECKING
 
 from gansweep.cohort.sources.hiding import is_known_word, words_of
@@ -49,33 +50,54 @@ sophie stanislaw stefan stefanie stephan stephanie stephen steven sunil susan su
 tatjana teresa theodor theresa therese thomas thorsten tobias tomasz torsten udo ulrich ulrike ursula ute uwe
 valentina valerie vanessa vera veronika victoria vijay viktor vincent vladimir volker walter waltraud werner wilhelm
 wilhelmine willi william wojciech wolfgang yasmin yusuf yvonne zeynep
+andre bjoern bjorn chloe ethan guenter jack jane joerg jorg juergen leo liam lucy mia noah nora olivia soeren soren zoe
 """
 _GIVEN = frozenset(_GIVEN_NAMES.split())
 _DATED = re.compile(r"(?<!\d)(?:(\d{8})|(\d{1,4})[-._ ](\d{1,2})[-._ ](\d{1,4}))(?!\d)")
 _RECORD = re.compile(r"(?<!\d)[1-9]\d{6,}(?!\d)")
 # Known words that may stand beside a patient's number or date of birth.
 _PATIENT = {"patient", "patients", "subject", "subjects", "case", "cases", "sub", "id", "scan", "study", "series"}
+# Words beside which a given name belongs to a hospital, a device, a reader or an eponym.
+_OTHERS = """
+hospital clinic clinica klinik center centre site saint st san santa santo sao reader rater observer dr scanner class
+stage grade type deformity disease syndrome sign foci tumor tumour cyst fracture operation test
+"""
+_NO_PERSON = frozenset(_OTHERS.split())
 
 
 def look_like_people(folders: Collection[str]) -> bool:
-    """Returns whether most folders are named after patients: at least half of them and three, or all of two.
+    """Returns whether most folders are named after patients: at least half of them, and three.
+
+    Of two folders, both must have two of the signs, because two classes may share one by chance.
 
     Args:
         folders: names of folders that should be classes.
     """
-    enough = max((len(folders) + 1) // 2, min(3, len(folders)), 2)
     unknown = [name for name in folders if not any(is_known_word(word) for word in words_of(name) - _PATIENT)]
     # A date or number that several folders share is that of an export.
     dates = {_date_in(name) for name in unknown} - {None}
-    records = {found[0] for name in unknown if (found := _RECORD.search(name))}
+    records = {found for name in unknown if (found := _record_in(name))}
     named = [name for name in unknown if _names_a_person(name)]
-    return max(len(dates), len(records), len(named)) >= enough
+    counts = sorted([len(dates), len(records), len(named)], reverse=True)
+    if len(folders) < 3:
+        return counts[1] == len(folders) == 2
+    return counts[0] >= max((len(folders) + 1) // 2, 3)
 
 
 def _names_a_person(name: str) -> bool:
-    words = words_of(name)
+    words = {_unaccented(word) for word in words_of(name)}
     has_caret = re.search(r"[^\W\d_]\^[^\W\d_]", name) is not None
-    return has_caret or (len(words) > 1 and not words.isdisjoint(_GIVEN))
+    return has_caret or (len(words) > 1 and not words.isdisjoint(_GIVEN) and words.isdisjoint(_NO_PERSON))
+
+
+def _unaccented(word: str) -> str:
+    return "".join(mark for mark in unicodedata.normalize("NFKD", word) if not unicodedata.combining(mark))
+
+
+def _record_in(name: str) -> str:
+    """Returns a record number, or "". A number beside other words is that of a code: 254837009_melanoma."""
+    found = _RECORD.search(name)
+    return found[0] if found and words_of(name) <= _PATIENT else ""
 
 
 def _date_in(name: str) -> datetime.date | None:
