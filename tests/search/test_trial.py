@@ -62,7 +62,7 @@ def test_a_trial_goes_on_after_any_number_of_stored_reports(store, reported, mon
     trial = _set_up(store, reports=2)
     statuses = [trial.step()["result"].status for _ in range(max(1, 2 - reported))]
     assert statuses[-1] == "completed"
-    assert store.latest_reports()["index"].tolist() == [0, 1]
+    assert store.reports()["index"].tolist() == [0, 1]
 
 
 def test_a_retry_by_tune_forgets_neither_the_attempts_time_nor_its_best(store, monkeypatch):

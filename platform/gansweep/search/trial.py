@@ -100,8 +100,10 @@ class WorkerGroupTrial(Trainable):  # type: ignore[misc]
         report = replace(outcome.report, progress=progress)
         self._earlier.append(vars(progress))
         try:
-            # Written before Tune gets it, so that no report on which a scheduler acted can be lost.
-            self._store.write_report(ReportRow(self._trial, self._attempt, report))
+            # A last report that is sent again is in the store already, maybe under an earlier attempt.
+            if progress.index not in self._stored:
+                # Written before Tune gets it, so that no report on which a scheduler acted can be lost.
+                self._store.write_report(ReportRow(self._trial, self._attempt, report))
         except StoreError as mistake:
             # The storage's fault, not the trial's: it goes on from its checkpoint, once the storage works.
             return self._result(status="refused", reason=str(mistake))
@@ -142,7 +144,8 @@ class WorkerGroupTrial(Trainable):  # type: ignore[misc]
         # A retry resumes from the store's checkpoint, so it must not send Tune the earlier reports again.
         self._checkpoint = self._store.checkpoint(self._trial)
         reports = self._store.reports_of(self._trial, self._attempt) if self._checkpoint.exists() else []
-        self._reported = max((report["index"] + 1 for report in reports), default=0)
+        self._stored = {report["index"] for report in reports}
+        self._reported = max(self._stored, default=-1) + 1
         self._best: dict[str, float] = {}
         self._earlier = list(reports)
         for report in reports:
