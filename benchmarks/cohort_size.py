@@ -55,7 +55,6 @@ CHUNK = 500
 STAGES = ["ingest", "trial", "memorisation"]
 SCORING = ScoringSettings(samples=256, encoder_steps=50, detector_steps=50, detector_seeds=1)
 CONFIG = TrialConfig(
-    data=DataView(size=32),
     architecture={"latent": 16, "width": 16},
     batch_size=16,
     n_critic=1,
@@ -171,16 +170,17 @@ def run_ingest(folder: Path, size: int, cores: int) -> None:
 
 def run_trial(folder: Path) -> None:
     cohort = Cohort.open(folder / "cohort")
+    config = CONFIG.model_copy(update={"data": DataView(size=cohort.spec().size)})
     with tempfile.TemporaryDirectory() as cache:
         scorer = TrialScorer(cohort, SCORING, TRAINABLES, Path(cache), CPU)
-        gan = build_gan(CONFIG, cohort.spec(CONFIG.data), TRAINABLES)
-        real = cohort.load("train", CONFIG.data)
+        gan = build_gan(config, cohort.spec(config.data), TRAINABLES)
+        real = cohort.load("train", config.data)
         train(
-            CONFIG,
+            config,
             gan,
             real,
             MemoryReporter(),
-            lambda sampler, iteration: scorer.score(sampler, CONFIG, iteration),
+            lambda sampler, iteration: scorer.score(sampler, config, iteration),
             reports=1,
             device=CPU,
         )
