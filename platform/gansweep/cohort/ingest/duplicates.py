@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft, spatial
+from scipy import fft
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator, Sequence
@@ -104,6 +104,8 @@ def _matrix_blocks(codes: NDArray[np.float32], threshold: float) -> Iterator[Pai
 
 def _candidate_blocks(codes: NDArray[np.float32], threshold: float) -> Iterator[Pairs]:
     """Yields the pairs above the threshold, found by their projections on the leading principal axes."""
+    from scipy import spatial  # here, because the processes that read pictures need no tree
+
     radius = math.sqrt(max(2 - 2 * threshold, 0.0)) + 1e-4  # with a margin for rounding
     sample = codes[:: max(1, len(codes) // SMALL)]
     principal = np.linalg.eigh(np.cov(sample, rowvar=False))[1][:, ::-1]

@@ -49,9 +49,8 @@ def identities(pictures: Sequence[Picture]) -> list[str]:
 def spellings(pictures: Sequence[Picture]) -> int:
     """Returns the number of patients whose identifier is written in several ways, such as 7 and 007."""
     ways: dict[str, set[str]] = defaultdict(set)
-    for picture in pictures:
-        if picture.patient:
-            ways[patient_spelling(picture.patient)].add(picture.patient)
+    for patient in {picture.patient for picture in pictures if picture.patient}:
+        ways[patient_spelling(patient)].add(patient)
     return sum(len(forms) > 1 for forms in ways.values())
 
 
@@ -64,11 +63,11 @@ def rounded(pictures: Sequence[Picture]) -> int:
 def _first_spellings(pictures: Sequence[Picture]) -> list[str]:
     """Returns the patient of each image in its first spelling: 007 after 7 is 7."""
     first: dict[str, str] = {}
-    names = []
+    names = {"": ""}
     for picture in pictures:
-        patient = picture.patient
-        names.append(first.setdefault(patient_spelling(patient), patient) if patient else "")
-    return names
+        if picture.patient not in names:
+            names[picture.patient] = first.setdefault(patient_spelling(picture.patient), picture.patient)
+    return [names[picture.patient] for picture in pictures]
 
 
 class Pseudonyms:

@@ -81,10 +81,11 @@ def fit_pixels(pixels: Array, size: int, *, keep_lesions: bool) -> Array:
         size: height and width of the result.
         keep_lesions: use the formula of this module when averaging down.
     """
-    from torch.nn import functional
-
     if pixels.shape[-1] <= size:
         return pixels if pixels.shape[-1] == size else _interpolate(pixels, (size, size))
+
+    from torch.nn import functional  # takes a process seconds to load, and pictures of this size need none of it
+
     image = _tensor(pixels)
     average = functional.adaptive_avg_pool2d(image, size)
     if not keep_lesions:

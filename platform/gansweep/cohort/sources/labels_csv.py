@@ -9,7 +9,7 @@ from gansweep.cohort.sources.locator import Locator, exists, is_dangling
 from gansweep.cohort.sources.masks import masks_of, with_masks
 from gansweep.cohort.sources.source import Rejected, Source, format_of, normal_split, subject_in
 from gansweep.cohort.sources.tables import read_table
-from gansweep.cohort.sources.walk import walk
+from gansweep.cohort.sources.walk import is_plain, walk
 from gansweep.cohort.sources.words import canonical, given, known_patient, patient_spelling
 from gansweep.errors import CohortError
 
@@ -51,7 +51,7 @@ def sources_of_csv(
     locate = Locator(root, table)
     sources: list[Source] = []
     rejected: list[Rejected] = []
-    listed: dict[Path, list[tuple[int, Source]]] = {}
+    listed: dict[str, list[tuple[int, Source]]] = {}
     for row, line in zip(read.rows, read.lines, strict=True):
         where = f"{table.name} line {line}"
         _refuse_swallowed_rows(row, list(columns.values()), where)
@@ -143,8 +143,10 @@ def _problem_of(files: dict[str, Path | None], locate: Locator, where: str, miss
     if missing_label is not None:
         word = f" ({missing_label!r} stands for a missing value)" if missing_label else ""
         return f"{where} has no label{word}"
-    missing = [key for key, path in files.items() if path and not (exists(path) and path.is_file())]
-    dangling = [key for key, path in files.items() if path and is_dangling(path)]
+    # Most are plain files, which one look at the disk tells.
+    special = {key: path for key, path in files.items() if path and not is_plain(path)}
+    missing = [key for key, path in special.items() if not (exists(path) and path.is_file())]
+    dangling = [key for key, path in special.items() if is_dangling(path)]
     if dangling:
         return f"{where} names a link that leads to no file ({', '.join(dangling)})"
     if missing:
@@ -153,11 +155,16 @@ def _problem_of(files: dict[str, Path | None], locate: Locator, where: str, miss
     return f"{where} names a link out of the folder ({', '.join(outside)})" if outside else ""
 
 
-def _unlisted(root: Path, table: Table, locate: Locator, listed: set[Path]) -> tuple[list[Path], list[Rejected]]:
+def _unlisted(root: Path, table: Table, locate: Locator, listed: set[str]) -> tuple[list[Path], list[Rejected]]:
     """Returns images below the source folder that no cell of the table names, and other files there.
 
     `listed` are the files of the rows.
     """
+    images, others = walk(root)
+    unlisted = [path for path in images if locate.resolved(path) not in listed]
+    # Cells are only looked at if a file is left that one may name, because that is slow.
+    if not unlisted and not others:
+        return [], []
     cells: set[str] = set()
     for row in table.rows:
         cells |= {cell for cell in row.values() if cell}
@@ -166,9 +173,8 @@ def _unlisted(root: Path, table: Table, locate: Locator, listed: set[Path]) -> t
     for folder in locate.folders:
         paths = [folder / spelling for spelling in spellings]
         named |= {locate.resolved(path) for path in paths if exists(path) or is_dangling(path)}
-    images, others = walk(root)
-    unlisted = [path for path in images if locate.resolved(path) not in named]
-    # Names in another case or Unicode form are searched only if needed, because that is slow.
+    unlisted = [path for path in unlisted if locate.resolved(path) not in named]
+    # Names in another case or Unicode form are searched only if needed, because that is slower still.
     if unlisted:
         for cell in cells:
             path = locate.in_full(cell)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from gansweep.cohort.sources.source import NIFTIS
 from gansweep.cohort.sources.walk import leaves, real_path, walk
 from gansweep.cohort.sources.words import canonical
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 __all__ = ["Locator", "exists", "is_dangling"]
 
@@ -31,7 +29,8 @@ class Locator:
         self.folders = tuple(dict.fromkeys((root, table.parent)))
         self._real_folders = [real_path(folder) for folder in self.folders]
         self._images: _Names | None = None
-        self._resolved_folders: dict[Path, Path] = {}
+        self._resolved_folders: dict[str, str] = {}
+        self._inside: dict[str, bool] = {}
 
     def __call__(self, cell: str) -> Path | None:
         """Returns the file that a cell of a path column names.
@@ -62,20 +61,22 @@ class Locator:
         alike = self._names().paths.get(_folded(cell), set())
         return min(alike) if len(alike) == 1 else candidates[0]
 
-    def resolved(self, path: Path) -> Path:
-        """Returns `real_path(path)`. Each folder is resolved once, since most of its files are no links."""
-        if path.name in {"", ".."} or path.is_symlink():
-            return real_path(path)
-        folder = path.parent
+    def resolved(self, path: Path) -> str:
+        """Returns a path without links. Each folder is resolved once, since most of its files are no links."""
+        folder, name = os.path.split(path)
+        if name in {"", ".", ".."} or path.is_symlink():
+            return os.path.realpath(path)
         if folder not in self._resolved_folders:
-            self._resolved_folders[folder] = real_path(folder)
-        return self._resolved_folders[folder] / path.name
+            self._resolved_folders[folder] = os.path.realpath(folder)
+        return os.path.join(self._resolved_folders[folder], name)  # noqa: PTH118 - for every file, and a Path is slow
 
     def leaves(self, path: Path) -> bool:
         """Returns whether a path is, or leads through, a link out of the source folder and that of the CSV."""
         real = self.resolved(path)
-        inside = any(real.is_relative_to(folder) for folder in self._real_folders)
-        return not inside and leaves(path, self.folders, real)
+        folder = os.path.dirname(real)  # noqa: PTH120 - likewise
+        if folder not in self._inside:
+            self._inside[folder] = any(Path(folder).is_relative_to(outer) for outer in self._real_folders)
+        return not self._inside[folder] and leaves(path, self.folders, Path(real))
 
     def _names(self) -> _Names:
         if self._images is None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import defaultdict
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gansweep.cohort.sources.source import NIFTIS, Rejected, Source
@@ -56,26 +57,29 @@ def masks_of(images: Sequence[Path], root: Path) -> tuple[dict[Path, list[Path]]
         (the masks of each image that has some, masks of organs and masks without an image).
     """
     names = _Names(root)
-    outside = _image_keys([path for path in images if not names.in_mask_folder(path)], names)
+    named = [(path, names.of(path)) for path in images]
+    outside = _image_keys([(path, name) for path, name in named if not name.in_mask_folder])
     found: dict[Path, list[Path]] = defaultdict(list)
     owned: dict[Path, list[bool]] = defaultdict(list)
     marked: dict[tuple[Path, str], list[tuple[Path, bool]]] = defaultdict(list)
     alone: list[Path] = []
-    for path in images:
-        owner = next((outside[key] for key in names.owner_keys(path) if key in outside), None)
-        organ = names.organ_key(path)
+    for path, name in named:
+        if not name.like_mask:
+            continue
+        owner = next((outside[key] for key in name.owner_keys() if key in outside), None)
+        organ = name.organ_key()
         if owner is None and organ in outside:
             alone.append(path)
         elif owner is not None:
             found[owner].append(path)
-        if names.in_mask_folder(path):
+        if name.in_mask_folder:
             owned[path.parent].append(owner is not None)
             alone += [] if owner is not None or path in alone[-1:] else [path]
         elif owner is not None or organ not in outside:
-            mark = names.mark(path)
+            mark = name.mark()
             if mark:
                 marked[path.parent, mark].append((path, owner is not None))
-    left = [path for path in alone if any(owned[path.parent]) or not names.in_mask_folder(path)]
+    left = [path for path in alone if any(owned[path.parent]) or not names.of(path).in_mask_folder]
     return dict(found), left + _orphans(marked.values())
 
 
@@ -109,6 +113,48 @@ def without_image(paths: Sequence[Path], root: Path) -> list[Rejected]:
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class _Name:
+    """What the name of a file and those of its folders say.
+
+    An image and its mask have folders and stem in common.
+
+    Args:
+        folders: the folders except those named images or masks. A twin folder counts as the one that it is beside.
+        stem: the name without the suffix.
+        in_mask_folder: whether the name of one of its folders says that it holds masks.
+        matches: the patterns of masks that the stem matches.
+    """
+
+    folders: Key
+    stem: str
+    in_mask_folder: bool
+    matches: tuple[re.Match[str], ...]
+
+    @property
+    def like_mask(self) -> bool:
+        """Whether the name or a folder indicates a mask."""
+        return self.in_mask_folder or bool(self.matches)
+
+    def owner_keys(self) -> list[Key]:
+        """Returns the possible keys of a mask's image."""
+        keys: list[Key] = [(*self.folders, self.stem)] if self.in_mask_folder else []
+        return keys + [(*self.folders, found["image"]) for found in self.matches]
+
+    def mark(self) -> str:
+        """Returns what the name of a file adds to that of its image, without numbers, or "": `_mask` in X_mask_2."""
+        if not self.matches:
+            return ""
+        start, end = self.matches[0].span("image")
+        return re.sub(r"\d+", "", f"{self.stem[:start]}*{self.stem[end:]}")
+
+    def organ_key(self) -> Key | None:
+        """Returns the key of the image whose organ mask a file may be."""
+        named = _MASK_NAME.fullmatch(self.stem)
+        organ = named and _ORGAN.fullmatch(named["image"])
+        return (*self.folders, organ[1]) if organ else None
+
+
 class _Names:
     """What the names of files and folders below `root` say about images and masks.
 
@@ -117,48 +163,17 @@ class _Names:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._folders: dict[Path, tuple[Key, bool]] = {}
+        self._folders: dict[str, tuple[Key, bool]] = {}
 
-    def key(self, path: Path) -> Key:
-        """Returns what an image and its mask have in common.
-
-        The stem, and the folders except those named images or masks. A twin folder counts as the one that it is beside.
-        """
-        return (*self._of(path.parent)[0], _stem(path))
-
-    def in_mask_folder(self, path: Path) -> bool:
-        """Returns whether the name of one of a file's folders says that it holds masks."""
-        return self._of(path.parent)[1]
-
-    def owner_keys(self, path: Path) -> list[Key]:
-        """Returns the possible keys of a mask's image; none if neither its folder nor its name indicates a mask."""
-        *folders, stem = self.key(path)
-        keys: list[Key] = [(*folders, stem)] if self.in_mask_folder(path) else []
-        named = (pattern.fullmatch(stem) for pattern in (_MASK_NAME, _MASK_FIRST, _MASK_LAST))
-        return keys + [(*folders, found["image"]) for found in named if found]
-
-    def mark(self, path: Path) -> str:
-        """Returns what the name of a file adds to that of its image, without numbers, or "": `_mask` in X_mask_2."""
-        stem = _stem(path)
-        named = (pattern.fullmatch(stem) for pattern in (_MASK_NAME, _MASK_FIRST, _MASK_LAST))
-        found = next((match for match in named if match), None)
-        if found is None:
-            return ""
-        start, end = found.span("image")
-        return re.sub(r"\d+", "", f"{stem[:start]}*{stem[end:]}")
-
-    def organ_key(self, path: Path) -> Key | None:
-        """Returns the key of the image whose organ mask a file may be."""
-        *folders, stem = self.key(path)
-        named = _MASK_NAME.fullmatch(stem)
-        organ = named and _ORGAN.fullmatch(named["image"])
-        return (*folders, organ[1]) if organ else None
-
-    def _of(self, folder: Path) -> tuple[Key, bool]:
-        """Returns the part of the key that a folder's files share, and whether it holds masks."""
+    def of(self, path: Path) -> _Name:
+        """Returns what the name of a file says."""
+        folder = os.path.dirname(path)  # noqa: PTH120 - for every file, and a Path is slow
         if folder not in self._folders:
-            self._folders[folder] = self._look_at(folder)
-        return self._folders[folder]
+            self._folders[folder] = self._look_at(path.parent)
+        folders, in_mask_folder = self._folders[folder]
+        stem = _stem(path)
+        found = (pattern.fullmatch(stem) for pattern in (_MASK_NAME, _MASK_FIRST, _MASK_LAST))
+        return _Name(folders, stem, in_mask_folder, tuple(match for match in found if match))
 
     def _look_at(self, folder: Path) -> tuple[Key, bool]:
         key: list[str] = []
@@ -174,16 +189,15 @@ class _Names:
         return tuple(key), of_masks
 
 
-def _image_keys(images: Sequence[Path], names: _Names) -> dict[Key, Path]:
+def _image_keys(images: Sequence[tuple[Path, _Name]]) -> dict[Key, Path]:
     """Returns images by the keys under which a mask may look for them: the whole stem, or that without a word."""
-    keys = {names.key(path): path for path in images}
+    keys = {(*name.folders, name.stem): path for path, name in images}
     shorter: dict[Key, set[Path]] = defaultdict(set)
-    for path in images:
-        *folders, stem = names.key(path)
+    for path, name in images:
         for pattern in (_IMAGE_LAST, _IMAGE_FIRST):
-            found = pattern.fullmatch(stem)
+            found = pattern.fullmatch(name.stem)
             if found:
-                shorter[*folders, found["image"]].add(path)
+                shorter[*name.folders, found["image"]].add(path)
     only = {key: min(paths) for key, paths in shorter.items() if len(paths) == 1}
     return {**only, **keys}
 

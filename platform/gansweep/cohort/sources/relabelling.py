@@ -59,6 +59,7 @@ class Relabelling:
     def __init__(self, mapping: Mapping[str, str] | None = None) -> None:
         self._mapping = dict(mapping or {})
         self._seen: set[str] = set()
+        self._labels: dict[str, str] = {}  # of a few labels in many rows, each is looked at once
         self._folders: set[str] = set()
 
     def __call__(self, label: str) -> str:
@@ -66,9 +67,11 @@ class Relabelling:
 
         A word for a missing value, such as `none`, can be mapped to a label.
         """
-        label = label_form(label)
-        self._seen.add(label)
-        return self._mapping.get(label) or given(label)
+        if label not in self._labels:
+            form = label_form(label)
+            self._seen.add(form)
+            self._labels[label] = self._mapping.get(form) or given(form)
+        return self._labels[label]
 
     def of_folder(self, name: str) -> str:
         """Returns the label of a class folder.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from gansweep.cohort.sources.source import Rejected, format_of
 from gansweep.cohort.sources.suffixes import known_suffix
 
-__all__ = ["is_hidden", "leaves", "real_path", "walk"]
+__all__ = ["is_hidden", "is_plain", "leaves", "real_path", "walk"]
 
 # Folders that operating systems, tools and network drives add: macOS archives, thumbnails, bins, snapshots, caches.
 _TOOLS = {
@@ -45,18 +46,30 @@ def walk(root: Path) -> tuple[list[Path], list[Rejected]]:
         links = [name for name in folders if Path(folder, name).is_symlink()]
         others += [_left_out(root, Path(folder, name), "a link to a folder, which is not followed") for name in links]
         for name in sorted(files):
+            if is_hidden(name):
+                continue
             path = Path(folder, name)
-            reason = "" if is_hidden(name) else _reason(path, root)
+            reason = _obstacle(path, root)
+            if not reason and format_of(path):
+                images.append(path)
+                continue
+            reason = reason or _unreadable_kind(path)
             if reason:
                 others.append(_left_out(root, path, reason))
-            elif not is_hidden(name) and format_of(path):
-                images.append(path)
     return sorted(images), others
 
 
 def is_hidden(name: str) -> bool:
     """Returns whether a file or folder is hidden, or belongs to a tool."""
     return name.startswith(".") or name.casefold() in _TOOLS
+
+
+def is_plain(path: Path) -> bool:
+    """Returns whether a path is a regular file and no link. Most files are, and one look at the disk tells it."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except (OSError, ValueError):
+        return False
 
 
 def real_path(path: Path) -> Path:
@@ -88,17 +101,22 @@ def _without_dots(path: Path) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100 - Path.absolute keeps `..`
 
 
-def _reason(path: Path, root: Path) -> str:
-    """Returns why a file is not a readable image, or ""."""
-    name = path.name.casefold()
+def _obstacle(path: Path, root: Path) -> str:
+    """Returns why a file must not or cannot be opened, or ""."""
+    if is_plain(path):
+        return ""
     if path.is_symlink():
         if leaves(path, (root,)):
             return "a link out of the folder, which is not followed"
         if not path.exists():
             return "a link that leads to no file"
-    if not path.is_file():
-        return "not a regular file"
-    if format_of(path) or name in _NOTES or name.endswith(_DOCUMENTS):
+    return "" if path.is_file() else "not a regular file"
+
+
+def _unreadable_kind(path: Path) -> str:
+    """Returns which kind a file is that is not an image, or "" if it accompanies images."""
+    name = path.name.casefold()
+    if name in _NOTES or name.endswith(_DOCUMENTS):
         return ""
     if name.endswith(_ARCHIVES):
         return "an archive, which is not opened"
