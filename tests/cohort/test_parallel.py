@@ -43,6 +43,16 @@ def test_results_keep_their_order_and_several_threads_work(monkeypatch: pytest.M
     assert seen == [("w", number, 8) for number in range(1, 9)]
 
 
+def test_one_core_needs_no_thread_and_reads_nothing_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "cores", lambda: 1)
+    monkeypatch.setattr(parallel, "MANY_FILES", 1)
+    began: list[tuple[int, int]] = []
+    work = map_in_order(lambda item: began.append((item, threading.get_ident())), range(8), "w", None)
+    next(work)
+    assert began == [(0, threading.get_ident())]
+    assert len(list(work)) == 7
+
+
 def test_an_error_ends_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parallel, "cores", lambda: 2)
     started = []

@@ -63,7 +63,13 @@ def map_in_order(
         CohortError: a process was ended from outside, such as for want of memory.
     """
     many = (len(items) if files is None else files) >= MANY_FILES
-    results = _in_processes(function, items) if many and cores() > 1 else _in_threads(function, items)
+    results: Iterable[Result]
+    if cores() == 1:
+        results = map(function, items)
+    elif many:
+        results = _in_processes(function, items)
+    else:
+        results = _in_threads(function, items)
     for number, result in enumerate(results, start=1):
         if progress:
             progress(what, number, len(items))
