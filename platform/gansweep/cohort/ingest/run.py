@@ -39,6 +39,7 @@ from gansweep.cohort.readers.dicom_kind import UNKNOWN
 from gansweep.cohort.sources.columns import Columns
 from gansweep.cohort.sources.find import find_sources
 from gansweep.cohort.sources.naming import name_of, patients_of
+from gansweep.cohort.sources.nesting import folder_warnings
 from gansweep.cohort.sources.source import Rejected, Source, format_of
 from gansweep.errors import CohortError
 from gansweep.files import new_folder, sha256_of
@@ -253,7 +254,14 @@ def _write(
     folder: Path, out: Path, pictures: list[Picture], rejected: list[Rejected], settings: IngestSettings
 ) -> IngestSummary:
     pseudonyms = Pseudonyms()
-    made = assign(pictures, settings, pseudonyms, out)
+    doubts = [] if settings.label_from == "mask" else folder_warnings([picture.source for picture in pictures])
+    try:
+        made = assign(pictures, settings, pseudonyms, out)
+    except CohortError:
+        # Of classes that are taken for patients, there are too few.
+        for doubt in doubts:
+            logger.warning(doubt)
+        raise
     rejected = rejected + made.rejected
     labels = [picture.label for picture in made.pictures]
     table = class_table(labels, made.splits, made.patients)
@@ -276,7 +284,7 @@ def _write(
     counts = reasons_of(rejected)
     info = _info(made, manifest, files, settings, pseudonyms.fingerprint)
     warnings += option_warnings(made.pictures, rejected, settings)
-    info = info.model_copy(update={"left_out": counts, "warnings": (*warnings, *info.warnings)})
+    info = info.model_copy(update={"left_out": counts, "warnings": (*doubts, *warnings, *info.warnings)})
     write_record(info, folder)
     sizes = manifest.groupby(["label", "split"]).size()
     shown = {name: {split: int(sizes.get((name, split), 0)) for split in SPLITS} for name in info.classes}

@@ -10,6 +10,7 @@ from gansweep.cohort.readers.slices import ScanError, UnneededError
 from gansweep.cohort.sources.hiding import names_nobody
 from gansweep.cohort.sources.masks import is_image_folder, masks_of, with_masks, without_image
 from gansweep.cohort.sources.naming import name_of
+from gansweep.cohort.sources.nesting import refuse_one_folder_too_many
 from gansweep.cohort.sources.people import look_like_people
 from gansweep.cohort.sources.source import Rejected, Source, format_of, is_split, normal_split, split_like, subject_in
 from gansweep.cohort.sources.walk import walk
@@ -38,7 +39,8 @@ def sources_of_folders(root: Path, labelled: bool, relabel: Relabelling) -> tupl
         (sources, files left out).
 
     Raises:
-        CohortError: there are no images, an image is in no class folder, or the folders are patients or splits.
+        CohortError: there are no images, an image is in no class folder, or the folders are patients or splits, or the
+            classes lie one folder further inside.
     """
     files, others = walk(root)
     masks, alone = masks_of(files, root)
@@ -57,6 +59,7 @@ def sources_of_folders(root: Path, labelled: bool, relabel: Relabelling) -> tupl
         sources = [Source(path, str(path.relative_to(root))) for path in images]
         return with_masks(sources, masks), others
 
+    refuse_one_folder_too_many(images, root, masked=bool(masks))
     parts = [path.relative_to(root).parts for path in images]
     if masks and all(len(part) > 2 and is_image_folder(part[0]) for part in parts):
         # images/CLASS/file beside masks/CLASS/file

@@ -1,0 +1,151 @@
+"""One folder too many above the classes, and labels in folders below them, are recognised; good layouts are not."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gansweep.errors import CohortError
+from tests.cohort.scans import cohort_of, write_picture, write_slice
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gansweep.cohort.dataset import Cohort
+
+TUMOURS = ("glioma", "meningioma", "notumor", "pituitary")
+
+
+def write_folders(source: Path, folders: list[str], each: int = 5) -> None:
+    """As many pictures in each folder, all different."""
+    for place, folder in enumerate(folders):
+        for number in range(each):
+            write_picture(source / folder / f"{place}_{number}.png", 1000 * place + number)
+
+
+def refused(tmp_path: Path, folders: list[str], each: int = 5) -> str:
+    source = tmp_path / "source"
+    write_folders(source, folders, each)
+    with pytest.raises(CohortError) as caught:
+        cohort_of(source, tmp_path / "out")
+    return str(caught.value)
+
+
+def ingested(tmp_path: Path, folders: list[str], each: int = 5) -> Cohort:
+    write_folders(tmp_path / "source", folders, each)
+    return cohort_of(tmp_path / "source", tmp_path / "out")
+
+
+def doubts(cohort: Cohort) -> list[str]:
+    return [warning for warning in cohort.info.warnings if "folder" in warning]
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner", "named"),
+    [
+        ("Data", TUMOURS, "glioma, meningioma, notumor, pituitary"),
+        ("brain_tumor_dataset", ("no", "yes"), "no, yes"),
+        ("chest_xray", ("NORMAL", "PNEUMONIA"), "NORMAL, PNEUMONIA"),
+        ("archive/Data", ("COVID-19", "Lung_Opacity", "Normal"), "COVID-19, Lung_Opacity, Normal"),
+        ("OASIS/Data", ("Mild Dementia", "Non Demented"), "Mild Dementia, Non Demented"),
+        ("Data/train", TUMOURS, "glioma, meningioma, notumor, pituitary"),
+    ],
+)
+def test_classes_in_one_folder_are_refused(tmp_path: Path, outer: str, inner: tuple[str, ...], named: str) -> None:
+    message = refused(tmp_path, [f"{outer}/{name}" for name in inner])
+    folder = outer.removesuffix("/train")
+    assert f"the classes ({named}) lie in {folder}, which would be the only class" in message
+    assert f"; ingest {tmp_path / 'source' / folder}, or add labels.csv" in message
+
+
+def test_the_folder_that_the_message_names_is_a_cohort(tmp_path: Path) -> None:
+    refused(tmp_path, [f"Data/{name}" for name in TUMOURS])
+    cohort = cohort_of(tmp_path / "source" / "Data", tmp_path / "out")
+    assert cohort.manifest["label"].value_counts().to_dict() == dict.fromkeys(TUMOURS, 5)
+
+
+def test_splits_between_are_recognised(tmp_path: Path) -> None:
+    folders = [f"Data/{split}/{name}" for split in ("train", "val", "test") for name in TUMOURS]
+    assert "one folder too many: the classes (glioma, meningioma, notumor, pituitary) lie in Data" in refused(
+        tmp_path, folders
+    )
+    cohort = cohort_of(tmp_path / "source" / "Data", tmp_path / "out")
+    assert cohort.manifest.groupby(["split", "label"]).size().to_dict() == {
+        (split, name): 5 for split in ("train", "val", "test") for name in TUMOURS
+    }
+
+
+def test_folders_in_several_splits_are_no_patients(tmp_path: Path) -> None:
+    """Their names are not shown, because no word says that they are classes."""
+    message = refused(tmp_path, [f"Data/{split}/{name}" for split in ("train", "val") for name in ("akiec", "bcc")], 10)
+    assert "one folder too many: the classes lie in Data, which" in message
+    assert "bcc" not in message
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [("P001", "P002", "P003", "P004"), ("control_1", "control_2", "control_3"), ("Meyer", "Schulz", "Lehmann", "Wu")],
+)
+def test_patients_of_one_class(tmp_path: Path, inner: tuple[str, ...]) -> None:
+    cohort = ingested(tmp_path, [f"fahr/{name}" for name in inner])
+    assert cohort.info.classes == ("fahr",)
+    assert cohort.manifest["patient"].nunique() == len(inner)
+    assert doubts(cohort) == []
+
+
+def test_folders_that_may_be_classes_are_told(tmp_path: Path) -> None:
+    cohort = ingested(tmp_path, [f"images/{name}" for name in ("akiec", "bcc", "mel", "vasc")], each=10)
+    assert doubts(cohort) == [
+        "all images are one class; if the 4 folders in images are the classes, ingest that folder"
+    ]
+
+
+def test_two_folders_are_told_before_the_refusal(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        message = refused(tmp_path, ["images/akiec", "images/bcc"], each=10)
+    assert "too few patients" in message
+    assert caplog.messages == [
+        "all images are one class; if the 2 folders in images are the classes, ingest that folder"
+    ]
+
+
+def test_a_header_tells_a_patient_from_a_class(tmp_path: Path) -> None:
+    """Folders of one patient each are no classes, whatever their names; folders of several are."""
+    for place, name in enumerate(("benign", "malignant", "normal")):
+        for number in range(3):
+            write_slice(tmp_path / "one" / "head" / name / f"{number}.dcm", place, number)
+            write_slice(tmp_path / "several" / "head" / name / f"{number}.dcm", 3 * place + number, number)
+    assert cohort_of(tmp_path / "one", tmp_path / "out").info.patients == {"train": 1, "val": 1, "test": 1}
+    with pytest.raises(CohortError, match=r"the classes \(benign, malignant, normal\) lie in head"):
+        cohort_of(tmp_path / "several", tmp_path / "again")
+
+
+def test_images_beside_masks_are_no_folder_too_many(tmp_path: Path) -> None:
+    from PIL import Image
+
+    write_folders(tmp_path / "source", ["images/benign", "images/malignant"])
+    for image in sorted((tmp_path / "source" / "images").rglob("*.png")):
+        mask = tmp_path / "source" / "masks" / image.relative_to(tmp_path / "source" / "images")
+        mask.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (20, 20), 0).save(mask)
+    assert cohort_of(tmp_path / "source", tmp_path / "out").info.classes == ("benign", "malignant")
+
+
+def test_verdicts_in_the_folders_of_studies_are_told(tmp_path: Path) -> None:
+    folders = [
+        f"XR_{part}/patient{10 * place + n:05d}/study1_{('positive', 'negative')[n % 2]}"
+        for place, part in enumerate(("ELBOW", "WRIST"))
+        for n in range(4)
+    ]
+    cohort = ingested(tmp_path, folders, each=2)
+    assert cohort.info.classes == ("XR_ELBOW", "XR_WRIST")
+    fix = "if they are labels, add labels.csv with the columns path,label,patient_id"
+    told = f"the innermost folders end in negative (8 images) and positive (8 images), which is not used; {fix}"
+    assert doubts(cohort) == [told]
+
+
+@pytest.mark.parametrize("folders", [("positive", "negative"), ("fahr_positive", "fahr_negative")])
+def test_verdicts_that_are_the_classes_are_not(tmp_path: Path, folders: tuple[str, str]) -> None:
+    assert doubts(ingested(tmp_path, list(folders))) == []
