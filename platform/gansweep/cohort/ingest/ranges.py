@@ -109,11 +109,13 @@ def difference_warnings(pictures: Sequence[Picture]) -> list[str]:
     known: dict[str, float] = {}
     spacings: dict[str, float] = {}
     edges: dict[str, float] = {}
+    sampled: dict[str, float] = {}
     for label, group in groups.items():
         in_colour = [picture for picture in group if picture.pixels.shape[0] == 3]
         colour[label] = len(in_colour) / len(group)
         sides[label] = median(max(picture.shape) for picture in group)
         edges[label] = median(picture.edge for picture in group)
+        sampled[label] = sum(picture.chosen.rule == "middle" for picture in group) / len(group)
         known_spacings = [picture.spacing_mm for picture in group if isfinite(picture.spacing_mm)]
         known[label] = len(known_spacings) / len(group)
         if known_spacings:
@@ -122,6 +124,7 @@ def difference_warnings(pictures: Sequence[Picture]) -> list[str]:
         ("the share of colour images", colour, _apart(colour) > SHARE, "{:.0%}"),
         ("the size of images", sides, _factor(sides) >= FACTOR, "{:g} pixels"),
         ("the share of images with known pixel spacing", known, _apart(known) > SHARE, "{:.0%}"),
+        ("the share of images from the middle half of a volume", sampled, _apart(sampled) > SHARE, "{:.0%}"),
         ("pixel spacing", spacings, _factor(spacings) >= SPACING_FACTOR, "{:g} mm"),
         ("brightness at the edges (is one inverted?)", edges, _apart(edges) > EDGE, "{:.0%} of the range"),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import numpy as np
 
 from gansweep.cohort.dataset import FULL_SCALE
 from gansweep.cohort.ingest.duplicates import content_key, thumbnail_code
-from gansweep.cohort.ingest.selection import select_slices
+from gansweep.cohort.ingest.selection import Chosen, select_slices
 from gansweep.cohort.ingest.suitability import (
     impossible,
     is_bids_name,
@@ -27,6 +28,7 @@ from gansweep.cohort.readers.limits import check_square
 from gansweep.cohort.readers.nifti import read_nifti
 from gansweep.cohort.readers.raster import read_mask, read_raster
 from gansweep.cohort.readers.resample import fit_mask, fit_pixels, isotropic_shape, make_square
+from gansweep.cohort.readers.sequences import sequence_in
 from gansweep.cohort.readers.slices import Array, ScanError, Slice, UnneededError, shape_text
 from gansweep.cohort.sources.naming import name_of
 from gansweep.cohort.sources.source import Rejected, Source, format_of
@@ -65,6 +67,8 @@ class Picture:
         issuer: issuer of that identifier, "" if unknown. Never written out.
         study: groups the images of an unknown patient, or "". Never written out.
         volume: whether it is one of several slices of a file or series.
+        chosen: how the slices of its file were selected.
+        sequence: the MR sequence that the file names, or "".
         modality: CT, MR or raster.
         spacing_mm: pixel spacing of the original, or NaN.
         shape: rows and columns of the original.
@@ -91,6 +95,8 @@ class Picture:
     issuer: str
     study: str
     volume: bool
+    chosen: Chosen
+    sequence: str
     modality: str
     spacing_mm: float
     shape: tuple[int, int]
@@ -157,16 +163,22 @@ def _pictures(
     window = _window_of([part for _, part in found], settings.window, first)
     by_mask = settings.label_from == "mask"
     volume = len(found) > len({source.path for source, _ in found})
-    kept = select_slices([part for _, part in found], settings.slices, label_from_mask=by_mask, volume=volume)
+    parts = [part for _, part in found]
+    kept, rule = select_slices(parts, settings.slices, label_from_mask=by_mask, volume=volume)
+    slices = Counter(source.path for source, _ in found)
+    taken = Counter(found[number][0].path for number, _ in kept)
+    for source in {source.path: source for source, _ in found if source.path not in taken}.values():
+        yield Rejected.of(source, "none of its slices is selected; --slices takes more", bad=False)
 
     for number, part in kept:
         source = found[number][0]
+        chosen = Chosen(slices[source.path], taken[source.path], rule)
         flaw = useless(part, keep_blank=settings.keep_blank)
         if flaw:
             yield Rejected.of(source, flaw, bad=False)
             continue
         try:
-            yield _picture(source, part, window, settings, digests[source.path], volume=len(found) > 1)
+            yield _picture(source, part, window, settings, chosen, digests[source.path], volume=len(found) > 1)
         except ScanError as reason:
             yield Rejected.of(source, reason.what)
 
@@ -195,6 +207,8 @@ def _read_nifti(path: Path, settings: IngestSettings, mask: Any) -> list[Slice]:
     wanted = (settings.modality or "").upper()
     named = "" if wanted else modality_in_name(path.name)
     slices = read_nifti(path, settings.plane, wanted or named, mask)
+    if slices[0].modality == "MR":
+        slices = [replace(part, sequence=sequence_in(path.name)) for part in slices]
     if not named or is_bids_name(path.name):
         return slices
     guess = f"NIfTI does not record the modality: taken for {named} by the file's name"
@@ -281,7 +295,14 @@ def _shown(source: Source | None) -> str:
 
 
 def _picture(
-    source: Source, part: Slice, window: Window, settings: IngestSettings, sha256: str, *, volume: bool
+    source: Source,
+    part: Slice,
+    window: Window,
+    settings: IngestSettings,
+    chosen: Chosen,
+    sha256: str,
+    *,
+    volume: bool,
 ) -> Picture:
     shown = _windowed(part, window, settings.size, source.path)
     pixels = np.round(shown * FULL_SCALE).astype(np.uint16)
@@ -307,6 +328,8 @@ def _picture(
         issuer="" if source.patient else part.issuer,
         study=part.study,
         volume=volume,
+        chosen=chosen,
+        sequence=part.sequence,
         modality=part.modality,
         spacing_mm=float("nan") if spacing is None else float(min(spacing)),
         shape=(part.pixels.shape[-2], part.pixels.shape[-1]),

@@ -11,6 +11,7 @@ import numpy as np
 from gansweep.cohort.readers.dicom_header import header_of, open_dicom
 from gansweep.cohort.readers.dicom_kind import check_kind, frame_reason, modality_of, values_of
 from gansweep.cohort.readers.quiet import quiet
+from gansweep.cohort.readers.sequences import sequence_in
 from gansweep.cohort.readers.slices import Array, Flaw, ScanError, Slice, UnneededError, reason_of
 from gansweep.cohort.readers.stored_values import bits_stored, decode, padding_of
 
@@ -116,6 +117,7 @@ def _slice(dataset: Dataset, stored: Any, number: int, path: Path, assume_hu: bo
         depth=f"{bits}-bit" if stored.dtype.kind in "iu" else "float",
         normal=_normal(dataset, number),
         flaws=flaws,
+        sequence=sequence_in(header.description) if modality == "MR" else "",
     )
 
 

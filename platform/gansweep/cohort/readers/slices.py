@@ -63,6 +63,7 @@ class Slice:
         guess: what the reader assumed because the file does not say it, or "".
         remark: what of the file was left out, or "".
         flaws: what is odd in the file.
+        sequence: the MR sequence that the file names, as `sequence_in` gives it, or "".
     """
 
     pixels: Array
@@ -80,6 +81,7 @@ class Slice:
     guess: str = ""
     remark: str = ""
     flaws: tuple[Flaw, ...] = ()
+    sequence: str = ""
 
     @property
     def proportions(self) -> tuple[float, float]:

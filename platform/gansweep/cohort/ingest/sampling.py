@@ -1,0 +1,71 @@
+"""Tells which slices and sequences a cohort holds, where a part was chosen or several are mixed."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING
+
+from gansweep.cohort.ingest.selection import DEFAULT_SLICES
+from gansweep.cohort.sources.source import format_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from gansweep.cohort.ingest.reading import Picture
+    from gansweep.cohort.ingest.selection import Chosen, Rule
+    from gansweep.cohort.ingest.settings import IngestSettings
+
+__all__ = ["sequence_warnings", "slice_warnings"]
+
+SHARE = 0.2  # minimum difference between classes in a sequence's share that is reported
+
+
+def slice_warnings(pictures: Sequence[Picture], settings: IngestSettings) -> list[str]:
+    """Returns, for each rule that selects slices, how many it does not take."""
+    files: dict[Rule, dict[Path, Chosen]] = defaultdict(dict)
+    for picture in pictures:
+        chosen = picture.chosen
+        if chosen.rule != "all" and chosen.taken < chosen.slices:
+            files[chosen.rule][picture.source.path] = chosen
+    most = "" if settings.slices is None else f", at most {settings.slices}"
+    rules: dict[Rule, str] = {
+        "middle": f"up to {settings.slices or DEFAULT_SLICES} from the middle half of each file are; --slices takes "
+        "another number",
+        "lesion": f"those with a lesion are{most}",
+        "both": f"those with a lesion are{most}, and as many without",
+    }
+    warnings = []
+    for rule, counts in files.items():
+        total = sum(chosen.slices for chosen in counts.values())
+        left = total - sum(chosen.taken for chosen in counts.values())
+        warnings.append(f"{left} of {total} slices in {len(counts)} volumes or cines are not taken: {rules[rule]}")
+    return warnings
+
+
+def sequence_warnings(pictures: Sequence[Picture]) -> list[str]:
+    """Returns a warning if the MR sequence differs between classes, or else if there are several sequences.
+
+    Images whose sequence is not known do not count, because only their names may differ.
+    """
+    known = [picture for picture in pictures if picture.sequence]
+    counts = Counter(picture.sequence for picture in known)
+    if len(counts) < 2:
+        return []
+    by_class: dict[str, Counter[str]] = defaultdict(Counter)
+    for picture in known:
+        by_class[picture.label][picture.sequence] += 1
+    formats = {format_of(picture.source.path) for picture in known}
+    ways = ["--series", "a labels.csv of its files"] if "dicom" in formats else ["a labels.csv of its files"]
+    fix = f"keep one with {' or '.join(ways)}"
+    for sequence in counts:
+        shares = [found[sequence] / found.total() for found in by_class.values()]
+        if max(shares) - min(shares) > SHARE:
+            shown = "; ".join(f"{label}: {_shares(found)}" for label, found in sorted(by_class.items()))
+            return [f"the MR sequence differs between classes, which may give them away: {shown}; {fix}"]
+    shown = ", ".join(f"{count} x {sequence}" for sequence, count in counts.most_common())
+    return [f"the images are of several MR sequences ({shown}); {fix}"]
+
+
+def _shares(counts: Counter[str]) -> str:
+    return ", ".join(f"{count / counts.total():.0%} {sequence}" for sequence, count in counts.most_common())
