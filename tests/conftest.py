@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
@@ -48,6 +49,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     Of these, those that share it come first.
     """
     items.sort(key=lambda item: (not starts_ray(item.nodeid.partition("::")[0]), not _shares_ray(item)))
+
+
+def pytest_collection_finish() -> None:
+    """Keeps the garbage collector from looking through all imported modules again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 _RAY = ExitStack()
