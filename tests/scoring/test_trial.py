@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -31,14 +32,18 @@ def scorer(cache: Path, cohort: DiscCohort | None = None, settings: ScoringSetti
 
 @pytest.fixture(scope="module")
 def warm(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    cache = tmp_path_factory.mktemp("cache")
-    scorer(cache).score(oracle, TrialConfig())
-    return cache
+    """A cache with everything that `of_oracle` needs."""
+    return tmp_path_factory.mktemp("cache")
 
 
-def test_true_draws_score_like_the_floor_and_noise_does_not(warm: Path) -> None:
-    judge = scorer(warm)
-    good, bad = judge.score(oracle, TrialConfig()), judge.score(noise, TrialConfig())
+@pytest.fixture(scope="module")
+def of_oracle(warm: Path) -> dict[str, float]:
+    """Scores of true draws, with an empty cache at first."""
+    return scorer(warm).score(oracle, TrialConfig())
+
+
+def test_true_draws_score_like_the_floor_and_noise_does_not(warm: Path, of_oracle: dict[str, float]) -> None:
+    good, bad = of_oracle, scorer(warm).score(noise, TrialConfig())
     assert good["fid_matched"] < 3 * good["fid_floor"]
     assert bad["fid"] > 20 * good["fid"]
     assert bad["kid"] > 20 * abs(good["kid"])
@@ -46,10 +51,9 @@ def test_true_draws_score_like_the_floor_and_noise_does_not(warm: Path) -> None:
     assert 0.3 < bad["lesion_fidelity"] < 0.7
 
 
-def test_every_difference_is_the_difference(warm: Path) -> None:
-    scores = scorer(warm).score(oracle, TrialConfig())
+def test_every_difference_is_the_difference(of_oracle: dict[str, float]) -> None:
     for name in ("accuracy", "sensitivity", "specificity", "auroc"):
-        assert scores[f"{name}_difference"] == scores[name] - scores[f"{name}_real_only"]
+        assert of_oracle[f"{name}_difference"] == of_oracle[name] - of_oracle[f"{name}_real_only"]
 
 
 def test_without_synthetic_images_the_arm_is_the_real_only_one(warm: Path) -> None:
@@ -57,21 +61,24 @@ def test_without_synthetic_images_the_arm_is_the_real_only_one(warm: Path) -> No
     assert all(scores[f"{name}_difference"] == 0 for name in ("accuracy", "sensitivity", "specificity", "auroc"))
 
 
-def test_the_same_trial_scores_the_same_and_another_seed_does_not(warm: Path) -> None:
+def test_the_same_trial_scores_the_same_and_another_seed_does_not(warm: Path, of_oracle: dict[str, float]) -> None:
     judge, config = scorer(warm), TrialConfig()
-    assert judge.score(oracle, config, 5) == judge.score(oracle, config, 5)
-    assert judge.score(oracle, config, 5)["fid"] != judge.score(oracle, config, 6)["fid"]
-    assert judge.score(oracle, config, 5)["fid"] != judge.score(oracle, config.derive({"seed": 1}), 5)["fid"]
+    fifth = judge.score(oracle, config, 5)
+    assert fifth == judge.score(oracle, config, 5)
+    assert fifth["fid"] != of_oracle["fid"], "another iteration"
+    assert fifth["fid"] != judge.score(oracle, config.derive({"seed": 1}), 5)["fid"]
 
 
-def test_a_second_scorer_trains_nothing(warm: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_second_scorer_trains_nothing(
+    warm: Path, of_oracle: dict[str, float], caplog: pytest.LogCaptureFixture
+) -> None:
     before = {path: path.stat().st_mtime_ns for path in warm.glob("*.pt")}
     assert {path.name.split("-")[0] for path in before} == {"encoder", "features", "baseline"}
     with caplog.at_level("INFO"):
         again = scorer(warm).score(oracle, TrialConfig())
     assert not caplog.records
     assert {path: path.stat().st_mtime_ns for path in warm.glob("*.pt")} == before
-    assert again == scorer(warm).score(oracle, TrialConfig())
+    assert again == of_oracle
 
 
 class Own(torch.nn.Module):
@@ -97,26 +104,36 @@ def other_classes(self: Own, images: torch.Tensor) -> torch.Tensor:
     return self.layer(images.square().mean((2, 3))).flip(1)
 
 
+OWN = Trainables(detectors={"small_cnn": Own})
+
+
+@pytest.fixture(scope="module")
+def of_own(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache after two scorers with the user's detector, which trained it once."""
+    cache = tmp_path_factory.mktemp("own")
+    for seed in range(2):
+        TrialScorer(DiscCohort(), FAST, OWN, cache, CPU).score(oracle, TrialConfig(), seed)
+    assert len(list(cache.glob("baseline-*.pt"))) == 1
+    return cache
+
+
 @pytest.mark.parametrize("forward", [other_features, dropped_in_training, other_classes])
 def test_a_detector_that_computes_something_else_is_trained_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forward: Callable[..., torch.Tensor]
+    of_own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forward: Callable[..., torch.Tensor]
 ) -> None:
-    own = Trainables(detectors={"small_cnn": Own})
-    for seed in range(2):
-        TrialScorer(DiscCohort(), FAST, own, tmp_path, CPU).score(oracle, TrialConfig(), seed)
-    assert len(list(tmp_path.glob("baseline-*.pt"))) == 1
+    cache = shutil.copytree(of_own, tmp_path / "cache")
     monkeypatch.setattr(Own, "forward", forward)
-    TrialScorer(DiscCohort(), FAST, own, tmp_path, CPU).score(oracle, TrialConfig())
-    assert len(list(tmp_path.glob("baseline-*.pt"))) == 2
+    TrialScorer(DiscCohort(), FAST, OWN, cache, CPU).score(oracle, TrialConfig())
+    assert len(list(cache.glob("baseline-*.pt"))) == 2
 
 
-def test_a_cut_file_in_the_cache_is_made_again(warm: Path, tmp_path: Path) -> None:
+def test_a_cut_file_in_the_cache_is_made_again(warm: Path, of_oracle: dict[str, float], tmp_path: Path) -> None:
     for path in warm.glob("*.pt"):
         (tmp_path / path.name).write_bytes(path.read_bytes()[:100])
-    assert scorer(tmp_path).score(oracle, TrialConfig()) == scorer(warm).score(oracle, TrialConfig())
+    assert scorer(tmp_path).score(oracle, TrialConfig()) == of_oracle
 
 
-def test_the_filter_shows_the_detector_only_samples_that_carry_their_label(tmp_path: Path) -> None:
+def test_the_filter_shows_the_detector_only_samples_that_carry_their_label(warm: Path) -> None:
     """Samples whose labels are swapped teach the opposite; the filter of detectors that know better drops them all."""
 
     def swapped(condition: Condition, seed: int) -> torch.Tensor:
@@ -126,10 +143,11 @@ def test_the_filter_shows_the_detector_only_samples_that_carry_their_label(tmp_p
         TrialConfig(synthetic_ratio=4.0),
         TrialConfig(synthetic_ratio=4.0, sample_filter="detector_agrees"),
     )
-    judge = scorer(tmp_path, settings=FAST.model_copy(update={"detector_steps": 80}))
-    assert judge.score(swapped, harmful)["accuracy_difference"] < -0.3
+    judge = scorer(warm, settings=FAST.model_copy(update={"detector_steps": 80}))
+    harmed = judge.score(swapped, harmful)
+    assert harmed["accuracy_difference"] < -0.3
     assert judge.score(swapped, filtered)["accuracy_difference"] > -0.1
-    assert judge.score(swapped, harmful)["lesion_fidelity"] < 0.2
+    assert harmed["lesion_fidelity"] < 0.2
 
 
 def test_one_class_gives_distances_and_no_detection(tmp_path: Path) -> None:
@@ -161,9 +179,9 @@ def test_samples_that_are_not_finite_end_the_trial(warm: Path) -> None:
         scorer(warm).score(lambda c, _: torch.full((len(c.labels), 1, SIZE, SIZE), torch.nan), TrialConfig())
 
 
-def test_mask_channels_of_joint_families_are_left_out(warm: Path) -> None:
+def test_mask_channels_of_joint_families_are_left_out(warm: Path, of_oracle: dict[str, float]) -> None:
     joint = scorer(warm).score(lambda c, s: torch.cat([oracle(c, s), noise(c, s)], 1), TrialConfig())
-    assert joint == scorer(warm).score(oracle, TrialConfig())
+    assert joint == of_oracle
 
 
 def test_an_unknown_detector_is_refused_with_the_known_ones(tmp_path: Path) -> None:
