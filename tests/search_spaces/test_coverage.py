@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import functools
+import random
 from collections import defaultdict
 from typing import Literal, get_args, get_origin
 
-import optuna
 import pytest
 from pydantic import BaseModel
 
 from gansweep.config import TrialConfig
+from gansweep.search.parameters import DrawnTrial
 from gansweep.search.spaces import known_spaces, load_space
 from trainables import TRAINABLES
 
@@ -69,12 +70,9 @@ def proposed() -> dict[str, set[object]]:
     """For each dotted key the values that the shipped spaces give it, in a few hundred trials each."""
     found: dict[str, set[object]] = defaultdict(set)
     for name in known_spaces():
-        experiment = load_space(name)
-        study = optuna.create_study(
-            sampler=optuna.samplers.RandomSampler(seed=0), directions=[aim.direction for aim in experiment.objectives]
-        )
+        experiment, draws = load_space(name), random.Random(0)
         for _ in range(TRIALS):
-            for key, value in flat(experiment.config(study.ask()).as_dict()).items():
+            for key, value in flat(experiment.config(DrawnTrial({}, draws)).as_dict()).items():
                 found[key].update(value if isinstance(value, list) else [value])
     return found
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import random
+from functools import cache
+
 import optuna
 import pytest
 
 from gansweep.contracts import ImageSpec
+from gansweep.search.parameters import DrawnTrial
 from gansweep.training.build import check_config
 from search_spaces.all_families import all_families
 from search_spaces.brain_mri import brain_mri
@@ -19,22 +23,29 @@ SPACES = (all_families, brain_mri, diffusion, fahr_ct, dcgan_brain_mri, fahr_wga
 TRIALS = 300
 
 
-def asked(experiment, count, first=()):
-    """(parameters, configuration) of `count` random trials, after the `first`."""
+def asked(experiment, first):
+    """(trial of a study, configuration) for each of the `first` parameters."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for parameters in first:
         study.enqueue_trial(parameters)
-    trials = [study.ask() for _ in range(count)]
+    trials = [study.ask() for _ in first]
     return [(trial, experiment.config(trial)) for trial in trials]
+
+
+@cache
+def drawn(space):
+    """Configurations of random trials."""
+    experiment, draws = space(), random.Random(0)
+    return [experiment.config(DrawnTrial({}, draws)) for _ in range(TRIALS)]
 
 
 @pytest.mark.parametrize("space", SPACES, ids=lambda space: space.__name__)
 @pytest.mark.parametrize("size", [48, 64, 96, 128])
 def test_no_refused_combination_is_proposed(space, size):
     spec = ImageSpec(size, 1, ("control", "case"))
-    experiment = space()
-    for _, config in asked(experiment, TRIALS):
-        check_config(config, spec, experiment.trainables)
+    trainables = space().trainables
+    for config in drawn(space):
+        check_config(config, spec, trainables)
 
 
 @pytest.mark.parametrize("space", SPACES, ids=lambda space: space.__name__)
@@ -42,7 +53,7 @@ def test_first_trials_lie_in_the_space_and_are_complete(space):
     experiment = space()
     spec = ImageSpec(64, 1, ("control", "case"))
     first = experiment.first_trials
-    for wanted, (trial, config) in zip(first, asked(experiment, len(first), first), strict=True):
+    for wanted, (trial, config) in zip(first, asked(experiment, first), strict=True):
         assert trial.params == wanted
         assert all(trial.distributions[name]._contains(_internal(trial, name)) for name in wanted)
         check_config(config, spec, experiment.trainables)
@@ -54,7 +65,7 @@ def _internal(trial, name):
 
 def first_config(space):
     experiment = space()
-    ((_, config),) = asked(experiment, 1, experiment.first_trials[:1])
+    ((_, config),) = asked(experiment, experiment.first_trials[:1])
     return config
 
 
@@ -66,7 +77,7 @@ def test_fahr_paper():
 
 
 def test_fahr_table_1_is_reachable_row_by_row():
-    penalties = [config.penalty for _, config in asked(fahr_wgan_gp(), TRIALS)]
+    penalties = [config.penalty for config in drawn(fahr_wgan_gp)]
     assert {penalty.interpolation for penalty in penalties} == {"uniform", "convex", "real_real", "local"}
     assert {penalty.adaptive for penalty in penalties} == {"none", "norm", "progress"}
     assert {penalty.norm for penalty in penalties} == {"l1", "l2", "linf"}
@@ -92,4 +103,4 @@ def test_every_family_from_noise_is_tried_first_and_found_by_chance():
     experiment = all_families()
     first = {parameters["family"] for parameters in experiment.first_trials}
     assert len(experiment.first_trials) == len(first)
-    assert first == {config.family for _, config in asked(experiment, 100)}
+    assert first == {config.family for config in drawn(all_families)[:100]}
