@@ -1,5 +1,6 @@
 """Training a leader again: fresh seeds, the same validation patients, rows of its own, a study that knows nothing."""
 
+import shutil
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -31,16 +32,16 @@ FIRST_SEED = RepeatOptions().seed
 SPACE = Path(__file__).with_name("tiny_space.py")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def experiment() -> Experiment:
     return load_space(f"{SPACE}:tiny")
 
 
-@pytest.fixture
-def store(experiment: Experiment, cohort_path: Path, tmp_path: Path) -> Store:
+@pytest.fixture(scope="module")
+def searched(experiment: Experiment, cohort_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A sweep of three trials, the second the best, as a search would have left it."""
     info = describe_sweep(experiment, Cohort.open(cohort_path), sweep_options(trials=3), space="tiny")
-    store = Store.create(str(tmp_path), "s", info)
+    store = Store.create(str(tmp_path_factory.mktemp("searched")), "s", info)
     study = store.create_study()
     for number, (fid, accuracy) in enumerate([(9.0, 0.6), (4.0, 0.9), (5.0, 0.8)]):
         trial = study.ask({"lr": optuna.distributions.FloatDistribution(1e-4, 1e-2)})
@@ -49,7 +50,13 @@ def store(experiment: Experiment, cohort_path: Path, tmp_path: Path) -> Store:
         scores = {"fid": fid, "accuracy": accuracy}
         store.write_trial(TrialRow(f"{number:04d}", 0, "completed", config, scores=scores, ended=datetime.now(UTC)))
         study.tell(trial, [fid, accuracy])
-    return store
+    assert store.local is not None
+    return store.local
+
+
+@pytest.fixture
+def store(searched: Path, tmp_path: Path) -> Store:
+    return Store.open(str(shutil.copytree(searched, tmp_path / "s")))
 
 
 def test_what_is_missing_is_trained_and_no_more(store: Store) -> None:

@@ -1,6 +1,7 @@
 """The rows in trials/ are the record: the study is made again where it is missing, damaged or behind."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,16 +23,16 @@ from gansweep.store.store import Store
 from tests.values import sweep_options
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def experiment() -> Experiment:
     return load_space("smoke")
 
 
-@pytest.fixture
-def store(experiment: Experiment, cohort_path: Path, tmp_path: Path) -> Store:
+@pytest.fixture(scope="module")
+def searched(experiment: Experiment, cohort_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One trial each that completed, was stopped, diverged, was refused, failed and was under way."""
     info = describe_sweep(experiment, Cohort.open(cohort_path), sweep_options(seed=0), space="smoke")
-    store = Store.create(str(tmp_path), "s", info)
+    store = Store.create(str(tmp_path_factory.mktemp("searched")), "s", info)
     study = store.create_study(optuna.samplers.RandomSampler(seed=0))
     searcher = StudySearcher(experiment, study, store, lambda _: None)
     ends = [("completed", ""), ("running", ""), ("diverged", "dead"), ("refused", ""), ("failed", "a node"), (None, "")]
@@ -47,7 +48,13 @@ def store(experiment: Experiment, cohort_path: Path, tmp_path: Path) -> Store:
         report = Report(progress) if end in ("completed", "running") else None
         told = TrialResult(end, reason, report, {}, 2, 1.0, Footprint())
         searcher.on_trial_complete(name, {"result": told})
-    return store
+    assert store.local is not None
+    return store.local
+
+
+@pytest.fixture
+def store(searched: Path, tmp_path: Path) -> Store:
+    return Store.open(str(shutil.copytree(searched, tmp_path / "s")))
 
 
 def _told(study: optuna.Study) -> list[tuple[object, ...]]:
