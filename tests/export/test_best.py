@@ -269,6 +269,7 @@ def test_a_checkpoint_of_an_earlier_iteration_is_refused(sweep: Sweep, tmp_path:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("without_program")
 def test_repeats_are_no_trials_that_the_search_tried(sweep: Sweep, tmp_path: Path) -> None:
     assert sweep.store.local is not None
     store = Store.open(str(shutil.copytree(sweep.store.local, tmp_path / "tiny")))
