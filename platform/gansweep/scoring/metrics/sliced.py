@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -23,11 +25,18 @@ def sliced_wasserstein(real: Tensor, fake: Tensor, *, projections: int = 512, se
     Source:
         Bonneel et al. 2015, "Sliced and Radon Wasserstein Barycenters of Measures", eq. 8.
     """
-    generator = torch.Generator().manual_seed(seed)
-    directions = torch.randn(real.shape[1], projections, generator=generator, dtype=torch.float64)
-    directions = (directions / directions.norm(dim=0)).to(real.device)
+    directions = _directions(real.shape[1], projections, seed).to(real.device)
     squares = _squared(real.double() @ directions, fake.double() @ directions)
     return float(squares.mean().sqrt())
+
+
+@lru_cache(maxsize=4)
+def _directions(d: int, projections: int, seed: int) -> Tensor:
+    """Returns random unit vectors `[d, projections]`. An interval takes a hundred distances along the same ones."""
+    generator = torch.Generator().manual_seed(seed)
+    directions = torch.randn(d, projections, generator=generator, dtype=torch.float64)
+    norms: Tensor = directions.norm(dim=0)
+    return directions / norms
 
 
 def _squared(x: Tensor, y: Tensor) -> Tensor:
