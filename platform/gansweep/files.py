@@ -74,13 +74,13 @@ def cache_folder() -> Path:
 
 def modules_in(folder: Path) -> list[ModuleType]:
     """Returns the modules that were imported from files directly in `folder`."""
-    imported: dict[Path, list[ModuleType]] = {}
+    imported: dict[str, list[ModuleType]] = {}
+    # Thousands of modules stand in hundreds of folders, and making and resolving a path is slow.
     for module in list(sys.modules.values()):
         if file := getattr(module, "__file__", None):
-            imported.setdefault(Path(file).parent, []).append(module)
-    # Thousands of modules stand in hundreds of folders, and resolving a path is slow.
+            imported.setdefault(os.path.dirname(file), []).append(module)  # noqa: PTH120
     here = folder.resolve()
-    return [module for parent, modules in imported.items() if parent.resolve() == here for module in modules]
+    return [module for parent, modules in imported.items() if Path(parent).resolve() == here for module in modules]
 
 
 def write_atomically(path: Path, data: bytes) -> None:
