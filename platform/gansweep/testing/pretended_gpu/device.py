@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["CPU", "GPU", "DeviceMismatch", "NoBackend", "PretendedGpu"]
 
 
+_LIFTED = torch.ops.aten.lift_fresh.default
+
+
 class DeviceMismatch(RuntimeError):  # noqa: N818 (named after what torch says)
     """Raised if operands or a generator are on another device, where CUDA raises a RuntimeError."""
 
@@ -96,26 +99,25 @@ class PretendedGpu(TorchDispatchMode):
         kwargs = kwargs or {}
         tensors = tensors_in((args, kwargs))
         devices = self.placement.devices_of(tensors)
-        name = operators.name_of(func)
+        traits = operators.traits_of(func)
         if operators.misplaced(func, args, tensors, devices):
             found = ", ".join(f"{tuple(t.shape)} on {d.type}" for t, d in zip(tensors, devices, strict=True))
             self._ledger.refuse(
-                DeviceMismatch(f"{name}: Expected all tensors to be on the same device, but found {found}")
+                DeviceMismatch(f"{traits.name}: Expected all tensors to be on the same device, but found {found}")
             )
         # An operator without tensors, or a number that C++ wraps, gives a tensor on the device of the call.
-        fresh = not tensors or func is torch.ops.aten.lift_fresh.default
+        fresh = not tensors or func is _LIFTED
         target = GPU if GPU in devices or (fresh and self._functions.pending == GPU) else CPU
-        generator = generator_in(args, kwargs) if operators.takes_generator(func) else None
+        generator = generator_in(args, kwargs) if traits.generator else None
         if generator is not None and generator_device(generator) != target:
             there = generator_device(generator).type
-            self._ledger.refuse(
-                DeviceMismatch(f"{name}: Expected a '{target.type}' device type for generator but found '{there}'")
-            )
+            said = f"Expected a '{target.type}' device type for generator but found '{there}'"
+            self._ledger.refuse(DeviceMismatch(f"{traits.name}: {said}"))
         if target == GPU:
-            self._graphs.check_generator(name, generator)
+            self._graphs.check_generator(traits.name, generator)
             self._count(func, args, tensors, devices)
         out = self._graphs.run(func, args, kwargs) if target == GPU else func(*args, **kwargs)
-        if target == GPU and name != "aten::_local_scalar_dense" and not operators.changes_cpu(func, devices):
+        if target == GPU and traits.name != "aten::_local_scalar_dense" and not operators.changes_cpu(func, devices):
             self.placement.put_on_gpu(out)
         return out
 
@@ -124,13 +126,13 @@ class PretendedGpu(TorchDispatchMode):
         return self.waits + self.copies + self.strays
 
     def _count(self, func: Any, args: Any, tensors: list[torch.Tensor], devices: list[torch.device]) -> None:
-        name = operators.name_of(func)
-        if operators.waits(func, args):
-            self._ledger.count_wait(name)
+        traits = operators.traits_of(func)
+        if operators.waits(traits, args):
+            self._ledger.count_wait(traits.name)
         if CPU in devices:
             self._count_mixed(func, args, tensors, devices)
-        if operators.is_kernel(func) and not self._graphs.capturing:
-            self.kernels[name] += 1
+        if traits.kernel and not self._graphs.capturing:
+            self.kernels[traits.name] += 1
 
     def _count_mixed(self, func: Any, args: Any, tensors: list[torch.Tensor], devices: list[torch.device]) -> None:
         """Counts what an operator with operands on both devices costs."""
@@ -138,6 +140,6 @@ class PretendedGpu(TorchDispatchMode):
             self._ledger.count_copy(CPU, GPU)
             self._ledger.count_wait("index on the CPU")
         if strays := operators.stray_scalars(func, tensors, devices):
-            self._ledger.count_strays(operators.name_of(func), strays)
+            self._ledger.count_strays(operators.traits_of(func).name, strays)
         if direction := operators.copy_direction(func, devices):
             self._ledger.count_copy(*direction)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
-from gansweep.testing.pretended_gpu.operators import is_kernel
+from gansweep.testing.pretended_gpu.operators import traits_of
 from gansweep.testing.pretended_gpu.placement import GPU, tensors_in
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ class _Recording:
                 if is_new:
                     self._made[storage._cdata] = storage
                 results.append(_alias(tensor) if is_new else None)
-        if is_kernel(func):
+        if traits_of(func).kernel:
             self._calls.append(_Call(func, fixed_args, fixed_kwargs, results))
         return out
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,14 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = [
+    "Traits",
     "changes_cpu",
     "copies_cpu_index",
     "copy_direction",
-    "is_kernel",
     "misplaced",
-    "name_of",
     "stray_scalars",
-    "takes_generator",
+    "traits_of",
     "waits",
 ]
 
@@ -78,27 +77,40 @@ _NO_KERNEL = {
 }
 
 
-@cache
-def name_of(func: Any) -> str:
-    """Returns the operator's name, such as `aten::add`. torch creates it on each access."""
-    return str(func._schema.name)
+class Traits(NamedTuple):
+    """What is known of an operator without its operands.
+
+    Attributes:
+        name: such as `aten::add`.
+        kernel: it launches a kernel. Views and empty tensors do not.
+        generator: it can be given a generator of random numbers.
+        waits: the host needs to know its result, or the shape of it.
+        indexes: it takes tensors as indices.
+    """
+
+    name: str
+    kernel: bool
+    generator: bool
+    waits: bool
+    indexes: bool
 
 
 @cache
-def is_kernel(func: Any) -> bool:
-    """Returns whether the operator launches a kernel. Views and empty tensors do not."""
-    return not func.is_view and name_of(func) not in _NO_KERNEL
-
-
-@cache
-def takes_generator(func: Any) -> bool:
-    """Returns whether the operator can be given a generator of random numbers."""
-    return any(str(argument.type) in {"Generator", "Optional[Generator]"} for argument in func._schema.arguments)
+def traits_of(func: Any) -> Traits:
+    """Returns the operator's traits. torch creates its name on each access, and hashing an operator takes long too."""
+    name = str(func._schema.name)
+    return Traits(
+        name,
+        kernel=not func.is_view and name not in _NO_KERNEL,
+        generator=any(str(given.type) in {"Generator", "Optional[Generator]"} for given in func._schema.arguments),
+        waits=name in _WAITS,
+        indexes=name in {"aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_"},
+    )
 
 
 def misplaced(func: Any, args: Sequence[Any], tensors: Sequence[Tensor], devices: Sequence[torch.device]) -> bool:
     """Returns whether CUDA refuses the operands because they are on two devices."""
-    if GPU not in devices or CPU not in devices or func in _TAKES_ANY_DEVICES:
+    if CPU not in devices or GPU not in devices or func in _TAKES_ANY_DEVICES:
         return False
     if copies_cpu_index(func, args, tensors, devices):
         return False
@@ -122,7 +134,7 @@ def copies_cpu_index(
     func: Any, args: Sequence[Any], tensors: Sequence[Tensor], devices: Sequence[torch.device]
 ) -> bool:
     """Returns whether a tensor on the GPU is indexed by one on the CPU, which CUDA copies while the host waits."""
-    if not _indexes(func) or CPU not in devices:
+    if CPU not in devices or not traits_of(func).indexes:
         return False
     indices = {id(index) for index in tensors_in(args[1])}
     places = list(zip(tensors, devices, strict=True))
@@ -131,12 +143,12 @@ def copies_cpu_index(
     return CPU in of_indices and CPU not in others
 
 
-def waits(func: Any, args: Sequence[Any]) -> bool:
+def waits(traits: Traits, args: Sequence[Any]) -> bool:
     """Returns whether the host waits for an operator on the GPU."""
-    if name_of(func) in _WAITS:
+    if traits.waits:
         return True
     # The number of true elements in a mask determines the shape of the result.
-    return _indexes(func) and any(index.dtype in {torch.bool, torch.uint8} for index in tensors_in(args[1]))
+    return traits.indexes and any(index.dtype in {torch.bool, torch.uint8} for index in tensors_in(args[1]))
 
 
 def copy_direction(func: Any, devices: Sequence[torch.device]) -> tuple[torch.device, torch.device] | None:
@@ -148,9 +160,4 @@ def copy_direction(func: Any, devices: Sequence[torch.device]) -> tuple[torch.de
 
 def changes_cpu(func: Any, devices: Sequence[torch.device]) -> bool:
     """Returns whether the result is a tensor on the CPU that the operator overwrote."""
-    return func in _TAKES_ANY_DEVICES and bool(devices) and devices[0] == CPU
-
-
-@cache
-def _indexes(func: Any) -> bool:
-    return name_of(func) in {"aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_"}
+    return bool(devices) and devices[0] == CPU and func in _TAKES_ANY_DEVICES

@@ -20,6 +20,7 @@ _SWEEP_AT = 20_000
 """Number of marks at which those of freed storages are removed."""
 
 _TENSORS = frozenset({Tensor, torch.nn.Parameter})
+_SEQUENCES = (list, tuple)
 _WITHOUT_TENSORS = frozenset({bool, float, int, str, torch.Size, torch.device, torch.dtype, type(None)})
 
 
@@ -79,10 +80,13 @@ def _gather(value: Any, found: list[Tensor]) -> None:
         return
     if isinstance(value, dict):
         value = value.values()
-    elif not isinstance(value, list | tuple):
+    elif not isinstance(value, _SEQUENCES):
         return
     for part in value:
-        if type(part) not in _WITHOUT_TENSORS:
+        kind = type(part)
+        if kind in _TENSORS:
+            found.append(part)
+        elif kind not in _WITHOUT_TENSORS:
             _gather(part, found)
 
 
