@@ -21,7 +21,7 @@ SHAPES = [
 
 def inputs(kernel, groups=1, **_):
     torch.manual_seed(0)
-    shapes = ((2, 4, 6, 6), (4, 4 // groups, kernel, kernel), (4,))
+    shapes = ((2, 4, 4, 4), (4, 4 // groups, kernel, kernel), (4,))
     return [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
 
 
