@@ -59,8 +59,8 @@ def test_it_learns_which_class_is_bright() -> None:
         family="diffusion",
         architecture={"width": 8, "levels": 2, "timesteps": 100, "sampling_steps": 10},
         batch_size=16,
-        iterations=150,
-        lr_g=3e-3,
+        iterations=80,
+        lr_g=4e-3,
         beta1=0.9,
         ema_half_life=0.1,
     )
