@@ -16,7 +16,7 @@ from pydicom.tag import Tag
 
 from gansweep.cohort.ingest.run import IngestSettings, ingest
 from gansweep.cohort.readers.dicom import read_dicom
-from gansweep.cohort.readers.nifti import read_nifti
+from gansweep.cohort.readers.nifti import NO_ORIENTATION, read_nifti
 from gansweep.cohort.sources.hiding import shown_name
 from gansweep.cohort.sources.words import look_alikes, patient_spelling
 from gansweep.errors import CohortError
@@ -95,7 +95,8 @@ def test_the_voxel_size(
     image = nibabel.Nifti1Image(np.arange(120, dtype=np.float32).reshape(4, 5, 6), np.diag([2.0, 3.0, 4.0, 1.0]))
     found = read_nifti(written(tmp_path / "v.nii", image, pixdim=pixdim, affine=affine))
     assert found[0].spacing_mm == spacing
-    assert [flaw.what for flaw in found[0].flaws] == ([] if spacing else [CUBES])
+    expected = ([] if spacing else [CUBES]) + ([] if affine else [NO_ORIENTATION])
+    assert [flaw.what for flaw in found[0].flaws] == expected
 
 
 @pytest.mark.parametrize(("unit", "scale"), [("mm", 1.0), ("meter", 1000.0), ("micron", 0.001)])

@@ -25,11 +25,12 @@ from gansweep.cohort.ingest.suitability import (
 from gansweep.cohort.intensity import WINDOWS, Window, percentile_window, window_named
 from gansweep.cohort.readers.dicom import read_dicom
 from gansweep.cohort.readers.limits import check_square
+from gansweep.cohort.readers.mask_grid import mask_flaws
 from gansweep.cohort.readers.nifti import read_nifti
 from gansweep.cohort.readers.raster import read_mask, read_raster
 from gansweep.cohort.readers.resample import fit_mask, fit_pixels, isotropic_shape, make_square
 from gansweep.cohort.readers.sequences import sequence_in
-from gansweep.cohort.readers.slices import Array, ScanError, Slice, UnneededError, shape_text
+from gansweep.cohort.readers.slices import Array, Flaw, ScanError, Slice, UnneededError, shape_text
 from gansweep.cohort.sources.naming import name_of
 from gansweep.cohort.sources.source import Rejected, Source, format_of
 from gansweep.cohort.sources.words import known_patient
@@ -191,7 +192,9 @@ def _read(source: Source, settings: IngestSettings) -> list[Slice]:
     if source.path.suffix == ".npy":
         raise ScanError("is an array, not an image; save DICOM, NIfTI or PNG (generate --format)", where=source.name)
     if kind == "nifti":
-        return _read_nifti(source.path, settings, mask)
+        flaws = _mask_flaws(source)
+        slices = _read_nifti(source.path, settings, mask)
+        return [replace(part, flaws=part.flaws + flaws) for part in slices] if flaws else slices
     slices = _read_image(source.path, settings)
     if mask is None:
         return slices
@@ -219,13 +222,38 @@ def _read_masks(source: Source) -> Any:
     """Returns the union of the masks of an image, or None if it has none."""
     if source.mask is None:
         return None
-    drawn = read_mask(source.mask)
+    drawn = _read_mask(source, source.mask)
     for path in source.more_masks:
-        other = read_mask(path)
+        other = _read_mask(source, path)
         if other.shape != drawn.shape:
             raise ScanError(f"its masks are {shape_text(drawn.shape)} and {shape_text(other.shape)}", where=source.name)
         drawn = drawn | other
     return drawn
+
+
+def _read_mask(source: Source, path: Path) -> Any:
+    """Reads one mask of an image.
+
+    Raises:
+        ScanError: it cannot be read.
+    """
+    if format_of(path) == "dicom":
+        raise ScanError("its mask is DICOM, which is not read; save the mask as PNG, TIFF or NIfTI", where=source.name)
+    try:
+        drawn = read_mask(path)
+    except ScanError as error:
+        raise ScanError(f"its mask: {error.what}", where=source.name) from None
+    return drawn
+
+
+def _mask_flaws(source: Source) -> tuple[Flaw, ...]:
+    """Returns what is odd about the places of a NIfTI image and its masks."""
+    masks = [source.mask, *source.more_masks] if source.mask else []
+    found: dict[Flaw, None] = {}
+    for mask in masks:
+        if format_of(mask) == "nifti":
+            found |= dict.fromkeys(mask_flaws(source.path, mask))
+    return tuple(found)
 
 
 def _read_image(path: Path, settings: IngestSettings) -> list[Slice]:

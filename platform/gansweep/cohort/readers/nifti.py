@@ -10,12 +10,12 @@ import numpy as np
 
 from gansweep.cohort.readers.limits import check_values
 from gansweep.cohort.readers.quiet import quiet
-from gansweep.cohort.readers.slices import Flaw, Mask, ScanError, Slice, reason_of, shape_text
+from gansweep.cohort.readers.slices import Flaw, Mask, ScanError, Slice, UnneededError, reason_of, shape_text
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Plane", "load_canonical", "read_nifti", "slices_along"]
+__all__ = ["Plane", "check_extensions", "load_canonical", "read_nifti", "slices_along", "stated_forms", "unit_of"]
 
 Plane = Literal["axial", "coronal", "sagittal"]
 SPACE_UNIT = 0x07
@@ -24,6 +24,8 @@ MILLIMETRES = {1: 1000.0, 2: 1.0, 3: 0.001}
 """Millimetres of each unit: metres, millimetres, micrometres. 0 is unknown, and taken for millimetres."""
 USUAL_MM = (0.02, 20.0)
 """Voxel sizes of scanners. Many tools write no unit, which is told only if the size is another, as metres would be."""
+NO_ORIENTATION = "no orientation (neither qform nor sform): the axes are taken to lead to the left, front and top"
+LABELS = {1002, 1005}  # NIFTI_INTENT_LABEL and NIFTI_INTENT_NEURONAME
 SIZE_TOLERANCE = 0.05  # relative difference of voxel sizes that is reported
 MAX_HEADER = 2**24  # bytes before the first voxel, extensions included
 AIR_HU = -500  # air is -1000 HU; no other tissue is below this
@@ -46,9 +48,12 @@ def read_nifti(path: Path, plane: Plane = "axial", modality: str = "", mask: Mas
         mask: mask `[X, Y, Z]` in the canonical orientation; for a single slice also `[H, W]`, as displayed.
 
     Raises:
+        UnneededError: it is a label map, as its header says.
         ScanError: the file is unreadable or not a volume, or the mask has another shape.
     """
     loaded = _load(path)
+    if loaded.labels:
+        raise UnneededError("a label map, as its intent code says", where=path.name)
     volume = loaded.values
     if 1 in volume.shape:
         plane = next(name for name, axis in AXES.items() if volume.shape[axis] == 1)
@@ -102,6 +107,7 @@ class _Volume(NamedTuple):
         depth: the stored type of the values.
         remark: what was left out of the file.
         flaws: what is odd in the file.
+        labels: whether the header says that the values are labels.
     """
 
     values: Any
@@ -109,6 +115,7 @@ class _Volume(NamedTuple):
     depth: str
     remark: str
     flaws: tuple[Flaw, ...]
+    labels: bool
 
 
 def _load(path: Path) -> _Volume:
@@ -119,13 +126,14 @@ def _load(path: Path) -> _Volume:
     try:
         # Opening reads the header only.
         with quiet():
-            _check_extensions(path)
+            check_extensions(path)
             image: Any = nibabel.load(path)
         shape = tuple(int(side) for side in image.shape)
         stored = image.get_data_dtype()
         offset = float(image.header["vox_offset"]) if "vox_offset" in image.header else 0.0
         sized = _has_size(image, path)
         forms_differ = _forms_differ(image)
+        oriented = stated_forms(image) != []
     except ScanError:
         raise
     except Exception as error:  # nibabel, gzip and zlib raise many kinds of errors for a broken file
@@ -148,12 +156,15 @@ def _load(path: Path) -> _Volume:
     zooms = _voxel_size(image) if sized else None
     if zooms is None:
         flaws.append(Flaw("the voxel size is not three positive numbers: voxels are taken for cubes"))
-    elif not _unit_of(image) and not all(USUAL_MM[0] <= side <= USUAL_MM[1] for side in zooms):
+    elif not unit_of(image) and not all(USUAL_MM[0] <= side <= USUAL_MM[1] for side in zooms):
         flaws.append(Flaw("the header names no unit of the voxel size, which is unusual: taken for millimetres"))
     if forms_differ:
         flaws.append(Flaw("qform and sform differ in voxel size or orientation: the sform is used"))
+    if not oriented:
+        flaws.append(Flaw(NO_ORIENTATION))
     depth = f"{8 * stored.itemsize}-bit" if stored.kind in "iu" else "float"
-    return _Volume(volume, zooms, depth, remark, tuple(flaws))
+    labels = "intent_code" in image.header and int(image.header["intent_code"]) in LABELS
+    return _Volume(volume, zooms, depth, remark, tuple(flaws), labels)
 
 
 def _finite(volume: Any, path: Path) -> tuple[Any, list[Flaw]]:
@@ -174,7 +185,7 @@ def _finite(volume: Any, path: Path) -> tuple[Any, list[Flaw]]:
     return np.nan_to_num(volume, nan=low, neginf=low, posinf=high), [flaw]
 
 
-def _check_extensions(path: Path) -> None:
+def check_extensions(path: Path) -> None:
     """Refuses extensions of the header that would fill the memory. nibabel reads them all when it opens a file.
 
     Raises:
@@ -227,6 +238,18 @@ def _first_volume(image: Any, shape: tuple[int, ...], path: Path) -> tuple[Any, 
         raise ScanError(f"not a readable NIfTI file ({reason_of(error, path)})", where=path.name) from None
 
 
+def stated_forms(image: Any) -> list[Any] | None:
+    """Returns the affines that a NIfTI header states, the sform first.
+
+    If it states none, nibabel makes one from the voxel sizes. Returns None for other formats of nibabel.
+    """
+    header = image.header
+    if "qform_code" not in header:
+        return None
+    forms = (header.get_sform(coded=True)[0], header.get_qform(coded=True)[0])
+    return [form for form in forms if form is not None]
+
+
 def _has_size(image: Any, path: Path) -> bool:
     """Returns whether a file has an affine, or else valid voxel sizes in its header."""
     from nibabel.openers import ImageOpener
@@ -261,7 +284,7 @@ def _forms_differ(image: Any) -> bool:
     return not (equal_sizes and equal_axes)
 
 
-def _unit_of(image: Any) -> float | None:
+def unit_of(image: Any) -> float | None:
     """Returns the unit of the voxel size in millimetres, or None if the header names none."""
     # nibabel raises a KeyError for codes that the format does not define, even for the unit of time, which is not used.
     code = int(image.header["xyzt_units"]) & SPACE_UNIT if "xyzt_units" in image.header else 0
@@ -275,7 +298,7 @@ def _voxel_size(image: Any) -> tuple[float, float, float] | None:
     sizes = [float(side) for side in affines.voxel_sizes(image.affine)]
     if len(sizes) != 3 or not all(0 < side < np.inf for side in sizes):
         return None
-    scale = _unit_of(image) or 1.0
+    scale = unit_of(image) or 1.0
     return sizes[0] * scale, sizes[1] * scale, sizes[2] * scale
 
 
