@@ -222,8 +222,45 @@ def test_names_without_suffix_or_folder(root: Path) -> None:
     assert reasons == {"has no row in the labels CSV": 14, "is listed more than once": 1}
     write(root, "path,label", ["twice,control"])
     assert [item.reason for item in find_sources(root)[1] if item.bad] == [
-        "labels.csv line 2 names a file that does not exist (path)"
+        "labels.csv line 2 names several files, which differ in folder or suffix (path)"
     ]
+
+
+@pytest.mark.parametrize("end", ["", ".png"])
+def test_a_name_does_not_mean_the_mask(tmp_path: Path, end: str) -> None:
+    for number in range(8):
+        write_picture(tmp_path / "images" / f"ISIC_{number:07d}.png", number)
+        write_picture(tmp_path / "masks" / f"ISIC_{number:07d}.png", number)
+    write(tmp_path, "path,label", [f"ISIC_{number:07d}{end},{'ab'[number % 2]}" for number in range(8)])
+    sources, rejected = find_sources(tmp_path)
+    assert rejected == []
+    for source in sources:
+        assert source.path.parent.name == "images"
+        assert source.mask == tmp_path / "masks" / source.path.name
+
+
+@pytest.mark.parametrize("column", ["mask_path", "segmentation", "Seg File", "lesion_mask"])
+def test_other_names_of_the_masks(tmp_path: Path, column: str) -> None:
+    for number in range(8):
+        write_picture(tmp_path / "a" / f"{number}.png", number)
+        write_picture(tmp_path / "b" / f"m{number}.png", number)
+    write(tmp_path, f"path,label,{column}", [f"a/{number}.png,c,b/m{number}.png" for number in range(8)])
+    sources, rejected = find_sources(tmp_path)
+    assert rejected == []
+    assert [source.mask for source in sources] == [tmp_path / "b" / f"m{number}.png" for number in range(8)]
+    write(tmp_path, f"path,label,{column}", [f"a/{number}.png,c,yes" for number in range(8)])
+    sources, rejected = find_sources(tmp_path)
+    assert [source.mask for source in sources] == 8 * [None]
+    assert len(rejected) == 8
+
+
+def test_files_of_an_unused_column_are_left_out(tmp_path: Path) -> None:
+    for number in range(8):
+        write_picture(tmp_path / f"{number}.png", number)
+    write(tmp_path, "path,label,path2", [f"{number}.png,c,{number + 4}.png" for number in range(4)])
+    sources, rejected = find_sources(tmp_path)
+    assert len(sources) == 4
+    assert [item.reason for item in rejected] == 4 * ["has no row in the labels CSV"]
 
 
 @pytest.mark.parametrize("name", ["case_id", "Lesion ID", "StudyInstanceUID", "study", "accession_no"])

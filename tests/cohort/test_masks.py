@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import nibabel
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from gansweep.cohort.readers.raster import read_mask
@@ -88,6 +89,20 @@ def test_few_grey_levels_are_classes(tmp_path: Path, levels: tuple[int, ...], su
         Image.fromarray(drawn).save(path)
     found = read_mask(path)
     np.testing.assert_array_equal(found.reshape(drawn.shape), drawn > 0)
+
+
+def test_numbered_lesions(tmp_path: Path) -> None:
+    drawn = np.kron(np.arange(100).reshape(10, 10) * (np.arange(10) % 2), np.ones((4, 4), int)).astype(np.uint16)
+    assert len(np.unique(drawn)) == 51
+    Image.fromarray(drawn).save(tmp_path / "mask.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), drawn > 0)
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.uint16])
+def test_a_tiff_in_which_zero_is_white(tmp_path: Path, dtype: type) -> None:
+    """Programs that compute write True and mean the lesion."""
+    tifffile.imwrite(tmp_path / "mask.tif", DRAWN.astype(dtype), photometric="miniswhite")
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.tif"), DRAWN)
 
 
 @pytest.mark.parametrize(

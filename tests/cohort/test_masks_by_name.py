@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import nibabel
@@ -50,6 +51,8 @@ def write_pairs(root: Path, image: str, mask: str) -> None:
         ("images/*.png", "binary_masks/*.png"),
         ("*.png", "../@_mask/*.png"),
         ("*.png", "../@-masks/*_mask.png"),
+        ("*/image.png", "*/mask.png"),
+        ("*/photo.png", "*/segmentation.png"),
     ],
 )
 def test_masks_are_used(tmp_path: Path, image: str, mask: str) -> None:
@@ -59,8 +62,53 @@ def test_masks_are_used(tmp_path: Path, image: str, mask: str) -> None:
     sources, _ = find_sources(tmp_path / "source")
     for source in sources:
         assert source.mask is not None
-        number = int(source.path.stem.strip("_abcdefghijklmnopqrstuvwxyz").removesuffix("_0000"))
+        number = int(re.findall(r"s(\d)", str(source.path))[-1])
         assert np.count_nonzero(np.asarray(Image.open(source.mask))) == 4 * (2 + number)
+
+
+@pytest.mark.parametrize(
+    ("images", "mask"),
+    [
+        (("*_t1", "*_t1ce", "*_t2", "*_flair"), "*_seg"),  # BraTS
+        (("imaging",), "segmentation"),  # KiTS
+        (("ct",), "mask_1"),
+        (("T1",), "aparc+aseg"),  # FreeSurfer, whose label maps are no masks of lesions
+    ],
+)
+def test_a_folder_for_each_case(tmp_path: Path, images: tuple[str, ...], mask: str) -> None:
+    drawn = np.zeros((16, 16, 4), np.uint8)
+    drawn[4:8, 4:8] = 3
+    for number in range(8):
+        case = tmp_path / CLASSES[number % 2] / f"case{number}"
+        case.mkdir(parents=True)
+        for name in (*images, mask):
+            values = drawn if name == mask else np.full((16, 16, 4), number, np.int16)
+            nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), case / f"{name.replace('*', case.name)}.nii.gz")
+    sources, rejected = find_sources(tmp_path)
+    assert len(sources) == 8 * len(images)
+    label_map = mask == "aparc+aseg"
+    assert len(rejected) == 8 * label_map
+    for source in sources:
+        expected = source.path.parent / f"{mask.replace('*', source.path.parent.name)}.nii.gz"
+        assert source.mask == (None if label_map else expected)
+
+
+def test_left_and_right_are_no_masks(tmp_path: Path) -> None:
+    for number in range(6):
+        for side in ("", "_L", "_R"):
+            write_picture(tmp_path / "c" / f"{number}{side}.png", number)
+    sources, rejected = find_sources(tmp_path)
+    assert (len(sources), rejected) == (18, [])
+    assert {source.mask for source in sources} == {None}
+
+
+def test_classes_of_numbered_masks_are_classes(tmp_path: Path) -> None:
+    """People with and without a face mask, say."""
+    for number in range(12):
+        write_picture(tmp_path / "mask" / f"mask_{number:03d}.png", number)
+        write_picture(tmp_path / "none" / f"none_{number:03d}.png", number)
+    sources, rejected = find_sources(tmp_path)
+    assert (len(sources), rejected) == (24, [])
 
 
 @pytest.mark.parametrize(

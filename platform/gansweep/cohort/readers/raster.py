@@ -23,7 +23,8 @@ GREY_TOLERANCE = 3.0  # of 255: if colour channels differ by less on average, th
 COLOURED = 64  # of 255: channels that differ by more are no chroma noise
 COLOURED_PIXELS = 9  # so many of them are a coloured part of a grey image
 MAX_PAGES = 100
-MAX_CLASSES = 16  # of a mask; more levels are grey levels
+MAX_CLASSES = 16  # of a mask; larger values may be grey levels
+MAX_INSTANCES = 4096  # of a mask that numbers its lesions
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "DIB", "GIF")  # EPS would start a program
 
 
@@ -99,9 +100,11 @@ def read_mask(path: Path) -> Mask:
 
     - small integers are classes: all above 0;
     - fractions are probabilities: all above 0.5;
-    - larger values are classes if there are few of them and 0 is one: all above 0;
+    - larger values are classes if each fills an area and 0 is one: all above 0;
     - other larger values are grey levels: all above half of the largest;
     - colours are classes: all except black. If a palette image has no black, its first colour is the background.
+
+    The stored values count also in a TIFF in which 0 is white.
 
     Returns:
         `[H, W]`, or `[X, Y, Z]` in the canonical orientation for NIfTI.
@@ -139,14 +142,14 @@ def _threshold(values: Any, *, lossy: bool) -> float:
 
 
 def _are_classes(values: Any) -> bool:
-    """Returns whether a mask has few levels, 0 among them, and each fills an area: 0, 85 and 255.
+    """Returns whether a mask has 0 among its levels, and each fills an area: 0, 85 and 255, or a number per lesion.
 
     Compression, resampling and smooth edges give many levels, or some that occur as lines and single pixels only.
     """
     levels: set[float] = set()
     for part in values:
         levels |= set(np.unique(part).tolist())
-        if len(levels) > MAX_CLASSES:
+        if len(levels) > MAX_INSTANCES:
             return False
     if min(levels) != 0:
         return False
@@ -169,7 +172,8 @@ def _open(path: Path, *, mask: bool = False) -> tuple[Any, int]:
             check_picture(opened.height, opened.width, len(opened.getbands()), path)
             check_tiles(opened, path)
             _check_pages(opened, path)
-            inverted = _is_inverted(opened)
+            white_is_zero = _is_inverted(opened)
+            inverted = white_is_zero and not mask
             depth = _depth(opened)
             if is_deep(opened, path):
                 return read_deep(opened, path), 16
@@ -190,6 +194,8 @@ def _open(path: Path, *, mask: bool = False) -> tuple[Any, int]:
             elif picture.mode in {"P", "CMYK", "YCbCr", "HSV", "LAB"}:
                 picture = picture.convert("RGB")
             values = np.asarray(picture)
+            if white_is_zero and mask and picture.mode == "L":
+                return 255 - values, depth  # undoes what Pillow did
             return (1 - values if inverted and picture.mode == "F" else values), depth
     except ScanError:
         raise

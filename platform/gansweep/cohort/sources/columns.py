@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gansweep.cohort.sources.source import is_split, normal_split
+from gansweep.cohort.sources.suffixes import known_suffix
 from gansweep.cohort.sources.tables import Table, column_name, is_usual, require_column
+from gansweep.cohort.sources.words import given
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +24,7 @@ _PATIENT = (
     *("patientid", "patientidentifier", "patient", "patientnumber", "patientno", "patientnr", "mrn"),
     *("subjectid", "subject", "participantid", "participant", "patientname", "subjectname"),
 )
+_MASK_NAME = re.compile(r"(?:lesion[ _-]?)?(?:masks?|segmentations?|segs?)(?:[ _-]?(?:path|file|filename|name|image))?")
 # Columns that may group the images of a patient, or of a lesion; which of them does is not for us to guess.
 _GROUP = re.compile(r"(^|[\W_])(case|study|lesion|person|exam|series|scan|volume|animal)|(id|uid|nr|no)$")
 
@@ -76,7 +79,25 @@ def columns_of(table: Path, read: Table, named: Columns, labelled: bool) -> dict
         paired = next((name for name in columns if name == "paired" or name.startswith("paired_")), "")
     patient = _patient_column(table, read, named, {path, label, paired})
     split = _split_column(table, read, named, {path, label, paired, patient})
-    return {"path": path, "label": label, "patient": patient, "split": split, "mask": "mask", "paired": paired}
+    mask = _mask_column(read, {path, label, paired, patient, split})
+    return {"path": path, "label": label, "patient": patient, "split": split, "mask": mask, "paired": paired}
+
+
+def _mask_column(read: Table, used: set[str]) -> str:
+    """Returns the column `mask`, or else the only one with a similar name that holds names of files."""
+    if "mask" in read.columns:
+        return "mask"
+    found = []
+    for name in read.columns:
+        if name in used or not _MASK_NAME.fullmatch(name):
+            continue
+        cell = next((given(row[name]) for row in read.rows if given(row.get(name, ""))), "")
+        if known_suffix(cell):
+            found.append(name)
+    if len(found) != 1:
+        return ""
+    logger.info("masks: column %r", found[0])
+    return found[0]
 
 
 def _patient_column(table: Path, read: Table, named: Columns, taken: set[str]) -> str:

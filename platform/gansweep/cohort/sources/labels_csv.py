@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from gansweep.cohort.sources.columns import Columns
     from gansweep.cohort.sources.relabelling import Relabelling
-    from gansweep.cohort.sources.tables import Table
 
 __all__ = ["sources_of_csv"]
 
@@ -92,8 +91,9 @@ def sources_of_csv(
     if not sources and not rejected:
         raise CohortError("lists no images", where=table.name, fix="add a row for each image")
 
-    beside, others = _unlisted(root, read, locate, set(listed))
-    if "mask" not in read.columns:
+    cells = {row[columns[key]] for row in read.rows for key in ("path", "mask", "paired") if row.get(columns[key])}
+    beside, others = _unlisted(root, cells, locate, set(listed))
+    if not columns["mask"]:
         sources, beside, masks = _with_masks_beside(sources, beside, root)
         rejected += masks
     left_out = [
@@ -149,25 +149,24 @@ def _problem_of(files: dict[str, Path | None], locate: Locator, where: str, miss
     dangling = [key for key, path in special.items() if is_dangling(path)]
     if dangling:
         return f"{where} names a link that leads to no file ({', '.join(dangling)})"
+    if any(locate.is_ambiguous(special[key]) for key in missing):
+        return f"{where} names several files, which differ in folder or suffix ({', '.join(missing)})"
     if missing:
         return f"{where} names a file that does not exist ({', '.join(missing)})"
     outside = [key for key, path in files.items() if path and locate.leaves(path)]
     return f"{where} names a link out of the folder ({', '.join(outside)})" if outside else ""
 
 
-def _unlisted(root: Path, table: Table, locate: Locator, listed: set[str]) -> tuple[list[Path], list[Rejected]]:
-    """Returns images below the source folder that no cell of the table names, and other files there.
+def _unlisted(root: Path, cells: set[str], locate: Locator, listed: set[str]) -> tuple[list[Path], list[Rejected]]:
+    """Returns images below the source folder that the table does not name, and other files there.
 
-    `listed` are the files of the rows.
+    `listed` are the files of the rows, and `cells` what stands in the columns of files.
     """
     images, others = walk(root)
     unlisted = [path for path in images if locate.resolved(path) not in listed]
     # Cells are only looked at if a file is left that one may name, because that is slow.
     if not unlisted and not others:
         return [], []
-    cells: set[str] = set()
-    for row in table.rows:
-        cells |= {cell for cell in row.values() if cell}
     spellings = cells | {cell.replace("\\", "/") for cell in cells}
     named = set(listed)
     for folder in locate.folders:

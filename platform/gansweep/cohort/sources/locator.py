@@ -6,6 +6,7 @@ import os
 from collections import defaultdict
 from pathlib import Path
 
+from gansweep.cohort.sources.masks import masks_of
 from gansweep.cohort.sources.source import NIFTIS
 from gansweep.cohort.sources.walk import leaves, real_path, walk
 from gansweep.cohort.sources.words import canonical
@@ -18,7 +19,7 @@ class Locator:
 
     Separators may be / or those of Windows. If there is no such file, one that differs only in case or in Unicode form
     is used, provided that there is exactly one. The same holds for a name without its suffix (`ISIC_0024306`), and for
-    a name without its folders.
+    a name without its folders. A mask that has the name of its image does not count.
 
     Args:
         root: the user's folder.
@@ -29,6 +30,8 @@ class Locator:
         self.folders = tuple(dict.fromkeys((root, table.parent)))
         self._real_folders = [real_path(folder) for folder in self.folders]
         self._images: _Names | None = None
+        self._masks: set[Path] | None = None
+        self._ambiguous: set[Path] = set()
         self._resolved_folders: dict[str, str] = {}
         self._inside: dict[str, bool] = {}
 
@@ -43,7 +46,17 @@ class Locator:
         names = self._names()
         word = _folded(cell)
         alike = names.stems.get(word) or names.bare.get(word) or set()
-        return min(alike) if len(alike) == 1 else there
+        if len(alike) > 1:
+            alike = alike - self._all_masks()
+        if len(alike) == 1:
+            return min(alike)
+        if alike:
+            self._ambiguous.add(there)
+        return there
+
+    def is_ambiguous(self, path: Path) -> bool:
+        """Returns whether a call returned a path that does not exist because several files have that name."""
+        return path in self._ambiguous
 
     def in_full(self, cell: str) -> Path | None:
         """Returns the file that a cell names with its folders and suffix, as a call does.
@@ -77,6 +90,14 @@ class Locator:
         if folder not in self._inside:
             self._inside[folder] = any(Path(folder).is_relative_to(outer) for outer in self._real_folders)
         return not self._inside[folder] and leaves(path, self.folders, Path(real))
+
+    def _all_masks(self) -> set[Path]:
+        if self._masks is None:
+            self._masks = set()
+            for folder in self.folders:
+                found, alone = masks_of(walk(folder)[0] if folder.is_dir() else [], folder)
+                self._masks |= {mask for masks in found.values() for mask in masks} | set(alone)
+        return self._masks
 
     def _names(self) -> _Names:
         if self._images is None:

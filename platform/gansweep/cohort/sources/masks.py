@@ -8,6 +8,7 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from gansweep.cohort.readers.sequences import sequence_in
 from gansweep.cohort.sources.source import NIFTIS, Rejected, Source
 from gansweep.cohort.sources.words import canonical
 
@@ -28,10 +29,17 @@ _TWIN_FOLDER = re.compile(rf"(?P<folder>.+?)[ _-]+(?:{_MASK})(?:[ _-]?(?:{_FORMA
 _MASK_NAME = re.compile(rf"(?P<image>.+?)[ _.([-]+(?:lesion[ _-]?)?(?:{_WORDS}|l)(?:[ _-]?\d+)?[)\]]?")
 _MASK_LAST = re.compile(r"(?P<image>.+?)masks?")
 _MASK_FIRST = re.compile(rf"(?:lesion[ _-]?)?(?:{_WORDS})[ _.-]+(?P<image>.+)")
+# mask.png beside image.png, segmentation.nii beside imaging.nii: a folder for each case
+_BARE = re.compile(rf"(?:lesion[ _-]?)?(?:{_MASK}|labels?)(?P<number>[ _-]?\d+)?")
+# Label maps of FreeSurfer, for every region of the brain
+_LABEL_MAP = re.compile(r"aparc[.+].*|aseg(?:[.+].*)?|wmparc|brainmask|ribbon")
+_RIGHT = re.compile(r"[ _.-]r$")
+MOST_SEQUENCES = 8  # images of one case
 # What distinguishes an image from its mask: X_img beside X_mask, img_X beside mask_X, X_0000 beside X (nnU-Net)
 _IMAGE_LAST = re.compile(r"(?P<image>.+?)[ _.-]+(?:images?|img|scan|orig|original|raw|0000)")
 _IMAGE_FIRST = re.compile(r"(?:images?|img|scan|orig|original|raw)[ _.-]+(?P<image>.+)")
 
+_LAST_WORD = re.compile(r"(?P<image>.+?)[ _.-]+(?P<word>[^ _.-]+)")
 # X_brain_mask: a mask of the organ, not of a lesion
 _ORGAN = re.compile(r"(.+?)[ _.-]+(?:brain|bet|head|skull|lung|lungs|liver|body)")
 
@@ -49,6 +57,9 @@ def masks_of(images: Sequence[Path], root: Path) -> tuple[dict[Path, list[Path]]
     A file is a mask only if its image exists, so a class can have the name `mask`, and its images X_mask. A file
     without an image is a mask too, if most files of its folder with the same addition to their names have one.
 
+    A mask may belong to several images of one case: X_seg to X_t1 and X_flair, and a file that is only called `mask` to
+    all images of its folder.
+
     Args:
         images: files below `root`.
         root: the folder.
@@ -58,27 +69,27 @@ def masks_of(images: Sequence[Path], root: Path) -> tuple[dict[Path, list[Path]]
     """
     names = _Names(root)
     named = [(path, names.of(path)) for path in images]
-    outside = _image_keys([(path, name) for path, name in named if not name.in_mask_folder])
+    right = {(name.folders, name.stem[:-1]) for _, name in named if _RIGHT.search(name.stem)}
+    owners_of = _Owners([(path, name) for path, name in named if not name.in_mask_folder and not name.bare])
     found: dict[Path, list[Path]] = defaultdict(list)
     owned: dict[Path, list[bool]] = defaultdict(list)
     marked: dict[tuple[Path, str], list[tuple[Path, bool]]] = defaultdict(list)
     alone: list[Path] = []
     for path, name in named:
-        if not name.like_mask:
+        # X_L beside X_R is the left side of a patient.
+        if not name.like_mask or (name.folders, name.stem[:-1]) in right:
             continue
-        owner = next((outside[key] for key in name.owner_keys() if key in outside), None)
-        organ = name.organ_key()
-        if owner is None and organ in outside:
-            alone.append(path)
-        elif owner is not None:
+        owners = owners_of(name)
+        organ = not owners and owners_of.has_organ(name)
+        for owner in owners:
             found[owner].append(path)
         if name.in_mask_folder:
-            owned[path.parent].append(owner is not None)
-            alone += [] if owner is not None or path in alone[-1:] else [path]
-        elif owner is not None or organ not in outside:
-            mark = name.mark()
-            if mark:
-                marked[path.parent, mark].append((path, owner is not None))
+            owned[path.parent].append(bool(owners))
+        if not owners and (organ or name.in_mask_folder or name.bare):
+            alone.append(path)
+        mark = name.mark()
+        if mark and not (organ or name.in_mask_folder or name.bare):
+            marked[path.parent, mark].append((path, bool(owners)))
     left = [path for path in alone if any(owned[path.parent]) or not names.of(path).in_mask_folder]
     return dict(found), left + _orphans(marked.values())
 
@@ -124,17 +135,19 @@ class _Name:
         stem: the name without the suffix.
         in_mask_folder: whether the name of one of its folders says that it holds masks.
         matches: the patterns of masks that the stem matches.
+        bare: whether the stem only says that it is a mask, without an image's name.
     """
 
     folders: Key
     stem: str
     in_mask_folder: bool
     matches: tuple[re.Match[str], ...]
+    bare: bool
 
     @property
     def like_mask(self) -> bool:
         """Whether the name or a folder indicates a mask."""
-        return self.in_mask_folder or bool(self.matches)
+        return self.in_mask_folder or self.bare or bool(self.matches) or _BARE.fullmatch(self.stem) is not None
 
     def owner_keys(self) -> list[Key]:
         """Returns the possible keys of a mask's image."""
@@ -173,7 +186,10 @@ class _Names:
         folders, in_mask_folder = self._folders[folder]
         stem = _stem(path)
         found = (pattern.fullmatch(stem) for pattern in (_MASK_NAME, _MASK_FIRST, _MASK_LAST))
-        return _Name(folders, stem, in_mask_folder, tuple(match for match in found if match))
+        only = _BARE.fullmatch(stem)
+        # A class may have images mask_001 and so on.
+        bare = (only is not None and not only["number"]) or _LABEL_MAP.fullmatch(stem) is not None
+        return _Name(folders, stem, in_mask_folder, tuple(match for match in found if match), bare)
 
     def _look_at(self, folder: Path) -> tuple[Key, bool]:
         key: list[str] = []
@@ -187,6 +203,39 @@ class _Names:
                 key.append(name)
             above = above / part
         return tuple(key), of_masks
+
+
+class _Owners:
+    """Finds the images of a mask by its name.
+
+    Args:
+        images: the files that may be images, with their names.
+    """
+
+    def __init__(self, images: Sequence[tuple[Path, _Name]]) -> None:
+        self._exact = _image_keys(images)
+        self._sequences: dict[Key, list[Path]] = defaultdict(list)
+        self._cases: dict[Key, list[Path]] = defaultdict(list)
+        for path, name in images:
+            found = _LAST_WORD.fullmatch(name.stem)
+            if found and (sequence_in(found["word"]) or found["word"] == "ct"):
+                self._sequences[*name.folders, found["image"]].append(path)
+            if not name.matches:
+                self._cases[name.folders].append(path)
+
+    def __call__(self, name: _Name) -> list[Path]:
+        """Returns the images of a mask; none if it has none."""
+        for key in name.owner_keys():
+            if key in self._exact:
+                return [self._exact[key]]
+            if key in self._sequences:
+                return self._sequences[key]
+        of_case = self._cases.get(name.folders, []) if _BARE.fullmatch(name.stem) else []
+        return of_case if len(of_case) <= MOST_SEQUENCES else []
+
+    def has_organ(self, name: _Name) -> bool:
+        """Returns whether a file may be the mask of an organ in an image that exists."""
+        return name.organ_key() in self._exact
 
 
 def _image_keys(images: Sequence[tuple[Path, _Name]]) -> dict[Key, Path]:
