@@ -1,4 +1,4 @@
-"""Compressed DICOM that other tests have no sample of: HTJ2K, and lossy JPEG with 12 bits in colour."""
+"""Compressed DICOM that other tests have no sample of: HTJ2K, JPEG with 12 bits, cut and padded codestreams."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import imagecodecs
 import numpy as np
 import pytest
-from pydicom import uid
+from pydicom import dcmread, uid
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 
@@ -72,3 +72,58 @@ def test_jpeg_with_12_bits_in_colour(tmp_path: Path, kept_as: str) -> None:
     path = write(tmp_path / "a.dcm", code, uid.JPEGExtended12Bit, stored, 12, "YBR_FULL_422")
     with pytest.raises(CohortError, match=r"a.dcm: its pixels cannot be decoded"):
         read_dicom(path)
+
+
+def jpeg_of(kind: str) -> tuple[bytes, uid.UID, Any, int, str]:
+    """A codestream that libjpeg-turbo decodes, its transfer syntax, pixels, bits and colours."""
+    rows, columns = np.mgrid[:32, :40]
+    noise = np.random.default_rng(0).integers(0, 90, (32, 40))
+    deep = (columns * 60 + rows * 40 + noise).astype(np.uint16)
+    grey = (deep >> 4).astype(np.uint8)
+    colour = np.stack([grey, grey[::-1], grey[:, ::-1]], -1)
+    encode = imagecodecs.jpeg8_encode
+    if kind == "lossy 12":
+        return encode(deep, level=95, bitspersample=12), uid.JPEGExtended12Bit, deep, 12, "MONOCHROME2"
+    if kind == "lossy 8":
+        return encode(grey, level=95), uid.JPEGExtended12Bit, grey, 8, "MONOCHROME2"
+    if kind == "lossless 16":
+        code = encode(deep, lossless=True, bitspersample=16)
+        return code, uid.JPEGLosslessSV1, deep, 16, "MONOCHROME2"
+    if kind == "lossless 8":
+        return encode(grey, lossless=True), uid.JPEGLosslessSV1, grey, 8, "MONOCHROME2"
+    code = encode(colour, lossless=True, colorspace="RGB", outcolorspace="RGB")
+    return code, uid.JPEGLosslessSV1, colour, 8, "RGB"
+
+
+KINDS = ["lossy 12", "lossy 8", "lossless 16", "lossless 8", "lossless colour"]
+END = b"\xff\xd9"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_jpeg_that_is_cut_off_is_refused(tmp_path: Path, kind: str) -> None:
+    code, syntax, pixels, bits, photometric = jpeg_of(kind)
+    scan = code.rindex(b"\xff\xda") + 16
+    # Behind each FF, where a decoder that waits for a marker stops reading.
+    places = [place + 1 for place in range(scan, len(code) - 2) if code[place] == 0xFF][:5]
+    for place in [*places, (scan + len(code)) // 2, len(code) - 8]:
+        for cut in (code[:place], code[:place] + END, code[:place] + bytes(2)):
+            with pytest.raises(CohortError, match=r"a.dcm: its pixels cannot be decoded .*its codestream is cut off"):
+                read_dicom(write(tmp_path / "a.dcm", cut, syntax, pixels, bits, photometric))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_complete_jpeg_is_read_whatever_follows_it(tmp_path: Path, kind: str) -> None:
+    code, syntax, pixels, bits, photometric = jpeg_of(kind)
+    expected = read_dicom(write(tmp_path / "a.dcm", code, syntax, pixels, bits, photometric))[0].pixels
+    if kind == "lossless 16":
+        np.testing.assert_array_equal(expected[0], pixels.astype(np.float32) - 1024)
+    others = [code + bytes(2), code + b"\xff", code[:-2] + b"\xff\xff" + END]
+    if pixels.ndim == 2:
+        others += [code[:-2], code[:-1]]
+    for other in others:
+        path = write(tmp_path / "a.dcm", other, syntax, pixels, bits, photometric)
+        np.testing.assert_array_equal(read_dicom(path)[0].pixels, expected)
+    dataset = dcmread(path)
+    dataset.PixelData = encapsulate([code], fragments_per_frame=3)
+    dataset.save_as(path)
+    np.testing.assert_array_equal(read_dicom(path)[0].pixels, expected)
