@@ -127,3 +127,45 @@ def test_a_complete_jpeg_is_read_whatever_follows_it(tmp_path: Path, kind: str) 
     dataset.PixelData = encapsulate([code], fragments_per_frame=3)
     dataset.save_as(path)
     np.testing.assert_array_equal(read_dicom(path)[0].pixels, expected)
+
+
+DEEP = np.random.default_rng(0).integers(0, 4096, (32, 40)).astype(np.uint16)
+
+
+@pytest.mark.parametrize(
+    ("syntax", "code"),
+    [
+        (uid.JPEG2000Lossless, imagecodecs.jpeg2k_encode(DEEP, level=0, bitspersample=12, codecformat="j2k")),
+        (uid.HTJ2KLossless, imagecodecs.htj2k_encode(DEEP, reversible=True)),
+        (uid.JPEGLSLossless, imagecodecs.jpegls_encode(DEEP)),
+        (uid.JPEGLosslessSV1, imagecodecs.jpeg8_encode(DEEP, lossless=True, bitspersample=12)),
+        (uid.JPEGExtended12Bit, imagecodecs.jpeg8_encode(DEEP, level=95, bitspersample=12)),
+    ],
+    ids=["JPEG 2000", "HTJ2K", "JPEG-LS", "lossless JPEG", "lossy JPEG"],
+)
+def test_a_codestream_with_more_bits_than_allocated_is_refused(tmp_path: Path, syntax: uid.UID, code: bytes) -> None:
+    said = r"^a.dcm: its compressed pixels have (12|16) bits, but BitsAllocated is 8$"
+    with pytest.raises(CohortError, match=said):
+        read_dicom(write(tmp_path / "a.dcm", code, syntax, DEEP, 8, "MONOCHROME2"))
+    # Fewer bits than allocated are no contradiction.
+    found = read_dicom(write(tmp_path / "a.dcm", code, syntax, DEEP, 16, "MONOCHROME2"))[0].pixels[0] + 1024
+    assert np.abs(found - DEEP).max() <= (40 if syntax == uid.JPEGExtended12Bit else 0)
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+def test_a_signed_codestream_of_an_unsigned_image(tmp_path: Path, bits: int) -> None:
+    def write_signed(stored: Any) -> Path:
+        code = imagecodecs.jpeg2k_encode(stored, level=0, bitspersample=bits, codecformat="j2k")
+        return write(tmp_path / "a.dcm", code, uid.JPEG2000Lossless, stored, bits, "MONOCHROME2")
+
+    stored = (DEEP >> 1).astype(np.int16)
+    # Without negative values there is one way to read them.
+    np.testing.assert_array_equal(read_dicom(write_signed(stored))[0].pixels[0], stored - 1024.0)
+    stored[3, 4] = -1
+    said = r"^a.dcm: its compressed pixels have negative values, but PixelRepresentation says unsigned$"
+    with pytest.raises(CohortError, match=said):
+        read_dicom(write_signed(stored))
+    dataset = dcmread(tmp_path / "a.dcm")
+    dataset.PixelRepresentation = 1
+    dataset.save_as(tmp_path / "a.dcm")
+    np.testing.assert_array_equal(read_dicom(tmp_path / "a.dcm")[0].pixels[0], stored - 1024.0)

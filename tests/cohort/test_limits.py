@@ -163,7 +163,8 @@ def test_the_header_of_a_codestream_is_read(name: str) -> None:
     dataset = pydicom.dcmread(FILES / name)
     _, stream, *_ = pydicom.encaps.generate_fragments(dataset.PixelData)  # the first is the table of offsets
     expected = None if "RLE" in name else (dataset.Rows, dataset.Columns)
-    assert limits.codestream_shape(stream) == expected
+    header = limits.codestream_header(stream)
+    assert (header and header[:2]) == expected
 
 
 def test_a_deflated_file_that_unpacks_to_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

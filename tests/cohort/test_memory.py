@@ -22,7 +22,7 @@ from pydicom.encaps import encapsulate
 
 import gansweep
 from gansweep.cohort.readers.dicom import read_dicom
-from gansweep.cohort.readers.limits import check_deflated, check_square, codestream_shape
+from gansweep.cohort.readers.limits import check_deflated, check_square, codestream_header
 from gansweep.cohort.readers.nifti import read_nifti
 from gansweep.cohort.readers.raster import read_mask, read_raster
 from gansweep.cohort.readers.slices import ScanError
@@ -100,7 +100,7 @@ STREAMS = {
 @pytest.mark.parametrize("syntax", STREAMS, ids=lambda syntax: syntax.name)
 @pytest.mark.parametrize("filling", [b"", SEGMENT * 2, b"\xff" * 70_000, b"\xff\x01" * 3], ids=len)
 def test_the_size_of_a_codestream_stands_behind_anything(tmp_path: Path, syntax: uid.UID, filling: bytes) -> None:
-    assert codestream_shape(STREAMS[syntax]) == (24, 24)
+    assert codestream_header(STREAMS[syntax]) == (24, 24, 8, False)
     stream = huge(STREAMS[syntax], b"\xc3\xc0\xf7", filling)
     with pytest.raises(ScanError, match="its compressed pixels are 60000x60000, the header says 24x24"):
         read_dicom(write_encoded(tmp_path / "a.dcm", stream, syntax))
@@ -118,7 +118,7 @@ def test_a_codestream_in_the_boxes_of_jp2(tmp_path: Path) -> None:
     code = imagecodecs.jpeg2k_encode(GREY, codecformat="j2k", reversible=True)
     boxed = imagecodecs.jpeg2k_encode(GREY, codecformat="jp2", reversible=True)
     assert boxed[4:8] == b"jP  "
-    assert codestream_shape(code) == codestream_shape(boxed) == (24, 24)
+    assert codestream_header(code) == codestream_header(boxed) == (24, 24, 8, False)
     place = boxed.index(b"\xff\x4f\xff\x51")
     larger = boxed[: place + 8] + struct.pack(">2I", 60000, 60000) + boxed[place + 16 :]
     with pytest.raises(ScanError, match="its compressed pixels are 60000x60000"):

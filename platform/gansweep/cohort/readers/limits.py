@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import struct
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gansweep.cohort.readers.quiet import quiet
 from gansweep.cohort.readers.slices import ScanError, shape_text
@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 __all__ = [
     "MAX_SAMPLES",
     "MAX_VALUES",
+    "Codestream",
     "check_deflated",
     "check_picture",
     "check_square",
     "check_values",
-    "codestream_shape",
+    "codestream_header",
 ]
 
 MAX_SAMPLES = 100_000_000  # of one picture; a whole mammogram has 30 million, a colour photograph 72 million
@@ -115,18 +116,37 @@ def check_deflated(path: Path) -> None:
             raise ScanError(f"too large: unpacks to more than {MAX_DEFLATED:,} bytes", where=path.name)
 
 
-def codestream_shape(data: bytes) -> tuple[int, int] | None:
-    """Returns (rows, columns) from the header of a JPEG, JPEG-LS or JPEG 2000 codestream.
+class Codestream(NamedTuple):
+    """What a codestream says of itself.
+
+    Args:
+        rows: of the image.
+        columns: of the image.
+        bits: of a value.
+        signed: whether values may be negative. Only JPEG 2000 says so.
+    """
+
+    rows: int
+    columns: int
+    bits: int
+    signed: bool
+
+
+def codestream_header(data: bytes) -> Codestream | None:
+    """Returns the header of a JPEG, JPEG-LS or JPEG 2000 codestream.
 
     Returns None for other data, and for more than MAX_COMPONENTS colours.
     """
     if data[4:8] == b"jP  ":  # a whole JP2 file instead of its codestream
         data = _codestream_of(data)
-    if data[:4] == b"\xff\x4f\xff\x51" and len(data) >= 42:  # SOC, SIZ (ISO/IEC 15444-1, A.5.1)
+    if data[:4] == b"\xff\x4f\xff\x51" and len(data) >= 43:  # SOC, SIZ (ISO/IEC 15444-1, A.5.1)
         columns, rows = struct.unpack(">2I", data[8:16])
         left, top = struct.unpack(">2I", data[16:24])  # of the image on the reference grid
         (components,) = struct.unpack(">H", data[40:42])
-        return (rows - top, columns - left) if components <= MAX_COMPONENTS else None
+        depths = data[42 : 42 + 3 * components : 3]  # 7 bits for the depth less 1, before them one for the sign
+        bits = 1 + max(depth & 0x7F for depth in depths)
+        header = Codestream(rows - top, columns - left, bits, any(depth & 0x80 for depth in depths))
+        return header if components <= MAX_COMPONENTS else None
     if data[:2] != b"\xff\xd8":
         return None
     position = 2
@@ -134,8 +154,8 @@ def codestream_shape(data: bytes) -> tuple[int, int] | None:
         marker = data[position + 1]
         # SOF0 to SOF15 but DHT, JPG and DAC (ISO/IEC 10918-1, B.1.1.3); SOF55 of JPEG-LS
         if (0xC0 <= marker <= 0xCF and marker not in {0xC4, 0xC8, 0xCC}) or marker == 0xF7:
-            rows, columns, components = struct.unpack(">2HB", data[position + 5 : position + 10])
-            return (rows, columns) if components <= MAX_COMPONENTS else None
+            bits, rows, columns, components = struct.unpack(">B2HB", data[position + 4 : position + 10])
+            return Codestream(rows, columns, bits, signed=False) if components <= MAX_COMPONENTS else None
         if marker == 0xFF:  # fills up
             position += 1
         elif marker == 0x01 or 0xD0 <= marker <= 0xD8:  # TEM, RST and SOI have no content

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gansweep.cohort.readers.limits import check_picture, check_values, codestream_shape
+from gansweep.cohort.readers.limits import Codestream, check_picture, check_values, codestream_header
 from gansweep.cohort.readers.quiet import quiet
 from gansweep.cohort.readers.slices import ScanError, reason_of, shape_text
 
@@ -23,7 +23,8 @@ def decode(dataset: Dataset, path: Path) -> Any:
     """Returns stored values as `[frames, H, W]` or `[frames, H, W, 3]`.
 
     Raises:
-        ScanError: there are too many values, they cannot be decoded, or they need more bits than the header states.
+        ScanError: there are too many values, they cannot be decoded, or the codestream or the values contradict the
+            header.
     """
     from pydicom.pixels.processing import apply_color_lut
 
@@ -33,7 +34,7 @@ def decode(dataset: Dataset, path: Path) -> Any:
 
         dataset.file_meta = getattr(dataset, "file_meta", None) or FileMetaDataset()
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian  # the default of DICOM (PS3.5, 10.1)
-    _check_size(dataset, path)
+    codes = _checked_codestreams(dataset, path)
     samples = 3 if int(dataset.get("SamplesPerPixel") or 1) == 3 else 1
     with quiet():
         try:
@@ -43,6 +44,7 @@ def decode(dataset: Dataset, path: Path) -> Any:
         except Exception as error:  # each decoder raises its own errors
             raise ScanError(f"its pixels cannot be decoded ({reason_of(error, path)})", where=path.name) from None
     frames = _frames(stored, 3 if samples == 3 else 2)
+    _check_signs(dataset, frames, codes, path)
     return frames if stored.dtype.kind not in "iu" else _used_bits(dataset, frames, path)
 
 
@@ -74,8 +76,13 @@ def _frames(stored: Any, single: int) -> Any:
     return stored[None] if stored.ndim == single else stored
 
 
-def _check_size(dataset: Dataset, path: Path) -> None:
-    """Refuses images that are too large when decoded, and compressed frames whose size differs from the header."""
+def _checked_codestreams(dataset: Dataset, path: Path) -> list[Codestream]:
+    """Returns the headers of the codestreams of all frames; none if the frames are not compressed so.
+
+    Raises:
+        ScanError: the image is too large when decoded, or a codestream has another size than the header says, or more
+            bits.
+    """
     from gansweep.cohort.readers.decoders import has_codestream
 
     rows = int(dataset.get("Rows") or 0)
@@ -84,17 +91,38 @@ def _check_size(dataset: Dataset, path: Path) -> None:
     frames = int(dataset.get("NumberOfFrames") or 1)
     check_values((frames, rows, columns, int(dataset.get("SamplesPerPixel") or 1)), path)
     if not has_codestream(dataset.file_meta.TransferSyntaxUID):
-        return
+        return []
     try:
-        shapes = [codestream_shape(frame) for frame in _frames_encoded(dataset, frames)]
+        codes = [codestream_header(frame) for frame in _frames_encoded(dataset, frames)]
     except Exception as error:  # a damaged encapsulation raises many kinds of errors
         raise ScanError(f"its pixels cannot be decoded ({reason_of(error, path)})", where=path.name) from None
-    if None in shapes:
+    known = [code for code in codes if code is not None]
+    if len(known) < len(codes):
         raise ScanError("its pixels cannot be decoded (no header of a JPEG codestream)", where=path.name)
-    other = next((shape for shape in shapes if shape is not None and shape != (rows, columns)), None)
-    if other:
-        header = shape_text((rows, columns))
-        raise ScanError(f"its compressed pixels are {shape_text(other)}, the header says {header}", where=path.name)
+    allocated = int(dataset.get("BitsAllocated") or 0)
+    for code in known:
+        if code[:2] != (rows, columns):
+            shown = f"{shape_text(code[:2])}, the header says {shape_text((rows, columns))}"
+            raise ScanError(f"its compressed pixels are {shown}", where=path.name)
+        # The decoded values would be cut into bytes.
+        if code.bits > allocated:
+            shown = f"{code.bits} bits, but BitsAllocated is {allocated}"
+            raise ScanError(f"its compressed pixels have {shown}", where=path.name)
+    return known
+
+
+def _check_signs(dataset: Dataset, stored: Any, codes: list[Codestream], path: Path) -> None:
+    """Refuses negative values of a codestream that the header calls unsigned: they became the largest ones.
+
+    Raises:
+        ScanError: there are some.
+    """
+    if int(dataset.get("PixelRepresentation") or 0) == 1:
+        return
+    for code, frame in zip(codes, stored, strict=False):
+        if code.signed and int(frame.max()) >= 2 ** (code.bits - 1):
+            what = "its compressed pixels have negative values, but PixelRepresentation says unsigned"
+            raise ScanError(what, where=path.name)
 
 
 def _frames_encoded(dataset: Dataset, frames: int) -> Iterator[bytes]:
