@@ -11,7 +11,7 @@ import pydicom
 import pytest
 from PIL import Image
 from pydicom.data import get_testdata_file
-from pydicom.uid import SecondaryCaptureImageStorage
+from pydicom.uid import SecondaryCaptureImageStorage, VLWholeSlideMicroscopyImageStorage
 
 from gansweep.cohort.ingest.run import IngestSettings, ingest
 from gansweep.cohort.readers.dicom import read_dicom
@@ -37,7 +37,7 @@ def test_units_are_checked_whatever_case_the_modality_has(tmp_path: Path, modali
 
 def test_burned_in_text_in_lower_case(tmp_path: Path) -> None:
     write_slice(tmp_path / "a.dcm", 1, 1, BurnedInAnnotation="yes")
-    with pytest.raises(ScanError, match="text burned into the image may name the patient"):
+    with pytest.raises(UnneededError, match="text burned into the image may name the patient"):
         read_dicom(tmp_path / "a.dcm")
 
 
@@ -56,6 +56,71 @@ def test_series_by_name(tmp_path: Path, series: str, said: str) -> None:
     write_slice(tmp_path / "a.dcm", 1, 1, SeriesDescription=series)
     with pytest.raises(UnneededError, match=said):
         read_dicom(tmp_path / "a.dcm")
+
+
+@pytest.mark.parametrize(
+    "series", ["LOW DOSE SKELETAL SURVEY", "BONE_SURVEY LD", "Myeloma survey", "3 plane", "PLAN SCAN"]
+)
+def test_an_axial_ct_is_no_localizer_for_a_word_that_means_more(tmp_path: Path, series: str) -> None:
+    kinds = ["ORIGINAL", "PRIMARY", "AXIAL"]
+    write_slice(tmp_path / "a.dcm", 1, 1, SeriesDescription=series, ImageType=kinds)
+    write_slice(tmp_path / "b.dcm", 1, 1)
+    np.testing.assert_array_equal(read_dicom(tmp_path / "a.dcm")[0].pixels, read_dicom(tmp_path / "b.dcm")[0].pixels)
+    write_slice(tmp_path / "a.dcm", 1, 1, SeriesDescription=series, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    with pytest.raises(UnneededError, match="a localizer image"):
+        read_dicom(tmp_path / "a.dcm")
+
+
+@pytest.mark.parametrize(
+    ("series", "kinds", "said"),
+    [
+        ("Scout", ["ORIGINAL", "PRIMARY", "AXIAL"], "a localizer image"),
+        ("Topogram 0.6", ["ORIGINAL", "PRIMARY", "AXIAL"], "a localizer image"),
+        ("Survey", ["ORIGINAL", "PRIMARY"], "a localizer image"),
+        ("3 plane", ["ORIGINAL", "PRIMARY"], "a localizer image"),
+        ("WB SKELETAL SURVEY", ["ORIGINAL", "PRIMARY"], ""),
+    ],
+)
+def test_the_words_of_a_localizer(tmp_path: Path, series: str, kinds: list[str], said: str) -> None:
+    write_slice(tmp_path / "a.dcm", 1, 1, SeriesDescription=series, ImageType=kinds)
+    if not said:
+        assert read_dicom(tmp_path / "a.dcm")[0].modality == "CT"
+        return
+    with pytest.raises(UnneededError, match=said):
+        read_dicom(tmp_path / "a.dcm")
+
+
+def write_slide(path: Path, seed: int, part: str, **changes: Any) -> None:
+    """A picture of a slide, or of what accompanies it."""
+    kinds = ["ORIGINAL", "PRIMARY", part, "NONE"]
+    sop_class = VLWholeSlideMicroscopyImageStorage
+    write_slice(path, seed, 1, Modality="SM", SOPClassUID=sop_class, ImageType=kinds, **changes)
+    dataset = pydicom.dcmread(path)
+    shown = np.random.default_rng(seed).integers(0, 256, (24, 24, 3), np.uint8)
+    dataset.set_pixel_data(shown, "RGB", 8)
+    dataset.save_as(path)
+
+
+def test_the_label_of_a_slide_is_left_out(tmp_path: Path) -> None:
+    seed = 0
+    for patient in range(8):
+        folder = tmp_path / "source" / CLASSES[patient % 2]
+        for part in ("VOLUME", "LABEL", "OVERVIEW", "THUMBNAIL"):
+            seed += 1
+            write_slide(folder / f"{patient}_{part}.dcm", seed, part, PatientID=f"P{patient}")
+        seed += 1
+        labelled = {"SpecimenLabelInImage": "YES", "PatientID": f"P{patient}"}
+        write_slide(folder / f"{patient}_macro.dcm", seed, "VOLUME", **labelled)
+    left_out = {
+        "the label of a slide, which may name the patient": 8,
+        "an overview of a slide, which may show its label": 8,
+        "a slide with its label, which may name the patient": 8,
+    }
+    made = ingest(tmp_path / "source", tmp_path / "out", IngestSettings(size=16))
+    assert sum(made.info.images.values()) == 8
+    assert made.info.left_out == left_out | {"a thumbnail of a slide; --derived takes them": 8}
+    made = ingest(tmp_path / "source", tmp_path / "out", IngestSettings(size=16, derived=True))
+    assert (sum(made.info.images.values()), made.info.left_out) == (16, left_out)
 
 
 def capture(path: Path, seed: int) -> None:

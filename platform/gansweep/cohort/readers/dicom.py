@@ -45,9 +45,9 @@ def read_dicom(path: Path, *, derived: bool = False, assume_hu: bool = False) ->
         mentions: Hounsfield units for CT, scanner units for MR, values in [0, 1] for screenshots.
 
     Raises:
-        ScanError: the file is not DICOM, truncated, too large or undecodable, has burned-in text, or is CT with unknown
-            units.
-        UnneededError: the file has no pixels, or is a localizer, a screen save or a derived image.
+        ScanError: the file is not DICOM, truncated, too large or undecodable, or is CT with unknown units.
+        UnneededError: the file has no pixels, has burned-in text, or is a localizer, a screen save, a derived image or
+            the label of a slide.
     """
     dataset = open_dicom(path, header_only=False)
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from gansweep.cohort.readers.slices import ScanError, UnneededError
+from gansweep.cohort.readers.slices import UnneededError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,14 +46,21 @@ _REFORMAT = re.compile(
 # A projection or a thick overview slice for planning (Image Type value 3; PS3.3 C.8.2.1.1.1).
 _LOCALIZER = re.compile(r"LOCALI[SZ]ER|SCOUT|TOPO|TOPOGRAM|SURVEY|SCANOGRAM|SURVIEW")
 _LOCALIZER_SERIES = re.compile(
-    r"lo[ck]ali[sz](er|ator)|scout|"
-    r"\b(topograms?|surveys?|scanograms?|surviews?|3[- ]?plane(s|[ _-]loc)?|plan[ _-]scan)\b",
+    r"lo[ck]ali[sz](er|ator)|scout|\b(topograms?|scanograms?|surviews?|3[- ]?plane[ _-]loc)\b", re.IGNORECASE
+)
+# Words that may mean something else if Image Type says that a CT is axial. A CT for planning radiotherapy shows
+# anatomy, so `plan` counts only alone. A survey of the bones is a CT of the whole body.
+_MAY_BE_LOCALIZER = re.compile(
+    r"\b(loc|topo|(?<!skeletal[ -])(?<!bone[ -])surveys?|3[- ]?planes?|plan[ _-]scan)\b|^\W*plan\W*$",
     re.IGNORECASE,
 )
-# Abbreviations, which may mean something else if Image Type says that a CT is axial. A CT for planning radiotherapy
-# shows anatomy, so `plan` counts only alone.
-_MAY_BE_LOCALIZER = re.compile(r"\b(loc|topo)\b|^\W*plan\W*$", re.IGNORECASE)
 LOCALIZER = "a localizer image"
+# Images that accompany a slide (Image Type value 3; PS3.3 C.8.12.4.1.1), and what they are.
+_SLIDE_PARTS = {
+    "LABEL": "the label of a slide, which may name the patient",
+    "OVERVIEW": "an overview of a slide, which may show its label",
+}
+_SLIDE_WITH_LABEL = "a slide with its label, which may name the patient"
 DERIVED = "a derived image, such as a reformat; --derived takes them"
 _FRAME_TYPES = ("CTImageFrameTypeSequence", "MRImageFrameTypeSequence")
 _SCREEN_SERIES = re.compile(
@@ -70,8 +77,8 @@ def check_kind(dataset: Dataset, path: Path, *, derived: bool) -> None:
         derived: accept CT and MR images that were computed from others, and secondary captures.
 
     Raises:
-        UnneededError: it has no pixels, or is a localizer, a screen save, a secondary capture or a derived image.
-        ScanError: text is burned into it.
+        UnneededError: it has no pixels, is a localizer, a screen save, a secondary capture, a derived image or the
+            label of a slide, or text is burned into it.
     """
     if "Rows" not in dataset or not (PIXELS & set(dataset.dir())):
         raise UnneededError(f"a DICOM object without pixels ({sop_class(dataset)})", where=path.name)
@@ -87,8 +94,10 @@ def check_kind(dataset: Dataset, path: Path, *, derived: bool) -> None:
         raise UnneededError(f"not an image of a patient ({sop_class(dataset)})", where=path.name)
     if _any_match(_SCREEN, kinds) or (tomography and _SCREEN_SERIES.search(series)):
         raise UnneededError("a screen save", where=path.name)
-    if str(dataset.get("BurnedInAnnotation") or "").strip().upper() == "YES":
-        raise ScanError("text burned into the image may name the patient", where=path.name)
+    if _says_yes(dataset, "BurnedInAnnotation"):
+        raise UnneededError("text burned into the image may name the patient", where=path.name)
+    if modality == "SM" or "Slide" in sop_class(dataset):
+        _check_slide(dataset, kinds, path, derived=derived)
     # Our own synthetic images are also derived, and `gansweep score` has to read them.
     if derived or not tomography or "SYNTHETIC" in kinds:
         return
@@ -96,6 +105,25 @@ def check_kind(dataset: Dataset, path: Path, *, derived: bool) -> None:
         raise UnneededError(f"a secondary capture of {modality}", where=path.name)
     if _is_derived(dataset, kinds, modality):
         raise UnneededError(DERIVED, where=path.name)
+
+
+def _check_slide(dataset: Dataset, kinds: list[str], path: Path, *, derived: bool) -> None:
+    """Checks that an image of a slide shows tissue, and no label of the slide.
+
+    Raises:
+        UnneededError: it may show the label, or is a thumbnail of the slide's image, which `derived` accepts.
+    """
+    for part in kinds[2:]:
+        if part in _SLIDE_PARTS:
+            raise UnneededError(_SLIDE_PARTS[part], where=path.name)
+    if _says_yes(dataset, "SpecimenLabelInImage"):
+        raise UnneededError(_SLIDE_WITH_LABEL, where=path.name)
+    if "THUMBNAIL" in kinds[2:] and not derived:
+        raise UnneededError("a thumbnail of a slide; --derived takes them", where=path.name)
+
+
+def _says_yes(dataset: Dataset, keyword: str) -> bool:
+    return str(dataset.get(keyword) or "").strip().upper() == "YES"
 
 
 def frame_reason(dataset: Dataset, number: int, *, derived: bool) -> str:
