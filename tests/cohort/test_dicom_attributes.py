@@ -1,4 +1,4 @@
-"""Attributes of DICOM that change what the stored values mean: padding of floats, and pixels that are not square."""
+"""Attributes of DICOM that change what stored values mean: padding of floats, pixels that are not square, palettes."""
 
 from __future__ import annotations
 
@@ -92,3 +92,60 @@ def test_pixels_that_are_not_square(
     assert bright.shape == (8, 16, 16)
     assert (bright.any(axis=2).sum(axis=1) == block[0]).all()
     assert (bright.any(axis=1).sum(axis=1) == block[1]).all()
+
+
+LEVELS = np.arange(256).reshape(16, 16)
+
+
+def write_palette(path: Path, tables: list[np.ndarray], bits: int, segmented: bool = False) -> Path:
+    """An image of every stored value, whose colours are in tables."""
+    write_slice(path, 1, 1, Modality="US", PhotometricInterpretation="PALETTE COLOR")
+    dataset = pydicom.dcmread(path)
+    dataset.Rows = dataset.Columns = 16
+    dataset.BitsAllocated = dataset.BitsStored = 8
+    dataset.HighBit = 7
+    dataset.PixelRepresentation = 0
+    dataset.PixelData = LEVELS.astype(np.uint8).tobytes()
+    dataset["PixelData"].VR = "OB"
+    for name, table in zip(("Red", "Green", "Blue"), tables, strict=True):
+        data = np.concatenate([[0, len(table)], table]).astype(table.dtype) if segmented else table
+        keyword = f"{name}PaletteColorLookupTable"
+        setattr(dataset, f"{keyword}Descriptor", [len(table), 0, bits])
+        setattr(dataset, f"{'Segmented' if segmented else ''}{keyword}Data", data.tobytes())
+        dataset[f"{keyword}Descriptor"].VR = "US"
+    dataset.save_as(path)
+    return path
+
+
+RAMP = np.arange(256)
+
+
+@pytest.mark.parametrize(
+    ("scale", "dtype", "bits", "segmented", "depth"),
+    [
+        (257, np.uint16, 16, False, "16-bit"),
+        (1, np.uint16, 16, False, "8-bit"),
+        (1, np.uint16, 8, False, "8-bit"),
+        (1, np.uint8, 8, False, "8-bit"),
+        (257, np.uint16, 16, True, "16-bit"),
+        (1, np.uint16, 16, True, "8-bit"),
+    ],
+)
+def test_the_colours_of_a_palette(
+    tmp_path: Path, scale: int, dtype: Any, bits: int, segmented: bool, depth: str
+) -> None:
+    shown = [RAMP, RAMP // 2, 255 - RAMP]
+    tables = [(table * scale).astype(dtype) for table in shown]
+    (found,) = read_dicom(write_palette(tmp_path / "a.dcm", tables, bits, segmented))
+    expected = np.stack([table[LEVELS] for table in shown]) / 255
+    np.testing.assert_allclose(found.pixels, expected, atol=1e-6)
+    assert (found.modality, found.depth) == ("raster", depth)
+
+
+def test_a_dark_image_with_a_palette_of_16_bits_stays_dark(tmp_path: Path) -> None:
+    table = np.where(RAMP < 255, 200, 65535).astype(np.uint16)
+    path = write_palette(tmp_path / "a.dcm", [table] * 3, 16)
+    dataset = pydicom.dcmread(path)
+    dataset.PixelData = bytes(256)
+    dataset.save_as(path)
+    np.testing.assert_allclose(read_dicom(path)[0].pixels, 200 / 65535, rtol=1e-5)

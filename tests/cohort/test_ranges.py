@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from gansweep.cohort.ingest.run import IngestSettings, ingest
@@ -22,12 +23,19 @@ RAMP = np.arange(64).reshape(8, 8)
 
 @pytest.mark.parametrize(
     "values",
-    [RAMP.astype(np.int32) * 30 - 1000, RAMP.astype(np.int32) * 2000, RAMP.astype(np.int32)],
-    ids=["HU", "large", "small"],
+    [
+        RAMP.astype(np.int32) * 30 - 1000,
+        RAMP.astype(np.int32) * 2000,
+        RAMP.astype(np.int32),
+        (RAMP - 32).astype(np.int16),
+        (RAMP - 32).astype(np.int8),
+        RAMP.astype(np.int8),
+    ],
+    ids=["HU", "large", "small", "16 bits", "8 bits", "8 bits without negative values"],
 )
 def test_tiffs_without_a_known_range(tmp_path: Path, values: Any) -> None:
-    Image.fromarray(values).save(tmp_path / "a.tif")
-    with pytest.raises(ScanError, match="signed or 32-bit values without a known range"):
+    tifffile.imwrite(tmp_path / "a.tif", values)
+    with pytest.raises(ScanError, match="signed or 32-bit values without a known range; save unsigned 8 or 16 bits"):
         read_raster(tmp_path / "a.tif")
 
 

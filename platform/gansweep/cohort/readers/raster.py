@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["read_mask", "read_raster"]
 
-PHOTOMETRIC = 262  # TIFF tag (TIFF 6.0, section 8)
+PHOTOMETRIC = 262  # TIFF tags (TIFF 6.0, sections 8 and 19)
+SAMPLE_FORMAT = 339
+SIGNED = 2  # a sample format
 COLOUR_NOISE = 32  # of 255: the colours of masks differ by more, the chroma noise of a grey JPEG by less
 GREY_TOLERANCE = 3.0  # of 255: if colour channels differ by less on average, the image is grey with chroma noise
 COLOURED = 64  # of 255: channels that differ by more are no chroma noise
@@ -47,7 +49,7 @@ def read_raster(path: Path, bits: int | None = None) -> list[Slice]:
     """
     values, depth = _open(path)
     if values.dtype.kind == "i":
-        raise ScanError("signed or 32-bit values without a known range; save 8 or 16 bits", where=path.name)
+        raise ScanError("signed or 32-bit values without a known range; save unsigned 8 or 16 bits", where=path.name)
     if not np.isfinite(values).all():
         raise ScanError("values that are not finite", where=path.name)
 
@@ -172,8 +174,7 @@ def _open(path: Path, *, mask: bool = False) -> tuple[Any, int]:
             check_picture(opened.height, opened.width, len(opened.getbands()), path)
             check_tiles(opened, path)
             _check_pages(opened, path)
-            white_is_zero = _is_inverted(opened)
-            inverted = white_is_zero and not mask
+            inverted = _is_inverted(opened) and not mask
             depth = _depth(opened)
             if is_deep(opened, path):
                 return read_deep(opened, path), 16
@@ -193,10 +194,7 @@ def _open(path: Path, *, mask: bool = False) -> tuple[Any, int]:
                 return _classes_of_palette(picture), depth
             elif picture.mode in {"P", "CMYK", "YCbCr", "HSV", "LAB"}:
                 picture = picture.convert("RGB")
-            values = np.asarray(picture)
-            if white_is_zero and mask and picture.mode == "L":
-                return 255 - values, depth  # undoes what Pillow did
-            return (1 - values if inverted and picture.mode == "F" else values), depth
+            return _as_stored(np.asarray(picture), opened, mask=mask), depth
     except ScanError:
         raise
     except UnidentifiedImageError:  # its own message shows the path
@@ -238,6 +236,26 @@ def _depth(picture: Any) -> int:
 def _is_inverted(picture: Any) -> bool:
     """Returns whether 0 is white in a TIFF: Pillow inverts such images of 1 and 8 bits, not those of 16 or floats."""
     return getattr(picture, "tag_v2", {}).get(PHOTOMETRIC) == 0
+
+
+def _is_signed(picture: Any) -> bool:
+    """Returns whether a TIFF has signed values: Pillow takes those of 8 bits for unsigned."""
+    return SIGNED in np.atleast_1d(getattr(picture, "tag_v2", {}).get(SAMPLE_FORMAT, ()))
+
+
+def _as_stored(values: Any, opened: Any, *, mask: bool) -> Any:
+    """Returns values of 8 bits and floats with the sign, and the meaning of 0, that the file gives them.
+
+    Args:
+        values: as Pillow decodes them: without signs, and with white as 255.
+        opened: the file.
+        mask: whether the values are classes, of which 0 is the background even where it is shown white.
+    """
+    if mask:
+        return 255 - values if _is_inverted(opened) and values.ndim == 2 and values.dtype == np.uint8 else values
+    if values.dtype == np.uint8 and _is_signed(opened):
+        return values.view(np.int8)
+    return 1 - values if _is_inverted(opened) and values.dtype.kind == "f" else values
 
 
 def _without_transparency(picture: Any, bits: int) -> Any:

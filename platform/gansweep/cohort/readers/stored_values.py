@@ -26,8 +26,6 @@ def decode(dataset: Dataset, path: Path) -> Any:
         ScanError: there are too many values, they cannot be decoded, or the codestream or the values contradict the
             header.
     """
-    from pydicom.pixels.processing import apply_color_lut
-
     if not getattr(dataset, "file_meta", None) or "TransferSyntaxUID" not in dataset.file_meta:
         from pydicom.dataset import FileMetaDataset
         from pydicom.uid import ImplicitVRLittleEndian
@@ -40,7 +38,7 @@ def decode(dataset: Dataset, path: Path) -> Any:
         try:
             stored = _pixels(dataset)
             if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
-                return _frames(apply_color_lut(stored, dataset)[..., :3], 3)
+                return _frames(_coloured(stored, dataset), 3)
         except Exception as error:  # each decoder raises its own errors
             raise ScanError(f"its pixels cannot be decoded ({reason_of(error, path)})", where=path.name) from None
     frames = _frames(stored, 3 if samples == 3 else 2)
@@ -69,6 +67,22 @@ def _pixels(dataset: Dataset) -> Any:
         if type(error).__name__ == "PanicException":
             raise ValueError(f"the decoder failed: {error}") from None
         raise
+
+
+def _coloured(stored: Any, dataset: Dataset) -> Any:
+    """Returns the colours of a palette image `[..., 3]`, in 8 or 16 bits.
+
+    Many writers store tables of 8-bit values in words of 16 bits, whatever the third value of the descriptor says
+    (PS3.3 C.7.6.3.1.5). A table of true 16-bit values would be black if it had no larger ones.
+    """
+    from pydicom.pixels.processing import apply_color_lut
+
+    coloured = apply_color_lut(stored, dataset)[..., :3]
+    if coloured.dtype != np.uint16:
+        return coloured
+    count, first, _ = dataset.RedPaletteColorLookupTableDescriptor
+    entries = apply_color_lut(np.arange(first, first + (count or 2**16)), dataset)[..., :3]
+    return coloured.astype(np.uint8) if entries.max() <= np.iinfo(np.uint8).max else coloured
 
 
 def _frames(stored: Any, single: int) -> Any:
