@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pydicom
 import pytest
+from pydicom.dataset import Dataset
+from pydicom.uid import ComputedRadiographyImageStorage, SecondaryCaptureImageStorage
 
 from gansweep.cohort.readers.dicom import read_dicom
+from gansweep.cohort.readers.slices import ScanError
 from tests.cohort.scans import CLASSES, cohort_of, write_slice
 
 if TYPE_CHECKING:
@@ -149,3 +152,103 @@ def test_a_dark_image_with_a_palette_of_16_bits_stays_dark(tmp_path: Path) -> No
     dataset.PixelData = bytes(256)
     dataset.save_as(path)
     np.testing.assert_allclose(read_dicom(path)[0].pixels, 200 / 65535, rtol=1e-5)
+
+
+def write_grey(path: Path, stored: np.ndarray, bits: int, modality: str, **changes: Any) -> Path:
+    """A radiograph, or an image of another modality, without a slope unless `changes` has one."""
+    plain = {"RescaleSlope": None, "RescaleIntercept": None, "SOPClassUID": ComputedRadiographyImageStorage}
+    write_slice(path, 1, 1, Modality=modality, **(plain | changes))
+    dataset = pydicom.dcmread(path)
+    dataset.Rows, dataset.Columns = stored.shape
+    dataset.BitsAllocated = 8 if bits == 8 else 16
+    dataset.BitsStored = bits
+    dataset.HighBit = bits - 1
+    dataset.PixelRepresentation = 0
+    dataset.PixelData = stored.astype(np.uint8 if bits == 8 else np.uint16).tobytes()
+    dataset["PixelData"].VR = "OB" if bits == 8 else "OW"
+    dataset.save_as(path)
+    return path
+
+
+def inverting(bits: int, how: str, entries: int = 0) -> dict[str, Any]:
+    """The Modality LUT module that turns black into white, as a slope or as a table."""
+    full = 2**bits - 1
+    if how == "slope":
+        return {"RescaleSlope": -1, "RescaleIntercept": full, "RescaleType": "US"}
+    table = (full - np.arange(entries or full + 1)).clip(0).astype("<u2")
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US", [len(table), 0, 16])
+    item.ModalityLUTType = "US"
+    item.add_new("LUTData", "OW", table.tobytes())
+    return {"ModalityLUTSequence": [item]}
+
+
+@pytest.mark.parametrize("modality", ["CR", "DX", "MG", "XA", "NM"])
+@pytest.mark.parametrize("how", ["slope", "table"])
+@pytest.mark.parametrize("bits", [8, 12])
+def test_the_modality_lut_applies_to_every_depth(tmp_path: Path, modality: str, how: str, bits: int) -> None:
+    stored = LEVELS * (2**bits // 256)
+    (found,) = read_dicom(write_grey(tmp_path / "a.dcm", stored, bits, modality, **inverting(bits, how)))
+    assert (found.modality, found.depth) == (modality, f"{bits}-bit")
+    np.testing.assert_array_equal(found.pixels[0], 2**bits - 1 - stored)
+
+
+def test_a_table_with_more_entries_than_levels(tmp_path: Path) -> None:
+    path = write_grey(tmp_path / "a.dcm", LEVELS, 8, "CR", **inverting(8, "table", 4096))
+    np.testing.assert_array_equal(read_dicom(path)[0].pixels[0], 255 - LEVELS)
+
+
+@pytest.mark.parametrize("kind", ["ultrasound", "capture", "other"])
+@pytest.mark.parametrize("how", ["", "slope", "table"])
+def test_pictures_are_shares_of_their_range(tmp_path: Path, kind: str, how: str) -> None:
+    modality = {"ultrasound": "US", "capture": "CR", "other": "OT"}[kind]
+    changes = inverting(8, how) if how else {}
+    if kind == "capture":
+        changes["SOPClassUID"] = SecondaryCaptureImageStorage
+    (found,) = read_dicom(write_grey(tmp_path / "a.dcm", LEVELS, 8, modality, **changes))
+    assert (found.modality, found.depth) == ("raster", "8-bit")
+    np.testing.assert_allclose(found.pixels[0], (255 - LEVELS if how else LEVELS) / 255, atol=1e-6)
+
+
+def test_a_table_of_one_value_is_refused(tmp_path: Path) -> None:
+    changes = inverting(8, "table")
+    changes["ModalityLUTSequence"][0].LUTData = bytes(512)
+    with pytest.raises(ScanError, match="its Modality LUT makes all values equal"):
+        read_dicom(write_grey(tmp_path / "a.dcm", LEVELS, 8, "US", **changes))
+
+
+def write_radiographs(root: Path, depths: tuple[int, int], *, lifted: bool = False) -> Any:
+    """A cohort of 16 radiographs that are alike, but for the depth of every other patient."""
+    rng = np.random.default_rng(0)
+    for number in range(16):
+        bits = depths[number // 2 % 2]
+        shown = rng.integers(0, 200, (24, 24))
+        shown[0, 0], shown[9:15, 9:15] = 0, 200
+        if lifted and number % 2:
+            shown[:, :2] = shown[:, -2:] = shown[:2] = shown[-2:] = 199
+            shown[0, 0] = 0
+        path = root / "source" / CLASSES[number % 2] / f"{number}.dcm"
+        changes = {"PatientID": f"P{number}", "SeriesInstanceUID": f"1.2.{number}"}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_grey(path, shown * 2**bits // 256, bits, "CR", **changes)
+    return cohort_of(root / "source", root / "out")
+
+
+def test_radiographs_of_two_depths_are_one_modality(tmp_path: Path) -> None:
+    mixed = write_radiographs(tmp_path / "mixed", (8, 12))
+    assert mixed.info.modality == "CR"
+    assert mixed.info.ranges["fahr"]["depths"] == {"8-bit": 4, "12-bit": 4}
+    deep = write_radiographs(tmp_path / "deep", (12, 12))
+    assert len(mixed.manifest) == len(deep.manifest) == 16
+
+    def images(cohort: Any) -> np.ndarray:
+        return np.sort(np.load(cohort.path / "images.npy").reshape(16, -1).mean(1))
+
+    np.testing.assert_allclose(images(mixed), images(deep), rtol=0.01)
+
+
+def test_bright_edges_of_one_class_of_radiographs_are_told(tmp_path: Path) -> None:
+    told = "brightness at the edges (is one inverted?) differs between classes"
+    for lifted in (False, True):
+        warnings = write_radiographs(tmp_path / str(lifted), (8, 12), lifted=lifted).info.warnings
+        assert any(line.startswith(told) for line in warnings) == lifted

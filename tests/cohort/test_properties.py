@@ -56,7 +56,7 @@ def dicom_files(draw: st.DrawFn) -> dict[str, Any]:
         "signed": signed,
         "padding": low if padded else None,
         "photometric": draw(st.sampled_from(["MONOCHROME2", "MONOCHROME2", "MONOCHROME1"])),
-        "modality": draw(st.sampled_from(["CT", "MR", "CR"])),
+        "modality": draw(st.sampled_from(["CT", "MR", "CR", "US"])),
         "slope": draw(st.sampled_from([None, "", 1, 2, 0.5, 0.1, -1, 0])),
         "intercept": draw(st.sampled_from([None, "", 0, -1024, 7.5])),
         "type": draw(st.sampled_from([None, "", "HU", "US"])),
@@ -104,10 +104,13 @@ def expected_of(facts: dict[str, Any]) -> np.ndarray | None:
             return None
         values = stored * slope + intercept
         return values if padding is None else np.where(padding, -1000.0, values)
-    picture = facts["modality"] == "CR" and facts["allocated"] == 8
-    if not picture and slope == 0:
+    picture = facts["modality"] == "US" and facts["allocated"] == 8
+    if slope == 0:
         return None
-    values = stored / (2 ** facts["bits"] - 1) if picture else stored * slope + intercept
+    values = stored * slope + intercept
+    if picture:  # a slope has no unit here, but may be negative
+        shares = stored / (2 ** facts["bits"] - 1)
+        values = shares if slope > 0 else 1 - shares
     frames = []
     for number, frame in enumerate(values):
         if facts["photometric"] == "MONOCHROME1":

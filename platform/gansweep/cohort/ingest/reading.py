@@ -14,6 +14,7 @@ from gansweep.cohort.dataset import FULL_SCALE
 from gansweep.cohort.ingest.duplicates import content_key, thumbnail_code
 from gansweep.cohort.ingest.selection import Chosen, select_slices
 from gansweep.cohort.ingest.suitability import (
+    TOMOGRAPHY,
     impossible,
     is_bids_name,
     modality_in_name,
@@ -70,7 +71,7 @@ class Picture:
         volume: whether it is one of several slices of a file or series.
         chosen: how the slices of its file were selected.
         sequence: the MR sequence that the file names, or "".
-        modality: CT, MR or raster.
+        modality: raster, or a DICOM modality.
         spacing_mm: pixel spacing of the original, or NaN.
         shape: rows and columns of the original.
         sha256: hash of the file.
@@ -79,7 +80,7 @@ class Picture:
         depth: how the file stores its values: `8-bit`, `12-bit`, `float`.
         low: the darkest value, in Hounsfield or scanner units, or as a fraction of the range for rasters.
         high: the brightest value, likewise.
-        edge: for rasters the median of the outermost pixels, as a fraction of the range, else 0.
+        edge: the median of the outermost pixels, as a fraction of the range; 0 for CT and MR.
         guess: what the reader assumed because the file does not say it, or "".
         flaws: what is odd in the file.
         two_valued: whether it consists of two grey levels or colours, as a mask does.
@@ -309,13 +310,17 @@ def _window_of(slices: list[Slice], wanted: str | None, first: Source | None = N
     return window
 
 
-def _edge_of(part: Slice) -> float:
-    """Returns the median of the outermost pixels of a raster, 0 for scans, whose background has a known value."""
-    if part.modality != "raster":
+def _edge_of(part: Slice, window: Window) -> float:
+    """Returns the median of the outermost pixels, as a fraction of the range; 0 for CT and MR.
+
+    The background of CT and MR has a known value.
+    """
+    if part.modality in TOMOGRAPHY:
         return 0.0
     pixels = part.pixels
     sides = (pixels[:, 0], pixels[:, -1], pixels[:, :, 0], pixels[:, :, -1])
-    return float(np.median(np.concatenate(sides, axis=1)))
+    edge = np.median(np.concatenate(sides, axis=1))
+    return float(edge if part.modality == "raster" else window.apply(np.asarray(edge, np.float32)))
 
 
 def _shown(source: Source | None) -> str:
@@ -367,7 +372,7 @@ def _picture(
         depth=part.depth,
         low=float(part.pixels.min()),
         high=float(part.pixels.max()),
-        edge=_edge_of(part),
+        edge=_edge_of(part, window),
         guess=part.guess,
         flaws=part.flaws,
         two_valued=two_valued(part),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gansweep.cohort.readers.dicom_header import header_of, open_dicom
-from gansweep.cohort.readers.dicom_kind import check_kind, frame_reason, modality_of, values_of
+from gansweep.cohort.readers.dicom_kind import check_kind, frame_reason, is_displayed, modality_of, values_of
 from gansweep.cohort.readers.quiet import quiet
 from gansweep.cohort.readers.sequences import sequence_in
 from gansweep.cohort.readers.slices import Array, Flaw, ScanError, Slice, UnneededError, reason_of
@@ -42,7 +42,7 @@ def read_dicom(path: Path, *, derived: bool = False, assume_hu: bool = False) ->
 
     Returns:
         One slice per frame, except for frames that are localizers or derived, which the remark of the first slice
-        mentions: Hounsfield units for CT, scanner units for MR, values in [0, 1] for screenshots.
+        mentions: Hounsfield units for CT, scanner units for MR and radiographs, values in [0, 1] for pictures.
 
     Raises:
         ScanError: the file is not DICOM, truncated, too large or undecodable, or is CT with unknown units.
@@ -78,22 +78,22 @@ def _remark(reasons: list[str]) -> str:
 
 def _slice(dataset: Dataset, stored: Any, number: int, path: Path, assume_hu: bool) -> Slice:
     modality = modality_of(dataset)
-    screenshot = modality not in {"CT", "MR"} and stored.dtype == np.uint8
+    displayed = is_displayed(dataset, stored)
     padding = None if stored.ndim == 3 else padding_of(dataset, stored[None])
     palette = dataset.get("PhotometricInterpretation") == "PALETTE COLOR"
     bits = 8 * stored.dtype.itemsize if palette else bits_stored(dataset, stored)
 
     if stored.ndim == 3:  # colour
         pixels = np.moveaxis(stored.astype(np.float32), -1, 0) / np.float32(2**bits - 1)
-        modality = "raster"
     else:
         inverted = dataset.get("PhotometricInterpretation") == "MONOCHROME1" and modality != "CT"
-        if screenshot:  # also ultrasound: grey levels as displayed
-            pixels = stored[None] / np.float32(2**bits - 1)
-            modality = "raster"
+        pixels = _rescaled(dataset, stored, number, modality, path, assume_hu)[None]
+        if displayed:
+            # A slope has no unit here, but may turn black into white.
+            levels = _rescaled(dataset, np.arange(2**bits, dtype=stored.dtype), number, modality, path, assume_hu)
+            pixels = _as_shares(pixels, levels, path)
             pixels = 1 - pixels if inverted else pixels
         else:
-            pixels = _rescaled(dataset, stored, number, modality, path, assume_hu)[None]
             pixels = _ends(stored, bits) - pixels if inverted else pixels
 
     if padding is not None:
@@ -106,7 +106,7 @@ def _slice(dataset: Dataset, stored: Any, number: int, path: Path, assume_hu: bo
     spacing, flaws = _spacing(dataset, number)
     return Slice(
         pixels=np.ascontiguousarray(pixels, np.float32),
-        modality=modality,
+        modality="raster" if displayed else modality,
         spacing_mm=spacing,
         aspect=_aspect(dataset),
         series=header.series or str(path),
@@ -119,6 +119,19 @@ def _slice(dataset: Dataset, stored: Any, number: int, path: Path, assume_hu: bo
         flaws=flaws,
         sequence=sequence_in(header.description) if modality == "MR" else "",
     )
+
+
+def _as_shares(pixels: Array, levels: Array, path: Path) -> Array:
+    """Returns pixels as shares of the range of `levels`, which are all values that an image may have.
+
+    Raises:
+        ScanError: there is one level only.
+    """
+    low = levels.min()
+    high = levels.max()
+    if low == high:
+        raise ScanError("its Modality LUT makes all values equal", where=path.name)
+    return np.asarray((pixels - low) / (high - low), np.float32)
 
 
 def _ends(stored: Any, bits: int) -> float:
@@ -136,7 +149,7 @@ def _ends(stored: Any, bits: int) -> float:
 def _rescaled(dataset: Dataset, stored: Any, number: int, modality: str, path: Path, assume_hu: bool) -> Array:
     """Applies the Modality LUT module (PS3.3 C.11.1): a lookup table, or slope and intercept of the frame or the file.
 
-    `stored` is `[H, W]`; the result is `[H, W]` in Hounsfield or scanner units.
+    The result has the shape of `stored`, and is in Hounsfield or scanner units.
 
     Raises:
         ScanError: it is CT, and the file does not say that the result is in Hounsfield units.
@@ -148,7 +161,8 @@ def _rescaled(dataset: Dataset, stored: Any, number: int, modality: str, path: P
     if modality == "CT" and not assume_hu:
         _check_units(source, path)
     if source.get("ModalityLUTSequence"):
-        return np.asarray(apply_modality_lut(stored, source), np.float32)
+        # pydicom computes the index of an entry in the type of the values, and a table may have more than 256 entries.
+        return np.asarray(apply_modality_lut(stored.astype(np.int64), source), np.float32)
     slope = _number(source, "RescaleSlope", 1.0)
     if slope == 0:
         raise ScanError("RescaleSlope is 0, so all values are equal", where=path.name)

@@ -17,6 +17,7 @@ __all__ = [
     "check_kind",
     "frame_reason",
     "image_type",
+    "is_displayed",
     "is_secondary_capture",
     "modality_of",
     "sop_class",
@@ -34,6 +35,9 @@ XC AS CD CF CP CS DD DF DM DS EC FA FS LP MA MS ST TE VF
 """
 _MODALITIES = frozenset(_MODALITY_TERMS.split())
 UNKNOWN = "UNKNOWN"
+# Ultrasound, endoscopy, photographs, slides and other images, which are grey or in colour as they are displayed.
+_DISPLAYED_TERMS = "US IVUS BDUS EC DD ES CP CS LP XC GM SM CD OP DMS BI OT"
+_DISPLAYED = frozenset([*_DISPLAYED_TERMS.split(), UNKNOWN])
 PIXELS = {"PixelData", "FloatPixelData", "DoubleFloatPixelData"}
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 # Words of Image Type (PS3.3 C.7.6.1.1.2) in images computed from others.
@@ -200,6 +204,23 @@ def modality_of(dataset: Dataset) -> str:
         if known in words:
             return known
     return "OT"
+
+
+def is_displayed(dataset: Dataset, stored: Any) -> bool:
+    """Returns whether an image is a picture as displayed: in colour, or grey of 8 bits from a screen or a camera.
+
+    Others have the values of a detector or a scanner. They are of one modality, however many bits they have.
+
+    Args:
+        dataset: the header.
+        stored: `[H, W]` or `[H, W, 3]`.
+    """
+    modality = modality_of(dataset)
+    if stored.ndim == 3:
+        return True
+    if modality in {"CT", "MR"} or stored.dtype.name != "uint8":
+        return False
+    return modality in _DISPLAYED or is_secondary_capture(str(dataset.get("SOPClassUID") or ""))
 
 
 def is_secondary_capture(uid: str) -> bool:
