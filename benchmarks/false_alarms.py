@@ -24,7 +24,8 @@ import torch
 from scipy import stats
 
 from gansweep.contracts import ImageSet, ImageSpec
-from gansweep.scoring.arms import BASE, COMPARED, judge_arms
+from gansweep.scoring.arms import BASE
+from gansweep.scoring.judged_arms import COMPARED, judge_arms
 from gansweep.scoring.metrics.answers import Predictions
 from gansweep.scoring.networks.detection import Recipe, fraction_of_ratio, predict, train_detector
 from gansweep.scoring.statistics.verdicts import compare, interval, wilson

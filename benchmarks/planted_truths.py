@@ -35,7 +35,8 @@ from gansweep.cohort.phantom.scans import draw_phantom, write_phantom
 from gansweep.cohort.readers.resample import fit_pixels
 from gansweep.config import ScoringSettings, TrialConfig
 from gansweep.contracts import Condition, ImageSet, Sampler
-from gansweep.scoring.arms import JudgedArms, judge_arms, real_arms, synthetic_arms
+from gansweep.scoring.arms import real_arms, synthetic_arms
+from gansweep.scoring.judged_arms import JudgedArms, judge_arms
 from gansweep.scoring.networks.detection import Recipe
 from gansweep.scoring.statistics.verdicts import wilson
 from gansweep.scoring.trial import TrialScorer

@@ -8,7 +8,8 @@ import torch
 
 from gansweep.cli.confirmation import _as_table
 from gansweep.contracts import ImageSet
-from gansweep.scoring.arms import BASE, judge_arms
+from gansweep.scoring.arms import BASE
+from gansweep.scoring.judged_arms import judge_arms
 
 
 def test_an_undefined_metric_is_a_dash_with_its_reason() -> None:

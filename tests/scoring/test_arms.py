@@ -13,16 +13,14 @@ import torch
 from gansweep.contracts import Condition, ImageSet
 from gansweep.scoring.arms import (
     BASE,
-    COMPARED,
     RIVALS,
-    JudgedArms,
     arm_names,
-    judge_arms,
     real_arms,
     rival_arms,
     run_arms,
     synthetic_arms,
 )
+from gansweep.scoring.judged_arms import COMPARED, JudgedArms, judge_arms
 from gansweep.scoring.networks.detection import Recipe
 from tests.scoring.discs import DiscCohort, disc_set, oracle
 from trainables.downstream.detectors import SmallCnn

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gansweep.contracts import ImageSpec
-from gansweep.scoring.networks.augmentation import AUGMENTATIONS, augmented, cutmix, elastic, intensity, mixup
+from gansweep.scoring.networks.augmentation import AUGMENTATIONS, OF_PAIRS, augmented, cutmix, elastic, intensity, mixup
 from gansweep.scoring.networks.detection import Recipe, predict, train_detector
 from tests.scoring.discs import SIZE, disc_set
 from trainables.downstream.detectors import SmallCnn
@@ -96,3 +96,22 @@ def test_a_detector_learns_with_it(name: str, plain: torch.Tensor) -> None:
     right = (said.argmax(1) == TEST.labels).double().mean()
     assert float(right) > 0.8
     assert torch.equal(said, plain) == (name == "classical")
+
+
+@pytest.mark.parametrize("name", OF_PAIRS)
+def test_a_mask_goes_with_its_image(name: str) -> None:
+    """An image that is its own mask stays so wherever it is moved; intensities change those of the image alone."""
+    masks = torch.zeros(6, 1, 32, 32)
+    for number, mask in enumerate(masks):
+        mask[0, 4 + number : 16 + number, 8:20] = 1
+    pairs = torch.cat([masks, masks], 1)
+    moved, _ = OF_PAIRS[name](pairs, torch.arange(6) % 2, 2, torch.Generator().manual_seed(0))
+    still, _ = OF_PAIRS["classical"](pairs, torch.arange(6) % 2, 2, torch.Generator().manual_seed(0))
+    assert moved.shape == pairs.shape
+    image, mask = moved[:, :1], moved[:, 1:]
+    if name == "intensity":
+        assert torch.equal(mask, still[:, 1:])
+        assert not torch.equal(image, still[:, :1])
+    else:
+        assert torch.equal(image, mask)
+        assert name == "classical" or not torch.equal(mask, still[:, 1:])

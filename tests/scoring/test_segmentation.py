@@ -123,6 +123,14 @@ def test_dice_is_taken_on_images_with_a_lesion() -> None:
         mask_scores([Knows()], replace(found, masks=None), CPU)
 
 
+def test_a_segmenter_that_gives_nan_has_no_dice() -> None:
+    class Broken(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return torch.full_like(images, torch.nan)
+
+    assert mask_scores([Broken()], pairs(10, 1), CPU).isnan().all()
+
+
 def test_a_family_that_draws_masks_is_scored_by_them(tmp_path: Path) -> None:
     scores = scorer(tmp_path).score(joint, TrialConfig())
     assert scores["dice_difference"] == scores["dice"] - scores["dice_real_only"]

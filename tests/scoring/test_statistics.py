@@ -11,7 +11,9 @@ from scipy import stats
 from benchmarks.false_alarms import Design, crossed
 from gansweep.errors import ConfigError
 from gansweep.scoring.metrics.answers import Predictions
+from gansweep.scoring.metrics.masks import MaskScores
 from gansweep.scoring.statistics.elementary import holm
+from gansweep.scoring.statistics.estimates import estimate
 from gansweep.scoring.statistics.verdicts import (
     UndefinedError,
     compare,
@@ -219,3 +221,82 @@ def test_a_verdict_reads_as_a_sentence() -> None:
     text = str(compare(*arms(np.random.default_rng(9), effect=1.0, luck=0.1)))
     assert text.startswith("helps: accuracy +")
     assert "with 40 patients and 5 trainings per arm" in text
+
+
+def dice_of(values: list[list[float]], patients: str) -> MaskScores:
+    """Dice of each training, for images of one-letter patients."""
+    return MaskScores({"dice": np.array(values)}, list(patients))
+
+
+def test_scores_of_masks_are_means_over_images_with_the_variance_over_patients() -> None:
+    base = dice_of([[0.50, 0.60, 0.40, 0.70, 0.55, 0.65]] * 3, "abcdef")
+    arm = dice_of([[0.52, 0.65, 0.41, 0.74, 0.55, 0.70]] * 3, "abcdef")
+    changes = np.array([0.02, 0.05, 0.01, 0.04, 0.0, 0.05])
+    found = compare(base, arm, "dice")
+    # Equal trainings add no variance, so this is the paired t-test. The bootstrap's variance is accurate to a few %.
+    expected = stats.ttest_rel(arm.values["dice"][0], base.values["dice"][0])
+    low, high = expected.confidence_interval()
+    assert found.difference == pytest.approx(changes.mean())
+    assert (found.low, found.high) == pytest.approx((low, high), abs=0.1 * (high - low) / 2)
+    assert found.p == pytest.approx(expected.pvalue, rel=0.25)
+    assert (found.verdict, found.patients, found.trainings) == ("helps", 6, 3)
+    spread = estimate("dice", arm, base)
+    assert spread.variance == pytest.approx(changes.var(ddof=1) / 6, rel=0.15)
+    assert spread.freedom == pytest.approx(5)
+    # Images of one patient are no further patients: their mean is weighted by images.
+    twice = dice_of([[0.2, 0.4, 0.9]] * 3, "aab")
+    assert estimate("dice", twice).value == pytest.approx(0.5)
+    assert estimate("dice", twice).patients == 2
+
+
+def test_the_spread_of_trainings_widens_the_interval_of_a_score_of_masks() -> None:
+    values = np.array([0.5, 0.6, 0.4, 0.7, 0.55, 0.65])
+    calm, lucky = (dice_of([list(values + luck * k) for k in (-1, 0, 1)], "abcdef") for luck in (0.0, 0.1))
+    widths = [interval(arm, "dice")[2] - interval(arm, "dice")[1] for arm in (calm, lucky)]
+    assert interval(calm, "dice")[0] == pytest.approx(interval(lucky, "dice")[0])
+    assert widths[1] > 1.5 * widths[0]
+    # Not as wide as if every patient's score were 0 or 1.
+    assert widths[0] == pytest.approx(2 * stats.t.ppf(0.975, 5) * values.std(ddof=1) / np.sqrt(6), rel=0.1)
+
+
+def test_scores_of_masks_that_prove_nothing_or_are_not_defined() -> None:
+    base = dice_of([[0.0, 0.0, 0.0]] * 3, "abc")
+    found = compare(base, base, "dice")
+    assert (found.verdict, found.difference, found.p) == ("no evidence", 0.0, 1.0)
+    assert found.low < 0 < found.high
+    for broken, why in (
+        (dice_of([[0.5, 0.6]] * 3, "aa"), "fewer than two test patients with a lesion, too few for dice"),
+        (dice_of([[0.5, np.nan]] * 3, "ab"), "its segmenters give masks that are not finite"),
+    ):
+        with pytest.raises(UndefinedError, match=why):
+            interval(broken, "dice")
+    for other in (dice_of([[0.5, 0.6, 0.7]] * 3, "abd"), said([0.9, 0.1, 0.2], [1, 0, 0], "abc")):
+        with pytest.raises(ConfigError, match="not about the same test images"):
+            compare(base, other, "dice")
+
+
+def test_false_alarms_of_scores_of_masks_are_rare(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three patients, three trainings: nothing but chance, and no lower bound of the variance."""
+    monkeypatch.setattr("gansweep.scoring.statistics.estimates.REPLICATES", 200)
+    rng = np.random.default_rng(2)
+    alarms = 0
+    for seed in range(200):
+        mean = rng.normal(size=(1, 3)) + rng.normal(scale=0.5, size=(3, 3))
+        base, arm = (1 / (1 + np.exp(-mean - rng.normal(scale=0.3, size=(3, 3)))) for _ in range(2))
+        alarms += (
+            compare(*(dice_of(v.tolist(), "abc") for v in (base, arm)), "dice", seed=seed).verdict != "no evidence"
+        )
+    assert alarms <= 18
+
+
+def test_claims_about_masks_are_corrected_together() -> None:
+    rng = np.random.default_rng(0)
+    base = rng.uniform(0.4, 0.6, (3, 12))
+    arms = {name: base + gain + rng.normal(scale=0.03, size=(3, 12)) for name, gain in (("a", 0.03), ("b", 0.02))}
+    claims = {
+        name: (dice_of(base.tolist(), "abcdefghijkl"), dice_of(v.tolist(), "abcdefghijkl")) for name, v in arms.items()
+    }
+    alone = [compare(*pair, "dice").p for pair in claims.values()]
+    together = compare_arms(claims, "dice")
+    assert [found.p for found in together.values()] == pytest.approx(holm(alone))
+    assert together["a"].p == pytest.approx(2 * alone[0])

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from gansweep.cache import key
-from gansweep.errors import CohortError, ConfigError
+from gansweep.errors import CohortError
 from gansweep.scoring.metrics.registry import metrics_of
 from gansweep.scoring.networks import detection, encoder, segmentation
 from gansweep.scoring.networks.detection import Recipe, predict, train_detectors
 from gansweep.scoring.networks.detectors import detector_builder
 from gansweep.scoring.networks.extractors import Extractor, content_hash, load_extractor
-from gansweep.scoring.networks.segmentation import predicted_masks, train_segmenters, with_lesion
+from gansweep.scoring.networks.segmentation import predicted_masks, segmenter_recipe, train_segmenters, with_lesion
 from gansweep.seeds import seeded
 
 if TYPE_CHECKING:
@@ -162,15 +161,7 @@ class ReferenceMaker:
             CohortError: no validation image has a lesion.
         """
         settings = self.scoring
-        known = self.trainables.segmenters
-        if settings.segmenter not in known:
-            raise ConfigError(
-                f"unknown segmenter {settings.segmenter!r}",
-                where="scoring.segmenter",
-                fix=f"known: {', '.join(known) or 'none'}",
-            )
-        build = partial(known[settings.segmenter], real.spec)
-        recipe = Recipe(build, len(real.spec.classes), settings.segmenter_steps, settings.detector_batch)
+        recipe = segmenter_recipe(settings, self.trainables, real.spec)
         seeds = range(settings.detector_seeds)
         base = {"cohort": self.cohort.content_hash, "view": view.model_dump(), "batch": settings.detector_batch}
         network = {"network": _network(recipe, real.spec), "steps": recipe.steps, "seeds": len(seeds)}

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from gansweep.errors import CohortError, ConfigError, GansweepError, StoreError
 from gansweep.options import ConfirmOptions, ConfirmSettings
-from gansweep.scoring.arms import BASE, judge_arms, without_synthetic
+from gansweep.scoring.arms import BASE, without_synthetic
+from gansweep.scoring.judged_arms import judge_arms
 from gansweep.scoring.statistics.curves import arm_curves
 from gansweep.scoring.statistics.elementary import LEAST_TRAININGS
 from gansweep.search.answer import confirmed, note_answer

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 __all__ = [
+    "Bools",
     "Floats",
     "Predictions",
     "accuracy",
@@ -28,6 +29,7 @@ __all__ = [
     "mean_over_trainings",
     "sensitivity",
     "specificity",
+    "weighted_mean",
 ]
 
 LEAST_PROBABILITY = 1e-6
@@ -56,6 +58,17 @@ class Predictions:
     labels: NDArray[np.int64]
     patients: Sequence[str]
     positive: int
+
+    @property
+    def trainings(self) -> int:
+        """Number of trainings."""
+        return len(self.probabilities)
+
+    @property
+    def is_positive(self) -> Bools:
+        """Whether each image is of the positive class, `[n]`."""
+        found: Bools = self.labels == self.positive
+        return found
 
 
 def mean_over_trainings(metric: Callable[[Predictions, Floats], Floats], predictions: Predictions) -> float:
@@ -121,7 +134,7 @@ def brier_score(predictions: Predictions, weights: Floats) -> Floats:
     """
     probabilities = predictions.probabilities.astype(np.float64)
     truth = np.eye(probabilities.shape[-1])[predictions.labels]
-    return _mean(np.square(probabilities - truth).sum(-1) / 2, weights)
+    return weighted_mean(np.square(probabilities - truth).sum(-1) / 2, weights)
 
 
 def log_loss(predictions: Predictions, weights: Floats) -> Floats:
@@ -134,17 +147,17 @@ def log_loss(predictions: Predictions, weights: Floats) -> Floats:
     """
     of_images = np.arange(len(predictions.labels))
     of_truth = predictions.probabilities[:, of_images, predictions.labels].astype(np.float64)
-    return _mean(-np.log(of_truth.clip(LEAST_PROBABILITY, 1.0)), weights)
+    return weighted_mean(-np.log(of_truth.clip(LEAST_PROBABILITY, 1.0)), weights)
 
 
-def _mean(values: Floats, weights: Floats) -> Floats:
-    """Returns the weighted mean of values `[s, n]`, as `[b, s]`."""
+def weighted_mean(values: Floats, weights: Floats) -> Floats:
+    """Returns the mean of values `[s, n]` weighted by `[b, n]`, as `[b, s]`; NaN if no image counts."""
     return _ratio(weights @ values.T, weights.sum(1, keepdims=True))
 
 
 def _fraction(hits: Bools, weights: Floats) -> Floats:
     """Returns the weighted fraction of hits `[s, n]`, as `[b, s]`."""
-    return _mean(hits.astype(float), weights)
+    return weighted_mean(hits.astype(float), weights)
 
 
 def _ratio(part: Floats, whole: Floats) -> Floats:

@@ -12,14 +12,13 @@ import torch
 from torch import Tensor
 
 from gansweep.devices import has_room
-from gansweep.scoring.networks.augmentation import AUGMENTATIONS
 from gansweep.seeds import stream
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gansweep.contracts import ImageSet
-    from gansweep.scoring.networks.augmentation import Drawn
+    from gansweep.scoring.networks.augmentation import Augmentation, Drawn
     from gansweep.scoring.networks.recipe import Recipe
 
 __all__ = ["Batches", "Feed", "Pool"]
@@ -140,18 +139,18 @@ class Feed:
         recipe: training recipe of the detectors.
         batches: batches of each detector.
         seeds: seeds of the detectors.
-        augmentation: a key of `AUGMENTATIONS`; None for no augmentation.
+        augmentation: augmentation of the images; None for none.
     """
 
     def __init__(
-        self, recipe: Recipe, batches: Sequence[Batches], seeds: Sequence[int], augmentation: str | None
+        self, recipe: Recipe, batches: Sequence[Batches], seeds: Sequence[int], augmentation: Augmentation | None
     ) -> None:
         self._recipe = recipe
         self._batches = batches
         self._pool = batches[0].pool
         self._rows = torch.stack([one.rows for one in batches], dim=1)
         self._labels = torch.stack([one.labels for one in batches], dim=1)
-        self._augmentation = AUGMENTATIONS[augmentation] if augmentation else None
+        self._augmentation = augmentation
         self._generators = [stream(seed, "augmentation") for seed in seeds]
         self._drawn: list[Drawn] = []
 

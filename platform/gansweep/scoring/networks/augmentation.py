@@ -24,7 +24,7 @@ from torch.nn import functional
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["AUGMENTATIONS", "Augmentation", "augmented", "cutmix", "elastic", "intensity", "mixup"]
+__all__ = ["AUGMENTATIONS", "OF_PAIRS", "Augmentation", "augmented", "cutmix", "elastic", "intensity", "mixup"]
 
 ROTATION = math.radians(15)
 SHIFT = 0.1  # fraction of the image's width and height
@@ -178,6 +178,13 @@ def _apply_intensity(images: Tensor, labels: Tensor, classes: int, drawn: Drawn)
     return (changed + grain * noise).clamp(-1, 1), labels
 
 
+def _apply_intensity_to_images(pairs: Tensor, labels: Tensor, classes: int, drawn: Drawn) -> tuple[Tensor, Tensor]:
+    """Applies `intensity` to images whose last channel is their mask, which only moves with them."""
+    moves, changes, grain = drawn
+    images, labels = _apply_intensity(pairs[:, :-1], labels, classes, (moves, changes, grain[:, :-1]))
+    return torch.cat([images, _moved(pairs[:, -1:], moves)], dim=1), labels
+
+
 def _beta(n: int, alpha: float, generator: torch.Generator) -> Tensor:
     """Draws `[n]` values from Beta(alpha, alpha). torch's own distribution does not accept a generator."""
     seed = int(torch.randint(2**31, (), generator=generator))
@@ -238,3 +245,15 @@ AUGMENTATIONS: dict[str, Augmentation] = {
     "elastic": elastic,
     "intensity": intensity,
 }
+
+OF_PAIRS: dict[str, Augmentation] = {
+    "classical": classical,
+    "cutmix": cutmix,
+    "elastic": elastic,
+    "intensity": Augmentation(_draw_intensity, _apply_intensity_to_images),
+}
+"""Augmentations of images whose last channel is their mask, `[b, C + 1, H, W]`, for segmenters.
+
+MixUp is missing: the mean of two masks is no mask. CutMix copies the same rectangle of image and mask, as in French et
+al. 2020, "Semi-supervised semantic segmentation needs strong, varied perturbations", section 3.3.
+"""

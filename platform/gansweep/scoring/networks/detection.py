@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from gansweep.scoring.networks.arm_batches import Batches, Feed, Pool
 from gansweep.scoring.networks.arm_training import Task, train_arm
+from gansweep.scoring.networks.augmentation import AUGMENTATIONS
 from gansweep.scoring.networks.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -92,7 +93,8 @@ def train_detectors(
 def _examples(
     recipe: Recipe, batches: Sequence[Batches], seeds: Sequence[int]
 ) -> Callable[[int], tuple[Tensor, Tensor]]:
-    return Feed(recipe, batches, seeds, recipe.augmentation).at
+    augmentation = AUGMENTATIONS[recipe.augmentation] if recipe.augmentation else None
+    return Feed(recipe, batches, seeds, augmentation).at
 
 
 def _losses(logits: Tensor, labels: Tensor) -> Tensor:

@@ -24,7 +24,8 @@ class Recipe:
         batch: number of images per update.
         balanced: whether batches hold every class equally often, by oversampling rare classes; otherwise classes are as
             frequent as in the training images.
-        augmentation: augmentation of every training image, real or synthetic: a key of `AUGMENTATIONS`; None for none.
+        augmentation: augmentation of every training image, real or synthetic: a key of `AUGMENTATIONS`, for segmenters
+            of `OF_PAIRS`; None for none.
         lr: maximum learning rate of AdamW in a one-cycle schedule.
         use: how synthetic images are used: `mixed`, `pretrained` or `annealed`; see `ScoringSettings.synthetic_use`.
     """

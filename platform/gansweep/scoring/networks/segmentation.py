@@ -13,20 +13,35 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from gansweep.errors import CohortError
+from gansweep.errors import CohortError, unknown_name
 from gansweep.scoring.networks.arm_batches import Batches, Feed, Pool
 from gansweep.scoring.networks.arm_training import Task, train_arm
+from gansweep.scoring.networks.augmentation import OF_PAIRS
+from gansweep.scoring.networks.recipe import Recipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gansweep.contracts import ImageSet
-    from gansweep.scoring.networks.recipe import Recipe
+    from gansweep.config import ScoringSettings
+    from gansweep.contracts import ImageSet, ImageSpec, Trainables
 
-__all__ = ["VERSION", "predicted_masks", "train_segmenter", "train_segmenters", "with_lesion"]
+__all__ = ["VERSION", "predicted_masks", "segmenter_recipe", "train_segmenter", "train_segmenters", "with_lesion"]
 
 VERSION = 2
 """Part of the cache key. Increase it with every change that affects the result of training."""
+
+
+def segmenter_recipe(scoring: ScoringSettings, trainables: Trainables, spec: ImageSpec) -> Recipe:
+    """Returns how the segmenters of trials and of `confirm` are trained.
+
+    Raises:
+        ConfigError: the segmenter is unknown.
+    """
+    name = scoring.segmenter
+    if name not in trainables.segmenters:
+        raise unknown_name("segmenter", name, trainables.segmenters, where="scoring.segmenter")
+    build = partial(trainables.segmenters[name], spec)
+    return Recipe(build, len(spec.classes), scoring.segmenter_steps, scoring.detector_batch)
 
 
 def train_segmenter(
@@ -98,8 +113,7 @@ def train_segmenters(
 def _examples(
     recipe: Recipe, batches: Sequence[Batches], seeds: Sequence[int]
 ) -> Callable[[int], tuple[Tensor, Tensor]]:
-    # Only moves: what changes intensities or mixes images would change masks too.
-    feed = Feed(recipe, batches, seeds, "classical" if recipe.augmentation else None)
+    feed = Feed(recipe, batches, seeds, OF_PAIRS[recipe.augmentation] if recipe.augmentation else None)
 
     def at(step: int) -> tuple[Tensor, Tensor]:
         """Returns images and their masks in {0, 1}."""
@@ -116,9 +130,15 @@ def _losses(objective: nn.Module, logits: Tensor, masks: Tensor) -> Tensor:
 
 @torch.no_grad()
 def predicted_masks(segmenter: nn.Module, images: ImageSet, device: torch.device, batch: int = 256) -> Tensor:
-    """Returns the masks `[n, 1, H, W]` in {0, 1} that a segmenter predicts for the images, on the CPU."""
-    chunks = images.images.split(batch)
-    return torch.cat([(segmenter(chunk.to(device)) > 0).float().cpu() for chunk in chunks])
+    """Returns the masks `[n, 1, H, W]` in {0, 1} that a segmenter predicts for the images, on the CPU.
+
+    They are NaN where the segmenter gives NaN, which is no background.
+    """
+    found = []
+    for chunk in images.images.split(batch):
+        logits = segmenter(chunk.to(device))
+        found.append(torch.where(logits.isnan(), logits, (logits > 0).to(logits)).float().cpu())
+    return torch.cat(found)
 
 
 class _FromPrior(nn.Module):

@@ -9,7 +9,10 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["LEAST_TRAININGS", "holm", "wilson_bounds"]
+__all__ = ["LEAST_PATIENTS", "LEAST_TRAININGS", "holm", "wilson_bounds"]
+
+LEAST_PATIENTS = 2
+"""Minimum number of patients of a class for a verdict: fewer have no variance between patients."""
 
 LEAST_TRAININGS = 3
 """Minimum number of trainings for a verdict. With two, 10 % of the comparisons of equal arms were significant; with

@@ -1,4 +1,4 @@
-"""Scores of detectors on test patients, with their variance over patients and over trainings.
+"""Scores of detectors and segmenters on test patients, with their variance over patients and over trainings.
 
 The unit of evidence is the patient, not the image, because images of one patient are alike. Training a detector is
 also random: a gain that comes from a few lucky seeds is not a gain of the method. The variance therefore has two parts,
@@ -12,21 +12,27 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gansweep.errors import ConfigError
+from gansweep.scoring.metrics.answers import Predictions, weighted_mean
+from gansweep.scoring.metrics.masks import MaskScores
 from gansweep.scoring.metrics.registry import METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from gansweep.scoring.metrics.answers import Floats, Predictions
-    from gansweep.scoring.metrics.registry import Metric
+    from numpy.typing import NDArray
 
-__all__ = ["Estimate", "UndefinedError", "estimate"]
+    from gansweep.scoring.metrics.answers import Bools, Floats
 
-Bools = NDArray[np.bool_]
+__all__ = ["ArmScores", "Estimate", "UndefinedError", "estimate"]
+
 REPLICATES = 2000
+_NO_SPREAD = 1e-12
+"""A smaller variance is a rounding error."""
+
+ArmScores = Predictions | MaskScores
+"""What is known of one arm: the predictions of its detectors, or the scores of its segmenters."""
 
 
 class UndefinedError(ConfigError):
@@ -51,7 +57,7 @@ class Estimate:
     patients: int
 
 
-def estimate(name: str, arm: Predictions, base: Predictions | None = None, *, seed: int = 0) -> Estimate:
+def estimate(name: str, arm: ArmScores, base: ArmScores | None = None, *, seed: int = 0) -> Estimate:
     """Estimates a metric of `arm`, or with `base` its difference from `base` on the same images and trainings.
 
     Let u(s, p) be the contribution of training s on patient p. The variance of the mean over S trainings and P patients
@@ -69,33 +75,34 @@ def estimate(name: str, arm: Predictions, base: Predictions | None = None, *, se
     The variance of a *difference* has a lower bound per stratum: that of n patients who all agree, with half a
     discordant patient added in each direction. This is 1 / (n + 2)², times the squared fraction of the metric's images
     that the stratum holds (Agresti & Min 2005, "Simple improved confidence intervals for comparing matched
-    proportions"). Agreement of two patients by chance proves nothing.
+    proportions"). Agreement of two patients by chance proves nothing. Scores of masks are not counts of patients who
+    agree: two segmenters hardly ever agree exactly. Their bound is needed only where they do in all patients.
 
     Args:
-        name: metric of answers: accuracy, sensitivity, specificity or auroc.
-        arm: predictions of the arm's detectors.
-        base: predictions of the other arm's detectors.
+        name: metric of answers or of masks: accuracy, sensitivity, specificity, auroc or dice.
+        arm: predictions of the arm's detectors, or scores of its segmenters.
+        base: the same of the other arm.
         seed: seed of the bootstrap.
 
     Raises:
         UndefinedError: exactly one patient has positive images or exactly one has negative images; fewer than two
-            patients have images of a class that the metric uses; or probabilities are not finite.
+            patients have images of a class that the metric uses; or probabilities or scores are not finite.
     """
     _check_finite(arm, "its")
     if base is not None:
         _check_finite(base, "the base's")
-    metric = METRICS[name]
     groups = _Patients(arm)
-    about = [groups.fraction(images) for images in _about(metric, arm)]
+    about = [groups.fraction(images) for images in _about(name, arm)]
     if 1 in groups.sides or any((fraction > 0).sum() < 2 for fraction in about):
-        what = f"fewer than two test patients in a class, too few for {name}"
+        where = "with a lesion" if isinstance(arm, MaskScores) else "in a class"
+        what = f"fewer than two test patients {where}, too few for {name}"
         raise UndefinedError(what, fix="a verdict needs more patients")
 
     def measured(weights: Floats) -> Floats:
-        found: Floats = metric.compute(arm, weights)
-        return found - metric.compute(base, weights) if base else found
+        found = _measured(name, arm, weights)
+        return found - _measured(name, base, weights) if base else found
 
-    by_training = measured(np.ones((1, len(arm.labels))))[0]
+    by_training = measured(np.ones((1, len(arm.patients))))[0]
     trainings = len(by_training)
     parts = []  # independent variances with their degrees of freedom
     within_trainings = 0.0  # variance over patients, averaged over the trainings
@@ -105,7 +112,7 @@ def estimate(name: str, arm: Predictions, base: Predictions | None = None, *, se
         n = len(rows)
         correction = n / (n - 1)
         variance_of_stratum = found.mean(1).var(ddof=1) * correction
-        if base:
+        if base and (isinstance(arm, Predictions) or variance_of_stratum < _NO_SPREAD):
             fraction = sum(part[rows].sum() for part in about)
             variance_of_stratum = max(variance_of_stratum, (fraction / (n + 2)) ** 2)
         parts.append((variance_of_stratum, n - 1))
@@ -122,10 +129,23 @@ def estimate(name: str, arm: Predictions, base: Predictions | None = None, *, se
     return Estimate(float(by_training.mean()), float(variance), freedom, patients)
 
 
-def _check_finite(predictions: Predictions, whose: str) -> None:
-    """Rejects probabilities that are not finite. Metrics would not notice: argmax returns a class even for NaN."""
-    if not np.isfinite(predictions.probabilities).all():
+def _measured(name: str, arm: ArmScores, weights: Floats) -> Floats:
+    """Returns a metric for each resampling and training, `[b, s]`, with weights `[b, n]` of the images."""
+    if isinstance(arm, MaskScores):
+        return weighted_mean(arm.values[name], weights)
+    found: Floats = METRICS[name].compute(arm, weights)
+    return found
+
+
+def _check_finite(arm: ArmScores, whose: str) -> None:
+    """Rejects values that are not finite. Metrics would not notice: argmax returns a class even for NaN."""
+    if isinstance(arm, MaskScores):
+        found = list(arm.values.values())
+        what = f"{whose} segmenters give masks that are not finite"
+    else:
+        found = [arm.probabilities]
         what = f"{whose} detectors give probabilities that are not finite"
+    if not all(np.isfinite(values).all() for values in found):
         raise UndefinedError(what, fix="train them for fewer updates, or others")
 
 
@@ -148,10 +168,10 @@ def _effective(about: Sequence[Floats]) -> int:
 class _Patients:
     """Test patients, stratified by the classes of their images, so that no bootstrap replicate lacks a class."""
 
-    def __init__(self, predictions: Predictions) -> None:
-        names, self.of_image = np.unique(np.asarray(predictions.patients), return_inverse=True)
+    def __init__(self, arm: ArmScores) -> None:
+        names, self.of_image = np.unique(np.asarray(arm.patients), return_inverse=True)
         self.number = len(names)
-        positive = predictions.labels == predictions.positive
+        positive = arm.is_positive
         has_positive = self.fraction(positive) > 0
         has_negative = self.fraction(~positive) > 0
         # Numbers of patients with a positive image, and with a negative image.
@@ -198,12 +218,12 @@ def _strata(kinds: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     return []
 
 
-def _about(metric: Metric, predictions: Predictions) -> list[Bools]:
+def _about(name: str, arm: ArmScores) -> list[Bools]:
     """Returns a mask `[n]` for each class of images that the metric uses."""
-    positive = predictions.labels == predictions.positive
+    positive = arm.is_positive
     return {
         "all": [np.ones_like(positive)],
         "positive": [positive],
         "negative": [~positive],
         "both": [positive, ~positive],
-    }[metric.about]
+    }[METRICS[name].about]

@@ -13,6 +13,8 @@ import numpy as np
 from scipy import stats
 
 from gansweep.errors import ConfigError
+from gansweep.scoring.metrics.answers import Predictions
+from gansweep.scoring.metrics.masks import MaskScores
 from gansweep.scoring.metrics.registry import METRICS
 from gansweep.scoring.statistics.elementary import LEAST_TRAININGS, holm, wilson_bounds
 from gansweep.scoring.statistics.estimates import UndefinedError, estimate
@@ -20,7 +22,7 @@ from gansweep.scoring.statistics.estimates import UndefinedError, estimate
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gansweep.scoring.metrics.answers import Predictions
+    from gansweep.scoring.statistics.estimates import ArmScores
 
 __all__ = [
     "Comparison",
@@ -40,12 +42,12 @@ class Comparison:
     """Comparison of an arm with the base arm.
 
     Args:
-        metric: name of the metric of answers in the registry.
+        metric: name of the metric of answers or masks in the registry.
         difference: arm minus base.
         low, high: confidence interval of the difference.
         p: two-sided p-value of no difference, corrected for the number of arms if there are several.
         verdict: `helps` or `harms`, by the metric's direction, if p is below 1 - confidence.
-        patients: number of test patients.
+        patients: number of test patients; for masks, of those with a lesion.
         trainings: number of trainings per arm.
         detectable: the true difference that would be detected with 80 % power.
     """
@@ -70,7 +72,7 @@ class Comparison:
 
 
 def compare(
-    base: Predictions, arm: Predictions, metric: str = "accuracy", *, confidence: float = 0.95, seed: int = 0
+    base: ArmScores, arm: ArmScores, metric: str = "accuracy", *, confidence: float = 0.95, seed: int = 0
 ) -> Comparison:
     """Compares two arms on the same test images, paired by image and by training.
 
@@ -79,9 +81,9 @@ def compare(
     limited to the possible range of differences.
 
     Args:
-        base: predictions of the base arm, for example with real images only.
-        arm: predictions of the arm with synthetic images.
-        metric: name of the metric of answers in the registry.
+        base: predictions of the base arm, for example with real images only, or scores of its segmenters.
+        arm: the same of the arm with synthetic images.
+        metric: name of the metric of answers or masks in the registry.
         confidence: confidence level of the interval.
         seed: seed of the bootstrap.
 
@@ -104,13 +106,13 @@ def compare(
         p=p,
         verdict=_verdict(metric, found.value, p, confidence),
         patients=len(set(base.patients)),
-        trainings=len(base.probabilities),
+        trainings=base.trainings,
         detectable=half + float(t.ppf(0.8)) * error,
     )
 
 
 def compare_arms(
-    claims: Mapping[str, tuple[Predictions, Predictions]],
+    claims: Mapping[str, tuple[ArmScores, ArmScores]],
     metric: str = "accuracy",
     *,
     confidence: float = 0.95,
@@ -136,21 +138,20 @@ def wilson(successes: int, n: int, *, confidence: float = 0.95) -> tuple[float, 
     return float(interval.low), float(interval.high)
 
 
-def interval(
-    predictions: Predictions, metric: str, *, confidence: float = 0.95, seed: int = 0
-) -> tuple[float, float, float]:
+def interval(arm: ArmScores, metric: str, *, confidence: float = 0.95, seed: int = 0) -> tuple[float, float, float]:
     """Returns a metric's mean over the trainings, with its interval over patients and, if there are several, trainings.
 
     For a fraction (a metric with the range [0, 1]) this is the Wilson (1927) interval with Student's quantile. Its
     number of cases is the number of patients that would have the variance of `estimate`, and at most the number of
     patients that the metric depends on (for surveys: Korn & Graubard 1998, "Confidence intervals for proportions with
-    small expected number of positive counts"). Other metrics have Student's interval. For a single training, the
-    interval describes the variation between patients only, not between trainings.
+    small expected number of positive counts"). That limit does not apply to masks: a patient's score is not 0 or 1, so
+    few patients can be worth many cases. Other metrics have Student's interval. For a single training, the interval
+    describes the variation between patients only, not between trainings.
 
     Raises:
         UndefinedError: the metric is not defined or depends on fewer than two patients.
     """
-    found = estimate(metric, predictions, seed=seed)
+    found = estimate(metric, arm, seed=seed)
     value = found.value
     quantile = float(stats.t(found.freedom).ppf((1 + confidence) / 2))
     least, most = METRICS[metric].range
@@ -159,19 +160,27 @@ def interval(
         return value, max(value - half, float(least)), min(value + half, float(most))
     n = float(found.patients)
     if found.variance > 0 < value * (1 - value):
-        n = min(n, value * (1 - value) / found.variance)
+        cases = value * (1 - value) / found.variance
+        n = cases if isinstance(arm, MaskScores) else min(n, cases)
     low, high = wilson_bounds(value, n, quantile)
     return value, low, high
 
 
-def _check(base: Predictions, arm: Predictions) -> None:
-    if base.probabilities.shape != arm.probabilities.shape or not np.array_equal(base.labels, arm.labels):
+def _check(base: ArmScores, arm: ArmScores) -> None:
+    if not _alike(base, arm):
         raise ConfigError("the arms are not about the same test images and trainings")
-    trainings = len(base.probabilities)
-    if trainings < LEAST_TRAININGS:
+    if base.trainings < LEAST_TRAININGS:
         raise ConfigError(
-            f"{trainings} training(s) per arm", fix=f"a verdict needs at least {LEAST_TRAININGS}: set more seeds"
+            f"{base.trainings} training(s) per arm", fix=f"a verdict needs at least {LEAST_TRAININGS}: set more seeds"
         )
+
+
+def _alike(base: ArmScores, arm: ArmScores) -> bool:
+    if isinstance(base, Predictions) and isinstance(arm, Predictions):
+        return base.probabilities.shape == arm.probabilities.shape and np.array_equal(base.labels, arm.labels)
+    if isinstance(base, MaskScores) and isinstance(arm, MaskScores):
+        return base.trainings == arm.trainings and tuple(base.patients) == tuple(arm.patients)
+    return False
 
 
 def _verdict(metric: str, difference: float, p: float, confidence: float) -> Verdict:
