@@ -6,10 +6,11 @@ from dataclasses import asdict
 
 import torch
 
-from gansweep.cli.confirmation import _as_table
+from gansweep.cli.confirmation import _as_table, _notes, _segmentation_table
 from gansweep.contracts import ImageSet
 from gansweep.scoring.arms import BASE
 from gansweep.scoring.judged_arms import judge_arms
+from tests.search.test_answer import with_segmenters
 
 
 def test_an_undefined_metric_is_a_dash_with_its_reason() -> None:
@@ -23,3 +24,22 @@ def test_an_undefined_metric_is_a_dash_with_its_reason() -> None:
     assert (cells["accuracy"][1], cells["difference in accuracy"][1], cells["verdict"][1]) == ("-", "", "")
     assert cells["absent"][0] == ""
     assert "accuracy: its detectors give probabilities that are not finite" in cells["absent"][1]
+
+
+def test_segmenters_have_a_second_table() -> None:
+    found = with_segmenters(best_rival={"dice": "real + CutMix"}) | {"patients": 8, "images": 32, "base": BASE}
+    table = _segmentation_table(found)
+    assert table is not None
+    assert table.title.startswith("Segmenters: 8 test patients, 20 images with a lesion; percent with 95 % intervals")
+    cells = {str(column.header): list(column.cells) for column in table.columns}
+    assert cells["arm"] == ["real", "real + 0.25 synthetic", "real + 1 synthetic", "synthetic only"]
+    assert cells["dice"][0] == "70.0 (60.0 to 80.0)"
+    assert cells["difference in dice"] == ["", "+0.4 (-2.0 to +2.8)", "+1.2 (-1.1 to +3.5)", "-20.0 (-30.0 to -10.0)"]
+    assert cells["verdict"] == ["", "no evidence", "no evidence", "harms"]
+    assert list(filter(None, _notes(found))) == ["best rival of trial 0001, by dice: real + CutMix"]
+    leader = found["leaders"][0]
+    del leader["segmentation"]
+    assert _segmentation_table(found) is None
+    assert list(filter(None, _notes(found))) == []
+    leader["no_segmentation"] = "scoring.segmenter_steps is 0"
+    assert list(filter(None, _notes(found))) == ["no verdict on dice for trial 0001: scoring.segmenter_steps is 0"]

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from gansweep.contracts import ImageSet
-from gansweep.report.confirmation_figures import arm_rows, confusion_tables, roc_figure
+from gansweep.report.confirmation_figures import arm_rows, confusion_tables, mask_arm_rows, roc_figure
 from gansweep.report.html import report_html, write_report
 from gansweep.report.provenance import command_of, provenance
 from gansweep.scoring.statistics.curves import arm_curves
@@ -20,7 +20,7 @@ from gansweep.search.confirmation_file import RESULT
 from gansweep.store.store import Store
 from tests.report.example_sweep import make_info, run_trial
 from tests.report.test_html import _chromium
-from tests.search.test_answer import NO_EVIDENCE, SENTENCE, result
+from tests.search.test_answer import NO_EVIDENCE, SENTENCE, result, with_segmenters
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,6 +85,31 @@ def test_the_answer_stands_before_front_curves_and_caveats(store: Store) -> None
     order += ["Learning curves</h2>", "Leaderboard</h2>", "Before you quote a number", "Provenance</h2>"]
     places = [page.index(text) for text in order]
     assert places == sorted(places)
+
+
+def test_segmenters_have_a_table_of_their_own_and_a_note_if_there_are_none(store: Store) -> None:
+    assert "Segmentation of the test patients" not in report_html(store)
+    found = with_segmenters()
+    rows = {row["arm"]: row for row in mask_arm_rows(found)}
+    assert rows["real + 1 synthetic"] == {
+        "trial": "0001",
+        "arm": "real + 1 synthetic",
+        "dice": "0.700 (0.600 to 0.800)",
+        "difference": "+1.2 pp (-1.1 to +3.5)",
+        "verdict": "no evidence",
+    }
+    assert mask_arm_rows(CONFIRMED) == []
+    try:
+        store.write_bytes(RESULT, json.dumps(found).encode())
+        page = report_html(store)
+        assert "<h2>Segmentation of the test patients</h2>" in page
+        assert "<td>+1.2 pp (-1.1 to +3.5)</td><td>0.700 (0.600 to 0.800)</td>" in page
+        refused = result(NO_EVIDENCE)
+        refused["leaders"][0]["no_segmentation"] = "1 test patient(s) with a lesion mask, and a verdict needs 2"
+        store.write_bytes(RESULT, json.dumps(refused).encode())
+        assert "No verdict on Dice for trial 0001: 1 test patient(s) with a lesion mask" in report_html(store)
+    finally:
+        store.write_bytes(RESULT, json.dumps(CONFIRMED).encode())
 
 
 def test_provenance_is_enough_to_run_it_again() -> None:

@@ -11,6 +11,7 @@ from gansweep.search import confirm as module
 from gansweep.search.answer import answer
 from gansweep.search.cluster import ray_cluster
 from gansweep.search.confirm import confirm
+from gansweep.search.confirmation_file import confirmation
 from gansweep.search.spaces import load_space
 from gansweep.search.sweep import sweep
 from gansweep.store.store import Store
@@ -40,7 +41,7 @@ def test_the_test_patients_are_opened_once_and_on_record(
             confirm(store, experiment.trainables, **{**arguments, "options": ConfirmOptions(gan_seeds=2)})
         assert not store.info.test_openings
         with monkeypatch.context() as interrupted:
-            interrupted.setattr(module, "_judged", _interrupt)
+            interrupted.setattr(module, "result_of", _interrupt)
             with pytest.raises(KeyboardInterrupt):
                 confirm(store, experiment.trainables, **arguments)
         assert [opening.judged for opening in Store.open(store.uri).info.test_openings] == [False]
@@ -84,3 +85,38 @@ def test_the_test_patients_are_opened_once_and_on_record(
     assert hits == pytest.approx(right)
     # The trainings are others than the trial's own.
     assert not {10_000, 10_001, 10_002} & {kept.config("0000").seed}
+
+
+def test_a_family_that_draws_masks_gets_a_verdict_on_dice(cohort_path: Path, tmp_path: Path) -> None:
+    painter = {
+        "family": "lesion_painter",
+        "conditioning": "none",
+        "loss.kind": "hinge",
+        "penalty.kind": "none",
+        "architecture": {"width": 8, "depth": 2, "critic_width": 8},
+        "scoring.segmenter_steps": 10,
+    }
+    experiment = load_space(f"{SPACE}:tiny").with_settings(painter)
+    options = ConfirmOptions(detector_seeds=1, ratios=(0.5,), rivals=("elastic",), samples=32, workers_per_trial=2)
+    with ray_cluster():
+        store = sweep(experiment, sweep_options(cohort=cohort_path, storage=str(tmp_path)))
+        assert "dice_difference" in store.latest_trials()
+        result = confirm(store, experiment.trainables, cache=tmp_path / "cache", options=options)
+    found = result["leaders"][0]["segmentation"]
+    assert list(found["arms"]) == [
+        "real",
+        "real, not augmented",
+        "real + 0.5 synthetic",
+        "synthetic only",
+        "real + elastic augmentation",
+    ]
+    assert found["best_rival"] == {"dice": "real + elastic augmentation"}
+    claim = found["comparisons"]["real + 0.5 synthetic"]["dice"]
+    assert claim["low"] <= claim["difference"] <= claim["high"]
+    values = [found["arms"][name]["dice"][0] for name in ("real + 0.5 synthetic", "real")]
+    assert claim["difference"] == pytest.approx(values[0] - values[1])
+    assert (claim["patients"], claim["trainings"]) == (found["patients"], 3)
+    assert 2 <= found["patients"] <= found["images"] <= result["images"]
+    kept = Store.open(store.uri)
+    assert confirmation(kept) == json.loads(json.dumps(result))
+    assert f"changed dice by {100 * claim['difference']:+.1f} points" in answer(kept).text

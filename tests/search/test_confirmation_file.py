@@ -17,7 +17,7 @@ from gansweep.search.confirmation_file import RESULT, confirmation
 from gansweep.store.schema import TestOpening
 from gansweep.store.store import Store
 from tests.report.example_sweep import make_info, run_trial
-from tests.search.test_answer import NO_EVIDENCE, comparison, result
+from tests.search.test_answer import NO_EVIDENCE, PAIRS, comparison, result, with_segmenters
 
 if TYPE_CHECKING:
     import pathlib
@@ -82,6 +82,66 @@ def test_keys_of_a_leader_that_cannot_be(store: Store, changes: dict[str, Any], 
     found = result(NO_EVIDENCE)
     found["leaders"][0] |= changes
     assert what in said(store, found)
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"arms": {"real": {"accuracy": [0.5, 0.6, 0.7]}}}, "the accuracy of 'real' is 0.5, its interval 0.6 to 0.7"),
+        ({"arms": {"real": {"accuracy": [1.5, 1.4, 1.6]}}}, "the accuracy of 'real' is 1.5, no share"),
+        ({"arms": {"real": {"accuracy": [0.5, math.nan, 0.6]}}}, "arms.real.accuracy.1 = nan"),
+        (
+            {"rivals": {"real + MixUp": {"accuracy": comparison(0.9, -0.1, 0.3, 0.4, "no evidence")}}},
+            "the difference in accuracy is 0.9, its interval -0.1 to 0.3",
+        ),
+    ],
+)
+def test_values_of_arms_and_rivals_that_cannot_be(store: Store, changes: dict[str, Any], what: str) -> None:
+    found = result(NO_EVIDENCE)
+    found["leaders"][0] |= changes
+    assert what in said(store, found)
+
+
+ARM = "real + 1 synthetic"
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"patients": 0}, "segmentation.patients = 0"),
+        ({"images": 7}, "7 images with a lesion are of 8 patients"),
+        ({"patients": 9}, "segmenters are compared on 8 of 9 patients with a lesion"),
+        (
+            {"arms": {"real": {"dice": [0.7, 0.6, 0.8]}}},
+            "segmenters of 'real + 0.25 synthetic' are compared and have no",
+        ),
+        ({"comparisons": {"real": {"dice": PAIRS[ARM] | {"low": 0.5}}}}, "in dice is 0.012, its interval 0.5 to 0.035"),
+        (
+            {"comparisons": {"real": {"dice": PAIRS[ARM] | {"difference": 2.0, "high": 3.0}}}},
+            "the difference in dice is 2, more than all patients",
+        ),
+        ({"comparisons": {"real": {"dice": PAIRS[ARM] | {"verdict": "perhaps"}}}}, "dice.verdict = 'perhaps'"),
+        (
+            {"arms": {name: {"dice": [1.2, 1.1, 1.3]} for name in ("real", *PAIRS)}},
+            "the dice of 'real' is 1.2, no share",
+        ),
+        (
+            {"arms": {name: {"dice": [0.9, 0.1, 0.2]} for name in ("real", *PAIRS)}},
+            "'real' is 0.9, its interval 0.1 to",
+        ),
+        ({"absent": []}, "segmentation.absent = []"),
+    ],
+)
+def test_segmenters_that_cannot_be(store: Store, changes: dict[str, Any], what: str) -> None:
+    assert what in said(store, with_segmenters(**changes))
+
+
+def test_segmenters_and_a_reason_for_none(store: Store) -> None:
+    found = with_segmenters()
+    found["leaders"][0]["no_segmentation"] = "scoring.segmenter_steps is 0"
+    assert "there are results of segmenters, and a reason why there are none" in said(store, found)
+    store.write_bytes(RESULT, json.dumps(with_segmenters()).encode())
+    assert confirmation(store) == with_segmenters()
 
 
 @pytest.mark.parametrize(

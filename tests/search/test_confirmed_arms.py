@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import json
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +17,8 @@ from gansweep.contracts import Condition, ImageSet, ImageSpec
 from gansweep.errors import CohortError
 from gansweep.options import ConfirmSettings
 from gansweep.search import confirmed_arms
-from gansweep.search.confirmed_arms import arms_of, samples_of
+from gansweep.search.confirmed_arms import TrainedArms, arms_of, kept_arms, samples_of
+from gansweep.search.retraining import arms_path
 from gansweep.training.build import build_gan
 from gansweep.training.loop import train
 from gansweep.training.reporters import MemoryReporter
@@ -70,6 +74,7 @@ def test_samples_are_those_of_the_training_loop(family: str) -> None:
     train(config, build_gan(config, SPEC, TRAINABLES), data, reporter, score, reports=1, device=CPU)
     state: dict[str, Any] = reporter.state or {}
     samples = samples_of(state, data, SPEC, TRAINABLES, n, CPU)
+    assert (samples.masks is not None) == (family == "lesion_painter")
     assert torch.equal(samples.labels, labels)
     assert torch.equal(samples.images, scored[0])
 
@@ -107,7 +112,8 @@ def test_samples_are_used_as_the_search_used_them(
     )
     settings = ConfirmSettings(detector_seeds=1, ratios=(0.5, 1.0), rivals=("mixup",), samples=8)
     arms = arms_of(store, TRAINABLES, cohort_path, ["x"], settings, 0)
-    assert list(arms) == ["real + MixUp"]
+    assert list(arms.detectors) == ["real + MixUp"]
+    assert not arms.segmenters
     assert given["ratios"] == ratios
     assert set(given["samples"].labels.tolist()) == classes
     assert len(given["samples"]) == (4 if config.sample_filter != "none" else 8)
@@ -134,11 +140,113 @@ def test_pooled_generators_give_equal_parts_and_train_the_arms_that_use_them(
     settings = ConfirmSettings(detector_seeds=1, ratios=(1.0,), rivals=("mixup",), samples=8, pool=True)
     arms = arms_of(store, TRAINABLES, cohort_path, ["one", "two"], settings, 0)
     synthetic = [f"real + {ratio} synthetic" for ratio in ("0.5", "1", "2")]
-    assert list(arms) == [*synthetic, "synthetic only"]
+    assert list(arms.detectors) == [*synthetic, "synthetic only"]
     alone = [samples_of(states[name], cohort.load("train"), cohort.spec(), TRAINABLES, 4, CPU) for name in states]
     assert torch.equal(used[0].images, torch.cat([part.images for part in alone]))
     assert not torch.equal(alone[0].images, alone[1].images)
     assert used[0].labels.tolist() == [0, 1, 0, 1, 0, 1, 0, 1]
+
+
+@pytest.fixture(scope="module")
+def painted(cohort_path: Path) -> dict[str, Any]:
+    """The checkpoint of a generator that draws masks."""
+    cohort, reporter = Cohort.open(cohort_path), MemoryReporter()
+    config = CONFIGS["lesion_painter"]
+    gan = build_gan(config, cohort.spec(), TRAINABLES)
+    train(config, gan, cohort.load("train"), reporter, lambda *_: {}, reports=1, device=CPU)
+    assert reporter.state is not None
+    return reporter.state
+
+
+SETTINGS = ConfirmSettings(detector_seeds=2, ratios=(1.0,), rivals=("mixup", "elastic"), samples=8)
+
+
+def test_a_generator_that_draws_masks_trains_segmenters_too(cohort_path: Path, painted: dict[str, Any]) -> None:
+    cohort = Cohort.open(cohort_path)
+    store = sweep_of(cohort.content_hash, painted, segmenter_steps=2)
+    arms = arms_of(store, TRAINABLES, cohort_path, ["x"], SETTINGS, 0)
+    synthetic = [f"real + {ratio:g} synthetic" for ratio in sorted({1.0, CONFIG.synthetic_ratio})]
+    assert list(arms.segmenters) == [
+        "real",
+        "real, not augmented",
+        *synthetic,
+        "synthetic only",
+        "real + elastic augmentation",
+    ]
+    test = cohort.load_test()
+    assert test.masks is not None
+    images = int(test.masks.flatten(1).any(1).sum())
+    assert {tuple(values.shape) for values in arms.segmenters.values()} == {(2, 1, images)}
+    assert arms.no_segmenters == ""
+    # Pooled, only the arms that use samples are trained; the others are those of the first leader.
+    pooled = arms_of(store, TRAINABLES, cohort_path, ["x", "x"], SETTINGS, 0)
+    assert list(pooled.segmenters) == [*synthetic, "synthetic only"]
+    joined = pooled.beside(arms)
+    assert set(joined.segmenters) == set(arms.segmenters)
+    assert torch.equal(joined.segmenters["real"], arms.segmenters["real"])
+    assert torch.equal(joined.segmenters["synthetic only"], pooled.segmenters["synthetic only"])
+
+
+@pytest.mark.parametrize(
+    ("scoring", "lesions", "reason"),
+    [
+        ({"segmenter_steps": 0}, 8, "scoring.segmenter_steps is 0"),
+        ({"segmenter_steps": 2}, 1, "1 test patient(s) with a lesion mask, and a verdict needs 2"),
+        ({"segmenter_steps": 2, "segmenter": "mine"}, 8, "scoring.segmenter: unknown segmenter 'mine'"),
+    ],
+)
+def test_why_segmenters_are_not_judged(
+    scoring: dict[str, Any],
+    lesions: int,
+    reason: str,
+    cohort_path: Path,
+    painted: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The test patients are open by then, so the detectors are judged all the same."""
+    whole = Cohort.load_test
+
+    def fewer(cohort: Cohort, view: Any = None) -> ImageSet:
+        found = whole(cohort, view)
+        assert found.masks is not None
+        marked = sorted({p for p, mask in zip(found.patients, found.masks, strict=True) if mask.any()})
+        keep = torch.tensor([patient in marked[:lesions] for patient in found.patients])
+        return replace(found, masks=found.masks * keep[:, None, None, None])
+
+    monkeypatch.setattr(Cohort, "load_test", fewer)
+    store = sweep_of(Cohort.open(cohort_path).content_hash, painted, **scoring)
+    arms = arms_of(store, TRAINABLES, cohort_path, ["x"], SETTINGS, 0)
+    assert "synthetic only" in arms.detectors
+    assert arms.segmenters == {}
+    assert arms.no_segmenters.startswith(reason)
+    assert "\n" not in arms.no_segmenters
+
+
+def test_kept_arms_are_read_again_unless_an_earlier_version_kept_them(
+    cohort_path: Path, painted: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files: dict[str, bytes] = {}
+    store = sweep_of(Cohort.open(cohort_path).content_hash, painted, segmenter_steps=2)
+    checkpoint = SimpleNamespace(read=lambda: painted, read_bytes=lambda: b"state")
+    store.checkpoint = lambda _: checkpoint
+    store.exists, store.read_bytes, store.write_bytes = files.__contains__, files.__getitem__, files.__setitem__
+    settings = SETTINGS.model_copy(update={"rivals": (), "detector_seeds": 1})
+    arguments = (store, TRAINABLES, cohort_path, ["x"], settings, 0)
+    trained = kept_arms(*arguments)
+    place = arms_path(["x"])
+    kept = torch.load(io.BytesIO(files[place]), weights_only=True)
+    with monkeypatch.context() as again:
+        again.setattr(confirmed_arms, "arms_of", lambda *_: pytest.fail("trained again"))
+        found = kept_arms(*arguments)
+    for one, other in zip(trained, found, strict=True):
+        assert list(one) == list(other)
+    assert all(torch.equal(trained.segmenters[name], found.segmenters[name]) for name in trained.segmenters)
+    # An earlier version kept the same, but for its version, without segmenters.
+    buffer = io.BytesIO()
+    torch.save({"key": json.dumps(json.loads(kept["key"])[1:]), "arms": kept["detectors"]}, buffer)
+    files[place] = buffer.getvalue()
+    monkeypatch.setattr(confirmed_arms, "arms_of", lambda *_: TrainedArms({}, {}, "made anew"))
+    assert kept_arms(*arguments).no_segmenters == "made anew"
 
 
 def test_another_cohort_at_the_path_is_refused(cohort_path: Path) -> None:
@@ -147,7 +255,7 @@ def test_another_cohort_at_the_path_is_refused(cohort_path: Path) -> None:
         arms_of(store, TRAINABLES, cohort_path, ["x"], ConfirmSettings(), 0)
 
 
-def sweep_of(content_hash: str, state: Any) -> Any:
+def sweep_of(content_hash: str, state: Any, **scoring: Any) -> Any:
     """What `arms_of` asks a store for."""
     info = SimpleNamespace(cohort=SimpleNamespace(content_hash=content_hash))
     checkpoint = SimpleNamespace(read=lambda: state)
@@ -155,5 +263,5 @@ def sweep_of(content_hash: str, state: Any) -> Any:
         info=info,
         storage="/nowhere",
         checkpoint=lambda _: checkpoint,
-        scoring=ScoringSettings(detector_steps=2, encoder_steps=2),
+        scoring=ScoringSettings(**{"detector_steps": 2, "encoder_steps": 2, **scoring}),
     )

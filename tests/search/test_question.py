@@ -1,6 +1,7 @@
 """The whole question: what the patients can show is told first, and what was begun goes on."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,14 @@ def test_where_nothing_can_be_shown_nothing_is_searched(
     assert not (tmp_path / "runs").exists()
     assert list(found.rivals.scores)[:2] == ["real", "real + MixUp"]
     assert "real + pasted lesions" in found.rivals.scores, "the phantoms have masks"
+    # 14 arms: three without a generator, four ratios, synthetic images only and six rivals; 3 x 3 networks each.
+    confirming = module._confirming(options(tmp_path))
+    both, detectors = (
+        module._network_seconds(replace(found, segmenter_seconds=seconds), confirming)
+        for seconds in (found.segmenter_seconds, 0.0)
+    )
+    assert found.segmenter_seconds > 0
+    assert both - detectors == pytest.approx(14 * 9 * found.segmenter_seconds)
     monkeypatch.setattr("gansweep.scoring.power.rival_arms", lambda *_, **__: pytest.fail("trained again"))
     again = answer_question(cohort_path, options(tmp_path), cache=tmp_path / "cache")
     assert again.rivals == found.rivals

@@ -27,6 +27,7 @@ __all__ = [
     "note",
     "noted_if_stopped",
     "results_only",
+    "stacked",
     "to_json",
 ]
 
@@ -107,6 +108,16 @@ def below(shown: RenderableType, sentence: str) -> RenderableType:
     from rich.text import Text
 
     return Group(shown, Text(f"\n{sentence}"))
+
+
+def stacked(*shown: RenderableType) -> RenderableType:
+    """Returns one thing above the other, with an empty line between them."""
+    from rich.console import Group
+
+    lines: list[RenderableType] = []
+    for one in shown:
+        lines += ["", one] if lines else [one]
+    return Group(*lines)
 
 
 def clear() -> None:

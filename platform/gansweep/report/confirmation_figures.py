@@ -12,9 +12,10 @@ if TYPE_CHECKING:
 
     import plotly.graph_objects as go
 
-__all__ = ["arm_rows", "confusion_tables", "roc_figure"]
+__all__ = ["arm_rows", "confusion_tables", "mask_arm_rows", "roc_figure", "without_segmentation"]
 
 _MEASURES = ("accuracy", "sensitivity", "specificity", "auroc")
+_MASK_MEASURES = ("dice",)
 _DASHES = ("solid", "dash", "dot", "dashdot")
 
 
@@ -26,15 +27,45 @@ def arm_rows(result: Mapping[str, Any]) -> list[dict[str, str]]:
     """
     rows = []
     for leader in result["leaders"]:
-        for arm, measured in leader["arms"].items():
-            claims = leader["comparisons"].get(arm) or leader.get("rivals", {}).get(arm, {})
-            claim = claims.get("accuracy")
-            row = {"trial": leader["trial_id"], "arm": arm}
-            for name in _MEASURES:
-                row[name] = _interval(name, *measured[name]) if name in measured else "-"
-            row["difference"] = _difference(claim) if claim else ""
-            row["verdict"] = claim["verdict"] if claim else ""
-            rows.append(row)
+        rows += _rows_of(leader["trial_id"], leader, _MEASURES)
+    return rows
+
+
+def mask_arm_rows(result: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Returns one row per leader and arm of segmenters: dice with its interval, the difference in it, and the verdict.
+
+    Args:
+        result: result of `gansweep confirm`.
+    """
+    rows = []
+    for leader in result["leaders"]:
+        if leader.get("segmentation"):
+            rows += _rows_of(leader["trial_id"], leader["segmentation"], _MASK_MEASURES)
+    return rows
+
+
+def without_segmentation(result: Mapping[str, Any]) -> dict[str, str]:
+    """Returns by trial why its segmenters were not judged although its generator draws masks.
+
+    Args:
+        result: result of `gansweep confirm`.
+    """
+    reasons = {leader["trial_id"]: leader.get("no_segmentation") for leader in result["leaders"]}
+    return {trial_id: reason for trial_id, reason in reasons.items() if reason}
+
+
+def _rows_of(trial_id: str, judged: Mapping[str, Any], measures: tuple[str, ...]) -> list[dict[str, str]]:
+    """Returns one row per arm. The difference and the verdict are about the first measure."""
+    rows = []
+    for arm, measured in judged["arms"].items():
+        claims = judged["comparisons"].get(arm) or judged.get("rivals", {}).get(arm, {})
+        claim = claims.get(measures[0])
+        row = {"trial": trial_id, "arm": arm}
+        for name in measures:
+            row[name] = _interval(name, *measured[name]) if name in measured else "-"
+        row["difference"] = _difference(claim) if claim else ""
+        row["verdict"] = claim["verdict"] if claim else ""
+        rows.append(row)
     return rows
 
 

@@ -11,7 +11,13 @@ from gansweep.errors import StoreError
 from gansweep.files import output_file
 from gansweep.report.caveats import caveats
 from gansweep.report.comparison import folded, verdict_sentences
-from gansweep.report.confirmation_figures import arm_rows, confusion_tables, roc_figure
+from gansweep.report.confirmation_figures import (
+    arm_rows,
+    confusion_tables,
+    mask_arm_rows,
+    roc_figure,
+    without_segmentation,
+)
 from gansweep.report.figures import figures
 from gansweep.report.formatting import time_text, value_text
 from gansweep.report.fragments import data_uri, figure_fragment, packed_plotly, rendered
@@ -105,6 +111,8 @@ def report_html(store: Store) -> str:
             "css": _beside("report.css"),
             "js": _beside("report.js"),
             "arms": [] if confirmed is None else arm_rows(confirmed),
+            "mask_arms": [] if confirmed is None else mask_arm_rows(confirmed),
+            "no_segmentation": {} if confirmed is None else without_segmentation(confirmed),
             "matrices": [] if confirmed is None else confusion_tables(confirmed, info.cohort.classes),
             "facts": _facts(info, rows),
             "caveats": caveats(info, rows, status),

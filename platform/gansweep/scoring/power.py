@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gansweep import cache
 from gansweep.scoring.arms import rival_arms
 from gansweep.scoring.metrics.answers import Predictions, mean_over_trainings
 from gansweep.scoring.metrics.registry import METRICS
+from gansweep.scoring.networks.segmentation import train_segmenters
 from gansweep.scoring.statistics.proportions import cases_needed, detectable
 
 if TYPE_CHECKING:
@@ -25,13 +26,16 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from gansweep.contracts import ImageSet
+    from gansweep.scoring.networks.recipe import Recipe
     from gansweep.scoring.reference import Reference
 
-__all__ = ["Power", "Rivals", "measure_rivals", "power_of"]
+__all__ = ["Power", "Rivals", "measure_rivals", "power_of", "segmenter_seconds"]
 
 log = logging.getLogger(__name__)
 
 _MEASURES = ("accuracy", "auroc")
+_TIMED_UPDATES = 5
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,21 @@ def measure_rivals(real: Reference, rivals: Sequence[str], folder: Path, device:
     for name, probabilities in kept["arms"].items():
         scores[name] = _scores(probabilities, real)
     return Rivals(scores, kept["seconds"])
+
+
+def segmenter_seconds(recipe: Recipe, real: ImageSet, device: torch.device) -> float:
+    """Estimates the training time of one segmenter in seconds, from a few updates.
+
+    Args:
+        recipe: training recipe of the segmenters.
+        real: training images with masks.
+        device: training device.
+    """
+    few = replace(recipe, steps=_TIMED_UPDATES)
+    train_segmenters(few, real, None, 0.0, [0], device)  # the first updates are slower
+    began = time.monotonic()
+    train_segmenters(few, real, None, 0.0, [0], device)
+    return (time.monotonic() - began) / few.steps * recipe.steps
 
 
 def _scores(probabilities: Tensor, real: Reference) -> dict[str, float]:

@@ -1,5 +1,7 @@
 """The answer of a search in one sentence: whether synthetic images help, by how much, and how certain that is.
 
+If segmenters were judged too, a second sentence says the same of pairs of image and mask.
+
 The sentence is built only here. `confirm`, `status`, `leaderboard`, the report, the model card, `evidence.json` and the
 note of the Optuna study show it in the same words.
 """
@@ -8,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from gansweep.errors import StoreError
@@ -46,7 +48,13 @@ _OPENING = {
     "harms": "Synthetic images harm",
     "no evidence": "No evidence that synthetic images help",
 }
+_OPENING_OF_MASKS = {
+    "helps": "Synthetic pairs of image and mask help segmentation",
+    "harms": "Synthetic pairs of image and mask harm segmentation",
+    "no evidence": "No evidence that synthetic pairs of image and mask help segmentation",
+}
 _MEASURES = ("accuracy", "auroc", "sensitivity", "specificity")
+_MASK_MEASURE = "dice"
 _LEVEL = 0.05  # significance level of `confirm`'s verdicts
 _MOST_NEEDED = 10_000
 """Above this number of patients, the answer only says that no study at one hospital will show the change."""
@@ -57,9 +65,9 @@ class Answer:
     """Result of a search about synthetic images.
 
     Args:
-        text: one sentence.
-        state: the verdict; `not known` before `confirm`.
-        trial_id: trial that the sentence is about; empty if there is none.
+        text: one sentence, and a second one if segmenters were judged.
+        state: the verdict about detectors; `not known` before `confirm`.
+        trial_id: trial that the first sentence is about; empty if there is none.
     """
 
     text: str
@@ -112,7 +120,8 @@ def claims_of(result: Mapping[str, Any], metric: str) -> list[Claim]:
     """
     claims = []
     for leader in result["leaders"]:
-        for arm, comparisons in leader["comparisons"].items():
+        judged = leader if metric != _MASK_MEASURE else leader.get("segmentation") or {}
+        for arm, comparisons in judged.get("comparisons", {}).items():
             if metric not in comparisons:
                 continue
             claim = Claim(
@@ -120,49 +129,84 @@ def claims_of(result: Mapping[str, Any], metric: str) -> list[Claim]:
                 family=leader.get("config", {}).get("family", ""),
                 arm=arm,
                 values=comparisons[metric],
-                rival=leader.get("best_rival", {}).get(metric, ""),
-                over_rival=leader.get("over_rival", {}).get(arm, {}).get(metric, {}),
+                rival=judged.get("best_rival", {}).get(metric, ""),
+                over_rival=judged.get("over_rival", {}).get(arm, {}).get(metric, {}),
             )
             claims.append(claim)
     return claims
 
 
 def confirmed(result: Mapping[str, Any]) -> Answer:
-    """Returns the answer from the test patients.
+    """Returns the answer from the test patients: a sentence about detectors and, if any were judged, about segmenters.
 
-    It is about the arm with the strongest evidence among those that add synthetic images: an arm that helps if there is
-    one, else an arm that harms, else the arm with the largest change. The p-values are corrected over all arms, so this
-    choice is valid.
+    Each is about the arm with the strongest evidence among those that add synthetic images: an arm that helps if there
+    is one, else an arm that harms, else the arm with the largest change. The p-values are corrected over all arms, so
+    this choice is valid.
 
     Args:
         result: return value of `gansweep confirm`.
     """
+    found = _of_detectors(result)
+    of_segmenters = _of_segmenters(result)
+    return replace(found, text=f"{found.text} {of_segmenters}") if of_segmenters else found
+
+
+def _of_detectors(result: Mapping[str, Any]) -> Answer:
     metric = next((name for name in _MEASURES if claims_of(result, name)), None)
     if metric is None:
-        reasons: list[str] = []
-        for leader in result["leaders"]:
-            for by_metric in leader["absent"].values():
-                reasons += by_metric.values()
-        why = min(reasons, default="no arm was trained")
+        why = _why_absent(result["leaders"])
         return Answer(f"Not known whether synthetic images help: no arm could be compared ({why}).", "not known")
     claims = claims_of(result, metric)
-    adding = [claim for claim in claims if claim.arm != _REPLACING] or claims
-    best = min(adding, key=_strength)
+    best = _best(claims)
+    text = f"{_OPENING[best.values['verdict']]}: {_change(best, claims, metric)}"
+    parts = [text, *_further(best, claims), *_opened_again(result)]
+    return Answer("; ".join(parts) + ".", best.values["verdict"], best.trial_id)
+
+
+def _of_segmenters(result: Mapping[str, Any]) -> str:
+    """Returns the sentence about segmenters; empty if none were judged."""
+    judged = [leader["segmentation"] for leader in result["leaders"] if leader.get("segmentation")]
+    if not judged:
+        return ""
+    claims = claims_of(result, _MASK_MEASURE)
+    if not claims:
+        what = "synthetic pairs of image and mask help segmentation"
+        return f"Not known whether {what}: no arm could be compared ({_why_absent(judged)})."
+    best = _best(claims)
+    change = _change(best, claims, _MASK_MEASURE, " with a lesion,")
+    return "; ".join([f"{_OPENING_OF_MASKS[best.values['verdict']]}: {change}", *_further(best, claims)]) + "."
+
+
+def _why_absent(judged: list[Mapping[str, Any]]) -> str:
+    reasons = [reason for one in judged for by_metric in one["absent"].values() for reason in by_metric.values()]
+    return min(reasons, default="no arm was trained")
+
+
+def _best(claims: list[Claim]) -> Claim:
+    """Returns the claim with the strongest evidence among the arms that add synthetic images."""
+    return min([claim for claim in claims if claim.arm != _REPLACING] or claims, key=_strength)
+
+
+def _change(best: Claim, claims: list[Claim], metric: str, which: str = "") -> str:
+    """Describes the change that an arm made, with its interval, and where it was measured."""
     values = best.values
-    state: State = values["verdict"]
     trials = best.trial_id.split(POOLED)
     named = f"trial {trials[0]}" if len(trials) == 1 else f"trials {' and '.join(trials)} together"
     where = ", ".join(part for part in (named, best.family, best.arm) if part)
-    among = ", the best of " + _count(len(claims), "arm") if state == "no evidence" and len(claims) > 1 else ""
-    text = (
-        f"{_OPENING[state]}: adding them changed {metric} by {_points(values['difference'])} points "
+    undecided = values["verdict"] == "no evidence" and len(claims) > 1
+    among = ", the best of " + _count(len(claims), "arm") if undecided else ""
+    return (
+        f"adding them changed {metric} by {_points(values['difference'])} points "
         f"(95 % interval {_points(values['low'])} to {_points(values['high'])}) on "
-        f"{_count(values['patients'], 'test patient')} with {_count(values['trainings'], 'training')} per arm "
+        f"{_count(values['patients'], 'test patient')}{which} with {_count(values['trainings'], 'training')} per arm "
         f"({where}{among}; {_p(values['p'])}, corrected for {_count(len(claims), 'arm')})"
     )
-    further = [*_against_rival(best), *_others(claims, best), *_needed(best, len(claims)), *_opened_again(result)]
-    parts = [text, *further]
-    return Answer("; ".join(parts) + ".", state, best.trial_id)
+
+
+def _further(best: Claim, claims: list[Claim]) -> Iterator[str]:
+    yield from _against_rival(best)
+    yield from _others(claims, best)
+    yield from _needed(best, len(claims))
 
 
 def so_far(trials: pd.DataFrame, info: SweepInfo) -> Answer:

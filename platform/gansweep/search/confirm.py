@@ -1,8 +1,8 @@
 """`confirm`: retrains the leaders with new seeds and evaluates them on the test patients, once.
 
 A search selects its winner by the noise of its scores as well as by merit. `confirm` therefore retrains each leader
-several times and trains detectors with and without its samples. Only then does it read the test patients, and the store
-records that it did.
+several times and trains detectors with and without its samples, and segmenters if it draws masks. Only then does it
+read the test patients, and the store records that it did.
 
 An interrupted confirmation continues under the same opening of the test patients, as long as no result was written.
 Finished trainings and arms are kept under `confirm/`.
@@ -12,20 +12,17 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gansweep.errors import CohortError, ConfigError, GansweepError, StoreError
 from gansweep.options import ConfirmOptions, ConfirmSettings
-from gansweep.scoring.arms import BASE, without_synthetic
-from gansweep.scoring.judged_arms import judge_arms
-from gansweep.scoring.statistics.curves import arm_curves
-from gansweep.scoring.statistics.elementary import LEAST_TRAININGS
+from gansweep.scoring.statistics.elementary import LEAST_PATIENTS, LEAST_TRAININGS
 from gansweep.search.answer import confirmed, note_answer
 from gansweep.search.cluster import check_capacity, ray_cluster
 from gansweep.search.confirmation_file import POOLED, RESULT
+from gansweep.search.confirmation_result import result_of
 from gansweep.search.prechecks import config_checker
 from gansweep.search.retraining import (
     REPORTS,
@@ -48,12 +45,10 @@ if TYPE_CHECKING:
     from gansweep.config import TrialConfig
     from gansweep.contracts import Trainables
     from gansweep.search.cluster import Footprint
+    from gansweep.search.confirmed_arms import TrainedArms
     from gansweep.search.worker_group import WorkerGroup
 
 __all__ = ["RESULT", "check_test_patients", "confirm"]
-
-LEAST_PATIENTS = 2
-"""Minimum number of test patients with the disease, and without: fewer have no variance between patients."""
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +109,7 @@ def confirm(
             else:
                 log.info("going on with the opening of %s UTC", f"{opening.opened:%Y-%m-%d %H:%M}")
             arms = _run_arms(store, trainables, scans, trained, settings, footprint)
-        result = _judged(scans, leaders, arms, settings, opening)
+        result = result_of(scans, leaders, arms, settings, opening)
         result["answer"] = confirmed(result).text
         store.write_bytes(RESULT, json.dumps(result, indent=2).encode())
         earlier = (item for item in store.info.test_openings if item.opened != opening.opened)
@@ -281,8 +276,8 @@ def _run_arms(
     trained: dict[str, list[str]],
     settings: ConfirmSettings,
     footprint: Footprint,
-) -> dict[str, list[dict[str, Any]]]:
-    """Computes each leader's arms as Ray tasks: one dict of `[s, n, classes]` probabilities per training."""
+) -> dict[str, list[TrainedArms]]:
+    """Computes each leader's arms as Ray tasks, one per training."""
     import ray
 
     from gansweep.search.confirmed_arms import kept_arms
@@ -296,42 +291,12 @@ def _run_arms(
             reference = task.remote(store, trainables, cohort.path, together, settings, number)
             pending[name].append(reference)
     try:
-        arms = {name: ray.get(references) for name, references in pending.items()}
+        arms: dict[str, list[TrainedArms]] = {name: ray.get(references) for name, references in pending.items()}
     except ray.exceptions.RayTaskError as error:
         # Ray's own error prints the whole traceback, but the cause has a one-line message.
         raise error.cause if isinstance(error.cause, GansweepError) else error from None
     first = arms[next(iter(trained))]
     for name in arms.keys() - trained.keys():
-        # Detector seeds depend on the number of the training alone, so arms without a generator are the leader's.
-        arms[name] = [without_synthetic(alone) | pooled for alone, pooled in zip(first, arms[name], strict=False)]
+        # Seeds depend on the number of the training alone, so arms without a generator are the leader's.
+        arms[name] = [pooled.beside(alone) for alone, pooled in zip(first, arms[name], strict=False)]
     return arms
-
-
-def _judged(
-    cohort: Cohort,
-    leaders: dict[str, TrialConfig],
-    arms: dict[str, list[dict[str, Any]]],
-    settings: ConfirmSettings,
-    opening: TestOpening,
-) -> dict[str, Any]:
-    test = cohort.load_test()
-    positive = cohort.info.classes.index(cohort.info.positive_class)
-    judged = judge_arms(arms, test, positive, seed=settings.seed)
-    return {
-        "opened": opening.opened.isoformat(),
-        "reason": opening.reason,
-        "split": "test",
-        "images": len(test),
-        "patients": len(set(test.patients)),
-        "settings": settings.model_dump(mode="json"),
-        "base": BASE,
-        "leaders": [
-            {
-                "trial_id": trial_id,
-                "config": leaders[trial_id].as_dict() if trial_id in leaders else {},
-                **asdict(found),
-                "curves": arm_curves(arms[trial_id], test, positive),
-            }
-            for trial_id, found in judged.items()
-        ],
-    }

@@ -53,15 +53,28 @@ class _Config(_Part):
     family: str = ""
 
 
-class _Leader(_Part):
-    trial_id: str
-    config: _Config = _Config()
-    arms: dict[str, dict[str, tuple[float, float, float]]]
+class _Arms(_Part):
+    """Arms of detectors or of segmenters."""
+
+    arms: dict[str, dict[str, tuple[FiniteFloat, FiniteFloat, FiniteFloat]]]
     comparisons: dict[str, dict[str, _Comparison]]
+    rivals: dict[str, dict[str, _Comparison]] = Field(default_factory=dict)
     best_rival: dict[str, str] = Field(default_factory=dict)
     over_rival: dict[str, dict[str, _Comparison]] = Field(default_factory=dict)
-    curves: dict[str, _Curve] = Field(default_factory=dict)
     absent: dict[str, dict[str, str]]
+
+
+class _Segmentation(_Arms):
+    images: int = Field(ge=1)
+    patients: int = Field(ge=1)
+
+
+class _Leader(_Arms):
+    trial_id: str
+    config: _Config = _Config()
+    curves: dict[str, _Curve] = Field(default_factory=dict)
+    segmentation: _Segmentation | None = None
+    no_segmentation: str = ""
 
 
 class _Result(_Part):
@@ -96,11 +109,45 @@ def confirmation(store: Store) -> dict[str, Any] | None:
     return found
 
 
-def _changes(leader: _Leader) -> Iterator[tuple[str, _Comparison]]:
+def _changes(found: _Arms) -> Iterator[tuple[str, _Comparison]]:
     """Yields each metric's name with a comparison."""
-    for by_arm in (leader.comparisons, leader.over_rival):
+    for by_arm in (found.comparisons, found.rivals, found.over_rival):
         for by_metric in by_arm.values():
             yield from by_metric.items()
+
+
+def _impossible_number(found: _Arms) -> str:
+    """Returns which value or difference contradicts its interval or its range; empty if none does."""
+    for arm, by_metric in found.arms.items():
+        for name, (value, low, high) in by_metric.items():
+            if not low - _ROUNDING <= value <= high + _ROUNDING:
+                return f"the {name} of {arm!r} is {value:g}, its interval {low:g} to {high:g}"
+            if name in SHARES and not -_ROUNDING <= value <= 1 + _ROUNDING:
+                return f"the {name} of {arm!r} is {value:g}, no share"
+    for name, change in _changes(found):
+        if not change.low - _ROUNDING <= change.difference <= change.high + _ROUNDING:
+            return f"the difference in {name} is {change.difference:g}, its interval {change.low:g} to {change.high:g}"
+        if name in SHARES and abs(change.difference) > 1 + _ROUNDING:
+            return f"the difference in {name} is {change.difference:g}, more than all patients"
+    return ""
+
+
+def _impossible_segmentation(leader: _Leader) -> str:
+    """Returns what in the results of segmenters contradicts itself; empty if nothing does."""
+    found = leader.segmentation
+    if found is None:
+        return ""
+    if leader.no_segmentation:
+        return "there are results of segmenters, and a reason why there are none"
+    if found.images < found.patients:
+        return f"{found.images} images with a lesion are of {found.patients} patients"
+    unknown = [arm for arm in (*found.comparisons, *found.rivals, *found.over_rival) if arm not in found.arms]
+    if unknown:
+        return f"segmenters of {unknown[0]!r} are compared and have no values"
+    for _, change in _changes(found):
+        if change.patients != found.patients:
+            return f"segmenters are compared on {change.patients} of {found.patients} patients with a lesion"
+    return _impossible_number(found)
 
 
 def _contradiction(result: _Result, store: Store) -> str:
@@ -110,13 +157,9 @@ def _contradiction(result: _Result, store: Store) -> str:
         for trial in leader.trial_id.split(POOLED):
             if not any(f"trial-{trial}." in name for name in rows):
                 return f"the store has no trial {trial!r}"
-        for name, change in _changes(leader):
-            if not change.low - _ROUNDING <= change.difference <= change.high + _ROUNDING:
-                return (
-                    f"the difference in {name} is {change.difference:g}, its interval {change.low:g} to {change.high:g}"
-                )
-            if name in SHARES and abs(change.difference) > 1 + _ROUNDING:
-                return f"the difference in {name} is {change.difference:g}, more than all patients"
+        impossible = _impossible_number(leader) or _impossible_segmentation(leader)
+        if impossible:
+            return impossible
         for arm, curve in leader.curves.items():
             classes = len(store.info.cohort.classes)
             if [len(row) for row in curve.confusion] != [classes] * classes:

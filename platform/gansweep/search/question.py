@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,7 +22,8 @@ from gansweep.errors import ConfigError, StoreError
 from gansweep.files import cache_folder
 from gansweep.options import AnswerOptions, ConfirmOptions, RepeatOptions, SweepOptions
 from gansweep.scoring.arms import RIVALS, arm_names
-from gansweep.scoring.power import Power, Rivals, measure_rivals, power_of
+from gansweep.scoring.networks.segmentation import segmenter_recipe
+from gansweep.scoring.power import Power, Rivals, measure_rivals, power_of, segmenter_seconds
 from gansweep.scoring.reference import ReferenceMaker
 from gansweep.search.answer import answer
 from gansweep.search.cluster import ray_cluster
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gansweep.experiment import Experiment
+    from gansweep.scoring.reference import Reference
 
 __all__ = ["Found", "answer_question", "power_text", "sweep_name"]
 
@@ -56,6 +58,7 @@ class Found:
     Args:
         power: statistical power of the test patients.
         rivals: scores of the rivals on validation patients.
+        segmenter_seconds: estimated training time of one segmenter; 0 without masks.
         store: store of the search; None if there was no search.
         skipped: steps that were skipped, with the reason.
         answer: the answer in one sentence.
@@ -64,6 +67,7 @@ class Found:
 
     power: Power
     rivals: Rivals
+    segmenter_seconds: float = 0.0
     store: Store | None = None
     skipped: list[str] = field(default_factory=list)
     answer: str = ""
@@ -163,7 +167,20 @@ def _known_before(scans: Cohort, experiment: Experiment, confirming: ConfirmOpti
     patients = scans.manifest.groupby("split")["patient"].nunique()
     claims = len(confirming.ratios) + 1  # one more for the arm of synthetic images only
     accuracy = rivals.scores["real"]["accuracy"]
-    return Found(power_of(accuracy, int(patients["val"]), int(patients["test"]), claims), rivals)
+    power = power_of(accuracy, int(patients["val"]), int(patients["test"]), claims)
+    return Found(power, rivals, _segmenter_seconds(experiment, real, device))
+
+
+def _segmenter_seconds(experiment: Experiment, real: Reference, device: torch.device) -> float:
+    """Returns the training time of one segmenter, or 0 if none can be trained."""
+    scoring = experiment.scoring
+    if real.train.masks is None or not scoring.segmenter_steps:
+        return 0.0
+    try:
+        recipe = segmenter_recipe(scoring, experiment.trainables, real.spec)
+        return segmenter_seconds(recipe, real.train, device)
+    except ConfigError:  # the network does not support this image size
+        return 0.0
 
 
 @dataclass(frozen=True)
@@ -193,8 +210,10 @@ class _Search:
         """Runs the search in `store`, or in a new store if it is None. Adds the steps that it skips to `found`."""
         options = self.options
         confirming = _confirming(options)
-        detectors_s = _detecting_seconds(found.rivals, confirming)
-        store = self._swept(store, (self.left - detectors_s) * (1 - _FOR_TRAININGS))
+        networks_s = _network_seconds(found, confirming)
+        store = self._swept(store, (self.left - networks_s) * (1 - _FOR_TRAININGS))
+        if "dice" not in store.latest_trials():  # no generator draws masks
+            networks_s = _network_seconds(replace(found, segmenter_seconds=0.0), confirming)
         training_s = _training_seconds(store)
         if training_s is None:
             found.skipped.append("repeat and confirm: no trial completed in the time")
@@ -203,7 +222,7 @@ class _Search:
         leaders = min(options.leaders, completed)
         trainings = leaders * options.repeats
         repeat_s = trainings * training_s
-        confirm_s = detectors_s + confirming.gan_seeds * training_s
+        confirm_s = networks_s + confirming.gan_seeds * training_s
         if self.left > repeat_s + confirm_s:
             repeat(store, self.experiment.trainables, _repeating(options, leaders))
         else:
@@ -259,12 +278,16 @@ def sweep_name(options: AnswerOptions, cohort: Path) -> str:
     return options.name or cohort.resolve().name
 
 
-def _detecting_seconds(rivals: Rivals, confirming: ConfirmOptions) -> float:
-    """Returns the training time of all detectors of a confirmation, one after another, in seconds."""
+def _network_seconds(found: Found, confirming: ConfirmOptions) -> float:
+    """Returns the training time of all detectors and segmenters of a confirmation, one after another, in seconds.
+
+    Segmenters have no more arms than detectors.
+    """
     own_ratio = 1  # the arm with the leader's own ratio
-    rival_arms = len([name for name in rivals.scores if name in RIVALS.values()])
+    rival_arms = len([name for name in found.rivals.scores if name in RIVALS.values()])
     arms = len(arm_names(confirming.ratios)) + own_ratio + rival_arms
-    return rivals.seconds * arms * confirming.detector_seeds * confirming.gan_seeds
+    seconds = found.rivals.seconds + found.segmenter_seconds
+    return seconds * arms * confirming.detector_seeds * confirming.gan_seeds
 
 
 def _training_seconds(store: Store) -> float | None:

@@ -38,7 +38,7 @@ __all__ = [
 FORMAT = 1
 """Version of the store's layout. It is increased when older versions of gansweep can no longer read a new store."""
 
-SHARES = ("accuracy", "sensitivity", "specificity", "auroc")
+SHARES = ("accuracy", "sensitivity", "specificity", "auroc", "dice")
 """Columns of scores that are shares, so from 0 to 1."""
 
 Status = Literal["running", "completed", "stopped", "diverged", "failed", "interrupted"]
