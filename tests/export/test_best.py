@@ -23,8 +23,8 @@ from gansweep.export.config_file import compared, config_yaml, digest_of, read_c
 from gansweep.export.evidence import Evidence, search_evidence
 from gansweep.export.loading import load_generator
 from gansweep.options import Attribution
-from gansweep.search.answer import confirmed
 from gansweep.search.confirmation_file import RESULT
+from gansweep.search.confirmed_answer import confirmed
 from gansweep.store.schema import TrialRow
 from gansweep.store.store import Store
 from gansweep.training.record import read_record

@@ -16,8 +16,9 @@ from gansweep.report.dashboard import prepare_dashboard
 from gansweep.report.html import conclusions, report_html
 from gansweep.report.status import as_document, sweep_status
 from gansweep.scoring.statistics.proportions import cases_needed, detectable, difference_interval
-from gansweep.search.answer import answer, confirmed, of_training, so_far
+from gansweep.search.answer import answer, of_training, so_far
 from gansweep.search.confirmation_file import RESULT
+from gansweep.search.confirmed_answer import confirmed
 from gansweep.store.schema import TrialRow
 from gansweep.store.store import Store
 from tests.report.example_sweep import make_info, run_trial

@@ -12,8 +12,8 @@ import pytest
 
 from gansweep.cli import main
 from gansweep.errors import StoreError
-from gansweep.search.answer import confirmed
 from gansweep.search.confirmation_file import RESULT, confirmation
+from gansweep.search.confirmed_answer import confirmed
 from gansweep.store.schema import TestOpening
 from gansweep.store.store import Store
 from tests.report.example_sweep import make_info, run_trial

@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 from gansweep.errors import CohortError, ConfigError, GansweepError, StoreError
 from gansweep.options import ConfirmOptions, ConfirmSettings
 from gansweep.scoring.statistics.elementary import LEAST_PATIENTS, LEAST_TRAININGS
-from gansweep.search.answer import confirmed, note_answer
+from gansweep.search.answer import note_answer
 from gansweep.search.cluster import check_capacity, ray_cluster
 from gansweep.search.confirmation_file import POOLED, RESULT
 from gansweep.search.confirmation_result import result_of
+from gansweep.search.confirmed_answer import confirmed
 from gansweep.search.prechecks import config_checker
 from gansweep.search.retraining import (
     REPORTS,
