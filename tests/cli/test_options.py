@@ -3,11 +3,16 @@
 import re
 
 import pytest
+import typer
 
 import gansweep
 from gansweep.cli import main
+from gansweep.cli.app import app
+from gansweep.cli.model_options import with_model_options
 from gansweep.cli.options import parse_numbers, parse_settings
+from gansweep.cohort.ingest.settings import IngestSettings
 from gansweep.errors import ConfigError
+from gansweep.options import AblateOptions, ConfirmOptions, RepeatOptions, ReplayOptions, SweepOptions
 
 
 def test_settings_are_yaml_values_under_dotted_keys():
@@ -85,3 +90,43 @@ def test_the_help_lists_own_options_before_those_that_commands_share(command, or
     assert main([command, "--help"]) == 0
     listed = re.findall(r"^  (--[\w-]+)", capsys.readouterr().out, flags=re.MULTILINE)
     assert [option for option in listed if option in order] == order
+
+
+@pytest.mark.parametrize(
+    ("model", "words", "field", "value"),
+    [
+        (SweepOptions, ["--constraint=a<=1", "--constraint=fid<=9,b>=1"], "constraints", ("a<=1", "fid<=9", "b>=1")),
+        (SweepOptions, ["--warm-start=/a,/b", "--warm-start=/c"], "warm_start", ("/a", "/b", "/c")),
+        (SweepOptions, ["--try=lr_d=1,width=8", "--try=lr_d=2"], "tries", ({"lr_d": 1, "width": 8}, {"lr_d": 2})),
+        (RepeatOptions, ["--trial=0001", "--trial=0002,0003"], "trial", ("0001", "0002", "0003")),
+        (ReplayOptions, ["--samplers=random", "--samplers=tpe"], "samplers", ("random", "tpe")),
+        (ReplayOptions, ["--schedulers=none", "--schedulers=asha"], "schedulers", ("none", "asha")),
+        (AblateOptions, ["--choices=loss", "--choices=attention"], "choices", ("loss", "attention")),
+        (ConfirmOptions, ["--ratios=0.5", "--ratios=1,2"], "ratios", (0.5, 1.0, 2.0)),
+        (ConfirmOptions, ["--rivals=mixup", "--rivals=paste"], "rivals", ("mixup", "paste")),
+        (IngestSettings, ["--classes=a", "--classes=b,c"], "classes", ("a", "b", "c")),
+    ],
+)  # fmt: skip
+def test_lists_that_are_given_several_times_are_joined(model, words, field, value):
+    got = []
+
+    def command(options):
+        got.append(options)
+
+    command.__annotations__ = {"options": model}
+    alone = typer.Typer()
+    alone.command()(with_model_options(command))
+    required = [] if model is not SweepOptions else ["--cohort=c", "--storage=s", "--name=n", "--trials=1"]
+    alone([*required, *words], standalone_mode=False)
+    assert getattr(got[0], field) == value
+
+
+def test_every_list_of_a_command_is_joined():
+    """A scalar that is given twice has its last value, as in other command lines. A list would lose values."""
+    lists = {
+        f"{command.name} {option.opts[0]}"
+        for command in typer.main.get_command(app).commands.values()
+        for option in command.params
+        if option.param_type_name == "option" and "," in (option.metavar or "") and not option.multiple
+    }
+    assert lists == {"ingest --window"}  # level and width are one window

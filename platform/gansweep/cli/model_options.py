@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from gansweep.cli.options import parse_group, parse_names, parse_numbers, parse_settings
+from gansweep.cli.options import joined, parse_group, parse_names, parse_numbers, parse_settings
 from gansweep.command_line import fields_by_origin, option_of
 from gansweep.config import validated
 
@@ -127,15 +127,13 @@ def _metavar(field: FieldInfo) -> str | None:
 
 
 def _kind(annotation: Any) -> Any:
-    """Returns the type that typer parses: text for tuples, a list of KEY=VALUE for dicts."""
+    """Returns the type that typer parses: a list of text for tuples, which join repeats, and of KEY=VALUE for dicts."""
     optional = get_origin(annotation) in (Union, types.UnionType) and type(None) in get_args(annotation)
     inner = annotation
     if optional:
         inner = next(part for part in get_args(annotation) if part is not type(None))
-    if get_origin(inner) is dict or _is_dicts(inner):
+    if get_origin(inner) in (dict, tuple):
         return list[str] | None
-    if get_origin(inner) is tuple:
-        inner = str
     assert inner in (int, float, bool, str, Path) or get_origin(inner) is Literal, f"no option can be made of {inner}"
     return inner | None if optional else inner
 
@@ -156,7 +154,7 @@ def _shown(default: Any) -> Any:
         return None
     if not isinstance(default, tuple):
         return default
-    return ",".join(f"{part:g}" if isinstance(part, float) else str(part) for part in default)
+    return [",".join(f"{part:g}" if isinstance(part, float) else str(part) for part in default)]
 
 
 def _parsed(value: Any, name: str, field: FieldInfo) -> Any:
@@ -174,5 +172,5 @@ def _parsed(value: Any, name: str, field: FieldInfo) -> Any:
     if value is None:
         return None if field.is_required() else field.get_default(call_default_factory=True)
     if float in get_args(kind):
-        return parse_numbers(value, option_of(name, field), _metavar(field) or "NUMBER,NUMBER,...")
-    return parse_names(value)
+        return parse_numbers(joined(value), option_of(name, field), _metavar(field) or "NUMBER,NUMBER,...")
+    return parse_names(joined(value))

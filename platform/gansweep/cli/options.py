@@ -22,6 +22,7 @@ __all__ = [
     "StoreArgument",
     "SweptSpaceOption",
     "WorkersOption",
+    "joined",
     "parse_group",
     "parse_names",
     "parse_numbers",
@@ -95,6 +96,11 @@ def parse_group(text: str, option: str) -> dict[str, Any]:
         ConfigError: an item is not KEY=VALUE, or a key is given twice.
     """
     return parse_settings(_NEXT_KEY.split(text), option)
+
+
+def joined(texts: Iterable[str]) -> str:
+    """Joins the values of an option that was given several times: each is a list with commas."""
+    return ",".join(texts)
 
 
 def parse_numbers(text: str, option: str, form: str) -> tuple[float, ...]:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from gansweep.cli.console import above, clear, emit, note
-from gansweep.cli.options import Json, StoreArgument, parse_names
+from gansweep.cli.options import Json, StoreArgument, joined, parse_names
 from gansweep.cli.stores import opened
 
 __all__ = ["dashboard", "leaderboard", "report", "status"]
@@ -40,7 +40,7 @@ def leaderboard(
     store: StoreArgument,
     top: Annotated[int | None, typer.Option(min=1, help="Show only the first so many configurations.")] = None,
     columns: Annotated[
-        str | None, typer.Option(metavar="A,B", help="Show these columns: headings, scores, configuration keys.")
+        list[str] | None, typer.Option(metavar="A,B", help="Show these columns: headings, scores, configuration keys.")
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -49,7 +49,7 @@ def leaderboard(
     from gansweep.report.leaderboard import leaderboard as ranked
     from gansweep.search.answer import answer
 
-    named = None if columns is None else parse_names(columns)
+    named = parse_names(joined(columns)) if columns else None
     with opened(store) as found:
         rows = ranked(found)
         table = as_table(rows, found.info, top, named)
