@@ -54,7 +54,7 @@ def test_arms_have_values_with_intervals_and_verdicts() -> None:
         "accuracy": "55.2 % (20.1 to 85.8)",
         "sensitivity": "-",
         "specificity": "-",
-        "auroc": "0.635 (0.234 to 0.908)",
+        "auroc": "63.5 % (23.4 to 90.8)",
         "difference": "",
         "verdict": "",
     }

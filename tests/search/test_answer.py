@@ -12,6 +12,7 @@ import pytest
 from scipy import stats
 
 from gansweep.cli import main
+from gansweep.config import Objective
 from gansweep.report.dashboard import prepare_dashboard
 from gansweep.report.html import conclusions, report_html
 from gansweep.report.status import as_document, sweep_status
@@ -273,6 +274,60 @@ def test_repeats_count_instead_of_the_searchs_own_training() -> None:
     assert "trial 0000, dcgan, 3 trainings, the best of 1 trial" in text
     # sd 2 points over a change of 3: (2.8 * 2 / 3)^2 = 3.5, so four trainings.
     assert text.endswith("and 1 more training with other seeds (`gansweep repeat`).")
+
+
+@pytest.mark.parametrize(
+    ("changes", "ending"),
+    [
+        # A change that cancels to 1e-17: no number of trainings shows it.
+        ((0.1, -0.09999999999999998), "and 1 more training with other seeds (`gansweep repeat`)."),
+        ((0.1, -0.0999), "and more than 1000 more trainings with other seeds (`gansweep repeat`)."),
+        # sd 12.7 points over a change of 3: (2.8 * 12.7 / 3)^2 = 141.1, less the 2 that there are.
+        ((0.12, -0.06), "and about 140 more trainings with other seeds (`gansweep repeat`)."),
+    ],
+)
+def test_trainings_that_no_sweep_has_are_not_counted(changes: tuple[float, ...], ending: str) -> None:
+    rows = [row("0000", 0.2)]
+    rows += [row(f"0000-{seed}", change, seed=seed, repeat_of="0000") for seed, change in enumerate(changes, 1)]
+    assert so_far(trials(*rows), make_info()).text.endswith(ending)
+
+
+def test_a_change_that_rounds_to_zero_has_no_minus_and_needs_no_number() -> None:
+    text = so_far(trials(row("0000", -1e-17)), make_info()).text
+    assert "changed accuracy by +0.0 points" in text
+    assert "a change of this size" not in text
+
+
+def test_repeats_are_no_trials_that_were_asked_for() -> None:
+    repeats = [TrialRow(f"0000-{seed}", 0, "completed", row("0", 0.0).config, repeat_of="0000") for seed in (1, 2)]
+    rows = trials(TrialRow("0000", 0, "completed", row("0", 0.0).config, scores={"fid": 2.0}), *repeats)
+    assert "1 of 1 trial ended with a generator" in so_far(rows, make_info(trials=1)).text
+    rows = trials(*(TrialRow(f"000{n}", 0, "completed", row("0", 0.0).config, scores={"fid": 2.0}) for n in range(6)))
+    assert "6 trials, 5 asked for, ended with a generator" in so_far(rows, make_info(trials=5)).text
+
+
+AUROC = Objective(name="auroc", direction="maximize")
+
+
+def test_the_sweeps_own_aim_is_the_measure_before_and_after_confirm() -> None:
+    arm = {"accuracy": comparison(0.2, 0.1, 0.3, 0.01, "helps"), "auroc": comparison(0.1, 0.05, 0.2, 0.02, "helps")}
+    found = result({})
+    found["leaders"][0]["comparisons"] = {"real + 1 synthetic": arm}
+    assert "changed accuracy by +20.0 points" in confirmed(found).text
+    assert "changed auroc by +10.0 points" in confirmed(found, [AUROC]).text
+    scores = {"accuracy": 0.8, "accuracy_difference": 0.2, "auroc": 0.7, "auroc_difference": 0.1}
+    before = trials(TrialRow("0000", 0, "completed", row("0", 0.0).config, scores=scores))
+    assert "changed auroc by +10.0 points" in so_far(before, make_info(objectives=(AUROC,))).text
+
+
+@pytest.mark.parametrize("measure", ["sensitivity", "specificity", "auroc"])
+def test_a_score_of_some_patients_has_no_interval_of_all(measure: str) -> None:
+    scores = {measure: 0.8, f"{measure}_difference": 0.1}
+    before = trials(TrialRow("0000", 0, "completed", row("0", 0.0).config, scores=scores))
+    aim = Objective(name=measure, direction="maximize")
+    text = so_far(before, make_info(objectives=(aim,))).text
+    assert f"changed {measure} by +10.0 points (trial 0000" in text
+    assert "test patients" not in text
 
 
 def test_a_sweep_without_a_detector_and_one_without_a_trial_say_so() -> None:

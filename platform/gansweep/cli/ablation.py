@@ -79,5 +79,5 @@ def _worth(measure: str, one: dict[str, float] | None) -> str:
     if one is None:
         return "-"
     factor = 100 if is_proportion(measure) else 1
-    value, low, high = (f"{factor * one[name]:+.1f}" for name in ("difference", "low", "high"))
+    value, low, high = (f"{factor * one[name]:+z.1f}" for name in ("difference", "low", "high"))
     return f"{value} ({low} to {high}), p {one['p']:.2f}"

@@ -71,9 +71,9 @@ def _table_of(judged: dict[str, Any], measures: tuple[str, ...], title: str) -> 
             arm.cells.append(name)
             for measure, column in scores.items():
                 column.cells.append(_percent(*measured[measure]) if measure in measured else "-")
-            difference.cells.append(_percent(claim["difference"], claim["low"], claim["high"], "+") if claim else "")
+            difference.cells.append(_percent(claim["difference"], claim["low"], claim["high"], "+z") if claim else "")
             rival = found.get("over_rival", {}).get(name, {}).get(first)
-            over_rival.cells.append(_percent(rival["difference"], rival["low"], rival["high"], "+") if rival else "")
+            over_rival.cells.append(_percent(rival["difference"], rival["low"], rival["high"], "+z") if rival else "")
             verdict.cells.append(claim["verdict"] if claim else "")
             reasons = found["absent"][name].items()
             absent.cells.append("; ".join(f"{measure}: {reason}" for measure, reason in reasons))

@@ -41,6 +41,7 @@ def sweep(
     trial ended with a generator.
     """
     from gansweep.report.status import sweep_status
+    from gansweep.scoring.metrics.formatting import of_asked
     from gansweep.search.sweep import sweep as run
 
     asked = asked_sweep(space, given, "sweep")
@@ -51,7 +52,7 @@ def sweep(
         store = run(asked.experiment, asked.options, space=asked.space)
     found = sweep_status(store)
     counts = ", ".join(f"{count} {status}" for status, count in found.counts.items())
-    ended = f"{found.ended} of {found.asked} trials ended: {counts}"
+    ended = f"{of_asked(found.ended, found.asked)} ended: {counts}"
     emit(
         {"store": store.label, "trials": found.counts},
         f"{ended}; next: gansweep leaderboard {shlex.quote(store.label)}",

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from gansweep.report.formatting import openings_text
+from gansweep.scoring.metrics.formatting import of_asked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -80,7 +81,7 @@ def _features(rows: Sequence[LeaderboardRow]) -> Iterator[str]:
 
 def _progress(status: SweepStatus) -> Iterator[str]:
     if not status.finished:
-        yield f"The sweep is not finished: {status.ended} of {status.asked} trials have ended."
+        yield f"The sweep is not finished: {of_asked(status.ended, status.asked)} have ended."
     broken = status.counts.get("diverged", 0) + status.counts.get("failed", 0)
     if status.ended and broken / status.ended > _MANY_FAILURES:
         yield f"{broken} of {status.ended} trials diverged or failed; the others may not represent the search space."

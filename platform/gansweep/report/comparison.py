@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gansweep.report.rows import Difference, LeaderboardRow, Verdict
-from gansweep.scoring.metrics.formatting import score_text
+from gansweep.scoring.metrics.formatting import counted, p_text, score_text
 from gansweep.scoring.statistics.elementary import holm
-from gansweep.scoring.statistics.proportions import difference_interval
+from gansweep.scoring.statistics.proportions import ABOUT_ALL_PATIENTS, difference_interval
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["compare_with_first", "folded", "verdict_sentences"]
 
 LEVEL = 0.05  # significance level of every test, so intervals are 95 %
-_PROPORTIONS = ("accuracy", "sensitivity", "specificity")
-"""Scores that are proportions, whose variation over patients is binomial. AUROC and Dice have no such formula."""
 
 
 def folded(rows: Sequence[LeaderboardRow]) -> list[LeaderboardRow]:
@@ -168,7 +166,7 @@ def _within_noise(
 ) -> dict[str, Any] | None:
     """Returns whether one training of each differs by no more than noise; None if that cannot be decided."""
     patients = info.cohort.patients.get("val", 0)
-    if name in _PROPORTIONS and patients:
+    if name in ABOUT_ALL_PATIENTS and patients:
         low, high = difference_interval(first[name], other[name], patients, confidence=1 - LEVEL)
         if low > 0 or high < 0:
             verdict = "cannot be told"
@@ -216,9 +214,9 @@ def _clause(item: Difference) -> str:
         high = score_text(item.objective, item.high, signed=True)
         text += f" (95 % interval {low} to {high})"
     if item.p is not None:
-        text += ", p < 0.001" if item.p < 0.001 else f", p = {item.p:.3f}"
+        text += f", {p_text(item.p)}"
     return f"{text}: {item.verdict} ({item.reason})"
 
 
 def _name_of(row: LeaderboardRow) -> str:
-    return f"{row.trial_id} ({row.trainings} training{'s' * (row.trainings > 1)})"
+    return f"{row.trial_id} ({counted(row.trainings, 'training')})"

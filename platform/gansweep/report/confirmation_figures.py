@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gansweep.report.drawing import COLOURS, INK, drawn, figure_of, name_axes
-from gansweep.scoring.metrics.formatting import score_text
+from gansweep.scoring.metrics.formatting import points, score_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -122,5 +122,5 @@ def _interval(name: str, value: float, low: float, high: float) -> str:
 
 
 def _difference(claim: Mapping[str, Any]) -> str:
-    bounds = " to ".join(f"{100 * claim[bound]:+.1f}" for bound in ("low", "high"))
-    return f"{100 * claim['difference']:+.1f} pp ({bounds})"
+    bounds = " to ".join(points(claim[bound]) for bound in ("low", "high"))
+    return f"{points(claim['difference'])} pp ({bounds})"

@@ -173,8 +173,8 @@ def _tracking(rows: Sequence[LeaderboardRow]) -> list[dict[str, Any]]:
         {
             "metric": item.metric.replace("_", " "),
             "gain": item.gain.removesuffix("_difference"),
-            "rho": "-" if item.rho is None else f"{item.rho:+.2f}",
-            "interval": f"{item.low:+.2f} to {item.high:+.2f}" if item.low is not None else item.reason,
+            "rho": "-" if item.rho is None else f"{item.rho:+z.2f}",
+            "interval": f"{item.low:+z.2f} to {item.high:+z.2f}" if item.low is not None else item.reason,
             "n": item.n,
         }
         for item in tracking(rows)

@@ -13,7 +13,7 @@ from gansweep.report.comparison import compare_with_first, folded, verdict_sente
 from gansweep.report.fitting import Column, FittingTable, chosen
 from gansweep.report.formatting import openings_text, value_text
 from gansweep.report.rows import LeaderboardRow
-from gansweep.scoring.metrics.formatting import score_text
+from gansweep.scoring.metrics.formatting import counted, score_text
 from gansweep.store.feasibility import COSTS, constraints_text
 from gansweep.store.ranking import ADDED_COLUMNS, rank_trials
 from gansweep.store.schema import TRIAL_COLUMNS, flat_config
@@ -117,10 +117,10 @@ def as_table(
     differences = [f"{name}_difference" for name in objectives if f"{name}_difference" in measured]
     shown = folded(rows)
     repeated = any(row.trainings > 1 for row in shown)
-    count = f"{len(rows)} trials"
+    count = counted(len(rows), "trial")
     if repeated:
         configurations = {row.configuration for row in rows}
-        count += f" of {len(configurations)} configurations"
+        count += f" of {counted(len(configurations), 'configuration')}"
     shown = shown[:top]
     table = _columns(shown, [*objectives, *differences], repeated=repeated)
     if columns is not None:
@@ -247,7 +247,7 @@ def _notes(rows: Sequence[LeaderboardRow], info: SweepInfo, *, repeated: bool) -
     features = sorted({row.fid_features for row in rows if row.fid_features})
     sentences.append(f"FID features: {', '.join(features) or 'unknown'}.")
     patients = info.cohort.patients.get("val")
-    evaluated = f"{patients} validation patients" if patients else "validation patients"
+    evaluated = counted(patients, "validation patient") if patients else "validation patients"
     opened = "unopened"
     if info.test_openings:
         opened = f"opened {len(info.test_openings)} x: {openings_text(info.test_openings)}"

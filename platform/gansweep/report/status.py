@@ -13,7 +13,7 @@ import pandas as pd
 from gansweep.report.driver import driver_has_ended
 from gansweep.report.fitting import Column, FittingTable
 from gansweep.report.formatting import duration_text, openings_text, time_text
-from gansweep.scoring.metrics.formatting import score_text
+from gansweep.scoring.metrics.formatting import of_asked, score_text
 from gansweep.search.answer import answer
 from gansweep.store.interims import interim_of, interim_text
 
@@ -182,7 +182,7 @@ def as_text(status: SweepStatus) -> RenderableType:
     from rich.text import Text
 
     counts = ", ".join(f"{count} {name}" for name, count in sorted(status.counts.items())) or "no trial yet"
-    lines = [status.answer, f"{status.name}: {status.ended} of {status.asked} trials ended ({counts})"]
+    lines = [status.answer, f"{status.name}: {of_asked(status.ended, status.asked)} ended ({counts})"]
     if status.dead:
         lines.append("the process that drove the sweep has ended: continue it with --resume")
     elif status.quiet:

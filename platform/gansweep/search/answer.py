@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from gansweep.errors import StoreError
 from gansweep.options import ConfirmOptions
-from gansweep.scoring.metrics.formatting import is_proportion
+from gansweep.scoring.metrics.formatting import counted, of_asked, points
 from gansweep.search.confirmation_file import RESULT, confirmation
-from gansweep.search.confirmed_answer import MEASURES, Answer, about, confirmed, counted, points
+from gansweep.search.confirmed_answer import NO_CHANGE, Answer, about, confirmed, measures
 from gansweep.store.feasibility import constraints_text
 from gansweep.store.ranking import rank_trials
 
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 __all__ = ["answer", "note_answer", "of_training", "so_far"]
 
+_MOST_TRAININGS = 1000
+"""Above this number of trainings, the answer only says that more are needed: no sweep has as many."""
+
 
 def answer(store: Store) -> Answer:
     """Returns the answer of a sweep: that of `confirm` if it was run, else what is known so far.
@@ -41,7 +44,7 @@ def answer(store: Store) -> Answer:
         found = confirmation(store)
     except StoreError:
         return Answer(f"Not known: {RESULT}, the result of `gansweep confirm`, cannot be read.", "not known")
-    return so_far(store.latest_trials(), store.info) if found is None else confirmed(found)
+    return so_far(store.latest_trials(), store.info) if found is None else confirmed(found, store.info.objectives)
 
 
 def so_far(trials: pd.DataFrame, info: SweepInfo) -> Answer:
@@ -61,12 +64,7 @@ def so_far(trials: pd.DataFrame, info: SweepInfo) -> Answer:
     name = str(first.iloc[0]["configuration"])
     family = str(first.iloc[0].get("config.family") or "")
     searched = trials[trials["repeat_of"].fillna("") == ""]
-    where = [
-        f"trial {name}",
-        family,
-        counted(trainings, "training"),
-        f"the best of {counted(len(searched), 'trial')}",
-    ]
+    where = [f"trial {name}", family, counted(trainings, "training"), f"the best of {counted(len(searched), 'trial')}"]
     text = _estimated(measure, arm, change, info.cohort.patients, ", ".join(part for part in where if part))
     patients = _patients_to_settle(measure, arm, change, info.cohort.patients)
     more = _trainings_to_settle(change, first[f"{measure}_difference"])
@@ -80,7 +78,7 @@ def of_training(scores: Mapping[str, float], patients: Mapping[str, int]) -> Ans
         scores: scores of the training.
         patients: numbers of patients by split.
     """
-    measure = next((name for name in MEASURES if f"{name}_difference" in scores), None)
+    measure = next((name for name in measures() if f"{name}_difference" in scores), None)
     if measure is None:
         return Answer("Not known whether synthetic images help: this training measured no detector.", "not known")
     arm = scores[measure]
@@ -105,12 +103,8 @@ def note_answer(store: Store) -> None:
 
 
 def _measure(trials: pd.DataFrame, info: SweepInfo) -> str | None:
-    """Returns the score that measures the benefit of synthetic images.
-
-    The last objective with a difference, or accuracy.
-    """
-    aims = [objective.name for objective in info.objectives if objective.direction == "maximize"]
-    for name in (*reversed(aims), *MEASURES):
+    """Returns the first measure whose difference the trials have."""
+    for name in measures(info.objectives):
         if f"{name}_difference" in trials and trials[f"{name}_difference"].notna().any():
             return name
     return None
@@ -131,9 +125,9 @@ def _first(trials: pd.DataFrame, info: SweepInfo, measure: str) -> pd.DataFrame 
 
 def _nothing_known(trials: pd.DataFrame, info: SweepInfo) -> str:
     ranked = rank_trials(trials, info.objectives, info.constraints)
-    is_usable = ranked["status"].isin(["completed", "stopped"])
+    is_usable = ranked["status"].isin(["completed", "stopped"]) & (ranked["repeat_of"].fillna("") == "")
     ended = int(is_usable.sum())
-    of = f"{ended} of {info.trials} trials ended with a generator"
+    of = f"{of_asked(ended, info.trials)} ended with a generator"
     if ended and (ranked.loc[is_usable, "infeasible"] != "").all():
         bounds = constraints_text(info.constraints)
         return f"Not known yet whether synthetic images help: {of}, and none of them keeps the constraints ({bounds})."
@@ -143,10 +137,10 @@ def _nothing_known(trials: pd.DataFrame, info: SweepInfo) -> str:
 
 def _estimated(measure: str, arm: float, change: float, patients: Mapping[str, int], where: str) -> str:
     """Returns the first part of the sentence: what the validation patients show."""
-    interval = ""
-    if is_proportion(measure) and patients.get("val"):
-        from gansweep.scoring.statistics.proportions import difference_interval
+    from gansweep.scoring.statistics.proportions import ABOUT_ALL_PATIENTS, difference_interval
 
+    interval = ""
+    if measure in ABOUT_ALL_PATIENTS and patients.get("val"):
         low, high = difference_interval(arm, arm - change, patients["val"])
         interval = f"95 % interval {points(low)} to {points(high)}; "
     looked_at = counted(patients["val"], "validation patient") if patients.get("val") else "validation patients"
@@ -158,10 +152,10 @@ def _estimated(measure: str, arm: float, change: float, patients: Mapping[str, i
 
 def _patients_to_settle(measure: str, arm: float, change: float, patients: Mapping[str, int]) -> Iterator[str]:
     """Describes what the test patients can show, and how many would be needed to show the change seen so far."""
-    if not is_proportion(measure) or not patients.get("val"):
-        return
-    from gansweep.scoring.statistics.proportions import cases_needed, detectable
+    from gansweep.scoring.statistics.proportions import ABOUT_ALL_PATIENTS, cases_needed, detectable
 
+    if measure not in ABOUT_ALL_PATIENTS or not patients.get("val"):
+        return
     claims = len(ConfirmOptions().ratios) + 1  # plus one for synthetic images only
     test = patients.get("test", 0)
     if test:
@@ -171,6 +165,8 @@ def _patients_to_settle(measure: str, arm: float, change: float, patients: Mappi
             f"the {counted(test, 'test patient')} of `gansweep confirm` "
             f"{can if least < 1 else 'are too few to show any change'}"
         )
+    if abs(change) < NO_CHANGE:
+        return
     needed = cases_needed(arm, arm - change, known_from=patients["val"], claims=claims)
     if needed is not None:
         more = f" ({about(needed - test)} more)" if needed > test else ""
@@ -182,7 +178,10 @@ def _trainings_to_settle(change: float, changes: pd.Series[float]) -> Iterator[s
     from gansweep.scoring.statistics.elementary import LEAST_TRAININGS
 
     needed = LEAST_TRAININGS
-    if len(changes) > 1 and change:
+    if len(changes) > 1 and abs(change) >= NO_CHANGE:
         needed = max(needed, math.ceil((2.8 * float(changes.std(ddof=1)) / change) ** 2))
-    if needed > len(changes):
-        yield f"and {counted(needed - len(changes), 'more training')} with other seeds (`gansweep repeat`)"
+    more = needed - len(changes)
+    if more > 0:
+        many = more >= 100  # fewer have no more than two digits
+        trainings = f"{about(more, _MOST_TRAININGS)} more trainings" if many else counted(more, "more training")
+        yield f"and {trainings} with other seeds (`gansweep repeat`)"

@@ -111,7 +111,7 @@ def confirm(
                 log.info("going on with the opening of %s UTC", f"{opening.opened:%Y-%m-%d %H:%M}")
             arms = _run_arms(store, trainables, scans, trained, settings, footprint)
         result = result_of(scans, leaders, arms, settings, opening)
-        result["answer"] = confirmed(result).text
+        result["answer"] = confirmed(result, store.info.objectives).text
         store.write_bytes(RESULT, json.dumps(result, indent=2).encode())
         earlier = (item for item in store.info.test_openings if item.opened != opening.opened)
         store.update_info(test_openings=(*earlier, opening.model_copy(update={"judged": True})))

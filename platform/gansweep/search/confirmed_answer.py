@@ -6,12 +6,15 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from gansweep.scoring.metrics.formatting import counted, p_text, points
 from gansweep.search.confirmation_file import POOLED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["MEASURES", "Answer", "Claim", "about", "claims_of", "confirmed", "counted", "points"]
+    from gansweep.config import Objective
+
+__all__ = ["NO_CHANGE", "Answer", "Claim", "about", "claims_of", "confirmed", "measures"]
 
 State = Literal["helps", "no evidence", "harms", "not known"]
 
@@ -27,8 +30,8 @@ _OPENING_OF_MASKS = {
     "harms": "Synthetic pairs of image and mask harm segmentation",
     "no evidence": "No evidence that synthetic pairs of image and mask help segmentation",
 }
-MEASURES = ("accuracy", "auroc", "sensitivity", "specificity")
-"""Metrics of detectors that can answer, the most telling first."""
+_MEASURES = ("accuracy", "auroc", "sensitivity", "specificity")
+"""Metrics of detectors that `confirm` compares, the first measured one by default."""
 _MASK_MEASURE = "dice"
 _LEVEL = 0.05  # significance level of `confirm`'s verdicts
 _MOST_NEEDED = 10_000
@@ -98,7 +101,7 @@ def claims_of(result: Mapping[str, Any], metric: str) -> list[Claim]:
     return claims
 
 
-def confirmed(result: Mapping[str, Any]) -> Answer:
+def confirmed(result: Mapping[str, Any], objectives: Sequence[Objective] = ()) -> Answer:
     """Returns the answer from the test patients: a sentence about detectors and, if any were judged, about segmenters.
 
     Each is about the arm with the strongest evidence among those that add synthetic images: an arm that helps if there
@@ -107,14 +110,16 @@ def confirmed(result: Mapping[str, Any]) -> Answer:
 
     Args:
         result: return value of `gansweep confirm`.
+        objectives: objectives of the sweep, which decide on the measure.
     """
-    found = _of_detectors(result)
+    found = _of_detectors(result, objectives)
     of_segmenters = _of_segmenters(result)
     return replace(found, text=f"{found.text} {of_segmenters}") if of_segmenters else found
 
 
-def _of_detectors(result: Mapping[str, Any]) -> Answer:
-    metric = next((name for name in MEASURES if claims_of(result, name)), None)
+def _of_detectors(result: Mapping[str, Any], objectives: Sequence[Objective]) -> Answer:
+    names = [name for name in measures(objectives) if name != _MASK_MEASURE]
+    metric = next((name for name in names if claims_of(result, name)), None)
     if metric is None:
         why = _why_absent(result["leaders"])
         return Answer(f"Not known whether synthetic images help: no arm could be compared ({why}).", "not known")
@@ -161,7 +166,7 @@ def _change(best: Claim, claims: list[Claim], metric: str, which: str = "") -> s
         f"adding them changed {metric} by {points(values['difference'])} points "
         f"(95 % interval {points(values['low'])} to {points(values['high'])}) on "
         f"{counted(values['patients'], 'test patient')}{which} with {counted(values['trainings'], 'training')} per arm "
-        f"({where}{among}; {_p(values['p'])}, corrected for {counted(len(claims), 'arm')})"
+        f"({where}{among}; {p_text(values['p'])}, corrected for {counted(len(claims), 'arm')})"
     )
 
 
@@ -209,7 +214,7 @@ def _others(claims: list[Claim], best: Claim) -> Iterator[str]:
     yield f"of {counted(len(claims), 'arm')} {', '.join(parts)}"
 
 
-_NO_CHANGE = 1e-9
+NO_CHANGE = 1e-9
 """A smaller difference of two proportions is a rounding error."""
 
 
@@ -219,7 +224,7 @@ def _needed(best: Claim, claims: int) -> Iterator[str]:
 
     undecided = best.values["verdict"] == "no evidence" and not _shown(best)
     # A result of an earlier version lacks `detectable`.
-    if not undecided or abs(best.difference) < _NO_CHANGE or "detectable" not in best.values:
+    if not undecided or abs(best.difference) < NO_CHANGE or "detectable" not in best.values:
         return
     # Standard errors fall with the square root of the number of patients.
     ratio = float(best.values["detectable"]) * strictest_factor(claims) / abs(best.difference)
@@ -231,24 +236,21 @@ def _opened_again(result: Mapping[str, Any]) -> Iterator[str]:
         yield "the test patients had been opened before"
 
 
-def points(value: float) -> str:
-    """Formats a difference of two proportions in percentage points."""
-    return f"{100 * value:+.1f}"
+def measures(objectives: Sequence[Objective] = ()) -> list[str]:
+    """Returns the scores that can measure the benefit of synthetic images, the sweep's own aim first.
+
+    The same order decides before and after `confirm`, so that both are about the same score. A maximised objective that
+    `confirm` does not compare is last.
+    """
+    aims = [objective.name for objective in reversed(objectives) if objective.direction == "maximize"]
+    compared = [name for name in aims if name in _MEASURES]
+    return list(dict.fromkeys([*compared, *_MEASURES, *aims]))
 
 
-def _p(p: float) -> str:
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
-
-
-def counted(n: int, noun: str) -> str:
-    """Formats a number of things."""
-    return f"{n} {noun}{'s' * (n != 1)}"
-
-
-def about(n: float) -> str:
-    """Rounds a number of patients up to two significant digits. More digits would suggest false precision."""
+def about(n: float, most: int = _MOST_NEEDED) -> str:
+    """Rounds a number up to two significant digits. More digits would suggest false precision."""
     whole = math.ceil(n)
-    if whole > _MOST_NEEDED:
-        return f"more than {_MOST_NEEDED}"
+    if whole > most:
+        return f"more than {most}"
     step = 10 ** max(0, len(str(whole)) - 2)
     return f"about {math.ceil(whole / step) * step}"

@@ -1,12 +1,13 @@
-"""Formats scores for readers: plain digits, and proportions in percent."""
+"""Formats scores and counts for readers: plain digits, and proportions in percent."""
 
 from __future__ import annotations
 
 import math
 
-__all__ = ["is_proportion", "plain", "score_text"]
+__all__ = ["counted", "is_proportion", "of_asked", "p_text", "plain", "points", "score_text"]
 
-_PERCENTAGES = ("accuracy", "sensitivity", "specificity", "fidelity")
+_PERCENTAGES = ("accuracy", "sensitivity", "specificity", "auroc", "fidelity")
+_LEVEL = 0.05  # significance level of every test
 _MOST_DECIMALS = 8
 _MOST_EXACT = 1e15
 
@@ -22,7 +23,7 @@ def plain(value: float, digits: int = 3, *, signed: bool = False) -> str:
         digits: number of significant digits.
         signed: whether to show the sign of positive numbers.
     """
-    sign = "+" if signed else ""
+    sign = "+z" if signed else ""  # z: a number that rounds to zero has no minus
     if abs(value) >= _MOST_EXACT:
         return f"{value:{sign}.{digits - 1}e}"
     magnitude = math.floor(math.log10(abs(value))) if value else 0
@@ -31,7 +32,7 @@ def plain(value: float, digits: int = 3, *, signed: bool = False) -> str:
 
 
 def is_proportion(name: str) -> bool:
-    """Returns whether a score is shown in percent: accuracy, sensitivity, specificity, fidelity and differences."""
+    """Returns whether a score is shown in percent: those of detectors, fidelity, and differences of these."""
     return any(part in name for part in _PERCENTAGES)
 
 
@@ -46,5 +47,28 @@ def score_text(name: str, value: float | None, *, signed: bool = False) -> str:
     if value is None or not math.isfinite(value):
         return "-"
     if is_proportion(name):
-        return f"{100 * value:{'+' if signed else ''}.1f} {'pp' if signed else '%'}"
+        return f"{points(value)} pp" if signed else f"{100 * value:.1f} %"
     return plain(value, signed=signed)
+
+
+def points(difference: float) -> str:
+    """Formats a difference of proportions in percentage points. A change that rounds to zero has no minus."""
+    return f"{100 * difference:+z.1f}"
+
+
+def p_text(p: float) -> str:
+    """Formats a p-value. One below the level is not rounded to it: the verdict beside it would seem wrong."""
+    if p < 0.001:
+        return "p < 0.001"
+    text = f"{p:.3f}"
+    return f"p < {_LEVEL}" if p < _LEVEL <= float(text) else f"p = {text}"
+
+
+def counted(n: int, noun: str) -> str:
+    """Returns a number of things: `1 trial`, `2 trials`."""
+    return f"{n} {noun}{'s' * (n != 1)}"
+
+
+def of_asked(n: int, asked: int) -> str:
+    """Returns how many of the trials that were asked for: `3 of 5 trials`. A resumed sweep may have more."""
+    return f"{n} of {counted(asked, 'trial')}" if n <= asked else f"{counted(n, 'trial')}, {asked} asked for,"

@@ -8,7 +8,14 @@ from scipy.special import ndtri
 
 from gansweep.scoring.statistics.elementary import wilson_bounds
 
-__all__ = ["cases_needed", "detectable", "difference_interval", "strictest_factor"]
+__all__ = ["ABOUT_ALL_PATIENTS", "cases_needed", "detectable", "difference_interval", "strictest_factor"]
+
+ABOUT_ALL_PATIENTS = ("accuracy",)
+"""Scores that are proportions of all patients of a split, whose number a sweep records.
+
+Sensitivity is about the diseased patients and specificity about the healthy ones, whose numbers it does not record: an
+interval by the number of all patients would be too narrow. AUROC and Dice are not binomial.
+"""
 
 _POWER = 0.8
 

@@ -14,6 +14,7 @@ from scipy import stats
 
 from gansweep.errors import ConfigError
 from gansweep.scoring.metrics.answers import Predictions
+from gansweep.scoring.metrics.formatting import p_text, points
 from gansweep.scoring.metrics.masks import MaskScores
 from gansweep.scoring.metrics.registry import METRICS
 from gansweep.scoring.statistics.elementary import LEAST_TRAININGS, holm, wilson_bounds
@@ -64,8 +65,8 @@ class Comparison:
 
     def __str__(self) -> str:
         return (
-            f"{self.verdict}: {self.metric} {100 * self.difference:+.1f} points"
-            f" (95 % interval {100 * self.low:+.1f} to {100 * self.high:+.1f}, p = {self.p:.3f});"
+            f"{self.verdict}: {self.metric} {points(self.difference)} points"
+            f" (95 % interval {points(self.low)} to {points(self.high)}, {p_text(self.p)});"
             f" with {self.patients} patients and {self.trainings} trainings per arm, a difference of"
             f" {100 * self.detectable:.1f} points would be found four times out of five"
         )
