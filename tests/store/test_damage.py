@@ -2,6 +2,7 @@
 
 import shutil
 import struct
+from dataclasses import replace
 
 import optuna
 import pandas as pd
@@ -198,7 +199,10 @@ def test_a_row_that_cannot_be_used_is_damage_too(rows, caplog, column, value, sa
         ("trials", "gpu_seconds", float("inf"), "gpu_seconds = inf"),
         ("trials", "accuracy", 3.0, "accuracy = 3.0"),
         ("trials", "best.accuracy", -1.0, "best.accuracy = -1.0"),
+        ("trials", "repeat_of", "0002", "it is a repeat of itself"),
         ("reports", "accuracy", float("inf"), "accuracy = inf"),
+        ("reports", "index", -3, "index = -3"),
+        ("reports", "iteration", -7, "iteration = -7"),
     ],
 )
 def test_a_number_that_cannot_be_is_damage(rows, caplog, table, column, value, says):
@@ -211,6 +215,52 @@ def test_a_number_that_cannot_be_is_damage(rows, caplog, table, column, value, s
     read = again.trials if table == "trials" else again.reports
     assert read()["trial_id"].unique().tolist() == ["0000", "0001", "0003", "0004"]
     assert f"{table}/trial-0002.0.parquet is damaged and left out ({says})" in warnings_of(caplog)[0]
+
+
+@pytest.mark.parametrize(
+    ("index", "iteration", "says"),
+    [
+        ([1, 1], [100, 200], "index 1 after 1"),
+        ([1, 0], [100, 200], "index 0 after 1"),
+        ([0, 1], [200, 100], "iteration 100 after 200"),
+    ],
+)
+def test_reports_that_do_not_follow_each_other_are_damage(rows, caplog, index, iteration, says):
+    path = rows.local / "reports" / "trial-0002.0.parquet"
+    content = pq.ParquetFile(path).read()
+    for name, values in (("index", index), ("iteration", iteration)):
+        content = content.set_column(content.schema.get_field_index(name), name, pa.array(values, pa.int64()))
+    pq.write_table(content, path)
+    assert len(Store.open(rows.uri).reports()) == 9
+    assert f"reports/trial-0002.0.parquet is damaged and left out ({says})" in warnings_of(caplog)[0]
+
+
+def test_a_trial_that_lost_its_reports_is_named(rows, trial, report):
+    for number, status in enumerate(("completed", "stopped", "completed", "interrupted", "failed")):
+        rows.write_trial(trial(number, status=status, reports=2))
+        if number != 2:
+            (rows.local / "reports" / f"trial-000{number}.0.parquet").unlink()
+    again = Store.open(rows.uri)
+    again.check_whole()  # nothing was read that tells of them
+    again.trials()
+    with pytest.raises(StoreError, match=r"reports/ has no file of 0000, 0001, which sent reports; put back a copy$"):
+        again.check_whole()
+    for number in (0, 1):  # the reports may be those of any attempt, and what was set aside is known to be lost
+        rows.write_report(report(number, 1, attempt=1))
+    path = rows.local / "reports" / "trial-0002.0.parquet"
+    path.rename(path.with_name("_trial-0002.0.parquet.damaged"))
+    again.check_whole()
+
+
+def test_a_repeat_of_no_trial_is_named(rows, trial):
+    rows.write_trial(replace(trial(0, repeat_of="0000"), trial_id="0000-1"))
+    again = Store.open(rows.uri)
+    again.trials()
+    again.check_whole()
+    rows.write_trial(replace(trial(0, repeat_of="9999"), trial_id="9999-1"))
+    again.trials()
+    with pytest.raises(StoreError, match="trial 9999-1 is a repeat of '9999', which has no row; put back a copy$"):
+        again.check_whole()
 
 
 def test_a_share_that_is_not_defined_is_no_damage(rows, trial):

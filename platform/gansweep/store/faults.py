@@ -6,6 +6,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, get_args
 
+import numpy as np
 import pyarrow.compute as pc
 
 from gansweep.config import TrialConfig, validated
@@ -15,6 +16,7 @@ from gansweep.store.schema import SHARES, Status
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    import pandas as pd
     import pyarrow as pa
 
     from gansweep.store.filesystem import FileEntry, Files
@@ -43,6 +45,8 @@ def trial_faults(rows: pa.Table) -> Mapping[int, str]:
     for name, least in _LEAST.items():
         faults = _beyond(rows, name, least, sys.float_info.max) | faults
     faults = _no_shares(rows) | faults
+    itself = pc.indices_nonzero(pc.fill_null(pc.equal(rows["repeat_of"], rows["trial_id"]), False)).to_pylist()
+    faults = dict.fromkeys(itself, "it is a repeat of itself") | faults
     statuses = rows["status"].to_pylist()
     configs = rows["config_json"].to_pylist()
     for index, (status, config) in enumerate(zip(statuses, configs, strict=True)):
@@ -61,7 +65,24 @@ def report_faults(rows: pa.Table) -> Mapping[int, str]:
     Args:
         rows: table with at least the columns of `REPORT_COLUMNS`, and `FILE`.
     """
-    return _no_shares(rows) | _missing(rows, ("trial_id", "attempt", "index", "iteration")) | _misplaced(rows)
+    faults = _missing(rows, ("trial_id", "attempt", "index", "iteration")) | _misplaced(rows)
+    for name in ("index", "iteration"):
+        faults = _beyond(rows, name, 0, sys.float_info.max) | faults
+    return _out_of_order(rows) | _no_shares(rows) | faults
+
+
+def _out_of_order(rows: pa.Table) -> dict[int, str]:
+    """Returns the reports that do not follow the one before them in their file, which has those of one attempt."""
+    import pyarrow as pa
+
+    files = rows[FILE].to_numpy()
+    same_file = files[1:] == files[:-1]
+    faults: dict[int, str] = {}
+    for name, least in (("index", 1), ("iteration", 0)):
+        step = np.diff(pc.cast(rows[name], pa.float64(), safe=False).to_numpy())
+        for place in (np.flatnonzero(same_file & (step < least)) + 1).tolist():
+            faults[place] = f"{name} {rows[name][place]} after {rows[name][place - 1]}"
+    return faults
 
 
 def _missing(rows: pa.Table, names: tuple[str, ...]) -> dict[int, str]:
@@ -122,26 +143,48 @@ def _config_fault(text: str | None) -> str:
     return ""
 
 
-def check_whole(files: Files, damaged: Sequence[str]) -> None:
-    """Checks that no file was left out and that each trial with reports or a checkpoint has its row.
+def check_whole(files: Files, damaged: Sequence[str], rows: pd.DataFrame | None = None) -> None:
+    """Checks that no file was left out, and that trials have the rows and reports that other files tell of.
 
     Args:
         files: files of the store.
         damaged: names of the row and report files that were left out.
+        rows: `trial_id`, `status`, `reports` and `repeat_of` of the trials that were read; None if none were.
 
     Raises:
-        StoreError: names the damaged files, or the trials without a row.
+        StoreError: names the damaged files, or the trials without a row or a report.
     """
     # Rows last: a trial that begins meanwhile has its row before its first report and its first checkpoint.
-    trained = _trials_of(files.list("reports", ".parquet")) | _trials_with_checkpoint(files)
+    report_files = files.list("reports")
+    trained = _trials_of(report_files) | _trials_with_checkpoint(files)
     without = sorted(trained - _trials_of(files.list("trials", ".parquet")))
+    fix = "put back a copy, or continue the sweep with --resume"
     if damaged:
         what = f"left out {len(damaged)} damaged file{'s' * (len(damaged) > 1)}: {_some_of(damaged)}"
     elif without:
         what = f"trials/ has no row of {_some_of(without)}, which {'were' if len(without) > 1 else 'was'} trained"
+    elif rows is not None and (contradiction := _contradiction(rows, report_files)):
+        what = contradiction
+        fix = "put back a copy"  # an ended trial is not trained again
     else:
         return
-    raise StoreError(what, where=files.label, fix="put back a copy, or continue the sweep with --resume")
+    raise StoreError(what, where=files.label, fix=fix)
+
+
+def _contradiction(rows: pd.DataFrame, report_files: Iterable[FileEntry]) -> str:
+    """Returns which rows tell of reports or trials that are not there; empty if none does."""
+    # A file that was set aside as damaged was told when that happened.
+    kept = _trials_of(report_files, set_aside=True)
+    reported = rows[rows["status"].isin(["completed", "stopped"]) & (rows["reports"] > 0)]
+    silent = sorted(set(reported["trial_id"]) - kept)
+    if silent:
+        return f"reports/ has no file of {_some_of(silent)}, which sent reports"
+    of = rows["repeat_of"].fillna("")
+    strays = rows[(of != "") & ~of.isin(rows["trial_id"])]
+    if strays.empty:
+        return ""
+    first = strays.iloc[0]
+    return f"trial {first['trial_id']} is a repeat of {first['repeat_of']!r}, which has no row"
 
 
 def highest_number(files: Files, folders: Iterable[str]) -> int:
@@ -156,12 +199,12 @@ def highest_number(files: Files, folders: Iterable[str]) -> int:
     return highest
 
 
-def _trials_of(entries: Iterable[FileEntry]) -> set[str]:
-    """Returns the trials of row or report files."""
+def _trials_of(entries: Iterable[FileEntry], *, set_aside: bool = False) -> set[str]:
+    """Returns the trials of row or report files, with those that were set aside as damaged if `set_aside`."""
     found = set()
     for entry in entries:
         prefix, marker, rest = entry.name.partition("trial-")
-        if marker and not prefix:
+        if marker and (prefix == "" or (set_aside and prefix == "_")):
             found.add(rest.partition(".")[0])
     return found
 

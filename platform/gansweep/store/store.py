@@ -56,6 +56,7 @@ class Store:
         cure = "put back a copy of it, or train the trial again with --resume"
         self._trials = Table(files, "trials", trial_columns, trial_faults, cure)
         self._reports = Table(files, "reports", REPORT_COLUMNS, report_faults)
+        self._rows_read: pd.DataFrame | None = None
         self._study = StudyDatabase(info, study, files.label) if info.study else StudyFile(files, info.name)
 
     @classmethod
@@ -219,7 +220,9 @@ class Store:
 
     def trials(self) -> pd.DataFrame:
         """Returns one row per attempt, ordered by trial and attempt. `gansweep.store.schema` describes the columns."""
-        return self._trials.frame(["trial_id", "attempt"])
+        rows = self._trials.frame(["trial_id", "attempt"])
+        self._rows_read = rows[["trial_id", "status", "reports", "repeat_of"]]
+        return rows
 
     def latest_trials(self) -> pd.DataFrame:
         """Returns the last attempt at each trial."""
@@ -280,16 +283,16 @@ class Store:
         return self._trials.set_aside_damaged() + self._reports.set_aside_damaged()
 
     def check_whole(self) -> None:
-        """Checks that no row or report file that was read so far had to be left out, and that no trial lacks its row.
+        """Checks that no row or report file that was read so far had to be left out, and that none is missing.
 
         A command that shows results calls it after it has shown the rest.
 
         Raises:
-            StoreError: names the damaged files, or the trials without a row.
+            StoreError: names the damaged files, or the trials without a row or a report.
         """
         from gansweep.store.faults import check_whole
 
-        check_whole(self._files, self._trials.damaged + self._reports.damaged)
+        check_whole(self._files, self._trials.damaged + self._reports.damaged, self._rows_read)
 
     def config(self, trial_id: str) -> TrialConfig:
         """Returns the configuration of a trial.
