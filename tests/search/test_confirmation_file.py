@@ -66,6 +66,45 @@ def test_numbers_that_cannot_be(store: Store, changes: dict[str, Any], what: str
     assert what in said(store, result({"real + 1 synthetic": arm}))
 
 
+HELPS = comparison(0.2, 0.1, 0.3, 0.01, "helps")
+HARMS = comparison(-0.2, -0.3, -0.1, 0.01, "harms")
+
+
+@pytest.mark.parametrize(
+    ("arm", "what"),
+    [
+        (HELPS | {"difference": -0.2, "low": -0.3, "high": -0.1}, "is 'helps' with a difference of -0.2"),
+        (HARMS | {"difference": 0.2, "low": 0.1, "high": 0.3}, "is 'harms' with a difference of 0.2"),
+        (HELPS | {"p": 0.5}, "is 'helps' with p = 0.5"),
+        (HELPS | {"p": 0.05}, "is 'helps' with p = 0.05"),
+        (HARMS | {"high": 0.1}, "is 'harms' with an interval from -0.3 to 0.1"),
+        (HELPS | {"trainings": 2}, "is 'helps' after 2 of at least 3 trainings per arm"),
+    ],
+)
+def test_verdicts_that_cannot_be(store: Store, arm: dict[str, Any], what: str) -> None:
+    assert f"the verdict on accuracy {what}" in said(store, result({"real + 1 synthetic": arm}))
+
+
+def test_a_verdict_that_the_best_rival_forbids(store: Store) -> None:
+    found = result({"real + 1 synthetic": HELPS})
+    leader = found["leaders"][0]
+    leader["best_rival"] = {"accuracy": "real + mixup"}
+    equal = comparison(0.0, -0.1, 0.1, 1.0, "no evidence")
+    leader["over_rival"] = {"real + 1 synthetic": {"accuracy": equal}}
+    assert "accuracy of 'real + 1 synthetic' is 'helps', over the best rival 'no evidence'" in said(store, found)
+
+
+def test_verdicts_that_correction_and_rivals_take_back_are_read(store: Store) -> None:
+    corrected = comparison(0.2, 0.01, 0.39, 0.12, "no evidence")
+    found = result({"real + 1 synthetic": HELPS | {"verdict": "no evidence"}, "real + 0.5 synthetic": corrected})
+    leader = found["leaders"][0]
+    leader["over_rival"] = {"real + 1 synthetic": {"accuracy": comparison(0.0, -0.1, 0.1, 1.0, "no evidence")}}
+    leader["comparisons"]["synthetic only"] = {"accuracy": HARMS}
+    leader["arms"]["synthetic only"] = {}
+    store.write_bytes(RESULT, json.dumps(found).encode())
+    assert confirmation(store) == found
+
+
 @pytest.mark.parametrize(
     ("changes", "what"),
     [

@@ -9,6 +9,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat
 
 from gansweep.config import validated
 from gansweep.errors import ConfigError, StoreError
+from gansweep.scoring.statistics.elementary import LEAST_TRAININGS
 from gansweep.store.schema import SHARES
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ RESULT = "confirm.json"
 POOLED = "+"
 """Joins the trials whose images were pooled, where `confirm.json` names a leader."""
 
+_LEVEL = 0.05  # significance level of the verdicts
 _ROUNDING = 1e-9
 """Tolerance of sums of floating-point numbers."""
 
@@ -116,8 +118,8 @@ def _changes(found: _Arms) -> Iterator[tuple[str, _Comparison]]:
             yield from by_metric.items()
 
 
-def _impossible_number(found: _Arms) -> str:
-    """Returns which value or difference contradicts its interval or its range; empty if none does."""
+def _contradicted_number(found: _Arms) -> str:
+    """Returns which value, difference or verdict contradicts the numbers beside it; empty if none does."""
     for arm, by_metric in found.arms.items():
         for name, (value, low, high) in by_metric.items():
             if not low - _ROUNDING <= value <= high + _ROUNDING:
@@ -129,7 +131,9 @@ def _impossible_number(found: _Arms) -> str:
             return f"the difference in {name} is {change.difference:g}, its interval {change.low:g} to {change.high:g}"
         if name in SHARES and abs(change.difference) > 1 + _ROUNDING:
             return f"the difference in {name} is {change.difference:g}, more than all patients"
-    return ""
+        if unfounded := _unfounded(name, change):
+            return unfounded
+    return _unbeaten(found)
 
 
 def _impossible_segmentation(leader: _Leader) -> str:
@@ -147,7 +151,38 @@ def _impossible_segmentation(leader: _Leader) -> str:
     for _, change in _changes(found):
         if change.patients != found.patients:
             return f"segmenters are compared on {change.patients} of {found.patients} patients with a lesion"
-    return _impossible_number(found)
+    return _contradicted_number(found)
+
+
+def _unfounded(name: str, change: _Comparison) -> str:
+    """Returns why a comparison cannot have its verdict; empty if it can.
+
+    P-values are corrected for several arms and intervals are not. So an interval may leave out zero beside `no
+    evidence`, but cannot hold it beside another verdict.
+    """
+    if change.verdict == "no evidence":
+        return ""
+    said = f"the verdict on {name} is {change.verdict!r}"
+    if change.trainings < LEAST_TRAININGS:
+        return f"{said} after {change.trainings} of at least {LEAST_TRAININGS} trainings per arm"
+    if change.p >= _LEVEL:
+        return f"{said} with p = {change.p:g}"
+    if change.low < -_ROUNDING and change.high > _ROUNDING:
+        return f"{said} with an interval from {change.low:g} to {change.high:g}"
+    # More is better of every share.
+    if name in SHARES and (change.difference > 0) != (change.verdict == "helps"):
+        return f"{said} with a difference of {change.difference:g}"
+    return ""
+
+
+def _unbeaten(found: _Arms) -> str:
+    """Returns which arm helps without being better than the best rival, which the verdict asks for; empty if none."""
+    for arm, by_metric in found.comparisons.items():
+        for name, change in by_metric.items():
+            rival = found.over_rival.get(arm, {}).get(name)
+            if change.verdict == "helps" and rival is not None and rival.verdict != "helps":
+                return f"the verdict on {name} of {arm!r} is 'helps', over the best rival {rival.verdict!r}"
+    return ""
 
 
 def _contradiction(result: _Result, store: Store) -> str:
@@ -157,7 +192,7 @@ def _contradiction(result: _Result, store: Store) -> str:
         for trial in leader.trial_id.split(POOLED):
             if not any(f"trial-{trial}." in name for name in rows):
                 return f"the store has no trial {trial!r}"
-        impossible = _impossible_number(leader) or _impossible_segmentation(leader)
+        impossible = _contradicted_number(leader) or _impossible_segmentation(leader)
         if impossible:
             return impossible
         for arm, curve in leader.curves.items():
