@@ -7,6 +7,7 @@ import optuna
 import pytest
 from rich.console import Console
 
+from gansweep.errors import ConfigError
 from gansweep.report.leaderboard import as_document, as_table, leaderboard, searched_keys, short_names
 from gansweep.scoring.metrics.formatting import score_text
 from gansweep.store.store import Store
@@ -119,3 +120,14 @@ def test_a_trial_that_breaks_a_constraint_is_marked(tmp_path):
     text = " ".join(console.export_text().split())
     assert text.count(" infeasible fid = ") == len(beyond)
     assert "Infeasible: breaks a constraint (fid<=60)." in text
+
+
+def test_a_difference_may_be_called_by_the_name_of_its_score(finished):
+    sweep = finished
+    rows = leaderboard(sweep)
+    by_name = as_table(rows, sweep.info, columns=["trial", "accuracy_difference"])
+    by_heading = as_table(rows, sweep.info, columns=["trial", "accuracy - real only"])
+    assert by_name.columns == by_heading.columns
+    with pytest.raises(ConfigError, match="unknown column 'dice_difference'"):
+        as_table(rows, sweep.info, columns=["dice_difference"])
+    assert as_table(rows[:1], sweep.info).title.endswith(": 1 trial, best first")

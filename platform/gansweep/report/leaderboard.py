@@ -126,7 +126,11 @@ def as_table(
     if columns is not None:
         defaults = {column.header for column in table}
         further = [column for column in _further_columns(rows, shown) if column.header not in defaults]
-        table = chosen([*table, *further], columns)
+        available = [*table, *further]
+        headings = {column.header for column in available}
+        # A score may also be called by its own name.
+        named = [name if name in headings or _heading(name) not in headings else _heading(name) for name in columns]
+        table = chosen(available, named)
     return FittingTable(
         table,
         title=f"{info.name}: {count}, best first",
@@ -166,10 +170,13 @@ def _further_columns(rows: Sequence[LeaderboardRow], shown: Sequence[Leaderboard
     return columns
 
 
+def _heading(score: str) -> str:
+    return score.replace("_difference", " - real only")
+
+
 def _score_column(rows: Sequence[LeaderboardRow], name: str) -> Column:
     signed = name.endswith("_difference")
-    heading = name.replace("_difference", " - real only")
-    return Column(heading, [spread_text(row, name, signed=signed) for row in rows], right=True)
+    return Column(_heading(name), [spread_text(row, name, signed=signed) for row in rows], right=True)
 
 
 def spread_text(row: LeaderboardRow, name: str, *, signed: bool = False) -> str:
