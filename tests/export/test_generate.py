@@ -336,3 +336,16 @@ def test_card_and_bundle_name_the_classes_that_a_painter_makes(painter: Any) -> 
     wanted = metadata["network_data_format"]["inputs"]["image"]
     assert wanted["value_range"] == [1, 1]
     assert wanted["channel_def"] == {"0": "index of the wanted class: 1 fahr"}
+
+
+def test_a_mistake_of_a_huge_draw_is_told_before_it_begins(painter: Any, exported: Path, tmp_path: Path) -> None:
+    """A list of a thousand million labels would need eight gigabytes."""
+    huge = 10**15
+    with pytest.raises(ExportError, match="starts from real images and has none; pass --cohort"):
+        generate(painter[0], huge, tmp_path / "out", painter[1])
+    with pytest.raises(ExportError, match="starts from real images and has none; pass --cohort"):
+        generate(painter[0], huge, tmp_path / "out", painter[1], label="fahr")
+    images, labels = next(load_generator(exported, TRAINABLES).blocks(huge))
+    assert labels.tolist()[:4] == [0, 1, 0, 1]
+    assert len(images) == BLOCK
+    assert set(next(load_generator(exported, TRAINABLES).blocks(huge, labels=1))[1].tolist()) == {1}

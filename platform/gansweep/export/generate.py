@@ -61,14 +61,14 @@ def generate(
     record = read_record(folder)
     chosen = validated(GenerateOptions, options, where="generate")
     _check(record, n, chosen.format)  # before the weights and the cohort are loaded
-    labels = None if chosen.label is None else [_class_index(record, chosen.label)] * n
+    label = None if chosen.label is None else _class_index(record, chosen.label)
     generator = load_generator(folder, trainables, data=_real_images(record, chosen.cohort))
     rows: list[dict[str, str]] = []
     with new_folder(out, "images") as draft:
         (draft / "images").mkdir()
         if record.draws_masks:
             (draft / "masks").mkdir()
-        for images, wanted in generator.blocks(n, labels, chosen.seed):
+        for images, wanted in generator.blocks(n, label, chosen.seed):
             for image, index in zip(images, wanted.tolist(), strict=True):
                 draw = Draw(draft, record, record.classes[index], len(rows), n, chosen.seed)
                 rows.append(_write(image, draw, chosen.format))

@@ -60,38 +60,48 @@ class LoadedGenerator:
         """
         return torch.cat([images for images, _ in self.blocks(n, labels, seed)])
 
-    def blocks(self, n: int, labels: Sequence[int] | None = None, seed: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    def blocks(
+        self, n: int, labels: Sequence[int] | int | None = None, seed: int = 0
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yields the images of `sample` and their labels in blocks, because a long draw may not fit into memory.
 
         Args:
             n: see `sample`.
-            labels: see `sample`.
+            labels: see `sample`; one number: the class of all images.
             seed: see `sample`.
 
         Raises:
             ExportError: see `sample`.
         """
-        wanted = self._labels(n, labels)
+        self._check(n, labels)
         if self.record.needs and self.data is None:
             needs = " and ".join(self.record.needs)
             raise ExportError(f"this generator starts from real {needs} and has none", fix="pass --cohort")
         sampler = make_sampler(self.gan, None, self.data or _stand_in(self.record.spec).to(self.device), self.device)
         for number, start in enumerate(range(0, n, BLOCK)):
-            part = wanted[start : start + BLOCK]
+            part = self._labels(range(start, min(start + BLOCK, n)), labels)
             yield sampler(Condition(part), seed_from(seed, "block", number)), part
 
-    def _labels(self, n: int, labels: Sequence[int] | None) -> Tensor:
+    def _labels(self, places: range, labels: Sequence[int] | int | None) -> Tensor:
+        """Returns the labels of some images. A list of all would fill the memory before a very long draw begins."""
+        if labels is None:
+            # Classes alternate, so that any number of images is balanced.
+            return torch.tensor(self.classes)[torch.arange(places.start, places.stop) % len(self.classes)]
+        if isinstance(labels, int):
+            return torch.full((len(places),), labels)
+        return torch.as_tensor(labels[places.start : places.stop], dtype=torch.int64)
+
+    def _check(self, n: int, labels: Sequence[int] | int | None) -> None:
         if n < 1:
             raise ExportError(f"{n} images requested", fix="request at least one")
-        # By default classes alternate, so that any number of images is balanced.
-        made = torch.tensor(self.classes)
-        wanted = made[torch.arange(n) % len(made)] if labels is None else torch.as_tensor(labels, dtype=torch.int64)
-        if len(wanted) != n:
-            raise ExportError(f"{len(wanted)} labels for {n} images")
-        if not torch.isin(wanted, made).all():
+        if labels is None:
+            return
+        asked = [labels] if isinstance(labels, int) else labels
+        if not isinstance(labels, int) and len(asked) != n:
+            raise ExportError(f"{len(asked)} labels for {n} images")
+        if not set(torch.as_tensor(asked).tolist()) <= set(self.classes):
             names = ", ".join(f"{label} ({self.record.classes[label]})" for label in self.classes)
             raise ExportError(f"the generator does not make a requested class; it makes {names}")
-        return wanted
 
 
 def load_generator(
