@@ -8,7 +8,8 @@ import shutil
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
 
 import optuna
 import pytest
@@ -24,9 +25,6 @@ from gansweep.store.schema import TrialRow
 from gansweep.store.store import Store
 from tests.report.example_sweep import BEGAN, make_info, run_trial
 from tests.search.test_answer import NO_EVIDENCE, SENTENCE, result
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 VERBS = [function.__name__ for _, function, _ in module._COMMANDS]
 WIDTHS = [80, 120]
@@ -269,3 +267,19 @@ def make_config() -> Any:
     from gansweep.config import TrialConfig
 
     return TrialConfig()
+
+
+@pytest.mark.parametrize("words", [["--version"], ["settings", "--family", "dcgan"]])
+def test_closed_streams_are_no_error(words):
+    command = [sys.executable, "-m", "gansweep", *words]
+    closed = ["/bin/sh", "-c", 'exec "$@" >&- 2>&-', "sh", *command]
+    assert subprocess.run(closed, check=False, timeout=120).returncode == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has it")
+def test_a_full_output_is_named():
+    command = [sys.executable, "-m", "gansweep", "settings", "--family", "dcgan"]
+    with Path("/dev/full").open("w") as full:
+        found = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=120)
+    assert found.returncode == 2
+    assert found.stderr == "error: stdout: cannot write the result: No space left on device\n"

@@ -30,7 +30,7 @@ from gansweep.cli import (
     system,
 )
 from gansweep.cli.command import Command, SubmitCommand
-from gansweep.cli.console import note
+from gansweep.cli.console import note, open_missing_streams
 from gansweep.cli.help import example_lines
 from gansweep.errors import GansweepError, one_line
 
@@ -124,6 +124,7 @@ def main(args: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, 1 for a bug, 2 for a mistake of the user, 130 after Ctrl-C.
     """
+    open_missing_streams()
     words = list(sys.argv[1:] if args is None else args)
     try:
         status = app(words or ["--help"], prog_name="gansweep", standalone_mode=False)

@@ -8,9 +8,10 @@ import os
 import sys
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from gansweep.errors import printable
+from gansweep.errors import GansweepError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +27,7 @@ __all__ = [
     "log_as_notes",
     "note",
     "noted_if_stopped",
+    "open_missing_streams",
     "results_only",
     "stacked",
     "to_json",
@@ -70,12 +72,29 @@ def emit(data: Any, shown: RenderableType, *, as_json: bool) -> None:
         as_json: whether to print JSON.
     """
     stream = _reserved or sys.stdout
-    if as_json:
-        stream.write(to_json(data) + "\n")
-    else:
-        # A line may contain a path or a command to copy, so it must not be wrapped.
-        _console(stream).print(_Printable(shown), soft_wrap=isinstance(shown, str))
-    stream.flush()
+    try:
+        if as_json:
+            stream.write(to_json(data) + "\n")
+        else:
+            # A line may contain a path or a command to copy, so it must not be wrapped.
+            _console(stream).print(_Printable(shown), soft_wrap=isinstance(shown, str))
+        stream.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        with Path(os.devnull).open("w") as nowhere:  # what is left in the buffer would raise the error once more
+            os.dup2(nowhere.fileno(), stream.fileno())
+        raise GansweepError(f"cannot write the result: {error.strerror}", where="stdout") from None
+
+
+def open_missing_streams() -> None:
+    """Opens stdout and stderr on nothing if the process was started without (`>&-`): Python then has None there."""
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            stream = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 (it stays open with the process)
+            if stream.fileno() != number:
+                os.dup2(stream.fileno(), number)
+            setattr(sys, name, stream)
 
 
 class _Printable:
