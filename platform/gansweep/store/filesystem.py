@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import unquote
 
 import pyarrow as pa
 from pyarrow import fs
@@ -43,10 +44,12 @@ a port, the match ends at the last @ of the whole URI.
 PATIENCE_S = 300.0
 """How long a sweep waits for a failing storage. It must be shorter than the silence after which a worker is ended."""
 
+_GCS_RETRY_S = 20
 _PAUSE_S = 2.0
 _TRANSIENT = frozenset({errno.ENOSPC, errno.EDQUOT, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EBUSY})
 _TRANSIENT_WORDS = re.compile(
     r"SLOW_DOWN|SERVICE_UNAVAILABLE|INTERNAL_FAILURE|REQUEST_TIMEOUT|THROTTLING|NETWORK_CONNECTION"
+    r"|Retry policy exhausted"
     r"|HTTP (response|status)( code)? (code: ?)?(5\d\d|429)|curlCode|timed? ?out",
     re.IGNORECASE,
 )
@@ -347,13 +350,34 @@ def without_credentials(uri: str) -> str:
 def _open(uri: str) -> tuple[fs.FileSystem, str]:
     if "://" not in uri:
         return fs.LocalFileSystem(), uri
+    if (path := _local_path(uri)) is not None:
+        return fs.LocalFileSystem(), path
     try:
-        filesystem, path = fs.FileSystem.from_uri(uri)
+        filesystem, path = fs.FileSystem.from_uri(_impatient(uri))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         if "nrecognized filesystem type" not in str(error):
             raise
         return _open_with_fsspec(uri)
     return filesystem, path
+
+
+def _local_path(uri: str) -> str | None:
+    """Returns the path of a `file:` URI of this machine, also with spaces, which Arrow refuses; None for others."""
+    scheme, _, rest = uri.partition("://")
+    host, slash, path = rest.partition("/")
+    if scheme != "file" or host not in ("", "localhost") or not slash or "?" in rest:
+        return None
+    return unquote(f"/{path}")
+
+
+def _impatient(uri: str) -> str:
+    """Limits the retries of Google Cloud Storage, whose client otherwise keeps silent for 15 minutes without a network.
+
+    A sweep waits longer: `Files.patience_s`.
+    """
+    if not uri.startswith(("gs://", "gcs://")) or "retry_limit_seconds" in uri:
+        return uri
+    return f"{uri}{'&' if '?' in uri else '?'}retry_limit_seconds={_GCS_RETRY_S}"
 
 
 def _open_with_fsspec(uri: str) -> tuple[fs.FileSystem, str]:
