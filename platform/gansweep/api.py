@@ -10,6 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from gansweep.files import place_of
+
 if TYPE_CHECKING:
     from gansweep.cohort.dataset import Cohort
     from gansweep.config import TrialConfig
@@ -86,7 +88,7 @@ def sweep(space: str | Path | Experiment, *, cohort: str | Path | Cohort | None 
     if isinstance(space, Experiment):
         chosen = validated(SweepOptions, given, where="sweep")
         return run(space.with_settings(chosen.changes()), chosen, space=space.name)
-    asked = sweep_request(str(_place(space)), given, where="sweep")
+    asked = sweep_request(str(place_of(space)), given, where="sweep")
     with asked.blamed():
         return run(asked.experiment, asked.options, space=asked.space)
 
@@ -323,7 +325,7 @@ def score(real: str | Path, fake: str | Path, **options: Any) -> dict[str, Metri
 def _opened(store: str | Store) -> Store:
     from gansweep.store.store import Store
 
-    return store if isinstance(store, Store) else Store.open(str(_place(store)))
+    return store if isinstance(store, Store) else Store.open(store)
 
 
 def _swept(store: Store, space: Space) -> Trainables:
@@ -341,7 +343,7 @@ def _named(space: Space) -> Trainables:
 
 
 def _name_of(space: str | Path | None) -> str | None:
-    return None if space is None else str(_place(space))
+    return None if space is None else str(place_of(space))
 
 
 def _folder_of(cohort: str | Path | Cohort) -> Path:
@@ -351,17 +353,4 @@ def _folder_of(cohort: str | Path | Cohort) -> Path:
 
 
 def _path(given: str | Path) -> Path:
-    return Path(_place(given))
-
-
-def _place(given: str | Path) -> str | Path:
-    """Returns what was given for a path, a URI or a name.
-
-    Raises:
-        ConfigError: it is neither a text nor a Path.
-    """
-    from gansweep.errors import ConfigError, one_line
-
-    if not isinstance(given, str | Path):
-        raise ConfigError(f"a path is needed, not {one_line(repr(given), 80)}")
-    return given
+    return Path(place_of(given))

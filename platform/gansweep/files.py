@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
-from gansweep.errors import CohortError, ConfigError
+from gansweep.errors import CohortError, ConfigError, one_line
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -107,6 +107,17 @@ def temporary_name(name: str) -> str:
     It has a leading dot and its own suffix, so that neither pyarrow's datasets nor a `*.parquet` pattern include it.
     """
     return f".{name}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+
+
+def place_of(given: str | os.PathLike[str]) -> str | os.PathLike[str]:
+    """Returns what was given for a path, a URI or a name.
+
+    Raises:
+        ConfigError: it is neither a text nor a path.
+    """
+    if not isinstance(given, str | os.PathLike):
+        raise ConfigError(f"a path is needed, not {one_line(repr(given), 80)}")
+    return given
 
 
 def expanded(path: str | os.PathLike[str], error: type[GansweepError] = ConfigError) -> Path:

@@ -259,7 +259,7 @@ def test_a_repeat_of_no_trial_is_named(rows, trial):
     again.check_whole()
     rows.write_trial(replace(trial(0, repeat_of="9999"), trial_id="9999-1"))
     again.trials()
-    with pytest.raises(StoreError, match="trial 9999-1 is a repeat of '9999', which has no row; put back a copy$"):
+    with pytest.raises(StoreError, match=r"trial 9999-1 is a repeat of '9999', which has no row; put back a copy$"):
         again.check_whole()
 
 

@@ -1,5 +1,6 @@
 import os
 import pickle
+import re
 from datetime import UTC, datetime, timedelta
 
 import duckdb
@@ -9,6 +10,7 @@ import pyarrow.dataset as ds
 import pytest
 from pydantic import BaseModel
 
+from gansweep.cohort.dataset import Cohort
 from gansweep.config import Objective, TrialConfig
 from gansweep.contracts import Trainables
 from gansweep.errors import ConfigError, StoreError
@@ -367,3 +369,23 @@ def test_a_notebook_shows_a_summary_of_the_sweep(store, trial):
     assert "<tr><th>cohort</th><td>abababababab: control, fahr</td></tr>" in page
     assert "<tr><th>objectives</th><td>fid (minimize), accuracy (maximize)</td></tr>" in page
     assert "<tr><th>trials</th><td>2 of 0: 1 completed, 1 failed</td></tr>" in page
+
+
+@pytest.mark.parametrize("given", [None, 3, ["a"]])
+@pytest.mark.parametrize("opens", [Store.open, Cohort.open])
+def test_what_is_no_path_is_told_in_one_line(opens, given):
+    with pytest.raises(ConfigError, match=rf"^a path is needed, not {re.escape(repr(given))}$"):
+        opens(given)
+
+
+def test_a_store_without_scores_can_be_sorted_by_its_objectives(store, trial):
+    assert store.trials().sort_values("fid").empty
+    store.write_trial(trial(0, status="diverged", scores={}, best={}))
+    assert store.trials().sort_values("accuracy")["fid"].isna().tolist() == [True]
+
+
+@pytest.mark.parametrize("host", ["", "localhost"])
+def test_a_file_uri_of_this_machine_is_a_path(store, host):
+    moved = store.local.rename(store.local.with_name("with a space"))
+    for path in (str(moved), str(moved).replace(" ", "%20")):
+        assert Store.open(f"file://{host}{path}").local == moved

@@ -15,6 +15,7 @@ from gansweep.cohort.verification import changed_file
 from gansweep.config import DataView, Frozen
 from gansweep.contracts import ImageSet, ImageSpec
 from gansweep.errors import CohortError
+from gansweep.files import place_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -105,10 +106,11 @@ class Cohort:
         Raises:
             CohortError: the folder is not a cohort, a file, its record or the split has changed since the ingest, or a
                 patient is in two splits.
+            ConfigError: `path` is neither a text nor a path.
         """
         import pandas as pd
 
-        path = Path(path)
+        path = Path(place_of(path))
         if not path.is_dir():
             raise CohortError("no such folder", where=str(path), fix="make a cohort with: gansweep ingest SRC OUT")
         try:

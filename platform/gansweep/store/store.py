@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gansweep.config import TrialConfig, validated
 from gansweep.errors import StoreError
+from gansweep.files import place_of
 from gansweep.store.checkpoints import Checkpoint
 from gansweep.store.continuation import check_continues
 from gansweep.store.record import (
@@ -136,10 +137,11 @@ class Store:
 
         Raises:
             StoreError: there is no store.
+            ConfigError: `uri` is neither a text nor a path.
         """
         from gansweep.store.filesystem import Files
 
-        files = Files(uri)
+        files = Files(place_of(uri))
         files.patience_s = patience_s
         if not files.exists(SWEEP_FILE):
             raise StoreError("not a sweep's store: it has no sweep.json", where=files.label, fix=hint(files))
@@ -222,6 +224,9 @@ class Store:
         """Returns one row per attempt, ordered by trial and attempt. `gansweep.store.schema` describes the columns."""
         rows = self._trials.frame(["trial_id", "attempt"])
         self._rows_read = rows[["trial_id", "status", "reports", "repeat_of"]]
+        for objective in self._info.objectives:
+            if objective.name not in rows:  # no trial has scores yet, and readers sort by them
+                rows[objective.name] = float("nan")
         return rows
 
     def latest_trials(self) -> pd.DataFrame:
