@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from gansweep.config import TrialConfig
+from gansweep.config import Frozen, TrialConfig, validated
 from gansweep.errors import ConfigError, StoreError, one_line
 from gansweep.store.schema import TrialRow
 
@@ -27,3 +27,27 @@ def test_neither_an_error_nor_a_reason_of_a_trial_moves_the_cursor() -> None:
 def test_true_is_no_number(key: str, value: bool) -> None:
     with pytest.raises(ConfigError, match=rf"{key.split('.')[-1]} = {str(value).lower()}: input should be a number"):
         TrialConfig().derive({key: value})
+
+
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        ({"inner": {"sampels": 3}}, "f: unknown key 'inner.sampels'; did you mean samples? known keys: samples, size"),
+        ({"maybe": {"sampels": 3}}, "f: unknown key 'maybe.sampels'; did you mean samples? known keys: samples, size"),
+        ({"iner": {}}, "f: unknown key 'iner'; did you mean inner? known keys: inner, maybe"),
+        ({"inner": 3}, "f: inner = 3: input should be keys with values"),
+        ({"maybe": 3}, "f: maybe = 3: input should be keys with values"),
+    ],
+)
+def test_a_wrong_key_is_told_with_the_keys_beside_it(values, line):
+    class Inner(Frozen):
+        samples: int = 1
+        size: int = 1
+
+    class Outer(Frozen):
+        inner: Inner = Inner()
+        maybe: Inner | None = None
+
+    with pytest.raises(ConfigError) as told:
+        validated(Outer, values, where="f")
+    assert str(told.value) == line

@@ -6,11 +6,11 @@ All models are frozen and validated, and refuse unknown keys. Only Ray Tune gets
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from gansweep.errors import ConfigError
+from gansweep.errors import ConfigError, close_to
 from gansweep.refusals import refuse_scheduler
 
 __all__ = [
@@ -273,8 +273,10 @@ def validated(model: type[Model], values: Mapping[str, Any], *, where: str) -> M
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
+            known = _keys_beside(model, first["loc"])
+            hint = close_to(str(first["loc"][-1]), known)
             raise ConfigError(
-                f"unknown key {key!r}", where=where, fix=f"known keys: {', '.join(_keys_beside(model, first['loc']))}"
+                f"unknown key {key!r}", where=where, fix=f"{hint}known keys: {', '.join(known)}"
             ) from None
         if first["type"] == "missing" and isinstance(first["input"], Mapping):
             # The input is then everything that was given, which would hide what is missing.
@@ -287,16 +289,27 @@ def first_fault(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "model_type":
+        message = "input should be keys with values"  # pydantic's words have the name of a class
     return f"{key} = {first['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """Returns the model in an annotation, also if the field may be None; None if there is none."""
+    for kind in (annotation, *get_args(annotation)):
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return kind
+    return None
 
 
 def _keys_beside(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
     """Returns the valid keys at the location of an unknown one."""
     for part in loc[:-1]:
         field = model.model_fields.get(str(part))
-        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+        inner = None if field is None else _model_in(field.annotation)
+        if inner is None:
             break
-        model = field.annotation
+        model = inner
     return sorted(field.alias or name for name, field in model.model_fields.items())
 
 

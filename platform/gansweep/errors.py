@@ -26,6 +26,7 @@ __all__ = [
     "ExportError",
     "GansweepError",
     "StoreError",
+    "close_to",
     "one_line",
     "printable",
     "unknown_name",
@@ -99,6 +100,12 @@ def printable(text: str) -> str:
     return "".join(letter for letter in text if letter.isprintable() or letter == "\n")
 
 
+def close_to(name: str, known: Iterable[str]) -> str:
+    """Returns `did you mean NAME? ` with the known name that is closest to a wrong one; empty if none is close."""
+    close = get_close_matches(name, list(known), n=1)
+    return f"did you mean {close[0]}? " if close else ""
+
+
 def unknown_name(
     kind: str, name: str, known: Iterable[str], *, where: str = "", error: type[GansweepError] = ConfigError
 ) -> GansweepError:
@@ -112,6 +119,6 @@ def unknown_name(
         error: class of the error.
     """
     names = sorted(known)
-    close = get_close_matches(name, names, n=1)
-    hint = f"did you mean {close[0]}? " if close else ""
-    return error(f"unknown {kind} {name!r}", where=where, fix=f"{hint}known: {', '.join(names) or 'none'}")
+    return error(
+        f"unknown {kind} {name!r}", where=where, fix=f"{close_to(name, names)}known: {', '.join(names) or 'none'}"
+    )

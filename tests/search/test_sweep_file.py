@@ -198,7 +198,7 @@ def test_the_library_takes_the_file(file: Path, ran: list[Any]) -> None:
         ("space: other.yaml", "space: 'other.yaml' is no space; "),
         ("space: smok", "space: unknown search space 'smok'; did you mean smoke?"),
         ("space: nowhere.py:mine", "space: nowhere.py: no such file; "),
-        ("space: smoke\nset: {lrd: 1}", "set: unknown key 'lrd'; known keys: "),
+        ("space: smoke\nset: {lrd: 1}", "set: unknown key 'lrd'; did you mean lr_d? known keys: "),
         ("space: smoke\nset: {lr_d: 5}", "set: lr_d = 5: input should be less than or equal to 1"),
         ("space: smoke\nname: ../up", "name: '../up' cannot name a sweep; "),
     ],
@@ -340,3 +340,9 @@ def test_a_damaged_record_is_one_line(store: Store) -> None:
 )
 def test_a_file_is_told_from_a_space(reference: str, is_file: bool) -> None:
     assert is_sweep_file(reference) is is_file
+
+
+def test_a_wrong_key_of_set_is_told_of_that_option() -> None:
+    given = {"cohort": "c", "storage": "s", "name": "n", "trials": 1, "set": {"lrd": 1}}
+    with pytest.raises(ConfigError, match=r"^--set: unknown key 'lrd'; did you mean lr_d\? known keys: architecture"):
+        sweep_request("smoke", given, where="sweep")

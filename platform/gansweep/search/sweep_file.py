@@ -152,7 +152,12 @@ def sweep_request(reference: str, given: Mapping[str, Any], *, where: str) -> Sw
     if not is_sweep_file(reference):
         options = validated(SweepOptions, given, where=where)
         check_name(options.name)
-        return SweepRequest(reference, load_space(reference).with_settings(options.changes()), options)
+        space = load_space(reference)
+        try:
+            return SweepRequest(reference, space.with_settings(options.changes()), options)
+        except ConfigError as error:
+            option = "--set" if error.where == "trial configuration" else error.where
+            raise ConfigError(error.what, where=option, fix=error.fix) from None
     file = read_sweep_file(reference)
     values = file.merged(given)
     _check_complete(values, file.label)
