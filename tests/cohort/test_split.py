@@ -90,8 +90,12 @@ def test_near_pairs_are_those_of_the_whole_matrix(count: int, monkeypatch: pytes
     assert near_pairs(codes, owners.tolist()).tolist() == [[i, j] for i, j in close if owners[i] != owners[j]]
 
 
-def test_of_very_many_equal_pictures_some_pairs_connect_all() -> None:
-    codes = np.tile(np.eye(1, 60, dtype=np.float32), (5000, 1))
+def test_of_very_many_equal_pictures_some_pairs_connect_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many that they are looked for among candidates first, of which there are too many."""
+    monkeypatch.setattr(duplicates, "SMALL", 1000)
+    monkeypatch.setattr(duplicates, "MOST_CANDIDATES", 100_000)
+    count = duplicates.BLOCK + 200
+    codes = np.tile(np.eye(1, 60, dtype=np.float32), (count, 1))
     pairs = near_pairs(codes)
-    assert len(pairs) < 2 * 32 * 5000
-    assert set(join(range(5000), pairs.tolist())) == {0}
+    assert len(pairs) < 2 * 32 * count
+    assert set(join(range(count), pairs.tolist())) == {0}
