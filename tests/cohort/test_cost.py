@@ -7,6 +7,7 @@ import pstats
 import subprocess
 import sys
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gansweep.cohort.sources.find import find_sources
@@ -39,7 +40,7 @@ def test_a_file_is_found_with_few_calls(tmp_path: Path) -> None:
     found = []
     for files in (100, 300):
         write_table(tmp_path / str(files), files)
-        found.append(calls_in(lambda files=files: find_sources(tmp_path / str(files))))
+        found.append(calls_in(partial(find_sources, tmp_path / str(files))))
     few, many = found
     assert (many.total() - few.total()) / 200 < 600, "390 with Python 3.11"
     assert many["label_form"] == 2, "once for each label"

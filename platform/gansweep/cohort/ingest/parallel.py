@@ -3,7 +3,7 @@
 Decoders, NumPy and hashing release Python's lock, so threads suffice for a few files. But most of a small picture's
 time is Python's own, and threads take turns at it. Processes share it, if there are enough files to be worth starting
 them. They come from loky, because those of the standard library run a user's script once more, unless it is guarded by
-`if __name__ == "__main__"`.
+`if __name__ == "__main__"`. On one core, nothing is started.
 """
 
 from __future__ import annotations
