@@ -15,7 +15,7 @@ demo: $(VENV)/.installed  ## the whole story on phantom scans, into ./demo
 test: $(VENV)/.installed-dev  ## every test but the slow and the long ones, on all cores
 	$(BIN)/python -m pytest -n auto --dist loadscope --no-loadscope-reorder -m "not slow and not acceptance" $(ARGS)
 
-slow: $(VENV)/.installed-dev  ## whole sweeps and other runs of half a minute and more
+slow: $(VENV)/.installed-dev  ## whole sweeps, browsers and other costly runs
 	$(BIN)/python -m pytest -m "slow and not acceptance" $(ARGS)
 
 check: $(VENV)/.installed-dev  ## style, types, which way imports go, and licences

@@ -57,6 +57,11 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_unconfigure() -> None:
+    """Lets the interpreter clear at its end what was frozen; some libraries complain of leaks otherwise."""
+    gc.unfreeze()
+
+
 _RAY = ExitStack()
 """What has been started for the tests marked `ray(shared=True)`. Their own `ray_cluster` joins it."""
 

@@ -51,6 +51,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return read
 
 
+@pytest.mark.slow
 def test_every_section_is_measured_or_says_why_not(found: dict[str, Any]) -> None:
     assert found["note"] == CPU_NOTE
     sections = {section["name"]: section for section in found["sections"]}
@@ -61,6 +62,7 @@ def test_every_section_is_measured_or_says_why_not(found: dict[str, Any]) -> Non
     assert all(section["rows"] for name, section in sections.items() if section["status"] == "measured")
 
 
+@pytest.mark.slow
 def test_every_family_is_compared_in_both_types(found: dict[str, Any]) -> None:
     rows = found["sections"][0]["rows"]
     assert [row["what"] for row in rows] == [f"{name}, {kind}" for name in GANS for kind in ("float64", "float32")]
@@ -71,6 +73,7 @@ def test_every_family_is_compared_in_both_types(found: dict[str, Any]) -> None:
     assert all(row["note"].endswith("against the CPU itself") for row in compared)
 
 
+@pytest.mark.slow
 def test_the_table_has_a_row_for_each_figure(found: dict[str, Any]) -> None:
     table = [line for line in markdown(found).splitlines() if line.startswith("| ")]
     figures = sum(len(section["rows"]) for section in found["sections"])

@@ -270,6 +270,7 @@ def test_shown_modules_of_gansweep_have_what_is_imported():
                     assert {alias.name for alias in node.names} <= set(dir(module)), (name, node.module)
 
 
+@pytest.mark.slow
 def test_the_site_builds_without_a_broken_link(tmp_path):
     """`make docs`: every page, the commands' help, the library's docstrings; and nothing from a network."""
     pytest.importorskip("mkdocs")

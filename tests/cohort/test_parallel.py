@@ -111,6 +111,7 @@ def test_a_process_that_is_killed_is_told_in_one_line(monkeypatch: pytest.Monkey
     assert list(map_in_order(abs, range(8), "w", None)) == list(range(8)), "the next ingest has new processes"
 
 
+@pytest.mark.slow
 def test_a_script_without_a_guard_is_not_run_again(phantom: Path, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(

@@ -92,6 +92,7 @@ def test_both_workflows_parse(exported: Path) -> None:
             exec(statement.removeprefix("$"), {})
 
 
+@pytest.mark.slow
 def test_inference_runs_and_gives_what_generate_gives(exported: Path, tmp_path: Path) -> None:
     from gansweep.export.generate import generate
 
@@ -150,6 +151,7 @@ def test_without_the_onnx_packages_there_is_a_program_and_no_onnx(
     assert [path.name for path in tmp_path.iterdir()] == ["generator.pt2"]
 
 
+@pytest.mark.slow
 def test_the_bundle_draws_without_gansweep(exported: Path, tmp_path: Path) -> None:
     """In a process in which neither gansweep nor its trainables can be imported."""
     bundle = exported / "bundle"

@@ -176,6 +176,7 @@ def test_few_spacings_are_a_table_and_many_a_figure(cohort: Cohort, tmp_path: Pa
 
 
 @pytest.mark.parametrize(("width", "dark"), [(390, True), (1280, False)])
+@pytest.mark.slow
 def test_the_page_fits_the_screen_in_light_and_dark(tmp_path: Path, width: int, dark: bool) -> None:
     for number in range(8):
         write_picture(tmp_path / "s" / CLASSES[number % 2] / f"{number}.png", number)

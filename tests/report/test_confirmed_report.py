@@ -151,6 +151,7 @@ def test_a_browser_draws_every_chart_with_tools_and_without_errors(store: Store,
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
+@pytest.mark.slow
 def test_data_of_a_chart_and_its_toggles(store: Store, tmp_path: Path) -> None:
     """Runs the page's own functions in the browser and reads what they leave in the document."""
     probe = """
@@ -185,6 +186,7 @@ addEventListener("load", async () => {
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
 @pytest.mark.parametrize(("scheme", "paper"), [("1", (255, 255, 255)), ("0", (0x14, 0x18, 0x1D))])
+@pytest.mark.slow
 def test_the_page_follows_the_systems_colours(
     store: Store, tmp_path: Path, scheme: str, paper: tuple[int, ...]
 ) -> None:

@@ -24,6 +24,7 @@ def test_the_charts_are_drawn_on_a_telephone_in_the_dark(page):
         check_drawn(shown, 390)
 
 
+@pytest.mark.slow
 def test_the_slider_goes_through_the_reports_with_the_keyboard(page):
     with opened(page) as shown:
         check_drawn(shown, 1280)

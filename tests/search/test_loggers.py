@@ -93,6 +93,7 @@ def test_mlflow_has_parameters_metrics_sheets_and_how_it_ended(store, tmp_path, 
     assert runs["0004"].data.tags["gansweep.status"] == "stopped"
 
 
+@pytest.mark.slow
 def test_wandb_offline_keeps_a_run_for_each_trial(store, tmp_path, monkeypatch):
     pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")

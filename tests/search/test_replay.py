@@ -116,6 +116,7 @@ def test_trials_at_once_cost_the_same_and_complete_in_turns(bowl_store: Store) -
     assert run.spent[-1] == 360.0
 
 
+@pytest.mark.slow
 def test_a_model_finds_the_bowl_for_less(bowl_store: Store) -> None:
     options = ReplayOptions(samplers=("random", "tpe"), schedulers=("none", "asha"), budget=0.5)
     (found,) = replay_stores([bowl_store], options)

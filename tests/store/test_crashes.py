@@ -8,6 +8,7 @@ import sys
 import time
 
 import pandas as pd
+import pytest
 
 from gansweep.store.store import Store
 
@@ -37,6 +38,7 @@ def _start(store, first, count, column):
     return subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, env=environment)
 
 
+@pytest.mark.slow
 def test_a_writer_killed_at_any_instant_leaves_every_row_once(store):
     moments, done = random.Random(0), -1
     for _ in range(5):

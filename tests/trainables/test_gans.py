@@ -64,7 +64,17 @@ def test_contract(config):
     check_gan(config, SPEC, DATA, TRAINABLES)
 
 
-@pytest.mark.parametrize("config", FEW, ids=describe)
+def _resumed_fast(config: TrialConfig) -> bool:
+    """Whether it keeps state of its own from step to step, or is the first of its family."""
+    has_state = config.penalty.kind == "lecam" or config.penalty.adaptive != "none" or config.augmentation.kind == "ada"
+    return has_state or config == next(other for other in FEW if other.family == config.family)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [pytest.param(config, marks=[] if _resumed_fast(config) else pytest.mark.slow) for config in FEW],
+    ids=describe,
+)
 def test_resumes_bit_for_bit(config):
     check_resume(config, SPEC, DATA, TRAINABLES)
 

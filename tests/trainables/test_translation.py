@@ -68,7 +68,15 @@ def test_contract(config):
     check_gan(config, SPEC, DATA, TRAINABLES)
 
 
-@pytest.mark.parametrize("config", DOMAINS, ids=describe)
+FAMILIES = dict.fromkeys(config.family for config in DOMAINS)
+FIRST = [next(config for config in DOMAINS if config.family == family) for family in FAMILIES]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [pytest.param(config, marks=[] if config in FIRST else pytest.mark.slow) for config in DOMAINS],
+    ids=describe,
+)
 def test_resumes_bit_for_bit(config):
     check_resume(config, SPEC, DATA, TRAINABLES)
 

@@ -109,7 +109,7 @@ def trained(data: ImageSet, device: torch.device, images_on: str, family: str = 
     return reporter
 
 
-@pytest.mark.parametrize("family", ["dcgan", "joint", "srgan"])
+@pytest.mark.parametrize("family", ["dcgan", "joint", pytest.param("srgan", marks=pytest.mark.slow)])
 def test_a_training_ends_alike_wherever_the_images_are(cohort: Cohort, family: str) -> None:
     expected = trained(cohort.load("train"), CPU, "auto", family)
     assert [report.images_on for report in expected.reports] == ["host", "host"]
