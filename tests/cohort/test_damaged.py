@@ -126,3 +126,27 @@ def test_a_class_in_the_file_meta_of_an_unknown_kind(tmp_path: Path, kind: bytes
     (tmp_path / "a.dcm").write_bytes(data)
     with pytest.raises(CohortError, match=r"a.dcm: not a readable DICOM file \(Unknown Value Representation"):
         read_header(tmp_path / "a.dcm")
+
+
+@pytest.mark.parametrize(
+    ("path", "paired", "reason"),
+    [
+        ("0.png", "volume.nii", "its pair is a NIfTI volume, and pairs are single slices"),
+        ("0.png", "frames.dcm", "its pair has 3 slices, and pairs are single slices"),
+        ("volume.nii", "0.png", "has 4 slices and one pair, and pairs are single slices"),
+    ],
+)
+def test_pairs_are_single_slices(tmp_path: Path, path: str, paired: str, reason: str) -> None:
+    write_volume(tmp_path / "volume.nii", 0)
+    write_slice(tmp_path / "frames.dcm", 0, 0)
+    frames = pydicom.dcmread(tmp_path / "frames.dcm")
+    frames.NumberOfFrames = 3
+    frames.PixelData *= 3
+    frames.save_as(tmp_path / "frames.dcm")
+    rows = [{"path": path, "label": CLASSES[0], "paired": paired}]
+    for number in range(8):
+        write_picture(tmp_path / f"{number}.png", number)
+        rows.append({"path": f"{number}.png", "label": CLASSES[number % 2], "paired": f"{number}.png"})
+    pd.DataFrame(rows if path != "0.png" else [rows[0], *rows[2:]]).to_csv(tmp_path / "labels.csv", index=False)
+    with pytest.raises(CohortError, match=reason):
+        ingest(tmp_path, tmp_path.with_name("out"), IngestSettings(size=16))

@@ -239,6 +239,13 @@ def test_a_name_does_not_mean_the_mask(tmp_path: Path, end: str) -> None:
         assert source.mask == tmp_path / "masks" / source.path.name
 
 
+def test_a_row_that_names_a_folder(root: Path) -> None:
+    (root / "series").mkdir()
+    write(root, "path,label", ["series,control"])
+    bad = [item.reason for item in find_sources(root)[1] if item.bad]
+    assert bad == ["labels.csv line 2 names a folder instead of a file (path)"]
+
+
 @pytest.mark.parametrize("column", ["mask_path", "segmentation", "Seg File", "lesion_mask"])
 def test_other_names_of_the_masks(tmp_path: Path, column: str) -> None:
     for number in range(8):

@@ -175,6 +175,9 @@ def _pictures(
     for number, part in kept:
         source = found[number][0]
         chosen = Chosen(slices[source.path], taken[source.path], rule)
+        if source.paired is not None and chosen.slices > 1:
+            yield Rejected.of(source, f"has {chosen.slices} slices and one pair, and pairs are single slices")
+            continue
         flaw = useless(part, keep_blank=settings.keep_blank)
         if flaw:
             yield Rejected.of(source, flaw, bad=False)
@@ -417,14 +420,18 @@ def _windowed(part: Slice, window: Window, size: int, path: Path) -> Array:
 
 
 def _read_pair(path: Path, settings: IngestSettings) -> NDArray[np.uint16]:
-    """Reads the first slice of the image of the other modality, `[C, size, size]`.
+    """Reads the image of the other modality, `[C, size, size]`.
 
     Raises:
-        ScanError: the file cannot be read.
+        ScanError: the file cannot be read, or has several slices.
     """
+    if format_of(path) == "nifti":
+        raise ScanError("its pair is a NIfTI volume, and pairs are single slices; save PNG or DICOM", where=path.name)
     try:
         slices = _read_image(path, settings)
     except (ScanError, UnneededError) as error:
         raise ScanError(f"its pair: {error.what}", where=path.name) from None
+    if len(slices) > 1:
+        raise ScanError(f"its pair has {len(slices)} slices, and pairs are single slices", where=path.name)
     pixels = _windowed(slices[0], _window_of(slices[:1], None), settings.size, path)
     return np.round(pixels * FULL_SCALE).astype(np.uint16)

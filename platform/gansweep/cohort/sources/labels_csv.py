@@ -151,6 +151,9 @@ def _problem_of(files: dict[str, Path | None], locate: Locator, where: str, miss
         return f"{where} names a link that leads to no file ({', '.join(dangling)})"
     if any(locate.is_ambiguous(special[key]) for key in missing):
         return f"{where} names several files, which differ in folder or suffix ({', '.join(missing)})"
+    folders = [key for key in missing if exists(special[key])]
+    if folders:
+        return f"{where} names a folder instead of a file ({', '.join(folders)})"
     if missing:
         return f"{where} names a file that does not exist ({', '.join(missing)})"
     outside = [key for key, path in files.items() if path and locate.leaves(path)]
