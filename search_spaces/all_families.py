@@ -70,7 +70,7 @@ def all_families() -> Experiment:
         first_trials=_FIRST,
         reports=5,
         # A growing generator starts with small images, so no trial is stopped before its second report.
-        scheduler=SchedulerSettings(grace=2),
+        scheduler=SchedulerSettings(kind="asha-any", grace=2),
         scoring=ScoringSettings(detector_seeds=3),
     )
 

@@ -45,7 +45,7 @@ def fahr_ct() -> Experiment:
         trainables=TRAINABLES,
         first_trials=(_PAPER,),
         reports=5,
-        scheduler=SchedulerSettings(reduction_factor=3),
+        scheduler=SchedulerSettings(kind="asha-any", reduction_factor=3),
         scoring=ScoringSettings(detector_seeds=3),
     )
 

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gansweep.experiment import AugmentationSettings, Experiment, Objective, ScoringSettings, TrialConfig
+from gansweep.experiment import (
+    AugmentationSettings,
+    Experiment,
+    Objective,
+    SchedulerSettings,
+    ScoringSettings,
+    TrialConfig,
+)
 from trainables import TRAINABLES
 
 if TYPE_CHECKING:
@@ -43,6 +50,8 @@ def lesion_painter() -> Experiment:
             Objective(name="accuracy", direction="maximize"),
         ),
         reports=5,
+        # In a replay of a painters' search every early stopping lost most of the best (docs/log.md).
+        scheduler=SchedulerSettings(kind="none"),
         scoring=ScoringSettings(detector_seeds=3),
     )
 

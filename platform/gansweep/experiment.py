@@ -85,7 +85,7 @@ class Experiment(Frozen):
     )
     constraints: tuple[Constraint, ...] = ()
     sampler: SamplerName | Callable[..., Any] = "tpe"
-    scheduler: SchedulerSettings = SchedulerSettings()
+    scheduler: SchedulerSettings = SchedulerSettings(kind="asha-any")
     scoring: ScoringSettings = ScoringSettings()
     reports: int = Field(4, ge=1)
     overrides: dict[str, Any] = Field(default_factory=dict)

@@ -11,7 +11,7 @@ from ray.tune.schedulers import TrialScheduler
 from gansweep.config import Objective, SchedulerSettings
 from gansweep.errors import ConfigError
 from gansweep.experiment import Experiment
-from gansweep.search.halving import keeps_by_any, keeps_by_fronts
+from gansweep.search.halving import MultiObjectiveHalving, keeps_by_any, keeps_by_fronts
 from gansweep.search.schedulers import Compared, check_scheduler, make_scheduler
 from trainables import TRAINABLES
 
@@ -89,3 +89,12 @@ def test_by_all_objectives_there_must_be_several() -> None:
     with pytest.raises(ConfigError, match=r"mo-asha compares trials by several objectives, and there is one: fid"):
         check_scheduler(Compared.of(_experiment("mo-asha", objectives=one)))
     check_scheduler(Compared.of(_experiment("asha", objectives=one)))
+    check_scheduler(Compared.of(_experiment("asha-any", objectives=one)))
+
+
+def test_a_space_without_a_scheduler_compares_by_any_objective() -> None:
+    """Also if none of its objectives is the default metric of the others."""
+    experiment = _experiment("asha-any", objectives=(Objective(name="ssim", direction="maximize"),))
+    assert type(experiment).model_fields["scheduler"].default.kind == "asha-any"
+    scheduler = make_scheduler(Compared.of(experiment), NO_REPORTS.assign(ssim=[]), seed=0)
+    assert isinstance(scheduler, MultiObjectiveHalving)

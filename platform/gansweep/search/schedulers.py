@@ -65,6 +65,15 @@ def make_scheduler(compared: Compared, reports: pd.DataFrame, seed: int) -> Tria
     if settings.kind == "none" or compared.reports <= settings.grace:
         return FIFOScheduler()
     directions = {objective.name: objective.direction for objective in compared.objectives}
+    if settings.kind in _BY_ALL:
+        halving = MultiObjectiveHalving(
+            compared.objectives,
+            rungs_of(compared.reports, settings.grace, settings.reduction_factor),
+            1.0 / settings.reduction_factor,
+            _BY_ALL[settings.kind],
+        )
+        halving.fill(_measured(reports, list(directions)))
+        return halving
     mode = "min" if directions[settings.metric] == "minimize" else "max"
     if settings.kind == "median":
         rule = MedianStoppingRule(
@@ -78,15 +87,6 @@ def make_scheduler(compared: Compared, reports: pd.DataFrame, seed: int) -> Tria
             told = {_TIME: int(report["index"]) + 1, settings.metric: report[settings.metric]}
             rule._results[report["trial_id"]].append(told)  # noqa: SLF001 (Tune has no other way to fill it)
         return rule
-    if settings.kind in _BY_ALL:
-        halving = MultiObjectiveHalving(
-            compared.objectives,
-            rungs_of(compared.reports, settings.grace, settings.reduction_factor),
-            1.0 / settings.reduction_factor,
-            _BY_ALL[settings.kind],
-        )
-        halving.fill(_measured(reports, list(directions)))
-        return halving
     rungs = len(rungs_of(compared.reports, settings.grace, settings.reduction_factor))
     scheduler = FilledHalving(
         seed,
@@ -112,15 +112,16 @@ def check_scheduler(compared: Compared) -> None:
     """Checks that a scheduler can compare trials by these objectives.
 
     Raises:
-        ConfigError: it compares trials by a score that is not an objective, or by several objectives if there is only
-            one.
+        ConfigError: it compares trials by a score that is not an objective, or by the rank of several objectives if
+            there is only one.
     """
     settings = compared.settings
     objectives = [objective.name for objective in compared.objectives]
     if settings.kind == "none":
         return
     if settings.kind in _BY_ALL:
-        if len(objectives) < 2:
+        # `asha-any` is `asha` then.
+        if len(objectives) < 2 and settings.kind != "asha-any":
             what = f"{settings.kind} compares trials by several objectives, and there is one: {objectives[0]}"
             raise ConfigError(what, where="scheduler", fix="choose asha, hyperband, median or none")
     elif settings.metric not in objectives:
