@@ -10,9 +10,10 @@ import pytest
 import tifffile
 from PIL import Image
 
-from gansweep.cohort.readers.raster import read_mask
+from gansweep.cohort.readers.raster import looks_drawn, read_mask
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 CLASSES = np.zeros((40, 40), np.uint8)
@@ -98,6 +99,52 @@ def test_numbered_lesions(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), drawn > 0)
 
 
+def test_numbered_lesions_of_which_one_is_a_pixel(tmp_path: Path) -> None:
+    drawn = np.kron(np.arange(36).reshape(6, 6), np.pad(np.ones((4, 4), int), 2)).astype(np.uint8)
+    drawn[0, 0] = 36
+    Image.fromarray(drawn).save(tmp_path / "mask.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), drawn > 0)
+
+
+def heat() -> np.ndarray:
+    return (255 * np.exp(-(np.hypot(*np.mgrid[-16:16, -16:16]) ** 2) / 60)).astype(np.uint8)
+
+
+def ramp() -> np.ndarray:
+    return np.tile(np.arange(32, dtype=np.uint8) * 8, (32, 1))
+
+
+def smooth_disc() -> np.ndarray:
+    disc = Image.fromarray((np.hypot(*np.mgrid[-50:50, -50:50]) < 31.3).astype(np.uint8) * 255)
+    return np.asarray(disc.resize((40, 40), Image.Resampling.BICUBIC))
+
+
+@pytest.mark.parametrize("levels", [heat, ramp, smooth_disc])
+def test_grey_levels_enlarged_by_whole_pixels_are_no_classes(tmp_path: Path, levels: Callable[[], np.ndarray]) -> None:
+    """Each level fills squares then, as the numbers of lesions do."""
+    enlarged = levels().repeat(4, axis=0).repeat(4, axis=1)
+    assert len(np.unique(enlarged)) > 16
+    Image.fromarray(enlarged).save(tmp_path / "mask.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), enlarged > enlarged.max() / 2)
+
+
+@pytest.mark.parametrize("classes", [(255,), (255, 128)])
+def test_an_inverting_palette_shows_the_stored_values_inverted(tmp_path: Path, classes: tuple[int, ...]) -> None:
+    drawn = np.zeros((40, 40), np.uint8)
+    for number, level in enumerate(classes):
+        drawn[10 * number + 2 : 10 * number + 8, 3:20] = level
+    falling = [level for number in range(256) for level in 3 * (255 - number,)]
+    in_palette(drawn, falling).save(tmp_path / "mask.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), drawn > 0)
+
+
+@pytest.mark.parametrize("photometric", [0, 1])
+def test_fax_codes_white_whatever_zero_is(tmp_path: Path, photometric: int) -> None:
+    Image.fromarray(DRAWN).save(tmp_path / "mask.tif", compression="group4", tiffinfo={262: photometric})
+    assert Image.open(tmp_path / "mask.tif").tag_v2[262] == photometric  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.tif"), DRAWN)
+
+
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.uint16])
 def test_a_tiff_in_which_zero_is_white(tmp_path: Path, dtype: type) -> None:
     """Programs that compute write True and mean the lesion."""
@@ -139,3 +186,33 @@ def test_the_noise_of_a_good_jpeg_is_no_class(tmp_path: Path) -> None:
     levels = np.unique(np.asarray(Image.open(tmp_path / "mask.jpg")))
     assert 2 < len(levels) <= 16
     np.testing.assert_array_equal(read_mask(tmp_path / "mask.jpg"), drawn)
+
+
+DISC = np.hypot(*np.mgrid[-50:50, -50:50]) < 31.3
+SHOWN = np.random.default_rng(0).normal(100, 20, (100, 100)).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "drawn"),
+    [
+        ("a.png", DISC * np.uint8(255), True),
+        ("a.jpg", DISC * np.uint8(255), True),
+        ("a.png", np.stack([DISC, ~DISC, DISC], axis=-1) * np.uint8(200), True),
+        ("a.nii", DISC * np.uint8(3), True),
+        ("a.png", SHOWN, False),
+        ("a.jpg", SHOWN, False),
+        ("a.png", np.stack([SHOWN, SHOWN.T, SHOWN], axis=-1), False),
+        ("a.nii", SHOWN, False),
+    ],
+)
+def test_what_looks_like_a_mask(tmp_path: Path, name: str, values: np.ndarray, drawn: bool) -> None:
+    if name.endswith(".nii"):
+        nibabel.save(nibabel.Nifti1Image(values[..., None], np.eye(4)), tmp_path / name)
+    else:
+        Image.fromarray(values).save(tmp_path / name)
+    assert looks_drawn(tmp_path / name) == drawn
+
+
+def test_a_broken_file_does_not_look_like_a_mask(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    assert not looks_drawn(tmp_path / "a.png")

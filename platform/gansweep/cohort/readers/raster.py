@@ -15,7 +15,7 @@ from gansweep.cohort.readers.slices import Mask, ScanError, Slice, reason_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["read_mask", "read_raster"]
+__all__ = ["looks_drawn", "read_mask", "read_raster"]
 
 PHOTOMETRIC = 262  # TIFF tags (TIFF 6.0, sections 8 and 19)
 SAMPLE_FORMAT = 339
@@ -27,6 +27,9 @@ COLOURED_PIXELS = 9  # so many of them are a coloured part of a grey image
 MAX_PAGES = 100
 MAX_CLASSES = 16  # of a mask; larger values may be grey levels
 MAX_INSTANCES = 4096  # of a mask that numbers its lesions
+LEAST_AREAS = 0.9  # share of such numbers that fill areas; a lesion may be a few pixels
+DRAWN = 0.95  # share of the pixels of a compressed mask that are black or bright
+FAX = {"tiff_ccitt", "group3", "group4"}  # compressions that code white and black themselves
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "DIB", "GIF")  # EPS would start a program
 
 
@@ -114,26 +117,62 @@ def read_mask(path: Path) -> Mask:
     Raises:
         ScanError: the file cannot be read as a mask.
     """
-    name = path.name.lower()
-    lossy = name.endswith((".jpg", ".jpeg", ".jpe", ".jfif"))
-    try:
-        if name.endswith((".nii", ".nii.gz")):
-            from gansweep.cohort.readers.nifti import load_canonical
-
-            values: Any = load_canonical(path)[0]
-        elif name.endswith(".npy"):
-            # Memory-mapped, so that a header which claims more than the file contains does not allocate it.
-            values = np.load(path, mmap_mode="r", allow_pickle=False)
-            check_values(values.shape, path)
-        else:
-            values = _open(path, mask=True)[0]
-    except (ValueError, EOFError) as error:
-        raise ScanError(f"not a readable mask ({reason_of(error, path)})", where=path.name) from None
-    if values.ndim == 3 and values.shape[-1] == 3 and not name.endswith((".nii", ".nii.gz")):
+    values = _mask_values(path)
+    lossy = _is_lossy(path)
+    if _has_colours(values, path):
         colours = bool(np.ptp(values, axis=-1).max() > COLOUR_NOISE)
         values = values.max(axis=-1)
         return np.asarray(values > (COLOUR_NOISE if colours else _threshold(values, lossy=lossy)))
     return np.asarray(values > _threshold(values, lossy=lossy))
+
+
+def looks_drawn(path: Path) -> bool:
+    """Returns whether a file has so few levels or colours that it is a mask rather than an image.
+
+    Lossy compression leaves the pixels of a mask near black and its brightest level. False if the file is unreadable.
+    """
+    try:
+        values = _mask_values(path)
+    except ScanError:
+        return False
+    lossy = _is_lossy(path)
+    if _has_colours(values, path):
+        # One number for each colour.
+        values = values.max(axis=-1) if lossy else values.astype(np.int64) @ np.array([1, 1 << 16, 1 << 32])
+    if lossy:
+        middle = (values > COLOUR_NOISE) & (values < int(values.max()) - COLOUR_NOISE)
+        return bool(middle.mean() < 1 - DRAWN)
+    return len(_levels_up_to(values, MAX_CLASSES)) <= MAX_CLASSES
+
+
+def _mask_values(path: Path) -> Any:
+    """Returns the values of a mask as stored.
+
+    Raises:
+        ScanError: the file cannot be read as a mask.
+    """
+    name = path.name.lower()
+    try:
+        if name.endswith((".nii", ".nii.gz")):
+            from gansweep.cohort.readers.nifti import load_canonical
+
+            return load_canonical(path)[0]
+        if name.endswith(".npy"):
+            # Memory-mapped, so that a header which claims more than the file contains does not allocate it.
+            values = np.load(path, mmap_mode="r", allow_pickle=False)
+            check_values(values.shape, path)
+            return values
+        return _open(path, mask=True)[0]
+    except (ValueError, EOFError) as error:
+        raise ScanError(f"not a readable mask ({reason_of(error, path)})", where=path.name) from None
+
+
+def _has_colours(values: Any, path: Path) -> bool:
+    return values.ndim == 3 and values.shape[-1] == 3 and not path.name.lower().endswith((".nii", ".nii.gz"))
+
+
+def _is_lossy(path: Path) -> bool:
+    return path.name.lower().endswith((".jpg", ".jpeg", ".jpe", ".jfif"))
 
 
 def _threshold(values: Any, *, lossy: bool) -> float:
@@ -148,16 +187,49 @@ def _are_classes(values: Any) -> bool:
 
     Compression, resampling and smooth edges give many levels, or some that occur as lines and single pixels only.
     """
-    levels: set[float] = set()
-    for part in values:
-        levels |= set(np.unique(part).tolist())
-        if len(levels) > MAX_INSTANCES:
-            return False
-    if min(levels) != 0:
+    levels = _levels_up_to(values, MAX_INSTANCES)
+    if len(levels) > MAX_INSTANCES or min(levels) != 0:
         return False
     corner = values[:-1, :-1]
     filled = (corner == values[1:, :-1]) & (corner == values[:-1, 1:]) & (corner == values[1:, 1:])
-    return levels <= {0, *np.unique(corner[filled]).tolist()}
+    if len(levels) <= MAX_CLASSES:
+        return levels <= {0, *np.unique(corner[filled]).tolist()}
+    return _are_numbers(values, filled)
+
+
+def _are_numbers(values: Any, filled: Any) -> bool:
+    """Returns whether the many levels of a mask number its lesions.
+
+    Nearly all of them then consist of areas. Grey levels do so too if a grid of them was enlarged, but these have one
+    level that is most of the lesion, with smooth edges around it, or only low levels beside the background.
+
+    Args:
+        values: of the mask; 0 is the background.
+        filled: where a square of 2 x 2 pixels of one level starts.
+    """
+    inside = np.zeros(values.shape, bool)
+    for rows in (slice(None, -1), slice(1, None)):
+        for columns in (slice(None, -1), slice(1, None)):
+            inside[rows, columns] |= filled
+    levels, pixels = np.unique(values, return_counts=True)
+    filling, covered = np.unique(values[inside], return_counts=True)
+    of_areas = np.isin(levels, filling[covered >= 0.5 * pixels[np.isin(levels, filling)]])
+    if of_areas.mean() < LEAST_AREAS or pixels[1:].max() > 0.5 * pixels[1:].sum():
+        return False
+    neighbours = ((values[1:], values[:-1]), (values[:, 1:], values[:, :-1]))
+    both_ways = [pair for one, other in neighbours for pair in ((one, other), (other, one))]
+    beside_background = max(float(one[other == 0].max(initial=0)) for one, other in both_ways)
+    return beside_background > 0.5 * float(levels[-1])
+
+
+def _levels_up_to(values: Any, most: int) -> set[float]:
+    """Returns the levels of a picture or volume, or more than `most` of them if there are more."""
+    levels: set[float] = set()
+    for part in values:
+        levels |= set(np.unique(part).tolist())
+        if len(levels) > most:
+            break
+    return levels
 
 
 def _open(path: Path, *, mask: bool = False) -> tuple[Any, int]:
@@ -252,7 +324,8 @@ def _as_stored(values: Any, opened: Any, *, mask: bool) -> Any:
         mask: whether the values are classes, of which 0 is the background even where it is shown white.
     """
     if mask:
-        return 255 - values if _is_inverted(opened) and values.ndim == 2 and values.dtype == np.uint8 else values
+        by_number = _is_inverted(opened) and opened.info.get("compression") not in FAX
+        return 255 - values if by_number and values.ndim == 2 and values.dtype == np.uint8 else values
     if values.dtype == np.uint8 and _is_signed(opened):
         return values.view(np.int8)
     return 1 - values if _is_inverted(opened) and values.dtype.kind == "f" else values
@@ -280,9 +353,13 @@ def _without_transparency(picture: Any, bits: int) -> Any:
 def _classes_of_palette(picture: Any) -> Any:
     """Returns `[H, W]`: the grey levels of a grey palette, or where a colour palette is not black.
 
-    If a colour palette has no black, its first colour is the background.
+    If a colour palette has no black, its first colour is the background. A palette that falls from white to black is
+    the inverting one of ImageJ: the stored values count.
     """
     shown = np.asarray(picture.convert("RGB"))
+    steps = np.diff(np.reshape(picture.getpalette(), (-1, 3)), axis=0)
+    if len(steps) > 1 and (steps < 0).all():
+        return np.asarray(picture)
     if not np.ptp(shown, axis=-1).any():
         return shown[..., 0]
     drawn = shown.any(axis=-1)
