@@ -72,7 +72,11 @@ def test_masks_are_used(tmp_path: Path, image: str, mask: str) -> None:
         (("*_t1", "*_t1ce", "*_t2", "*_flair"), "*_seg"),  # BraTS
         (("imaging",), "segmentation"),  # KiTS
         (("ct",), "mask_1"),
+        (("*_post",), "*_seg"),
+        (("T1", "T2"), "lesion"),
+        (("T1",), "tumor_seg"),
         (("T1",), "aparc+aseg"),  # FreeSurfer, whose label maps are no masks of lesions
+        (("*_T1",), "*_aparc+aseg"),
     ],
 )
 def test_a_folder_for_each_case(tmp_path: Path, images: tuple[str, ...], mask: str) -> None:
@@ -86,7 +90,7 @@ def test_a_folder_for_each_case(tmp_path: Path, images: tuple[str, ...], mask: s
             nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), case / f"{name.replace('*', case.name)}.nii.gz")
     sources, rejected = find_sources(tmp_path)
     assert len(sources) == 8 * len(images)
-    label_map = mask == "aparc+aseg"
+    label_map = mask.endswith("aparc+aseg")
     assert len(rejected) == 8 * label_map
     for source in sources:
         expected = source.path.parent / f"{mask.replace('*', source.path.parent.name)}.nii.gz"
@@ -100,6 +104,57 @@ def test_left_and_right_are_no_masks(tmp_path: Path) -> None:
     sources, rejected = find_sources(tmp_path)
     assert (len(sources), rejected) == (18, [])
     assert {source.mask for source in sources} == {None}
+
+
+@pytest.mark.parametrize("drawn", [False, True])
+def test_the_left_side_is_a_mask_only_if_it_looks_like_one(tmp_path: Path, drawn: bool) -> None:
+    for number in range(6):
+        write_picture(tmp_path / "c" / f"{number}.png", number)
+        write_picture(tmp_path / "c" / f"{number}_L.png", 10 + number)
+        if drawn:
+            Image.fromarray(np.eye(20, dtype=np.uint8) * 255).save(tmp_path / "c" / f"{number}_L.png")
+    sources, rejected = find_sources(tmp_path)
+    assert (len(sources), rejected) == (6 if drawn else 12, [])
+    masks = {source.path.name: source.mask for source in sources}
+    assert masks["3.png"] == (tmp_path / "c" / "3_L.png" if drawn else None)
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("*_slice4.png", "*_mask.png"),
+        ("*_slice4.png", "*_seg.jpg"),
+        ("*.png", "mask.png"),
+        ("*.png", "masks/x*.png"),
+        ("*.png", "lesion.png"),
+    ],
+)
+def test_masks_of_no_image_are_left_out(tmp_path: Path, image: str, mask: str) -> None:
+    """Three levels, which `check_masks` would not find."""
+    for number in range(8):
+        folder = tmp_path / CLASSES[number % 2]
+        write_picture(folder / image.replace("*", f"s{number}"), number)
+        drawn = np.zeros((20, 20), np.uint8)
+        drawn[4:9, 4:9], drawn[10 : 12 + number, 4:9] = 1, 2
+        path = folder / mask.replace("*", f"s{number}")
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(drawn).save(path)
+    sources, rejected = find_sources(tmp_path)
+    assert [source.mask for source in sources] == [None] * 8
+    assert {source.path.name for source in sources} == {image.replace("*", f"s{number}") for number in range(8)}
+    assert {item.reason for item in rejected} == {"a mask of an organ, or without an image"}
+    assert len(rejected) == (8 if "*" in mask else 2)
+
+
+def test_a_folder_of_masks_with_other_names_is_no_class(tmp_path: Path) -> None:
+    for number in range(12):
+        write_picture(tmp_path / "images" / CLASSES[number % 2] / f"a{number}.png", number)
+        path = tmp_path / "masks" / CLASSES[number % 2] / f"b{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.eye(20, dtype=np.uint8)).save(path)
+    sources, rejected = find_sources(tmp_path)
+    assert sorted(source.label for source in sources) == ["control"] * 6 + ["fahr"] * 6
+    assert len(rejected) == 12
 
 
 def test_classes_of_numbered_masks_are_classes(tmp_path: Path) -> None:

@@ -59,9 +59,9 @@ def sources_of_folders(root: Path, labelled: bool, relabel: Relabelling) -> tupl
         sources = [Source(path, str(path.relative_to(root))) for path in images]
         return with_masks(sources, masks), others
 
-    refuse_one_folder_too_many(images, root, masked=bool(masks))
+    refuse_one_folder_too_many(images, root, masked=bool(drawn))
     parts = [path.relative_to(root).parts for path in images]
-    if masks and all(len(part) > 2 and is_image_folder(part[0]) for part in parts):
+    if drawn and all(len(part) > 2 and is_image_folder(part[0]) for part in parts):
         # images/CLASS/file beside masks/CLASS/file
         parts = [part[1:] for part in parts]
     return with_masks(_labelled(images, parts, root, relabel), masks), others

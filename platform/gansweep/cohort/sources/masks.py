@@ -8,6 +8,7 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from gansweep.cohort.readers.raster import looks_drawn
 from gansweep.cohort.readers.sequences import sequence_in
 from gansweep.cohort.sources.source import NIFTIS, Rejected, Source
 from gansweep.cohort.sources.words import canonical
@@ -26,19 +27,24 @@ _IMAGE_FOLDERS = re.compile(rf"(?:images?(?:tr|ts)?|imgs?|scans?|pictures?|data|
 # train_masks beside train, fahr_mask beside fahr
 _TWIN_FOLDER = re.compile(rf"(?P<folder>.+?)[ _-]+(?:{_MASK})(?:[ _-]?(?:{_FORMAT}))?", re.IGNORECASE)
 # X_mask, X-seg, X (mask), X_mask_1 (the second lesion of one image), X_segmentation; Xmask; mask_X
-_MASK_NAME = re.compile(rf"(?P<image>.+?)[ _.([-]+(?:lesion[ _-]?)?(?:{_WORDS}|l)(?:[ _-]?\d+)?[)\]]?")
+_MASK_NAME = re.compile(rf"(?P<image>.+?)[ _.([-]+(?:lesion[ _-]?)?(?:{_WORDS})(?:[ _-]?\d+)?[)\]]?")
+# X_L is a mask, or the left side of a patient
+_MASK_OR_LEFT = re.compile(r"(?P<image>.+?)[ _.([-]+l(?:[ _-]?\d+)?[)\]]?")
 _MASK_LAST = re.compile(r"(?P<image>.+?)masks?")
 _MASK_FIRST = re.compile(rf"(?:lesion[ _-]?)?(?:{_WORDS})[ _.-]+(?P<image>.+)")
 # mask.png beside image.png, segmentation.nii beside imaging.nii: a folder for each case
-_BARE = re.compile(rf"(?:lesion[ _-]?)?(?:{_MASK}|labels?)(?P<number>[ _-]?\d+)?")
-# Label maps of FreeSurfer, for every region of the brain
-_LABEL_MAP = re.compile(r"aparc[.+].*|aseg(?:[.+].*)?|wmparc|brainmask|ribbon")
+_BARE = re.compile(rf"(?:(?:lesion|tumou?r)[ _-]?)?(?:{_MASK}|labels?)(?P<number>[ _-]?\d+)?")
+# Likewise, but an image may be called so, too.
+_BARE_OR_IMAGE = re.compile("lesions?|rois?|contours?|outlines?")
+# Label maps of FreeSurfer and BIDS, for every region of the brain
+_LABEL_MAP = re.compile(r"(?:.+[ _.-])?(?:aparc[.+].*|aseg(?:[.+].*)?|wmparc|brainmask|dseg|probseg)|ribbon")
 _RIGHT = re.compile(r"[ _.-]r$")
 MOST_SEQUENCES = 8  # images of one case
 # What distinguishes an image from its mask: X_img beside X_mask, img_X beside mask_X, X_0000 beside X (nnU-Net)
 _IMAGE_LAST = re.compile(r"(?P<image>.+?)[ _.-]+(?:images?|img|scan|orig|original|raw|0000)")
 _IMAGE_FIRST = re.compile(r"(?:images?|img|scan|orig|original|raw)[ _.-]+(?P<image>.+)")
 
+_SEPARATOR = re.compile(r"[ _.-]+")
 _LAST_WORD = re.compile(r"(?P<image>.+?)[ _.-]+(?P<word>[^ _.-]+)")
 # X_brain_mask: a mask of the organ, not of a lesion
 _ORGAN = re.compile(r"(.+?)[ _.-]+(?:brain|bet|head|skull|lung|lungs|liver|body)")
@@ -54,11 +60,12 @@ def is_image_folder(name: str) -> bool:
 def masks_of(images: Sequence[Path], root: Path) -> tuple[dict[Path, list[Path]], list[Path]]:
     """Distinguishes masks from images by their names.
 
-    A file is a mask only if its image exists, so a class can have the name `mask`, and its images X_mask. A file
-    without an image is a mask too, if most files of its folder with the same addition to their names have one.
+    A file is a mask if its image exists, so a class can have the name `mask`, and its images X_mask. A file without an
+    image is a mask too, if most files of its folder with the same addition to their names have one, or if these look
+    like masks. The latter decides alone where a name has two meanings: X_L may be the left side of a patient.
 
     A mask may belong to several images of one case: X_seg to X_t1 and X_flair, and a file that is only called `mask` to
-    all images of its folder.
+    all sequences in its folder.
 
     Args:
         images: files below `root`.
@@ -68,38 +75,57 @@ def masks_of(images: Sequence[Path], root: Path) -> tuple[dict[Path, list[Path]]
         (the masks of each image that has some, masks of organs and masks without an image).
     """
     names = _Names(root)
-    named = [(path, names.of(path)) for path in images]
-    right = {(name.folders, name.stem[:-1]) for _, name in named if _RIGHT.search(name.stem)}
+    named = _without_doubt([(path, names.of(path)) for path in images])
     owners_of = _Owners([(path, name) for path, name in named if not name.in_mask_folder and not name.bare])
     found: dict[Path, list[Path]] = defaultdict(list)
-    owned: dict[Path, list[bool]] = defaultdict(list)
+    in_folders: dict[Path, list[tuple[Path, bool]]] = defaultdict(list)
     marked: dict[tuple[Path, str], list[tuple[Path, bool]]] = defaultdict(list)
     alone: list[Path] = []
     for path, name in named:
-        # X_L beside X_R is the left side of a patient.
-        if not name.like_mask or (name.folders, name.stem[:-1]) in right:
+        if not name.like_mask:
             continue
         owners = owners_of(name)
-        organ = not owners and owners_of.has_organ(name)
         for owner in owners:
             found[owner].append(path)
         if name.in_mask_folder:
-            owned[path.parent].append(bool(owners))
-        if not owners and (organ or name.in_mask_folder or name.bare):
+            in_folders[path.parent].append((path, bool(owners)))
+        elif not owners and (name.bare or owners_of.has_organ(name)):
             alone.append(path)
-        mark = name.mark()
-        if mark and not (organ or name.in_mask_folder or name.bare):
-            marked[path.parent, mark].append((path, bool(owners)))
-    left = [path for path in alone if any(owned[path.parent]) or not names.of(path).in_mask_folder]
-    return dict(found), left + _orphans(marked.values())
+        elif name.mark() and not name.bare:
+            marked[path.parent, name.mark()].append((path, bool(owners)))
+    for files in in_folders.values():
+        orphans = [path for path, has_image in files if not has_image]
+        alone += orphans if len(orphans) < len(files) or _look_drawn(orphans) else []
+    return dict(found), alone + _orphans(marked.values())
+
+
+def _without_doubt(named: Sequence[tuple[Path, _Name]]) -> list[tuple[Path, _Name]]:
+    """Returns the files with their names, of which those with two meanings are names of images if the files are."""
+    right = {(name.folders, name.stem[:-1]) for _, name in named if _RIGHT.search(name.stem)}
+    groups: dict[tuple[Path, str], list[Path]] = defaultdict(list)
+    sides: set[tuple[Path, str]] = set()
+    for path, name in named:
+        if name.doubtful:
+            groups[path.parent, name.mark()].append(path)
+            if (name.folders, name.stem[:-1]) in right:
+                sides.add((path.parent, name.mark()))
+    shown = {path for key, paths in groups.items() if key in sides or not _look_drawn(paths) for path in paths}
+    return [
+        (path, replace(name, matches=(), bare=False, of_case=False) if path in shown else name) for path, name in named
+    ]
+
+
+def _look_drawn(paths: Sequence[Path]) -> bool:
+    """Returns whether files look like masks: the first, the last and one between."""
+    return all(looks_drawn(path) for path in {paths[0], paths[len(paths) // 2], paths[-1]})
 
 
 def _orphans(groups: Iterable[Sequence[tuple[Path, bool]]]) -> list[Path]:
-    """Returns the files without an image of each group in which most files have one."""
+    """Returns the files without an image of each group in which most files have one, or whose files look like masks."""
     found = []
     for files in groups:
         orphans = [path for path, has_image in files if not has_image]
-        if len(orphans) < len(files) / 2:
+        if orphans and (len(orphans) < len(files) / 2 or _look_drawn(orphans)):
             found += orphans
     return found
 
@@ -135,7 +161,9 @@ class _Name:
         stem: the name without the suffix.
         in_mask_folder: whether the name of one of its folders says that it holds masks.
         matches: the patterns of masks that the stem matches.
-        bare: whether the stem only says that it is a mask, without an image's name.
+        bare: whether the stem says that it is a mask, without an image's name.
+        of_case: whether such a mask is that of the images in its folder.
+        doubtful: whether an image may have such a name.
     """
 
     folders: Key
@@ -143,11 +171,17 @@ class _Name:
     in_mask_folder: bool
     matches: tuple[re.Match[str], ...]
     bare: bool
+    of_case: bool
+    doubtful: bool
 
     @property
     def like_mask(self) -> bool:
         """Whether the name or a folder indicates a mask."""
-        return self.in_mask_folder or self.bare or bool(self.matches) or _BARE.fullmatch(self.stem) is not None
+        return self.in_mask_folder or self.bare or self.of_case or bool(self.matches)
+
+    def of_image(self) -> _Name:
+        """Returns the name as that of an image."""
+        return replace(self, matches=(), bare=False, of_case=False)
 
     def owner_keys(self) -> list[Key]:
         """Returns the possible keys of a mask's image."""
@@ -185,11 +219,22 @@ class _Names:
             self._folders[folder] = self._look_at(path.parent)
         folders, in_mask_folder = self._folders[folder]
         stem = _stem(path)
-        found = (pattern.fullmatch(stem) for pattern in (_MASK_NAME, _MASK_FIRST, _MASK_LAST))
+        found = tuple(pattern.fullmatch(stem) for pattern in (_MASK_NAME, _MASK_FIRST, _MASK_LAST))
+        matches = tuple(match for match in found if match)
+        left = None if matches else _MASK_OR_LEFT.fullmatch(stem)
         only = _BARE.fullmatch(stem)
+        or_image = _BARE_OR_IMAGE.fullmatch(stem) is not None
         # A class may have images mask_001 and so on.
-        bare = (only is not None and not only["number"]) or _LABEL_MAP.fullmatch(stem) is not None
-        return _Name(folders, stem, in_mask_folder, tuple(match for match in found if match), bare)
+        bare = (only is not None and not only["number"]) or or_image or _LABEL_MAP.fullmatch(stem) is not None
+        return _Name(
+            folders,
+            stem,
+            in_mask_folder,
+            (left,) if left else matches,
+            bare,
+            of_case=only is not None or or_image,
+            doubtful=not in_mask_folder and (left is not None or or_image),
+        )
 
     def _look_at(self, folder: Path) -> tuple[Key, bool]:
         key: list[str] = []
@@ -215,13 +260,13 @@ class _Owners:
     def __init__(self, images: Sequence[tuple[Path, _Name]]) -> None:
         self._exact = _image_keys(images)
         self._sequences: dict[Key, list[Path]] = defaultdict(list)
-        self._cases: dict[Key, list[Path]] = defaultdict(list)
+        self._cases: dict[Key, list[tuple[Path, _Name]]] = defaultdict(list)
         for path, name in images:
             found = _LAST_WORD.fullmatch(name.stem)
-            if found and (sequence_in(found["word"]) or found["word"] == "ct"):
+            if found and _is_sequence(found["word"]):
                 self._sequences[*name.folders, found["image"]].append(path)
-            if not name.matches:
-                self._cases[name.folders].append(path)
+            if not name.matches and not name.of_case:
+                self._cases[name.folders].append((path, name))
 
     def __call__(self, name: _Name) -> list[Path]:
         """Returns the images of a mask; none if it has none."""
@@ -230,8 +275,20 @@ class _Owners:
                 return [self._exact[key]]
             if key in self._sequences:
                 return self._sequences[key]
-        of_case = self._cases.get(name.folders, []) if _BARE.fullmatch(name.stem) else []
-        return of_case if len(of_case) <= MOST_SEQUENCES else []
+        return self._of_case(name)
+
+    def _of_case(self, name: _Name) -> list[Path]:
+        """Returns the images in the folder of a mask, if it holds one case: one image, or some sequences."""
+        images = self._cases.get(name.folders, [])
+        if len(images) == 1:
+            path, image = images[0]
+            starts = [found["image"] for found in name.matches if image.stem.startswith(found["image"])]
+            named_after = any(_SEPARATOR.match(image.stem, len(start)) for start in starts)
+            return [path] if name.of_case or named_after else []
+        one_case = len(images) <= MOST_SEQUENCES and all(
+            _is_sequence(_SEPARATOR.split(image.stem)[-1]) for _, image in images
+        )
+        return [path for path, _ in images] if name.of_case and one_case else []
 
     def has_organ(self, name: _Name) -> bool:
         """Returns whether a file may be the mask of an organ in an image that exists."""
@@ -249,6 +306,10 @@ def _image_keys(images: Sequence[tuple[Path, _Name]]) -> dict[Key, Path]:
                 shorter[*name.folders, found["image"]].add(path)
     only = {key: min(paths) for key, paths in shorter.items() if len(paths) == 1}
     return {**only, **keys}
+
+
+def _is_sequence(word: str) -> bool:
+    return word == "ct" or bool(sequence_in(word))
 
 
 def _twin_of(name: str, above: Path) -> str:
