@@ -246,7 +246,7 @@ def test_a_row_that_names_a_folder(root: Path) -> None:
     assert bad == ["labels.csv line 2 names a folder instead of a file (path)"]
 
 
-@pytest.mark.parametrize("column", ["mask_path", "segmentation", "Seg File", "lesion_mask"])
+@pytest.mark.parametrize("column", ["mask_path", "segmentation", "Seg File", "lesion_mask", "label_map", "GT"])
 def test_other_names_of_the_masks(tmp_path: Path, column: str) -> None:
     for number in range(8):
         write_picture(tmp_path / "a" / f"{number}.png", number)
@@ -259,6 +259,18 @@ def test_other_names_of_the_masks(tmp_path: Path, column: str) -> None:
     sources, rejected = find_sources(tmp_path)
     assert [source.mask for source in sources] == 8 * [None]
     assert len(rejected) == 8
+
+
+def test_two_columns_of_masks_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for number in range(8):
+        write_picture(tmp_path / "a" / f"{number}.png", number)
+        write_picture(tmp_path / "b" / f"m{number}.png", number)
+    row = "a/{0}.png,c,b/m{0}.png,b/m{0}.png"
+    write(tmp_path, "path,label,mask_path,seg_path", [row.format(number) for number in range(8)])
+    sources, _ = find_sources(tmp_path)
+    assert [source.mask for source in sources] == 8 * [None]
+    told = "labels.csv: columns mask_path and seg_path may name masks and are not used; call one mask"
+    assert [record.getMessage() for record in caplog.records] == [told]
 
 
 def test_files_of_an_unused_column_are_left_out(tmp_path: Path) -> None:

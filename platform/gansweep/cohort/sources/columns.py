@@ -24,7 +24,10 @@ _PATIENT = (
     *("patientid", "patientidentifier", "patient", "patientnumber", "patientno", "patientnr", "mrn"),
     *("subjectid", "subject", "participantid", "participant", "patientname", "subjectname"),
 )
-_MASK_NAME = re.compile(r"(?:lesion[ _-]?)?(?:masks?|segmentations?|segs?)(?:[ _-]?(?:path|file|filename|name|image))?")
+_MASK_NAME = re.compile(
+    r"(?:(?:lesion|tumou?r)[ _-]?)?(?:masks?|segmentations?|segs?|label[ _-]?maps?|ground[ _-]?truths?|gt)"
+    r"(?:[ _-]?(?:path|file|filename|name|image))?"
+)
 # Columns that may group the images of a patient, or of a lesion; which of them does is not for us to guess.
 _GROUP = re.compile(r"(^|[\W_])(case|study|lesion|person|exam|series|scan|volume|animal)|(id|uid|nr|no)$")
 
@@ -79,12 +82,15 @@ def columns_of(table: Path, read: Table, named: Columns, labelled: bool) -> dict
         paired = next((name for name in columns if name == "paired" or name.startswith("paired_")), "")
     patient = _patient_column(table, read, named, {path, label, paired})
     split = _split_column(table, read, named, {path, label, paired, patient})
-    mask = _mask_column(read, {path, label, paired, patient, split})
+    mask = _mask_column(table, read, {path, label, paired, patient, split})
     return {"path": path, "label": label, "patient": patient, "split": split, "mask": mask, "paired": paired}
 
 
-def _mask_column(read: Table, used: set[str]) -> str:
-    """Returns the column `mask`, or else the only one with a similar name that holds names of files."""
+def _mask_column(table: Path, read: Table, used: set[str]) -> str:
+    """Returns the column `mask`, or else the only one with a similar name that holds names of files.
+
+    Logs it. If there are several, none is used, which is logged, too.
+    """
     if "mask" in read.columns:
         return "mask"
     found = []
@@ -94,6 +100,8 @@ def _mask_column(read: Table, used: set[str]) -> str:
         cell = next((given(row[name]) for row in read.rows if given(row.get(name, ""))), "")
         if known_suffix(cell):
             found.append(name)
+    if len(found) > 1:
+        logger.warning("%s: columns %s may name masks and are not used; call one mask", table.name, " and ".join(found))
     if len(found) != 1:
         return ""
     logger.info("masks: column %r", found[0])
