@@ -15,7 +15,7 @@ from gansweep.experiment import Experiment
 from gansweep.search.parameters import DrawnTrial, parameters_to_json
 from gansweep.search.spaces import load_space
 from gansweep.search.warm_start import MOST_PROPOSED, warm_proposals
-from gansweep.store.schema import CohortReference, SweepInfo, TrialRow, flat_config
+from gansweep.store.schema import CohortReference, ReportRow, SweepInfo, TrialRow, flat_config
 from gansweep.store.store import Store
 
 FID = Objective(name="fid", direction="minimize")
@@ -41,6 +41,7 @@ def earlier(folder: Path, space: Experiment, tried: Sequence[tuple[Mapping[str, 
             store.write_trial(row.finished("diverged", reason="losses"))
             continue
         report = Report(Progress(0, True, 1, 8, {}, {"fid": fid}, 1.0, 1.0))
+        store.write_report(ReportRow(row.trial_id, 0, report))
         store.write_trial(row.finished("completed", report=report, reports=1))
     return store
 
