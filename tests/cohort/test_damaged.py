@@ -150,3 +150,18 @@ def test_pairs_are_single_slices(tmp_path: Path, path: str, paired: str, reason:
     pd.DataFrame(rows if path != "0.png" else [rows[0], *rows[2:]]).to_csv(tmp_path / "labels.csv", index=False)
     with pytest.raises(CohortError, match=reason):
         ingest(tmp_path, tmp_path.with_name("out"), IngestSettings(size=16))
+
+
+def test_one_image_may_have_several_pairs(tmp_path: Path) -> None:
+    rows = []
+    for number in range(16):
+        write_picture(tmp_path / "mr" / f"{number}.png", number)
+    for number in range(8):
+        write_slice(tmp_path / f"{number}.dcm", number, 0)
+        rows += [
+            {"path": f"{number}.dcm", "label": CLASSES[number % 2], "paired": f"mr/{pair}.png"}
+            for pair in (2 * number, 2 * number + 1)
+        ]
+    pd.DataFrame(rows).to_csv(tmp_path / "labels.csv", index=False)
+    made = ingest(tmp_path, tmp_path.with_name("out"), IngestSettings(size=16))
+    assert len(pd.read_parquet(made.path / "manifest.parquet")) == 16

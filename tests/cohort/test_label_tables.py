@@ -239,6 +239,40 @@ def test_a_name_does_not_mean_the_mask(tmp_path: Path, end: str) -> None:
         assert source.mask == tmp_path / "masks" / source.path.name
 
 
+@pytest.mark.parametrize("cell", ["{}.png", "{}"])
+def test_a_mask_cell_means_the_mask(tmp_path: Path, cell: str) -> None:
+    for number in range(8):
+        write_picture(tmp_path / "images" / f"{number}.png", number)
+        write_picture(tmp_path / "masks" / f"{number}.png", number)
+    write(tmp_path, "path,label,mask", [f"images/{number}.png,c,{cell.format(number)}" for number in range(8)])
+    sources, rejected = find_sources(tmp_path)
+    assert rejected == []
+    assert [source.mask for source in sources] == [tmp_path / "masks" / f"{number}.png" for number in range(8)]
+    write(tmp_path, "path,label,mask", ["images/0.png,c,images/0.png"])
+    bad = [item.reason for item in find_sources(tmp_path)[1] if item.bad]
+    assert bad == ["labels.csv line 2 names the image as its own mask"]
+
+
+@pytest.mark.parametrize("suffix", ["json", "xml", "nrrd"])
+def test_a_column_of_other_files_names_no_masks(tmp_path: Path, suffix: str) -> None:
+    for number in range(8):
+        write_picture(tmp_path / f"{number}.png", number)
+    write(tmp_path, "path,label,segmentation", [f"{number}.png,c,{number}.{suffix}" for number in range(8)])
+    sources, rejected = find_sources(tmp_path)
+    assert (len(sources), rejected) == (8, [])
+
+
+def test_a_guessed_column_may_have_gaps(tmp_path: Path) -> None:
+    for number in range(4):
+        write_picture(tmp_path / f"{number}.png", number)
+        write_picture(tmp_path / f"{number}_mask.png", number)
+    cells = ["0_mask.png", "", "", ""]
+    write(tmp_path, "path,label,segmentation", [f"{number}.png,c,{cell}" for number, cell in enumerate(cells)])
+    sources, rejected = find_sources(tmp_path)
+    assert rejected == []
+    assert [source.mask for source in sources] == [tmp_path / f"{number}_mask.png" for number in range(4)]
+
+
 def test_a_row_that_names_a_folder(root: Path) -> None:
     (root / "series").mkdir()
     write(root, "path,label", ["series,control"])

@@ -216,3 +216,16 @@ def test_what_looks_like_a_mask(tmp_path: Path, name: str, values: np.ndarray, d
 def test_a_broken_file_does_not_look_like_a_mask(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"no picture")
     assert not looks_drawn(tmp_path / "a.png")
+
+
+def test_a_dark_jpeg_does_not_look_drawn(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    dark = rng.integers(0, 25, (60, 60))
+    spots = rng.random((60, 60)) < 0.03
+    dark[spots] = rng.integers(40, 200, spots.sum())
+    Image.fromarray(dark.astype(np.uint8)).save(tmp_path / "dark.jpg", quality=95)
+    assert not looks_drawn(tmp_path / "dark.jpg")
+    drawn = np.zeros((60, 60), np.uint8)
+    drawn[20:30, 20:30] = 255
+    Image.fromarray(drawn).save(tmp_path / "drawn.jpg", quality=90)
+    assert looks_drawn(tmp_path / "drawn.jpg")

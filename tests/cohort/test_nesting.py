@@ -47,9 +47,9 @@ def doubts(cohort: Cohort) -> list[str]:
     [
         ("Data", TUMOURS, "glioma, meningioma, notumor, pituitary"),
         ("brain_tumor_dataset", ("no", "yes"), "no, yes"),
-        ("chest_xray", ("NORMAL", "PNEUMONIA"), "NORMAL, PNEUMONIA"),
-        ("archive/Data", ("COVID-19", "Lung_Opacity", "Normal"), "COVID-19, Lung_Opacity, Normal"),
-        ("OASIS/Data", ("Mild Dementia", "Non Demented"), "Mild Dementia, Non Demented"),
+        ("chest_xray", ("NORMAL", "PNEUMONIA"), "normal, pneumonia"),
+        ("archive/Data", ("COVID-19", "Lung_Opacity", "Normal"), "covid, normal, opacity"),
+        ("OASIS/Data", ("Mild Dementia", "Non Demented"), "demented, dementia"),
         ("Data/train", TUMOURS, "glioma, meningioma, notumor, pituitary"),
     ],
 )
@@ -86,7 +86,13 @@ def test_folders_in_several_splits_are_no_patients(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "inner",
-    [("P001", "P002", "P003", "P004"), ("control_1", "control_2", "control_3"), ("Meyer", "Schulz", "Lehmann", "Wu")],
+    [
+        ("P001", "P002", "P003", "P004"),
+        ("control_1", "control_2", "control_3"),
+        ("Meyer", "Schulz", "Lehmann", "Wu"),
+        ("fahr_AB", "fahr_CD", "fahr_EF"),
+        ("Meier normal", "Schulz normal", "Wu normal"),
+    ],
 )
 def test_patients_of_one_class(tmp_path: Path, inner: tuple[str, ...]) -> None:
     cohort = ingested(tmp_path, [f"fahr/{name}" for name in inner])

@@ -164,17 +164,18 @@ def _pictures(
     first = found[0][0]
     window = _window_of([part for _, part in found], settings.window, first)
     by_mask = settings.label_from == "mask"
-    volume = len(found) > len({source.path for source, _ in found})
+    # A file may have several rows, each with a pair of its own.
+    volume = len(found) > len({id(source) for source, _ in found})
     parts = [part for _, part in found]
     kept, rule = select_slices(parts, settings.slices, label_from_mask=by_mask, volume=volume)
-    slices = Counter(source.path for source, _ in found)
-    taken = Counter(found[number][0].path for number, _ in kept)
-    for source in {source.path: source for source, _ in found if source.path not in taken}.values():
+    slices = Counter(id(source) for source, _ in found)
+    taken = Counter(id(found[number][0]) for number, _ in kept)
+    for source in {id(source): source for source, _ in found if id(source) not in taken}.values():
         yield Rejected.of(source, "none of its slices is selected; --slices takes more", bad=False)
 
     for number, part in kept:
         source = found[number][0]
-        chosen = Chosen(slices[source.path], taken[source.path], rule)
+        chosen = Chosen(slices[id(source)], taken[id(source)], rule)
         if source.paired is not None and chosen.slices > 1:
             yield Rejected.of(source, f"has {chosen.slices} slices and one pair, and pairs are single slices")
             continue

@@ -140,8 +140,10 @@ def looks_drawn(path: Path) -> bool:
         # One number for each colour.
         values = values.max(axis=-1) if lossy else values.astype(np.int64) @ np.array([1, 1 << 16, 1 << 32])
     if lossy:
-        middle = (values > COLOUR_NOISE) & (values < int(values.max()) - COLOUR_NOISE)
-        return bool(middle.mean() < 1 - DRAWN)
+        bright = values >= int(values.max()) - COLOUR_NOISE
+        middle = float(((values > COLOUR_NOISE) & ~bright).mean())
+        # In a dark image, few pixels are in the middle and even fewer are bright.
+        return middle < min(1 - DRAWN, float(bright.mean()))
     return len(_levels_up_to(values, MAX_CLASSES)) <= MAX_CLASSES
 
 

@@ -7,8 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gansweep.cohort.sources.source import is_split, normal_split
-from gansweep.cohort.sources.suffixes import known_suffix
+from gansweep.cohort.sources.source import NIFTIS, RASTERS, is_split, normal_split
 from gansweep.cohort.sources.tables import Table, column_name, is_usual, require_column
 from gansweep.cohort.sources.words import given
 
@@ -87,7 +86,7 @@ def columns_of(table: Path, read: Table, named: Columns, labelled: bool) -> dict
 
 
 def _mask_column(table: Path, read: Table, used: set[str]) -> str:
-    """Returns the column `mask`, or else the only one with a similar name that holds names of files.
+    """Returns the column `mask`, or else the only one with a similar name that holds names of pictures.
 
     Logs it. If there are several, none is used, which is logged, too.
     """
@@ -98,7 +97,7 @@ def _mask_column(table: Path, read: Table, used: set[str]) -> str:
         if name in used or not _MASK_NAME.fullmatch(name):
             continue
         cell = next((given(row[name]) for row in read.rows if given(row.get(name, ""))), "")
-        if known_suffix(cell):
+        if cell.casefold().endswith((*RASTERS, *NIFTIS, ".npy")):
             found.append(name)
     if len(found) > 1:
         logger.warning("%s: columns %s may name masks and are not used; call one mask", table.name, " and ".join(found))

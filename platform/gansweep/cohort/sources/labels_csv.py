@@ -57,7 +57,7 @@ def sources_of_csv(
         path_cell = canonical(row.get(columns["path"], ""))
         files = {
             "path": locate(path_cell),
-            "mask": locate(given(row.get(columns["mask"], ""))),
+            "mask": locate(given(row.get(columns["mask"], "")), mask=True),
             "paired": locate(given(row.get(columns["paired"], ""))),
         }
         label_cell = row.get(columns["label"], "")
@@ -92,8 +92,9 @@ def sources_of_csv(
         raise CohortError("lists no images", where=table.name, fix="add a row for each image")
 
     cells = {row[columns[key]] for row in read.rows for key in ("path", "mask", "paired") if row.get(columns[key])}
-    beside, others = _unlisted(root, cells, locate, set(listed))
-    if not columns["mask"]:
+    used = [path for source in sources for path in (source.mask, source.paired) if path]
+    beside, others = _unlisted(root, cells, locate, set(listed) | {locate.resolved(path) for path in used})
+    if columns["mask"] != "mask":
         sources, beside, masks = _with_masks_beside(sources, beside, root)
         rejected += masks
     left_out = [
@@ -156,6 +157,8 @@ def _problem_of(files: dict[str, Path | None], locate: Locator, where: str, miss
         return f"{where} names a folder instead of a file ({', '.join(folders)})"
     if missing:
         return f"{where} names a file that does not exist ({', '.join(missing)})"
+    if files["mask"] and locate.resolved(files["mask"]) == locate.resolved(files["path"]):
+        return f"{where} names the image as its own mask"
     outside = [key for key, path in files.items() if path and locate.leaves(path)]
     return f"{where} names a link out of the folder ({', '.join(outside)})" if outside else ""
 
@@ -163,7 +166,7 @@ def _problem_of(files: dict[str, Path | None], locate: Locator, where: str, miss
 def _unlisted(root: Path, cells: set[str], locate: Locator, listed: set[str]) -> tuple[list[Path], list[Rejected]]:
     """Returns images below the source folder that the table does not name, and other files there.
 
-    `listed` are the files of the rows, and `cells` what stands in the columns of files.
+    `listed` are the files that the rows use, and `cells` what stands in the columns of files.
     """
     images, others = walk(root)
     unlisted = [path for path in images if locate.resolved(path) not in listed]
@@ -195,7 +198,7 @@ def _with_masks_beside(
     Returns:
         (sources with masks, images that remain unlisted, rows that list a mask as an image).
     """
-    images = {source.path: source for source in sources if source.path.is_relative_to(root)}
+    images = {source.path: source for source in sources if source.path.is_relative_to(root) and source.mask is None}
     masks, _ = masks_of([*images, *beside], root)
     all_masks: set[Path] = set()
     for paths in masks.values():

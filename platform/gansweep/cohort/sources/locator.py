@@ -19,7 +19,7 @@ class Locator:
 
     Separators may be / or those of Windows. If there is no such file, one that differs only in case or in Unicode form
     is used, provided that there is exactly one. The same holds for a name without its suffix (`ISIC_0024306`), and for
-    a name without its folders. A mask that has the name of its image does not count.
+    a name without its folders. Of an image and a mask of one name, the cell's column decides which is meant.
 
     Args:
         root: the user's folder.
@@ -35,10 +35,14 @@ class Locator:
         self._resolved_folders: dict[str, str] = {}
         self._inside: dict[str, bool] = {}
 
-    def __call__(self, cell: str) -> Path | None:
+    def __call__(self, cell: str, *, mask: bool = False) -> Path | None:
         """Returns the file that a cell of a path column names.
 
         None for an empty cell; a path that does not exist if there is no such file or no single one.
+
+        Args:
+            cell: content of the cell.
+            mask: whether it names a mask.
         """
         there = self.in_full(cell)
         if there is None or exists(there):
@@ -47,7 +51,7 @@ class Locator:
         word = _folded(cell)
         alike = names.stems.get(word) or names.bare.get(word) or set()
         if len(alike) > 1:
-            alike = alike - self._all_masks()
+            alike = alike & self._all_masks() if mask else alike - self._all_masks()
         if len(alike) == 1:
             return min(alike)
         if alike:

@@ -37,7 +37,7 @@ _BARE = re.compile(rf"(?:(?:lesion|tumou?r)[ _-]?)?(?:{_MASK}|labels?)(?P<number
 # Likewise, but an image may be called so, too.
 _BARE_OR_IMAGE = re.compile("lesions?|rois?|contours?|outlines?")
 # Label maps of FreeSurfer and BIDS, for every region of the brain
-_LABEL_MAP = re.compile(r"(?:.+[ _.-])?(?:aparc[.+].*|aseg(?:[.+].*)?|wmparc|brainmask|dseg|probseg)|ribbon")
+_LABEL_MAP = re.compile(r"(?:.+[ _.-])?(?:aparc[.+].*|aseg(?:[.+].*)?|wmparc|dseg|probseg)|ribbon")
 _RIGHT = re.compile(r"[ _.-]r$")
 MOST_SEQUENCES = 8  # images of one case
 # What distinguishes an image from its mask: X_img beside X_mask, img_X beside mask_X, X_0000 beside X (nnU-Net)

@@ -83,13 +83,17 @@ def refuse_one_folder_too_many(images: Sequence[Path], root: Path, *, masked: bo
     inner = _inner_of(images, root, masked=masked)
     if inner is None or len(inner.images) > MOST_CLASSES or _numbered(inner.images) or look_like_people(inner.images):
         return
-    named = sorted(name for name in inner.images if words_of(name) & _CLASS_WORDS)
-    are_classes = len(named) >= 2 and 2 * len(named) >= len(inner.images)
+    # Patients of a class may have its name in theirs: glioma/glioma_01.
+    words = _CLASS_WORDS - words_of(" ".join(inner.outer))
+    named = [words_of(name) & words for name in inner.images if words_of(name) & words]
+    classes = sorted(set().union(*named))
+    are_classes = len(classes) >= 2 and 2 * len(named) >= len(inner.images)
     in_all_splits = inner.fewest >= IMAGES and all(len(splits) > 1 for splits in inner.splits.values())
     if not (are_classes or in_all_splits) or _one_patient_each(inner):
         return
     # Folders without a word of a class may be patients after all.
-    what = f" ({', '.join(named[:5])}{', ...' if len(named) > 5 else ''})" if are_classes else ""
+    # Only the words of classes are shown, because the rest of a name may be a patient's.
+    what = f" ({', '.join(classes[:5])}{', ...' if len(classes) > 5 else ''})" if are_classes else ""
     outer = PurePath(*inner.outer)
     raise CohortError(
         f"there is one folder too many: the classes{what} lie in {outer}, which would be the only class",
