@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from gansweep.cohort.ingest import reading
+from gansweep.cohort.ingest import source_slices
 from gansweep.cohort.ingest.checks import class_table, class_warnings, patients_by_class
 from gansweep.cohort.ingest.run import IngestSettings, ingest
 from gansweep.errors import CohortError
@@ -40,7 +40,7 @@ def not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> None:
         raise AssertionError("a picture was decoded")
 
-    monkeypatch.setattr(reading, "read_raster", fail)
+    monkeypatch.setattr(source_slices, "read_raster", fail)
 
 
 @pytest.mark.usefixtures("not_decoded")

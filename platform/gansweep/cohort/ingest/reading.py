@@ -13,25 +13,19 @@ import numpy as np
 from gansweep.cohort.dataset import FULL_SCALE
 from gansweep.cohort.ingest.duplicates import content_key, thumbnail_code
 from gansweep.cohort.ingest.selection import Chosen, select_slices
+from gansweep.cohort.ingest.source_slices import read_image, read_source
 from gansweep.cohort.ingest.suitability import (
     TOMOGRAPHY,
     impossible,
-    is_bids_name,
-    modality_in_name,
     remarks,
     surveys_in,
     two_valued,
     useless,
 )
 from gansweep.cohort.intensity import WINDOWS, Window, percentile_window, window_named
-from gansweep.cohort.readers.dicom import read_dicom
 from gansweep.cohort.readers.limits import check_square
-from gansweep.cohort.readers.mask_grid import mask_flaws
-from gansweep.cohort.readers.nifti import read_nifti
-from gansweep.cohort.readers.raster import read_mask, read_raster
 from gansweep.cohort.readers.resample import fit_mask, fit_pixels, isotropic_shape, make_square
-from gansweep.cohort.readers.sequences import sequence_in
-from gansweep.cohort.readers.slices import Array, Flaw, ScanError, Slice, UnneededError, shape_text
+from gansweep.cohort.readers.slices import Array, Flaw, ScanError, Slice, UnneededError
 from gansweep.cohort.sources.naming import name_of
 from gansweep.cohort.sources.source import Rejected, Source, format_of
 from gansweep.cohort.sources.words import known_patient
@@ -46,7 +40,6 @@ if TYPE_CHECKING:
     from gansweep.cohort.ingest.grouping import Unit
     from gansweep.cohort.ingest.settings import IngestSettings
     from gansweep.cohort.ingest.spool import Spool, Spooled
-    from gansweep.cohort.readers.slices import Flaw
 
 __all__ = ["Picture", "folder_key", "read_unit", "usual_window"]
 
@@ -142,7 +135,7 @@ def _pictures(
     found: list[tuple[Source, Slice]] = []
     for source in unit:
         try:
-            found += [(source, part) for part in _read(source, settings)]
+            found += [(source, part) for part in read_source(source, settings)]
         except UnneededError as reason:
             yield Rejected.of(source, reason.what, bad=False)
         except (CohortError, OSError) as reason:
@@ -187,94 +180,6 @@ def _pictures(
             yield _picture(source, part, window, settings, chosen, digests[source.path], volume=len(found) > 1)
         except ScanError as reason:
             yield Rejected.of(source, reason.what)
-
-
-def _read(source: Source, settings: IngestSettings) -> list[Slice]:
-    kind = format_of(source.path)
-    mask = _read_masks(source)
-    if mask is None and settings.label_from == "mask":
-        raise ScanError("has no mask to derive the label from", where=source.name)
-    if source.path.suffix == ".npy":
-        raise ScanError("is an array, not an image; save DICOM, NIfTI or PNG (generate --format)", where=source.name)
-    if kind == "nifti":
-        flaws = _mask_flaws(source)
-        slices = _read_nifti(source.path, settings, mask)
-        return [replace(part, flaws=part.flaws + flaws) for part in slices] if flaws else slices
-    slices = _read_image(source.path, settings)
-    if mask is None:
-        return slices
-    masks = mask[None] if mask.ndim == 2 else mask
-    if masks.shape != (len(slices), *slices[0].pixels.shape[-2:]):
-        image = shape_text(slices[0].pixels.shape[-2:])
-        raise ScanError(f"its mask is {shape_text(mask.shape)} pixels, the image {image}", where=source.name)
-    return [replace(part, mask=np.asarray(drawn, bool)) for part, drawn in zip(slices, masks, strict=True)]
-
-
-def _read_nifti(path: Path, settings: IngestSettings, mask: Any) -> list[Slice]:
-    """Reads a volume as the modality that the user or its name gives. That of the name is a guess."""
-    wanted = (settings.modality or "").upper()
-    named = "" if wanted else modality_in_name(path.name)
-    slices = read_nifti(path, settings.plane, wanted or named, mask)
-    if slices[0].modality == "MR":
-        slices = [replace(part, sequence=sequence_in(path.name)) for part in slices]
-    if not named or is_bids_name(path.name):
-        return slices
-    guess = f"NIfTI does not record the modality: taken for {named} by the file's name"
-    return [replace(part, guess=guess) for part in slices]
-
-
-def _read_masks(source: Source) -> Any:
-    """Returns the union of the masks of an image, or None if it has none."""
-    if source.mask is None:
-        return None
-    drawn = _read_mask(source, source.mask)
-    for path in source.more_masks:
-        other = _read_mask(source, path)
-        if other.shape != drawn.shape:
-            raise ScanError(f"its masks are {shape_text(drawn.shape)} and {shape_text(other.shape)}", where=source.name)
-        drawn = drawn | other
-    return drawn
-
-
-def _read_mask(source: Source, path: Path) -> Any:
-    """Reads one mask of an image.
-
-    Raises:
-        ScanError: it cannot be read.
-    """
-    if format_of(path) == "dicom":
-        raise ScanError("its mask is DICOM, which is not read; save the mask as PNG, TIFF or NIfTI", where=source.name)
-    try:
-        drawn = read_mask(path)
-    except ScanError as error:
-        raise ScanError(f"its mask: {error.what}", where=source.name) from None
-    return drawn
-
-
-def _mask_flaws(source: Source) -> tuple[Flaw, ...]:
-    """Returns what is odd about the places of a NIfTI image and its masks."""
-    masks = [source.mask, *source.more_masks] if source.mask else []
-    found: dict[Flaw, None] = {}
-    for mask in masks:
-        if format_of(mask) == "nifti":
-            found |= dict.fromkeys(mask_flaws(source.path, mask))
-    return tuple(found)
-
-
-def _read_image(path: Path, settings: IngestSettings) -> list[Slice]:
-    if format_of(path) == "dicom":
-        slices = read_dicom(path, derived=settings.derived, assume_hu=settings.assume_hu)
-    else:
-        slices = read_raster(path, settings.bits)
-    return [replace(part, pixels=_to_grey(part.pixels)) for part in slices] if settings.grey else slices
-
-
-def _to_grey(pixels: Array) -> Array:
-    """Returns the luma `[1, H, W]` of grey or RGB pixels `[C, H, W]` (ITU-R BT.601)."""
-    if pixels.shape[0] == 1:
-        return pixels
-    weights = np.array([0.299, 0.587, 0.114], pixels.dtype)
-    return np.tensordot(weights, pixels, axes=1)[None]
 
 
 def usual_window(modality: str) -> str:
@@ -429,7 +334,7 @@ def _read_pair(path: Path, settings: IngestSettings) -> NDArray[np.uint16]:
     if format_of(path) == "nifti":
         raise ScanError("its pair is a NIfTI volume, and pairs are single slices; save PNG or DICOM", where=path.name)
     try:
-        slices = _read_image(path, settings)
+        slices = read_image(path, settings)
     except (ScanError, UnneededError) as error:
         raise ScanError(f"its pair: {error.what}", where=path.name) from None
     if len(slices) > 1:

@@ -154,7 +154,8 @@ def codestream_header(data: bytes) -> Codestream | None:
         marker = data[position + 1]
         # SOF0 to SOF15 but DHT, JPG and DAC (ISO/IEC 10918-1, B.1.1.3); SOF55 of JPEG-LS
         if (0xC0 <= marker <= 0xCF and marker not in {0xC4, 0xC8, 0xCC}) or marker == 0xF7:
-            bits, rows, columns, components = struct.unpack(">B2HB", data[position + 4 : position + 10])
+            bits = data[position + 4]
+            rows, columns, components = struct.unpack(">2HB", data[position + 5 : position + 10])
             return Codestream(rows, columns, bits, signed=False) if components <= MAX_COMPONENTS else None
         if marker == 0xFF:  # fills up
             position += 1
