@@ -9,13 +9,14 @@ import sys
 import threading
 import time
 import warnings
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from gansweep.cohort.ingest import parallel
-from gansweep.cohort.ingest.parallel import map_in_order
+from gansweep.cohort.ingest.parallel import START_SECONDS, map_in_order
 from gansweep.cohort.ingest.run import IngestSettings, ingest
 from gansweep.cohort.readers.quiet import quiet
 from gansweep.errors import CohortError
@@ -24,28 +25,52 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_the_cohort_is_the_same_on_any_number_of_cores(
-    phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def in_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reads everything in this process and another."""
+    monkeypatch.setattr(parallel, "cores", lambda: 2)
+    monkeypatch.setattr(parallel, "_processes_are_worth_it", lambda *_: True)
+
+
+@pytest.mark.parametrize(
+    ("first", "others", "done", "total", "worth"),
+    [
+        (0.001, 0.5, 501, 10_000, True),  # 9.5 s are left
+        (0.001, 0.5, 501, 3_000, False),  # 2.5 s
+        (0.001, 0.4, 501, 10_000, False),  # too soon to tell
+        (5.0, 0.5, 501, 10_000, False),  # each process would load for 5 s
+        (10.0, 0.0, 1, 4, False),  # the first may only have loaded
+        (10.0, 10.0, 2, 4, True),  # four long series
+        (10.0, 10.0, 2, 2, False),
+    ],
+)
+def test_processes_start_if_they_work_for_longer_than_they_take_to_start(
+    first: float, others: float, done: int, total: int, worth: bool
 ) -> None:
-    hashes = set()
-    for count in (1, 2, 5):
-        monkeypatch.setattr(parallel, "cores", lambda count=count: count)
-        hashes.add(ingest(phantom, tmp_path / str(count), IngestSettings(size=32)).info.content_hash)
-    assert len(hashes) == 1
+    assert START_SECONDS == 1.5
+    assert parallel._processes_are_worth_it(first, others, done, total) is worth
 
 
-def test_results_keep_their_order_and_several_threads_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel, "cores", lambda: 4)
-    together = threading.Barrier(4, timeout=30)  # passes only if four threads are inside
+def test_long_work_begins_here_and_goes_on_in_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "cores", lambda: 2)
+    monkeypatch.setattr(parallel, "FIRST_SECONDS", 0.05)
+    monkeypatch.setattr(parallel, "START_SECONDS", 0.05)
     seen: list[Any] = []
-    work = map_in_order(lambda item: (together.wait(), item)[1], range(8), "w", lambda *now: seen.append(now))
-    assert list(work) == list(range(8))
-    assert seen == [("w", number, 8) for number in range(1, 9)]
+
+    def work(item: int) -> tuple[int, int]:
+        time.sleep(0.01)
+        return item, os.getpid()
+
+    found = list(map_in_order(work, range(64), "w", lambda *now: seen.append(now)))
+    assert [item for item, _ in found] == list(range(64))
+    assert found[0][1] == found[1][1] == os.getpid()
+    assert len({process for _, process in found}) == 2
+    assert seen == [("w", number, 64) for number in range(1, 65)]
 
 
 def test_one_core_needs_no_thread_and_reads_nothing_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parallel, "cores", lambda: 1)
-    monkeypatch.setattr(parallel, "MANY_FILES", 1)
+    monkeypatch.setattr(parallel, "_processes_are_worth_it", lambda *_: True)
     began: list[tuple[int, int]] = []
     work = map_in_order(lambda item: began.append((item, threading.get_ident())), range(8), "w", None)
     next(work)
@@ -61,34 +86,38 @@ def test_an_error_ends_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
         started.append(item)
         if item == 1:
             raise ValueError("one")
-        time.sleep(0.002)  # or all of them are done before this thread runs again
 
     with pytest.raises(ValueError, match="one"):
         list(map_in_order(work, range(1000), "w", None))
-    assert len(started) < 1000
+    assert started == [0, 1]
 
 
 def test_processes_make_the_same_cohort(phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel, "cores", lambda: 2)
+    monkeypatch.setattr(parallel, "cores", lambda: 1)
     stages: set[str] = set()
-    in_threads = ingest(phantom, tmp_path / "threads", IngestSettings(size=32))
-    monkeypatch.setattr(parallel, "MANY_FILES", 1)
-    in_processes = ingest(phantom, tmp_path / "processes", IngestSettings(size=32), lambda what, *_: stages.add(what))
-    assert in_processes.info.content_hash == in_threads.info.content_hash
+    alone = ingest(phantom, tmp_path / "alone", IngestSettings(size=32))
+    monkeypatch.setattr(parallel, "cores", lambda: 2)
+    monkeypatch.setattr(parallel, "_processes_are_worth_it", lambda *_: True)
+    together = ingest(phantom, tmp_path / "together", IngestSettings(size=32), lambda what, *_: stages.add(what))
+    assert together.info.content_hash == alone.info.content_hash
     assert stages == {"hashing files", "reading headers", "reading"}
 
 
-def test_processes_share_the_work_and_keep_its_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel, "cores", lambda: 2)
-    monkeypatch.setattr(parallel, "MANY_FILES", 1)
-    found = list(map_in_order(lambda item: (item, os.getpid()), range(64), "w", None))
-    assert [item for item, _ in found] == list(range(64))
-    assert os.getpid() not in {process for _, process in found}
+@pytest.mark.usefixtures("in_processes")
+def test_a_process_shares_the_work_and_the_order_is_kept() -> None:
+    def work(item: int) -> tuple[int, int]:
+        time.sleep(0.01)
+        return item, os.getpid()
+
+    found = list(map_in_order(work, range(400), "w", None))
+    assert [item for item, _ in found] == list(range(400))
+    by_process = Counter(process for _, process in found)
+    assert len(by_process) == 2
+    assert by_process[os.getpid()] >= 16, "this process works, too"
 
 
-def test_an_error_in_a_process_is_the_readers_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel, "cores", lambda: 2)
-    monkeypatch.setattr(parallel, "MANY_FILES", 1)
+@pytest.mark.usefixtures("in_processes")
+def test_an_error_in_a_process_is_the_readers_own() -> None:
 
     def work(item: int) -> None:
         if item == 5:
@@ -98,12 +127,13 @@ def test_an_error_in_a_process_is_the_readers_own(monkeypatch: pytest.MonkeyPatc
         list(map_in_order(work, range(100), "w", None))
 
 
-def test_a_process_that_is_killed_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel, "cores", lambda: 2)
-    monkeypatch.setattr(parallel, "MANY_FILES", 1)
+@pytest.mark.usefixtures("in_processes")
+def test_a_process_that_is_killed_is_told_in_one_line() -> None:
 
-    def work(item: int) -> None:
-        if item == 5:
+    here = os.getpid()
+
+    def work(_: int) -> None:
+        if os.getpid() != here:
             os.kill(os.getpid(), signal.SIGKILL)
 
     with pytest.raises(CohortError, match="a process that read them was ended"):
@@ -118,7 +148,7 @@ def test_a_script_without_a_guard_is_not_run_again(phantom: Path, tmp_path: Path
         "from gansweep.cohort.ingest import parallel\n"
         "from gansweep import ingest\n"
         "print('started')\n"
-        "parallel.MANY_FILES, parallel.cores = 1, lambda: 2\n"
+        "parallel.cores, parallel._processes_are_worth_it = lambda: 2, lambda *_: True\n"
         f"print(ingest({str(phantom)!r}, {str(tmp_path / 'cohort')!r}).info.size)\n"
     )
     ran = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=False)
@@ -138,7 +168,7 @@ def test_ctrl_c_ends_the_processes_without_a_word(tmp_path: Path) -> None:
     script.write_text(
         "import time\n"
         "from gansweep.cohort.ingest import parallel\n"
-        "parallel.MANY_FILES, parallel.cores = 1, lambda: 2\n"
+        "parallel.cores, parallel._processes_are_worth_it = lambda: 2, lambda *_: True\n"
         "def slow(item):\n"
         "    time.sleep(0.01)\n"
         "try:\n"

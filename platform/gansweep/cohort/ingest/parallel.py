@@ -1,9 +1,11 @@
-"""Runs a function on many files on all cores.
+"""Runs a function on many files, on all cores if that is quicker.
 
-Decoders, NumPy and hashing release Python's lock, so threads suffice for a few files. But most of a small picture's
-time is Python's own, and threads take turns at it. Processes share it, if there are enough files to be worth starting
-them. They come from loky, because those of the standard library run a user's script once more, unless it is guarded by
-`if __name__ == "__main__"`. On one core, nothing is started.
+Most of a small picture's time is Python's own, so threads would take turns at it, and be slower than one. Processes
+share it, but each takes a second or more to start and to load what it reads with. So the first files are read here,
+and their time tells whether the rest is worth starting processes. This one goes on reading beside them.
+
+The processes come from loky, because those of the standard library run a user's script once more, unless it is guarded
+by `if __name__ == "__main__"`. On one core, nothing is started.
 """
 
 from __future__ import annotations
@@ -11,8 +13,9 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
@@ -20,7 +23,7 @@ from typing import TYPE_CHECKING, TypeVar
 from gansweep.errors import CohortError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from gansweep.files import ProgressCallback
 
@@ -29,11 +32,13 @@ __all__ = ["cores", "map_in_order"]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-MANY_FILES = 1500
-"""Files from which on processes are used. Starting them takes about as long as reading this many small pictures."""
-MOST_PROCESSES = 8  # each takes 0.3 GB, and one process finds files and writes the cohort for all
+FIRST_SECONDS = 0.5  # of work in this process, before its speed is known
+START_SECONDS = 1.5  # that a process takes to start, without what `function` loads
+MOST_PROCESSES = 8  # with this one. Each takes 0.3 GB, and this one finds files and writes the cohort for all
 IDLE_SECONDS = 10  # until a process without work ends
 CHUNK = 16  # items sent to a process at a time
+IN_FLIGHT = 4  # chunks per process. It would wait with fewer, for this process answers late while it reads.
+MOST_AHEAD = 24  # chunks whose results may wait for those before them. This process reads so many while others start.
 
 
 def cores() -> int:
@@ -46,57 +51,78 @@ def map_in_order(
     items: Sequence[Item],
     what: str,
     progress: ProgressCallback | None,
-    *,
-    files: int | None = None,
 ) -> Iterator[Result]:
     """Yields the results of `function` in the order of `items`.
 
     Args:
-        function: thread-safe function that can be pickled by cloudpickle.
+        function: can be pickled by cloudpickle.
         items: arguments of the function.
         what: name of the stage.
         progress: called with (what, items done, total items), from this thread.
-        files: number of files that the items stand for; None: one each.
 
     Raises:
         Exception: the first exception of `function`. Items that have not started are then dropped.
         CohortError: a process was ended from outside, such as for want of memory.
     """
-    many = (len(items) if files is None else files) >= MANY_FILES
-    results: Iterable[Result]
-    if cores() == 1:
-        results = map(function, items)
-    elif many:
-        results = _in_processes(function, items)
-    else:
-        results = _in_threads(function, items)
+    results = map(function, items) if cores() == 1 else _here_then_everywhere(function, items)
     for number, result in enumerate(results, start=1):
         if progress:
             progress(what, number, len(items))
         yield result
 
 
-def _in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    pool = ThreadPoolExecutor(cores(), thread_name_prefix="ingest")
-    try:
-        yield from pool.map(function, items)
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+def _here_then_everywhere(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    first = others = 0.0  # seconds
+    for done, item in enumerate(items):
+        if _processes_are_worth_it(first, others, done, len(items)):
+            yield from _everywhere(function, items[done:])
+            return
+        start = time.perf_counter()
+        result = function(item)
+        seconds = time.perf_counter() - start
+        if done:
+            others += seconds
+        else:
+            first = seconds
+        yield result
 
 
-def _in_processes(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+def _processes_are_worth_it(first: float, others: float, done: int, total: int) -> bool:
+    """Returns whether the remaining items would keep processes busy for longer than these take to start.
+
+    Args:
+        first: seconds that the first item took. It also loads libraries, as each process will.
+        others: seconds that the other items took together.
+        done: number of items so far.
+        total: number of all items.
+    """
+    if done < 2 or others < FIRST_SECONDS:
+        return False
+    usual = others / (done - 1)
+    loading = max(first - usual, 0)
+    return usual * (total - done) > 2 * (START_SECONDS + loading)
+
+
+def _everywhere(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    """Yields the results from processes, one for each other core, and from this one."""
     from loky import get_reusable_executor
 
-    processes = min(cores(), MOST_PROCESSES)
+    processes = min(cores(), MOST_PROCESSES) - 1
     size = max(1, min(CHUNK, len(items) // (4 * processes)))
-    chunks = [items[start : start + size] for start in range(0, len(items), size)]
+    chunks = deque(items[start : start + size] for start in range(0, len(items), size))
     executor = get_reusable_executor(max_workers=processes, timeout=IDLE_SECONDS)
+    waiting: deque[Future[list[Result]]] = deque()
     # Not by `map`, which cancels what waits when it is interrupted. The executor does, too, and fails at the second.
     with _without_interrupts():
-        waiting = deque(executor.submit(_each, function, chunk) for chunk in chunks)
+        waiting.append(executor.submit(_each, function, chunks.popleft()))
     try:
         while waiting:
-            yield from waiting.popleft().result()
+            while chunks and sum(not future.done() for future in waiting) < IN_FLIGHT * processes:
+                waiting.append(executor.submit(_each, function, chunks.popleft()))
+            if chunks and not waiting[0].done() and len(waiting) < MOST_AHEAD:
+                waiting.append(_done_here(function, chunks.popleft()))
+            else:
+                yield from waiting.popleft().result()
     except BrokenProcessPool:
         raise CohortError(
             "a process that read them was ended, for want of memory or by a decoder",
@@ -106,6 +132,16 @@ def _in_processes(function: Callable[[Item], Result], items: Sequence[Item]) -> 
     finally:
         if waiting:
             executor.shutdown(kill_workers=True)
+
+
+def _done_here(function: Callable[[Item], Result], items: Sequence[Item]) -> Future[list[Result]]:
+    """Returns the results of `function`, or its exception, as a process would."""
+    future: Future[list[Result]] = Future()
+    try:
+        future.set_result(_each(function, items))
+    except Exception as error:
+        future.set_exception(error)
+    return future
 
 
 @contextmanager

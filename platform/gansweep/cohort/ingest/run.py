@@ -225,7 +225,7 @@ def _read_all(
     units, rejected = group_by_series(sources, settings, digests, progress)
     pictures: list[Picture] = []
     read = partial(read_unit, settings=settings)
-    for items in map_in_order(read, units, "reading", progress, files=len(sources)):
+    for items in map_in_order(read, units, "reading", progress):
         rejected += [item for item in items if isinstance(item, Rejected)]
         pictures += [item.spooled(spool) for item in items if isinstance(item, Picture)]
 
