@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import hashlib
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from gansweep.errors import CohortError
-from gansweep.files import sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from numpy.typing import ArrayLike
 
     from gansweep.cohort.ingest.reading import Picture
 
@@ -35,18 +37,13 @@ def write_arrays(folder: Path, pictures: Sequence[Picture], size: int) -> dict[s
     """
     total = len(pictures)
     channels = max(picture.pixels.shape[0] for picture in pictures)
-    images = _array(folder / "images.npy", "uint16", (total, channels, size, size))
-    for index, picture in enumerate(pictures):
-        images[index] = np.asarray(picture.pixels)  # among colour pictures, a grey one is broadcast to all channels
-    images.flush()
-
-    names = ["images.npy"]
+    # Among colour pictures, a grey one is broadcast to all channels.
+    shape = (channels, size, size)
+    files = {"images.npy": _write(folder / "images.npy", "uint16", shape, [picture.pixels for picture in pictures])}
     if any(picture.mask is not None for picture in pictures):
-        masks = _array(folder / "masks.npy", "uint8", (total, 1, size, size))
-        for index, picture in enumerate(pictures):
-            masks[index] = 0 if picture.mask is None else np.asarray(picture.mask)
-        masks.flush()
-        names.append("masks.npy")
+        nothing = np.zeros((size, size), bool)
+        masks = [nothing if picture.mask is None else picture.mask for picture in pictures]
+        files["masks.npy"] = _write(folder / "masks.npy", "uint8", (1, size, size), masks)
 
     paired = [picture.paired for picture in pictures if picture.paired is not None]
     if paired:
@@ -54,17 +51,34 @@ def write_arrays(folder: Path, pictures: Sequence[Picture], size: int) -> dict[s
             raise CohortError(
                 f"{total - len(paired)} images have no pair", fix="give every row a pair, or drop the column"
             )
-        pairs = _array(folder / "pairs.npy", "uint16", (total, max(part.shape[0] for part in paired), size, size))
-        for index, part in enumerate(paired):
-            pairs[index] = np.asarray(part)
-        pairs.flush()
-        names.append("pairs.npy")
-    return {name: sha256_of(folder / name) for name in names}
+        shape = (max(part.shape[0] for part in paired), size, size)
+        files["pairs.npy"] = _write(folder / "pairs.npy", "uint16", shape, paired)
+    return files
 
 
-def _array(path: Path, dtype: str, shape: tuple[int, ...]) -> Any:
-    """Creates a memory-mapped array, because a cohort may be larger than memory."""
-    return np.lib.format.open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=shape)
+def _write(path: Path, kind: str, shape: tuple[int, ...], arrays: Sequence[ArrayLike]) -> str:
+    """Writes an array `[N, *shape]` one element at a time, because a cohort may be larger than memory.
+
+    Args:
+        path: a new file.
+        kind: NumPy type of the array.
+        shape: shape of each element.
+        arrays: the elements, each of this shape or broadcast to it.
+
+    Returns:
+        The SHA-256 of the file.
+    """
+    dtype = np.dtype(kind)
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (len(arrays), *shape)}
+    with path.open("w+b") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        file.seek(0)
+        digest = hashlib.sha256(file.read())
+        for array in arrays:
+            content = np.broadcast_to(np.asarray(array, dtype), shape).tobytes()
+            digest.update(content)
+            file.write(content)
+    return digest.hexdigest()
 
 
 def manifest_of(pictures: Sequence[Picture], patients: Sequence[str], splits: Sequence[str]) -> pd.DataFrame:
