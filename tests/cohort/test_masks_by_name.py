@@ -97,6 +97,22 @@ def test_a_folder_for_each_case(tmp_path: Path, images: tuple[str, ...], mask: s
         assert source.mask == (None if label_map else expected)
 
 
+@pytest.mark.parametrize(
+    ("image", "mask"), [("img{}", "mask{}"), ("image_0{}", "seg-{}"), ("scan {}", "lesion_mask_0{}")]
+)
+def test_a_number_joins_image_and_mask_in_a_folder_for_each_case(tmp_path: Path, image: str, mask: str) -> None:
+    for case in range(6):
+        for number in (0, 1, 12):
+            folder = tmp_path / CLASSES[case % 2] / f"case{case}"
+            write_picture(folder / f"{image.format(number)}.png", 100 * case + number)
+            Image.fromarray(np.eye(20, dtype=np.uint8)).save(folder / f"{mask.format(number)}.png")
+    sources, rejected = find_sources(tmp_path)
+    assert (len(sources), rejected) == (18, [])
+    stems = {image.format(number): mask.format(number) for number in (0, 1, 12)}
+    for source in sources:
+        assert source.mask == source.path.with_stem(stems[source.path.stem])
+
+
 def test_left_and_right_are_no_masks(tmp_path: Path) -> None:
     for number in range(6):
         for side in ("", "_L", "_R"):

@@ -60,6 +60,13 @@ def test_classes_in_one_folder_are_refused(tmp_path: Path, outer: str, inner: tu
     assert f"; ingest {tmp_path / 'source' / folder}, or add labels.csv" in message
 
 
+@pytest.mark.parametrize("place", ["Data", "Data/train"])
+def test_a_preview_beside_the_classes_changes_nothing(tmp_path: Path, place: str) -> None:
+    write_picture(tmp_path / "source" / place / "preview.png", 9999)
+    message = refused(tmp_path, [f"Data/{split}/{name}" for split in ("train", "test") for name in TUMOURS])
+    assert f"the classes ({', '.join(TUMOURS)}) lie in Data, which" in message
+
+
 def test_the_folder_that_the_message_names_is_a_cohort(tmp_path: Path) -> None:
     refused(tmp_path, [f"Data/{name}" for name in TUMOURS])
     cohort = cohort_of(tmp_path / "source" / "Data", tmp_path / "out")

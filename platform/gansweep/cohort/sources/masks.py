@@ -46,10 +46,13 @@ _IMAGE_FIRST = re.compile(r"(?:images?|img|scan|orig|original|raw)[ _.-]+(?P<ima
 
 _SEPARATOR = re.compile(r"[ _.-]+")
 _LAST_WORD = re.compile(r"(?P<image>.+?)[ _.-]+(?P<word>[^ _.-]+)")
+_NUMBERED_IMAGE = re.compile(r"(?:images?|img|scan|orig|original|raw)[ _-]?0*(?P<number>\d+)")  # beside mask_1
+
 # X_brain_mask: a mask of the organ, not of a lesion
 _ORGAN = re.compile(r"(.+?)[ _.-]+(?:brain|bet|head|skull|lung|lungs|liver|body)")
 
 Key = tuple[str, ...]
+NUMBER = "/number"  # in a key; no file can be called so
 
 
 def is_image_folder(name: str) -> bool:
@@ -163,6 +166,7 @@ class _Name:
         matches: the patterns of masks that the stem matches.
         bare: whether the stem says that it is a mask, without an image's name.
         of_case: whether such a mask is that of the images in its folder.
+        number: the number of such a mask, or "".
         doubtful: whether an image may have such a name.
     """
 
@@ -172,6 +176,7 @@ class _Name:
     matches: tuple[re.Match[str], ...]
     bare: bool
     of_case: bool
+    number: str
     doubtful: bool
 
     @property
@@ -186,6 +191,7 @@ class _Name:
     def owner_keys(self) -> list[Key]:
         """Returns the possible keys of a mask's image."""
         keys: list[Key] = [(*self.folders, self.stem)] if self.in_mask_folder else []
+        keys += [(*self.folders, NUMBER, self.number)] if self.number else []
         return keys + [(*self.folders, found["image"]) for found in self.matches]
 
     def mark(self) -> str:
@@ -233,6 +239,7 @@ class _Names:
             (left,) if left else matches,
             bare,
             of_case=only is not None or or_image,
+            number=str(int(only["number"].strip(" _-"))) if only and only["number"] else "",
             doubtful=not in_mask_folder and (left is not None or or_image),
         )
 
@@ -304,6 +311,9 @@ def _image_keys(images: Sequence[tuple[Path, _Name]]) -> dict[Key, Path]:
             found = pattern.fullmatch(name.stem)
             if found:
                 shorter[*name.folders, found["image"]].add(path)
+        numbered = _NUMBERED_IMAGE.fullmatch(name.stem)
+        if numbered:
+            shorter[*name.folders, NUMBER, numbered["number"]].add(path)
     only = {key: min(paths) for key, paths in shorter.items() if len(paths) == 1}
     return {**only, **keys}
 

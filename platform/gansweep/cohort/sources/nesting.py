@@ -43,6 +43,7 @@ _VERDICTS = frozenset(("positive", "negative", "pos", "neg", "normal", "abnormal
 MOST_CLASSES = 20  # public sets have up to 14
 MOST_NUMBERED = 9  # stages and grades
 IMAGES = 10  # a class has more images; so may a patient, but few sets name their patients by words
+MOST_LOOSE = 0.05  # fraction of images that may lie beside the folders
 SAMPLED = 5  # headers read of a folder
 
 
@@ -155,7 +156,10 @@ def _verdicts_below(sources: Sequence[Source]) -> list[str]:
 
 
 def _inner_of(images: Sequence[Path], root: Path, *, masked: bool) -> _Inner | None:
-    """Returns the folders in which images part, or None if not all lie in two or more folders of one outer folder."""
+    """Returns the folders in which images part, or None if they do not lie in two or more folders of one outer folder.
+
+    A few images may lie beside these folders, such as a preview.
+    """
     folders = [path.relative_to(root).parts[:-1] for path in images]
     shared = _shared_start(folders)
     outer = folders[0][:shared] if folders else ()
@@ -164,13 +168,15 @@ def _inner_of(images: Sequence[Path], root: Path, *, masked: bool) -> _Inner | N
     if masked and outer and is_image_folder(outer[-1]):
         outer = outer[:-1]  # its masks lie in a folder beside it
     inside = [folder[shared:] for folder in folders]
-    has_splits = all(len(part) > 1 and is_split(part[0]) for part in inside)
+    has_splits = all(is_split(part[0]) for part in inside if part)
     depth = 1 if has_splits else 0
-    if not outer or any(len(part) <= depth for part in inside):
+    placed = [(path, part) for path, part in zip(images, inside, strict=True) if len(part) > depth]
+    loose = len(images) - len(placed)
+    if not outer or loose > MOST_LOOSE * len(images):
         return None
     found: dict[str, list[Path]] = defaultdict(list)
     splits: dict[str, set[str]] = defaultdict(set)
-    for path, part in zip(images, inside, strict=True):
+    for path, part in placed:
         found[part[depth]].append(path)
         splits[part[depth]].add(part[0] if has_splits else "")
     if len(found) < 2 or any(is_split(name) for name in found):
