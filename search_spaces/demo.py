@@ -26,8 +26,8 @@ def demo() -> Experiment:
         reports=2,
         # A painter and a whole-image GAN learn at different speeds: none is stopped at its first report.
         scheduler=SchedulerSettings(kind="none"),
-        # A sixth of the usual updates: the detector of real images is then clearly above chance, if not at its best.
-        scoring=ScoringSettings(samples=128, encoder_steps=60, detector_steps=200, detector_seeds=2, segmenter_steps=0),
+        # An eighth of the usual updates: the detector of real images is then clearly above chance, if not at its best.
+        scoring=ScoringSettings(samples=128, encoder_steps=60, detector_steps=150, detector_seeds=2, segmenter_steps=0),
     )
 
 
@@ -37,7 +37,7 @@ def _space(trial: optuna.Trial) -> TrialConfig:
         family=family,
         data=DataView(size=32),
         # Painting is slower, and only the lesion has to be learned.
-        iterations=100 if family == "lesion_painter" else 300,
+        iterations=50 if family == "lesion_painter" else 150,
         batch_size=32,
         n_critic=trial.suggest_int("n_critic", 1, 2),
         lr_d=trial.suggest_float("lr_d", 3e-4, 2e-3, log=True),

@@ -12,6 +12,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).parents[1]
+LONG = ("tests/trainables/", "tests/scoring/", "tests/examples/", "tests/export/")
 
 
 @cache
@@ -46,9 +47,15 @@ def _shares_ray(item: pytest.Item) -> bool:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts tests that start Ray first, for they run one after another, and the others beside them.
 
-    Of these, those that share it come first.
+    Of these, those that share it come first. Then come the folders whose files take longest. At the end, a process
+    would wait for another's long file.
     """
-    items.sort(key=lambda item: (not starts_ray(item.nodeid.partition("::")[0]), not _shares_ray(item)))
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> tuple[bool, bool, bool]:
+    path = item.nodeid.partition("::")[0]
+    return not starts_ray(path), not _shares_ray(item), not path.startswith(LONG)
 
 
 def pytest_collection_finish() -> None:

@@ -27,7 +27,7 @@ def demo(
         "demo"
     ),
     trials: Annotated[int, typer.Option("--trials", min=1, help="Configurations to try.")] = 4,
-    workers_per_trial: WorkersOption = 2,
+    workers_per_trial: WorkersOption = 1,
     seed: SeedOption = 0,
     as_json: Json = False,
 ) -> None:
@@ -35,15 +35,18 @@ def demo(
 
     Minutes on two cores. It ends with the answer in one sentence; trainings this short make no good GAN.
     """
+    from gansweep.search.cluster import ray_cluster
+
     _make_room(out)
     began = time.monotonic()
     commands = _commands(out, trials, workers_per_trial, seed)
     (out / _MARKER).write_text("".join(f"gansweep {shlex.join(words)}\n" for words in commands))
-    for number, words in enumerate(commands, start=1):
-        note(f"\n[{number}/{len(commands)}, {time.monotonic() - began:.0f} s] $ gansweep {shlex.join(words)}")
-        # The application runs itself: importing it here would close a circle.
-        if status := context.find_root().command.main(words, prog_name="gansweep", standalone_mode=False):
-            raise typer.Exit(status)
+    with ray_cluster():  # which all commands join, instead of starting one each
+        for number, words in enumerate(commands, start=1):
+            note(f"\n[{number}/{len(commands)}, {time.monotonic() - began:.0f} s] $ gansweep {shlex.join(words)}")
+            # The application runs itself: importing it here would close a circle.
+            if status := context.find_root().command.main(words, prog_name="gansweep", standalone_mode=False):
+                raise typer.Exit(status)
     places = _places(out)
     said = _answer(out)
     seconds = time.monotonic() - began
