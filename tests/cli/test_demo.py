@@ -1,5 +1,6 @@
 """Where the demo may write, and what it leaves alone."""
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -17,6 +18,7 @@ def began():
 @pytest.fixture
 def context(began, monkeypatch):
     """What typer hands to the demo: its root command runs the others."""
+    monkeypatch.setattr("gansweep.search.cluster.ray_cluster", nullcontext)
     monkeypatch.setattr("gansweep.cli.demo._answer", lambda _out: "There is no store without the commands.")
     root = SimpleNamespace(command=SimpleNamespace(main=lambda words, **_: began.append(words[0])))
     return SimpleNamespace(find_root=lambda: root)
