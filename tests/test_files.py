@@ -56,6 +56,18 @@ def test_an_end_between_the_renamings_puts_the_earlier_folder_back(
     assert (out / "mark").read_text() == "earlier"
 
 
+def test_what_a_killed_run_left_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in (".scan[1].0a1b2c3d.part", ".scan[1].0a1b2c3d.old", ".scan1.0a1b2c3d.part", ".scan[1].png"):
+        (tmp_path / name).mkdir()
+    for _ in range(2):
+        with new_folder(tmp_path / "scan[1]", "cohort", replaces="mark") as folder:
+            (folder / "mark").touch()
+    told = [message.removeprefix(f"{tmp_path}/.scan[1].0a1b2c3d") for message in caplog.messages]
+    left = " is left by a run that was killed: delete it, unless another run is writing it"
+    earlier = ".old is the earlier cohort, left by a run that was killed: rename it to keep it"
+    assert told == [earlier, f".part{left}", f".old{left}", f".part{left}"]
+
+
 CONTENT = {"weights": torch.arange(200.0), "names": ["a", "b"]}
 
 

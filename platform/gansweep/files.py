@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
+import logging
 import os
 import secrets
 import shutil
@@ -33,6 +35,8 @@ __all__ = [
     "temporary_name",
     "write_atomically",
 ]
+
+log = logging.getLogger(__name__)
 
 ProgressCallback = Callable[[str, int, int], None]
 """Called with (what is being done, number done, total number)."""
@@ -186,6 +190,8 @@ def _may_be_replaced(path: Path, kind: Literal["HTML page", "PNG"]) -> bool:
 def new_folder(out: Path, kind: str, replaces: str | None = None) -> Iterator[Path]:
     """Provides a temporary folder that becomes `out` if the block succeeds, and is deleted if it fails.
 
+    A process that is killed leaves its temporary folder. The next one warns of it, because it may hold images.
+
     Args:
         out: destination. It must not exist, or be an empty folder.
         kind: what is written, for the message.
@@ -197,6 +203,7 @@ def new_folder(out: Path, kind: str, replaces: str | None = None) -> Iterator[Pa
     out = Path(out)
     mark = uuid.uuid4().hex[:8]
     temporary, earlier = (out.parent / f".{out.name}.{mark}.{suffix}" for suffix in ("part", "old"))
+    _warn_of_leftovers(out, kind)
     try:
         _make_folder(temporary, out, kind, replaces)
         yield temporary
@@ -211,6 +218,15 @@ def new_folder(out: Path, kind: str, replaces: str | None = None) -> Iterator[Pa
             earlier.rename(out)
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(earlier, ignore_errors=True)
+
+
+def _warn_of_leftovers(out: Path, kind: str) -> None:
+    found = sorted(out.parent.glob(f".{glob.escape(out.name)}.????????.*"))
+    for path in found:
+        if path.suffix == ".old" and not out.exists():
+            log.warning("%s is the earlier %s, left by a run that was killed: rename it to keep it", path, kind)
+        elif path.suffix in {".old", ".part"}:
+            log.warning("%s is left by a run that was killed: delete it, unless another run is writing it", path)
 
 
 def _make_folder(temporary: Path, out: Path, kind: str, replaces: str | None) -> None:
