@@ -46,15 +46,7 @@ def folded(rows: Sequence[LeaderboardRow]) -> list[LeaderboardRow]:
 
 def _merge(group: list[LeaderboardRow]) -> LeaderboardRow:
     counting = [row for row in group if row.counts]
-    means: dict[str, float] = {}
-    spread: dict[str, float] = {}
-    for name in counting[0].scores:
-        values = [row.scores[name] for row in counting if name in row.scores]
-        if len(values) < len(counting):
-            continue  # a score that is missing in one training has no mean over all of them
-        means[name] = float(np.mean(values))
-        if len(values) > 1:
-            spread[name] = float(np.std(values, ddof=1))
+    means, spread = _means_of(counting) if len(counting) > 1 else (dict(counting[0].scores), {})
     lead = min(group, key=lambda row: (bool(row.repeat_of), row.trial_id))
     return replace(
         lead,
@@ -64,6 +56,18 @@ def _merge(group: list[LeaderboardRow]) -> LeaderboardRow:
         seconds=sum(row.seconds for row in group),
         gpu_seconds=sum(row.gpu_seconds for row in group),
     )
+
+
+def _means_of(rows: Sequence[LeaderboardRow]) -> tuple[dict[str, float], dict[str, float]]:
+    """Returns the mean and the standard deviation of each score, over two or more trainings."""
+    means: dict[str, float] = {}
+    spread: dict[str, float] = {}
+    for name in rows[0].scores:
+        values = [row.scores[name] for row in rows if name in row.scores]
+        if len(values) == len(rows):  # a score that is missing in one training has no mean over all of them
+            means[name] = float(np.mean(values))
+            spread[name] = float(np.std(values, ddof=1))
+    return means, spread
 
 
 def compare_with_first(rows: Sequence[LeaderboardRow], info: SweepInfo) -> list[LeaderboardRow]:
