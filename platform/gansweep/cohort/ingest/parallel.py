@@ -117,9 +117,10 @@ def _everywhere(function: Callable[[Item], Result], items: Sequence[Item]) -> It
         waiting.append(executor.submit(_each, function, chunks.popleft()))
     try:
         while waiting:
-            while chunks and sum(not future.done() for future in waiting) < IN_FLIGHT * processes:
+            ready = sum(future.done() for future in waiting)
+            while chunks and len(waiting) - ready < IN_FLIGHT * processes:
                 waiting.append(executor.submit(_each, function, chunks.popleft()))
-            if chunks and not waiting[0].done() and len(waiting) < MOST_AHEAD:
+            if chunks and not waiting[0].done() and ready < MOST_AHEAD:
                 waiting.append(_done_here(function, chunks.popleft()))
             else:
                 yield from waiting.popleft().result()
