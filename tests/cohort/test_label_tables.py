@@ -226,11 +226,16 @@ def test_names_without_suffix_or_folder(root: Path) -> None:
     ]
 
 
+def write_images_and_masks(root: Path, stem: str) -> None:
+    """Eight images and their masks, in two folders, with the same names."""
+    for number in range(8):
+        for folder in ("images", "masks"):
+            write_picture(root / folder / f"{stem.format(number)}.png", number)
+
+
 @pytest.mark.parametrize("end", ["", ".png"])
 def test_a_name_does_not_mean_the_mask(tmp_path: Path, end: str) -> None:
-    for number in range(8):
-        write_picture(tmp_path / "images" / f"ISIC_{number:07d}.png", number)
-        write_picture(tmp_path / "masks" / f"ISIC_{number:07d}.png", number)
+    write_images_and_masks(tmp_path, "ISIC_{:07d}")
     write(tmp_path, "path,label", [f"ISIC_{number:07d}{end},{'ab'[number % 2]}" for number in range(8)])
     sources, rejected = find_sources(tmp_path)
     assert rejected == []
@@ -241,9 +246,7 @@ def test_a_name_does_not_mean_the_mask(tmp_path: Path, end: str) -> None:
 
 @pytest.mark.parametrize("cell", ["{}.png", "{}"])
 def test_a_mask_cell_means_the_mask(tmp_path: Path, cell: str) -> None:
-    for number in range(8):
-        write_picture(tmp_path / "images" / f"{number}.png", number)
-        write_picture(tmp_path / "masks" / f"{number}.png", number)
+    write_images_and_masks(tmp_path, "{}")
     write(tmp_path, "path,label,mask", [f"images/{number}.png,c,{cell.format(number)}" for number in range(8)])
     sources, rejected = find_sources(tmp_path)
     assert rejected == []
