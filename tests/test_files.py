@@ -56,6 +56,17 @@ def test_an_end_between_the_renamings_puts_the_earlier_folder_back(
     assert (out / "mark").read_text() == "earlier"
 
 
+def test_an_unwritable_parent_is_told_as_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    # Root may enter every folder, so the folder cannot be made inaccessible for real.
+    monkeypatch.setattr(Path, "exists", refused)
+    said = r"/out: cannot write here: Permission denied; choose a writable folder$"
+    with pytest.raises(CohortError, match=said), new_folder(tmp_path / "out", "cohort"):
+        pass
+
+
 def test_what_a_killed_run_left_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for name in (".scan[1].0a1b2c3d.part", ".scan[1].0a1b2c3d.old", ".scan1.0a1b2c3d.part", ".scan[1].png"):
         (tmp_path / name).mkdir()

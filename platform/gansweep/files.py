@@ -204,8 +204,8 @@ def new_folder(out: Path, kind: str, replaces: str | None = None) -> Iterator[Pa
     mark = uuid.uuid4().hex[:8]
     temporary, earlier = (out.parent / f".{out.name}.{mark}.{suffix}" for suffix in ("part", "old"))
     _warn_of_leftovers(out, kind)
+    _make_folder(temporary, out, kind, replaces)
     try:
-        _make_folder(temporary, out, kind, replaces)
         yield temporary
         if out.exists():
             out.rename(earlier)
@@ -223,10 +223,11 @@ def new_folder(out: Path, kind: str, replaces: str | None = None) -> Iterator[Pa
 def _warn_of_leftovers(out: Path, kind: str) -> None:
     found = sorted(out.parent.glob(f".{glob.escape(out.name)}.????????.*"))
     for path in found:
+        shown = one_line(path)
         if path.suffix == ".old" and not out.exists():
-            log.warning("%s is the earlier %s, left by a run that was killed: rename it to keep it", path, kind)
+            log.warning("%s is the earlier %s, left by a run that was killed: rename it to keep it", shown, kind)
         elif path.suffix in {".old", ".part"}:
-            log.warning("%s is left by a run that was killed: delete it, unless another run is writing it", path)
+            log.warning("%s is left by a run that was killed: delete it, unless another run is writing it", shown)
 
 
 def _make_folder(temporary: Path, out: Path, kind: str, replaces: str | None) -> None:

@@ -113,6 +113,20 @@ def test_a_number_joins_image_and_mask_in_a_folder_for_each_case(tmp_path: Path,
         assert source.mask == source.path.with_stem(stems[source.path.stem])
 
 
+@pytest.mark.parametrize(("images", "masks"), [(("img1",), ("mask1", "mask2")), (("img1", "img01"), ("mask1",))])
+def test_a_numbered_mask_of_no_one_image_is_left_out(
+    tmp_path: Path, images: tuple[str, ...], masks: tuple[str, ...]
+) -> None:
+    for label in CLASSES:
+        for number, name in enumerate((*images, "img5", "img6")):
+            write_picture(tmp_path / label / f"{name}.png", 100 * len(label) + number)
+        for name in masks:
+            Image.fromarray(np.eye(20, dtype=np.uint8)).save(tmp_path / label / f"{name}.png")
+    sources, rejected = find_sources(tmp_path)
+    assert len(sources) == 2 * (len(images) + 2)
+    assert sorted(item.name for item in rejected) == [f"{label}/{masks[-1]}.png" for label in sorted(CLASSES)]
+
+
 def test_left_and_right_are_no_masks(tmp_path: Path) -> None:
     for number in range(6):
         for side in ("", "_L", "_R"):

@@ -67,6 +67,17 @@ def test_a_preview_beside_the_classes_changes_nothing(tmp_path: Path, place: str
     assert f"the classes ({', '.join(TUMOURS)}) lie in Data, which" in message
 
 
+def test_a_preview_beside_classes_with_masks_changes_nothing(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    write_picture(source / "Data" / "preview.png", 9999)
+    for name in TUMOURS:
+        for number in range(5):
+            write_picture(source / "Data" / name / "images" / f"{name}{number}.png", number)
+            write_picture(source / "Data" / name / "masks" / f"{name}{number}.png", number)
+    with pytest.raises(CohortError, match="lie in Data, which would be the only class"):
+        cohort_of(source, tmp_path / "out")
+
+
 def test_the_folder_that_the_message_names_is_a_cohort(tmp_path: Path) -> None:
     refused(tmp_path, [f"Data/{name}" for name in TUMOURS])
     cohort = cohort_of(tmp_path / "source" / "Data", tmp_path / "out")

@@ -197,7 +197,7 @@ class _Name:
     def mark(self) -> str:
         """Returns what the name of a file adds to that of its image, without numbers, or "": `_mask` in X_mask_2."""
         if not self.matches:
-            return ""
+            return re.sub(r"\d+", "", self.stem) if self.number else ""
         start, end = self.matches[0].span("image")
         return re.sub(r"\d+", "", f"{self.stem[:start]}*{self.stem[end:]}")
 

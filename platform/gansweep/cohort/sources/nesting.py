@@ -165,9 +165,9 @@ def _inner_of(images: Sequence[Path], root: Path, *, masked: bool) -> _Inner | N
     outer = folders[0][:shared] if folders else ()
     while outer and is_split(outer[-1]):
         outer = outer[:-1]
-    if masked and outer and is_image_folder(outer[-1]):
-        outer = outer[:-1]  # its masks lie in a folder beside it
     inside = [folder[shared:] for folder in folders]
+    if masked and outer and is_image_folder(outer[-1]) and all(inside):
+        outer = outer[:-1]  # its masks lie in a folder beside it
     has_splits = all(is_split(part[0]) for part in inside if part)
     depth = 1 if has_splits else 0
     placed = [(path, part) for path, part in zip(images, inside, strict=True) if len(part) > depth]
