@@ -17,6 +17,7 @@ from gansweep.errors import CohortError
 from tests.cohort.scans import CLASSES, cohort_of, write_picture
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 
@@ -125,6 +126,47 @@ def test_a_numbered_mask_of_no_one_image_is_left_out(
     sources, rejected = find_sources(tmp_path)
     assert len(sources) == 2 * (len(images) + 2)
     assert sorted(item.name for item in rejected) == [f"{label}/{masks[-1]}.png" for label in sorted(CLASSES)]
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("img{}.png", "mask{}.png"),
+        ("p7_s{:02d}.png", "p7_s{:02d}_seg.png"),
+        ("images/{}.png", "masks/{}.png"),
+        ("{}_t1.png", "{}_mask_1.png"),
+    ],
+)
+def test_masks_that_are_numbered_from_another_number_are_refused(tmp_path: Path, image: str, mask: str) -> None:
+    root = tmp_path / "source"
+    rows = ["path,label,mask"]
+    for number in range(12):
+        case = f"{CLASSES[number % 2]}/case"
+        shown, drawn = (f"{case}/{name.format(k)}" for name, k in ((image, number // 2 + 1), (mask, number // 2)))
+        write_picture(root / shown, number)
+        (root / drawn).parent.mkdir(exist_ok=True)
+        Image.fromarray(np.eye(20, dtype=np.uint8)).save(root / drawn)
+        rows.append(f"{shown},{CLASSES[number % 2]},{drawn}")
+    with pytest.raises(CohortError, match="6 images are numbered from 1 to 6, and their masks from 0 to 5"):
+        find_sources(root)
+    labels = tmp_path / "labels.csv"
+    labels.write_text("\n".join(rows), "utf-8")
+    sources, rejected = find_sources(root, labels)
+    assert (len(sources), rejected) == (12, [])
+    for source, row in zip(sources, rows[1:], strict=True):
+        assert source.mask == root / row.rpartition(",")[2]
+
+
+@pytest.mark.parametrize(("images", "masks"), [(range(1, 9), range(3)), ((1, 2, 4), (0, 1, 2)), (range(9), range(9))])
+def test_other_differences_of_numbers_are_no_shift(tmp_path: Path, images: Sequence[int], masks: Sequence[int]) -> None:
+    for label in CLASSES:
+        for number in images:
+            write_picture(tmp_path / label / f"img{number}.png", 100 * len(label) + number)
+        for number in masks:
+            Image.fromarray(np.eye(20, dtype=np.uint8)).save(tmp_path / label / f"mask{number}.png")
+    sources, rejected = find_sources(tmp_path)
+    assert len(sources) == 2 * len(images)
+    assert len(rejected) == 2 * len(set(masks) - set(images))
 
 
 def test_left_and_right_are_no_masks(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ class Locator:
         if self._masks is None:
             self._masks = set()
             for folder in self.folders:
-                found, alone = masks_of(walk(folder)[0] if folder.is_dir() else [], folder)
+                found, alone = masks_of(walk(folder)[0] if folder.is_dir() else [], folder, check=False)
                 self._masks |= {mask for masks in found.values() for mask in masks} | set(alone)
         return self._masks
 

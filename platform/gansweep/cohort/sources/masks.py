@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from gansweep.cohort.readers.raster import looks_drawn
 from gansweep.cohort.readers.sequences import sequence_in
+from gansweep.cohort.sources.mask_numbers import Key, check_numbers
 from gansweep.cohort.sources.source import NIFTIS, Rejected, Source
 from gansweep.cohort.sources.words import canonical
 
@@ -51,7 +52,6 @@ _NUMBERED_IMAGE = re.compile(r"(?:images?|img|scan|orig|original|raw)[ _-]?0*(?P
 # X_brain_mask: a mask of the organ, not of a lesion
 _ORGAN = re.compile(r"(.+?)[ _.-]+(?:brain|bet|head|skull|lung|lungs|liver|body)")
 
-Key = tuple[str, ...]
 NUMBER = "/number"  # in a key; no file can be called so
 
 
@@ -60,7 +60,7 @@ def is_image_folder(name: str) -> bool:
     return _IMAGE_FOLDERS.fullmatch(canonical(name).casefold()) is not None
 
 
-def masks_of(images: Sequence[Path], root: Path) -> tuple[dict[Path, list[Path]], list[Path]]:
+def masks_of(images: Sequence[Path], root: Path, *, check: bool = True) -> tuple[dict[Path, list[Path]], list[Path]]:
     """Distinguishes masks from images by their names.
 
     A file is a mask if its image exists, so a class can have the name `mask`, and its images X_mask. A file without an
@@ -73,13 +73,20 @@ def masks_of(images: Sequence[Path], root: Path) -> tuple[dict[Path, list[Path]]
     Args:
         images: files below `root`.
         root: the folder.
+        check: whether to refuse masks that are numbered otherwise than their images.
 
     Returns:
         (the masks of each image that has some, masks of organs and masks without an image).
+
+    Raises:
+        CohortError: masks are numbered otherwise than their images.
     """
     names = _Names(root)
     named = _without_doubt([(path, names.of(path)) for path in images])
     owners_of = _Owners([(path, name) for path, name in named if not name.in_mask_folder and not name.bare])
+    if check:
+        masks = [key for _, name in named if name.like_mask for key in name.owner_keys()]
+        check_numbers(owners_of.keys, masks, root)
     found: dict[Path, list[Path]] = defaultdict(list)
     in_folders: dict[Path, list[tuple[Path, bool]]] = defaultdict(list)
     marked: dict[tuple[Path, str], list[tuple[Path, bool]]] = defaultdict(list)
@@ -274,6 +281,11 @@ class _Owners:
                 self._sequences[*name.folders, found["image"]].append(path)
             if not name.matches and not name.of_case:
                 self._cases[name.folders].append((path, name))
+
+    @property
+    def keys(self) -> set[Key]:
+        """The keys under which masks may look for their images."""
+        return self._exact.keys() | self._sequences.keys()
 
     def __call__(self, name: _Name) -> list[Path]:
         """Returns the images of a mask; none if it has none."""
