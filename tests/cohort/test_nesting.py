@@ -60,9 +60,11 @@ def test_classes_in_one_folder_are_refused(tmp_path: Path, outer: str, inner: tu
     assert f"; ingest {tmp_path / 'source' / folder}, or add labels.csv" in message
 
 
+@pytest.mark.parametrize("count", [1, 40])
 @pytest.mark.parametrize("place", ["Data", "Data/train"])
-def test_a_preview_beside_the_classes_changes_nothing(tmp_path: Path, place: str) -> None:
-    write_picture(tmp_path / "source" / place / "preview.png", 9999)
+def test_pictures_beside_the_classes_change_nothing(tmp_path: Path, place: str, count: int) -> None:
+    for number in range(count):
+        write_picture(tmp_path / "source" / place / f"preview{number}.png", 9000 + number)
     message = refused(tmp_path, [f"Data/{split}/{name}" for split in ("train", "test") for name in TUMOURS])
     assert f"the classes ({', '.join(TUMOURS)}) lie in Data, which" in message
 
@@ -124,6 +126,13 @@ def test_folders_that_may_be_classes_are_told(tmp_path: Path) -> None:
     assert doubts(cohort) == [
         "all images are one class; if the 4 folders in images are the classes, ingest that folder"
     ]
+
+
+def test_pictures_beside_folders_that_may_be_classes_change_nothing(tmp_path: Path) -> None:
+    for number in range(15):
+        write_picture(tmp_path / "source" / "images" / f"{number}.png", 9000 + number)
+    cohort = ingested(tmp_path, [f"images/{name}" for name in ("akiec", "bcc", "mel", "vasc")], each=10)
+    assert len(doubts(cohort)) == 1
 
 
 def test_two_folders_are_told_before_the_refusal(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -43,7 +43,8 @@ _VERDICTS = frozenset(("positive", "negative", "pos", "neg", "normal", "abnormal
 MOST_CLASSES = 20  # public sets have up to 14
 MOST_NUMBERED = 9  # stages and grades
 IMAGES = 10  # a class has more images; so may a patient, but few sets name their patients by words
-MOST_LOOSE = 0.05  # fraction of images that may lie beside the folders
+MOST_LOOSE = 0.5  # fraction of images that may lie beside the folders
+MOST_LOOSE_UNNAMED = 0.05  # likewise, if the folders' names are not those of classes
 SAMPLED = 5  # headers read of a folder
 
 
@@ -55,11 +56,13 @@ class _Inner:
         outer: the path of that folder, without the folders of a split in it.
         images: the images of each folder, by its name.
         splits: the splits in which each folder occurs, by its name.
+        loose: the fraction of images that lie beside these folders.
     """
 
     outer: tuple[str, ...]
     images: dict[str, list[Path]]
     splits: dict[str, set[str]]
+    loose: float
 
     @property
     def fewest(self) -> int:
@@ -89,7 +92,11 @@ def refuse_one_folder_too_many(images: Sequence[Path], root: Path, *, masked: bo
     named = [words_of(name) & words for name in inner.images if words_of(name) & words]
     classes = sorted(set().union(*named))
     are_classes = len(classes) >= 2 and 2 * len(named) >= len(inner.images)
-    in_all_splits = inner.fewest >= IMAGES and all(len(splits) > 1 for splits in inner.splits.values())
+    in_all_splits = (
+        inner.loose <= MOST_LOOSE_UNNAMED
+        and inner.fewest >= IMAGES
+        and all(len(splits) > 1 for splits in inner.splits.values())
+    )
     if not (are_classes or in_all_splits) or _one_patient_each(inner):
         return
     # Folders without a word of a class may be patients after all.
@@ -158,7 +165,7 @@ def _verdicts_below(sources: Sequence[Source]) -> list[str]:
 def _inner_of(images: Sequence[Path], root: Path, *, masked: bool) -> _Inner | None:
     """Returns the folders in which images part, or None if they do not lie in two or more folders of one outer folder.
 
-    A few images may lie beside these folders, such as a preview.
+    Up to half of the images may lie beside these folders.
     """
     folders = [path.relative_to(root).parts[:-1] for path in images]
     shared = _shared_start(folders)
@@ -171,8 +178,7 @@ def _inner_of(images: Sequence[Path], root: Path, *, masked: bool) -> _Inner | N
     has_splits = all(is_split(part[0]) for part in inside if part)
     depth = 1 if has_splits else 0
     placed = [(path, part) for path, part in zip(images, inside, strict=True) if len(part) > depth]
-    loose = len(images) - len(placed)
-    if not outer or loose > MOST_LOOSE * len(images):
+    if not outer or len(placed) < (1 - MOST_LOOSE) * len(images):
         return None
     found: dict[str, list[Path]] = defaultdict(list)
     splits: dict[str, set[str]] = defaultdict(set)
@@ -181,7 +187,7 @@ def _inner_of(images: Sequence[Path], root: Path, *, masked: bool) -> _Inner | N
         splits[part[depth]].add(part[0] if has_splits else "")
     if len(found) < 2 or any(is_split(name) for name in found):
         return None
-    return _Inner(outer, dict(found), dict(splits))
+    return _Inner(outer, dict(found), dict(splits), loose=1 - len(placed) / len(images))
 
 
 def _shared_start(folders: Sequence[tuple[str, ...]]) -> int:
