@@ -1,4 +1,4 @@
-"""Finds masks that were taken for images, because neither their names nor their folders say what they are."""
+"""Tells of masks beside images, and finds those that were taken for images because no name says what they are."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from gansweep.cohort.ingest.reading import Picture
 
-__all__ = ["check_masks", "mask_warnings"]
+__all__ = ["beside_warnings", "check_masks", "mask_warnings"]
 
 _SEPARATOR = re.compile(r"[\W_]+")
 LEAST = 0.5  # share of the two-valued images with such names from which on they are refused
@@ -49,6 +49,20 @@ def mask_warnings(pictures: Sequence[Picture]) -> list[str]:
     if not 0 < drawn < len(pictures):
         return []
     return [f"{drawn} of {len(pictures)} images have only two values, as masks do"]
+
+
+def beside_warnings(pictures: Sequence[Picture]) -> list[str]:
+    """Returns how many images have masks that were found by name, and how many of these have several.
+
+    Several may be lesions of one image, or one lesion drawn by several readers. Their union is used either way, so the
+    user has to know of it.
+    """
+    sources = [picture.source for picture in pictures if picture.source.mask_beside]
+    if not sources:
+        return []
+    found = f"{len(sources)} images have masks that lie beside them (X_mask.png, masks/X.png); these are not images"
+    several = sum(bool(source.more_masks) for source in sources)
+    return [found + (f"; {several} of them have several masks, of which the union is used" if several else "")]
 
 
 def _stem(picture: Picture) -> str:

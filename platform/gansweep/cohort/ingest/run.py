@@ -23,7 +23,7 @@ from gansweep.cohort.ingest.checks import (
 from gansweep.cohort.ingest.grouping import group_by_series
 from gansweep.cohort.ingest.identity import Pseudonyms
 from gansweep.cohort.ingest.leaks import digests_of, drop_leaks, leak_error, leaks_of_bytes, write_pairs
-from gansweep.cohort.ingest.masks_among_images import check_masks, mask_warnings
+from gansweep.cohort.ingest.masks_among_images import beside_warnings, check_masks, mask_warnings
 from gansweep.cohort.ingest.oddities import flaw_warnings, guess_warnings, unit_warnings
 from gansweep.cohort.ingest.parallel import map_in_order
 from gansweep.cohort.ingest.ranges import check_ranges, depth_warnings, difference_warnings, ranges_by_class
@@ -349,11 +349,7 @@ def _warnings(made: Assignment, classes: tuple[str, ...], positive: str, setting
     small = sum(max(picture.shape) < settings.size for picture in pictures)
     if small:
         warnings.append(f"{small} of {len(pictures)} images are smaller than {settings.size} pixels and were enlarged")
-    drawn = sum(picture.source.mask_beside for picture in pictures)
-    if drawn:
-        warnings.append(
-            f"{drawn} images have masks that lie beside them (X_mask.png, masks/X.png); these are not images"
-        )
+    warnings += beside_warnings(pictures)
     if is_guess(classes, settings.positive):
         warnings.append(f"sensitivity counts {positive!r}, the last by name: choose with --positive")
     counts = patients_by_class([picture.label for picture in pictures], made.splits, made.patients)
