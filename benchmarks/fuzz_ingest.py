@@ -27,8 +27,9 @@ from gansweep.cohort.dataset import Cohort
 from gansweep.cohort.ingest.run import IngestSettings, ingest
 from gansweep.cohort.readers.dicom import read_dicom
 from gansweep.cohort.readers.dicom_header import read_header
+from gansweep.cohort.readers.masks import read_mask
 from gansweep.cohort.readers.nifti import read_nifti
-from gansweep.cohort.readers.raster import read_mask, read_raster
+from gansweep.cohort.readers.raster import read_raster
 from gansweep.cohort.sources.find import find_sources
 from gansweep.cohort.sources.source import format_of
 from gansweep.errors import CohortError

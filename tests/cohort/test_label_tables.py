@@ -283,7 +283,9 @@ def test_a_row_that_names_a_folder(root: Path) -> None:
     assert bad == ["labels.csv line 2 names a folder instead of a file (path)"]
 
 
-@pytest.mark.parametrize("column", ["mask_path", "segmentation", "Seg File", "lesion_mask", "label_map", "GT"])
+@pytest.mark.parametrize(
+    "column", ["mask_path", "segmentation", "Seg File", "lesion_mask", "label_map", "GT", "ROI mask file path"]
+)
 def test_other_names_of_the_masks(tmp_path: Path, column: str) -> None:
     for number in range(8):
         write_picture(tmp_path / "a" / f"{number}.png", number)

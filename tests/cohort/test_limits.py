@@ -21,8 +21,9 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless
 
 from gansweep.cohort.readers import limits
 from gansweep.cohort.readers.dicom import read_dicom
+from gansweep.cohort.readers.masks import read_mask
 from gansweep.cohort.readers.nifti import read_nifti
-from gansweep.cohort.readers.raster import read_mask, read_raster
+from gansweep.cohort.readers.raster import read_raster
 from gansweep.cohort.readers.slices import ScanError
 from gansweep.cohort.sources.find import find_sources
 from gansweep.errors import CohortError

@@ -11,8 +11,8 @@ from nibabel import orientations
 from gansweep.cohort.dataset import Cohort
 from gansweep.cohort.ingest.run import IngestSettings, ingest
 from gansweep.cohort.readers.mask_grid import ELSEWHERE, mask_flaws
+from gansweep.cohort.readers.masks import read_mask
 from gansweep.cohort.readers.nifti import NO_ORIENTATION, read_nifti
-from gansweep.cohort.readers.raster import read_mask
 from gansweep.cohort.readers.slices import ScanError, UnneededError
 from gansweep.errors import CohortError
 

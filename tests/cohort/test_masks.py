@@ -10,7 +10,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from gansweep.cohort.readers.raster import looks_drawn, read_mask
+from gansweep.cohort.readers.masks import looks_drawn, read_mask
+from gansweep.cohort.readers.slices import ScanError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -229,3 +230,39 @@ def test_a_dark_jpeg_does_not_look_drawn(tmp_path: Path) -> None:
     drawn[20:30, 20:30] = 255
     Image.fromarray(drawn).save(tmp_path / "drawn.jpg", quality=90)
     assert looks_drawn(tmp_path / "drawn.jpg")
+
+
+@pytest.mark.parametrize("suffix", ["tif", "npy"])
+def test_minus_one_in_signed_8_bits_is_255(tmp_path: Path, suffix: str) -> None:
+    signed = np.where(DRAWN, -1, 0).astype(np.int8)
+    path = tmp_path / f"mask.{suffix}"
+    if suffix == "npy":
+        np.save(path, signed)
+    else:
+        tifffile.imwrite(path, signed)
+    np.testing.assert_array_equal(read_mask(path), DRAWN)
+
+
+@pytest.mark.parametrize("suffix", ["tif", "npy", "nii"])
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.float32])
+def test_negative_values_beside_positive_ones_are_background(tmp_path: Path, dtype: type, suffix: str) -> None:
+    values = np.where(CLASSES == 2, np.int16(-1), CLASSES.astype(np.int16)).astype(dtype)
+    path = tmp_path / f"mask.{suffix}"
+    if suffix == "npy":
+        np.save(path, values)
+    elif suffix == "nii":
+        nibabel.save(nibabel.Nifti1Image(values[..., None], np.eye(4), dtype=dtype), path)
+    else:
+        tifffile.imwrite(path, values)
+    np.testing.assert_array_equal(read_mask(path).reshape(CLASSES.shape), CLASSES == 1)
+
+
+@pytest.mark.parametrize(("dtype", "low"), [(np.int16, -1), (np.float32, -1), (np.int32, -5), (np.int8, -3)])
+def test_a_mask_of_negative_values_and_0_is_refused(tmp_path: Path, dtype: type, low: int) -> None:
+    values = np.where(DRAWN, low, 0).astype(dtype)
+    np.save(tmp_path / "mask.npy", values)
+    tifffile.imwrite(tmp_path / "mask.tif", values)
+    nibabel.save(nibabel.Nifti1Image(values[..., None], np.eye(4), dtype=dtype), tmp_path / "mask.nii")
+    for name in ("mask.npy", "mask.tif", "mask.nii"):
+        with pytest.raises(ScanError, match=f"values from {low} to 0 and none above"):
+            read_mask(tmp_path / name)

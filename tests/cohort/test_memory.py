@@ -23,8 +23,9 @@ from pydicom.encaps import encapsulate
 import gansweep
 from gansweep.cohort.readers.dicom import read_dicom
 from gansweep.cohort.readers.limits import check_deflated, check_square, codestream_header
+from gansweep.cohort.readers.masks import read_mask
 from gansweep.cohort.readers.nifti import read_nifti
-from gansweep.cohort.readers.raster import read_mask, read_raster
+from gansweep.cohort.readers.raster import read_raster
 from gansweep.cohort.readers.slices import ScanError
 from tests.cohort.scans import CLASSES, cohort_of, write_slice
 

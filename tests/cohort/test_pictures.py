@@ -12,7 +12,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from gansweep.cohort.readers.raster import read_mask, read_raster
+from gansweep.cohort.readers.masks import read_mask
+from gansweep.cohort.readers.raster import read_raster
 from gansweep.cohort.readers.slices import ScanError
 from tests.cohort.scans import CLASSES, cohort_of
 

@@ -10,7 +10,8 @@ import tifffile
 from PIL import Image
 
 from gansweep.cohort.ingest.run import IngestSettings, ingest
-from gansweep.cohort.readers.raster import read_mask, read_raster
+from gansweep.cohort.readers.masks import read_mask
+from gansweep.cohort.readers.raster import read_raster
 from gansweep.cohort.readers.slices import ScanError
 from gansweep.errors import CohortError
 from tests.cohort.scans import CLASSES, cohort_of, write_picture

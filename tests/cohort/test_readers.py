@@ -24,8 +24,9 @@ from pydicom.uid import (
 
 from gansweep.cohort.phantom.ct_writer import CtSlice, write_ct
 from gansweep.cohort.readers.dicom import read_dicom
+from gansweep.cohort.readers.masks import read_mask
 from gansweep.cohort.readers.nifti import read_nifti
-from gansweep.cohort.readers.raster import read_mask, read_raster
+from gansweep.cohort.readers.raster import read_raster
 from gansweep.cohort.readers.slices import ScanError, UnneededError
 from gansweep.cohort.sources.find import find_sources
 

@@ -9,9 +9,10 @@ import numpy as np
 
 from gansweep.cohort.ingest.suitability import is_bids_name, modality_in_name
 from gansweep.cohort.readers.dicom import read_dicom
-from gansweep.cohort.readers.mask_grid import mask_flaws
+from gansweep.cohort.readers.mask_grid import check_orientation, mask_flaws
+from gansweep.cohort.readers.masks import read_mask
 from gansweep.cohort.readers.nifti import read_nifti
-from gansweep.cohort.readers.raster import read_mask, read_raster
+from gansweep.cohort.readers.raster import read_raster
 from gansweep.cohort.readers.sequences import sequence_in
 from gansweep.cohort.readers.slices import Array, Flaw, ScanError, Slice, shape_text
 from gansweep.cohort.sources.source import Source, format_of
@@ -83,9 +84,9 @@ def _read_mask(source: Source, path: Path) -> Any:
     Raises:
         ScanError: it cannot be read.
     """
-    if format_of(path) == "dicom":
-        raise ScanError("its mask is DICOM, which is not read; save the mask as PNG, TIFF or NIfTI", where=source.name)
     try:
+        if format_of(path) == format_of(source.path) == "dicom":
+            check_orientation(source.path, path)
         return read_mask(path)
     except ScanError as error:
         raise ScanError(f"its mask: {error.what}", where=source.name) from None

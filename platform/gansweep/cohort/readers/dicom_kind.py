@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = [
     "UNKNOWN",
     "check_kind",
+    "check_mask_kind",
     "frame_reason",
     "image_type",
     "is_displayed",
@@ -109,6 +110,20 @@ def check_kind(dataset: Dataset, path: Path, *, derived: bool) -> None:
         raise UnneededError(f"a secondary capture of {modality}", where=path.name)
     if _is_derived(dataset, kinds, modality):
         raise UnneededError(DERIVED, where=path.name)
+
+
+def check_mask_kind(dataset: Dataset, path: Path) -> None:
+    """Checks that a DICOM object that is named like a mask can be one.
+
+    Raises:
+        UnneededError: it has no pixels, or is a segmentation object: its frames belong to images by references, and it
+            has none for slices without a lesion.
+    """
+    if modality_of(dataset) == "SEG" or "Segmentation" in sop_class(dataset):
+        hint = "save the mask of each slice as PNG, or as DICOM in the slice's own grid, named like its image"
+        raise UnneededError(f"a DICOM segmentation object (SEG), which is not read; {hint}", where=path.name)
+    if "Rows" not in dataset or not (PIXELS & set(dataset.dir())):
+        raise UnneededError(f"a DICOM object without pixels ({sop_class(dataset)})", where=path.name)
 
 
 def _check_slide(dataset: Dataset, kinds: list[str], path: Path, *, derived: bool) -> None:

@@ -1,7 +1,8 @@
-"""Compares where a NIfTI mask and its image lie, as their affines say.
+"""Compares where a mask and its image lie, as their headers say.
 
-Each file is turned to the canonical orientation by its own affine. A mask that was saved with another affine than its
-image, such as the identity, would therefore be used mirrored.
+A DICOM mask is used in the stored grid of its image. A NIfTI file is turned to the canonical orientation by its own
+affine. A mask that was saved with another affine than its image, such as the identity, would therefore be used
+mirrored.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from gansweep.cohort.readers.dicom_header import open_dicom
+from gansweep.cohort.readers.dicom_kind import values_of
 from gansweep.cohort.readers.nifti import check_extensions, stated_forms, unit_of
 from gansweep.cohort.readers.quiet import quiet
 from gansweep.cohort.readers.slices import Flaw, ScanError, reason_of
@@ -17,9 +20,10 @@ from gansweep.cohort.readers.slices import Flaw, ScanError, reason_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["mask_flaws"]
+__all__ = ["check_orientation", "mask_flaws"]
 
 OFFSET = 1.0  # voxels by which the corners of a mask may lie beside those of its image
+TURNED = 0.1  # difference of direction cosines from which on a DICOM mask is turned: 6 degrees
 ELSEWHERE = "the mask has another affine than the image, with the same axes: their voxels are paired one to one"
 
 
@@ -63,6 +67,29 @@ def mask_flaws(image: Path, mask: Path) -> tuple[Flaw, ...]:
         "save it with the image's affine",
         where=image.name,
     )
+
+
+def check_orientation(image: Path, mask: Path) -> None:
+    """Checks that rows and columns of a DICOM image and its mask lead the same way (PS3.3 C.7.6.2.1.1).
+
+    Args:
+        image: a DICOM image.
+        mask: the DICOM image of its mask, which may not state an orientation.
+
+    Raises:
+        ScanError: they do not, or a file is unreadable.
+    """
+    shown, drawn = (_directions(path) for path in (image, mask))
+    if len(shown) == len(drawn) == 6 and np.abs(np.subtract(shown, drawn)).max() > TURNED:
+        raise ScanError("another orientation than the image; save it in the image's grid", where=image.name)
+
+
+def _directions(path: Path) -> list[float]:
+    dataset = open_dicom(path, header_only=True)
+    try:
+        return [float(value) for value in values_of(dataset.get("ImageOrientationPatient"))]
+    except Exception as error:  # pydicom parses an attribute on first access, and a broken one raises any error
+        raise ScanError(f"an attribute cannot be read ({reason_of(error, path)})", where=path.name) from None
 
 
 def _same_place(shown: _Grid, drawn: _Grid) -> bool:

@@ -1,4 +1,4 @@
-"""Reads PNG, JPEG, WebP, TIFF and BMP images, grey or colour, and masks of any supported format."""
+"""Reads PNG, JPEG, WebP, TIFF and BMP images, grey or colour."""
 
 from __future__ import annotations
 
@@ -8,27 +8,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gansweep.cohort.readers.deep_colour import BITS_PER_SAMPLE, check_tiles, is_deep, png_bits, read_deep
-from gansweep.cohort.readers.limits import check_picture, check_values
+from gansweep.cohort.readers.limits import check_picture
 from gansweep.cohort.readers.quiet import quiet
-from gansweep.cohort.readers.slices import Mask, ScanError, Slice, reason_of
+from gansweep.cohort.readers.slices import ScanError, Slice, reason_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["looks_drawn", "read_mask", "read_raster"]
+__all__ = ["open_picture", "read_raster"]
 
 PHOTOMETRIC = 262  # TIFF tags (TIFF 6.0, sections 8 and 19)
 SAMPLE_FORMAT = 339
 SIGNED = 2  # a sample format
-COLOUR_NOISE = 32  # of 255: the colours of masks differ by more, the chroma noise of a grey JPEG by less
 GREY_TOLERANCE = 3.0  # of 255: if colour channels differ by less on average, the image is grey with chroma noise
 COLOURED = 64  # of 255: channels that differ by more are no chroma noise
 COLOURED_PIXELS = 9  # so many of them are a coloured part of a grey image
 MAX_PAGES = 100
-MAX_CLASSES = 16  # of a mask; larger values may be grey levels
-MAX_INSTANCES = 4096  # of a mask that numbers its lesions
-LEAST_AREAS = 0.9  # share of such numbers that fill areas; a lesion may be a few pixels
-DRAWN = 0.95  # share of the pixels of a compressed mask that are black or bright
 FAX = {"tiff_ccitt", "group3", "group4"}  # compressions that code white and black themselves
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "DIB", "GIF")  # EPS would start a program
 
@@ -50,7 +45,7 @@ def read_raster(path: Path, bits: int | None = None) -> list[Slice]:
         ScanError: the file cannot be decoded, has several pages, values without a known range, or values that need more
             than `bits`.
     """
-    values, depth = _open(path)
+    values, depth = open_picture(path)
     if values.dtype.kind == "i":
         raise ScanError("signed or 32-bit values without a known range; save unsigned 8 or 16 bits", where=path.name)
     if not np.isfinite(values).all():
@@ -98,144 +93,12 @@ def _is_coloured(values: Any, scale: float) -> bool:
     return int(np.count_nonzero(spread > COLOURED / 255.0 * scale)) >= COLOURED_PIXELS
 
 
-def read_mask(path: Path) -> Mask:
-    """Reads a mask.
-
-    The values of the file determine which pixels are lesion pixels:
-
-    - small integers are classes: all above 0;
-    - fractions are probabilities: all above 0.5;
-    - larger values are classes if each fills an area and 0 is one: all above 0;
-    - other larger values are grey levels: all above half of the largest;
-    - colours are classes: all except black. If a palette image has no black, its first colour is the background.
-
-    The stored values count also in a TIFF in which 0 is white.
-
-    Returns:
-        `[H, W]`, or `[X, Y, Z]` in the canonical orientation for NIfTI.
-
-    Raises:
-        ScanError: the file cannot be read as a mask.
-    """
-    values = _mask_values(path)
-    lossy = _is_lossy(path)
-    if _has_colours(values, path):
-        colours = bool(np.ptp(values, axis=-1).max() > COLOUR_NOISE)
-        values = values.max(axis=-1)
-        return np.asarray(values > (COLOUR_NOISE if colours else _threshold(values, lossy=lossy)))
-    return np.asarray(values > _threshold(values, lossy=lossy))
-
-
-def looks_drawn(path: Path) -> bool:
-    """Returns whether a file has so few levels or colours that it is a mask rather than an image.
-
-    Lossy compression leaves the pixels of a mask near black and its brightest level. False if the file is unreadable.
-    """
-    try:
-        values = _mask_values(path)
-    except ScanError:
-        return False
-    lossy = _is_lossy(path)
-    if _has_colours(values, path):
-        # One number for each colour.
-        values = values.max(axis=-1) if lossy else values.astype(np.int64) @ np.array([1, 1 << 16, 1 << 32])
-    if lossy:
-        bright = values >= int(values.max()) - COLOUR_NOISE
-        middle = float(((values > COLOUR_NOISE) & ~bright).mean())
-        # In a dark image, few pixels are in the middle and even fewer are bright.
-        return middle < min(1 - DRAWN, float(bright.mean()))
-    return len(_levels_up_to(values, MAX_CLASSES)) <= MAX_CLASSES
-
-
-def _mask_values(path: Path) -> Any:
-    """Returns the values of a mask as stored.
-
-    Raises:
-        ScanError: the file cannot be read as a mask.
-    """
-    name = path.name.lower()
-    try:
-        if name.endswith((".nii", ".nii.gz")):
-            from gansweep.cohort.readers.nifti import load_canonical
-
-            return load_canonical(path)[0]
-        if name.endswith(".npy"):
-            # Memory-mapped, so that a header which claims more than the file contains does not allocate it.
-            values = np.load(path, mmap_mode="r", allow_pickle=False)
-            check_values(values.shape, path)
-            return values
-        return _open(path, mask=True)[0]
-    except (ValueError, EOFError) as error:
-        raise ScanError(f"not a readable mask ({reason_of(error, path)})", where=path.name) from None
-
-
-def _has_colours(values: Any, path: Path) -> bool:
-    return values.ndim == 3 and values.shape[-1] == 3 and not path.name.lower().endswith((".nii", ".nii.gz"))
-
-
-def _is_lossy(path: Path) -> bool:
-    return path.name.lower().endswith((".jpg", ".jpeg", ".jpe", ".jfif"))
-
-
-def _threshold(values: Any, *, lossy: bool) -> float:
-    """Returns the value above which pixels are lesion pixels. Lossy compression puts noise beside every level."""
-    if values.max() > MAX_CLASSES:  # grey levels, such as 0 and 255
-        return 0.0 if not lossy and _are_classes(values) else float(values.max()) / 2
-    return 0.5 if values.dtype.kind == "f" and bool((values % 1).any()) else 0.0
-
-
-def _are_classes(values: Any) -> bool:
-    """Returns whether a mask has 0 among its levels, and each fills an area: 0, 85 and 255, or a number per lesion.
-
-    Compression, resampling and smooth edges give many levels, or some that occur as lines and single pixels only.
-    """
-    levels = _levels_up_to(values, MAX_INSTANCES)
-    if len(levels) > MAX_INSTANCES or min(levels) != 0:
-        return False
-    corner = values[:-1, :-1]
-    filled = (corner == values[1:, :-1]) & (corner == values[:-1, 1:]) & (corner == values[1:, 1:])
-    if len(levels) <= MAX_CLASSES:
-        return levels <= {0, *np.unique(corner[filled]).tolist()}
-    return _are_numbers(values, filled)
-
-
-def _are_numbers(values: Any, filled: Any) -> bool:
-    """Returns whether the many levels of a mask number its lesions.
-
-    Nearly all of them then consist of areas. Grey levels do so too if a grid of them was enlarged, but these have one
-    level that is most of the lesion, with smooth edges around it, or only low levels beside the background.
+def open_picture(path: Path, *, mask: bool = False) -> tuple[Any, int]:
+    """Returns the pixels `[H, W]` or `[H, W, 3]` in the file's own type, and the number of bits of a value.
 
     Args:
-        values: of the mask; 0 is the background.
-        filled: where a square of 2 x 2 pixels of one level starts.
-    """
-    inside = np.zeros(values.shape, bool)
-    for rows in (slice(None, -1), slice(1, None)):
-        for columns in (slice(None, -1), slice(1, None)):
-            inside[rows, columns] |= filled
-    levels, pixels = np.unique(values, return_counts=True)
-    filling, covered = np.unique(values[inside], return_counts=True)
-    of_areas = np.isin(levels, filling[covered >= 0.5 * pixels[np.isin(levels, filling)]])
-    if of_areas.mean() < LEAST_AREAS or pixels[1:].max() > 0.5 * pixels[1:].sum():
-        return False
-    neighbours = ((values[1:], values[:-1]), (values[:, 1:], values[:, :-1]))
-    both_ways = [pair for one, other in neighbours for pair in ((one, other), (other, one))]
-    beside_background = max(float(one[other == 0].max(initial=0)) for one, other in both_ways)
-    return beside_background > 0.5 * float(levels[-1])
-
-
-def _levels_up_to(values: Any, most: int) -> set[float]:
-    """Returns the levels of a picture or volume, or more than `most` of them if there are more."""
-    levels: set[float] = set()
-    for part in values:
-        levels |= set(np.unique(part).tolist())
-        if len(levels) > most:
-            break
-    return levels
-
-
-def _open(path: Path, *, mask: bool = False) -> tuple[Any, int]:
-    """Returns the pixels `[H, W]` or `[H, W, 3]` in the file's own type, and the number of bits of a value.
+        path: the file.
+        mask: whether the values are classes, of which 0 is the background even where it is shown white.
 
     Raises:
         ScanError: the file cannot be decoded, has several pages, or is too large.
@@ -327,9 +190,11 @@ def _as_stored(values: Any, opened: Any, *, mask: bool) -> Any:
     """
     if mask:
         by_number = _is_inverted(opened) and opened.info.get("compression") not in FAX
-        return 255 - values if by_number and values.ndim == 2 and values.dtype == np.uint8 else values
+        values = 255 - values if by_number and values.ndim == 2 and values.dtype == np.uint8 else values
     if values.dtype == np.uint8 and _is_signed(opened):
         return values.view(np.int8)
+    if mask:
+        return values
     return 1 - values if _is_inverted(opened) and values.dtype.kind == "f" else values
 
 

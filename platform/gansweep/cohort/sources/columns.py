@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gansweep.cohort.sources.source import NIFTIS, RASTERS, is_split, normal_split
+from gansweep.cohort.sources.source import DICOMS, NIFTIS, RASTERS, is_split, normal_split
 from gansweep.cohort.sources.tables import Table, column_name, is_usual, require_column
 from gansweep.cohort.sources.words import given
 
@@ -24,8 +24,8 @@ _PATIENT = (
     *("subjectid", "subject", "participantid", "participant", "patientname", "subjectname"),
 )
 _MASK_NAME = re.compile(
-    r"(?:(?:lesion|tumou?r)[ _-]?)?(?:masks?|segmentations?|segs?|label[ _-]?maps?|ground[ _-]?truths?|gt)"
-    r"(?:[ _-]?(?:path|file|filename|name|image))?"
+    r"(?:(?:lesion|tumou?r|roi)[ _-]?)?(?:masks?|segmentations?|segs?|label[ _-]?maps?|ground[ _-]?truths?|gt)"
+    r"(?:[ _-]?(?:path|file|filename|name|image)){0,2}"
 )
 # Columns that may group the images of a patient, or of a lesion; which of them does is not for us to guess.
 _GROUP = re.compile(r"(^|[\W_])(case|study|lesion|person|exam|series|scan|volume|animal)|(id|uid|nr|no)$")
@@ -97,7 +97,7 @@ def _mask_column(table: Path, read: Table, used: set[str]) -> str:
         if name in used or not _MASK_NAME.fullmatch(name):
             continue
         cell = next((given(row[name]) for row in read.rows if given(row.get(name, ""))), "")
-        if cell.casefold().endswith((*RASTERS, *NIFTIS, ".npy")):
+        if cell.casefold().endswith((*RASTERS, *NIFTIS, *DICOMS, ".npy")):
             found.append(name)
     if len(found) > 1:
         logger.warning("%s: columns %s may name masks and are not used; call one mask", table.name, " and ".join(found))

@@ -8,7 +8,7 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from gansweep.cohort.readers.raster import looks_drawn
+from gansweep.cohort.readers.masks import looks_drawn
 from gansweep.cohort.readers.sequences import sequence_in
 from gansweep.cohort.sources.mask_numbers import Key, check_numbers
 from gansweep.cohort.sources.source import NIFTIS, Rejected, Source
