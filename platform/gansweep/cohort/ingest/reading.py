@@ -216,7 +216,26 @@ def _window_of(slices: list[Slice], wanted: str | None, first: Source | None = N
             where=_shown(first),
             fix="leave --window out, or give LOW,HIGH from 0 to 1",
         )
+    _check_units(window, slices, first)
     return window
+
+
+def _check_units(window: Window, slices: Sequence[Slice], first: Source | None) -> None:
+    """Refuses a window within [0, 1] for scanner units: radiographs of 8 bits have values up to 255.
+
+    Raises:
+        CohortError: the images have larger values, nearly all of which the window would show as white.
+    """
+    modality = slices[0].modality
+    if modality == "raster" or window.low < 0 or window.high > 1:
+        return
+    brightest = max(float(part.pixels.max()) for part in slices)
+    if brightest > 1:
+        raise CohortError(
+            f"window {window.name!r} is for values in [0, 1], but those of this {modality} image reach {brightest:g}",
+            where=_shown(first),
+            fix="leave --window out, or give LOW,HIGH in the image's own values",
+        )
 
 
 def _edge_of(part: Slice, window: Window) -> float:
@@ -283,9 +302,16 @@ def _picture(
         high=float(part.pixels.max()),
         edge=_edge_of(part, window),
         guess=part.guess,
-        flaws=part.flaws,
+        flaws=part.flaws + _flattened(part, pixels),
         two_valued=two_valued(part),
     )
+
+
+def _flattened(part: Slice, pixels: NDArray[np.uint16]) -> tuple[Flaw, ...]:
+    """Returns a flaw if the window shows all pixels of an image alike, although they differ."""
+    if pixels.min() < pixels.max() or part.pixels.min() == part.pixels.max():
+        return ()
+    return (Flaw("all pixels look alike in this window, although their values differ; --window chooses another"),)
 
 
 def _hash_of(*parts: NDArray[Any] | None) -> str:
