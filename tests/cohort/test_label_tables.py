@@ -321,25 +321,6 @@ def test_files_of_an_unused_column_are_left_out(tmp_path: Path) -> None:
     assert [item.reason for item in rejected] == 4 * ["has no row in the labels CSV"]
 
 
-@pytest.mark.parametrize("name", ["case_id", "Lesion ID", "StudyInstanceUID", "study", "accession_no"])
-def test_columns_that_may_group_images_are_told(root: Path, caplog: pytest.LogCaptureFixture, name: str) -> None:
-    write(root, f"path,label,{name}", [f"{row}" for row in rows("a", "b", "c")])
-    assert {source.patient for source in find_sources(root)[0]} == {""}
-    told = (
-        f"labels.csv: column {name.lower()!r} may group images of one patient and is not used; --patient-column uses it"
-    )
-    assert [record.getMessage() for record in caplog.records] == [told]
-
-
-@pytest.mark.parametrize("cells", [("a",), tuple("abcdefghijkl")])
-def test_columns_that_group_nothing_are_not_told(
-    root: Path, caplog: pytest.LogCaptureFixture, cells: tuple[str, ...]
-) -> None:
-    write(root, "path,label,image_id,remark", [f"{row},{row[-1]}" for row in rows(*cells)])
-    find_sources(root)
-    assert not caplog.records
-
-
 @pytest.mark.parametrize(
     "text",
     ["path;label;note, long, with, commas\n0.png;fahr;x\n", 'path,label\n"0.png",fahr\n', "path\tlabel\n0.png\tfahr\n"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from gansweep.cohort.sources.tables import Table, column_name, is_usual, require
 from gansweep.cohort.sources.words import given
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 __all__ = ["Columns", "columns_of"]
@@ -29,6 +31,9 @@ _MASK_NAME = re.compile(
 )
 # Columns that may group the images of a patient, or of a lesion; which of them does is not for us to guess.
 _GROUP = re.compile(r"(^|[\W_])(case|study|lesion|person|exam|series|scan|volume|animal)|(id|uid|nr|no)$")
+# Words in the names of columns that look like those, but are about the label or who gave it.
+_READERS = {"rad", "radiologist", "reader", "rater", "annotator", "observer", "doctor"}
+_NO_GROUP = frozenset(_READERS | {"class", "category", "label", "diagnosis", "dx"})
 
 
 @dataclass(frozen=True)
@@ -120,12 +125,41 @@ def _patient_column(table: Path, read: Table, named: Columns, taken: set[str]) -
     if found:
         logger.info("%s: column %r names the patients; --patient-column chooses another", table.name, found)
         return found
-    for name in columns:
-        values = [row[name] for row in read.rows if row.get(name)] if name not in taken and _GROUP.search(name) else []
-        if 1 < len(set(values)) < len(values):
-            hint = "may group images of one patient and is not used; --patient-column uses it"
-            logger.warning("%s: column %r %s", table.name, name, hint)
+    path, label = (column_name(name) for name in (named.path or "path", named.label or "label"))
+    groups = [
+        name
+        for name in columns
+        if name not in taken and _GROUP.search(name) and _may_group(read.rows, name, path, label)
+    ]
+    if groups:
+        shown = " and ".join(repr(name) for name in groups)
+        word, use, which = ("column", "is", "it") if len(groups) == 1 else ("columns", "are", "one of them")
+        logger.warning(
+            "%s: %s %s may group images of one patient and %s not used; --patient-column uses %s",
+            *(table.name, word, shown, use, which),
+        )
     return ""
+
+
+def _may_group(rows: Sequence[Mapping[str, str]], name: str, path: str, label: str) -> bool:
+    """Returns whether the values of a column may be patients: each image has one, and some have several images.
+
+    A column that says the same as the label does not count, nor one that names the readers.
+    """
+    if set(re.split(r"[\W_]+", name)) & _NO_GROUP:
+        return False
+    images: dict[str, set[str]] = defaultdict(set)
+    values: dict[str, set[str]] = defaultdict(set)
+    labels: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        if row.get(name):
+            images[row[name]].add(row.get(path, ""))
+            values[row.get(path, "")].add(row[name])
+            labels[row.get(label, "")].add(row[name])
+    one_each = all(len(found) == 1 for found in values.values())
+    several = any(len(found) > 1 for found in images.values())
+    like_label = len(labels) == len(images) and all(len(found) == 1 for found in labels.values())
+    return len(images) > 1 and one_each and several and not like_label
 
 
 def _split_column(table: Path, read: Table, named: Columns, taken: set[str]) -> str:
