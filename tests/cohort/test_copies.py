@@ -85,3 +85,17 @@ def test_another_mask_is_no_copy(tmp_path: Path, rows: pd.DataFrame) -> None:
     twice = [rows.assign(mask=f"mask_{name}.png") for name in ("first", "second")]
     pd.concat(twice).to_csv(tmp_path / "labels.csv", index=False)
     assert left_out(tmp_path, tmp_path / "out") == []
+
+
+def test_a_class_that_other_labels_take_is_named(tmp_path: Path) -> None:
+    """The layout of VinDr: a row for each reader and finding."""
+    rows = ["path,label"]
+    for number in range(12):
+        write_picture(tmp_path / f"{number}.png", number)
+        labels = ["normal"] if number < 4 else ["nodule"] if number < 8 else ["nodule", "mass"]
+        rows += [f"{number}.png,{label}" for label in labels]
+    (tmp_path / "labels.csv").write_text("\n".join(rows))
+    cohort = cohort_of(tmp_path, tmp_path / "out")
+    assert cohort.manifest["label"].value_counts().to_dict() == {"normal": 4, "nodule": 4}
+    told = "4 images left out: the same image has two labels, so no image of 'mass' is left"
+    assert told in cohort.info.warnings

@@ -72,7 +72,9 @@ def assign(pictures: list[Picture], settings: IngestSettings, pseudonyms: Pseudo
     Raises:
         CohortError: a patient has two labels, there are too few patients, or a given split leaks.
     """
+    labels = {picture.label for picture in pictures}
     pictures, conflicts = without_conflicts(pictures)
+    gone = sorted(labels - {picture.label for picture in pictures})
     if not pictures:
         first = name_of(conflicts[0])
         raise CohortError(f"no usable images: {first}: {conflicts[0].reason}", fix="correct the labels")
@@ -81,7 +83,8 @@ def assign(pictures: list[Picture], settings: IngestSettings, pseudonyms: Pseudo
 
     warnings = []
     if conflicts:
-        warnings.append(f"{len(conflicts)} images left out: the same image has two labels")
+        lost = f", so no image of {' and '.join(map(repr, gone))} is left" if gone else ""
+        warnings.append(f"{len(conflicts)} images left out: the same image has two labels{lost}")
     if copies:
         warnings.append(f"{len(copies)} images left out: copies of other images of the same patient")
 
