@@ -371,6 +371,19 @@ def test_narrow_slices_of_a_volume_are_kept(tmp_path: Path) -> None:
     assert (len(cohort.manifest), cohort.info.left_out) == (8, {})
 
 
+def test_ct_that_does_not_say_whether_it_is_original_is_told(tmp_path: Path) -> None:
+    for patient in range(8):
+        kinds = None if patient < 3 else ["ORIGINAL", "PRIMARY", "AXIAL"]
+        write_slice(tmp_path / "source" / CLASSES[patient % 2] / f"{patient}.dcm", patient, 1, ImageType=kinds)
+        write_slice(
+            tmp_path / "mr" / CLASSES[patient % 2] / f"{patient}.dcm", patient, 1, ImageType=None, Modality="MR"
+        )
+    told = "CT without Image Type: taken for an original image in Hounsfield units"
+    warnings = cohort_of(tmp_path / "source", tmp_path / "out").info.warnings
+    assert f"{told} (3 images of 3 files; column flaws of manifest.parquet)" in warnings
+    assert not any("Image Type" in line for line in cohort_of(tmp_path / "mr", tmp_path / "mr_out").info.warnings)
+
+
 def test_blank_and_tiny_pictures_are_left_out_and_told(tmp_path: Path) -> None:
     for number in range(8):
         write_picture(tmp_path / "source" / CLASSES[number % 2] / f"{number}.png", number)

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gansweep.cohort.readers.dicom_header import header_of, open_dicom
-from gansweep.cohort.readers.dicom_kind import check_kind, frame_reason, is_displayed, modality_of, values_of
+from gansweep.cohort.readers.dicom_kind import (
+    check_kind,
+    frame_reason,
+    frame_type,
+    image_type,
+    is_displayed,
+    modality_of,
+    values_of,
+)
 from gansweep.cohort.readers.quiet import quiet
 from gansweep.cohort.readers.sequences import sequence_in
 from gansweep.cohort.readers.slices import Array, Flaw, ScanError, Slice, UnneededError, reason_of
@@ -23,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["read_dicom"]
 
 AIR_HU = -1000.0
+NO_IMAGE_TYPE = "CT without Image Type: taken for an original image in Hounsfield units"
 _UNITS = {"OD", "HU", "US", "MGML", "Z_EFF", "ED", "EDW", "HU_MOD", "PCT"}  # terms of RescaleType (PS3.3 C.11.1.1.2)
 
 
@@ -116,9 +125,14 @@ def _slice(dataset: Dataset, stored: Any, number: int, path: Path, assume_hu: bo
         study=header.study,
         depth=f"{bits}-bit" if stored.dtype.kind in "iu" else "float",
         normal=_normal(dataset, number),
-        flaws=flaws,
+        flaws=(*flaws, Flaw(NO_IMAGE_TYPE)) if _may_be_derived(dataset, number) else flaws,
         sequence=sequence_in(header.description) if modality == "MR" else "",
     )
+
+
+def _may_be_derived(dataset: Dataset, number: int) -> bool:
+    """Returns whether a CT image does not say if it is an original one, as type 1 of Image Type requires."""
+    return modality_of(dataset) == "CT" and not image_type(dataset) and not frame_type(dataset, number)
 
 
 def _as_shares(pixels: Array, levels: Array, path: Path) -> Array:

@@ -17,6 +17,7 @@ __all__ = [
     "check_kind",
     "check_mask_kind",
     "frame_reason",
+    "frame_type",
     "image_type",
     "is_displayed",
     "is_secondary_capture",
@@ -156,7 +157,7 @@ def frame_reason(dataset: Dataset, number: int, *, derived: bool) -> str:
     modality = modality_of(dataset)
     if modality not in {"CT", "MR"}:
         return ""
-    kinds = _frame_type(dataset, number)
+    kinds = frame_type(dataset, number)
     if _any_match(_LOCALIZER, kinds):
         return LOCALIZER
     if derived or "SYNTHETIC" in image_type(dataset):
@@ -166,7 +167,7 @@ def frame_reason(dataset: Dataset, number: int, *, derived: bool) -> str:
     return DERIVED if mixed or _is_derived(dataset, kinds, modality) else ""
 
 
-def _frame_type(dataset: Dataset, number: int) -> list[str]:
+def frame_type(dataset: Dataset, number: int) -> list[str]:
     """Returns the values of Frame Type of one frame in capitals: its own, or else those that all frames share."""
     frames = dataset.get("PerFrameFunctionalGroupsSequence") or []
     groups = [*frames[number : number + 1], *(dataset.get("SharedFunctionalGroupsSequence") or [])]
