@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from gansweep.cohort.readers.sequences import sequence_in
-from tests.cohort.scans import CLASSES, cohort_of, write_slice, write_volume
+from tests.cohort.scans import CLASSES, cohort_of, write_picture, write_slice, write_volume
 from tests.cohort.test_series import ORIGINAL, write_enhanced
 
 if TYPE_CHECKING:
@@ -152,3 +152,32 @@ def test_one_sequence_or_none_is_not_told(tmp_path: Path) -> None:
     for number in range(8):
         write_volume(tmp_path / "source" / CLASSES[number % 2] / f"P{number}{('_t1', '')[number % 2]}.nii", number)
     assert told(cohort_of(tmp_path / "source", tmp_path / "out"), "sequence") == []
+
+
+@pytest.mark.parametrize("suffix", ["png", "nii.gz"])
+def test_t1_and_t2_may_be_visits(tmp_path: Path, suffix: str) -> None:
+    for number in range(8):
+        for visit in ("T1", "T2"):
+            path = tmp_path / "source" / CLASSES[number % 2] / f"P{number}_{visit}.{suffix}"
+            (write_picture if suffix == "png" else write_volume)(path, 10 * number + int(visit[1]))
+    count = 8 if suffix == "png" else 16
+    [line] = told(cohort_of(tmp_path / "source", tmp_path / "out"), "sequence")
+    assert line.startswith(f"the images are of several MR sequences ({count} x T1, {count} x T2); keep one with")
+    assert line.endswith(
+        "if T1 and T2 are visits, give patient_id in a CSV, so that a patient's visits stay in one split"
+    )
+
+
+def test_pictures_of_a_sequence_for_each_class_are_told(tmp_path: Path) -> None:
+    for number in range(8):
+        write_picture(
+            tmp_path / "source" / CLASSES[number % 2] / f"P{number}_{('t1', 'flair')[number % 2]}.png", number
+        )
+        write_picture(
+            tmp_path / "few" / CLASSES[number % 2] / f"P{number}{('_t1', '_t2', *6 * [''])[number]}.png", number
+        )
+    differs = "the MR sequence differs between classes, which may give them away: control: 100% T1; fahr: 100% FLAIR"
+    assert told(cohort_of(tmp_path / "source", tmp_path / "out"), "sequence") == [
+        f"{differs}; keep one with a labels.csv of its files"
+    ]
+    assert told(cohort_of(tmp_path / "few", tmp_path / "out"), "sequence") == []

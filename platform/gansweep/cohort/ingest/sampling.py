@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
@@ -50,7 +51,8 @@ def sequence_warnings(pictures: Sequence[Picture]) -> list[str]:
     """
     known = [picture for picture in pictures if picture.sequence]
     counts = Counter(picture.sequence for picture in known)
-    if len(counts) < 2:
+    # A few PNGs may have such words in their names by chance.
+    if len(counts) < 2 or (known[0].modality == "raster" and 2 * len(known) < len(pictures)):
         return []
     by_class: dict[str, Counter[str]] = defaultdict(Counter)
     for picture in known:
@@ -58,6 +60,8 @@ def sequence_warnings(pictures: Sequence[Picture]) -> list[str]:
     formats = {format_of(picture.source.path) for picture in known}
     ways = ["--series", "a labels.csv of its files"] if "dicom" in formats else ["a labels.csv of its files"]
     fix = f"keep one with {' or '.join(ways)}"
+    if all(_may_be_visit(picture) for picture in known):
+        fix += "; if T1 and T2 are visits, give patient_id in a CSV, so that a patient's visits stay in one split"
     for sequence in counts:
         shares = [found[sequence] / found.total() for found in by_class.values()]
         if max(shares) - min(shares) > SHARE:
@@ -65,6 +69,14 @@ def sequence_warnings(pictures: Sequence[Picture]) -> list[str]:
             return [f"the MR sequence differs between classes, which may give them away: {shown}; {fix}"]
     shown = ", ".join(f"{count} x {sequence}" for sequence, count in counts.most_common())
     return [f"the images are of several MR sequences ({shown}); {fix}"]
+
+
+def _may_be_visit(picture: Picture) -> bool:
+    """Returns whether a name has T1 or T2 as a word, which may also be the first or second visit of a patient."""
+    if format_of(picture.source.path) == "dicom":
+        return False
+    words = set(re.split(r"[\W_]+", picture.source.path.name.casefold()))
+    return picture.sequence in {"T1", "T2"} and not words.isdisjoint(("t1", "t2"))
 
 
 def _shares(counts: Counter[str]) -> str:

@@ -112,7 +112,8 @@ def read_image(path: Path, settings: IngestSettings) -> list[Slice]:
     if format_of(path) == "dicom":
         slices = read_dicom(path, derived=settings.derived, assume_hu=settings.assume_hu)
     else:
-        slices = read_raster(path, settings.bits)
+        sequence = sequence_in(path.name)
+        slices = [replace(part, sequence=sequence) for part in read_raster(path, settings.bits)]
     return [replace(part, pixels=_to_grey(part.pixels)) for part in slices] if settings.grey else slices
 
 
