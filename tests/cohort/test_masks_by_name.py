@@ -306,6 +306,29 @@ def test_masks_without_an_image_among_others_are_left_out(tmp_path: Path, kind: 
     assert cohort.info.left_out == {"a mask of an organ, or without an image": 2}
 
 
+def soft(seed: int) -> np.ndarray:
+    """A lesion of more levels than a mask usually has."""
+    return (255 * np.exp(-(np.hypot(*np.mgrid[-10:10, -10:10]) ** 2) / (20 + seed))).astype(np.uint8)
+
+
+@pytest.mark.parametrize("folders", [("*/images", "*/masks"), ("*", "*_masks"), ("images/*", "masks/*")])
+@pytest.mark.parametrize("last", [0, 11])
+def test_soft_masks_without_an_image_are_left_out(tmp_path: Path, folders: tuple[str, str], last: int) -> None:
+    """In one class, some or all masks are named otherwise than their images."""
+    for number in range(16):
+        label = CLASSES[number % 2]
+        name = f"s{number}.png"
+        image, mask = (tmp_path / "source" / folder.replace("*", label) for folder in folders)
+        write_picture(image / name, number)
+        mask.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(soft(number)).save(mask / (f"t{number}.png" if number % 2 and number > last else name))
+    cohort = cohort_of(tmp_path / "source", tmp_path / "out")
+    assert cohort.manifest["label"].value_counts().to_dict() == {"control": 8, "fahr": 8}
+    lost = sum(number % 2 and number > last for number in range(16))
+    assert cohort.info.left_out == {"a mask of an organ, or without an image": lost}
+    assert int(cohort.manifest["has_mask"].sum()) == 16 - lost
+
+
 @pytest.mark.parametrize("others", [0, 1])
 def test_a_class_of_images_named_like_masks(tmp_path: Path, others: int) -> None:
     for number in range(16):

@@ -64,8 +64,9 @@ def masks_of(images: Sequence[Path], root: Path, *, check: bool = True) -> tuple
     """Distinguishes masks from images by their names.
 
     A file is a mask if its image exists, so a class can have the name `mask`, and its images X_mask. A file without an
-    image is a mask too, if most files of its folder with the same addition to their names have one, or if these look
-    like masks. The latter decides alone where a name has two meanings: X_L may be the left side of a patient.
+    image is a mask too, if most files of its folder with the same addition to their names have one, if it is in a
+    folder `masks` and another file in a folder of this name has one, or if these look like masks. The last decides
+    alone where a name has two meanings: X_L may be the left side of a patient.
 
     A mask may belong to several images of one case: X_seg to X_t1 and X_flair, and a file that is only called `mask` to
     all sequences in its folder.
@@ -83,12 +84,12 @@ def masks_of(images: Sequence[Path], root: Path, *, check: bool = True) -> tuple
     """
     names = _Names(root)
     named = _without_doubt([(path, names.of(path)) for path in images])
-    owners_of = _Owners([(path, name) for path, name in named if not name.in_mask_folder and not name.bare])
+    owners_of = _Owners([(path, name) for path, name in named if not name.mask_folder and not name.bare])
     if check:
         masks = [key for _, name in named if name.like_mask for key in name.owner_keys()]
         check_numbers(owners_of.keys, masks, root)
     found: dict[Path, list[Path]] = defaultdict(list)
-    in_folders: dict[Path, list[tuple[Path, bool]]] = defaultdict(list)
+    in_folders: dict[str, list[tuple[Path, bool]]] = defaultdict(list)
     marked: dict[tuple[Path, str], list[tuple[Path, bool]]] = defaultdict(list)
     alone: list[Path] = []
     for path, name in named:
@@ -97,8 +98,8 @@ def masks_of(images: Sequence[Path], root: Path, *, check: bool = True) -> tuple
         owners = owners_of(name)
         for owner in owners:
             found[owner].append(path)
-        if name.in_mask_folder:
-            in_folders[path.parent].append((path, bool(owners)))
+        if name.mask_folder:
+            in_folders[name.mask_folder].append((path, bool(owners)))
         elif not owners and (name.bare or owners_of.has_organ(name)):
             alone.append(path)
         elif name.mark() and not name.bare:
@@ -169,7 +170,8 @@ class _Name:
     Args:
         folders: the folders except those named images or masks. A twin folder counts as the one that it is beside.
         stem: the name without the suffix.
-        in_mask_folder: whether the name of one of its folders says that it holds masks.
+        mask_folder: the name of its folder that says that it holds masks, or "". Of a twin folder without the name of
+            the other.
         matches: the patterns of masks that the stem matches.
         bare: whether the stem says that it is a mask, without an image's name.
         of_case: whether such a mask is that of the images in its folder.
@@ -179,7 +181,7 @@ class _Name:
 
     folders: Key
     stem: str
-    in_mask_folder: bool
+    mask_folder: str
     matches: tuple[re.Match[str], ...]
     bare: bool
     of_case: bool
@@ -189,7 +191,7 @@ class _Name:
     @property
     def like_mask(self) -> bool:
         """Whether the name or a folder indicates a mask."""
-        return self.in_mask_folder or self.bare or self.of_case or bool(self.matches)
+        return bool(self.mask_folder or self.matches) or self.bare or self.of_case
 
     def of_image(self) -> _Name:
         """Returns the name as that of an image."""
@@ -197,7 +199,7 @@ class _Name:
 
     def owner_keys(self) -> list[Key]:
         """Returns the possible keys of a mask's image."""
-        keys: list[Key] = [(*self.folders, self.stem)] if self.in_mask_folder else []
+        keys: list[Key] = [(*self.folders, self.stem)] if self.mask_folder else []
         keys += [(*self.folders, NUMBER, self.number)] if self.number else []
         return keys + [(*self.folders, found["image"]) for found in self.matches]
 
@@ -223,14 +225,14 @@ class _Names:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._folders: dict[str, tuple[Key, bool]] = {}
+        self._folders: dict[str, tuple[Key, str]] = {}
 
     def of(self, path: Path) -> _Name:
         """Returns what the name of a file says."""
         folder = os.path.dirname(path)  # noqa: PTH120 - for every file, and a Path is slow
         if folder not in self._folders:
             self._folders[folder] = self._look_at(path.parent)
-        folders, in_mask_folder = self._folders[folder]
+        folders, mask_folder = self._folders[folder]
         stem = _stem(path)
         found = tuple(pattern.fullmatch(stem) for pattern in (_MASK_NAME, _MASK_FIRST, _MASK_LAST))
         matches = tuple(match for match in found if match)
@@ -242,21 +244,22 @@ class _Names:
         return _Name(
             folders,
             stem,
-            in_mask_folder,
+            mask_folder,
             (left,) if left else matches,
             bare,
             of_case=only is not None or or_image,
             number=str(int(only["number"].strip(" _-"))) if only and only["number"] else "",
-            doubtful=not in_mask_folder and (left is not None or or_image),
+            doubtful=not mask_folder and (left is not None or or_image),
         )
 
-    def _look_at(self, folder: Path) -> tuple[Key, bool]:
+    def _look_at(self, folder: Path) -> tuple[Key, str]:
         key: list[str] = []
-        of_masks = False
+        of_masks = ""
         above = self._root
         for part in folder.relative_to(self._root).parts:
             twin = _twin_of(part, above)
-            of_masks = of_masks or bool(twin) or _MASK_FOLDERS.fullmatch(part.casefold()) is not None
+            if twin or _MASK_FOLDERS.fullmatch(part.casefold()):
+                of_masks = of_masks or part.removeprefix(twin).casefold()
             name = canonical(twin or part).casefold()
             if not (_IMAGE_FOLDERS.fullmatch(name) or _MASK_FOLDERS.fullmatch(name)):
                 key.append(name)
