@@ -14,7 +14,7 @@ from gansweep.cohort.readers.masks import read_mask
 from gansweep.cohort.readers.nifti import read_nifti
 from gansweep.cohort.readers.raster import read_raster
 from gansweep.cohort.readers.sequences import sequence_in
-from gansweep.cohort.readers.slices import Array, Flaw, ScanError, Slice, shape_text
+from gansweep.cohort.readers.slices import Array, Flaw, ScanError, Slice, UnneededError, shape_text
 from gansweep.cohort.sources.source import Source, format_of
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from gansweep.cohort.ingest.settings import IngestSettings
 
 __all__ = ["read_image", "read_source"]
+
+OTHER_GRID = "a mask of its case has the grid of another image, and is not used for this one"
 
 
 def read_source(source: Source, settings: IngestSettings) -> list[Slice]:
@@ -35,15 +37,15 @@ def read_source(source: Source, settings: IngestSettings) -> list[Slice]:
     kind = format_of(source.path)
     mask = _read_masks(source)
     if mask is None and settings.label_from == "mask":
+        if source.mask_lost:
+            raise UnneededError(OTHER_GRID, where=source.name)
         raise ScanError("has no mask to derive the label from", where=source.name)
     if source.path.suffix == ".npy":
         raise ScanError("is an array, not an image; save DICOM, NIfTI or PNG (generate --format)", where=source.name)
-    if kind == "nifti":
-        flaws = _mask_flaws(source)
-        slices = _read_nifti(source.path, settings, mask)
-        return [replace(part, flaws=part.flaws + flaws) for part in slices] if flaws else slices
-    slices = read_image(source.path, settings)
-    if mask is None:
+    flaws = _mask_flaws(source)
+    slices = _read_nifti(source.path, settings, mask) if kind == "nifti" else read_image(source.path, settings)
+    slices = [replace(part, flaws=part.flaws + flaws) for part in slices] if flaws else slices
+    if mask is None or kind == "nifti":
         return slices
     masks = mask[None] if mask.ndim == 2 else mask
     if masks.shape != (len(slices), *slices[0].pixels.shape[-2:]):
@@ -93,9 +95,9 @@ def _read_mask(source: Source, path: Path) -> Any:
 
 
 def _mask_flaws(source: Source) -> tuple[Flaw, ...]:
-    """Returns what is odd about the places of a NIfTI image and its masks."""
-    masks = [source.mask, *source.more_masks] if source.mask else []
-    found: dict[Flaw, None] = {}
+    """Returns what is odd about the places of an image and its masks, of which NIfTI says where they lie."""
+    masks = [source.mask, *source.more_masks] if source.mask and format_of(source.path) == "nifti" else []
+    found: dict[Flaw, None] = dict.fromkeys([Flaw(OTHER_GRID)] if source.mask_lost else [])
     for mask in masks:
         if format_of(mask) == "nifti":
             found |= dict.fromkeys(mask_flaws(source.path, mask))

@@ -20,7 +20,7 @@ from gansweep.cohort.readers.slices import Flaw, ScanError, reason_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["check_orientation", "mask_flaws"]
+__all__ = ["check_orientation", "fits", "mask_flaws"]
 
 OFFSET = 1.0  # voxels by which the corners of a mask may lie beside those of its image
 TURNED = 0.1  # difference of direction cosines from which on a DICOM mask is turned: 6 degrees
@@ -67,6 +67,20 @@ def mask_flaws(image: Path, mask: Path) -> tuple[Flaw, ...]:
         "save it with the image's affine",
         where=image.name,
     )
+
+
+def fits(image: Path, mask: Path) -> bool:
+    """Returns whether a NIfTI mask has the voxels of an image, at the same places as far as both files say.
+
+    False for an unreadable file.
+    """
+    try:
+        shown = _grid_of(image)
+        drawn = _grid_of(mask)
+    except ScanError:
+        return False
+    unknown = not shown.forms or not drawn.forms
+    return shown.shape == drawn.shape and (unknown or _same_place(shown, drawn))
 
 
 def check_orientation(image: Path, mask: Path) -> None:

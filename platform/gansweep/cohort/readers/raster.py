@@ -15,10 +15,12 @@ from gansweep.cohort.readers.slices import ScanError, Slice, reason_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["open_picture", "read_raster"]
+__all__ = ["open_picture", "picture_size", "read_raster"]
 
 PHOTOMETRIC = 262  # TIFF tags (TIFF 6.0, sections 8 and 19)
 SAMPLE_FORMAT = 339
+ORIENTATION = 274
+QUARTER_TURN = 5  # the first orientation in which rows and columns change places
 SIGNED = 2  # a sample format
 GREY_TOLERANCE = 3.0  # of 255: if colour channels differ by less on average, the image is grey with chroma noise
 COLOURED = 64  # of 255: channels that differ by more are no chroma noise
@@ -91,6 +93,18 @@ def _is_coloured(values: Any, scale: float) -> bool:
         return True
     # A small coloured lesion hardly changes the mean.
     return int(np.count_nonzero(spread > COLOURED / 255.0 * scale)) >= COLOURED_PIXELS
+
+
+def picture_size(path: Path) -> tuple[int, int] | None:
+    """Returns the rows and columns that `open_picture` gives, from the header alone; None for an unreadable file."""
+    from PIL import Image
+
+    try:
+        with quiet(), path.open("rb") as file, Image.open(file, formats=FORMATS) as opened:
+            turned = opened.getexif().get(ORIENTATION, 1) >= QUARTER_TURN
+            return (opened.width, opened.height) if turned else (opened.height, opened.width)
+    except Exception:  # Pillow's decoders raise many kinds of errors
+        return None
 
 
 def open_picture(path: Path, *, mask: bool = False) -> tuple[Any, int]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from gansweep.cohort.readers.masks import looks_drawn
 from gansweep.cohort.readers.sequences import sequence_in
 from gansweep.cohort.sources.mask_numbers import Key, check_numbers
+from gansweep.cohort.sources.shared_masks import fitting_masks
 from gansweep.cohort.sources.source import NIFTIS, Rejected, Source
 from gansweep.cohort.sources.words import canonical
 
@@ -142,14 +143,16 @@ def _orphans(groups: Iterable[Sequence[tuple[Path, bool]]]) -> list[Path]:
 
 
 def with_masks(sources: Sequence[Source], masks: Mapping[Path, Sequence[Path]]) -> list[Source]:
-    """Returns the sources with their masks."""
+    """Returns the sources with their masks. Of several images of one case, only those that a mask fits have it."""
+    kept, without = fitting_masks(masks)
     found = []
     for source in sources:
-        if source.path in masks:
-            first, *more = masks[source.path]
-            found.append(replace(source, mask=first, more_masks=tuple(more), mask_beside=True))
-        else:
-            found.append(source)
+        paths = kept.get(source.path, [])
+        lost = source.path in without
+        if paths or lost:
+            first = paths[0] if paths else None
+            source = replace(source, mask=first, more_masks=tuple(paths[1:]), mask_beside=bool(paths), mask_lost=lost)
+        found.append(source)
     return found
 
 

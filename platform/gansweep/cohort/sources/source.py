@@ -56,6 +56,7 @@ class Source:
         mask: file with the lesion mask, or None.
         more_masks: files with further lesions of the same image.
         mask_beside: whether the masks were found by their names rather than named by the user.
+        mask_lost: whether a mask was found by its name, but has the grid of another image of the case.
         paired: file with the image of the other modality, or None.
         line: line of the labels CSV; 0 if there is no CSV.
     """
@@ -70,6 +71,7 @@ class Source:
     paired: Path | None = None
     more_masks: tuple[Path, ...] = ()
     mask_beside: bool = False
+    mask_lost: bool = False
     line: int = 0
 
 
