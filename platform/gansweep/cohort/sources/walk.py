@@ -25,6 +25,7 @@ _DOCUMENTS = (
     *(".py", ".ipynb", ".m", ".r", ".sh", ".bib", ".bval", ".bvec", ".sha256", ".md5", ".parquet"),
 )
 _NOTES = {"dicomdir", "readme", "license", "licence", "changes", "changelog", "authors", "version", "makefile"}
+_ANNEX = (".git", "annex", "objects")  # where git-annex keeps the content of files
 
 
 def walk(root: Path) -> tuple[list[Path], list[Rejected]]:
@@ -80,6 +81,8 @@ def real_path(path: Path) -> Path:
 def leaves(path: Path, folders: tuple[Path, ...], real: Path | None = None) -> bool:
     """Returns whether a path is a link out of all of `folders`, or leads through one.
 
+    The content of a git-annex repository belongs to each folder in it: DataLad replaces files by links there.
+
     A path that is itself outside, such as `../other/1.png`, only leaves if the file is a link.
 
     Args:
@@ -91,9 +94,28 @@ def leaves(path: Path, folders: tuple[Path, ...], real: Path | None = None) -> b
     inside = [real_path(folder) for folder in folders]
     if any(real.is_relative_to(folder) for folder in inside):
         return False
+    if _ANNEX[-1] in real.parts and any(real.is_relative_to(annex) for annex in map(_annex_of, inside) if annex):
+        return False
     written = _without_dots(path)
     below = any(written.is_relative_to(folder) for folder in [*inside, *map(_without_dots, folders)])
     return below or path.is_symlink()
+
+
+def _annex_of(folder: Path) -> Path | None:
+    """Returns the folder with the content of the git-annex repository that a folder is in, or None.
+
+    Only the innermost repository counts. If one of the folders of its annex is a link, the content lies elsewhere and
+    is no part of the repository.
+
+    Args:
+        folder: a path without links.
+    """
+    for above in (folder, *folder.parents):
+        if not Path(above, ".git").exists():
+            continue
+        annex = above.joinpath(*_ANNEX)
+        return annex if annex.is_dir() and real_path(annex) == annex else None
+    return None
 
 
 def _without_dots(path: Path) -> Path:
@@ -109,7 +131,8 @@ def _obstacle(path: Path, root: Path) -> str:
         if leaves(path, (root,)):
             return "a link out of the folder, which is not followed"
         if not path.exists():
-            return "a link that leads to no file"
+            fetch = "; datalad get fetches its content" if "annex/objects/" in str(path.readlink()) else ""
+            return f"a link that leads to no file{fetch}"
     return "" if path.is_file() else "not a regular file"
 
 
