@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from gansweep.cohort.ingest.identity import identities, rounded, spellings
 from gansweep.cohort.ingest.leaks import Leak, leak_error
 from gansweep.cohort.ingest.reading import folder_key
 from gansweep.cohort.ingest.split import SPLITS, check_given, draw_split, missing_splits
+from gansweep.cohort.sources.codes import code_in
 from gansweep.cohort.sources.naming import name_of
 from gansweep.errors import CohortError
 
@@ -100,6 +101,7 @@ def assign(pictures: list[Picture], settings: IngestSettings, pseudonyms: Pseudo
             f"{short} patients have identifiers like 1.2E+05, which a spreadsheet has rounded: each may be several "
             "patients; write the column as text"
         )
+    warnings += _codes_used(pictures)
     if settings.label_per == "patient" and settings.label_from == "labels":
         _refuse_two_labels(pictures, hashes)
         warnings += _folders_shared_by_classes(pictures, settings)
@@ -119,6 +121,19 @@ def assign(pictures: list[Picture], settings: IngestSettings, pseudonyms: Pseudo
         splits, hashes, more = _draw_new_split(pictures, hashes, near, settings)
     more += _unknown_patients(pictures, given=given)
     return Assignment(pictures, hashes, splits, rejected, given, warnings + more, _pairs(pictures, splits, near))
+
+
+def _codes_used(pictures: Sequence[Picture]) -> list[str]:
+    """Returns how many images have a patient by a code in their names that is known from a public dataset."""
+    counts: Counter[str] = Counter()
+    for picture in pictures:
+        dataset, code = code_in(picture.source.name) if picture.patient == picture.source.folder else ("", "")
+        if code and code == picture.patient:
+            counts[dataset] += 1
+    return [
+        f"the patients of {count} images are taken from their names, as {name} has them"
+        for name, count in counts.items()
+    ]
 
 
 def _pairs(pictures: Sequence[Picture], splits: Sequence[str], near: Pairs) -> list[Leak]:

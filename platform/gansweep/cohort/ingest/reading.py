@@ -26,6 +26,7 @@ from gansweep.cohort.intensity import WINDOWS, Window, percentile_window, window
 from gansweep.cohort.readers.limits import check_square
 from gansweep.cohort.readers.resample import fit_mask, fit_pixels, isotropic_shape, make_square
 from gansweep.cohort.readers.slices import Array, Flaw, ScanError, Slice, UnneededError
+from gansweep.cohort.sources.codes import code_in, person_in
 from gansweep.cohort.sources.naming import name_of
 from gansweep.cohort.sources.source import Rejected, Source, format_of
 from gansweep.cohort.sources.words import known_patient
@@ -285,7 +286,7 @@ def _picture(
         brightest=int(pixels.max()),
         drawn=_hash_of(mask, paired),
         label=label,
-        patient=source.patient or known_patient(part.patient) or folder_key(source, settings),
+        patient=source.patient or person_in(known_patient(part.patient)) or folder_key(source, settings),
         issuer="" if source.patient else part.issuer,
         study=part.study,
         volume=volume,
@@ -327,14 +328,17 @@ def _hash_of(*parts: NDArray[Any] | None) -> str:
 def folder_key(source: Source, settings: IngestSettings) -> str:
     """Returns the identifier of the patient whose files are in a folder.
 
-    If a patient has one label, folders with the same name in different classes belong to different patients.
+    If a patient has one label, folders with the same name in different classes belong to different patients, unless the
+    name is a code of a public dataset.
 
     Args:
         source: a file in the folder.
         settings: options of the ingest, which state whether a patient has one label.
     """
     by_class = settings.label_per == "patient" and source.label in PurePath(source.name).parts
-    return f"{source.label}/{source.folder}" if source.folder and by_class else source.folder
+    if not source.folder or not by_class or source.folder == code_in(source.name)[1]:
+        return source.folder
+    return f"{source.label}/{source.folder}"
 
 
 def _windowed(part: Slice, window: Window, size: int, path: Path) -> Array:

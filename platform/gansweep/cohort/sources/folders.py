@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from gansweep.cohort.readers.dicom_header import read_header
 from gansweep.cohort.readers.slices import ScanError, UnneededError
+from gansweep.cohort.sources.codes import patient_in
 from gansweep.cohort.sources.hiding import names_nobody
 from gansweep.cohort.sources.masks import is_image_folder, masks_of, with_masks, without_image
 from gansweep.cohort.sources.naming import name_of
 from gansweep.cohort.sources.nesting import refuse_one_folder_too_many
 from gansweep.cohort.sources.people import look_like_people
-from gansweep.cohort.sources.source import Rejected, Source, format_of, is_split, normal_split, split_like, subject_in
+from gansweep.cohort.sources.source import Rejected, Source, format_of, is_split, normal_split, split_like
 from gansweep.cohort.sources.walk import walk
 from gansweep.errors import CohortError
 
@@ -116,7 +117,7 @@ def _labelled(images: list[Path], parts: list[tuple[str, ...]], root: Path, rela
             path,
             str(path.relative_to(root)),
             label=relabel.of_folder(class_folder),
-            folder=subject_in("/".join(part)) or patient_folder,
+            folder=patient_in("/".join(part)) or patient_folder,
             split=normal_split(part[0]) if has_splits else "",
         )
         sources.append(source)
@@ -193,7 +194,7 @@ def _owner(path: Path, name: str) -> set[str]:
     A file without one counts as its own patient, an unreadable file as none.
     """
     if format_of(path) != "dicom":
-        return {subject_in(name) or name}
+        return {patient_in(name) or name}
     try:
         header = read_header(path)
     except (ScanError, UnneededError):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gansweep.cohort.sources.codes import patient_in
 from gansweep.cohort.sources.columns import columns_of
 from gansweep.cohort.sources.locator import Locator, exists, is_dangling
 from gansweep.cohort.sources.masks import masks_of, with_masks
-from gansweep.cohort.sources.source import Rejected, Source, format_of, normal_split, subject_in
+from gansweep.cohort.sources.source import Rejected, Source, format_of, normal_split
 from gansweep.cohort.sources.tables import read_table
 from gansweep.cohort.sources.walk import is_plain, walk
 from gansweep.cohort.sources.words import canonical, given, known_patient, patient_spelling
@@ -68,14 +69,14 @@ def sources_of_csv(
         patient = known_patient(row.get(columns["patient"], ""))
         if reason or files["path"] is None:
             existing = files["path"] if files["path"] and exists(files["path"]) else None
-            rejected.append(Rejected(name, reason, path=existing, patient=patient or subject_in(name)))
+            rejected.append(Rejected(name, reason, path=existing, patient=patient or patient_in(name)))
             continue
         source = Source(
             files["path"],
             name,
             label=label,
             patient=patient,
-            folder=subject_in(name),
+            folder=patient_in(name) or patient_in(files["path"].name),
             split=normal_split(row.get(columns["split"], "")),
             mask=files["mask"],
             paired=files["paired"],
@@ -98,7 +99,7 @@ def sources_of_csv(
         sources, beside, masks = _with_masks_beside(sources, beside, root)
         rejected += masks
     left_out = [
-        Rejected(str(path.relative_to(root)), UNLISTED, bad=False, path=path, patient=subject_in(path.name))
+        Rejected(str(path.relative_to(root)), UNLISTED, bad=False, path=path, patient=patient_in(path.name))
         for path in beside
     ]
     return sources, rejected + left_out + others
