@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from gansweep.cohort.sources.codes import patient_in, person_in
 from gansweep.errors import CohortError
@@ -109,4 +111,27 @@ def test_codes_in_a_csv(tmp_path: Path) -> None:
     pd.DataFrame(rows).to_csv(tmp_path / "labels.csv", index=False)
     cohort = cohort_of(tmp_path, tmp_path / "out")
     assert sizes(cohort) == [1] * 16
+    assert not any("their names" in line for line in cohort.info.warnings)
+
+
+def test_slices_that_masks_label_keep_their_patient(tmp_path: Path) -> None:
+    """The layout of the gliomas of TCGA."""
+    for number in range(32):
+        name = f"TCGA_CS_49{number // 4:02d}_19960909_{number % 4}"
+        folder = tmp_path / "source" / name[:21]
+        write_picture(folder / f"{name}.tif", number)
+        drawn = np.zeros((20, 20), np.uint8)
+        drawn[4:9, 4:9] = 255 * (number % 2)
+        Image.fromarray(drawn).save(folder / f"{name}_mask.tif")
+    cohort = cohort_of(tmp_path / "source", tmp_path / "out", label_from="mask", label_per="image")
+    assert cohort.manifest["label"].value_counts().to_dict() == {"lesion": 16, "no_lesion": 16}
+    assert sizes(cohort) == [4] * 8
+
+
+def test_a_patient_of_the_header_is_not_told_to_be_in_the_name(tmp_path: Path) -> None:
+    for number in range(8):
+        code = f"LIDC-IDRI-{number:04d}"
+        write_slice(tmp_path / "source" / CLASSES[number % 2] / f"{code}.dcm", number, 1, PatientID=code)
+    cohort = cohort_of(tmp_path / "source", tmp_path / "out")
+    assert sizes(cohort) == [1] * 8
     assert not any("their names" in line for line in cohort.info.warnings)

@@ -106,3 +106,18 @@ def test_pictures_of_one_case_may_have_other_sizes(tmp_path: Path) -> None:
     cohort = cohort_of(tmp_path / "source", tmp_path / "out")
     counts = np.load(cohort.path / "masks.npy")[:, 0].sum(axis=(1, 2))
     assert sorted(counts.tolist()) == 8 * [0] + 8 * [20]
+
+
+@pytest.mark.parametrize("label_from", ["labels", "mask"])
+def test_images_that_share_a_mask_are_one_patients(tmp_path: Path, label_from: str) -> None:
+    for number in range(8):
+        folder = tmp_path / "source" / CLASSES[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("t1", "flair"):
+            values = np.random.default_rng([number, len(name)]).uniform(50, 150, (16, 16, 4)).astype(np.float32)
+            nibabel.save(nibabel.Nifti1Image(values, FINE), folder / f"case{number}_{name}.nii.gz")
+        nibabel.save(nibabel.Nifti1Image(LESION, FINE), folder / f"case{number}_seg.nii.gz")
+    cohort = cohort_of(tmp_path / "source", tmp_path / "out", label_from=label_from, label_per="image")
+    slices = 2 if label_from == "labels" else 4
+    assert cohort.manifest.groupby("patient").size().tolist() == 8 * [2 * slices]
+    assert cohort.manifest.groupby("patient")["split"].nunique().tolist() == 8 * [1]

@@ -20,7 +20,6 @@ from gansweep.cohort.ingest.identity import identities, rounded, spellings
 from gansweep.cohort.ingest.leaks import Leak, leak_error
 from gansweep.cohort.ingest.reading import folder_key
 from gansweep.cohort.ingest.split import SPLITS, check_given, draw_split, missing_splits
-from gansweep.cohort.sources.codes import code_in
 from gansweep.cohort.sources.naming import name_of
 from gansweep.errors import CohortError
 
@@ -125,11 +124,7 @@ def assign(pictures: list[Picture], settings: IngestSettings, pseudonyms: Pseudo
 
 def _codes_used(pictures: Sequence[Picture]) -> list[str]:
     """Returns how many images have a patient by a code in their names that is known from a public dataset."""
-    counts: Counter[str] = Counter()
-    for picture in pictures:
-        dataset, code = code_in(picture.source.name) if picture.patient == picture.source.folder else ("", "")
-        if code and code == picture.patient:
-            counts[dataset] += 1
+    counts = Counter(picture.coded for picture in pictures if picture.coded)
     return [
         f"the patients of {count} images are taken from their names, as {name} has them"
         for name, count in counts.items()

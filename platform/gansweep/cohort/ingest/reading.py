@@ -60,6 +60,7 @@ class Picture:
         drawn: hash of mask and pair, "" if there are none.
         label: class name.
         patient: patient identifier, "" if unknown. Never written out.
+        coded: the dataset of which the patient is a code in the file's name, or "".
         issuer: issuer of that identifier, "" if unknown. Never written out.
         study: groups the images of an unknown patient, or "". Never written out.
         volume: whether it is one of several slices of a file or series.
@@ -88,6 +89,7 @@ class Picture:
     drawn: str
     label: str
     patient: str
+    coded: str
     issuer: str
     study: str
     volume: bool
@@ -278,6 +280,7 @@ def _picture(
     if settings.label_from == "mask":
         label = "lesion" if part.mask is not None and part.mask.any() else "no_lesion"
 
+    known = source.patient or person_in(known_patient(part.patient))
     return Picture(
         source=source,
         pixels=pixels,
@@ -286,7 +289,8 @@ def _picture(
         brightest=int(pixels.max()),
         drawn=_hash_of(mask, paired),
         label=label,
-        patient=source.patient or person_in(known_patient(part.patient)) or folder_key(source, settings),
+        patient=known or folder_key(source, settings),
+        coded="" if known or not source.folder else code_in(source.name)[0],
         issuer="" if source.patient else part.issuer,
         study=part.study,
         volume=volume,

@@ -57,7 +57,8 @@ def sources_of_folders(root: Path, labelled: bool, relabel: Relabelling) -> tupl
         fix = f"name a folder that holds {known} files"
         raise CohortError(f"no images ({left_out})" if others else "no images", where=str(root), fix=fix)
     if not labelled:
-        sources = [Source(path, str(path.relative_to(root))) for path in images]
+        names = [str(path.relative_to(root)) for path in images]
+        sources = [Source(path, name, folder=patient_in(name)) for path, name in zip(images, names, strict=True)]
         return with_masks(sources, masks), others
 
     refuse_one_folder_too_many(images, root, masked=bool(drawn))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from gansweep.cohort.readers.masks import looks_drawn
 from gansweep.cohort.readers.sequences import sequence_in
 from gansweep.cohort.sources.mask_numbers import Key, check_numbers
-from gansweep.cohort.sources.shared_masks import fitting_masks
+from gansweep.cohort.sources.shared_masks import cases_of, fitting_masks
 from gansweep.cohort.sources.source import NIFTIS, Rejected, Source
 from gansweep.cohort.sources.words import canonical
 
@@ -143,10 +143,17 @@ def _orphans(groups: Iterable[Sequence[tuple[Path, bool]]]) -> list[Path]:
 
 
 def with_masks(sources: Sequence[Source], masks: Mapping[Path, Sequence[Path]]) -> list[Source]:
-    """Returns the sources with their masks. Of several images of one case, only those that a mask fits have it."""
+    """Returns the sources with their masks.
+
+    Images that share a mask belong to one patient, and only those that it fits have it.
+    """
     kept, without = fitting_masks(masks)
+    cases = cases_of(masks)
+    names = {source.path: source.name for source in sources}
     found = []
     for source in sources:
+        if source.path in cases and not source.folder:
+            source = replace(source, folder=names.get(cases[source.path], ""))
         paths = kept.get(source.path, [])
         lost = source.path in without
         if paths or lost:

@@ -1,4 +1,4 @@
-"""Decides which images of one case a mask fits, if the images have different grids.
+"""Finds images of one case by the mask that they share, and which of them it fits if their grids differ.
 
 A prostate is outlined on T2, and the name of the mask is that of the case: it has the grid of T2, not that of ADC.
 """
@@ -16,7 +16,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["fitting_masks"]
+__all__ = ["cases_of", "fitting_masks"]
+
+
+def cases_of(masks: Mapping[Path, Sequence[Path]]) -> dict[Path, Path]:
+    """Returns the first image of the case of each image that shares a mask with others: they show one patient.
+
+    Args:
+        masks: the masks of each image.
+    """
+    return {image: min(images) for images in _owners_of(masks).values() if len(images) > 1 for image in images}
 
 
 def fitting_masks(masks: Mapping[Path, Sequence[Path]]) -> tuple[dict[Path, list[Path]], set[Path]]:
@@ -30,12 +39,8 @@ def fitting_masks(masks: Mapping[Path, Sequence[Path]]) -> tuple[dict[Path, list
     Returns:
         (the masks of each image that has some, the images from which one was taken).
     """
-    owners: dict[Path, list[Path]] = defaultdict(list)
-    for image, paths in masks.items():
-        for path in paths:
-            owners[path].append(image)
     taken: dict[Path, set[Path]] = defaultdict(set)
-    for mask, images in owners.items():
+    for mask, images in _owners_of(masks).items():
         if len(images) < 2:
             continue
         others = [image for image in images if not _fits(image, mask)]
@@ -44,6 +49,14 @@ def fitting_masks(masks: Mapping[Path, Sequence[Path]]) -> tuple[dict[Path, list
                 taken[image].add(mask)
     kept = {image: [path for path in paths if path not in taken[image]] for image, paths in masks.items()}
     return {image: paths for image, paths in kept.items() if paths}, {image for image, lost in taken.items() if lost}
+
+
+def _owners_of(masks: Mapping[Path, Sequence[Path]]) -> dict[Path, list[Path]]:
+    owners: dict[Path, list[Path]] = defaultdict(list)
+    for image, paths in masks.items():
+        for path in paths:
+            owners[path].append(image)
+    return owners
 
 
 def _fits(image: Path, mask: Path) -> bool:
