@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gansweep.cohort.sources.find import find_sources
 from gansweep.errors import CohortError
 from tests.cohort.scans import cohort_of, write_picture, write_slice
 
@@ -182,3 +183,27 @@ def test_verdicts_in_the_folders_of_studies_are_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize("folders", [("positive", "negative"), ("fahr_positive", "fahr_negative")])
 def test_verdicts_that_are_the_classes_are_not(tmp_path: Path, folders: tuple[str, str]) -> None:
     assert doubts(ingested(tmp_path, list(folders))) == []
+
+
+@pytest.mark.parametrize(
+    ("folders", "shown"),
+    [
+        (("HAM_images_part_1", "HAM_images_part_2"), "HAM_images_part_1 and HAM_images_part_2"),
+        (("images_001/images", "images_002/images", "images_010/images"), "images_001, images_002 and 1 more"),
+        (("imagesTr", "imagesTs"), "imagesTr and imagesTs"),
+        (("train/batch1", "train/batch2", "test/batch1", "test/batch2"), "batch1 and batch2"),
+    ],
+)
+def test_parts_of_one_set_are_no_classes(tmp_path: Path, folders: tuple[str, ...], shown: str) -> None:
+    for place, folder in enumerate(folders):
+        for number in range(8):
+            write_picture(tmp_path / folder / f"{number + 8 * place}.png", number + 8 * place)
+    with pytest.raises(CohortError, match=f"the folders {shown} are parts of one set, not classes"):
+        find_sources(tmp_path)
+
+
+@pytest.mark.parametrize("names", [("grade_1", "grade_2"), ("0", "1"), ("images_a", "images_b"), ("part_1", "batch_2")])
+def test_numbered_classes_are_classes(tmp_path: Path, names: tuple[str, str]) -> None:
+    for number in range(8):
+        write_picture(tmp_path / names[number % 2] / f"{number}.png", number)
+    assert {source.label for source in find_sources(tmp_path)[0]} == set(names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from gansweep.cohort.sources.nesting import refuse_one_folder_too_many
 from gansweep.cohort.sources.people import look_like_people
 from gansweep.cohort.sources.source import Rejected, Source, format_of, is_split, normal_split, split_like
 from gansweep.cohort.sources.walk import walk
+from gansweep.cohort.sources.words import canonical
 from gansweep.errors import CohortError
 
 if TYPE_CHECKING:
@@ -23,6 +25,11 @@ if TYPE_CHECKING:
     from gansweep.cohort.sources.relabelling import Relabelling
 
 __all__ = ["sources_of_folders"]
+
+# images_001, HAM10000_images_part_1
+_PART = re.compile(
+    r"(?P<set>(?:.*[ _.-])?(?:images?|imgs?|photos?|files?|data|dataset|part|batch|chunk|shard))[ _.-]*\d+"
+)
 
 
 def sources_of_folders(root: Path, labelled: bool, relabel: Relabelling) -> tuple[list[Source], list[Rejected]]:
@@ -100,6 +107,7 @@ def _labelled(images: list[Path], parts: list[tuple[str, ...]], root: Path, rela
             where=str(root),
             fix="add labels.csv with the columns path,label or put the images in one folder per class",
         )
+    _refuse_parts(classes, root)
 
     subfolders: dict[str, set[str]] = defaultdict(set)
     for part in parts:
@@ -174,6 +182,27 @@ def _refuse_other_spellings(parts: list[tuple[str, ...]], root: Path) -> None:
             where=str(root),
             fix="call them train, val and test, or add labels.csv with the columns path,label,split",
         )
+
+
+def _refuse_parts(classes: set[str], root: Path) -> None:
+    """Refuses classes that are parts of one set: images_001 beside images_002, imagesTr beside imagesTs.
+
+    Large sets come in several archives, with the labels in a table.
+
+    Raises:
+        CohortError: there are several folders, and all are named so.
+    """
+    numbered = [_PART.fullmatch(canonical(name).casefold()) for name in classes]
+    of_one_set = all(numbered) and len({found["set"] for found in numbered if found}) == 1
+    if len(classes) < 2 or not (of_one_set or all(map(is_image_folder, classes))):
+        return
+    first, second, *more = sorted(classes)
+    shown = f"{first}, {second} and {len(more)} more" if more else f"{first} and {second}"
+    raise CohortError(
+        f"the folders {shown} are parts of one set, not classes",
+        where=str(root),
+        fix="name the table of the labels with --labels and its columns, or put the images in one folder per class",
+    )
 
 
 def _look_like_patients(images: list[Path], names: list[str]) -> bool:
