@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from gansweep.cohort.sources.codes import patient_in, person_in
+from gansweep.cohort.sources.find import find_sources
 from gansweep.errors import CohortError
 from tests.cohort.scans import CLASSES, cohort_of, write_picture, write_slice
 
@@ -135,3 +136,13 @@ def test_a_patient_of_the_header_is_not_told_to_be_in_the_name(tmp_path: Path) -
     cohort = cohort_of(tmp_path / "source", tmp_path / "out")
     assert sizes(cohort) == [1] * 8
     assert not any("their names" in line for line in cohort.info.warnings)
+
+
+def test_a_folder_for_each_visit_is_no_class(tmp_path: Path) -> None:
+    for case in range(4):
+        for visit in range(2):
+            name = f"BraTS-GLI-{case:05d}-{visit:03d}"
+            for sequence in ("t1c", "t2w"):
+                write_picture(tmp_path / name / f"{name}-{sequence}.png", 10 * case + visit)
+    with pytest.raises(CohortError, match="the folders look like patients, not classes"):
+        find_sources(tmp_path)

@@ -206,16 +206,20 @@ def _refuse_parts(classes: set[str], root: Path) -> None:
 
 
 def _look_like_patients(images: list[Path], names: list[str]) -> bool:
-    """Returns whether most class folders, and at least three, contain one patient (or one file) each, all different."""
+    """Returns whether most class folders, and at least three, contain one patient (or one file) each.
+
+    All are different, or have the patient's code in their names: a patient may have a folder for each visit.
+    """
     owners: dict[str, set[str]] = defaultdict(set)
     for path, name in zip(images, names, strict=True):
         found = owners[name.partition("/")[0]]
         if len(found) < 2:  # a second patient shows that the folder is a class; reading more headers is not needed
             found |= _owner(path, name)
     single_patients = [min(found) for found in owners.values() if len(found) == 1]
+    named = all(patient_in(f"{folder}/") in found for folder, found in owners.items() if len(found) == 1)
     are_most = len(single_patients) >= 3 and 2 * len(single_patients) > len(owners)
     all_different = len(set(single_patients)) == len(single_patients)
-    return are_most and all_different
+    return are_most and (all_different or named)
 
 
 def _owner(path: Path, name: str) -> set[str]:
