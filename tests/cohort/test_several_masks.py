@@ -121,3 +121,27 @@ def test_images_that_share_a_mask_are_one_patients(tmp_path: Path, label_from: s
     slices = 2 if label_from == "labels" else 4
     assert cohort.manifest.groupby("patient").size().tolist() == 8 * [2 * slices]
     assert cohort.manifest.groupby("patient")["split"].nunique().tolist() == 8 * [1]
+
+
+def test_channels_as_nnunet_numbers_them_share_the_mask(tmp_path: Path) -> None:
+    for number in range(8):
+        for folder in ("imagesTr", "labelsTr"):
+            (tmp_path / "source" / folder).mkdir(parents=True, exist_ok=True)
+        for channel in range(2):
+            values = np.random.default_rng([number, channel]).uniform(50, 150, (16, 16, 4)).astype(np.float32)
+            image = nibabel.Nifti1Image(values, FINE)
+            nibabel.save(image, tmp_path / "source" / "imagesTr" / f"prostate_{number:02d}_000{channel}.nii.gz")
+        mask = nibabel.Nifti1Image(LESION, FINE)
+        nibabel.save(mask, tmp_path / "source" / "labelsTr" / f"prostate_{number:02d}.nii.gz")
+    cohort = cohort_of(tmp_path / "source", tmp_path / "out", label_from="mask", label_per="image", modality="MR")
+    assert cohort.manifest["label"].value_counts().to_dict() == {"lesion": 32, "no_lesion": 32}
+    assert cohort.manifest.groupby("patient").size().tolist() == 8 * [8]
+
+
+def test_numbered_pictures_are_no_channels(tmp_path: Path) -> None:
+    for number in range(3):
+        values = np.random.default_rng(number).integers(0, 256, (16, 16), np.uint8)
+        (tmp_path / "fahr").mkdir(exist_ok=True)
+        Image.fromarray(values).save(tmp_path / "fahr" / f"s_{number:04d}.png")
+    Image.fromarray(255 * LESION[..., 1]).save(tmp_path / "fahr" / "s_mask.png")
+    assert [source.mask is not None for source in find_sources(tmp_path)[0]] == [True, False, False]

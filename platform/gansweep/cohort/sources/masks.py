@@ -45,6 +45,7 @@ MOST_SEQUENCES = 8  # images of one case
 # What distinguishes an image from its mask: X_img beside X_mask, img_X beside mask_X, X_0000 beside X (nnU-Net)
 _IMAGE_LAST = re.compile(r"(?P<image>.+?)[ _.-]+(?:images?|img|scan|orig|original|raw|0000)")
 _IMAGE_FIRST = re.compile(r"(?:images?|img|scan|orig|original|raw)[ _.-]+(?P<image>.+)")
+_CHANNEL = re.compile(r"000\d")
 
 _SEPARATOR = re.compile(r"[ _.-]+")
 _LAST_WORD = re.compile(r"(?P<image>.+?)[ _.-]+(?P<word>[^ _.-]+)")
@@ -288,12 +289,18 @@ class _Owners:
         self._exact = _image_keys(images)
         self._sequences: dict[Key, list[Path]] = defaultdict(list)
         self._cases: dict[Key, list[tuple[Path, _Name]]] = defaultdict(list)
+        channels: dict[Key, list[Path]] = defaultdict(list)
         for path, name in images:
             found = _LAST_WORD.fullmatch(name.stem)
             if found and _is_sequence(found["word"]):
                 self._sequences[*name.folders, found["image"]].append(path)
+            # Pictures are numbered so, too, but as slices.
+            if found and _CHANNEL.fullmatch(found["word"]) and path.name.casefold().endswith(NIFTIS):
+                channels[*name.folders, found["image"]].append(path)
             if not name.matches and not name.of_case:
                 self._cases[name.folders].append((path, name))
+        # nnU-Net numbers the channels of a case from 0; what the first one belongs to, the others do, too.
+        self._channels = {key: paths for key, paths in channels.items() if self._exact.get(key) in paths}
 
     @property
     def keys(self) -> set[Key]:
@@ -303,6 +310,8 @@ class _Owners:
     def __call__(self, name: _Name) -> list[Path]:
         """Returns the images of a mask; none if it has none."""
         for key in name.owner_keys():
+            if key in self._channels:
+                return self._channels[key]
             if key in self._exact:
                 return [self._exact[key]]
             if key in self._sequences:
