@@ -21,7 +21,15 @@ if TYPE_CHECKING:
 
     from gansweep.store.filesystem import FileEntry, Files
 
-__all__ = ["FILE", "check_whole", "highest_number", "report_faults", "trial_faults"]
+__all__ = [
+    "FILE",
+    "check_whole",
+    "highest_number",
+    "lost_reports",
+    "report_faults",
+    "reports_by_trial",
+    "trial_faults",
+]
 
 FILE = "__filename"
 """Column with the name of each row's file: pyarrow's name for it."""
@@ -143,13 +151,16 @@ def _config_fault(text: str | None) -> str:
     return ""
 
 
-def check_whole(files: Files, damaged: Sequence[str], rows: pd.DataFrame | None = None) -> None:
+def check_whole(
+    files: Files, damaged: Sequence[str], rows: pd.DataFrame | None = None, reports: pa.Table | None = None
+) -> None:
     """Checks that no file was left out, and that trials have the rows and reports that other files tell of.
 
     Args:
         files: files of the store.
         damaged: names of the row and report files that were left out.
         rows: `trial_id`, `status`, `reports` and `repeat_of` of the trials that were read; None if none were.
+        reports: see `reports_by_trial`; None if none were read.
 
     Raises:
         StoreError: names the damaged files, or the trials without a row or a report.
@@ -163,7 +174,7 @@ def check_whole(files: Files, damaged: Sequence[str], rows: pd.DataFrame | None 
         what = f"left out {len(damaged)} damaged file{'s' * (len(damaged) > 1)}: {_some_of(damaged)}"
     elif without:
         what = f"trials/ has no row of {_some_of(without)}, which {'were' if len(without) > 1 else 'was'} trained"
-    elif rows is not None and (contradiction := _contradiction(rows, report_files)):
+    elif rows is not None and (contradiction := _contradiction(rows, report_files, reports)):
         what = contradiction
         fix = "put back a copy"  # an ended trial is not trained again
     else:
@@ -171,7 +182,39 @@ def check_whole(files: Files, damaged: Sequence[str], rows: pd.DataFrame | None 
     raise StoreError(what, where=files.label, fix=fix)
 
 
-def _contradiction(rows: pd.DataFrame, report_files: Iterable[FileEntry]) -> str:
+def reports_by_trial(rows: pa.Table) -> pa.Table:
+    """Returns, for each `trial_id`, the number of different reports and the highest `index`.
+
+    A trial that goes on from a checkpoint sends some of its reports again, which count once.
+
+    Args:
+        rows: usable rows with `trial_id` and `index`, of all attempts.
+    """
+    counted = rows.group_by("trial_id").aggregate([("index", "count_distinct"), ("index", "max")])
+    names = ("trial_id", "index_count_distinct", "index_max")
+    return counted.select(names).rename_columns(["trial_id", "kept", "last"])
+
+
+def lost_reports(rows: pd.DataFrame, reports: pa.Table) -> dict[str, str]:
+    """Returns how many reports are left of each trial that sent more.
+
+    Indices begin at 0 and leave none out. An ended trial has as many reports as its row tells of.
+
+    Args:
+        rows: see `check_whole`.
+        reports: see `reports_by_trial`.
+    """
+    ended = rows[rows["status"].isin(["completed", "stopped"])]
+    told = dict(zip(ended["trial_id"], ended["reports"].fillna(0).astype(int), strict=True))
+    lost = {}
+    for trial_id, kept, last in zip(*(reports[name].to_pylist() for name in reports.column_names), strict=True):
+        sent = max(told.get(trial_id, 0), int(last) + 1)
+        if kept < sent:
+            lost[trial_id] = f"{kept} of {sent}"
+    return lost
+
+
+def _contradiction(rows: pd.DataFrame, report_files: Sequence[FileEntry], reports: pa.Table | None) -> str:
     """Returns which rows tell of reports or trials that are not there; empty if none does."""
     # A file that was set aside as damaged was told when that happened.
     kept = _trials_of(report_files, set_aside=True)
@@ -179,6 +222,12 @@ def _contradiction(rows: pd.DataFrame, report_files: Iterable[FileEntry]) -> str
     silent = sorted(set(reported["trial_id"]) - kept)
     if silent:
         return f"reports/ has no file of {_some_of(silent)}, which sent reports"
+    lost = {} if reports is None else lost_reports(rows, reports)
+    if lost:
+        told_before = _trials_of((entry for entry in report_files if entry.name.startswith("_")), set_aside=True)
+        named = [f"{trial_id} ({left})" for trial_id, left in sorted(lost.items()) if trial_id not in told_before]
+        if named:
+            return f"reports/ lacks reports of {_some_of(named)}"
     of = rows["repeat_of"].fillna("")
     strays = rows[(of != "") & ~of.isin(rows["trial_id"])]
     if strays.empty:

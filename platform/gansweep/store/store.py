@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     import optuna
     import pandas as pd
+    import pyarrow as pa
     from optuna.trial import FrozenTrial
 
     from gansweep.config import ScoringSettings
@@ -58,6 +59,7 @@ class Store:
         self._trials = Table(files, "trials", trial_columns, trial_faults, cure)
         self._reports = Table(files, "reports", REPORT_COLUMNS, report_faults)
         self._rows_read: pd.DataFrame | None = None
+        self._reports_read: pa.Table | None = None
         self._study = StudyDatabase(info, study, files.label) if info.study else StudyFile(files, info.name)
 
     @classmethod
@@ -235,12 +237,24 @@ class Store:
 
     def reports(self) -> pd.DataFrame:
         """Returns one row per report of each attempt, ordered by trial, attempt and index."""
-        return self._reports.frame(["trial_id", "attempt", "index"])
+        import pyarrow as pa
+
+        rows = self._reports.frame(["trial_id", "attempt", "index"])
+        self._note_reports(pa.Table.from_pandas(rows[["trial_id", "index"]], preserve_index=False))
+        return rows
 
     def report_times(self) -> pd.Series:
-        """Returns when each report of each attempt arrived, in no order. Reads only this column."""
-        times: pd.Series = self._reports.read(["time"]).to_pandas()["time"]
+        """Returns when each report of each attempt arrived, in no order. Reads only few columns."""
+        rows = self._reports.read(["trial_id", "index", "time"])
+        self._note_reports(rows)
+        times: pd.Series = rows.select(["time"]).to_pandas()["time"]
         return times
+
+    def _note_reports(self, rows: pa.Table) -> None:
+        """Keeps which reports were read, for `check_whole`."""
+        from gansweep.store.faults import reports_by_trial
+
+        self._reports_read = reports_by_trial(rows)
 
     def latest_reports(self) -> pd.DataFrame:
         """Returns one row per report of each trial.
@@ -295,9 +309,15 @@ class Store:
         Raises:
             StoreError: names the damaged files, or the trials without a row or a report.
         """
-        from gansweep.store.faults import check_whole
+        from gansweep.store.faults import check_whole, lost_reports
 
-        check_whole(self._files, self._trials.damaged + self._reports.damaged, self._rows_read)
+        rows = self._rows_read
+        reports = self._reports_read
+        if rows is not None and reports is not None and lost_reports(rows, reports):
+            # A trial may have sent its last report and ended between the two readings.
+            self.report_times()
+            reports = self._reports_read
+        check_whole(self._files, self._trials.damaged + self._reports.damaged, rows, reports)
 
     def config(self, trial_id: str) -> TrialConfig:
         """Returns the configuration of a trial.
