@@ -10,7 +10,7 @@ from gansweep.cli.confirmation import _as_table, _notes, _segmentation_table
 from gansweep.contracts import ImageSet
 from gansweep.scoring.arms import BASE
 from gansweep.scoring.judged_arms import judge_arms
-from tests.search.test_answer import with_segmenters
+from tests.search.test_answer import NO_EVIDENCE, comparison, result, with_segmenters
 
 
 def test_an_undefined_metric_is_a_dash_with_its_reason() -> None:
@@ -24,6 +24,39 @@ def test_an_undefined_metric_is_a_dash_with_its_reason() -> None:
     assert (cells["accuracy"][1], cells["difference in accuracy"][1], cells["verdict"][1]) == ("-", "", "")
     assert cells["absent"][0] == ""
     assert "accuracy: its detectors give probabilities that are not finite" in cells["absent"][1]
+
+
+def test_the_aims_verdict_stands_before_that_on_accuracy() -> None:
+    """The answer is about the sweep's aim, so a table of verdicts on accuracy alone would contradict it."""
+    found = result(NO_EVIDENCE, patients=8, images=32, base=BASE)
+    arm = "real + 1 synthetic"
+    found["leaders"][0]["arms"] = {arm: {"accuracy": [0.7, 0.5, 0.9], "auroc": [0.8, 0.6, 0.95]}}
+    found["leaders"][0]["absent"] = {arm: {}}
+    found["leaders"][0]["comparisons"][arm]["auroc"] = comparison(0.08, 0.02, 0.14, 0.01, "helps")
+    found["leaders"][0]["over_rival"] = {arm: {"auroc": comparison(0.05, 0.01, 0.09, 0.02, "helps")}}
+    found["leaders"][0]["best_rival"] = {"accuracy": "real + MixUp", "auroc": "real + CutMix"}
+    cells = {str(column.header): column.cells for column in _as_table(found, "auroc").columns}
+    assert list(cells) == [
+        "trial",
+        "arm",
+        "auroc",
+        "accuracy",
+        "sensitivity",
+        "specificity",
+        "difference in auroc",
+        "over the best rival in auroc",
+        "verdict on auroc",
+        "difference in accuracy",
+        "verdict on accuracy",
+    ]
+    assert (cells["difference in auroc"], cells["verdict on auroc"]) == (["+8.0 (+2.0 to +14.0)"], ["helps"])
+    assert (cells["difference in accuracy"], cells["verdict on accuracy"]) == (
+        ["+12.5 (-16.5 to +41.5)"],
+        ["no evidence"],
+    )
+    rivals = "best rival of trial 0001, by auroc: real + CutMix\nbest rival of trial 0001, by accuracy: real + MixUp"
+    assert list(filter(None, _notes(found, "auroc"))) == [rivals]
+    assert list(filter(None, _notes(found))) == ["best rival of trial 0001: real + MixUp"]
 
 
 def test_segmenters_have_a_second_table() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import shutil
@@ -11,6 +12,7 @@ import optuna
 import pytest
 import torch
 
+from gansweep.config import Objective
 from gansweep.contracts import ImageSet
 from gansweep.report.confirmation_figures import arm_rows, confusion_tables, mask_arm_rows, roc_figure
 from gansweep.report.html import report_html, write_report
@@ -20,7 +22,7 @@ from gansweep.search.confirmation_file import RESULT
 from gansweep.store.store import Store
 from tests.report.example_sweep import make_info, run_trial
 from tests.report.test_html import _chromium
-from tests.search.test_answer import NO_EVIDENCE, SENTENCE, result, with_segmenters
+from tests.search.test_answer import NO_EVIDENCE, SENTENCE, comparison, result, with_segmenters
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,6 +62,27 @@ def test_arms_have_values_with_intervals_and_verdicts() -> None:
     }
     assert rows["real + 1 synthetic"]["difference"] == "+12.5 pp (-16.5 to +41.5)"
     assert rows["real + 1 synthetic"]["verdict"] == "no evidence"
+
+
+def test_the_aims_verdict_stands_before_that_on_accuracy(store: Store) -> None:
+    found = copy.deepcopy(CONFIRMED)
+    (leader,) = found["leaders"]
+    leader["comparisons"]["real + 1 synthetic"]["auroc"] = comparison(0.08, 0.02, 0.14, 0.01, "helps")
+    row = {row["arm"]: row for row in arm_rows(found, "auroc")}["real + 1 synthetic"]
+    assert (row["verdict"], row["difference"]) == ("helps", "+8.0 pp (+2.0 to +14.0)")
+    assert (row["usual_verdict"], row["usual_difference"]) == ("no evidence", "+12.5 pp (-16.5 to +41.5)")
+    before = store.info.objectives
+    try:
+        store.update_info(objectives=(before[0], Objective(name="auroc", direction="maximize")))
+        store.write_bytes(RESULT, json.dumps(found).encode())
+        page = report_html(store)
+    finally:
+        store.update_info(objectives=before)
+        store.write_bytes(RESULT, json.dumps(CONFIRMED).encode())
+    assert "Synthetic images help: adding them changed auroc by +8.0 points" in page
+    assert "Difference: in AUROC, to real images alone." in page
+    assert '<td class="name">helps</td><td>+8.0 pp (+2.0 to +14.0)</td><td class="name">no evidence</td>' in page
+    assert "verdict on accuracy" not in report_html(store)
 
 
 def test_matrices_and_curves_are_the_predictions() -> None:

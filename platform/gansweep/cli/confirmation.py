@@ -8,11 +8,14 @@ from gansweep.cli.options import Json, StoreArgument, SweptSpaceOption
 from gansweep.options import ConfirmOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from gansweep.report.fitting import FittingTable
+    from gansweep.report.fitting import Column, FittingTable
 
 __all__ = ["confirm"]
+
+_USUAL = "accuracy"
+"""Metric whose verdicts are shown whatever the sweep aims at."""
 
 _UNITS = "percent with 95 % intervals, differences in points"
 
@@ -23,21 +26,26 @@ def confirm(
 ) -> None:
     """Retrain the leaders with fresh seeds and score them, once, on the test patients."""
     from gansweep.search.confirm import confirm as run
+    from gansweep.search.confirmed_answer import aim_of
     from gansweep.search.spaces import swept_trainables
     from gansweep.store.store import Store
 
     opened = Store.open(store)
     with noted_if_stopped("the same command goes on from here"):
         result = run(opened, swept_trainables(space, opened.info), options)
-    said = "\n\n".join(filter(None, [*_notes(result), result["answer"]]))
-    tables = filter(None, [_as_table(result), _segmentation_table(result)])
+    aim = aim_of(result, opened.info.objectives) or _USUAL
+    said = "\n\n".join(filter(None, [*_notes(result, aim), result["answer"]]))
+    tables = filter(None, [_as_table(result, aim), _segmentation_table(result)])
     emit(result, below(stacked(*tables), said), as_json=as_json)
 
 
-def _as_table(result: dict[str, Any]) -> "FittingTable":
+def _as_table(result: dict[str, Any], aim: str = _USUAL) -> "FittingTable":
+    """Returns the arms of detectors, with verdicts on the metric that the answer is about and on accuracy."""
     judged = {leader["trial_id"]: leader for leader in result["leaders"]}
     title = f"{result['patients']} test patients, {result['images']} images"
-    return _table_of(judged, ("accuracy", "sensitivity", "specificity"), f"{title}; {_UNITS}; base: {result['base']}")
+    measures = dict.fromkeys((aim, _USUAL, "sensitivity", "specificity"))
+    compared = tuple(dict.fromkeys((aim, _USUAL)))
+    return _table_of(judged, tuple(measures), f"{title}; {_UNITS}; base: {result['base']}", compared)
 
 
 def _segmentation_table(result: dict[str, Any]) -> "FittingTable | None":
@@ -48,50 +56,72 @@ def _segmentation_table(result: dict[str, Any]) -> "FittingTable | None":
         return None
     numbers = {f"{one['patients']} test patients, {one['images']} images with a lesion" for one in judged.values()}
     title = f"Segmenters: {' or '.join(sorted(numbers))}"
-    return _table_of(judged, ("dice",), f"{title}; {_UNITS}; base: {result['base']}")
+    return _table_of(judged, ("dice",), f"{title}; {_UNITS}; base: {result['base']}", ("dice",))
 
 
-def _table_of(judged: dict[str, Any], measures: tuple[str, ...], title: str) -> "FittingTable":
-    """Returns one row per leader and arm. The difference and the verdict are about the first measure."""
+def _table_of(
+    judged: dict[str, Any], measures: "Sequence[str]", title: str, compared: "Sequence[str]"
+) -> "FittingTable":
+    """Returns one row per leader and arm.
+
+    Args:
+        judged: judged arms by trial.
+        measures: metrics whose values are shown.
+        title: title of the table.
+        compared: metrics whose differences and verdicts are shown.
+    """
     from gansweep.report.fitting import Column, FittingTable
 
-    first = measures[0]
     trial = Column("trial")
     arm = Column("arm", prose=True)
     scores = {name: Column(name, right=True) for name in measures}
-    difference = Column(f"difference in {first}", right=True)
-    over_rival = Column("over the best rival", right=True)
-    verdict = Column("verdict")
     absent = Column("absent", prose=True)
     for trial_id, found in judged.items():
         for name, measured in found["arms"].items():
-            claims = found["comparisons"].get(name) or found.get("rivals", {}).get(name, {})
-            claim = claims.get(first)
             trial.cells.append(trial_id)
             arm.cells.append(name)
             for measure, column in scores.items():
                 column.cells.append(_percent(*measured[measure]) if measure in measured else "-")
-            difference.cells.append(_percent(claim["difference"], claim["low"], claim["high"], "+z") if claim else "")
-            rival = found.get("over_rival", {}).get(name, {}).get(first)
-            over_rival.cells.append(_percent(rival["difference"], rival["low"], rival["high"], "+z") if rival else "")
-            verdict.cells.append(claim["verdict"] if claim else "")
             reasons = found["absent"][name].items()
             absent.cells.append("; ".join(f"{measure}: {reason}" for measure, reason in reasons))
-    against = [difference, over_rival] if any(over_rival.cells) else [difference]
-    columns = [trial, arm, *scores.values(), *against, verdict]
+    columns = [trial, arm, *scores.values()]
+    for metric in compared:
+        columns += _verdicts(judged, metric, beside=len(compared) > 1)
     return FittingTable([*columns, absent] if any(absent.cells) else columns, title=title)
 
 
-def _notes(result: dict[str, Any]) -> "Iterator[str]":
+def _verdicts(judged: dict[str, Any], metric: str, *, beside: bool) -> "Iterator[Column]":
+    """Yields the columns of what is said of one metric. They name it if there are others beside them."""
+    from gansweep.report.fitting import Column
+
+    difference = Column(f"difference in {metric}", right=True)
+    over_rival = Column(f"over the best rival in {metric}" if beside else "over the best rival", right=True)
+    verdict = Column(f"verdict on {metric}" if beside else "verdict")
+    for found in judged.values():
+        for name in found["arms"]:
+            claims = found["comparisons"].get(name) or found.get("rivals", {}).get(name, {})
+            claim = claims.get(metric)
+            difference.cells.append(_percent(claim["difference"], claim["low"], claim["high"], "+z") if claim else "")
+            rival = found.get("over_rival", {}).get(name, {}).get(metric)
+            over_rival.cells.append(_percent(rival["difference"], rival["low"], rival["high"], "+z") if rival else "")
+            verdict.cells.append(claim["verdict"] if claim else "")
+    yield difference
+    if any(over_rival.cells):
+        yield over_rival
+    yield verdict
+
+
+def _notes(result: dict[str, Any], aim: str = _USUAL) -> "Iterator[str]":
     """Yields the rivals that synthetic images had to beat, and why segmenters were not judged."""
     rivals: list[str] = []
     reasons: list[str] = []
     for leader in result["leaders"]:
         trial = f"trial {leader['trial_id']}"
         segmentation = leader.get("segmentation") or {}
-        for metric, of, judged in (("accuracy", "", leader), ("dice", ", by dice", segmentation)):
+        for metric, judged in {aim: leader, _USUAL: leader, "dice": segmentation}.items():
             best = judged.get("best_rival", {}).get(metric)
             if best:
+                of = "" if aim == metric == _USUAL else f", by {metric}"
                 rivals.append(f"best rival of {trial}{of}: {best}")
         if leader.get("no_segmentation"):
             reasons.append(f"no verdict on dice for {trial}: {leader['no_segmentation']}")

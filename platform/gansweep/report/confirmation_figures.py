@@ -12,22 +12,29 @@ if TYPE_CHECKING:
 
     import plotly.graph_objects as go
 
-__all__ = ["arm_rows", "confusion_tables", "mask_arm_rows", "roc_figure", "without_segmentation"]
+__all__ = ["USUAL", "arm_rows", "confusion_tables", "mask_arm_rows", "roc_figure", "without_segmentation"]
 
-_MEASURES = ("accuracy", "sensitivity", "specificity", "auroc")
+USUAL = "accuracy"
+"""Metric whose verdicts are shown whatever the sweep aims at."""
+
+_MEASURES = (USUAL, "sensitivity", "specificity", "auroc")
 _MASK_MEASURES = ("dice",)
 _DASHES = ("solid", "dash", "dot", "dashdot")
 
 
-def arm_rows(result: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Returns one row per leader and arm: each metric with its interval, the difference in accuracy, and the verdict.
+def arm_rows(result: Mapping[str, Any], aim: str = USUAL) -> list[dict[str, str]]:
+    """Returns one row per leader and arm: each metric with its interval, differences and verdicts.
+
+    `difference` and `verdict` are about the aim. If that is not accuracy, `usual_difference` and `usual_verdict` are
+    about accuracy.
 
     Args:
         result: result of `gansweep confirm`.
+        aim: metric that the answer is about.
     """
     rows = []
     for leader in result["leaders"]:
-        rows += _rows_of(leader["trial_id"], leader, _MEASURES)
+        rows += _rows_of(leader["trial_id"], leader, _MEASURES, aim)
     return rows
 
 
@@ -40,7 +47,7 @@ def mask_arm_rows(result: Mapping[str, Any]) -> list[dict[str, str]]:
     rows = []
     for leader in result["leaders"]:
         if leader.get("segmentation"):
-            rows += _rows_of(leader["trial_id"], leader["segmentation"], _MASK_MEASURES)
+            rows += _rows_of(leader["trial_id"], leader["segmentation"], _MASK_MEASURES, "dice")
     return rows
 
 
@@ -54,17 +61,21 @@ def without_segmentation(result: Mapping[str, Any]) -> dict[str, str]:
     return {trial_id: reason for trial_id, reason in reasons.items() if reason}
 
 
-def _rows_of(trial_id: str, judged: Mapping[str, Any], measures: tuple[str, ...]) -> list[dict[str, str]]:
-    """Returns one row per arm. The difference and the verdict are about the first measure."""
+def _rows_of(trial_id: str, judged: Mapping[str, Any], measures: tuple[str, ...], aim: str) -> list[dict[str, str]]:
+    """Returns one row per arm. See `arm_rows`."""
     rows = []
     for arm, measured in judged["arms"].items():
         claims = judged["comparisons"].get(arm) or judged.get("rivals", {}).get(arm, {})
-        claim = claims.get(measures[0])
         row = {"trial": trial_id, "arm": arm}
         for name in measures:
             row[name] = _interval(name, *measured[name]) if name in measured else "-"
-        row["difference"] = _difference(claim) if claim else ""
-        row["verdict"] = claim["verdict"] if claim else ""
+        shown = {"": aim}
+        if USUAL in measures and aim != USUAL:
+            shown["usual_"] = USUAL
+        for prefix, metric in shown.items():
+            claim = claims.get(metric)
+            row[f"{prefix}difference"] = _difference(claim) if claim else ""
+            row[f"{prefix}verdict"] = claim["verdict"] if claim else ""
         rows.append(row)
     return rows
 

@@ -12,6 +12,7 @@ from gansweep.files import output_file
 from gansweep.report.caveats import caveats
 from gansweep.report.comparison import folded, verdict_sentences
 from gansweep.report.confirmation_figures import (
+    USUAL,
     arm_rows,
     confusion_tables,
     mask_arm_rows,
@@ -29,6 +30,7 @@ from gansweep.report.status import sweep_status
 from gansweep.report.tracking import ENOUGH, tracking
 from gansweep.search.answer import answer
 from gansweep.search.confirmation_file import confirmation
+from gansweep.search.confirmed_answer import aim_of
 from gansweep.store.artifacts import growth_paths, sheet_path
 from gansweep.store.feasibility import constraints_text
 from gansweep.store.filesystem import Files
@@ -99,6 +101,7 @@ def report_html(store: Store) -> str:
     info = store.info
     confirmed = _confirmation(store)
     drawn = figures(store, rows, _study(store))
+    aim = USUAL if confirmed is None else aim_of(confirmed, info.objectives) or USUAL
     roc = None if confirmed is None else roc_figure(confirmed)
     if roc is not None:
         drawn["ROC curves"] = roc
@@ -110,7 +113,8 @@ def report_html(store: Store) -> str:
             "answer": answer(store),
             "css": _beside("report.css"),
             "js": _beside("report.js"),
-            "arms": [] if confirmed is None else arm_rows(confirmed),
+            "aim": aim,
+            "arms": [] if confirmed is None else arm_rows(confirmed, aim),
             "mask_arms": [] if confirmed is None else mask_arm_rows(confirmed),
             "no_segmentation": {} if confirmed is None else without_segmentation(confirmed),
             "matrices": [] if confirmed is None else confusion_tables(confirmed, info.cohort.classes),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from gansweep.config import Objective
 
-__all__ = ["NO_CHANGE", "Answer", "Claim", "about", "claims_of", "confirmed", "measures"]
+__all__ = ["NO_CHANGE", "Answer", "Claim", "about", "aim_of", "claims_of", "confirmed", "measures"]
 
 State = Literal["helps", "no evidence", "harms", "not known"]
 
@@ -117,9 +117,19 @@ def confirmed(result: Mapping[str, Any], objectives: Sequence[Objective] = ()) -
     return replace(found, text=f"{found.text} {of_segmenters}") if of_segmenters else found
 
 
-def _of_detectors(result: Mapping[str, Any], objectives: Sequence[Objective]) -> Answer:
+def aim_of(result: Mapping[str, Any], objectives: Sequence[Objective] = ()) -> str | None:
+    """Returns the metric of detectors that the answer is about; None if no arm could be compared.
+
+    Args:
+        result: return value of `gansweep confirm`.
+        objectives: objectives of the sweep.
+    """
     names = [name for name in measures(objectives) if name != _MASK_MEASURE]
-    metric = next((name for name in names if claims_of(result, name)), None)
+    return next((name for name in names if claims_of(result, name)), None)
+
+
+def _of_detectors(result: Mapping[str, Any], objectives: Sequence[Objective]) -> Answer:
+    metric = aim_of(result, objectives)
     if metric is None:
         why = _why_absent(result["leaders"])
         return Answer(f"Not known whether synthetic images help: no arm could be compared ({why}).", "not known")
