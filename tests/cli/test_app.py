@@ -170,6 +170,14 @@ def test_a_closed_pipe_is_no_error():
     assert ran.stderr == ""
 
 
+@pytest.mark.parametrize("words", ["trainables", "trainables --json", "settings"])
+def test_a_reader_that_has_seen_enough_is_no_error(words):
+    command = f"set -o pipefail; {sys.executable} -m gansweep.cli {words} | true"
+    environment = os.environ | {"PYTHONPATH": f"{ROOT / 'platform'}{os.pathsep}{ROOT}"}
+    ran = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, env=environment)
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("words", [["cohort", "x" * 300], ["status", "x" * 300], ["trainables", "x" * 300 + ":f"]])
 def test_a_name_that_is_too_long_is_told_in_one_line(words, capfd):
     assert main(words) == 2

@@ -77,3 +77,11 @@ def test_a_pipe_or_device_is_told_as_no_regular_file(rows, name):
                 Store.open(rows.uri)
         path.unlink()
         path.symlink_to("/dev/zero")
+
+
+def test_a_folder_whose_name_has_two_lines_is_read(rows):
+    moved = rows.local.rename(rows.local.with_name("two\nlines"))
+    again = Store.open(moved)
+    assert len(again.trials()) == 5
+    assert len(again.reports()) == 10
+    again.check_whole()

@@ -134,10 +134,6 @@ def main(args: Sequence[str] | None = None) -> int:
         return _refused(f"{' '.join(error.format_message().split())} (see gansweep {_command(words)}--help)", error)
     except (typer.Abort, KeyboardInterrupt):
         return 130
-    except BrokenPipeError:
-        # The reader of our stdout (`| head`) has closed the pipe; Python must not flush into it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 0
     except OSError as error:
         return _refused(_file_line(error), error) if _refusal(error) else _fault(error)
     except Exception as error:

@@ -80,11 +80,16 @@ def emit(data: Any, shown: RenderableType, *, as_json: bool) -> None:
             _console(stream).print(_Printable(shown), soft_wrap=isinstance(shown, str))
         stream.flush()
     except BrokenPipeError:
-        raise
+        _discard_rest(stream)  # the reader of a pipe (`| head`) has seen enough
     except OSError as error:
-        with Path(os.devnull).open("w") as nowhere:  # what is left in the buffer would raise the error once more
-            os.dup2(nowhere.fileno(), stream.fileno())
+        _discard_rest(stream)
         raise GansweepError(f"cannot write the result: {error.strerror}", where="stdout") from None
+
+
+def _discard_rest(stream: TextIO) -> None:
+    """Sends what is left in a stream's buffer nowhere. At the end of the process, it would raise the error again."""
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def open_missing_streams() -> None:
@@ -252,11 +257,16 @@ def _time_left(elapsed_s: float, done: int, total: int) -> str:
 def _console(stream: TextIO) -> Console:
     from rich.console import Console
 
+    class Plain(Console):
+        def on_broken_pipe(self) -> None:
+            """Raises the error, instead of ending the process with 1."""
+            raise BrokenPipeError
+
     # What reads a pipe is a program or a log: nothing is folded there, unless COLUMNS asks for it. Names, reasons and
     # paths are the user's: a [red] or a :smile: in them is what they are called.
     columns = os.environ.get("COLUMNS", "")
     width = int(columns) if columns.isdigit() and int(columns) else None if stream.isatty() else _UNFOLDED
-    return Console(file=stream, width=width, soft_wrap=False, highlight=False, markup=False, emoji=False)
+    return Plain(file=stream, width=width, soft_wrap=False, highlight=False, markup=False, emoji=False)
 
 
 def _plain(value: Any) -> Any:

@@ -327,7 +327,7 @@ class Table:
         paths = [self._files.path(f"{self._name}/{entry.name}") for entry in entries]
         dataset = ds.dataset(paths, schema=schema, format=_FORMAT, filesystem=self._files.filesystem)
         rows = dataset.to_table(columns=[*schema.names, FILE])
-        names = pc.replace_substring_regex(rows[FILE], "^.*/", "")
+        names = pc.replace_substring_regex(rows[FILE], "(?s)^.*/", "")  # a folder's name may have several lines
         return rows.set_column(rows.schema.get_field_index(FILE), FILE, names)
 
     def _warn_once(self, path: str, reason: str) -> None:
