@@ -8,12 +8,15 @@ import sys
 import threading
 import urllib.request
 from functools import partial
+from pathlib import Path
 
 import pytest
 
 from gansweep.errors import ConfigError, StoreError
 from gansweep.report import dashboard
 from gansweep.report.dashboard import serve_dashboard
+from gansweep.store.artifacts import StoreArtifacts
+from gansweep.store.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +62,26 @@ def test_the_sweeps_figures_and_names_are_there(served):
     assert {graph["id"] for graph in study["plotly_graph_objects"]} >= {"objectives", "learning-curves", "history"}
     names = json.loads(_get(f"{served}/api/studies")[0])["study_summaries"][0]["directions"]
     assert names == ["minimize", "maximize"]
+
+
+def test_a_store_that_cannot_be_written_is_served_from_a_copy(finished, tmp_path, monkeypatch, caplog):
+    """The sheets and figures go into the study, which a colleague may only read."""
+    shutil.copytree(finished.local, tmp_path / "fahr")
+    store = Store.open(tmp_path / "fahr")
+    before = store.study_path.read_bytes()
+    monkeypatch.setattr("os.access", lambda path, mode: not Path(path).is_relative_to(tmp_path))
+    with dashboard._with_writable_study(store) as served:
+        dashboard.prepare_dashboard(served)
+        assert "answer" in served.load_study().user_attrs
+        assert StoreArtifacts(served).open_reader("0000").read() == finished.read_bytes("artifacts/0000.png")
+        assert len(served.load_study().trials) == 14
+        copy = served.local
+    assert not copy.exists()
+    assert (store.study_path.read_bytes(), len(store.trials())) == (before, 14)
+    assert "cannot be written: this is a copy of its study" in caplog.text
+    monkeypatch.undo()
+    with dashboard._with_writable_study(store) as served:
+        assert served is store
 
 
 def test_an_idle_connection_does_not_stop_it(served):

@@ -5,7 +5,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import os
+import tempfile
 import threading
+from contextlib import contextmanager
+from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
@@ -15,11 +19,11 @@ from gansweep.report.figures import figures
 from gansweep.report.leaderboard import leaderboard
 from gansweep.search.answer import note_answer
 from gansweep.store.artifacts import StoreArtifacts, attach_sheets
+from gansweep.store.store import Store
+from gansweep.store.study import snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from gansweep.store.store import Store
+    from collections.abc import Callable, Iterator
 
 __all__ = ["prepare_dashboard", "serve_dashboard"]
 
@@ -48,6 +52,8 @@ def serve_dashboard(
 ) -> None:
     """Serves the dashboard until interrupted. For a running sweep, its contents are updated every half minute.
 
+    If this user may not write the store, a copy of the study is served, and its trials are those of the start.
+
     The dashboard has no authentication, and anyone who can reach it can change the study. Serve it on localhost and use
     a tunnel (`ssh -L 8080:127.0.0.1:8080 HOST`).
 
@@ -63,17 +69,37 @@ def serve_dashboard(
     """
     from optuna_dashboard import wsgi
 
-    with _listening(host, port) as server:
-        prepare_dashboard(store)
-        server.set_app(wsgi(store.study_storage(), artifact_store=StoreArtifacts(store)))
+    with _listening(host, port) as server, _with_writable_study(store) as served:
+        prepare_dashboard(served)
+        server.set_app(wsgi(served.study_storage(), artifact_store=StoreArtifacts(served)))
         ready(f"http://{host}:{server.server_port}/")
         over = threading.Event()
-        threading.Thread(target=_keep_current, args=(store, over), daemon=True).start()
+        threading.Thread(target=_keep_current, args=(served, over), daemon=True).start()
         try:
             with contextlib.suppress(KeyboardInterrupt):
                 server.serve_forever()
         finally:
             over.set()
+
+
+@contextmanager
+def _with_writable_study(store: Store) -> Iterator[Store]:
+    """Yields the store, or one of the same files with a copy of the study if the study cannot be written.
+
+    The dashboard's figures and sheets are part of the study.
+    """
+    place = store.local
+    study = store.study_path
+    if place is None or not study.is_file() or all(os.access(path, os.W_OK) for path in (place, study)):
+        yield store
+        return
+    with tempfile.TemporaryDirectory(prefix="gansweep-") as folder:
+        for entry in place.resolve().iterdir():
+            if not entry.name.startswith((study.name, ".")):
+                Path(folder, entry.name).symlink_to(entry)
+        Path(folder, study.name).write_bytes(snapshot(study))
+        log.warning("%s cannot be written: this is a copy of its study, without the trials that follow", store.label)
+        yield Store.open(folder)
 
 
 def prepare_dashboard(store: Store) -> None:

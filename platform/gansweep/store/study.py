@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from gansweep.config import Objective
 
-__all__ = ["StudyFile", "made_study"]
+__all__ = ["StudyFile", "made_study", "snapshot"]
 
 _NAME = "studies.db"
 _RESUME = "the sweep's --resume builds it again from trials/"
@@ -79,7 +79,7 @@ class StudyFile:
         if self._files.local is not None or not self.path.exists():
             return
         with self._beside.locked():
-            content = _snapshot(self.path)
+            content = snapshot(self.path)
             # Noted before the upload, with the earlier digests kept: neither a crash in between nor a download that
             # started earlier may replace the working copy with an old mirror.
             self._note_mirrored(_digest(content))
@@ -240,7 +240,7 @@ def _working_copy(files: Files) -> Path:
     return cache / "gansweep" / "studies" / hashlib.sha256(files.uri.encode()).hexdigest()[:16] / _NAME
 
 
-def _snapshot(path: Path) -> bytes:
+def snapshot(path: Path) -> bytes:
     """Returns a consistent copy of a SQLite file to which other processes may be writing."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / _NAME
