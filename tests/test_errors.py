@@ -6,6 +6,7 @@ import pytest
 
 from gansweep.config import Frozen, TrialConfig, validated
 from gansweep.errors import ConfigError, StoreError, one_line
+from gansweep.options import SweepOptions
 from gansweep.store.schema import TrialRow
 
 
@@ -51,3 +52,10 @@ def test_a_wrong_key_is_told_with_the_keys_beside_it(values, line):
     with pytest.raises(ConfigError) as told:
         validated(Outer, values, where="f")
     assert str(told.value) == line
+
+
+def test_an_unknown_key_is_told_before_the_key_that_it_should_have_been() -> None:
+    with pytest.raises(ConfigError, match="sweep: unknown key 'trails'; did you mean trials"):
+        validated(SweepOptions, {"trails": 3}, where="sweep")
+    with pytest.raises(ConfigError, match="sweep: missing key 'trials'"):
+        validated(SweepOptions, {"cohort": "c", "storage": "s", "name": "n"}, where="sweep")

@@ -270,7 +270,10 @@ def validated(model: type[Model], values: Mapping[str, Any], *, where: str) -> M
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        errors = error.errors(include_url=False)
+        # An unknown key explains a missing one: it is often that key, misspelt.
+        unknown = [fault for fault in errors if fault["type"] == "extra_forbidden"]
+        first = unknown[0] if unknown and errors[0]["type"] == "missing" else errors[0]
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             known = _keys_beside(model, first["loc"])

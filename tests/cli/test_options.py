@@ -8,6 +8,7 @@ import typer
 import gansweep
 from gansweep.cli import main
 from gansweep.cli.app import app
+from gansweep.cli.dry_run import _duration
 from gansweep.cli.model_options import with_model_options
 from gansweep.cli.options import parse_numbers, parse_settings
 from gansweep.cohort.ingest.settings import IngestSettings
@@ -130,3 +131,7 @@ def test_every_list_of_a_command_is_joined():
         if option.param_type_name == "option" and "," in (option.metavar or "") and not option.multiple
     }
     assert lists == {"ingest --window"}  # level and width are one window
+
+
+def test_costs_of_a_dry_run_have_no_exponent():
+    assert [_duration(seconds) for seconds in (30, 3600, 9000, 44_444_444)] == ["30 s", "60 min", "2.5 h", "12346 h"]

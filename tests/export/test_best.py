@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import subprocess
 import warnings
@@ -160,6 +161,8 @@ def test_the_card_explains_the_segmenters_overlap(exported: Path) -> None:
     record, evidence = read_record(exported), Evidence.model_validate_json((exported / "evidence.json").read_text())
     scores = {"dice_real_only": 0.5, "dice": 0.6, "fid": 20.0, "accuracy_real_only": 0.7}
     card = model_card(record, evidence.model_copy(update={"scores": scores}), record.classes)
+    large = model_card(record, evidence.model_copy(update={"scores": {"fid": 12345.6}}), record.classes)
+    assert "| fid | 12346 | none |" in large
     assert "| dice | 0.6 | none | overlap with the lesion masks (at most 1) of a segmenter trained on real and" in card
     assert "| dice_real_only | 0.5 | none | dice of the same segmenter trained on real images alone |" in card
     assert "| accuracy_real_only | 0.7 | none | accuracy of the same detector trained on real images alone |" in card
@@ -232,6 +235,38 @@ def test_a_trial_can_be_chosen(sweep: Sweep, tmp_path: Path) -> None:
     evidence = json.loads((out / "evidence.json").read_text())
     assert (evidence["trial_id"], evidence["selection"]["rank"]) == ("0002", 2)
     assert "Number 2 of the 4 trials" in (out / "MODEL_CARD.md").read_text()
+
+
+@pytest.mark.usefixtures("without_program")
+def test_a_store_that_cannot_be_written_is_exported(
+    sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A colleague may only read it. The picture of the nearest pairs shows patients, so it goes nowhere else."""
+
+    def refuse(*_: object) -> None:
+        raise StoreError("cannot write: Read-only file system", where="store")
+
+    monkeypatch.setattr(Store, "write_bytes", refuse)
+    caplog.set_level("INFO")
+    out = export_best(sweep.store, tmp_path / "out", TRAINABLES, cache=sweep.cache)
+    assert (out / "generator.safetensors").is_file()
+    assert not list(tmp_path.rglob("*nearest*"))
+    assert "nearest pairs: not kept, because the store cannot be written (cannot write: Read-only" in caplog.text
+
+
+def test_the_exporters_own_warnings_are_not_shown(
+    sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[str] = []
+    handler = logging.Handler()
+    monkeypatch.setattr(handler, "emit", lambda record: shown.append(record.getMessage()))
+    exporter = logging.getLogger("torch.onnx")
+    exporter.addHandler(handler)
+    try:
+        export_best(sweep.store, tmp_path / "out", TRAINABLES, cache=sweep.cache)
+    finally:
+        exporter.removeHandler(handler)
+    assert shown == []
 
 
 @pytest.mark.parametrize("damage", ["truncated", "of another trial"])

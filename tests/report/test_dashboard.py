@@ -69,7 +69,7 @@ def test_a_store_that_cannot_be_written_is_served_from_a_copy(finished, tmp_path
     shutil.copytree(finished.local, tmp_path / "fahr")
     store = Store.open(tmp_path / "fahr")
     before = store.study_path.read_bytes()
-    monkeypatch.setattr("os.access", lambda path, mode: not Path(path).is_relative_to(tmp_path))
+    monkeypatch.setattr("os.access", lambda path, *_: not Path(path).is_relative_to(tmp_path))
     with dashboard._with_writable_study(store) as served:
         dashboard.prepare_dashboard(served)
         assert "answer" in served.load_study().user_attrs

@@ -3,6 +3,7 @@ import io
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,6 +26,12 @@ from tests.report.example_sweep import make_info
 @pytest.fixture(scope="module")
 def page(finished):
     return report_html(finished)
+
+
+def test_a_large_floor_has_plain_digits(finished):
+    rows = [replace(row, scores={**row.scores, "fid_floor": 3131.4}) for row in leaderboard(finished)]
+    said = " ".join(caveats(finished.info, rows, sweep_status(finished)))
+    assert "Real validation images score 3131 (the floor)" in said
 
 
 def test_the_page_has_everything_and_needs_nothing(page):

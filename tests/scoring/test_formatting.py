@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gansweep.scoring.metrics.formatting import counted, of_asked, p_text, points, score_text
+from gansweep.scoring.metrics.formatting import counted, of_asked, p_text, points, score_text, short
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,11 @@ from gansweep.scoring.metrics.formatting import counted, of_asked, p_text, point
 )
 def test_a_p_value_below_the_level_is_not_shown_as_the_level(p: float, text: str) -> None:
     assert p_text(p) == text
+
+
+def test_a_long_number_has_no_exponent_and_a_short_one_no_zeros() -> None:
+    assert [short(value) for value in (0.5, 60.0, 3131.4, 12345.6)] == ["0.5", "60", "3131", "12346"]
+    assert [short(value, 4) for value in (4.0, 0.00001234, 1e20)] == ["4", "0.00001234", "1.000e+20"]
 
 
 def test_a_change_that_rounds_to_zero_has_no_minus() -> None:

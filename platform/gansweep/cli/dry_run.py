@@ -83,14 +83,16 @@ def _parameters_text(proposal: Proposal) -> str:
 
 def _refusals(found: DryRun) -> list[str]:
     count = sum(found.refused.values())
+    from gansweep.scoring.metrics.formatting import counted
+
     if not count:
         return [f"Refused: none of {found.drawn} random proposals."]
     lines = [f"Refused: {count} of {found.drawn} random proposals, which the sweep would set aside."]
     shown = list(found.refused.items())[:_REASONS]
-    lines += [f"  {number} times: {reason}" for reason, number in shown]
+    lines += [f"  {counted(number, 'time')}: {reason}" for reason, number in shown]
     others = len(found.refused) - len(shown)
     if others:
-        lines.append(f"  and {others} other reasons")
+        lines.append(f"  and {counted(others, 'other reason')}")
     return lines
 
 
@@ -109,13 +111,15 @@ def _cost(found: DryRun, storage: str) -> list[str]:
 
 
 def _known_cost(found: DryRun, cost: Cost) -> list[str]:
+    from gansweep.scoring.metrics.formatting import counted, short
+
     timing = cost.timing
     gpus = found.footprint.gpus
     a_trial = f"a trial {_duration(timing.seconds)} ({_duration(timing.least)} to {_duration(timing.most)})"
     if gpus:
-        a_trial += f", {timing.seconds * gpus / 3600:.3g} GPU hours"
-    whole = f"{found.left} trials {_duration(3600 * cost.hours)}, {cost.gpu_hours:.3g} GPU hours"
-    lines = [f"Cost by {timing.trials} trials of {timing.store}: {a_trial}; {whole}."]
+        a_trial += f", {short(timing.seconds * gpus / 3600)} GPU hours"
+    whole = f"{counted(found.left, 'trial')} {_duration(3600 * cost.hours)}, {short(cost.gpu_hours)} GPU hours"
+    lines = [f"Cost by {counted(timing.trials, 'trial')} of {timing.store}: {a_trial}; {whole}."]
     if timing.differences:
         lines.append(f"That sweep differed: {'; '.join(timing.differences)}.")
     if cost.budget:
@@ -124,11 +128,13 @@ def _known_cost(found: DryRun, cost: Cost) -> list[str]:
 
 
 def _duration(seconds: float) -> str:
+    from gansweep.scoring.metrics.formatting import short
+
     if seconds < 90:
-        return f"{seconds:.3g} s"
+        return f"{short(seconds)} s"
     if seconds < 5400:
-        return f"{seconds / 60:.3g} min"
-    return f"{seconds / 3600:.3g} h"
+        return f"{short(seconds / 60)} min"
+    return f"{short(seconds / 3600)} h"
 
 
 def _brief(value: Any) -> str:

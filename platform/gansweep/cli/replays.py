@@ -49,6 +49,7 @@ _LEGEND = (
 
 def _table(found: "Replay") -> "FittingTable":
     from gansweep.report.fitting import Column, FittingTable
+    from gansweep.scoring.metrics.formatting import short
 
     rows = found.methods
     left_out = ", ".join(f"{count} {reason}" for reason, count in found.left_out.items())
@@ -62,7 +63,7 @@ def _table(found: "Replay") -> "FittingTable":
             Column("got there", [f"{row.reached[0]}, {row.reached[1]}" for row in rows], right=True),
             Column("good stopped", [_share(row.good_stopped) for row in rows], right=True),
         ],
-        title=f"{found.store}: {found.trials} trials, {found.seeds} seeds, budget {found.budget_seconds:.4g} s",
+        title=f"{found.store}: {found.trials} trials, {found.seeds} seeds, budget {short(found.budget_seconds, 4)} s",
         notes=[f"Left out: {left_out}."] if left_out else [],
     )
 

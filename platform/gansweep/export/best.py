@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gansweep.cohort.dataset import Cohort
-from gansweep.errors import CohortError, ExportError
+from gansweep.errors import CohortError, ExportError, StoreError
 from gansweep.export.config_file import Origin, digest_of
 from gansweep.export.evidence import scores_of, search_evidence, tried
 from gansweep.files import new_folder
@@ -86,12 +87,17 @@ def export_best(
     ]
     scoring = store.scoring
 
+    # A store that this user may only read still gives its generator.
     def keep(picture: bytes) -> str:
-        store.write_bytes(nearest_path(name), picture)
+        try:
+            store.write_bytes(nearest_path(name), picture)
+        except StoreError as error:
+            return f"not kept, because the store cannot be written ({error.what})"
         return f"{store.label}/{nearest_path(name)}"
 
     def note(found: MemorisationEvidence) -> None:
-        store.write_bytes(memorisation_path(name), found.model_dump_json(indent=2).encode())
+        with contextlib.suppress(StoreError):
+            store.write_bytes(memorisation_path(name), found.model_dump_json(indent=2).encode())
 
     gate = MemorisationGate.of(
         images, config, scoring, trainables, cache or cache_folder(), keep=keep, allow=allow_memorised

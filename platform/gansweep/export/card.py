@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gansweep.options import Attribution
+from gansweep.scoring.metrics.formatting import short
 
 if TYPE_CHECKING:
     from gansweep.export.evidence import Budget, CohortFacts, Evidence, Selection
@@ -210,8 +211,8 @@ def _evidence(evidence: Evidence) -> str:
 def _row(name: str, evidence: Evidence) -> str:
     # Four significant digits: more than any interval supports, enough to compare with the leaderboard.
     low, high = evidence.intervals.get(name, (None, None))
-    interval = "none" if low is None else f"{low:.4g} to {high:.4g}"
-    return f"| {name} | {evidence.scores[name]:.4g} | {interval} | {_meaning(name)} |"
+    interval = "none" if low is None or high is None else f"{short(low, 4)} to {short(high, 4)}"
+    return f"| {name} | {short(evidence.scores[name], 4)} | {interval} | {_meaning(name)} |"
 
 
 def _meaning(name: str) -> str:

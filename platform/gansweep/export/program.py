@@ -92,9 +92,15 @@ def write_program(generator: LoadedGenerator, path: Path) -> Program | None:
     """
     if generator.record.needs or generator.device.type != "cpu":
         return None
-    # torch warns about its own way of exporting, which nobody can change here.
-    with warnings.catch_warnings(action="ignore"):
-        return _write_traced(generator, path)
+    # torch warns about its own way of exporting, which nobody can change here, and of torchvision, which is not needed.
+    exporter = logging.getLogger("torch.onnx")
+    level = exporter.level
+    exporter.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            return _write_traced(generator, path)
+    finally:
+        exporter.setLevel(level)
 
 
 def _write_traced(generator: LoadedGenerator, path: Path) -> Program | None:

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from gansweep.report.formatting import openings_text
-from gansweep.scoring.metrics.formatting import of_asked
+from gansweep.scoring.metrics.formatting import of_asked, short
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -73,8 +73,8 @@ def _features(rows: Sequence[LeaderboardRow]) -> Iterator[str]:
         floor = ""
         if floors:
             floor = (
-                f" Real validation images score {min(floors):.3g} (the floor): compare it with fid_matched, which uses "
-                "as many images, and not with fid, because FID falls with the number of images."
+                f" Real validation images score {short(min(floors))} (the floor): compare it with fid_matched, which "
+                "uses as many images, and not with fid, because FID falls with the number of images."
             )
         yield f"FID is on the features of {kinds[0]}, so it is not comparable with FIDs on other features.{floor}"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["counted", "is_proportion", "of_asked", "p_text", "plain", "points", "score_text"]
+__all__ = ["counted", "is_proportion", "of_asked", "p_text", "plain", "points", "score_text", "short"]
 
 _PERCENTAGES = ("accuracy", "sensitivity", "specificity", "auroc", "fidelity")
 _LEVEL = 0.05  # significance level of every test
@@ -29,6 +29,17 @@ def plain(value: float, digits: int = 3, *, signed: bool = False) -> str:
     magnitude = math.floor(math.log10(abs(value))) if value else 0
     decimals = min(max(digits - 1 - magnitude, 0), _MOST_DECIMALS)
     return f"{value:{sign}.{decimals}f}"
+
+
+def short(value: float, digits: int = 3) -> str:
+    """Formats a number as `plain` does, without zeros at the end: `0.5`, `12345`.
+
+    Args:
+        value: finite number.
+        digits: number of significant digits.
+    """
+    text = plain(value, digits)
+    return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
 
 
 def is_proportion(name: str) -> bool:
