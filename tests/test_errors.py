@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from gansweep.config import Frozen, TrialConfig, validated
-from gansweep.errors import ConfigError, StoreError, one_line
+from gansweep.errors import ConfigError, StoreError, close_to, one_line
 from gansweep.options import SweepOptions
 from gansweep.store.schema import TrialRow
 
@@ -52,6 +52,12 @@ def test_a_wrong_key_is_told_with_the_keys_beside_it(values, line):
     with pytest.raises(ConfigError) as told:
         validated(Outer, values, where="f")
     assert str(told.value) == line
+
+
+def test_the_closest_name_is_found_in_capitals_too() -> None:
+    assert close_to("FID", ["accuracy", "fid", "kid"]) == "did you mean fid? "
+    assert close_to("dragan", ["DRAGAN"]) == "did you mean DRAGAN? "
+    assert close_to("xyz", ["fid"]) == ""
 
 
 def test_an_unknown_key_is_told_before_the_key_that_it_should_have_been() -> None:

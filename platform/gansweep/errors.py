@@ -102,8 +102,10 @@ def printable(text: str) -> str:
 
 def close_to(name: str, known: Iterable[str]) -> str:
     """Returns `did you mean NAME? ` with the known name that is closest to a wrong one; empty if none is close."""
-    close = get_close_matches(name, list(known), n=1)
-    return f"did you mean {close[0]}? " if close else ""
+    # FID is fid, whatever a user is used to.
+    by_lower_case = {other.lower(): other for other in known}
+    close = get_close_matches(name.lower(), list(by_lower_case), n=1)
+    return f"did you mean {by_lower_case[close[0]]}? " if close else ""
 
 
 def unknown_name(

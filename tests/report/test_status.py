@@ -69,6 +69,13 @@ def test_a_running_trial_shows_its_losses_its_pace_and_the_time_left(live):
     assert sweep_status(live).running[0].interim is None
 
 
+def test_a_trial_that_starts_in_the_future_has_run_for_no_time(live):
+    """The clock of the machine that started it was ahead. It had -97460754 s behind it, and 13536 h to go."""
+    status = sweep_status(live, now=BEGAN - timedelta(days=1000))
+    assert [trial.seconds for trial in status.running] == [0.0]
+    assert status.eta_seconds == 12 * 40 / 2
+
+
 def test_a_sweep_that_fell_silent_is_said_to_have_died(live):
     status = sweep_status(live, now=BEGAN + timedelta(hours=1))
     assert status.quiet

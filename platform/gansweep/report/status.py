@@ -234,7 +234,8 @@ def _running(
         reports=0,
         iteration=0,
         scores={},
-        seconds=0.0 if pd.isna(started) else (now - started.to_pydatetime()).total_seconds(),
+        # The clock of the machine that started it may be ahead of this one.
+        seconds=0.0 if pd.isna(started) else max(0.0, (now - started.to_pydatetime()).total_seconds()),
     )
     if not reports:
         return trial
