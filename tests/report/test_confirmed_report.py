@@ -117,7 +117,7 @@ def test_segmenters_have_a_table_of_their_own_and_a_note_if_there_are_none(store
     assert rows["real + 1 synthetic"] == {
         "trial": "0001",
         "arm": "real + 1 synthetic",
-        "dice": "0.700 (0.600 to 0.800)",
+        "dice": "70.0 % (60.0 to 80.0)",
         "difference": "+1.2 pp (-1.1 to +3.5)",
         "verdict": "no evidence",
     }
@@ -126,7 +126,7 @@ def test_segmenters_have_a_table_of_their_own_and_a_note_if_there_are_none(store
         store.write_bytes(RESULT, json.dumps(found).encode())
         page = report_html(store)
         assert "<h2>Segmentation of the test patients</h2>" in page
-        assert "<td>+1.2 pp (-1.1 to +3.5)</td><td>0.700 (0.600 to 0.800)</td>" in page
+        assert "<td>+1.2 pp (-1.1 to +3.5)</td><td>70.0 % (60.0 to 80.0)</td>" in page
         refused = result(NO_EVIDENCE)
         refused["leaders"][0]["no_segmentation"] = "1 test patient(s) with a lesion mask, and a verdict needs 2"
         store.write_bytes(RESULT, json.dumps(refused).encode())

@@ -6,7 +6,7 @@ import math
 
 __all__ = ["counted", "is_proportion", "of_asked", "p_text", "plain", "points", "score_text", "short"]
 
-_PERCENTAGES = ("accuracy", "sensitivity", "specificity", "auroc", "fidelity")
+_PERCENTAGES = ("accuracy", "sensitivity", "specificity", "auroc", "fidelity", "dice")
 _LEVEL = 0.05  # significance level of every test
 _MOST_DECIMALS = 8
 _MOST_EXACT = 1e15
@@ -43,7 +43,7 @@ def short(value: float, digits: int = 3) -> str:
 
 
 def is_proportion(name: str) -> bool:
-    """Returns whether a score is shown in percent: those of detectors, fidelity, and differences of these."""
+    """Returns whether a score is shown in percent: those of detectors and segmenters, fidelity, and differences of these."""
     return any(part in name for part in _PERCENTAGES)
 
 
