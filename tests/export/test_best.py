@@ -331,6 +331,7 @@ def test_mistakes_are_one_line_and_leave_nothing(sweep: Sweep, tmp_path: Path) -
     before = sorted(tmp_path.rglob("*"))
     cases = [
         (CohortError, {"out": tmp_path / "used"}, "not empty"),
+        (ExportError, {"trial_id": "0"}, "no trial '0'; write --trial 0000"),
         (ExportError, {"trial_id": "0009"}, "no trial '0009'"),
         (ExportError, {"trial_id": "0003"}, "has no checkpoint"),
         (CohortError, {"cohort": tmp_path / "nowhere"}, "no such folder"),

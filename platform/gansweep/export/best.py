@@ -115,7 +115,9 @@ def _chosen(ranked: pd.DataFrame, trial_id: str | None, store: Store) -> int:
     if trial_id is not None:
         found = ranked.index[ranked["trial_id"] == trial_id]
         if found.empty:
-            raise ExportError(f"no trial {trial_id!r}", where=store.label, fix="see gansweep leaderboard")
+            padded = trial_id.zfill(4)
+            fix = f"write --trial {padded}" if padded in set(ranked["trial_id"]) else "see gansweep leaderboard"
+            raise ExportError(f"no trial {trial_id!r}", where=store.label, fix=fix)
         return int(found[0])
     usable = ranked.index[ranked["status"].isin(_USABLE)]
     if usable.empty:

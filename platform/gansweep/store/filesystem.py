@@ -404,7 +404,7 @@ def _explained(where: str, verb: str, uri: str = "") -> Iterator[None]:
         first_line = text.partition("\n")[0][:200] or type(error).__name__
         detail = re.search(r"\[errno \d+\] ([^\n]+)", text, re.IGNORECASE)
         reason = detail.group(1) if detail else first_line
-        fixes = {"write": "choose a storage that can be written", "read": "check the path and the permissions"}
+        fixes = {"write": "choose a place that can be written", "read": "check the path and the permissions"}
         fix = fixes.get(verb, "")
         if verb in _WRONG_KIND and _WRONG_KIND[verb].search(text):
             fix = "a folder is where a file belongs, or a file where a folder does: move it away"

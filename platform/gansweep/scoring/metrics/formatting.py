@@ -43,7 +43,7 @@ def short(value: float, digits: int = 3) -> str:
 
 
 def is_proportion(name: str) -> bool:
-    """Returns whether a score is shown in percent: those of detectors and segmenters, fidelity, and differences of these."""
+    """Returns whether a score is shown in percent: those of detectors and segmenters, fidelity, and differences."""
     return any(part in name for part in _PERCENTAGES)
 
 
