@@ -150,7 +150,7 @@ def test_two_drivers_do_not_share_a_sweep(night: list[Driver], folder: Path, coh
 def test_in_the_morning_everything_is_there(night: list[Driver]) -> None:
     import ray
 
-    assert night[-1].ends(600) == 0, night[-1].log
+    assert night[-1].ends(840) == 0, night[-1].log
     assert_accounted_for(night[-1].store, TRIALS + 3)
     assert_nothing_left()
     free = ["CPU", "memory"]
