@@ -154,7 +154,8 @@ class _Real:
 def _halves(images: ImageSet, n: int, seed: int) -> tuple[Tensor, Tensor]:
     """Returns the rows of two sets of n images that share no patient."""
     patients = np.array(images.patients)
-    order = np.random.default_rng(seed).permutation(np.unique(patients))
+    # In the order of the images: their sorted names are pseudonyms, which every ingest draws anew.
+    order = np.random.default_rng(seed).permutation(list(dict.fromkeys(images.patients)))
     side = np.isin(patients, order[::2])
     rng = np.random.default_rng([seed, 1])
     first, second = (torch.from_numpy(rng.permutation(np.flatnonzero(side == s))[:n]) for s in (True, False))

@@ -47,6 +47,7 @@ from gansweep.scoring.metrics.answers import Predictions, mean_over_trainings
 from gansweep.scoring.metrics.registry import METRICS, metrics_of
 from gansweep.scoring.networks.detection import Recipe, fraction_of_ratio, predict, train_detector
 from gansweep.scoring.reference import ReferenceMaker
+from gansweep.scoring.statistics.elementary import numbered
 from gansweep.scoring.statistics.paired_seeds import worth
 from gansweep.scoring.statistics.reliability import components, reliability
 from gansweep.training.build import build_gan
@@ -347,8 +348,9 @@ def patient_variance(found: Any, scenes: list[Scene], name: str, replicates: int
     variances = []
     for cohort, scene in zip(found, scenes, strict=True):
         images = scene.reference.val
-        names, of = np.unique(images.patients, return_inverse=True)
-        weights = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=replicates)[:, of]
+        of = numbered(images.patients)
+        patients = len(set(images.patients))
+        weights = rng.multinomial(patients, np.full(patients, 1 / patients), size=replicates)[:, of]
         means = []
         for row in cohort:
             said = torch.cat([training["val"] for training in row]).numpy()

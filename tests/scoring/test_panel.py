@@ -258,14 +258,14 @@ def test_intervals_count_patients_not_slices(features: Path) -> None:
         labels=once.labels.repeat_interleave(5),
         patients=tuple(f"p{i // 5}" for i in range(40)),
     )
-    fake = disc_set(40, 5)
+    fake = replace(disc_set(200, 5), patients=())  # many, so that the interval is that of the real patients
     by_patient, by_slice = (scored(r, fake, features) for r in (real, replace(real, patients=())))
 
     def width(panel: dict[str, MetricValue], name: str) -> float:
         return panel[name].high - panel[name].low
 
-    for name in ("kid", "sliced_wasserstein", "coverage", "spatial_frequency_real"):
-        assert width(by_patient, name) > 1.3 * width(by_slice, name), name
+    for name in ("kid", "sliced_wasserstein", "spatial_frequency_real"):
+        assert width(by_patient, name) > 1.5 * width(by_slice, name), name
         assert by_patient[name].value == by_slice[name].value
     dose = torch.linspace(0.05, 0.4, 8).repeat_interleave(5).view(-1, 1, 1, 1)  # some patients are translated worse
     pairs = ImageSet(real.images + dose, real.labels)

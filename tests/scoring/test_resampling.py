@@ -7,10 +7,13 @@ import pytest
 import torch
 
 from gansweep.contracts import ImageSet
+from gansweep.scoring.memorisation.copying import membership_auc
+from gansweep.scoring.metrics.answers import Predictions
 from gansweep.scoring.metrics.frechet import frechet_distance
 from gansweep.scoring.metrics.kernel import kernel_distance
 from gansweep.scoring.metrics.sliced import sliced_wasserstein
 from gansweep.scoring.statistics.resampling import Sample, jackknifed, ratio
+from gansweep.scoring.statistics.verdicts import interval
 
 
 def sample(values: torch.Tensor, slices: int = 1) -> Sample:
@@ -88,3 +91,26 @@ def test_images_without_patients_are_each_their_own() -> None:
     rows = torch.tensor([0, 2, 3])
     assert Sample.of(torch.zeros(3), known, rows).patients == 2
     assert Sample.of(torch.zeros(3), known, rows).labels.tolist() == [0, 0, 1]
+
+
+def test_other_pseudonyms_change_no_interval() -> None:
+    """Each ingest draws them anew, and equal seeds are to give equal scores."""
+    rng = np.random.default_rng(0)
+    owners = rng.integers(0, 12, size=60)
+    labels = torch.from_numpy(owners % 2)
+    values = torch.from_numpy(rng.normal(size=(60, 3)))
+    said = np.stack([np.zeros((3, 60)), rng.normal(size=(3, 60)) + owners % 2], -1)
+    found = set()
+    for names in (list("abcdefghijkl"), list("lfbkhaecjgid")):
+        patients = tuple(names[owner] for owner in owners)
+        images = ImageSet(values[:, :, None, None], labels, patients=patients)
+        features = Sample.of(values, images)
+        found.add(
+            (
+                jackknifed(kernel_distance, features, Sample.of(values + 0.1, images), (-1e9, 1e9), 0),
+                ratio(Sample.of(values[:, 0].exp(), images), torch.ones(60), 0),
+                interval(Predictions(said, labels.numpy(), list(patients), 1), "auroc"),
+                membership_auc(values[:30, 0], values[30:, 0], (patients[:30], patients[30:])),
+            )
+        )
+    assert len(found) == 1

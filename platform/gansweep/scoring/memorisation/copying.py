@@ -17,6 +17,7 @@ from torch import Tensor
 
 from gansweep.scoring.memorisation.neighbours import Nearest, lowest_by_patient
 from gansweep.scoring.metrics.answers import Predictions
+from gansweep.scoring.statistics.elementary import numbered
 from gansweep.scoring.statistics.verdicts import interval, wilson
 
 if TYPE_CHECKING:
@@ -202,7 +203,7 @@ def membership_auc(members: Tensor, others: Tensor, owners: Owners, seed: int = 
         Chen et al. 2020, "GAN-Leaks", section 4.2 (full black-box attack).
     """
     value, low, high = _auc(-members, -others, owners, seed)
-    column = np.unique(owner_names(owners), return_inverse=True)[1]
+    column = numbered(owner_names(owners))
     ranks = stats.rankdata(-torch.cat([members, others]).numpy())
     sums = np.bincount(column, weights=ranks)
     counts = np.bincount(column)

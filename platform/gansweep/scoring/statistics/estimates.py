@@ -17,6 +17,7 @@ from gansweep.errors import ConfigError
 from gansweep.scoring.metrics.answers import Predictions, weighted_mean
 from gansweep.scoring.metrics.masks import MaskScores
 from gansweep.scoring.metrics.registry import METRICS
+from gansweep.scoring.statistics.elementary import numbered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -169,8 +170,8 @@ class _Patients:
     """Test patients, stratified by the classes of their images, so that no bootstrap replicate lacks a class."""
 
     def __init__(self, arm: ArmScores) -> None:
-        names, self.of_image = np.unique(np.asarray(arm.patients), return_inverse=True)
-        self.number = len(names)
+        self.of_image = numbered(arm.patients)
+        self.number = len(set(arm.patients))
         positive = arm.is_positive
         has_positive = self.fraction(positive) > 0
         has_negative = self.fraction(~positive) > 0

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gansweep.scoring.statistics.elementary import numbered
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -52,8 +54,7 @@ class Sample:
     @classmethod
     def of(cls, values: Tensor, images: ImageSet, rows: Tensor | None = None) -> Sample:
         """Creates a sample from `values` of the images, or of the images in `rows`."""
-        names = np.asarray(images.patients or range(len(images)))
-        owners = torch.from_numpy(np.unique(names, return_inverse=True)[1])
+        owners = torch.from_numpy(numbered(images.patients or range(len(images))))
         rows = torch.arange(len(images)) if rows is None else rows
         return cls(values, owners[rows], images.labels[rows])
 
