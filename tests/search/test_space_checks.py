@@ -106,7 +106,7 @@ def test_choices_that_a_study_stores_pass() -> None:
         ({"n": 9}, "first_trials: n = 9 is not in the space; choose one from 1 to 3"),
         ({"n": "two"}, "first_trials: n = 'two' is not in the space"),
         ({"n": 2, "kind": "c"}, "first_trials: kind = 'c' is not in the space; choose one of a, b"),
-        ({"N": 2}, "first_trials: unknown parameter 'N'; known: kind, n, of_b"),
+        ({"N": 2}, "first_trials: unknown parameter 'N'; did you mean n? known: kind, n, of_b"),
         ({"kind": "a", "of_b": 3.0}, "first_trials: of_b = 3.0 is not in the space; choose one from 0 to 1"),
     ],
 )
