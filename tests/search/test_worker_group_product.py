@@ -92,7 +92,7 @@ def group(cohort: Cohort, store: Store) -> Iterator[WorkerGroup]:
 def test_trains_stops_and_resumes_bit_for_bit(family: str, group: WorkerGroup, cohort: Cohort, store: Store) -> None:
     spec = cohort.spec(TrialConfig().data)
     configs = [*admissible(family, spec, TRAINABLES), *variations(family, spec, TRAINABLES)]
-    assert {config.loss.kind for config in configs} > {"hinge", "least_squares"}
+    assert len({config.loss.kind for config in configs}) > 1
     for number, config in enumerate(configs):
         whole, stopped = f"{family}{number:03d}whole", f"{family}{number:03d}stopped"
         group.assign(whole, config.as_dict())
