@@ -26,8 +26,9 @@ import pyarrow.parquet as pq
 from gansweep.config import Objective, TrialConfig
 from gansweep.contracts import Progress, Report
 from gansweep.store.columns import config_columns
-from gansweep.store.schema import CohortReference, ReportRow, SweepInfo, TrialRow
+from gansweep.store.schema import ReportRow, TrialRow
 from gansweep.store.store import Store
+from gansweep.store.sweep_info import CohortReference, SweepInfo
 from trainables import TRAINABLES
 
 _SCORES = ("fid", "kid", "accuracy", "sensitivity", "specificity", "auroc")

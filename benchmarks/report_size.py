@@ -11,6 +11,7 @@ import tempfile
 import time
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import optuna
 import torch
@@ -20,10 +21,13 @@ from gansweep.progress import Progress, Report
 from gansweep.report.html import write_report
 from gansweep.search.spaces import load_space
 from gansweep.store.artifacts import growth_path, sheet_path
-from gansweep.store.schema import ReportRow, SweepInfo, TrialRow
+from gansweep.store.schema import ReportRow, TrialRow
 from gansweep.store.sheet import growth_png, sheet_png
 from gansweep.store.store import Store
 from tests.report.example_sweep import BEGAN, FEATURES, make_info, make_scores
+
+if TYPE_CHECKING:
+    from gansweep.store.sweep_info import SweepInfo
 
 REPORTS = 4
 

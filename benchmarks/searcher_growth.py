@@ -31,8 +31,9 @@ from gansweep.search.sweep import STARTUP_TRIALS
 from gansweep.search.trial import TrialResult
 from gansweep.store.columns import config_columns
 from gansweep.store.compaction import Upkeep
-from gansweep.store.schema import CohortReference, ReportRow, SweepInfo
+from gansweep.store.schema import ReportRow
 from gansweep.store.store import Store
+from gansweep.store.sweep_info import CohortReference, SweepInfo
 
 sys.path.insert(0, str(Path(__file__).parent))
 from counted_s3 import CountedS3, show_traffic, traffic

@@ -18,7 +18,9 @@ def test_an_undefined_metric_is_a_dash_with_its_reason() -> None:
     arm = torch.tensor([0.4, 0.6]).expand(1, 40, 2)
     runs = [{BASE: arm, "synthetic only": arm * torch.nan}] * 3
     (judged,) = judge_arms({"0000": runs}, test, 1).values()
-    table = _as_table({"patients": 40, "images": 40, "base": BASE, "leaders": [{"trial_id": "0000", **asdict(judged)}]})
+    table = _as_table(
+        {"patients": 40, "images": 40, "base": BASE, "leaders": [{"trial_id": "0000", **asdict(judged)}]}, "accuracy"
+    )
     cells = {str(column.header): list(column.cells) for column in table.columns}
     assert cells["accuracy"][0].startswith("50.0 (")
     assert (cells["accuracy"][1], cells["difference in accuracy"][1], cells["verdict"][1]) == ("-", "", "")
@@ -56,7 +58,7 @@ def test_the_aims_verdict_stands_before_that_on_accuracy() -> None:
     )
     rivals = "best rival of trial 0001, by auroc: real + CutMix\nbest rival of trial 0001, by accuracy: real + MixUp"
     assert list(filter(None, _notes(found, "auroc"))) == [rivals]
-    assert list(filter(None, _notes(found))) == ["best rival of trial 0001: real + MixUp"]
+    assert list(filter(None, _notes(found, "accuracy"))) == ["best rival of trial 0001: real + MixUp"]
 
 
 def test_segmenters_have_a_second_table() -> None:
@@ -69,10 +71,12 @@ def test_segmenters_have_a_second_table() -> None:
     assert cells["dice"][0] == "70.0 (60.0 to 80.0)"
     assert cells["difference in dice"] == ["", "+0.4 (-2.0 to +2.8)", "+1.2 (-1.1 to +3.5)", "-20.0 (-30.0 to -10.0)"]
     assert cells["verdict"] == ["", "no evidence", "no evidence", "harms"]
-    assert list(filter(None, _notes(found))) == ["best rival of trial 0001, by dice: real + CutMix"]
+    assert list(filter(None, _notes(found, "accuracy"))) == ["best rival of trial 0001, by dice: real + CutMix"]
     leader = found["leaders"][0]
     del leader["segmentation"]
     assert _segmentation_table(found) is None
-    assert list(filter(None, _notes(found))) == []
+    assert list(filter(None, _notes(found, "accuracy"))) == []
     leader["no_segmentation"] = "scoring.segmenter_steps is 0"
-    assert list(filter(None, _notes(found))) == ["no verdict on dice for trial 0001: scoring.segmenter_steps is 0"]
+    assert list(filter(None, _notes(found, "accuracy"))) == [
+        "no verdict on dice for trial 0001: scoring.segmenter_steps is 0"
+    ]

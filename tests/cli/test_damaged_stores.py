@@ -10,8 +10,8 @@ import optuna
 import pytest
 
 from gansweep.cli import main
-from gansweep.store.schema import TestOpening
 from gansweep.store.store import Store
+from gansweep.store.sweep_info import TestOpening
 from tests.report.example_sweep import make_info, run_trial
 
 

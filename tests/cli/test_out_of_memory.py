@@ -16,11 +16,12 @@ from gansweep.cli import app
         (RuntimeError("anything else"), 1, "internal error: RuntimeError: anything else"),
     ],
 )
-def test_one_line(error, status, line, monkeypatch, capsys):
+def test_one_line(error, status, line, monkeypatch, capsys, tmp_path):
     def fails(*_args, **_kwargs):
         raise error
 
     monkeypatch.setattr(app, "app", fails)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))  # the traceback is kept there
     assert app.main(["score"]) == status
     (told,) = capsys.readouterr().err.splitlines()
     assert told.startswith(line)

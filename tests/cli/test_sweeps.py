@@ -12,8 +12,9 @@ from gansweep.command_line import as_words
 from gansweep.config import Objective, TrialConfig
 from gansweep.options import AnswerOptions, ConfirmOptions
 from gansweep.search.sweep_file import sweep_request
-from gansweep.store.schema import CohortReference, SweepInfo, TrialRow
+from gansweep.store.schema import TrialRow
 from gansweep.store.store import Store
+from gansweep.store.sweep_info import CohortReference, SweepInfo
 from tests.values import sweep_options
 
 

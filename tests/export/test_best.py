@@ -16,53 +16,20 @@ from safetensors.torch import load_file
 from gansweep.cohort.dataset import Cohort
 from gansweep.cohort.ingest.run import IngestSettings, ingest
 from gansweep.cohort.phantom.scans import write_phantom
-from gansweep.config import ScoringSettings, TrialConfig
-from gansweep.errors import CohortError, ConfigError, ExportError, StoreError
+from gansweep.config import TrialConfig
+from gansweep.errors import CohortError, ExportError, StoreError
 from gansweep.export.best import export_best
-from gansweep.export.card import model_card
-from gansweep.export.config_file import compared, config_yaml, digest_of, read_config, read_plan
-from gansweep.export.evidence import Evidence, search_evidence
+from gansweep.export.config_file import read_config, read_plan
+from gansweep.export.evidence import search_evidence
 from gansweep.export.loading import load_generator
-from gansweep.options import Attribution
-from gansweep.search.confirmation_file import RESULT
-from gansweep.search.confirmed_answer import confirmed
 from gansweep.store.schema import TrialRow
 from gansweep.store.store import Store
-from gansweep.training.record import read_record
 from trainables import TRAINABLES
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from conftest import Sweep
-
-
-CONFIRMED = {
-    "reason": "",
-    "leaders": [
-        {
-            "trial_id": "0001",
-            "config": {"family": "dcgan"},
-            "arms": {},
-            "absent": {},
-            "comparisons": {
-                "real + 0.5 synthetic": {
-                    "accuracy": {
-                        "difference": -0.1,
-                        "low": -0.15,
-                        "high": -0.05,
-                        "p": 0.012,
-                        "verdict": "harms",
-                        "patients": 40,
-                        "trainings": 3,
-                        "detectable": 0.07,
-                    }
-                }
-            },
-        }
-    ],
-}
-"""What `gansweep confirm` leaves, as far as the answer needs it."""
 
 
 def test_weights_are_the_averaged_ones_of_the_best_trial(sweep: Sweep, exported: Path) -> None:
@@ -111,29 +78,6 @@ def test_the_evidence_has_scores_sizes_seeds_and_their_source(exported: Path) ->
     assert evidence["versions"]["torch"] == torch.__version__
 
 
-@pytest.mark.usefixtures("without_program")
-def test_the_answer_is_the_first_thing_of_card_and_evidence(sweep: Sweep, exported: Path, tmp_path: Path) -> None:
-    before = "Not known yet whether synthetic images help: on 2 validation patients adding them changed accuracy by"
-    assert (exported / "MODEL_CARD.md").read_text().splitlines()[2].startswith(f"**{before}")
-    evidence = json.loads((exported / "evidence.json").read_text())
-    assert next(iter(evidence)) == "answer"
-    assert evidence["answer"].startswith(before)
-
-    assert sweep.store.local is not None
-    store = Store.open(str(shutil.copytree(sweep.store.local, tmp_path / "tiny")))
-    store.write_bytes(RESULT, json.dumps(CONFIRMED).encode())
-    for trial_id, said in (
-        (None, ""),
-        ("0002", "This is about trial 0001, another configuration than this generator's."),
-    ):
-        out = export_best(store, tmp_path / str(trial_id), TRAINABLES, trial_id=trial_id, cache=sweep.cache)
-        evidence = json.loads((out / "evidence.json").read_text())
-        assert evidence["answer"] == confirmed(CONFIRMED).text
-        assert evidence["answer_applies"] is not bool(said)
-        (line,) = [line for line in (out / "MODEL_CARD.md").read_text().splitlines() if evidence["answer"] in line]
-        assert line == f"**{evidence['answer']}** {said}".rstrip()
-
-
 def test_the_evidence_counts_the_time_of_every_attempt(sweep: Sweep, tmp_path: Path) -> None:
     assert sweep.store.local is not None
     store = Store.open(str(shutil.copytree(sweep.store.local, tmp_path / "tiny")))
@@ -145,30 +89,6 @@ def test_the_evidence_counts_the_time_of_every_attempt(sweep: Sweep, tmp_path: P
     assert (budget.seconds, budget.gpu_seconds) == (42.0, 84.0)
 
 
-def test_the_card_states_numbers_with_n_the_floor_and_the_limits(exported: Path) -> None:
-    card = (exported / "MODEL_CARD.md").read_text()
-    for said in (
-        "Not for diagnosis",
-        "| fid_floor | 4 |",
-        "validation patients 2",
-        "selected from 4 trials",
-        "not looked",
-    ):
-        assert said in card
-
-
-def test_the_card_explains_the_segmenters_overlap(exported: Path) -> None:
-    record, evidence = read_record(exported), Evidence.model_validate_json((exported / "evidence.json").read_text())
-    scores = {"dice_real_only": 0.5, "dice": 0.6, "fid": 20.0, "accuracy_real_only": 0.7}
-    card = model_card(record, evidence.model_copy(update={"scores": scores}), record.classes)
-    large = model_card(record, evidence.model_copy(update={"scores": {"fid": 12345.6}}), record.classes)
-    assert "| fid | 12346 | none |" in large
-    assert "| dice | 0.6 | none | overlap with the lesion masks (at most 1) of a segmenter trained on real and" in card
-    assert "| dice_real_only | 0.5 | none | dice of the same segmenter trained on real images alone |" in card
-    assert "| accuracy_real_only | 0.7 | none | accuracy of the same detector trained on real images alone |" in card
-    assert card.index("| dice |") < card.index("| dice_real_only |")
-
-
 def test_the_checksums_are_those_of_every_file(exported: Path) -> None:
     told = subprocess.run(
         ["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=exported, capture_output=True, text=True, check=False
@@ -176,34 +96,6 @@ def test_the_checksums_are_those_of_every_file(exported: Path) -> None:
     assert told.returncode == 0, told.stderr
     files = {str(path.relative_to(exported)) for path in exported.rglob("*") if path.is_file()} - {"SHA256SUMS"}
     assert {line.partition(": ")[0] for line in told.stdout.splitlines()} == files
-
-
-@pytest.mark.usefixtures("without_program")
-def test_author_licence_and_contact_reach_card_and_bundle(sweep: Sweep, tmp_path: Path) -> None:
-    credited = Attribution(author="A. Radiologist", licence="CC BY-NC 4.0", contact="gan@example.org")
-    out = export_best(sweep.store, tmp_path / "out", TRAINABLES, cache=sweep.cache, attribution=credited)
-    card = (out / "MODEL_CARD.md").read_text()
-    assert "- developed by: A. Radiologist\n- licence: CC BY-NC 4.0\n" in card
-    assert card.endswith("## Model card contact\n\ngan@example.org\n")
-    metadata = json.loads((out / "bundle" / "configs" / "metadata.json").read_text())
-    assert (metadata["authors"], metadata["copyright"], metadata["contact"]) == (
-        "A. Radiologist",
-        "CC BY-NC 4.0",
-        "gan@example.org",
-    )
-
-
-def test_the_card_has_the_order_of_the_usual_template(exported: Path) -> None:
-    headings = [line for line in (exported / "MODEL_CARD.md").read_text().splitlines() if line.startswith("## ")]
-    assert headings == [
-        "## Model details",
-        "## Uses",
-        "## Bias, risks and limitations",
-        "## How to get started",
-        "## Training details",
-        "## Evaluation",
-        "## Model card contact",
-    ]
 
 
 def test_nothing_in_an_export_names_a_place_or_a_patient(sweep: Sweep, exported: Path) -> None:
@@ -372,49 +264,6 @@ def test_a_damaged_export_is_refused_in_one_line(exported: Path, tmp_path: Path,
     with pytest.raises(ExportError, match=said) as refused:
         load_generator(folder, TRAINABLES)
     assert "\n" not in str(refused.value)
-
-
-def test_a_configuration_file_is_checked(tmp_path: Path) -> None:
-    path = tmp_path / "config.yaml"
-    for text, said in [
-        (config_yaml(TrialConfig(), []).replace("lr_d", "lr_x"), "unknown key 'lr_x'"),
-        (config_yaml(TrialConfig(n_critic=7), []).replace("n_critic: 7", "n_critic: 0"), "n_critic = 0"),
-        ("- a\n- list", "not a trial configuration"),
-        ("a: [", "not YAML"),
-        ("[" * 5000, "not YAML"),
-        (f"lr_d: {'9' * 5000}", "not YAML"),
-        ("lr_d: 0.001\nlr_d: 0.002", "'lr_d' is given twice"),
-    ]:
-        path.write_text(text)
-        with pytest.raises(ConfigError, match=said):
-            read_config(path)
-    with pytest.raises(ConfigError, match="No such file"):
-        read_config(tmp_path / "none.yaml")
-
-
-def test_a_plan_keeps_its_scoring_and_takes_changes(exported: Path, tmp_path: Path) -> None:
-    plan = read_plan(exported / "config.yaml")
-    changed = plan.derive({"lr_d": 1e-5, "scoring.samples": 99})
-    assert (changed.config.lr_d, changed.scoring.samples) == (1e-5, 99)
-    assert changed.scoring.encoder_steps == plan.scoring.encoder_steps
-    assert plan.origin.config == digest_of(plan.config, plan.scoring)
-    assert plan.origin.config != digest_of(changed.config, changed.scoring)
-    # An older export's file has the configuration alone.
-    (tmp_path / "old.yaml").write_text(config_yaml(TrialConfig(), []))
-    old = read_plan(tmp_path / "old.yaml")
-    assert (old.config, old.scoring, old.origin) == (TrialConfig(), None, None)
-    (tmp_path / "wrong.yaml").write_text(config_yaml(TrialConfig(), [], ScoringSettings()).replace("samples", "sample"))
-    with pytest.raises(ConfigError, match=r"unknown key 'scoring\.sample'"):
-        read_plan(tmp_path / "wrong.yaml")
-
-
-def test_a_comparison_with_the_trial_names_what_differs(exported: Path) -> None:
-    origin = read_plan(exported / "config.yaml").origin
-    assert origin is not None
-    assert compared(origin, origin.scores) == f"all {len(origin.scores)} scores of trial 0001 were repeated exactly"
-    told = compared(origin, {**origin.scores, "fid": 21.5})
-    assert told == f"1 of {len(origin.scores)} scores differ from trial 0001: fid 20 there, 21.5 here"
-    assert compared(origin, {}) == "no score to compare with trial 0001"
 
 
 def _rewrite(folder: Path, **changes: object) -> None:

@@ -9,8 +9,9 @@ import torch
 from gansweep.config import Objective, TrialConfig
 from gansweep.contracts import ImageSet
 from gansweep.store.artifacts import growth_path, sheet_path
-from gansweep.store.schema import CohortReference, ReportRow, SweepInfo, TrialRow
+from gansweep.store.schema import ReportRow, TrialRow
 from gansweep.store.sheet import growth_png, sheet_png
+from gansweep.store.sweep_info import CohortReference, SweepInfo
 from tests.values import report_of
 
 FEATURES = "cohort:0123456789ab"

@@ -18,8 +18,8 @@ from gansweep.report.html import report_html, write_report
 from gansweep.report.leaderboard import leaderboard
 from gansweep.report.status import sweep_status
 from gansweep.store.artifacts import growth_paths, sheet_path
-from gansweep.store.schema import TestOpening
 from gansweep.store.store import Store
+from gansweep.store.sweep_info import TestOpening
 from tests.report.example_sweep import make_info
 
 

@@ -17,8 +17,9 @@ from gansweep.options import ConfirmOptions, ConfirmSettings
 from gansweep.search.confirm import RESULT, _judged_together, _Trainings, _unfinished, confirm
 from gansweep.search.mailbox import Outcome
 from gansweep.store.provenance import describe_sweep
-from gansweep.store.schema import ReportRow, TestOpening, TrialRow
+from gansweep.store.schema import ReportRow, TrialRow
 from gansweep.store.store import Store
+from gansweep.store.sweep_info import TestOpening
 from tests.values import report_of, sweep_options
 from trainables import TRAINABLES
 

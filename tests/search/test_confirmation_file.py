@@ -14,8 +14,8 @@ from gansweep.cli import main
 from gansweep.errors import StoreError
 from gansweep.search.confirmation_file import RESULT, confirmation
 from gansweep.search.confirmed_answer import confirmed
-from gansweep.store.schema import TestOpening
 from gansweep.store.store import Store
+from gansweep.store.sweep_info import TestOpening
 from tests.report.example_sweep import make_info, run_trial
 from tests.search.test_answer import NO_EVIDENCE, PAIRS, comparison, result, with_segmenters
 

@@ -12,8 +12,8 @@ from gansweep.cli import main
 from gansweep.cohort.dataset import Cohort, CohortInfo, write_record
 from gansweep.config import Objective
 from gansweep.files import sha256_of
-from gansweep.store.schema import CohortReference, SweepInfo
 from gansweep.store.store import Store
+from gansweep.store.sweep_info import CohortReference, SweepInfo
 
 SPACE = Path(__file__).with_name("tiny_space.py")
 

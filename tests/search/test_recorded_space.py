@@ -9,7 +9,7 @@ from gansweep.cohort.dataset import Cohort
 from gansweep.errors import ConfigError
 from gansweep.search.spaces import load_space, swept_trainables
 from gansweep.store.provenance import describe_sweep
-from gansweep.store.schema import SweepInfo
+from gansweep.store.sweep_info import SweepInfo
 from tests.values import sweep_options
 
 SPACE = """

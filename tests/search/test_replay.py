@@ -19,8 +19,9 @@ from gansweep.search.parameters import DrawnTrial, parameters_to_json
 from gansweep.search.recorded import recorded_sweep
 from gansweep.search.replay import RANDOM, median_of, replay_stores
 from gansweep.search.simulation import Method, hypervolume, simulate
-from gansweep.store.schema import CohortReference, ReportRow, SweepInfo, TrialRow
+from gansweep.store.schema import ReportRow, TrialRow
 from gansweep.store.store import Store
+from gansweep.store.sweep_info import CohortReference, SweepInfo
 
 REPORTS = 9
 FID = Objective(name="fid", direction="minimize")

@@ -15,8 +15,9 @@ from gansweep.experiment import Experiment
 from gansweep.search.parameters import DrawnTrial, parameters_to_json
 from gansweep.search.spaces import load_space
 from gansweep.search.warm_start import MOST_PROPOSED, warm_proposals
-from gansweep.store.schema import CohortReference, ReportRow, SweepInfo, TrialRow, flat_config
+from gansweep.store.schema import ReportRow, TrialRow, flat_config
 from gansweep.store.store import Store
+from gansweep.store.sweep_info import CohortReference, SweepInfo
 
 FID = Objective(name="fid", direction="minimize")
 SMOKE = {"n_critic": 2, "lr_d": 1e-3, "lr_g": 5e-4, "lambda": 7.0, "width": 16}

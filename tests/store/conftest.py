@@ -3,8 +3,9 @@ from datetime import UTC, datetime
 import pytest
 
 from gansweep.config import Objective, TrialConfig
-from gansweep.store.schema import CohortReference, ReportRow, SweepInfo, TrialRow
+from gansweep.store.schema import ReportRow, TrialRow
 from gansweep.store.store import Store
+from gansweep.store.sweep_info import CohortReference, SweepInfo
 from tests.values import report_of
 
 

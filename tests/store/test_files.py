@@ -5,8 +5,9 @@ import time
 import pytest
 
 from gansweep.errors import StoreError
-from gansweep.store import filesystem
-from gansweep.store.filesystem import Files, without_credentials
+from gansweep.store import uris
+from gansweep.store.filesystem import Files
+from gansweep.store.uris import without_credentials
 
 
 @pytest.mark.parametrize(
@@ -35,7 +36,7 @@ def test_a_uri_that_cannot_be_read_is_told_without_its_password(uri):
 
 
 def test_google_cloud_storage_does_not_retry_in_silence_for_minutes(monkeypatch):
-    monkeypatch.setattr(filesystem, "_GCS_RETRY_S", 1)
+    monkeypatch.setattr(uris, "_GCS_RETRY_S", 1)
     began = time.monotonic()
     with pytest.raises(StoreError, match=r"^gs://bucket/x/sweep\.json: cannot read: .*Retry policy exhausted"):
         Files("gs://anonymous@bucket/x?scheme=http&endpoint_override=127.0.0.1:1").exists("sweep.json")

@@ -11,8 +11,9 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from gansweep.errors import StoreError
-from gansweep.store.filesystem import Files, without_credentials
+from gansweep.store.filesystem import Files
 from gansweep.store.store import Store
+from gansweep.store.uris import without_credentials
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,8 @@ from gansweep.contracts import Trainables
 from gansweep.errors import ConfigError, StoreError
 from gansweep.search.trial_end import interrupt_running
 from gansweep.store.columns import config_columns
-from gansweep.store.schema import CohortReference, TestOpening
 from gansweep.store.store import Store
+from gansweep.store.sweep_info import CohortReference, TestOpening
 
 
 class Dcgan:

@@ -10,9 +10,9 @@ import pytest
 
 from gansweep.config import Objective
 from gansweep.errors import ConfigError, StoreError
-from gansweep.store.schema import CohortReference, SweepInfo
 from gansweep.store.store import Store
 from gansweep.store.study_database import STUDY_VARIABLE, place_of
+from gansweep.store.sweep_info import CohortReference, SweepInfo
 from tests.store.postgres import PASSWORD, postgres
 
 if TYPE_CHECKING:

@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 
 __all__ = ["confirm"]
 
-_USUAL = "accuracy"
-"""Metric whose verdicts are shown whatever the sweep aims at."""
-
 _UNITS = "percent with 95 % intervals, differences in points"
 
 
@@ -33,18 +30,20 @@ def confirm(
     opened = Store.open(store)
     with noted_if_stopped("the same command goes on from here"):
         result = run(opened, swept_trainables(space, opened.info), options)
-    aim = aim_of(result, opened.info.objectives) or _USUAL
+    aim = aim_of(result, opened.info.objectives)
     said = "\n\n".join(filter(None, [*_notes(result, aim), result["answer"]]))
     tables = filter(None, [_as_table(result, aim), _segmentation_table(result)])
     emit(result, below(stacked(*tables), said), as_json=as_json)
 
 
-def _as_table(result: dict[str, Any], aim: str = _USUAL) -> "FittingTable":
+def _as_table(result: dict[str, Any], aim: str) -> "FittingTable":
     """Returns the arms of detectors, with verdicts on the metric that the answer is about and on accuracy."""
+    from gansweep.search.confirmed_answer import USUAL
+
     judged = {leader["trial_id"]: leader for leader in result["leaders"]}
     title = f"{result['patients']} test patients, {result['images']} images"
-    measures = dict.fromkeys((aim, _USUAL, "sensitivity", "specificity"))
-    compared = tuple(dict.fromkeys((aim, _USUAL)))
+    measures = dict.fromkeys((aim, USUAL, "sensitivity", "specificity"))
+    compared = tuple(dict.fromkeys((aim, USUAL)))
     return _table_of(judged, tuple(measures), f"{title}; {_UNITS}; base: {result['base']}", compared)
 
 
@@ -111,17 +110,19 @@ def _verdicts(judged: dict[str, Any], metric: str, *, beside: bool) -> "Iterator
     yield verdict
 
 
-def _notes(result: dict[str, Any], aim: str = _USUAL) -> "Iterator[str]":
+def _notes(result: dict[str, Any], aim: str) -> "Iterator[str]":
     """Yields the rivals that synthetic images had to beat, and why segmenters were not judged."""
+    from gansweep.search.confirmed_answer import USUAL
+
     rivals: list[str] = []
     reasons: list[str] = []
     for leader in result["leaders"]:
         trial = f"trial {leader['trial_id']}"
         segmentation = leader.get("segmentation") or {}
-        for metric, judged in {aim: leader, _USUAL: leader, "dice": segmentation}.items():
+        for metric, judged in {aim: leader, USUAL: leader, "dice": segmentation}.items():
             best = judged.get("best_rival", {}).get(metric)
             if best:
-                of = "" if aim == metric == _USUAL else f", by {metric}"
+                of = "" if aim == metric == USUAL else f", by {metric}"
                 rivals.append(f"best rival of {trial}{of}: {best}")
         if leader.get("no_segmentation"):
             reasons.append(f"no verdict on dice for {trial}: {leader['no_segmentation']}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gansweep.scoring.metrics.formatting import counted, short
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -83,8 +85,6 @@ def _parameters_text(proposal: Proposal) -> str:
 
 def _refusals(found: DryRun) -> list[str]:
     count = sum(found.refused.values())
-    from gansweep.scoring.metrics.formatting import counted
-
     if not count:
         return [f"Refused: none of {found.drawn} random proposals."]
     lines = [f"Refused: {count} of {found.drawn} random proposals, which the sweep would set aside."]
@@ -111,8 +111,6 @@ def _cost(found: DryRun, storage: str) -> list[str]:
 
 
 def _known_cost(found: DryRun, cost: Cost) -> list[str]:
-    from gansweep.scoring.metrics.formatting import counted, short
-
     timing = cost.timing
     gpus = found.footprint.gpus
     a_trial = f"a trial {_duration(timing.seconds)} ({_duration(timing.least)} to {_duration(timing.most)})"
@@ -128,8 +126,6 @@ def _known_cost(found: DryRun, cost: Cost) -> list[str]:
 
 
 def _duration(seconds: float) -> str:
-    from gansweep.scoring.metrics.formatting import short
-
     if seconds < 90:
         return f"{short(seconds)} s"
     if seconds < 5400:

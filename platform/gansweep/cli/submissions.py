@@ -44,7 +44,7 @@ def submit(
     `submit train CONFIG` run these commands there, with their own options.
     """
     from gansweep.cluster.submit import submit_sweep
-    from gansweep.store.filesystem import without_credentials
+    from gansweep.store.uris import without_credentials
 
     # Names and values are checked here, so that the user need not look for an error in the job's log.
     asked = asked_sweep(space, given, "submit")
@@ -128,7 +128,7 @@ def _submit_retraining(
     as_json: bool,
 ) -> None:
     from gansweep.cluster.submit import submit_retraining
-    from gansweep.store.filesystem import without_credentials
+    from gansweep.store.uris import without_credentials
 
     name = submit_retraining(command, store, options, space=space, address=job.address)
     shown = without_credentials(store if "://" in store else str(Path(store).absolute()))

@@ -67,7 +67,7 @@ def sweep(
 def _show(asked: "SweepRequest", *, as_json: bool) -> None:
     from gansweep.cli.dry_run import as_document, as_text
     from gansweep.search.dry_run import dry_run
-    from gansweep.store.filesystem import without_credentials
+    from gansweep.store.uris import without_credentials
 
     with asked.blamed():
         found = dry_run(asked.experiment, asked.options, space=asked.space)

@@ -20,8 +20,9 @@ from gansweep.cohort.dataset import Cohort
 from gansweep.command_line import as_words
 from gansweep.errors import ClusterError, ConfigError
 from gansweep.search.cohorts import put_cohort
-from gansweep.store.filesystem import Files, without_credentials
+from gansweep.store.filesystem import Files
 from gansweep.store.provenance import REVISION_VARIABLE, code_revision
+from gansweep.store.uris import without_credentials
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient

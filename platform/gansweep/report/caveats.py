@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from gansweep.report.rows import LeaderboardRow
     from gansweep.report.status import SweepStatus
-    from gansweep.store.schema import SweepInfo
+    from gansweep.store.sweep_info import SweepInfo
 
 __all__ = ["caveats"]
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gansweep.config import Objective
-    from gansweep.store.schema import SweepInfo
+    from gansweep.store.sweep_info import SweepInfo
 
 __all__ = ["compare_with_first", "folded", "verdict_sentences"]
 

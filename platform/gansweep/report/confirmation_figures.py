@@ -6,16 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from gansweep.report.drawing import COLOURS, INK, drawn, figure_of, name_axes
 from gansweep.scoring.metrics.formatting import points, score_text
+from gansweep.search.confirmed_answer import USUAL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import plotly.graph_objects as go
 
-__all__ = ["USUAL", "arm_rows", "confusion_tables", "mask_arm_rows", "roc_figure", "without_segmentation"]
-
-USUAL = "accuracy"
-"""Metric whose verdicts are shown whatever the sweep aims at."""
+__all__ = ["arm_rows", "confusion_tables", "mask_arm_rows", "roc_figure", "without_segmentation"]
 
 _MEASURES = (USUAL, "sensitivity", "specificity", "auroc")
 _MASK_MEASURES = ("dice",)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from gansweep.store.schema import TestOpening
+    from gansweep.store.sweep_info import TestOpening
 
 __all__ = ["duration_text", "openings_text", "time_text", "value_text"]
 

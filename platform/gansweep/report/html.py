@@ -12,7 +12,6 @@ from gansweep.files import output_file
 from gansweep.report.caveats import caveats
 from gansweep.report.comparison import folded, verdict_sentences
 from gansweep.report.confirmation_figures import (
-    USUAL,
     arm_rows,
     confusion_tables,
     mask_arm_rows,
@@ -30,7 +29,7 @@ from gansweep.report.status import sweep_status
 from gansweep.report.tracking import ENOUGH, tracking
 from gansweep.search.answer import answer
 from gansweep.search.confirmation_file import confirmation
-from gansweep.search.confirmed_answer import aim_of
+from gansweep.search.confirmed_answer import USUAL, aim_of
 from gansweep.store.artifacts import growth_paths, sheet_path
 from gansweep.store.feasibility import constraints_text
 from gansweep.store.filesystem import Files
@@ -42,8 +41,8 @@ if TYPE_CHECKING:
     import optuna
 
     from gansweep.report.rows import LeaderboardRow
-    from gansweep.store.schema import SweepInfo
     from gansweep.store.store import Store
+    from gansweep.store.sweep_info import SweepInfo
 
 __all__ = ["conclusions", "report_html", "write_report"]
 
@@ -101,7 +100,7 @@ def report_html(store: Store) -> str:
     info = store.info
     confirmed = _confirmation(store)
     drawn = figures(store, rows, _study(store))
-    aim = USUAL if confirmed is None else aim_of(confirmed, info.objectives) or USUAL
+    aim = USUAL if confirmed is None else aim_of(confirmed, info.objectives)
     roc = None if confirmed is None else roc_figure(confirmed)
     if roc is not None:
         drawn["ROC curves"] = roc

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from gansweep.store.schema import SweepInfo
     from gansweep.store.store import Store
+    from gansweep.store.sweep_info import SweepInfo
 
 __all__ = [
     "as_document",

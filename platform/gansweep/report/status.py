@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from gansweep.progress import Interim
-    from gansweep.store.schema import TestOpening
     from gansweep.store.store import Store
+    from gansweep.store.sweep_info import TestOpening
 
 __all__ = ["RunningTrial", "SweepStatus", "as_document", "as_text", "sweep_status"]
 

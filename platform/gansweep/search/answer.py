@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from gansweep.store.schema import SweepInfo
     from gansweep.store.store import Store
+    from gansweep.store.sweep_info import SweepInfo
 
 __all__ = ["answer", "note_answer", "of_training", "so_far"]
 

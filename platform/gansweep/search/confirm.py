@@ -36,8 +36,8 @@ from gansweep.search.retraining import (
 from gansweep.search.side_by_side import train_side_by_side
 from gansweep.store.filesystem import PATIENCE_S
 from gansweep.store.interims import interims_logged
-from gansweep.store.schema import TestOpening
 from gansweep.store.store import Store
+from gansweep.store.sweep_info import TestOpening
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gansweep.contracts import ImageSet
     from gansweep.options import ConfirmSettings
     from gansweep.search.confirmed_arms import TrainedArms
-    from gansweep.store.schema import TestOpening
+    from gansweep.store.sweep_info import TestOpening
 
 __all__ = ["result_of"]
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from gansweep.config import Objective
 
-__all__ = ["NO_CHANGE", "Answer", "Claim", "about", "aim_of", "claims_of", "confirmed", "measures"]
+__all__ = ["NO_CHANGE", "USUAL", "Answer", "Claim", "about", "aim_of", "claims_of", "confirmed", "measures"]
 
 State = Literal["helps", "no evidence", "harms", "not known"]
 
@@ -30,7 +30,10 @@ _OPENING_OF_MASKS = {
     "harms": "Synthetic pairs of image and mask harm segmentation",
     "no evidence": "No evidence that synthetic pairs of image and mask help segmentation",
 }
-_MEASURES = ("accuracy", "auroc", "sensitivity", "specificity")
+USUAL = "accuracy"
+"""Metric whose verdicts are shown whatever the sweep aims at."""
+
+_MEASURES = (USUAL, "auroc", "sensitivity", "specificity")
 """Metrics of detectors that `confirm` compares, the first measured one by default."""
 _MASK_MEASURE = "dice"
 _LEVEL = 0.05  # significance level of `confirm`'s verdicts
@@ -117,23 +120,23 @@ def confirmed(result: Mapping[str, Any], objectives: Sequence[Objective] = ()) -
     return replace(found, text=f"{found.text} {of_segmenters}") if of_segmenters else found
 
 
-def aim_of(result: Mapping[str, Any], objectives: Sequence[Objective] = ()) -> str | None:
-    """Returns the metric of detectors that the answer is about; None if no arm could be compared.
+def aim_of(result: Mapping[str, Any], objectives: Sequence[Objective] = ()) -> str:
+    """Returns the metric of detectors that the answer is about; accuracy if no arm could be compared.
 
     Args:
         result: return value of `gansweep confirm`.
         objectives: objectives of the sweep.
     """
     names = [name for name in measures(objectives) if name != _MASK_MEASURE]
-    return next((name for name in names if claims_of(result, name)), None)
+    return next((name for name in names if claims_of(result, name)), USUAL)
 
 
 def _of_detectors(result: Mapping[str, Any], objectives: Sequence[Objective]) -> Answer:
     metric = aim_of(result, objectives)
-    if metric is None:
+    claims = claims_of(result, metric)
+    if not claims:
         why = _why_absent(result["leaders"])
         return Answer(f"Not known whether synthetic images help: no arm could be compared ({why}).", "not known")
-    claims = claims_of(result, metric)
     best = _best(claims)
     text = f"{_OPENING[best.values['verdict']]}: {_change(best, claims, metric)}"
     parts = [text, *_further(best, claims), *_opened_again(result)]

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from gansweep.options import SweepOptions
     from gansweep.progress import Progress
     from gansweep.search.trial import TrialResult
-    from gansweep.store.schema import SweepInfo
     from gansweep.store.store import Store
+    from gansweep.store.sweep_info import SweepInfo
 
 __all__ = ["MlflowRuns", "RunLogger", "Runs", "TensorBoardRuns", "WandbRuns", "check_loggers", "loggers_of"]
 

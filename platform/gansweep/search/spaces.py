@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from gansweep.contracts import Trainables
-    from gansweep.store.schema import SweepInfo
+    from gansweep.store.sweep_info import SweepInfo
 
 __all__ = ["check_recorded", "known_spaces", "load_space", "space_trainables", "swept_trainables", "users_code"]
 

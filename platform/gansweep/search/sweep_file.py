@@ -17,14 +17,15 @@ from gansweep.options import SweepOptions
 from gansweep.search.spaces import check_recorded, load_space
 from gansweep.search.yaml_values import load_yaml
 from gansweep.store.continuation import differences
-from gansweep.store.filesystem import Files, without_credentials
+from gansweep.store.filesystem import Files
 from gansweep.store.record import check_name, parse_info
+from gansweep.store.uris import without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from gansweep.experiment import Experiment
-    from gansweep.store.schema import SweepInfo
+    from gansweep.store.sweep_info import SweepInfo
 
 __all__ = ["SweepFile", "SweepRequest", "is_sweep_file", "read_sweep_file", "sweep_request"]
 

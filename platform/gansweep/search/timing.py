@@ -11,7 +11,7 @@ from gansweep.store.filesystem import Files
 from gansweep.store.store import Store
 
 if TYPE_CHECKING:
-    from gansweep.store.schema import SweepInfo
+    from gansweep.store.sweep_info import SweepInfo
 
 __all__ = ["Timing", "timing_of", "timing_under"]
 

@@ -11,7 +11,7 @@ from gansweep.store.feasibility import constraints_text
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gansweep.store.schema import SweepInfo
+    from gansweep.store.sweep_info import SweepInfo
 
 __all__ = ["check_continues", "differences", "same_space"]
 

@@ -18,33 +18,24 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import unquote
 
-import pyarrow as pa
 from pyarrow import fs
 
 from gansweep.errors import StoreError
 from gansweep.files import expanded, temporary_name, write_atomically
+from gansweep.store.uris import open_filesystem, without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["PATIENCE_S", "FileEntry", "Files", "without_credentials"]
+__all__ = ["PATIENCE_S", "FileEntry", "Files"]
 
 _UPLOADS_WHOLE = frozenset({"s3", "gcs", "abfs"})
 """pyarrow file systems where an object becomes visible only when its upload is complete."""
 
-_CREDENTIALS = re.compile(r"(?<=://)([^/]*|[^/:]*:(?!\d*(/|$)).*)@")
-"""Credentials before the host.
-
-The match ends at the last @ before the first slash. If the text before that slash has a colon that does not introduce
-a port, the match ends at the last @ of the whole URI.
-"""
-
 PATIENCE_S = 300.0
 """How long a sweep waits for a failing storage. It must be shorter than the silence after which a worker is ended."""
 
-_GCS_RETRY_S = 20
 _PAUSE_S = 2.0
 _TRANSIENT = frozenset({errno.ENOSPC, errno.EDQUOT, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EBUSY})
 _TRANSIENT_WORDS = re.compile(
@@ -96,7 +87,7 @@ class Files:
         self.uri = uri if "://" in uri else str(expanded(uri, StoreError))
         self.label = without_credentials(self.uri)
         with _explained(self.label, "read", uri=self.uri):
-            self.filesystem, self.root = _open(self.uri)
+            self.filesystem, self.root = open_filesystem(self.uri)
         self.patience_s = 0.0
         is_local = isinstance(self.filesystem, fs.LocalFileSystem)
         self.local: Path | None = Path(self.root) if is_local else None
@@ -337,54 +328,6 @@ class Files:
         temporary = str(target.with_name(temporary_name(target.name)))
         self._put(temporary, data)
         self.filesystem.move(temporary, str(target))
-
-
-def without_credentials(uri: str) -> str:
-    """Returns `uri` without user, password and query, for messages and logs.
-
-    It also handles passwords with an unescaped @ or slash, which object stores' secrets can contain.
-    """
-    return _CREDENTIALS.sub("", uri).partition("?")[0] if "://" in uri else uri
-
-
-def _open(uri: str) -> tuple[fs.FileSystem, str]:
-    if "://" not in uri:
-        return fs.LocalFileSystem(), uri
-    if (path := _local_path(uri)) is not None:
-        return fs.LocalFileSystem(), path
-    try:
-        filesystem, path = fs.FileSystem.from_uri(_impatient(uri))
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        if "nrecognized filesystem type" not in str(error):
-            raise
-        return _open_with_fsspec(uri)
-    return filesystem, path
-
-
-def _local_path(uri: str) -> str | None:
-    """Returns the path of a `file:` URI of this machine, also with spaces, which Arrow refuses; None for others."""
-    scheme, _, rest = uri.partition("://")
-    host, slash, path = rest.partition("/")
-    if scheme != "file" or host not in ("", "localhost") or not slash or "?" in rest:
-        return None
-    return unquote(f"/{path}")
-
-
-def _impatient(uri: str) -> str:
-    """Limits the retries of Google Cloud Storage, whose client otherwise keeps silent for 15 minutes without a network.
-
-    A sweep waits longer: `Files.patience_s`.
-    """
-    if not uri.startswith(("gs://", "gcs://")) or "retry_limit_seconds" in uri:
-        return uri
-    return f"{uri}{'&' if '?' in uri else '?'}retry_limit_seconds={_GCS_RETRY_S}"
-
-
-def _open_with_fsspec(uri: str) -> tuple[fs.FileSystem, str]:
-    from fsspec.core import url_to_fs
-
-    filesystem, path = url_to_fs(uri)
-    return fs.PyFileSystem(fs.FSSpecHandler(filesystem)), path
 
 
 def _is_transient(cause: BaseException | None) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
-    from gansweep.store.schema import SweepInfo
+    from gansweep.store.sweep_info import SweepInfo
 
 __all__ = ["sweep_table"]
 

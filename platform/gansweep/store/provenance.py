@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from gansweep._version import __version__
 from gansweep.files import modules_in, sha256_of
 from gansweep.store.columns import config_columns
-from gansweep.store.schema import CohortReference, SweepInfo
 from gansweep.store.study_database import place_of
+from gansweep.store.sweep_info import CohortReference, SweepInfo
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

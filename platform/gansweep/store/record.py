@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gansweep.config import ScoringSettings, validated
 from gansweep.errors import ConfigError, StoreError
-from gansweep.store.schema import FORMAT, SweepInfo
+from gansweep.store.sweep_info import FORMAT, SweepInfo
 
 if TYPE_CHECKING:
     from gansweep.store.filesystem import Files

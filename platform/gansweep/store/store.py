@@ -20,7 +20,8 @@ from gansweep.store.record import (
     refuse_in_use,
     write_record,
 )
-from gansweep.store.schema import REPORT_COLUMNS, TRIAL_COLUMNS, ReportRow, SweepInfo, TrialRow
+from gansweep.store.schema import REPORT_COLUMNS, TRIAL_COLUMNS, ReportRow, TrialRow
+from gansweep.store.sweep_info import SweepInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from gansweep.errors import ConfigError, StoreError, one_line
-from gansweep.store.filesystem import without_credentials
+from gansweep.store.uris import without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from gansweep.config import Objective
-    from gansweep.store.schema import SweepInfo
+    from gansweep.store.sweep_info import SweepInfo
 
 __all__ = ["SCHEME", "STUDY_VARIABLE", "StudyDatabase", "database_errors_explained", "place_of"]
 
