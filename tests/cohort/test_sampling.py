@@ -100,6 +100,8 @@ def test_files_of_a_series_that_slices_leaves_out_are_listed(tmp_path: Path) -> 
         ("t1_mprage_sag_KM", "T1 with contrast"),
         ("T1 +C", "T1 with contrast"),
         ("T1 pre contrast", "T1"),
+        ("T1pre_reg", "T1"),
+        ("T1post_reg", "T1 with contrast"),
         ("T2*_tra", "T2*"),
         ("Sag MPRAGE", "T1"),
         ("ep2d_diff_ADC", "DWI"),

@@ -6,7 +6,7 @@ import re
 
 __all__ = ["sequence_in"]
 
-_T1 = frozenset(("t1", "t1w", "t1wi", "t1n", "mprage", "bravo", "spgr"))
+_T1 = frozenset(("t1", "t1w", "t1wi", "t1n", "t1pre", "mprage", "bravo", "spgr"))
 _CONTRAST = frozenset(("gd", "gad", "gado", "gadolinium", "post", "postcontrast", "contrast", "ce", "km"))
 _NO_CONTRAST = frozenset(("pre", "precontrast", "without", "no", "non", "wo"))
 _WORDS = {
