@@ -1,13 +1,20 @@
 """One process at a time drives a sweep, and none that is dead."""
 
+import json
 import os
+import platform
 import subprocess
 import sys
+import threading
+import time
+import uuid
 
 import pytest
 
 from gansweep.errors import StoreError
+from gansweep.store import claims
 from gansweep.store.store import Store
+from tests.store.failing import flaky_s3
 
 DRIVE = """
 import sys, time
@@ -43,7 +50,105 @@ def test_a_killed_driver_is_in_nobodys_way(store, driver):
             assert f"process {os.getpid()} on " in (store.local / ".driver").read_text()
 
 
-def test_an_object_store_has_no_locks(info):
-    store = Store.create("memory://runs", "first", info)
-    with store.exclusive(), store.exclusive():
+@pytest.fixture
+def remote(info, monkeypatch):
+    """An S3 server and a store on it, of which claims are written and missed in short times."""
+    for name, seconds in (("BEAT_S", 0.2), ("SILENCE_S", 2.0), ("_SETTLE_S", 0.1)):
+        monkeypatch.setattr(claims, name, seconds)
+    with flaky_s3(monkeypatch) as (server, storage):
+        # The servers of all tests in this process have the same buckets.
+        yield server, Store.create(storage.replace("/runs?", f"/{uuid.uuid4().hex}?"), "first", info)
+
+
+def claim_of(store, **changes):
+    """Writes a claim of a process that says no more."""
+    found = {"holder": "process 7 on elsewhere, since 2026,", "host": "elsewhere", "pid": 7, "token": "x", "beats": 3}
+    store.write_bytes(".driver", json.dumps(found | changes).encode())
+
+
+def test_a_second_driver_on_an_object_store_is_told_of_the_first(remote):
+    _, store = remote
+    since = r"since \d{4}-\d\d-\d\d \d\d:\d\d UTC"
+    said = rf"first: process {os.getpid()} on \S+, {since}, is at work on this sweep; wait for it"
+    for _ in range(2):
+        with store.exclusive():
+            assert store.exists(".driver")
+            with pytest.raises(StoreError, match=said), Store.open(store.uri).exclusive():
+                pass
+        assert not store.exists(".driver")
+
+
+def test_a_silent_driver_on_an_object_store_is_waited_for_and_then_in_nobodys_way(remote, caplog):
+    _, store = remote
+    claim_of(store)
+    began = time.monotonic()
+    with store.exclusive():
+        assert time.monotonic() - began > 2.0
+        assert str(os.getpid()) in json.loads(store.read_bytes(".driver"))["holder"]
+    assert f"process 7 on elsewhere, since 2026, has claimed {store.label}: waiting 2 s for a sign" in caplog.text
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]"])
+def test_a_damaged_claim_on_an_object_store_is_in_nobodys_way(remote, content):
+    _, store = remote
+    store.write_bytes(".driver", content)
+    with store.exclusive():
         pass
+
+
+def test_a_driver_of_this_machine_that_has_ended_is_not_waited_for(remote, caplog):
+    _, store = remote
+    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    claim_of(store, host=platform.node(), pid=int(ended.stdout))
+    with store.exclusive():
+        pass
+    assert "waiting" not in caplog.text
+
+
+def test_of_two_drivers_that_begin_at_once_one_is_refused(remote):
+    _, store = remote
+    both = threading.Barrier(2)
+    told = []
+
+    def drive():
+        both.wait()
+        try:
+            with Store.open(store.uri).exclusive():
+                told.append("at work")
+                time.sleep(1.0)
+        except StoreError as error:
+            told.append(error.what)
+
+    threads = [threading.Thread(target=drive) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(told)[0] == "at work"
+    assert "is at work on this sweep" in sorted(told)[1]
+
+
+def test_an_object_store_that_fails_for_a_while_keeps_the_claim(remote):
+    server, store = remote
+    with store.exclusive():
+        server.answer = 503
+        until_refused = server.refused + 2
+        while server.refused < until_refused:
+            time.sleep(0.05)
+        server.answer = 0
+        with pytest.raises(StoreError, match="is at work on this sweep"), Store.open(store.uri).exclusive():
+            pass
+
+
+def test_a_driver_whose_sweep_another_has_taken_ends(remote, caplog):
+    _, store = remote
+
+    def drive():
+        with store.exclusive():
+            claim_of(store)
+            time.sleep(30.0)
+
+    with pytest.raises(KeyboardInterrupt):
+        drive()
+    assert f"process 7 on elsewhere, since 2026, has taken {store.label}: this process ends" in caplog.text
+    assert json.loads(store.read_bytes(".driver"))["token"] == "x"

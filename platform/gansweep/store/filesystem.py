@@ -10,12 +10,10 @@ import contextlib
 import errno
 import logging
 import os
-import platform
 import re
 import stat
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeVar
 
@@ -28,7 +26,7 @@ from gansweep.store.uris import open_filesystem, without_credentials
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["PATIENCE_S", "FileEntry", "Files"]
+__all__ = ["PATIENCE_S", "FileEntry", "Files", "explained"]
 
 _UPLOADS_WHOLE = frozenset({"s3", "gcs", "abfs"})
 """pyarrow file systems where an object becomes visible only when its upload is complete."""
@@ -86,7 +84,7 @@ class Files:
         uri = os.fspath(uri)
         self.uri = uri if "://" in uri else str(expanded(uri, StoreError))
         self.label = without_credentials(self.uri)
-        with _explained(self.label, "read", uri=self.uri):
+        with explained(self.label, "read", uri=self.uri):
             self.filesystem, self.root = open_filesystem(self.uri)
         self.patience_s = 0.0
         is_local = isinstance(self.filesystem, fs.LocalFileSystem)
@@ -151,7 +149,7 @@ class Files:
         Raises:
             StoreError: the destination cannot be written.
         """
-        with _explained(f"{self.label}/{rel}", "write"):
+        with explained(f"{self.label}/{rel}", "write"):
             if self.filesystem.type_name not in _UPLOADS_WHOLE:
                 self.filesystem.create_dir(str(PurePosixPath(self.path(rel)).parent), recursive=True)
             fs.copy_files(str(source), self.path(rel), fs.LocalFileSystem(), self.filesystem)
@@ -163,7 +161,7 @@ class Files:
             StoreError: the file is missing, cannot be read, or is a pipe or device.
         """
         self._refuse_pipe(rel)
-        with _explained(f"{self.label}/{rel}", "read"):
+        with explained(f"{self.label}/{rel}", "read"):
             fs.copy_files(self.path(rel), str(target), self.filesystem, fs.LocalFileSystem())
 
     def exists(self, rel: str) -> bool:
@@ -173,7 +171,7 @@ class Files:
 
     def delete(self, rel: str) -> None:
         """Deletes a file. A missing file is not an error."""
-        with _explained(f"{self.label}/{rel}", "delete"), contextlib.suppress(FileNotFoundError):
+        with explained(f"{self.label}/{rel}", "delete"), contextlib.suppress(FileNotFoundError):
             self.filesystem.delete_file(self.path(rel))
 
     def rename(self, rel: str, new: str) -> None:
@@ -182,7 +180,7 @@ class Files:
         Raises:
             StoreError: the file is missing, or the folder cannot be written.
         """
-        with _explained(f"{self.label}/{rel}", "write"):
+        with explained(f"{self.label}/{rel}", "write"):
             self.filesystem.move(self.path(rel), self.path(new))
 
     def list(self, rel: str = "", suffix: str = "") -> tuple[FileEntry, ...]:
@@ -203,7 +201,7 @@ class Files:
         """
         if self.local is None or not (self.local / rel).is_dir():
             return ()
-        with _explained(f"{self.label}/{rel}", "read"), os.scandir(self.local / rel) as entries:
+        with explained(f"{self.label}/{rel}", "read"), os.scandir(self.local / rel) as entries:
             # DirEntry.is_file raises for a link that leads to itself, Path.is_file does not.
             found = [entry.name for entry in entries if entry.name.endswith(suffix) and not Path(entry.path).is_file()]
         return tuple(sorted(name for name in found if not name.startswith(".")))
@@ -215,7 +213,7 @@ class Files:
 
     def folders(self) -> tuple[str, ...]:
         """Lists the names of the direct subfolders."""
-        with _explained(self.label, "read"):
+        with explained(self.label, "read"):
             if self.filesystem.get_file_info(self.root).type == fs.FileType.File:
                 return ()
             found = self.filesystem.get_file_info(fs.FileSelector(self.root, allow_not_found=True))
@@ -223,7 +221,7 @@ class Files:
 
     def contents(self) -> tuple[str, ...]:
         """Lists the names of all files and folders directly in this folder, including hidden ones."""
-        with _explained(self.label, "read"):
+        with explained(self.label, "read"):
             found = self.filesystem.get_file_info(fs.FileSelector(self.root, allow_not_found=True))
         return tuple(sorted(item.base_name for item in found))
 
@@ -240,43 +238,10 @@ class Files:
         import fcntl
 
         with contextlib.ExitStack() as stack:
-            with _explained(self.label, "write"):
+            with explained(self.label, "write"):
                 self.local.mkdir(parents=True, exist_ok=True)
                 lock = stack.enter_context((self.local / ".lock").open("a"))
                 fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-
-    @contextlib.contextmanager
-    def claimed(self, rel: str, what: str) -> Iterator[None]:
-        """Reserves `rel` for this process while the block runs. Has no effect on file systems without locks.
-
-        The file records which process holds it. The lock of a killed process is released when the process ends.
-
-        Args:
-            rel: lock file, created if missing.
-            what: what the holder does, for the error message.
-
-        Raises:
-            StoreError: another process holds the lock, or the folder cannot be written.
-        """
-        if self.local is None:
-            yield
-            return
-        import fcntl
-
-        with contextlib.ExitStack() as stack:
-            with _explained(f"{self.label}/{rel}", "write"):
-                claim = stack.enter_context((self.local / rel).open("a+"))
-                try:
-                    fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    claim.seek(0)
-                    holder = claim.read() or "another process"
-                    raise StoreError(f"{holder} {what}", where=self.label, fix="wait for it, or end it first") from None
-                since = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-                claim.truncate(0)
-                claim.write(f"process {os.getpid()} on {platform.node()}, since {since},")
-                claim.flush()
             yield
 
     def remove_leftovers(self) -> None:
@@ -303,7 +268,7 @@ class Files:
         waited = False
         while True:
             try:
-                with _explained(where, verb):
+                with explained(where, verb):
                     result = action()
             except StoreError as error:
                 left = began + self.patience_s - time.monotonic()
@@ -338,8 +303,17 @@ def _is_transient(cause: BaseException | None) -> bool:
 
 
 @contextlib.contextmanager
-def _explained(where: str, verb: str, uri: str = "") -> Iterator[None]:
-    """Converts a file system's exception to a one-line error without the credentials in `uri`."""
+def explained(where: str, verb: str, uri: str = "") -> Iterator[None]:
+    """Converts a file system's exception to a one-line error without the credentials in `uri`.
+
+    Args:
+        where: name of the file.
+        verb: what is tried: `read`, `write`, `list`, ...
+        uri: URI that may be in the message.
+
+    Raises:
+        StoreError: the block raised an error of the file system.
+    """
     try:
         yield
     except (OSError, ValueError, ImportError) as error:

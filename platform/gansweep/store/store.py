@@ -218,10 +218,7 @@ class Store:
 
     def write_report(self, row: ReportRow) -> None:
         """Writes a report. Replaces an earlier one of the same attempt and index; an attempt has a single writer."""
-        key = f"{row.trial_id}.{row.attempt}"
-        by_index = {record["index"]: record for record in self._reports.get(key)}
-        by_index[row.index] = row.record()
-        self._reports.put(key, [by_index[index] for index in sorted(by_index)])
+        self._reports.update(f"{row.trial_id}.{row.attempt}", row.record(), by="index")
 
     def trials(self) -> pd.DataFrame:
         """Returns one row per attempt, ordered by trial and attempt. `gansweep.store.schema` describes the columns."""
@@ -340,12 +337,12 @@ class Store:
     def exclusive(self) -> AbstractContextManager[None]:
         """Prevents other processes from running sweep, repeat or confirm.
 
-        Object stores have no locks, so it has no effect there.
-
         Raises:
             StoreError: another process is running one of them.
         """
-        return self._files.claimed(".driver", "is at work on this sweep")
+        from gansweep.store.claims import claimed
+
+        return claimed(self._files, ".driver", "is at work on this sweep")
 
     # Study -----------------------------------------------------------------------------------------------------------
 
