@@ -25,6 +25,8 @@ SPACE = Path(__file__).with_name("tiny_space.py")
 REPORTS = 6
 OURS = re.compile(r"RayTrainWorker|ResourceTrainable|TrainController|TrialMailbox|kept_arms")
 """Titles of the processes that a sweep has on its cluster."""
+MARK = "GANSWEEP_TESTED_BY"
+"""Environment variable that all processes of a test have, however they were started."""
 
 
 class Driver:
@@ -102,13 +104,20 @@ def until(true: Callable[[], Any], timeout_s: float, told: Callable[[], str] = s
         time.sleep(0.2)
 
 
+os.environ[MARK] = str(os.getpid())
+
+
 def processes(kind: str | re.Pattern[str]) -> list[psutil.Process]:
-    """This test's own processes whose title matches; the machine may run others."""
+    """This test's own processes whose title matches; the machine may run others.
+
+    Those of a driver that was killed are nobody's children.
+    """
     found = []
-    for process in psutil.Process().children(recursive=True):
+    for process in psutil.process_iter():
         try:
             title = " ".join(process.cmdline())
-            if re.search(kind, title) and process.status() != psutil.STATUS_ZOMBIE:
+            ours = re.search(kind, title) and process.environ().get(MARK) == os.environ[MARK]
+            if ours and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
         except psutil.Error:
             continue

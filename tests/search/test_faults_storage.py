@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.search.faults import Driver, assert_accounted_for, assert_nothing_left, until
-from tests.store.failing import FlakyS3, fill, flaky_s3, small_disk
+from tests.store.failing import BreakingDisk, FlakyS3, breaking_disk, fill, flaky_s3, small_disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +29,12 @@ def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
 def disk(tmp_path: Path) -> Iterator[Path]:
     with small_disk(tmp_path / "disk") as place:
         yield place
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> Iterator[BreakingDisk]:
+    with breaking_disk(tmp_path / "disk") as made:
+        yield made
 
 
 @pytest.fixture
@@ -64,21 +69,16 @@ def test_a_disk_that_is_full_for_a_while_is_waited_for(disk: Path, tmp_path: Pat
     assert_nothing_left()
 
 
-def test_a_disk_that_becomes_read_only_loses_nothing(disk: Path, tmp_path: Path, cohort_path: Path) -> None:
-    driver = Driver(tmp_path, cohort_path, *SHORT, "--trials=3", storage=str(disk / "runs"))
+def test_a_disk_that_becomes_read_only_loses_nothing(broken: BreakingDisk, tmp_path: Path, cohort_path: Path) -> None:
+    driver = Driver(tmp_path, cohort_path, *SHORT, "--trials=3", storage=str(broken.place / "runs"))
     driver.says(r"report 2/6")
-    # A file system that is written to cannot be remounted; the kernel does it after an error whatever is open.
-    subprocess.run(["mount", "-o", "remount,ro", disk], check=False)
-    made = subprocess.run(["touch", disk / "x"], check=False, capture_output=True)
-    if made.returncode == 0:
-        driver.process.kill()
-        pytest.skip("the file system is busy")
+    broken.breaks()
     status = driver.ends(300)
     assert status == 2, driver.log
     assert "Read-only file system" in driver.log.splitlines()[-1]
     assert_nothing_left()
-    subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
-    again = Driver(tmp_path, cohort_path, *SHORT, "--trials=3", "--resume", storage=str(disk / "runs"))
+    broken.is_mended()
+    again = Driver(tmp_path, cohort_path, *SHORT, "--trials=3", "--resume", storage=str(broken.place / "runs"))
     assert again.ends() == 0, again.log
     assert_accounted_for(again.store, 3)
 

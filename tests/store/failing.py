@@ -1,8 +1,9 @@
-"""Storages that fail when they are told to: a small disk, and an S3 server."""
+"""Storages that fail when they are told to: a small disk, one that breaks, and an S3 server."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import threading
 from contextlib import contextmanager
@@ -30,6 +31,51 @@ def small_disk(place: Path) -> Iterator[Path]:
         pytest.skip("this machine does not let root mount")
     try:
         yield place
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
+
+
+class BreakingDisk:
+    """A disk of its own, an ext4 file system in a file.
+
+    Args:
+        place: where it is mounted.
+    """
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self._image = place.with_suffix(".image")
+        with self._image.open("wb") as image:
+            image.truncate(2**26)
+        subprocess.run(["mkfs.ext4", "-q", "-F", self._image], check=True)
+        place.mkdir()
+        self._mount()
+
+    def _mount(self) -> None:
+        subprocess.run(["mount", "-o", "loop,errors=remount-ro", self._image, self.place], check=True)
+
+    def breaks(self) -> None:
+        """Makes the disk read-only as the kernel does it after an error, whatever files are open."""
+        subprocess.run(["mount", "-o", "remount,abort", self.place], check=True)
+
+    def is_mended(self) -> None:
+        """Repairs the file system and mounts it again. No file on it may be open."""
+        subprocess.run(["umount", self.place], check=True)
+        subprocess.run(["fsck.ext4", "-y", self._image], check=False, capture_output=True)
+        self._mount()
+
+
+@contextmanager
+def breaking_disk(place: Path) -> Iterator[BreakingDisk]:
+    """A disk that can become read-only. Skips the test where it cannot be made."""
+    if os.getuid() != 0 or shutil.which("mkfs.ext4") is None:
+        pytest.skip("only root can mount one, and it needs mkfs.ext4")
+    try:
+        disk = BreakingDisk(place)
+    except subprocess.CalledProcessError:
+        pytest.skip("this machine does not let root mount")
+    try:
+        yield disk
     finally:
         subprocess.run(["umount", "-l", place], check=True)
 

@@ -45,6 +45,19 @@ def test_a_damaged_report_file_is_named_and_hides_no_other(rows, caplog, damage,
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
+def test_a_report_after_damage_overwrites_nothing(rows, caplog, damage, report):
+    path = rows.local / "reports" / "trial-0002.0.parquet"
+    damage(path, 0.5)
+    content = path.read_bytes()
+    again = Store.open(rows.uri)
+    again.write_report(report(2, 2))
+    kept = path.with_name("_trial-0002.0.parquet.damaged")
+    assert kept.read_bytes() == content
+    assert "reports/trial-0002.0.parquet was damaged and is kept as reports/_trial-0002.0.parquet" in caplog.text
+    assert [record["index"] for record in again.reports_of("0002", 0)] == [2]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("table", ["trials", "reports"])
 def test_a_damaged_schema_is_built_again_from_the_rows(rows, trial, caplog, damage, table):
     rows.write_trial(trial(5, scores={"kid": 0.5}, config=TrialConfig(architecture={"depth": 3})))

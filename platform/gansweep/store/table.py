@@ -92,6 +92,18 @@ class Table:
         self._write(f"{self._name}/trial-{key}.parquet", columns, records)
         self._damaged.discard(f"trial-{key}.parquet")
 
+    def update(self, key: str, record: Mapping[str, Any], by: str) -> None:
+        """Adds a record to those under `key`, or replaces the one with the same value in column `by`.
+
+        A damaged file is set aside first. What it held is told to be missing and may still be recovered from it.
+        """
+        name = f"trial-{key}.parquet"
+        records: dict[Any, Mapping[str, Any]] = {kept[by]: kept for kept in self.get(key)}
+        if name in self._damaged:
+            log.warning("%s was damaged and is kept as %s", f"{self._name}/{name}", self._set_aside(name))
+        records[record[by]] = record
+        self.put(key, [records[value] for value in sorted(records)])
+
     def get(self, key: str) -> list[dict[str, Any]]:
         """Returns the records stored under `key`; empty if there are none or their file is damaged."""
         rel = f"{self._name}/trial-{key}.parquet"
@@ -147,15 +159,16 @@ class Table:
         Called by the process that drives the sweep, which then retrains what is missing.
         """
         self.read()
-        moved = []
         misfits = self._files.misfits(self._name, ".parquet")
-        for name in sorted(self._damaged):
-            if name in misfits or self._files.exists(f"{self._name}/{name}"):
-                # pyarrow, pandas and DuckDB do not read a file with this name as part of the table.
-                self._files.rename(f"{self._name}/{name}", f"{self._name}/_{name}.damaged")
-                moved.append(f"{self._name}/_{name}.damaged")
+        found = [n for n in sorted(self._damaged) if n in misfits or self._files.exists(f"{self._name}/{n}")]
         self._damaged.clear()
-        return tuple(moved)
+        return tuple(map(self._set_aside, found))
+
+    def _set_aside(self, name: str) -> str:
+        # pyarrow, pandas and DuckDB do not read a file with this name as part of the table.
+        kept = f"{self._name}/_{name}.damaged"
+        self._files.rename(f"{self._name}/{name}", kept)
+        return kept
 
     def compact(self) -> int:
         """Copies all rows to the single file `<name>.parquet`, which `read` then prefers. Returns the number of rows.
