@@ -1,5 +1,6 @@
 """A Ray that does not answer is told in one line, and within a minute."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -76,7 +77,7 @@ def test_a_cluster_that_answers_is_connected_to() -> None:
         import ray
 
         address = ray.get_runtime_context().gcs_address
-        assert connection._silence(address) == ""
+        assert connection.silence_of(address) == ""
 
 
 def test_whatever_ray_raises_is_one_line_and_tried_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,3 +137,52 @@ def test_under_nohup_a_closed_terminal_is_not_heard() -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     told = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert told.stdout == "went on\n"
+
+
+WATCH = """
+import logging, sys, threading
+from gansweep.search import head_watch
+head_watch._PERIOD_S = 0.1
+head_watch.PATIENCE_S = 1.0
+logging.basicConfig(format="%(message)s")
+over = threading.Event()
+threading.Timer(3.0, over.set).start()
+head_watch._watch(sys.argv[1], over)
+print("over")
+"""
+
+
+def _watched(address: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", WATCH, address]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
+
+
+def test_a_process_whose_head_is_lost_ends_in_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+    ended = _watched(address)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    lost = f"{address}: the Ray cluster is lost (nothing answers there: Connection refused)"
+    assert ended.stderr == f"{lost}; when it is back, run the command again (a sweep with --resume)\n"
+
+
+def test_a_head_that_is_away_for_a_moment_ends_no_process() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+
+    def answers_after_a_moment() -> None:
+        time.sleep(0.7)
+        with socket.create_server(("127.0.0.1", int(address.partition(":")[2]))) as again:
+            again.settimeout(5.0)
+            with contextlib.suppress(TimeoutError):
+                while True:
+                    stream, _ = again.accept()
+                    with stream:
+                        stream.sendall(b"\0\0\0\4\0\0\0\0\0")  # a SETTINGS frame
+
+    server_thread = threading.Thread(target=answers_after_a_moment)
+    server_thread.start()
+    ended = _watched(address)
+    server_thread.join()
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "over\n", "")

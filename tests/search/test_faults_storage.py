@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.search.faults import Driver, assert_accounted_for, assert_nothing_left, until
-from tests.store.failing import BreakingDisk, FlakyS3, breaking_disk, fill, flaky_s3, small_disk
+from tests.store.failing import SILENT, BreakingDisk, FlakyS3, breaking_disk, fill, flaky_s3, small_disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,7 +112,7 @@ def test_a_space_that_mostly_diverges_ends_with_every_trial_told(tmp_path: Path,
     assert_nothing_left()
 
 
-@pytest.mark.parametrize("status", [500, 503])
+@pytest.mark.parametrize("status", [500, 503, SILENT])
 def test_an_object_store_that_fails_for_a_while_is_waited_for(
     status: int, s3: tuple[FlakyS3, str], tmp_path: Path, cohort_path: Path
 ) -> None:
@@ -129,3 +129,22 @@ def test_an_object_store_that_fails_for_a_while_is_waited_for(
     assert_accounted_for(driver.store, 2)
     assert_nothing_left()
     assert "waiting" in driver.log
+
+
+def test_two_drivers_do_not_share_a_sweep_on_an_object_store(
+    s3: tuple[FlakyS3, str], tmp_path: Path, cohort_path: Path
+) -> None:
+    storage = s3[1].replace("/runs?", "/runs-shared?")
+    driver = Driver(tmp_path, cohort_path, *SHORT, "--trials=3", storage=storage)
+    driver.says(r"report 1/6")
+    second = Driver(tmp_path, cohort_path, *SHORT, "--trials=3", "--resume", storage=storage)
+    assert second.ends(120) == 2
+    assert f"process {driver.process.pid} on " in second.log
+    assert "is at work on this sweep" in second.log
+    driver.process.kill()
+    driver.ends()
+    assert_nothing_left()
+    third = Driver(tmp_path, cohort_path, *SHORT, "--trials=3", "--resume", storage=storage)
+    assert third.ends() == 0, third.log
+    assert_accounted_for(third.store, 3)
+    assert_nothing_left()

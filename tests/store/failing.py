@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import threading
+import time
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -93,8 +94,11 @@ def fill(disk: Path) -> Path:
     return ballast
 
 
+SILENT = -1
+
+
 class FlakyS3:
-    """Moto's S3 server, which answers with an error while `answer` is one."""
+    """Moto's S3 server, which answers with an error while `answer` is one, and not at all while it is `SILENT`."""
 
     def __init__(self) -> None:
         self.answer = 0
@@ -111,6 +115,10 @@ class FlakyS3:
         if not self.answer:
             return self._moto(environment, start)
         self.refused += 1
+        while self.answer == SILENT:
+            time.sleep(0.1)
+        if not self.answer:
+            return self._moto(environment, start)
         environment["wsgi.input"].read(int(environment.get("CONTENT_LENGTH") or 0))
         start(f"{self.answer} {HTTPStatus(self.answer).phrase}", [("Content-Length", "0")])
         return [b""]

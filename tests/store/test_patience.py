@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
 import threading
 import time
 from functools import partial
@@ -14,7 +17,7 @@ from pyarrow import fs
 from gansweep.errors import StoreError
 from gansweep.store import filesystem
 from gansweep.store.filesystem import Files
-from tests.store.failing import fill, flaky_s3, small_disk
+from tests.store.failing import SILENT, fill, flaky_s3, small_disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,6 +87,50 @@ def test_a_server_that_is_overloaded_is_waited_for(
         assert server.refused
         assert f"s3://bucket/runs/a: cannot {verb}: " in caplog.text
         assert "waiting, 100 s at most" in caplog.text
+
+
+@pytest.mark.parametrize("verb", ["write", "read"])
+def test_a_server_that_is_silent_is_told_and_waited_for(
+    verb: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(filesystem, "_SILENCE_S", 0.3)
+    with flaky_s3(monkeypatch) as (server, storage):
+        files = Files(storage)
+        files.write_bytes("a", b"before")
+        server.answer = SILENT
+        _after(caplog, "waiting", partial(setattr, server, "answer", 0))
+        with caplog.at_level(logging.WARNING):
+            if verb == "write":
+                files.write_bytes("a", b"after")
+            assert files.read_bytes("a") == (b"after" if verb == "write" else b"before")
+        told = [line for line in caplog.messages if line.startswith("s3://bucket/runs/a: ")]
+        assert told == [
+            "s3://bucket/runs/a: no answer for 0 s; waiting, 300 s at most",
+            "s3://bucket/runs/a: answers again",
+        ]
+
+
+SILENCED = """
+import sys
+from gansweep.store import filesystem
+filesystem._SILENCE_S = 0.3
+filesystem.PATIENCE_S = 0.5
+try:
+    filesystem.Files(sys.argv[1]).read_bytes("a")
+except Exception as error:
+    print(error)
+"""
+
+
+def test_a_server_that_stays_silent_ends_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    with flaky_s3(monkeypatch) as (server, storage):
+        server.answer = SILENT
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        command = [sys.executable, "-c", SILENCED, storage]
+        began = time.monotonic()
+        ended = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=True)
+        assert time.monotonic() - began < 20
+    assert ended.stdout == ("s3://bucket/runs/a: cannot read: no answer for 1 s; check the network and the server\n")
 
 
 def test_what_will_not_pass_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

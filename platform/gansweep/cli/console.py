@@ -33,6 +33,7 @@ __all__ = [
     "to_json",
 ]
 
+_MARKS = {logging.ERROR: "error: ", logging.WARNING: "warning: "}
 _UNFOLDED = 10_000
 """Number of columns of a pipe: wider than any line."""
 
@@ -165,11 +166,11 @@ def noted_if_stopped(what_continues: str) -> Iterator[None]:
 
 
 class _Notes(logging.Handler):
-    """Prints the platform's log as notes: one line each, with warnings marked."""
+    """Prints the platform's log as notes: one line each, with warnings and errors marked."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Prints one record without its traceback, which `--debug` shows."""
-        mark = "warning: " if record.levelno >= logging.WARNING else ""
+        mark = next((mark for level, mark in _MARKS.items() if record.levelno >= level), "")
         note(f"{mark}{record.getMessage()}")
 
 

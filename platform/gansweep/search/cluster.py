@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gansweep.errors import ClusterError
 from gansweep.search.connection import cluster_is_up, connect
+from gansweep.search.head_watch import ending_without_head
 from gansweep.search.interrupts import ending_like_interrupts
 
 if TYPE_CHECKING:
@@ -296,7 +297,8 @@ def ray_cluster() -> Iterator[list[dict[str, float]]]:
     """Provides a Ray cluster, as the resources of its nodes.
 
     It uses the cluster already connected to, else one found by Ray's own rules, else this machine. Inside the context,
-    SIGTERM and SIGHUP act like Ctrl-C. Afterwards, nothing that the block reserved on the cluster is left.
+    SIGTERM and SIGHUP act like Ctrl-C. Afterwards, nothing that the block reserved on the cluster is left. If the
+    cluster's head is lost, this process ends.
 
     Raises:
         ClusterError: the cluster does not respond, or none can be started here.
@@ -317,7 +319,7 @@ def ray_cluster() -> Iterator[list[dict[str, float]]]:
     reserved = set() if ours else _placement_groups()
     try:
         # Installed after connecting, because Ray installs its own SIGTERM handler when it connects.
-        with ending_like_interrupts():
+        with ending_like_interrupts(), ending_without_head():
             yield node_resources()
     finally:
         if ours:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gansweep.errors import ClusterError, one_line
 
-__all__ = ["cluster_is_up", "connect"]
+__all__ = ["cluster_is_up", "connect", "silence_of"]
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ def connect() -> None:
         if attempt:
             log.warning("no Ray cluster yet (%s); trying once more", reason)
             time.sleep(_PAUSE_S)
-        reason = _silence(address) if address else _silence_here()
+        reason = silence_of(address) if address else _silence_here()
         reason = reason or _initialised()
         if not reason:
             return
@@ -55,7 +55,7 @@ def cluster_is_up() -> bool:
     address = os.environ.get("RAY_ADDRESS", "")
     if ray.is_initialized() or address not in ("", "local"):
         return True
-    return not address and _HERE.is_file() and not _silence(_HERE.read_text().strip())
+    return not address and _HERE.is_file() and not silence_of(_HERE.read_text().strip())
 
 
 def _initialised() -> str:
@@ -85,8 +85,14 @@ def _own_code() -> dict[str, list[str]] | None:
     return {"py_modules": [str(package)]} if _JOB in os.environ and in_checkout else None
 
 
-def _silence(address: str) -> str:
-    """Returns why a cluster cannot be reached, or an empty string. Ray's own client would wait, or end this process."""
+def silence_of(address: str) -> str:
+    """Returns why the head of a cluster cannot be reached, or an empty string.
+
+    Ray's own client would wait, or end this process.
+
+    Args:
+        address: `HOST:PORT`, also after `ray://`. Others, such as `auto`, are taken to be reachable.
+    """
     host, _, port = address.removeprefix(_CLIENT).rpartition(":")
     if not port.isdecimal():
         return ""  # "auto", or an address that Ray itself rejects
@@ -98,8 +104,8 @@ def _silence(address: str) -> str:
 
 
 def _silence_here() -> str:
-    """Does the same as `_silence` for a cluster that was started on this machine. Ignores one that has ended."""
-    reason = _silence(_HERE.read_text().strip()) if _HERE.is_file() else ""
+    """Does the same as `silence_of` for a cluster that was started on this machine. Ignores one that has ended."""
+    reason = silence_of(_HERE.read_text().strip()) if _HERE.is_file() else ""
     return "" if reason.startswith("nothing answers") else reason
 
 

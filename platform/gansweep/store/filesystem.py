@@ -6,13 +6,16 @@ object stores.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
 import logging
 import os
 import re
 import stat
+import threading
 import time
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeVar
@@ -35,6 +38,10 @@ PATIENCE_S = 300.0
 """How long a sweep waits for a failing storage. It must be shorter than the silence after which a worker is ended."""
 
 _PAUSE_S = 2.0
+_SILENCE_S = 30.0
+"""An object store that has not answered for so long is told."""
+
+_SLOWEST = 1e6  # bytes per second of a connection that is slow rather than dead
 _TRANSIENT = frozenset({errno.ENOSPC, errno.EDQUOT, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EBUSY})
 _TRANSIENT_WORDS = re.compile(
     r"SLOW_DOWN|SERVICE_UNAVAILABLE|INTERNAL_FAILURE|REQUEST_TIMEOUT|THROTTLING|NETWORK_CONNECTION"
@@ -141,7 +148,7 @@ class Files:
             else:
                 self._put_and_move(rel, data)
 
-        self._patiently(f"{self.label}/{rel}", "write", write)
+        self._patiently(f"{self.label}/{rel}", "write", write, len(data))
 
     def upload(self, source: Path, rel: str) -> None:
         """Copies a file from this machine to `rel`. The file may be larger than memory.
@@ -262,14 +269,21 @@ class Files:
                 where = f"{self.label}/{rel}"
                 raise StoreError("is no regular file", where=where, fix="put back a copy of it, or move it away")
 
-    def _patiently(self, where: str, verb: str, action: Callable[[], Result]) -> Result:
-        """Calls `action`, and repeats it for at most `patience_s` seconds if it fails for a transient reason."""
+    def _patiently(self, where: str, verb: str, action: Callable[[], Result], size: int = 0) -> Result:
+        """Calls `action`, and repeats it for at most `patience_s` seconds if it fails for a transient reason.
+
+        Args:
+            where: name of the file.
+            verb: what is tried.
+            action: the access to the file.
+            size: number of bytes that it sends.
+        """
         began = time.monotonic()
         waited = False
         while True:
             try:
                 with explained(where, verb):
-                    result = action()
+                    result = action() if self.local is not None else self._answered(where, verb, action, size)
             except StoreError as error:
                 left = began + self.patience_s - time.monotonic()
                 if left <= 0 or not _is_transient(error.__cause__):
@@ -283,6 +297,23 @@ class Files:
                 log.warning("%s: works again after %.0f s", where, time.monotonic() - began)
             return result
 
+    def _answered(self, where: str, verb: str, action: Callable[[], Result], size: int) -> Result:
+        """Calls `action`, tells if an object store is silent, and gives up in the end. Its client waits for ever.
+
+        See `_patiently` for the arguments.
+        """
+        future = _begun(action)
+        if not wait([future], timeout=_SILENCE_S).done:
+            limit = max(self.patience_s, PATIENCE_S) + size / _SLOWEST
+            log.warning("%s: no answer for %.0f s; waiting, %.0f s at most", where, _SILENCE_S, limit)
+            if not wait([future], timeout=limit).done:
+                # It is not tried again: this request may still be carried out, and must not replace newer content.
+                atexit.unregister(fs.ensure_s3_finalized)  # it waits for the answer at the end of the process
+                fix = "check the network and the server"
+                raise StoreError(f"cannot {verb}: no answer for {_SILENCE_S + limit:.0f} s", where=where, fix=fix)
+            log.warning("%s: answers again", where)
+        return future.result()
+
     def _put(self, path: str, data: bytes) -> None:
         with self.filesystem.open_output_stream(path) as stream:
             stream.write(data)
@@ -293,6 +324,20 @@ class Files:
         temporary = str(target.with_name(temporary_name(target.name)))
         self._put(temporary, data)
         self.filesystem.move(temporary, str(target))
+
+
+def _begun(action: Callable[[], Result]) -> Future[Result]:
+    """Starts `action` in a thread that keeps no process alive."""
+    future: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(action())
+        except Exception as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future
 
 
 def _is_transient(cause: BaseException | None) -> bool:
