@@ -6,6 +6,7 @@ import os
 import random
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -144,6 +145,17 @@ def test_nothing_else_is_replaced(tmp_path: Path) -> None:
         output_file(tmp_path / ("x" * 300), "PNG", reads=None, example="r.html")
     assert output_file(tmp_path / "loop", "PNG", reads=inside, example="r.png") == tmp_path / "loop"
     assert (inside / "sweep.json").read_text() == "{}"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("r.pdf", "HTML page"), ("r.PNG", "HTML page"), ("r.html", "PNG"), ("r.svg", "PNG")]
+)
+def test_a_suffix_of_another_format_is_refused(tmp_path: Path, name: str, kind: Any) -> None:
+    suffix = name.partition(".")[2]
+    with pytest.raises(ConfigError, match=rf"the result is no \.{suffix} file; name it like example"):
+        output_file(tmp_path / name, kind, reads=None, example="example")
+    for usual in ("r", "r.2026-11-30", "r.HTM" if kind == "HTML page" else "r.PNG"):
+        assert output_file(tmp_path / usual, kind, reads=None, example="example").name == usual
 
 
 def test_a_user_who_does_not_exist_is_named() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import logging
+import mimetypes
 import os
 import secrets
 import shutil
@@ -139,6 +140,8 @@ def expanded(path: str | os.PathLike[str], error: type[GansweepError] = ConfigEr
 _BEGINNINGS = {"HTML page": (b"<!doctype html", b"<html"), "PNG": (b"\x89png",)}
 """First bytes of each kind of file, in lower case."""
 
+_TYPES = {"HTML page": "text/html", "PNG": "image/png"}
+
 
 def output_file(
     out: Path,
@@ -158,7 +161,8 @@ def output_file(
         error: class of the error.
 
     Raises:
-        GansweepError: of the class `error`: the path is a folder, lies in `reads`, or is a file of another kind.
+        GansweepError: of the class `error`: the path is a folder, lies in `reads`, is a file of another kind, or has
+            the suffix of one.
     """
     target = expanded(out, error)
     where = str(target)
@@ -174,6 +178,8 @@ def output_file(
     except OSError as problem:
         reason = problem.strerror or type(problem).__name__
         raise error(f"cannot write here: {reason}", where=where, fix="name another file") from None
+    if mimetypes.guess_type(target.name)[0] not in (None, _TYPES[kind]):
+        raise error(f"the result is no {target.suffix} file", where=where, fix=f"name it like {example}")
     return target
 
 
