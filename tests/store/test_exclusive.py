@@ -98,10 +98,14 @@ def test_a_damaged_claim_on_an_object_store_is_in_nobodys_way(remote, content):
 
 def test_a_driver_of_this_machine_that_has_ended_is_not_waited_for(remote, caplog):
     _, store = remote
+    assert not store.driver_has_ended()
+    claim_of(store)
+    assert not store.driver_has_ended()
     ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
     claim_of(store, host=platform.node(), pid=int(ended.stdout))
+    assert store.driver_has_ended()
     with store.exclusive():
-        pass
+        assert not store.driver_has_ended()
     assert "waiting" not in caplog.text
 
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from gansweep.report.driver import driver_has_ended
 from gansweep.report.fitting import Column, FittingTable
 from gansweep.report.formatting import duration_text, openings_text, time_text
 from gansweep.scoring.metrics.formatting import of_asked, score_text
@@ -153,7 +152,7 @@ def sweep_status(store: Store, now: datetime | None = None) -> SweepStatus:
         created=info.created,
         last_activity=last,
         eta_seconds=_eta(attempts, left, running, info.concurrent) if running else None,
-        dead=left > 0 and driver_has_ended(store),
+        dead=left > 0 and store.driver_has_ended(),
         quiet=left > 0 and quiet_for > max(_QUIET_SECONDS, 5 * longest_pause),
         repeats=dict(Counter(str(status) for status in repeats["status"])),
         test_openings=info.test_openings,

@@ -11,12 +11,14 @@ import json
 import logging
 import os
 import platform
+import re
 import signal
 import threading
 import time
 import uuid
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
@@ -26,9 +28,8 @@ from gansweep.store.filesystem import Files, explained
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
-__all__ = ["claimed"]
+__all__ = ["claimed", "holder_has_ended"]
 
 BEAT_S = 10.0
 """Time between two writes of a claim on an object store."""
@@ -36,6 +37,7 @@ BEAT_S = 10.0
 SILENCE_S = 45.0
 """A claim that stays as it is for so long belongs to a dead process."""
 
+_LOCKS = Path("/proc/locks")
 _SETTLE_S = 1.0
 """Two processes that claim a store at once have both written after this time; the last one has it."""
 
@@ -57,6 +59,36 @@ def claimed(files: Files, rel: str, what: str) -> AbstractContextManager[None]:
         StoreError: another process holds it, or the folder cannot be written.
     """
     return _kept(files, rel, what) if files.local is None else _locked(files.local / rel, files.label, what)
+
+
+def holder_has_ended(files: Files, rel: str) -> bool:
+    """Returns whether the last process of this machine that claimed a folder no longer holds it.
+
+    Returns False if this cannot be known: for a process on another machine, or if the system does not list locks.
+
+    Args:
+        files: the folder.
+        rel: file that records which process holds it.
+    """
+    if files.local is not None:
+        return _is_unlocked(files.local / rel)
+    return files.exists(rel) and _is_dead(files.read_bytes(rel))
+
+
+def _is_unlocked(path: Path) -> bool:
+    """Returns whether nobody holds the lock of a process of this machine.
+
+    It is looked up rather than acquired, because a process that starts at the same moment must not find it taken.
+    """
+    if not path.is_file() or not _LOCKS.is_file():
+        return False
+    holder = re.match(r"process (\d+) on (.+), since ", path.read_text(errors="replace"))
+    if holder is None or holder[2] != platform.node():
+        return False
+    inode = str(path.stat().st_ino)
+    # One line per lock: number, FLOCK, ADVISORY, WRITE, process, device:inode, range.
+    held = (line.split() for line in _LOCKS.read_text().splitlines() if " FLOCK " in line)
+    return not any(words[-3].rpartition(":")[2] == inode for words in held)
 
 
 @contextmanager

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Store"]
 
+_DRIVER = ".driver"
+
 
 class Store:
     """All the results of one sweep. Use `Store.create` or `Store.open`. A store pickles as its URI.
@@ -342,7 +344,13 @@ class Store:
         """
         from gansweep.store.claims import claimed
 
-        return claimed(self._files, ".driver", "is at work on this sweep")
+        return claimed(self._files, _DRIVER, "is at work on this sweep")
+
+    def driver_has_ended(self) -> bool:
+        """Returns whether the last process that drove the sweep on this machine is no longer at work on it."""
+        from gansweep.store.claims import holder_has_ended
+
+        return holder_has_ended(self._files, _DRIVER)
 
     # Study -----------------------------------------------------------------------------------------------------------
 
