@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from optuna.trial import TrialState
 from gansweep.store.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 ROOT = Path(__file__).parents[2]
 SPACE = Path(__file__).with_name("tiny_space.py")
@@ -104,7 +105,40 @@ def until(true: Callable[[], Any], timeout_s: float, told: Callable[[], str] = s
         time.sleep(0.2)
 
 
+PATIENT = ("--set=iterations=1000", "--hang-minutes=0.5", "--hang-factor=4", "--checkpoint-minutes=0.02")
+"""Options of a sweep whose trials last long enough to be disturbed, and whose hangs are noticed soon."""
+
 os.environ[MARK] = str(os.getpid())
+
+
+@contextmanager
+def three_raylets(folder: Path) -> Iterator[Any]:
+    """A head that only holds what waits, and two nodes of one CPU; drivers that this process starts find it.
+
+    Args:
+        folder: for the cache of the sweeps.
+    """
+    import ray
+    from ray.cluster_utils import Cluster
+
+    before = {name: os.environ.get(name) for name in ("RAY_ADDRESS", "XDG_CACHE_HOME", "PYTHONPATH")}
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT / "platform"), str(ROOT), before["PYTHONPATH"] or ""])
+    size = {"object_store_memory": 100 * 2**20}
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **size})
+    made.workers = [made.add_node(num_cpus=1, **size) for _ in range(2)]
+    made.size = size
+    made.wait_for_nodes()
+    os.environ |= {"RAY_ADDRESS": made.address, "XDG_CACHE_HOME": str(folder / "cache")}
+    ray.init(address=made.address, log_to_driver=False)
+    try:
+        yield made
+    finally:
+        ray.shutdown()
+        made.shutdown()
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
 
 
 def processes(kind: str | re.Pattern[str]) -> list[psutil.Process]:
@@ -156,3 +190,15 @@ def assert_accounted_for(store: Store, trials: int, statuses: set[str] | None = 
 def assert_nothing_left(timeout_s: float = 60.0) -> None:
     """The cluster has none of the sweep's processes any more."""
     until(lambda: not processes(OURS), timeout_s, lambda: str([p.cmdline() for p in processes(OURS)]))
+
+
+def assert_nothing_reserved(timeout_s: float = 60.0) -> None:
+    """The cluster that this process is connected to has all of its CPUs and memory free."""
+    import ray
+
+    free = ["CPU", "memory"]
+    until(
+        lambda: [ray.available_resources().get(k) for k in free] == [ray.cluster_resources().get(k) for k in free],
+        timeout_s,
+        lambda: f"{ray.available_resources()} of {ray.cluster_resources()}",
+    )

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.search.faults import ROOT, Driver, assert_accounted_for, assert_nothing_left, processes, until
+from tests.search.faults import (
+    PATIENT,
+    Driver,
+    assert_accounted_for,
+    assert_nothing_left,
+    assert_nothing_reserved,
+    processes,
+    three_raylets,
+    until,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,39 +39,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def cluster(folder: Path) -> Iterator[Any]:
-    """A head that only holds what waits, and two nodes of one CPU; drivers that this process starts find it."""
-    import ray
-    from ray.cluster_utils import Cluster
-
-    before = {name: os.environ.get(name) for name in ("RAY_ADDRESS", "XDG_CACHE_HOME", "PYTHONPATH")}
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT / "platform"), str(ROOT), before["PYTHONPATH"] or ""])
-    size = {"object_store_memory": 100 * 2**20}
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **size})
-    made.workers = [made.add_node(num_cpus=1, **size) for _ in range(2)]
-    made.size = size
-    made.wait_for_nodes()
-    os.environ |= {"RAY_ADDRESS": made.address, "XDG_CACHE_HOME": str(folder / "cache")}
-    ray.init(address=made.address, log_to_driver=False)
-    try:
+    with three_raylets(folder) as made:
         yield made
-    finally:
-        ray.shutdown()
-        made.shutdown()
-        for name, value in before.items():
-            os.environ.pop(name)
-            if value is not None:
-                os.environ[name] = value
 
 
 def _drive(folder: Path, cohort: Path, *words: str, trials: int = TRIALS) -> Driver:
-    options = [
-        f"--trials={trials}",
-        "--set=iterations=1000",
-        "--hang-minutes=0.5",
-        "--hang-factor=4",
-        "--checkpoint-minutes=0.02",
-    ]
-    return Driver(folder, cohort, *options, *words)
+    return Driver(folder, cohort, f"--trials={trials}", *PATIENT, *words)
 
 
 @pytest.fixture(scope="module")
@@ -148,14 +130,7 @@ def test_two_drivers_do_not_share_a_sweep(night: list[Driver], folder: Path, coh
 
 
 def test_in_the_morning_everything_is_there(night: list[Driver]) -> None:
-    import ray
-
     assert night[-1].ends(840) == 0, night[-1].log
     assert_accounted_for(night[-1].store, TRIALS + 3)
     assert_nothing_left()
-    free = ["CPU", "memory"]
-    until(
-        lambda: [ray.available_resources().get(k) for k in free] == [ray.cluster_resources().get(k) for k in free],
-        60,
-        lambda: f"{ray.available_resources()} of {ray.cluster_resources()}",
-    )
+    assert_nothing_reserved()

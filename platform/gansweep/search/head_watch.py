@@ -38,6 +38,9 @@ def ending_without_head() -> Iterator[None]:
     """
     import ray
 
+    if not ray.is_initialized():
+        yield
+        return
     address = ray.get_runtime_context().gcs_address
     over = threading.Event()
     watch = threading.Thread(target=_watch, args=(address, over), daemon=True)
