@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from PIL import Image
 
 from gansweep.cohort.ingest.settings import is_guess, ordered_classes, positive_of
 from tests.cohort.scans import cohort_of, write_picture
@@ -50,3 +51,28 @@ def test_a_guess_is_told(tmp_path: Path) -> None:
     chosen = cohort_of(tmp_path / "source", tmp_path / "chosen", positive="1").info
     assert chosen.positive_class == "1"
     assert not any("sensitivity" in warning for warning in chosen.warnings)
+
+
+def test_a_class_without_any_image_left_is_told(tmp_path: Path) -> None:
+    for number in range(12):
+        write_picture(tmp_path / "source" / "abc"[number % 3] / f"{number}.png", number)
+        if number % 3 == 2:
+            Image.new("L", (20, 20), 7).save(tmp_path / "source" / "c" / f"{number}.png")
+    (tmp_path / "source" / "d").mkdir()
+    (tmp_path / "source" / "d" / "1.gif").write_bytes(b"GIF89a")
+    lost = "no image of class 'c' is left: 4 x blank: all pixels are equal"
+    unread = "no image is read in d: 1 x files of this kind are not read (.gif)"
+    assert {lost, unread} <= set(cohort_of(tmp_path / "source", tmp_path / "out").info.warnings)
+    wanted = cohort_of(tmp_path / "source", tmp_path / "wanted", classes=("a", "b")).info.warnings
+    assert lost not in wanted
+
+
+def test_a_class_whose_files_are_missing_is_told(tmp_path: Path) -> None:
+    rows = ["path,label"]
+    for number in range(12):
+        rows.append(f"{number}.png,{'abc'[number % 3]}")
+        if number % 3 < 2:
+            write_picture(tmp_path / f"{number}.png", number)
+    (tmp_path / "labels.csv").write_text("\n".join(rows))
+    warnings = cohort_of(tmp_path, tmp_path / "out", skip_bad=True).info.warnings
+    assert "no image of class 'c' is left: 4 x a row names a file that does not exist (path)" in warnings

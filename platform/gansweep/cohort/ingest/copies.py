@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gansweep.cohort.ingest.leaks import leak_between
@@ -39,7 +40,8 @@ def without_conflicts(pictures: list[Picture]) -> tuple[list[Picture], list[Reje
         names = sorted(labels[picture.key])
         if len(names) > 1:
             reason = f"the same image is labelled {' and '.join(names)}"
-            rejected.setdefault((picture.source.path, picture.key), Rejected.of(picture.source, reason, bad=False))
+            left_out = replace(Rejected.of(picture.source, reason, bad=False), label="")
+            rejected.setdefault((picture.source.path, picture.key), left_out)
         else:
             kept.append(picture)
     return kept, list(rejected.values())

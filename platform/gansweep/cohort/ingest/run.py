@@ -23,6 +23,7 @@ from gansweep.cohort.ingest.checks import (
 from gansweep.cohort.ingest.grouping import group_by_series
 from gansweep.cohort.ingest.identity import Pseudonyms
 from gansweep.cohort.ingest.leaks import digests_of, drop_leaks, leak_error, leaks_of_bytes, write_pairs
+from gansweep.cohort.ingest.lost_classes import lost_classes
 from gansweep.cohort.ingest.masks_among_images import beside_warnings, check_masks, mask_warnings
 from gansweep.cohort.ingest.oddities import flaw_warnings, guess_warnings, unit_warnings
 from gansweep.cohort.ingest.parallel import map_in_order
@@ -285,6 +286,8 @@ def _write(
     counts = reasons_of(rejected)
     info = _info(made, manifest, files, settings, pseudonyms.fingerprint)
     warnings += option_warnings(made.pictures, rejected, settings)
+    kept = [picture.source for picture in made.pictures]
+    warnings += lost_classes(kept, set(labels), rejected, settings.classes)
     info = info.model_copy(update={"left_out": counts, "warnings": (*doubts, *warnings, *info.warnings)})
     write_record(info, folder)
     sizes = manifest.groupby(["label", "split"]).size()

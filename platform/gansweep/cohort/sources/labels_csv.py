@@ -69,7 +69,7 @@ def sources_of_csv(
         patient = known_patient(row.get(columns["patient"], ""))
         if reason or files["path"] is None:
             existing = files["path"] if files["path"] and exists(files["path"]) else None
-            rejected.append(Rejected(name, reason, path=existing, patient=patient or patient_in(name)))
+            rejected.append(Rejected(name, reason, True, existing, patient or patient_in(name), label))
             continue
         source = Source(
             files["path"],

@@ -85,6 +85,7 @@ class Rejected:
         bad: whether it should have been in the cohort; ingest then stops, unless `skip_bad` is set.
         path: the file, or None if it does not exist.
         patient: patient identifier from the labels or the folder, or "". Never written out.
+        label: class name, or "" if it is not known.
     """
 
     name: str
@@ -92,11 +93,12 @@ class Rejected:
     bad: bool = True
     path: Path | None = None
     patient: str = field(default="", repr=False)
+    label: str = ""
 
     @classmethod
     def of(cls, source: Source, reason: str, *, bad: bool = True) -> Rejected:
         """Creates the record of a source that is left out."""
-        return cls(source.name, reason, bad, source.path, source.patient or source.folder)
+        return cls(source.name, reason, bad, source.path, source.patient or source.folder, source.label)
 
 
 def format_of(path: Path) -> str:
