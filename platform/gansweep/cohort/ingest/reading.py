@@ -12,6 +12,7 @@ import numpy as np
 
 from gansweep.cohort.dataset import FULL_SCALE
 from gansweep.cohort.ingest.duplicates import content_key, thumbnail_code
+from gansweep.cohort.ingest.mask_content import Marks, marks_of
 from gansweep.cohort.ingest.selection import Chosen, select_slices
 from gansweep.cohort.ingest.source_slices import read_image, read_source
 from gansweep.cohort.ingest.suitability import (
@@ -57,6 +58,7 @@ class Picture:
         paired: `[C, size, size]` uint16, the image of the other kind, or None.
         mask: `[size, size]`, or None if there is no mask.
         brightest: the largest of the pixels.
+        marks: what the mask marks: nothing, the edges of the image, or something inside; "" if there is no mask.
         drawn: hash of mask and pair, "" if there are none.
         label: class name.
         patient: patient identifier, "" if unknown. Never written out.
@@ -86,6 +88,7 @@ class Picture:
     paired: NDArray[np.uint16] | Spooled | None
     mask: NDArray[np.bool_] | Spooled | None
     brightest: int
+    marks: Marks
     drawn: str
     label: str
     patient: str
@@ -287,6 +290,7 @@ def _picture(
         paired=paired,
         mask=mask,
         brightest=int(pixels.max()),
+        marks=marks_of(part.mask),
         drawn=_hash_of(mask, paired),
         label=label,
         patient=known or folder_key(source, settings),

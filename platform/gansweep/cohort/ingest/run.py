@@ -24,6 +24,7 @@ from gansweep.cohort.ingest.grouping import group_by_series
 from gansweep.cohort.ingest.identity import Pseudonyms
 from gansweep.cohort.ingest.leaks import digests_of, drop_leaks, leak_error, leaks_of_bytes, write_pairs
 from gansweep.cohort.ingest.lost_classes import lost_classes
+from gansweep.cohort.ingest.mask_content import content_warnings
 from gansweep.cohort.ingest.masks_among_images import beside_warnings, check_masks, mask_warnings
 from gansweep.cohort.ingest.oddities import flaw_warnings, guess_warnings, unit_warnings
 from gansweep.cohort.ingest.parallel import map_in_order
@@ -333,6 +334,7 @@ def _warnings(made: Assignment, classes: tuple[str, ...], positive: str, setting
         + unit_warnings(pictures)
         + flaw_warnings(pictures)
         + mask_warnings(pictures)
+        + content_warnings(pictures)
         + slice_warnings(pictures, settings)
         + sequence_warnings(pictures)
         + made.warnings

@@ -1,0 +1,47 @@
+"""Masks that mark nothing, or the background instead of the lesion, are told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gansweep.cohort.ingest.mask_content import marks_of
+from tests.cohort.scans import CLASSES, cohort_of, write_picture
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LESION = np.zeros((20, 20), bool)
+LESION[5:12, 0:9] = True
+EDGES = "of 8 masks mark the edges of their images, as the background does: 0 has to be the background, and the lesion"
+
+
+def test_what_a_mask_marks() -> None:
+    assert [marks_of(mask) for mask in (None, LESION & False, LESION, ~LESION)] == ["", "nothing", "inside", "edges"]
+
+
+def told(tmp_path: Path, masks: list[np.ndarray]) -> list[str]:
+    for number, mask in enumerate(masks):
+        path = tmp_path / "source" / CLASSES[number % 2] / f"{number}.png"
+        write_picture(path, number)
+        Image.fromarray(mask.astype(np.uint8)).save(path.with_name(f"{number}_mask.png"))
+    return [line for line in cohort_of(tmp_path / "source", tmp_path / "out").info.warnings if "mask" in line][:-1]
+
+
+@pytest.mark.parametrize("inverted", [0, 1, 2, 8])
+def test_inverted_masks(tmp_path: Path, inverted: int) -> None:
+    found = told(tmp_path, [~LESION if number < inverted else LESION for number in range(8)])
+    assert found == ([f"{inverted} {EDGES} above"] if inverted > 1 else [])
+
+
+def test_masks_without_zero(tmp_path: Path) -> None:
+    assert told(tmp_path, [LESION + 1] * 8) == [f"8 {EDGES} above"]
+
+
+@pytest.mark.parametrize("drawn", [0, 1])
+def test_empty_masks(tmp_path: Path, drawn: int) -> None:
+    found = told(tmp_path, [LESION & (number < drawn) for number in range(8)])
+    assert found == ([] if drawn else ["all 8 masks are empty, so no lesion is marked"])
