@@ -192,6 +192,9 @@ def test_verdicts_that_are_the_classes_are_not(tmp_path: Path, folders: tuple[st
         (("images_001/images", "images_002/images", "images_010/images"), "images_001, images_002 and 1 more"),
         (("imagesTr", "imagesTs"), "imagesTr and imagesTs"),
         (("train/batch1", "train/batch2", "test/batch1", "test/batch2"), "batch1 and batch2"),
+        (("fold1", "fold2", "fold3"), "fold1, fold2 and 1 more"),
+        (("subset0", "subset1"), "subset0 and subset1"),
+        (("part_a", "part_b"), "part_a and part_b"),
     ],
 )
 def test_parts_of_one_set_are_no_classes(tmp_path: Path, folders: tuple[str, ...], shown: str) -> None:
@@ -200,6 +203,20 @@ def test_parts_of_one_set_are_no_classes(tmp_path: Path, folders: tuple[str, ...
             write_picture(tmp_path / folder / f"{number + 8 * place}.png", number + 8 * place)
     with pytest.raises(CohortError, match=f"the folders {shown} are parts of one set, not classes"):
         find_sources(tmp_path)
+
+
+@pytest.mark.parametrize("sites", [("siteA", "siteB"), ("fold1", "fold2"), ("train/40X", "test/40X", "train/100X")])
+def test_classes_in_each_of_several_folders_are_refused(tmp_path: Path, sites: tuple[str, ...]) -> None:
+    """A site would be a class, and the diagnoses its patients."""
+    found = refused(tmp_path, [f"{site}/{label}" for site in sites for label in ("benign", "malignant", "cyst")])
+    told = "each of the 2 folders holds the classes (benign, cyst, malignant), and would be a class"
+    assert f"{told}; put the images in one folder per class" in found
+
+
+@pytest.mark.parametrize("inner", [("p1", "p2", "p3"), ("left", "right", "both"), ("normal", "p1", "p2")])
+def test_folders_of_equal_names_in_each_class_are_patients(tmp_path: Path, inner: tuple[str, ...]) -> None:
+    cohort = ingested(tmp_path, [f"{label}/{name}" for label in ("scannerA", "scannerB") for name in inner])
+    assert cohort.info.classes == ("scannerA", "scannerB")
 
 
 @pytest.mark.parametrize("names", [("grade_1", "grade_2"), ("0", "1"), ("images_a", "images_b"), ("part_1", "batch_2")])

@@ -12,7 +12,7 @@ from gansweep.cohort.sources.codes import patient_in
 from gansweep.cohort.sources.hiding import names_nobody
 from gansweep.cohort.sources.masks import is_image_folder, masks_of, with_masks, without_image
 from gansweep.cohort.sources.naming import name_of
-from gansweep.cohort.sources.nesting import refuse_one_folder_too_many
+from gansweep.cohort.sources.nesting import refuse_classes_in_each, refuse_one_folder_too_many
 from gansweep.cohort.sources.people import look_like_people
 from gansweep.cohort.sources.source import Rejected, Source, format_of, is_split, normal_split, split_like
 from gansweep.cohort.sources.walk import walk
@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 
 __all__ = ["sources_of_folders"]
 
-# images_001, HAM10000_images_part_1
+# images_001, HAM10000_images_part_1, fold2, part_a
 _PART = re.compile(
-    r"(?P<set>(?:.*[ _.-])?(?:images?|imgs?|photos?|files?|data|dataset|part|batch|chunk|shard))[ _.-]*\d+"
+    r"(?P<set>(?:.*[ _.-])?(?:images?|imgs?|photos?|files?|data|dataset|(?P<part>part|batch|chunk|shard|fold|subset)))"
+    r"(?:[ _.-]*\d+|(?(part)[ _.-]+[a-z]|(?!)))"
 )
 
 
@@ -107,6 +108,7 @@ def _labelled(images: list[Path], parts: list[tuple[str, ...]], root: Path, rela
             where=str(root),
             fix="add labels.csv with the columns path,label or put the images in one folder per class",
         )
+    refuse_classes_in_each([part[skip:] for part in parts], root)
     _refuse_parts(classes, root)
 
     subfolders: dict[str, set[str]] = defaultdict(set)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from gansweep.cohort.sources.source import Source
 
-__all__ = ["folder_warnings", "refuse_one_folder_too_many"]
+__all__ = ["folder_warnings", "refuse_classes_in_each", "refuse_one_folder_too_many"]
 
 _CLASSES = """
 yes no none normal abnormal healthy control controls negative positive sick disease diseased benign malignant
@@ -107,6 +107,34 @@ def refuse_one_folder_too_many(images: Sequence[Path], root: Path, *, masked: bo
         f"there is one folder too many: the classes{what} lie in {outer}, which would be the only class",
         where=str(root),
         fix=f"ingest {root / outer}, or add labels.csv with the columns path,label",
+    )
+
+
+def refuse_classes_in_each(parts: Sequence[tuple[str, ...]], root: Path) -> None:
+    """Refuses folders that each hold the classes, as sites, folds and magnifications do: siteA/benign, siteB/benign.
+
+    The sites would be the classes, and the diagnoses their patients.
+
+    Args:
+        parts: path of each image relative to the folder of the classes.
+        root: the user's folder.
+
+    Raises:
+        CohortError: all folders, whose names are not those of classes, hold the same two classes or more.
+    """
+    below: dict[str, set[str]] = defaultdict(set)
+    for outer, *inner in parts:
+        below[outer] |= set(inner[:-1][:1])
+    if len(below) < 2 or any(words_of(outer) & _CLASS_WORDS for outer in below):
+        return
+    shared = set.intersection(*below.values())
+    words = {word for name in shared for word in words_of(name) & _CLASS_WORDS}
+    if len(words) < 2 or any(2 * len(shared) < len(names) for names in below.values()):
+        return
+    raise CohortError(
+        f"each of the {len(below)} folders holds the classes ({', '.join(sorted(words)[:5])}), and would be a class",
+        where=str(root),
+        fix="put the images in one folder per class, or add labels.csv with the columns path,label",
     )
 
 
