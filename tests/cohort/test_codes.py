@@ -74,7 +74,9 @@ def test_both_breasts_are_one_patients_and_nobody_is_shown(tmp_path: Path, patie
     cohort = cohort_of(tmp_path / "source", tmp_path / "out", skip_bad=True)
     assert sizes(cohort) == [2] * 8
     assert cohort.info.patients_known
-    told = "the patients of 16 images are taken from their names, as INbreast has them"
+    told = (
+        "the patients of 16 images are taken from their names, as INbreast has them; patient_id in a CSV has priority"
+    )
     assert (told in cohort.info.warnings) == (patient_id != "W{}")
     files = [path.read_bytes() for path in cohort.path.iterdir()]
     assert not any(b"613a14b80a8591" in data or b"205869" in data for data in files)
@@ -82,11 +84,12 @@ def test_both_breasts_are_one_patients_and_nobody_is_shown(tmp_path: Path, patie
     assert re.fullmatch(r"fahr/[0-9a-f]{16}\.dcm", rejected)  # the hash of the patient
 
 
-def test_a_woman_of_two_classes_is_told(tmp_path: Path) -> None:
+def test_a_woman_of_two_classes_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_inbreast(tmp_path / "source", "removed", other_side=1)
     with pytest.raises(CohortError, match="has two labels: control and fahr") as error:
         cohort_of(tmp_path / "source", tmp_path / "out")
     assert "613a14b80a8591" not in str(error.value)
+    assert "taken from their names, as INbreast has them; patient_id in a CSV has priority" in caplog.text
     assert sizes(cohort_of(tmp_path / "source", tmp_path / "out", label_per="image")) == [2] * 8
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from gansweep.cohort.ingest.settings import IngestSettings
     from gansweep.cohort.sources.source import Rejected
 
-__all__ = ["Assignment", "assign"]
+__all__ = ["Assignment", "assign", "codes_used"]
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def assign(pictures: list[Picture], settings: IngestSettings, pseudonyms: Pseudo
             f"{short} patients have identifiers like 1.2E+05, which a spreadsheet has rounded: each may be several "
             "patients; write the column as text"
         )
-    warnings += _codes_used(pictures)
+    warnings += codes_used(pictures)
     if settings.label_per == "patient" and settings.label_from == "labels":
         _refuse_two_labels(pictures, hashes)
         warnings += _folders_shared_by_classes(pictures, settings)
@@ -122,11 +122,12 @@ def assign(pictures: list[Picture], settings: IngestSettings, pseudonyms: Pseudo
     return Assignment(pictures, hashes, splits, rejected, given, warnings + more, _pairs(pictures, splits, near))
 
 
-def _codes_used(pictures: Sequence[Picture]) -> list[str]:
+def codes_used(pictures: Sequence[Picture]) -> list[str]:
     """Returns how many images have a patient by a code in their names that is known from a public dataset."""
     counts = Counter(picture.coded for picture in pictures if picture.coded)
     return [
-        f"the patients of {count} images are taken from their names, as {name} has them"
+        f"the patients of {count} images are taken from their names, as {name} has them; "
+        "patient_id in a CSV has priority"
         for name, count in counts.items()
     ]
 
