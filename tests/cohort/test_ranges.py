@@ -88,3 +88,20 @@ def test_twelve_bits_in_sixteen_are_told(tmp_path: Path) -> None:
         ]
     stored = np.asarray(Image.open(path), np.float32) / 4095
     np.testing.assert_allclose(bright.images[-1, 0] / bright.info.scale, stored, atol=1e-4)
+
+
+def test_hounsfield_units_above_32768_are_told(tmp_path: Path) -> None:
+    """The layout of DeepLesion."""
+    for number in range(8):
+        path = tmp_path / "source" / CLASSES[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        values = np.random.default_rng(number).integers(-1000, 1000, (16, 16)) + 32768
+        values[0, :2] = 32768 - 1000, 32768 + 1000
+        Image.fromarray(values.astype(np.uint16)).save(path)
+    grey = cohort_of(tmp_path / "source", tmp_path / "grey").info
+    span = "from 0.4847 to 0.5153 of the range, which --window=0.4847,0.5153 spreads"
+    assert f"the images have little contrast: their values are {span}" in grey.warnings
+    spread = cohort_of(tmp_path / "source", tmp_path / "spread", window="0.4847,0.5153")
+    assert not any("contrast" in warning for warning in spread.info.warnings)
+    hu = np.asarray(Image.open(path), np.float32) - 32768
+    np.testing.assert_allclose(spread.images[-1, 0] / spread.info.scale, (hu + 1000) / 2000, atol=2e-3)

@@ -7,6 +7,7 @@ from math import isfinite
 from statistics import median
 from typing import TYPE_CHECKING
 
+from gansweep.cohort.dataset import FULL_SCALE
 from gansweep.errors import CohortError
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from gansweep.cohort.ingest.reading import Picture
 
-__all__ = ["check_ranges", "depth_warnings", "difference_warnings", "ranges_by_class"]
+__all__ = ["check_ranges", "dark_warnings", "depth_warnings", "difference_warnings", "ranges_by_class"]
 
 SHARE = 0.2  # minimum difference between classes in a bit depth's share that is reported
 FACTOR = 2.0  # minimum factor between brightest values that is reported
@@ -22,6 +23,7 @@ LIFT = 0.25  # minimum difference between darkest values that is reported, as a 
 EDGE = 0.5  # minimum difference at the edges that is reported: that of a black and of a white background is 1
 DIM = 0.125  # 16-bit pictures that do not exceed this fraction of their range use at most 13 bits
 SPACING_FACTOR = 1.5  # minimum factor between pixel spacings that is reported
+DARK = 0.25  # if no image of a cohort exceeds, or spans, this fraction of the range, the window was probably wrong
 AIR = 500.0  # HU: if darkest values differ by more, not all classes show air
 
 
@@ -97,6 +99,26 @@ def depth_warnings(pictures: Sequence[Picture]) -> list[str]:
     if not dim or not bright or min(bright) < FACTOR * max(dim):
         return []
     return [f"{len(dim)} of {len(deep)} pictures of 16 bits use at most {DIM:.1%} of their range, and are dark: {hint}"]
+
+
+def dark_warnings(pictures: Sequence[Picture], window: str | None) -> list[str]:
+    """Returns a warning if a whole cohort is dark, or grey: Hounsfield units are often stored as 32768 and more.
+
+    Args:
+        pictures: images of the cohort.
+        window: the window that the user named, or None.
+    """
+    brightest = max(picture.brightest for picture in pictures) / FULL_SCALE
+    if brightest < DARK:
+        hint = "choose another --window, or say with --bits how many bits 16-bit pictures use"
+        return [f"no pixel reaches more than {brightest:.1%} of the range: {hint}"]
+    rasters = [picture for picture in pictures if picture.modality == "raster"]
+    if window is not None or not rasters or max(picture.high - picture.low for picture in rasters) >= DARK:
+        return []
+    low = min(picture.low for picture in rasters)
+    high = max(picture.high for picture in rasters)
+    span = f"from {low:.4f} to {high:.4f} of the range"
+    return [f"the images have little contrast: their values are {span}, which --window={low:.4f},{high:.4f} spreads"]
 
 
 def difference_warnings(pictures: Sequence[Picture]) -> list[str]:

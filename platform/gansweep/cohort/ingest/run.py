@@ -28,7 +28,13 @@ from gansweep.cohort.ingest.mask_content import content_warnings
 from gansweep.cohort.ingest.masks_among_images import beside_warnings, check_masks, mask_warnings
 from gansweep.cohort.ingest.oddities import flaw_warnings, guess_warnings, unit_warnings
 from gansweep.cohort.ingest.parallel import map_in_order
-from gansweep.cohort.ingest.ranges import check_ranges, depth_warnings, difference_warnings, ranges_by_class
+from gansweep.cohort.ingest.ranges import (
+    check_ranges,
+    dark_warnings,
+    depth_warnings,
+    difference_warnings,
+    ranges_by_class,
+)
 from gansweep.cohort.ingest.reading import Picture, read_unit, usual_window
 from gansweep.cohort.ingest.rejected import reasons_of, rejected_table
 from gansweep.cohort.ingest.sampling import sequence_warnings, slice_warnings
@@ -58,8 +64,6 @@ if TYPE_CHECKING:
 __all__ = ["IngestSettings", "IngestSummary", "ingest"]
 
 logger = logging.getLogger(__name__)
-
-DARK = 0.25  # if no image of a cohort exceeds this fraction of the range, the window was probably wrong
 
 
 @dataclass(frozen=True)
@@ -345,12 +349,7 @@ def _warnings(made: Assignment, classes: tuple[str, ...], positive: str, setting
     colour = sum(picture.pixels.shape[0] == 3 for picture in pictures)
     if 0 < colour < len(pictures):
         warnings.append(f"{colour} of {len(pictures)} images are in colour: all get three channels (--grey: one)")
-    brightest = max(picture.brightest for picture in pictures) / FULL_SCALE
-    if brightest < DARK:
-        warnings.append(
-            f"no pixel reaches more than {brightest:.1%} of the range: choose another --window, or say with --bits how "
-            "many bits 16-bit pictures use"
-        )
+    warnings += dark_warnings(pictures, settings.window)
     small = sum(max(picture.shape) < settings.size for picture in pictures)
     if small:
         warnings.append(f"{small} of {len(pictures)} images are smaller than {settings.size} pixels and were enlarged")
