@@ -13,6 +13,7 @@ from tests.cohort.scans import CLASSES, cohort_of, write_picture
 if TYPE_CHECKING:
     from pathlib import Path
 
+LFS = "version https://git-lfs.github.com/spec/v1"
 OUT = "a link out of the folder, which is not followed"
 
 
@@ -86,3 +87,21 @@ def test_a_repository_within_another_has_its_own_annex(dataset: Path) -> None:
     (dataset / "images" / ".git").mkdir()
     with pytest.raises(CohortError, match=rf"no images \(8 x {OUT}\)"):
         find_sources(dataset / "images")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (f"{LFS}\noid sha256:12\nsize 3\n", "a pointer of Git LFS; git lfs pull fetches its content"),
+        ("/annex/objects/SHA256E-s3--12.png\n", "a pointer of git-annex; datalad get fetches its content"),
+        ("\n<!DOCTYPE html><html>", "a web page, perhaps of a failed download"),
+    ],
+)
+@pytest.mark.parametrize("name", ["3.png", "3.dcm", "3.nii.gz", "0_mask.png", "labels.csv"])
+def test_what_stands_for_a_file_is_told(tmp_path: Path, name: str, text: str, told: str) -> None:
+    for number in range(8):
+        write_picture(tmp_path / "source" / CLASSES[number % 2] / f"{number}.png", number)
+    path = tmp_path / "source" / name if name == "labels.csv" else tmp_path / "source" / CLASSES[0] / name
+    path.write_text(text)
+    with pytest.raises(CohortError, match=told):
+        cohort_of(tmp_path / "source", tmp_path / "out")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from gansweep.cohort.ingest.parallel import map_in_order
 from gansweep.cohort.ingest.suitability import TOMOGRAPHY
 from gansweep.cohort.readers.dicom_header import read_header
+from gansweep.cohort.readers.placeholders import placeholder_in
 from gansweep.cohort.readers.slices import ScanError, UnneededError
 from gansweep.cohort.sources.source import Rejected, Source, format_of
 from gansweep.cohort.sources.words import known_patient
@@ -103,7 +104,7 @@ def _scan_of(source: Source, series: str | None) -> _Scan | Rejected:
     try:
         header = read_header(source.path)
     except (ScanError, UnneededError) as error:
-        return Rejected.of(source, error.what, bad=isinstance(error, ScanError))
+        return Rejected.of(source, placeholder_in(source.path) or error.what, bad=isinstance(error, ScanError))
     if series is not None and not fnmatch.fnmatch(header.description, series):
         return Rejected.of(source, f"its series is not {series!r}", bad=False)
     patient = source.patient or known_patient(header.patient) or source.folder

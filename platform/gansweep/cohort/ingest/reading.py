@@ -25,6 +25,7 @@ from gansweep.cohort.ingest.suitability import (
 )
 from gansweep.cohort.intensity import WINDOWS, Window, percentile_window, window_named
 from gansweep.cohort.readers.limits import check_square
+from gansweep.cohort.readers.placeholders import placeholder_in
 from gansweep.cohort.readers.resample import fit_mask, fit_pixels, isotropic_shape, make_square
 from gansweep.cohort.readers.slices import Array, Flaw, ScanError, Slice, UnneededError
 from gansweep.cohort.sources.codes import code_in, person_in
@@ -145,7 +146,8 @@ def _pictures(
         except UnneededError as reason:
             yield Rejected.of(source, reason.what, bad=False)
         except (CohortError, OSError) as reason:
-            yield Rejected.of(source, reason.what if isinstance(reason, CohortError) else str(reason.strerror))
+            what = reason.what if isinstance(reason, CohortError) else str(reason.strerror)
+            yield Rejected.of(source, placeholder_in(source.path) or what)
 
     yield from remarks(found)
     surveys, outside = surveys_in(found)

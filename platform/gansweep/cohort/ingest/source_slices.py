@@ -12,6 +12,7 @@ from gansweep.cohort.readers.dicom import read_dicom
 from gansweep.cohort.readers.mask_grid import check_orientation, mask_flaws
 from gansweep.cohort.readers.masks import read_mask
 from gansweep.cohort.readers.nifti import read_nifti
+from gansweep.cohort.readers.placeholders import placeholder_in
 from gansweep.cohort.readers.raster import read_raster
 from gansweep.cohort.readers.sequences import sequence_in
 from gansweep.cohort.readers.slices import Array, Flaw, ScanError, Slice, UnneededError, shape_text
@@ -91,7 +92,7 @@ def _read_mask(source: Source, path: Path) -> Any:
             check_orientation(source.path, path)
         return read_mask(path)
     except ScanError as error:
-        raise ScanError(f"its mask: {error.what}", where=source.name) from None
+        raise ScanError(f"its mask: {placeholder_in(path) or error.what}", where=source.name) from None
 
 
 def _mask_flaws(source: Source) -> tuple[Flaw, ...]:

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gansweep.cohort.readers.placeholders import placeholder_in
 from gansweep.errors import CohortError
 
 if TYPE_CHECKING:
@@ -63,6 +64,9 @@ def read_table(table: Path, delimiters: str = ",;\t|") -> Table:
         CohortError: there is no such file, it is not a text table, a row has more cells than there are columns, or two
             columns have the same name.
     """
+    placeholder = placeholder_in(table)
+    if placeholder:
+        raise CohortError(placeholder, where=table.name, fix="download the table itself")
     rows: list[dict[str, str]] = []
     numbers: list[int] = []
     skipped = 0
