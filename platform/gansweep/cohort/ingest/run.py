@@ -26,6 +26,7 @@ from gansweep.cohort.ingest.leaks import digests_of, drop_leaks, leak_error, lea
 from gansweep.cohort.ingest.lost_classes import lost_classes
 from gansweep.cohort.ingest.mask_content import content_warnings
 from gansweep.cohort.ingest.masks_among_images import beside_warnings, check_masks, mask_warnings
+from gansweep.cohort.ingest.name_copies import copy_warnings
 from gansweep.cohort.ingest.oddities import flaw_warnings, guess_warnings, unit_warnings
 from gansweep.cohort.ingest.parallel import map_in_order
 from gansweep.cohort.ingest.ranges import (
@@ -353,7 +354,7 @@ def _warnings(made: Assignment, classes: tuple[str, ...], positive: str, setting
     small = sum(max(picture.shape) < settings.size for picture in pictures)
     if small:
         warnings.append(f"{small} of {len(pictures)} images are smaller than {settings.size} pixels and were enlarged")
-    warnings += beside_warnings(pictures)
+    warnings += beside_warnings(pictures) + copy_warnings(pictures)
     if is_guess(classes, settings.positive):
         warnings.append(f"sensitivity counts {positive!r}, the last by name: choose with --positive")
     counts = patients_by_class([picture.label for picture in pictures], made.splits, made.patients)
