@@ -157,8 +157,24 @@ def test_masks_that_are_numbered_from_another_number_are_refused(tmp_path: Path,
         assert source.mask == root / row.rpartition(",")[2]
 
 
-@pytest.mark.parametrize(("images", "masks"), [(range(1, 9), range(3)), ((1, 2, 4), (0, 1, 2)), (range(9), range(9))])
-def test_other_differences_of_numbers_are_no_shift(tmp_path: Path, images: Sequence[int], masks: Sequence[int]) -> None:
+@pytest.mark.parametrize(
+    ("images", "masks", "told"),
+    [
+        (
+            range(1, 9),
+            range(7),
+            "8 images are numbered from 1 to 8, and their masks from 0 to 6 (2 such series): images",
+        ),
+        (range(8), (2, 3, 8), "8 images are numbered from 0 to 7, and their masks from 2 to 8 (2 such series): images"),
+        ((1, 2, 4), (0, 1, 2), ""),
+        (range(9), range(9), ""),
+        (range(9), (1, 4, 5), ""),
+        ((*range(3), *range(4, 9)), range(4), ""),
+    ],
+)
+def test_other_differences_of_numbers_are_no_shift(
+    tmp_path: Path, images: Sequence[int], masks: Sequence[int], told: str, caplog: pytest.LogCaptureFixture
+) -> None:
     for label in CLASSES:
         for number in images:
             write_picture(tmp_path / label / f"img{number}.png", 100 * len(label) + number)
@@ -167,6 +183,8 @@ def test_other_differences_of_numbers_are_no_shift(tmp_path: Path, images: Seque
     sources, rejected = find_sources(tmp_path)
     assert len(sources) == 2 * len(images)
     assert len(rejected) == 2 * len(set(masks) - set(images))
+    assert told in caplog.text
+    assert ("masks of their neighbours" in caplog.text) == bool(told)
 
 
 def test_left_and_right_are_no_masks(tmp_path: Path) -> None:

@@ -145,3 +145,15 @@ def test_numbered_pictures_are_no_channels(tmp_path: Path) -> None:
         Image.fromarray(values).save(tmp_path / "fahr" / f"s_{number:04d}.png")
     Image.fromarray(255 * LESION[..., 1]).save(tmp_path / "fahr" / "s_mask.png")
     assert [source.mask is not None for source in find_sources(tmp_path)[0]] == [True, False, False]
+
+
+def test_images_of_one_sequence_are_no_case(tmp_path: Path) -> None:
+    """The mask of one patient lies in the folder of a class."""
+    for number in range(12):
+        path = tmp_path / "source" / CLASSES[number % 2] / f"p{number}_t1.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.random.default_rng(number).integers(0, 256, (16, 16), np.uint8)).save(path)
+        Image.fromarray(np.eye(16, dtype=np.uint8)).save(path.with_name("mask.png"))
+    cohort = cohort_of(tmp_path / "source", tmp_path / "out")
+    assert cohort.manifest["patient"].nunique() == 12
+    assert cohort.info.left_out == {"a mask of an organ, or without an image": 2}

@@ -326,9 +326,9 @@ class _Owners:
             starts = [found["image"] for found in name.matches if image.stem.startswith(found["image"])]
             named_after = any(_SEPARATOR.match(image.stem, len(start)) for start in starts)
             return [path] if name.of_case or named_after else []
-        one_case = len(images) <= MOST_SEQUENCES and all(
-            _is_sequence(_SEPARATOR.split(image.stem)[-1]) for _, image in images
-        )
+        # Several images of one sequence are those of several cases.
+        words = {_SEPARATOR.split(image.stem)[-1] for _, image in images}
+        one_case = len(words) == len(images) <= MOST_SEQUENCES and all(map(_is_sequence, words))
         return [path for path, _ in images] if name.of_case and one_case else []
 
     def has_organ(self, name: _Name) -> bool:
