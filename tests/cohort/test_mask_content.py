@@ -45,3 +45,14 @@ def test_masks_without_zero(tmp_path: Path) -> None:
 def test_empty_masks(tmp_path: Path, drawn: int) -> None:
     found = told(tmp_path, [LESION & (number < drawn) for number in range(8)])
     assert found == ([] if drawn else ["all 8 masks are empty, so no lesion is marked"])
+
+
+def test_swapped_columns_of_images_and_masks(tmp_path: Path) -> None:
+    rows = ["path,label,mask,patient_id"]
+    for number in range(8):
+        write_picture(tmp_path / f"{number}.png", number)
+        Image.fromarray(np.roll(LESION, number, 0).astype(np.uint8) * 255).save(tmp_path / f"m{number}.png")
+        rows.append(f"m{number}.png,{CLASSES[number % 2]},{number}.png,{number}")
+    (tmp_path / "labels.csv").write_text("\n".join(rows))
+    warnings = cohort_of(tmp_path, tmp_path / "out").info.warnings
+    assert "8 of 8 images have only two values, as masks do" in warnings

@@ -65,6 +65,8 @@ def test_a_missing_patient_is_nobody(tmp_path: Path, word: str) -> None:
         ("P7", "P007"),
         ("P-01", "p_01"),
         ("P-01", "P01"),
+        ("P-1-2", "P\N{EN DASH}1\N{NON-BREAKING HYPHEN}2"),
+        ("P12", "\N{FULLWIDTH LATIN CAPITAL LETTER P}12"),
         ("Müller-1", unicodedata.normalize("NFD", "Müller-1")),
     ],
 )
@@ -101,6 +103,8 @@ def test_look_alikes() -> None:
         ("Control", "controls"),
         ("control", "controls"),
     ]
+    assert look_alikes({"control", "\N{CYRILLIC SMALL LETTER ES}ontrol", "fahr"}) == [("control", "\u0441ontrol")]
+    assert look_alikes({"fahr", "\N{FULLWIDTH LATIN SMALL LETTER F}ahr"}) == [("fahr", "\uff46ahr")]
     assert look_alikes({"no tumour", "no_tumour"}) == [("no tumour", "no_tumour")]
     assert look_alikes({"tumour", "no_tumour", "glioma", "meningioma", "a", "ab", "grade1", "grade2"}) == []
 

@@ -44,11 +44,10 @@ def check_masks(pictures: Sequence[Picture]) -> None:
 
 
 def mask_warnings(pictures: Sequence[Picture]) -> list[str]:
-    """Returns a warning if some images have only two values."""
+    """Returns a warning if some images have only two values, or all and they have masks: the columns may be swapped."""
     drawn = sum(picture.two_valued for picture in pictures)
-    if not 0 < drawn < len(pictures):
-        return []
-    return [f"{drawn} of {len(pictures)} images have only two values, as masks do"]
+    doubtful = 0 < drawn < len(pictures) or any(picture.two_valued and picture.marks for picture in pictures)
+    return [f"{drawn} of {len(pictures)} images have only two values, as masks do"] if doubtful else []
 
 
 def beside_warnings(pictures: Sequence[Picture]) -> list[str]:

@@ -267,7 +267,7 @@ def _write(
         made = assign(pictures, settings, pseudonyms, out)
     except CohortError:
         # Of classes that are taken for patients, there are too few, and numbers in names may be no patients.
-        for doubt in doubts + codes_used(pictures):
+        for doubt in doubts + codes_used(pictures) + mask_warnings(pictures):
             logger.warning(doubt)
         raise
     rejected = rejected + made.rejected

@@ -26,6 +26,8 @@ _DOUBTFUL = {
     *("unknown", "unk", "not known", "unclear", "uncertain", "tbd", "todo", "not sure", "pending"),
     *("-1", "-1.0", "-9", "-99", "-999", "999", "9999"),
 }
+# Cyrillic and Greek letters that look like Latin ones: another keyboard was on
+_LIKE_LATIN = str.maketrans("авекмнорстухіαβεζηικμνορτυχ", "abekmhopctyxiabezhikmnoptyx")
 # Replacements for identifiers by de-identification tools. They would merge all patients into one.
 _NOBODY = {"anonymous", "anonymized", "anonymised", "anon", "deidentified", "de-identified", "removed", "unknown"}
 
@@ -74,10 +76,13 @@ def known_patient(text: str) -> str:
 def patient_spelling(text: str) -> str:
     """Returns a normal form that is equal for all spellings of one identifier.
 
-    Case, leading zeros, the `.0` or `,0` of a number that passed through a float, invisible characters, and what stands
-    between letters and a number do not count: 7, 007 and 7.0 are equal, and so are P007, p7, P-07 and p_7.
+    Case, leading zeros, the `.0` or `,0` of a number that passed through a float, invisible characters, the width of
+    letters, the length of dashes, and what stands between letters and a number do not count: 7, 007 and 7.0 are equal,
+    and so are P007, p7, P-07 and p_7.
     """
-    folded = "".join(mark for mark in canonical(text).casefold() if unicodedata.category(mark) not in {"Cc", "Cf"})
+    wide = unicodedata.normalize("NFKC", canonical(text)).casefold()
+    dashed = ("-" if unicodedata.category(mark) == "Pd" else mark for mark in wide)
+    folded = "".join(mark for mark in dashed if unicodedata.category(mark) not in {"Cc", "Cf"})
     folded = re.sub(r"^(\d+)[.,]0+$", r"\1", folded)
     folded = re.sub(r"(?<=[^\W\d_])[\s_-]+(?=\d)", "", folded)
     return re.sub(r"0*(\d+)", r"\1", folded)  # at least one digit remains
@@ -86,7 +91,8 @@ def patient_spelling(text: str) -> str:
 def look_alikes(labels: Iterable[str]) -> list[tuple[str, str]]:
     """Returns pairs of labels that may mean the same class.
 
-    They differ only in case, spaces and punctuation, or in a plural, or one is the other with a suffix:
+    They differ only in case, spaces and punctuation, in letters that look the same, or in a plural, or one is the other
+    with a suffix:
     `adenocarcinoma` and `adenocarcinoma_left.lower.lobe_T2`. Or they are the same number (1 and 1.0), or words in which
     two letters are swapped or one is added: `tumor` and `tumour`.
     """
@@ -129,6 +135,12 @@ def _misspelled(word: str) -> list[str]:
 
 
 def _letters(name: str) -> str:
-    """Returns the letters and digits of a name in lower case; of a number its shortest form."""
+    """Returns the letters and digits of a name in lower case; of a number its shortest form.
+
+    Letters that look like Latin ones are these.
+    """
     number = re.fullmatch(r"(-?)0*(\d+?)(?:[.,]0+)?", name.strip())
-    return "".join(number.groups()) if number else re.sub(r"[\W_]", "", name.casefold())
+    if number:
+        return "".join(number.groups())
+    latin = unicodedata.normalize("NFKC", name).casefold().translate(_LIKE_LATIN)
+    return re.sub(r"[\W_]", "", latin)
