@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from gansweep.cohort.ingest.run import IngestSettings, ingest
+from gansweep.errors import CohortError
 from tests.cohort.scans import CLASSES, cohort_of, write_picture, write_slice
 
 if TYPE_CHECKING:
@@ -99,3 +100,23 @@ def test_a_class_that_other_labels_take_is_named(tmp_path: Path) -> None:
     assert cohort.manifest["label"].value_counts().to_dict() == {"normal": 4, "nodule": 4}
     told = "4 images left out: the same image has two labels, so no image of 'mass' is left"
     assert told in cohort.info.warnings
+
+
+@pytest.mark.parametrize("kept", [8, 0])
+def test_pairs_of_two_labels_are_listed(tmp_path: Path, kept: int) -> None:
+    for number in range(12):
+        for label in ("ab"[number % 2],) if number < kept else "ab":
+            write_picture(tmp_path / "source" / label / f"{number}.png", number)
+    if kept:
+        listed = cohort_of(tmp_path / "source", tmp_path / "out").path / "duplicates.csv"
+    else:
+        listed = tmp_path / "out-duplicates.csv"
+        with pytest.raises(
+            CohortError, match=r"labelled a and b \(all pairs: out-duplicates\.csv\); correct the labels"
+        ):
+            cohort_of(tmp_path / "source", tmp_path / "out")
+    pairs = pd.read_csv(listed, keep_default_na=False)
+    assert set(pairs["kind"]) == {"pixels"}
+    assert set(pairs["first_label"] + pairs["second_label"]) == {"ab"}
+    assert sorted(pairs["first"]) == sorted(f"a/{number}.png" for number in range(kept, 12))
+    assert (pairs["first"].str[2:] == pairs["second"].str[2:]).all()

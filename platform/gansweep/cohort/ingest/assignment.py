@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gansweep.cohort.ingest.copies import (
+    conflicting_pairs,
     exact_pairs,
     leaking_copies,
     without_conflicts,
@@ -17,7 +18,7 @@ from gansweep.cohort.ingest.copies import (
 )
 from gansweep.cohort.ingest.duplicates import join, near_pairs
 from gansweep.cohort.ingest.identity import identities, rounded, spellings
-from gansweep.cohort.ingest.leaks import Leak, leak_error
+from gansweep.cohort.ingest.leaks import Leak, leak_error, list_pairs
 from gansweep.cohort.ingest.reading import folder_key
 from gansweep.cohort.ingest.split import SPLITS, check_given, draw_split, missing_splits
 from gansweep.cohort.sources.naming import name_of
@@ -48,7 +49,7 @@ class Assignment:
         rejected: images left out.
         given: whether the user provided the split.
         warnings: warnings for the user.
-        pairs: images that are, or look, the same.
+        pairs: images that are, or look, the same, those that were left out because their labels differ included.
     """
 
     pictures: list[Picture]
@@ -73,11 +74,13 @@ def assign(pictures: list[Picture], settings: IngestSettings, pseudonyms: Pseudo
         CohortError: a patient has two labels, there are too few patients, or a given split leaks.
     """
     labels = {picture.label for picture in pictures}
+    contradictions = conflicting_pairs(pictures)
     pictures, conflicts = without_conflicts(pictures)
     gone = sorted(labels - {picture.label for picture in pictures})
     if not pictures:
         first = name_of(conflicts[0])
-        raise CohortError(f"no usable images: {first}: {conflicts[0].reason}", fix="correct the labels")
+        listed = f" (all pairs: {list_pairs(contradictions, out).name})" if contradictions else ""
+        raise CohortError(f"no usable images: {first}: {conflicts[0].reason}{listed}", fix="correct the labels")
     pictures, copies = without_copies(pictures, settings)
     rejected = conflicts + copies
 
@@ -119,7 +122,8 @@ def assign(pictures: list[Picture], settings: IngestSettings, pseudonyms: Pseudo
     else:
         splits, hashes, more = _draw_new_split(pictures, hashes, near, settings)
     more += _unknown_patients(pictures, given=given)
-    return Assignment(pictures, hashes, splits, rejected, given, warnings + more, _pairs(pictures, splits, near))
+    pairs = contradictions + _pairs(pictures, splits, near)
+    return Assignment(pictures, hashes, splits, rejected, given, warnings + more, pairs)
 
 
 def codes_used(pictures: Sequence[Picture]) -> list[str]:

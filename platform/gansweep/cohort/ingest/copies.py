@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gansweep.cohort.ingest.leaks import leak_between
+from gansweep.cohort.ingest.leaks import Leak, leak_between
 from gansweep.cohort.ingest.split import SPLITS
 from gansweep.cohort.sources.source import Rejected
 
@@ -14,11 +14,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from gansweep.cohort.ingest.leaks import Leak
     from gansweep.cohort.ingest.reading import Picture
     from gansweep.cohort.ingest.settings import IngestSettings
 
-__all__ = ["exact_pairs", "leaking_copies", "without_conflicts", "without_copies", "without_leaking_copies"]
+__all__ = [
+    "conflicting_pairs",
+    "exact_pairs",
+    "leaking_copies",
+    "without_conflicts",
+    "without_copies",
+    "without_leaking_copies",
+]
 
 
 def without_conflicts(pictures: list[Picture]) -> tuple[list[Picture], list[Rejected]]:
@@ -45,6 +51,25 @@ def without_conflicts(pictures: list[Picture]) -> tuple[list[Picture], list[Reje
         else:
             kept.append(picture)
     return kept, list(rejected.values())
+
+
+def conflicting_pairs(pictures: Sequence[Picture]) -> list[Leak]:
+    """Returns pairs of equal images with different labels: each with the first equal one of every other label.
+
+    Two rows for one file are no pair.
+    """
+    first: dict[str, dict[str, Picture]] = defaultdict(dict)
+    pairs = []
+    for picture in pictures:
+        if not picture.key:
+            continue
+        seen = first[picture.key]
+        source = picture.source
+        for label, other in seen.items():
+            if label != picture.label and other.source.path != source.path:
+                pairs.append(Leak("pixels", other.source, source, (other.source.split, source.split)))
+        seen.setdefault(picture.label, picture)
+    return pairs
 
 
 def without_copies(pictures: list[Picture], settings: IngestSettings) -> tuple[list[Picture], list[Rejected]]:

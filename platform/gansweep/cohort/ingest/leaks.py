@@ -28,6 +28,7 @@ __all__ = [
     "leak_between",
     "leak_error",
     "leaks_of_bytes",
+    "list_pairs",
     "pairs_file",
     "write_pairs",
 ]
@@ -100,12 +101,7 @@ def leak_error(leaks: Sequence[Leak], out: Path) -> CohortError:
     Raises:
         CohortError: the file cannot be written.
     """
-    listed = pairs_file(out)
-    try:
-        write_pairs(listed, leaks)
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise CohortError(f"cannot write here: {reason}", where=str(listed), fix="choose a writable folder") from None
+    listed = list_pairs(leaks, out)
     count = len({leak.second.name for leak in leaks})
     splits = " and ".join(sorted(set(leaks[0].splits), key=SPLITS.index))
     example = name_of(leaks[0].second, _labels(leaks), patients_of(_sources(leaks)))
@@ -113,6 +109,21 @@ def leak_error(leaks: Sequence[Leak], out: Path) -> CohortError:
         f"{count} images are in two splits, the first in {splits}: {example} (all pairs: {listed.name})",
         fix="make a new split with --resplit, or leave the copies out with --drop-leaks",
     )
+
+
+def list_pairs(leaks: Sequence[Leak], out: Path) -> Path:
+    """Writes the pairs to a file next to `out`, because there is no cohort, and returns its path.
+
+    Raises:
+        CohortError: the file cannot be written.
+    """
+    listed = pairs_file(out)
+    try:
+        write_pairs(listed, leaks)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise CohortError(f"cannot write here: {reason}", where=str(listed), fix="choose a writable folder") from None
+    return listed
 
 
 def pairs_file(out: Path) -> Path:

@@ -65,7 +65,7 @@ def beside_warnings(pictures: Sequence[Picture]) -> list[str]:
 
 
 def _stem(picture: Picture) -> str:
-    return canonical(PurePath(picture.source.name).stem).casefold()
+    return canonical(PurePath(picture.source.name).stem.removesuffix(".nii")).casefold()
 
 
 def _is_named_after(name: str, others: Collection[str]) -> bool:

@@ -37,7 +37,7 @@ _MASK_FIRST = re.compile(rf"(?:lesion[ _-]?)?(?:{_WORDS})[ _.-]+(?P<image>.+)")
 # mask.png beside image.png, segmentation.nii beside imaging.nii: a folder for each case
 _BARE = re.compile(rf"(?:(?:lesion|tumou?r)[ _-]?)?(?:{_MASK}|labels?)(?P<number>[ _-]?\d+)?")
 # Likewise, but an image may be called so, too.
-_BARE_OR_IMAGE = re.compile("lesions?|rois?|contours?|outlines?")
+_BARE_OR_IMAGE = re.compile("lesions?|tumou?rs?|rois?|contours?|outlines?")
 # Label maps of FreeSurfer and BIDS, for every region of the brain
 _LABEL_MAP = re.compile(r"(?:.+[ _.-])?(?:aparc[.+].*|aseg(?:[.+].*)?|wmparc|dseg|probseg)|ribbon")
 _RIGHT = re.compile(r"[ _.-]r$")
