@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import nibabel
 import numpy as np
 import pandas as pd
+import pydicom
 import pytest
 
 from gansweep.cohort.readers.sequences import sequence_in
@@ -183,3 +184,40 @@ def test_pictures_of_a_sequence_for_each_class_are_told(tmp_path: Path) -> None:
         f"{differs}; keep one with a labels.csv of its files"
     ]
     assert told(cohort_of(tmp_path / "few", tmp_path / "out"), "sequence") == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "shown"),
+    [
+        ({"SeriesDescription": "ax head", "ImageType": ["DERIVED", "PRIMARY", "DIFFUSION", "ADC"]}, "DWI"),
+        ({"SeriesDescription": "", "ProtocolName": "T2 TSE"}, "T2"),
+    ],
+)
+def test_sequences_of_image_type_and_protocol(tmp_path: Path, changes: dict[str, object], shown: str) -> None:
+    for number in range(8):
+        path = tmp_path / "source" / CLASSES[number % 2] / f"{number}.dcm"
+        write_mr(path, number, "t1_mprage")
+        if number % 2:
+            dataset = pydicom.dcmread(path)
+            for keyword, value in changes.items():
+                setattr(dataset, keyword, value)
+            dataset.save_as(path)
+    [line] = told(cohort_of(tmp_path / "source", tmp_path / "out"), "sequence")
+    assert f"control: 100% T1; fahr: 100% {shown};" in line
+
+
+@pytest.mark.parametrize(
+    ("coronal", "line"),
+    [
+        ({1, 3, 5, 7}, "the plane differs between classes, which may give them away: control: 100% axial; fahr: 100%"),
+        ({0, 1}, "the images are in several planes (6 x axial, 2 x coronal); keep one with --series or"),
+        (set(), ""),
+    ],
+)
+def test_planes(tmp_path: Path, coronal: set[int], line: str) -> None:
+    for number in range(8):
+        axes = [1, 0, 0, 0, 0.1, -1] if number in coronal else [1, 0, 0, 0, 0.9, 0.2]
+        path = tmp_path / "source" / CLASSES[number % 2] / f"{number}.dcm"
+        write_slice(path, number, 0, ImageOrientationPatient=axes, SeriesInstanceUID=f"1.2.{number}")
+    found = told(cohort_of(tmp_path / "source", tmp_path / "out"), "plane")
+    assert [text.startswith(line) for text in found] == ([True] if line else [])

@@ -69,6 +69,7 @@ class Picture:
         volume: whether it is one of several slices of a file or series.
         chosen: how the slices of its file were selected.
         sequence: the MR sequence that the file names, or "".
+        plane: the anatomical plane that the file gives, or "".
         modality: raster, or a DICOM modality.
         spacing_mm: pixel spacing of the original, or NaN.
         shape: rows and columns of the original.
@@ -99,6 +100,7 @@ class Picture:
     volume: bool
     chosen: Chosen
     sequence: str
+    plane: str
     modality: str
     spacing_mm: float
     shape: tuple[int, int]
@@ -302,6 +304,7 @@ def _picture(
         volume=volume,
         chosen=chosen,
         sequence=part.sequence,
+        plane=part.plane,
         modality=part.modality,
         spacing_mm=float("nan") if spacing is None else float(min(spacing)),
         shape=(part.pixels.shape[-2], part.pixels.shape[-1]),

@@ -38,7 +38,7 @@ from gansweep.cohort.ingest.ranges import (
 )
 from gansweep.cohort.ingest.reading import Picture, read_unit, usual_window
 from gansweep.cohort.ingest.rejected import reasons_of, rejected_table
-from gansweep.cohort.ingest.sampling import sequence_warnings, slice_warnings
+from gansweep.cohort.ingest.sampling import plane_warnings, sequence_warnings, slice_warnings
 from gansweep.cohort.ingest.settings import IngestSettings, is_guess, ordered_classes, positive_of
 from gansweep.cohort.ingest.split import SPLITS, check_given, missing_splits
 from gansweep.cohort.ingest.spool import spool_in
@@ -342,6 +342,7 @@ def _warnings(made: Assignment, classes: tuple[str, ...], positive: str, setting
         + content_warnings(pictures)
         + slice_warnings(pictures, settings)
         + sequence_warnings(pictures)
+        + plane_warnings(pictures)
         + made.warnings
         + label_warnings(set(classes))
     )

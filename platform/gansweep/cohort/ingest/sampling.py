@@ -1,4 +1,4 @@
-"""Tells which slices and sequences a cohort holds, where a part was chosen or several are mixed."""
+"""Tells which slices, sequences and planes a cohort holds, where a part was chosen or several are mixed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gansweep.cohort.ingest.selection import Chosen, Rule
     from gansweep.cohort.ingest.settings import IngestSettings
 
-__all__ = ["sequence_warnings", "slice_warnings"]
+__all__ = ["plane_warnings", "sequence_warnings", "slice_warnings"]
 
 SHARE = 0.2  # minimum difference between classes in a sequence's share that is reported
 
@@ -54,21 +54,49 @@ def sequence_warnings(pictures: Sequence[Picture]) -> list[str]:
     # A few PNGs may have such words in their names by chance.
     if len(counts) < 2 or (known[0].modality == "raster" and 2 * len(known) < len(pictures)):
         return []
-    by_class: dict[str, Counter[str]] = defaultdict(Counter)
-    for picture in known:
-        by_class[picture.label][picture.sequence] += 1
     formats = {format_of(picture.source.path) for picture in known}
     ways = ["--series", "a labels.csv of its files"] if "dicom" in formats else ["a labels.csv of its files"]
     fix = f"keep one with {' or '.join(ways)}"
     if all(_may_be_visit(picture) for picture in known):
         fix += "; if T1 and T2 are visits, give patient_id in a CSV, so that a patient's visits stay in one split"
-    for sequence in counts:
-        shares = [found[sequence] / found.total() for found in by_class.values()]
+    differences = _differences([(picture.label, picture.sequence) for picture in known])
+    if differences:
+        return [f"the MR sequence differs between classes, which may give them away: {differences}; {fix}"]
+    return [f"the images are of several MR sequences ({_listed(counts)}); {fix}"]
+
+
+def plane_warnings(pictures: Sequence[Picture]) -> list[str]:
+    """Returns a warning if the anatomical plane differs between classes, or else if there are several planes."""
+    known = [picture for picture in pictures if picture.plane]
+    counts = Counter(picture.plane for picture in known)
+    if len(counts) < 2:
+        return []
+    differences = _differences([(picture.label, picture.plane) for picture in known])
+    if differences:
+        return [f"the plane differs between classes, which may give them away: {differences}"]
+    return [
+        f"the images are in several planes ({_listed(counts)}); keep one with --series or a labels.csv of its files"
+    ]
+
+
+def _differences(found: Sequence[tuple[str, str]]) -> str:
+    """Returns the shares of each kind by class if those of one kind differ, else "".
+
+    Args:
+        found: class and kind of each image.
+    """
+    by_class: dict[str, Counter[str]] = defaultdict(Counter)
+    for label, kind in found:
+        by_class[label][kind] += 1
+    for kind in {kind for _, kind in found}:
+        shares = [counts[kind] / counts.total() for counts in by_class.values()]
         if max(shares) - min(shares) > SHARE:
-            shown = "; ".join(f"{label}: {_shares(found)}" for label, found in sorted(by_class.items()))
-            return [f"the MR sequence differs between classes, which may give them away: {shown}; {fix}"]
-    shown = ", ".join(f"{count} x {sequence}" for sequence, count in counts.most_common())
-    return [f"the images are of several MR sequences ({shown}); {fix}"]
+            return "; ".join(f"{label}: {_shares(counts)}" for label, counts in sorted(by_class.items()))
+    return ""
+
+
+def _listed(counts: Counter[str]) -> str:
+    return ", ".join(f"{count} x {kind}" for kind, count in counts.most_common())
 
 
 def _may_be_visit(picture: Picture) -> bool:

@@ -126,8 +126,14 @@ def _slice(dataset: Dataset, stored: Any, number: int, path: Path, assume_hu: bo
         depth=f"{bits}-bit" if stored.dtype.kind in "iu" else "float",
         normal=_normal(dataset, number),
         flaws=(*flaws, Flaw(NO_IMAGE_TYPE)) if _may_be_derived(dataset, number) else flaws,
-        sequence=sequence_in(header.description) if modality == "MR" else "",
+        sequence=_sequence(dataset, header.description) if modality == "MR" else "",
     )
+
+
+def _sequence(dataset: Dataset, description: str) -> str:
+    """Returns the sequence that Image Type, the series or its protocol names. A map has the name of what it is from."""
+    texts = (" ".join(image_type(dataset)[2:]), description, str(dataset.get("ProtocolName") or ""))
+    return next((found for found in map(sequence_in, texts) if found), "")
 
 
 def _may_be_derived(dataset: Dataset, number: int) -> bool:

@@ -84,6 +84,13 @@ class Slice:
     sequence: str = ""
 
     @property
+    def plane(self) -> str:
+        """The anatomical plane closest to the slice, or "" if its orientation is unknown."""
+        if self.normal is None:
+            return ""
+        return ("sagittal", "coronal", "axial")[int(np.argmax(np.abs(self.normal)))]
+
+    @property
     def proportions(self) -> tuple[float, float]:
         """Distances between rows and between columns: in millimetres if they are known, else in pixel widths."""
         return self.spacing_mm or (self.aspect, 1.0)
