@@ -105,3 +105,19 @@ def test_what_stands_for_a_file_is_told(tmp_path: Path, name: str, text: str, to
     path.write_text(text)
     with pytest.raises(CohortError, match=told):
         cohort_of(tmp_path / "source", tmp_path / "out")
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_submodule_keeps_its_content_in_the_repository_around_it(tmp_path: Path, inside: bool) -> None:
+    repository = tmp_path / "super" / "dataset"
+    for number in range(8):
+        annex(repository / CLASSES[number % 2] / f"{number}.png", repository, number)
+    git = tmp_path / ("super/.git/modules/dataset" if inside else "other/modules/dataset")
+    git.parent.mkdir(parents=True)
+    (repository / ".git").rename(git)
+    (repository / ".git").symlink_to(git)
+    if inside:
+        assert cohort_of(repository, tmp_path / "out").info.left_out == {}
+    else:
+        with pytest.raises(CohortError, match=OUT):
+            find_sources(repository)

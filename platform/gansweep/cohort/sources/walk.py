@@ -113,9 +113,17 @@ def _annex_of(folder: Path) -> Path | None:
     for above in (folder, *folder.parents):
         if not Path(above, ".git").exists():
             continue
-        annex = above.joinpath(*_ANNEX)
+        annex = _git_of(above).joinpath(*_ANNEX[1:])
         return annex if annex.is_dir() and real_path(annex) == annex else None
     return None
+
+
+def _git_of(repository: Path) -> Path:
+    """Returns the folder `.git` of a repository. That of a submodule is a link into the repository around it."""
+    git = repository / _ANNEX[0]
+    real = real_path(git)
+    modules = [above / _ANNEX[0] / "modules" for above in repository.parents]
+    return real if any(real.is_relative_to(folder) for folder in modules) else git
 
 
 def _without_dots(path: Path) -> Path:
