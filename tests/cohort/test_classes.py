@@ -68,7 +68,7 @@ def test_a_class_without_any_image_left_is_told(tmp_path: Path) -> None:
 
 
 def test_a_class_whose_files_are_missing_is_told(tmp_path: Path) -> None:
-    rows = ["path,label"]
+    rows = ["path,label", "normal,Anna Meier"]
     for number in range(12):
         rows.append(f"{number}.png,{'abc'[number % 3]}")
         if number % 3 < 2:
@@ -76,3 +76,5 @@ def test_a_class_whose_files_are_missing_is_told(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("\n".join(rows))
     warnings = cohort_of(tmp_path, tmp_path / "out", skip_bad=True).info.warnings
     assert "no image of class 'c' is left: 4 x a row names a file that does not exist (path)" in warnings
+    assert "no image of a class is left: 1 x a row names a file that does not exist (path)" in warnings
+    assert "Meier" not in str(warnings)

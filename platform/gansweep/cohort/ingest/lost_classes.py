@@ -7,7 +7,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from gansweep.cohort.ingest.rejected import reasons_of
-from gansweep.cohort.sources.hiding import shown_name
+from gansweep.cohort.sources.hiding import names_nobody, shown_name
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -33,10 +33,14 @@ def lost_classes(
     for item in rejected:
         if item.label and item.label not in labels and (wanted is None or item.label in wanted):
             lost[item.label].append(item)
-    warnings = [f"no image of class {label!r} is left: {_shown(items)}" for label, items in sorted(lost.items())]
-    for folder, items in sorted(_unread_folders(kept, rejected).items()):
+    warnings = []
+    for label, items in sorted(lost.items()):
+        # In a row of shifted cells, which names no file, the label may be a patient.
+        name = f"class {label!r}" if any(item.path for item in items) or names_nobody(label) else "a class"
+        warnings.append(f"no image of {name} is left: {_shown(items)}")
+    for folder, unread in sorted(_unread_folders(kept, rejected).items()):
         shown = shown_name(folder.name, folder, labels)
-        warnings.append(f"no image is read in {shown}: {_shown(items)}")
+        warnings.append(f"no image is read in {shown}: {_shown(unread)}")
     return warnings
 
 
