@@ -1,14 +1,17 @@
-"""Masks that mark nothing, or the background instead of the lesion, are told."""
+"""Masks that mark nothing, or the background, are told, and those that no name gives away stop the ingest."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import nibabel
 import numpy as np
 import pytest
 from PIL import Image
 
 from gansweep.cohort.ingest.mask_content import marks_of
+from gansweep.cohort.ingest.run import IngestSettings, ingest
+from gansweep.errors import CohortError
 from tests.cohort.scans import CLASSES, cohort_of, write_picture
 
 if TYPE_CHECKING:
@@ -56,3 +59,44 @@ def test_swapped_columns_of_images_and_masks(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("\n".join(rows))
     warnings = cohort_of(tmp_path, tmp_path / "out").info.warnings
     assert "8 of 8 images have only two values, as masks do" in warnings
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("{c}/images/s{n}.png", "{c}/lung masks/s{n}.png"),
+        ("images/{c}/s{n}.png", "tumor_areas/{c}/s{n}.png"),
+        ("{c}/s{n}.png", "{c}/s{n}.bmp"),
+    ],
+)
+def test_pictures_of_two_values_with_the_names_of_others_stop(tmp_path: Path, image: str, mask: str) -> None:
+    for number in range(12):
+        names = [text.format(c=("scanned", "covid")[number % 2], n=number) for text in (image, mask)]
+        write_picture(tmp_path / "source" / names[0], number)
+        path = tmp_path / "source" / names[1]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.roll(np.tri(20, dtype=np.uint8) * 255, number, 0)).save(path)
+    with pytest.raises(CohortError, match="12 of 24 images have only two values and the names of others"):
+        ingest(tmp_path / "source", tmp_path / "out", IngestSettings(size=16))
+
+
+def test_some_slices_of_two_values_are_slices(tmp_path: Path) -> None:
+    for number in range(40):
+        path = tmp_path / "source" / CLASSES[number % 2] / f"p{number // 4}" / f"{number // 2 % 2}.png"
+        write_picture(path, number)
+        if number % 10 == 0:
+            Image.fromarray(np.roll(np.tri(20, dtype=np.uint8) * 255, number, 0)).save(path)
+    cohort = cohort_of(tmp_path / "source", tmp_path / "out")
+    assert len(cohort.manifest) == 40
+
+
+def test_volumes_of_two_values_named_after_others_stop(tmp_path: Path) -> None:
+    for number in range(12):
+        values = np.random.default_rng(number).normal(100, 20, (16, 16, 4)).astype(np.float32)
+        path = tmp_path / "source" / CLASSES[number % 2] / f"p{number}.nii.gz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), path)
+        drawn = (values > 120).astype(np.uint8)
+        nibabel.save(nibabel.Nifti1Image(drawn, np.eye(4)), path.with_name(f"p{number}_pred.nii.gz"))
+    with pytest.raises(CohortError, match="24 of 48 images have only two values and the names of others"):
+        ingest(tmp_path / "source", tmp_path / "out", IngestSettings(size=16))

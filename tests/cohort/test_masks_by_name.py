@@ -269,18 +269,6 @@ def test_pictures_of_two_values_named_after_others_stop(tmp_path: Path, image: s
     assert not (tmp_path / "out").exists()
 
 
-def test_volumes_of_two_values_named_after_others_stop(tmp_path: Path) -> None:
-    for number in range(12):
-        values = np.random.default_rng(number).normal(100, 20, (16, 16, 4)).astype(np.float32)
-        path = tmp_path / "source" / CLASSES[number % 2] / f"p{number}.nii.gz"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), path)
-        drawn = (values > 120).astype(np.uint8)
-        nibabel.save(nibabel.Nifti1Image(drawn, np.eye(4)), path.with_name(f"p{number}_pred.nii.gz"))
-    with pytest.raises(CohortError, match="24 of 48 images have only two values and the names of others"):
-        ingest(tmp_path / "source", tmp_path / "out", IngestSettings(size=16))
-
-
 def test_other_pictures_of_two_values_are_told(tmp_path: Path) -> None:
     for number in range(12):
         write_picture(tmp_path / "source" / CLASSES[number % 2] / f"{number}.png", number)

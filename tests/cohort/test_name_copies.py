@@ -27,7 +27,13 @@ def told(root: Path, names: list[str]) -> list[str]:
 def test_a_word_that_is_added(tmp_path: Path, added: str) -> None:
     names = [f"s{number}{more}" for number in range(6) for more in ("", f"_{added}")]
     [line] = told(tmp_path, names)
-    assert line.startswith("12 images are named after others (X_flip beside X)")
+    assert line.startswith("12 images are named after others (X_flip beside X, ")
+
+
+def test_both_sides_of_a_patient(tmp_path: Path) -> None:
+    """The layout of EyePACS."""
+    names = [f"{number}_{side}" for number in range(6) for side in ("left", "right")]
+    assert told(tmp_path, names)[0].startswith("12 images are named after others")
 
 
 def test_a_digest_that_is_added(tmp_path: Path) -> None:
@@ -41,7 +47,7 @@ def test_a_digest_that_is_added(tmp_path: Path) -> None:
         [f"s{number}_{part}" for number in range(6) for part in range(2)],
         [f"scan_{digest}" for digest in DIGESTS],
         DIGESTS,
-        [f"case{number}_{side}" for number in range(6) for side in ("left", "right")],
+        [f"case{number}_{('left', 'right')[number % 2]}" for number in range(12)],
         [f"1.2.840.{number}.a" for number in range(6)],
     ],
 )

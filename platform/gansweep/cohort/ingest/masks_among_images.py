@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
@@ -12,17 +13,22 @@ from gansweep.errors import CohortError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
+    from pathlib import Path
 
     from gansweep.cohort.ingest.reading import Picture
 
 __all__ = ["beside_warnings", "check_masks", "mask_warnings"]
 
 _SEPARATOR = re.compile(r"[\W_]+")
+LEAST_MASKS = 3  # in a folder of masks
 LEAST = 0.5  # share of the two-valued images with such names from which on they are refused
 
 
 def check_masks(pictures: Sequence[Picture]) -> None:
     """Refuses two-valued images that are named after other images: `X_drawn.png` beside `X.png`, or the other way.
+
+    So are those of one name with another image beside them, and folders of them with the names of images in another
+    folder: `lung masks/X.png` beside `images/X.png`.
 
     Raises:
         CohortError: at least half of the two-valued images are.
@@ -30,9 +36,17 @@ def check_masks(pictures: Sequence[Picture]) -> None:
     drawn = [picture for picture in pictures if picture.two_valued]
     if not drawn or len(drawn) == len(pictures):
         return
+    folders = _folders_of_masks(pictures)
+    places = {place for picture in pictures if not picture.two_valued for place in _places(picture, in_class=True)}
     shown = {_stem(picture) for picture in pictures if not picture.two_valued}
     starts = {name[: found.start()] for name in shown for found in _SEPARATOR.finditer(name)}
-    masks = [picture for picture in drawn if _stem(picture) in starts or _is_named_after(_stem(picture), shown)]
+    masks = [
+        picture
+        for picture in drawn
+        if _stem(picture) in starts
+        or not places.isdisjoint(_places(picture, in_class=picture.source.path.parent in folders))
+        or _is_named_after(_stem(picture), shown)
+    ]
     if len(masks) < LEAST * len(drawn):
         return
     first = masks[0].source
@@ -62,6 +76,22 @@ def beside_warnings(pictures: Sequence[Picture]) -> list[str]:
     found = f"{len(sources)} images have masks that lie beside them (X_mask.png, masks/X.png); these are not images"
     several = sum(bool(source.more_masks) for source in sources)
     return [found + (f"; {several} of them have several masks, of which the union is used" if several else "")]
+
+
+def _folders_of_masks(pictures: Sequence[Picture]) -> set[Path]:
+    """Returns the folders of several images that all have two values."""
+    counts = Counter(picture.source.path.parent for picture in pictures)
+    drawn = Counter(picture.source.path.parent for picture in pictures if picture.two_valued)
+    return {folder for folder, count in drawn.items() if count == counts[folder] >= LEAST_MASKS}
+
+
+def _places(picture: Picture, *, in_class: bool) -> list[tuple[object, ...]]:
+    """Returns the name of an image with its folder, and with its class and its inner folders if `in_class` says so."""
+    stem = _stem(picture)
+    folder = picture.source.path.parent
+    inner = PurePath(picture.source.name).parts[1:-1]
+    of_class = [(picture.label, stem), *([(*inner, stem)] if inner else [])]
+    return [(folder, stem), *(of_class if in_class else [])]
 
 
 def _stem(picture: Picture) -> str:
