@@ -61,6 +61,13 @@ def test_pages_are_not_left_unread(tmp_path: Path) -> None:
             read(tmp_path / "a.tif")
 
 
+@pytest.mark.parametrize("kind", [np.float16, np.float64])
+def test_floats_of_unusual_sizes_say_so(tmp_path: Path, kind: type) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", (RAMP / 64).astype(kind))
+    with pytest.raises(ScanError, match="floats of 16 or 64 bits; save unsigned 8 or 16 bits"):
+        read_raster(tmp_path / "a.tif")
+
+
 @pytest.mark.parametrize("window", ["0,255", "-20,120", "0.5,1.5"])
 def test_windows_beyond_the_range_of_pictures(tmp_path: Path, window: str) -> None:
     for number in range(8):

@@ -26,6 +26,7 @@ GREY_TOLERANCE = 3.0  # of 255: if colour channels differ by less on average, th
 COLOURED = 64  # of 255: channels that differ by more are no chroma noise
 COLOURED_PIXELS = 9  # so many of them are a coloured part of a grey image
 MAX_PAGES = 100
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # how a file begins
 FAX = {"tiff_ccitt", "group3", "group4"}  # compressions that code white and black themselves
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "DIB", "GIF")  # EPS would start a program
 
@@ -149,9 +150,18 @@ def open_picture(path: Path, *, mask: bool = False) -> tuple[Any, int]:
     except ScanError:
         raise
     except UnidentifiedImageError:  # its own message shows the path
-        raise ScanError("not a readable image (cannot identify image file)", where=path.name) from None
+        raise ScanError(_unidentified(path), where=path.name) from None
     except Exception as error:  # Pillow's decoders raise many kinds of errors
         raise ScanError(f"not a readable image ({reason_of(error, path)})", where=path.name) from None
+
+
+def _unidentified(path: Path) -> str:
+    """Returns what is wrong with a file that Pillow does not identify: it knows few kinds of values in a TIFF."""
+    with path.open("rb") as file:
+        head = file.read(4)
+    if head in TIFF:
+        return "a TIFF with values that are not read, such as floats of 16 or 64 bits; save unsigned 8 or 16 bits"
+    return "not a readable image (cannot identify image file)"
 
 
 def _check_pages(opened: Any, path: Path) -> None:
