@@ -100,3 +100,27 @@ def test_volumes_of_two_values_named_after_others_stop(tmp_path: Path) -> None:
         nibabel.save(nibabel.Nifti1Image(drawn, np.eye(4)), path.with_name(f"p{number}_pred.nii.gz"))
     with pytest.raises(CohortError, match="24 of 48 images have only two values and the names of others"):
         ingest(tmp_path / "source", tmp_path / "out", IngestSettings(size=16))
+
+
+def listed(tmp_path: Path, patients: int, shift: int, masks: int = 8) -> list[str]:
+    rows = ["path,label,patient_id,mask"]
+    for number in range(8):
+        for folder, content in (("images", None), ("drawn", np.roll(LESION, number, 0).astype(np.uint8))):
+            write_picture(tmp_path / folder / f"s{number}.png", number)
+            if content is not None:
+                Image.fromarray(content).save(tmp_path / folder / f"s{number}.png")
+        mask = (number + shift) % masks
+        rows.append(f"images/s{number}.png,{CLASSES[number % 2]},{number % patients},drawn/s{mask}.png")
+    (tmp_path / "labels.csv").write_text("\n".join(rows))
+    warnings = cohort_of(tmp_path, tmp_path / "out").info.warnings
+    return [line for line in warnings if "mask" in line]
+
+
+def test_masks_of_several_patients(tmp_path: Path) -> None:
+    shared, _ = listed(tmp_path, 8, 0, masks=4)
+    assert shared.startswith("4 mask files belong to images that count as different patients; ")
+
+
+def test_masks_with_the_names_of_other_images(tmp_path: Path) -> None:
+    assert listed(tmp_path, 8, 1) == ["8 of 8 masks have the name of another image: are their rows shifted?"]
+    assert listed(tmp_path, 8, 0) == []

@@ -1,19 +1,22 @@
-"""Tells of masks that mark nothing, or mark the background instead of the lesion."""
+"""Tells of masks that mark nothing or the background, and of those that may belong to other images."""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from gansweep.cohort.sources.words import canonical
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from gansweep.cohort.ingest.reading import Picture
     from gansweep.cohort.readers.slices import Mask
 
-__all__ = ["Marks", "content_warnings", "marks_of"]
+__all__ = ["Marks", "content_warnings", "marks_of", "owner_warnings"]
 
 ALONG = 0.9  # share of the outermost pixels from which on a mask marks the edges of its image
 SHARE = 0.2  # of the masks that mark something; a single lesion may fill its image
@@ -41,3 +44,32 @@ def content_warnings(pictures: Sequence[Picture]) -> list[str]:
         return []
     edges = f"{counts['edges']} of {drawn} masks mark the edges of their images, as the background does"
     return [f"{edges}: 0 has to be the background, and the lesion above"]
+
+
+def owner_warnings(pictures: Sequence[Picture], patients: Sequence[str]) -> list[str]:
+    """Returns warnings about masks of several patients, and about masks in a CSV that have the names of other images.
+
+    Args:
+        pictures: images of the cohort `[N]`.
+        patients: their patients `[N]`.
+    """
+    owners: dict[Path, set[str]] = defaultdict(set)
+    for picture, patient in zip(pictures, patients, strict=True):
+        if picture.source.mask is not None:
+            owners[picture.source.mask].add(patient)
+    shared = sum(len(found) > 1 for found in owners.values())
+    warnings = []
+    if shared:
+        fix = "if these show one patient, give patient_id in a CSV"
+        warnings.append(f"{shared} mask files belong to images that count as different patients; {fix}")
+    sources = [picture.source for picture in pictures if picture.source.line and not picture.source.mask_beside]
+    named = [(_stem(source.path), _stem(source.mask)) for source in sources if source.mask]
+    images = {image for image, _ in named}
+    crossed = sum(mask != image and mask in images for image, mask in named)
+    if crossed:
+        warnings.append(f"{crossed} of {len(named)} masks have the name of another image: are their rows shifted?")
+    return warnings
+
+
+def _stem(path: Path) -> str:
+    return canonical(path.name).casefold().partition(".")[0]

@@ -24,7 +24,7 @@ from gansweep.cohort.ingest.grouping import group_by_series
 from gansweep.cohort.ingest.identity import Pseudonyms
 from gansweep.cohort.ingest.leaks import digests_of, drop_leaks, leak_error, leaks_of_bytes, write_pairs
 from gansweep.cohort.ingest.lost_classes import lost_classes
-from gansweep.cohort.ingest.mask_content import content_warnings
+from gansweep.cohort.ingest.mask_content import content_warnings, owner_warnings
 from gansweep.cohort.ingest.masks_among_images import beside_warnings, check_masks, mask_warnings
 from gansweep.cohort.ingest.name_copies import copy_warnings
 from gansweep.cohort.ingest.oddities import flaw_warnings, guess_warnings, unit_warnings
@@ -355,7 +355,7 @@ def _warnings(made: Assignment, classes: tuple[str, ...], positive: str, setting
     small = sum(max(picture.shape) < settings.size for picture in pictures)
     if small:
         warnings.append(f"{small} of {len(pictures)} images are smaller than {settings.size} pixels and were enlarged")
-    warnings += beside_warnings(pictures) + copy_warnings(pictures)
+    warnings += beside_warnings(pictures) + owner_warnings(pictures, made.patients) + copy_warnings(pictures)
     if is_guess(classes, settings.positive):
         warnings.append(f"sensitivity counts {positive!r}, the last by name: choose with --positive")
     counts = patients_by_class([picture.label for picture in pictures], made.splits, made.patients)
