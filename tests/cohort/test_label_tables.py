@@ -381,3 +381,32 @@ def test_a_cell_that_is_no_split_is_not_shown(root: Path, cell: str, said: str) 
     assert str(refused.value).startswith(said)
     assert "Mustermann" not in str(refused.value)
     assert cohort_of(root, root.parent / "out", resplit=True).info.images == {"train": 8, "val": 2, "test": 2}
+
+
+def test_paths_that_begin_with_the_name_of_the_folder(root: Path) -> None:
+    lines = rows("x")
+    write(root, "path,label,note", [f"source/{line}" for line in lines[:6]] + [f"source\\{line}" for line in lines[6:]])
+    sources, rejected = find_sources(root)
+    assert [source.path.name for source in sources] == [f"{number}.png" for number in range(12)]
+    assert rejected == []
+
+
+def test_a_table_that_dos_ended(root: Path) -> None:
+    write(root, "path,label,note", rows("x"))
+    (root / "labels.csv").write_bytes((root / "labels.csv").read_bytes() + b"\x1a")
+    assert len(find_sources(root)[0]) == 12
+
+
+@pytest.mark.parametrize("name", ["metadata.csv", "Labels.xlsx"])
+def test_a_table_that_is_not_used_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str) -> None:
+    for number in range(8):
+        write_picture(tmp_path / CLASSES[number % 2] / f"{number}.png", number)
+    find_sources(tmp_path)
+    assert not caplog.text
+    (tmp_path / name).write_text("path,label\n")
+    (tmp_path / ".~lock.labels.csv").write_text("")
+    find_sources(tmp_path)
+    suffix = name.partition(".")[2]
+    assert (
+        f"labels come from the folders, not from 1 table beside them (.{suffix}): --labels names a CSV" in caplog.text
+    )

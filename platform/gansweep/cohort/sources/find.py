@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from gansweep.cohort.sources.columns import Columns
 from gansweep.cohort.sources.folders import sources_of_folders
 from gansweep.cohort.sources.labels_csv import sources_of_csv
 from gansweep.cohort.sources.relabelling import Relabelling
+from gansweep.cohort.sources.walk import is_hidden
 from gansweep.errors import CohortError
 
 if TYPE_CHECKING:
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
     from gansweep.cohort.sources.source import Rejected, Source
 
 __all__ = ["find_sources"]
+
+logger = logging.getLogger(__name__)
+
+_TABLES = {".csv", ".tsv", ".xlsx", ".xls", ".ods", ".parquet"}
 
 
 def find_sources(
@@ -56,6 +62,7 @@ def find_sources(
     else:
         bids = is_bids(root)
         split = None if columns.split == "split" else columns.split
+        _tell_of_tables(root, bids=bids)
         _refuse_columns(root, columns.path, None if bids else columns.label, columns.patient, columns.paired, split)
         found = (
             find_bids(root, columns.label, labelled, renamed) if bids else sources_of_folders(root, labelled, renamed)
@@ -74,6 +81,17 @@ def _labels_in(root: Path) -> Path | None:
         names = " and ".join(sorted(path.name for path in alike))
         raise CohortError(f"has {names}", where=str(root), fix="name one of them with --labels")
     return alike[0] if alike else None
+
+
+def _tell_of_tables(root: Path, *, bids: bool) -> None:
+    """Logs tables that are not used: patients or labels that contradict the folders may be in them."""
+    suffixes = [path.suffix.casefold() for path in root.iterdir() if not is_hidden(path.name)]
+    tables = [suffix for suffix in suffixes if suffix in _TABLES]
+    if tables and not bids:
+        shown = (
+            f"{len(tables)} {'table' if len(tables) == 1 else 'tables'} beside them ({', '.join(sorted(set(tables)))})"
+        )
+        logger.warning("labels come from the folders, not from %s: --labels names a CSV with path,label", shown)
 
 
 def _refuse_columns(root: Path, *columns: str | None) -> None:

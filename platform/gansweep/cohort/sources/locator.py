@@ -72,6 +72,9 @@ class Locator:
         candidates = [folder / cell for folder in self.folders]
         if "\\" in cell:
             candidates += [folder / cell.replace("\\", "/") for folder in self.folders]
+        # The path may begin with the name of the folder itself: dataset/images/1.png in dataset/labels.csv.
+        first, _, rest = cell.replace("\\", "/").removeprefix("./").partition("/")
+        candidates += [folder / rest for folder in self.folders if rest and folder.absolute().name == first]
         for path in candidates:
             if exists(path):
                 return path

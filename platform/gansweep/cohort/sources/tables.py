@@ -33,6 +33,7 @@ patientid imageid subjectid participantid caseid studyuid seriesuid imagename im
 """
 _USUAL = frozenset(_USUAL_NAMES.split())
 
+DOS_END = "\x1a"  # Ctrl-Z, with which DOS ends a text
 _SEPARATOR = re.compile(r'"?sep=([^"\r\n]?)', re.IGNORECASE)  # Excel puts the line in quotes when it saves it again
 _AS_TEXT = re.compile(r"""="(?P<formula>[^"]*)"|'(?P<typed>[\w.-]*\d)""")
 
@@ -71,7 +72,7 @@ def read_table(table: Path, delimiters: str = ",;\t|") -> Table:
     numbers: list[int] = []
     skipped = 0
     try:
-        text = _decoded(table.read_bytes())
+        text = _decoded(table.read_bytes()).rstrip(DOS_END)
         lines = io.StringIO(text, newline="").readlines()
         delimiter = ""
         # Empty lines may precede the names, and Excel's own line names the delimiter.
