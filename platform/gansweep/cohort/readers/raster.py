@@ -160,7 +160,7 @@ def _unidentified(path: Path) -> str:
     with path.open("rb") as file:
         head = file.read(4)
     if head in TIFF:
-        return "a TIFF with values that are not read, such as floats of 16 or 64 bits; save unsigned 8 or 16 bits"
+        return "a TIFF of a kind that is not read, such as floats of 16 or 64 bits; save unsigned 8 or 16 bits"
     return "not a readable image (cannot identify image file)"
 
 
