@@ -192,3 +192,34 @@ def test_links_out_of_the_dataset_are_not_followed(bids: Path, tmp_path: Path) -
         "a link to a folder, which is not followed": ["sub-56/anat"],
         "a subject without an image that is read": ["sub-55", "sub-56"],
     }
+
+
+def test_subjects_of_two_labels_are_refused(bids: Path) -> None:
+    table = bids / "participants.tsv"
+    table.write_text(table.read_text() + "sub-03\tpatient\nsub-01\tn/a\n")
+    assert len(find_sources(bids)[0]) == 6
+    table.write_text(table.read_text() + "sub-03\tcontrol\n")
+    with pytest.raises(CohortError, match=r"participants.tsv: lines 5 and 10 give one subject two labels; keep one"):
+        find_sources(bids)
+
+
+def test_subjects_without_their_prefix(bids: Path) -> None:
+    table = bids / "participants.tsv"
+    table.write_text(table.read_text().replace("sub-", ""))
+    sources, rejected = find_sources(bids)
+    assert [source.label for source in sources] == ["control", "patient"] * 3
+    assert rejected == []
+
+
+def test_the_column_of_the_labels_is_told(bids: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        find_sources(bids)
+        find_sources(bids, columns=Columns(label="group"))
+    [record] = caplog.records
+    assert record.getMessage() == "participants.tsv: column 'group' gives the labels; --label-column chooses another"
+    assert record.levelname == "INFO"
+    table = bids / "participants.tsv"
+    caplog.clear()
+    table.write_text("participant_id\tgroup\tdx\n" + "".join(f"{name}\tA\tB\n" for name in SUBJECTS))
+    find_sources(bids)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]

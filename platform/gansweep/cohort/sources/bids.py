@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import defaultdict
 from typing import TYPE_CHECKING
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from gansweep.cohort.sources.relabelling import Relabelling
 
 __all__ = ["SUFFIXES", "find_bids", "is_bids"]
+
+logger = logging.getLogger(__name__)
 
 # Common names of the diagnosis in public datasets, the most specific first.
 LABEL_COLUMNS = ("label", "diagnosis", "group", "dx", "diagnostic_group", "disease", "condition", "status")
@@ -134,17 +137,40 @@ def _without_image(
 
 
 def _labels(table: Path, column: str | None, relabel: Relabelling) -> dict[str, str]:
+    """Returns the label of each subject. Subjects may be written without `sub-`.
+
+    Logs which column is used if the user names none.
+
+    Raises:
+        CohortError: there is no such column, or a subject has two labels.
+    """
     read = read_table(table, "\t")
     columns = read.columns
     require_column("participant_id", columns, table, "BIDS wants it first: sub-01, sub-02, ...")
-    chosen = column_name(column) if column else next((name for name in LABEL_COLUMNS if name in columns), None)
+    usual = [name for name in LABEL_COLUMNS if name in columns]
+    chosen = column_name(column) if column else next(iter(usual), None)
     if chosen not in columns:
         raise CohortError(
             f"no column {column!r}" if column else "no label column",
             where=table.name,
             fix=f"name one with --label-column ({shown_columns(columns)})",
         )
-    return {row["participant_id"]: relabel(row[chosen]) for row in read.rows}
+    if not column:
+        level = logging.INFO if len(usual) == 1 else logging.WARNING
+        logger.log(level, "%s: column %r gives the labels; --label-column chooses another", table.name, chosen)
+    labels: dict[str, str] = {}
+    lines: dict[str, int] = {}
+    for row, line in zip(read.rows, read.lines, strict=True):
+        name = given(row["participant_id"])
+        subject = name if name.startswith("sub-") or not name else f"sub-{name}"
+        label = relabel(row[chosen])
+        known = labels.get(subject, "")
+        if known and label and label != known:
+            what = f"lines {lines[subject]} and {line} give one subject two labels"
+            raise CohortError(what, where=table.name, fix="keep one of them, or list the images in a labels CSV")
+        labels[subject] = known or label
+        lines.setdefault(subject, line)
+    return labels
 
 
 def _choose(files: Sequence[Path]) -> Path | None:
