@@ -110,3 +110,29 @@ def test_a_class_that_is_inverted(tmp_path: Path) -> None:
     (told,) = [warning for warning in warnings if "differs" in warning]
     assert told.startswith("brightness at the edges (is one inverted?) differs between classes")
     assert told.endswith("control: 0% of the range; fahr: 100% of the range")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "height", "line"),
+    [
+        (
+            "jpg",
+            16,
+            "the share of JPEG and WebP files differs between classes, which may give them away: control: 0%; fahr",
+        ),
+        (
+            "png",
+            12,
+            "the shape of images differs between classes, which may give them away: control: short side 100% of",
+        ),
+        ("png", 15, ""),
+    ],
+)
+def test_files_and_shapes_that_give_a_class_away(tmp_path: Path, suffix: str, height: int, line: str) -> None:
+    source = pictures_of(tmp_path / "source", lambda values, _: values)
+    for path in (source / CLASSES[1]).iterdir():
+        Image.open(path).resize((16, height)).save(path.with_suffix(f".{suffix}"), quality=95)
+        if suffix != "png":
+            path.unlink()
+    told = [warning for warning in cohort_of(source, tmp_path / "out").info.warnings if "differs between" in warning]
+    assert [warning.startswith(line) for warning in told] == ([True] if line else [])

@@ -22,6 +22,8 @@ FACTOR = 2.0  # minimum factor between brightest values that is reported
 LIFT = 0.25  # minimum difference between darkest values that is reported, as a fraction of the range
 EDGE = 0.5  # minimum difference at the edges that is reported: that of a black and of a white background is 1
 DIM = 0.125  # 16-bit pictures that do not exceed this fraction of their range use at most 13 bits
+PROPORTION = 0.15  # minimum difference between proportions of sides that is reported: bars make the images square
+LOSSY = {".jpg", ".jpeg", ".jpe", ".jfif", ".webp"}  # of which most are compressed with losses
 SPACING_FACTOR = 1.5  # minimum factor between pixel spacings that is reported
 DARK = 0.25  # if no image of a cohort exceeds, or spans, this fraction of the range, the window was probably wrong
 AIR = 500.0  # HU: if darkest values differ by more, not all classes show air
@@ -122,7 +124,7 @@ def dark_warnings(pictures: Sequence[Picture], window: str | None) -> list[str]:
 
 
 def difference_warnings(pictures: Sequence[Picture]) -> list[str]:
-    """Returns warnings if colour, size, pixel spacing or the background would give a class away."""
+    """Returns warnings if colour, compression, shape, size, spacing or the background would give a class away."""
     groups = _by_class(pictures)
     if len(groups) < 2:
         return []
@@ -132,18 +134,24 @@ def difference_warnings(pictures: Sequence[Picture]) -> list[str]:
     spacings: dict[str, float] = {}
     edges: dict[str, float] = {}
     sampled: dict[str, float] = {}
+    lossy: dict[str, float] = {}
+    shapes: dict[str, float] = {}
     for label, group in groups.items():
         in_colour = [picture for picture in group if picture.pixels.shape[0] == 3]
         colour[label] = len(in_colour) / len(group)
         sides[label] = median(max(picture.shape) for picture in group)
         edges[label] = median(picture.edge for picture in group)
         sampled[label] = sum(picture.chosen.rule == "middle" for picture in group) / len(group)
+        lossy[label] = sum(picture.source.path.suffix.casefold() in LOSSY for picture in group) / len(group)
+        shapes[label] = median(min(picture.shape) / max(picture.shape) for picture in group)
         known_spacings = [picture.spacing_mm for picture in group if isfinite(picture.spacing_mm)]
         known[label] = len(known_spacings) / len(group)
         if known_spacings:
             spacings[label] = median(known_spacings)
     checks = (
         ("the share of colour images", colour, _apart(colour) > SHARE, "{:.0%}"),
+        ("the share of JPEG and WebP files", lossy, _apart(lossy) > SHARE, "{:.0%}"),
+        ("the shape of images", shapes, _apart(shapes) > PROPORTION, "short side {:.0%} of the long one"),
         ("the size of images", sides, _factor(sides) >= FACTOR, "{:g} pixels"),
         ("the share of images with known pixel spacing", known, _apart(known) > SHARE, "{:.0%}"),
         ("the share of images from the middle half of a volume", sampled, _apart(sampled) > SHARE, "{:.0%}"),
