@@ -219,6 +219,19 @@ def test_folders_of_equal_names_in_each_class_are_patients(tmp_path: Path, inner
     assert cohort.info.classes == ("scannerA", "scannerB")
 
 
+def test_one_folder_between_classes_and_patients_is_no_patient(tmp_path: Path) -> None:
+    cohort = ingested(tmp_path, [f"{label}/images/{label}{number}" for label in ("a", "b") for number in range(4)])
+    assert cohort.manifest["patient"].nunique() == 8
+    assert cohort.info.patients_known
+
+
+def test_folders_that_may_be_visits_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    found = refused(tmp_path, [f"{label}/{side}" for label in ("a", "b") for side in ("left", "right")])
+    assert "too few patients: class 'a' has 2" in found
+    told = "2 folder names occur under several classes and count as different patients; if they are the same, or are"
+    assert told in caplog.text
+
+
 @pytest.mark.parametrize("names", [("grade_1", "grade_2"), ("0", "1"), ("images_a", "images_b"), ("part_1", "batch_2")])
 def test_numbered_classes_are_classes(tmp_path: Path, names: tuple[str, str]) -> None:
     for number in range(8):

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from gansweep.cohort.ingest.settings import IngestSettings
     from gansweep.cohort.sources.source import Rejected
 
-__all__ = ["Assignment", "assign", "codes_used"]
+__all__ = ["Assignment", "assign", "codes_used", "folders_shared_by_classes"]
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def assign(pictures: list[Picture], settings: IngestSettings, pseudonyms: Pseudo
     warnings += codes_used(pictures)
     if settings.label_per == "patient" and settings.label_from == "labels":
         _refuse_two_labels(pictures, hashes)
-        warnings += _folders_shared_by_classes(pictures, settings)
+    warnings += folders_shared_by_classes(pictures, settings)
 
     given = not settings.resplit and any(picture.source.split for picture in pictures)
     if given:
@@ -253,11 +253,14 @@ def _refuse_two_labels(pictures: Sequence[Picture], hashes: Sequence[str]) -> No
         )
 
 
-def _folders_shared_by_classes(pictures: Sequence[Picture], settings: IngestSettings) -> list[str]:
+def folders_shared_by_classes(pictures: Sequence[Picture], settings: IngestSettings) -> list[str]:
     """Returns a warning if two classes have a folder with the same name.
 
-    It may be one patient with images in both classes, or the folders may be numbered from 1 in each class.
+    It may be one patient with images in both classes, or the folders may be numbered from 1 in each class. Or the
+    folders are no patients.
     """
+    if settings.label_per == "image" or settings.label_from == "mask":
+        return []
     classes: dict[str, set[str]] = defaultdict(set)
     for picture in pictures:
         if picture.patient and picture.patient == folder_key(picture.source, settings):
@@ -265,7 +268,7 @@ def _folders_shared_by_classes(pictures: Sequence[Picture], settings: IngestSett
     shared = sum(len(labels) > 1 for labels in classes.values())
     if not shared:
         return []
-    hint = "if they are the same, give patient_id in a CSV, or use --label-per image"
+    hint = "if they are the same, or are visits, sides or sites, give patient_id in a CSV, or use --label-per image"
     return [f"{shared} folder names occur under several classes and count as different patients; {hint}"]
 
 

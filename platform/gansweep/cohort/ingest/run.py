@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gansweep._version import __version__
 from gansweep.cohort.dataset import FULL_SCALE, CohortInfo, content_hash_of, write_record
-from gansweep.cohort.ingest.assignment import Assignment, assign, codes_used
+from gansweep.cohort.ingest.assignment import Assignment, assign, codes_used, folders_shared_by_classes
 from gansweep.cohort.ingest.checks import (
     check_classes,
     check_label_text,
@@ -267,7 +267,8 @@ def _write(
         made = assign(pictures, settings, pseudonyms, out)
     except CohortError:
         # Of classes that are taken for patients, there are too few, and numbers in names may be no patients.
-        for doubt in doubts + codes_used(pictures) + mask_warnings(pictures):
+        doubts += codes_used(pictures) + folders_shared_by_classes(pictures, settings) + mask_warnings(pictures)
+        for doubt in doubts:
             logger.warning(doubt)
         raise
     rejected = rejected + made.rejected

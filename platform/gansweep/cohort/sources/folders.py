@@ -20,6 +20,7 @@ from gansweep.cohort.sources.words import canonical
 from gansweep.errors import CohortError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from gansweep.cohort.sources.relabelling import Relabelling
@@ -111,9 +112,10 @@ def _labelled(images: list[Path], parts: list[tuple[str, ...]], root: Path, rela
     refuse_classes_in_each([part[skip:] for part in parts], root)
     _refuse_parts(classes, root)
 
+    below_classes = _below_classes(parts, skip)
     subfolders: dict[str, set[str]] = defaultdict(set)
-    for part in parts:
-        subfolders[part[skip]] |= set(part[skip + 1 : -1][:1])
+    for part, below in zip(parts, below_classes, strict=True):
+        subfolders[part[skip]] |= set(below[:1])
     # A folder below the class counts as a patient, which is the safe interpretation, unless it is the only one in its
     # class.
     patients: set[str] = set()
@@ -121,8 +123,8 @@ def _labelled(images: list[Path], parts: list[tuple[str, ...]], root: Path, rela
         if len(names) > 1:
             patients |= names
     sources = []
-    for path, part in zip(images, parts, strict=True):
-        class_folder, *below, _ = part[skip:]
+    for path, part, below in zip(images, parts, below_classes, strict=True):
+        class_folder = part[skip]
         patient_folder = below[0] if below and below[0] in patients else ""
         source = Source(
             path,
@@ -133,6 +135,19 @@ def _labelled(images: list[Path], parts: list[tuple[str, ...]], root: Path, rela
         )
         sources.append(source)
     return sources
+
+
+def _below_classes(parts: Sequence[tuple[str, ...]], skip: int) -> list[tuple[str, ...]]:
+    """Returns the folders of each image below its class, without one folder around all: CLASS/images/P1.
+
+    Args:
+        parts: path of each file relative to the folder of the splits or classes.
+        skip: the number of folders above the classes.
+    """
+    inner = [part[skip + 1 : -1] for part in parts]
+    around = {folders[0] for folders in inner if folders}
+    deeper = len(around) == 1 and all(len(folders) > 1 for folders in inner)
+    return [folders[1:] for folders in inner] if deeper else inner
 
 
 def _refuse_half_splits(parts: list[tuple[str, ...]], root: Path) -> None:
