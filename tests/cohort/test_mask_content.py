@@ -124,3 +124,18 @@ def test_masks_of_several_patients(tmp_path: Path) -> None:
 def test_masks_with_the_names_of_other_images(tmp_path: Path) -> None:
     assert listed(tmp_path, 8, 1) == ["8 of 8 masks have the name of another image: are their rows shifted?"]
     assert listed(tmp_path, 8, 0) == []
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_images_that_are_turned_and_masks_that_are_not(tmp_path: Path, both: bool) -> None:
+    turned = Image.Exif()
+    turned[274] = 6
+    for number in range(8):
+        path = tmp_path / "source" / CLASSES[number % 2] / f"{number}.png"
+        write_picture(path, number)
+        Image.open(path).save(path, exif=turned)
+        mask = Image.fromarray(np.roll(LESION, number, 0).astype(np.uint8))
+        mask.save(path.with_name(f"{number}_mask.png"), **({"exif": turned} if both else {}))
+    warnings = cohort_of(tmp_path / "source", tmp_path / "out").info.warnings
+    told = "EXIF turns the image or its mask, and not the other: the mask is used as it is shown (8 images of 8 files"
+    assert any(line.startswith(told) for line in warnings) == (not both)

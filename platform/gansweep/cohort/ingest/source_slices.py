@@ -13,7 +13,7 @@ from gansweep.cohort.readers.mask_grid import check_orientation, mask_flaws
 from gansweep.cohort.readers.masks import read_mask
 from gansweep.cohort.readers.nifti import read_nifti
 from gansweep.cohort.readers.placeholders import placeholder_in
-from gansweep.cohort.readers.raster import read_raster
+from gansweep.cohort.readers.raster import is_turned, read_raster
 from gansweep.cohort.readers.sequences import sequence_in
 from gansweep.cohort.readers.slices import Array, Flaw, ScanError, Slice, UnneededError, shape_text
 from gansweep.cohort.sources.source import Source, format_of
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["read_image", "read_source"]
 
 OTHER_GRID = "a mask of its case has the grid of another image, and is not used for this one"
+
+TURNED = "EXIF turns the image or its mask, and not the other: the mask is used as it is shown"
 
 
 def read_source(source: Source, settings: IngestSettings) -> list[Slice]:
@@ -96,12 +98,18 @@ def _read_mask(source: Source, path: Path) -> Any:
 
 
 def _mask_flaws(source: Source) -> tuple[Flaw, ...]:
-    """Returns what is odd about the places of an image and its masks, of which NIfTI says where they lie."""
-    masks = [source.mask, *source.more_masks] if source.mask and format_of(source.path) == "nifti" else []
+    """Returns what is odd about the places of an image and its masks.
+
+    NIfTI says where they lie, and a picture whether it is turned, which a mask of its stored pixels may not be.
+    """
+    masks = [source.mask, *source.more_masks] if source.mask else []
+    kind = format_of(source.path)
     found: dict[Flaw, None] = dict.fromkeys([Flaw(OTHER_GRID)] if source.mask_lost else [])
     for mask in masks:
-        if format_of(mask) == "nifti":
+        if kind == format_of(mask) == "nifti":
             found |= dict.fromkeys(mask_flaws(source.path, mask))
+        elif kind == format_of(mask) == "raster" and is_turned(source.path) != is_turned(mask):
+            found[Flaw(TURNED)] = None
     return tuple(found)
 
 

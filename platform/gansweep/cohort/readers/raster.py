@@ -15,7 +15,7 @@ from gansweep.cohort.readers.slices import ScanError, Slice, reason_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["open_picture", "picture_size", "read_raster"]
+__all__ = ["is_turned", "open_picture", "picture_size", "read_raster"]
 
 PHOTOMETRIC = 262  # TIFF tags (TIFF 6.0, sections 8 and 19)
 SAMPLE_FORMAT = 339
@@ -106,6 +106,17 @@ def picture_size(path: Path) -> tuple[int, int] | None:
             return (opened.width, opened.height) if turned else (opened.height, opened.width)
     except Exception:  # Pillow's decoders raise many kinds of errors
         return None
+
+
+def is_turned(path: Path) -> bool:
+    """Returns whether `open_picture` turns or mirrors a picture, as its EXIF orientation says; False if unreadable."""
+    from PIL import Image
+
+    try:
+        with quiet(), path.open("rb") as file, Image.open(file, formats=FORMATS) as opened:
+            return int(opened.getexif().get(ORIENTATION, 1)) > 1
+    except Exception:  # Pillow's decoders raise many kinds of errors
+        return False
 
 
 def open_picture(path: Path, *, mask: bool = False) -> tuple[Any, int]:
