@@ -149,3 +149,15 @@ def test_a_folder_for_each_visit_is_no_class(tmp_path: Path) -> None:
                 write_picture(tmp_path / name / f"{name}-{sequence}.png", 10 * case + visit)
     with pytest.raises(CohortError, match="the folders look like patients, not classes"):
         find_sources(tmp_path)
+
+
+def test_codes_of_files_that_a_csv_names_without_suffix(tmp_path: Path) -> None:
+    """The layout of ChestX-ray14, whose code is recognised by the suffix after it."""
+    rows = ["path,label"]
+    for number in range(16):
+        write_picture(tmp_path / "images" / f"{number // 2:08d}_{number % 2:03d}.png", number)
+        rows.append(f"{number // 2:08d}_{number % 2:03d},{CLASSES[number // 2 % 2]}")
+    (tmp_path / "labels.csv").write_text("\n".join(rows))
+    cohort = cohort_of(tmp_path, tmp_path / "out")
+    assert sizes(cohort) == [2] * 8
+    assert "the patients of 16 images are taken from their names, as ChestX-ray14 has them" in str(cohort.info.warnings)

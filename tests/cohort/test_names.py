@@ -65,6 +65,8 @@ def test_a_missing_patient_is_nobody(tmp_path: Path, word: str) -> None:
         ("P7", "P007"),
         ("P-01", "p_01"),
         ("P-01", "P01"),
+        ("TCGA-CS-4941", "TCGA_CS_4941"),
+        ("1-02", "1_2"),
         ("P-1-2", "P\N{EN DASH}1\N{NON-BREAKING HYPHEN}2"),
         ("P12", "\N{FULLWIDTH LATIN CAPITAL LETTER P}12"),
         ("Müller-1", unicodedata.normalize("NFD", "Müller-1")),

@@ -298,7 +298,7 @@ def _picture(
         drawn=_hash_of(mask, paired),
         label=label,
         patient=known or folder_key(source, settings),
-        coded="" if known or not source.folder else code_in(source.name)[0],
+        coded="" if known or not source.folder else code_in(source.name)[0] or code_in(source.path.name)[0],
         issuer="" if source.patient else part.issuer,
         study=part.study,
         volume=volume,

@@ -77,14 +77,15 @@ def patient_spelling(text: str) -> str:
     """Returns a normal form that is equal for all spellings of one identifier.
 
     Case, leading zeros, the `.0` or `,0` of a number that passed through a float, invisible characters, the width of
-    letters, the length of dashes, and what stands between letters and a number do not count: 7, 007 and 7.0 are equal,
-    and so are P007, p7, P-07 and p_7.
+    letters, the kind of dashes, and what stands between letters and a number do not count: 7, 007 and 7.0 are equal. So
+    are P007, p7, P-07 and p_7, or TCGA_02_0006 and TCGA-02-0006.
     """
     wide = unicodedata.normalize("NFKC", canonical(text)).casefold()
     dashed = ("-" if unicodedata.category(mark) == "Pd" else mark for mark in wide)
     folded = "".join(mark for mark in dashed if unicodedata.category(mark) not in {"Cc", "Cf"})
     folded = re.sub(r"^(\d+)[.,]0+$", r"\1", folded)
     folded = re.sub(r"(?<=[^\W\d_])[\s_-]+(?=\d)", "", folded)
+    folded = re.sub(r"[\s_-]+", "-", folded)
     return re.sub(r"0*(\d+)", r"\1", folded)  # at least one digit remains
 
 
