@@ -18,7 +18,7 @@ from gansweep.cohort.ingest.run import IngestSettings, ingest
 from gansweep.cohort.readers.dicom_header import read_header
 from gansweep.cohort.readers.nifti import read_nifti
 from gansweep.errors import CohortError
-from tests.cohort.scans import CLASSES, write_picture, write_slice, write_volume
+from tests.cohort.scans import CLASSES, cohort_of, write_picture, write_slice, write_volume
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -165,3 +165,29 @@ def test_one_image_may_have_several_pairs(tmp_path: Path) -> None:
     pd.DataFrame(rows).to_csv(tmp_path / "labels.csv", index=False)
     made = ingest(tmp_path, tmp_path.with_name("out"), IngestSettings(size=16))
     assert len(pd.read_parquet(made.path / "manifest.parquet")) == 16
+
+
+@pytest.mark.parametrize(
+    ("written", "name", "told"),
+    [
+        ("a.dcm", "x.png", "a DICOM file under another suffix; name it .dcm"),
+        ("a.png", "x.dcm", "a PNG picture under another suffix; name it .png"),
+        ("a.jpg", "x.nii", "a JPEG picture under another suffix; name it .jpg"),
+        ("a.nii", "x.nii.gz", "an uncompressed NIfTI file under another suffix; name it .nii"),
+        ("a.nii.gz", "x.nii", "a compressed file under another suffix; name it .nii.gz"),
+        ("a.png", "x.jpg", ""),
+    ],
+)
+def test_files_under_another_suffix_say_so(tmp_path: Path, written: str, name: str, told: str) -> None:
+    writers = {".dcm": lambda path: write_slice(path, 1, 1), ".nii": lambda path: write_volume(path, 1)}
+    writers[".gz"] = writers[".nii"]
+    first = tmp_path / written
+    writers.get(first.suffix, lambda path: write_picture(path, 1))(first)
+    for number in range(6):
+        write_picture(tmp_path / "source" / CLASSES[number % 2] / f"{number}.png", number + 10)
+    first.rename(tmp_path / "source" / CLASSES[0] / name)
+    if told:
+        with pytest.raises(CohortError, match=told):
+            cohort_of(tmp_path / "source", tmp_path / "out")
+    else:
+        assert len(cohort_of(tmp_path / "source", tmp_path / "out").manifest) == 7
