@@ -176,6 +176,20 @@ def test_a_split_without_train_is_refused(
     ]
 
 
+@pytest.mark.parametrize("suffix", ["png", "bmp"])
+def test_the_table_is_shown_if_a_split_leaks(tmp_path: Path, suffix: str, caplog: pytest.LogCaptureFixture) -> None:
+    source = given(tmp_path / "source", {split: {"a": 4, "b": 4} for split in ("train", "val", "test")})
+    Image.open(source / "train" / "a" / "0.png").save(source / "test" / "a" / f"copy.{suffix}")
+    with caplog.at_level(logging.INFO), pytest.raises(CohortError, match="1 images are in two splits"):
+        ingest(source, tmp_path / "out", SMALL)
+    table = [record.getMessage().split() for record in caplog.records if record.name.endswith("run")]
+    assert table == [
+        ["class", "train", "val", "test"],
+        ["a", "4", "(4)", "4", "(4)", "5", "(5)"],
+        ["b", "4", "(4)", "4", "(4)", "4", "(4)"],
+    ]
+
+
 @pytest.mark.usefixtures("not_decoded")
 def test_equal_files_in_two_splits_are_found_before_decoding(tmp_path: Path) -> None:
     source = given(tmp_path / "source", {split: {"a": 4, "b": 4} for split in ("train", "val", "test")})

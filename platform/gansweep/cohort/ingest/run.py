@@ -154,19 +154,23 @@ def _check_given_split(
     nobody = [str(index) for index in range(len(sources))]  # patients are known only after reading
     check_given(splits, nobody, [source.line for source in sources])
     _refuse_options_in_vain(splits, settings)
-    if settings.label_from == "labels":
-        labels = [source.label for source in sources]
-        try:
-            check_classes(labels, splits)
-        except CohortError:
-            log_table(class_table(labels, splits, [str(source.path) for source in sources]))
-            raise
-    leaks = leaks_of_bytes(sources, digests)
-    if not leaks:
-        return sources, []
-    if not settings.drop_leaks:
-        raise leak_error(leaks, out)
-    return drop_leaks(sources, leaks)
+    try:
+        if settings.label_from == "labels":
+            check_classes([source.label for source in sources], splits)
+        leaks = leaks_of_bytes(sources, digests)
+        if leaks and not settings.drop_leaks:
+            raise leak_error(leaks, out)
+    except CohortError:
+        _log_given_table(sources, settings)
+        raise
+    return drop_leaks(sources, leaks) if leaks else (sources, [])
+
+
+def _log_given_table(sources: Sequence[Source], settings: IngestSettings) -> None:
+    """Logs the classes of a split provided by the user, if it gives both. Patients are not known: files are counted."""
+    splits = [source.split for source in sources]
+    if settings.label_from == "labels" and not settings.resplit and any(splits):
+        log_table(class_table([source.label for source in sources], splits, [str(source.path) for source in sources]))
 
 
 def _refuse_options_in_vain(given: Sequence[str], settings: IngestSettings) -> None:
@@ -270,6 +274,7 @@ def _write(
         doubts += codes_used(pictures) + folders_shared_by_classes(pictures, settings) + mask_warnings(pictures)
         for doubt in doubts:
             logger.warning(doubt)
+        _log_given_table([picture.source for picture in pictures], settings)
         raise
     rejected = rejected + made.rejected
     labels = [picture.label for picture in made.pictures]
