@@ -120,3 +120,14 @@ def test_pairs_of_two_labels_are_listed(tmp_path: Path, kept: int) -> None:
     assert set(pairs["first_label"] + pairs["second_label"]) == {"ab"}
     assert sorted(pairs["first"]) == sorted(f"a/{number}.png" for number in range(kept, 12))
     assert (pairs["first"].str[2:] == pairs["second"].str[2:]).all()
+
+
+@pytest.mark.parametrize("other", [True, False])
+def test_near_duplicates_of_another_class_are_told(tmp_path: Path, other: bool) -> None:
+    for number in range(12):
+        write_picture(tmp_path / "source" / CLASSES[number % 2] / f"{number}.png", number)
+    first = Image.open(tmp_path / "source" / CLASSES[0] / "0.png")
+    first.save(tmp_path / "source" / CLASSES[other] / "again.jpg", quality=90)
+    warnings = cohort_of(tmp_path / "source", tmp_path / "out").info.warnings
+    told = "2 images have near-duplicates of another class (duplicates.csv): a label may be wrong"
+    assert (told in warnings) == other

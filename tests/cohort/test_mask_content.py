@@ -12,11 +12,12 @@ from PIL import Image
 from gansweep.cohort.ingest.mask_content import marks_of
 from gansweep.cohort.ingest.run import IngestSettings, ingest
 from gansweep.errors import CohortError
-from tests.cohort.scans import CLASSES, cohort_of, write_picture
+from tests.cohort.scans import cohort_of, write_picture
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+CLASSES = ("benign", "malignant")
 LESION = np.zeros((20, 20), bool)
 LESION[5:12, 0:9] = True
 EDGES = "of 8 masks mark the edges of their images, as the background does: 0 has to be the background, and the lesion"
@@ -139,3 +140,15 @@ def test_images_that_are_turned_and_masks_that_are_not(tmp_path: Path, both: boo
     warnings = cohort_of(tmp_path / "source", tmp_path / "out").info.warnings
     told = "EXIF turns the image or its mask, and not the other: the mask is used as it is shown (8 images of 8 files"
     assert any(line.startswith(told) for line in warnings) == (not both)
+
+
+@pytest.mark.parametrize(("healthy", "lesions"), [("healthy", 4), ("Normal lung", 4), ("healthy", 0), ("negative", 4)])
+def test_lesions_of_healthy_people(tmp_path: Path, healthy: str, lesions: int) -> None:
+    for number in range(8):
+        path = tmp_path / "source" / (healthy, "fahr")[number % 2] / f"{number}.png"
+        write_picture(path, number)
+        mask = LESION if number % 2 or lesions else LESION & False
+        Image.fromarray(mask.astype(np.uint8)).save(path.with_name(f"{number}_mask.png"))
+    told = f"4 images of class {healthy!r} have lesions in their masks: are these of an organ, or of another class?"
+    warnings = cohort_of(tmp_path / "source", tmp_path / "out").info.warnings
+    assert (told in warnings) == bool(lesions and healthy != "negative")

@@ -121,7 +121,7 @@ def assign(pictures: list[Picture], settings: IngestSettings, pseudonyms: Pseudo
         splits, more = _use_given_split(pictures, hashes, near, settings)
     else:
         splits, hashes, more = _draw_new_split(pictures, hashes, near, settings)
-    more += _unknown_patients(pictures, given=given)
+    more += _near_other_classes(pictures, near) + _unknown_patients(pictures, given=given)
     pairs = contradictions + _pairs(pictures, splits, near)
     return Assignment(pictures, hashes, splits, rejected, given, warnings + more, pairs)
 
@@ -184,6 +184,15 @@ def _draw_new_split(
     labels = [picture.label for picture in pictures]
     splits = draw_split(groups, labels, settings.fractions, settings.seed_used)
     return splits, _adopt_patients(hashes, groups, isolated), warnings
+
+
+def _near_other_classes(pictures: Sequence[Picture], near: Pairs) -> list[str]:
+    """Returns a warning if images of unknown patients nearly duplicate some of another class."""
+    loose = np.array(_isolated(pictures))[near].any(axis=1)
+    labels = np.array([picture.label for picture in pictures])[near]
+    doubtful = np.unique(near[loose & (labels[:, 0] != labels[:, 1])])
+    told = f"{len(doubtful)} images have near-duplicates of another class (duplicates.csv): a label may be wrong"
+    return [told] if len(doubtful) else []
 
 
 def _isolated(pictures: Sequence[Picture]) -> list[bool]:

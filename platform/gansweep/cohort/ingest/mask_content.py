@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Literal
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Marks", "content_warnings", "marks_of", "owner_warnings"]
 
+_NORMAL = {"normal", "healthy", "control", "controls", "notumor", "notumour", "nolesion"}
 ALONG = 0.9  # share of the outermost pixels from which on a mask marks the edges of its image
 SHARE = 0.2  # of the masks that mark something; a single lesion may fill its image
 
@@ -35,15 +37,26 @@ def marks_of(mask: Mask | None) -> Marks:
 
 
 def content_warnings(pictures: Sequence[Picture]) -> list[str]:
-    """Returns warnings if all masks are empty, or if many mark the edges of their images, as the background does."""
+    """Returns warnings about masks that are all empty, mark the edges, or are of healthy people."""
     counts = Counter(picture.marks for picture in pictures if picture.marks)
     drawn = counts["edges"] + counts["inside"]
     if counts and not drawn:
         return [f"all {counts.total()} masks are empty, so no lesion is marked"]
+    warnings = _lesions_of_normal(pictures)
     if counts["edges"] <= SHARE * drawn:
-        return []
+        return warnings
     edges = f"{counts['edges']} of {drawn} masks mark the edges of their images, as the background does"
-    return [f"{edges}: 0 has to be the background, and the lesion above"]
+    return [f"{edges}: 0 has to be the background, and the lesion above", *warnings]
+
+
+def _lesions_of_normal(pictures: Sequence[Picture]) -> list[str]:
+    """Returns a warning for each class that is called normal, but has lesions: its masks may be those of an organ."""
+    lesions = Counter(picture.label for picture in pictures if picture.marks in {"edges", "inside"})
+    return [
+        f"{count} images of class {label!r} have lesions in their masks: are these of an organ, or of another class?"
+        for label, count in sorted(lesions.items())
+        if not _NORMAL.isdisjoint(re.split(r"[\W_]+", label.casefold()))
+    ]
 
 
 def owner_warnings(pictures: Sequence[Picture], patients: Sequence[str]) -> list[str]:

@@ -23,6 +23,7 @@ _MISSING = {
 }
 # Labels that may stand for a missing value, or be a class: ISIC has a class UNK, CheXpert uses -1 for "uncertain".
 _DOUBTFUL = {
+    *("unlabeled", "unlabelled", "unclassified", "unsorted", "unassigned"),
     *("unknown", "unk", "not known", "unclear", "uncertain", "tbd", "todo", "not sure", "pending"),
     *("-1", "-1.0", "-9", "-99", "-999", "999", "9999"),
 }
