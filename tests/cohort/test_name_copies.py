@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cohort.scans import CLASSES, cohort_of, write_picture
+from tests.cohort.scans import CLASSES, cohort_of, write_picture, write_volume
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,18 +27,28 @@ def told(root: Path, names: list[str]) -> list[str]:
 def test_a_word_that_is_added(tmp_path: Path, added: str) -> None:
     names = [f"s{number}{more}" for number in range(6) for more in ("", f"_{added}")]
     [line] = told(tmp_path, names)
-    assert line.startswith("12 images are named after others (X_flip beside X, ")
+    assert line.startswith("12 files are named after others (X_flip beside X, ")
 
 
 def test_both_sides_of_a_patient(tmp_path: Path) -> None:
     """The layout of EyePACS."""
     names = [f"{number}_{side}" for number in range(6) for side in ("left", "right")]
-    assert told(tmp_path, names)[0].startswith("12 images are named after others")
+    assert told(tmp_path, names)[0].startswith("12 files are named after others")
+
+
+@pytest.mark.parametrize("parts", [("t1", "flair"), ("0000", "0001")])
+def test_volumes_of_one_patient(tmp_path: Path, parts: tuple[str, str]) -> None:
+    for number in range(12):
+        for place, part in enumerate(parts):
+            path = tmp_path / "source" / CLASSES[number % 2] / f"case_{number:03d}_{part}.nii.gz"
+            write_volume(path, 2 * number + place)
+    warnings = cohort_of(tmp_path / "source", tmp_path / "out").info.warnings
+    assert [line[:34] for line in warnings if "named after" in line] == ["12 files are named after others (X"]
 
 
 def test_a_digest_that_is_added(tmp_path: Path) -> None:
     names = [f"s{number}_jpg.rf.{digest[:32]}" for number in range(6) for digest in DIGESTS[number : number + 3]]
-    assert told(tmp_path, names)[0].startswith("24 images are named after others")
+    assert told(tmp_path, names)[0].startswith("24 files are named after others")
 
 
 @pytest.mark.parametrize(
