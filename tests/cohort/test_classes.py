@@ -78,3 +78,14 @@ def test_a_class_whose_files_are_missing_is_told(tmp_path: Path) -> None:
     assert "no image of class 'c' is left: 4 x a row names a file that does not exist (path)" in warnings
     assert "no image of a class is left: 1 x a row names a file that does not exist (path)" in warnings
     assert "Meier" not in str(warnings)
+
+
+def test_a_lost_class_that_is_a_patients_folder_names_nobody(tmp_path: Path) -> None:
+    for number in range(12):
+        write_picture(tmp_path / "source" / "ab"[number % 2] / f"{number}.png", number)
+        path = tmp_path / "source" / "Weiss_Maria" / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.new("L", (20, 20), 7).save(path)
+    cohort = cohort_of(tmp_path / "source", tmp_path / "out")
+    assert "no image of class [folder 1 of 3] is left: 12 x blank: all pixels are equal" in cohort.info.warnings
+    assert not any(b"Weiss" in path.read_bytes() for path in cohort.path.iterdir())

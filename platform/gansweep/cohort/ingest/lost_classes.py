@@ -35,13 +35,25 @@ def lost_classes(
             lost[item.label].append(item)
     warnings = []
     for label, items in sorted(lost.items()):
-        # In a row of shifted cells, which names no file, the label may be a patient.
-        name = f"class {label!r}" if any(item.path for item in items) or names_nobody(label) else "a class"
-        warnings.append(f"no image of {name} is left: {_shown(items)}")
+        warnings.append(f"no image of {_name_of(label, items[0])} is left: {_shown(items)}")
     for folder, unread in sorted(_unread_folders(kept, rejected).items()):
         shown = shown_name(folder.name, folder, labels)
         warnings.append(f"no image is read in {shown}: {_shown(unread)}")
     return warnings
+
+
+def _name_of(label: str, item: Rejected) -> str:
+    """Returns the name of a class for a message. A folder of which nothing is used may be called after a patient.
+
+    So may the label in a row that names no file, because its cells may be shifted.
+    """
+    parts = PurePath(item.name).parts
+    if names_nobody(label) or (item.path is not None and label not in parts):
+        return f"class {label!r}"
+    if item.path is None:
+        return "a class"
+    folder = item.path.parents[len(parts) - 2 - parts.index(label)]
+    return f"class {shown_name(label, folder)}"
 
 
 def _shown(items: Sequence[Rejected]) -> str:
