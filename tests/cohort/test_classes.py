@@ -55,12 +55,13 @@ def test_a_guess_is_told(tmp_path: Path) -> None:
 
 def test_a_class_without_any_image_left_is_told(tmp_path: Path) -> None:
     for number in range(12):
-        write_picture(tmp_path / "source" / "abc"[number % 3] / f"{number}.png", number)
+        name = ("a", "b", "severe melanoma")[number % 3]
+        write_picture(tmp_path / "source" / name / f"{number}.png", number)
         if number % 3 == 2:
-            Image.new("L", (20, 20), 7).save(tmp_path / "source" / "c" / f"{number}.png")
+            Image.new("L", (20, 20), 7).save(tmp_path / "source" / name / f"{number}.png")
     (tmp_path / "source" / "d").mkdir()
     (tmp_path / "source" / "d" / "1.gif").write_bytes(b"GIF89a")
-    lost = "no image of class 'c' is left: 4 x blank: all pixels are equal"
+    lost = "no image of class 'severe melanoma' is left: 4 x blank: all pixels are equal"
     unread = "no image is read in d: 1 x files of this kind are not read (.gif)"
     assert {lost, unread} <= set(cohort_of(tmp_path / "source", tmp_path / "out").info.warnings)
     wanted = cohort_of(tmp_path / "source", tmp_path / "wanted", classes=("a", "b")).info.warnings

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gansweep.cohort.ingest.rejected import reasons_of
 from gansweep.cohort.sources.hiding import names_nobody, shown_name
+from gansweep.cohort.sources.nesting import CLASS_WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from gansweep.cohort.sources.source import Rejected, Source
 
 __all__ = ["lost_classes"]
+
+_DEGREES = "mild moderate severe grade stage type class early late other"
+_LABELS = (*CLASS_WORDS, *_DEGREES.split())
 
 
 def lost_classes(
@@ -48,7 +52,7 @@ def _name_of(label: str, item: Rejected) -> str:
     So may the label in a row that names no file, because its cells may be shifted.
     """
     parts = PurePath(item.name).parts
-    if names_nobody(label) or (item.path is not None and label not in parts):
+    if names_nobody(label, _LABELS) or (item.path is not None and label not in parts):
         return f"class {label!r}"
     if item.path is None:
         return "a class"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from gansweep.cohort.sources.source import Source
 
-__all__ = ["folder_warnings", "refuse_classes_in_each", "refuse_one_folder_too_many"]
+__all__ = ["CLASS_WORDS", "folder_warnings", "refuse_classes_in_each", "refuse_one_folder_too_many"]
 
 _CLASSES = """
 yes no none normal abnormal healthy control controls negative positive sick disease diseased benign malignant
@@ -38,7 +38,7 @@ parasitized stroke ischemic ischaemic hemorrhagic haemorrhagic hemorrhage haemor
 demented nondemented dementia alzheimer alzheimers parkinson sclerosis hydrocephalus
 fracture fractured glaucoma cataract retinopathy drusen
 """
-_CLASS_WORDS = frozenset(_CLASSES.split())
+CLASS_WORDS = frozenset(_CLASSES.split())
 _VERDICTS = frozenset(("positive", "negative", "pos", "neg", "normal", "abnormal", "benign", "malignant"))
 MOST_CLASSES = 20  # public sets have up to 14
 MOST_NUMBERED = 9  # stages and grades
@@ -88,7 +88,7 @@ def refuse_one_folder_too_many(images: Sequence[Path], root: Path, *, masked: bo
     if inner is None or len(inner.images) > MOST_CLASSES or _numbered(inner.images) or look_like_people(inner.images):
         return
     # Patients of a class may have its name in theirs: glioma/glioma_01.
-    words = _CLASS_WORDS - words_of(" ".join(inner.outer))
+    words = CLASS_WORDS - words_of(" ".join(inner.outer))
     named = [words_of(name) & words for name in inner.images if words_of(name) & words]
     classes = sorted(set().union(*named))
     are_classes = len(classes) >= 2 and 2 * len(named) >= len(inner.images)
@@ -125,10 +125,10 @@ def refuse_classes_in_each(parts: Sequence[tuple[str, ...]], root: Path) -> None
     below: dict[str, set[str]] = defaultdict(set)
     for outer, *inner in parts:
         below[outer] |= set(inner[:-1][:1])
-    if len(below) < 2 or any(words_of(outer) & _CLASS_WORDS for outer in below):
+    if len(below) < 2 or any(words_of(outer) & CLASS_WORDS for outer in below):
         return
     shared = set.intersection(*below.values())
-    words = {word for name in shared for word in words_of(name) & _CLASS_WORDS}
+    words = {word for name in shared for word in words_of(name) & CLASS_WORDS}
     if len(words) < 2 or any(2 * len(shared) < len(names) for names in below.values()):
         return
     raise CohortError(
