@@ -232,6 +232,21 @@ def test_folders_that_may_be_visits_are_told(tmp_path: Path, caplog: pytest.LogC
     assert told in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("name", "count"), [("patient{}", 3), ("Subject {}", 3), ("case_{:02d}", 4), ("P{:03d}", 6), ("{:05d}", 12)]
+)
+def test_folders_of_slices_of_numbered_patients_are_no_classes(tmp_path: Path, name: str, count: int) -> None:
+    found = refused(tmp_path, [name.format(number) for number in range(count)])
+    assert "the folders look like patients, not classes; add labels.csv with the columns path,label" in found
+
+
+@pytest.mark.parametrize(("name", "count"), [("grade_{}", 5), ("s{}", 12), ("{:02d}", 4), ("T{:03d}", 3), ("{}", 5)])
+def test_numbered_folders_that_may_be_classes(tmp_path: Path, name: str, count: int) -> None:
+    warnings = ingested(tmp_path, [name.format(number) for number in range(count)]).info.warnings
+    told = f"the {count} classes are numbered; if these folders are patients, add labels.csv with path,label"
+    assert (told in warnings) == (count == 12)
+
+
 @pytest.mark.parametrize("names", [("grade_1", "grade_2"), ("0", "1"), ("images_a", "images_b"), ("part_1", "batch_2")])
 def test_numbered_classes_are_classes(tmp_path: Path, names: tuple[str, str]) -> None:
     for number in range(8):

@@ -13,7 +13,7 @@ from gansweep.cohort.sources.hiding import names_nobody
 from gansweep.cohort.sources.masks import is_image_folder, masks_of, with_masks, without_image
 from gansweep.cohort.sources.naming import name_of
 from gansweep.cohort.sources.nesting import refuse_classes_in_each, refuse_one_folder_too_many
-from gansweep.cohort.sources.people import look_like_people
+from gansweep.cohort.sources.people import look_like_people, numbered_patients
 from gansweep.cohort.sources.source import Rejected, Source, format_of, is_split, normal_split, split_like
 from gansweep.cohort.sources.walk import walk
 from gansweep.cohort.sources.words import canonical
@@ -103,7 +103,8 @@ def _labelled(images: list[Path], parts: list[tuple[str, ...]], root: Path, rela
             fix="add labels.csv with the columns path,label or put the images in one folder per class",
         )
     classes = {part[skip] for part in parts}
-    if look_like_people(classes) or _look_like_patients(images, ["/".join(part[skip:]) for part in parts]):
+    patients_alone = look_like_people(classes) or numbered_patients(classes)
+    if patients_alone or _look_like_patients(images, ["/".join(part[skip:]) for part in parts]):
         raise CohortError(
             "the folders look like patients, not classes",
             where=str(root),

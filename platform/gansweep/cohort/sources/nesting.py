@@ -16,7 +16,7 @@ from gansweep.cohort.readers.dicom_header import read_header
 from gansweep.cohort.readers.slices import ScanError, UnneededError
 from gansweep.cohort.sources.hiding import letters_of, shown_name, words_of
 from gansweep.cohort.sources.masks import is_image_folder
-from gansweep.cohort.sources.people import look_like_people
+from gansweep.cohort.sources.people import look_like_people, numbered_alike
 from gansweep.cohort.sources.source import format_of, is_split, subject_in
 from gansweep.cohort.sources.words import known_patient
 from gansweep.errors import CohortError
@@ -146,7 +146,15 @@ def folder_warnings(sources: Sequence[Source]) -> list[str]:
     """
     if any(source.line for source in sources):
         return []
-    return _doubtful_nesting(sources) + _verdicts_below(sources)
+    return _numbered_classes(sources) + _doubtful_nesting(sources) + _verdicts_below(sources)
+
+
+def _numbered_classes(sources: Sequence[Source]) -> list[str]:
+    """Returns a warning if more classes than there are stages of a disease are numbered: s1 to s12."""
+    labels = {source.label for source in sources}
+    if len(labels) <= MOST_NUMBERED or not numbered_alike(labels):
+        return []
+    return [f"the {len(labels)} classes are numbered; if these folders are patients, add labels.csv with path,label"]
 
 
 def _doubtful_nesting(sources: Sequence[Source]) -> list[str]:

@@ -18,7 +18,7 @@ from gansweep.cohort.sources.hiding import is_known_word, words_of
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-__all__ = ["look_like_people"]
+__all__ = ["look_like_people", "numbered_alike", "numbered_patients"]
 
 # Given names of several languages without those that are words (mark, rose, iris).
 _GIVEN_NAMES = """
@@ -64,6 +64,22 @@ stage grade type deformity disease syndrome sign foci tumor tumour cyst fracture
 """
 _NO_PERSON = frozenset(_OTHERS.split())
 
+_NUMBERED = re.compile(r"(?P<stem>\D*)(?P<number>\d+)")
+_OWNERS = {
+    "patient",
+    "patients",
+    "subject",
+    "subjects",
+    "case",
+    "cases",
+    "sub",
+    "pat",
+    "participant",
+    "volunteer",
+    "person",
+}
+LEAST_PADDED = 6  # folders 001 to 006 and so on: classes are fewer, or have no such numbers
+
 
 def look_like_people(folders: Collection[str]) -> bool:
     """Returns whether most folders are named after patients: at least half of them, and three.
@@ -82,6 +98,23 @@ def look_like_people(folders: Collection[str]) -> bool:
     if len(folders) < 3:
         return counts[1] == len(folders) == 2
     return counts[0] >= max((len(folders) + 1) // 2, 3)
+
+
+def numbered_patients(folders: Collection[str]) -> bool:
+    """Returns whether folders are numbered as patients are: patient1 to patient3 or more, or P001 to P006 or more."""
+    if len(folders) < 3 or not numbered_alike(folders):
+        return False
+    numbers = [found for name in folders if (found := _NUMBERED.fullmatch(name))]
+    if words_of(numbers[0]["stem"]) & _OWNERS:
+        return True
+    padded = all(len(found["number"]) > 2 for found in numbers) and any(found["number"][0] == "0" for found in numbers)
+    return padded and len(folders) >= LEAST_PADDED
+
+
+def numbered_alike(folders: Collection[str]) -> bool:
+    """Returns whether the names of folders differ only in the number with which they end."""
+    found = [_NUMBERED.fullmatch(name) for name in folders]
+    return all(found) and len({match["stem"].casefold() for match in found if match}) == 1
 
 
 def _names_a_person(name: str) -> bool:
