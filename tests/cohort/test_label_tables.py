@@ -391,6 +391,27 @@ def test_paths_that_begin_with_the_name_of_the_folder(root: Path) -> None:
     assert rejected == []
 
 
+@pytest.mark.parametrize("start", ["set-v1/", "/kaggle/input/a/b/c/d/e/f/", "C:\\Users\\Meier\\", "/Meier/source/"])
+def test_paths_below_a_folder_that_is_not_here(root: Path, caplog: pytest.LogCaptureFixture, start: str) -> None:
+    for path in list(root.iterdir()):
+        (root / "images").mkdir(exist_ok=True)
+        path.rename(root / "images" / path.name)
+    lines = [f"{start}images/{line}" for line in rows("x")]
+    write(root, "path,label,note", [line.replace("/", "\\") if "\\" in start else line for line in lines])
+    sources, rejected = find_sources(root)
+    assert [source.path for source in sources] == [root / "images" / f"{number}.png" for number in range(12)]
+    assert [source.name for source in sources] == [f"images/{number}.png" for number in range(12)]
+    assert rejected == []
+    assert "labels.csv: all paths begin with a folder that is not here" in caplog.text
+    assert "Meier" not in caplog.text
+
+
+def test_paths_of_several_folders_are_no_prefix(root: Path) -> None:
+    write(root, "path,label,note", [f"{'ab'[number % 2]}/{line}" for number, line in enumerate(rows("x"))])
+    sources, rejected = find_sources(root)
+    assert (len(sources), len([item for item in rejected if item.bad])) == (0, 12)
+
+
 def test_a_table_that_dos_ended(root: Path) -> None:
     write(root, "path,label,note", rows("x"))
     (root / "labels.csv").write_bytes((root / "labels.csv").read_bytes() + b"\x1a")

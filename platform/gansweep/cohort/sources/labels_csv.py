@@ -48,7 +48,7 @@ def sources_of_csv(
     """
     read = read_table(table)
     columns = columns_of(table, read, named, labelled)
-    locate = Locator(root, table)
+    locate = Locator(root, table, [canonical(row.get(columns["path"], "")) for row in read.rows])
     sources: list[Source] = []
     rejected: list[Rejected] = []
     listed: dict[str, list[tuple[int, Source]]] = {}
@@ -65,7 +65,7 @@ def sources_of_csv(
         label = relabel(label_cell) if labelled else ""
         missing_label = label_cell if labelled and not label else None
         reason = _problem_of(files, locate, where, missing_label)
-        name = path_cell or f"line {line}"
+        name = locate.name(path_cell) or f"line {line}"
         patient = known_patient(row.get(columns["patient"], ""))
         if reason or files["path"] is None:
             existing = files["path"] if files["path"] and exists(files["path"]) else None

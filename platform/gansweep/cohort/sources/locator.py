@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import defaultdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gansweep.cohort.sources.masks import masks_of
 from gansweep.cohort.sources.source import NIFTIS
 from gansweep.cohort.sources.walk import leaves, real_path, walk
 from gansweep.cohort.sources.words import canonical
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 __all__ = ["Locator", "exists", "is_dangling"]
+
+logger = logging.getLogger(__name__)
 
 
 class Locator:
@@ -24,9 +31,11 @@ class Locator:
     Args:
         root: the user's folder.
         table: the CSV.
+        cells: the cells with the paths of images. If all are below one folder that is not here, it is taken for the
+            source folder, which is logged: /kaggle/input/set/train/1.png.
     """
 
-    def __init__(self, root: Path, table: Path) -> None:
+    def __init__(self, root: Path, table: Path, cells: Sequence[str] = ()) -> None:
         self.folders = tuple(dict.fromkeys((root, table.parent)))
         self._real_folders = [real_path(folder) for folder in self.folders]
         self._images: _Names | None = None
@@ -34,6 +43,10 @@ class Locator:
         self._ambiguous: set[Path] = set()
         self._resolved_folders: dict[str, str] = {}
         self._inside: dict[str, bool] = {}
+        self._elsewhere = ""
+        self._elsewhere = self._folder_elsewhere([cell.replace("\\", "/").removeprefix("./") for cell in cells if cell])
+        if self._elsewhere:
+            logger.warning("%s: all paths begin with a folder that is not here; it is taken for %s", table.name, root)
 
     def __call__(self, cell: str, *, mask: bool = False) -> Path | None:
         """Returns the file that a cell of a path column names.
@@ -73,13 +86,22 @@ class Locator:
         if "\\" in cell:
             candidates += [folder / cell.replace("\\", "/") for folder in self.folders]
         # The path may begin with the name of the folder itself: dataset/images/1.png in dataset/labels.csv.
-        first, _, rest = cell.replace("\\", "/").removeprefix("./").partition("/")
+        slashed = cell.replace("\\", "/").removeprefix("./")
+        first, _, rest = slashed.partition("/")
         candidates += [folder / rest for folder in self.folders if rest and folder.absolute().name == first]
+        if self._elsewhere and slashed.startswith(self._elsewhere):
+            candidates += [folder / slashed.removeprefix(self._elsewhere) for folder in self.folders]
         for path in candidates:
             if exists(path):
                 return path
         alike = self._names().paths.get(_folded(cell), set())
         return min(alike) if len(alike) == 1 else candidates[0]
+
+    def name(self, cell: str) -> str:
+        """Returns a cell for messages, without the folder that is not here."""
+        slashed = cell.replace("\\", "/").removeprefix("./")
+        known = self._elsewhere and slashed.startswith(self._elsewhere)
+        return slashed.removeprefix(self._elsewhere) if known else cell
 
     def resolved(self, path: Path) -> str:
         """Returns a path without links. Each folder is resolved once, since most of its files are no links."""
@@ -97,6 +119,20 @@ class Locator:
         if folder not in self._inside:
             self._inside[folder] = any(Path(folder).is_relative_to(outer) for outer in self._real_folders)
         return not self._inside[folder] and leaves(path, self.folders, Path(real))
+
+    def _folder_elsewhere(self, cells: Sequence[str]) -> str:
+        """Returns the fewest folders that all cells have in common and without which the first and last file exist."""
+        if len(cells) < 2 or exists(self.in_full(cells[0]) or self.folders[0]):
+            return ""
+        start = ""
+        for part in cells[0].split("/")[:-1]:
+            start += f"{part}/"
+            if not all(cell.startswith(start) for cell in cells):
+                break
+            rests = [cells[place].removeprefix(start) for place in (0, -1)]
+            if all(any(exists(folder / rest) for folder in self.folders) for rest in rests):
+                return start
+        return ""
 
     def _all_masks(self) -> set[Path]:
         if self._masks is None:
