@@ -10,7 +10,7 @@ import numpy as np
 from gansweep.cohort.ingest.suitability import is_bids_name, modality_in_name
 from gansweep.cohort.readers.dicom import read_dicom
 from gansweep.cohort.readers.mask_grid import check_orientation, mask_flaws
-from gansweep.cohort.readers.masks import read_mask
+from gansweep.cohort.readers.masks import read_classes
 from gansweep.cohort.readers.nifti import read_nifti
 from gansweep.cohort.readers.placeholders import placeholder_in
 from gansweep.cohort.readers.raster import is_turned, read_raster
@@ -27,6 +27,7 @@ __all__ = ["read_image", "read_source"]
 
 OTHER_GRID = "a mask of its case has the grid of another image, and is not used for this one"
 
+CLASSES = "the mask has several classes, or numbers its lesions: all values above 0 count as lesion"
 TURNED = "EXIF turns the image or its mask, and not the other: the mask is used as it is shown"
 
 
@@ -38,14 +39,14 @@ def read_source(source: Source, settings: IngestSettings) -> list[Slice]:
         UnneededError: the file is no image that a cohort needs.
     """
     kind = format_of(source.path)
-    mask = _read_masks(source)
+    mask, classes = _read_masks(source)
     if mask is None and settings.label_from == "mask":
         if source.mask_lost:
             raise UnneededError(OTHER_GRID, where=source.name)
         raise ScanError("has no mask to derive the label from", where=source.name)
     if source.path.suffix == ".npy":
         raise ScanError("is an array, not an image; save DICOM, NIfTI or PNG (generate --format)", where=source.name)
-    flaws = _mask_flaws(source)
+    flaws = (*_mask_flaws(source), *([Flaw(CLASSES)] if classes else []))
     slices = _read_nifti(source.path, settings, mask) if kind == "nifti" else read_image(source.path, settings)
     slices = [replace(part, flaws=part.flaws + flaws) for part in slices] if flaws else slices
     if mask is None or kind == "nifti":
@@ -70,21 +71,22 @@ def _read_nifti(path: Path, settings: IngestSettings, mask: Any) -> list[Slice]:
     return [replace(part, guess=guess) for part in slices]
 
 
-def _read_masks(source: Source) -> Any:
-    """Returns the union of the masks of an image, or None if it has none."""
+def _read_masks(source: Source) -> tuple[Any, bool]:
+    """Returns the union of the masks of an image, or None if it has none, and whether one has several classes."""
     if source.mask is None:
-        return None
-    drawn = _read_mask(source, source.mask)
+        return None, False
+    drawn, classes = _read_mask(source, source.mask)
     for path in source.more_masks:
-        other = _read_mask(source, path)
+        other, more = _read_mask(source, path)
+        classes = classes or more
         if other.shape != drawn.shape:
             raise ScanError(f"its masks are {shape_text(drawn.shape)} and {shape_text(other.shape)}", where=source.name)
         drawn = drawn | other
-    return drawn
+    return drawn, classes
 
 
-def _read_mask(source: Source, path: Path) -> Any:
-    """Reads one mask of an image.
+def _read_mask(source: Source, path: Path) -> tuple[Any, bool]:
+    """Reads one mask of an image, and whether it has several classes.
 
     Raises:
         ScanError: it cannot be read.
@@ -92,7 +94,7 @@ def _read_mask(source: Source, path: Path) -> Any:
     try:
         if format_of(path) == format_of(source.path) == "dicom":
             check_orientation(source.path, path)
-        return read_mask(path)
+        return read_classes(path)
     except ScanError as error:
         raise ScanError(f"its mask: {placeholder_in(path) or error.what}", where=source.name) from None
 

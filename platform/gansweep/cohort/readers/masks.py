@@ -17,7 +17,7 @@ from gansweep.cohort.readers.stored_values import decode
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["looks_drawn", "read_mask"]
+__all__ = ["looks_drawn", "read_classes", "read_mask"]
 
 COLOUR_NOISE = 32  # of 255: the colours of masks differ by more, the chroma noise of a grey JPEG by less
 MAX_CLASSES = 16  # of a mask; larger values may be grey levels
@@ -46,13 +46,24 @@ def read_mask(path: Path) -> Mask:
     Raises:
         ScanError: the file cannot be read as a mask.
     """
+    return read_classes(path)[0]
+
+
+def read_classes(path: Path) -> tuple[Mask, bool]:
+    """Reads a mask as `read_mask` does, and says whether it has several classes or numbers of lesions.
+
+    Raises:
+        ScanError: the file cannot be read as a mask.
+    """
     values = _with_positive(_mask_values(path), path)
     lossy = _is_lossy(path)
     if _has_colours(values, path):
         colours = bool(np.ptp(values, axis=-1).max() > COLOUR_NOISE)
         values = values.max(axis=-1)
-        return np.asarray(values > (COLOUR_NOISE if colours else _threshold(values, lossy=lossy)))
-    return np.asarray(values > _threshold(values, lossy=lossy))
+        return np.asarray(values > (COLOUR_NOISE if colours else _threshold(values, lossy=lossy))), False
+    threshold = _threshold(values, lossy=lossy)
+    several = threshold == 0 and not lossy and len({level for level in _levels_up_to(values, 2) if level > 0}) > 1
+    return np.asarray(values > threshold), several
 
 
 def looks_drawn(path: Path) -> bool:
