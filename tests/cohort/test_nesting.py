@@ -240,7 +240,9 @@ def test_folders_of_slices_of_numbered_patients_are_no_classes(tmp_path: Path, n
     assert "the folders look like patients, not classes; add labels.csv with the columns path,label" in found
 
 
-@pytest.mark.parametrize(("name", "count"), [("grade_{}", 5), ("s{}", 12), ("{:02d}", 4), ("T{:03d}", 3), ("{}", 5)])
+@pytest.mark.parametrize(
+    ("name", "count"), [("grade_{}", 5), ("s{}", 12), ("{:02d}", 4), ("T{:03d}", 3), ("class{:03d}", 7)]
+)
 def test_numbered_folders_that_may_be_classes(tmp_path: Path, name: str, count: int) -> None:
     warnings = ingested(tmp_path, [name.format(number) for number in range(count)]).info.warnings
     told = f"the {count} classes are numbered; if these folders are patients, add labels.csv with path,label"

@@ -78,6 +78,7 @@ _OWNERS = {
     "volunteer",
     "person",
 }
+_LEVELS = {"class", "grade", "stage", "label", "type", "category", "cluster", "level", "score"}
 LEAST_PADDED = 6  # folders 001 to 006 and so on: classes are fewer, or have no such numbers
 
 
@@ -105,8 +106,9 @@ def numbered_patients(folders: Collection[str]) -> bool:
     if len(folders) < 3 or not numbered_alike(folders):
         return False
     numbers = [found for name in folders if (found := _NUMBERED.fullmatch(name))]
-    if words_of(numbers[0]["stem"]) & _OWNERS:
-        return True
+    words = words_of(numbers[0]["stem"])
+    if words & (_OWNERS | _LEVELS):
+        return bool(words & _OWNERS)
     padded = all(len(found["number"]) > 2 for found in numbers) and any(found["number"][0] == "0" for found in numbers)
     return padded and len(folders) >= LEAST_PADDED
 
