@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gansweep.cohort.ingest.mask_content import marks_of
 from gansweep.cohort.ingest.run import IngestSettings, ingest
+from gansweep.cohort.readers.masks import marks_of
 from gansweep.errors import CohortError
 from tests.cohort.scans import cohort_of, write_picture
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING, Literal
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from gansweep.cohort.sources.words import canonical
 
@@ -15,25 +13,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gansweep.cohort.ingest.reading import Picture
-    from gansweep.cohort.readers.slices import Mask
 
-__all__ = ["Marks", "content_warnings", "marks_of", "owner_warnings"]
+__all__ = ["content_warnings", "owner_warnings"]
 
 _NORMAL = {"normal", "healthy", "control", "controls", "notumor", "notumour", "nolesion"}
-ALONG = 0.9  # share of the outermost pixels from which on a mask marks the edges of its image
 SHARE = 0.2  # of the masks that mark something; a single lesion may fill its image
-
-Marks = Literal["", "nothing", "edges", "inside"]
-
-
-def marks_of(mask: Mask | None) -> Marks:
-    """Returns what a mask `[H, W]` marks, "" if there is none."""
-    if mask is None:
-        return ""
-    if not mask.any():
-        return "nothing"
-    outermost = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
-    return "edges" if float(outermost.mean()) >= ALONG else "inside"
 
 
 def content_warnings(pictures: Sequence[Picture]) -> list[str]:

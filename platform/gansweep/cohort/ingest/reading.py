@@ -12,7 +12,6 @@ import numpy as np
 
 from gansweep.cohort.dataset import FULL_SCALE
 from gansweep.cohort.ingest.duplicates import content_key, thumbnail_code
-from gansweep.cohort.ingest.mask_content import Marks, marks_of
 from gansweep.cohort.ingest.selection import Chosen, select_slices
 from gansweep.cohort.ingest.source_slices import read_image, read_source
 from gansweep.cohort.ingest.suitability import (
@@ -25,6 +24,7 @@ from gansweep.cohort.ingest.suitability import (
 )
 from gansweep.cohort.intensity import WINDOWS, Window, percentile_window, window_named
 from gansweep.cohort.readers.limits import check_square
+from gansweep.cohort.readers.masks import Marks, marks_of
 from gansweep.cohort.readers.placeholders import placeholder_in
 from gansweep.cohort.readers.resample import fit_mask, fit_pixels, isotropic_shape, make_square
 from gansweep.cohort.readers.slices import Array, Flaw, ScanError, Slice, UnneededError

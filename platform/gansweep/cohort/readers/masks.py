@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -23,7 +23,10 @@ COLOUR_NOISE = 32  # of 255: the colours of masks differ by more, the chroma noi
 MAX_CLASSES = 16  # of a mask; larger values may be grey levels
 MAX_INSTANCES = 4096  # of a mask that numbers its lesions
 LEAST_AREAS = 0.9  # share of such numbers that fill areas; a lesion may be a few pixels
+ALONG = 0.9  # share of the outermost pixels from which on a mask marks the edges of its image
 DRAWN = 0.95  # share of the pixels of a compressed mask that are black or bright
+
+Marks = Literal["", "nothing", "edges", "inside"]
 
 
 def read_mask(path: Path) -> Mask:
@@ -85,6 +88,16 @@ def looks_drawn(path: Path) -> bool:
         # In a dark image, few pixels are in the middle and even fewer are bright.
         return middle < min(1 - DRAWN, float(bright.mean()))
     return len(_levels_up_to(values, MAX_CLASSES)) <= MAX_CLASSES
+
+
+def marks_of(mask: Mask | None) -> Marks:
+    """Returns what a mask `[H, W]` marks, "" if there is none."""
+    if mask is None:
+        return ""
+    if not mask.any():
+        return "nothing"
+    outermost = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
+    return "edges" if float(outermost.mean()) >= ALONG else "inside"
 
 
 def _mask_values(path: Path) -> Any:
