@@ -306,6 +306,8 @@ def ray_cluster() -> Iterator[list[dict[str, float]]]:
     # Ray reads these when it is first imported. Tune's own result files would duplicate the store, at a cost.
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    # A sweep is resumed from its store. Tune would write the state of all its trials again and again, and keep it.
+    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1e9")
     os.environ.setdefault("RAY_TRAIN_ENABLE_CONTROLLER_STRUCTURED_LOGGING", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # A diverged trial ends without the scheduler's metric. Tune's check would abort the whole sweep because of it.

@@ -274,6 +274,7 @@ class _Search:
         from gansweep.search.relay import relayed
         from gansweep.search.retries import ProgressCounts
         from gansweep.search.schedulers import Compared, make_scheduler
+        from gansweep.search.tune_memory import Forgetting
 
         options = self.options
         demand = Demand(self.footprint) if options.wait_for_nodes else None
@@ -293,7 +294,7 @@ class _Search:
                     storage_path=scratch,
                     stop=SearchStopper(searcher, rules),
                     verbose=0,
-                    callbacks=[ProgressCounts(), Runs(self.store, loggers_of(self.options, self.store))],
+                    callbacks=[ProgressCounts(), Forgetting(), Runs(self.store, loggers_of(self.options, self.store))],
                     failure_config=tune.FailureConfig(max_failures=_RETRIES),
                     checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
                 ),
