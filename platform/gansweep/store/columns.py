@@ -17,9 +17,20 @@ from gansweep.config import TrialConfig
 from gansweep.store.schema import ColumnType
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gansweep.contracts import Trainables
 
-__all__ = ["arrow_schema", "config_columns", "fitted", "merged", "needed"]
+__all__ = [
+    "arrow_schema",
+    "config_columns",
+    "conformed",
+    "covers",
+    "fitted",
+    "from_arrow",
+    "merged",
+    "needed",
+]
 
 Columns = Mapping[str, ColumnType]
 
@@ -51,9 +62,13 @@ def config_columns(trainables: Trainables) -> dict[str, ColumnType]:
     return columns
 
 
-def needed(record: Mapping[str, Any]) -> dict[str, ColumnType]:
-    """Returns the columns that `record` requires. A value of None does not determine a type."""
-    return {name: _type_of_value(value) for name, value in record.items() if value is not None}
+def needed(records: Sequence[Mapping[str, Any]]) -> dict[str, ColumnType]:
+    """Returns the columns that some rows require. A value of None does not determine a type."""
+    columns: dict[str, ColumnType] = {}
+    for record in records:
+        types = {name: _type_of_value(value) for name, value in record.items() if value is not None}
+        columns = merged(columns, types)
+    return columns
 
 
 def merged(known: Columns, new: Columns) -> dict[str, ColumnType]:
@@ -62,6 +77,11 @@ def merged(known: Columns, new: Columns) -> dict[str, ColumnType]:
     for name, kind in new.items():
         together[name] = _wider(together[name], kind) if name in together else kind
     return together
+
+
+def covers(known: Columns, new: Columns) -> bool:
+    """Returns whether values of the columns `new` fit into the columns `known`."""
+    return merged(known, new) == dict(known)
 
 
 def fitted(record: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
@@ -77,6 +97,17 @@ def arrow_schema(columns: Columns) -> pa.Schema:
 def from_arrow(schema: pa.Schema) -> dict[str, ColumnType]:
     """Returns the columns of a Parquet file's schema."""
     return {item.name: _NAMES.get(item.type, "string") for item in schema}
+
+
+def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Returns `table` with exactly the columns of `schema`: cast, and filled with nulls."""
+    arrays = []
+    for field in schema:
+        if field.name in table.column_names:
+            arrays.append(table[field.name].cast(field.type))
+        else:
+            arrays.append(pa.nulls(len(table), field.type))
+    return pa.Table.from_arrays(arrays, schema=schema)
 
 
 def _wider(one: ColumnType, other: ColumnType) -> ColumnType:

@@ -26,7 +26,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from gansweep.errors import StoreError, one_line
-from gansweep.store.columns import Columns, arrow_schema, fitted, from_arrow, merged, needed
+from gansweep.store.columns import Columns, arrow_schema, conformed, covers, fitted, from_arrow, merged, needed
 from gansweep.store.faults import FILE
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Table:
 
     def put(self, key: str, records: Sequence[Mapping[str, Any]]) -> None:
         """Writes `records` to the file `trial-<key>.parquet`, replacing its content."""
-        columns = self._declare(merged({}, _all_needed(records)))
+        columns = self._declare(needed(records))
         self._write(f"{self._name}/trial-{key}.parquet", columns, records)
         self._damaged.discard(f"trial-{key}.parquet")
 
@@ -139,7 +139,7 @@ class Table:
             wanted = {name: columns[name] for name in names if name in columns}
             compacted = self._from_compacted(self._entries(), list(wanted))
         added = self._scan(compacted.unread, columns).select(list(wanted))
-        return pa.concat_tables([_conformed(compacted.rows, arrow_schema(wanted)), added])
+        return pa.concat_tables([conformed(compacted.rows, arrow_schema(wanted)), added])
 
     def frame(self, order: list[str]) -> pd.DataFrame:
         """Returns all readable rows, sorted by the columns `order`."""
@@ -189,7 +189,7 @@ class Table:
         manifest = compacted.manifest | {
             entry.name: [entry.size, entry.changed_ns, lengths[entry.name]] for entry in whole
         }
-        rows = pa.concat_tables([_conformed(compacted.rows, arrow_schema(columns)), added])
+        rows = pa.concat_tables([conformed(compacted.rows, arrow_schema(columns)), added])
         buffer = io.BytesIO()
         rows_with_manifest = rows.replace_schema_metadata({_COMPACTED: json.dumps(manifest).encode()})
         pq.write_table(rows_with_manifest, buffer, write_page_checksum=True)
@@ -238,7 +238,7 @@ class Table:
 
     def _declare(self, new: Columns) -> Columns:
         """Adds `new` to the table's columns and returns all of them."""
-        if self._known is not None and self._files.local is not None and _covers(self._known, new):
+        if self._known is not None and self._files.local is not None and covers(self._known, new):
             return self._known
         with self._files.locked():
             # Object stores have no locks: a column lost to a concurrent writer is restored with the next row.
@@ -330,7 +330,7 @@ class Table:
             # Read first: an error of the file system is not damage, and stops the reading.
             content = self._files.read_bytes(f"{self._name}/{entry.name}")
             try:
-                rows = _conformed(_opened(content).read(), schema)
+                rows = conformed(_opened(content).read(), schema)
             except _UNREADABLE as error:
                 self._warn_once(entry.name, str(error))
             else:
@@ -394,26 +394,3 @@ def _could_change_unseen(entry: FileEntry) -> bool:
     This is so if its modification time is recent and in whole seconds.
     """
     return entry.changed_ns % 1_000_000_000 == 0 and time.time_ns() - entry.changed_ns < 5_000_000_000
-
-
-def _all_needed(records: Sequence[Mapping[str, Any]]) -> Columns:
-    columns: Columns = {}
-    for record in records:
-        columns = merged(columns, needed(record))
-    return columns
-
-
-def _covers(known: Columns, new: Columns) -> bool:
-    """Returns whether values of the columns `new` fit into the columns `known`."""
-    return merged(known, new) == dict(known)
-
-
-def _conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Returns `table` with exactly the columns of `schema`: cast, and filled with nulls."""
-    arrays = []
-    for field in schema:
-        if field.name in table.column_names:
-            arrays.append(table[field.name].cast(field.type))
-        else:
-            arrays.append(pa.nulls(len(table), field.type))
-    return pa.Table.from_arrays(arrays, schema=schema)
