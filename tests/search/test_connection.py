@@ -146,43 +146,63 @@ head_watch._PERIOD_S = 0.1
 head_watch.PATIENCE_S = 1.0
 logging.basicConfig(format="%(message)s")
 over = threading.Event()
-threading.Timer(3.0, over.set).start()
+threading.Timer(float(sys.argv[2]), over.set).start()
 head_watch._watch(sys.argv[1], over)
 print("over")
 """
 
 
-def _watched(address: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-c", WATCH, address]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
+def _answer(server: socket.socket, seconds: float) -> None:
+    """Answers as the head of a cluster does, for some time from the first connection on."""
+    server.settimeout(30.0)
+    until = None
+    with contextlib.suppress(TimeoutError):
+        while until is None or time.monotonic() < until:
+            stream, _ = server.accept()
+            until = until or time.monotonic() + seconds
+            server.settimeout(max(0.1, until - time.monotonic()))
+            with stream:
+                stream.recv(64)
+                stream.sendall(b"\0\0\0\4\0\0\0\0\0")  # a SETTINGS frame
+
+
+def _watched(seconds: float, *, away: float | None = None) -> tuple[str, subprocess.CompletedProcess[str]]:
+    """Watches a head that is there for a second, and then away for so long; None: for ever.
+
+    Args:
+        seconds: how long it is watched.
+        away: how long it is away.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        command = [sys.executable, "-c", WATCH, address, str(seconds)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+        _answer(server, 1.0)
+    if away is not None:
+        time.sleep(away)
+        with socket.create_server(("127.0.0.1", int(address.partition(":")[2]))) as again:
+            _answer(again, seconds)
+    out, said = process.communicate(timeout=60)
+    return address, subprocess.CompletedProcess(command, process.returncode, out, said)
 
 
 def test_a_process_whose_head_is_lost_ends_in_one_line() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        address = f"127.0.0.1:{server.getsockname()[1]}"
-    ended = _watched(address)
+    address, ended = _watched(20.0)
     assert (ended.returncode, ended.stdout) == (2, "")
     lost = f"{address}: the Ray cluster is lost (nothing answers there: Connection refused)"
     assert ended.stderr == f"{lost}; when it is back, run the command again (a sweep with --resume)\n"
 
 
 def test_a_head_that_is_away_for_a_moment_ends_no_process() -> None:
+    _, ended = _watched(3.0, away=0.4)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "over\n", "")
+
+
+def test_a_head_that_cannot_be_reached_from_here_ends_no_process() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
-
-    def answers_after_a_moment() -> None:
-        time.sleep(0.7)
-        with socket.create_server(("127.0.0.1", int(address.partition(":")[2]))) as again:
-            again.settimeout(5.0)
-            with contextlib.suppress(TimeoutError):
-                while True:
-                    stream, _ = again.accept()
-                    with stream:
-                        stream.sendall(b"\0\0\0\4\0\0\0\0\0")  # a SETTINGS frame
-
-    server_thread = threading.Thread(target=answers_after_a_moment)
-    server_thread.start()
-    ended = _watched(address)
-    server_thread.join()
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "over\n", "")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", WATCH, address, "3"]
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=True)
+    assert (ended.stdout, ended.stderr) == ("over\n", "")

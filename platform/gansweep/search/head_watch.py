@@ -41,9 +41,8 @@ def ending_without_head() -> Iterator[None]:
     if not ray.is_initialized():
         yield
         return
-    address = ray.get_runtime_context().gcs_address
     over = threading.Event()
-    watch = threading.Thread(target=_watch, args=(address, over), daemon=True)
+    watch = threading.Thread(target=_watch, args=(_head(), over), daemon=True)
     watch.start()
     try:
         yield
@@ -51,7 +50,17 @@ def ending_without_head() -> Iterator[None]:
         over.set()
 
 
+def _head() -> str:
+    """Returns the address of the head as this process reaches it. A client outside the cluster knows another one."""
+    import ray
+    from ray.util.client import ray as client
+
+    return os.environ.get("RAY_ADDRESS", "") if client.is_connected() else ray.get_runtime_context().gcs_address
+
+
 def _watch(address: str, over: threading.Event) -> None:
+    if silence_of(address):
+        return  # it cannot be watched from here
     answered = time.monotonic()
     while not over.wait(_PERIOD_S):
         reason = silence_of(address)
