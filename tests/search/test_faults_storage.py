@@ -112,6 +112,14 @@ def test_a_space_that_mostly_diverges_ends_with_every_trial_told(tmp_path: Path,
     assert_nothing_left()
 
 
+def test_a_space_that_needs_too_much_memory_ends_with_every_trial_told(tmp_path: Path, cohort_path: Path) -> None:
+    driver = Driver(tmp_path, cohort_path, "--trials=3", space="hungry")
+    assert driver.ends() == 1, driver.log
+    assert "no trial ended with a generator; most often failed: out of device memory" in driver.log
+    assert_accounted_for(driver.store, 3, {"failed"})
+    assert_nothing_left()
+
+
 @pytest.mark.parametrize("status", [500, 503, SILENT])
 def test_an_object_store_that_fails_for_a_while_is_waited_for(
     status: int, s3: tuple[FlakyS3, str], tmp_path: Path, cohort_path: Path

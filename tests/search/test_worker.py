@@ -5,10 +5,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from gansweep.cohort.dataset import Cohort
 from gansweep.errors import CohortError, ConfigError, Diverged, StoreError
-from gansweep.search.mailbox import Job
+from gansweep.search.mailbox import OUT_OF_MEMORY, Job
 from gansweep.search.worker import _Worker
 
 
@@ -52,6 +53,22 @@ def test_a_store_that_cannot_be_written_for_a_moment_costs_a_restart() -> None:
     """Rank 0's alone: kept, its group would leave the other ranks in a collective, and the next trial with them."""
     error = StoreError("cannot write: disk is full")
     assert _run(error) == [("fault", 7, str(error)), ("raised",)]
+
+
+def _full_cpu() -> Exception:
+    with pytest.raises(RuntimeError) as found:
+        torch.empty(2**50)
+    return found.value
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), _full_cpu()], ids=["GPU", "CPU"])
+def test_a_device_without_memory_ends_the_trial_and_its_group(error: Exception) -> None:
+    assert _run(error) == [("end", 7, "failed", OUT_OF_MEMORY), ("raised",)]
+
+
+def test_any_other_error_costs_a_restart() -> None:
+    error = RuntimeError("CUDA error: an illegal memory access was encountered")
+    assert _run(error) == [("fault", 7, f"RuntimeError: {error}"), ("raised",)]
 
 
 def test_a_cohort_that_is_bad_on_one_node_ends_the_trial_and_its_group() -> None:

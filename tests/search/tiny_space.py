@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import torch
+
 from gansweep.experiment import Experiment, SchedulerSettings, ScoringSettings, TrialConfig
 from trainables import GANS, TRAINABLES
 from trainables.gans.dcgan import Dcgan
@@ -15,6 +17,15 @@ class Exploding(Dcgan):
         return value * (float("inf") if step >= 4 else 1.0), scalars
 
 
+class Hungry(Dcgan):
+    """Asks for more memory than any device has, from the fifth iteration on."""
+
+    def loss(self, phase, batch, step):  # type: ignore[no-untyped-def]
+        if step >= 4:
+            torch.empty(2**50)
+        return super().loss(phase, batch, step)
+
+
 class Faulty(Dcgan):
     """Poisons the process that trains it, as a CUDA error would."""
 
@@ -26,7 +37,7 @@ def tiny() -> Experiment:
     return Experiment(
         name="tiny",
         space=_space,
-        trainables=replace(TRAINABLES, gans={**GANS, "exploding": Exploding, "faulty": Faulty}),
+        trainables=replace(TRAINABLES, gans={**GANS, "exploding": Exploding, "hungry": Hungry, "faulty": Faulty}),
         reports=3,
         scheduler=SchedulerSettings(kind="none"),
         scoring=ScoringSettings(samples=32, encoder_steps=20, detector_steps=20, detector_seeds=2),
@@ -54,6 +65,11 @@ def not_an_experiment() -> int:
 def diverging() -> Experiment:
     """No trial ends with a generator."""
     return tiny().with_settings({"family": "exploding", "iterations": 60}).model_copy(update={"first_trials": ()})
+
+
+def hungry() -> Experiment:
+    """No trial has enough memory."""
+    return tiny().with_settings({"family": "hungry", "iterations": 60}).model_copy(update={"first_trials": ()})
 
 
 def _space(trial) -> TrialConfig:  # type: ignore[no-untyped-def]

@@ -132,7 +132,7 @@ class _Worker:
 
         Raises only errors that should restart the worker group.
         """
-        import torch
+        from gansweep.devices import out_of_memory
 
         try:
             self.cohort  # noqa: B018 (opened here, where no configuration can be what is wrong)
@@ -155,15 +155,15 @@ class _Worker:
             # A cohort may be bad on only one node.
             self.ask("end", job.ticket, "failed", str(mistake))
             raise
-        except torch.OutOfMemoryError:
-            # The other ranks now hang in a collective operation, so the group must be replaced. A retry would fail in
-            # the same way.
-            self.ask("end", job.ticket, "failed", OUT_OF_MEMORY)
-            raise
         except Exception as error:
-            # Unknown error: the process may be unusable (a CUDA error is sticky). A new worker group retries.
-            self.ask("fault", job.ticket, f"{type(error).__name__}: {one_line(error, 300)}")
-            log.exception("trial %s", job.trial_id)
+            # The other ranks now hang in a collective operation, so the group must be replaced.
+            if out_of_memory(error):
+                # A retry would fail in the same way.
+                self.ask("end", job.ticket, "failed", OUT_OF_MEMORY)
+            else:
+                # Unknown error: the process may be unusable (a CUDA error is sticky). A new worker group retries.
+                self.ask("fault", job.ticket, f"{type(error).__name__}: {one_line(error, 300)}")
+                log.exception("trial %s", job.trial_id)
             raise
         self.ask("memory", psutil.Process().memory_info().rss)
 
