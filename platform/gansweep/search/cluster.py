@@ -11,7 +11,7 @@ from math import ceil, floor
 from typing import TYPE_CHECKING, Any
 
 from gansweep.errors import ClusterError
-from gansweep.search.connection import cluster_is_up, connect
+from gansweep.search.connection import alone_on_loopback, cluster_is_up, connect
 from gansweep.search.head_watch import ending_without_head
 from gansweep.search.interrupts import ending_like_interrupts
 
@@ -317,7 +317,8 @@ def ray_cluster() -> Iterator[list[dict[str, float]]]:
     ours = not ray.is_initialized()
     if ours:
         log.info("starting Ray, or joining the cluster that it finds")
-        connect()
+        with alone_on_loopback():
+            connect()
     reserved = set() if ours else _placement_groups()
     try:
         # Installed after connecting, because Ray installs its own SIGTERM handler when it connects.
