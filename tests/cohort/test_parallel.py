@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -213,3 +214,22 @@ def test_warnings_come_back_after_the_last_thread() -> None:
         warnings.warn("shown", stacklevel=1)
         assert [str(item.message) for item in caught] == ["shown"]
     assert warnings.filters == before
+
+
+def _send_squares(connection: Any) -> None:
+    connection.send(list(map_in_order(_square, range(40), "squares", None)))
+
+
+def _square(number: int) -> int:
+    return number * number
+
+
+@pytest.mark.usefixtures("in_processes")
+def test_a_daemonic_process_reads_alone() -> None:
+    """Those of `multiprocessing.Pool` are such; they may start no processes."""
+    receiver, sender = multiprocessing.get_context("fork").Pipe(duplex=False)
+    process = multiprocessing.get_context("fork").Process(target=_send_squares, args=(sender,), daemon=True)
+    process.start()
+    sender.close()
+    assert receiver.recv() == [number * number for number in range(40)]
+    process.join(30)

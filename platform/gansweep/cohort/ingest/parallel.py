@@ -10,6 +10,7 @@ by `if __name__ == "__main__"`. On one core, nothing is started.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -64,7 +65,8 @@ def map_in_order(
         Exception: the first exception of `function`. Items that have not started are then dropped.
         CohortError: a process was ended from outside, such as for want of memory.
     """
-    results = map(function, items) if cores() == 1 else _here_then_everywhere(function, items)
+    alone = cores() == 1 or multiprocessing.current_process().daemon  # such a process may start no other
+    results = map(function, items) if alone else _here_then_everywhere(function, items)
     for number, result in enumerate(results, start=1):
         if progress:
             progress(what, number, len(items))
