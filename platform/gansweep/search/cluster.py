@@ -93,7 +93,7 @@ class Footprint:
 ACCELERATOR = "accelerator_type:"
 """Prefix of Ray's resource for the accelerator of a node."""
 
-
+_MOST_LISTED = 10_000  # the most that Ray lists at once
 _BESIDE_WORKERS = 2**30
 """Bytes that a worker group needs beside its workers: its trial's actor, its mailbox and Ray Train's own processes.
 
@@ -315,20 +315,46 @@ def ray_cluster() -> Iterator[list[dict[str, float]]]:
     import ray
 
     ours = not ray.is_initialized()
+    joined = ours and cluster_is_up()
     if ours:
         log.info("starting Ray, or joining the cluster that it finds")
         with alone_on_loopback():
             connect()
+    if joined:
+        _remove_placement_groups(_forgotten_placement_groups())
     reserved = set() if ours else _placement_groups()
     try:
         # Installed after connecting, because Ray installs its own SIGTERM handler when it connects.
         with ending_like_interrupts(), ending_without_head():
             yield node_resources()
     finally:
-        if ours:
-            ray.shutdown()  # with the job, Ray frees all that it reserved
-        else:
+        if not ours or joined:
             _remove_placement_groups(_placement_groups() - reserved)
+        if ours:
+            ray.shutdown()
+
+
+def _forgotten_placement_groups() -> list[str]:
+    """Returns the ids of placement groups of drivers that have ended, those that are meant to outlive them excluded.
+
+    Ray removes such a group itself, unless the actor that made it was killed before Ray had noted it.
+    """
+    from ray.util.state import list_jobs, list_placement_groups
+    from ray.util.state.exception import RayStateApiException
+
+    try:
+        groups = list_placement_groups(detail=True, limit=_MOST_LISTED)
+        ended = {job.job_id for job in list_jobs(detail=True, limit=_MOST_LISTED) if job.job_id and job.end_time}
+    except (RayStateApiException, OSError):  # the cluster has no dashboard
+        return []
+    found = [
+        group.placement_group_id
+        for group in groups
+        if group.creator_job_id in ended and group.state != "REMOVED" and not group.is_detached
+    ]
+    if found:
+        log.warning("%d reservations on the cluster are of drivers that have ended, and are removed", len(found))
+    return found
 
 
 def _remove_placement_groups(names: Iterable[str]) -> None:
