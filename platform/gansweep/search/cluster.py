@@ -11,7 +11,7 @@ from math import ceil, floor
 from typing import TYPE_CHECKING, Any
 
 from gansweep.errors import ClusterError
-from gansweep.search.connection import alone_on_loopback, cluster_is_up, connect
+from gansweep.search.connection import cluster_is_up, connect
 from gansweep.search.head_watch import ending_without_head
 from gansweep.search.interrupts import ending_like_interrupts
 
@@ -318,8 +318,7 @@ def ray_cluster() -> Iterator[list[dict[str, float]]]:
     joined = ours and cluster_is_up()
     if ours:
         log.info("starting Ray, or joining the cluster that it finds")
-        with alone_on_loopback():
-            connect()
+        connect()
     if joined:
         _remove_placement_groups(_forgotten_placement_groups())
     reserved = set() if ours else _placement_groups()

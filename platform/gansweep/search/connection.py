@@ -6,16 +6,11 @@ import logging
 import os
 import socket
 import time
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from gansweep.errors import ClusterError, one_line
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-__all__ = ["alone_on_loopback", "cluster_is_up", "connect", "silence_of"]
+__all__ = ["cluster_is_up", "connect", "silence_of"]
 
 log = logging.getLogger(__name__)
 
@@ -24,8 +19,6 @@ _PAUSE_S = 2.0
 _ANSWER_S = 15.0  # limit for a cluster's head to accept a connection, and to answer
 _JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Variable that Ray's job server sets for the entrypoint of a job."""
-_NODES = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
-"""Variable whether other machines may join a Ray that is started here. Without, it stays on the loopback address."""
 _CLIENT = "ray://"
 _HERE = Path("/tmp/ray/ray_current_cluster")  # noqa: S108 (where `ray start` leaves this machine's address)
 
@@ -53,29 +46,6 @@ def connect() -> None:
         if not reason:
             return
     raise ClusterError(f"no Ray cluster: {reason}", where=address, fix="see gansweep doctor")
-
-
-@contextmanager
-def alone_on_loopback() -> Iterator[None]:
-    """Lets a Ray that `connect` starts on this machine listen only on the loopback address.
-
-    Ray listens on all addresses of a machine, and executes what it is sent. Has no effect if there is a cluster to
-    join.
-    """
-    if cluster_is_up() or _NODES in os.environ:
-        yield
-        return
-    from ray._private import ray_constants
-
-    # Ray has read the variable when it was imported, perhaps long ago. Its processes read it when they start.
-    before = ray_constants.ENABLE_RAY_CLUSTER
-    ray_constants.ENABLE_RAY_CLUSTER = False
-    os.environ[_NODES] = "0"
-    try:
-        yield
-    finally:
-        del os.environ[_NODES]
-        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 def cluster_is_up() -> bool:
