@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import threading
@@ -152,7 +153,12 @@ def test_a_driver_whose_sweep_another_has_taken_ends(remote, caplog):
             claim_of(store)
             time.sleep(30.0)
 
-    with pytest.raises(KeyboardInterrupt):
-        drive()
+    # A shell's background jobs ignore SIGINT.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            drive()
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert f"process 7 on elsewhere, since 2026, has taken {store.label}: this process ends" in caplog.text
     assert json.loads(store.read_bytes(".driver"))["token"] == "x"
