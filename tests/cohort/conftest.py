@@ -6,6 +6,7 @@ import pytest
 
 from gansweep.cohort.ingest.run import IngestSettings, ingest
 from gansweep.cohort.phantom.scans import write_phantom
+from tests.cohort.scans import write_picture
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,3 +26,11 @@ def cohort_path(phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     out = tmp_path_factory.mktemp("cohort") / "cohort"
     ingest(phantom, out, IngestSettings(size=32))
     return out
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Twelve pictures, and no labels.csv yet."""
+    for number in range(12):
+        write_picture(tmp_path / "source" / f"{number}.png", number)
+    return tmp_path / "source"

@@ -8,12 +8,10 @@ import pytest
 
 from gansweep.cohort.sources.find import find_sources
 from tests.cohort.scans import write_picture
-from tests.cohort.test_label_tables import root, rows, write
+from tests.cohort.test_label_tables import rows, write
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-__all__ = ["root"]
 
 
 @pytest.mark.parametrize("name", ["case_id", "Lesion ID", "StudyInstanceUID", "study", "accession_no"])

@@ -19,14 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """Twelve pictures, and no labels.csv yet."""
-    for number in range(12):
-        write_picture(tmp_path / "source" / f"{number}.png", number)
-    return tmp_path / "source"
-
-
 def rows(*cells: str) -> list[str]:
     """`path,label` of the twelve pictures with one more cell each, repeated in turn."""
     return [f"{number}.png,{CLASSES[number % 2]},{cells[number % len(cells)]}" for number in range(12)]

@@ -14,14 +14,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """Twelve pictures, and no labels.csv yet."""
-    for number in range(12):
-        write_picture(tmp_path / "source" / f"{number}.png", number)
-    return tmp_path / "source"
-
-
 def test_paths_that_begin_with_the_name_of_the_folder(root: Path) -> None:
     lines = rows("x")
     write(root, "path,label,note", [f"source/{line}" for line in lines[:6]] + [f"source\\{line}" for line in lines[6:]])
