@@ -90,6 +90,50 @@ def test_the_words_of_a_localizer(tmp_path: Path, series: str, kinds: list[str],
         read_dicom(tmp_path / "a.dcm")
 
 
+WAITS = "an image that waits for a bolus of contrast agent"
+DERIVED = "a derived image, such as a reformat; --derived takes them"
+
+
+@pytest.mark.parametrize(
+    ("series", "modality", "said"),
+    [
+        ("Monitoring 10.0 B31f", "CT", WAITS),
+        ("PreMonitoring", "CT", WAITS),
+        ("SmartPrep Series", "CT", WAITS),
+        ("SMART_PREP", "CT", WAITS),
+        ("SureStart", "CT", WAITS),
+        ("Test Bolus 10.0", "CT", WAITS),
+        ("Bolus tracking", "CT", WAITS),
+        ("Tracker", "CT", WAITS),
+        ("Bolus Head 1.0", "CT", ""),
+        ("RF monitoring", "MR", ""),
+        ("COR MPR 3.0", "CT", DERIVED),
+        ("Head_MIP_thick", "CT", DERIVED),
+        ("mIP_Images(SW)", "MR", DERIVED),
+        ("SAG REFORMAT", "MR", DERIVED),
+        ("0.6 thin for MPR", "CT", ""),
+        ("MIP source 1.0", "CT", ""),
+        ("Sag MPRAGE", "MR", ""),
+        ("CBV", "CT", DERIVED),
+        ("Perfusion_rCBF", "CT", DERIVED),
+        ("Tmax 5.0", "CT", DERIVED),
+        ("rCBV", "MR", ""),
+        ("Perfusion 4D 5.0", "CT", ""),
+    ],
+)
+def test_series_whose_image_type_says_original(tmp_path: Path, series: str, modality: str, said: str) -> None:
+    kinds = ["ORIGINAL", "PRIMARY", "AXIAL"]
+    write_slice(tmp_path / "a.dcm", 1, 1, SeriesDescription=series, ImageType=kinds, Modality=modality)
+    if not said:
+        assert read_dicom(tmp_path / "a.dcm")[0].modality == modality
+        return
+    with pytest.raises(UnneededError) as raised:
+        read_dicom(tmp_path / "a.dcm")
+    assert raised.value.what == said
+    if said == DERIVED:
+        assert read_dicom(tmp_path / "a.dcm", derived=True)[0].modality == modality
+
+
 def write_slide(path: Path, seed: int, part: str, **changes: Any) -> None:
     """A picture of a slide, or of what accompanies it."""
     kinds = ["ORIGINAL", "PRIMARY", part, "NONE"]

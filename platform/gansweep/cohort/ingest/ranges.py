@@ -15,13 +15,22 @@ if TYPE_CHECKING:
 
     from gansweep.cohort.ingest.reading import Picture
 
-__all__ = ["check_ranges", "dark_warnings", "depth_warnings", "difference_warnings", "ranges_by_class"]
+__all__ = [
+    "by_class",
+    "check_ranges",
+    "dark_warnings",
+    "depth_warnings",
+    "difference_text",
+    "difference_warnings",
+    "ranges_by_class",
+]
 
 SHARE = 0.2  # minimum difference between classes in a bit depth's share that is reported
 FACTOR = 2.0  # minimum factor between brightest values that is reported
 LIFT = 0.25  # minimum difference between darkest values that is reported, as a fraction of the range
 EDGE = 0.5  # minimum difference at the edges that is reported: that of a black and of a white background is 1
 DIM = 0.125  # 16-bit pictures that do not exceed this fraction of their range use at most 13 bits
+EMPTY = 0.25  # minimum difference between fractions of pixels with the darkest value that is reported
 PROPORTION = 0.15  # minimum difference between proportions of sides that is reported: bars make the images square
 LOSSY = {".jpg", ".jpeg", ".jpe", ".jfif", ".webp"}  # of which most are compressed with losses
 SPACING_FACTOR = 1.5  # minimum factor between pixel spacings that is reported
@@ -37,7 +46,7 @@ def ranges_by_class(pictures: Sequence[Picture]) -> dict[str, dict[str, object]]
         brightest values, in Hounsfield or scanner units, or as fractions of the range for rasters).
     """
     ranges: dict[str, dict[str, object]] = {}
-    for label, group in _by_class(pictures).items():
+    for label, group in by_class(pictures).items():
         depths = Counter(picture.depth for picture in group)
         ranges[label] = {
             "depths": dict(depths.most_common()),
@@ -125,7 +134,7 @@ def dark_warnings(pictures: Sequence[Picture], window: str | None) -> list[str]:
 
 def difference_warnings(pictures: Sequence[Picture]) -> list[str]:
     """Returns warnings if colour, compression, shape, size, spacing or the background would give a class away."""
-    groups = _by_class(pictures)
+    groups = by_class(pictures)
     if len(groups) < 2:
         return []
     colour: dict[str, float] = {}
@@ -133,6 +142,7 @@ def difference_warnings(pictures: Sequence[Picture]) -> list[str]:
     known: dict[str, float] = {}
     spacings: dict[str, float] = {}
     edges: dict[str, float] = {}
+    backgrounds: dict[str, float] = {}
     sampled: dict[str, float] = {}
     lossy: dict[str, float] = {}
     shapes: dict[str, float] = {}
@@ -141,6 +151,7 @@ def difference_warnings(pictures: Sequence[Picture]) -> list[str]:
         colour[label] = len(in_colour) / len(group)
         sides[label] = median(max(picture.shape) for picture in group)
         edges[label] = median(picture.edge for picture in group)
+        backgrounds[label] = median(picture.background for picture in group)
         sampled[label] = sum(picture.chosen.rule == "middle" for picture in group) / len(group)
         lossy[label] = sum(picture.source.path.suffix.casefold() in LOSSY for picture in group) / len(group)
         shapes[label] = median(min(picture.shape) / max(picture.shape) for picture in group)
@@ -156,17 +167,30 @@ def difference_warnings(pictures: Sequence[Picture]) -> list[str]:
         ("the share of images with known pixel spacing", known, _apart(known) > SHARE, "{:.0%}"),
         ("the share of images from the middle half of a volume", sampled, _apart(sampled) > SHARE, "{:.0%}"),
         ("pixel spacing", spacings, _factor(spacings) >= SPACING_FACTOR, "{:g} mm"),
+        (
+            "the size of the background (is one cropped or skull-stripped?)",
+            backgrounds,
+            _apart(backgrounds) > EMPTY,
+            "{:.0%}",
+        ),
         ("brightness at the edges (is one inverted?)", edges, _apart(edges) > EDGE, "{:.0%} of the range"),
     )
-    warnings = []
-    for what, values, differs, form in checks:
-        if differs:
-            shown = "; ".join(f"{label}: {form.format(value)}" for label, value in values.items())
-            warnings.append(f"{what} differs between classes, which may give them away: {shown}")
-    return warnings
+    return [difference_text(what, values, form) for what, values, differs, form in checks if differs]
 
 
-def _by_class(pictures: Sequence[Picture]) -> dict[str, list[Picture]]:
+def difference_text(what: str, values: Mapping[str, float], form: str) -> str:
+    """Returns a warning that something differs between classes.
+
+    Args:
+        what: what differs.
+        values: by class.
+        form: format of a value, with its unit: `{:g} mm`.
+    """
+    shown = "; ".join(f"{label}: {form.format(value)}" for label, value in values.items())
+    return f"{what} differs between classes, which may give them away: {shown}"
+
+
+def by_class(pictures: Sequence[Picture]) -> dict[str, list[Picture]]:
     """Returns the images of each class, with classes in alphabetical order."""
     groups: dict[str, list[Picture]] = defaultdict(list)
     for picture in pictures:
@@ -184,10 +208,10 @@ def _factor(values: Mapping[str, float]) -> float:
 
 def _depths_differ(ranges: Mapping[str, Mapping[str, object]]) -> bool:
     """Returns whether the fraction of images with some bit depth differs between classes."""
-    by_class = [_shares(facts["depths"]) for facts in ranges.values()]
-    depths: set[str] = set().union(*by_class)
+    shares_by_class = [_shares(facts["depths"]) for facts in ranges.values()]
+    depths: set[str] = set().union(*shares_by_class)
     for depth in depths:
-        fractions = [shares.get(depth, 0.0) for shares in by_class]
+        fractions = [shares.get(depth, 0.0) for shares in shares_by_class]
         if max(fractions) - min(fractions) > SHARE:
             return True
     return False

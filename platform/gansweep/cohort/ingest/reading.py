@@ -18,6 +18,7 @@ from gansweep.cohort.ingest.suitability import (
     TOMOGRAPHY,
     impossible,
     remarks,
+    repeats_told,
     surveys_in,
     two_valued,
     useless,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from gansweep.cohort.ingest.grouping import Unit
     from gansweep.cohort.ingest.settings import IngestSettings
     from gansweep.cohort.ingest.spool import Spool, Spooled
+    from gansweep.cohort.readers.acquisition import Acquisition
 
 __all__ = ["Picture", "folder_key", "read_unit", "usual_window"]
 
@@ -80,9 +82,11 @@ class Picture:
         low: the darkest value, in Hounsfield or scanner units, or as a fraction of the range for rasters.
         high: the brightest value, likewise.
         edge: the median of the outermost pixels, as a fraction of the range; 0 for CT and MR.
+        background: the fraction of pixels that have the darkest value.
         guess: what the reader assumed because the file does not say it, or "".
         flaws: what is odd in the file.
         two_valued: whether it consists of two grey levels or colours, as a mask does.
+        acquisition: how it was made, and of whom. Never written out.
     """
 
     source: Source
@@ -111,9 +115,11 @@ class Picture:
     low: float
     high: float
     edge: float
+    background: float
     guess: str
     flaws: tuple[Flaw, ...]
     two_valued: bool
+    acquisition: Acquisition
 
     def spooled(self, spool: Spool) -> Picture:
         """Returns the picture with its arrays in a spool."""
@@ -163,6 +169,7 @@ def _pictures(
     if not found:
         return
 
+    found = repeats_told(found)
     found.sort(key=lambda pair: pair[1].position)
     first = found[0][0]
     window = _window_of([part for _, part in found], settings.window, first)
@@ -315,9 +322,11 @@ def _picture(
         low=float(part.pixels.min()),
         high=float(part.pixels.max()),
         edge=_edge_of(part, window),
+        background=float((part.pixels == part.pixels.min()).mean()),
         guess=part.guess,
         flaws=part.flaws + _flattened(part, pixels),
         two_valued=two_valued(part),
+        acquisition=part.acquisition,
     )
 
 

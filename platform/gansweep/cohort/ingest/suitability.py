@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gansweep.cohort.readers.slices import Slice, shape_text
+from gansweep.cohort.readers.slices import Flaw, Slice, shape_text
 from gansweep.cohort.sources.bids import SUFFIXES
 from gansweep.cohort.sources.source import Rejected, Source
 
@@ -21,6 +22,7 @@ __all__ = [
     "is_bids_name",
     "modality_in_name",
     "remarks",
+    "repeats_told",
     "surveys_in",
     "two_valued",
     "useless",
@@ -32,6 +34,7 @@ MOST = 0.8  # minimum fraction of parallel slices; a series with fewer is a surv
 SMALLEST = 8  # pixels; the minimum size of a cohort
 NARROWEST = 4  # pixels; a coronal slice of a small volume may be as narrow
 DENSEST_HU = 3071.0  # the brightest value of most scanners; an image without any darker one is not in Hounsfield units
+REPEATED = "another image of its series shows the same place: times, phases or echoes of one scan are mixed"
 _SEQUENCES = "t1 t2 t1w t2w t1c t1ce t1gd t2star flair pd pdw dwi adc swi mr mri mprage"
 MR_WORDS = frozenset(_SEQUENCES.split())
 
@@ -81,6 +84,19 @@ def _partly_rejected(found: Sequence[tuple[Source, Slice]], outside: set[int], r
         part = f" ({count} of {slices[path]} frames)" if count < slices[path] else ""
         records.append(Rejected.of(sources[path], reason + part, bad=False))
     return records
+
+
+def repeats_told(found: Sequence[tuple[Source, Slice]]) -> list[tuple[Source, Slice]]:
+    """Returns the slices of a series, with a flaw in those that lie where others do.
+
+    So do images that watch a bolus arrive, perfusion, cardiac phases, echoes and diffusion weightings.
+    """
+    places = [(part.plane, round(part.position, 2)) if part.placed else None for _, part in found]
+    counts = Counter(place for place in places if place)
+    return [
+        (source, replace(part, flaws=(*part.flaws, Flaw(REPEATED))) if place and counts[place] > 1 else part)
+        for (source, part), place in zip(found, places, strict=True)
+    ]
 
 
 def useless(part: Slice, *, keep_blank: bool) -> str:

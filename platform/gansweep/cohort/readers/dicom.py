@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gansweep.cohort.readers.acquisition import acquisition_of
+from gansweep.cohort.readers.attributes import functional_group, values_of
 from gansweep.cohort.readers.dicom_header import header_of, open_dicom
 from gansweep.cohort.readers.dicom_kind import (
     check_kind,
@@ -16,7 +18,6 @@ from gansweep.cohort.readers.dicom_kind import (
     image_type,
     is_displayed,
     modality_of,
-    values_of,
 )
 from gansweep.cohort.readers.quiet import quiet
 from gansweep.cohort.readers.sequences import sequence_in
@@ -113,13 +114,15 @@ def _slice(dataset: Dataset, stored: Any, number: int, path: Path, assume_hu: bo
 
     header = header_of(dataset)
     spacing, flaws = _spacing(dataset, number)
+    position, placed = _position(dataset, number)
     return Slice(
         pixels=np.ascontiguousarray(pixels, np.float32),
         modality="raster" if displayed else modality,
         spacing_mm=spacing,
         aspect=_aspect(dataset),
         series=header.series or str(path),
-        position=_position(dataset, number),
+        position=position,
+        placed=placed,
         patient=header.patient,
         issuer=header.issuer,
         study=header.study,
@@ -127,6 +130,7 @@ def _slice(dataset: Dataset, stored: Any, number: int, path: Path, assume_hu: bo
         normal=_normal(dataset, number),
         flaws=(*flaws, Flaw(NO_IMAGE_TYPE)) if _may_be_derived(dataset, number) else flaws,
         sequence=_sequence(dataset, header.description) if modality == "MR" else "",
+        acquisition=acquisition_of(dataset, number),
     )
 
 
@@ -176,7 +180,7 @@ def _rescaled(dataset: Dataset, stored: Any, number: int, modality: str, path: P
     """
     from pydicom.pixels.processing import apply_modality_lut
 
-    group = _group(dataset, number, "PixelValueTransformationSequence")
+    group = functional_group(dataset, number, "PixelValueTransformationSequence")
     source = group if group is not None else dataset
     if modality == "CT" and not assume_hu:
         _check_units(source, path)
@@ -212,21 +216,10 @@ def _number(source: Dataset, name: str, default: float) -> float:
     return default if value is None or value == "" else float(value)
 
 
-def _group(dataset: Dataset, number: int, name: str) -> Dataset | None:
-    """Returns a functional group of one frame, or else the shared one (PS3.3 C.7.6.16); None if there is neither."""
-    frames = dataset.get("PerFrameFunctionalGroupsSequence")
-    shared = dataset.get("SharedFunctionalGroupsSequence")
-    for candidate in ([frames[number]] if frames and number < len(frames) else []) + list(shared or []):
-        if candidate.get(name):
-            found: Dataset = candidate[name][0]
-            return found
-    return None
-
-
 def _spacing(dataset: Dataset, number: int) -> tuple[tuple[float, float] | None, tuple[Flaw, ...]]:
     """Millimetres between rows and between columns (PS3.3 10.7.1.3), at the detector for projections; and flaws."""
     wrong = ""
-    group = _group(dataset, number, "PixelMeasuresSequence")
+    group = functional_group(dataset, number, "PixelMeasuresSequence")
     for source, name in ((group, "PixelSpacing"), (dataset, "PixelSpacing"), (dataset, "ImagerPixelSpacing")):
         values = values_of(source.get(name)) if source is not None else []
         if len(values) == 2 and all(0 < float(value) < np.inf for value in values):
@@ -245,7 +238,7 @@ def _aspect(dataset: Dataset) -> float:
 
 def _normal(dataset: Dataset, number: int) -> tuple[float, float, float] | None:
     """Returns the unit vector perpendicular to a slice (PS3.3 C.7.6.2.1.1), or None if the orientation is not given."""
-    orientation = _group(dataset, number, "PlaneOrientationSequence") or dataset
+    orientation = functional_group(dataset, number, "PlaneOrientationSequence") or dataset
     axes = [float(value) for value in values_of(orientation.get("ImageOrientationPatient"))]
     if len(axes) != 6:
         return None
@@ -256,18 +249,18 @@ def _normal(dataset: Dataset, number: int) -> tuple[float, float, float] | None:
     return float(normal[0]) / length, float(normal[1]) / length, float(normal[2]) / length
 
 
-def _position(dataset: Dataset, number: int) -> float:
-    """Returns the position along the slice normal in mm (PS3.3 C.7.6.2.1.1).
+def _position(dataset: Dataset, number: int) -> tuple[float, bool]:
+    """Returns the position along the slice normal in mm (PS3.3 C.7.6.2.1.1), and whether the file gives it.
 
     Without geometry, returns the instance and frame number.
     """
-    position = _group(dataset, number, "PlanePositionSequence") or dataset
-    orientation = _group(dataset, number, "PlaneOrientationSequence") or dataset
+    position = functional_group(dataset, number, "PlanePositionSequence") or dataset
+    orientation = functional_group(dataset, number, "PlaneOrientationSequence") or dataset
     corner = values_of(position.get("ImagePositionPatient"))
     axes = values_of(orientation.get("ImageOrientationPatient"))
     if len(corner) == 3 and len(axes) == 6:
         normal = np.cross([float(v) for v in axes[:3]], [float(v) for v in axes[3:]])
-        return float(np.dot(normal, [float(v) for v in corner]))
+        return float(np.dot(normal, [float(v) for v in corner])), True
     if len(corner) == 3:
-        return float(corner[2])
-    return float(dataset.get("InstanceNumber") or 0) + number
+        return float(corner[2]), True
+    return float(dataset.get("InstanceNumber") or 0) + number, False

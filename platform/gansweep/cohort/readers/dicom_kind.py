@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from gansweep.cohort.readers.attributes import values_of
 from gansweep.cohort.readers.slices import UnneededError
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ __all__ = [
     "is_secondary_capture",
     "modality_of",
     "sop_class",
-    "values_of",
 ]
 
 # Modalities of objects that are not images of a patient: segmentations, radiotherapy, presentation states, reports.
@@ -47,7 +47,7 @@ _SCREEN = re.compile(r"SCREEN ?SAVE|SCREEN ?SHOT|SCREEN|DOSE.*|PROTOCOL|REPORT|P
 _REFORMAT = re.compile(
     r"REFORMATTED|(CT_SOM\w* )?(MPR|MPR ?THICK|MPR ?RANGE)|CSA (MPR|MIP|RESAMPLED|3D \w+)|CPR|MIP|MINIP|MIN ?IP|"
     r"AVERAGE|AVG|MAXIMUM|MINIMUM|PROJECTION IMAGE|VRT?|VOLUME ?RENDER\w*|3D.*|SSD|SUBTRACTION|SUBTRACT|FUSION|"
-    r"RESAMPLED"
+    r"RESAMPLED|MNIP"
 )
 # A projection or a thick overview slice for planning (Image Type value 3; PS3.3 C.8.2.1.1.1).
 _LOCALIZER = re.compile(r"LOCALI[SZ]ER|SCOUT|TOPO|TOPOGRAM|SURVEY|SCANOGRAM|SURVIEW")
@@ -60,7 +60,22 @@ _MAY_BE_LOCALIZER = re.compile(
     r"\b(loc|topo|(?<!skeletal[ -])(?<!bone[ -])surveys?|3[- ]?planes?|plan[ _-]scan)\b|^\W*plan\W*$",
     re.IGNORECASE,
 )
+# Images of one place that wait for a bolus of contrast agent, of a low dose.
+_BOLUS_SERIES = re.compile(
+    r"\b(pre-?)?monitoring\b|\bsmart ?prep\b|\bsure ?start\b|\b(test|timing) ?bolus\b|"
+    r"\bbolus ?(track(ing|er)?|monitor(ing)?|timing|test)\b|^\W*(tracker|locator)\W*$",
+    re.IGNORECASE,
+)
+# Series computed from others, although Image Type may call them original. `Thin for MPR` is what they are made of.
+_REFORMAT_SERIES = re.compile(r"\b(MPRs?|MIPs?|MINIPs?|MIN ?IP|VRT|CPR|reformat(s|ted|ion|ions)?)\b", re.IGNORECASE)
+_SOURCE_SERIES = re.compile(r"\b(for|source)\b", re.IGNORECASE)
+# Maps of CT, whose values are no Hounsfield units: volume, flow and times of perfusion, iodine.
+_MAP_SERIES = re.compile(
+    r"\b(r?CBV|r?CBF|MTT|TTP|TTD|T ?max|(perfusion|iodine|color|colour) ?maps?|perfused blood volume|PBV)\b",
+    re.IGNORECASE,
+)
 LOCALIZER = "a localizer image"
+BOLUS = "an image that waits for a bolus of contrast agent"
 # Images that accompany a slide (Image Type value 3; PS3.3 C.8.12.4.1.1), and what they are.
 _SLIDE_PARTS = {
     "LABEL": "the label of a slide, which may name the patient",
@@ -96,6 +111,8 @@ def check_kind(dataset: Dataset, path: Path, *, derived: bool) -> None:
     described = _LOCALIZER_SERIES.search(series) or ("AXIAL" not in kinds and _MAY_BE_LOCALIZER.search(series))
     if _any_match(_LOCALIZER, kinds) or (tomography and described):
         raise UnneededError(LOCALIZER, where=path.name)
+    if modality == "CT" and _BOLUS_SERIES.search(series):
+        raise UnneededError(BOLUS, where=path.name)
     if modality in NO_ANATOMY:
         raise UnneededError(f"not an image of a patient ({sop_class(dataset)})", where=path.name)
     if _any_match(_SCREEN, kinds) or (tomography and _SCREEN_SERIES.search(series)):
@@ -109,7 +126,7 @@ def check_kind(dataset: Dataset, path: Path, *, derived: bool) -> None:
         return
     if is_secondary_capture(str(dataset.get("SOPClassUID") or "")):
         raise UnneededError(f"a secondary capture of {modality}", where=path.name)
-    if _is_derived(dataset, kinds, modality):
+    if _is_derived(dataset, kinds, modality) or _described_as_derived(series, modality):
         raise UnneededError(DERIVED, where=path.name)
 
 
@@ -189,6 +206,13 @@ def _is_derived(dataset: Dataset, kinds: list[str], modality: str) -> bool:
     return str(dataset.get("LossyImageCompression", "")) != "01"
 
 
+def _described_as_derived(series: str, modality: str) -> bool:
+    """Returns whether the description of a CT or MR series says that it was computed from another."""
+    if _SOURCE_SERIES.search(series):
+        return False
+    return bool(_REFORMAT_SERIES.search(series) or (modality == "CT" and _MAP_SERIES.search(series)))
+
+
 def _any_match(pattern: re.Pattern[str], kinds: list[str]) -> bool:
     return any(pattern.fullmatch(kind) for kind in kinds)
 
@@ -249,13 +273,3 @@ def sop_class(dataset: Dataset) -> str:
     uid = dataset.get("SOPClassUID")
     name = str(getattr(uid, "name", uid) or "")
     return "unknown class" if name == uid and re.fullmatch(r"[\d.]+", name) is None else name or "unknown class"
-
-
-def values_of(value: Any) -> list[Any]:
-    """Returns the values of an attribute.
-
-    pydicom returns a bare value for multiplicity 1, and None or "" for an empty attribute.
-    """
-    if value is None or value == "":
-        return []
-    return [value] if isinstance(value, str | int | float) else list(value)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from gansweep.cohort.readers.attributes import values_of
 from gansweep.cohort.readers.dicom_header import open_dicom
-from gansweep.cohort.readers.dicom_kind import values_of
 from gansweep.cohort.readers.nifti import check_extensions, stated_forms, unit_of
 from gansweep.cohort.readers.quiet import quiet
 from gansweep.cohort.readers.slices import Flaw, ScanError, reason_of

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
+from gansweep.cohort.readers.acquisition import Acquisition
 from gansweep.cohort.readers.limits import check_values
 from gansweep.cohort.readers.quiet import quiet
 from gansweep.cohort.readers.slices import Flaw, Mask, ScanError, Slice, UnneededError, reason_of, shape_text
@@ -63,6 +64,7 @@ def read_nifti(path: Path, plane: Plane = "axial", modality: str = "", mask: Mas
     pictures = slices_along(volume, plane)
     masks = [None] * len(pictures) if mask is None else list(_masks_along(mask, volume, plane, path))
     spacing = None if loaded.zooms is None else (loaded.zooms[rows], loaded.zooms[columns])
+    acquisition = Acquisition() if loaded.zooms is None else Acquisition(thickness_mm=loaded.zooms[axis])
     guess = "" if modality else f"NIfTI does not record the modality: taken for {known}"
     slices = []
     for number, (picture, drawn) in enumerate(zip(pictures, masks, strict=True)):
@@ -78,6 +80,7 @@ def read_nifti(path: Path, plane: Plane = "axial", modality: str = "", mask: Mas
             # A remark is about the whole file, so only the first slice has it.
             remark="" if number else loaded.remark,
             flaws=loaded.flaws,
+            acquisition=acquisition,
         )
         slices.append(one)
     return slices

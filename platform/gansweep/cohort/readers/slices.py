@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gansweep.cohort.readers.acquisition import Acquisition
 from gansweep.errors import CohortError, one_line
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class Slice:
         aspect: height of a pixel divided by its width, for files that give it and no spacing.
         series: groups the slices that share one intensity normalisation. Never written out.
         position: sorts the slices of a series.
+        placed: whether the position is a place in the patient's body, in mm.
         patient: the patient identifier in the file, or "". Ingest hashes it; it is never written out.
         issuer: the issuer of that identifier, or "". Never written out.
         study: groups images of one patient if the file does not name the patient. Never written out.
@@ -64,6 +66,7 @@ class Slice:
         remark: what of the file was left out, or "".
         flaws: what is odd in the file.
         sequence: the MR sequence that the file names, as `sequence_in` gives it, or "".
+        acquisition: how the image was made, and of whom. Never written out.
     """
 
     pixels: Array
@@ -72,6 +75,7 @@ class Slice:
     aspect: float = 1.0
     series: str = ""
     position: float = 0.0
+    placed: bool = False
     patient: str = field(default="", repr=False)
     issuer: str = field(default="", repr=False)
     study: str = field(default="", repr=False)
@@ -82,6 +86,7 @@ class Slice:
     remark: str = ""
     flaws: tuple[Flaw, ...] = ()
     sequence: str = ""
+    acquisition: Acquisition = field(default=Acquisition(), repr=False)
 
     @property
     def plane(self) -> str:

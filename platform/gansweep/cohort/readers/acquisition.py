@@ -1,0 +1,102 @@
+"""Reads how an image was made, and of whom: what a detector can recognise in place of the disease."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from math import inf, nan
+from typing import TYPE_CHECKING, Any
+
+from gansweep.cohort.readers.attributes import functional_group, values_of
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+__all__ = ["Acquisition", "acquisition_of"]
+
+# The unit of Patient's Age (PS3.5 6.2, AS) in years.
+_YEARS = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
+_NO_AGENT = {"", "no", "none", "without"}
+# The groups of an enhanced object in which a frame has an attribute (PS3.3 C.7.6.16 and C.8.15.3).
+_GROUPS = {
+    "SliceThickness": "PixelMeasuresSequence",
+    "ConvolutionKernel": "CTReconstructionSequence",
+    "KVP": "CTXRayDetailsSequence",
+}
+
+
+@dataclass(frozen=True, repr=False)
+class Acquisition:
+    """How an image was made, and of whom. Never written out, because some of it is free text.
+
+    Args:
+        thickness_mm: thickness of the slice; NaN if it is not known, as with the other numbers.
+        kilovolts: peak voltage of the X-ray tube.
+        tesla: strength of the magnetic field.
+        years: age of the patient, at most 90: a greater age could identify one.
+        sex: of the patient; "" if the file does not give it, as with the other texts.
+        scanner: manufacturer and model.
+        kernel: reconstruction kernel.
+        view: direction of a projection: `AP`.
+        body: the part of the body.
+        contrast: "given" if a contrast agent was given.
+    """
+
+    thickness_mm: float = nan
+    kilovolts: float = nan
+    tesla: float = nan
+    years: float = nan
+    sex: str = ""
+    scanner: str = ""
+    kernel: str = ""
+    view: str = ""
+    body: str = ""
+    contrast: str = ""
+
+
+def acquisition_of(dataset: Dataset, number: int) -> Acquisition:
+    """Returns how a frame of a DICOM object was made. An attribute that cannot be read counts as missing.
+
+    Args:
+        dataset: the object.
+        number: of the frame.
+    """
+
+    def value(keyword: str) -> Any:
+        group = functional_group(dataset, number, _GROUPS[keyword]) if keyword in _GROUPS else None
+        try:
+            return (dataset if group is None else group).get(keyword)
+        except Exception:  # pydicom parses an attribute on first access, and a broken one raises any error
+            return None
+
+    def text(*keywords: str) -> str:
+        parts = (" ".join(map(str, values_of(value(keyword)))) for keyword in keywords)
+        return " ".join(parts).strip().casefold()
+
+    return Acquisition(
+        thickness_mm=_positive(value("SliceThickness")),
+        kilovolts=_positive(value("KVP")),
+        tesla=_positive(value("MagneticFieldStrength")),
+        years=_years(value("PatientAge")),
+        sex=text("PatientSex"),
+        scanner=text("Manufacturer", "ManufacturerModelName"),
+        kernel=text("ConvolutionKernel"),
+        view=text("ViewPosition"),
+        body=text("BodyPartExamined"),
+        contrast="" if text("ContrastBolusAgent") in _NO_AGENT else "given",
+    )
+
+
+def _positive(value: Any) -> float:
+    """Returns a positive number, or NaN for anything else."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return nan
+    return number if 0 < number < inf else nan
+
+
+def _years(value: Any) -> float:
+    """Returns an age of DICOM (`045Y`, `018M`) in years, or NaN for anything else."""
+    match = re.fullmatch(r"(\d{1,3})([DWMY])", str(value or "").strip().upper())
+    return nan if match is None else min(int(match[1]) * _YEARS[match[2]], 90.0)

@@ -1,0 +1,153 @@
+"""Classes that were acquired in different ways, or of different people, and images of one place."""
+
+from __future__ import annotations
+
+from math import isnan
+from typing import TYPE_CHECKING, Any
+
+import nibabel
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image
+from pydicom.dataset import Dataset
+
+from gansweep.cohort.readers.acquisition import acquisition_of
+from tests.cohort.scans import CLASSES, cohort_of, write_slice
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GIVES_AWAY = "differs between classes, which may give them away"
+
+
+def told(source: Path, word: str) -> list[str]:
+    """The warnings about a folder that contain a word."""
+    cohort = cohort_of(source, source.parent / "out")
+    return [line for line in cohort.info.warnings if word in line]
+
+
+def write_classes(root: Path, first: dict[str, Any], second: dict[str, Any]) -> Path:
+    """Two classes of four patients each, whose files differ in some attributes."""
+    for number in range(8):
+        changes = {"SliceThickness": 5.0, **(first, second)[number % 2]}
+        write_slice(root / "source" / CLASSES[number % 2] / f"{number}.dcm", number, 0, **changes)
+    return root / "source"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "what", "shown"),
+    [
+        ({"SliceThickness": 1.0}, {"SliceThickness": 5.0}, "slice thickness", "control: 1 mm; fahr: 5 mm"),
+        ({"KVP": 80}, {"KVP": 120}, "tube voltage", "control: 80 kV; fahr: 120 kV"),
+        ({"MagneticFieldStrength": 1.5}, {"MagneticFieldStrength": 3}, "field strength", "control: 1.5 T; fahr: 3.0 T"),
+        ({"PatientAge": "030Y"}, {"PatientAge": "018M"}, "the age of", "control: 30 years; fahr: 2 years"),
+        ({"PatientAge": "065Y"}, {"PatientAge": "097Y"}, "the age of", "control: 65 years; fahr: 90 years"),
+        (
+            {"ConvolutionKernel": "H30s"},
+            {"ConvolutionKernel": "H60s"},
+            "reconstruction kernel",
+            "control: 0%; fahr: 100%",
+        ),
+        ({"ManufacturerModelName": "A"}, {"ManufacturerModelName": "B"}, "scanner", "control: 0%; fahr: 100%"),
+        ({"ContrastBolusAgent": "Name^Of"}, {}, "contrast agent", "control: 100%; fahr: 0%"),
+        ({"ViewPosition": "AP"}, {"ViewPosition": "PA"}, "view position", "control: 0%; fahr: 100%"),
+        ({"BodyPartExamined": "HEAD"}, {"BodyPartExamined": "CHEST"}, "body part", "control: 100%; fahr: 0%"),
+        ({"PatientSex": "F"}, {"PatientSex": "M"}, "of one sex", "control: 0%; fahr: 100%"),
+    ],
+)
+def test_an_acquisition_that_gives_the_class_away_is_told(
+    tmp_path: Path, first: dict[str, Any], second: dict[str, Any], what: str, shown: str
+) -> None:
+    [line] = told(write_classes(tmp_path, first, second), GIVES_AWAY)
+    assert what in line
+    assert line.endswith(f"{GIVES_AWAY}: {shown}")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"SliceThickness": 4.0}, {"SliceThickness": 5.0}),
+        ({"MagneticFieldStrength": 2.89}, {"MagneticFieldStrength": 3}),
+        ({"KVP": 120}, {}),
+        ({"ConvolutionKernel": "h30S"}, {"ConvolutionKernel": "H30s"}),
+        ({"ContrastBolusAgent": "none"}, {}),
+        ({"PatientAge": "060Y"}, {"PatientAge": "070Y"}),
+    ],
+)
+def test_small_or_unknown_differences_are_not_told(
+    tmp_path: Path, first: dict[str, Any], second: dict[str, Any]
+) -> None:
+    assert told(write_classes(tmp_path, first, second), GIVES_AWAY) == []
+
+
+def test_scanners_that_each_class_has_are_not_told(tmp_path: Path) -> None:
+    for number in range(16):
+        path = tmp_path / "source" / CLASSES[number % 2] / f"{number}.dcm"
+        write_slice(path, number, 0, ManufacturerModelName="AB"[number // 2 % 2])
+    assert told(tmp_path / "source", GIVES_AWAY) == []
+
+
+def test_an_attribute_that_cannot_be_read_counts_as_missing(tmp_path: Path) -> None:
+    write_slice(tmp_path / "a.dcm", 1, 0)
+    dataset = pydicom.dcmread(tmp_path / "a.dcm")
+    raw = {"KVP": b"many", "SliceThickness": b"-1", "PatientAge": b"old"}
+    for keyword, value in raw.items():
+        tag = pydicom.datadict.tag_for_keyword(keyword)
+        vr = pydicom.datadict.dictionary_VR(tag)
+        dataset[tag] = pydicom.dataelem.RawDataElement(pydicom.tag.Tag(tag), vr, len(value), value, 0, False, True)
+    found = acquisition_of(dataset, 0)
+    assert isnan(found.kilovolts)
+    assert isnan(found.thickness_mm)
+    assert isnan(found.years)
+
+
+def test_an_enhanced_object_gives_the_acquisition_in_its_frames() -> None:
+    dataset = Dataset()
+    shared = Dataset()
+    shared.CTReconstructionSequence = [Dataset()]
+    shared.CTReconstructionSequence[0].ConvolutionKernel = "H30s"
+    dataset.SharedFunctionalGroupsSequence = [shared]
+    frames = [Dataset(), Dataset()]
+    for frame, thickness in zip(frames, (1.0, 2.5), strict=True):
+        frame.PixelMeasuresSequence = [Dataset()]
+        frame.PixelMeasuresSequence[0].SliceThickness = thickness
+    dataset.PerFrameFunctionalGroupsSequence = frames
+    assert (acquisition_of(dataset, 1).thickness_mm, acquisition_of(dataset, 1).kernel) == (2.5, "h30s")
+
+
+def test_the_thickness_of_a_volume_is_its_voxel(tmp_path: Path) -> None:
+    for number in range(8):
+        path = tmp_path / "source" / CLASSES[number % 2] / f"P{number}.nii"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        values = np.random.default_rng(number).normal(100, 20, (16, 16, 4)).astype(np.float32)
+        nibabel.save(nibabel.Nifti1Image(values, np.diag([1, 1, (1, 5)[number % 2], 1])), path)
+    [line] = told(tmp_path / "source", "slice thickness")
+    assert line == f"slice thickness {GIVES_AWAY}: control: 1 mm; fahr: 5 mm"
+
+
+def test_a_class_without_its_skull_is_told(tmp_path: Path) -> None:
+    for number in range(8):
+        path = tmp_path / "source" / CLASSES[number % 2] / f"P{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(number).integers(1, 250, (32, 32), np.uint8)
+        pixels[:2] = 0
+        if number % 2:
+            pixels[:20] = 0
+        Image.fromarray(pixels).save(path)
+    [line] = told(tmp_path / "source", "background")
+    assert line == (
+        f"the size of the background (is one cropped or skull-stripped?) {GIVES_AWAY}: control: 6%; fahr: 62%"
+    )
+
+
+def test_images_of_one_place_are_told(tmp_path: Path) -> None:
+    for number in range(8):
+        for time in range(3):
+            path = tmp_path / "source" / CLASSES[number % 2] / f"{number}_{time}.dcm"
+            write_slice(path, number, time, ImagePositionPatient=[0, 0, 5.0 * (time // 2)])
+    [line] = told(tmp_path / "source", "same place")
+    assert line == (
+        "another image of its series shows the same place: times, phases or echoes of one scan are mixed "
+        "(16 images of 16 files; column flaws of manifest.parquet)"
+    )
