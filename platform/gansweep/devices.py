@@ -24,6 +24,7 @@ __all__ = [
     "Arithmetic",
     "check_gpu",
     "check_precision",
+    "energy_joules",
     "exact_float32",
     "has_room",
     "is_cuda",
@@ -117,6 +118,25 @@ def peak_memory_gib(device: torch.device) -> float | None:
     It does not count what torch has reserved beyond that. None for a CPU.
     """
     return torch.cuda.max_memory_allocated(device) / 2**30 if is_cuda(device) else None
+
+
+def energy_joules(device: torch.device) -> float | None:
+    """Returns the energy that a GPU has used since its driver was loaded, whoever used it, in joules.
+
+    None for a CPU, for GPUs older than Volta and parts of a GPU (MIG), and without the package nvidia-ml-py.
+    """
+    if not is_cuda(device):
+        return None
+    try:
+        import pynvml
+    except ImportError:
+        return None
+    try:
+        pynvml.nvmlInit()
+        card = pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}")
+        return float(pynvml.nvmlDeviceGetTotalEnergyConsumption(card)) / 1000
+    except pynvml.NVMLError:
+        return None
 
 
 def check_precision(precision: str, device: torch.device) -> None:

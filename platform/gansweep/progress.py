@@ -32,6 +32,7 @@ class Progress:
             None if it has not trained since.
         peak_memory_gib: most memory that torch had allocated on a GPU since then, in GiB: training and scoring, of the
             worker that needed most. None on a CPU.
+        energy_joules: energy that the GPUs of all workers have used since then. None where it is not known.
     """
 
     index: int
@@ -47,6 +48,7 @@ class Progress:
     images_on: str = ""
     seconds_per_iteration: float | None = None
     peak_memory_gib: float | None = None
+    energy_joules: float | None = None
 
     def with_costs_of(self, earlier: Iterable[Mapping[str, Any]]) -> Progress:
         """Returns this progress with the costs that earlier starts of the trial measured, where its own are unknown.

@@ -55,6 +55,7 @@ def _merge(group: list[LeaderboardRow]) -> LeaderboardRow:
         spread=spread,
         seconds=sum(row.seconds for row in group),
         gpu_seconds=sum(row.gpu_seconds for row in group),
+        energy_joules=sum(row.energy_joules for row in group),
     )
 
 

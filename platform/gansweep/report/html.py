@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -212,6 +213,10 @@ def _facts(info: SweepInfo, rows: Sequence[LeaderboardRow]) -> dict[str, str]:
         facts["repeats"] = str(len(rows) - searched)
     if gpu_hours:
         facts["GPU hours"] = f"{gpu_hours:.2f}"
+    known = [row.energy_joules for row in rows if math.isfinite(row.energy_joules)]
+    if known:
+        of = "" if len(known) == len(rows) else f" (of {len(known)} of {len(rows)} trainings)"
+        facts["kWh of GPUs"] = f"{sum(known) / 3.6e6:.2f}{of}"
     return facts
 
 

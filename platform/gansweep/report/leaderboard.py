@@ -45,7 +45,7 @@ def leaderboard(store: Store) -> list[LeaderboardRow]:
         store: the sweep's store.
     """
     attempts = store.trials()
-    durations = attempts.groupby("trial_id")[["seconds", "gpu_seconds"]].sum()
+    durations = attempts.groupby("trial_id")[["seconds", "gpu_seconds", "energy_joules"]].sum(min_count=1)
     latest = attempts.drop_duplicates("trial_id", keep="last")  # the last attempt counts
     ranked: list[dict[str, Any]] = rank_trials(latest, store.info.objectives, store.info.constraints).to_dict("records")  # type: ignore[assignment]
     rows = [_row(record, durations.loc[record["trial_id"]]) for record in ranked]
@@ -232,6 +232,7 @@ def _row(record: Mapping[str, Any], durations: pd.Series[float]) -> LeaderboardR
         iterations=int(record["iterations"]),
         seconds=float(durations["seconds"]),
         gpu_seconds=float(durations["gpu_seconds"]),
+        energy_joules=float(durations["energy_joules"]),
         configuration=record["configuration"],
         repeat_of=_text(record["repeat_of"]),
         counts=bool(record["counts"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -64,6 +65,7 @@ class LeaderboardRow:
         spread: standard deviation of each score over these trainings.
         against_first: first place minus this configuration, by objective, for the second place and the Pareto front.
         infeasible: the constraints that its configuration breaks, such as `fid = 30 > 20`; empty if none.
+        energy_joules: energy that the GPUs of all attempts used, as far as it is known; NaN if none is.
         costs: what a constraint can bound besides scores (`gansweep.store.feasibility.COSTS`), as far as it is known.
     """
 
@@ -86,6 +88,7 @@ class LeaderboardRow:
     spread: Mapping[str, float] = field(default_factory=dict)
     against_first: tuple[Difference, ...] = ()
     infeasible: str = ""
+    energy_joules: float = math.nan
     costs: Mapping[str, float] = field(default_factory=dict)
 
     @property

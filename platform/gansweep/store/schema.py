@@ -71,6 +71,8 @@ class TrialRow:
         execution, execution_reason: how the steps of the last report ran, `captured` or `eager`, and why eagerly. Empty
             in rows of earlier versions.
         seconds_per_iteration, peak_memory_gib: see `gansweep.progress.Progress`. None in rows of earlier versions.
+        energy_joules: energy that its GPUs used up to the last report of this attempt. None where it is not known, as
+            for a GPU that several trials share, and in rows of earlier versions.
     """
 
     trial_id: str
@@ -99,6 +101,7 @@ class TrialRow:
     execution_reason: str = ""
     seconds_per_iteration: float | None = None
     peak_memory_gib: float | None = None
+    energy_joules: float | None = None
 
     def finished(
         self,
@@ -155,6 +158,7 @@ class TrialRow:
             images_on=progress.images_on,
             seconds_per_iteration=progress.seconds_per_iteration,
             peak_memory_gib=progress.peak_memory_gib,
+            energy_joules=progress.energy_joules if gpus >= self.workers else None,
         )
 
     @classmethod
@@ -245,6 +249,7 @@ TRIAL_COLUMNS: dict[str, ColumnType] = {
     "execution_reason": "string",
     "seconds_per_iteration": "float64",
     "peak_memory_gib": "float64",
+    "energy_joules": "float64",
     "config_json": "string",
 }
 

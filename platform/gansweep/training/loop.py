@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from gansweep.devices import Arithmetic, check_precision, exact_float32, peak_memory_gib, reset_peak_memory
+from gansweep.devices import (
+    Arithmetic,
+    check_precision,
+    energy_joules,
+    exact_float32,
+    peak_memory_gib,
+    reset_peak_memory,
+)
 from gansweep.distributed import World
 from gansweep.progress import Progress
 from gansweep.seeds import seed_from
@@ -72,6 +80,7 @@ def train(  # noqa: C901 (one loop, read top to bottom)
     check_precision(config.precision, device)
     arithmetic = Arithmetic(config.precision, device)
     reset_peak_memory(device)
+    energy_before = energy_joules(device)
     data, images_on = placed(data, device, config.images_on)
     modules = [*gan.networks.values(), gan.state]
     for module in modules:
@@ -182,6 +191,7 @@ def train(  # noqa: C901 (one loop, read top to bottom)
             with exact_float32(device):
                 scores = score(sampler, iteration)
             seconds_scoring += time.perf_counter() - started
+            peak_memory, energy = _gpu_use(world, device, energy_before)
             progress = Progress(
                 index=index,
                 final=index + 1 == reports,
@@ -195,7 +205,8 @@ def train(  # noqa: C901 (one loop, read top to bottom)
                 execution_reason=execution.reason,
                 images_on=images_on,
                 seconds_per_iteration=pace.seconds_per_iteration(iteration, seconds_training),
-                peak_memory_gib=_most_memory(world, device),
+                peak_memory_gib=peak_memory,
+                energy_joules=energy,
             )
             monitor.reported()
             checkpoints.wait()  # the search must not get a report before its checkpoint is stored
@@ -208,10 +219,25 @@ def _end_of_segment(iterations: int, index: int, reports: int) -> int:
     return -(-iterations * (index + 1) // reports)
 
 
-def _most_memory(world: World, device: torch.device) -> float | None:
-    """Returns the peak memory of the worker that needed most, in GiB; None on a CPU."""
+def _gpu_use(world: World, device: torch.device, before: float | None) -> tuple[float | None, float | None]:
+    """Returns what the workers' GPUs were used for; None: not known, as on a CPU.
+
+    Args:
+        world: the workers.
+        device: this worker's device.
+        before: what `energy_joules` returned on this worker when the trial began or resumed.
+
+    Returns:
+        (peak memory of the worker that needed most, in GiB; energy of all GPUs since then, in joules).
+    """
     peak = peak_memory_gib(device)
-    return None if peak is None else max(world.merged({world.rank: peak}).values())
+    if peak is None:
+        return None, None
+    now = energy_joules(device)
+    used = math.nan if before is None or now is None else now - before
+    peaks, energies = zip(*world.merged({world.rank: (peak, used)}).values(), strict=True)
+    energy = sum(energies)
+    return max(peaks), energy if math.isfinite(energy) else None
 
 
 def _optimisers(config: TrialConfig, gan: Gan) -> dict[str, torch.optim.Adam]:
