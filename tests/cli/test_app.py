@@ -170,7 +170,9 @@ def test_a_closed_pipe_is_no_error():
     assert ran.stderr == ""
 
 
-@pytest.mark.parametrize("words", ["trainables", "trainables --json", "settings"])
+@pytest.mark.parametrize(
+    "words", ["trainables", "trainables --json", "settings", "--help", "sweep --help", "--version"]
+)
 def test_a_reader_that_has_seen_enough_is_no_error(words):
     command = f"set -o pipefail; {sys.executable} -m gansweep.cli {words} | true"
     environment = os.environ | {"PYTHONPATH": f"{ROOT / 'platform'}{os.pathsep}{ROOT}"}

@@ -134,6 +134,10 @@ def main(args: Sequence[str] | None = None) -> int:
         return _refused(f"{' '.join(error.format_message().split())} (see gansweep {_command(words)}--help)", error)
     except (typer.Abort, KeyboardInterrupt):
         return 130
+    except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):
+            return 0  # the reader of a pipe (`| head`) has seen enough; rich and typer end with 1 then
+        raise
     except OSError as error:
         return _refused(_file_line(error), error) if _refusal(error) else _fault(error)
     except Exception as error:
