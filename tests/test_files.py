@@ -36,6 +36,24 @@ def test_modules_of_a_folder_are_found_by_any_of_its_names(tmp_path: Path, monke
             del sys.modules[name]
 
 
+def test_a_folder_inside_a_cohort_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next ingest replaces the cohort, and would delete what is in it."""
+    cohort = tmp_path / "cohort"
+    cohort.mkdir()
+    (cohort / "cohort.json").write_text("{}")
+    monkeypatch.chdir(cohort)
+    for out in (cohort / "x", cohort / "x" / "y", Path("x")):
+        with (
+            pytest.raises(CohortError, match=r"x.*: is inside the cohort .*cohort, which an ingest"),
+            new_folder(out, "images"),
+        ):
+            pass
+    assert [path.name for path in cohort.iterdir()] == ["cohort.json"]
+    with new_folder(cohort, "cohort", replaces="cohort.json") as folder:
+        (folder / "cohort.json").write_text("again")
+    assert (tmp_path / "cohort" / "cohort.json").read_text() == "again"
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(5, "Input/output error")])
 def test_an_end_between_the_renamings_puts_the_earlier_folder_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException

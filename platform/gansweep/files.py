@@ -204,7 +204,7 @@ def new_folder(out: Path, kind: str, replaces: str | None = None) -> Iterator[Pa
         replaces: name of a file that marks an earlier result of the same kind, which may be overwritten.
 
     Raises:
-        CohortError: `out` has other content, or cannot be written.
+        CohortError: `out` has other content, is inside a cohort, or cannot be written.
     """
     out = Path(out)
     mark = uuid.uuid4().hex[:8]
@@ -239,10 +239,20 @@ def _warn_of_leftovers(out: Path, kind: str) -> None:
 def _make_folder(temporary: Path, out: Path, kind: str, replaces: str | None) -> None:
     try:
         _refuse_in_use(out, kind, replaces)
+        _refuse_in_cohort(out, kind)
         temporary.mkdir(parents=True)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise CohortError(f"cannot write here: {reason}", where=str(out), fix="choose a writable folder") from None
+
+
+def _refuse_in_cohort(out: Path, kind: str) -> None:
+    """Refuses a folder inside a cohort, because the next ingest replaces the cohort as a whole."""
+    for above in out.absolute().parents:
+        if (above / "cohort.json").is_file():
+            fix = f"name a folder outside it for the {kind}"
+            what = f"is inside the cohort {one_line(above)}, which an ingest replaces"
+            raise CohortError(what, where=str(out), fix=fix)
 
 
 def _refuse_in_use(out: Path, kind: str, replaces: str | None) -> None:
