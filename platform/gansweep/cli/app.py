@@ -125,7 +125,13 @@ def main(args: Sequence[str] | None = None) -> int:
         The exit status: 0, 1 for a bug, 2 for a mistake of the user, 130 after Ctrl-C.
     """
     open_missing_streams()
-    words = list(sys.argv[1:] if args is None else args)
+    status = _run(list(sys.argv[1:] if args is None else args))
+    if args is None and (waiting := sys.modules.get("gansweep.store.waiting")) is not None:
+        waiting.end_if_given_up(status)
+    return status
+
+
+def _run(words: Sequence[str]) -> int:
     try:
         status = app(words or ["--help"], prog_name="gansweep", standalone_mode=False)
     except GansweepError as error:

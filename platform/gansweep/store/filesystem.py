@@ -6,28 +6,26 @@ object stores.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import errno
 import logging
 import os
 import re
 import stat
-import threading
 import time
-from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from pyarrow import fs
 
 from gansweep.errors import StoreError
 from gansweep.files import expanded, temporary_name, write_atomically
 from gansweep.store.uris import open_filesystem, without_credentials
+from gansweep.store.waiting import answered
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 __all__ = ["PATIENCE_S", "FileEntry", "Files", "explained"]
 
@@ -38,10 +36,6 @@ PATIENCE_S = 300.0
 """How long a sweep waits for a failing storage. It must be shorter than the silence after which a worker is ended."""
 
 _PAUSE_S = 2.0
-_SILENCE_S = 30.0
-"""An object store that has not answered for so long is told."""
-
-_SLOWEST = 1e6  # bytes per second of a connection that is slow rather than dead
 _TRANSIENT = frozenset({errno.ENOSPC, errno.EDQUOT, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EBUSY})
 _TRANSIENT_WORDS = re.compile(
     r"SLOW_DOWN|SERVICE_UNAVAILABLE|INTERNAL_FAILURE|REQUEST_TIMEOUT|THROTTLING|NETWORK_CONNECTION"
@@ -125,13 +119,16 @@ class Files:
             StoreError: the file is missing, cannot be read, or is a pipe or device, which could keep a reader for ever.
         """
         self._refuse_pipe(rel)
+        size = 0
 
         def read() -> bytes:
+            nonlocal size
             with self.filesystem.open_input_file(self.path(rel)) as stream:
+                size = stream.size() if stream.seekable() else 0
                 content: bytes = stream.read()
                 return content
 
-        return self._patiently(f"{self.label}/{rel}", "read", read)
+        return self._patiently(rel, "read", read, lambda: size)
 
     def write_bytes(self, rel: str, data: bytes) -> None:
         """Writes `data` to `rel` and replaces an existing file. Readers see the old or the new content, never a part.
@@ -148,7 +145,7 @@ class Files:
             else:
                 self._put_and_move(rel, data)
 
-        self._patiently(f"{self.label}/{rel}", "write", write, len(data))
+        self._patiently(rel, "write", write, lambda: len(data))
 
     def upload(self, source: Path, rel: str) -> None:
         """Copies a file from this machine to `rel`. The file may be larger than memory.
@@ -156,10 +153,13 @@ class Files:
         Raises:
             StoreError: the destination cannot be written.
         """
-        with explained(f"{self.label}/{rel}", "write"):
+
+        def copy() -> None:
             if self.filesystem.type_name not in _UPLOADS_WHOLE:
                 self.filesystem.create_dir(str(PurePosixPath(self.path(rel)).parent), recursive=True)
             fs.copy_files(str(source), self.path(rel), fs.LocalFileSystem(), self.filesystem)
+
+        self._patiently(rel, "write", copy, lambda: source.stat().st_size)
 
     def download(self, rel: str, target: Path) -> None:
         """Copies a file to this machine. The file may be larger than memory.
@@ -168,18 +168,27 @@ class Files:
             StoreError: the file is missing, cannot be read, or is a pipe or device.
         """
         self._refuse_pipe(rel)
-        with explained(f"{self.label}/{rel}", "read"):
+        size = 0
+
+        def copy() -> None:
+            nonlocal size
+            size = self.filesystem.get_file_info(self.path(rel)).size or 0
             fs.copy_files(self.path(rel), str(target), self.filesystem, fs.LocalFileSystem())
+
+        self._patiently(rel, "read", copy, lambda: size)
 
     def exists(self, rel: str) -> bool:
         """Returns whether a file or folder `rel` exists."""
-        info = self._patiently(f"{self.label}/{rel}", "read", lambda: self.filesystem.get_file_info(self.path(rel)))
-        return bool(info.type != fs.FileType.NotFound)
+        return bool(self._kind(rel) != fs.FileType.NotFound)
 
     def delete(self, rel: str) -> None:
         """Deletes a file. A missing file is not an error."""
-        with explained(f"{self.label}/{rel}", "delete"), contextlib.suppress(FileNotFoundError):
-            self.filesystem.delete_file(self.path(rel))
+
+        def delete() -> None:
+            with contextlib.suppress(FileNotFoundError):
+                self.filesystem.delete_file(self.path(rel))
+
+        self._patiently(rel, "delete", delete)
 
     def rename(self, rel: str, new: str) -> None:
         """Renames a file and replaces an existing file `new`. Object stores copy the file and delete the original.
@@ -187,16 +196,13 @@ class Files:
         Raises:
             StoreError: the file is missing, or the folder cannot be written.
         """
-        with explained(f"{self.label}/{rel}", "write"):
-            self.filesystem.move(self.path(rel), self.path(new))
+        self._patiently(rel, "write", lambda: self.filesystem.move(self.path(rel), self.path(new)))
 
     def list(self, rel: str = "", suffix: str = "") -> tuple[FileEntry, ...]:
         """Lists the files directly in the folder `rel`, by name. Omits temporary files; a missing folder is empty."""
-        selector = fs.FileSelector(self.path(rel), allow_not_found=True)
-        found = self._patiently(f"{self.label}/{rel}", "read", lambda: self.filesystem.get_file_info(selector))
         entries = (
             FileEntry(item.base_name, item.size, item.mtime_ns or 0)
-            for item in found
+            for item in self._listed(rel)
             if item.type == fs.FileType.File and item.base_name.endswith(suffix) and item.base_name[:1] != "."
         )
         return tuple(sorted(entries, key=lambda entry: entry.name))
@@ -215,22 +221,31 @@ class Files:
 
     def is_file(self, rel: str) -> bool:
         """Returns whether `rel` is a file, or a link to one."""
-        info = self._patiently(f"{self.label}/{rel}", "read", lambda: self.filesystem.get_file_info(self.path(rel)))
-        return bool(info.type == fs.FileType.File)
+        return bool(self._kind(rel) == fs.FileType.File)
 
     def folders(self) -> tuple[str, ...]:
         """Lists the names of the direct subfolders."""
-        with explained(self.label, "read"):
-            if self.filesystem.get_file_info(self.root).type == fs.FileType.File:
-                return ()
-            found = self.filesystem.get_file_info(fs.FileSelector(self.root, allow_not_found=True))
-        return tuple(sorted(item.base_name for item in found if item.type == fs.FileType.Directory))
+        if self.is_file(""):
+            return ()
+        return tuple(sorted(item.base_name for item in self._listed() if item.type == fs.FileType.Directory))
 
     def contents(self) -> tuple[str, ...]:
         """Lists the names of all files and folders directly in this folder, including hidden ones."""
-        with explained(self.label, "read"):
-            found = self.filesystem.get_file_info(fs.FileSelector(self.root, allow_not_found=True))
-        return tuple(sorted(item.base_name for item in found))
+        return tuple(sorted(item.base_name for item in self._listed()))
+
+    def each_answered(self, rel: str, items: Iterator[Result]) -> Iterator[Result]:
+        """Yields `items`, each of which is read from the folder `rel`.
+
+        Raises:
+            StoreError: an object store no longer answers. Other errors of the reading are raised as they are.
+        """
+        end = object()
+
+        def following() -> Result | object:
+            return next(items, end)
+
+        while (item := self._answered(self._where(rel), "read", following, lambda: 0)) is not end:
+            yield cast("Result", item)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -260,6 +275,19 @@ class Files:
                 if time.time() - leftover.stat().st_mtime > _LEFTOVER_SECONDS:
                     leftover.unlink()
 
+    def _where(self, rel: str) -> str:
+        """Returns the name of a file or folder for messages."""
+        return f"{self.label}/{rel}" if rel else self.label
+
+    def _kind(self, rel: str) -> fs.FileType:
+        return self._patiently(rel, "read", lambda: self.filesystem.get_file_info(self.path(rel)).type)
+
+    def _listed(self, rel: str = "") -> Sequence[fs.FileInfo]:
+        """Returns what is directly in the folder `rel`. A missing folder is empty."""
+        selector = fs.FileSelector(self.path(rel), allow_not_found=True)
+        found: Sequence[fs.FileInfo] = self._patiently(rel, "read", lambda: self.filesystem.get_file_info(selector))
+        return found
+
     def _refuse_pipe(self, rel: str) -> None:
         if self.local is None:
             return
@@ -269,21 +297,24 @@ class Files:
                 where = f"{self.label}/{rel}"
                 raise StoreError("is no regular file", where=where, fix="put back a copy of it, or move it away")
 
-    def _patiently(self, where: str, verb: str, action: Callable[[], Result], size: int = 0) -> Result:
+    def _patiently(
+        self, rel: str, verb: str, action: Callable[[], Result], size: Callable[[], int] = lambda: 0
+    ) -> Result:
         """Calls `action`, and repeats it for at most `patience_s` seconds if it fails for a transient reason.
 
         Args:
-            where: name of the file.
+            rel: the file or folder.
             verb: what is tried.
-            action: the access to the file.
-            size: number of bytes that it sends.
+            action: the access to it.
+            size: returns the number of bytes that it sends or receives.
         """
+        where = self._where(rel)
         began = time.monotonic()
         waited = False
         while True:
             try:
                 with explained(where, verb):
-                    result = action() if self.local is not None else self._answered(where, verb, action, size)
+                    result = self._answered(where, verb, action, size)
             except StoreError as error:
                 left = began + self.patience_s - time.monotonic()
                 if left <= 0 or not _is_transient(error.__cause__):
@@ -297,22 +328,11 @@ class Files:
                 log.warning("%s: works again after %.0f s", where, time.monotonic() - began)
             return result
 
-    def _answered(self, where: str, verb: str, action: Callable[[], Result], size: int) -> Result:
-        """Calls `action`, tells if an object store is silent, and gives up in the end. Its client waits for ever.
-
-        See `_patiently` for the arguments.
-        """
-        future = _begun(action)
-        if not wait([future], timeout=_SILENCE_S).done:
-            limit = max(self.patience_s, PATIENCE_S) + size / _SLOWEST
-            log.warning("%s: no answer for %.0f s; waiting, %.0f s at most", where, _SILENCE_S, limit)
-            if not wait([future], timeout=limit).done:
-                # It is not tried again: this request may still be carried out, and must not replace newer content.
-                atexit.unregister(fs.ensure_s3_finalized)  # it waits for the answer at the end of the process
-                fix = "check the network and the server"
-                raise StoreError(f"cannot {verb}: no answer for {_SILENCE_S + limit:.0f} s", where=where, fix=fix)
-            log.warning("%s: answers again", where)
-        return future.result()
+    def _answered(self, where: str, verb: str, action: Callable[[], Result], size: Callable[[], int]) -> Result:
+        """Calls `action`, and limits how long an object store may be silent. See `_patiently` for the arguments."""
+        if self.local is not None:
+            return action()
+        return answered(action, where, verb, max(self.patience_s, PATIENCE_S), size)
 
     def _put(self, path: str, data: bytes) -> None:
         with self.filesystem.open_output_stream(path) as stream:
@@ -324,20 +344,6 @@ class Files:
         temporary = str(target.with_name(temporary_name(target.name)))
         self._put(temporary, data)
         self.filesystem.move(temporary, str(target))
-
-
-def _begun(action: Callable[[], Result]) -> Future[Result]:
-    """Starts `action` in a thread that keeps no process alive."""
-    future: Future[Result] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(action())
-        except Exception as error:
-            future.set_exception(error)
-
-    threading.Thread(target=run, daemon=True).start()
-    return future
 
 
 def _is_transient(cause: BaseException | None) -> bool:

@@ -339,7 +339,8 @@ class Table:
     def _read_files(self, entries: Iterable[FileEntry], schema: pa.Schema) -> pa.Table:
         paths = [self._files.path(f"{self._name}/{entry.name}") for entry in entries]
         dataset = ds.dataset(paths, schema=schema, format=_FORMAT, filesystem=self._files.filesystem)
-        rows = dataset.to_table(columns=[*schema.names, FILE])
+        batches = self._files.each_answered(self._name, dataset.to_batches(columns=[*schema.names, FILE]))
+        rows = pa.Table.from_batches(batches, schema.append(pa.field(FILE, pa.string())))
         names = pc.replace_substring_regex(rows[FILE], "(?s)^.*/", "")  # a folder's name may have several lines
         return rows.set_column(rows.schema.get_field_index(FILE), FILE, names)
 
