@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from pyarrow import fs
 
-from gansweep.errors import StoreError
-from gansweep.files import expanded, temporary_name, write_atomically
-from gansweep.store.uris import open_filesystem, without_credentials
+from gansweep.errors import GansweepError, StoreError
+from gansweep.files import temporary_name, write_atomically
+from gansweep.store.uris import absolute, open_filesystem, without_credentials
 from gansweep.store.waiting import answered
 
 if TYPE_CHECKING:
@@ -75,15 +75,14 @@ class Files:
         uri: local path, or a URI such as `s3://bucket/folder?region=eu-west-1`.
 
     Raises:
-        StoreError: no installed file system supports the URI.
+        StoreError: no installed file system supports the URI, or it is a path that was a URI.
     """
 
     patience_s: float
     """Longest wait for a transient failure such as a full disk or an overloaded server, in seconds. 0: no wait."""
 
     def __init__(self, uri: str | os.PathLike[str]) -> None:
-        uri = os.fspath(uri)
-        self.uri = uri if "://" in uri else str(expanded(uri, StoreError))
+        self.uri = absolute(os.fspath(uri))
         self.label = without_credentials(self.uri)
         with explained(self.label, "read", uri=self.uri):
             self.filesystem, self.root = open_filesystem(self.uri)
@@ -355,20 +354,23 @@ def _is_transient(cause: BaseException | None) -> bool:
 
 @contextlib.contextmanager
 def explained(where: str, verb: str, uri: str = "") -> Iterator[None]:
-    """Converts a file system's exception to a one-line error without the credentials in `uri`.
+    """Converts a file system's exception to a one-line error without the credentials of the URIs in it.
 
     Args:
         where: name of the file.
         verb: what is tried: `read`, `write`, `list`, ...
-        uri: URI that may be in the message.
+        uri: URI that may be in the message and may have spaces.
 
     Raises:
         StoreError: the block raised an error of the file system.
     """
     try:
         yield
-    except (OSError, ValueError, ImportError) as error:
+    except (GansweepError, MemoryError):
+        raise
+    except Exception as error:  # those of fsspec are of any class
         text = str(error).replace(uri, where) if uri else str(error)
+        text = re.sub(r"\S+://\S+", lambda found: without_credentials(found[0]), text)
         first_line = text.partition("\n")[0][:200] or type(error).__name__
         detail = re.search(r"\[errno \d+\] ([^\n]+)", text, re.IGNORECASE)
         reason = detail.group(1) if detail else first_line

@@ -8,7 +8,10 @@ from urllib.parse import unquote
 import pyarrow as pa
 from pyarrow import fs
 
-__all__ = ["open_filesystem", "without_credentials"]
+from gansweep.errors import StoreError
+from gansweep.files import expanded
+
+__all__ = ["absolute", "open_filesystem", "without_credentials"]
 
 _CREDENTIALS = re.compile(r"(?<=://)([^/]*|[^/:]*:(?!\d*(/|$)).*)@")
 """Credentials before the host.
@@ -18,6 +21,25 @@ a port, the match ends at the last @ of the whole URI.
 """
 
 _GCS_RETRY_S = 20
+
+_SCHEMES = {"s3:", "gs:", "gcs:", "abfs:", "abfss:", "hdfs:", "file:"}
+
+
+def absolute(place: str) -> str:
+    """Returns the absolute path of a local path, or a URI with its scheme in lower case.
+
+    Raises:
+        StoreError: a folder of the path is called like a scheme. `pathlib` turns `s3://bucket` into `s3:/bucket`.
+    """
+    scheme, mark, rest = place.partition("://")
+    if mark:
+        return f"{scheme.lower()}{mark}{rest}"
+    path = expanded(place, StoreError)
+    for folder in _SCHEMES.intersection(path.parts):
+        after = str(path).partition(f"/{folder}/")[2]
+        uri = f"{folder}//{'/' * (folder == 'file:')}{after}"
+        raise StoreError(f"a URI has two slashes after {folder}", fix=f"write {without_credentials(uri)}")
+    return str(path)
 
 
 def without_credentials(uri: str) -> str:
@@ -32,7 +54,7 @@ def open_filesystem(uri: str) -> tuple[fs.FileSystem, str]:
     """Returns the file system of a URI or path, and the path in it.
 
     Raises:
-        OSError, ValueError, ImportError: of pyarrow or fsspec, if the URI is not understood.
+        Exception: of pyarrow or fsspec, if the URI is not understood.
     """
     if "://" not in uri:
         return fs.LocalFileSystem(), uri
