@@ -2,18 +2,18 @@
 
 import json
 import os
-import platform
 import signal
 import subprocess
 import sys
 import threading
 import time
 import uuid
+from pathlib import Path
 
 import pytest
 
 from gansweep.errors import StoreError
-from gansweep.store import claims
+from gansweep.store import claims, filesystem
 from gansweep.store.store import Store
 from tests.store.failing import flaky_s3
 
@@ -63,8 +63,47 @@ def remote(info, monkeypatch):
 
 def claim_of(store, **changes):
     """Writes a claim of a process that says no more."""
-    found = {"holder": "process 7 on elsewhere, since 2026,", "host": "elsewhere", "pid": 7, "token": "x", "beats": 3}
+    found = {"holder": "process 7 on elsewhere, since 2026,", "machine": "elsewhere", "pid": 7, "token": "x"}
     store.write_bytes(".driver", json.dumps(found | changes).encode())
+
+
+def beats_of(store):
+    return json.loads(store.read_bytes(".driver"))["beats"]
+
+
+@pytest.fixture
+def ended():
+    """Number of a process that has ended."""
+    said = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    return int(said.stdout)
+
+
+@pytest.fixture
+def elsewhere(tmp_path):
+    """What stands for the processes in a container that has the name of this machine."""
+    (tmp_path / "pid").symlink_to("pid:[7]")
+    return tmp_path / "pid"
+
+
+@pytest.mark.usefixtures("driver")
+def test_a_container_of_the_same_name_does_not_take_a_driver_for_dead(store, elsewhere, monkeypatch, tmp_path):
+    (tmp_path / "locks").write_text("")  # a container does not list the locks of the processes around it
+    monkeypatch.setattr(claims, "_LOCKS", tmp_path / "locks")
+    assert store.driver_has_ended()
+    monkeypatch.setattr(claims, "_PROCESSES", elsewhere)
+    assert not store.driver_has_ended()
+
+
+def test_a_claim_that_cannot_be_read_tells_nothing(store, monkeypatch):
+    with store.exclusive():
+        pass
+    assert store.driver_has_ended()
+
+    def refuse(_path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    assert not store.driver_has_ended()
 
 
 def test_a_second_driver_on_an_object_store_is_told_of_the_first(remote):
@@ -73,10 +112,10 @@ def test_a_second_driver_on_an_object_store_is_told_of_the_first(remote):
     said = rf"first: process {os.getpid()} on \S+, {since}, is at work on this sweep; wait for it"
     for _ in range(2):
         with store.exclusive():
-            assert store.exists(".driver")
             with pytest.raises(StoreError, match=said), Store.open(store.uri).exclusive():
                 pass
-        assert not store.exists(".driver")
+            assert not store.driver_has_ended()
+        assert Store.open(store.uri).driver_has_ended()
 
 
 def test_a_silent_driver_on_an_object_store_is_waited_for_and_then_in_nobodys_way(remote, caplog):
@@ -89,29 +128,50 @@ def test_a_silent_driver_on_an_object_store_is_waited_for_and_then_in_nobodys_wa
     assert f"process 7 on elsewhere, since 2026, has claimed {store.label}: waiting 2 s for a sign" in caplog.text
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"[" * 100_000, b"\xff"])
 def test_a_damaged_claim_on_an_object_store_is_in_nobodys_way(remote, content):
     _, store = remote
     store.write_bytes(".driver", content)
+    assert not store.driver_has_ended()
     with store.exclusive():
         pass
 
 
-def test_a_driver_of_this_machine_that_has_ended_is_not_waited_for(remote, caplog):
+@pytest.mark.parametrize("pid", ["\u00b2", 10**30, -1, None, [7], True])
+def test_a_claim_with_an_odd_process_number_tells_nothing(remote, pid):
+    _, store = remote
+    claim_of(store, machine=claims._machine(), pid=pid)
+    assert not store.driver_has_ended()
+
+
+def test_an_odd_holder_is_told_in_one_short_line(remote, caplog):
+    _, store = remote
+    claim_of(store, holder="\x1b[2Ja\nb" + "x" * 10_000)
+    with store.exclusive():
+        pass
+    (told,) = [line for line in caplog.messages if "has claimed" in line]
+    assert told.startswith("[2Ja bxxx")
+    assert len(told) < 400
+
+
+def test_a_driver_of_this_machine_that_has_ended_is_not_waited_for(remote, ended, elsewhere, monkeypatch, caplog):
     _, store = remote
     assert not store.driver_has_ended()
     claim_of(store)
     assert not store.driver_has_ended()
-    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
-    claim_of(store, host=platform.node(), pid=int(ended.stdout))
+    claim_of(store, machine=claims._machine(), pid=ended)
     assert store.driver_has_ended()
+    with monkeypatch.context() as container:
+        container.setattr(claims, "_PROCESSES", elsewhere)
+        assert not store.driver_has_ended()
     with store.exclusive():
         assert not store.driver_has_ended()
     assert "waiting" not in caplog.text
 
 
-def test_of_two_drivers_that_begin_at_once_one_is_refused(remote):
+def test_of_two_drivers_that_begin_at_once_one_is_refused(remote, monkeypatch):
     _, store = remote
+    monkeypatch.setattr(claims, "_SETTLE_S", 1.0)  # on a busy machine, two writes can be further apart
     both = threading.Barrier(2)
     told = []
 
@@ -143,6 +203,39 @@ def test_an_object_store_that_fails_for_a_while_keeps_the_claim(remote):
         server.answer = 0
         with pytest.raises(StoreError, match="is at work on this sweep"), Store.open(store.uri).exclusive():
             pass
+
+
+def test_ctrl_c_while_claiming_leaves_no_claim(remote, monkeypatch):
+    _, store = remote
+
+    def interrupted(_seconds):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(claims.time, "sleep", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            store.exclusive().__enter__()
+    assert store.driver_has_ended()
+
+
+def test_a_claim_is_kept_without_opening_the_storage_again(remote, monkeypatch):
+    _, store = remote
+
+    def unreachable(_uri):
+        raise OSError("When resolving region for bucket: curlCode: 6, Could not resolve hostname")
+
+    monkeypatch.setattr(filesystem, "open_filesystem", unreachable)
+    with store.exclusive():
+        time.sleep(1.0)
+        assert beats_of(store) > 1
+
+
+def test_a_damaged_claim_does_not_end_its_driver(remote):
+    _, store = remote
+    with store.exclusive():
+        store.write_bytes(".driver", b"{")
+        time.sleep(1.0)
+        assert beats_of(store) > 1
 
 
 def test_a_driver_whose_sweep_another_has_taken_ends(remote, caplog):

@@ -7,11 +7,11 @@ its claim anew every few seconds, and a claim that stays as it is for longer bel
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import logging
 import os
 import platform
-import re
 import signal
 import threading
 import time
@@ -19,11 +19,11 @@ import uuid
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from gansweep.errors import StoreError
+from gansweep.errors import StoreError, one_line
 from gansweep.store.filesystem import Files, explained
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ SILENCE_S = 45.0
 """A claim that stays as it is for so long belongs to a dead process."""
 
 _LOCKS = Path("/proc/locks")
+_PROCESSES = Path("/proc/self/ns/pid")  # the processes that this one sees
 _SETTLE_S = 1.0
 """Two processes that claim a store at once have both written after this time; the last one has it."""
 
@@ -62,9 +63,10 @@ def claimed(files: Files, rel: str, what: str) -> AbstractContextManager[None]:
 
 
 def holder_has_ended(files: Files, rel: str) -> bool:
-    """Returns whether the last process of this machine that claimed a folder no longer holds it.
+    """Returns whether the last process that claimed a folder no longer holds it.
 
-    Returns False if this cannot be known: for a process on another machine, or if the system does not list locks.
+    Returns False if this cannot be known: for a process that was killed on another machine or in another container, or
+    if the system does not list locks.
 
     Args:
         files: the folder.
@@ -72,7 +74,7 @@ def holder_has_ended(files: Files, rel: str) -> bool:
     """
     if files.local is not None:
         return _is_unlocked(files.local / rel)
-    return files.exists(rel) and _is_dead(files.read_bytes(rel))
+    return _is_over(_parsed(_content(files, rel)))
 
 
 def _is_unlocked(path: Path) -> bool:
@@ -80,15 +82,17 @@ def _is_unlocked(path: Path) -> bool:
 
     It is looked up rather than acquired, because a process that starts at the same moment must not find it taken.
     """
-    if not path.is_file() or not _LOCKS.is_file():
+    if not path.is_file():
         return False
-    holder = re.match(r"process (\d+) on (.+), since ", path.read_text(errors="replace"))
-    if holder is None or holder[2] != platform.node():
+    try:
+        claim = _parsed(path.read_bytes())
+        inode = str(path.stat().st_ino)
+        locks = _LOCKS.read_text().splitlines()
+    except OSError:
         return False
-    inode = str(path.stat().st_ino)
     # One line per lock: number, FLOCK, ADVISORY, WRITE, process, device:inode, range.
-    held = (line.split() for line in _LOCKS.read_text().splitlines() if " FLOCK " in line)
-    return not any(words[-3].rpartition(":")[2] == inode for words in held)
+    held = (line.split() for line in locks if " FLOCK " in line)
+    return claim.get("machine") == _machine() and not any(words[-3].rpartition(":")[2] == inode for words in held)
 
 
 @contextmanager
@@ -98,14 +102,14 @@ def _locked(path: Path, label: str, what: str) -> Iterator[None]:
 
     with contextlib.ExitStack() as stack:
         with explained(f"{label}/{path.name}", "write"):
-            claim = stack.enter_context(path.open("a+"))
+            claim = stack.enter_context(path.open("a+b"))
             try:
                 fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 claim.seek(0)
-                raise _refused(claim.read(), what, label) from None
+                raise _refused(_parsed(claim.read()), what, label) from None
             claim.truncate(0)
-            claim.write(_this_process())
+            claim.write(json.dumps(_this_process()).encode())
             claim.flush()
         yield
 
@@ -115,14 +119,13 @@ def _kept(files: Files, rel: str, what: str) -> Iterator[None]:
     """Keeps a claim on an object store."""
     claim = _Claim(files, rel, what)
     claim.take()
-    keeper = threading.Thread(target=claim.keep, daemon=True)
-    keeper.start()
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.callback(claim.leave)
+        keeper = threading.Thread(target=claim.keep, daemon=True)
+        keeper.start()
+        stack.callback(keeper.join, BEAT_S)
+        stack.callback(claim.over.set)
         yield
-    finally:
-        claim.over.set()
-        keeper.join(BEAT_S)
-        claim.leave()
 
 
 class _Claim:
@@ -133,8 +136,7 @@ class _Claim:
         self._files = files
         self._rel = rel
         self._what = what
-        self._holder = _this_process()
-        self._token = uuid.uuid4().hex
+        self._mine = {**_this_process(), "token": uuid.uuid4().hex}
         self._beats = 0
 
     def take(self) -> None:
@@ -144,11 +146,15 @@ class _Claim:
             StoreError: another process holds it, or claims it at the same time.
         """
         self._wait_until_silent()
-        self._write()
-        time.sleep(_SETTLE_S)
-        found = self._read()
-        if self._token.encode() not in found:
-            raise _refused(_field(found, "holder"), self._what, self._files.label)
+        try:
+            self._write()
+            time.sleep(_SETTLE_S)
+            found = _parsed(self._read())
+        except KeyboardInterrupt:
+            self.leave()
+            raise
+        if not self._is_mine(found):
+            raise _refused(found, self._what, self._files.label)
 
     def _wait_until_silent(self) -> None:
         """Returns as soon as no other process holds the folder.
@@ -157,60 +163,80 @@ class _Claim:
             StoreError: another process writes its claim anew.
         """
         first = self._read()
-        if not first or _is_dead(first):
+        if not first or _is_over(_parsed(first)):
             return
-        holder = _field(first, "holder")
+        holder = _holder(_parsed(first))
         log.warning("%s has claimed %s: waiting %.0f s for a sign of it", holder, self._files.label, SILENCE_S)
         began = time.monotonic()
         while time.monotonic() - began < SILENCE_S:
             time.sleep(min(1.0, BEAT_S))
             found = self._read()
-            if not found:
+            if not found or _is_over(_parsed(found)):
                 return
             if found != first:
-                raise _refused(_field(found, "holder"), self._what, self._files.label)
+                raise _refused(_parsed(found), self._what, self._files.label)
 
     def keep(self) -> None:
         """Writes the claim anew until it is over. Ends this process's work if another one has taken the folder."""
-        self._files = Files(self._files.uri)  # without patience: a write that fails is followed by the next
+        self._files = copy.copy(self._files)
+        self._files.patience_s = 0.0  # a write that fails is followed by the next
         while not self.over.wait(BEAT_S):
             with contextlib.suppress(StoreError):
-                found = self._read()
-                if found and self._token.encode() not in found:
-                    log.error("%s has taken %s: this process ends", _field(found, "holder"), self._files.label)
+                found = _parsed(self._read())
+                if found and not self._is_mine(found):
+                    log.error("%s has taken %s: this process ends", _holder(found), self._files.label)
                     _end_this_process()
                     return
                 self._write()
 
     def leave(self) -> None:
-        """Deletes the claim, unless another process holds it."""
+        """Marks the claim as over, unless another process holds it."""
         with contextlib.suppress(StoreError):
-            if self._token.encode() in self._read():
-                self._files.delete(self._rel)
+            if self._is_mine(_parsed(self._read())):
+                self._write(over=True)
+
+    def _is_mine(self, claim: dict[str, Any]) -> bool:
+        return bool(claim.get("token") == self._mine["token"])
 
     def _read(self) -> bytes:
-        """Returns the claim that is there, or b""."""
-        try:
-            return self._files.read_bytes(self._rel)
-        except StoreError as error:
-            if isinstance(error.__cause__, FileNotFoundError):
-                return b""
-            raise
+        return _content(self._files, self._rel)
 
-    def _write(self) -> None:
+    def _write(self, *, over: bool = False) -> None:
         self._beats += 1
-        claim = {
-            "holder": self._holder,
-            "host": platform.node(),
-            "pid": os.getpid(),
-            "token": self._token,
-            "beats": self._beats,
-        }
+        claim = {**self._mine, "beats": self._beats, "over": over}
         self._files.write_bytes(self._rel, json.dumps(claim).encode())
 
 
-def _this_process() -> str:
-    return f"process {os.getpid()} on {platform.node()}, since {datetime.now(UTC):%Y-%m-%d %H:%M} UTC,"
+def _content(files: Files, rel: str) -> bytes:
+    """Returns the claim that is there, or b""."""
+    try:
+        return files.read_bytes(rel)
+    except StoreError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return b""
+        raise
+
+
+def _parsed(content: bytes) -> dict[str, Any]:
+    """Returns the values of a claim; none if it is damaged."""
+    try:
+        claim = json.loads(content)
+    except (ValueError, RecursionError):
+        return {}
+    return claim if isinstance(claim, dict) else {}
+
+
+def _this_process() -> dict[str, Any]:
+    """Returns what a claim tells of its holder."""
+    holder = f"process {os.getpid()} on {platform.node()}, since {datetime.now(UTC):%Y-%m-%d %H:%M} UTC,"
+    return {"holder": holder, "machine": _machine(), "pid": os.getpid()}
+
+
+def _machine() -> str:
+    """Returns a name for what shares its process numbers: containers can have the name of their machine."""
+    with contextlib.suppress(OSError):  # a system without namespaces
+        return f"{platform.node()} {_PROCESSES.readlink()}"
+    return platform.node()
 
 
 def _end_this_process() -> None:
@@ -220,19 +246,16 @@ def _end_this_process() -> None:
     signal.pthread_kill(threading.main_thread().ident or 0, number)
 
 
-def _field(claim: bytes, name: str) -> str:
-    """Returns a value of a claim, or "" if it is damaged."""
-    try:
-        return str(json.loads(claim)[name])
-    except (ValueError, KeyError, TypeError):
-        return ""
+def _is_over(claim: dict[str, Any]) -> bool:
+    """Returns whether the holder has left the folder, or ran on this machine and has ended."""
+    pid = claim.get("pid")
+    has_pid = isinstance(pid, int) and 0 < pid < 2**31
+    return claim.get("over") is True or (has_pid and claim.get("machine") == _machine() and not psutil.pid_exists(pid))
 
 
-def _is_dead(claim: bytes) -> bool:
-    """Returns whether the holder ran on this machine and has ended."""
-    pid = _field(claim, "pid")
-    return _field(claim, "host") == platform.node() and pid.isdigit() and not psutil.pid_exists(int(pid))
+def _holder(claim: dict[str, Any]) -> str:
+    return one_line(claim.get("holder") or "another process", 200)
 
 
-def _refused(holder: str, what: str, label: str) -> StoreError:
-    return StoreError(f"{holder or 'another process'} {what}", where=label, fix="wait for it, or end it first")
+def _refused(claim: dict[str, Any], what: str, label: str) -> StoreError:
+    return StoreError(f"{_holder(claim)} {what}", where=label, fix="wait for it, or end it first")
