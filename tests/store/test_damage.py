@@ -256,6 +256,53 @@ def test_a_damaged_row_is_not_compacted_away(rows):
     assert len(Store.open(rows.uri).trials()) == 5
 
 
+def test_what_was_set_aside_before_is_kept(rows, report):
+    path = rows.local / "reports" / "trial-0002.0.parquet"
+    for content in (b"first", b"second", b"third"):
+        path.write_bytes(content)
+        rows.write_report(report(2, 2))
+    kept = [path.with_name(f"_{path.name}{number}.damaged").read_bytes() for number in ("", ".2", ".3")]
+    assert kept == [b"first", b"second", b"third"]
+    assert len(pd.read_parquet(path.parent)) == 9
+    assert rows.trials_begun() == 5
+
+
+@pytest.mark.parametrize("mended", [False, True])
+def test_a_damaged_report_file_that_is_put_back_or_deleted_is_not_set_aside(rows, report, mended):
+    path = rows.local / "reports" / "trial-0002.0.parquet"
+    whole = path.read_bytes()
+    path.write_bytes(b"damaged")
+    assert len(rows.reports()) == 8
+    if mended:
+        path.write_bytes(whole)
+    else:
+        path.unlink()
+    rows.write_report(report(2, 2))
+    assert not list(path.parent.glob("_*"))
+    assert len(rows.reports()) == (11 if mended else 9)
+
+
+@pytest.mark.parametrize("index", [[None, 1], ["a", "b"], [0.0, 0.5], None])
+def test_a_report_follows_a_file_with_odd_indices(rows, report, caplog, index):
+    path = rows.local / "reports" / "trial-0002.0.parquet"
+    table = pq.read_table(path)
+    place = table.schema.get_field_index("index")
+    table = table.remove_column(place) if index is None else table.set_column(place, "index", pa.array(index))
+    pq.write_table(table, path)
+    odd = path.read_bytes()
+    assert [kept["index"] for kept in Store.open(rows.uri).reports_of("0002", 0)] in ([], [1])
+    rows.write_report(report(2, 2))
+    assert path.with_name(f"_{path.name}.damaged").read_bytes() == odd
+    assert "reports/trial-0002.0.parquet is damaged and left out" in caplog.text
+
+
+def test_a_column_given_twice_is_damage(rows):
+    path = rows.local / "reports" / "trial-0002.0.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.append_column("index", table["index"]), path)
+    assert rows.reports_of("0002", 0) == []
+
+
 def test_damaged_files_are_set_aside_under_a_name_that_no_reader_takes(rows):
     for table in ("trials", "reports"):
         truncated(rows.local / table / "trial-0002.0.parquet", 0.5)

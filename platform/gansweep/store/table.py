@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
 import logging
-import time
 from collections import Counter
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 
 from gansweep.errors import StoreError, one_line
 from gansweep.store.columns import Columns, arrow_schema, conformed, covers, fitted, from_arrow, merged, needed
+from gansweep.store.compacted import MANIFEST, Compacted, could_change_unseen, manifest_of
 from gansweep.store.faults import FILE
 
 if TYPE_CHECKING:
@@ -41,17 +42,13 @@ __all__ = ["Table"]
 log = logging.getLogger(__name__)
 
 _SCHEMA_FILE = "schema.parquet"
-_COMPACTED = b"gansweep.compacted"
 _NO_FILE = "it is a folder, or a link that leads to no file"
 _FORMAT = ds.ParquetFileFormat(
     default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
 )
 
-_UNREADABLE = (pa.ArrowException, OSError, ValueError)
-"""Exceptions that pyarrow raises for damaged files. ArrowInvalid is a ValueError, and some damage raises an OSError."""
-
-Manifest = dict[str, list[int]]
-"""The files in a compacted copy, in the order of its rows: size, modification time and number of rows of each."""
+_UNREADABLE = (pa.ArrowException, OSError, ValueError, KeyError)
+"""Exceptions that pyarrow raises for damaged files: an OSError for some damage, a KeyError for a column given twice."""
 
 
 class Table:
@@ -95,30 +92,27 @@ class Table:
     def update(self, key: str, record: Mapping[str, Any], by: str) -> None:
         """Adds a record to those under `key`, or replaces the one with the same value in column `by`.
 
-        A damaged file is set aside first. What it held is told to be missing and may still be recovered from it.
+        A damaged file is renamed first. What is left in it can be recovered.
         """
         name = f"trial-{key}.parquet"
+        self._damaged.discard(name)  # it may have been put back since it was read
         records: dict[Any, Mapping[str, Any]] = {kept[by]: kept for kept in self.get(key)}
         if name in self._damaged:
-            log.warning("%s was damaged and is kept as %s", f"{self._name}/{name}", self._set_aside(name))
+            where = f"{self._files.label}/{self._name}/{name}"
+            log.warning("%s was damaged and is kept as %s", where, self._set_aside(name))
         records[record[by]] = record
         self.put(key, [records[value] for value in sorted(records)])
 
     def get(self, key: str) -> list[dict[str, Any]]:
-        """Returns the records stored under `key`; empty if there are none or their file is damaged."""
-        rel = f"{self._name}/trial-{key}.parquet"
-        if not self._has_file(rel):
+        """Returns the usable records stored under `key`; empty if there are none or their file is damaged."""
+        name = f"trial-{key}.parquet"
+        if not self._has_file(f"{self._name}/{name}"):
             return []
-        content = self._files.read_bytes(rel)
-        try:
-            rows: list[dict[str, Any]] = _opened(content).read().to_pylist()
-        except _UNREADABLE as error:
-            self._warn_once(rel, str(error))
-            return []
-        if others := {f"{row.get('trial_id')}.{row.get('attempt')}" for row in rows} - {key}:
-            self._warn_once(rel, f"it is of {min(others)}")
-            return []
-        return rows
+        columns = self._known or merged(self._declared, self._columns())
+        for rows in self._readable([name], lambda schema: arrow_schema({**from_arrow(schema), **columns})):
+            records: list[dict[str, Any]] = self._usable(rows).drop_columns(FILE).to_pylist()
+            return records
+        return []
 
     @property
     def damaged(self) -> tuple[str, ...]:
@@ -166,7 +160,10 @@ class Table:
 
     def _set_aside(self, name: str) -> str:
         # pyarrow, pandas and DuckDB do not read a file with this name as part of the table.
-        kept = f"{self._name}/_{name}.damaged"
+        for number in itertools.count(1):
+            kept = f"{self._name}/_{name}{f'.{number}' * (number > 1)}.damaged"
+            if not self._files.exists(kept):
+                break
         self._files.rename(f"{self._name}/{name}", kept)
         return kept
 
@@ -180,7 +177,7 @@ class Table:
         columns = merged(self._columns(), from_arrow(compacted.rows.schema))
         columns = merged(columns, self._columns_of(compacted.unread))
         self._declare(columns)
-        scanned = self._scan([entry for entry in compacted.unread if not _could_change_unseen(entry)], columns)
+        scanned = self._scan([entry for entry in compacted.unread if not could_change_unseen(entry)], columns)
         lengths = Counter(scanned[FILE].to_pylist())
         # A file with a damaged row is not copied: after it is mended, all of its rows are read again.
         whole = [entry for entry in compacted.unread if entry.name in lengths and entry.name not in self._damaged]
@@ -191,7 +188,7 @@ class Table:
         }
         rows = pa.concat_tables([conformed(compacted.rows, arrow_schema(columns)), added])
         buffer = io.BytesIO()
-        rows_with_manifest = rows.replace_schema_metadata({_COMPACTED: json.dumps(manifest).encode()})
+        rows_with_manifest = rows.replace_schema_metadata({MANIFEST: json.dumps(manifest).encode()})
         pq.write_table(rows_with_manifest, buffer, write_page_checksum=True)
         self._files.write_bytes(f"{self._name}.parquet", buffer.getvalue())
         return int(rows.num_rows)
@@ -265,7 +262,7 @@ class Table:
         )
         self._files.write_bytes(rel, buffer.getvalue())
 
-    def _from_compacted(self, entries: Sequence[FileEntry], names: list[str] | None = None) -> _Compacted:
+    def _from_compacted(self, entries: Sequence[FileEntry], names: list[str] | None = None) -> Compacted:
         """Reads the compacted copy, and keeps the rows whose files are unchanged.
 
         Args:
@@ -274,7 +271,7 @@ class Table:
         """
         rel = f"{self._name}.parquet"
         if not self._files.exists(rel) or self._broken_copy:
-            return _Compacted(pa.table({}), {}, list(entries))
+            return Compacted(pa.table({}), {}, list(entries))
         local = self._files.local
         try:
             if not self._files.is_file(rel):
@@ -282,7 +279,7 @@ class Table:
             # A memory map reads only the wanted columns, which are few in a large table.
             source = pa.memory_map(str(local / rel)) if local else pa.BufferReader(self._files.read_bytes(rel))
             with pq.ParquetFile(source, page_checksum_verification=True) as file:
-                manifest = _manifest(file)
+                manifest = manifest_of(file)
                 if names is not None:
                     names = [name for name in names if name in file.schema_arrow.names]
                 rows = file.read(columns=names)
@@ -293,14 +290,14 @@ class Table:
             except StoreError:  # a reader may lack permission to write, or it is a folder
                 self._broken_copy = True
                 log.warning("%s/%s is damaged and not used; %s/ has its rows", self._files.label, rel, self._name)
-            return _Compacted(pa.table({}), {}, list(entries))
+            return Compacted(pa.table({}), {}, list(entries))
         now = {entry.name: [entry.size, entry.changed_ns] for entry in entries}
         unchanged = {name: item for name, item in manifest.items() if now.get(name) == item[:2]}
         lengths = [item[2] for item in manifest.values()]
         kept = np.repeat(np.array([name in unchanged for name in manifest], dtype=bool), lengths)
         if not kept.all():
             rows = rows.filter(pa.array(kept))
-        return _Compacted(rows, unchanged, [entry for entry in entries if entry.name not in unchanged])
+        return Compacted(rows, unchanged, [entry for entry in entries if entry.name not in unchanged])
 
     def _scan(self, entries: Sequence[FileEntry], columns: Columns) -> pa.Table:
         """Returns the usable rows of some files with every column, and each row's file name in the column `FILE`."""
@@ -312,11 +309,16 @@ class Table:
             rows = self._read_files(entries, schema)
         except _UNREADABLE:
             # At least one file is damaged. Read them one at a time to find out which.
-            rows = pa.concat_tables([no_rows, *self._readable(entries, schema)])
+            names = [entry.name for entry in entries]
+            rows = pa.concat_tables([no_rows, *self._readable(names, lambda _: schema)])
         with_rows = set(pc.unique(rows[FILE]).to_pylist())
         for entry in entries:
             if entry.name not in with_rows:
                 self._warn_once(entry.name, "it has no rows")
+        return self._usable(rows)
+
+    def _usable(self, rows: pa.Table) -> pa.Table:
+        """Returns the rows without fault, and logs the files of the others."""
         faults = self._faults(rows)
         if not faults:
             return rows
@@ -325,16 +327,18 @@ class Table:
         usable = [index not in faults for index in range(len(rows))]
         return rows.filter(pa.array(usable, pa.bool_()))
 
-    def _readable(self, entries: Iterable[FileEntry], schema: pa.Schema) -> Iterator[pa.Table]:
-        for entry in entries:
+    def _readable(self, names: Iterable[str], schema_for: Callable[[pa.Schema], pa.Schema]) -> Iterator[pa.Table]:
+        """Yields the rows of each file that can be read, with the schema for the file's own, and the column `FILE`."""
+        for name in names:
             # Read first: an error of the file system is not damage, and stops the reading.
-            content = self._files.read_bytes(f"{self._name}/{entry.name}")
+            content = self._files.read_bytes(f"{self._name}/{name}")
             try:
-                rows = conformed(_opened(content).read(), schema)
+                rows = _opened(content).read()
+                rows = conformed(rows, schema_for(rows.schema))
             except _UNREADABLE as error:
-                self._warn_once(entry.name, str(error))
+                self._warn_once(name, str(error))
             else:
-                yield rows.append_column(FILE, pa.array([entry.name] * len(rows), pa.string()))
+                yield rows.append_column(FILE, pa.array([name] * len(rows), pa.string()))
 
     def _read_files(self, entries: Iterable[FileEntry], schema: pa.Schema) -> pa.Table:
         paths = [self._files.path(f"{self._name}/{entry.name}") for entry in entries]
@@ -354,17 +358,6 @@ class Table:
         log.warning("%s is damaged and left out (%s); %s", where, _shortened(reason), self._cure)
 
 
-class _Compacted(NamedTuple):
-    """What the compacted copy of a table still holds."""
-
-    rows: pa.Table
-    """Rows whose files did not change since they were copied."""
-    manifest: Manifest
-    """The files of these rows."""
-    unread: list[FileEntry]
-    """Files that must be read, because they are new or changed."""
-
-
 def _opened(content: bytes) -> pq.ParquetFile:
     return pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True)
 
@@ -374,24 +367,3 @@ def _shortened(reason: str) -> str:
     first_line = reason.partition("\n")[0]
     without_path = first_line.rpartition("': ")[2]
     return one_line(without_path, 120)
-
-
-def _manifest(compacted: pq.ParquetFile) -> Manifest:
-    """Returns the manifest in a compacted copy. Raises ValueError if it does not match the copy's rows."""
-    manifest: Manifest = json.loads((compacted.schema_arrow.metadata or {}).get(_COMPACTED, b""))
-    try:
-        rows = sum(length for _, _, length in manifest.values())
-    except (AttributeError, TypeError):
-        raise ValueError("no list of files") from None
-    count = compacted.metadata.num_rows
-    if rows != count:
-        raise ValueError(f"{count} rows of {rows}")
-    return manifest
-
-
-def _could_change_unseen(entry: FileEntry) -> bool:
-    """Returns whether a file could still change without a new modification time.
-
-    This is so if its modification time is recent and in whole seconds.
-    """
-    return entry.changed_ns % 1_000_000_000 == 0 and time.time_ns() - entry.changed_ns < 5_000_000_000
