@@ -7,6 +7,7 @@ trial is computed in its `precision`.
 
 from __future__ import annotations
 
+import errno
 import re
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -35,20 +36,32 @@ __all__ = [
     "why_no_gpu",
 ]
 
-_FULL = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
-"""Error messages of the allocators of CUDA and of the CPU."""
+_FULL = (
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "cannot allocate memory",
+    "bad_alloc",
+    "alloc_failed",
+    "allocation_failed",
+)
+"""Error messages of the allocators of CUDA and of the CPU, of C++, and of cuBLAS, cuFFT and cuDNN."""
 
 _AMPERE = (8, 0)
 """Compute capability of the first GPUs with TF32 and bfloat16."""
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Returns whether `error` means that a device is out of memory.
+    """Returns whether `error`, or one that it was raised from, means that a device is out of memory.
 
     TorchScript replaces errors inside a network by its own error, so the message is checked too.
     """
-    if isinstance(error, torch.OutOfMemoryError):
+    if error.__cause__ is not None and out_of_memory(error.__cause__):
         return True
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):  # the latter is raised by Python, NumPy and Arrow
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
     return isinstance(error, RuntimeError | torch.jit.Error) and any(words in str(error).lower() for words in _FULL)
 
 

@@ -13,6 +13,8 @@ from gansweep.cli import app
     [
         (torch.OutOfMemoryError("extractor x:0123: out of memory on cuda:0"), 2, "error: extractor x:0123: out of"),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), 2, "error: [enforce fail]"),
+        (MemoryError(), 2, "error: out of memory"),
+        (MemoryError("Unable to allocate 256. TiB"), 2, "error: Unable to allocate"),
         (RuntimeError("anything else"), 1, "internal error: RuntimeError: anything else"),
     ],
 )

@@ -1,9 +1,13 @@
 """What a worker group's worker does with each kind of error, without a worker group."""
 
+import errno
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
@@ -55,20 +59,48 @@ def test_a_store_that_cannot_be_written_for_a_moment_costs_a_restart() -> None:
     assert _run(error) == [("fault", 7, str(error)), ("raised",)]
 
 
-def _full_cpu() -> Exception:
-    with pytest.raises(RuntimeError) as found:
-        torch.empty(2**50)
+def _error_of(act: Callable[[int], object]) -> Exception:
+    with pytest.raises((RuntimeError, MemoryError)) as found:
+        act(2**50)
     return found.value
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), _full_cpu()], ids=["GPU", "CPU"])
+def _raised_from(cause: Exception) -> Exception:
+    error = RuntimeError("a family's own error")
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
+        RuntimeError("std::bad_alloc"),
+        _error_of(torch.empty),
+        _error_of(np.empty),
+        _error_of(bytearray),
+        _error_of(pa.allocate_buffer),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        _raised_from(_error_of(np.empty)),
+    ],
+    ids=repr,
+)
 def test_a_device_without_memory_ends_the_trial_and_its_group(error: Exception) -> None:
     assert _run(error) == [("end", 7, "failed", OUT_OF_MEMORY), ("raised",)]
 
 
-def test_any_other_error_costs_a_restart() -> None:
-    error = RuntimeError("CUDA error: an illegal memory access was encountered")
-    assert _run(error) == [("fault", 7, f"RuntimeError: {error}"), ("raised",)]
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("CUDA error: an illegal memory access was encountered"),
+        OSError(errno.ENOSPC, "No space left on device"),
+        ValueError("out of memory"),
+    ],
+)
+def test_any_other_error_costs_a_restart(error: Exception) -> None:
+    assert _run(error) == [("fault", 7, f"{type(error).__name__}: {error}"), ("raised",)]
 
 
 def test_a_cohort_that_is_bad_on_one_node_ends_the_trial_and_its_group() -> None:

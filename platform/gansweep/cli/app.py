@@ -41,7 +41,7 @@ __all__ = ["app", "main"]
 
 # Errors of the file system are for the user to fix, wherever they occurred.
 _REFUSALS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.ENOTDIR, errno.EISDIR}
-_REFUSALS |= {errno.ENAMETOOLONG, errno.ELOOP}
+_REFUSALS |= {errno.ENAMETOOLONG, errno.ELOOP, errno.ENOMEM}
 
 
 app = typer.Typer(
@@ -147,7 +147,7 @@ def _run(words: Sequence[str]) -> int:
     except OSError as error:
         return _refused(_file_line(error), error) if _refusal(error) else _fault(error)
     except Exception as error:
-        return _refused(one_line(error), error) if _device_full(error) else _fault(error)
+        return _refused(one_line(error) or "out of memory", error) if _memory_full(error) else _fault(error)
     return status if isinstance(status, int) else 0
 
 
@@ -163,9 +163,9 @@ def _file_line(error: OSError) -> str:
     return one_line(f"{error.filename or 'file'}: {error.strerror}")
 
 
-def _device_full(error: Exception) -> bool:
+def _memory_full(error: Exception) -> bool:
     if "torch" not in sys.modules:
-        return False
+        return isinstance(error, MemoryError)
     from gansweep.devices import out_of_memory
 
     return out_of_memory(error)
