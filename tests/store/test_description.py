@@ -35,6 +35,8 @@ def test_a_description_of_a_later_version_is_named(store):
         ({"experiment": {"reports": 0}}, "reports = 0 is no number above zero"),
         ({"experiment": {"scheduler": None}}, "scheduler = None is no dictionary"),
         ({"experiment": {"overrides": [1]}}, "overrides = [1] is no dictionary"),
+        ({"experiment": {"constraints": 5}}, "constraints = 5 is no list"),
+        ({"experiment": {"objectives": True}}, "objectives = True is no list"),
         ({"experiment": {"constraints": [{"score": "fid"}]}}, "at_most or at_least"),
     ],
 )

@@ -112,6 +112,9 @@ class SweepInfo(Frozen):
         for key in ("overrides", "scheduler", "scoring"):
             if not isinstance(experiment.get(key, {}), dict):
                 raise ValueError(f"{key} = {experiment[key]!r} is no dictionary")
+        for key in ("constraints", "objectives"):
+            if not isinstance(experiment.get(key) or [], list | tuple):
+                raise ValueError(f"{key} = {experiment[key]!r} is no list")
         for constraint in experiment.get("constraints") or ():
             Constraint.model_validate(constraint)
         return experiment
