@@ -1,6 +1,7 @@
 """A Ray that does not answer is told in one line, and within a minute."""
 
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from types import SimpleNamespace
 
 import pytest
 
@@ -51,6 +53,21 @@ def test_an_address_where_nothing_listens(monkeypatch: pytest.MonkeyPatch, caplo
     line = f"{address}: no Ray cluster: nothing answers there: Connection refused; see gansweep doctor"
     assert _refused(address, monkeypatch) == line
     assert caplog.messages == ["no Ray cluster yet (nothing answers there: Connection refused); trying once more"]
+
+
+@pytest.mark.parametrize("address", ["a..b:6379", f"ray://{'a' * 70}:10001", f"127.0.0.1:{'9' * 30}"])
+def test_an_address_that_cannot_be(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert f"{address}: no Ray cluster: it is no address: " in _refused(address, monkeypatch)
+
+
+def test_the_address_of_another_users_cluster_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> str:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(connection, "_HERE", SimpleNamespace(is_file=lambda: True, read_text=refuse))
+    assert not connection.cluster_is_up()
+    assert connection._silence_here() == ""
 
 
 def test_a_cluster_that_accepts_and_does_not_answer(silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,6 +169,15 @@ print("over")
 """
 
 
+UNREAD = """
+import os, sys
+reader, writer = os.pipe()
+os.close(reader)
+sys.stdout = os.fdopen(writer, "w")
+print("this cannot be flushed")
+"""
+
+
 def _answer(server: socket.socket, seconds: float) -> None:
     """Answers as the head of a cluster does, for some time from the first connection on."""
     server.settimeout(30.0)
@@ -166,17 +192,20 @@ def _answer(server: socket.socket, seconds: float) -> None:
                 stream.sendall(b"\0\0\0\4\0\0\0\0\0")  # a SETTINGS frame
 
 
-def _watched(seconds: float, *, away: float | None = None) -> tuple[str, subprocess.CompletedProcess[str]]:
+def _watched(
+    seconds: float, *, away: float | None = None, code: str = WATCH
+) -> tuple[str, subprocess.CompletedProcess[str]]:
     """Watches a head that is there for a second, and then away for so long; None: for ever.
 
     Args:
         seconds: how long it is watched.
         away: how long it is away.
+        code: what watches it.
     """
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-        command = [sys.executable, "-c", WATCH, address, str(seconds)]
+        command = [sys.executable, "-c", code, address, str(seconds)]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
         _answer(server, 1.0)
     if away is not None:
@@ -192,6 +221,11 @@ def test_a_process_whose_head_is_lost_ends_in_one_line() -> None:
     assert (ended.returncode, ended.stdout) == (2, "")
     lost = f"{address}: the Ray cluster is lost (nothing answers there: Connection refused)"
     assert ended.stderr == f"{lost}; when it is back, run the command again (a sweep with --resume)\n"
+
+
+def test_a_process_whose_head_and_reader_are_lost_ends_too() -> None:
+    _, ended = _watched(6.0, code=UNREAD + WATCH)
+    assert ended.returncode == 2
 
 
 def test_a_head_that_is_away_for_a_moment_ends_no_process() -> None:

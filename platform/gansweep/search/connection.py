@@ -55,7 +55,8 @@ def cluster_is_up() -> bool:
     address = os.environ.get("RAY_ADDRESS", "")
     if ray.is_initialized() or address not in ("", "local"):
         return True
-    return not address and _HERE.is_file() and not silence_of(_HERE.read_text().strip())
+    here = _address_here()
+    return not address and bool(here) and not silence_of(here)
 
 
 def _initialised() -> str:
@@ -101,12 +102,22 @@ def silence_of(address: str) -> str:
             return "" if os.environ.get("RAY_USE_TLS") == "1" else _answer(stream)
     except OSError as error:
         return f"nothing answers there: {error.strerror or error}"
+    except (ValueError, OverflowError) as error:  # a host or a port that cannot be
+        return f"it is no address: {one_line(error, 100)}"
 
 
 def _silence_here() -> str:
     """Does the same as `silence_of` for a cluster that was started on this machine. Ignores one that has ended."""
-    reason = silence_of(_HERE.read_text().strip()) if _HERE.is_file() else ""
+    reason = silence_of(_address_here())
     return "" if reason.startswith("nothing answers") else reason
+
+
+def _address_here() -> str:
+    """Returns the address that `ray start` left on this machine, or an empty string."""
+    try:
+        return _HERE.read_text().strip()
+    except OSError:  # there is none, or it is another user's
+        return ""
 
 
 def _answer(stream: socket.socket) -> str:

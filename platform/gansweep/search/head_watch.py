@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from gansweep.search.connection import silence_of
@@ -72,5 +72,6 @@ def _watch(address: str, over: threading.Event) -> None:
                 *(address, reason),
             )
             for stream in (sys.stdout, sys.stderr):
-                stream.flush()
+                with suppress(OSError, ValueError):  # its reader may have ended
+                    stream.flush()
             os._exit(_STATUS)
