@@ -172,8 +172,20 @@ def test_reservations_of_ended_drivers_are_forgotten_ones(
     assert _forgotten_placement_groups() == ["a", "e"]
     assert "2 reservations on the cluster are of drivers that have ended, and are removed" in caplog.text
 
-    def unavailable(**_: object) -> None:
-        raise RayStateApiException("no dashboard")
 
-    monkeypatch.setattr("ray.util.state.list_jobs", unavailable)
+@pytest.mark.parametrize(
+    "error",
+    [
+        RayStateApiException("no dashboard"),
+        ConnectionError("no API server"),
+        RuntimeError("Ray Client is already connected"),
+    ],
+)
+def test_a_cluster_without_a_list_of_reservations_is_used_as_it_is(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unavailable(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("ray.util.state.list_placement_groups", unavailable)
     assert _forgotten_placement_groups() == []

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import ceil, floor
 from typing import TYPE_CHECKING, Any
 
-from gansweep.errors import ClusterError
+from gansweep.errors import ClusterError, one_line
 from gansweep.search.connection import cluster_is_up, connect
 from gansweep.search.head_watch import ending_without_head
 from gansweep.search.interrupts import ending_like_interrupts
@@ -339,12 +339,13 @@ def _forgotten_placement_groups() -> list[str]:
     Ray removes such a group itself, unless the actor that made it was killed before Ray had noted it.
     """
     from ray.util.state import list_jobs, list_placement_groups
-    from ray.util.state.exception import RayStateApiException
 
     try:
         groups = list_placement_groups(detail=True, limit=_MOST_LISTED)
         ended = {job.job_id for job in list_jobs(detail=True, limit=_MOST_LISTED) if job.job_id and job.end_time}
-    except (RayStateApiException, OSError):  # the cluster has no dashboard
+    except Exception as error:
+        # A cluster without a dashboard; or a Ray client, which Ray would connect once more to find the dashboard.
+        log.debug("reservations of drivers that have ended are unknown: %s", one_line(error, 200))
         return []
     found = [
         group.placement_group_id
