@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import sqlite3
 import tempfile
 import warnings
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gansweep.errors import StoreError
+from gansweep.files import cache_folder
 from gansweep.store.filesystem import Files
 
 if TYPE_CHECKING:
@@ -235,9 +235,8 @@ def _digest(content: bytes) -> str:
 
 
 def _working_copy(files: Files) -> Path:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     # The query distinguishes two endpoints with equally named buckets. The hash keeps credentials out of paths.
-    return cache / "gansweep" / "studies" / hashlib.sha256(files.uri.encode()).hexdigest()[:16] / _NAME
+    return cache_folder() / "studies" / hashlib.sha256(files.uri.encode()).hexdigest()[:16] / _NAME
 
 
 def snapshot(path: Path) -> bytes:
