@@ -51,6 +51,21 @@ def test_a_killed_driver_is_in_nobodys_way(store, driver):
             assert f"process {os.getpid()} on " in (store.local / ".driver").read_text()
 
 
+def test_a_process_that_was_forked_meanwhile_does_not_keep_a_store(store):
+    with store.exclusive():
+        child = os.fork()
+        if not child:
+            time.sleep(60)
+            os._exit(0)
+    try:
+        with store.exclusive():
+            pass
+        assert store.driver_has_ended()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
 @pytest.fixture
 def remote(info, monkeypatch):
     """An S3 server and a store on it, of which claims are written and missed in short times."""

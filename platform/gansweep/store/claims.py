@@ -108,6 +108,7 @@ def _locked(path: Path, label: str, what: str) -> Iterator[None]:
             except BlockingIOError:
                 claim.seek(0)
                 raise _refused(_parsed(claim.read()), what, label) from None
+            stack.callback(fcntl.flock, claim, fcntl.LOCK_UN)  # a process that was forked meanwhile would keep the lock
             claim.truncate(0)
             claim.write(json.dumps(_this_process()).encode())
             claim.flush()
