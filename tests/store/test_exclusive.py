@@ -66,6 +66,14 @@ def test_a_process_that_was_forked_meanwhile_does_not_keep_a_store(store):
         os.waitpid(child, 0)
 
 
+def test_a_sweep_whose_visible_files_were_deleted_can_begin_again(store, info):
+    with store.exclusive():
+        pass
+    subprocess.run(f"rm -r {store.local}/*", shell=True, check=True)
+    assert [path.name for path in store.local.iterdir() if path.name != ".lock"] == [".driver"]
+    assert Store.create(str(store.local.parent), "first", info).trials_begun() == 0
+
+
 @pytest.fixture
 def remote(info, monkeypatch):
     """An S3 server and a store on it, of which claims are written and missed in short times."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gansweep.store.filesystem import Files
 
 __all__ = [
+    "DRIVER_FILE",
     "LOST_RECORD",
     "SWEEP_FILE",
     "check_name",
@@ -26,6 +27,9 @@ __all__ = [
 ]
 
 SWEEP_FILE = "sweep.json"
+DRIVER_FILE = ".driver"
+"""Claim of the process that drives the sweep."""
+
 LOST_RECORD = "put back a copy of it; without one, sweep again under another --name (pandas still reads trials/)"
 
 
@@ -112,13 +116,17 @@ def here_already(files: Files) -> StoreError:
 
 
 def refuse_in_use(files: Files) -> None:
-    """Checks that a folder is empty, apart from the files of a process that was about to create the same sweep.
+    """Checks that a folder is empty.
+
+    Hidden files do not count that are of a process which was about to create the same sweep, or of a sweep whose other
+    files were deleted.
 
     Raises:
         StoreError: the folder is not empty.
     """
     _refuse_file(files)
-    found = [name for name in files.contents() if name != ".lock" and not (name[:1] == "." and name.endswith(".tmp"))]
+    ours = {".lock", DRIVER_FILE}
+    found = [name for name in files.contents() if name not in ours and not (name[:1] == "." and name.endswith(".tmp"))]
     if found:
         shown = ", ".join(found[:3]) + ", ..." * (len(found) > 3)
         raise StoreError(

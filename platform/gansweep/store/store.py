@@ -10,6 +10,7 @@ from gansweep.files import place_of
 from gansweep.store.checkpoints import Checkpoint
 from gansweep.store.continuation import check_continues
 from gansweep.store.record import (
+    DRIVER_FILE,
     SWEEP_FILE,
     check_name,
     here_already,
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
     from gansweep.store.filesystem import FileEntry, Files
 
 __all__ = ["Store"]
-
-_DRIVER = ".driver"
 
 
 class Store(Rows):
@@ -209,13 +208,13 @@ class Store(Rows):
         """
         from gansweep.store.claims import claimed
 
-        return claimed(self._files, _DRIVER, "is at work on this sweep")
+        return claimed(self._files, DRIVER_FILE, "is at work on this sweep")
 
     def driver_has_ended(self) -> bool:
         """Returns whether the last process that drove the sweep on this machine is no longer at work on it."""
         from gansweep.store.claims import holder_has_ended
 
-        return holder_has_ended(self._files, _DRIVER)
+        return holder_has_ended(self._files, DRIVER_FILE)
 
     # Study -----------------------------------------------------------------------------------------------------------
 
