@@ -52,6 +52,14 @@ def test_a_uri_that_became_a_path_is_refused(place, fix):
         Files(place)
 
 
+def test_a_path_that_is_no_text_says_what_to_do():
+    """As `f\u00e4hr` is with PYTHONUTF8=0 in a locale of ASCII."""
+    with pytest.raises(
+        StoreError, match=r"^runs/fhr: its name is not in the encoding of this locale; set PYTHONUTF8=1"
+    ):
+        Files(os.fsdecode(b"runs/f\xe4hr"))
+
+
 def test_a_scheme_may_be_in_capital_letters(tmp_path):
     assert Files(f"FILE://{tmp_path}").local == tmp_path
     assert Files("Memory://runs").uri == "memory://runs"

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 from pyarrow import fs
 
-from gansweep.errors import StoreError
+from gansweep.errors import StoreError, printable
 from gansweep.files import expanded
 
 __all__ = ["absolute", "open_filesystem", "without_credentials"]
@@ -29,8 +29,14 @@ def absolute(place: str) -> str:
     """Returns the absolute path of a local path, or a URI with its scheme in lower case.
 
     Raises:
-        StoreError: a folder of the path is called like a scheme. `pathlib` turns `s3://bucket` into `s3:/bucket`.
+        StoreError: a folder of the path is called like a scheme, as `pathlib` turns `s3://bucket` into `s3:/bucket`; or
+            the path has bytes that are no text.
     """
+    try:
+        place.encode()
+    except UnicodeEncodeError:
+        what = "its name is not in the encoding of this locale"
+        raise StoreError(what, where=printable(place), fix="set PYTHONUTF8=1, or rename it") from None
     scheme, mark, rest = place.partition("://")
     if mark:
         return f"{scheme.lower()}{mark}{rest}"
