@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from gansweep.cohort.readers.attributes import values_of
+from gansweep.cohort.readers.series_words import names_derived, names_localizer, names_screen, names_wait
 from gansweep.cohort.readers.slices import UnneededError
 
 if TYPE_CHECKING:
@@ -51,29 +52,6 @@ _REFORMAT = re.compile(
 )
 # A projection or a thick overview slice for planning (Image Type value 3; PS3.3 C.8.2.1.1.1).
 _LOCALIZER = re.compile(r"LOCALI[SZ]ER|SCOUT|TOPO|TOPOGRAM|SURVEY|SCANOGRAM|SURVIEW")
-_LOCALIZER_SERIES = re.compile(
-    r"lo[ck]ali[sz](er|ator)|scout|\b(topograms?|scanograms?|surviews?|3[- ]?plane[ _-]loc)\b", re.IGNORECASE
-)
-# Words that may mean something else if Image Type says that a CT is axial. A CT for planning radiotherapy shows
-# anatomy, so `plan` counts only alone. A survey of the bones is a CT of the whole body.
-_MAY_BE_LOCALIZER = re.compile(
-    r"\b(loc|topo|(?<!skeletal[ -])(?<!bone[ -])surveys?|3[- ]?planes?|plan[ _-]scan)\b|^\W*plan\W*$",
-    re.IGNORECASE,
-)
-# Images of one place that wait for a bolus of contrast agent, of a low dose.
-_BOLUS_SERIES = re.compile(
-    r"\b(pre-?)?monitoring\b|\bsmart ?prep\b|\bsure ?start\b|\b(test|timing) ?bolus\b|"
-    r"\bbolus ?(track(ing|er)?|monitor(ing)?|timing|test)\b|^\W*(tracker|locator)\W*$",
-    re.IGNORECASE,
-)
-# Series computed from others, although Image Type may call them original. `Thin for MPR` is what they are made of.
-_REFORMAT_SERIES = re.compile(r"\b(MPRs?|MIPs?|MINIPs?|MIN ?IP|VRT|CPR|reformat(s|ted|ion|ions)?)\b", re.IGNORECASE)
-_SOURCE_SERIES = re.compile(r"\b(for|source)\b", re.IGNORECASE)
-# Maps of CT, whose values are no Hounsfield units: volume, flow and times of perfusion, iodine.
-_MAP_SERIES = re.compile(
-    r"\b(r?CBV|r?CBF|MTT|TTP|TTD|T ?max|(perfusion|iodine|color|colour) ?maps?|perfused blood volume|PBV)\b",
-    re.IGNORECASE,
-)
 LOCALIZER = "a localizer image"
 BOLUS = "an image that waits for a bolus of contrast agent"
 # Images that accompany a slide (Image Type value 3; PS3.3 C.8.12.4.1.1), and what they are.
@@ -84,9 +62,6 @@ _SLIDE_PARTS = {
 _SLIDE_WITH_LABEL = "a slide with its label, which may name the patient"
 DERIVED = "a derived image, such as a reformat; --derived takes them"
 _FRAME_TYPES = ("CTImageFrameTypeSequence", "MRImageFrameTypeSequence")
-_SCREEN_SERIES = re.compile(
-    r"\b(dose ?(report|info|summary)|patient ?protocol|screen ?(save|shot|capture)s?)\b", re.IGNORECASE
-)
 
 
 def check_kind(dataset: Dataset, path: Path, *, derived: bool) -> None:
@@ -108,14 +83,13 @@ def check_kind(dataset: Dataset, path: Path, *, derived: bool) -> None:
     tomography = modality in {"CT", "MR"}
     series = str(dataset.get("SeriesDescription") or "").replace("_", " ")
     # The description of a series is free text, which is specific enough only for CT and MR.
-    described = _LOCALIZER_SERIES.search(series) or ("AXIAL" not in kinds and _MAY_BE_LOCALIZER.search(series))
-    if _any_match(_LOCALIZER, kinds) or (tomography and described):
+    if _any_match(_LOCALIZER, kinds) or (tomography and names_localizer(series, axial="AXIAL" in kinds)):
         raise UnneededError(LOCALIZER, where=path.name)
-    if modality == "CT" and _BOLUS_SERIES.search(series):
+    if modality == "CT" and names_wait(series):
         raise UnneededError(BOLUS, where=path.name)
     if modality in NO_ANATOMY:
         raise UnneededError(f"not an image of a patient ({sop_class(dataset)})", where=path.name)
-    if _any_match(_SCREEN, kinds) or (tomography and _SCREEN_SERIES.search(series)):
+    if _any_match(_SCREEN, kinds) or (tomography and names_screen(series)):
         raise UnneededError("a screen save", where=path.name)
     if _says_yes(dataset, "BurnedInAnnotation"):
         raise UnneededError("text burned into the image may name the patient", where=path.name)
@@ -126,7 +100,7 @@ def check_kind(dataset: Dataset, path: Path, *, derived: bool) -> None:
         return
     if is_secondary_capture(str(dataset.get("SOPClassUID") or "")):
         raise UnneededError(f"a secondary capture of {modality}", where=path.name)
-    if _is_derived(dataset, kinds, modality) or _described_as_derived(series, modality):
+    if _is_derived(dataset, kinds, modality) or names_derived(series, modality):
         raise UnneededError(DERIVED, where=path.name)
 
 
@@ -204,13 +178,6 @@ def _is_derived(dataset: Dataset, kinds: list[str], modality: str) -> bool:
         return False
     # Lossy compression makes an image derived, but changes no units.
     return str(dataset.get("LossyImageCompression", "")) != "01"
-
-
-def _described_as_derived(series: str, modality: str) -> bool:
-    """Returns whether the description of a CT or MR series says that it was computed from another."""
-    if _SOURCE_SERIES.search(series):
-        return False
-    return bool(_REFORMAT_SERIES.search(series) or (modality == "CT" and _MAP_SERIES.search(series)))
 
 
 def _any_match(pattern: re.Pattern[str], kinds: list[str]) -> bool:
