@@ -41,7 +41,7 @@ def write_classes(root: Path, first: dict[str, Any], second: dict[str, Any]) -> 
         ({"SliceThickness": 1.0}, {"SliceThickness": 5.0}, "slice thickness", "control: 1 mm; fahr: 5 mm"),
         ({"KVP": 80}, {"KVP": 120}, "tube voltage", "control: 80 kV; fahr: 120 kV"),
         ({"MagneticFieldStrength": 1.5}, {"MagneticFieldStrength": 3}, "field strength", "control: 1.5 T; fahr: 3.0 T"),
-        ({"PatientAge": "030Y"}, {"PatientAge": "018M"}, "the age of", "control: 30 years; fahr: 2 years"),
+        ({"PatientAge": "030Y"}, {"PatientAge": "018M"}, "the age of", "control: 30 years; fahr: 1.5 years"),
         ({"PatientAge": "065Y"}, {"PatientAge": "097Y"}, "the age of", "control: 65 years; fahr: 90 years"),
         (
             {"ConvolutionKernel": "H30s"},
@@ -73,12 +73,63 @@ def test_an_acquisition_that_gives_the_class_away_is_told(
         ({"ConvolutionKernel": "h30S"}, {"ConvolutionKernel": "H30s"}),
         ({"ContrastBolusAgent": "none"}, {}),
         ({"PatientAge": "060Y"}, {"PatientAge": "070Y"}),
+        ({"PatientAge": "000Y"}, {"PatientAge": "070Y"}),
+        ({"MagneticFieldStrength": 15000}, {"MagneticFieldStrength": 1.5}),
+        ({"ContrastBolusAgent": "NON-CONTRAST"}, {"ContrastBolusAgent": "n/a"}),
+        ({"ConvolutionKernel": "H30s"}, {}),
+        ({"BodyPartExamined": ""}, {"BodyPartExamined": "HEAD"}),
+        ({"Manufacturer": "GE MEDICAL SYSTEMS"}, {"Manufacturer": "GE Healthcare"}),
     ],
 )
 def test_small_or_unknown_differences_are_not_told(
     tmp_path: Path, first: dict[str, Any], second: dict[str, Any]
 ) -> None:
     assert told(write_classes(tmp_path, first, second), GIVES_AWAY) == []
+
+
+def test_an_agent_in_codes_counts(tmp_path: Path) -> None:
+    code = Dataset()
+    code.CodeMeaning = "Iohexol"
+    [line] = told(write_classes(tmp_path, {"ContrastBolusAgentSequence": [code]}, {}), GIVES_AWAY)
+    assert line == f"the share of images with a contrast agent {GIVES_AWAY}: control: 100%; fahr: 0%"
+
+
+def test_files_that_name_no_scanner_are_told(tmp_path: Path) -> None:
+    [line] = told(write_classes(tmp_path, {}, {"Manufacturer": "", "ManufacturerModelName": ""}), GIVES_AWAY)
+    assert line == f"the share of images whose files name the scanner {GIVES_AWAY}: control: 100%; fahr: 0%"
+
+
+def test_a_class_of_which_nothing_is_known_hides_no_difference(tmp_path: Path) -> None:
+    for number in range(12):
+        path = tmp_path / "source" / ("control", "fahr", "other")[number % 3] / f"{number}.dcm"
+        write_slice(path, number, 0, SliceThickness=(1, 5, None)[number % 3])
+    [line] = told(tmp_path / "source", GIVES_AWAY)
+    assert line == f"slice thickness {GIVES_AWAY}: control: 1 mm; fahr: 5 mm"
+
+
+def test_two_thicknesses_that_each_class_has_are_not_told(tmp_path: Path) -> None:
+    for number in range(20):
+        path = tmp_path / "source" / CLASSES[number % 2] / f"{number}.dcm"
+        write_slice(path, number, 0, SliceThickness=1 if number < (8, 12)[number % 2] else 5)
+    assert told(tmp_path / "source", GIVES_AWAY) == []
+
+
+def test_a_patient_of_many_slices_has_one_age(tmp_path: Path) -> None:
+    for number in range(8):
+        for place in range(9 if number == 0 else 1):
+            path = tmp_path / "source" / CLASSES[number % 2] / f"{number}_{place}.dcm"
+            first = number == 0
+            write_slice(path, number, place, PatientAge="090Y" if first else "040Y", PatientSex="FM"[first])
+    assert told(tmp_path / "source", GIVES_AWAY) == []
+
+
+@pytest.mark.parametrize(("patients", "expected"), [(8, 0), (64, 1)])
+def test_scanners_that_differ_by_chance_are_not_told(tmp_path: Path, patients: int, expected: int) -> None:
+    for number in range(patients):
+        other = number % 2 and number // 2 % 2
+        path = tmp_path / "source" / CLASSES[number % 2] / f"{number}.dcm"
+        write_slice(path, number, 0, ManufacturerModelName="AB"[other])
+    assert len(told(tmp_path / "source", GIVES_AWAY)) == expected
 
 
 def test_scanners_that_each_class_has_are_not_told(tmp_path: Path) -> None:
@@ -88,18 +139,26 @@ def test_scanners_that_each_class_has_are_not_told(tmp_path: Path) -> None:
     assert told(tmp_path / "source", GIVES_AWAY) == []
 
 
+def put_raw(dataset: Dataset, keyword: str, value: bytes) -> None:
+    """Puts a value into a dataset as a file has it, which is parsed on first access."""
+    tag = pydicom.tag.Tag(keyword)
+    vr = pydicom.datadict.dictionary_VR(tag)
+    dataset[tag] = pydicom.dataelem.RawDataElement(tag, vr, len(value), value, 0, False, True)
+
+
 def test_an_attribute_that_cannot_be_read_counts_as_missing(tmp_path: Path) -> None:
     write_slice(tmp_path / "a.dcm", 1, 0)
     dataset = pydicom.dcmread(tmp_path / "a.dcm")
-    raw = {"KVP": b"many", "SliceThickness": b"-1", "PatientAge": b"old"}
-    for keyword, value in raw.items():
-        tag = pydicom.datadict.tag_for_keyword(keyword)
-        vr = pydicom.datadict.dictionary_VR(tag)
-        dataset[tag] = pydicom.dataelem.RawDataElement(pydicom.tag.Tag(tag), vr, len(value), value, 0, False, True)
+    dataset.SharedFunctionalGroupsSequence = [Dataset()]
+    put_raw(dataset, "KVP", b"many")
+    put_raw(dataset, "SliceThickness", b"-1")
+    put_raw(dataset, "PatientAge", b"old")
+    put_raw(dataset.SharedFunctionalGroupsSequence[0], "CTReconstructionSequence", b"no item")
     found = acquisition_of(dataset, 0)
     assert isnan(found.kilovolts)
     assert isnan(found.thickness_mm)
     assert isnan(found.years)
+    assert found.kernel == ""
 
 
 def test_an_enhanced_object_gives_the_acquisition_in_its_frames() -> None:

@@ -3,37 +3,54 @@
 from __future__ import annotations
 
 from collections import Counter
-from math import isfinite
+from math import isfinite, sqrt
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from gansweep.cohort.ingest.ranges import by_class, difference_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from gansweep.cohort.ingest.reading import Picture
 
 __all__ = ["acquisition_warnings"]
 
-# Scanners and kernels vary between patients, so in small classes half of the images may differ by chance.
-SHARE = 0.5  # minimum difference between classes in the share of one value that is reported
+LEAST = 0.2  # minimum difference between the shares of two classes that is reported
+MOST = 0.9  # a greater difference is always reported, however few the patients are
+# Two samples of n and m patients differ by more than CHANCE * sqrt(1/n + 1/m) in one of twenty cases (Smirnov 1948).
+CHANCE = 1.36
 # Attributes of an acquisition with a number, what they are, the factor between medians that is reported, and the unit.
 _NUMBERS = (
     ("thickness_mm", "slice thickness", 1.5, "{:g} mm"),
     ("kilovolts", "tube voltage", 1.1, "{:g} kV"),
     ("tesla", "field strength", 1.3, "{:.1f} T"),
-    ("years", "the age of patients", 1.25, "{:.0f} years"),
+    ("years", "the age of patients", 1.25, "{:.2g} years"),
 )
 # Attributes with a text. The text itself is not shown, because it may name a person.
 _TEXTS = (
-    ("scanner", "of one scanner model"),
-    ("kernel", "with one reconstruction kernel"),
-    ("view", "of one view position"),
-    ("body", "of one body part"),
-    ("contrast", "with a contrast agent"),
-    ("sex", "of one sex"),
+    ("scanner", "images of one scanner model"),
+    ("kernel", "images with one reconstruction kernel"),
+    ("view", "images of one view position"),
+    ("body", "images of one body part"),
+    ("contrast", "images with a contrast agent"),
+    ("sex", "patients of one sex"),
 )
+_OF_PATIENTS = {"years", "sex"}
+
+
+class _Known(NamedTuple):
+    """The known values of one attribute in one class.
+
+    Args:
+        values: one of each image, or one of each patient if it is of the patient.
+        patients: how many patients have them.
+    """
+
+    values: list[Any]
+    patients: int
 
 
 def acquisition_warnings(pictures: Sequence[Picture]) -> list[str]:
@@ -43,41 +60,71 @@ def acquisition_warnings(pictures: Sequence[Picture]) -> list[str]:
         pictures: images of the cohort.
     """
     groups = by_class(pictures)
-    if len(groups) < 2:
-        return []
     warnings = []
     for attribute, what, factor, form in _NUMBERS:
-        medians = {
-            label: _median(getattr(picture.acquisition, attribute) for picture in group)
-            for label, group in groups.items()
-        }
-        known = [value for value in medians.values() if isfinite(value)]
-        if len(known) == len(groups) and max(known) >= factor * min(known):
+        known = _known(groups, attribute)
+        medians = {label: median(found.values) for label, found in known.items()}
+        if len(medians) > 1 and _numbers_differ(known, medians, factor):
             warnings.append(difference_text(what, medians, form))
     for attribute, what in _TEXTS:
-        shares = _shares(
-            {
-                label: Counter(getattr(picture.acquisition, attribute) for picture in group)
-                for label, group in groups.items()
-            }
-        )
-        if max(shares.values()) - min(shares.values()) > SHARE:
-            warnings.append(difference_text(f"the share of images {what}", shares, "{:.0%}"))
+        known = _known(groups, attribute)
+        shares = _shares(known)
+        if len(shares) > 1 and _is_reported(known, shares):
+            warnings.append(difference_text(f"the share of {what}", shares, "{:.0%}"))
     return warnings
 
 
-def _median(values: Iterable[float]) -> float:
-    """Returns the median of the known values, or NaN if most are unknown."""
-    found = list(values)
-    known = [value for value in found if isfinite(value)]
-    return median(known) if 2 * len(known) > len(found) else float("nan")
+def _known(groups: dict[str, list[Picture]], attribute: str) -> dict[str, _Known]:
+    """Returns the known values by class, of those classes in which most are known."""
+    known = {}
+    for label, group in groups.items():
+        values = [getattr(picture.acquisition, attribute) for picture in group]
+        pairs = [
+            (picture.patient or picture.study or picture.sha256, value)
+            for picture, value in zip(group, values, strict=True)
+            if (isfinite(value) if isinstance(value, float) else value)
+        ]
+        if 2 * len(pairs) > len(group):
+            of_patients = dict(pairs)
+            found = list(of_patients.values()) if attribute in _OF_PATIENTS else [value for _, value in pairs]
+            known[label] = _Known(found, len(of_patients))
+    return known
 
 
-def _shares(counts: dict[str, Counter[str]]) -> dict[str, float]:
-    """Returns the share of one value in each class: of the value whose shares differ most, if possible a known one."""
-    values = set().union(*counts.values())
+def _numbers_differ(known: dict[str, _Known], medians: dict[str, float], factor: float) -> bool:
+    """Returns whether the medians of two classes differ, and so do their distributions.
+
+    If each class has both of two thicknesses, one image more or less moves the median from one to the other.
+    """
+    low = min(medians, key=medians.__getitem__)
+    high = max(medians, key=medians.__getitem__)
+    if medians[high] < factor * medians[low]:
+        return False
+    lower = np.sort(known[low].values)
+    higher = np.sort(known[high].values)
+    steps = np.concatenate([lower, higher])
+    below = [np.searchsorted(values, steps, "right") / len(values) for values in (lower, higher)]
+    return float(np.abs(below[0] - below[1]).max()) > _least(known[low], known[high])
+
+
+def _shares(known: dict[str, _Known]) -> dict[str, float]:
+    """Returns the share of one value in each class: of the value whose shares differ most."""
+    counts = {label: Counter(found.values) for label, found in known.items()}
+    values: set[str] = set().union(*counts.values())
     shares = [
-        {label: group[value] / group.total() for label, group in counts.items()}
+        {label: count[value] / count.total() for label, count in counts.items()}
         for value in sorted(values, reverse=True)
     ]
-    return max(shares, key=lambda share: max(share.values()) - min(share.values()))
+    return max(shares, key=lambda share: max(share.values()) - min(share.values()), default={})
+
+
+def _is_reported(known: dict[str, _Known], shares: dict[str, float]) -> bool:
+    low = min(shares, key=shares.__getitem__)
+    high = max(shares, key=shares.__getitem__)
+    return shares[high] - shares[low] > _least(known[low], known[high])
+
+
+def _least(one: _Known, other: _Known) -> float:
+    """Returns by how much the shares of two classes have to differ, so that it is not by chance."""
+    chance = CHANCE * sqrt(1 / one.patients + 1 / other.patients)
+    return min(max(LEAST, chance), MOST)

@@ -139,6 +139,7 @@ def difference_warnings(pictures: Sequence[Picture]) -> list[str]:
         return []
     colour: dict[str, float] = {}
     sides: dict[str, float] = {}
+    named: dict[str, float] = {}
     known: dict[str, float] = {}
     spacings: dict[str, float] = {}
     edges: dict[str, float] = {}
@@ -152,6 +153,7 @@ def difference_warnings(pictures: Sequence[Picture]) -> list[str]:
         sides[label] = median(max(picture.shape) for picture in group)
         edges[label] = median(picture.edge for picture in group)
         backgrounds[label] = median(picture.background for picture in group)
+        named[label] = sum(picture.acquisition.scanner != "" for picture in group) / len(group)
         sampled[label] = sum(picture.chosen.rule == "middle" for picture in group) / len(group)
         lossy[label] = sum(picture.source.path.suffix.casefold() in LOSSY for picture in group) / len(group)
         shapes[label] = median(min(picture.shape) / max(picture.shape) for picture in group)
@@ -164,6 +166,7 @@ def difference_warnings(pictures: Sequence[Picture]) -> list[str]:
         ("the share of JPEG and WebP files", lossy, _apart(lossy) > SHARE, "{:.0%}"),
         ("the shape of images", shapes, _apart(shapes) > PROPORTION, "short side {:.0%} of the long one"),
         ("the size of images", sides, _factor(sides) >= FACTOR, "{:g} pixels"),
+        ("the share of images whose files name the scanner", named, _apart(named) > SHARE, "{:.0%}"),
         ("the share of images with known pixel spacing", known, _apart(known) > SHARE, "{:.0%}"),
         ("the share of images from the middle half of a volume", sampled, _apart(sampled) > SHARE, "{:.0%}"),
         ("pixel spacing", spacings, _factor(spacings) >= SPACING_FACTOR, "{:g} mm"),

@@ -16,7 +16,11 @@ __all__ = ["Acquisition", "acquisition_of"]
 
 # The unit of Patient's Age (PS3.5 6.2, AS) in years.
 _YEARS = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
-_NO_AGENT = {"", "no", "none", "without"}
+# What is written in the field of the agent if there was none, in several languages.
+_NO_AGENT = re.compile(
+    r"(n|no|non|none|noncontrast|nil|n/?a|w/?o|without|unenhanced|plain|sans|ohne|kein\w*|nein|nativ\w*|sin|senza)\b.*|[\W0]*",
+    re.DOTALL,
+)
 # The groups of an enhanced object in which a frame has an attribute (PS3.3 C.7.6.16 and C.8.15.3).
 _GROUPS = {
     "SliceThickness": "PixelMeasuresSequence",
@@ -35,11 +39,11 @@ class Acquisition:
         tesla: strength of the magnetic field.
         years: age of the patient, at most 90: a greater age could identify one.
         sex: of the patient; "" if the file does not give it, as with the other texts.
-        scanner: manufacturer and model.
+        scanner: the model, or else the manufacturer: the spelling of a manufacturer changes with the years.
         kernel: reconstruction kernel.
         view: direction of a projection: `AP`.
         body: the part of the body.
-        contrast: "given" if a contrast agent was given.
+        contrast: "given" if a contrast agent was given, "absent" if the file names none.
     """
 
     thickness_mm: float = nan
@@ -63,27 +67,28 @@ def acquisition_of(dataset: Dataset, number: int) -> Acquisition:
     """
 
     def value(keyword: str) -> Any:
-        group = functional_group(dataset, number, _GROUPS[keyword]) if keyword in _GROUPS else None
         try:
+            group = functional_group(dataset, number, _GROUPS[keyword]) if keyword in _GROUPS else None
             return (dataset if group is None else group).get(keyword)
         except Exception:  # pydicom parses an attribute on first access, and a broken one raises any error
             return None
 
-    def text(*keywords: str) -> str:
-        parts = (" ".join(map(str, values_of(value(keyword)))) for keyword in keywords)
+    def text(keyword: str) -> str:
+        parts = [part for part in values_of(value(keyword)) if isinstance(part, str)]
         return " ".join(parts).strip().casefold()
 
+    given = _NO_AGENT.fullmatch(text("ContrastBolusAgent")) is None or bool(value("ContrastBolusAgentSequence"))
     return Acquisition(
         thickness_mm=_positive(value("SliceThickness")),
         kilovolts=_positive(value("KVP")),
-        tesla=_positive(value("MagneticFieldStrength")),
+        tesla=_tesla(value("MagneticFieldStrength")),
         years=_years(value("PatientAge")),
-        sex=text("PatientSex"),
-        scanner=text("Manufacturer", "ManufacturerModelName"),
+        sex=text("PatientSex")[:1],
+        scanner=text("ManufacturerModelName") or text("Manufacturer"),
         kernel=text("ConvolutionKernel"),
         view=text("ViewPosition"),
         body=text("BodyPartExamined"),
-        contrast="" if text("ContrastBolusAgent") in _NO_AGENT else "given",
+        contrast="given" if given else "absent",
     )
 
 
@@ -91,12 +96,20 @@ def _positive(value: Any) -> float:
     """Returns a positive number, or NaN for anything else."""
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return nan
     return number if 0 < number < inf else nan
 
 
+def _tesla(value: Any) -> float:
+    """Returns the strength of a field in tesla. No scanner has 100 T: old files give it in gauss."""
+    strength = _positive(value)
+    return strength / 10_000 if strength >= 100 else strength
+
+
 def _years(value: Any) -> float:
-    """Returns an age of DICOM (`045Y`, `018M`) in years, or NaN for anything else."""
+    """Returns an age of DICOM (`045Y`, `018M`) in years, or NaN for anything else: `000Y` stands for no age."""
     match = re.fullmatch(r"(\d{1,3})([DWMY])", str(value or "").strip().upper())
-    return nan if match is None else min(int(match[1]) * _YEARS[match[2]], 90.0)
+    if match is None or match[0] == "000Y":
+        return nan
+    return min(int(match[1]) * _YEARS[match[2]], 90.0)
