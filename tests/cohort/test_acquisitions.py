@@ -13,7 +13,7 @@ from PIL import Image
 from pydicom.dataset import Dataset
 
 from gansweep.cohort.readers.acquisition import acquisition_of
-from tests.cohort.scans import CLASSES, cohort_of, write_slice
+from tests.cohort.scans import CLASSES, cohort_of, write_picture, write_slice
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -210,3 +210,60 @@ def test_images_of_one_place_are_told(tmp_path: Path) -> None:
         "another image of its series shows the same place: times, phases or echoes of one scan are mixed "
         "(16 images of 16 files; column flaws of manifest.parquet)"
     )
+
+
+def write_series(root: Path, **changes: Any) -> Path:
+    """Two classes of four patients, each with three slices and a copy of the first."""
+    for number in range(8):
+        folder = root / "source" / CLASSES[number % 2]
+        for place in range(3):
+            own = {keyword: value(place) for keyword, value in changes.items()}
+            write_slice(folder / f"{number}_{place}.dcm", number, place, **own)
+        (folder / f"{number}_copy.dcm").write_bytes((folder / f"{number}_0.dcm").read_bytes())
+    return root / "source"
+
+
+@pytest.mark.parametrize(("gap", "expected"), [(5.0, 0), (0.004, 0), (0.0, 1)])
+def test_copies_and_thin_slices_are_of_one_place_only_if_they_are(tmp_path: Path, gap: float, expected: int) -> None:
+    source = write_series(tmp_path, ImagePositionPatient=lambda place: [0, 0, gap * place])
+    assert len(told(source, "same place")) == expected
+
+
+def test_slices_without_orientation_have_the_place_of_their_corner(tmp_path: Path) -> None:
+    source = write_series(
+        tmp_path, ImagePositionPatient=lambda place: [0, 5.0 * place, 9], ImageOrientationPatient=lambda _: None
+    )
+    assert told(source, "same place") == []
+
+
+def write_frames(path: Path, seed: int, places: list[float] | None) -> None:
+    """An object of three frames at some places, or at places that it does not give."""
+    frames = np.random.default_rng(seed).integers(0, 900, (3, 24, 24), np.uint16)
+    write_slice(path, seed, 0, NumberOfFrames=3, PixelData=frames.tobytes())
+    if places is None:
+        return
+    dataset = pydicom.dcmread(path)
+    dataset.PerFrameFunctionalGroupsSequence = [Dataset() for _ in places]
+    for group, place in zip(dataset.PerFrameFunctionalGroupsSequence, places, strict=True):
+        group.PlanePositionSequence = [Dataset()]
+        group.PlanePositionSequence[0].ImagePositionPatient = [0, 0, place]
+    dataset.save_as(path)
+
+
+@pytest.mark.parametrize(("places", "expected"), [([0, 5, 5], 1), ([0, 5, 10], 0), (None, 0)])
+def test_frames_of_one_place_are_told(tmp_path: Path, places: list[float] | None, expected: int) -> None:
+    for number in range(8):
+        write_frames(tmp_path / "source" / CLASSES[number % 2] / f"{number}.dcm", number, places)
+    assert len(told(tmp_path / "source", "same place")) == expected
+
+
+def test_a_file_that_is_listed_twice_is_one_image(tmp_path: Path) -> None:
+    rows = ["path,label,paired"]
+    for number in range(8):
+        write_slice(tmp_path / "source" / f"{number}.dcm", number, 0)
+        for pair in range(2):
+            name = f"pair{number}_{pair}.png"
+            write_picture(tmp_path / "source" / name, 100 + 2 * number + pair)
+            rows.append(f"{number}.dcm,{CLASSES[number % 2]},{name}")
+    (tmp_path / "source" / "labels.csv").write_text("\n".join(rows))
+    assert told(tmp_path / "source", "same place") == []

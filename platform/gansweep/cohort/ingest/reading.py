@@ -169,7 +169,7 @@ def _pictures(
     if not found:
         return
 
-    found = repeats_told(found)
+    found = repeats_told(found, digests)
     found.sort(key=lambda pair: pair[1].position)
     first = found[0][0]
     window = _window_of([part for _, part in found], settings.window, first)

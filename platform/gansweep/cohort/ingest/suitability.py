@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,8 @@ from gansweep.cohort.sources.bids import SUFFIXES
 from gansweep.cohort.sources.source import Rejected, Source
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
 __all__ = [
     "TOMOGRAPHY",
@@ -34,6 +35,7 @@ MOST = 0.8  # minimum fraction of parallel slices; a series with fewer is a surv
 SMALLEST = 8  # pixels; the minimum size of a cohort
 NARROWEST = 4  # pixels; a coronal slice of a small volume may be as narrow
 DENSEST_HU = 3071.0  # the brightest value of most scanners; an image without any darker one is not in Hounsfield units
+DIGITS = 4  # of a place in mm; a micro-CT has slices of 0.001 mm
 REPEATED = "another image of its series shows the same place: times, phases or echoes of one scan are mixed"
 _SEQUENCES = "t1 t2 t1w t2w t1c t1ce t1gd t2star flair pd pdw dwi adc swi mr mri mprage"
 MR_WORDS = frozenset(_SEQUENCES.split())
@@ -86,15 +88,24 @@ def _partly_rejected(found: Sequence[tuple[Source, Slice]], outside: set[int], r
     return records
 
 
-def repeats_told(found: Sequence[tuple[Source, Slice]]) -> list[tuple[Source, Slice]]:
+def repeats_told(found: Sequence[tuple[Source, Slice]], digests: Mapping[Path, str]) -> list[tuple[Source, Slice]]:
     """Returns the slices of a series, with a flaw in those that lie where others do.
 
-    So do images that watch a bolus arrive, perfusion, cardiac phases, echoes and diffusion weightings.
+    So do images that watch a bolus arrive, perfusion, cardiac phases, echoes and diffusion weightings. Copies of a file
+    are one image, and so is a file that is listed twice.
+
+    Args:
+        found: the slices, each with its file.
+        digests: the SHA-256 of each file.
     """
-    places = [(part.plane, round(part.position, 2)) if part.placed else None for _, part in found]
-    counts = Counter(place for place in places if place)
+    places = [(part.plane, tuple(round(value, DIGITS) for value in part.place)) for _, part in found]
+    images: dict[tuple[str, tuple[float, ...]], set[tuple[str, int]]] = defaultdict(set)
+    frames: Counter[int] = Counter()
+    for (source, _), place in zip(found, places, strict=True):
+        images[place].add((digests[source.path] or str(source.path), frames[id(source)]))
+        frames[id(source)] += 1
     return [
-        (source, replace(part, flaws=(*part.flaws, Flaw(REPEATED))) if place and counts[place] > 1 else part)
+        (source, replace(part, flaws=(*part.flaws, Flaw(REPEATED))) if part.place and len(images[place]) > 1 else part)
         for (source, part), place in zip(found, places, strict=True)
     ]
 

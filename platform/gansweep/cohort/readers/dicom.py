@@ -114,7 +114,7 @@ def _slice(dataset: Dataset, stored: Any, number: int, path: Path, assume_hu: bo
 
     header = header_of(dataset)
     spacing, flaws = _spacing(dataset, number)
-    position, placed = _position(dataset, number)
+    position, place = _position(dataset, number)
     return Slice(
         pixels=np.ascontiguousarray(pixels, np.float32),
         modality="raster" if displayed else modality,
@@ -122,7 +122,7 @@ def _slice(dataset: Dataset, stored: Any, number: int, path: Path, assume_hu: bo
         aspect=_aspect(dataset),
         series=header.series or str(path),
         position=position,
-        placed=placed,
+        place=place,
         patient=header.patient,
         issuer=header.issuer,
         study=header.study,
@@ -249,18 +249,21 @@ def _normal(dataset: Dataset, number: int) -> tuple[float, float, float] | None:
     return float(normal[0]) / length, float(normal[1]) / length, float(normal[2]) / length
 
 
-def _position(dataset: Dataset, number: int) -> tuple[float, bool]:
-    """Returns the position along the slice normal in mm (PS3.3 C.7.6.2.1.1), and whether the file gives it.
+def _position(dataset: Dataset, number: int) -> tuple[float, tuple[float, ...]]:
+    """Returns the position along the slice normal in mm (PS3.3 C.7.6.2.1.1), and the place in the patient.
 
-    Without geometry, returns the instance and frame number.
+    Without geometry, returns the instance and frame number, and no place.
     """
     position = functional_group(dataset, number, "PlanePositionSequence") or dataset
     orientation = functional_group(dataset, number, "PlaneOrientationSequence") or dataset
-    corner = values_of(position.get("ImagePositionPatient"))
+    corner = [float(value) for value in values_of(position.get("ImagePositionPatient"))]
     axes = values_of(orientation.get("ImageOrientationPatient"))
+    # Frames without a position of their own lie anywhere from the file's: those of a volume do not say it.
+    placed = position is not dataset or int(dataset.get("NumberOfFrames") or 1) == 1
     if len(corner) == 3 and len(axes) == 6:
         normal = np.cross([float(v) for v in axes[:3]], [float(v) for v in axes[3:]])
-        return float(np.dot(normal, [float(v) for v in corner])), True
+        along = float(np.dot(normal, corner))
+        return along, (along,) if placed else ()
     if len(corner) == 3:
-        return float(corner[2]), True
-    return float(dataset.get("InstanceNumber") or 0) + number, False
+        return corner[2], tuple(corner) if placed else ()
+    return float(dataset.get("InstanceNumber") or 0) + number, ()

@@ -55,7 +55,7 @@ class Slice:
         aspect: height of a pixel divided by its width, for files that give it and no spacing.
         series: groups the slices that share one intensity normalisation. Never written out.
         position: sorts the slices of a series.
-        placed: whether the position is a place in the patient's body, in mm.
+        place: equal for slices of a series that show the same place of the patient; () if the file does not give it.
         patient: the patient identifier in the file, or "". Ingest hashes it; it is never written out.
         issuer: the issuer of that identifier, or "". Never written out.
         study: groups images of one patient if the file does not name the patient. Never written out.
@@ -75,7 +75,7 @@ class Slice:
     aspect: float = 1.0
     series: str = ""
     position: float = 0.0
-    placed: bool = False
+    place: tuple[float, ...] = ()
     patient: str = field(default="", repr=False)
     issuer: str = field(default="", repr=False)
     study: str = field(default="", repr=False)
