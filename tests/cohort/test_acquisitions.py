@@ -200,6 +200,18 @@ def test_a_class_without_its_skull_is_told(tmp_path: Path) -> None:
     )
 
 
+def test_a_skull_removed_before_resampling_is_told(tmp_path: Path) -> None:
+    rows, columns, _ = np.mgrid[-16:16, -16:16, :4]
+    for number in range(8):
+        path = tmp_path / "source" / CLASSES[number % 2] / f"P{number}.nii"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        random = np.random.default_rng(number)
+        inside = rows**2 + columns**2 < (15, 9)[number % 2] ** 2
+        values = np.where(inside, random.normal(40, 30, inside.shape), random.normal(0, 0.5, inside.shape))
+        nibabel.save(nibabel.Nifti1Image(values.astype(np.float32), np.eye(4)), path)
+    assert len(told(tmp_path / "source", "skull-stripped")) == 1
+
+
 def test_images_of_one_place_are_told(tmp_path: Path) -> None:
     for number in range(8):
         for time in range(3):

@@ -15,7 +15,6 @@ from gansweep.cohort.ingest.duplicates import content_key, thumbnail_code
 from gansweep.cohort.ingest.selection import Chosen, select_slices
 from gansweep.cohort.ingest.source_slices import read_image, read_source
 from gansweep.cohort.ingest.suitability import (
-    TOMOGRAPHY,
     impossible,
     remarks,
     repeats_told,
@@ -23,6 +22,7 @@ from gansweep.cohort.ingest.suitability import (
     two_valued,
     useless,
 )
+from gansweep.cohort.ingest.surroundings import background_of, edge_of
 from gansweep.cohort.intensity import WINDOWS, Window, percentile_window, window_named
 from gansweep.cohort.readers.limits import check_square
 from gansweep.cohort.readers.masks import Marks, marks_of
@@ -82,7 +82,7 @@ class Picture:
         low: the darkest value, in Hounsfield or scanner units, or as a fraction of the range for rasters.
         high: the brightest value, likewise.
         edge: the median of the outermost pixels, as a fraction of the range; 0 for CT and MR.
-        background: the fraction of pixels that have the darkest value.
+        background: the fraction of pixels that have the most frequent grey level.
         guess: what the reader assumed because the file does not say it, or "".
         flaws: what is odd in the file.
         two_valued: whether it consists of two grey levels or colours, as a mask does.
@@ -255,19 +255,6 @@ def _check_units(window: Window, slices: Sequence[Slice], first: Source | None) 
         )
 
 
-def _edge_of(part: Slice, window: Window) -> float:
-    """Returns the median of the outermost pixels, as a fraction of the range; 0 for CT and MR.
-
-    The background of CT and MR has a known value.
-    """
-    if part.modality in TOMOGRAPHY:
-        return 0.0
-    pixels = part.pixels
-    sides = (pixels[:, 0], pixels[:, -1], pixels[:, :, 0], pixels[:, :, -1])
-    edge = np.median(np.concatenate(sides, axis=1))
-    return float(edge if part.modality == "raster" else window.apply(np.asarray(edge, np.float32)))
-
-
 def _shown(source: Source | None) -> str:
     return "" if source is None else name_of(source, [source.label])
 
@@ -321,8 +308,8 @@ def _picture(
         depth=part.depth,
         low=float(part.pixels.min()),
         high=float(part.pixels.max()),
-        edge=_edge_of(part, window),
-        background=float((part.pixels == part.pixels.min()).mean()),
+        edge=edge_of(part, window),
+        background=background_of(pixels),
         guess=part.guess,
         flaws=part.flaws + _flattened(part, pixels),
         two_valued=two_valued(part),
