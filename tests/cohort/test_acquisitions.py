@@ -87,6 +87,38 @@ def test_small_or_unknown_differences_are_not_told(
     assert told(write_classes(tmp_path, first, second), GIVES_AWAY) == []
 
 
+def test_radiographs_of_two_intents_are_told(tmp_path: Path) -> None:
+    for number in range(16):
+        intent = ("FOR PROCESSING", "FOR PRESENTATION")[number % 4 // 2]
+        path = tmp_path / "source" / CLASSES[number % 2] / f"{number}.dcm"
+        write_slice(path, number, 0, Modality="MG", PresentationIntentType=intent)
+    [line] = told(tmp_path / "source", "FOR PROCESSING")
+    assert line == (
+        "8 of 16 radiographs are unprocessed (Presentation Intent Type is FOR PROCESSING), and 8 are processed for "
+        "presentation: keep one kind, with a labels.csv of its files"
+    )
+
+
+@pytest.mark.parametrize(
+    ("other", "expected"),
+    [
+        ({"PatientSex": "M"}, 1),
+        ({"PatientAge": "061Y"}, 1),
+        ({"PatientAge": "041Y"}, 0),
+        ({"PatientSex": "O", "PatientAge": ""}, 0),
+    ],
+)
+def test_a_patient_who_cannot_be_one_person_is_told(tmp_path: Path, other: dict[str, str], expected: int) -> None:
+    for number in range(8):
+        for visit in range(2):
+            changes = {"PatientSex": "F", "PatientAge": "040Y", **(other if visit and number < 2 else {})}
+            path = tmp_path / "source" / CLASSES[number % 2] / f"{number}_{visit}.dcm"
+            write_slice(path, number, visit, StudyInstanceUID=f"1.2.{visit}", **changes)
+    lines = told(tmp_path / "source", "several people")
+    assert len(lines) == expected
+    assert not expected or lines[0].startswith("2 patients have images of both sexes, or of ages 20 years apart:")
+
+
 def test_an_agent_in_codes_counts(tmp_path: Path) -> None:
     code = Dataset()
     code.CodeMeaning = "Iohexol"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from math import isfinite, sqrt
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from gansweep.cohort.ingest.reading import Picture
 
-__all__ = ["acquisition_warnings"]
+__all__ = ["acquisition_warnings", "intent_warnings", "person_warnings"]
 
 LEAST = 0.2  # minimum difference between the shares of two classes that is reported
 MOST = 0.9  # a greater difference is always reported, however few the patients are
@@ -33,11 +33,13 @@ _NUMBERS = (
 _TEXTS = (
     ("scanner", "images of one scanner model"),
     ("kernel", "images with one reconstruction kernel"),
+    ("intent", "radiographs of one presentation intent"),
     ("view", "images of one view position"),
     ("body", "images of one body part"),
     ("contrast", "images with a contrast agent"),
     ("sex", "patients of one sex"),
 )
+YEARS = 20.0  # minimum difference between ages of one patient that is reported; few are followed for so long
 _OF_PATIENTS = {"years", "sex"}
 
 
@@ -72,6 +74,44 @@ def acquisition_warnings(pictures: Sequence[Picture]) -> list[str]:
         if len(shares) > 1 and _is_reported(known, shares):
             warnings.append(difference_text(f"the share of {what}", shares, "{:.0%}"))
     return warnings
+
+
+def intent_warnings(pictures: Sequence[Picture]) -> list[str]:
+    """Returns a warning if some radiographs are as the detector gave them, and others as they are displayed.
+
+    Archives often keep both of one view. Unprocessed ones may be inverted, and are nearly linear in the dose.
+    """
+    intents = Counter(picture.acquisition.intent for picture in pictures)
+    raw = intents["for processing"]
+    if not raw or not intents["for presentation"]:
+        return []
+    unprocessed = f"{raw} of {len(pictures)} radiographs are unprocessed (Presentation Intent Type is FOR PROCESSING)"
+    processed = f"{intents['for presentation']} are processed for presentation"
+    return [f"{unprocessed}, and {processed}: keep one kind, with a labels.csv of its files"]
+
+
+def person_warnings(pictures: Sequence[Picture], patients: Sequence[str]) -> list[str]:
+    """Returns a warning if the images of one patient cannot be of one person.
+
+    Several hospitals may number their patients from 1, and a folder of a hospital may count as that of a patient.
+
+    Args:
+        pictures: images of the cohort `[N]`.
+        patients: their patients `[N]`.
+    """
+    sexes: dict[str, set[str]] = defaultdict(set)
+    ages: dict[str, list[float]] = defaultdict(list)
+    for picture, patient in zip(pictures, patients, strict=True):
+        if picture.acquisition.sex in {"f", "m"}:
+            sexes[patient].add(picture.acquisition.sex)
+        if isfinite(picture.acquisition.years):
+            ages[patient].append(picture.acquisition.years)
+    several = {patient for patient, found in sexes.items() if len(found) > 1}
+    several |= {patient for patient, found in ages.items() if max(found) - min(found) >= YEARS}
+    if not several:
+        return []
+    what = f"{len(several)} patients have images of both sexes, or of ages {YEARS:g} years apart"
+    return [f"{what}: they may be several people with one identifier; give patient_id in a CSV"]
 
 
 def _known(groups: dict[str, list[Picture]], attribute: str) -> dict[str, _Known]:

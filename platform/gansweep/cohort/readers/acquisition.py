@@ -41,6 +41,7 @@ class Acquisition:
         sex: of the patient; "" if the file does not give it, as with the other texts.
         scanner: the model, or else the manufacturer: the spelling of a manufacturer changes with the years.
         kernel: reconstruction kernel.
+        intent: whether a radiograph is `for processing`, as the detector gave it, or `for presentation`.
         view: direction of a projection: `AP`.
         body: the part of the body.
         contrast: "given" if a contrast agent was given, "absent" if the file names none.
@@ -53,6 +54,7 @@ class Acquisition:
     sex: str = ""
     scanner: str = ""
     kernel: str = ""
+    intent: str = ""
     view: str = ""
     body: str = ""
     contrast: str = ""
@@ -86,6 +88,7 @@ def acquisition_of(dataset: Dataset, number: int) -> Acquisition:
         sex=text("PatientSex")[:1],
         scanner=text("ManufacturerModelName") or text("Manufacturer"),
         kernel=text("ConvolutionKernel"),
+        intent=text("PresentationIntentType"),
         view=text("ViewPosition"),
         body=text("BodyPartExamined"),
         contrast="given" if given else "absent",
