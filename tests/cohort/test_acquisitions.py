@@ -53,6 +53,15 @@ def write_classes(root: Path, first: dict[str, Any], second: dict[str, Any]) -> 
         ({"ContrastBolusAgent": "Name^Of"}, {}, "contrast agent", "control: 100%; fahr: 0%"),
         ({"ViewPosition": "AP"}, {"ViewPosition": "PA"}, "view position", "control: 0%; fahr: 100%"),
         ({"BodyPartExamined": "HEAD"}, {"BodyPartExamined": "CHEST"}, "body part", "control: 100%; fahr: 0%"),
+        ({"Modality": "MR", "EchoTime": 3}, {"Modality": "MR", "EchoTime": 90}, "echo", "control: 3 ms; fahr: 90 ms"),
+        ({"RepetitionTime": 500}, {"RepetitionTime": 4000}, "repetition", "control: 500 ms; fahr: 4000 ms"),
+        ({"ImageLaterality": "L"}, {"ImageLaterality": "R"}, "one side", "control: 0%; fahr: 100%"),
+        (
+            {"ImageOrientationPatient": [-1, 0.1, 0, 0, -1, 0]},
+            {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0]},
+            "turned one way",
+            "control: 100%; fahr: 0%",
+        ),
         ({"PatientSex": "F"}, {"PatientSex": "M"}, "of one sex", "control: 0%; fahr: 100%"),
     ],
 )
@@ -124,6 +133,21 @@ def test_an_agent_in_codes_counts(tmp_path: Path) -> None:
     code.CodeMeaning = "Iohexol"
     [line] = told(write_classes(tmp_path, {"ContrastBolusAgentSequence": [code]}, {}), GIVES_AWAY)
     assert line == f"the share of images with a contrast agent {GIVES_AWAY}: control: 100%; fahr: 0%"
+
+
+def test_mr_images_that_show_no_magnitude_are_told(tmp_path: Path) -> None:
+    for number in range(8):
+        for kind in ("M", "P", "ADC"):
+            path = tmp_path / "source" / CLASSES[number % 2] / f"{number}_{kind}.dcm"
+            kinds = ["ORIGINAL", "PRIMARY", kind, "ND"]
+            write_slice(path, 10 * number + len(kind) + (kind == "P"), 0, Modality="MR", ImageType=kinds)
+    where = "(8 images of 8 files; column flaws of manifest.parquet)"
+    assert told(tmp_path / "source", "magnitude") == [
+        f"an MR image of the phase, or of a part of the complex signal, in place of its magnitude {where}"
+    ]
+    assert told(tmp_path / "source", "a map") == [
+        f"a map that was computed from MR images, in place of one of them {where}"
+    ]
 
 
 def test_files_that_name_no_scanner_are_told(tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ _NUMBERS = (
     ("thickness_mm", "slice thickness", 1.5, "{:g} mm"),
     ("kilovolts", "tube voltage", 1.1, "{:g} kV"),
     ("tesla", "field strength", 1.3, "{:.1f} T"),
+    ("echo_ms", "the echo time of MR", 1.5, "{:.3g} ms"),
+    ("repetition_ms", "the repetition time of MR", 1.5, "{:.4g} ms"),
     ("years", "the age of patients", 1.25, "{:.2g} years"),
 )
 # Attributes with a text. The text itself is not shown, because it may name a person.
@@ -35,6 +37,8 @@ _TEXTS = (
     ("kernel", "images with one reconstruction kernel"),
     ("intent", "radiographs of one presentation intent"),
     ("view", "images of one view position"),
+    ("side", "images of one side of the body"),
+    ("turned", "images that are turned one way (is a class mirrored, or upside down?)"),
     ("body", "images of one body part"),
     ("contrast", "images with a contrast agent"),
     ("sex", "patients of one sex"),

@@ -26,7 +26,11 @@ _GROUPS = {
     "SliceThickness": "PixelMeasuresSequence",
     "ConvolutionKernel": "CTReconstructionSequence",
     "KVP": "CTXRayDetailsSequence",
+    "EffectiveEchoTime": "MREchoSequence",
+    "RepetitionTime": "MRTimingAndRelatedParametersSequence",
+    "ImageOrientationPatient": "PlaneOrientationSequence",
 }
+_FUNCTIONAL_GROUPS = ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence")
 
 
 @dataclass(frozen=True, repr=False)
@@ -37,12 +41,16 @@ class Acquisition:
         thickness_mm: thickness of the slice; NaN if it is not known, as with the other numbers.
         kilovolts: peak voltage of the X-ray tube.
         tesla: strength of the magnetic field.
+        echo_ms: echo time of MR.
+        repetition_ms: repetition time of MR.
         years: age of the patient, at most 90: a greater age could identify one.
         sex: of the patient; "" if the file does not give it, as with the other texts.
         scanner: the model, or else the manufacturer: the spelling of a manufacturer changes with the years.
         kernel: reconstruction kernel.
         intent: whether a radiograph is `for processing`, as the detector gave it, or `for presentation`.
         view: direction of a projection: `AP`.
+        side: left or right, of a paired part of the body.
+        turned: to which sides of the patient rows and columns run: `+x+y`.
         body: the part of the body.
         contrast: "given" if a contrast agent was given, "absent" if the file names none.
     """
@@ -50,12 +58,16 @@ class Acquisition:
     thickness_mm: float = nan
     kilovolts: float = nan
     tesla: float = nan
+    echo_ms: float = nan
+    repetition_ms: float = nan
     years: float = nan
     sex: str = ""
     scanner: str = ""
     kernel: str = ""
     intent: str = ""
     view: str = ""
+    side: str = ""
+    turned: str = ""
     body: str = ""
     contrast: str = ""
 
@@ -67,10 +79,12 @@ def acquisition_of(dataset: Dataset, number: int) -> Acquisition:
         dataset: the object.
         number: of the frame.
     """
+    enhanced = any(name in dataset for name in _FUNCTIONAL_GROUPS)
 
     def value(keyword: str) -> Any:
         try:
-            group = functional_group(dataset, number, _GROUPS[keyword]) if keyword in _GROUPS else None
+            named = _GROUPS.get(keyword) if enhanced else None
+            group = functional_group(dataset, number, named) if named else None
             return (dataset if group is None else group).get(keyword)
         except Exception:  # pydicom parses an attribute on first access, and a broken one raises any error
             return None
@@ -84,12 +98,16 @@ def acquisition_of(dataset: Dataset, number: int) -> Acquisition:
         thickness_mm=_positive(value("SliceThickness")),
         kilovolts=_positive(value("KVP")),
         tesla=_tesla(value("MagneticFieldStrength")),
+        echo_ms=_positive(value("EffectiveEchoTime") or value("EchoTime")),
+        repetition_ms=_positive(value("RepetitionTime")),
         years=_years(value("PatientAge")),
         sex=text("PatientSex")[:1],
         scanner=text("ManufacturerModelName") or text("Manufacturer"),
         kernel=text("ConvolutionKernel"),
         intent=text("PresentationIntentType"),
         view=text("ViewPosition"),
+        side=text("ImageLaterality") or text("Laterality"),
+        turned=_turned(value("ImageOrientationPatient")),
         body=text("BodyPartExamined"),
         contrast="given" if given else "absent",
     )
@@ -102,6 +120,19 @@ def _positive(value: Any) -> float:
     except (TypeError, ValueError, OverflowError):
         return nan
     return number if 0 < number < inf else nan
+
+
+def _turned(value: Any) -> str:
+    """Returns to which sides of the patient rows and columns run, or "" if the file does not give it."""
+    try:
+        cosines = [float(cosine) for cosine in values_of(value)]
+    except (TypeError, ValueError):
+        return ""
+    if len(cosines) != 6:
+        return ""
+    row = max(range(3), key=lambda axis: abs(cosines[axis]))
+    column = max(range(3), key=lambda axis: abs(cosines[3 + axis]))
+    return f"{'-+'[cosines[row] > 0]}{'xyz'[row]}{'-+'[cosines[3 + column] > 0]}{'xyz'[column]}"
 
 
 def _tesla(value: Any) -> float:

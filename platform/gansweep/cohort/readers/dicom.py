@@ -18,6 +18,7 @@ from gansweep.cohort.readers.dicom_kind import (
     image_type,
     is_displayed,
     modality_of,
+    no_signal,
 )
 from gansweep.cohort.readers.quiet import quiet
 from gansweep.cohort.readers.sequences import sequence_in
@@ -128,7 +129,7 @@ def _slice(dataset: Dataset, stored: Any, number: int, path: Path, assume_hu: bo
         study=header.study,
         depth=f"{bits}-bit" if stored.dtype.kind in "iu" else "float",
         normal=_normal(dataset, number),
-        flaws=(*flaws, Flaw(NO_IMAGE_TYPE)) if _may_be_derived(dataset, number) else flaws,
+        flaws=(*flaws, *_kind_flaws(dataset, number)),
         sequence=_sequence(dataset, header.description) if modality == "MR" else "",
         acquisition=acquisition_of(dataset, number),
     )
@@ -140,9 +141,12 @@ def _sequence(dataset: Dataset, description: str) -> str:
     return next((found for found in map(sequence_in, texts) if found), "")
 
 
-def _may_be_derived(dataset: Dataset, number: int) -> bool:
-    """Returns whether a CT image does not say if it is an original one, as type 1 of Image Type requires."""
-    return modality_of(dataset) == "CT" and not image_type(dataset) and not frame_type(dataset, number)
+def _kind_flaws(dataset: Dataset, number: int) -> list[Flaw]:
+    """Returns what is odd about the kind of an image: CT without Image Type, which is required, and MR of no signal."""
+    if modality_of(dataset) == "CT" and not image_type(dataset) and not frame_type(dataset, number):
+        return [Flaw(NO_IMAGE_TYPE)]
+    shown = no_signal(dataset, number)
+    return [Flaw(shown)] if shown else []
 
 
 def _as_shares(pixels: Array, levels: Array, path: Path) -> Array:

@@ -24,6 +24,7 @@ __all__ = [
     "is_displayed",
     "is_secondary_capture",
     "modality_of",
+    "no_signal",
     "sop_class",
 ]
 
@@ -61,6 +62,23 @@ _SLIDE_PARTS = {
 }
 _SLIDE_WITH_LABEL = "a slide with its label, which may name the patient"
 DERIVED = "a derived image, such as a reformat; --derived takes them"
+# Words of Image Type of MR images that show no magnitude (PS3.3 C.8.3.1.1.1 and C.8.13.3.1.1, and those of vendors).
+_MR_PHASES = {"P", "PHASE", "PHASE MAP", "R", "REAL", "I", "IMAGINARY"}
+_MR_MAPS = {
+    "ADC",
+    "EADC",
+    "FA",
+    "CBV",
+    "RCBV",
+    "CBF",
+    "RCBF",
+    "MTT",
+    "TTP",
+    "T1 MAP",
+    "T2 MAP",
+    "T2_STAR MAP",
+    "B0 MAP",
+}
 _FRAME_TYPES = ("CTImageFrameTypeSequence", "MRImageFrameTypeSequence")
 
 
@@ -168,6 +186,16 @@ def frame_type(dataset: Dataset, number: int) -> list[str]:
             if kinds:
                 return kinds
     return []
+
+
+def no_signal(dataset: Dataset, number: int) -> str:
+    """Returns what a frame of MR shows in place of the magnitude of the signal, or ""."""
+    if modality_of(dataset) != "MR":
+        return ""
+    kinds = set(frame_type(dataset, number) or image_type(dataset))
+    if kinds & _MR_PHASES:
+        return "an MR image of the phase, or of a part of the complex signal, in place of its magnitude"
+    return "a map that was computed from MR images, in place of one of them" if kinds & _MR_MAPS else ""
 
 
 def _is_derived(dataset: Dataset, kinds: list[str], modality: str) -> bool:
