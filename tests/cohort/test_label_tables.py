@@ -114,6 +114,14 @@ def test_words_that_may_mean_no_label_are_told(root: Path, word: str) -> None:
     assert f"class {word!r} may stand for missing labels; --classes takes only the others" in warnings
 
 
+@pytest.mark.parametrize(("label", "expected"), [("Effusion|Mass", 1), ("effusion, mass", 1), ("Mass/nodule-2", 0)])
+def test_labels_that_combine_others_are_told(root: Path, label: str, expected: int) -> None:
+    write(root, "path,label", [f'{n}.png,"{["control", "Effusion", label][n % 3]}"' for n in range(12)])
+    warnings = ingest(root, root.parent / "out", IngestSettings(size=16)).info.warnings
+    told = f"class {label!r} combines other classes, and counts as a class of its own; --classes takes only the others"
+    assert [line for line in warnings if "combines" in line] == expected * [told]
+
+
 @pytest.mark.parametrize(
     ("written", "form"),
     [

@@ -149,4 +149,15 @@ def label_warnings(labels: set[str]) -> list[str]:
     if doubtful and len(labels) > 1:
         shown = ", ".join(repr(label) for label in doubtful)
         warnings.append(f"class {shown} may stand for missing labels; --classes takes only the others")
-    return warnings
+    return warnings + _joint_warnings(labels)
+
+
+def _joint_warnings(labels: set[str]) -> list[str]:
+    """Returns a warning about labels that consist of other labels: ChestX-ray14 has `Effusion|Mass` beside `Mass`."""
+    known = {label.casefold() for label in labels}
+    parts = {label: [part.strip().casefold() for part in re.split(r"[|;,+&/]", label)] for label in sorted(labels)}
+    joint = [label for label, found in parts.items() if len(found) > 1 and not known.isdisjoint(found)]
+    if not joint:
+        return []
+    shown = ", ".join(map(repr, joint[:5])) + (f" and {len(joint) - 5} more" if len(joint) > 5 else "")
+    return [f"class {shown} combines other classes, and counts as a class of its own; --classes takes only the others"]
