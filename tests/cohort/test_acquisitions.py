@@ -128,6 +128,18 @@ def test_a_patient_who_cannot_be_one_person_is_told(tmp_path: Path, other: dict[
     assert not expected or lines[0].startswith("2 patients have images of both sexes, or of ages 20 years apart:")
 
 
+@pytest.mark.parametrize("identifier", ["patient and slice", "patient"])
+def test_a_study_of_several_patients_is_told(tmp_path: Path, identifier: str) -> None:
+    for number in range(8):
+        for place in range(2):
+            own = f"{number}-{place}" if identifier == "patient and slice" else f"{number}"
+            path = tmp_path / "source" / CLASSES[number % 2] / f"{number}_{place}.dcm"
+            write_slice(path, number, place, PatientID=own)
+    lines = told(tmp_path / "source", "DICOM studies")
+    assert len(lines) == (identifier == "patient and slice")
+    assert not lines or lines[0].startswith("8 DICOM studies have images of several patients: one person may be in")
+
+
 def test_an_agent_in_codes_counts(tmp_path: Path) -> None:
     code = Dataset()
     code.CodeMeaning = "Iohexol"

@@ -95,9 +95,10 @@ def intent_warnings(pictures: Sequence[Picture]) -> list[str]:
 
 
 def person_warnings(pictures: Sequence[Picture], patients: Sequence[str]) -> list[str]:
-    """Returns a warning if the images of one patient cannot be of one person.
+    """Returns warnings if the images of one patient cannot be of one person, or those of one study are of several.
 
-    Several hospitals may number their patients from 1, and a folder of a hospital may count as that of a patient.
+    Several hospitals may number their patients from 1, and a folder of a hospital may count as that of a patient. A
+    column of numbers that was taken for the patients parts the images of one.
 
     Args:
         pictures: images of the cohort `[N]`.
@@ -105,17 +106,26 @@ def person_warnings(pictures: Sequence[Picture], patients: Sequence[str]) -> lis
     """
     sexes: dict[str, set[str]] = defaultdict(set)
     ages: dict[str, list[float]] = defaultdict(list)
+    studies: dict[str, set[str]] = defaultdict(set)
     for picture, patient in zip(pictures, patients, strict=True):
         if picture.acquisition.sex in {"f", "m"}:
             sexes[patient].add(picture.acquisition.sex)
         if isfinite(picture.acquisition.years):
             ages[patient].append(picture.acquisition.years)
+        if picture.study:
+            studies[picture.study].add(patient)
     several = {patient for patient, found in sexes.items() if len(found) > 1}
     several |= {patient for patient, found in ages.items() if max(found) - min(found) >= YEARS}
-    if not several:
-        return []
-    what = f"{len(several)} patients have images of both sexes, or of ages {YEARS:g} years apart"
-    return [f"{what}: they may be several people with one identifier; give patient_id in a CSV"]
+    fix = "give patient_id in a CSV"
+    warnings = []
+    if several:
+        what = f"{len(several)} patients have images of both sexes, or of ages {YEARS:g} years apart"
+        warnings.append(f"{what}: they may be several people with one identifier; {fix}")
+    parted = sum(len(found) > 1 for found in studies.values())
+    if parted:
+        what = f"{parted} DICOM studies have images of several patients"
+        warnings.append(f"{what}: one person may be in several splits, unless the UIDs were overwritten; {fix}")
+    return warnings
 
 
 def _known(groups: dict[str, list[Picture]], attribute: str) -> dict[str, _Known]:
