@@ -125,6 +125,8 @@ DERIVED = "a derived image, such as a reformat; --derived takes them"
         ("0.6 thin for MPR", "CT", ""),
         ("MIP source 1.0", "CT", ""),
         ("fin pour MPR", "CT", ""),
+        ("fino para MPR", "CT", ""),
+        ("Para-sag MPR", "CT", DERIVED),
         ("1.25 MPR THINS", "CT", ""),
         ("COR MPR POST CONTRAST", "CT", DERIVED),
         ("MIP for neurosurgery", "CT", DERIVED),

@@ -39,7 +39,8 @@ _ANGIOGRAPHY = re.compile(r"\bCT-?P?A\b|angio", re.IGNORECASE)
 
 # What a series is made for, or comes after, and does not show: `thin for MPR`, `post CPR`.
 _NOT_SHOWN = re.compile(
-    r"\b(for|pour|para|per|für|fuer|fur)\b.*|\b(post|after|nach|p)[- ](CPR|iodine)\b", re.IGNORECASE
+    r"\b(for|pour|para(?![- ](ax|cor|sag|trans))|per|für|fuer|fur)\b.*|\b(post|after|nach|p)[- ](CPR|iodine)\b",
+    re.IGNORECASE,
 )
 _SOURCE = _words("source", "thins")
 _PROJECTION = _words(r"\w{0,3}(MIP|MINIP|MIN IP)s?\d*", r"reformat\w*", r"re?fmt")
