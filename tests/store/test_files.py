@@ -1,5 +1,6 @@
 """What a store's URI may hold that must not be seen."""
 
+import os
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
