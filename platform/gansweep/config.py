@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from gansweep.errors import ConfigError, close_to
+from gansweep.errors import ConfigError, close_to, one_line
 from gansweep.refusals import refuse_scheduler
 
 __all__ = [
@@ -31,6 +31,8 @@ __all__ = [
     "with_dotted",
 ]
 
+
+SHOWN = 200  # characters of an invalid value that a message shows
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -294,7 +296,7 @@ def first_fault(error: ValidationError) -> str:
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "model_type":
         message = "input should be keys with values"  # pydantic's words have the name of a class
-    return f"{key} = {first['input']!r}: {message[0].lower()}{message[1:]}"
+    return f"{key} = {one_line(repr(first['input']), SHOWN)}: {message[0].lower()}{message[1:]}"
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:

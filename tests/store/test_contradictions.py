@@ -37,12 +37,16 @@ def test_equal_objectives_are_no_contradiction(store):
 
 
 @pytest.mark.parametrize("key", ["patients", "images"])
-def test_a_negative_number_of_patients(store, key):
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [(-4, "-4: input should be greater than or equal to 0"), (10**400, f"1{'0' * 199}: input should be less than")],
+)
+def test_an_impossible_number_of_patients(store, key, number, says):
     path = store.local / "sweep.json"
     values = json.loads(path.read_text())
-    values["cohort"][key] = {"val": -4}
+    values["cohort"][key] = {"val": number}
     path.write_text(json.dumps(values))
-    with pytest.raises(StoreError, match=rf"cohort\.{key}\.val = -4: input should be greater than or equal to 0"):
+    with pytest.raises(StoreError, match=rf"cohort\.{key}\.val = {says}"):
         Store.open(store.uri)
 
 

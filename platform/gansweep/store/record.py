@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from gansweep.config import ScoringSettings, validated
-from gansweep.errors import ConfigError, StoreError
+from gansweep.errors import ConfigError, StoreError, one_line
 from gansweep.store.sweep_info import FORMAT, SweepInfo
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def parse_info(content: bytes, where: str) -> SweepInfo:
     if not isinstance(values, dict) or "format" not in values:
         raise StoreError("not a sweep's description", where=where, fix=LOST_RECORD)
     if values["format"] != FORMAT:
-        what = f"written in format {values['format']}, this gansweep reads format {FORMAT}"
+        what = f"written in format {one_line(values['format'], 20)}, this gansweep reads format {FORMAT}"
         raise StoreError(what, where=where, fix="use the gansweep that wrote it")
     later = sorted(str(key) for key in values if key not in SweepInfo.model_fields)
     if later:

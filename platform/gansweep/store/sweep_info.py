@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, NonNegativeInt, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from gansweep.config import Frozen, Objective
 from gansweep.constraint import Constraint
@@ -15,6 +15,10 @@ __all__ = ["FORMAT", "CohortReference", "SweepInfo", "TestOpening"]
 
 FORMAT = 1
 """Version of the store's layout. It is increased when older versions of gansweep can no longer read a new store."""
+
+
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+"""A number of things, which a float can hold."""
 
 
 class CohortReference(Frozen):
@@ -31,8 +35,8 @@ class CohortReference(Frozen):
     path: str
     content_hash: str
     classes: tuple[str, ...]
-    patients: dict[str, NonNegativeInt] = Field(default_factory=dict)
-    images: dict[str, NonNegativeInt] = Field(default_factory=dict)
+    patients: dict[str, Count] = Field(default_factory=dict)
+    images: dict[str, Count] = Field(default_factory=dict)
 
 
 class TestOpening(Frozen):
@@ -86,10 +90,10 @@ class SweepInfo(Frozen):
     cohort: CohortReference
     objectives: tuple[Objective, ...] = Field(min_length=1)
     fid_features: str = ""
-    trials: int = Field(0, ge=0)
+    trials: Count = 0
     workers_per_trial: int = Field(1, ge=1)
     gpus_per_worker: float = Field(0.0, ge=0.0)
-    concurrent: int = Field(1, ge=0)
+    concurrent: Count = 1
     seeds: dict[str, int] = Field(default_factory=dict)
     code_revision: str = ""
     packages: dict[str, str] = Field(default_factory=dict)
