@@ -34,22 +34,23 @@ def in_processes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("first", "others", "done", "total", "worth"),
+    ("longest", "others", "done", "total", "worth"),
     [
         (0.001, 0.5, 501, 10_000, True),  # 9.5 s are left
         (0.001, 0.5, 501, 3_000, False),  # 2.5 s
         (0.001, 0.4, 501, 10_000, False),  # too soon to tell
         (5.0, 0.5, 501, 10_000, False),  # each process would load for 5 s
-        (10.0, 0.0, 1, 4, False),  # the first may only have loaded
+        (10.0, 0.0, 1, 4, False),  # it may only have loaded
+        (1.2, 0.1, 2, 8, False),  # the other was left out
         (10.0, 10.0, 2, 4, True),  # four long series
         (10.0, 10.0, 2, 2, False),
     ],
 )
 def test_processes_start_if_they_work_for_longer_than_they_take_to_start(
-    first: float, others: float, done: int, total: int, worth: bool
+    longest: float, others: float, done: int, total: int, worth: bool
 ) -> None:
     assert START_SECONDS == 1.5
-    assert parallel._processes_are_worth_it(first, others, done, total) is worth
+    assert parallel._processes_are_worth_it(longest, others, done, total) is worth
 
 
 def test_long_work_begins_here_and_goes_on_in_processes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,6 +68,19 @@ def test_long_work_begins_here_and_goes_on_in_processes(monkeypatch: pytest.Monk
     assert found[0][1] == found[1][1] == os.getpid()
     assert len({process for _, process in found}) == 2
     assert seen == [("w", number, 64) for number in range(1, 65)]
+
+
+@pytest.mark.parametrize("loads", [0, 1, 2])
+def test_the_item_that_loads_libraries_starts_no_process(loads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "cores", lambda: 2)
+    monkeypatch.setattr(parallel, "FIRST_SECONDS", 0.05)
+    monkeypatch.setattr(parallel, "START_SECONDS", 0.05)
+
+    def work(item: int) -> int:
+        time.sleep(0.2 if item == loads else 0.001)
+        return os.getpid()
+
+    assert set(map_in_order(work, range(8), "w", None)) == {os.getpid()}
 
 
 def test_one_core_needs_no_thread_and_reads_nothing_ahead(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,26 +74,25 @@ def map_in_order(
 
 
 def _here_then_everywhere(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-    first = others = 0.0  # seconds
+    longest = together = 0.0  # seconds
     for done, item in enumerate(items):
-        if _processes_are_worth_it(first, others, done, len(items)):
+        if _processes_are_worth_it(longest, together - longest, done, len(items)):
             yield from _everywhere(function, items[done:])
             return
         start = time.perf_counter()
         result = function(item)
         seconds = time.perf_counter() - start
-        if done:
-            others += seconds
-        else:
-            first = seconds
+        longest = max(longest, seconds)
+        together += seconds
         yield result
 
 
-def _processes_are_worth_it(first: float, others: float, done: int, total: int) -> bool:
+def _processes_are_worth_it(longest: float, others: float, done: int, total: int) -> bool:
     """Returns whether the remaining items would keep processes busy for longer than these take to start.
 
     Args:
-        first: seconds that the first item took. It also loads libraries, as each process will.
+        longest: seconds that the longest item took. It is the one that loads libraries, as each process will, and often
+            not the first: a series that is left out loads nothing.
         others: seconds that the other items took together.
         done: number of items so far.
         total: number of all items.
@@ -101,7 +100,7 @@ def _processes_are_worth_it(first: float, others: float, done: int, total: int) 
     if done < 2 or others < FIRST_SECONDS:
         return False
     usual = others / (done - 1)
-    loading = max(first - usual, 0)
+    loading = max(longest - usual, 0)
     return usual * (total - done) > 2 * (START_SECONDS + loading)
 
 
