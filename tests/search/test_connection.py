@@ -120,13 +120,18 @@ def test_an_ending_signal_is_an_interrupt(number: signal.Signals, request: pytes
     request.addfinalizer(partial(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT)))
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+    came: list[threading.Event] = []
+
     def end() -> None:
-        with ending_like_interrupts():
+        with ending_like_interrupts() as interrupted:
+            came.append(interrupted)
+            assert not interrupted.is_set()
             os.kill(os.getpid(), number)
             time.sleep(5)
 
     with pytest.raises(KeyboardInterrupt):
         end()
+    assert came[0].is_set()
     assert signal.getsignal(number) == signal.SIG_DFL
 
 
@@ -161,10 +166,14 @@ import logging, sys, threading
 from gansweep.search import head_watch
 head_watch._PERIOD_S = 0.1
 head_watch.PATIENCE_S = 1.0
+head_watch.ENDING_PATIENCE_S = 0.3
 logging.basicConfig(format="%(message)s")
 over = threading.Event()
 threading.Timer(float(sys.argv[2]), over.set).start()
-head_watch._watch(sys.argv[1], over)
+interrupted = threading.Event()
+if "interrupted" in sys.argv:
+    interrupted.set()
+head_watch._watch(sys.argv[1], over, interrupted)
 print("over")
 """
 
@@ -193,7 +202,7 @@ def _answer(server: socket.socket, seconds: float) -> None:
 
 
 def _watched(
-    seconds: float, *, away: float | None = None, code: str = WATCH
+    seconds: float, *, away: float | None = None, code: str = WATCH, how: str = ""
 ) -> tuple[str, subprocess.CompletedProcess[str]]:
     """Watches a head that is there for a second, and then away for so long; None: for ever.
 
@@ -201,11 +210,12 @@ def _watched(
         seconds: how long it is watched.
         away: how long it is away.
         code: what watches it.
+        how: "interrupted": the process that watches has been told to end.
     """
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-        command = [sys.executable, "-c", code, address, str(seconds)]
+        command = [sys.executable, "-c", code, address, str(seconds), how]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
         _answer(server, 1.0)
     if away is not None:
@@ -226,6 +236,17 @@ def test_a_process_whose_head_is_lost_ends_in_one_line() -> None:
 def test_a_process_whose_head_and_reader_are_lost_ends_too() -> None:
     _, ended = _watched(6.0, code=UNREAD + WATCH)
     assert ended.returncode == 2
+
+
+def test_a_process_that_is_told_to_end_with_its_head_is_interrupted() -> None:
+    _, ended = _watched(20.0, how="interrupted")
+    assert (ended.returncode, ended.stdout) == (130, "")
+    assert ended.stderr == "stopped, and Ray with it; run the command again to go on (a sweep with --resume)\n"
+
+
+def test_a_process_that_is_told_to_end_has_the_time_that_it_needs() -> None:
+    _, ended = _watched(1.0, how="interrupted")  # over before the head is lost
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "over\n", "")
 
 
 def test_a_head_that_is_away_for_a_moment_ends_no_process() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import signal
 from typing import TYPE_CHECKING
 
 import psutil
@@ -39,6 +41,26 @@ def test_a_lost_head_ends_the_sweep_in_one_line(
     assert status == 2, driver.log
     said = r"error: \S+:\d+: the Ray cluster is lost \(.*\); when it is back, run the command again"
     assert re.match(said, driver.log.splitlines()[-1]), driver.log
+    assert_nothing_left()
+    again = Driver(tmp_path, cohort_path, *OPTIONS, "--resume")
+    assert again.ends() == 0, again.log
+    assert_accounted_for(again.store, 3)
+    assert_nothing_left()
+
+
+def test_a_scheduler_that_ends_driver_and_ray_together_interrupts_the_sweep(
+    tmp_path: Path, cohort_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    driver = Driver(tmp_path, cohort_path, *OPTIONS)
+    driver.says(r"report 2/6")
+    for process in [*psutil.Process(driver.process.pid).children(recursive=True), driver.process]:
+        with contextlib.suppress(psutil.NoSuchProcess):  # it ended with its parent
+            process.send_signal(signal.SIGTERM)
+    status = driver.ends(20)
+    assert status == 130, driver.log
+    assert "Traceback" not in driver.log
+    assert "the Ray cluster is lost" not in driver.log
     assert_nothing_left()
     again = Driver(tmp_path, cohort_path, *OPTIONS, "--resume")
     assert again.ends() == 0, again.log

@@ -324,7 +324,7 @@ def ray_cluster() -> Iterator[list[dict[str, float]]]:
     reserved = set() if ours else _placement_groups()
     try:
         # Installed after connecting, because Ray installs its own SIGTERM handler when it connects.
-        with ending_like_interrupts(), ending_without_head():
+        with ending_like_interrupts() as interrupted, ending_without_head(interrupted):
             yield node_resources()
     finally:
         if not ours or joined:

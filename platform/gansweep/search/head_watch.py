@@ -20,21 +20,28 @@ if TYPE_CHECKING:
 
 __all__ = ["ending_without_head"]
 
-_PERIOD_S = 5.0
+_PERIOD_S = 2.0
 PATIENCE_S = 40.0
 """A head that is started again within this time costs nothing. Ray waits for 60 s, then ends its processes."""
+ENDING_PATIENCE_S = 3.0
+"""Patience of a process that was told to end. Schedulers kill it after 10 to 90 s."""
 
-_STATUS = 2  # exit status of an error that is told
+_LOST = 2  # exit status of an error that is told
+_INTERRUPTED = 130
 
 log = logging.getLogger(__name__)
 
 
 @contextmanager
-def ending_without_head() -> Iterator[None]:
+def ending_without_head(interrupted: threading.Event) -> Iterator[None]:
     """Watches the head of the connected cluster while the block runs.
 
     If it has not answered for `PATIENCE_S`, the process ends with status 2. Neither Ray nor Tune can be left in order
-    then. What the sweep has stored is complete, as after SIGKILL.
+    then: they wait for answers where no signal reaches them. What the sweep has stored is complete, as after SIGKILL.
+
+    Args:
+        interrupted: a signal has told this process to end. Slurm, systemd and `timeout` send it to all processes, also
+            to a Ray that this one started. The process then ends with status 130, after `ENDING_PATIENCE_S`.
     """
     import ray
 
@@ -42,7 +49,7 @@ def ending_without_head() -> Iterator[None]:
         yield
         return
     over = threading.Event()
-    watch = threading.Thread(target=_watch, args=(_head(), over), daemon=True)
+    watch = threading.Thread(target=_watch, args=(_head(), over, interrupted), daemon=True)
     watch.start()
     try:
         yield
@@ -58,20 +65,30 @@ def _head() -> str:
     return os.environ.get("RAY_ADDRESS", "") if client.is_connected() else ray.get_runtime_context().gcs_address
 
 
-def _watch(address: str, over: threading.Event) -> None:
+def _watch(address: str, over: threading.Event, interrupted: threading.Event) -> None:
     if silence_of(address):
         return  # it cannot be watched from here
     answered = time.monotonic()
     while not over.wait(_PERIOD_S):
         reason = silence_of(address)
+        silent_s = time.monotonic() - answered
         if not reason:
             answered = time.monotonic()
-        elif time.monotonic() - answered > PATIENCE_S and not over.is_set():
+        elif over.is_set():
+            return
+        elif interrupted.is_set() and silent_s > ENDING_PATIENCE_S:
+            log.warning("stopped, and Ray with it; run the command again to go on (a sweep with --resume)")
+            _end(_INTERRUPTED)
+        elif silent_s > PATIENCE_S:
             log.error(
                 "%s: the Ray cluster is lost (%s); when it is back, run the command again (a sweep with --resume)",
                 *(address, reason),
             )
-            for stream in (sys.stdout, sys.stderr):
-                with suppress(OSError, ValueError):  # its reader may have ended
-                    stream.flush()
-            os._exit(_STATUS)
+            _end(_LOST)
+
+
+def _end(status: int) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # its reader may have ended
+            stream.flush()
+    os._exit(status)

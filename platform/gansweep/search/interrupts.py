@@ -18,29 +18,35 @@ _ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
-def ending_like_interrupts() -> Iterator[None]:
-    """Lets these signals call the current SIGINT handler while the block runs.
+def ending_like_interrupts() -> Iterator[threading.Event]:
+    """Lets these signals call the current SIGINT handler while the block runs. Yields the event that one has come.
 
     Tune and Ray Train install their own handlers.
 
     Ignored signals (`nohup`) stay ignored. Only the main thread can handle signals; in other threads this has no
     effect.
     """
+    came = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield came
         return
+
+    def interrupt(_number: int, frame: FrameType | None) -> None:
+        came.set()
+        _interrupt(frame)
+
     before = {number: signal.getsignal(number) for number in _ENDINGS}
     for number, handler in before.items():
         if handler is not signal.SIG_IGN:
-            signal.signal(number, _interrupt)
+            signal.signal(number, interrupt)
     try:
-        yield
+        yield came
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def _interrupt(_number: int, frame: FrameType | None) -> None:
+def _interrupt(frame: FrameType | None) -> None:
     handler = signal.getsignal(signal.SIGINT)
     if not callable(handler):  # background jobs of a shell ignore SIGINT
         raise KeyboardInterrupt
