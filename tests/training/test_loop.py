@@ -283,15 +283,16 @@ def test_average_follows_its_formula():
 
 
 @pytest.mark.usefixtures("_often")
-def test_a_training_goes_on_bit_for_bit_from_a_checkpoint_between_reports():
-    """Kept at every check for divergence, here the first: iteration 10 of 13."""
+@pytest.mark.parametrize("iteration", [1, 7, 10, 12])
+def test_a_training_goes_on_bit_for_bit_from_a_checkpoint_between_reports(iteration):
+    """Kept after every iteration here. Divergence is looked for at the tenth and the last."""
     states = []
 
     class Killed(MemoryReporter):
         def checkpoint(self, state):
             super().checkpoint(state)
             states.append(state["iteration"])
-            if len(states) == 1:
+            if states == list(range(1, iteration + 1)):
                 raise KeyboardInterrupt
 
     config = CONFIG.derive({"iterations": 13})
@@ -300,7 +301,7 @@ def test_a_training_goes_on_bit_for_bit_from_a_checkpoint_between_reports():
     with pytest.raises(KeyboardInterrupt):
         run(config, reporter=reporter, reports=1, checkpoint_seconds=1e-9)
     again = run(config, reporter=reporter, reports=1, checkpoint_seconds=1e-9)
-    assert states == [10, 13]
+    assert states == list(range(1, 14))
     assert again.reports[-1].losses == whole.reports[-1].losses
     for name, weights in whole.state["networks"]["generator"].items():
         assert torch.equal(again.state["networks"]["generator"][name], weights)

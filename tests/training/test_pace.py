@@ -34,21 +34,15 @@ def test_a_resumed_training_is_measured_from_where_it_went_on():
     assert made.interim(800, 51200, {}, index=3, trained=60.0, scored=4.0).seconds_left == pytest.approx(40.0 + 4.0)
 
 
-@pytest.fixture
-def _often(monkeypatch):
-    """Divergence is looked for every 10 iterations."""
-    monkeypatch.setattr("gansweep.training.loop.CHECK_EVERY", 10)
-
-
-@pytest.mark.usefixtures("_often")
-def test_the_loop_tells_at_checks_alone_and_with_the_losses(monkeypatch):
+def test_the_loop_tells_by_the_clock_also_between_two_checks(monkeypatch):
     monkeypatch.setattr(pace, "TELL_SECONDS", 0.0)
-    told = run(CONFIG.derive({"iterations": 12}), reports=1).interims
-    assert [interim.iteration for interim in told] == [10, 12]
-    assert told[0].losses.keys() >= {"critic_loss", "generator_loss"}
+    reporter = run(CONFIG.derive({"iterations": 12}), reports=1)
+    told = reporter.interims
+    assert [interim.iteration for interim in told] == list(range(1, 13))
+    assert all(interim.losses.keys() >= {"critic_loss", "generator_loss"} for interim in told)
+    assert told[-1].losses == pytest.approx(reporter.reports[-1].losses)
     assert told[-1].seconds_left == 0.0
 
 
-@pytest.mark.usefixtures("_often")
 def test_the_loop_tells_nothing_before_its_time():
     assert run(CONFIG.derive({"iterations": 12}), reports=1).interims == []

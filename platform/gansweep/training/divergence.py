@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["CHECK_EVERY", "DivergenceMonitor", "check_samples"]
 
 CHECK_EVERY = 100
-"""Number of iterations between two checks. Only checks wait for the device; nothing else in the training loop does."""
+"""Number of iterations between two checks. Each waits for the device; nothing else in an iteration does."""
 DEAD_AFTER = 200
 """Number of iterations without a gradient at any check after which a phase counts as dead."""
 DEAD_SPREAD = 1e-6
@@ -99,17 +99,40 @@ class DivergenceMonitor:
         """Returns the means since the last report. Call `check` first."""
         return {name: total / count for name, (total, count) in self._totals.items()}
 
+    def means_so_far(self) -> dict[str, float]:
+        """Returns the means since the last report; what came after the last check is that of this worker alone.
+
+        Waits for the device, but not for other workers.
+        """
+        means = self.means()
+        for name, value in self._sums.items():
+            total, count = self._totals.get(name, (0.0, 0))
+            means[name] = (total + float(value)) / (count + self._counts[name])
+        return means
+
     def reported(self) -> None:
         """Starts new means after a report."""
         self._totals = {}
 
     def state(self) -> dict[str, Any]:
-        """Returns the state for a checkpoint. Call it directly after `check`."""
-        return {"totals": self._totals, "silent_since": self._dead_since}
+        """Returns the state for a checkpoint. Sums since the last check are those of this worker alone."""
+        return {
+            "totals": self._totals,
+            "sums": self._sums,
+            "counts": self._counts,
+            "silent_since": self._dead_since,
+        }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Restores a state from `state()`."""
+    def restore(self, state: Mapping[str, Any], device: torch.device) -> None:
+        """Restores a state from `state()`.
+
+        Args:
+            state: the state, with tensors on any device.
+            device: device of the training.
+        """
         self._totals = {name: list(total) for name, total in state["totals"].items()}
+        self._sums = {name: value.to(device, copy=True) for name, value in state["sums"].items()}
+        self._counts = dict(state["counts"])
         self._dead_since = dict(state["silent_since"])
 
     def _read(self, gan: Gan) -> dict[str, float]:

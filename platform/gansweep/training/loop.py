@@ -124,7 +124,7 @@ def train(  # noqa: C901 (one loop, read top to bottom)
         iteration = state["iteration"]
         images_seen = state["images_seen"]
         _load(state, config, gan, ema, optimisers)
-        monitor.restore(state["watch"])
+        monitor.restore(state["watch"], device)
         if reporter.reported() > state["index"]:
             monitor.reported()
 
@@ -162,13 +162,13 @@ def train(  # noqa: C901 (one loop, read top to bottom)
                 ema.update(iteration)
                 if checking:
                     monitor.check(gan, iteration)
-                # Between checks, only the first worker acts, by its own clock: nothing here waits for the others.
-                if checking and world.rank == 0:
+                # Only the first worker acts here, by its own clock: nothing waits for the others.
+                if world.rank == 0:
                     if pace.due():
                         interim = pace.interim(
                             iteration,
                             images_seen,
-                            monitor.means(),
+                            monitor.means_so_far(),
                             index=index,
                             trained=seconds_training + time.perf_counter() - started,
                             scored=seconds_scoring,

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["TELL_SECONDS", "Pace"]
 
 TELL_SECONDS = 30.0
-"""Minimum time between two progress messages, in seconds. They are sent only after a check for divergence, so that they
-never wait for the device."""
+"""Minimum time between two progress messages, in seconds. Each waits for the device, which is short beside this."""
 
 
 class Pace:
