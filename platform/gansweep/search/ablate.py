@@ -12,6 +12,7 @@ import json
 import logging
 import math
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict
@@ -24,6 +25,7 @@ from gansweep.scoring.statistics.paired_seeds import Worth, corrected, worth
 from gansweep.search.choices import Choice, choices_between
 from gansweep.search.cluster import check_capacity, ray_cluster
 from gansweep.search.prechecks import config_checker
+from gansweep.search.relay import relayed
 from gansweep.search.retraining import REPORTS, ranked_leaders, retraining_footprint, retraining_group, same_cohort
 from gansweep.search.side_by_side import train_side_by_side
 from gansweep.search.start import kept_start
@@ -126,9 +128,6 @@ def ablate(
         missing = [config for config in wanted if _ended(store, config) is None]
         failed: list[str] = []
 
-        def start() -> WorkerGroup:
-            return retraining_group(store, trainables, scans, footprint, cache, options=options)
-
         def train(group: WorkerGroup, config: TrialConfig) -> None:
             _train(store, failed, group, config)
 
@@ -136,8 +135,9 @@ def ablate(
             log.info("%d of %d trainings to make", len(missing), len(wanted))
             with ray_cluster() as resources:
                 fits = check_capacity(footprint, resources)
-                with interims_logged(store, log):
-                    train_side_by_side(missing, fits, start, train)
+                start = partial(retraining_group, store, trainables, scans, footprint, cache, options=options)
+                with interims_logged(store, log), relayed() as relay:
+                    train_side_by_side(missing, fits, partial(start, relay=relay), train)
         trained: dict[str, list[_Training | None]] = {}
         for name, config in variants.items():
             trained[name] = [_ended(store, config.derive({"seed": seed})) for seed in seeds]

@@ -25,6 +25,7 @@ from gansweep.search.confirmation_file import POOLED, RESULT
 from gansweep.search.confirmation_result import result_of
 from gansweep.search.confirmed_answer import confirmed
 from gansweep.search.prechecks import config_checker
+from gansweep.search.relay import relayed
 from gansweep.search.retraining import (
     REPORTS,
     arms_path,
@@ -99,8 +100,8 @@ def confirm(
             fits = check_capacity(footprint, resources)
             trainings = _Trainings(store, leaders, settings)
             start = partial(retraining_group, store, trainables, scans, footprint, cache, options=options, scored=False)
-            with interims_logged(store, log):
-                train_side_by_side(trainings.missing(), fits, start, trainings.make)
+            with interims_logged(store, log), relayed() as relay:
+                train_side_by_side(trainings.missing(), fits, partial(start, relay=relay), trainings.make)
             trained = trainings.made()
             if opening is None:
                 # The test patients are used from here on. Recorded first, so that a crash cannot hide it.

@@ -1,4 +1,4 @@
-"""Forwards warnings of a sweep's other processes to its driver, because nobody reads the logs of a hundred nodes.
+"""Forwards lines of the workers' logs to the driver, because nobody reads the logs of a hundred nodes.
 
 Ray's own forwarding (`log_to_driver`) forwards everything that a process prints, including Ray and all libraries.
 """
@@ -16,9 +16,11 @@ from gansweep.search.cluster import on_this_node
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Relay", "relay_warnings", "relayed"]
+__all__ = ["Relay", "relay_log", "relayed"]
 
 _ROOT = "gansweep"
+_ONCE_PER_COHORT = "gansweep.scoring.reference"
+"""Logger of the work before a cohort's first scores. Trials seem to stand still meanwhile, so it is forwarded, too."""
 _KEPT = 1000  # maximum number of lines that wait for the driver; older ones are dropped
 _POLL_S = 2.0
 
@@ -26,18 +28,18 @@ log = logging.getLogger(__name__)
 
 
 class Relay:
-    """Actor between the processes that warn and the driver that logs."""
+    """Actor between the workers and the driver that logs."""
 
     def __init__(self) -> None:
-        self._lines: deque[str] = deque(maxlen=_KEPT)
+        self._lines: deque[tuple[int, str]] = deque(maxlen=_KEPT)
 
-    def put(self, line: str) -> None:
+    def put(self, level: int, line: str) -> None:
         """Stores a line for the driver, unless it equals the previous one."""
-        if not self._lines or self._lines[-1] != line:
-            self._lines.append(line)
+        if not self._lines or self._lines[-1] != (level, line):
+            self._lines.append((level, line))
 
-    def take(self) -> list[str]:
-        """Returns the lines since the last call."""
+    def take(self) -> list[tuple[int, str]]:
+        """Returns levels and lines since the last call."""
         lines = list(self._lines)
         self._lines.clear()
         return lines
@@ -45,19 +47,23 @@ class Relay:
 
 class _Handler(logging.Handler):
     def __init__(self, relay: Any) -> None:
-        # Warnings only. Errors have tracebacks, and the driver gets them as the reason of a trial's end.
-        super().__init__(logging.WARNING)
-        self.addFilter(lambda record: record.levelno == logging.WARNING)
+        super().__init__(logging.INFO)
+        self.addFilter(_for_driver)
         self._relay = relay
 
     def emit(self, record: logging.LogRecord) -> None:
         # The driver may have ended.
         with suppress(Exception):
-            self._relay.put.remote(record.getMessage())
+            self._relay.put.remote(record.levelno, record.getMessage())
 
 
-def relay_warnings(relay: Any) -> None:
-    """Forwards this process's warnings to the driver from now on. A further call replaces the driver.
+def _for_driver(record: logging.LogRecord) -> bool:
+    # No errors: they have tracebacks, and the driver gets them as the reason of a trial's end.
+    return record.levelno == (logging.INFO if record.name == _ONCE_PER_COHORT else logging.WARNING)
+
+
+def relay_log(relay: Any) -> None:
+    """Forwards this process's lines for the driver from now on. A further call replaces the driver.
 
     Args:
         relay: handle of the actor; None forwards nothing.
@@ -67,11 +73,12 @@ def relay_warnings(relay: Any) -> None:
         logger.removeHandler(handler)
     if relay is not None:
         logger.addHandler(_Handler(relay))
+        logging.getLogger(_ONCE_PER_COHORT).setLevel(logging.INFO)
 
 
 @contextmanager
 def relayed() -> Iterator[Any]:
-    """Logs forwarded warnings while the block runs. Yields the handle of the actor."""
+    """Logs forwarded lines while the block runs. Yields the handle of the actor."""
     import ray
 
     relay = ray.remote(num_cpus=0)(Relay).options(scheduling_strategy=on_this_node()).remote()
@@ -79,8 +86,8 @@ def relayed() -> Iterator[Any]:
 
     def log_lines() -> None:
         with suppress(ray.exceptions.RayError):
-            for line in ray.get(relay.take.remote(), timeout=_POLL_S * 5):
-                log.warning("%s", line)
+            for level, line in ray.get(relay.take.remote(), timeout=_POLL_S * 5):
+                log.log(level, "%s", line)
 
     def listen() -> None:
         while not ended.wait(_POLL_S):

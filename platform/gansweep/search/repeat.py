@@ -18,6 +18,7 @@ from gansweep.options import RepeatOptions
 from gansweep.scoring.metrics.formatting import score_text
 from gansweep.search.cluster import check_capacity, ray_cluster
 from gansweep.search.prechecks import config_checker
+from gansweep.search.relay import relayed
 from gansweep.search.retraining import REPORTS, ranked_leaders, retraining_footprint, retraining_group, same_cohort
 from gansweep.search.side_by_side import train_side_by_side
 from gansweep.store.filesystem import PATIENCE_S
@@ -86,8 +87,8 @@ def repeat(
         with ray_cluster() as resources:
             fits = check_capacity(footprint, resources)
             start = partial(retraining_group, store, trainables, scans, footprint, cache, options=options)
-            with interims_logged(store, log):
-                train_side_by_side(wanted, fits, start, partial(_train, store))
+            with interims_logged(store, log), relayed() as relay:
+                train_side_by_side(wanted, fits, partial(start, relay=relay), partial(_train, store))
         store.compact()
     return [row.trial_id for row in wanted]
 

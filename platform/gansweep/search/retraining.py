@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gansweep.errors import CohortError, StoreError
 from gansweep.files import cache_folder
@@ -92,6 +92,7 @@ def retraining_group(
     cache: Path | None = None,
     *,
     options: RetrainingOptions,
+    relay: Any,
     scored: bool = True,
 ) -> WorkerGroup:
     """Creates workers that train configurations of a finished sweep one after another, with the sweep's scoring.
@@ -103,6 +104,7 @@ def retraining_group(
         footprint: resources of one training.
         cache: folder for features and baselines; None: the user's cache.
         options: interval of checkpoints, and limits of a hang.
+        relay: handle of the actor that forwards lines of the log to the driver.
         scored: whether to score the trainings, or only to keep their generators.
     """
     settings = WorkerGroupSettings(
@@ -115,6 +117,7 @@ def retraining_group(
         checkpoint_seconds=60.0 * options.checkpoint_minutes,
         hang_seconds=60.0 * options.hang_minutes,
         hang_factor=options.hang_factor,
+        relay=relay,
         scored=scored,
     )
     return WorkerGroup(settings, footprint)

@@ -17,7 +17,7 @@ from ray.tune import Trainable
 
 from gansweep.errors import CohortError, StoreError
 from gansweep.files import read_tensors
-from gansweep.search.relay import relay_warnings
+from gansweep.search.relay import relay_log
 from gansweep.search.worker_group import WorkerGroup
 from gansweep.store.schema import ReportRow
 from gansweep.store.store import Store
@@ -75,7 +75,7 @@ class WorkerGroupTrial(Trainable):  # type: ignore[misc]
         self._objectives = objectives
         self._footprint = footprint
         self._reports = settings.reports
-        relay_warnings(settings.relay)
+        relay_log(settings.relay)
         self._store = Store.open(settings.store, patience_s=settings.patience_s)
         self._group = WorkerGroup(settings, self._wanted_footprint(config))
         self._take(config)

@@ -19,7 +19,7 @@ from gansweep.errors import CohortError, ConfigError, Diverged, GansweepError, S
 from gansweep.progress import Interim, Progress, Report
 from gansweep.search.cohorts import find_cohort, is_in_storage
 from gansweep.search.mailbox import OUT_OF_MEMORY
-from gansweep.search.relay import relay_warnings
+from gansweep.search.relay import relay_log
 from gansweep.search.start import kept_start
 from gansweep.store.artifacts import growth_path, sheet_path
 from gansweep.store.filesystem import PATIENCE_S
@@ -56,7 +56,7 @@ class WorkerGroupSettings:
         hang_seconds: minimum silence of the workers after which they count as hung; 0: they never do.
         hang_factor: workers count as hung only after this factor times their longest silence so far.
         scored: whether reports have scores.
-        relay: handle of the actor that forwards warnings to the driver; None: they are not forwarded.
+        relay: handle of the actor that forwards lines of the log to the driver; None: none are forwarded.
         patience_s: how long to retry a storage that fails, in seconds.
     """
 
@@ -95,7 +95,7 @@ class _Worker:
         self.settings = settings
         self.mailbox = mailbox
         self.rank = rank
-        relay_warnings(settings.relay)
+        relay_log(settings.relay)
         self.store = Store.open(settings.store, patience_s=settings.patience_s)
         self.device: torch.device = get_device()
         self._views: dict[Any, ImageSet] = {}
