@@ -15,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import SimpleNamespace
 
 import pytest
+from ray.util import get_node_ip_address
 
 from gansweep.errors import ClusterError
 from gansweep.search import connection
@@ -111,6 +112,25 @@ def test_whatever_ray_raises_is_one_line_and_tried_once_more(monkeypatch: pytest
     with pytest.raises(ClusterError, match=r"no Ray cluster: The current node timed out during startup\. This could"):
         connection.connect()
     assert len(tries) == 2
+
+
+@pytest.mark.parametrize(("listens", "alone"), [("127.0.0.1", True), ("0.0.0.0", False)])
+def test_a_cluster_that_only_this_machine_can_reach_is_known(listens: str, alone: bool) -> None:
+    if get_node_ip_address().startswith("127."):
+        pytest.skip("this machine has no address but the loopback one")
+    with socket.create_server((listens, 0)) as server:
+        port = server.getsockname()[1]
+        head = threading.Thread(target=_answer, args=(server, 1.0))
+        head.start()
+        assert connection._is_on_loopback(f"127.0.0.1:{port}") is alone
+        assert not connection._is_on_loopback(f"{get_node_ip_address()}:{port}")
+        head.join()
+    assert not connection._is_on_loopback(f"127.0.0.1:{port}"), "nothing answers there any more"
+
+
+@pytest.mark.parametrize("address", ["", "auto", "local", "head:6379", "ray://127.0.0.1:10001"])
+def test_other_addresses_are_those_of_ray(address: str) -> None:
+    assert not connection._is_on_loopback(address)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])

@@ -265,7 +265,9 @@ def torch_trainer(
             retry it forever.
     """
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.torch import TorchTrainer
+
+    from gansweep.search.process_group import ProcessGroupConfig
 
     on_gpus = footprint.gpus_per_worker > 0
     # It is a process of each group that tells a training function of a coming preemption. Here a trial goes on from its
@@ -275,7 +277,7 @@ def torch_trainer(
         work,
         train_loop_config=config,
         # Ray's default for GPUs is NCCL alone, which rejects tensors on the CPU.
-        torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if on_gpus else "gloo"),
+        torch_config=ProcessGroupConfig(backend="cpu:gloo,cuda:nccl" if on_gpus else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=footprint.workers,
             use_gpu=on_gpus,

@@ -6,9 +6,11 @@ import logging
 import os
 import socket
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 from gansweep.errors import ClusterError, one_line
+from gansweep.search.loopback import is_loopback, on_loopback
 
 __all__ = ["cluster_is_up", "connect", "silence_of"]
 
@@ -32,17 +34,21 @@ _SETTINGS = 4
 def connect() -> None:
     """Calls `ray.init` for the cluster in RAY_ADDRESS, else for the one that Ray finds, else for this machine.
 
+    A Ray that is started on this machine listens only there.
+
     Raises:
         ClusterError: the cluster does not respond or cannot be started, after two attempts.
     """
-    address = os.environ.get("RAY_ADDRESS", "")
+    address = _found(os.environ.get("RAY_ADDRESS", ""))
+    listens_here_alone = not cluster_is_up() or _is_on_loopback(address)
     reason = ""
     for attempt in range(_ATTEMPTS):
         if attempt:
             log.warning("no Ray cluster yet (%s); trying once more", reason)
             time.sleep(_PAUSE_S)
         reason = silence_of(address) if address else _silence_here()
-        reason = reason or _initialised()
+        with on_loopback() if listens_here_alone else nullcontext():
+            reason = reason or _initialised()
         if not reason:
             return
     raise ClusterError(f"no Ray cluster: {reason}", where=address, fix="see gansweep doctor")
@@ -57,6 +63,28 @@ def cluster_is_up() -> bool:
         return True
     here = _address_here()
     return not address and bool(here) and not silence_of(here)
+
+
+def _found(address: str) -> str:
+    """Returns the address of the cluster that Ray takes for `auto`, if there is one. Others stay as they are."""
+    if address != "auto":
+        return address
+    from ray._private.services import get_ray_address_from_environment
+
+    try:
+        return str(get_ray_address_from_environment("auto", None))
+    except ConnectionError:  # Ray will say so
+        return address
+
+
+def _is_on_loopback(address: str) -> bool:
+    """Returns whether a cluster's head answers at a loopback address of this machine, and not at the machine's own."""
+    from ray.util import get_node_ip_address
+
+    host, _, port = address.rpartition(":")
+    if not is_loopback(host) or silence_of(address):
+        return False
+    return bool(silence_of(f"{get_node_ip_address()}:{port}"))
 
 
 def _initialised() -> str:
