@@ -1,7 +1,7 @@
 import io
 import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from rich.console import Console
@@ -80,6 +80,15 @@ def test_a_sweep_that_fell_silent_is_said_to_have_died(live):
     status = sweep_status(live, now=BEGAN + timedelta(hours=1))
     assert status.quiet
     assert "continue it with --resume" in _shown(status)
+
+
+def test_a_trial_that_tells_its_progress_is_not_silent(live):
+    write_interim(live, "0002", Interim(250, 400, {}, 812.4, 90.2))
+    written = datetime.now(UTC)
+    status = sweep_status(live, now=written + timedelta(minutes=5))
+    assert not status.quiet
+    assert abs(status.last_activity - written) < timedelta(minutes=1)
+    assert sweep_status(live, now=written + timedelta(hours=1)).quiet
 
 
 def test_long_pauses_between_reports_are_no_silence(live):

@@ -14,7 +14,7 @@ from gansweep.report.fitting import Column, FittingTable
 from gansweep.report.formatting import duration_text, openings_text, time_text
 from gansweep.scoring.metrics.formatting import of_asked, score_text
 from gansweep.search.answer import answer
-from gansweep.store.interims import interim_of, interim_text
+from gansweep.store.interims import interim_of, interim_text, last_interim
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -135,6 +135,7 @@ def sweep_status(store: Store, now: datetime | None = None) -> SweepStatus:
 
     times = pd.concat([attempts["started"], attempts["ended"], report_times]).dropna().sort_values()
     last = times.iloc[-1].to_pydatetime() if len(times) else info.created
+    last = max(last, last_interim(store) or last)
     ended = sum(counts[status] for status in _ENDED)
     left = max(0, info.trials - ended)
     quiet_for = (now - last).total_seconds()

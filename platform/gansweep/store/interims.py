@@ -7,6 +7,7 @@ import json
 import threading
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from gansweep.errors import StoreError
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from gansweep.store.store import Store
 
-__all__ = ["interim_of", "interim_text", "interims_logged", "polling", "write_interim"]
+__all__ = ["interim_of", "interim_text", "interims_logged", "last_interim", "polling", "write_interim"]
 
 _FOLDER = "progress"
 _POLL_SECONDS = 5.0
@@ -36,6 +37,12 @@ def interim_of(store: Store, trial_id: str) -> Interim | None:
         return Interim(**json.loads(store.read_bytes(f"{_FOLDER}/{trial_id}.json")))
     except (StoreError, ValueError, TypeError):
         return None
+
+
+def last_interim(store: Store) -> datetime | None:
+    """Returns when a trial last wrote an interim, in UTC, or None if none has or the storage cannot be read."""
+    changed = _changes(store).values()
+    return datetime.fromtimestamp(max(changed) / 1e9, UTC) if changed else None
 
 
 def interim_text(interim: Interim) -> str:
