@@ -140,6 +140,43 @@ def test_a_study_of_several_patients_is_told(tmp_path: Path, identifier: str) ->
     assert not lines or lines[0].startswith("8 DICOM studies have images of several patients: one person may be in")
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR DA")
+@pytest.mark.parametrize(
+    ("names", "born", "people"),
+    [
+        (["Doe^Jane", "DOE^JANE^^"], "19610304", 4),
+        (["Müller^Jürgen"], "19610304", 4),
+        (["Doe^Jane", "Roe^Jane"], "19610304", 0),  # two people
+        (["Doe^Jane"], "", 0),  # people share names
+        (["Doe^Jane"], "00000000", 0),
+    ],
+)
+def test_one_person_under_two_identifiers_is_told(tmp_path: Path, names: list[str], born: str, people: int) -> None:
+    for number in range(8):
+        # Two patients of each class have one name, and it is another for each pair.
+        name = f"{chr(ord('A') + number // 2)}{names[number % len(names)]}"
+        path = tmp_path / "source" / CLASSES[number % 2] / f"{number}.dcm"
+        write_slice(path, number, 0, PatientName=name, PatientBirthDate=born, SpecificCharacterSet="ISO_IR 192")
+    lines = told(tmp_path / "source", "date of birth")
+    assert len(lines) == bool(people)
+    assert not lines or lines[0].startswith(f"{people} people, by name and date of birth, are several patients")
+
+
+def test_a_name_that_stands_for_all_is_nobodys(tmp_path: Path) -> None:
+    source = write_classes(tmp_path, *2 * [{"PatientName": "ANON", "PatientBirthDate": "19000101"}])
+    assert told(source, "date of birth") == []
+
+
+@pytest.mark.parametrize(("other", "lines"), [("CNTS", 1), ("BQML", 0)])
+def test_pet_in_several_units_is_told(tmp_path: Path, other: str, lines: int) -> None:
+    for number in range(8):
+        path = tmp_path / "source" / CLASSES[number % 2] / f"{number}.dcm"
+        write_slice(path, number, 0, Modality="PT", Units=other if number == 5 else "BQML")
+    found = told(tmp_path / "source", "PET")
+    assert len(found) == lines
+    assert not found or found[0].startswith("the pixel values of 1 of 8 PET images are in other units than those of")
+
+
 def test_an_agent_in_codes_counts(tmp_path: Path) -> None:
     code = Dataset()
     code.CodeMeaning = "Iohexol"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from gansweep.cohort.ingest.reading import Picture
 
-__all__ = ["acquisition_warnings", "intent_warnings", "person_warnings"]
+__all__ = ["acquisition_warnings", "intent_warnings", "person_warnings", "pet_warnings"]
 
 LEAST = 0.2  # minimum difference between the shares of two classes that is reported
 MOST = 0.9  # a greater difference is always reported, however few the patients are
@@ -45,6 +45,7 @@ _TEXTS = (
 )
 YEARS = 20.0  # minimum difference between ages of one patient that is reported; few are followed for so long
 _OF_PATIENTS = {"years", "sex"}
+_MOST_IDENTIFIERS = 3  # of one person, by name and date of birth. More patients share what replaced their names.
 
 
 class _Known(NamedTuple):
@@ -94,6 +95,16 @@ def intent_warnings(pictures: Sequence[Picture]) -> list[str]:
     return [f"{unprocessed}, and {processed}: keep one kind, with a labels.csv of its files"]
 
 
+def pet_warnings(pictures: Sequence[Picture]) -> list[str]:
+    """Returns a warning if PET images have pixel values in different units, such as counts and Bq/ml."""
+    units = Counter(picture.acquisition.units for picture in pictures if picture.acquisition.units)
+    if len(units) < 2:
+        return []
+    rest = units.total() - units.most_common(1)[0][1]
+    what = f"the pixel values of {rest} of {len(pictures)} PET images are in other units than those of most"
+    return [f"{what}: keep one kind, with a labels.csv of its files"]
+
+
 def person_warnings(pictures: Sequence[Picture], patients: Sequence[str]) -> list[str]:
     """Returns warnings if the images of one patient cannot be of one person, or those of one study are of several.
 
@@ -107,6 +118,7 @@ def person_warnings(pictures: Sequence[Picture], patients: Sequence[str]) -> lis
     sexes: dict[str, set[str]] = defaultdict(set)
     ages: dict[str, list[float]] = defaultdict(list)
     studies: dict[str, set[str]] = defaultdict(set)
+    people: dict[str, set[str]] = defaultdict(set)
     for picture, patient in zip(pictures, patients, strict=True):
         if picture.acquisition.sex in {"f", "m"}:
             sexes[patient].add(picture.acquisition.sex)
@@ -114,6 +126,8 @@ def person_warnings(pictures: Sequence[Picture], patients: Sequence[str]) -> lis
             ages[patient].append(picture.acquisition.years)
         if picture.study:
             studies[picture.study].add(patient)
+        if picture.acquisition.person:
+            people[picture.acquisition.person].add(patient)
     several = {patient for patient, found in sexes.items() if len(found) > 1}
     several |= {patient for patient, found in ages.items() if max(found) - min(found) >= YEARS}
     fix = "give patient_id in a CSV"
@@ -125,6 +139,10 @@ def person_warnings(pictures: Sequence[Picture], patients: Sequence[str]) -> lis
     if parted:
         what = f"{parted} DICOM studies have images of several patients"
         warnings.append(f"{what}: one person may be in several splits, unless the UIDs were overwritten; {fix}")
+    doubled = sum(1 < len(found) <= _MOST_IDENTIFIERS for found in people.values())
+    if doubled:
+        what = f"{doubled} people, by name and date of birth, are several patients"
+        warnings.append(f"{what}: one person may be in several splits; {fix}")
     return warnings
 
 

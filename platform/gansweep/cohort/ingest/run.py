@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gansweep._version import __version__
 from gansweep.cohort.dataset import FULL_SCALE, CohortInfo, content_hash_of, write_record
-from gansweep.cohort.ingest.acquisitions import acquisition_warnings, intent_warnings, person_warnings
+from gansweep.cohort.ingest.acquisitions import acquisition_warnings, intent_warnings, person_warnings, pet_warnings
 from gansweep.cohort.ingest.assignment import Assignment, assign, codes_used, folders_shared_by_classes
 from gansweep.cohort.ingest.checks import (
     check_classes,
@@ -352,6 +352,7 @@ def _warnings(made: Assignment, classes: tuple[str, ...], positive: str, setting
         + plane_warnings(pictures)
         + acquisition_warnings(pictures)
         + intent_warnings(pictures)
+        + pet_warnings(pictures)
         + person_warnings(pictures, made.patients)
         + made.warnings
         + label_warnings(set(classes))

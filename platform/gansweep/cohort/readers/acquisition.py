@@ -53,6 +53,8 @@ class Acquisition:
         turned: to which sides of the patient rows and columns run: `+x+y`.
         body: the part of the body.
         contrast: "given" if a contrast agent was given, "absent" if the file names none.
+        units: units of the pixel values of PET.
+        person: name and date of birth of the patient; "" unless the file gives both.
     """
 
     thickness_mm: float = nan
@@ -70,6 +72,8 @@ class Acquisition:
     turned: str = ""
     body: str = ""
     contrast: str = ""
+    units: str = ""
+    person: str = ""
 
 
 def acquisition_of(dataset: Dataset, number: int) -> Acquisition:
@@ -110,7 +114,15 @@ def acquisition_of(dataset: Dataset, number: int) -> Acquisition:
         turned=_turned(value("ImageOrientationPatient")),
         body=text("BodyPartExamined"),
         contrast="given" if given else "absent",
+        units=text("Units"),
+        person=_person(value("PatientName"), text("PatientBirthDate")),
     )
+
+
+def _person(name: Any, born: str) -> str:
+    """Returns a patient's name and date of birth, or "" unless both are known. Spellings of one name are equal."""
+    spelling = " ".join(re.findall(r"\w+", str(name or "").casefold()))
+    return f"{spelling} {born}" if spelling and born.strip("0") else ""
 
 
 def _positive(value: Any) -> float:
