@@ -33,6 +33,7 @@ _NUMBERS = (
 )
 # Attributes with a text. The text itself is not shown, because it may name a person.
 _TEXTS = (
+    ("site", "images of one site"),
     ("scanner", "images of one scanner model"),
     ("kernel", "images with one reconstruction kernel"),
     ("intent", "radiographs of one presentation intent"),

@@ -313,7 +313,7 @@ def _picture(
         guess=part.guess,
         flaws=part.flaws + _flattened(part, pixels),
         two_valued=two_valued(part),
-        acquisition=part.acquisition,
+        acquisition=part.acquisition.filled_from(source.acquisition),
     )
 
 

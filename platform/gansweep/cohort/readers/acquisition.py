@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, nan
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,7 @@ class Acquisition:
         repetition_ms: repetition time of MR.
         years: age of the patient, at most 90: a greater age could identify one.
         sex: of the patient; "" if the file does not give it, as with the other texts.
+        site: the hospital or dataset, of a table alone.
         scanner: the model, or else the manufacturer: the spelling of a manufacturer changes with the years.
         kernel: reconstruction kernel.
         intent: whether a radiograph is `for processing`, as the detector gave it, or `for presentation`.
@@ -64,6 +65,7 @@ class Acquisition:
     repetition_ms: float = nan
     years: float = nan
     sex: str = ""
+    site: str = ""
     scanner: str = ""
     kernel: str = ""
     intent: str = ""
@@ -74,6 +76,11 @@ class Acquisition:
     contrast: str = ""
     units: str = ""
     person: str = ""
+
+    def filled_from(self, other: Acquisition) -> Acquisition:
+        """Returns this acquisition with the values of another where its own are not known."""
+        missing = {name: getattr(other, name) for name, value in vars(self).items() if value == "" or value != value}
+        return replace(self, **missing)
 
 
 def acquisition_of(dataset: Dataset, number: int) -> Acquisition:

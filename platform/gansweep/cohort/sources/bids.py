@@ -7,6 +7,8 @@ import re
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from gansweep.cohort.readers.acquisition import Acquisition
+from gansweep.cohort.sources.acquisition_columns import acquisition_columns, acquisition_in
 from gansweep.cohort.sources.source import Rejected, Source
 from gansweep.cohort.sources.tables import column_name, read_table, require_column, shown_columns
 from gansweep.cohort.sources.walk import walk
@@ -62,7 +64,7 @@ def find_bids(
     Raises:
         CohortError: there are no images, or participants.tsv has no label column.
     """
-    labels = _labels(root / "participants.tsv", label_column, relabel) if labelled else {}
+    labels, acquired = _participants(root / "participants.tsv", label_column, relabel) if labelled else ({}, {})
     files, others = walk(root)
     by_folder: dict[Path, list[Path]] = defaultdict(list)
     for path in files:
@@ -81,7 +83,8 @@ def find_bids(
             rejected.append(Rejected(name, reason, path=image, patient=subject))
             continue
         mask = _mask(root, folder, pipelines, by_folder)
-        sources.append(Source(image, name, labels.get(subject, ""), subject, mask=mask))
+        acquisition = acquired.get(subject, Acquisition())
+        sources.append(Source(image, name, labels.get(subject, ""), subject, mask=mask, acquisition=acquisition))
     if not sources and not rejected:
         raise CohortError("no images", where=str(root), fix="expected sub-*/anat/*_T1w.nii.gz or another suffix")
     used = {item.path for item in rejected}
@@ -136,8 +139,10 @@ def _without_image(
     return [Rejected(name, reason, bad=False, patient=name) for name in sorted(subjects) if name not in found]
 
 
-def _labels(table: Path, column: str | None, relabel: Relabelling) -> dict[str, str]:
-    """Returns the label of each subject. Subjects may be written without `sub-`.
+def _participants(
+    table: Path, column: str | None, relabel: Relabelling
+) -> tuple[dict[str, str], dict[str, Acquisition]]:
+    """Returns the label of each subject, and what the table tells of it. Subjects may be written without `sub-`.
 
     Logs which column is used if the user names none.
 
@@ -158,7 +163,9 @@ def _labels(table: Path, column: str | None, relabel: Relabelling) -> dict[str, 
     if not column:
         level = logging.INFO if len(usual) == 1 else logging.WARNING
         logger.log(level, "%s: column %r gives the labels; --label-column chooses another", table.name, chosen)
+    columns_of_acquisition = acquisition_columns(columns, ("participant_id", chosen))
     labels: dict[str, str] = {}
+    acquired: dict[str, Acquisition] = {}
     lines: dict[str, int] = {}
     for row, line in zip(read.rows, read.lines, strict=True):
         name = given(row["participant_id"])
@@ -170,7 +177,8 @@ def _labels(table: Path, column: str | None, relabel: Relabelling) -> dict[str, 
             raise CohortError(what, where=table.name, fix="keep one of them, or list the images in a labels CSV")
         labels[subject] = known or label
         lines.setdefault(subject, line)
-    return labels
+        acquired.setdefault(subject, acquisition_in(row, columns_of_acquisition))
+    return labels, acquired
 
 
 def _choose(files: Sequence[Path]) -> Path | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gansweep.cohort.sources.acquisition_columns import acquisition_columns, acquisition_in
 from gansweep.cohort.sources.codes import patient_in
 from gansweep.cohort.sources.columns import columns_of
 from gansweep.cohort.sources.locator import Locator, exists, is_dangling
@@ -48,6 +49,7 @@ def sources_of_csv(
     """
     read = read_table(table)
     columns = columns_of(table, read, named, labelled)
+    acquired = acquisition_columns(read.columns, columns.values())
     locate = Locator(root, table, [canonical(row.get(columns["path"], "")) for row in read.rows])
     sources: list[Source] = []
     rejected: list[Rejected] = []
@@ -81,6 +83,7 @@ def sources_of_csv(
             mask=files["mask"],
             paired=files["paired"],
             line=line,
+            acquisition=acquisition_in(row, acquired),
         )
         before = listed.setdefault(locate.resolved(source.path), [])
         _refuse_two_patients(source, before, where)

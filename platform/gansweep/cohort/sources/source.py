@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from gansweep.cohort.readers.acquisition import Acquisition
 from gansweep.cohort.readers.dicom_header import is_dicom
 from gansweep.cohort.sources.words import given
 
@@ -59,6 +60,7 @@ class Source:
         mask_lost: whether a mask was found by its name, but has the grid of another image of the case.
         paired: file with the image of the other modality, or None.
         line: line of the labels CSV; 0 if there is no CSV.
+        acquisition: what the table tells of how it was made, and of whom. Never written out.
     """
 
     path: Path
@@ -73,6 +75,7 @@ class Source:
     mask_beside: bool = False
     mask_lost: bool = False
     line: int = 0
+    acquisition: Acquisition = field(default=Acquisition(), repr=False)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,130 @@
+"""Columns of a table that tell how images were made, and of whom."""
+
+from __future__ import annotations
+
+from math import isnan
+from typing import TYPE_CHECKING
+
+import nibabel
+import numpy as np
+import pytest
+
+from gansweep.cohort.readers.acquisition import Acquisition
+from gansweep.cohort.sources.acquisition_columns import acquisition_columns, acquisition_in
+from tests.cohort.scans import CLASSES, cohort_of, write_picture, write_slice
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GIVES_AWAY = "differs between classes, which may give them away"
+
+
+def told(source: Path, word: str = GIVES_AWAY) -> list[str]:
+    """The warnings about a folder that contain a word."""
+    cohort = cohort_of(source, source.parent / "out")
+    return [line for line in cohort.info.warnings if word in line]
+
+
+def write_table(root: Path, column: str, cells: tuple[str, str], *, label: str = "label") -> Path:
+    """Pictures of 20 patients of two classes, whose rows differ in a column."""
+    rows = [f"path,{label},patient_id,{column}"]
+    for number in range(20):
+        write_picture(root / "source" / f"{number}.png", number)
+        rows.append(f"{number}.png,{CLASSES[number % 2]},P{number},{cells[number % 2]}")
+    (root / "source" / "labels.csv").write_text("\n".join(rows))
+    return root / "source"
+
+
+@pytest.mark.parametrize(
+    ("column", "cells", "line"),
+    [
+        ("age", ("30", "60.5"), "the age of patients {} control: 30 years; fahr: 60 years"),
+        ("Age (years)", ("30 y", "99"), "the age of patients {} control: 30 years; fahr: 90 years"),
+        ("age_approx", ("30", "60"), "the age of patients {} control: 30 years; fahr: 60 years"),
+        ("Gender", ("Male", "female"), "the share of patients of one sex {} control: 100%; fahr: 0%"),
+        ("hospital", ("Anna^Doe", "B"), "the share of images of one site {} control: 0%; fahr: 100%"),
+        ("dataset", ("a", "b"), "the share of images of one site {} control: 0%; fahr: 100%"),
+        ("scanner_model", ("a", "b"), "the share of images of one scanner model {} control: 0%; fahr: 100%"),
+        ("kVp", ("80", "120"), "tube voltage {} control: 80 kV; fahr: 120 kV"),
+        ("Slice Thickness", ('"0,5"', "5"), "slice thickness {} control: 0.5 mm; fahr: 5 mm"),
+        ("field_strength", ("1.5 T", "3T"), "field strength {} control: 1.5 T; fahr: 3.0 T"),
+        ("view", ("AP", "PA"), "the share of images of one view position {} control: 0%; fahr: 100%"),
+        ("laterality", ("L", "R"), "the share of images of one side of the body {} control: 0%; fahr: 100%"),
+    ],
+)
+def test_a_column_that_gives_a_class_away_is_told(
+    tmp_path: Path, column: str, cells: tuple[str, str], line: str
+) -> None:
+    told_lines = told(write_table(tmp_path, column, cells))
+    assert len(told_lines) == 1
+    assert told_lines[0].startswith(line.format(f"{GIVES_AWAY}:"))
+    assert "Anna" not in told_lines[0]
+
+
+@pytest.mark.parametrize(
+    ("column", "cells"),
+    [
+        ("age", ("50", "50")),
+        ("age", ("n/a", "")),
+        ("age", ("-1", "0")),
+        ("age", ("about 40", "inf")),
+        ("sex", ("m", "male")),
+        ("remark", ("a", "b")),
+        ("voyage", ("30", "60")),
+    ],
+)
+def test_other_columns_are_not(tmp_path: Path, column: str, cells: tuple[str, str]) -> None:
+    assert told(write_table(tmp_path, column, cells)) == []
+
+
+def test_the_labels_own_column_gives_nothing_away(tmp_path: Path) -> None:
+    source = write_table(tmp_path, "remark", ("a", "b"), label="sex")
+    cohort = cohort_of(source, tmp_path / "out", label_column="sex")
+    assert not any(GIVES_AWAY in line for line in cohort.info.warnings)
+
+
+def test_a_patient_of_both_sexes_is_told(tmp_path: Path) -> None:
+    rows = ["path,label,patient_id,sex"]
+    for number in range(16):
+        write_picture(tmp_path / "source" / f"{number}.png", number)
+        rows.append(f"{number}.png,{CLASSES[number // 2 % 2]},P{number // 2},{'MF'[number % 2]}")
+    (tmp_path / "source" / "labels.csv").write_text("\n".join(rows))
+    [line] = told(tmp_path / "source", "both sexes")
+    assert line.startswith("8 patients have images of both sexes")
+
+
+def test_what_the_file_says_stands(tmp_path: Path) -> None:
+    rows = ["path,label,patient_id,kvp,age"]
+    for number in range(8):
+        write_slice(tmp_path / "source" / f"{number}.dcm", number, 0, KVP=120)
+        rows.append(f"{number}.dcm,{CLASSES[number % 2]},P{number},{(80, 120)[number % 2]},{(30, 60)[number % 2]}")
+    (tmp_path / "source" / "labels.csv").write_text("\n".join(rows))
+    [line] = told(tmp_path / "source")
+    assert line.startswith("the age of patients")
+
+
+def test_participants_of_bids_are_compared(tmp_path: Path) -> None:
+    rows = ["participant_id\tdiagnosis\tage\tsex"]
+    for number in range(8):
+        folder = tmp_path / "source" / f"sub-{number:02}" / "anat"
+        folder.mkdir(parents=True)
+        values = np.random.default_rng(number).normal(100, 20, (20, 20, 4)).astype(np.float32)
+        nibabel.Nifti1Image(values, np.eye(4)).to_filename(folder / f"sub-{number:02}_T1w.nii.gz")
+        rows.append(f"sub-{number:02}\t{CLASSES[number % 2]}\t{(30, 60)[number % 2]}\tF")
+    (tmp_path / "source" / "participants.tsv").write_text("\n".join(rows))
+    [line] = told(tmp_path / "source", "the age of patients")
+    assert line == f"the age of patients {GIVES_AWAY}: control: 30 years; fahr: 60 years"
+
+
+def test_the_first_name_of_a_column_is_used() -> None:
+    columns = ["path", "source", "site", "Age.at.scan", "age"]
+    assert acquisition_columns(columns, ["path"]) == {"years": "age", "site": "site"}
+    assert acquisition_columns(columns, ["path", "age", "site"]) == {"years": "Age.at.scan", "site": "source"}
+
+
+def test_missing_values_are_filled_from_the_table() -> None:
+    row = acquisition_in({"age": "44", "sex": "n/a"}, {"years": "age", "sex": "sex"})
+    assert row.years == 44.0
+    filled = Acquisition(sex="m", kilovolts=120.0).filled_from(row)
+    assert (filled.years, filled.sex, filled.kilovolts) == (44.0, "m", 120.0)
+    assert isnan(filled.tesla)
