@@ -312,6 +312,8 @@ def ray_cluster() -> Iterator[list[dict[str, float]]]:
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1e9")
     os.environ.setdefault("RAY_TRAIN_ENABLE_CONTROLLER_STRUCTURED_LOGGING", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # A worker group has more processes than CPUs, which all but sleep. Ray would warn of them on a small machine.
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "PYTHON worker processes have been started on node")
     # A diverged trial ends without the scheduler's metric. Tune's check would abort the whole sweep because of it.
     os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")
     import ray
