@@ -231,7 +231,7 @@ def test_kept_arms_are_read_again_unless_an_earlier_version_kept_them(
     store.checkpoint = lambda _: checkpoint
     store.exists, store.read_bytes, store.write_bytes = files.__contains__, files.__getitem__, files.__setitem__
     settings = SETTINGS.model_copy(update={"rivals": (), "detector_seeds": 1})
-    arguments = (store, TRAINABLES, cohort_path, ["x"], settings, 0)
+    arguments = (store, TRAINABLES, cohort_path, ["x"], settings, 0, None)
     trained = kept_arms(*arguments)
     place = arms_path(["x"])
     kept = torch.load(io.BytesIO(files[place]), weights_only=True)

@@ -1,9 +1,11 @@
 """Lines of the log on their way to the driver, without Ray."""
 
 import logging
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
-from gansweep.scoring import reference
+import pytest
+
+from gansweep.scoring import arms, mask_arms, reference
 from gansweep.search.relay import Relay, relay_log
 
 
@@ -46,11 +48,12 @@ def test_lines_that_nobody_takes_do_not_fill_the_memory() -> None:
     assert (len(lines), lines[-1]) == (1000, (logging.WARNING, "4999"))
 
 
-def test_what_keeps_the_first_trial_is_sent() -> None:
+@pytest.mark.parametrize("module", [reference, arms, mask_arms])
+def test_what_takes_long_is_sent(module: ModuleType) -> None:
     relay = Relay()
     relay_log(SimpleNamespace(put=SimpleNamespace(remote=relay.put)))
     try:
-        reference.log.info("training the encoder")
-        assert relay.take() == [(logging.INFO, "training the encoder")]
+        module.log.info("training")
+        assert relay.take() == [(logging.INFO, "training")]
     finally:
         relay_log(None)

@@ -12,6 +12,7 @@ Synthetic images help only if they are better than the base and better than the 
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,8 @@ __all__ = [
     "synthetic_fractions",
     "without_synthetic",
 ]
+
+log = logging.getLogger(__name__)
 
 BASE = "real"
 """Real images with classical augmentation in class-balanced batches. Synthetic images must beat this arm."""
@@ -110,10 +113,11 @@ def real_arms(
     recipe: Recipe, real: ImageSet, test: Tensor, *, seeds: Sequence[int], device: torch.device
 ) -> dict[str, Tensor]:
     """Evaluates the arms of `run_arms` that need no generator, the base first."""
-    return {
-        name: _predicted(replace(recipe, **changes), real, None, 0.0, test, seeds, device)
-        for name, changes in REAL_ARMS.items()
-    }
+    found = {}
+    for name, changes in REAL_ARMS.items():
+        _tell(name, seeds)
+        found[name] = _predicted(replace(recipe, **changes), real, None, 0.0, test, seeds, device)
+    return found
 
 
 def rival_arms(
@@ -143,9 +147,11 @@ def rival_arms(
     for rival in rivals:
         pasted = pasted_lesions(rival, real, positive, seeds[0])
         if rival in AUGMENTED and rival != recipe.augmentation:
+            _tell(RIVALS[rival], seeds)
             changed = replace(recipe, augmentation=rival)
             found[RIVALS[rival]] = _predicted(changed, real, None, 0.0, test, seeds, device)
         elif pasted is not None:
+            _tell(RIVALS[rival], seeds)
             found[RIVALS[rival]] = _predicted(recipe, real, pasted, fraction_of_ratio(1.0), test, seeds, device)
     return found
 
@@ -180,10 +186,15 @@ def synthetic_arms(
     device: torch.device,
 ) -> dict[str, Tensor]:
     """Evaluates the arms of `run_arms` that use a generator's samples."""
-    return {
-        name: _predicted(recipe, real, synthetic, fraction, test, seeds, device)
-        for name, fraction in synthetic_fractions(ratios).items()
-    }
+    found = {}
+    for name, fraction in synthetic_fractions(ratios).items():
+        _tell(name, seeds)
+        found[name] = _predicted(recipe, real, synthetic, fraction, test, seeds, device)
+    return found
+
+
+def _tell(name: str, seeds: Sequence[int]) -> None:
+    log.info("training %d detectors: %s", len(seeds), name)
 
 
 def _predicted(

@@ -11,6 +11,7 @@ They are the arms of `gansweep.scoring.arms`, with these differences:
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from gansweep.scoring.networks.recipe import Recipe
 
 __all__ = ["MaskArms"]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class MaskArms:
     def real_arms(self) -> dict[str, Tensor]:
         """Evaluates the arms that need neither a generator nor a rival, the base first."""
         changes = {name: changed for name, changed in REAL_ARMS.items() if "balanced" not in changed}
-        return {name: self._scores(replace(self.recipe, **changed)) for name, changed in changes.items()}
+        return {name: self._scores(name, replace(self.recipe, **changed)) for name, changed in changes.items()}
 
     def rival_arms(self, rivals: Sequence[str], positive: int) -> dict[str, Tensor]:
         """Evaluates the rivals that are possible for masks.
@@ -68,9 +71,9 @@ class MaskArms:
         for rival in rivals:
             pasted = pasted_lesions(rival, self.real, positive, self.seeds[0])
             if rival in AUGMENTED and rival in OF_PAIRS:
-                found[RIVALS[rival]] = self._scores(replace(self.recipe, augmentation=rival))
+                found[RIVALS[rival]] = self._scores(RIVALS[rival], replace(self.recipe, augmentation=rival))
             elif pasted is not None:
-                found[RIVALS[rival]] = self._scores(self.recipe, pasted, fraction_of_ratio(1.0))
+                found[RIVALS[rival]] = self._scores(RIVALS[rival], self.recipe, pasted, fraction_of_ratio(1.0))
         return found
 
     def synthetic_arms(self, samples: ImageSet, ratios: Sequence[float]) -> dict[str, Tensor]:
@@ -81,9 +84,11 @@ class MaskArms:
             ratios: numbers of synthetic images per real image, one arm each.
         """
         return {
-            name: self._scores(self.recipe, samples, fraction) for name, fraction in synthetic_fractions(ratios).items()
+            name: self._scores(name, self.recipe, samples, fraction)
+            for name, fraction in synthetic_fractions(ratios).items()
         }
 
-    def _scores(self, recipe: Recipe, others: ImageSet | None = None, fraction: float = 0.0) -> Tensor:
+    def _scores(self, name: str, recipe: Recipe, others: ImageSet | None = None, fraction: float = 0.0) -> Tensor:
+        log.info("training %d segmenters: %s", len(self.seeds), name)
         segmenters = train_segmenters(recipe, self.real, others, fraction, self.seeds, self.device)
         return mask_scores(segmenters, self.test, self.device)

@@ -95,12 +95,12 @@ def confirm(
         for config in leaders.values():
             check(config)
         _can_help(leaders, trainables, scans)
-        with ray_cluster() as resources:
+        with ray_cluster() as resources, relayed() as relay:
             footprint = retraining_footprint(store, options)
             fits = check_capacity(footprint, resources)
             trainings = _Trainings(store, leaders, settings)
             start = partial(retraining_group, store, trainables, scans, footprint, cache, options=options, scored=False)
-            with interims_logged(store, log), relayed() as relay:
+            with interims_logged(store, log):
                 train_side_by_side(trainings.missing(), fits, partial(start, relay=relay), trainings.make)
             trained = trainings.made()
             if opening is None:
@@ -110,7 +110,7 @@ def confirm(
                 log.info("opening the test patients of %s", scans.path.name)
             else:
                 log.info("going on with the opening of %s UTC", f"{opening.opened:%Y-%m-%d %H:%M}")
-            arms = _run_arms(store, trainables, scans, trained, settings, footprint)
+            arms = _run_arms(store, trainables, scans, trained, settings, footprint, relay)
         result = result_of(scans, leaders, arms, settings, opening)
         result["answer"] = confirmed(result, store.info.objectives).text
         store.write_bytes(RESULT, json.dumps(result, indent=2).encode())
@@ -278,6 +278,7 @@ def _run_arms(
     trained: dict[str, list[str]],
     settings: ConfirmSettings,
     footprint: Footprint,
+    relay: Any,
 ) -> dict[str, list[TrainedArms]]:
     """Computes each leader's arms as Ray tasks, one per training."""
     import ray
@@ -290,7 +291,7 @@ def _run_arms(
     for name, checkpoints in _judged_together(trained, settings).items():
         pending[name] = []
         for number, together in enumerate(checkpoints):
-            reference = task.remote(store, trainables, cohort.path, together, settings, number)
+            reference = task.remote(store, trainables, cohort.path, together, settings, number, relay)
             pending[name].append(reference)
     try:
         arms: dict[str, list[TrainedArms]] = {name: ray.get(references) for name, references in pending.items()}

@@ -29,6 +29,7 @@ from gansweep.scoring.networks.segmentation import segmenter_recipe, with_lesion
 from gansweep.scoring.reference import ReferenceMaker
 from gansweep.scoring.sample_filters import filtered, needs_judges
 from gansweep.scoring.statistics.elementary import LEAST_PATIENTS
+from gansweep.search.relay import relay_log
 from gansweep.search.retraining import arms_path, same_cohort
 from gansweep.seeds import seeded
 from gansweep.training.restore import restore_gan
@@ -76,8 +77,13 @@ def kept_arms(
     checkpoints: Sequence[str],
     settings: ConfirmSettings,
     number: int,
+    relay: Any,
 ) -> TrainedArms:
-    """Returns `arms_of`, cached in the store. An interrupted confirmation trains no network again."""
+    """Returns `arms_of`, cached in the store. An interrupted confirmation trains no network again.
+
+    `relay` is the handle of the actor that forwards lines of the log to the driver.
+    """
+    relay_log(relay)
     place = arms_path(checkpoints)
     digests = [hashlib.sha256(store.checkpoint(name).read_bytes()).hexdigest() for name in checkpoints]
     scoring = store.scoring.model_dump()

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["Relay", "relay_log", "relayed"]
 
 _ROOT = "gansweep"
-_ONCE_PER_COHORT = "gansweep.scoring.reference"
-"""Logger of the work before a cohort's first scores. Trials seem to stand still meanwhile, so it is forwarded, too."""
+_LONG_WORK = ("gansweep.scoring.reference", "gansweep.scoring.arms", "gansweep.scoring.mask_arms")
+"""Loggers of the work before a cohort's first scores, and of the arms of `confirm`, which can take hours."""
 _KEPT = 1000  # maximum number of lines that wait for the driver; older ones are dropped
 _POLL_S = 2.0
 
@@ -59,7 +59,7 @@ class _Handler(logging.Handler):
 
 def _for_driver(record: logging.LogRecord) -> bool:
     # No errors: they have tracebacks, and the driver gets them as the reason of a trial's end.
-    return record.levelno == (logging.INFO if record.name == _ONCE_PER_COHORT else logging.WARNING)
+    return record.levelno == (logging.INFO if record.name in _LONG_WORK else logging.WARNING)
 
 
 def relay_log(relay: Any) -> None:
@@ -73,7 +73,8 @@ def relay_log(relay: Any) -> None:
         logger.removeHandler(handler)
     if relay is not None:
         logger.addHandler(_Handler(relay))
-        logging.getLogger(_ONCE_PER_COHORT).setLevel(logging.INFO)
+        for name in _LONG_WORK:
+            logging.getLogger(name).setLevel(logging.INFO)
 
 
 @contextmanager
