@@ -12,6 +12,7 @@ from gansweep.export.best import export_best
 from gansweep.export.card import model_card
 from gansweep.export.evidence import Evidence
 from gansweep.options import Attribution
+from gansweep.scoring.metrics.registry import METRICS
 from gansweep.search.confirmation_file import RESULT
 from gansweep.search.confirmed_answer import confirmed
 from gansweep.store.store import Store
@@ -85,6 +86,14 @@ def test_the_card_states_numbers_with_n_the_floor_and_the_limits(exported: Path)
         "not looked",
     ):
         assert said in card
+
+
+@pytest.mark.parametrize("name", [name for name, metric in METRICS.items() if metric.trial])
+def test_the_card_explains_each_score_of_a_trial(exported: Path, name: str) -> None:
+    record, evidence = read_record(exported), Evidence.model_validate_json((exported / "evidence.json").read_text())
+    card = model_card(record, evidence.model_copy(update={"scores": {name: 0.25}}), record.classes)
+    [row] = [line for line in card.splitlines() if line.startswith(f"| {name} |")]
+    assert row.split("|")[4].strip()
 
 
 def test_the_card_explains_the_segmenters_overlap(exported: Path) -> None:

@@ -79,8 +79,15 @@ _MEANING = {
     "sensitivity": "of the same detector",
     "specificity": "of the same detector",
     "auroc": "of the same detector",
+    "log_loss": "of the same detector: mean negative logarithm of the probability of the true class; lower is better",
+    "brier": "of the same detector: mean squared error of its probabilities; lower is better",
     "dice": "overlap with the lesion masks (at most 1) of a segmenter trained on real and synthetic images",
     "lesion_fidelity": "fraction of samples in which detectors trained on real images see the requested class",
+    "psnr": "peak signal-to-noise ratio of a translated image against the real one, in dB; higher is better",
+    "ssim": "structural similarity of the two (at most 1); higher is better",
+    "ms_gmsd": "multi-scale deviation of the gradients of the two; lower is better",
+    "scd": "sum of the correlations of differences of a fused image (at most 2); higher is better",
+    "spatial_frequency": "activity of the grey values; to be compared with that of real images",
 }
 
 
