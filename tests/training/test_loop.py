@@ -308,6 +308,40 @@ def test_a_training_goes_on_bit_for_bit_from_a_checkpoint_between_reports(iterat
 
 
 @pytest.mark.usefixtures("_often")
+def test_a_training_that_diverged_since_the_last_check_keeps_its_last_good_checkpoint():
+    gan = build_gan(CONFIG, SPEC, TRAINABLES)
+    honest = gan.loss
+
+    def broken(phase, batch, step):
+        loss, scalars = honest(phase, batch, step)
+        return (loss * float("nan") if step == 4 else loss), scalars
+
+    gan.loss = broken
+    kept = []
+
+    class Kept(MemoryReporter):
+        def checkpoint(self, state):
+            super().checkpoint(state)
+            kept.append(state["iteration"])
+
+    reporter = Kept()
+    with pytest.raises(Diverged, match="by iteration 10"):
+        run(CONFIG.derive({"iterations": 13}), reporter=reporter, reports=1, checkpoint_seconds=1e-9, gan=gan)
+    assert kept == [1, 2, 3, 4]
+    assert all(weights.isfinite().all() for weights in reporter.state["networks"]["generator"].values())
+
+
+@pytest.mark.usefixtures("_often")
+def test_a_checkpoint_of_an_earlier_version_is_continued():
+    """It was kept at a check, so there were no sums since the last one."""
+    reporter = MemoryReporter(proceed=lambda _: False)
+    run(reporter=reporter)
+    del reporter.state["watch"]["sums"], reporter.state["watch"]["counts"]
+    reporter._proceed = None
+    assert [dict(p.losses) for p in run(reporter=reporter).reports] == [dict(p.losses) for p in run().reports]
+
+
+@pytest.mark.usefixtures("_often")
 def test_without_an_interval_checkpoints_are_kept_at_reports_alone():
     class Counted(MemoryReporter):
         kept = 0

@@ -110,6 +110,10 @@ class DivergenceMonitor:
             means[name] = (total + float(value)) / (count + self._counts[name])
         return means
 
+    def is_finite(self, gan: Gan) -> bool:
+        """Returns whether weights and this worker's sums since the last check are finite. Waits for the device."""
+        return bool(_flat(self._numbers(gan)).isfinite().all())
+
     def reported(self) -> None:
         """Starts new means after a report."""
         self._totals = {}
@@ -131,12 +135,13 @@ class DivergenceMonitor:
             device: device of the training.
         """
         self._totals = {name: list(total) for name, total in state["totals"].items()}
-        self._sums = {name: value.to(device, copy=True) for name, value in state["sums"].items()}
-        self._counts = dict(state["counts"])
+        # Earlier versions kept states only at checks, without these.
+        self._sums = {name: value.to(device, copy=True) for name, value in state.get("sums", {}).items()}
+        self._counts = dict(state.get("counts", {}))
         self._dead_since = dict(state["silent_since"])
 
-    def _read(self, gan: Gan) -> dict[str, float]:
-        """Returns all numbers by name, averaged over workers and copied from the device in one transfer."""
+    def _numbers(self, gan: Gan) -> dict[str, Tensor]:
+        """Returns all numbers by name, on the device."""
         numbers = {f"sum {name}": value for name, value in self._sums.items()}
         for phase, norms in self._norms.items():
             if norms:
@@ -145,8 +150,12 @@ class DivergenceMonitor:
             parameters = list(network.parameters())
             if parameters:
                 numbers[f"weights {name}"] = _total_norm(parameters)
-        flat = self._world.mean(torch.stack([value.detach().double() for value in numbers.values()]))
-        return dict(zip(numbers, flat.tolist(), strict=True))
+        return numbers
+
+    def _read(self, gan: Gan) -> dict[str, float]:
+        """Returns all numbers by name, averaged over workers and copied from the device in one transfer."""
+        numbers = self._numbers(gan)
+        return dict(zip(numbers, self._world.mean(_flat(numbers)).tolist(), strict=True))
 
     def _check_finite(self, values: Mapping[str, float], iteration: int) -> None:
         for name, value in values.items():
@@ -186,6 +195,10 @@ def check_samples(sampler: Sampler, classes: int, world: World, iteration: int, 
         raise Diverged(f"non-finite samples at iteration {iteration}")
     if mean_spread < COLLAPSED_STD:
         raise Diverged(f"collapsed samples at iteration {iteration}: standard deviation {mean_spread:.1e} in a class")
+
+
+def _flat(numbers: Mapping[str, Tensor]) -> Tensor:
+    return torch.stack([value.detach().double() for value in numbers.values()])
 
 
 def _total_norm(tensors: Sequence[Tensor]) -> Tensor:

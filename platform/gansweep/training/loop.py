@@ -55,7 +55,8 @@ def train(  # noqa: C901 (one loop, read top to bottom)
     """Trains `gan` for `config.iterations` generator iterations, or until the reporter stops it.
 
     The workers of an initialised process group train together: W workers end with the same weights as a single one.
-    Training resumes from `reporter.restore()`, on a CPU bit for bit as if it had never stopped.
+    Training resumes from `reporter.restore()`, on a CPU bit for bit as if it had never stopped. Only losses can differ:
+    where several workers resume between two checks for divergence, those since the last one are the first worker's.
 
     Args:
         config: the trial's configuration.
@@ -65,8 +66,7 @@ def train(  # noqa: C901 (one loop, read top to bottom)
         score: function called at every report, on every worker.
         reports: number of reports, at equal fractions of the budget; the last is at its end.
         device: device for training.
-        checkpoint_seconds: interval between checkpoints, which are written at the next check for divergence; 0: only at
-            reports.
+        checkpoint_seconds: interval between checkpoints, each written after the next iteration; 0: only at reports.
 
     Raises:
         Diverged: a non-finite loss or weight, a dead critic, or collapsed samples; on every worker alike.
@@ -175,7 +175,8 @@ def train(  # noqa: C901 (one loop, read top to bottom)
                         )
                         reporter.interim(interim)
                     due = 0.0 < checkpoint_seconds <= time.monotonic() - kept
-                    if due and iteration < segment_end:
+                    # The last good checkpoint is not given up for one of a training that will be found diverged.
+                    if due and iteration < segment_end and monitor.is_finite(gan):
                         progress_made = {"index": index, "iteration": iteration, "images_seen": images_seen}
                         checkpoints.keep(_state(config, gan, ema, optimisers, monitor) | progress_made)
                         kept = time.monotonic()
