@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import math
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
+
+import pytest
 
 from gansweep.progress import Interim
 from gansweep.store import interims
@@ -19,11 +23,35 @@ def test_an_interim_comes_back_as_it_was(store):
     assert interim_of(store, "0004") is None
 
 
-def test_a_damaged_interim_is_none(store):
-    store.write_bytes("progress/0003.json", b"{")
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"null",
+        b"\xff",
+        b"[" * 100_000,
+        b'{"iteration": 1}',
+        *(
+            json.dumps(asdict(INTERIM) | changed).encode()
+            for changed in (
+                {"losses": None},
+                {"losses": {"critic_loss": "x"}},
+                {"iteration": None},
+                {"seconds_left": math.inf},
+            )
+        ),
+    ],
+    ids=lambda content: content[:60],
+)
+def test_a_damaged_interim_is_none(store, content):
+    store.write_bytes("progress/0003.json", content)
     assert interim_of(store, "0003") is None
-    store.write_bytes("progress/0003.json", b'{"iteration": 1}')
-    assert interim_of(store, "0003") is None
+
+
+def test_losses_of_a_training_that_diverged_are_shown(store):
+    write_interim(store, "0003", replace(INTERIM, losses={"critic_loss": math.nan}))
+    assert "critic_loss nan, 812 images/s" in interim_text(interim_of(store, "0003"))
 
 
 def test_the_line_has_losses_pace_and_time_left():

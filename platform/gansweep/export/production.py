@@ -20,10 +20,9 @@ from gansweep.export.evidence import Budget, Evidence, cohort_facts, intervals_o
 from gansweep.export.production_worker import CHECKPOINT, ENDED, INTERIM, Run, last_state, progress_rows, work
 from gansweep.files import write_atomically
 from gansweep.options import Attribution, TrainOptions
-from gansweep.progress import Interim
 from gansweep.search.answer import of_training
 from gansweep.search.cluster import Footprint, check_capacity, ray_cluster, torch_trainer
-from gansweep.store.interims import interim_text, polling
+from gansweep.store.interims import interim_text, polling, read_interim
 from gansweep.store.provenance import code_revision, package_versions
 from gansweep.training.build import check_config
 from gansweep.training.record import RECORD
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 
     from gansweep.contracts import Trainables
     from gansweep.export.config_file import Origin
+    from gansweep.progress import Interim
 
 __all__ = ["train_production"]
 
@@ -190,7 +190,7 @@ def _progress_logged(run: Run) -> Iterator[None]:
 
 def _interim(folder: Path) -> Interim | None:
     path = folder / INTERIM
-    return Interim(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+    return read_interim(path.read_bytes()) if path.is_file() else None
 
 
 def _trainer(run: Run, footprint: Footprint) -> Any:

@@ -10,6 +10,8 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from pydantic import BaseModel, FiniteFloat, ValidationError
+
 from gansweep.errors import StoreError
 from gansweep.progress import Interim
 
@@ -19,10 +21,20 @@ if TYPE_CHECKING:
 
     from gansweep.store.store import Store
 
-__all__ = ["interim_of", "interim_text", "interims_logged", "last_interim", "polling", "write_interim"]
+__all__ = ["interim_of", "interim_text", "interims_logged", "last_interim", "polling", "read_interim", "write_interim"]
 
 _FOLDER = "progress"
 _POLL_SECONDS = 5.0
+
+
+class _Interim(BaseModel):
+    """An interim in a file, which may be damaged."""
+
+    iteration: int
+    iterations: int
+    losses: dict[str, float]  # not finite if the training has diverged
+    images_per_second: float
+    seconds_left: FiniteFloat
 
 
 def write_interim(store: Store, trial_id: str, interim: Interim) -> None:
@@ -34,8 +46,16 @@ def write_interim(store: Store, trial_id: str, interim: Interim) -> None:
 def interim_of(store: Store, trial_id: str) -> Interim | None:
     """Returns a trial's last interim, or None if none can be read. It may be older than the trial's last report."""
     try:
-        return Interim(**json.loads(store.read_bytes(f"{_FOLDER}/{trial_id}.json")))
-    except (StoreError, ValueError, TypeError):
+        return read_interim(store.read_bytes(f"{_FOLDER}/{trial_id}.json"))
+    except StoreError:
+        return None
+
+
+def read_interim(content: bytes) -> Interim | None:
+    """Returns the interim in a file's content, or None if that is damaged."""
+    try:
+        return Interim(**dict(_Interim.model_validate_json(content)))
+    except ValidationError:
         return None
 
 
