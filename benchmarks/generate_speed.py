@@ -92,8 +92,8 @@ def loop(generator: LoadedGenerator, images: int, out: Path, *, at_once: int) ->
     """Draws and saves images as a script would."""
     out.mkdir()
     for start in range(0, images, at_once):
-        labels = torch.arange(start, start + at_once) % len(CLASSES)
-        drawn = generator.gan.sample(at_once, Condition(labels), torch.Generator().manual_seed(start))
+        labels = torch.arange(start, min(start + at_once, images)) % len(CLASSES)
+        drawn = generator.gan.sample(len(labels), Condition(labels), torch.Generator().manual_seed(start))
         for number, image in enumerate(drawn):
             shown = ((image[0].clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).numpy()
             Image.fromarray(np.asarray(shown)).save(out / f"{start + number:06d}.png")
