@@ -12,6 +12,7 @@ import time
 import warnings
 from collections import Counter
 from functools import partial
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -34,23 +35,25 @@ def in_processes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("longest", "others", "done", "total", "worth"),
+    ("loading", "reading", "loaders", "read", "total", "worth"),
     [
-        (0.001, 0.5, 501, 10_000, True),  # 9.5 s are left
-        (0.001, 0.5, 501, 3_000, False),  # 2.5 s
-        (0.001, 0.4, 501, 10_000, False),  # too soon to tell
-        (5.0, 0.5, 501, 10_000, False),  # each process would load for 5 s
-        (10.0, 0.0, 1, 4, False),  # it may only have loaded
-        (1.2, 0.1, 2, 8, False),  # the other was left out
-        (10.0, 10.0, 2, 4, True),  # four long series
-        (10.0, 10.0, 2, 2, False),
+        (0.0, 0.5, 0, 500, 10_000, True),  # 9.5 s are left
+        (0.0, 0.5, 0, 500, 3_000, False),  # 2.5 s
+        (0.0, 0.4, 0, 500, 10_000, False),  # too soon to tell
+        (5.0, 0.5, 1, 500, 10_000, False),  # each process would load for 5 s
+        (10.0, 0.0, 1, 0, 4, False),  # it may only have loaded
+        (2.0, 0.0, 2, 0, 42, False),  # two that loaded
+        (1.2, 0.1, 1, 1, 8, False),  # the other was left out
+        (10.0, 10.0, 1, 1, 4, True),  # four long series
+        (10.0, 10.0, 1, 1, 2, False),
+        (0.0, 10.0, 0, 3, 1_000, True),  # one long among many
     ],
 )
 def test_processes_start_if_they_work_for_longer_than_they_take_to_start(
-    longest: float, others: float, done: int, total: int, worth: bool
+    loading: float, reading: float, loaders: int, read: int, total: int, worth: bool
 ) -> None:
     assert START_SECONDS == 1.5
-    assert parallel._processes_are_worth_it(longest, others, done, total) is worth
+    assert parallel._processes_are_worth_it(loading, reading, loaders, read, total) is worth
 
 
 def test_long_work_begins_here_and_goes_on_in_processes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,14 +73,16 @@ def test_long_work_begins_here_and_goes_on_in_processes(monkeypatch: pytest.Monk
     assert seen == [("w", number, 64) for number in range(1, 65)]
 
 
-@pytest.mark.parametrize("loads", [0, 1, 2])
-def test_the_item_that_loads_libraries_starts_no_process(loads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("loaders", [{0}, {1}, {2}, {0, 1}, {1, 4}])
+def test_items_that_load_libraries_start_no_process(loaders: set[int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parallel, "cores", lambda: 2)
     monkeypatch.setattr(parallel, "FIRST_SECONDS", 0.05)
     monkeypatch.setattr(parallel, "START_SECONDS", 0.05)
 
     def work(item: int) -> int:
-        time.sleep(0.2 if item == loads else 0.001)
+        if item in loaders:
+            monkeypatch.setitem(sys.modules, f"library_{item}", ModuleType("library"))
+            time.sleep(0.2)
         return os.getpid()
 
     assert set(map_in_order(work, range(8), "w", None)) == {os.getpid()}

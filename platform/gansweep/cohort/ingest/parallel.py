@@ -13,6 +13,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections import deque
@@ -74,34 +75,40 @@ def map_in_order(
 
 
 def _here_then_everywhere(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-    longest = together = 0.0  # seconds
+    loading = reading = 0.0  # seconds
+    read = 0  # items that loaded no library
     for done, item in enumerate(items):
-        if _processes_are_worth_it(longest, together - longest, done, len(items)):
+        if _processes_are_worth_it(loading, reading, done - read, read, len(items)):
             yield from _everywhere(function, items[done:])
             return
+        loaded = len(sys.modules)
         start = time.perf_counter()
         result = function(item)
         seconds = time.perf_counter() - start
-        longest = max(longest, seconds)
-        together += seconds
+        if len(sys.modules) > loaded:
+            loading += seconds
+        else:
+            reading += seconds
+            read += 1
         yield result
 
 
-def _processes_are_worth_it(longest: float, others: float, done: int, total: int) -> bool:
+def _processes_are_worth_it(loading: float, reading: float, loaders: int, read: int, total: int) -> bool:
     """Returns whether the remaining items would keep processes busy for longer than these take to start.
 
     Args:
-        longest: seconds that the longest item took. It is the one that loads libraries, as each process will, and often
-            not the first: a series that is left out loads nothing.
-        others: seconds that the other items took together.
-        done: number of items so far.
+        loading: seconds that the items took that also loaded libraries, as each process will. They are often not the
+            first: a series that is left out may load nothing.
+        reading: seconds that the other items took.
+        loaders: number of items that loaded libraries.
+        read: number of other items so far.
         total: number of all items.
     """
-    if done < 2 or others < FIRST_SECONDS:
+    if reading < FIRST_SECONDS:
         return False
-    usual = others / (done - 1)
-    loading = max(longest - usual, 0)
-    return usual * (total - done) > 2 * (START_SECONDS + loading)
+    usual = reading / read
+    loading = max(loading - usual * loaders, 0)
+    return usual * (total - loaders - read) > 2 * (START_SECONDS + loading)
 
 
 def _everywhere(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
