@@ -74,6 +74,7 @@ def test_a_trial_that_starts_in_the_future_has_run_for_no_time(live):
     status = sweep_status(live, now=BEGAN - timedelta(days=1000))
     assert [trial.seconds for trial in status.running] == [0.0]
     assert status.eta_seconds == 12 * 40 / 2
+    assert status.last_activity == BEGAN - timedelta(days=1000)
 
 
 def test_a_sweep_that_fell_silent_is_said_to_have_died(live):

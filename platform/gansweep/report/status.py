@@ -135,7 +135,7 @@ def sweep_status(store: Store, now: datetime | None = None) -> SweepStatus:
 
     times = pd.concat([attempts["started"], attempts["ended"], report_times]).dropna().sort_values()
     last = times.iloc[-1].to_pydatetime() if len(times) else info.created
-    last = max(last, last_interim(store) or last)
+    last = min(max(last, last_interim(store) or last), now)  # the clock that wrote it may be ahead of this one
     ended = sum(counts[status] for status in _ENDED)
     left = max(0, info.trials - ended)
     quiet_for = (now - last).total_seconds()
