@@ -12,9 +12,11 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from ray._private import ray_constants
 from ray.util import get_node_ip_address
 
 from gansweep.errors import ClusterError
@@ -126,6 +128,28 @@ def test_a_cluster_that_only_this_machine_can_reach_is_known(listens: str, alone
         assert not connection._is_on_loopback(f"{get_node_ip_address()}:{port}")
         head.join()
     assert not connection._is_on_loopback(f"127.0.0.1:{port}"), "nothing answers there any more"
+
+
+@pytest.mark.parametrize("listens", ["127.0.0.1", "0.0.0.0"])
+def test_a_cluster_of_this_machine_is_joined_where_it_listens(
+    listens: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    if get_node_ip_address().startswith("127."):
+        pytest.skip("this machine has no address but the loopback one")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.delenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", raising=False)
+    monkeypatch.setattr(connection, "_HERE", tmp_path / "ray_current_cluster")
+    keeps_loopback: list[bool] = []
+    monkeypatch.setattr(
+        connection, "_initialised", lambda: keeps_loopback.append(not ray_constants.ENABLE_RAY_CLUSTER) or ""
+    )
+    with socket.create_server((listens, 0)) as server:
+        (tmp_path / "ray_current_cluster").write_text(f"127.0.0.1:{server.getsockname()[1]}")
+        head = threading.Thread(target=_answer, args=(server, 1.0))
+        head.start()
+        connection.connect()
+        head.join()
+    assert keeps_loopback == [listens == "127.0.0.1"]
 
 
 @pytest.mark.parametrize("address", ["", "auto", "local", "head:6379", "ray://127.0.0.1:10001"])

@@ -40,7 +40,7 @@ def connect() -> None:
         ClusterError: the cluster does not respond or cannot be started, after two attempts.
     """
     address = _found(os.environ.get("RAY_ADDRESS", ""))
-    listens_here_alone = not cluster_is_up() or _is_on_loopback(address)
+    listens_here_alone = not cluster_is_up() or _is_on_loopback(address or _address_here())
     reason = ""
     for attempt in range(_ATTEMPTS):
         if attempt:
