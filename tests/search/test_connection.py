@@ -20,7 +20,7 @@ from ray._private import ray_constants
 from ray.util import get_node_ip_address
 
 from gansweep.errors import ClusterError
-from gansweep.search import connection
+from gansweep.search import connection, head_watch
 from gansweep.search.cluster import ray_cluster
 from gansweep.search.interrupts import ending_like_interrupts
 
@@ -286,6 +286,37 @@ def test_a_process_that_is_told_to_end_with_its_head_is_interrupted() -> None:
     _, ended = _watched(20.0, how="interrupted")
     assert (ended.returncode, ended.stdout) == (130, "")
     assert ended.stderr == "stopped, and Ray with it; run the command again to go on (a sweep with --resume)\n"
+
+
+@pytest.mark.parametrize(("late", "status"), [(1, None), (4, 130)])
+def test_a_busy_head_that_is_late_once_does_not_end_a_process_that_is_told_to(
+    late: int, status: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    ended: list[int] = []
+    over = threading.Event()
+    interrupted = threading.Event()
+    interrupted.set()
+
+    def answer(address: str) -> str:
+        asked.append(address)
+        if len(asked) in range(3, 3 + late):
+            time.sleep(0.3)
+            return "it accepts connections and has not answered"
+        if len(asked) > 8:
+            over.set()
+        return ""
+
+    def end(number: int) -> None:
+        ended.append(number)
+        over.set()
+
+    monkeypatch.setattr(head_watch, "silence_of", answer)
+    monkeypatch.setattr(head_watch, "_PERIOD_S", 0.01)
+    monkeypatch.setattr(head_watch, "ENDING_PATIENCE_S", 0.2)
+    monkeypatch.setattr(head_watch, "_end", end)
+    head_watch._watch("head:6379", over, interrupted)
+    assert ended == ([] if status is None else [status])
 
 
 def test_a_process_that_is_told_to_end_has_the_time_that_it_needs() -> None:

@@ -70,13 +70,14 @@ def _watch(address: str, over: threading.Event, interrupted: threading.Event) ->
         return  # it cannot be watched from here
     answered = time.monotonic()
     while not over.wait(_PERIOD_S):
+        silent_before_s = time.monotonic() - answered
         reason = silence_of(address)
         silent_s = time.monotonic() - answered
         if not reason:
             answered = time.monotonic()
         elif over.is_set():
             return
-        elif interrupted.is_set() and silent_s > ENDING_PATIENCE_S:
+        elif interrupted.is_set() and silent_before_s > ENDING_PATIENCE_S:  # a busy head may be late once
             log.warning("stopped, and Ray with it; run the command again to go on (a sweep with --resume)")
             _end(_INTERRUPTED)
         elif silent_s > PATIENCE_S:
