@@ -41,12 +41,12 @@ class _Backend(_TorchBackend):  # type: ignore[misc]
         self._folder = tempfile.TemporaryDirectory(prefix="gansweep-group-")
         group = {
             "backend": backend_config.backend,
-            "init_method": f"file://{self._folder.name}/store",
             "world_size": len(worker_group),
             "timeout": timedelta(seconds=backend_config.timeout_s),
         }
+        path = f"{self._folder.name}/store"
         ranks = range(len(worker_group))
-        ray.get([worker_group.execute_single_async(rank, _join, group, rank) for rank in ranks])
+        ray.get([worker_group.execute_single_async(rank, _join, group, path, rank) for rank in ranks])
 
     def on_shutdown(self, worker_group: Any, backend_config: TorchConfig) -> None:
         """Ends the process group."""
@@ -55,5 +55,7 @@ class _Backend(_TorchBackend):  # type: ignore[misc]
             self._folder.cleanup()
 
 
-def _join(group: dict[str, Any], rank: int) -> None:
-    dist.init_process_group(**group, rank=rank)
+def _join(group: dict[str, Any], path: str, rank: int) -> None:
+    # Not by the URL `file://...`, which torch cuts at a `#` or `?` of TMPDIR.
+    store = dist.FileStore(path, group["world_size"])  # type: ignore[attr-defined]
+    dist.init_process_group(**group, store=store, rank=rank)
