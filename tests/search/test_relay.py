@@ -51,9 +51,13 @@ def test_lines_that_nobody_takes_do_not_fill_the_memory() -> None:
 @pytest.mark.parametrize("module", [reference, arms, mask_arms])
 def test_what_takes_long_is_sent(module: ModuleType) -> None:
     relay = Relay()
-    relay_log(SimpleNamespace(put=SimpleNamespace(remote=relay.put)))
+    relay_log(SimpleNamespace(put=SimpleNamespace(remote=relay.put)), "confirm-0003-10000")
     try:
+        module.log.debug("a step")
         module.log.info("training")
-        assert relay.take() == [(logging.INFO, "training")]
+        module.log.warning("few images")
+        info, warning = relay.take()
+        assert info == (logging.INFO, "confirm-0003-10000: training")
+        assert warning == (logging.WARNING, "confirm-0003-10000: few images")
     finally:
         relay_log(None)

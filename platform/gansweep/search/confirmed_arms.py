@@ -83,7 +83,7 @@ def kept_arms(
 
     `relay` is the handle of the actor that forwards lines of the log to the driver.
     """
-    relay_log(relay)
+    relay_log(relay, " and ".join(checkpoints))
     place = arms_path(checkpoints)
     digests = [hashlib.sha256(store.checkpoint(name).read_bytes()).hexdigest() for name in checkpoints]
     scoring = store.scoring.model_dump()

@@ -46,33 +46,35 @@ class Relay:
 
 
 class _Handler(logging.Handler):
-    def __init__(self, relay: Any) -> None:
+    def __init__(self, relay: Any, work: str) -> None:
         super().__init__(logging.INFO)
         self.addFilter(_for_driver)
         self._relay = relay
+        self._before = f"{work}: " if work else ""
 
     def emit(self, record: logging.LogRecord) -> None:
         # The driver may have ended.
         with suppress(Exception):
-            self._relay.put.remote(record.levelno, record.getMessage())
+            self._relay.put.remote(record.levelno, f"{self._before}{record.getMessage()}")
 
 
 def _for_driver(record: logging.LogRecord) -> bool:
     # No errors: they have tracebacks, and the driver gets them as the reason of a trial's end.
-    return record.levelno == (logging.INFO if record.name in _LONG_WORK else logging.WARNING)
+    return record.levelno == logging.WARNING or (record.levelno == logging.INFO and record.name in _LONG_WORK)
 
 
-def relay_log(relay: Any) -> None:
+def relay_log(relay: Any, work: str = "") -> None:
     """Forwards this process's lines for the driver from now on. A further call replaces the driver.
 
     Args:
         relay: handle of the actor; None forwards nothing.
+        work: what this process works on. The lines begin with it.
     """
     logger = logging.getLogger(_ROOT)
     for handler in [handler for handler in logger.handlers if isinstance(handler, _Handler)]:
         logger.removeHandler(handler)
     if relay is not None:
-        logger.addHandler(_Handler(relay))
+        logger.addHandler(_Handler(relay, work))
         for name in _LONG_WORK:
             logging.getLogger(name).setLevel(logging.INFO)
 
