@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from math import isnan
-from typing import TYPE_CHECKING
+from time import perf_counter
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import nibabel
 import numpy as np
 import pytest
 
+from gansweep.cohort.ingest.acquisitions import acquisition_warnings
 from gansweep.cohort.readers.acquisition import Acquisition
 from gansweep.cohort.sources.acquisition_columns import acquisition_columns, acquisition_in
 from tests.cohort.scans import CLASSES, cohort_of, write_picture, write_slice
@@ -114,6 +117,18 @@ def test_participants_of_bids_are_compared(tmp_path: Path) -> None:
     (tmp_path / "source" / "participants.tsv").write_text("\n".join(rows))
     [line] = told(tmp_path / "source", "the age of patients")
     assert line == f"the age of patients {GIVES_AWAY}: control: 30 years; fahr: 60 years"
+
+
+def test_a_column_of_many_values_is_compared_quickly() -> None:
+    pictures: list[Any] = [
+        SimpleNamespace(
+            acquisition=Acquisition(site=f"http://{number}"), label=CLASSES[number % 2], patient=f"P{number}"
+        )
+        for number in range(40_000)
+    ]
+    began = perf_counter()
+    assert acquisition_warnings(pictures) == []
+    assert perf_counter() - began < 5
 
 
 def test_the_first_name_of_a_column_is_used() -> None:

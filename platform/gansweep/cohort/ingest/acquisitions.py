@@ -185,7 +185,7 @@ def _shares(known: dict[str, _Known]) -> dict[str, float]:
     counts = {label: Counter(found.values) for label, found in known.items()}
     values: set[str] = set().union(*counts.values())
     shares = [
-        {label: count[value] / count.total() for label, count in counts.items()}
+        {label: count[value] / len(known[label].values) for label, count in counts.items()}
         for value in sorted(values, reverse=True)
     ]
     return max(shares, key=lambda share: max(share.values()) - min(share.values()), default={})
