@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import nibabel
 import numpy as np
 import pytest
+from PIL import Image
 
 from gansweep.cohort.ingest.acquisitions import acquisition_warnings
 from gansweep.cohort.readers.acquisition import Acquisition
@@ -94,6 +95,19 @@ def test_a_patient_of_both_sexes_is_told(tmp_path: Path) -> None:
     (tmp_path / "source" / "labels.csv").write_text("\n".join(rows))
     [line] = told(tmp_path / "source", "both sexes")
     assert line.startswith("8 patients have images of both sexes")
+
+
+def test_near_duplicates_of_unknown_patients_may_be_of_both_sexes(tmp_path: Path) -> None:
+    rows = ["path,label,sex,age"]
+    for number in range(40):
+        values = np.random.default_rng(number // 2).integers(0, 250, (20, 20), np.uint8)
+        values[0, 0] += number % 2
+        (tmp_path / "source").mkdir(exist_ok=True)
+        Image.fromarray(values).save(tmp_path / "source" / f"{number}.png")
+        rows.append(f"{number}.png,{CLASSES[number // 2 % 2]},{'MF'[number % 2]},{(30, 60)[number % 2]}")
+    (tmp_path / "source" / "labels.csv").write_text("\n".join(rows))
+    assert told(tmp_path / "source", "near-duplicates (kept in one split)")
+    assert told(tmp_path / "source", "both sexes") == []
 
 
 def test_what_the_file_says_stands(tmp_path: Path) -> None:

@@ -121,9 +121,10 @@ def person_warnings(pictures: Sequence[Picture], patients: Sequence[str]) -> lis
     studies: dict[str, set[str]] = defaultdict(set)
     people: dict[str, set[str]] = defaultdict(set)
     for picture, patient in zip(pictures, patients, strict=True):
-        if picture.acquisition.sex in {"f", "m"}:
+        # Near-duplicates of unknown patients count as those of one, without an identifier that could be wrong.
+        if picture.patient and picture.acquisition.sex in {"f", "m"}:
             sexes[patient].add(picture.acquisition.sex)
-        if isfinite(picture.acquisition.years):
+        if picture.patient and isfinite(picture.acquisition.years):
             ages[patient].append(picture.acquisition.years)
         if picture.study:
             studies[picture.study].add(patient)
