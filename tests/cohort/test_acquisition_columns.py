@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import isnan
+from math import isnan, nan
 from time import perf_counter
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -72,6 +72,7 @@ def test_a_column_that_gives_a_class_away_is_told(
         ("age", ("n/a", "")),
         ("age", ("-1", "0")),
         ("age", ("about 40", "inf")),
+        ("age", ("999", "50")),
         ("sex", ("m", "male")),
         ("remark", ("a", "b")),
         ("voyage", ("30", "60")),
@@ -149,6 +150,24 @@ def test_the_first_name_of_a_column_is_used() -> None:
     columns = ["path", "source", "site", "Age.at.scan", "age"]
     assert acquisition_columns(columns, ["path"]) == {"years": "age", "site": "site"}
     assert acquisition_columns(columns, ["path", "age", "site"]) == {"years": "Age.at.scan", "site": "source"}
+
+
+@pytest.mark.parametrize(
+    ("cell", "years"),
+    [
+        *(("058Y", 58.0), ("45,5", 45.5), ("45 years old", 45.0), ("45 yo", 45.0)),
+        *(("018M", 1.5), ("18 months", 1.5), ("73 d", 73 / 365.25)),
+        *((">89", 89.0), (">= 90", 90.0), ("90+", 90.0), ("20-25", 22.5), ("65 - 70 years", 67.5)),
+        *(("411Y", nan), ("999", nan), ("0", nan), ("000Y", nan), ("1987-04-03", nan), ("9" * 400, nan)),
+    ],
+)
+def test_ages_are_read_as_public_tables_write_them(cell: str, years: float) -> None:
+    assert acquisition_in({"age": cell}, {"years": "age"}).years == pytest.approx(years, nan_ok=True)
+
+
+@pytest.mark.parametrize(("cell", "tesla"), [("3 Tesla", 3.0), ("15000", 1.5)])
+def test_field_strengths_are_in_tesla(cell: str, tesla: float) -> None:
+    assert acquisition_in({"field": cell}, {"tesla": "field"}).tesla == tesla
 
 
 def test_missing_values_are_filled_from_the_table() -> None:

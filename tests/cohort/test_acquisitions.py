@@ -83,6 +83,7 @@ def test_an_acquisition_that_gives_the_class_away_is_told(
         ({"ContrastBolusAgent": "none"}, {}),
         ({"PatientAge": "060Y"}, {"PatientAge": "070Y"}),
         ({"PatientAge": "000Y"}, {"PatientAge": "070Y"}),
+        ({"PatientAge": "411Y"}, {"PatientAge": "060Y"}),
         ({"MagneticFieldStrength": 15000}, {"MagneticFieldStrength": 1.5}),
         ({"ContrastBolusAgent": "NON-CONTRAST"}, {"ContrastBolusAgent": "n/a"}),
         ({"ConvolutionKernel": "H30s"}, {}),

@@ -12,10 +12,12 @@ from gansweep.cohort.readers.attributes import functional_group, values_of
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["Acquisition", "acquisition_of"]
+__all__ = ["Acquisition", "acquisition_of", "tesla_of", "years_of"]
 
 # The unit of Patient's Age (PS3.5 6.2, AS) in years.
 _YEARS = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
+_MOST_YEARS = 90.0  # a greater age could identify a patient
+_NO_AGE = 120.0  # years that nobody reaches: 999 stands for no age
 # What is written in the field of the agent if there was none, in several languages.
 _NO_AGENT = re.compile(
     r"(n|no|non|none|noncontrast|nil|n/?a|w/?o|without|unenhanced|plain|sans|ohne|kein\w*|nein|nativ\w*|sin|senza)\b.*|[\W0]*",
@@ -108,7 +110,7 @@ def acquisition_of(dataset: Dataset, number: int) -> Acquisition:
     return Acquisition(
         thickness_mm=_positive(value("SliceThickness")),
         kilovolts=_positive(value("KVP")),
-        tesla=_tesla(value("MagneticFieldStrength")),
+        tesla=tesla_of(value("MagneticFieldStrength")),
         echo_ms=_positive(value("EffectiveEchoTime") or value("EchoTime")),
         repetition_ms=_positive(value("RepetitionTime")),
         years=_years(value("PatientAge")),
@@ -154,15 +156,24 @@ def _turned(value: Any) -> str:
     return f"{'-+'[cosines[row] > 0]}{'xyz'[row]}{'-+'[cosines[3 + column] > 0]}{'xyz'[column]}"
 
 
-def _tesla(value: Any) -> float:
+def tesla_of(value: Any) -> float:
     """Returns the strength of a field in tesla. No scanner has 100 T: old files give it in gauss."""
     strength = _positive(value)
     return strength / 10_000 if strength >= 100 else strength
 
 
+def years_of(number: float, unit: str) -> float:
+    """Returns an age in years, at most 90, or NaN for one that nobody reaches.
+
+    Args:
+        number: the age in the unit.
+        unit: Y, M, W or D, as in DICOM.
+    """
+    years = number * _YEARS[unit]
+    return min(years, _MOST_YEARS) if years < _NO_AGE else nan
+
+
 def _years(value: Any) -> float:
     """Returns an age of DICOM (`045Y`, `018M`) in years, or NaN for anything else: `000Y` stands for no age."""
     match = re.fullmatch(r"(\d{1,3})([DWMY])", str(value or "").strip().upper())
-    if match is None or match[0] == "000Y":
-        return nan
-    return min(int(match[1]) * _YEARS[match[2]], 90.0)
+    return nan if match is None or match[0] == "000Y" else years_of(int(match[1]), match[2])

@@ -6,7 +6,7 @@ import re
 from math import inf, nan
 from typing import TYPE_CHECKING, Any
 
-from gansweep.cohort.readers.acquisition import Acquisition
+from gansweep.cohort.readers.acquisition import Acquisition, tesla_of, years_of
 from gansweep.cohort.sources.words import given
 
 if TYPE_CHECKING:
@@ -30,7 +30,11 @@ _TEXTS = {
     "side": ("side", "laterality", "imagelaterality", "eye"),
     "body": ("bodypart", "bodypartexamined", "anatomsite", "anatomsitegeneral", "localization", "localisation"),
 }
-_MOST_YEARS = 90.0  # a greater age could identify a patient
+_NUMBER = r"(\d+(?:[.,]\d+)?)"  # Excel writes a decimal comma in some countries
+# An age without spaces: 45, 058Y, 18months, >89, 90+, or a range, 20-25.
+_AGE = re.compile(
+    rf"(?:>=?|\u2265)?{_NUMBER}(?:[-\u2013]{_NUMBER})?\+?(y|yo|yrs?|years?|m|mos?|months?|w|weeks?|d|days?)?(?:old)?"
+)
 
 
 def acquisition_columns(columns: Sequence[str], used: Collection[str]) -> dict[str, str]:
@@ -59,16 +63,36 @@ def acquisition_in(row: Mapping[str, str], columns: Mapping[str, str]) -> Acquis
     values: dict[str, Any] = {}
     for attribute, column in columns.items():
         cell = given(row.get(column, "")).casefold()
-        values[attribute] = _number(cell) if attribute in _NUMBERS else cell
-    if "years" in values:
-        values["years"] = min(values["years"], _MOST_YEARS)
-    if "sex" in values:
-        values["sex"] = values["sex"][:1]
+        values[attribute] = _value(attribute, cell)
     return Acquisition(**values)
 
 
+def _value(attribute: str, cell: str) -> Any:
+    """Returns the value of an attribute in a cell; a number is NaN for anything else."""
+    if attribute == "years":
+        return _years(cell)
+    if attribute in _NUMBERS:
+        number = _number(cell)
+        return tesla_of(number) if attribute == "tesla" else number
+    return cell[:1] if attribute == "sex" else cell
+
+
+def _years(cell: str) -> float:
+    """Returns an age in years; of a range its middle."""
+    match = _AGE.fullmatch("".join(cell.split()))
+    if match is None:
+        return nan
+    first, last, unit = match.groups()
+    number = (_float(first) + _float(last or first)) / 2
+    return years_of(number, (unit or "y")[0].upper()) if number > 0 else nan
+
+
 def _number(cell: str) -> float:
-    """Returns a positive number, or NaN for anything else. Excel writes a decimal comma in some countries."""
-    match = re.fullmatch(r"(\d+(?:[.,]\d+)?)\s*(?:y|yrs?|years?|mm|kvp?|t)?", cell)
-    number = float(match[1].replace(",", ".")) if match else nan
+    """Returns a positive number."""
+    match = re.fullmatch(rf"{_NUMBER}\s*(?:mm|kvp?|t|tesla)?", cell)
+    number = _float(match[1]) if match else nan
     return number if 0 < number < inf else nan
+
+
+def _float(text: str) -> float:
+    return float(text.replace(",", "."))
