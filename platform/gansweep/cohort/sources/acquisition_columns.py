@@ -7,7 +7,8 @@ from math import inf, nan
 from typing import TYPE_CHECKING, Any
 
 from gansweep.cohort.readers.acquisition import Acquisition, tesla_of, years_of
-from gansweep.cohort.sources.words import given
+from gansweep.cohort.sources.source import is_split
+from gansweep.cohort.sources.words import given, may_be_missing
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -30,6 +31,7 @@ _TEXTS = {
     "side": ("side", "laterality", "imagelaterality", "eye"),
     "body": ("bodypart", "bodypartexamined", "anatomsite", "anatomsitegeneral", "localization", "localisation"),
 }
+_SIDES = {"left": "l", "os": "l", "right": "r", "od": "r"}  # as DICOM writes them; OS and OD are eyes
 _NUMBER = r"(\d+(?:[.,]\d+)?)"  # Excel writes a decimal comma in some countries
 # An age without spaces: 45, 058Y, 18months, >89, 90+, or a range, 20-25.
 _AGE = re.compile(
@@ -63,7 +65,8 @@ def acquisition_in(row: Mapping[str, str], columns: Mapping[str, str]) -> Acquis
     values: dict[str, Any] = {}
     for attribute, column in columns.items():
         cell = given(row.get(column, "")).casefold()
-        values[attribute] = _value(attribute, cell)
+        if not may_be_missing(cell):
+            values[attribute] = _value(attribute, cell)
     return Acquisition(**values)
 
 
@@ -74,6 +77,10 @@ def _value(attribute: str, cell: str) -> Any:
     if attribute in _NUMBERS:
         number = _number(cell)
         return tesla_of(number) if attribute == "tesla" else number
+    if attribute == "site" and is_split(cell):
+        return ""
+    if attribute == "side":
+        return _SIDES.get(cell, cell)
     return cell[:1] if attribute == "sex" else cell
 
 
