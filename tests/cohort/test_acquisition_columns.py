@@ -139,6 +139,19 @@ def test_participants_of_bids_are_compared(tmp_path: Path) -> None:
     assert line == f"the age of patients {GIVES_AWAY}: control: 30 years; fahr: 60 years"
 
 
+@pytest.mark.parametrize(
+    ("column", "attribute"),
+    [
+        *(("Patient's Age", "years"), ("age (years)", "years"), ("age\n[yrs]", "years"), ("age (months)", None)),
+        *(("m/f", "sex"), ("gender\n(male, female)", "sex"), ("patientsex_dicom", "sex"), ("ptgender", "sex")),
+        *(("site_id", "site"), ("tube voltage (kv)", "kilovolts"), ("field strength (t)", "tesla")),
+        *(("ap/pa", "view"), ("image view", "view"), ("left or right breast", "side"), ("(age)", None)),
+    ],
+)
+def test_public_tables_name_columns_in_many_ways(column: str, attribute: str | None) -> None:
+    assert acquisition_columns(["path", column], ["path"]) == ({attribute: column} if attribute else {})
+
+
 def test_a_column_of_many_values_is_compared_quickly() -> None:
     pictures: list[Any] = [
         SimpleNamespace(

@@ -17,18 +17,24 @@ __all__ = ["acquisition_columns", "acquisition_in"]
 
 # Names of such columns in public datasets, without case and punctuation, by the attribute of `Acquisition`.
 _NUMBERS = {
-    "years": ("age", "patientage", "ageyears", "ageinyears", "ageapprox", "ageapproximate", "ageatscan"),
+    "years": ("age", "patientage", "ageyears", "ageinyears", "ageyrs", "ageapprox", "ageapproximate", "ageatscan"),
     "thickness_mm": ("slicethickness", "slicethicknessmm"),
     "kilovolts": ("kvp", "kv", "tubevoltage"),
     "tesla": ("tesla", "fieldstrength", "magneticfieldstrength"),
 }
 _TEXTS = {
-    "sex": ("sex", "gender", "patientsex", "patientgender"),
-    "site": ("site", "hospital", "institution", "center", "centre", "clinic", "dataset", "datasource", "source"),
-    "scanner": ("scanner", "scannermodel", "manufacturermodelname", "device", "camera", "manufacturer", "vendor"),
+    "sex": ("sex", "gender", "patientsex", "patientgender", "ptgender", "mf"),
+    "site": (
+        *("site", "siteid", "hospital", "institution", "center", "centre", "clinic"),
+        *("dataset", "datasource", "source"),
+    ),
+    "scanner": (
+        *("scanner", "scannermodel", "manufacturermodelname", "device", "camera", "machineid"),
+        *("manufacturer", "vendor"),
+    ),
     "kernel": ("kernel", "convolutionkernel", "reconstructionkernel"),
-    "view": ("view", "viewposition", "projection"),
-    "side": ("side", "laterality", "imagelaterality", "eye"),
+    "view": ("view", "viewposition", "imageview", "projection", "appa", "frontallateral"),
+    "side": ("side", "laterality", "imagelaterality", "leftorrightbreast", "eye"),
     "body": ("bodypart", "bodypartexamined", "anatomsite", "anatomsitegeneral", "localization", "localisation"),
 }
 _SIDES = {"left": "l", "os": "l", "right": "r", "od": "r"}  # as DICOM writes them; OS and OD are eyes
@@ -46,13 +52,22 @@ def acquisition_columns(columns: Sequence[str], used: Collection[str]) -> dict[s
         columns: columns of the table.
         used: those with another meaning, such as the label.
     """
-    letters = {re.sub(r"[\W_]", "", name.casefold()): name for name in reversed(columns) if name not in used}
+    letters = {_letters(name): name for name in reversed(columns) if name not in used}
     found = {}
     for attribute, names in (_NUMBERS | _TEXTS).items():
         name = next((letters[name] for name in names if name in letters), "")
         if name:
             found[attribute] = name
     return found
+
+
+def _letters(name: str) -> str:
+    """Returns the letters of a column's name, without its unit or codes: `patientage` of `Patient's Age (years)`.
+
+    An age in months is none in years. PadChest writes `_DICOM` after what a header says.
+    """
+    bare = re.sub(r"\s*[(\[](?!months?|weeks?|days?).*|['\u2019]s\b", "", name.casefold(), flags=re.DOTALL)
+    return re.sub(r"[\W_]", "", bare).removesuffix("dicom")
 
 
 def acquisition_in(row: Mapping[str, str], columns: Mapping[str, str]) -> Acquisition:
