@@ -150,6 +150,9 @@ def test_a_study_of_several_patients_is_told(tmp_path: Path, identifier: str) ->
         (["Doe^Jane", "Roe^Jane"], "19610304", 0),  # two people
         (["Doe^Jane"], "", 0),  # people share names
         (["Doe^Jane"], "00000000", 0),
+        (["Doe^Jane"], "1961", 0),  # a year is that of many
+        (["Doe^Jane"], "19610000", 0),
+        (["Doe^Jane=\u5c71\u7530^\u592a", "Doe^Jane"], "19610304", 4),
     ],
 )
 def test_one_person_under_two_identifiers_is_told(tmp_path: Path, names: list[str], born: str, people: int) -> None:
@@ -168,14 +171,24 @@ def test_a_name_that_stands_for_all_is_nobodys(tmp_path: Path) -> None:
     assert told(source, "date of birth") == []
 
 
+@pytest.mark.parametrize(("name", "patients"), [("PATIENT", 8), ("Anonymous^", 2)])
+def test_two_patients_with_such_a_name_may_share_a_birthday(tmp_path: Path, name: str, patients: int) -> None:
+    for number in range(8):
+        shown = name if number < patients else f"Doe{number}"
+        path = tmp_path / "source" / CLASSES[number % 2] / f"{number}.dcm"
+        write_slice(path, number, 0, PatientName=shown, PatientBirthDate=f"1961030{1 + number // 2}")
+    assert told(tmp_path / "source", "date of birth") == []
+
+
 @pytest.mark.parametrize(("other", "lines"), [("CNTS", 1), ("BQML", 0)])
 def test_pet_in_several_units_is_told(tmp_path: Path, other: str, lines: int) -> None:
     for number in range(8):
         path = tmp_path / "source" / CLASSES[number % 2] / f"{number}.dcm"
-        write_slice(path, number, 0, Modality="PT", Units=other if number == 5 else "BQML")
+        units = {"Units": other if number == 5 else "BQML"} if number else {}  # one file does not say
+        write_slice(path, number, 0, Modality="PT", **units)
     found = told(tmp_path / "source", "PET")
     assert len(found) == lines
-    assert not found or found[0].startswith("the pixel values of 1 of 8 PET images are in other units than those of")
+    assert not found or found[0].startswith("the pixel values of 1 of 7 PET images are in other units than those of")
 
 
 def test_an_agent_in_codes_counts(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from gansweep.cohort.ingest.ranges import by_class, difference_text
+from gansweep.cohort.sources.words import known_patient
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +47,7 @@ _TEXTS = (
 )
 YEARS = 20.0  # minimum difference between ages of one patient that is reported; few are followed for so long
 _OF_PATIENTS = {"years", "sex"}
-_MOST_IDENTIFIERS = 3  # of one person, by name and date of birth. More patients share what replaced their names.
+_MOST_IDENTIFIERS = 3  # of one name. More patients share what replaced their names, and may share a birthday.
 
 
 class _Known(NamedTuple):
@@ -102,7 +103,7 @@ def pet_warnings(pictures: Sequence[Picture]) -> list[str]:
     if len(units) < 2:
         return []
     rest = units.total() - units.most_common(1)[0][1]
-    what = f"the pixel values of {rest} of {len(pictures)} PET images are in other units than those of most"
+    what = f"the pixel values of {rest} of {units.total()} PET images are in other units than those of most"
     return [f"{what}: keep one kind, with a labels.csv of its files"]
 
 
@@ -120,6 +121,7 @@ def person_warnings(pictures: Sequence[Picture], patients: Sequence[str]) -> lis
     ages: dict[str, list[float]] = defaultdict(list)
     studies: dict[str, set[str]] = defaultdict(set)
     people: dict[str, set[str]] = defaultdict(set)
+    names: dict[str, set[str]] = defaultdict(set)
     for picture, patient in zip(pictures, patients, strict=True):
         # Near-duplicates of unknown patients count as those of one, without an identifier that could be wrong.
         if picture.patient and picture.acquisition.sex in {"f", "m"}:
@@ -128,8 +130,10 @@ def person_warnings(pictures: Sequence[Picture], patients: Sequence[str]) -> lis
             ages[patient].append(picture.acquisition.years)
         if picture.study:
             studies[picture.study].add(patient)
-        if picture.acquisition.person:
+        name = _name_in(picture.acquisition.person)
+        if known_patient(name):
             people[picture.acquisition.person].add(patient)
+            names[name].add(patient)
     several = {patient for patient, found in sexes.items() if len(found) > 1}
     several |= {patient for patient, found in ages.items() if max(found) - min(found) >= YEARS}
     fix = "give patient_id in a CSV"
@@ -141,11 +145,16 @@ def person_warnings(pictures: Sequence[Picture], patients: Sequence[str]) -> lis
     if parted:
         what = f"{parted} DICOM studies have images of several patients"
         warnings.append(f"{what}: one person may be in several splits, unless the UIDs were overwritten; {fix}")
-    doubled = sum(1 < len(found) <= _MOST_IDENTIFIERS for found in people.values())
+    doubled = sum(len(found) > 1 and len(names[_name_in(who)]) <= _MOST_IDENTIFIERS for who, found in people.items())
     if doubled:
         what = f"{doubled} people, by name and date of birth, are several patients"
         warnings.append(f"{what}: one person may be in several splits; {fix}")
     return warnings
+
+
+def _name_in(person: str) -> str:
+    """Returns the name in a name and date of birth."""
+    return person.rpartition(" ")[0]
 
 
 def _known(groups: dict[str, list[Picture]], attribute: str) -> dict[str, _Known]:

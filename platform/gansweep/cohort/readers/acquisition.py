@@ -129,9 +129,15 @@ def acquisition_of(dataset: Dataset, number: int) -> Acquisition:
 
 
 def _person(name: Any, born: str) -> str:
-    """Returns a patient's name and date of birth, or "" unless both are known. Spellings of one name are equal."""
-    spelling = " ".join(re.findall(r"\w+", str(name or "").casefold()))
-    return f"{spelling} {born}" if spelling and born.strip("0") else ""
+    """Returns a patient's name and date of birth, or "" unless both are known. Spellings of one name are equal.
+
+    A name may be written three times, in Latin letters, in ideographs and in sounds; the first is taken (PS3.5 6.2).
+    A year alone is that of many.
+    """
+    groups = (" ".join(re.findall(r"\w+", group)) for group in str(name or "").casefold().split("="))
+    spelling = next((group for group in groups if group), "")
+    day = re.sub(r"\D", "", born)
+    return f"{spelling} {day}" if spelling and len(day) == 8 and not day.endswith("0000") else ""
 
 
 def _positive(value: Any) -> float:
