@@ -215,7 +215,7 @@ def test_mr_images_that_show_no_magnitude_are_told(tmp_path: Path) -> None:
 
 def test_files_that_name_no_scanner_are_told(tmp_path: Path) -> None:
     [line] = told(write_classes(tmp_path, {}, {"Manufacturer": "", "ManufacturerModelName": ""}), GIVES_AWAY)
-    assert line == f"the share of images whose files name the scanner {GIVES_AWAY}: control: 100%; fahr: 0%"
+    assert line == f"the share of images with a known scanner {GIVES_AWAY}: control: 100%; fahr: 0%"
 
 
 def test_a_class_of_which_nothing_is_known_hides_no_difference(tmp_path: Path) -> None:

@@ -166,7 +166,7 @@ def difference_warnings(pictures: Sequence[Picture]) -> list[str]:
         ("the share of JPEG and WebP files", lossy, _apart(lossy) > SHARE, "{:.0%}"),
         ("the shape of images", shapes, _apart(shapes) > PROPORTION, "short side {:.0%} of the long one"),
         ("the size of images", sides, _factor(sides) >= FACTOR, "{:g} pixels"),
-        ("the share of images whose files name the scanner", named, _apart(named) > SHARE, "{:.0%}"),
+        ("the share of images with a known scanner", named, _apart(named) > SHARE, "{:.0%}"),
         ("the share of images with known pixel spacing", known, _apart(known) > SHARE, "{:.0%}"),
         ("the share of images from the middle half of a volume", sampled, _apart(sampled) > SHARE, "{:.0%}"),
         ("pixel spacing", spacings, _factor(spacings) >= SPACING_FACTOR, "{:g} mm"),
