@@ -52,6 +52,7 @@ def write_table(root: Path, column: str, cells: tuple[str, str], *, label: str =
         ("kVp", ("80", "120"), "tube voltage {} control: 80 kV; fahr: 120 kV"),
         ("Slice Thickness", ('"0,5"', "5"), "slice thickness {} control: 0.5 mm; fahr: 5 mm"),
         ("field_strength", ("1.5 T", "3T"), "field strength {} control: 1.5 T; fahr: 3.0 T"),
+        ("camera", ("a", ""), "the share of images with a known scanner {} control: 100%; fahr: 0%"),
         ("view", ("AP", "PA"), "the share of images of one view position {} control: 0%; fahr: 100%"),
         ("laterality", ("L", "R"), "the share of images of one side of the body {} control: 0%; fahr: 100%"),
     ],
@@ -133,7 +134,8 @@ def test_participants_of_bids_are_compared(tmp_path: Path) -> None:
         folder.mkdir(parents=True)
         values = np.random.default_rng(number).normal(100, 20, (20, 20, 4)).astype(np.float32)
         nibabel.Nifti1Image(values, np.eye(4)).to_filename(folder / f"sub-{number:02}_T1w.nii.gz")
-        rows.append(f"sub-{number:02}\t{CLASSES[number % 2]}\t{(30, 60)[number % 2]}\tF")
+        rows.append(f"sub-{number:02}\t{CLASSES[number % 2]}\tn/a\tF")  # a row for each session
+        rows.append(f"sub-{number:02}\t{CLASSES[number % 2]}\t{(30, 60)[number % 2]}\tn/a")
     (tmp_path / "source" / "participants.tsv").write_text("\n".join(rows))
     [line] = told(tmp_path / "source", "the age of patients")
     assert line == f"the age of patients {GIVES_AWAY}: control: 30 years; fahr: 60 years"
@@ -144,7 +146,12 @@ def test_participants_of_bids_are_compared(tmp_path: Path) -> None:
     [
         *(("Patient's Age", "years"), ("age (years)", "years"), ("age\n[yrs]", "years"), ("age (months)", None)),
         *(("m/f", "sex"), ("gender\n(male, female)", "sex"), ("patientsex_dicom", "sex"), ("ptgender", "sex")),
-        *(("site_id", "site"), ("tube voltage (kv)", "kilovolts"), ("field strength (t)", "tesla")),
+        *(
+            ("site_id", "site"),
+            ("attribution", "site"),
+            ("tube voltage (kv)", "kilovolts"),
+            ("field strength (t)", "tesla"),
+        ),
         *(("ap/pa", "view"), ("image view", "view"), ("left or right breast", "side"), ("(age)", None)),
     ],
 )

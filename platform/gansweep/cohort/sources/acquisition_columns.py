@@ -25,7 +25,7 @@ _NUMBERS = {
 _TEXTS = {
     "sex": ("sex", "gender", "patientsex", "patientgender", "ptgender", "mf"),
     "site": (
-        *("site", "siteid", "hospital", "institution", "center", "centre", "clinic"),
+        *("site", "siteid", "hospital", "institution", "center", "centre", "clinic", "attribution"),
         *("dataset", "datasource", "source"),
     ),
     "scanner": (

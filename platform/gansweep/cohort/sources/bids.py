@@ -177,7 +177,8 @@ def _participants(
             raise CohortError(what, where=table.name, fix="keep one of them, or list the images in a labels CSV")
         labels[subject] = known or label
         lines.setdefault(subject, line)
-        acquired.setdefault(subject, acquisition_in(row, columns_of_acquisition))
+        acquisition = acquisition_in(row, columns_of_acquisition)
+        acquired[subject] = acquired.get(subject, acquisition).filled_from(acquisition)
     return labels, acquired
 
 
