@@ -171,6 +171,19 @@ def test_a_column_of_many_values_is_compared_quickly() -> None:
     assert perf_counter() - began < 5
 
 
+def test_the_two_of_many_classes_that_differ_most_may_differ_by_chance() -> None:
+    rng = np.random.default_rng(0)
+    reported = 0
+    for _ in range(100):
+        sexes = rng.choice(["f", "m"], 1000)
+        pictures: list[Any] = [
+            SimpleNamespace(acquisition=Acquisition(sex=str(sex)), label=str(number % 10), patient=f"P{number}")
+            for number, sex in enumerate(sexes)
+        ]
+        reported += bool(acquisition_warnings(pictures))
+    assert reported <= 5
+
+
 def test_the_first_name_of_a_column_is_used() -> None:
     columns = ["path", "source", "site", "Age.at.scan", "age"]
     assert acquisition_columns(columns, ["path"]) == {"years": "age", "site": "site"}

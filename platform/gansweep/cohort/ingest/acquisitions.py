@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from math import isfinite, sqrt
+from math import comb, isfinite, log, sqrt
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,8 +21,7 @@ __all__ = ["acquisition_warnings", "intent_warnings", "person_warnings", "pet_wa
 
 LEAST = 0.2  # minimum difference between the shares of two classes that is reported
 MOST = 0.9  # a greater difference is always reported, however few the patients are
-# Two samples of n and m patients differ by more than CHANCE * sqrt(1/n + 1/m) in one of twenty cases (Smirnov 1948).
-CHANCE = 1.36
+CHANCE = 0.05  # share of cohorts of equal classes in which a difference is reported
 # Attributes of an acquisition with a number, what they are, the factor between medians that is reported, and the unit.
 _NUMBERS = (
     ("thickness_mm", "slice thickness", 1.5, "{:g} mm"),
@@ -187,7 +186,7 @@ def _numbers_differ(known: dict[str, _Known], medians: dict[str, float], factor:
     higher = np.sort(known[high].values)
     steps = np.concatenate([lower, higher])
     below = [np.searchsorted(values, steps, "right") / len(values) for values in (lower, higher)]
-    return float(np.abs(below[0] - below[1]).max()) > _least(known[low], known[high])
+    return float(np.abs(below[0] - below[1]).max()) > _least(known, low, high)
 
 
 def _shares(known: dict[str, _Known]) -> dict[str, float]:
@@ -204,10 +203,15 @@ def _shares(known: dict[str, _Known]) -> dict[str, float]:
 def _is_reported(known: dict[str, _Known], shares: dict[str, float]) -> bool:
     low = min(shares, key=shares.__getitem__)
     high = max(shares, key=shares.__getitem__)
-    return shares[high] - shares[low] > _least(known[low], known[high])
+    return shares[high] - shares[low] > _least(known, low, high)
 
 
-def _least(one: _Known, other: _Known) -> float:
-    """Returns by how much the shares of two classes have to differ, so that it is not by chance."""
-    chance = CHANCE * sqrt(1 / one.patients + 1 / other.patients)
+def _least(known: dict[str, _Known], low: str, high: str) -> float:
+    """Returns by how much the shares of two classes have to differ, so that it is not by chance.
+
+    Two samples of n and m patients differ by more than `sqrt(-log(p / 2) / 2 * (1/n + 1/m))` with probability p
+    (Smirnov 1948). The two that differ most are chosen from all pairs of classes (Bonferroni).
+    """
+    p = CHANCE / comb(len(known), 2)
+    chance = sqrt(-log(p / 2) / 2 * (1 / known[low].patients + 1 / known[high].patients))
     return min(max(LEAST, chance), MOST)
