@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
@@ -85,6 +86,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
     if not ray.is_initialized():
         _RAY.enter_context(ray_cluster())
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """Fails a test that starts Ray and is not marked so: those after it would find it. Many calls of Ray start it."""
+    ray = sys.modules.get("ray")
+    if item.get_closest_marker("ray") is None and ray is not None and ray.is_initialized():
+        ray.shutdown()
+        pytest.fail("it has started Ray and is not marked with `ray`")
 
 
 @pytest.hookimpl(trylast=True)  # after the fixtures of an interrupted test, which may need it
