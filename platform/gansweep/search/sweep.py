@@ -41,6 +41,7 @@ from gansweep.search.trial_end import interrupt_running
 from gansweep.search.warm_start import warm_proposals
 from gansweep.search.worker import WorkerGroupSettings
 from gansweep.store.compaction import Upkeep
+from gansweep.store.driver_storage import driven
 from gansweep.store.interims import interims_logged
 from gansweep.store.provenance import describe_sweep
 from gansweep.store.store import Store
@@ -174,7 +175,7 @@ def sweep(experiment: Experiment, options: SweepOptions, *, space: str = "") -> 
         driving.enter_context(store.exclusive())
         if ready.start is not None and not store.exists(START):
             store.write_bytes(START, ready.start.to_bytes())
-        study = _resumed_study(store, experiment) if options.resume else store.create_study()
+        study = driven(_resumed_study(store, experiment) if options.resume else store.create_study())
         driving.callback(_leave, study, store, objectives)
         if options.resume:
             _record_run(store, options, at_once)
