@@ -4,7 +4,6 @@ import json
 import os
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from gansweep.cohort.dataset import Cohort
 from gansweep.errors import ClusterError
 from gansweep.search.cohorts import find_cohort
 from gansweep.store.store import Store
+from tests.ports import free_port
 from tests.values import sweep_options
 
 ROOT = Path(__file__).parents[2]
@@ -133,12 +133,6 @@ def test_no_cohort_is_told_before_anything_is_submitted(jobs, tmp_path, capfd):
     assert main(words) == 2
     assert f"{tmp_path}: not a cohort (cohort.json is missing)" in capfd.readouterr().err
     assert not jobs
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:9", "nonsense"])

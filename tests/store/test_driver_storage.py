@@ -9,7 +9,7 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from gansweep.search.samplers import make_sampler
-from gansweep.store.driver_storage import driven
+from gansweep.store.driver_storage import driven as driven_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +31,11 @@ def read(tmp_path: Path) -> Callable[[], optuna.Study]:
         )
 
     return opened
+
+
+def driven(study: optuna.Study) -> optuna.Study:
+    """Returns the driver's study."""
+    return driven_by(study, study._storage._backend)
 
 
 def propose(trial: optuna.Trial) -> None:
@@ -146,9 +151,7 @@ def test_what_others_note_on_a_study_stays(read: Callable[[], optuna.Study]) -> 
     assert read().user_attrs == {"owner": "radiology"}
 
 
-def test_a_write_that_failed_is_made_up_for(
-    read: Callable[[], optuna.Study], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_write_that_failed_is_made_up_for(read: Callable[[], optuna.Study], monkeypatch: pytest.MonkeyPatch) -> None:
     study = driven(read())
     trial = study.ask()
     propose(trial)

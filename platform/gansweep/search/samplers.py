@@ -12,6 +12,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from gansweep.errors import ConfigError
 from gansweep.experiment import sampler_text
+from gansweep.search.bounded_tpe import BoundedTPESampler
 from gansweep.search.spaces import users_code
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def make_sampler(
             own: optuna.samplers.BaseSampler = kind(seed=stream)
         return own
     if kind == "tpe":
-        return optuna.samplers.TPESampler(
+        return BoundedTPESampler(
             seed=stream,
             multivariate=True,
             group=True,

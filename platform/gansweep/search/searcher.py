@@ -7,6 +7,7 @@ study with its parameters and resumes from its checkpoint.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from contextlib import contextmanager, nullcontext
@@ -346,8 +347,9 @@ def _says_nothing(refusal: GansweepError) -> bool:
     return cause is not None and not isinstance(cause, ValidationError)
 
 
-def _key(config: TrialConfig) -> str:
-    return json.dumps(config.as_dict(), sort_keys=True)
+def _key(config: TrialConfig) -> bytes:
+    # A hash, because a long sweep keeps the keys of all trials.
+    return hashlib.sha256(json.dumps(config.as_dict(), sort_keys=True).encode()).digest()
 
 
 def _brief(value: Any) -> str:

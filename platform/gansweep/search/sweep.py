@@ -175,7 +175,8 @@ def sweep(experiment: Experiment, options: SweepOptions, *, space: str = "") -> 
         driving.enter_context(store.exclusive())
         if ready.start is not None and not store.exists(START):
             store.write_bytes(START, ready.start.to_bytes())
-        study = driven(_resumed_study(store, experiment) if options.resume else store.create_study())
+        written = _resumed_study(store, experiment) if options.resume else store.create_study()
+        study = driven(written, store.study_storage())
         driving.callback(_leave, study, store, objectives)
         if options.resume:
             _record_run(store, options, at_once)
@@ -295,7 +296,7 @@ class _Search:
                     storage_path=scratch,
                     stop=SearchStopper(searcher, rules),
                     verbose=0,
-                    callbacks=[ProgressCounts(), Forgetting(), Runs(self.store, loggers_of(self.options, self.store))],
+                    callbacks=[ProgressCounts(), Runs(self.store, loggers_of(self.options, self.store)), Forgetting()],
                     failure_config=tune.FailureConfig(max_failures=_RETRIES),
                     checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
                 ),

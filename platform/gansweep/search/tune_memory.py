@@ -13,7 +13,10 @@ __all__ = ["Forgetting"]
 
 
 class Forgetting(Callback):  # type: ignore[misc]
-    """Drops Tune's statistics of the metrics of ended trials. All results are in the store."""
+    """Empties the results, configuration and statistics of ended trials. All of it is in the store.
+
+    It must be the last callback, because others read these.
+    """
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:  # noqa: ARG002
         """Called for each trial that ended in order."""
@@ -25,5 +28,8 @@ class Forgetting(Callback):  # type: ignore[misc]
 
 
 def _forget(trial: Trial) -> None:
-    trial.run_metadata.metric_analysis.clear()
-    trial.run_metadata.metric_n_steps.clear()
+    metadata = trial.run_metadata
+    for kept in (trial.config, trial.evaluated_params, metadata.last_result):
+        kept.clear()  # not replaced, because Tune has other references to it
+    metadata.metric_analysis.clear()
+    metadata.metric_n_steps.clear()

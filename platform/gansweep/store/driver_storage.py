@@ -15,6 +15,8 @@ from optuna.storages import InMemoryStorage
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from optuna.distributions import BaseDistribution
+    from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial, TrialState
 
 __all__ = ["DriverStorage", "driven"]
@@ -28,14 +30,16 @@ class DriverStorage(InMemoryStorage):
 
     Args:
         study: study in a database. No other process may change its trials from now on.
+        database: storage of the study, without Optuna's cache, which would keep each trial once more.
     """
 
-    def __init__(self, study: optuna.Study) -> None:
+    def __init__(self, study: optuna.Study, database: BaseStorage) -> None:
         super().__init__()
-        self._database = study._storage  # noqa: SLF001 (Optuna has no public way to a study's storage)
-        self._in_database = study._study_id  # noqa: SLF001
+        self._database = database
+        self._in_database = database.get_study_id_from_name(study.study_name)
         self._ids: list[int] = []
         self._written: dict[int, FrozenTrial] = {}
+        self._distributions: dict[BaseDistribution, BaseDistribution] = {}
         own = super().create_new_study(study.directions, study.study_name)
         for key, value in study.user_attrs.items():
             super().set_study_user_attr(own, key, value)
@@ -63,6 +67,11 @@ class DriverStorage(InMemoryStorage):
             self._write(trial_id)
         return trial_id
 
+    def set_trial_param(self, trial_id: int, name: str, value: float, distribution: BaseDistribution) -> None:
+        """Sets a parameter in memory. Trials share equal distributions, which take more memory than the values."""
+        shared = self._distributions.setdefault(distribution, distribution)
+        super().set_trial_param(trial_id, name, value, shared)
+
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         """Sets a trial's state and values, and writes the trial."""
         changed = super().set_trial_state_values(trial_id, state, values)
@@ -75,7 +84,7 @@ class DriverStorage(InMemoryStorage):
         self._write(trial_id)
 
     def _write(self, trial_id: int) -> None:
-        """Writes what has changed in a trial since it was last written. Earlier trials come first, for their numbers."""
+        """Writes what has changed in a trial. Earlier trials that are not written come first, for their numbers."""
         trial = self.get_trial(trial_id)
         study_id, _ = self._trial_id_to_study_id_and_number[trial_id]
         if trial.number >= len(self._ids):
@@ -109,9 +118,10 @@ class DriverStorage(InMemoryStorage):
             self._written[trial.number] = copy.deepcopy(trial)
 
 
-def driven(study: optuna.Study) -> optuna.Study:
+def driven(study: optuna.Study, database: BaseStorage) -> optuna.Study:
     """Returns a study in a database as the driver's own, in memory. See `DriverStorage`."""
-    return optuna.load_study(study_name=study.study_name, storage=DriverStorage(study), sampler=study.sampler)
+    storage = DriverStorage(study, database)
+    return optuna.load_study(study_name=study.study_name, storage=storage, sampler=study.sampler)
 
 
 def _changed(before: dict[Any, Any], now: dict[Any, Any]) -> list[tuple[Any, Any]]:
