@@ -92,7 +92,6 @@ def main() -> None:
     options = {"multivariate": True, "group": True, "constant_liar": True, "n_startup_trials": STARTUP_TRIALS}
     scores: dict[str, list[tuple[float, float, float]]] = {"bounded": [], "tpe": [], "random": []}
     for seed in range(arguments.seeds):
-        print(seed, flush=True)
         samplers = {
             "bounded": BoundedTPESampler(seed=seed, most=arguments.most, **options),
             "tpe": optuna.samplers.TPESampler(seed=seed, **options),

@@ -1,7 +1,8 @@
 """What the sampler and its study cost as a sweep grows: seconds of processor per proposal, and bytes per trial.
 
-The study is the product's, a SQLite file. Trials before the measured ones are drawn at random and told random values.
-One figure is the median of some proposals, each with its space and its end told.
+The study is the driver's, in memory with a copy in a SQLite file. Trials before the measured ones are drawn at random
+and told random values. One figure is the median of some proposals, each with its space, its beginning and its end
+written.
 
     python benchmarks/proposals.py [--space fahr_ct] [--sizes 100 1000 3000] [--sampler tpe]
 """
@@ -23,7 +24,9 @@ import optuna
 from gansweep.errors import GansweepError
 from gansweep.search.samplers import make_sampler
 from gansweep.search.spaces import load_space
+from gansweep.search.study_rows import ATTEMPTS
 from gansweep.search.sweep import STARTUP_TRIALS
+from gansweep.store.driver_storage import driven
 from gansweep.store.filesystem import Files
 from gansweep.store.study import StudyFile
 
@@ -58,6 +61,7 @@ def measured(experiment: Experiment, study: optuna.Study) -> tuple[float, float]
         trial = study.ask()
         with contextlib.suppress(GansweepError):
             experiment.space(trial)
+        trial.set_user_attr(ATTEMPTS, 1)
         study.tell(trial.number, [numbers.random() for _ in experiment.objectives])
         processor.append(time.process_time() - spent)
         clock.append(time.perf_counter() - began)
@@ -80,9 +84,9 @@ def main() -> None:
             missing = size - len(study.get_trials(deepcopy=False))
             study.add_trials(drawn(experiment, missing, size))
             # As a driver that resumes: the first proposal reads all trials, and is not counted.
-            study = file.load(make_sampler(arguments.sampler, 0, size, STARTUP_TRIALS))
-            measured(experiment, study)
-            processor, clock = measured(experiment, study)
+            driver = driven(file.load(make_sampler(arguments.sampler, 0, size, STARTUP_TRIALS)), file.storage())
+            measured(experiment, driver)
+            processor, clock = measured(experiment, driver)
             kept = Path(file.path).stat().st_size / len(study.get_trials(deepcopy=False))
             figures.append({"trials": size, "processor_s": processor, "clock_s": clock, "bytes_per_trial": kept})
             print(

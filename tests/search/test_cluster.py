@@ -10,6 +10,7 @@ from gansweep.errors import ClusterError
 from gansweep.search.cluster import (
     Footprint,
     _forgotten_placement_groups,
+    _lists_jobs,
     check_capacity,
     groups_that_fit,
     grown,
@@ -167,6 +168,7 @@ def test_reservations_of_ended_drivers_are_forgotten_ones(
     ]
     jobs = [SimpleNamespace(job_id="01", end_time=5), SimpleNamespace(job_id="02", end_time=0)]
     jobs.append(SimpleNamespace(job_id=None, end_time=5))  # submitted, and its driver has not begun
+    monkeypatch.setattr("gansweep.search.cluster._lists_jobs", lambda: True)
     monkeypatch.setattr("ray.util.state.list_placement_groups", lambda **_: groups)
     monkeypatch.setattr("ray.util.state.list_jobs", lambda **_: jobs)
     assert _forgotten_placement_groups() == ["a", "e"]
@@ -187,5 +189,21 @@ def test_a_cluster_without_a_list_of_reservations_is_used_as_it_is(
     def unavailable(**_: object) -> None:
         raise error
 
+    monkeypatch.setattr("gansweep.search.cluster._lists_jobs", lambda: True)
     monkeypatch.setattr("ray.util.state.list_placement_groups", unavailable)
     assert _forgotten_placement_groups() == []
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_cluster_without_a_dashboard_is_not_asked_for_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray would wait for the dashboard for 40 s, twice."""
+    asked: list[object] = []
+    ray.init(num_cpus=1, include_dashboard=False)
+    try:
+        assert not _lists_jobs()
+        monkeypatch.setattr("ray.util.state.list_placement_groups", lambda **words: asked.append(words))
+        assert _forgotten_placement_groups() == []
+    finally:
+        ray.shutdown()
+    assert not asked

@@ -345,10 +345,12 @@ def _forgotten_placement_groups() -> list[str]:
     from ray.util.state import list_jobs, list_placement_groups
 
     try:
+        if not _lists_jobs():
+            return []
         groups = list_placement_groups(detail=True, limit=_MOST_LISTED)
         ended = {job.job_id for job in list_jobs(detail=True, limit=_MOST_LISTED) if job.job_id and job.end_time}
     except Exception as error:
-        # A cluster without a dashboard; or a Ray client, which Ray would connect once more to find the dashboard.
+        # A Ray client, which Ray would connect once more to find the dashboard.
         log.debug("reservations of drivers that have ended are unknown: %s", one_line(error, 200))
         return []
     found = [
@@ -359,6 +361,14 @@ def _forgotten_placement_groups() -> list[str]:
     if found:
         log.warning("%d reservations on the cluster are of drivers that have ended, and are removed", len(found))
     return found
+
+
+def _lists_jobs() -> bool:
+    """Returns whether the cluster has a dashboard, which lists jobs. Ray would wait 40 s for one, at each question."""
+    from ray._private.ray_constants import DASHBOARD_ADDRESS, KV_NAMESPACE_DASHBOARD
+    from ray.experimental.internal_kv import _internal_kv_get
+
+    return _internal_kv_get(DASHBOARD_ADDRESS, namespace=KV_NAMESPACE_DASHBOARD) is not None
 
 
 def _remove_placement_groups(names: Iterable[str]) -> None:
