@@ -11,6 +11,7 @@ def test_an_ended_trial_keeps_no_results() -> None:
         trial.update_last_result({"fid": 3.0, "training_iteration": 1, "result": {"scores": [1.0, 2.0]}})
         assert "fid" in trial.metric_analysis
         assert "fid" in trial.metric_n_steps
+        trial._default_result_or_future = {"pid": 1}
         event(iteration=1, trials=[trial], trial=trial)
         assert (trial.metric_analysis, trial.metric_n_steps) == ({}, {})
         assert (trial.config, trial.evaluated_params) == ({}, {})

@@ -31,5 +31,7 @@ def _forget(trial: Trial) -> None:
     metadata = trial.run_metadata
     for kept in (trial.config, trial.evaluated_params, metadata.last_result):
         kept.clear()  # not replaced, because Tune has other references to it
+    # A result of the trial's actor. Ray keeps it, and how it was made, as long as someone refers to it.
+    trial._default_result_or_future = None  # noqa: SLF001 (Tune has no other way to drop it)
     metadata.metric_analysis.clear()
     metadata.metric_n_steps.clear()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import logging
 import threading
 from typing import TYPE_CHECKING
@@ -65,3 +67,13 @@ class Upkeep:
             store.sync_study()
         except GansweepError as error:
             log.info("the store was not compacted: %s", error)
+        _return_memory()
+
+
+def _return_memory() -> None:
+    """Returns memory that a compaction has freed to the operating system. Arrow and glibc keep it otherwise."""
+    import pyarrow as pa
+
+    pa.default_memory_pool().release_unused()
+    with contextlib.suppress(AttributeError, OSError):  # the C library is not glibc
+        ctypes.CDLL(None).malloc_trim(0)
