@@ -80,6 +80,14 @@ class Draws(Dcgan):
         return loss * (1.0 + batch.draws.uniform(1 if step < 3 else 2).mean()), scalars
 
 
+class OnHost(Dcgan):
+    """Random numbers that the host draws."""
+
+    def loss(self, phase, batch, step):
+        loss, scalars = super().loss(phase, batch, step)
+        return loss * (1.0 + float(torch.rand(()))), scalars
+
+
 class Passes(Dcgan):
     """A tensor goes from one phase to another, not through a buffer."""
 
@@ -126,6 +134,7 @@ def trained(family, config, device):
         (Counts, "critic at iteration 0: the graph's loss for iteration 0 is off by"),
         (Looks, "critic at iteration 0: test_capture.py:"),
         (Draws, "critic at iteration 0: iteration 4 draws other random numbers than iteration 0"),
+        (OnHost, "critic at iteration 0: the graph's loss for iteration 4 is off by"),
         (Own, "Attempt to increase offset for a CUDA generator not in capture mode"),
     ],
 )

@@ -19,11 +19,12 @@ from gansweep.devices import (
     reset_peak_memory,
 )
 from gansweep.distributed import World
+from gansweep.graphs import Update
 from gansweep.progress import Progress
 from gansweep.seeds import seed_from
 from gansweep.training.batches import Batches
 from gansweep.training.build import check_budget
-from gansweep.training.capture import Execution, Update
+from gansweep.training.capture import Execution
 from gansweep.training.checkpoints import Checkpoints, copied
 from gansweep.training.divergence import CHECK_EVERY, DivergenceMonitor, check_samples
 from gansweep.training.ema import Ema
