@@ -36,6 +36,9 @@ FAST = ScoringSettings(
     samples=64, encoder_steps=3, detector_steps=3, detector_batch=8, detector_seeds=2, segmenter_steps=2
 )
 
+ROUNDED = 1e-5
+"""On a GPU the numbers of the optimisers' steps are float32 tensors, which round otherwise than Python's."""
+
 
 class ShapeCohort:
     """What scoring needs of a cohort."""
@@ -93,7 +96,7 @@ def test_a_trial_is_scored_alike_with_every_detector(detector: str, tolerance: f
 def test_masks_are_scored_alike_with_every_segmenter(segmenter: str, tmp_path: Path) -> None:
     settings = FAST.model_copy(update={"segmenter": segmenter, "detector_seeds": 1})
     on_cpu, on_gpu = on_both(partial(scores, "joint", settings, tmp_path))
-    assert on_gpu == pytest.approx(on_cpu, rel=1e-9)
+    assert on_gpu == pytest.approx(on_cpu, rel=ROUNDED)
     assert "dice_difference" in on_gpu
 
 
@@ -110,7 +113,7 @@ def test_two_workers_on_gpus_score_as_one(tmp_path: Path) -> None:
     finally:
         torch.set_num_threads(threads)
     for found in run_workers(two_workers, tmp_path / "two"):
-        assert found == pytest.approx(alone, rel=1e-9)
+        assert found == pytest.approx(alone, rel=ROUNDED)
 
 
 def encoder_features(device: torch.device) -> torch.Tensor:

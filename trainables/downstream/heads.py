@@ -94,8 +94,17 @@ class LinearHead(_OnFeatures):
         self.head = nn.Linear(self.features, self.classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits `[b, classes]` of images `[b, C, H, W]`."""
-        return cast("Tensor", self.head(self.standardise(self.vectors(images))))
+        """Logits `[b, classes]` of images `[b, C, H, W]`.
+
+        On a GPU no update waits for a check of its features. If they are not finite, the running mean is not either,
+        and that is checked when the head is used.
+        """
+        extractor = self._extractor(images.device)
+        unchecked = self.training and images.device.type == "cuda"
+        vectors = extractor.vectors(images, finite=not unchecked)
+        if not self.training and self.standardise.running_mean is not None:
+            extractor.check_finite(self.standardise.running_mean)
+        return cast("Tensor", self.head(self.standardise(vectors)))
 
 
 class ForestHead(_OnFeatures):

@@ -15,7 +15,7 @@ from gansweep.devices import has_room
 from gansweep.seeds import stream
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from gansweep.contracts import ImageSet
     from gansweep.scoring.networks.augmentation import Augmentation, Drawn
@@ -135,15 +135,24 @@ def _drawn(labels: Tensor, wanted: Tensor, recipe: Recipe, generator: torch.Gene
 class Feed:
     """The augmented batches of several detectors of one arm, concatenated in one tensor.
 
+    Everything random is among the inputs of an update, in tensors of the same shapes for every update. What follows
+    from them, the examples, is computed on the device.
+
     Args:
         recipe: training recipe of the detectors.
         batches: batches of each detector.
         seeds: seeds of the detectors.
         augmentation: augmentation of the images; None for none.
+        targets: maps augmented images and their classes to what a network gets and what it should return; None: these.
     """
 
     def __init__(
-        self, recipe: Recipe, batches: Sequence[Batches], seeds: Sequence[int], augmentation: Augmentation | None
+        self,
+        recipe: Recipe,
+        batches: Sequence[Batches],
+        seeds: Sequence[int],
+        augmentation: Augmentation | None,
+        targets: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
     ) -> None:
         self._recipe = recipe
         self._batches = batches
@@ -151,27 +160,46 @@ class Feed:
         self._rows = torch.stack([one.rows for one in batches], dim=1)
         self._labels = torch.stack([one.labels for one in batches], dim=1)
         self._augmentation = augmentation
+        self._targets = targets
         self._generators = [stream(seed, "augmentation") for seed in seeds]
         self._drawn: list[Drawn] = []
 
-    def at(self, step: int) -> tuple[Tensor, Tensor]:
-        """Returns the images `[s b, C, H, W]` of update `step`, with their classes or class probabilities.
+    @property
+    def device(self) -> torch.device:
+        """Device of the examples."""
+        return self._pool.device
+
+    def inputs(self, step: int) -> list[Tensor]:
+        """Returns what the examples of update `step` are computed from, on the device.
 
         Steps must be requested in order.
         """
-        images = self._pool.take(self._rows[step].flatten())
-        labels = self._labels[step].flatten()
-        if self._augmentation is None:
-            return images, labels
-        if not self._drawn:
-            self._drawn = self._draw(step, images)
-        return self._augmentation.apply(images, labels, self._recipe.classes, self._drawn.pop(0))
+        rows = self._rows[step].flatten()
+        # Images that are not on the device are gathered here, because a CUDA graph cannot wait for the host.
+        first = rows if self._pool.home == self._pool.device else self._pool.take(rows)
+        inputs = [first, self._labels[step].flatten()]
+        if self._augmentation is not None:
+            if not self._drawn:
+                self._drawn = self._draw(step)
+            inputs += self._drawn.pop(0)
+        return inputs
 
-    def _draw(self, step: int, images: Tensor) -> list[Drawn]:
+    def examples(self, inputs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Returns images `[s b, C, H, W]` and targets: classes, class probabilities, or what `targets` returns."""
+        first, labels, *drawn = inputs
+        images = self._pool.take(first) if self._pool.home == self._pool.device else first
+        if self._augmentation is not None:
+            images, labels = self._augmentation.apply(images, labels, self._recipe.classes, tuple(drawn))
+        return self._targets(images, labels) if self._targets else (images, labels)
+
+    def at(self, step: int) -> tuple[Tensor, Tensor]:
+        """Returns the examples of update `step`. Steps must be requested in order."""
+        return self.examples(self.inputs(step))
+
+    def _draw(self, step: int) -> list[Drawn]:
         """Draws and copies the random numbers of the next updates, `step` first."""
         assert self._augmentation is not None
-        detectors = len(self._generators)
-        shape = torch.Size((len(images) // detectors, *images.shape[1:]))
+        shape = torch.Size((self._recipe.batch, *self._pool.images.shape[1:]))
         updates: list[list[Tensor]] = []
         drawn_bytes = 0
         while drawn_bytes < _DRAWN_BYTES and step + len(updates) < self._recipe.steps:

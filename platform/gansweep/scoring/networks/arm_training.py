@@ -6,18 +6,18 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor, nn
-
 from gansweep.contracts import FitsBatches
 from gansweep.devices import is_cuda
 from gansweep.scoring.networks.stacked import CannotStackError, train_stacked
+from gansweep.scoring.networks.updates import Updates
 from gansweep.seeds import seeded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gansweep.scoring.networks.arm_batches import Batches
+    from torch import Tensor, nn
+
+    from gansweep.scoring.networks.arm_batches import Batches, Feed
     from gansweep.scoring.networks.recipe import Recipe
 
 __all__ = ["Task", "train_arm"]
@@ -32,15 +32,14 @@ class Task:
     Args:
         recipe: training recipe of each network.
         build: makes an untrained network.
-        examples: called with the batches and seeds of s networks. Returns a function from the number of an update to
-            its images `[s b, C, H, W]` and their targets.
+        feed: called with the batches and seeds of s networks. Returns their images `[s b, C, H, W]` and targets.
         loss: maps outputs and targets of one network to its loss.
         losses: maps outputs `[s, b, ...]` of s networks and their targets to the loss of each, `[s]`.
     """
 
     recipe: Recipe
     build: Callable[[], nn.Module]
-    examples: Callable[[Sequence[Batches], Sequence[int]], Callable[[int], tuple[Tensor, Tensor]]]
+    feed: Callable[[Sequence[Batches], Sequence[int]], Feed]
     loss: Callable[[Tensor, Tensor], Tensor]
     losses: Callable[[Tensor, Tensor], Tensor]
 
@@ -75,26 +74,25 @@ def _train_together(task: Task, batches: Sequence[Batches], seeds: Sequence[int]
             networks.append(task.build().to(device).train())
     if any(isinstance(network, FitsBatches) for network in networks):
         raise CannotStackError("they are fitted, not trained by gradients")
-    train_stacked(networks, task.recipe, task.examples(batches, seeds), task.losses)
+    if any(getattr(network, "on_features", False) for network in networks):
+        # torch.func sees the network in the file, but not what TorchScript makes of it after some calls.
+        raise CannotStackError("their features are those of a TorchScript file")
+    train_stacked(networks, task.recipe, task.feed(batches, seeds), task.losses)
     return [network.eval() for network in networks]
 
 
 def _train_alone(task: Task, batches: Batches, seed: int) -> nn.Module:
     device = batches.pool.device
     steps = task.recipe.steps
-    examples_at = task.examples([batches], [seed])
+    feed = task.feed([batches], [seed])
     with seeded(seed, device):
         network = task.build().to(device).train()
         if isinstance(network, FitsBatches):
-            network.fit_batches(examples_at(step) for step in range(steps))
+            network.fit_batches(feed.at(step) for step in range(steps))
             return network.eval()
-        optimiser = torch.optim.AdamW(network.parameters(), lr=task.recipe.lr, weight_decay=1e-2)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=task.recipe.lr, total_steps=steps)
+        updates = Updates(
+            task.recipe, feed, lambda images, targets: task.loss(network(images), targets), network.parameters()
+        )
         for step in range(steps):
-            images, targets = examples_at(step)
-            loss = task.loss(network(images), targets)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            optimiser.step()
-            schedule.step()
+            updates.run(step)
     return network.eval()

@@ -20,7 +20,7 @@ from gansweep.scoring.networks.augmentation import AUGMENTATIONS
 from gansweep.scoring.networks.recipe import Recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from gansweep.contracts import ImageSet
 
@@ -86,15 +86,13 @@ def train_detectors(
         return []
     pool = Pool(real, synthetic, device)
     batches = [Batches(recipe, real, synthetic, synthetic_fraction, seed, pool) for seed in seeds]
-    task = Task(recipe, recipe.build, partial(_examples, recipe), functional.cross_entropy, _losses)
+    task = Task(recipe, recipe.build, partial(_feed, recipe), functional.cross_entropy, _losses)
     return train_arm(task, batches, seeds, together=together)
 
 
-def _examples(
-    recipe: Recipe, batches: Sequence[Batches], seeds: Sequence[int]
-) -> Callable[[int], tuple[Tensor, Tensor]]:
+def _feed(recipe: Recipe, batches: Sequence[Batches], seeds: Sequence[int]) -> Feed:
     augmentation = AUGMENTATIONS[recipe.augmentation] if recipe.augmentation else None
-    return Feed(recipe, batches, seeds, augmentation).at
+    return Feed(recipe, batches, seeds, augmentation)
 
 
 def _losses(logits: Tensor, labels: Tensor) -> Tensor:

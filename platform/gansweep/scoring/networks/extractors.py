@@ -65,9 +65,12 @@ class InputFormat(Frozen):
             images = images.mean(1, keepdim=True)
         if self.size is not None and images.shape[-1] != self.size:
             images = functional.interpolate(images, size=(self.size, self.size), mode="bilinear", antialias=True)
-        mean = images.new_tensor(self.mean).view(1, -1, 1, 1)
-        std = images.new_tensor(self.std).view(1, -1, 1, 1)
-        return ((images + 1) / 2 - mean) / std
+        return ((images + 1) / 2 - _per_channel(self.mean, images)) / _per_channel(self.std, images)
+
+
+def _per_channel(values: tuple[float, ...], images: Tensor) -> Tensor:
+    """Returns `values` as a tensor `[1, values, 1, 1]` for `images`, made on their device without a copy to it."""
+    return torch.stack([images.new_full((), value) for value in values]).view(1, -1, 1, 1)
 
 
 @dataclass(frozen=True)
@@ -109,18 +112,23 @@ class Extractor:
         with exact_float32(self.device):
             # Copied back once, so that no batch waits for the one before it.
             found = torch.cat([self._vectors(chunk) for chunk in images.split(size)])
-        self._check_finite(found)
+        self.check_finite(found)
         return found.cpu().double()
 
     @torch.no_grad()
-    def vectors(self, images: Tensor) -> Tensor:
+    def vectors(self, images: Tensor, *, finite: bool = True) -> Tensor:
         """Returns features `[b, d]` of one batch of images, in the extractor's precision and on its device.
+
+        Args:
+            images: images on any device.
+            finite: whether to check that they are finite, for which the host waits for a GPU.
 
         Raises:
             ConfigError, torch.OutOfMemoryError: see `features`.
         """
         found = self._vectors(images)
-        self._check_finite(found)
+        if finite:
+            self.check_finite(found)
         return found
 
     def _vectors(self, images: Tensor) -> Tensor:
@@ -147,7 +155,12 @@ class Extractor:
             )
         return found.flatten(1)
 
-    def _check_finite(self, found: Tensor) -> None:
+    def check_finite(self, found: Tensor) -> None:
+        """Checks features, or what was computed from them.
+
+        Raises:
+            ConfigError: one is not finite.
+        """
         if not found.isfinite().all():
             raise ConfigError("gives values that are not finite", where=f"extractor {self.name}", fix="use another")
 

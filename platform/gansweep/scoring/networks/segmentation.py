@@ -20,7 +20,7 @@ from gansweep.scoring.networks.augmentation import OF_PAIRS
 from gansweep.scoring.networks.recipe import Recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from gansweep.config import ScoringSettings
     from gansweep.contracts import ImageSet, ImageSpec, Trainables
@@ -103,24 +103,22 @@ def train_segmenters(
     task = Task(
         recipe,
         build=lambda: _FromPrior(recipe.build(), fraction),
-        examples=partial(_examples, recipe),
+        feed=partial(_feed, recipe),
         loss=objective,
         losses=partial(_losses, objective),
     )
     return train_arm(task, batches, seeds, together=together)
 
 
-def _examples(
-    recipe: Recipe, batches: Sequence[Batches], seeds: Sequence[int]
-) -> Callable[[int], tuple[Tensor, Tensor]]:
-    feed = Feed(recipe, batches, seeds, OF_PAIRS[recipe.augmentation] if recipe.augmentation else None)
+def _feed(recipe: Recipe, batches: Sequence[Batches], seeds: Sequence[int]) -> Feed:
+    augmentation = OF_PAIRS[recipe.augmentation] if recipe.augmentation else None
+    return Feed(recipe, batches, seeds, augmentation, _images_and_masks)
 
-    def at(step: int) -> tuple[Tensor, Tensor]:
-        """Returns images and their masks in {0, 1}."""
-        joined, _ = feed.at(step)
-        return joined[:, :-1], (joined[:, -1:] >= 0.5).float()
 
-    return at
+def _images_and_masks(joined: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns images and their masks in {0, 1}."""
+    del labels
+    return joined[:, :-1], (joined[:, -1:] >= 0.5).float()
 
 
 def _losses(objective: nn.Module, logits: Tensor, masks: Tensor) -> Tensor:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from gansweep.devices import out_of_memory
+from gansweep.scoring.networks.updates import Updates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from gansweep.scoring.networks.arm_batches import Feed
     from gansweep.scoring.networks.recipe import Recipe
 
 __all__ = ["CannotStackError", "train_stacked"]
@@ -27,17 +28,14 @@ class CannotStackError(Exception):
 
 
 def train_stacked(
-    networks: Sequence[nn.Module],
-    recipe: Recipe,
-    batch_of: Callable[[int], tuple[Tensor, Tensor]],
-    losses: Callable[[Tensor, Tensor], Tensor],
+    networks: Sequence[nn.Module], recipe: Recipe, feed: Feed, losses: Callable[[Tensor, Tensor], Tensor]
 ) -> None:
     """Trains the networks in place, each as if it were alone.
 
     Args:
         networks: s networks of one architecture, in training mode and on the device of the images.
         recipe: training recipe of each network.
-        batch_of: returns the images `[s b, C, H, W]` and targets of an update, by its number.
+        feed: batches of all networks.
         losses: maps outputs `[s, b, ...]` and targets to the loss of each network, `[s]`.
 
     Raises:
@@ -57,21 +55,19 @@ def train_stacked(
 
     # randomness="error": networks alone would draw other numbers.
     together = vmap(forward, randomness="error")
-    optimiser = torch.optim.AdamW(weights.values(), lr=recipe.lr, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=recipe.lr, total_steps=recipe.steps)
-    for step in range(recipe.steps):
-        images, targets = batch_of(step)
+
+    def loss(images: Tensor, targets: Tensor) -> Tensor:
         images = images.view(len(networks), -1, *images.shape[1:])
+        return losses(together(dict(weights), buffers, images), targets).sum()
+
+    updates = Updates(recipe, feed, loss, weights.values())
+    for step in range(recipe.steps):
         try:
-            loss = losses(together(dict(weights), buffers, images), targets).sum()
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
+            updates.run(step)
         except RuntimeError as error:
             if step and not out_of_memory(error):
                 raise
             raise CannotStackError(_first_line(error)) from None
-        optimiser.step()
-        schedule.step()
     for row, network in enumerate(networks):
         state = {name: tensor[row].detach() for name, tensor in (weights | buffers).items()}
         network.load_state_dict(state)

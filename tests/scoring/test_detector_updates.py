@@ -1,0 +1,140 @@
+"""The updates of detectors and segmenters on a pretended GPU: none waits for the host, and graphs compute the same."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+from gansweep.contracts import FitsBatches
+from gansweep.errors import ConfigError
+from gansweep.scoring.networks.detection import Recipe, predict, train_detectors
+from gansweep.scoring.networks.extractors import Extractor, load_extractor
+from gansweep.scoring.networks.one_cycle import OneCycleAdamW
+from gansweep.scoring.networks.segmentation import train_segmenters
+from gansweep.testing.images import shapes
+from gansweep.testing.pretended_gpu.device import CPU, GPU, PretendedGpu
+from trainables import DETECTORS, SEGMENTERS
+from trainables.downstream import heads
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from torch import nn
+
+REAL, SPEC = shapes(count=12, size=32)
+SYNTHETIC, _ = shapes(count=8, size=32, seed=1)
+STEPS = 4
+
+
+class Features(torch.nn.Module):
+    """A network of a feature file: some weights, and statistics."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Conv2d(3, 6, 3, stride=2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.layer(x)
+        return torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1)
+
+
+@pytest.fixture
+def features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A feature file. torch.jit.load cannot put its weights on a pretended GPU, so there the network itself is used."""
+    path = tmp_path / "features.pt"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = Features()
+    torch.jit.save(torch.jit.script(network), path)
+
+    def loaded(file: Path, device: torch.device) -> Extractor:
+        extractor = load_extractor(file, CPU)
+        return replace(extractor, module=copy.deepcopy(network).to(device), device=device)
+
+    monkeypatch.setattr("trainables.downstream.heads.load_extractor", loaded)
+    return str(path)
+
+
+def trained(
+    name: str, features: str, device: torch.device, seeds: tuple[int, ...] = (3, 5), **changes: Any
+) -> list[nn.Module]:
+    """Detectors or segmenters of this name."""
+    heads._opened.cache_clear()  # what was on another pretended GPU is on none
+    if name in SEGMENTERS:
+        recipe = Recipe(partial(SEGMENTERS[name], SPEC), 2, STEPS, 6)
+        return train_segmenters(replace(recipe, **changes), REAL, SYNTHETIC, 0.4, seeds, device)
+    kind = DETECTORS[name]
+    arguments = (SPEC, features) if getattr(kind, "on_features", False) else (SPEC,)
+    recipe = Recipe(partial(kind, *arguments), 2, STEPS, 6)
+    return train_detectors(replace(recipe, **changes), REAL, SYNTHETIC, 0.4, seeds, device)
+
+
+def round_trips(train: Callable[[], object]) -> Counter[str]:
+    """What the host waited for, and copied, on a pretended GPU."""
+    with PretendedGpu() as gpu:
+        train()
+    return gpu.round_trips()
+
+
+TRAINED = [name for name, kind in DETECTORS.items() if not issubclass(kind, FitsBatches)]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("seeds", [(3,), (3, 5)])
+@pytest.mark.parametrize("name", [*TRAINED, *SEGMENTERS])
+def test_no_update_waits_for_the_host(name: str, seeds: tuple[int, ...], features: str) -> None:
+    short, long = (
+        round_trips(lambda steps=steps: trained(name, features, GPU, seeds, steps=steps)) for steps in (2, STEPS)
+    )
+    assert long - short == {}, "an update waits for the host"
+
+
+def optimised(make: Callable[[list[nn.Parameter]], Callable[[int], object]], device: torch.device) -> torch.Tensor:
+    """Weights after some updates. One parameter gets no gradient."""
+    generator = torch.Generator().manual_seed(0)
+    weights = [torch.nn.Parameter(torch.randn(3, 4, generator=generator).to(device)) for _ in range(3)]
+    update = make(weights)
+    for step in range(12):
+        pull = torch.randn(3, 4, generator=generator).to(device)
+        for weight in weights[:2]:
+            weight.grad = (weight.detach() - pull) ** 3
+        update(step)
+    return torch.stack([weight.detach().cpu() for weight in weights])
+
+
+def torchs_own(weights: list[nn.Parameter]) -> Callable[[int], object]:
+    optimiser = torch.optim.AdamW(weights, lr=3e-2, weight_decay=1e-2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=3e-2, total_steps=12)
+    return lambda _step: (optimiser.step(), schedule.step())
+
+
+def ours(weights: list[nn.Parameter]) -> Callable[[int], object]:
+    optimiser = OneCycleAdamW(weights, 3e-2, 12)
+    return lambda step: (optimiser.at(step), optimiser.step())
+
+
+def test_the_optimiser_is_torchs() -> None:
+    expected = optimised(torchs_own, CPU)
+    assert torch.equal(optimised(ours, CPU), expected)
+    with PretendedGpu():
+        found = optimised(ours, GPU)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    assert torch.equal(found[2], expected[2]), "a weight without a gradient was changed"
+
+
+def test_features_that_are_not_finite_are_told_of_on_a_gpu_too(features: str) -> None:
+    broken = replace(REAL, images=torch.full_like(REAL.images, float("nan")))
+    arguments = {"real": broken, "synthetic": None, "synthetic_fraction": 0.0, "seeds": (3,)}
+    recipe = Recipe(partial(DETECTORS["linear_head"], SPEC, features), 2, STEPS, 6)
+    heads._opened.cache_clear()
+    with pytest.raises(ConfigError, match="gives values that are not finite"):
+        train_detectors(recipe, **arguments, device=CPU)
+    heads._opened.cache_clear()
+    with PretendedGpu(), pytest.raises(ConfigError, match="gives values that are not finite"):
+        predict(train_detectors(recipe, **arguments, device=GPU), REAL.images, GPU)
