@@ -139,6 +139,7 @@ class TrialConfig(Frozen):
             to forward passes. Penalties and features are always computed in float32, without TF32.
         execution: how steps run on a GPU. `captured`: as CUDA graphs; `eager`: kernel by kernel; `auto`: captured if
             the graphs compute the same as the eager code, otherwise eagerly. Each row records which, and why eagerly.
+            The updates of detectors and segmenters run in the same way; where they cannot be captured, the log says so.
         images_on: where the training images are while a GPU trains. `device`: on the GPU, with 8 or 16 bits per pixel
             as they are stored; `host`: in main memory, from which batches are copied; `auto`: on the GPU if they fit.
             The results are the same. Each row records which it was.

@@ -64,8 +64,10 @@ def on_both(compute: Callable[[torch.device], Any]) -> tuple[Any, Any]:
     return on_cpu, on_gpu
 
 
-def scores(family: str, settings: ScoringSettings, folder: Path, device: torch.device) -> dict[str, float]:
-    config = TrialConfig(family=family, architecture=dict(TRAINABLES.gans[family].smallest), batch_size=8)
+def scores(
+    family: str, settings: ScoringSettings, folder: Path, device: torch.device, **changes: Any
+) -> dict[str, float]:
+    config = TrialConfig(family=family, architecture=dict(TRAINABLES.gans[family].smallest), batch_size=8, **changes)
     gan = build_gan(config.derive({"sample_filter": "detector_agrees"}), SPEC, TRAINABLES)
     for module in (*gan.networks.values(), gan.state):
         module.to(device)
@@ -98,6 +100,18 @@ def test_masks_are_scored_alike_with_every_segmenter(segmenter: str, tmp_path: P
     on_cpu, on_gpu = on_both(partial(scores, "joint", settings, tmp_path))
     assert on_gpu == pytest.approx(on_cpu, rel=ROUNDED)
     assert "dice_difference" in on_gpu
+
+
+def test_updates_run_as_the_trial_says(tmp_path: Path) -> None:
+    found = {}
+    launches = {}
+    for execution in ("eager", "auto"):
+        with PretendedGpu() as gpu:
+            found[execution] = scores("joint", FAST, tmp_path / execution, GPU, execution=execution)
+        launches[execution] = gpu.kernels["graph launch"]
+    # Two of each graph compare it: detectors and segmenters of real images alone, and with synthetic ones.
+    assert launches == {"eager": 0, "auto": 2 * (FAST.detector_steps + FAST.segmenter_steps) + 4 * 2}
+    assert found["auto"] == found["eager"]
 
 
 def two_workers(folder: Path) -> dict[str, float]:

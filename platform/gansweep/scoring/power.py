@@ -141,7 +141,8 @@ def segmenter_seconds(recipe: Recipe, real: ImageSet, device: torch.device) -> f
         real: training images with masks.
         device: training device.
     """
-    few = replace(recipe, steps=_TIMED_UPDATES)
+    # Eagerly: a capture takes longer than so few updates.
+    few = replace(recipe, steps=_TIMED_UPDATES, execution="eager")
     train_segmenters(few, real, None, 0.0, [0], device)  # the first updates are slower
     began = time.monotonic()
     train_segmenters(few, real, None, 0.0, [0], device)

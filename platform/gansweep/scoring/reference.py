@@ -118,8 +118,13 @@ class ReferenceMaker:
     def __post_init__(self) -> None:
         detector_builder(self.scoring, self.trainables, self.cohort.spec())
 
-    def make(self, view: DataView, world: World) -> Reference:
+    def make(self, view: DataView, world: World, execution: str = "auto") -> Reference:
         """Returns the reference of a data view. All workers must call it together.
+
+        Args:
+            view: the data view.
+            world: the workers.
+            execution: how updates of the detectors run on a GPU: see `TrialConfig.execution`.
 
         Raises:
             CohortError: a split has fewer than two images, or lacks a class.
@@ -133,7 +138,7 @@ class ReferenceMaker:
             self.cache / f"features-{key(**base, extractor=extractor.name)}.pt",
             lambda: {"train": extractor.features(train.images), "val": extractor.features(val.images)},
         )
-        baseline = self._baseline(base, spec, train, val, world) if len(spec.classes) > 1 else None
+        baseline = self._baseline(base, spec, train, val, world, execution) if len(spec.classes) > 1 else None
         positive = spec.classes.index(self.cohort.info.positive_class)
         return Reference(spec, positive, train, val, extractor, features["train"], features["val"], baseline)
 
@@ -153,15 +158,23 @@ class ReferenceMaker:
             return self._encoder(view, train, world)
         return world.checked(lambda: load_extractor(path, self.device))
 
-    def segmenters(self, view: DataView, real: Reference, world: World) -> tuple[Recipe, Tensor]:
+    def segmenters(
+        self, view: DataView, real: Reference, world: World, execution: str = "auto"
+    ) -> tuple[Recipe, Tensor]:
         """Returns the training recipe of segmenters, and the `mask_scores` of segmenters trained on real pairs alone.
+
+        Args:
+            view: the data view.
+            real: its reference.
+            world: the workers.
+            execution: how updates run on a GPU: see `TrialConfig.execution`.
 
         Raises:
             ConfigError: the segmenter is unknown, or does not support this image size.
             CohortError: no validation image has a lesion.
         """
         settings = self.scoring
-        recipe = segmenter_recipe(settings, self.trainables, real.spec)
+        recipe = replace(segmenter_recipe(settings, self.trainables, real.spec), execution=execution)
         seeds = range(settings.detector_seeds)
         base = {"cohort": self.cohort.content_hash, "view": view.model_dump(), "batch": settings.detector_batch}
         network = {"network": _network(recipe, real.spec), "steps": recipe.steps, "seeds": len(seeds)}
@@ -209,7 +222,7 @@ class ReferenceMaker:
         return encoder.extractor_of(world.cached(path, make), self.device)
 
     def _baseline(
-        self, base: dict[str, Any], spec: ImageSpec, train: ImageSet, val: ImageSet, world: World
+        self, base: dict[str, Any], spec: ImageSpec, train: ImageSet, val: ImageSet, world: World, execution: str
     ) -> Baseline:
         settings = self.scoring
         build = detector_builder(settings, self.trainables, spec)
@@ -220,6 +233,7 @@ class ReferenceMaker:
             settings.detector_batch,
             augmentation=settings.detector_augmentation,
             use=settings.synthetic_use,
+            execution=execution,
         )
         seeds = range(settings.detector_seeds)
 

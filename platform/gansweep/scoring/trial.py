@@ -12,6 +12,7 @@ its floor: the distance of real validation images, of other patients, to the sam
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -76,8 +77,12 @@ class TrialScorer:
         _, reference = self._made
         return reference.extractor.name
 
-    def reference(self, view: DataView) -> Reference:
+    def reference(self, view: DataView, execution: str = "auto") -> Reference:
         """Returns the reference for this data view. Computes it or reads it from the cache when first needed.
+
+        Args:
+            view: the data view.
+            execution: how updates of its detectors run on a GPU: see `TrialConfig.execution`.
 
         Raises:
             CohortError: a split has fewer than two images, or lacks a class.
@@ -85,7 +90,7 @@ class TrialScorer:
         """
         if self._made is None or self._made[0] != view:
             self._made = None  # one view at a time, to save memory
-            self._made = (view, self._maker.make(view, World.current(self.device)))
+            self._made = (view, self._maker.make(view, World.current(self.device), execution))
         return self._made[1]
 
     def score(self, sampler: Sampler, config: TrialConfig, iteration: int = 0) -> dict[str, float]:
@@ -118,7 +123,7 @@ class TrialScorer:
         Raises:
             Diverged: samples are not finite.
         """
-        real = self.reference(config.data)
+        real = self.reference(config.data, config.execution)
         world = World.current(self.device)
         trainables = self._maker.trainables
         made = torch.tensor(trainables.classes_made(config, real.spec))
@@ -233,18 +238,19 @@ class TrialScorer:
             return real.extractor.features(samples.images), real.train_features, real.train.labels
 
         used = filtered(samples, config.sample_filter, seen=seen, features=features)
-        probabilities = self._with_samples(real, baseline, used, fraction_of_ratio(config.synthetic_ratio), world)
+        probabilities = self._with_samples(real, baseline, used, config, world)
         return _compared(_answer_scores(probabilities, real), real_only) | recognition
 
     def _with_samples(
-        self, real: Reference, baseline: Baseline, samples: ImageSet, synthetic_fraction: float, world: World
+        self, real: Reference, baseline: Baseline, samples: ImageSet, config: TrialConfig, world: World
     ) -> Tensor:
         """Returns probabilities `[s, n_val, classes]` of detectors trained on real and synthetic images."""
+        synthetic_fraction = fraction_of_ratio(config.synthetic_ratio)
         if synthetic_fraction == 0 or not len(samples):
             return baseline.probabilities  # this is the real-only arm
         seeds = world.mine(range(self.scoring.detector_seeds))
 
-        recipe = baseline.recipe
+        recipe = replace(baseline.recipe, execution=config.execution)
 
         def trained() -> Iterator[tuple[int, Tensor]]:
             detectors = train_detectors(recipe, real.train, samples, synthetic_fraction, seeds, self.device)
@@ -255,7 +261,7 @@ class TrialScorer:
 
     def _segmentation(self, real: Reference, samples: ImageSet, config: TrialConfig, world: World) -> dict[str, float]:
         """Returns scores of segmenters trained on real and generated pairs, and on real pairs alone."""
-        recipe, real_only = self._maker.segmenters(config.data, real, world)
+        recipe, real_only = self._maker.segmenters(config.data, real, world, config.execution)
         fraction = fraction_of_ratio(config.synthetic_ratio)
         with_samples = real_only
         if fraction:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -142,6 +143,7 @@ def arms_of(
         scoring.detector_batch,
         augmentation=scoring.detector_augmentation,
         use=scoring.synthetic_use,
+        execution=configs[0].execution,
     )
     # Each training has its own detector seeds, so that trainings are independent.
     seeds = [settings.seed + number * settings.detector_seeds + s for s in range(settings.detector_seeds)]
@@ -171,7 +173,8 @@ def arms_of(
     reason = _no_segmenters(scoring, trainables, spec, test)
     if reason:
         return TrainedArms(arms, {}, reason)
-    evaluated = MaskArms(segmenter_recipe(scoring, trainables, spec), real, test, seeds, device)
+    of_segmenters = replace(segmenter_recipe(scoring, trainables, spec), execution=recipe.execution)
+    evaluated = MaskArms(of_segmenters, real, test, seeds, device)
     of_masks = evaluated.synthetic_arms(pairs, ratios)
     if len(states) == 1:
         of_masks = evaluated.real_arms() | of_masks | evaluated.rival_arms(settings.rivals, positive)

@@ -18,7 +18,7 @@ from gansweep.graphs import TOLERANCE, CannotCaptureError, State, StepGraph, Upd
 from gansweep.training.fixed_random import FixedRandom, OtherDrawsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping
+    from collections.abc import Hashable, Mapping
 
     from torch import Tensor
 
@@ -113,7 +113,7 @@ class Execution:
             code, graph = known
             code.fill(batch)
             return graph.replay()
-        code = _Code(self._update, self._schedule, phase, batch, step)
+        code = _Code(self._update, self._gan, phase, batch, step)
         graph = StepGraph(code, self._pool)
         self._prepare(graph, phase, step)
         if self.reason:
@@ -122,7 +122,7 @@ class Execution:
         return graph.replay()
 
     def _schedule(self, step: int) -> Hashable:
-        return self._gan.schedule(step) if isinstance(self._gan, Scheduled) else None
+        return _scheduled(self._gan, step)
 
     def _prepare(self, graph: StepGraph, phase: Phase, step: int) -> None:
         """Captures and checks a graph, or switches to eager execution. The training's state does not change."""
@@ -160,7 +160,7 @@ class _Code:
 
     Args:
         update: the eager code.
-        schedule: sets the buffers that depend on the step.
+        gan: has the buffers that depend on the step.
         phase: the phase.
         batch: the first batch. All batches have the same shapes.
         first: generator iteration of this batch.
@@ -169,13 +169,13 @@ class _Code:
     def __init__(
         self,
         update: UpdateFunction,
-        schedule: Callable[[int], Hashable],
+        gan: Gan,
         phase: Phase,
         batch: Batch,
         first: int,
     ) -> None:
         self._update = update
-        self._schedule = schedule
+        self._gan = gan
         self._phase = phase
         self._first = first
         self._draws = FixedRandom(batch.draws)
@@ -192,7 +192,7 @@ class _Code:
 
     def restart(self, step: int) -> None:
         """Copies the first batch into the tensors that the graph reads, and sets the buffers for `step`."""
-        self._schedule(step)
+        _scheduled(self._gan, step)
         self._fill_images(self._original)
         self._draws.restart()
 
@@ -213,6 +213,10 @@ class _Code:
         for name, tensor in _tensors(batch).items():
             if tensor is not None:
                 getattr(self._batch, name).copy_(tensor)
+
+
+def _scheduled(gan: Gan, step: int) -> Hashable:
+    return gan.schedule(step) if isinstance(gan, Scheduled) else None
 
 
 def _tensors(batch: Batch) -> dict[str, Tensor | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gansweep.contracts import FitsBatches
@@ -55,6 +55,9 @@ def train_arm(
         seeds: seeds of each network's weights, augmentation and own random numbers, such as dropout.
         together: whether to train them together; None: on a GPU. Networks for which this is impossible, such as those
             with dropout, are trained one by one.
+
+    Raises:
+        ConfigError: updates cannot be captured, and the recipe's `execution` is `captured`.
     """
     if together is None:
         together = is_cuda(batches[0].pool.device)
@@ -63,7 +66,14 @@ def train_arm(
             return _train_together(task, batches, seeds)
         except CannotStackError as reason:
             log.info("networks are trained one by one: %s", reason)
-    return [_train_alone(task, one, seed) for one, seed in zip(batches, seeds, strict=True)]
+    trained = []
+    for one, seed in zip(batches, seeds, strict=True):
+        network, fault = _train_alone(task, one, seed)
+        trained.append(network)
+        if fault:
+            # The others have the same architecture.
+            task = replace(task, recipe=replace(task.recipe, execution="eager"))
+    return trained
 
 
 def _train_together(task: Task, batches: Sequence[Batches], seeds: Sequence[int]) -> list[nn.Module]:
@@ -81,7 +91,8 @@ def _train_together(task: Task, batches: Sequence[Batches], seeds: Sequence[int]
     return [network.eval() for network in networks]
 
 
-def _train_alone(task: Task, batches: Batches, seed: int) -> nn.Module:
+def _train_alone(task: Task, batches: Batches, seed: int) -> tuple[nn.Module, str]:
+    """Returns the network, and why its updates could not be captured: see `Updates.fault`."""
     device = batches.pool.device
     steps = task.recipe.steps
     feed = task.feed([batches], [seed])
@@ -89,10 +100,12 @@ def _train_alone(task: Task, batches: Batches, seed: int) -> nn.Module:
         network = task.build().to(device).train()
         if isinstance(network, FitsBatches):
             network.fit_batches(feed.at(step) for step in range(steps))
-            return network.eval()
-        updates = Updates(
-            task.recipe, feed, lambda images, targets: task.loss(network(images), targets), network.parameters()
-        )
+            return network.eval(), ""
+
+        def loss(images: Tensor, targets: Tensor) -> Tensor:
+            return task.loss(network(images), targets)
+
+        updates = Updates(task.recipe, feed, loss, network.parameters(), network.buffers())
         for step in range(steps):
             updates.run(step)
-    return network.eval()
+    return network.eval(), updates.fault

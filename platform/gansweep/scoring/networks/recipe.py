@@ -28,6 +28,7 @@ class Recipe:
             of `OF_PAIRS`; None for none.
         lr: maximum learning rate of AdamW in a one-cycle schedule.
         use: how synthetic images are used: `mixed`, `pretrained` or `annealed`; see `ScoringSettings.synthetic_use`.
+        execution: how updates run on a GPU: see `TrialConfig.execution`.
     """
 
     build: Callable[[], nn.Module]
@@ -38,6 +39,7 @@ class Recipe:
     augmentation: str | None = "classical"
     lr: float = 3e-3
     use: str = "mixed"
+    execution: str = "auto"
 
     def synthetic_fraction(self, mean: float, step: int) -> float:
         """Returns the fraction of synthetic images in the batch of `step`.

@@ -41,6 +41,7 @@ def train_stacked(
     Raises:
         CannotStackError: the networks draw random numbers, use operations that `torch.func.vmap` does not support, or
             do not fit into memory together.
+        ConfigError: see `Updates.run`.
     """
     try:
         stacked, buffers = stack_module_state(list(networks))
@@ -60,7 +61,7 @@ def train_stacked(
         images = images.view(len(networks), -1, *images.shape[1:])
         return losses(together(dict(weights), buffers, images), targets).sum()
 
-    updates = Updates(recipe, feed, loss, weights.values())
+    updates = Updates(recipe, feed, loss, weights.values(), buffers.values())
     for step in range(recipe.steps):
         try:
             updates.run(step)
