@@ -6,12 +6,14 @@ import tempfile
 import time
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
-from benchmarks.gpu.bench import Bench, Row
+from benchmarks.gpu.bench import Bench, Row, one_line
 from gansweep.config import ScoringSettings
+from gansweep.errors import ConfigError
 from gansweep.scoring.networks.detection import Recipe, predict, train_detectors
 from gansweep.scoring.trial import TrialScorer
 from gansweep.testing.images import shapes
@@ -20,7 +22,7 @@ from gansweep.training.reporters import MemoryReporter
 from trainables import DETECTORS, TRAINABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from torch import Tensor, nn
 
@@ -33,36 +35,65 @@ DETECTOR_STEPS = 300
 
 
 def detectors(bench: Bench) -> Iterator[Row]:
-    """Detectors of several seeds, trained as one stacked network and one after the other."""
+    """Detectors of several seeds, trained as one stacked network and one after the other; on a GPU captured as well."""
+    sizes = bench.sizes
+    steps = min(sizes.detector_steps, DETECTOR_STEPS)
+    what = f"small_cnn, {steps} steps of {sizes.detector_batch} images of {sizes.pixels} pixels"
+    for count in sizes.detector_seeds:
+        seconds: dict[tuple[str, str], float] = {}
+        said: list[Tensor] = []
+        for way, execution in product(
+            ("one by one", "together"), ("eager", "captured") if bench.on_gpu else ("eager",)
+        ):
+            if bench.late():
+                yield Row(f"{count} seeds", "not run", note="the section's time was up")
+                return
+            try:
+                seconds[way, execution], found = _timed(bench, count, way == "together", execution)
+            except ConfigError as error:
+                yield Row(f"{count} seeds, {way}, {execution}", "not available", note=one_line(error))
+                continue
+            said.append(found)
+            yield Row(f"{count} seeds, {way}, {execution}", seconds[way, execution], "s", what)
+        yield from _compared(count, seconds)
+        apart = max(float((one - said[0]).abs().max()) for one in said)
+        yield Row(f"{count} seeds, predictions", apart, "largest difference")
+
+
+def _timed(bench: Bench, count: int, together: bool, execution: str) -> tuple[float, Tensor]:
+    """Seconds of a training, and what its detectors say.
+
+    Raises:
+        ConfigError: it cannot be captured, and should be.
+    """
     sizes = bench.sizes
     real, spec = shapes(sizes.images, sizes.pixels)
     synthetic, _ = shapes(sizes.images, sizes.pixels, seed=1)
     steps = min(sizes.detector_steps, DETECTOR_STEPS)
-    recipe = Recipe(partial(DETECTORS["small_cnn"], spec), len(spec.classes), steps, sizes.detector_batch)
-    what = f"small_cnn, {steps} steps of {sizes.detector_batch} images of {sizes.pixels} pixels"
+    build = partial(DETECTORS["small_cnn"], spec)
+    recipe = Recipe(build, len(spec.classes), steps, sizes.detector_batch, execution=execution)
 
-    def trained(count: int, recipe: Recipe, *, together: bool) -> list[nn.Module]:
+    def trained(recipe: Recipe) -> list[nn.Module]:
         return train_detectors(recipe, real, synthetic, 0.5, range(count), bench.device, together=together)
 
-    for count in sizes.detector_seeds:
-        seconds: dict[bool, float] = {}
-        said: dict[bool, Tensor] = {}
-        for together in (False, True):
-            if bench.late():
-                yield Row(f"{count} seeds", "not run", note="the section's time was up")
-                return
-            trained(count, replace(recipe, steps=3), together=together)  # lets cuDNN choose
-            bench.wait()
-            started = time.perf_counter()
-            found = trained(count, recipe, together=together)
-            bench.wait()
-            seconds[together] = time.perf_counter() - started
-            said[together] = predict(found, real.images, bench.device)
-        yield Row(f"{count} seeds, one by one", seconds[False], "s", what)
-        yield Row(f"{count} seeds, together", seconds[True], "s", what)
-        yield Row(f"{count} seeds, together", seconds[False] / seconds[True], "times as fast")
-        apart = float((said[True] - said[False]).abs().max())
-        yield Row(f"{count} seeds, predictions", apart, "largest difference")
+    trained(replace(recipe, steps=3))  # lets cuDNN choose
+    bench.wait()
+    started = time.perf_counter()
+    found = trained(recipe)
+    bench.wait()
+    return time.perf_counter() - started, predict(found, real.images, bench.device)
+
+
+def _compared(count: int, seconds: Mapping[tuple[str, str], float]) -> Iterator[Row]:
+    """How many times as fast together is, and captured."""
+    for execution in ("eager", "captured"):
+        if ("together", execution) in seconds and ("one by one", execution) in seconds:
+            ratio = seconds["one by one", execution] / seconds["together", execution]
+            yield Row(f"{count} seeds, together, {execution}", ratio, f"times as fast as one by one, {execution}")
+    for way in ("one by one", "together"):
+        if (way, "captured") in seconds:
+            ratio = seconds[way, "eager"] / seconds[way, "captured"]
+            yield Row(f"{count} seeds, {way}, captured", ratio, "times as fast as eager")
 
 
 class _Shapes:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +16,16 @@ from benchmarks.gpu.__main__ import _followed
 from benchmarks.gpu.bench import CPU_SIZES, Bench, Row
 from benchmarks.gpu.correctness import CPU
 from benchmarks.gpu.report import CPU_NOTE, markdown
+from benchmarks.gpu.scoring import detectors
 from benchmarks.gpu.sections import SECTIONS, run_sections
+from gansweep.testing.pretended_gpu.device import GPU, PretendedGpu
 from tests.benchmarks.bare_python import bare_python
 from trainables import GANS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import torch
 
 ROOT = Path(__file__).parents[2]
 
@@ -80,6 +85,18 @@ def test_the_table_has_a_row_for_each_figure(found: dict[str, Any]) -> None:
     without = sum(section["status"] != "measured" for section in found["sections"])
     assert len(table) == 1 + figures + without
     assert all(line.count(" | ") == 4 for line in table)
+
+
+@pytest.mark.parametrize("device", [CPU, GPU])
+def test_detectors_are_timed_captured_where_there_is_a_gpu(device: torch.device) -> None:
+    with PretendedGpu() if device == GPU else nullcontext():
+        rows = list(detectors(Bench(device, CPU_SIZES)))
+    timed = [row.what for row in rows if row.unit == "s"]
+    executions = ["eager", "captured"] if device == GPU else ["eager"]
+    assert timed == [f"2 seeds, {way}, {one}" for way in ("one by one", "together") for one in executions]
+    captured = [row.what for row in rows if row.unit == "times as fast as eager"]
+    assert captured == [what for what in timed if what.endswith("captured")]
+    assert all(isinstance(row.value, float) for row in rows), "a figure is missing"
 
 
 def test_a_failing_section_is_told_and_the_next_one_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
