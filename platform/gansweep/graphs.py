@@ -18,7 +18,7 @@ from gansweep.errors import ConfigError, one_line
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from torch import Tensor
+    from torch import Tensor, nn
 
 __all__ = [
     "TOLERANCE",
@@ -111,6 +111,7 @@ class State:
 
     Args:
         owners: tensors by the name of what they belong to, such as a network.
+        modules: modules that could replace their buffers by new tensors.
         optimisers: the optimisers whose moments the update changes.
         device: device of the training.
     """
@@ -118,6 +119,7 @@ class State:
     def __init__(
         self,
         owners: Mapping[str, Iterable[Tensor]],
+        modules: Iterable[nn.Module],
         optimisers: Sequence[torch.optim.Optimizer],
         device: torch.device,
     ) -> None:
@@ -127,12 +129,28 @@ class State:
         self.tensors: dict[str, list[tuple[Tensor, Tensor]]] = {}
         for owner, tensors in owners.items():
             self.tensors[owner] = [(tensor.detach(), tensor.detach().clone()) for tensor in tensors]
+        # `Module.buffers` lists the tensors. Only the dictionary says in whose place they are.
+        self._buffers: list[tuple[dict[str, Tensor | None], dict[str, Tensor | None]]] = []
+        for module in modules:
+            for part in module.modules():
+                buffers = vars(part)["_buffers"]
+                self._buffers.append((buffers, dict(buffers)))
         self._moments = {id(tensor): tensor.clone() for tensor in self._all_moments()}
         self._random = torch.get_rng_state(), torch.cuda.get_rng_state(device)
 
+    def replaced(self) -> str:
+        """Returns the name of a buffer in whose place there is another tensor now, or an empty string."""
+        for buffers, kept in self._buffers:
+            for name, tensor in kept.items():
+                if buffers[name] is not tensor:
+                    return name
+        return ""
+
     @torch.no_grad()
     def restore(self) -> None:
-        """Copies the contents back."""
+        """Puts replaced buffers back, and copies the contents back."""
+        for buffers, kept in self._buffers:
+            buffers.update(kept)
         for tensors in self.tensors.values():
             for tensor, content in tensors:
                 tensor.copy_(content)
@@ -225,7 +243,11 @@ class StepGraph:
             for step in (steps[0], *steps):
                 self._begin(step, steps[0])
                 results[step] = _results(state, self._code.run(step))
+                replaced = state.replaced()
                 state.restore()
+                if replaced:
+                    # A graph would read the old tensor at every step.
+                    raise CannotCaptureError(f"buffer {replaced} is replaced by a new tensor, not filled")
         torch.cuda.current_stream(state.device).wait_stream(side)
         return results
 

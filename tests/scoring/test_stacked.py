@@ -92,6 +92,24 @@ def test_segmenters_trained_together_are_those_trained_one_by_one(network: type[
         assert agreed.float().mean() > 0.99
 
 
+class Replaces(SmallCnn):
+    """A buffer in whose place there is a new tensor after each update."""
+
+    def __init__(self) -> None:
+        super().__init__(SPEC)
+        self.register_buffer("seen", torch.zeros(()))
+        self.seen: Tensor
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.seen = self.seen + 1
+        return super().forward(images)
+
+
+def test_detectors_that_replace_a_buffer_are_trained_one_by_one() -> None:
+    detectors = train_detectors(replace(RECIPE, build=Replaces), REAL, None, 0.0, SEEDS, CPU, together=True)
+    assert [float(detector.seen) for detector in detectors] == [RECIPE.steps] * len(SEEDS)
+
+
 def on_gpu(steps: int, seeds: tuple[int, ...] = SEEDS, **changes: Any) -> tuple[Tensor, int, int]:
     """Probabilities, and the round trips and kernels of the training."""
     recipe = replace(RECIPE, steps=steps, **changes)

@@ -88,6 +88,19 @@ class OnHost(Dcgan):
         return loss * (1.0 + float(torch.rand(()))), scalars
 
 
+class Replaces(Dcgan):
+    """A buffer in whose place there is a new tensor after each step."""
+
+    def __init__(self, config, spec, trainables):
+        super().__init__(config, spec, trainables)
+        self.state.register_buffer("seen", torch.zeros(()))
+
+    def loss(self, phase, batch, step):
+        loss, scalars = super().loss(phase, batch, step)
+        self.state.seen = self.state.seen + 1
+        return loss, scalars
+
+
 class Passes(Dcgan):
     """A tensor goes from one phase to another, not through a buffer."""
 
@@ -135,6 +148,7 @@ def trained(family, config, device):
         (Looks, "critic at iteration 0: test_capture.py:"),
         (Draws, "critic at iteration 0: iteration 4 draws other random numbers than iteration 0"),
         (OnHost, "critic at iteration 0: the graph's loss for iteration 4 is off by"),
+        (Replaces, "critic at iteration 0: buffer seen is replaced by a new tensor, not filled"),
         (Own, "Attempt to increase offset for a CUDA generator not in capture mode"),
     ],
 )

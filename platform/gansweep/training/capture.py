@@ -126,10 +126,9 @@ class Execution:
 
     def _prepare(self, graph: StepGraph, phase: Phase, step: int) -> None:
         """Captures and checks a graph, or switches to eager execution. The training's state does not change."""
-        owners = {}
-        for owner, module in {**self._gan.networks, "state": self._gan.state}.items():
-            owners[owner] = (*module.parameters(), *module.buffers())
-        state = State(owners, list(self._optimisers.values()), self._device)
+        modules = {**self._gan.networks, "state": self._gan.state}
+        owners = {owner: (*module.parameters(), *module.buffers()) for owner, module in modules.items()}
+        state = State(owners, modules.values(), list(self._optimisers.values()), self._device)
         steps = [step]
         other = self._other_step(step)
         if other is not None:

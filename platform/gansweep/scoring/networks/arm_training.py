@@ -105,7 +105,9 @@ def _train_alone(task: Task, batches: Batches, seed: int) -> tuple[nn.Module, st
         def loss(images: Tensor, targets: Tensor) -> Tensor:
             return task.loss(network(images), targets)
 
-        updates = Updates(task.recipe, feed, loss, network.parameters(), network.buffers())
+        updates = Updates(task.recipe, feed, loss, network.parameters(), network.buffers(), network)
         for step in range(steps):
             updates.run(step)
+    # Gradients would hold on to the memory of a graph.
+    network.zero_grad(set_to_none=True)
     return network.eval(), updates.fault

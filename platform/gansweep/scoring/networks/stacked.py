@@ -39,8 +39,8 @@ def train_stacked(
         losses: maps outputs `[s, b, ...]` and targets to the loss of each network, `[s]`.
 
     Raises:
-        CannotStackError: the networks draw random numbers, use operations that `torch.func.vmap` does not support, or
-            do not fit into memory together.
+        CannotStackError: the networks draw random numbers, replace their buffers, use operations that `torch.func.vmap`
+            does not support, or do not fit into memory together.
         ConfigError: see `Updates.run`.
     """
     try:
@@ -51,7 +51,12 @@ def train_stacked(
     base = networks[0]
 
     def forward(own: dict[str, Tensor], state: dict[str, Tensor], images: Tensor) -> Tensor:
-        outputs: Tensor = functional_call(base, (own, state), (images,))
+        tensors = own | state
+        outputs: Tensor = functional_call(base, tensors, (images,))
+        # torch writes a buffer's new tensor into `tensors`, and nobody would read it at the next update.
+        for name, buffer in state.items():
+            if tensors[name] is not buffer:
+                raise CannotStackError(f"buffer {name} is replaced by a new tensor, not filled")
         return outputs
 
     # randomness="error": networks alone would draw other numbers.

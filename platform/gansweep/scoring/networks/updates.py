@@ -35,6 +35,7 @@ class Updates:
         loss: maps images and targets of a batch to the loss.
         weights: the trained parameters.
         buffers: other tensors that an update changes, such as running statistics.
+        network: whose they are; None if they are stacked.
 
     Attributes:
         fault: why updates could not be captured; empty if they were, or were not to be.
@@ -50,12 +51,14 @@ class Updates:
         loss: Callable[[Tensor, Tensor], Tensor],
         weights: Iterable[nn.Parameter],
         buffers: Iterable[Tensor],
+        network: nn.Module | None = None,
     ) -> None:
         self.fault = ""
         self._recipe = recipe
         self._feed = feed
         trained = list(weights)
         self._changed = [*trained, *buffers]
+        self._modules = [] if network is None else [network]
         self._optimiser = OneCycleAdamW(trained, recipe.lr, recipe.steps)
         self._code = _Code(feed, loss, self._optimiser)
         self._captures = not why_eager(recipe.execution, feed.device)
@@ -84,7 +87,7 @@ class Updates:
         self._captures = False
         self._code.keep()
         graph = StepGraph(self._code, pool=None)
-        state = State({"weights": self._changed}, [self._optimiser], self._feed.device)
+        state = State({"weights": self._changed}, self._modules, [self._optimiser], self._feed.device)
         # The last update has another learning rate and another momentum.
         steps = sorted({step, self._recipe.steps - 1})
         self.fault = graph.prepare(steps, state, TOLERANCE["float32"])
