@@ -1,5 +1,6 @@
 import io
 import json
+import re
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ import optuna
 import pytest
 from rich.console import Console
 
+from gansweep.cli import main
 from gansweep.errors import ConfigError
 from gansweep.report.leaderboard import as_document, as_table, leaderboard, searched_keys, short_names
 from gansweep.scoring.metrics.formatting import score_text
@@ -54,6 +56,25 @@ def test_the_table_shows_objectives_differences_and_what_was_searched(finished):
     assert "cohort:0123456789ab" in text
     assert "8 validation patients; test set unopened" in " ".join(text.split())
     assert sum(f" {row.trial_id} " in text for row in rows) == 3
+    assert "The first 3 of 14 configurations; --top shows more." in text
+
+
+def test_the_command_shows_the_first_hundred_unless_asked_for_more(finished, monkeypatch, capfd):
+    monkeypatch.setattr("gansweep.cli.results._SHOWN", 5)
+    names = [row.trial_id for row in leaderboard(finished)]
+
+    def shown(*words):
+        assert main(["leaderboard", finished.uri, *words]) == 0
+        return capfd.readouterr().out
+
+    text = shown()
+    assert [bool(re.search(rf"\b{name}\b", text)) for name in names] == [True] * 5 + [False] * 9, text
+    assert "The first 5 of 14 configurations; --top shows more." in text
+    text = shown("--top=14")
+    assert all(re.search(rf"\b{name}\b", text) for name in names)
+    assert "--top" not in text
+    assert [item["trial_id"] for item in json.loads(shown("--json"))] == names
+    assert [item["trial_id"] for item in json.loads(shown("--json", "--top=7"))] == names[:7]
 
 
 def test_a_store_without_trials_has_an_empty_leaderboard(empty):

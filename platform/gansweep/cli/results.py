@@ -12,6 +12,9 @@ from gansweep.cli.stores import opened
 
 __all__ = ["dashboard", "leaderboard", "report", "status"]
 
+_SHOWN = 100
+"""Configurations in a leaderboard, unless the user asks for more."""
+
 
 def status(
     store: StoreArgument,
@@ -38,7 +41,10 @@ def status(
 
 def leaderboard(
     store: StoreArgument,
-    top: Annotated[int | None, typer.Option(min=1, help="Show only the first so many configurations.")] = None,
+    top: Annotated[
+        int | None,
+        typer.Option(min=1, help=f"Show only the first so many configurations. Default: {_SHOWN}; all with --json."),
+    ] = None,
     columns: Annotated[
         list[str] | None, typer.Option(metavar="A,B", help="Show these columns: headings, scores, configuration keys.")
     ] = None,
@@ -51,9 +57,11 @@ def leaderboard(
 
     named = parse_names(joined(columns)) if columns else None
     with opened(store) as found:
-        rows = ranked(found)
-        table = as_table(rows, found.info, top, named)
-        emit(as_document(rows, top), above(answer(found).text, table), as_json=as_json)
+        attempts = found.trials()
+        rows = ranked(found, attempts)
+        table = as_table(rows, found.info, top or _SHOWN, named)
+        document = as_document(rows, top) if as_json else []
+        emit(document, above(answer(found, attempts).text, table), as_json=as_json)
 
 
 def report(

@@ -16,6 +16,7 @@ from gansweep.report.rows import LeaderboardRow
 from gansweep.scoring.metrics.formatting import counted, score_text
 from gansweep.store.feasibility import COSTS, constraints_text
 from gansweep.store.ranking import ADDED_COLUMNS, rank_trials
+from gansweep.store.rows import latest_attempts
 from gansweep.store.schema import TRIAL_COLUMNS, flat_config
 
 if TYPE_CHECKING:
@@ -37,18 +38,23 @@ __all__ = [
     "value_text",
 ]
 
+_OWN = frozenset({*TRIAL_COLUMNS, *ADDED_COLUMNS})
+"""Columns that are not scores."""
 
-def leaderboard(store: Store) -> list[LeaderboardRow]:
+
+def leaderboard(store: Store, attempts: pd.DataFrame | None = None) -> list[LeaderboardRow]:
     """Returns the rows of all trials of a sweep, best first.
 
     Args:
         store: the sweep's store.
+        attempts: result of `store.trials`, if it was read already.
     """
-    attempts = store.trials()
+    attempts = store.trials() if attempts is None else attempts
     durations = attempts.groupby("trial_id")[["seconds", "gpu_seconds", "energy_joules"]].sum(min_count=1)
-    latest = attempts.drop_duplicates("trial_id", keep="last")  # the last attempt counts
-    ranked: list[dict[str, Any]] = rank_trials(latest, store.info.objectives, store.info.constraints).to_dict("records")  # type: ignore[assignment]
-    rows = [_row(record, durations.loc[record["trial_id"]]) for record in ranked]
+    totals: dict[str, dict[str, float]] = durations.to_dict("index")  # type: ignore[assignment]
+    ranked = rank_trials(latest_attempts(attempts), store.info.objectives, store.info.constraints)
+    records: list[dict[str, Any]] = ranked.to_dict("records")  # type: ignore[assignment]
+    rows = [_row(record, totals[record["trial_id"]]) for record in records]
     return compare_with_first(rows, store.info)
 
 
@@ -121,6 +127,9 @@ def as_table(
     if repeated:
         configurations = {row.configuration for row in rows}
         count += f" of {counted(len(configurations), 'configuration')}"
+    notes = _notes(rows, info, repeated=repeated)
+    if top is not None and len(shown) > top:
+        notes.insert(0, f"The first {top} of {counted(len(shown), 'configuration')}; --top shows more.")
     shown = shown[:top]
     table = _columns(shown, [*objectives, *differences], repeated=repeated)
     if columns is not None:
@@ -134,7 +143,7 @@ def as_table(
     return FittingTable(
         table,
         title=f"{info.name}: {count}, best first",
-        notes=_notes(rows, info, repeated=repeated),
+        notes=notes,
         hint=" --columns chooses.",
         bold=frozenset(i for i, row in enumerate(shown) if row.front == 0 and row.status == "completed"),
     )
@@ -214,17 +223,16 @@ def short_names(keys: Sequence[str]) -> dict[str, str]:
     return {key: end if counts[end] == 1 else key for key, end in ends.items()}
 
 
-def _row(record: Mapping[str, Any], durations: pd.Series[float]) -> LeaderboardRow:
+def _row(record: Mapping[str, Any], durations: Mapping[str, float]) -> LeaderboardRow:
     """Creates a row from a record of the trials table and the total durations of the trial's attempts."""
     numbers = {name: value for name, value in record.items() if isinstance(value, float) and math.isfinite(value)}
-    # Scores are the remaining columns; names with a dot are configuration keys.
-    own = {*TRIAL_COLUMNS, *ADDED_COLUMNS}
     return LeaderboardRow(
         trial_id=record["trial_id"],
         status=record["status"],
         rank=int(record["rank"]),
         front=int(record["front"]),
-        scores={name: value for name, value in numbers.items() if name not in own and "." not in name},
+        # Scores are the remaining columns; names with a dot are configuration keys.
+        scores={name: value for name, value in numbers.items() if name not in _OWN and "." not in name},
         fid_features=_text(record["fid_features"]),
         config=TrialConfig.model_validate(json.loads(record["config_json"])),
         reason=_text(record["reason"]),

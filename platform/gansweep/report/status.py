@@ -143,7 +143,7 @@ def sweep_status(store: Store, now: datetime | None = None) -> SweepStatus:
 
     return SweepStatus(
         name=info.name,
-        answer=answer(store).text,
+        answer=answer(store, rows).text,
         asked=info.trials,
         counts=dict(counts),
         running=tuple(running),

@@ -19,6 +19,7 @@ from gansweep.search.confirmation_file import RESULT, confirmation
 from gansweep.search.confirmed_answer import NO_CHANGE, Answer, about, confirmed, measures
 from gansweep.store.feasibility import constraints_text
 from gansweep.store.ranking import rank_trials
+from gansweep.store.rows import latest_attempts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -34,17 +35,20 @@ _MOST_TRAININGS = 1000
 """Above this number of trainings, the answer only says that more are needed: no sweep has as many."""
 
 
-def answer(store: Store) -> Answer:
+def answer(store: Store, attempts: pd.DataFrame | None = None) -> Answer:
     """Returns the answer of a sweep: that of `confirm` if it was run, else what is known so far.
 
     Args:
         store: the sweep's store.
+        attempts: result of `store.trials`, if it was read already.
     """
     try:
         found = confirmation(store)
     except StoreError:
         return Answer(f"Not known: {RESULT}, the result of `gansweep confirm`, cannot be read.", "not known")
-    return so_far(store.latest_trials(), store.info) if found is None else confirmed(found, store.info.objectives)
+    if found is not None:
+        return confirmed(found, store.info.objectives)
+    return so_far(latest_attempts(store.trials() if attempts is None else attempts), store.info)
 
 
 def so_far(trials: pd.DataFrame, info: SweepInfo) -> Answer:

@@ -214,9 +214,11 @@ class Files:
         if self.local is None or not (self.local / rel).is_dir():
             return ()
         with explained(f"{self.label}/{rel}", "read"), os.scandir(self.local / rel) as entries:
-            # DirEntry.is_file raises for a link that leads to itself, Path.is_file does not.
-            found = [entry.name for entry in entries if entry.name.endswith(suffix) and not Path(entry.path).is_file()]
-        return tuple(sorted(name for name in found if not name.startswith(".")))
+            named = (entry for entry in entries if entry.name.endswith(suffix) and not entry.name.startswith("."))
+            # Most are files, which the listing tells. For a link that leads to itself, DirEntry.is_file raises, and
+            # Path.is_file does not.
+            others = (entry for entry in named if not entry.is_file(follow_symlinks=False))
+            return tuple(sorted(entry.name for entry in others if not Path(entry.path).is_file()))
 
     def is_file(self, rel: str) -> bool:
         """Returns whether `rel` is a file, or a link to one."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gansweep.store.filesystem import Files
     from gansweep.store.sweep_info import SweepInfo
 
-__all__ = ["Rows"]
+__all__ = ["Rows", "latest_attempts"]
 
 
 class Rows:
@@ -65,7 +65,7 @@ class Rows:
 
     def latest_trials(self) -> pd.DataFrame:
         """Returns the last attempt at each trial."""
-        return self.trials().drop_duplicates("trial_id", keep="last").reset_index(drop=True)
+        return latest_attempts(self.trials())
 
     def reports(self) -> pd.DataFrame:
         """Returns one row per report of each attempt, ordered by trial, attempt and index."""
@@ -167,3 +167,8 @@ class Rows:
         """Copies each table to one file beside its folder (`trials.parquet`), which makes large sweeps fast to read."""
         self._trials.compact()
         self._reports.compact()
+
+
+def latest_attempts(attempts: pd.DataFrame) -> pd.DataFrame:
+    """Returns the last attempt at each trial, of attempts ordered by trial and attempt."""
+    return attempts.drop_duplicates("trial_id", keep="last").reset_index(drop=True)
