@@ -31,6 +31,7 @@ from gansweep.search.sweep import STARTUP_TRIALS
 from gansweep.search.trial import TrialResult
 from gansweep.store.columns import config_columns
 from gansweep.store.compaction import Upkeep
+from gansweep.store.driver_storage import driven
 from gansweep.store.schema import ReportRow
 from gansweep.store.store import Store
 from gansweep.store.sweep_info import CohortReference, SweepInfo
@@ -62,7 +63,7 @@ def run(experiment: Experiment, sampler: str, trials: int, storage: str, server:
     """Memory, processor seconds and bytes at the begin and at each quarter."""
     store = Store.create(storage, "growth", info_of(experiment, trials))
     trial_store = Store.open(store.uri)  # reports are written by the trial's own process
-    study = store.create_study(make_sampler(sampler, 0, 0, STARTUP_TRIALS))
+    study = driven(store.create_study(make_sampler(sampler, 0, 0, STARTUP_TRIALS)), store.study_storage())
     notes: list[dict[str, Any]] = []
     with Upkeep(store, 0) as upkeep:
         searcher = StudySearcher(experiment, study, store, lambda _config: None, upkeep=upkeep)
