@@ -55,7 +55,7 @@ def test_a_patient_is_spelled_once_for_all_images(tmp_path: Path) -> None:
     assert calls["patient_spelling"] == 2 * 6, "for the hashes, and for the warning about several spellings"
 
 
-def test_reading_pictures_of_the_cohorts_size_loads_nothing_that_it_does_not_use(tmp_path: Path) -> None:
+def test_reading_pictures_loads_nothing_that_it_does_not_use(tmp_path: Path) -> None:
     write_picture(tmp_path / "1.png", 1)
     script = (
         "import sys\n"
@@ -65,11 +65,11 @@ def test_reading_pictures_of_the_cohorts_size_loads_nothing_that_it_does_not_use
         "from gansweep.cohort.ingest.settings import IngestSettings\n"
         "from gansweep.cohort.sources.source import Source\n"
         f"path = Path({str(tmp_path / '1.png')!r})\n"
-        "for size in (20, 16):\n"
+        "for size in (20, 16, 32):\n"
         "    unit = Unit((Source(path, '1.png', 'a'),), {path: ''})\n"
         "    (picture,) = read_unit(unit, IngestSettings(size=size))\n"
         "    loaded = [name for name in ('torch', 'scipy.spatial', 'pandas') if name in sys.modules]\n"
         "    print(picture.pixels.shape[-1], *loaded)\n"
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
-    assert ran.stdout.splitlines() == ["20", "16 torch"], "torch resizes, and the other two are not for reading"
+    assert ran.stdout.splitlines() == ["20", "16", "32 torch"], "torch enlarges, and the other two are not for reading"

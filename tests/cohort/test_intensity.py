@@ -83,3 +83,22 @@ def test_pictures_smaller_than_asked_are_smoothed_up() -> None:
     image = np.arange(64, dtype=np.float32).reshape(1, 8, 8)
     assert fit_pixels(image, 16, keep_lesions=True).shape == (1, 16, 16)
     np.testing.assert_array_equal(fit_pixels(image, 8, keep_lesions=True), image)
+
+
+@pytest.mark.parametrize(("side", "size"), [(65, 64), (240, 64), (256, 64), (100, 33)])
+@pytest.mark.parametrize("keep_lesions", [False, True])
+def test_images_are_made_smaller_to_the_same_bits_as_by_torch(side: int, size: int, keep_lesions: bool) -> None:
+    import torch
+    from scipy import ndimage
+    from torch.nn import functional
+
+    pixels = np.random.default_rng(0).normal(50, 200, (3, side, side)).astype(np.float32)
+    expected = functional.adaptive_avg_pool2d(torch.from_numpy(pixels), size)
+    if keep_lesions:
+        blur = 0.15 * side / size
+        smooth = torch.from_numpy(ndimage.gaussian_filter(pixels, (0.0, blur, blur)))
+        excess = functional.adaptive_max_pool2d(smooth, size) - expected.clamp_min(70.0)
+        expected = expected + 0.7 * excess.clamp_min(0.0)
+    found = fit_pixels(pixels, size, keep_lesions=keep_lesions)
+    assert found.dtype == np.float32
+    assert found.tobytes() == expected.numpy().tobytes()
