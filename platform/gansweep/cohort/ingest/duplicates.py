@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import defaultdict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +23,8 @@ CODE = 16  # number of lowest frequencies per axis in the perceptual code
 NEAR = 0.985  # pictures whose codes correlate above this are near-duplicates
 BLOCK = 1024  # rows of the correlation matrix held in memory at once
 SMALL = 4096  # up to so many pictures, all correlations are computed
-AXES = (8, 16)  # principal axes of the k-d tree; the second if the first leave too many candidates
+ROWS = 256  # of projected codes that are compared with the later ones at once
+AXES = 16  # principal axes that they are projected on
 MOST_CANDIDATES = 10_000_000
 COUNTED = 1000  # pictures whose candidates are counted to estimate those of all
 MOST_PARTNERS = 32
@@ -66,8 +68,8 @@ def near_pairs(codes: NDArray[np.float32], owners: Sequence[Hashable] | None = N
     """Returns index pairs (i < j) of pictures whose codes correlate above `threshold`.
 
     The matrix of all pairs would be too large. Vectors of unit length that correlate above t have a distance below
-    sqrt(2 - 2 t), and so have their projections on a few axes, among which a k-d tree finds candidates. If all pictures
-    are similar, there are too many candidates, and the matrix is computed in blocks.
+    sqrt(2 - 2 t), and so have their projections on a few axes, which finds candidates. If all pictures are similar,
+    there are too many candidates, and the matrix is computed in blocks.
 
     For pictures with very many near-duplicates, only some pairs are returned. A pair is omitted only if its first
     picture is the first of `MOST_PARTNERS` other pairs, and its second picture the second of as many.
@@ -104,30 +106,74 @@ def _matrix_blocks(codes: NDArray[np.float32], threshold: float) -> Iterator[Pai
 
 def _candidate_blocks(codes: NDArray[np.float32], threshold: float) -> Iterator[Pairs]:
     """Yields the pairs above the threshold, found by their projections on the leading principal axes."""
-    from scipy import spatial  # here, because the processes that read pictures need no tree
-
-    radius = math.sqrt(max(2 - 2 * threshold, 0.0)) + 1e-4  # with a margin for rounding
-    sample = codes[:: max(1, len(codes) // SMALL)]
-    principal = np.linalg.eigh(np.cov(sample, rowvar=False))[1][:, ::-1]
-    for axes in AXES:
-        points = codes @ principal[:, :axes].astype(np.float32)
-        tree = spatial.cKDTree(points)
-        # Counted for a few pictures: counting all takes twice as long as finding the pairs.
-        some = points[:: max(1, len(points) // COUNTED)]
-        neighbours = tree.query_ball_point(some, radius, return_length=True) - 1
-        if neighbours.mean() * len(points) / 2 > MOST_CANDIDATES:
-            continue
-        pairs = tree.query_pairs(radius, output_type="ndarray")
-        pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
-        for start in range(0, len(pairs), BLOCK * BLOCK):
-            block = pairs[start : start + BLOCK * BLOCK]
-            close = [
-                np.einsum("nd,nd->n", codes[part[:, 0]], codes[part[:, 1]]) > threshold
-                for part in np.array_split(block, 1 + len(block) // BLOCK)
-            ]
-            yield block[np.concatenate(close)]
+    projected = _Projected.of(codes, math.sqrt(max(2 - 2 * threshold, 0.0)) + 1e-4)  # with a margin for rounding
+    if projected.estimated_pairs() > MOST_CANDIDATES:
+        yield from _matrix_blocks(codes, threshold)
         return
-    yield from _matrix_blocks(codes, threshold)
+    starts = range(0, len(codes), ROWS)
+    pairs = np.concatenate([projected.pairs_from(start) for start in starts])
+    pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+    for start in range(0, len(pairs), BLOCK * BLOCK):
+        block = pairs[start : start + BLOCK * BLOCK]
+        close = [
+            np.einsum("nd,nd->n", codes[part[:, 0]], codes[part[:, 1]]) > threshold
+            for part in np.array_split(block, 1 + len(block) // BLOCK)
+        ]
+        yield block[np.concatenate(close)]
+
+
+@dataclass(frozen=True)
+class _Projected:
+    """Codes projected on a few axes, in the order of the first.
+
+    A k-d tree would be slower. The axes that it needs are too many for it: it looks at most pairs, too.
+
+    Args:
+        order: the number of each code.
+        last: for each row, the row after the last whose first coordinate is within the radius.
+        left: coordinates `[N, AXES + 2]`, so extended that the product with a row of `right` is the squared distance.
+        right: likewise.
+        radius: the distance of pairs.
+    """
+
+    order: NDArray[np.int32]
+    last: NDArray[np.intp]
+    left: NDArray[np.float32]
+    right: NDArray[np.float32]
+    radius: float
+
+    @classmethod
+    def of(cls, codes: NDArray[np.float32], radius: float) -> _Projected:
+        """Projects codes on their principal axes, as estimated from some of them."""
+        sample = codes[:: max(1, len(codes) // SMALL)]
+        principal = np.linalg.eigh(np.cov(sample, rowvar=False))[1][:, ::-1]
+        points = codes @ principal[:, :AXES].astype(np.float32)
+        order = np.argsort(points[:, 0], kind="stable")
+        points = points[order]
+        last = np.searchsorted(points[:, 0], points[:, 0] + radius)
+        squares = np.einsum("nd,nd->n", points, points)[:, None]
+        one = np.ones_like(squares)
+        left, right = np.hstack([-2 * points, squares, one]), np.hstack([points, one, squares])
+        return cls(order.astype(np.int32), last, left, right, radius)
+
+    def estimated_pairs(self) -> float:
+        """Returns about how many pairs there are, by those of some rows."""
+        some = self.left[:: max(1, len(self.left) // COUNTED)]
+        near = sum(np.count_nonzero(row @ self.right.T < self.radius**2) for row in some)
+        return (near / len(some) - 1) * len(self.left) / 2
+
+    def pairs_from(self, start: int) -> Pairs:
+        """Returns the pairs of ROWS rows with themselves and later ones, as numbers of codes, the smaller first."""
+        stop = min(start + ROWS, len(self.left))
+        end = int(self.last[stop - 1])
+        found = []
+        for first in range(start, end, BLOCK):
+            near = self.left[start:stop] @ self.right[first : min(first + BLOCK, end)].T < self.radius**2
+            # Faster than `argwhere`, for there are few.
+            row, column = np.divmod(np.flatnonzero(near), near.shape[1])
+            later = start + row < first + column
+            found.append(np.stack([start + row, first + column], axis=1)[later])
+        return np.sort(self.order[np.concatenate(found)], axis=1)
 
 
 def _ranks(values: NDArray[np.int32]) -> NDArray[np.int64]:
