@@ -32,13 +32,14 @@ def _of(value: float, says: str) -> Any:
 class Costs:
     """What was measured; see "What the search itself costs" in docs/results.md."""
 
-    driver_s: float = _of(0.105, "driver, processor seconds for a trial (`search_overhead.py`)")
-    proposal_s: float = _of(0.14, "a proposal in `all_families`, processor seconds in an empty study (`proposals.py`)")
-    proposal_ms_per_trial: float = _of(0.188, "what each trial in the study adds to that, ms")
-    small_proposal_s: float = _of(0.083, "a proposal in `fahr_ct`")
-    small_proposal_ms_per_trial: float = _of(0.0286, "what each trial adds to that, ms")
-    driver_mb: float = _of(582.0, "driver, MB after its first compaction (`search_overhead.py`)")
-    driver_kb_per_trial: float = _of(80.0, "what each further trial adds to that, kB")
+    driver_s: float = _of(0.111, "driver, processor seconds for a trial (`search_overhead.py`)")
+    proposal_s: float = _of(0.056, "a proposal in `all_families`, processor seconds in an empty study (`proposals.py`)")
+    proposal_ms_per_trial: float = _of(0.143, "what each trial in the study adds to that, ms")
+    small_proposal_s: float = _of(0.031, "a proposal in `fahr_ct`")
+    small_proposal_ms_per_trial: float = _of(0.0267, "what each trial adds to that, ms")
+    proposal_trials: int = _of(2000, "trials from which on TPE sees no more (`search/bounded_tpe.py`)")
+    driver_mb: float = _of(606.0, "driver, MB at its first trial (`search_overhead.py`)")
+    driver_kb_per_trial: float = _of(35.0, "what each further trial adds to that, kB")
     group_mb: float = _of(892.0, "a waiting group beside its workers, MB (`group_memory.py`, PSS)")
     group_processes: int = _of(6, "processes of that")
     ray_mb: float = _of(492.0, "Ray's own processes on the head, MB (`group_memory.py`, PSS)")
@@ -99,9 +100,10 @@ class Scale:
     def proposal_s(self, trials: float, *, small: bool = False) -> float:
         """Processor seconds of one proposal after this many trials, in `all_families` or in the small `fahr_ct`."""
         costs = self.costs
+        seen = min(trials, costs.proposal_trials)
         if small:
-            return costs.small_proposal_s + costs.small_proposal_ms_per_trial / 1e3 * trials
-        return costs.proposal_s + costs.proposal_ms_per_trial / 1e3 * trials
+            return costs.small_proposal_s + costs.small_proposal_ms_per_trial / 1e3 * seen
+        return costs.proposal_s + costs.proposal_ms_per_trial / 1e3 * seen
 
     def driver_load(self, *, small: bool = False) -> float:
         """Share of one core that the driver needs at the end. It does one thing at a time: above 1 GPUs wait for it."""
@@ -109,13 +111,20 @@ class Scale:
 
     def driver_hours(self, *, small: bool = False) -> float:
         """Hours of processor of the driver over the sweep."""
-        return self.work.trials * (self.costs.driver_s + self.proposal_s(self.work.trials / 2, small=small)) / HOUR
+        first = min(self.work.trials, self.costs.proposal_trials)
+        proposals = first * self.proposal_s(first / 2, small=small)
+        proposals += (self.work.trials - first) * self.proposal_s(self.work.trials, small=small)
+        return (self.work.trials * self.costs.driver_s + proposals) / HOUR
 
     def trials_until_full(self, *, small: bool = False) -> float:
-        """Number of trials in the study from which on trials end faster than the driver proposes others."""
+        """Number of trials in the study from which on trials end faster than the driver proposes others.
+
+        Infinity if the driver keeps up with any number.
+        """
         left = 1 / self.trials_per_s - self.costs.driver_s - self.proposal_s(0, small=small)
         each = self.proposal_s(1, small=small) - self.proposal_s(0, small=small)
-        return max(0.0, left / each)
+        trials = max(0.0, left / each)
+        return trials if trials < self.costs.proposal_trials else math.inf
 
     def groups_until_full(self, *, small: bool = False) -> float:
         """Number of groups at which that happens with the last trial."""
@@ -201,7 +210,8 @@ class Scale:
         for space, small in (("all_families", False), ("fahr_ct", True)):
             groups = self.groups_until_full(small=small)
             trials = self.trials_until_full(small=small)
-            why = f"at trial {work.trials}; {self.groups} groups wait for it from trial {trials:.0f} on"
+            waits = f"wait for it from trial {trials:.0f} on" if math.isfinite(trials) else "do not wait for it"
+            why = f"at trial {work.trials}; {self.groups} groups {waits}"
             found.append((groups, Need(f"driver's core, `{space}`", f"{groups:.0f} groups", why)))
         groups = S3_WRITES_PER_S / self.requests_per_s() * self.groups
         why = f"{S3_WRITES_PER_S:.0f} writes a second, S3's limit for a prefix, if every request were one"

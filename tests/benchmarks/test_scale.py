@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -65,11 +66,20 @@ def test_the_driver_is_full_when_trials_end_as_fast_as_it_serves_them() -> None:
     assert scale.proposal_s(1000) == pytest.approx(0.3)
     assert scale.driver_load() == pytest.approx(32 / 600 * 0.4)
     assert scale.groups_until_full() == pytest.approx(1500.0)
-    assert scale.trials_until_full() == pytest.approx((600 / 32 - 0.3) / 1e-4)
+    assert scale.trials_until_full() == math.inf
     assert scale.driver_hours() == pytest.approx(1000 * (0.1 + 0.25) / 3600)
     crowded = Scale(Workload(**{**vars(WORK), "gpus": 12_000}), COSTS)  # 6,000 groups: a trial ends every 0.1 s
     assert crowded.driver_load() == pytest.approx(4.0)
     assert crowded.trials_until_full() == 0.0
+    busy = Scale(Workload(**{**vars(WORK), "gpus": 3000}), COSTS)  # a trial ends every 0.4 s
+    assert busy.trials_until_full() == pytest.approx((0.4 - 0.3) / 1e-4)
+
+
+def test_a_proposal_takes_no_longer_after_as_many_trials_as_tpe_sees() -> None:
+    many = Scale(Workload(**{**vars(WORK), "trials": 10_000}), COSTS)
+    assert many.proposal_s(2000) == many.proposal_s(10_000) == pytest.approx(0.4)
+    # Of the first 2,000 proposals each takes 0.3 s on average, of the others 0.4 s.
+    assert many.driver_hours() == pytest.approx((10_000 * 0.1 + 2000 * 0.3 + 8000 * 0.4) / 3600)
 
 
 def test_memory_traffic_and_copies_add_up() -> None:
