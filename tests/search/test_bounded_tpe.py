@@ -83,6 +83,14 @@ def test_trials_that_break_constraints_or_have_no_values_are_not_the_best() -> N
     assert stay & set(range(90, 100)), "bad regions are still known"
 
 
+def test_a_sweep_of_which_all_trials_diverged_goes_on() -> None:
+    study = optuna.create_study(directions=["minimize", "maximize"], sampler=bounded(50))
+    for _ in range(51):
+        study.add_trial(create_trial(params={"rate": 0.9}, distributions=RATE, state=TrialState.PRUNED))
+    assert 0.0 <= study.ask(RATE).params["rate"] <= 1.0
+    assert len(seen(bounded(50), study)) == 25
+
+
 def test_long_sweeps_get_it_by_the_name_of_tpe() -> None:
     sampler = make_sampler("tpe", 0, 0, 10)
     assert isinstance(sampler, BoundedTPESampler)

@@ -90,7 +90,8 @@ class BoundedTPESampler(TPESampler):
         complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
         others = [trial for trial in trials if trial.state != TrialState.COMPLETE]
         signs = [-1.0 if direction == StudyDirection.MAXIMIZE else 1.0 for direction in directions]
-        costs: NDArray[np.float64] = np.array([trial.values for trial in complete]).reshape(len(complete), -1) * signs
+        values = [trial.values for trial in complete]
+        costs: NDArray[np.float64] = np.array(values).reshape(len(complete), len(directions)) * signs
         excess = np.array([sum(max(0.0, value) for value in trial.constraints.values()) for trial in complete])
         fronts = np.zeros(len(complete))
         feasible = np.flatnonzero(excess == 0)
