@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -102,3 +104,12 @@ def test_images_are_made_smaller_to_the_same_bits_as_by_torch(side: int, size: i
     found = fit_pixels(pixels, size, keep_lesions=keep_lesions)
     assert found.dtype == np.float32
     assert found.tobytes() == expected.numpy().tobytes()
+
+
+@pytest.mark.parametrize("keep_lesions", [False, True])
+def test_extreme_values_give_no_warning(keep_lesions: bool) -> None:
+    pixels = np.full((1, 8, 8), np.finfo(np.float32).max, np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = fit_pixels(pixels, 4, keep_lesions=keep_lesions)
+    assert not np.isfinite(found).any()

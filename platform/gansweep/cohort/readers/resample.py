@@ -74,6 +74,7 @@ def make_square(pixels: Array, spacing_mm: tuple[float, float] | None, fill: flo
     return square
 
 
+@np.errstate(over="ignore", invalid="ignore")  # infinite sums show as images that look alike
 def fit_pixels(pixels: Array, size: int, *, keep_lesions: bool) -> Array:
     """Resizes to `[C, size, size]`: area averaging down, bilinear interpolation up.
 
