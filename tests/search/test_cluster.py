@@ -3,6 +3,8 @@ from types import SimpleNamespace
 
 import pytest
 import ray
+from ray._private.ray_constants import DASHBOARD_ADDRESS, KV_NAMESPACE_DASHBOARD
+from ray.experimental.internal_kv import _internal_kv_del
 from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
 from ray.util.state.exception import RayStateApiException
 
@@ -197,12 +199,14 @@ def test_a_cluster_without_a_list_of_reservations_is_used_as_it_is(
 @pytest.mark.ray
 @pytest.mark.slow
 def test_a_cluster_without_a_dashboard_is_not_asked_for_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ray would wait for the dashboard for 40 s, twice."""
+    """Ray would wait for the dashboard for 40 s, twice. It has none if it was installed without its extra."""
     asked: list[object] = []
+    monkeypatch.setattr("ray.util.state.list_placement_groups", lambda **words: asked.append(words))
     ray.init(num_cpus=1, include_dashboard=False)
     try:
+        assert _lists_jobs(), "Ray lists them even if nobody is shown a dashboard"
+        _internal_kv_del(DASHBOARD_ADDRESS, namespace=KV_NAMESPACE_DASHBOARD)
         assert not _lists_jobs()
-        monkeypatch.setattr("ray.util.state.list_placement_groups", lambda **words: asked.append(words))
         assert _forgotten_placement_groups() == []
     finally:
         ray.shutdown()
