@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
@@ -167,3 +168,34 @@ def test_a_write_that_failed_is_made_up_for(read: Callable[[], optuna.Study], mo
     study.tell(trial, [1.0, 2.0])
     assert all_seen(read()) == all_seen(study)
     assert read().trials[0].user_attrs == {"attempts": 1, "status": "completed"}
+
+
+@pytest.mark.parametrize("unfit", [np.float32(1), {1, 2}, b"x"])
+def test_what_the_database_cannot_hold_is_not_kept(unfit: object, read: Callable[[], optuna.Study]) -> None:
+    """A space may note what it likes on its trial. Its refusal is noted there too."""
+    study = driven(read())
+    trial = study.ask()
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        trial.set_user_attr("unfit", unfit)
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        study.set_user_attr("unfit", unfit)
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        study.enqueue_trial({"rate": unfit})
+    trial.set_user_attr("refused", "why")
+    study.tell(trial, state=TrialState.FAIL)
+    assert all_seen(read()) == all_seen(study)
+    assert len(study.trials) == 1
+    assert trial.user_attrs == {"refused": "why"}
+    assert study.user_attrs == {}
+
+
+def test_attributes_are_as_the_database_returns_them(read: Callable[[], optuna.Study]) -> None:
+    study = driven(read())
+    study.enqueue_trial({"batch": 16}, user_attrs={"sizes": (1, 2)})
+    trial = study.ask()
+    growing = [1]
+    trial.set_user_attr("growing", growing)
+    growing.append(2)
+    trial.set_user_attr("counts", {1: float("inf")})
+    assert read().trials[0].user_attrs == study.trials[0].user_attrs
+    assert study.trials[0].user_attrs == {"sizes": [1, 2], "growing": [1], "counts": {"1": float("inf")}}

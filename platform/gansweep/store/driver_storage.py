@@ -7,6 +7,7 @@ another process might have written to it. A sweep has one driver, which is the o
 from __future__ import annotations
 
 import copy
+import json
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -27,6 +28,8 @@ class DriverStorage(InMemoryStorage):
 
     A trial is written when its state changes and when it gets a user attribute. Its parameters and the sampler's
     attributes are written with the next of these, so that a proposal takes one transaction instead of some 25.
+
+    Attributes are kept as the database returns them. One that it cannot hold raises TypeError, and is not kept.
 
     Args:
         study: study in a database. No other process may change its trials from now on.
@@ -52,19 +55,23 @@ class DriverStorage(InMemoryStorage):
 
     def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
         """Sets it in memory and in the database."""
-        super().set_study_user_attr(study_id, key, value)
+        super().set_study_user_attr(study_id, key, _as_read(value))
         self._database.set_study_user_attr(self._in_database, key, value)
 
     def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
         """Sets it in memory and in the database."""
-        super().set_study_system_attr(study_id, key, value)
+        super().set_study_system_attr(study_id, key, _as_read(value))
         self._database.set_study_system_attr(self._in_database, key, value)
 
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         """Creates a trial. It is written now only if it has a template: a new proposal has no parameters yet."""
-        trial_id = super().create_new_trial(study_id, template_trial)
-        if template_trial is not None:
-            self._write(trial_id)
+        if template_trial is None:
+            return super().create_new_trial(study_id)
+        template = copy.copy(template_trial)
+        template.user_attrs = _as_read(template.user_attrs)
+        template.system_attrs = _as_read(template.system_attrs)
+        trial_id = super().create_new_trial(study_id, template)
+        self._write(trial_id)
         return trial_id
 
     def set_trial_param(self, trial_id: int, name: str, value: float, distribution: BaseDistribution) -> None:
@@ -80,8 +87,12 @@ class DriverStorage(InMemoryStorage):
 
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
         """Sets a user attribute, and writes the trial."""
-        super().set_trial_user_attr(trial_id, key, value)
+        super().set_trial_user_attr(trial_id, key, _as_read(value))
         self._write(trial_id)
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        """Sets a sampler's attribute in memory."""
+        super().set_trial_system_attr(trial_id, key, _as_read(value))
 
     def _write(self, trial_id: int) -> None:
         """Writes what has changed in a trial. Earlier trials that are not written come first, for their numbers."""
@@ -122,6 +133,11 @@ def driven(study: optuna.Study, database: BaseStorage) -> optuna.Study:
     """Returns a study in a database as the driver's own, in memory. See `DriverStorage`."""
     storage = DriverStorage(study, database)
     return optuna.load_study(study_name=study.study_name, storage=storage, sampler=study.sampler)
+
+
+def _as_read(value: Any) -> Any:
+    """Returns a value as the database returns it: a copy, with lists for tuples, and strings for the keys of a dict."""
+    return json.loads(json.dumps(value))
 
 
 def _changed(before: dict[Any, Any], now: dict[Any, Any]) -> list[tuple[Any, Any]]:
