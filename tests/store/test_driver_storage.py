@@ -199,3 +199,15 @@ def test_attributes_are_as_the_database_returns_them(read: Callable[[], optuna.S
     trial.set_user_attr("counts", {1: float("inf")})
     assert read().trials[0].user_attrs == study.trials[0].user_attrs
     assert study.trials[0].user_attrs == {"sizes": [1, 2], "growing": [1], "counts": {"1": float("inf")}}
+
+
+def test_parameters_share_no_choices_that_only_seem_equal(read: Callable[[], optuna.Study]) -> None:
+    study = driven(read())
+    study.enqueue_trial({"blocks": 0, "spectral": False, "weight": 0.0})
+    trial = study.ask()
+    trial.suggest_categorical("blocks", [0, 1])
+    trial.suggest_categorical("spectral", [False, True])
+    trial.suggest_categorical("weight", [0.0, 1.0])
+    trial.set_user_attr("attempts", 1)
+    for params in (trial.params, read().trials[0].params):
+        assert [repr(params[name]) for name in ("blocks", "spectral", "weight")] == ["0", "False", "0.0"]

@@ -42,7 +42,7 @@ class DriverStorage(InMemoryStorage):
         self._in_database = database.get_study_id_from_name(study.study_name)
         self._ids: list[int] = []
         self._written: dict[int, FrozenTrial] = {}
-        self._distributions: dict[BaseDistribution, BaseDistribution] = {}
+        self._distributions: dict[str, BaseDistribution] = {}
         own = super().create_new_study(study.directions, study.study_name)
         for key, value in study.user_attrs.items():
             super().set_study_user_attr(own, key, value)
@@ -76,7 +76,8 @@ class DriverStorage(InMemoryStorage):
 
     def set_trial_param(self, trial_id: int, name: str, value: float, distribution: BaseDistribution) -> None:
         """Sets a parameter in memory. Trials share equal distributions, which take more memory than the values."""
-        shared = self._distributions.setdefault(distribution, distribution)
+        # Known by their text, because Optuna takes the choices (False, True) and (0, 1) for equal.
+        shared = self._distributions.setdefault(repr(distribution), distribution)
         super().set_trial_param(trial_id, name, value, shared)
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
