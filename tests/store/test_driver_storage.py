@@ -211,3 +211,17 @@ def test_parameters_share_no_choices_that_only_seem_equal(read: Callable[[], opt
     trial.set_user_attr("attempts", 1)
     for params in (trial.params, read().trials[0].params):
         assert [repr(params[name]) for name in ("blocks", "spectral", "weight")] == ["0", "False", "0.0"]
+
+
+def test_a_parameter_keeps_its_kind_after_a_resume(read: Callable[[], optuna.Study]) -> None:
+    """Else memory would take what the database then refuses, when the trial begins."""
+    trial = driven(read()).ask()
+    propose(trial)
+    trial.set_user_attr("attempts", 1)
+    again = driven(read()).ask()
+    with pytest.raises(ValueError, match="dynamic value space"):
+        again.suggest_categorical("augmentation", ["none", "translation"])
+    with pytest.raises(ValueError, match="different distribution kind"):
+        again.suggest_int("rate", 0, 1)
+    again.set_user_attr("refused", "why")
+    assert read().trials[1].user_attrs == {"refused": "why"}

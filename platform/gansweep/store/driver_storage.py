@@ -48,8 +48,11 @@ class DriverStorage(InMemoryStorage):
             super().set_study_user_attr(own, key, value)
         for key, value in self._database.get_study_system_attrs(self._in_database).items():
             super().set_study_system_attr(own, key, value)
+        known = self._studies[own].param_distribution
         for trial in study.get_trials(deepcopy=False):
             super().create_new_trial(own, trial)
+            # The database would refuse a parameter whose distribution is of another kind than in these trials.
+            known.update(trial.distributions)
             self._ids.append(trial._trial_id)  # noqa: SLF001 (storages know trials by nothing else)
             self._note(trial)
 
