@@ -1,7 +1,9 @@
 """The searcher between a user's space and Optuna's study, without Tune."""
 
 import re
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import optuna
@@ -17,7 +19,9 @@ from gansweep.search.cluster import Footprint
 from gansweep.search.searcher import MOST_REFUSED, SearchStopper, StudySearcher, count_ended, requeue_orphans
 from gansweep.search.spaces import load_space
 from gansweep.search.stop_rules import StopRules
+from gansweep.search.study_rows import study_of_rows
 from gansweep.search.trial import TrialResult
+from gansweep.store.driver_storage import driven
 from gansweep.store.provenance import describe_sweep
 from gansweep.store.schema import TrialRow
 from gansweep.store.store import Store
@@ -277,3 +281,34 @@ def test_a_full_disk_ends_the_search_and_no_trial(reference: str, cohort_path: P
         assert "No space left on device" in str(searcher.mistake)
         assert study.trials[2].state == TrialState.RUNNING
         assert not study.trials[2].user_attrs
+
+
+@pytest.mark.parametrize("damage", ["deleted", "overwritten", "locked"])
+def test_a_study_that_fails_ends_the_search_in_one_line(
+    damage: str, reference: str, cohort_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gansweep.store.study._LOCK_SECONDS", 0.1)
+    experiment, store = _started(reference, cohort_path, tmp_path)
+    study = driven(store.create_study(), store.study_storage())
+    study.enqueue_trial({"width": "small"})
+    searcher = StudySearcher(experiment, study, store, lambda _: None)
+    assert isinstance(searcher.suggest("a"), dict)
+    with closing(sqlite3.connect(store.study_path)) as other:
+        if damage == "locked":
+            other.execute("BEGIN EXCLUSIVE")
+        elif damage == "deleted":
+            store.study_path.unlink()
+        else:
+            store.study_path.write_bytes(b"overwritten" * 1000)
+        searcher.on_trial_complete("a", error=True)
+    assert searcher.stops_at_once
+    assert isinstance(searcher.mistake, StoreError)
+    said = str(searcher.mistake)
+    assert said.startswith(f"{store.label}/studies.db: the study cannot be used: "), said
+    assert "--resume" in said
+    assert "\n" not in said
+    # The trial has ended in its row, so it is not trained again.
+    assert store.trials()["status"].tolist() == ["failed"]
+    resumed = study_of_rows(store, experiment)
+    requeue_orphans(resumed, store, ["fid", "accuracy"], "resumed")
+    assert resumed.trials[0].state == TrialState.FAIL

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
@@ -28,7 +28,6 @@ from gansweep.search.study_rows import ATTEMPTS
 from gansweep.search.trial_end import ended, interrupt_running, tell, trial_name
 from gansweep.store.artifacts import attach_sheet
 from gansweep.store.schema import TrialRow
-from gansweep.store.study_database import database_errors_explained
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -253,9 +252,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
 
         Tune would take it for a failure of the trial, try that again, and end in a traceback.
         """
-        place = self._store.info.study
         try:
-            with database_errors_explained(place) if place else nullcontext():
+            with self._store.study_errors_explained():
                 yield
         except GansweepError as mistake:
             self.mistake = self.mistake or mistake

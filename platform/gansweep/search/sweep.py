@@ -45,7 +45,7 @@ from gansweep.store.driver_storage import driven
 from gansweep.store.interims import interims_logged
 from gansweep.store.provenance import describe_sweep
 from gansweep.store.store import Store
-from gansweep.store.study_database import database_errors_explained, place_of
+from gansweep.store.study_database import place_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -169,8 +169,7 @@ def sweep(experiment: Experiment, options: SweepOptions, *, space: str = "") -> 
         at_once, resources = _room(footprint, options)
         info = describe_sweep(experiment, scans, options, space=space, concurrent=at_once, resources=resources)
         store = Store.create(options.storage, options.name, info, exist_ok=options.resume, study=options.study)
-        if store.info.study:
-            driving.enter_context(database_errors_explained(store.info.study))
+        driving.enter_context(store.study_errors_explained())
         store.wait_out(options.wait_for_storage)
         driving.enter_context(store.exclusive())
         if ready.start is not None and not store.exists(START):

@@ -249,6 +249,15 @@ class Store(Rows):
         """Replaces the study with a new one of `trials`, numbered in their order."""
         return self._study.replace(self._info.objectives, trials)
 
+    def study_errors_explained(self) -> AbstractContextManager[None]:
+        """Converts errors of the study's database, in a file or on a server, to a StoreError of one line."""
+        from gansweep.store.study_database import database_errors_explained
+
+        if self._info.study:
+            return database_errors_explained(self._info.study)
+        fix = "end what else uses it, then go on with --resume, which builds it again from trials/"
+        return database_errors_explained(f"{self.label}/studies.db", fix)
+
     def sync_study(self) -> None:
         """Mirrors the study to a remote store. Has no effect for a local store."""
         self._study.sync()

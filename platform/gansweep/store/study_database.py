@@ -163,11 +163,12 @@ class StudyDatabase:
 
 
 @contextmanager
-def database_errors_explained(place: str) -> Iterator[None]:
+def database_errors_explained(place: str, fix: str = _CONNECT) -> Iterator[None]:
     """Converts errors of the study's database to one line, without SQL statements and values.
 
     Args:
-        place: URL of the study without credentials.
+        place: URL of the study without credentials, or its file.
+        fix: what the user can do.
 
     Raises:
         StoreError: the database cannot be reached, or refuses.
@@ -178,7 +179,7 @@ def database_errors_explained(place: str) -> Iterator[None]:
     try:
         yield
     except (SQLAlchemyError, StorageInternalError) as error:
-        raise StoreError(f"the study cannot be used: {_reason(error)}", where=place, fix=_CONNECT) from None
+        raise StoreError(f"the study cannot be used: {_reason(error)}", where=place, fix=fix) from None
 
 
 def _reason(error: BaseException) -> str:
