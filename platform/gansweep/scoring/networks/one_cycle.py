@@ -68,7 +68,10 @@ class OneCycleAdamW(torch.optim.AdamW):
         gradients: list[Tensor] = [one.grad for one in parameters]
         means: list[Tensor] = [self.state[one]["exp_avg"] for one in parameters]
         squares: list[Tensor] = [self.state[one]["exp_avg_sq"] for one in parameters]
-        decay, weight, size, root = self._numbers.unbind()
+        decay = self._numbers[0]
+        weight = self._numbers[1]
+        size = self._numbers[2]
+        root = self._numbers[3]
         torch._foreach_mul_(parameters, decay)
         moves = torch._foreach_sub(gradients, means)  # noqa: SLF001 (lists of tensors have no public functions)
         torch._foreach_mul_(moves, weight)
