@@ -11,14 +11,16 @@ largest mean gain, which chance favours, and so speaks against the generators.
 
 Recipe and space are fixed on phantoms 0 to 9 and written down in docs/log.md; phantoms 100 to 119 are then run once.
 
-Every phantom's arm is kept in `--cache`: the run can be stopped and goes on, and several processes can share it.
+Every phantom's arm is a line of `--results`: the run can be stopped and goes on, and several processes can share it.
+With 40 patients and all arms a phantom takes some ten minutes of a core, so the 20 phantoms are a matter of hours.
 
-    python benchmarks/oracle_share.py --cache share-cache --first 0 --count 10 [--train 12] [--arms painter,diffusion]
+    python benchmarks/oracle_share.py --results share.csv --first 0 --count 10 [--train 12] [--arms painter,diffusion]
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import sys
 import tempfile
@@ -32,7 +34,6 @@ import torch
 from filelock import FileLock
 
 from gansweep import cache
-from gansweep.cohort.dataset import Cohort
 from gansweep.config import TrialConfig
 from gansweep.contracts import Condition, ImageSet
 from gansweep.errors import Diverged
@@ -47,6 +48,8 @@ from trainables import TRAINABLES
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from gansweep.cohort.dataset import Cohort
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -109,7 +112,7 @@ class Plan:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cache", type=Path, default=None, help="a folder that keeps every arm")
+    parser.add_argument("--results", type=Path, default=None, help="a CSV file that keeps the scores of every arm")
     parser.add_argument("--first", type=int, default=0, help="phantom")
     parser.add_argument("--count", type=int, default=2, help="phantoms")
     parser.add_argument("--train", type=int, default=12, help="training patients")
@@ -129,40 +132,68 @@ def main() -> None:
     plan = Plan(options.train, options.iterations, options.steps, options.seeds, options.ratio)
     phantoms = range(options.first, options.first + options.count)
     with tempfile.TemporaryDirectory() as temporary:
-        folder = options.cache or Path(temporary)
-        gains = np.array([gains_of(folder, plan, phantom, arms) for phantom in phantoms])  # [phantoms, measures, arms]
+        results = options.results or Path(temporary) / "results.csv"
+        scenes = Scenes(Path(temporary), plan)
+        gains = np.array([gains_of(results, scenes, phantom, arms) for phantom in phantoms])
     print(json.dumps({"benchmark": "oracle_share", **vars(plan), "phantoms": len(gains), **tabulated(gains, arms)}))
 
 
-def gains_of(folder: Path, plan: Plan, phantom: int, arms: list[str]) -> list[list[float]]:
-    """Gains over real images alone `[measures, arms]` on one phantom."""
-    said = {}
+class Scenes:
+    """The phantoms' cohorts, of which the last one is kept.
+
+    Args:
+        folder: where the cohorts are made.
+        plan: what they have in common.
+    """
+
+    def __init__(self, folder: Path, plan: Plan) -> None:
+        self.plan = plan
+        self._folder = folder
+        self._kept: tuple[int, Cohort, ImageSet] | None = None
+
+    def of(self, phantom: int) -> tuple[Cohort, ImageSet]:
+        """Returns a phantom's cohort, and its test images."""
+        if self._kept is None or self._kept[0] != phantom:
+            place = self._folder / f"phantom-{phantom}"
+            cohort = scarce_cohort(place, Design(train=self.plan.train), phantom)
+            self._kept = phantom, cohort, cohort.load_test()
+        return self._kept[1:]
+
+
+def gains_of(results: Path, scenes: Scenes, phantom: int, arms: list[str]) -> list[list[float]]:
+    """Returns gains over real images alone `[measures, arms]` on one phantom."""
+    scores = {}
     for arm in arms:
-        path = folder / f"arm-{plan.named(phantom, arm)}.pt"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock")):
-            if cache.read(path) is None:
-                cache.write(path, predictions(scene_of(folder, plan, phantom), plan, phantom, arm))
-        said[arm] = cache.read(path)
+        key = scenes.plan.named(phantom, arm)
+        with FileLock(results.with_name(f".{key}.lock")):
+            found = known(results).get(key)
+            if found is None:
+                cohort, test = scenes.of(phantom)
+                said = predictions((cohort, test), scenes.plan, phantom, arm)
+                found = {name: scored(said, test, name) for name in MEASURES}
+                keep(results, {"key": key, "train": scenes.plan.train, "phantom": phantom, "arm": arm, **found})
+        scores[arm] = [sign * found[name] for name, sign in MEASURES.items()]
         print(f"phantom {phantom}: {arm}", file=sys.stderr, flush=True)
-    test = scene_of(folder, plan, phantom)[1]
-    scores = {arm: [sign * scored(said[arm], test, name) for name, sign in MEASURES.items()] for arm in arms}
     return [[scores[arm][row] - scores[BASE][row] for arm in arms] for row in range(len(MEASURES))]
 
 
-_scenes: dict[tuple[int, int], tuple[Cohort, ImageSet]] = {}
+def known(results: Path) -> dict[str, dict[str, float]]:
+    """Returns the scores of the arms that were run, by the key of all that they depend on."""
+    if not results.exists():
+        return {}
+    with results.open(newline="", encoding="utf-8") as file:
+        return {row["key"]: {name: float(row[name]) for name in MEASURES} for row in csv.DictReader(file)}
 
 
-def scene_of(folder: Path, plan: Plan, phantom: int) -> tuple[Cohort, ImageSet]:
-    """A phantom's cohort, and its test images."""
-    if (phantom, plan.train) not in _scenes:
-        _scenes.clear()
-        place = folder / f"phantom-{phantom}-{plan.train}"
-        with FileLock(folder / f"{place.name}.lock"):
-            made = (place / "cohort" / "cohort.json").exists()
-            cohort = Cohort.open(place / "cohort") if made else scarce_cohort(place, Design(train=plan.train), phantom)
-        _scenes[phantom, plan.train] = cohort, cohort.load_test()
-    return _scenes[phantom, plan.train]
+def keep(results: Path, row: dict[str, Any]) -> None:
+    """Adds an arm's scores to the file."""
+    with FileLock(results.with_suffix(".lock")):
+        is_new = not results.exists()
+        with results.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(row))
+            if is_new:
+                writer.writeheader()
+            writer.writerow(row)
 
 
 def predictions(scene: tuple[Cohort, ImageSet], plan: Plan, phantom: int, arm: str) -> Tensor:
