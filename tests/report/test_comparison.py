@@ -182,7 +182,7 @@ def _row(rank: int, trial: str, scores: dict[str, float]) -> LeaderboardRow:
         0 if rank == 1 else 1,
         scores,
         FEATURES,
-        TrialConfig(),
+        "{}",
         "",
         None,
         9,

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gansweep.config import TrialConfig
 from gansweep.report.rows import LeaderboardRow
 from gansweep.report.tracking import tracking
 
@@ -15,7 +14,7 @@ def row(
     number: int, scores: dict[str, float], features: str = "encoder:a", status: str = "completed"
 ) -> LeaderboardRow:
     name = f"{number:04d}"
-    return LeaderboardRow(name, status, number + 1, 0, scores, features, TrialConfig(), "", None, 9, 1.0, 0.0, name)
+    return LeaderboardRow(name, status, number + 1, 0, scores, features, "{}", "", None, 9, 1.0, 0.0, name)
 
 
 def drawn(n: int, rng: np.random.Generator, slope: float) -> list[LeaderboardRow]:

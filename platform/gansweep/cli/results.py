@@ -52,16 +52,17 @@ def leaderboard(
 ) -> None:
     """List the trials, best first. Searched parameters are shown as far as they fit; --columns chooses."""
     from gansweep.report.leaderboard import as_document, as_table
-    from gansweep.report.leaderboard import leaderboard as ranked
+    from gansweep.report.leaderboard import leaderboard as rows_of
     from gansweep.search.answer import answer
 
     named = parse_names(joined(columns)) if columns else None
     with opened(store) as found:
-        attempts = found.trials()
-        rows = ranked(found, attempts)
+        attempts = found.trials(settings=False)
+        ranked = found.ranked_trials(attempts)
+        rows = rows_of(found, attempts, ranked)
         table = as_table(rows, found.info, top or _SHOWN, named)
         document = as_document(rows, top) if as_json else []
-        emit(document, above(answer(found, attempts).text, table), as_json=as_json)
+        emit(document, above(answer(found, ranked).text, table), as_json=as_json)
 
 
 def report(

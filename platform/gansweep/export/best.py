@@ -13,7 +13,6 @@ from gansweep.export.config_file import Origin, digest_of
 from gansweep.export.evidence import scores_of, search_evidence, tried
 from gansweep.files import new_folder
 from gansweep.options import Attribution
-from gansweep.store.ranking import rank_trials
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,7 +68,7 @@ def export_best(
     from gansweep.files import cache_folder
     from gansweep.store.artifacts import memorisation_path, nearest_path
 
-    ranked = rank_trials(store.latest_trials(), store.info.objectives, store.info.constraints).reset_index(drop=True)
+    ranked = store.ranked_trials()
     place = _chosen(ranked, trial_id, store)
     row = ranked.iloc[place]
     name = str(row["trial_id"])

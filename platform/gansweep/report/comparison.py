@@ -45,6 +45,8 @@ def folded(rows: Sequence[LeaderboardRow]) -> list[LeaderboardRow]:
 
 
 def _merge(group: list[LeaderboardRow]) -> LeaderboardRow:
+    if len(group) == 1 and group[0].counts:
+        return group[0]
     counting = [row for row in group if row.counts]
     means, spread = _means_of(counting) if len(counting) > 1 else (dict(counting[0].scores), {})
     lead = min(group, key=lambda row: (bool(row.repeat_of), row.trial_id))
@@ -101,7 +103,9 @@ def compare_with_first(rows: Sequence[LeaderboardRow], info: SweepInfo) -> list[
         rival[0].rank: [_difference(first, rival, objective, info) for objective in info.objectives] for rival in rivals
     }
     _correct_for_multiple_tests(differences)
-    return [replace(row, against_first=tuple(differences.get(row.rank, ()))) for row in rows]
+    return [
+        replace(row, against_first=tuple(differences[row.rank])) if row.rank in differences else row for row in rows
+    ]
 
 
 def _correct_for_multiple_tests(differences: Mapping[int, list[Difference]]) -> None:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from gansweep.config import TrialConfig
 from gansweep.report.comparison import compare_with_first, folded, verdict_sentences
 from gansweep.report.fitting import Column, FittingTable, chosen
 from gansweep.report.formatting import openings_text, value_text
 from gansweep.report.rows import LeaderboardRow
 from gansweep.scoring.metrics.formatting import counted, score_text
 from gansweep.store.feasibility import COSTS, constraints_text
-from gansweep.store.ranking import ADDED_COLUMNS, rank_trials
-from gansweep.store.rows import latest_attempts
+from gansweep.store.ranking import ADDED_COLUMNS
 from gansweep.store.schema import TRIAL_COLUMNS, flat_config
 
 if TYPE_CHECKING:
@@ -42,17 +39,20 @@ _OWN = frozenset({*TRIAL_COLUMNS, *ADDED_COLUMNS})
 """Columns that are not scores."""
 
 
-def leaderboard(store: Store, attempts: pd.DataFrame | None = None) -> list[LeaderboardRow]:
+def leaderboard(
+    store: Store, attempts: pd.DataFrame | None = None, ranked: pd.DataFrame | None = None
+) -> list[LeaderboardRow]:
     """Returns the rows of all trials of a sweep, best first.
 
     Args:
         store: the sweep's store.
         attempts: result of `store.trials`, if it was read already.
+        ranked: result of `store.ranked_trials`, likewise.
     """
-    attempts = store.trials() if attempts is None else attempts
+    attempts = store.trials(settings=False) if attempts is None else attempts
+    ranked = store.ranked_trials(attempts) if ranked is None else ranked
     durations = attempts.groupby("trial_id")[["seconds", "gpu_seconds", "energy_joules"]].sum(min_count=1)
     totals: dict[str, dict[str, float]] = durations.to_dict("index")  # type: ignore[assignment]
-    ranked = rank_trials(latest_attempts(attempts), store.info.objectives, store.info.constraints)
     records: list[dict[str, Any]] = ranked.to_dict("records")  # type: ignore[assignment]
     rows = [_row(record, totals[record["trial_id"]]) for record in records]
     return compare_with_first(rows, store.info)
@@ -231,10 +231,9 @@ def _row(record: Mapping[str, Any], durations: Mapping[str, float]) -> Leaderboa
         status=record["status"],
         rank=int(record["rank"]),
         front=int(record["front"]),
-        # Scores are the remaining columns; names with a dot are configuration keys.
-        scores={name: value for name, value in numbers.items() if name not in _OWN and "." not in name},
+        scores={name: value for name, value in numbers.items() if name not in _OWN},
         fid_features=_text(record["fid_features"]),
-        config=TrialConfig.model_validate(json.loads(record["config_json"])),
+        config_json=record["config_json"],
         reason=_text(record["reason"]),
         stopped_at=int(record["stopped_at"]) if "stopped_at" in numbers else None,
         iterations=int(record["iterations"]),

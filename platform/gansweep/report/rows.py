@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
+
+from gansweep.config import TrialConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from gansweep.config import TrialConfig
 
 __all__ = ["Difference", "LeaderboardRow", "Verdict"]
 
@@ -52,7 +53,7 @@ class LeaderboardRow:
             is broken.
         scores: scores of its last report, which belong to its checkpoint; scores that were not measured are omitted.
         fid_features: name and hash of the feature extractor of `fid` and `kid`.
-        config: configuration of the trial.
+        config_json: configuration of the trial.
         reason: why it stopped, diverged or failed.
         stopped_at: generator iteration at which the scheduler stopped it.
         iterations: number of generator iterations trained.
@@ -75,7 +76,7 @@ class LeaderboardRow:
     front: int
     scores: Mapping[str, float]
     fid_features: str
-    config: TrialConfig
+    config_json: str
     reason: str
     stopped_at: int | None
     iterations: int
@@ -90,6 +91,11 @@ class LeaderboardRow:
     infeasible: str = ""
     energy_joules: float = math.nan
     costs: Mapping[str, float] = field(default_factory=dict)
+
+    @cached_property
+    def config(self) -> TrialConfig:
+        """Configuration of the trial. It is validated when it is first asked for: few of many rows are shown."""
+        return TrialConfig.model_validate_json(self.config_json)
 
     @property
     def ending(self) -> str:

@@ -116,7 +116,7 @@ def sweep_status(store: Store, now: datetime | None = None) -> SweepStatus:
     """
     now = now or datetime.now(UTC)
     info = store.info
-    rows = store.trials()
+    rows = store.trials(settings=False)
     report_times = store.report_times()
 
     is_repeat = rows["repeat_of"].fillna("") != ""
@@ -143,7 +143,7 @@ def sweep_status(store: Store, now: datetime | None = None) -> SweepStatus:
 
     return SweepStatus(
         name=info.name,
-        answer=answer(store, rows).text,
+        answer=answer(store, store.ranked_trials(rows)).text,
         asked=info.trials,
         counts=dict(counts),
         running=tuple(running),

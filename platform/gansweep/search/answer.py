@@ -12,14 +12,13 @@ import contextlib
 import math
 from typing import TYPE_CHECKING
 
+from gansweep.config import TrialConfig
 from gansweep.errors import StoreError
 from gansweep.options import ConfirmOptions
 from gansweep.scoring.metrics.formatting import counted, of_asked, points
 from gansweep.search.confirmation_file import RESULT, confirmation
 from gansweep.search.confirmed_answer import NO_CHANGE, Answer, about, confirmed, measures
 from gansweep.store.feasibility import constraints_text
-from gansweep.store.ranking import rank_trials
-from gansweep.store.rows import latest_attempts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -35,12 +34,12 @@ _MOST_TRAININGS = 1000
 """Above this number of trainings, the answer only says that more are needed: no sweep has as many."""
 
 
-def answer(store: Store, attempts: pd.DataFrame | None = None) -> Answer:
+def answer(store: Store, ranked: pd.DataFrame | None = None) -> Answer:
     """Returns the answer of a sweep: that of `confirm` if it was run, else what is known so far.
 
     Args:
         store: the sweep's store.
-        attempts: result of `store.trials`, if it was read already.
+        ranked: result of `store.ranked_trials`, if it is known already.
     """
     try:
         found = confirmation(store)
@@ -48,26 +47,26 @@ def answer(store: Store, attempts: pd.DataFrame | None = None) -> Answer:
         return Answer(f"Not known: {RESULT}, the result of `gansweep confirm`, cannot be read.", "not known")
     if found is not None:
         return confirmed(found, store.info.objectives)
-    return so_far(latest_attempts(store.trials() if attempts is None else attempts), store.info)
+    return so_far(store.ranked_trials() if ranked is None else ranked, store.info)
 
 
-def so_far(trials: pd.DataFrame, info: SweepInfo) -> Answer:
+def so_far(ranked: pd.DataFrame, info: SweepInfo) -> Answer:
     """Returns the answer before `confirm`: what the validation patients show, and what evidence is still missing.
 
     Args:
-        trials: one row per trial.
+        ranked: one row per trial, from `rank_trials`.
         info: record of the sweep.
     """
-    measure = _measure(trials, info)
-    first = None if measure is None else _first(trials, info, measure)
+    measure = _measure(ranked, info)
+    first = None if measure is None else _first(ranked, measure)
     if measure is None or first is None:
-        return Answer(_nothing_known(trials, info), "not known")
+        return Answer(_nothing_known(ranked, info), "not known")
     trainings = len(first)
     arm = float(first[measure].mean())
     change = float(first[f"{measure}_difference"].mean())
     name = str(first.iloc[0]["configuration"])
-    family = str(first.iloc[0].get("config.family") or "")
-    searched = trials[trials["repeat_of"].fillna("") == ""]
+    family = TrialConfig.model_validate_json(first.iloc[0]["config_json"]).family
+    searched = ranked[ranked["repeat_of"].fillna("") == ""]
     where = [f"trial {name}", family, counted(trainings, "training"), f"the best of {counted(len(searched), 'trial')}"]
     text = _estimated(measure, arm, change, info.cohort.patients, ", ".join(part for part in where if part))
     patients = _patients_to_settle(measure, arm, change, info.cohort.patients)
@@ -114,9 +113,8 @@ def _measure(trials: pd.DataFrame, info: SweepInfo) -> str | None:
     return None
 
 
-def _first(trials: pd.DataFrame, info: SweepInfo, measure: str) -> pd.DataFrame | None:
+def _first(ranked: pd.DataFrame, measure: str) -> pd.DataFrame | None:
     """Returns the counted trainings of the highest-ranked configuration whose change was measured."""
-    ranked = rank_trials(trials, info.objectives, info.constraints)
     usable = ranked[ranked["counts"] & ranked["status"].isin(["completed", "stopped"]) & (ranked["infeasible"] == "")]
     usable = usable[usable[measure].notna() & usable[f"{measure}_difference"].notna()]
     if usable.empty:
@@ -127,8 +125,7 @@ def _first(trials: pd.DataFrame, info: SweepInfo, measure: str) -> pd.DataFrame 
     return same
 
 
-def _nothing_known(trials: pd.DataFrame, info: SweepInfo) -> str:
-    ranked = rank_trials(trials, info.objectives, info.constraints)
+def _nothing_known(ranked: pd.DataFrame, info: SweepInfo) -> str:
     is_usable = ranked["status"].isin(["completed", "stopped"]) & (ranked["repeat_of"].fillna("") == "")
     ended = int(is_usable.sum())
     of = f"{of_asked(ended, info.trials)} ended with a generator"

@@ -23,7 +23,6 @@ from gansweep.search.retraining import REPORTS, ranked_leaders, retraining_footp
 from gansweep.search.side_by_side import train_side_by_side
 from gansweep.store.filesystem import PATIENCE_S
 from gansweep.store.interims import interims_logged
-from gansweep.store.ranking import rank_trials
 from gansweep.store.schema import ReportRow, TrialRow
 
 if TYPE_CHECKING:
@@ -96,7 +95,7 @@ def repeat(
 def _wanted(store: Store, options: RepeatOptions) -> Iterator[TrialRow]:
     """Yields the missing trainings, as their initial rows."""
     if options.trial:
-        ranked = rank_trials(store.latest_trials(), store.info.objectives, store.info.constraints)
+        ranked = store.ranked_trials()
         names = _configurations(ranked, options.trial)
     else:
         names, ranked = ranked_leaders(store, options.leaders, "repeat")

@@ -11,7 +11,6 @@ from gansweep.search.cohorts import place_for_workers, sweeps_cohort
 from gansweep.search.worker import WorkerGroupSettings
 from gansweep.search.worker_group import WorkerGroup
 from gansweep.store.feasibility import constraints_text
-from gansweep.store.ranking import rank_trials
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,11 +60,10 @@ def ranked_leaders(store: Store, count: int, purpose: str) -> tuple[list[str], p
     Raises:
         StoreError: a row is damaged or missing, no trial has completed, or none that keeps the sweep's constraints.
     """
-    trials = store.latest_trials()
+    ranked = store.ranked_trials()
     # Without a row that is damaged or missing, another trial would be the leader, and the test patients could be opened
     # for it.
     store.check_whole()
-    ranked = rank_trials(trials, store.info.objectives, store.info.constraints)
     completed = ranked[ranked["status"] == "completed"]
     if completed.empty:
         raise StoreError(f"no completed trial to {purpose}", where=store.label, fix="run more trials: --resume")

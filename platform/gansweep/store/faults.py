@@ -152,7 +152,7 @@ def _config_fault(text: str | None) -> str:
 
 
 def check_whole(
-    files: Files, damaged: Sequence[str], rows: pd.DataFrame | None = None, reports: pa.Table | None = None
+    files: Files, damaged: Sequence[str], rows: pd.DataFrame | None = None, reports: pd.DataFrame | None = None
 ) -> None:
     """Checks that no file was left out, and that trials have the rows and reports that other files tell of.
 
@@ -182,20 +182,19 @@ def check_whole(
     raise StoreError(what, where=files.label, fix=fix)
 
 
-def reports_by_trial(rows: pa.Table) -> pa.Table:
-    """Returns, for each `trial_id`, the number of different reports and the highest `index`.
+def reports_by_trial(rows: pd.DataFrame) -> pd.DataFrame:
+    """Returns the number of different reports of each trial (`kept`), and its highest `index` (`last`).
 
     A trial that goes on from a checkpoint sends some of its reports again, which count once.
 
     Args:
         rows: usable rows with `trial_id` and `index`, of all attempts.
     """
-    counted = rows.group_by("trial_id").aggregate([("index", "count_distinct"), ("index", "max")])
-    names = ("trial_id", "index_count_distinct", "index_max")
-    return counted.select(names).rename_columns(["trial_id", "kept", "last"])
+    counted: pd.DataFrame = rows.groupby("trial_id")["index"].agg(kept="nunique", last="max").reset_index()
+    return counted
 
 
-def lost_reports(rows: pd.DataFrame, reports: pa.Table) -> dict[str, str]:
+def lost_reports(rows: pd.DataFrame, reports: pd.DataFrame) -> dict[str, str]:
     """Returns how many reports are left of each trial that sent more.
 
     Indices begin at 0 and leave none out. An ended trial has as many reports as its row tells of.
@@ -207,14 +206,14 @@ def lost_reports(rows: pd.DataFrame, reports: pa.Table) -> dict[str, str]:
     ended = rows[rows["status"].isin(["completed", "stopped"])]
     told = dict(zip(ended["trial_id"], ended["reports"].fillna(0).astype(int), strict=True))
     lost = {}
-    for trial_id, kept, last in zip(*(reports[name].to_pylist() for name in reports.column_names), strict=True):
+    for trial_id, kept, last in reports.itertuples(index=False):
         sent = max(told.get(trial_id, 0), int(last) + 1)
         if kept < sent:
             lost[trial_id] = f"{kept} of {sent}"
     return lost
 
 
-def _contradiction(rows: pd.DataFrame, report_files: Sequence[FileEntry], reports: pa.Table | None) -> str:
+def _contradiction(rows: pd.DataFrame, report_files: Sequence[FileEntry], reports: pd.DataFrame | None) -> str:
     """Returns which rows tell of reports or trials that are not there; empty if none does."""
     # A file that was set aside as damaged was told when that happened.
     kept = _trials_of(report_files, set_aside=True)

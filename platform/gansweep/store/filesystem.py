@@ -13,9 +13,8 @@ import os
 import re
 import stat
 import time
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, cast
 
 from pyarrow import fs
 
@@ -59,8 +58,7 @@ _LEFTOVER_SECONDS = 3600.0
 """No write takes this long: a temporary file of this age was left by a process that died."""
 
 
-@dataclass(frozen=True)
-class FileEntry:
+class FileEntry(NamedTuple):
     """A file: its name in the listed folder, its size in bytes and its modification time in nanoseconds."""
 
     name: str
@@ -204,7 +202,7 @@ class Files:
             for item in self._listed(rel)
             if item.type == fs.FileType.File and item.base_name.endswith(suffix) and item.base_name[:1] != "."
         )
-        return tuple(sorted(entries, key=lambda entry: entry.name))
+        return tuple(sorted(entries))
 
     def misfits(self, rel: str, suffix: str) -> tuple[str, ...]:
         """Lists what `list` omits although its name ends like a file's: folders, and links that lead to no file.

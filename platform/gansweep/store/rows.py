@@ -11,7 +11,6 @@ from gansweep.store.schema import REPORT_COLUMNS, TRIAL_COLUMNS, ReportRow, Tria
 
 if TYPE_CHECKING:
     import pandas as pd
-    import pyarrow as pa
 
     from gansweep.store.filesystem import Files
     from gansweep.store.sweep_info import SweepInfo
@@ -39,7 +38,7 @@ class Rows:
         self._trials = Table(files, "trials", trial_columns, trial_faults, cure)
         self._reports = Table(files, "reports", REPORT_COLUMNS, report_faults)
         self._rows_read: pd.DataFrame | None = None
-        self._reports_read: pa.Table | None = None
+        self._reports_read: pd.DataFrame | None = None
 
     def create_tables(self) -> None:
         """Writes the columns of both tables. Keeps those of existing tables."""
@@ -54,9 +53,14 @@ class Rows:
         """Writes a report. Replaces an earlier one of the same attempt and index; an attempt has a single writer."""
         self._reports.update(f"{row.trial_id}.{row.attempt}", row.record(), by="index")
 
-    def trials(self) -> pd.DataFrame:
-        """Returns one row per attempt, ordered by trial and attempt. `gansweep.store.schema` describes the columns."""
-        rows = self._trials.frame(["trial_id", "attempt"])
+    def trials(self, *, settings: bool = True) -> pd.DataFrame:
+        """Returns one row per attempt, ordered by trial and attempt. `gansweep.store.schema` describes the columns.
+
+        Args:
+            settings: whether to read the columns of single settings (`config.lr_d`). They are three quarters of all,
+                and `config_json` has them, too.
+        """
+        rows = self._trials.frame(["trial_id", "attempt"], without="" if settings else "config.")
         self._rows_read = rows[["trial_id", "status", "reports", "repeat_of"]]
         for objective in self._info.objectives:
             if objective.name not in rows:  # no trial has scores yet, and readers sort by them
@@ -67,22 +71,30 @@ class Rows:
         """Returns the last attempt at each trial."""
         return latest_attempts(self.trials())
 
+    def ranked_trials(self, attempts: pd.DataFrame | None = None) -> pd.DataFrame:
+        """Returns the last attempt at each trial, best first. See `gansweep.store.ranking.rank_trials`.
+
+        Args:
+            attempts: result of `trials`, if it was read already.
+        """
+        from gansweep.store.ranking import rank_trials
+
+        latest = latest_attempts(self.trials() if attempts is None else attempts)
+        return rank_trials(latest, self._info.objectives, self._info.constraints)
+
     def reports(self) -> pd.DataFrame:
         """Returns one row per report of each attempt, ordered by trial, attempt and index."""
-        import pyarrow as pa
-
         rows = self._reports.frame(["trial_id", "attempt", "index"])
-        self._note_reports(pa.Table.from_pandas(rows[["trial_id", "index"]], preserve_index=False))
+        self._note_reports(rows)
         return rows
 
     def report_times(self) -> pd.Series:
         """Returns when each report of each attempt arrived, in no order. Reads only few columns."""
-        rows = self._reports.read(["trial_id", "index", "time"])
+        rows: pd.DataFrame = self._reports.read(["trial_id", "index", "time"]).to_pandas()
         self._note_reports(rows)
-        times: pd.Series = rows.select(["time"]).to_pandas()["time"]
-        return times
+        return rows["time"]
 
-    def _note_reports(self, rows: pa.Table) -> None:
+    def _note_reports(self, rows: pd.DataFrame) -> None:
         """Keeps which reports were read, for `check_whole`."""
         from gansweep.store.faults import reports_by_trial
 

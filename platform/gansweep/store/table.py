@@ -119,25 +119,24 @@ class Table:
         """Paths in the store of the row files that were left out so far, because they are damaged."""
         return tuple(f"{self._name}/{name}" for name in sorted(self._damaged))
 
-    def read(self, names: Sequence[str] | None = None) -> pa.Table:
+    def read(self, names: Sequence[str] | None = None, *, without: str = "") -> pa.Table:
         """Returns all readable rows, ordered by file name.
 
         Args:
             names: the wanted columns, for large tables. Columns that the table does not have are left out. None: all.
+            without: the columns whose names begin so are not read, "": all are.
         """
         columns = merged(self._declared, self._columns())  # tables of older versions lack newer columns
-        if names is None:
-            wanted = columns
-            compacted = self._from_compacted(self._entries())
-        else:
-            wanted = {name: columns[name] for name in names if name in columns}
-            compacted = self._from_compacted(self._entries(), list(wanted))
+        if without:
+            columns = {name: kind for name, kind in columns.items() if not name.startswith(without)}
+        wanted = columns if names is None else {name: columns[name] for name in names if name in columns}
+        compacted = self._from_compacted(self._entries(), list(wanted))
         added = self._scan(compacted.unread, columns).select(list(wanted))
         return pa.concat_tables([conformed(compacted.rows, arrow_schema(wanted)), added])
 
-    def frame(self, order: list[str]) -> pd.DataFrame:
-        """Returns all readable rows, sorted by the columns `order`."""
-        frame: pd.DataFrame = self.read().to_pandas()
+    def frame(self, order: list[str], *, without: str = "") -> pd.DataFrame:
+        """Returns all readable rows, sorted by the columns `order`. See `read` for `without`."""
+        frame: pd.DataFrame = self.read(without=without).to_pandas()
         return frame.sort_values(order, kind="stable", ignore_index=True)
 
     def records(self) -> list[dict[str, Any]]:
@@ -280,9 +279,8 @@ class Table:
             source = pa.memory_map(str(local / rel)) if local else pa.BufferReader(self._files.read_bytes(rel))
             with pq.ParquetFile(source, page_checksum_verification=True) as file:
                 manifest = manifest_of(file)
-                if names is not None:
-                    names = [name for name in names if name in file.schema_arrow.names]
-                rows = file.read(columns=names)
+                there = set(file.schema_arrow.names)
+                rows = file.read(columns=None if names is None else [name for name in names if name in there])
         except _UNREADABLE:
             try:
                 self._files.delete(rel)

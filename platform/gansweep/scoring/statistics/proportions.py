@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-
-from scipy.special import ndtri
+from statistics import NormalDist  # loads in a tenth of the time that scipy takes
 
 from gansweep.scoring.statistics.elementary import wilson_bounds
 
@@ -18,6 +17,7 @@ interval by the number of all patients would be too narrow. AUROC and Dice are n
 """
 
 _POWER = 0.8
+_quantile = NormalDist().inv_cdf
 
 
 def difference_interval(one: float, other: float, n: int, *, confidence: float = 0.95) -> tuple[float, float]:
@@ -26,7 +26,7 @@ def difference_interval(one: float, other: float, n: int, *, confidence: float =
     It uses method 10 of Newcombe 1998, "Interval estimation for the difference between independent proportions", which
     combines the Wilson intervals of the two proportions. It is conservative if both proportions are of the same cases.
     """
-    z = float(ndtri((1 + confidence) / 2))
+    z = _quantile((1 + confidence) / 2)
     low_1, high_1 = wilson_bounds(one, n, z)
     low_2, high_2 = wilson_bounds(other, n, z)
     below = math.hypot(one - low_1, high_2 - other)
@@ -69,7 +69,7 @@ def strictest_factor(claims: int) -> float:
 
 
 def _quantiles(claims: int) -> float:
-    return float(ndtri(1 - 0.05 / (2 * claims)) + ndtri(_POWER))
+    return _quantile(1 - 0.05 / (2 * claims)) + _quantile(_POWER)
 
 
 def _variance(one: float, other: float, n: int) -> float:
