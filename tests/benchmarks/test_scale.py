@@ -19,6 +19,8 @@ COSTS = Costs(
     driver_mb=500.0,
     driver_kb_per_trial=50.0,
     group_mb=1000.0,
+    head_group_mb=100.0,
+    head_group_cores=0.02,
     ray_mb=500.0,
     study_bytes=3000.0,
     compacted_bytes=1000.0,
@@ -85,8 +87,12 @@ def test_a_proposal_takes_no_longer_after_as_many_trials_as_tpe_sees() -> None:
 def test_memory_traffic_and_copies_add_up() -> None:
     scale = Scale(WORK, COSTS)
     assert scale.driver_mb() == pytest.approx(550.0)
-    assert scale.groups_on_head() == 14  # 16,000 MB less 500 and 550
-    assert Scale(Workload(head_gb=0.5), COSTS).groups_on_head() == 0
+    assert scale.groups_of_head(1000.0) == 14  # 16,000 MB less 500 and 550
+    assert scale.groups_of_head(100.0) == 149
+    assert Scale(Workload(head_gb=0.5), COSTS).groups_of_head(100.0) == 0
+    needs = {need.what: need.amount for need in scale.needs()}
+    assert needs["head: memory"] == "4 GB"  # 500 and 550 MB, and 100 for each of 32 groups
+    assert needs["head: cores"] == "0.6"
     # Every 5 minutes from each of 32 groups, and at 2 reports of each trial with the pictures.
     assert scale.upload_mb_per_s() == pytest.approx(32 * 30 / 300 + 32 / 600 * 2 * 30.15)
     assert scale.requests_per_s() == pytest.approx(32 / 600 * (30 + 6) + 32 / 300 + 32 / 30)
@@ -98,5 +104,6 @@ def test_what_breaks_first_comes_first() -> None:
     needs = Scale(WORK, COSTS).limits()
     groups = [int(need.amount.split()[0]) for need in needs]
     assert groups == sorted(groups)
-    assert needs[0].what == "memory of the head"
+    assert [need.amount for need in needs[:2]] == ["13 groups", "149 groups"]
+    assert needs[0].what == "memory of the head, with the groups"
     assert Scale(Workload(head_gb=4000.0), COSTS).limits()[0].what == "driver's core, `all_families`"

@@ -265,15 +265,15 @@ def torch_trainer(
             retry it forever.
     """
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
 
+    from gansweep.search.lean_trainer import LeanTrainer
     from gansweep.search.process_group import ProcessGroupConfig
 
     on_gpus = footprint.gpus_per_worker > 0
     # It is a process of each group that tells a training function of a coming preemption. Here a trial goes on from its
     # checkpoint, whether it was told or not.
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-    return TorchTrainer(
+    return LeanTrainer(
         work,
         train_loop_config=config,
         # Ray's default for GPUs is NCCL alone, which rejects tensors on the CPU.
