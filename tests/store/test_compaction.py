@@ -1,6 +1,7 @@
 """A growing store stays fast to read: compacted by its driver, in the background."""
 
 import pandas as pd
+import pytest
 
 from gansweep.store.compaction import Upkeep
 from gansweep.store.store import Store
@@ -39,3 +40,17 @@ def test_a_store_that_cannot_be_written_just_then_costs_nothing(store, caplog):
         for _ in range(50):
             upkeep.trial_ended()
     assert "the store was not compacted: " in caplog.text
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_trials_without_single_settings_have_all_else(store, trial, compacted):
+    for number in range(3):
+        store.write_trial(trial(number))
+    if compacted:
+        store.compact()
+        store.write_trial(trial(3))
+    every = store.trials()
+    few = store.trials(settings=False)
+    assert list(few) == [name for name in every if not name.startswith("config.")]
+    assert len(few.columns) < len(every.columns)
+    pd.testing.assert_frame_equal(few, every[list(few)])

@@ -201,20 +201,6 @@ def test_compaction_changes_no_row_whatever_is_written_after(store, trial, repor
     assert len(pd.read_parquet(store.local / "trials.parquet")) == 6
 
 
-@pytest.mark.parametrize("compacted", [False, True])
-def test_trials_without_single_settings_have_all_else(store, trial, compacted):
-    for number in range(3):
-        store.write_trial(trial(number))
-    if compacted:
-        store.compact()
-        store.write_trial(trial(3))
-    every = store.trials()
-    few = store.trials(settings=False)
-    assert list(few) == [name for name in every if not name.startswith("config.")]
-    assert len(few.columns) < len(every.columns)
-    pd.testing.assert_frame_equal(few, every[list(few)])
-
-
 def test_an_empty_store_has_its_columns(store):
     assert store.trials().empty
     assert {"trial_id", "status", "config_json"} <= set(store.trials())

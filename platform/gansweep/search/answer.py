@@ -9,10 +9,10 @@ report, the model card, `evidence.json` and the note of the Optuna study show th
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 from typing import TYPE_CHECKING
 
-from gansweep.config import TrialConfig
 from gansweep.errors import StoreError
 from gansweep.options import ConfirmOptions
 from gansweep.scoring.metrics.formatting import counted, of_asked, points
@@ -65,7 +65,7 @@ def so_far(ranked: pd.DataFrame, info: SweepInfo) -> Answer:
     arm = float(first[measure].mean())
     change = float(first[f"{measure}_difference"].mean())
     name = str(first.iloc[0]["configuration"])
-    family = TrialConfig.model_validate_json(first.iloc[0]["config_json"]).family
+    family = str(json.loads(first.iloc[0]["config_json"]).get("family", ""))
     searched = ranked[ranked["repeat_of"].fillna("") == ""]
     where = [f"trial {name}", family, counted(trainings, "training"), f"the best of {counted(len(searched), 'trial')}"]
     text = _estimated(measure, arm, change, info.cohort.patients, ", ".join(part for part in where if part))
