@@ -27,7 +27,7 @@ from gansweep.cohort.phantom.scans import write_phantom
 from gansweep.config import ScoringSettings, TrialConfig
 from gansweep.experiment import Experiment
 from gansweep.options import SweepOptions
-from gansweep.search.cluster import Footprint, ray_cluster
+from gansweep.search.cluster import Footprint, memory_beside_workers, node_resources, ray_cluster
 from gansweep.search.trial import WorkerGroupTrial
 from gansweep.search.worker import WorkerGroupSettings
 from gansweep.store.provenance import describe_sweep
@@ -107,7 +107,8 @@ class Groups:
             WorkerGroupTrial, settings=self._settings, footprint=self._footprint, objectives={"fid": "minimize"}
         )
         config = {"trial_id": trial_id, "attempt": 0, "started": now.timestamp(), "config": _SMALL.as_dict()}
-        actor = ray.remote(num_cpus=0)(trainable).remote(config)
+        memory = memory_beside_workers(node_resources())
+        actor = ray.remote(num_cpus=0, memory=memory)(trainable).remote(config)
         self._actors.append(actor)
         result = ray.get(actor.train.remote())["result"]
         assert result.status == "completed", result.reason

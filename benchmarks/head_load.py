@@ -1,78 +1,92 @@
-"""What worker groups cost the head of a cluster, wherever they run: Ray Train's placement group cleaners.
+"""What waiting worker groups cost the head of a cluster when they are on another node.
 
-Ray Train starts one for each group, always on the head. Once a second it asks whether the group's controller is alive.
-Here they watch an actor in its place. Memory is proportional (PSS); processor seconds are those of all of Ray's
-processes on this machine, per second.
+The cluster is a head that has room for no group and a node that has room for all, both on this machine. Memory is
+proportional (PSS) and processor seconds are per second, each of the head's own processes: those that Ray started there
+and their children. The driver is not among them.
 
-    python benchmarks/head_load.py [--groups 4 8 16]
+    python benchmarks/head_load.py [--groups 2 4 6]
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 import time
+from pathlib import Path
+from typing import Any
 
 import psutil
 import ray
-from ray._common.constants import HEAD_NODE_RESOURCE_NAME
-from ray.train.v2._internal.execution.controller.placement_group_cleaner import PlacementGroupCleaner
+from ray.cluster_utils import Cluster
 
-MEGABYTE = 2**20
-_SETTLE_S = 5.0
+from benchmarks.group_memory import MEGABYTE, Groups
+from gansweep.search.cluster import ray_cluster
+
+_GROUP_GB = 2
 _LOOK_S = 20.0
 
 
-class Watched:
-    """Stands for a controller."""
-
-    def name(self) -> str:
-        """Returns its id."""
-        return str(ray.get_runtime_context().get_actor_id())
+def processes(node: Any) -> list[psutil.Process]:
+    """The processes of one of the cluster's nodes."""
+    started = [psutil.Process(info.process.pid) for infos in node.all_processes.values() for info in infos]
+    return [*started, *(child for process in started for child in process.children(recursive=True))]
 
 
-def load() -> tuple[float, float]:
-    """PSS of Ray's processes in megabytes, and the processor seconds that they have used."""
+def load(node: Any) -> tuple[int, float, float]:
+    """Number of a node's processes, their PSS in megabytes, and the processor seconds that they have used."""
+    count = 0
     memory = 0.0
     seconds = 0.0
-    for process in psutil.Process().children(recursive=True):
+    for process in processes(node):
         try:
             memory += process.memory_full_info().pss / MEGABYTE
             times = process.cpu_times()
         except psutil.NoSuchProcess:
             continue
+        count += 1
         seconds += times.user + times.system
-    return memory, seconds
+    return count, memory, seconds
 
 
-def measured() -> tuple[float, float]:
-    """PSS in megabytes, and processor seconds per second."""
-    time.sleep(_SETTLE_S)
-    _, before = load()
+def measured(node: Any) -> tuple[int, float, float]:
+    """Number of processes, PSS in megabytes, and processor seconds per second."""
+    _, _, before = load(node)
     began = time.monotonic()
     time.sleep(_LOOK_S)
-    memory, after = load()
-    return memory, (after - before) / (time.monotonic() - began)
+    count, memory, after = load(node)
+    return count, memory, (after - before) / (time.monotonic() - began)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--groups", nargs="+", type=int, default=[4, 8, 16])
+    parser.add_argument("--groups", nargs="+", type=int, default=[2, 4, 6])
     arguments = parser.parse_args()
-    ray.init(num_cpus=1, include_dashboard=True, log_to_driver=False)
-    watched = ray.remote(num_cpus=0)(Watched).remote()
-    name = ray.get(watched.name.remote())
-    cleaner = ray.remote(num_cpus=0)(PlacementGroupCleaner).options(resources={HEAD_NODE_RESOURCE_NAME: 0.001})
-    cleaners = []
+    most = max(arguments.groups)
+    head = {"num_cpus": 0, "memory": 2**28, "object_store_memory": 2**27, "include_dashboard": True}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    node = cluster.add_node(num_cpus=most, memory=most * _GROUP_GB * 2**30, object_store_memory=2**27)
+    cluster.wait_for_nodes()
+    ray.init(address=cluster.address, log_to_driver=False)
     found = {}
-    for groups in [0, *sorted(arguments.groups)]:
-        while len(cleaners) < groups:
-            cleaners.append(
-                cleaner.remote(controller_actor_id=name, check_interval_s=1.0, get_actor_timeout_s=10, stop_timeout=12)
-            )
-            ray.get(cleaners[-1].start_monitoring.remote())
-        found[groups] = measured()
-        print(f"{groups:4} groups: PSS {found[groups][0]:6.0f} MB, {found[groups][1]:.2f} cores", flush=True)
+    try:
+        with tempfile.TemporaryDirectory() as name, ray_cluster():
+            groups = Groups(Path(name), workers=1)
+            for number in range(most + 1):
+                if number:
+                    groups.add()
+                if number in (0, *arguments.groups):
+                    found[number] = (*measured(cluster.head_node), *load(node)[:2])
+                    count, memory, cores, others, elsewhere = found[number]
+                    print(
+                        f"{number:4} groups: head {count} processes, PSS {memory:.0f} MB, {cores:.2f} cores; "
+                        f"node {others} processes, PSS {elsewhere:.0f} MB",
+                        flush=True,
+                    )
+            groups.close()
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
     print(json.dumps({"benchmark": "head_load", "groups": found}))
 
 

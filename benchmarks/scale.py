@@ -40,10 +40,10 @@ class Costs:
     proposal_trials: int = _of(2000, "trials from which on TPE sees no more (`search/bounded_tpe.py`)")
     driver_mb: float = _of(606.0, "driver, MB at its first trial (`search_overhead.py`)")
     driver_kb_per_trial: float = _of(35.0, "what each further trial adds to that, kB")
-    group_mb: float = _of(686.0, "a waiting group beside workers and head, MB (`group_memory.py`, PSS)")
+    group_mb: float = _of(687.0, "a waiting group beside workers and head, MB (`group_memory.py`, PSS)")
     group_processes: int = _of(4, "processes of that")
-    head_group_mb: float = _of(116.0, "its process on the head, MB (`head_load.py`, PSS)")
-    head_group_cores: float = _of(0.028, "cores of the head that this process and its questions to Ray take")
+    head_group_mb: float = _of(5.4, "what each group adds to the head's processes, MB (`head_load.py`, PSS)")
+    head_group_cores: float = _of(0.006, "cores of the head that each group takes (`head_load.py`)")
     ray_mb: float = _of(492.0, "Ray's own processes on the head, MB (`group_memory.py`, PSS)")
     study_bytes: float = _of(3088.0, "study, bytes a trial (`proposals.py`, `all_families`)")
     row_bytes: float = _of(19356.0, "a trial's row, bytes (`searcher_growth.py`)")
@@ -191,8 +191,8 @@ class Scale:
             Need("driver: load at the end", f"{100 * self.driver_load():.0f} % of a core", "`all_families`"),
             Need("", f"{100 * self.driver_load(small=True):.0f} % of a core", "`fahr_ct`"),
             Need("driver: memory at the end", f"{self.driver_mb() / KB:.1f} GB", "its first trial's, and each trial's"),
-            Need("head: memory", f"{on_head:.0f} GB", "Ray, the driver and a process of each group"),
-            Need("head: cores", f"{self.groups * costs.head_group_cores:.1f}", "the processes of the groups on it"),
+            Need("head: memory", f"{on_head:.0f} GB", "Ray, the driver, and what each group adds to them"),
+            Need("head: cores", f"{self.groups * costs.head_group_cores:.1f}", "what each group adds to Ray's"),
             Need("groups beside their workers", f"{beside:.0f} GB", f"{processes} processes"),
             Need("", f"{beside / self.nodes:.1f} GB", "on each worker node, spread evenly"),
             Need("study", f"{work.trials * costs.study_bytes / MB:.0f} MB", "one file"),
@@ -213,7 +213,7 @@ class Scale:
         why = f"a head of {work.head_gb:g} GB has room for so many groups, if all of them but the workers is on it"
         found.append((float(alone), Need("memory of the head, with the groups", f"{alone} groups", why)))
         driven = self.groups_of_head(self.costs.head_group_mb)
-        why = f"a head of {work.head_gb:g} GB has room for the one process of so many groups that Ray Train puts there"
+        why = f"a head of {work.head_gb:g} GB has room for what so many groups on other nodes add to it"
         found.append((float(driven), Need("memory of the head", f"{driven} groups", why)))
         for space, small in (("all_families", False), ("fahr_ct", True)):
             groups = self.groups_until_full(small=small)

@@ -1,18 +1,12 @@
 import time
-from types import SimpleNamespace
 
 import pytest
 import ray
-from ray._private.ray_constants import DASHBOARD_ADDRESS, KV_NAMESPACE_DASHBOARD
-from ray.experimental.internal_kv import _internal_kv_del
 from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
-from ray.util.state.exception import RayStateApiException
 
 from gansweep.errors import ClusterError
 from gansweep.search.cluster import (
     Footprint,
-    _forgotten_placement_groups,
-    _lists_jobs,
     check_capacity,
     groups_that_fit,
     grown,
@@ -151,63 +145,3 @@ def test_what_a_block_reserved_is_returned_and_nothing_else() -> None:
         assert states[left_behind.id.hex()] == "REMOVED"
         assert states[of_another.id.hex()] == "CREATED"
         remove_placement_group(of_another)
-
-
-def test_reservations_of_ended_drivers_are_forgotten_ones(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Ray leaves one if the actor that made it is killed in the same moment, which no test can bring about."""
-
-    def group(name: str, job: str, *, state: str = "CREATED", detached: bool = False) -> SimpleNamespace:
-        return SimpleNamespace(placement_group_id=name, creator_job_id=job, state=state, is_detached=detached)
-
-    groups = [
-        group("a", "01"),
-        group("b", "01", state="REMOVED"),
-        group("c", "01", detached=True),
-        group("d", "02"),
-        group("e", "01", state="PENDING"),
-    ]
-    jobs = [SimpleNamespace(job_id="01", end_time=5), SimpleNamespace(job_id="02", end_time=0)]
-    jobs.append(SimpleNamespace(job_id=None, end_time=5))  # submitted, and its driver has not begun
-    monkeypatch.setattr("gansweep.search.cluster._lists_jobs", lambda: True)
-    monkeypatch.setattr("ray.util.state.list_placement_groups", lambda **_: groups)
-    monkeypatch.setattr("ray.util.state.list_jobs", lambda **_: jobs)
-    assert _forgotten_placement_groups() == ["a", "e"]
-    assert "2 reservations on the cluster are of drivers that have ended, and are removed" in caplog.text
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        RayStateApiException("no dashboard"),
-        ConnectionError("no API server"),
-        RuntimeError("Ray Client is already connected"),
-    ],
-)
-def test_a_cluster_without_a_list_of_reservations_is_used_as_it_is(
-    error: Exception, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def unavailable(**_: object) -> None:
-        raise error
-
-    monkeypatch.setattr("gansweep.search.cluster._lists_jobs", lambda: True)
-    monkeypatch.setattr("ray.util.state.list_placement_groups", unavailable)
-    assert _forgotten_placement_groups() == []
-
-
-@pytest.mark.ray
-@pytest.mark.slow
-def test_a_cluster_without_a_dashboard_is_not_asked_for_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ray would wait for the dashboard for 40 s, twice. It has none if it was installed without its extra."""
-    asked: list[object] = []
-    monkeypatch.setattr("ray.util.state.list_placement_groups", lambda **words: asked.append(words))
-    ray.init(num_cpus=1, include_dashboard=False)
-    try:
-        assert _lists_jobs(), "Ray lists them even if nobody is shown a dashboard"
-        _internal_kv_del(DASHBOARD_ADDRESS, namespace=KV_NAMESPACE_DASHBOARD)
-        assert not _lists_jobs()
-        assert _forgotten_placement_groups() == []
-    finally:
-        ray.shutdown()
-    assert not asked

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from math import ceil, floor
 from typing import TYPE_CHECKING, Any
 
-from gansweep.errors import ClusterError, one_line
+from gansweep.errors import ClusterError
+from gansweep.search import placement_groups
 from gansweep.search.connection import cluster_is_up, connect
 from gansweep.search.head_watch import ending_without_head
 from gansweep.search.interrupts import ending_like_interrupts
+from gansweep.search.placement_groups import removal_of_abandoned
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from gansweep.options import Placement
 
@@ -93,7 +95,6 @@ class Footprint:
 ACCELERATOR = "accelerator_type:"
 """Prefix of Ray's resource for the accelerator of a node."""
 
-_MOST_LISTED = 10_000  # the most that Ray lists at once
 _BESIDE_WORKERS = 2**30
 """Bytes that a worker group needs beside its workers: its trial's actor, its mailbox and Ray Train's own processes.
 
@@ -324,67 +325,15 @@ def ray_cluster() -> Iterator[list[dict[str, float]]]:
         log.info("starting Ray, or joining the cluster that it finds")
         connect()
     if joined:
-        _remove_placement_groups(_forgotten_placement_groups())
-    reserved = set() if ours else _placement_groups()
+        placement_groups.remove(placement_groups.forgotten())
+    reserved = set() if ours else placement_groups.of_this_job()
     try:
         # Installed after connecting, because Ray installs its own SIGTERM handler when it connects.
-        with ending_like_interrupts() as interrupted, ending_without_head(interrupted):
+        with ending_like_interrupts() as interrupted, ending_without_head(interrupted), removal_of_abandoned():
             yield node_resources()
     finally:
         if not ours or joined:
-            _remove_placement_groups(_placement_groups() - reserved)
+            # Ray Train forgets one if its controller is ended while it starts workers.
+            placement_groups.remove(placement_groups.of_this_job() - reserved)
         if ours:
             ray.shutdown()
-
-
-def _forgotten_placement_groups() -> list[str]:
-    """Returns the ids of placement groups of drivers that have ended, those that are meant to outlive them excluded.
-
-    Ray removes such a group itself, unless the actor that made it was killed before Ray had noted it.
-    """
-    from ray.util.state import list_jobs, list_placement_groups
-
-    try:
-        if not _lists_jobs():
-            return []
-        groups = list_placement_groups(detail=True, limit=_MOST_LISTED)
-        ended = {job.job_id for job in list_jobs(detail=True, limit=_MOST_LISTED) if job.job_id and job.end_time}
-    except Exception as error:
-        # A Ray client, which Ray would connect once more to find the dashboard.
-        log.debug("reservations of drivers that have ended are unknown: %s", one_line(error, 200))
-        return []
-    found = [
-        group.placement_group_id
-        for group in groups
-        if group.creator_job_id in ended and group.state != "REMOVED" and not group.is_detached
-    ]
-    if found:
-        log.warning("%d reservations on the cluster are of drivers that have ended, and are removed", len(found))
-    return found
-
-
-def _lists_jobs() -> bool:
-    """Returns whether the cluster has a dashboard, which lists jobs. Ray would wait 40 s for one, at each question."""
-    from ray._private.ray_constants import DASHBOARD_ADDRESS, KV_NAMESPACE_DASHBOARD
-    from ray.experimental.internal_kv import _internal_kv_get
-
-    return _internal_kv_get(DASHBOARD_ADDRESS, namespace=KV_NAMESPACE_DASHBOARD) is not None
-
-
-def _remove_placement_groups(names: Iterable[str]) -> None:
-    """Removes placement groups. Ray Train forgets one if its controller is ended while it starts workers."""
-    import ray
-    from ray.util.placement_group import PlacementGroup, remove_placement_group
-
-    for name in names:
-        remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(name))))
-
-
-def _placement_groups() -> set[str]:
-    """Returns the ids of this job's placement groups that were not removed. An id ends with that of its job."""
-    import ray
-    from ray.util.placement_group import placement_group_table
-
-    job = ray.get_runtime_context().get_job_id()
-    groups = placement_group_table()
-    return {name for name, group in groups.items() if name.endswith(job) and group["state"] != "REMOVED"}
