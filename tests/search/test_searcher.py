@@ -5,6 +5,7 @@ import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pandas as pd
@@ -151,6 +152,39 @@ def test_a_configuration_is_not_trained_twice(reference: str, cohort_path: Path,
     assert sorted(store.trials()["config.n_critic"]) == [1, 2, 3, 4]
     # The space has nothing else: from here on it repeats itself.
     assert isinstance(searcher.suggest("e"), dict)
+
+
+class Insisting(optuna.samplers.RandomSampler):
+    """Proposes the lowest value, always."""
+
+    def sample_independent(self, *arguments: Any) -> Any:
+        return arguments[-1].low
+
+
+def test_what_is_left_is_trained_whatever_the_sampler_insists_on(
+    reference: str, cohort_path: Path, tmp_path: Path
+) -> None:
+    experiment, store = _started(reference, cohort_path, tmp_path)
+    few = experiment.model_copy(
+        update={
+            "space": lambda trial: TrialConfig(
+                n_critic=trial.suggest_int("n", 1, 5), batch_size=trial.suggest_int("batch", 4, 8, step=2)
+            )
+        }
+    )
+    study = store.create_study(Insisting())
+
+    def check(config: TrialConfig) -> None:
+        if config.n_critic == 5:
+            raise ConfigError("too many")
+
+    searcher = StudySearcher(few, study, store, check)
+    for number in range(12):
+        assert isinstance(searcher.suggest(str(number)), dict)
+    trained = set(zip(store.trials()["config.n_critic"], store.trials()["config.batch_size"], strict=True))
+    assert trained == {(n, batch) for n in (1, 2, 3, 4) for batch in (4, 6, 8)}
+    assert searcher.suggest("again")["config"]["n_critic"] == 1  # type: ignore[index]
+    assert searcher.mistake is None
 
 
 def test_what_is_set_is_fixed_in_the_study(reference: str, cohort_path: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from gansweep.cohort.dataset import Cohort
 from gansweep.experiment import Experiment
 from gansweep.progress import Progress, Report
 from gansweep.search.cluster import Footprint
+from gansweep.search.samplers import make_sampler
 from gansweep.search.searcher import StudySearcher
 from gansweep.search.spaces import load_space
 from gansweep.search.study_rows import study_of_rows
@@ -95,6 +96,34 @@ def test_a_lost_study_is_the_same_again(store: Store, experiment: Experiment, lo
     assert isinstance(goes_on, dict)
     assert (goes_on["trial_id"], goes_on["attempt"]) == ("0005", 1)
     assert goes_on["config"] == json.loads(rows.iloc[-1]["config_json"])
+
+
+@pytest.mark.parametrize("kind", ["qmc", "nsga-ii"])
+def test_a_study_that_is_behind_keeps_what_the_sampler_noted(
+    kind: str, experiment: Experiment, cohort_path: Path, tmp_path: Path
+) -> None:
+    info = describe_sweep(experiment, Cohort.open(cohort_path), sweep_options(seed=0), space="smoke")
+    store = Store.create(str(tmp_path / "runs"), "s", info)
+    study = store.create_study()
+    study.sampler = make_sampler(kind, 0, 0, 2)
+    searcher = StudySearcher(experiment, study, store, lambda _: None)
+    for number in range(6):
+        if number == 5:
+            shutil.copy(store.study_path, tmp_path / "older.db")
+        assert isinstance(searcher.suggest(str(number)), dict)
+        progress = Progress(1, True, 60, 60, {}, {"fid": 3.0, "accuracy": 0.5}, 0.0, 0.0)
+        told = TrialResult("completed", "", Report(progress), {}, 2, 1.0, Footprint())
+        searcher.on_trial_complete(str(number), {"result": told})
+    noted = [trial.system_attrs for trial in study.trials]
+    shutil.copy(tmp_path / "older.db", store.study_path)
+
+    again = _resumed_study(Store.open(store.uri), experiment)
+    assert [trial.system_attrs for trial in again.trials[:5]] == noted[:5]
+    again.sampler = make_sampler(kind, 0, 6, 2)
+    assert isinstance(StudySearcher(experiment, again, store, lambda _: None).suggest("next"), dict)
+    # The place of the trial that the study did not know is proposed once more, and no other one is.
+    repeated = [trial for trial in again.trials if "refused" in trial.user_attrs]
+    assert len(repeated) == (1 if kind == "qmc" else 0)
 
 
 def test_a_study_that_agrees_is_left_alone(

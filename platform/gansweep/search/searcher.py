@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from contextlib import contextmanager
+import random
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
@@ -22,7 +23,7 @@ from ray.tune.stopper import Stopper
 
 from gansweep.errors import CohortError, ConfigError, GansweepError, StoreError
 from gansweep.scoring.metrics.formatting import plain, score_text
-from gansweep.search.parameters import SpaceParameters, WithFixed, parameters_to_json
+from gansweep.search.parameters import DrawnTrial, SpaceParameters, WithFixed, parameters_to_json
 from gansweep.search.spaces import users_code
 from gansweep.search.study_rows import ATTEMPTS
 from gansweep.search.trial_end import ended, interrupt_running, tell, trial_name
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     import optuna
+    from optuna.trial import BaseTrial
 
     from gansweep.config import TrialConfig
     from gansweep.experiment import Experiment
@@ -55,8 +57,11 @@ log = logging.getLogger(__name__)
 MOST_REFUSED = 50
 """Number of consecutive refused proposals after which a sweep ends."""
 
-MOST_REPEATED = 10
-"""Number of consecutive repeated configurations after which a space counts as small and may repeat itself."""
+MOST_REPEATED = 3
+"""Number of consecutive repeated configurations after which one is drawn at random, in place of the sampler."""
+
+MOST_DRAWN = 1000
+"""Number of such draws after which a space counts as exhausted and may repeat itself."""
 
 REFUSED = "refused"
 """User attribute of a skipped proposal: the reason."""
@@ -149,12 +154,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             self.mistake = StoreError(what, where=self._store.label, fix="the sweep's --resume builds the study again")
             raise self.mistake
         begun = self._store.row(name, attempt - 1) if attempt else there
-        if begun is not None:
-            # A started trial continues with its own configuration, even if the space's file has changed.
-            config = begun.config
-        else:
-            with users_code(f"space {self._store.info.space}"):
-                config = self._experiment.config(cast("optuna.Trial", WithFixed(trial, self._fixed)))
+        # A started trial continues with its own configuration, even if the space's file has changed.
+        config = self._config(trial) if begun is None else begun.config
         self._check(config)
         earlier = self._trained.get(_key(config), name)
         if earlier != name and not attempt and trial.params:
@@ -199,9 +200,29 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             asked = told.system_attrs.get("fixed_params", {})
         self._refusals.append(_Refusal(asked, attempt, refusal))
         if isinstance(refusal, RepeatedError) and len(self._refusals) >= MOST_REPEATED:
-            self._trained.clear()  # a small space is exhausted and may now repeat itself
+            self._draw_another(trial.number)
         if len(self._refusals) >= MOST_REFUSED:
             self._give_up(refusal)
+
+    def _draw_another(self, number: int) -> None:
+        """Enqueues a configuration that was not trained. If none is found, the space may now repeat itself.
+
+        The model of some samplers, such as a Gaussian process, insists on its best configuration.
+        """
+        draws = random.Random(self._store.info.seeds.get("sampler", 0) + number)
+        for _ in range(MOST_DRAWN):
+            drawn = DrawnTrial({}, draws)
+            with suppress(GansweepError):
+                config = self._config(drawn)
+                self._check(config)
+                if _key(config) not in self._trained:
+                    self._study.enqueue_trial(drawn.params)
+                    return
+        self._trained.clear()
+
+    def _config(self, trial: BaseTrial | DrawnTrial) -> TrialConfig:
+        with users_code(f"space {self._store.info.space}"):
+            return self._experiment.config(cast("optuna.Trial", WithFixed(trial, self._fixed)))
 
     def _give_up(self, last: GansweepError) -> None:
         """Ends the search. First trials lost to an error in the space are enqueued again, for when it is fixed."""

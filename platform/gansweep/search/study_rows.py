@@ -35,6 +35,8 @@ ATTEMPTS = "attempts"
 """User attribute of a trial: the number of its starts."""
 
 _LOST = "its row was lost"
+_QMC = "qmc:"  # prefix of Optuna's attribute of a study
+_CONSTRAINT = "constraints"  # prefix of its attributes of a trial
 
 
 def study_of_rows(store: Store, experiment: Experiment) -> optuna.Study:
@@ -63,10 +65,19 @@ def study_of_rows(store: Store, experiment: Experiment) -> optuna.Study:
     else:
         why = f"was damaged ({damage})" if damage else "is of other objectives"
     made = _Trials(experiment, rows, old, objectives, begun).all()
+    position = _position(study) if old and study is not None else {}
     found = store.replace_study(made)
+    for key, value in position.items():
+        found._storage.set_study_system_attr(found._study_id, key, value)  # noqa: SLF001
     if rows:
         log.warning("%s/studies.db %s: it was built again from the %d rows in trials/", store.label, why, len(rows))
     return found
+
+
+def _position(study: optuna.Study) -> dict[str, Any]:
+    """Returns how far the QMC sampler has gone in its sequence. What others note names trials by their old ids."""
+    noted = study._storage.get_study_system_attrs(study._study_id)  # noqa: SLF001
+    return {key: value for key, value in noted.items() if key.startswith(_QMC)}
 
 
 def trials_of_rows(store: Store, experiment: Experiment) -> list[FrozenTrial]:
@@ -160,11 +171,22 @@ class _Trials:
             values, state = values_and_state(row, self.objectives)
             beyond = excesses(row, self.experiment.constraints)
         trial = create_trial(
-            state=state, values=values, params=params, distributions=distributions, user_attrs=attributes
+            state=state,
+            values=values,
+            params=params,
+            distributions=distributions,
+            user_attrs=attributes,
+            system_attrs=self._system_attrs(int(row.trial_id), params),
         )
         for key, value in beyond.items():
             trial.set_constraint(key, value)
         return trial
+
+    def _system_attrs(self, number: int, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns what the sampler noted in the old study's trial of this number, such as its generation."""
+        if number >= len(self.old) or self.old[number].params != params:
+            return {}
+        return {key: value for key, value in self.old[number].system_attrs.items() if not key.startswith(_CONSTRAINT)}
 
     def _without_row(self, number: int) -> FrozenTrial:
         old = self.old[number] if number < len(self.old) else None

@@ -242,8 +242,10 @@ def _record_run(store: Store, options: SweepOptions, at_once: int) -> None:
 
 def _leave(study: optuna.Study, store: Store, objectives: list[str]) -> None:
     """Leaves the store in a state that can be resumed, however the sweep ended. No worker writes to it any more."""
-    requeue_orphans(study, store, objectives, "the sweep was interrupted")
-    store.compact()
+    try:
+        requeue_orphans(study, store, objectives, "the sweep was interrupted")
+    finally:  # also if the study fails
+        store.compact()
     store.sync_study()
 
 
