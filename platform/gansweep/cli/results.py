@@ -62,7 +62,7 @@ def leaderboard(
         rows = rows_of(found, attempts, ranked)
         table = as_table(rows, found.info, top or _SHOWN, named)
         document = as_document(rows, top) if as_json else []
-        emit(document, above(answer(found, ranked).text, table), as_json=as_json)
+        emit(document, above(answer(found, lambda: ranked).text, table), as_json=as_json)
 
 
 def report(

@@ -143,7 +143,7 @@ def sweep_status(store: Store, now: datetime | None = None) -> SweepStatus:
 
     return SweepStatus(
         name=info.name,
-        answer=answer(store, store.ranked_trials(rows)).text,
+        answer=answer(store, lambda: store.ranked_trials(rows)).text,
         asked=info.trials,
         counts=dict(counts),
         running=tuple(running),

@@ -21,7 +21,7 @@ from gansweep.search.confirmed_answer import NO_CHANGE, Answer, about, confirmed
 from gansweep.store.feasibility import constraints_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     import pandas as pd
 
@@ -34,12 +34,13 @@ _MOST_TRAININGS = 1000
 """Above this number of trainings, the answer only says that more are needed: no sweep has as many."""
 
 
-def answer(store: Store, ranked: pd.DataFrame | None = None) -> Answer:
+def answer(store: Store, ranked: Callable[[], pd.DataFrame] | None = None) -> Answer:
     """Returns the answer of a sweep: that of `confirm` if it was run, else what is known so far.
 
     Args:
         store: the sweep's store.
-        ranked: result of `store.ranked_trials`, if it is known already.
+        ranked: returns the result of `store.ranked_trials`, for a caller that has read the trials. It is called only
+            if `confirm` was not run.
     """
     try:
         found = confirmation(store)
@@ -47,7 +48,7 @@ def answer(store: Store, ranked: pd.DataFrame | None = None) -> Answer:
         return Answer(f"Not known: {RESULT}, the result of `gansweep confirm`, cannot be read.", "not known")
     if found is not None:
         return confirmed(found, store.info.objectives)
-    return so_far(store.ranked_trials() if ranked is None else ranked, store.info)
+    return so_far((ranked or store.ranked_trials)(), store.info)
 
 
 def so_far(ranked: pd.DataFrame, info: SweepInfo) -> Answer:
