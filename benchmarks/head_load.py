@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -20,8 +21,10 @@ import psutil
 import ray
 from ray.cluster_utils import Cluster
 
-from benchmarks.group_memory import MEGABYTE, Groups
 from gansweep.search.cluster import ray_cluster
+
+sys.path.insert(0, str(Path(__file__).parent))
+from group_memory import MEGABYTE, Groups
 
 _GROUP_GB = 2
 _LOOK_S = 20.0
