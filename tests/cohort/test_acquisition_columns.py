@@ -18,6 +18,7 @@ from gansweep.cohort.sources.acquisition_columns import acquisition_columns, acq
 from tests.cohort.scans import CLASSES, cohort_of, write_picture, write_slice
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 GIVES_AWAY = "differs between classes, which may give them away"
@@ -214,3 +215,30 @@ def test_missing_values_are_filled_from_the_table() -> None:
     filled = Acquisition(sex="m", kilovolts=120.0).filled_from(row)
     assert (filled.years, filled.sex, filled.kilovolts) == (44.0, "m", 120.0)
     assert isnan(filled.tesla)
+
+
+@pytest.mark.parametrize(
+    ("of_the_file", "born", "shared"),
+    [
+        (lambda number: f"P{number // 4}", "", 4),  # the labels give each person two identifiers
+        (lambda number: f"P{number // 2}", "", 0),  # as the labels do
+        (lambda number: f"P{number}", "", 0),  # a label joins what the files part: no leak
+        (lambda number: f"P{number // 4}", "{:08d}", 0),  # two hospitals number their patients alike
+        (lambda _: "0000", "", 0),  # what replaced every identifier
+        (lambda _: "ANONYMOUS", "", 0),
+        (lambda _: "", "", 0),
+    ],
+)
+def test_a_patient_of_dicom_that_is_several_in_the_labels_is_told(
+    tmp_path: Path, of_the_file: Callable[[int], str], born: str, shared: int
+) -> None:
+    rows = ["path,label,patient_id"]
+    for number in range(16):
+        own = {"PatientBirthDate": born.format(19000101 + number // 2)} if born else {}
+        path = tmp_path / "source" / f"{number}.dcm"
+        write_slice(path, number, 0, PatientID=of_the_file(number), **own)
+        rows.append(f"{number}.dcm,{CLASSES[number // 4 % 2]},person {number // 2}")
+    (tmp_path / "source" / "labels.csv").write_text("\n".join(rows))
+    lines = told(tmp_path / "source", "PatientID")
+    assert len(lines) == bool(shared)
+    assert not lines or lines[0].startswith(f"{shared} PatientIDs of DICOM files are several patients in the labels:")

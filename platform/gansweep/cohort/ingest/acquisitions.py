@@ -107,7 +107,7 @@ def pet_warnings(pictures: Sequence[Picture]) -> list[str]:
 
 
 def person_warnings(pictures: Sequence[Picture], patients: Sequence[str]) -> list[str]:
-    """Returns warnings if the images of one patient cannot be of one person, or those of one study are of several.
+    """Returns warnings if the images of one patient cannot be of one person, or those of one person are of several.
 
     Several hospitals may number their patients from 1, and a folder of a hospital may count as that of a patient. A
     column of numbers that was taken for the patients parts the images of one.
@@ -119,6 +119,7 @@ def person_warnings(pictures: Sequence[Picture], patients: Sequence[str]) -> lis
     sexes: dict[str, set[str]] = defaultdict(set)
     ages: dict[str, list[float]] = defaultdict(list)
     studies: dict[str, set[str]] = defaultdict(set)
+    identifiers: dict[str, set[str]] = defaultdict(set)
     people: dict[str, set[str]] = defaultdict(set)
     names: dict[str, set[str]] = defaultdict(set)
     for picture, patient in zip(pictures, patients, strict=True):
@@ -129,6 +130,8 @@ def person_warnings(pictures: Sequence[Picture], patients: Sequence[str]) -> lis
             ages[patient].append(picture.acquisition.years)
         if picture.study:
             studies[picture.study].add(patient)
+        if picture.source.patient and known_patient(picture.acquisition.identifier.partition("\n")[0]):
+            identifiers[picture.acquisition.identifier].add(patient)
         name = _name_in(picture.acquisition.person)
         if known_patient(name):
             people[picture.acquisition.person].add(patient)
@@ -141,9 +144,13 @@ def person_warnings(pictures: Sequence[Picture], patients: Sequence[str]) -> lis
         what = f"{len(several)} patients have images of both sexes, or of ages {YEARS:g} years apart"
         warnings.append(f"{what}: they may be several people with one identifier; {fix}")
     parted = sum(len(found) > 1 for found in studies.values())
+    shared = sum(1 < len(found) <= _MOST_IDENTIFIERS for found in identifiers.values())
     if parted:
         what = f"{parted} DICOM studies have images of several patients"
         warnings.append(f"{what}: one person may be in several splits, unless the UIDs were overwritten; {fix}")
+    elif shared:
+        what = f"{shared} PatientIDs of DICOM files are several patients in the labels"
+        warnings.append(f"{what}: one person may be in several splits, unless hospitals number their patients alike")
     doubled = sum(len(found) > 1 and len(names[_name_in(who)]) <= _MOST_IDENTIFIERS for who, found in people.items())
     if doubled:
         what = f"{doubled} people, by name and date of birth, are several patients"

@@ -58,6 +58,7 @@ class Acquisition:
         contrast: "given" if a contrast agent was given, "absent" if the file names none.
         units: units of the pixel values of PET.
         person: name and date of birth of the patient; "" unless the file gives both.
+        identifier: PatientID with its issuer, and the date of birth; "" if the file gives no PatientID.
     """
 
     thickness_mm: float = nan
@@ -78,6 +79,7 @@ class Acquisition:
     contrast: str = ""
     units: str = ""
     person: str = ""
+    identifier: str = ""
 
     def filled_from(self, other: Acquisition) -> Acquisition:
         """Returns this acquisition with the values of another where its own are not known."""
@@ -125,6 +127,7 @@ def acquisition_of(dataset: Dataset, number: int) -> Acquisition:
         contrast="given" if given else "absent",
         units=text("Units"),
         person=_person(value("PatientName"), text("PatientBirthDate")),
+        identifier=_identifier(text("PatientID"), text("IssuerOfPatientID"), text("PatientBirthDate")),
     )
 
 
@@ -138,6 +141,10 @@ def _person(name: Any, born: str) -> str:
     spelling = next((group for group in groups if group), "")
     day = re.sub(r"\D", "", born)
     return f"{spelling} {day}" if spelling and len(day) == 8 and not day.endswith("0000") else ""
+
+
+def _identifier(patient: str, issuer: str, born: str) -> str:
+    return "\n".join((patient, issuer, re.sub(r"\D", "", born))) if patient else ""
 
 
 def _positive(value: Any) -> float:
