@@ -3,6 +3,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import optuna
 import pytest
@@ -152,3 +153,13 @@ def test_a_difference_may_be_called_by_the_name_of_its_score(finished):
     with pytest.raises(ConfigError, match="unknown column 'dice_difference'"):
         as_table(rows, sweep.info, columns=["dice_difference"])
     assert as_table(rows[:1], sweep.info).title.endswith(": 1 trial, best first")
+
+
+def test_a_best_value_in_hindsight_is_no_score(tmp_path):
+    store = Store.create(str(tmp_path), "hindsight", make_info())
+    run_trial(store, store.create_study(optuna.samplers.RandomSampler(seed=0)))
+    row = store.row("0000", 0)
+    store.write_trial(replace(row, best=row.scores))
+    for settings in (True, False):
+        (shown,) = leaderboard(store, store.trials(settings=settings))
+        assert shown.scores == row.scores

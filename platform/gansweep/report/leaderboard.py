@@ -231,7 +231,8 @@ def _row(record: Mapping[str, Any], durations: Mapping[str, float]) -> Leaderboa
         status=record["status"],
         rank=int(record["rank"]),
         front=int(record["front"]),
-        scores={name: value for name, value in numbers.items() if name not in _OWN},
+        # Names with a dot are settings, and best values in hindsight.
+        scores={name: value for name, value in numbers.items() if name not in _OWN and "." not in name},
         fid_features=_text(record["fid_features"]),
         config_json=record["config_json"],
         reason=_text(record["reason"]),
