@@ -1,10 +1,14 @@
 """A growing store stays fast to read: compacted by its driver, in the background."""
 
+import struct
+
 import pandas as pd
 import pytest
 
+from gansweep.config import TrialConfig
 from gansweep.store.compaction import Upkeep
 from gansweep.store.store import Store
+from tests.store.damages import warnings_of
 
 
 def test_a_growing_store_is_compacted_now_and_then(store, trial, report):
@@ -54,3 +58,16 @@ def test_trials_without_single_settings_have_all_else(store, trial, compacted):
     assert list(few) == [name for name in every if not name.startswith("config.")]
     assert len(few.columns) < len(every.columns)
     pd.testing.assert_frame_equal(few, every[list(few)])
+
+
+def test_a_row_file_with_a_damaged_setting_is_left_out_by_all(store, trial, caplog):
+    """The leaderboard would rank a trial that export leaves out, and not say so."""
+    for number in range(3):
+        store.write_trial(trial(number, config=TrialConfig(lr_d=0.0123)))
+    path = store.local / "trials" / "trial-0001.0.parquet"
+    content = bytearray(path.read_bytes())
+    content[content.index(struct.pack("<d", 0.0123))] ^= 1
+    path.write_bytes(content)
+    for settings in (True, False):
+        assert Store.open(store.uri).trials(settings=settings)["trial_id"].tolist() == ["0000", "0002"]
+    assert len(warnings_of(caplog)) == 2

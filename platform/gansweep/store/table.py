@@ -124,13 +124,14 @@ class Table:
 
         Args:
             names: the wanted columns, for large tables. Columns that the table does not have are left out. None: all.
-            without: the columns whose names begin so are not read, "": all are.
+            without: the columns whose names begin so are left out, "": none is.
         """
         columns = merged(self._declared, self._columns())  # tables of older versions lack newer columns
-        if without:
-            columns = {name: kind for name, kind in columns.items() if not name.startswith(without)}
         wanted = columns if names is None else {name: columns[name] for name in names if name in columns}
+        if without:
+            wanted = {name: kind for name, kind in wanted.items() if not name.startswith(without)}
         compacted = self._from_compacted(self._entries(), list(wanted))
+        # Row files are read whole, so that every reader leaves the same damaged files out.
         added = self._scan(compacted.unread, columns).select(list(wanted))
         return pa.concat_tables([conformed(compacted.rows, arrow_schema(wanted)), added])
 
