@@ -10,6 +10,7 @@ import pytest
 from optuna.trial import TrialState
 
 from gansweep.cohort.dataset import Cohort
+from gansweep.config import TrialConfig
 from gansweep.experiment import Experiment
 from gansweep.progress import Progress, Report
 from gansweep.search.cluster import Footprint
@@ -217,3 +218,31 @@ def test_repeats_are_none_of_the_studys(store: Store, experiment: Experiment) ->
     assert store.local is not None
     (store.local / "studies.db").unlink()
     assert len(study_of_rows(store, experiment).trials) == 6
+
+
+def test_a_value_outside_its_range_does_not_end_a_resumed_sweep(
+    experiment: Experiment, cohort_path: Path, tmp_path: Path
+) -> None:
+    """Optuna begins a first trial with it, and adds none with it."""
+
+    def space(trial: optuna.Trial) -> TrialConfig:
+        n = trial.suggest_int("n", 1, 4)
+        if n == 4:
+            raise ValueError("refused")
+        return TrialConfig(n_critic=n, batch_size=trial.suggest_int("batch", 4 * n, 40))
+
+    changed = experiment.model_copy(update={"space": space, "first_trials": ()})
+    info = describe_sweep(changed, Cohort.open(cohort_path), sweep_options(seed=0), space="smoke")
+    store = Store.create(str(tmp_path), "s", info)
+    study = store.create_study(optuna.samplers.RandomSampler(seed=0))
+    for first in ({"n": 3, "batch": 4}, {"n": 9, "batch": 40}, {"n": 2, "batch": 8}):
+        study.enqueue_trial(first)
+    searcher = StudySearcher(changed, study, store, lambda _: None)
+    for number in range(3):
+        assert isinstance(searcher.suggest(str(number)), dict)
+    store.study_path.unlink()
+    again = _resumed_study(Store.open(store.uri), changed)
+    assert [trial.params for trial in again.trials[:3]] == [{"n": 3}, {"batch": 40}, {"n": 2, "batch": 8}]
+    content = store.study_path.read_bytes()
+    _resumed_study(Store.open(store.uri), changed)
+    assert store.study_path.read_bytes() == content, "it agrees with the rows"

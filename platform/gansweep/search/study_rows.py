@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import optuna
+    from optuna.distributions import BaseDistribution
 
     from gansweep.experiment import Experiment
     from gansweep.store.schema import TrialRow
@@ -116,8 +117,8 @@ def _differences(
 
 def _agrees(trial: FrozenTrial, row: TrialRow, objectives: Sequence[str]) -> bool:
     if row.parameters:
-        params, _ = parameters_from_json(row.parameters)
-        if trial.params != params:
+        params, distributions = parameters_from_json(row.parameters)
+        if trial.params not in (params, _inside(params, distributions)[0]):
             return False
     if not trial.state.is_finished():
         # Its end is taken from the row. A waiting trial must not have ended, because it would be trained again.
@@ -162,6 +163,7 @@ class _Trials:
         params, distributions = parameters_from_json(row.parameters)
         if not row.parameters:
             params, distributions = inferred_parameters(self.experiment, row, space)
+        params, distributions = _inside(params, distributions)
         attributes: dict[str, Any] = {ATTEMPTS: row.attempt + 1}
         state = TrialState.WAITING
         values = None
@@ -184,7 +186,7 @@ class _Trials:
 
     def _system_attrs(self, number: int, params: Mapping[str, Any]) -> dict[str, Any]:
         """Returns what the sampler noted in the old study's trial of this number, such as its generation."""
-        if number >= len(self.old) or self.old[number].params != params:
+        if number >= len(self.old) or _inside(self.old[number].params, self.old[number].distributions)[0] != params:
             return {}
         return {key: value for key, value in self.old[number].system_attrs.items() if not key.startswith(_CONSTRAINT)}
 
@@ -192,13 +194,22 @@ class _Trials:
         old = self.old[number] if number < len(self.old) else None
         if old is None:
             return create_trial(state=TrialState.FAIL, user_attrs={"reason": _LOST})
+        params, distributions = _inside(old.params, old.distributions)
         if old.state.is_finished() and "status" not in old.user_attrs:
-            return old  # a refused proposal, which never had a row
+            # A refused proposal, which never had a row.
+            return create_trial(
+                state=old.state,
+                values=old.values,
+                params=params,
+                distributions=distributions,
+                user_attrs=old.user_attrs,
+                system_attrs=old.system_attrs,
+            )
         attributes = {key: value for key, value in old.user_attrs.items() if key == ATTEMPTS}
         return create_trial(
             state=TrialState.WAITING,
-            params=old.params,
-            distributions=old.distributions,
+            params=params,
+            distributions=distributions,
             user_attrs=attributes,
             system_attrs=old.system_attrs,
         )
@@ -213,6 +224,19 @@ class _Trials:
                 trial = create_trial(state=TrialState.WAITING, system_attrs={"fixed_params": parameters})
                 waiting.append(trial)
         return waiting
+
+
+def _inside(params: Mapping[str, Any], distributions: Mapping[str, BaseDistribution]) -> tuple[Any, Any]:
+    """Returns the parameters within their distributions. Optuna adds no trial with others, but begins one."""
+    inside = {name: value for name, value in params.items() if _is_inside(value, distributions[name])}
+    return inside, {name: distributions[name] for name in inside}
+
+
+def _is_inside(value: Any, distribution: BaseDistribution) -> bool:
+    try:
+        return bool(distribution._contains(distribution.to_internal_repr(value)))  # noqa: SLF001 (there is no public one)
+    except ValueError:  # it is none of the choices
+        return False
 
 
 def _are_of(params: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
