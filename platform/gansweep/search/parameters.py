@@ -23,13 +23,21 @@ from optuna.trial import BaseTrial
 from gansweep.store.schema import flat_config
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from optuna.distributions import BaseDistribution
 
     from gansweep.experiment import Experiment
 
-__all__ = ["DrawnTrial", "SpaceParameters", "WithFixed", "parameters_from_json", "parameters_to_json"]
+__all__ = [
+    "Combination",
+    "DrawnTrial",
+    "SpaceParameters",
+    "WithFixed",
+    "combinations",
+    "parameters_from_json",
+    "parameters_to_json",
+]
 
 _DRAWS = 60  # enough to reach every branch of a space with eight families
 
@@ -40,11 +48,13 @@ class DrawnTrial:
     Args:
         values: values by parameter name. Values outside their distribution are ignored.
         draws: random generator for the other parameters.
+        number: number of the trial, on which a space may depend.
     """
 
-    def __init__(self, values: Mapping[str, Any], draws: random.Random) -> None:
+    def __init__(self, values: Mapping[str, Any], draws: random.Random, number: int = 0) -> None:
         self.params: dict[str, Any] = {}
         self.distributions: dict[str, BaseDistribution] = {}
+        self.number = number
         self._values = values
         self._draws = draws
 
@@ -69,15 +79,60 @@ class DrawnTrial:
     def _suggest(self, name: str, distribution: BaseDistribution) -> Any:
         if name not in self.params:
             given = name in self._values and contains(distribution, self._values[name])
-            self.params[name] = self._values[name] if given else _drawn(distribution, self._draws)
+            self.params[name] = self._values[name] if given else self._drawn(distribution)
             self.distributions[name] = distribution
         return self.params[name]
 
+    def _drawn(self, distribution: BaseDistribution) -> Any:
+        count = _count(distribution)
+        return (
+            _uniform(distribution, self._draws) if count is None else _value(distribution, self._draws.randrange(count))
+        )
+
     def __getattr__(self, name: str) -> Any:
-        # Other attributes that a space may read (trial number, user attributes) do not affect parameters.
+        # Other attributes that a space may read (user attributes) do not affect parameters.
         if name.startswith("_") or not hasattr(BaseTrial, name):
             raise AttributeError(name)
-        return {"number": 0, "user_attrs": {}, "system_attrs": {}}.get(name, lambda *_, **__: None)
+        return {"user_attrs": {}, "system_attrs": {}}.get(name, lambda *_, **__: None)
+
+
+class Combination(DrawnTrial):
+    """A trial of a list of all. Only parameters that can be any number of a range are drawn.
+
+    Args:
+        places: place of each value among those of its parameter, in the order in which the space asks. Further
+            parameters have their first value.
+        draws: random generator.
+    """
+
+    def __init__(self, places: Sequence[int], draws: random.Random) -> None:
+        super().__init__({}, draws)
+        self._places = list(places)
+        self._counts: list[int] = []
+
+    def _drawn(self, distribution: BaseDistribution) -> Any:
+        asked = len(self._counts)
+        count = _count(distribution)
+        self._counts.append(count or 1)
+        if asked == len(self._places):
+            self._places.append(0)
+        return _uniform(distribution, self._draws) if count is None else _value(distribution, self._places[asked])
+
+    def following(self) -> list[int] | None:
+        """Returns the places of the next combination after the space has run; None if this was the last."""
+        for last in reversed(range(len(self._counts))):
+            if self._places[last] + 1 < self._counts[last]:
+                return [*self._places[:last], self._places[last] + 1]
+        return None
+
+
+def combinations(draws: random.Random) -> Iterator[Combination]:
+    """Yields a trial for each combination of values in a space. The space must run before the next one is taken."""
+    places: list[int] | None = []
+    while places is not None:
+        trial = Combination(places, draws)
+        yield trial
+        places = trial.following()
 
 
 class WithFixed:
@@ -259,15 +314,27 @@ def _low(distribution: BaseDistribution) -> float:
     return float(distribution.low)
 
 
-def _drawn(distribution: BaseDistribution, draws: random.Random) -> Any:
+def _count(distribution: BaseDistribution) -> int | None:
+    """Returns the number of values of a parameter; None if it can be any number of a range."""
     if isinstance(distribution, CategoricalDistribution):
-        return draws.choice(distribution.choices)
+        return len(distribution.choices)
     assert isinstance(distribution, FloatDistribution | IntDistribution)
-    low = distribution.low
-    high = distribution.high
-    step = distribution.step
-    if step is None:
-        return draws.uniform(low, high)
-    steps = int((high - low) / step + 1e-9)  # rounding may leave the quotient just below an integer
-    value = low + step * draws.randrange(steps + 1)
+    if distribution.step is None:
+        return 1 if distribution.low == distribution.high else None
+    # Rounding may leave the quotient just below an integer.
+    return int((distribution.high - distribution.low) / distribution.step + 1e-9) + 1
+
+
+def _value(distribution: BaseDistribution, place: int) -> Any:
+    """Returns one of the values that `_count` counts."""
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[place]
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    # Rounding may lead just beyond the end, and Optuna refuses such a value.
+    value = min(distribution.low + (distribution.step or 0) * place, distribution.high)
     return int(value) if isinstance(distribution, IntDistribution) else value
+
+
+def _uniform(distribution: BaseDistribution, draws: random.Random) -> float:
+    assert isinstance(distribution, FloatDistribution)
+    return draws.uniform(distribution.low, distribution.high)

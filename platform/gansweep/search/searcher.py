@@ -7,11 +7,8 @@ study with its parameters and resumes from its checkpoint.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import random
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
@@ -23,10 +20,11 @@ from ray.tune.stopper import Stopper
 
 from gansweep.errors import CohortError, ConfigError, GansweepError, StoreError
 from gansweep.scoring.metrics.formatting import plain, score_text
-from gansweep.search.parameters import DrawnTrial, SpaceParameters, WithFixed, parameters_to_json
+from gansweep.search.parameters import SpaceParameters, WithFixed, parameters_to_json
 from gansweep.search.spaces import users_code
 from gansweep.search.study_rows import ATTEMPTS
 from gansweep.search.trial_end import ended, interrupt_running, tell, trial_name
+from gansweep.search.untrained import Untrained, key_of
 from gansweep.store.artifacts import attach_sheet
 from gansweep.store.schema import TrialRow
 
@@ -38,6 +36,7 @@ if TYPE_CHECKING:
 
     from gansweep.config import TrialConfig
     from gansweep.experiment import Experiment
+    from gansweep.search.parameters import DrawnTrial
     from gansweep.search.stop_rules import StopRules
     from gansweep.search.trial import TrialResult
     from gansweep.store.compaction import Upkeep
@@ -59,9 +58,6 @@ MOST_REFUSED = 50
 
 MOST_REPEATED = 3
 """Number of consecutive repeated configurations after which one is drawn at random, in place of the sampler."""
-
-MOST_DRAWN = 1000
-"""Number of such draws after which a space counts as exhausted and may repeat itself."""
 
 REFUSED = "refused"
 """User attribute of a skipped proposal: the reason."""
@@ -109,8 +105,10 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._objectives = [objective.name for objective in experiment.objectives]
         self._fixed = SpaceParameters(experiment).fixed(experiment.overrides) if experiment.overrides else {}
         self._asked: dict[str, TrialRow] = {}
-        self._trained = {_key(row.config): row.trial_id for row in store.latest_rows() if not row.repeat_of}
+        self._trained = {key_of(row.config): row.trial_id for row in store.latest_rows() if not row.repeat_of}
         self._refusals: list[_Refusal] = []
+        self._drawn = -1  # number of the last trial that was not the sampler's
+        self._untrained = Untrained(self._checked, store.info.seeds.get("sampler", 0))
         self._ended = count_ended(study)
         self.mistake: GansweepError | None = None
         self.stops_at_once = False
@@ -157,7 +155,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         # A started trial continues with its own configuration, even if the space's file has changed.
         config = self._config(trial) if begun is None else begun.config
         self._check(config)
-        earlier = self._trained.get(_key(config), name)
+        earlier = self._trained.get(key_of(config), name)
         if earlier != name and not attempt and trial.params:
             raise RepeatedError(f"the same configuration as trial {earlier}")
         parameters = parameters_to_json(trial)
@@ -169,7 +167,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._store.write_trial(row)
         trial.set_user_attr(ATTEMPTS, row.attempt + 1)
         self._asked[trial_id] = row
-        self._trained[_key(row.config)] = row.trial_id
+        self._trained[key_of(row.config)] = row.trial_id
         if self._rules is not None:
             self._rules.began(row)
         values = ", ".join(f"{name} {_brief(value)}" for name, value in trial.params.items())
@@ -204,21 +202,25 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         if len(self._refusals) >= MOST_REFUSED:
             self._give_up(refusal)
 
-    def _draw_another(self, number: int) -> None:
+    def _draw_another(self, refused: int) -> None:
         """Enqueues a configuration that was not trained. If none is found, the space may now repeat itself.
 
         The model of some samplers, such as a Gaussian process, insists on its best configuration.
         """
-        draws = random.Random(self._store.info.seeds.get("sampler", 0) + number)
-        for _ in range(MOST_DRAWN):
-            drawn = DrawnTrial({}, draws)
-            with suppress(GansweepError):
-                config = self._config(drawn)
-                self._check(config)
-                if _key(config) not in self._trained:
-                    self._study.enqueue_trial(drawn.params)
-                    return
-        self._trained.clear()
+        number = len(self._study.get_trials(deepcopy=False))
+        another = None
+        if refused != self._drawn:  # else the space makes something else of the same values
+            another = self._untrained.parameters(number, self._trained)
+        if another is None:
+            self._trained.clear()
+            return
+        self._study.enqueue_trial(another)
+        self._drawn = number
+
+    def _checked(self, trial: DrawnTrial) -> TrialConfig:
+        config = self._config(trial)
+        self._check(config)
+        return config
 
     def _config(self, trial: BaseTrial | DrawnTrial) -> TrialConfig:
         with users_code(f"space {self._store.info.space}"):
@@ -364,11 +366,6 @@ def _says_nothing(refusal: GansweepError) -> bool:
         return True
     cause = refusal.__cause__
     return cause is not None and not isinstance(cause, ValidationError)
-
-
-def _key(config: TrialConfig) -> bytes:
-    # A hash, because a long sweep keeps the keys of all trials.
-    return hashlib.sha256(json.dumps(config.as_dict(), sort_keys=True).encode()).digest()
 
 
 def _brief(value: Any) -> str:
