@@ -6,11 +6,12 @@ import sys
 from dataclasses import replace
 
 import optuna
+import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
 from gansweep.cli import main
-from gansweep.errors import ConfigError
+from gansweep.errors import ConfigError, StoreError
 from gansweep.report.leaderboard import as_document, as_table, leaderboard, searched_keys, short_names
 from gansweep.scoring.metrics.formatting import score_text
 from gansweep.store.store import Store
@@ -163,3 +164,24 @@ def test_a_best_value_in_hindsight_is_no_score(tmp_path):
     for settings in (True, False):
         (shown,) = leaderboard(store, store.trials(settings=settings))
         assert shown.scores == row.scores
+
+
+def test_a_configuration_of_another_version_is_told_in_one_line(tmp_path, monkeypatch, capfd):
+    """The compacted copy may have been made by the version that had it."""
+    monkeypatch.chdir(tmp_path)
+    store = Store.create(str(tmp_path), "other", make_info())
+    run_trial(store, store.create_study(optuna.samplers.RandomSampler(seed=0)))
+    path = store.local / "trials" / "trial-0000.0.parquet"
+    rows = pq.ParquetFile(path).read().to_pylist()
+    rows[0]["config_json"] = json.dumps(json.loads(rows[0]["config_json"]) | {"gone": 1})
+    store._trials.put("0000.0", rows)
+    with monkeypatch.context() as earlier:
+        earlier.setattr("gansweep.store.faults._config_fault", lambda _: "")
+        Store.open(store.uri).compact()
+    said = "the configuration of trial 0000 is not one of this version: gone = 1: "
+    for command in ("leaderboard", "report"):
+        assert main([command, store.uri]) == 2
+        assert said in capfd.readouterr().err
+    assert main(["status", store.uri]) == 0
+    with pytest.raises(StoreError, match=said):
+        Store.open(store.uri).latest_rows()

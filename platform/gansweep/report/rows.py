@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
-from gansweep.config import TrialConfig
+from gansweep.store.schema import config_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from gansweep.config import TrialConfig
 
 __all__ = ["Difference", "LeaderboardRow", "Verdict"]
 
@@ -95,7 +97,7 @@ class LeaderboardRow:
     @cached_property
     def config(self) -> TrialConfig:
         """Configuration of the trial. It is validated when it is first asked for: few of many rows are shown."""
-        return TrialConfig.model_validate_json(self.config_json)
+        return config_of(self.trial_id, self.config_json)
 
     @property
     def ending(self) -> str:

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from gansweep.config import TrialConfig
+from pydantic import ValidationError
+
+from gansweep.config import TrialConfig, first_fault
 from gansweep.errors import StoreError, one_line
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ __all__ = [
     "ReportRow",
     "Status",
     "TrialRow",
+    "config_of",
     "flat_config",
 ]
 
@@ -168,7 +171,7 @@ class TrialRow:
         own = {name: present[name] for name in TRIAL_COLUMNS if name in present and name != "config_json"}
         return cls(
             **own,
-            config=TrialConfig.model_validate_json(record["config_json"]),
+            config=config_of(record["trial_id"], record["config_json"]),
             scores={name: value for name, value in present.items() if name not in TRIAL_COLUMNS and "." not in name},
             best={name.removeprefix("best."): value for name, value in present.items() if name.startswith("best.")},
         )
@@ -270,6 +273,19 @@ REPORT_COLUMNS: dict[str, ColumnType] = {
     "peak_memory_gib": "float64",
     "time": "timestamp",
 }
+
+
+def config_of(trial_id: str, text: str) -> TrialConfig:
+    """Returns the configuration of a trial from the text in its row.
+
+    Raises:
+        StoreError: it is that of another version, in rows that this version did not copy.
+    """
+    try:
+        return TrialConfig.model_validate_json(text)
+    except ValidationError as error:
+        what = f"the configuration of trial {trial_id} is not one of this version: {first_fault(error)}"
+        raise StoreError(what, fix="use the version of gansweep that trained it") from None
 
 
 def flat_config(config: TrialConfig) -> dict[str, bool | int | float | str | None]:
