@@ -117,6 +117,7 @@ def test_a_driver_that_ends_can_be_gone_on_with(
         assert "stopped; the same command with --resume goes on from here" in driver.log
         assert "running" not in set(driver.store.trials()["status"])
     assert_nothing_left()
+    assert_nothing_reserved()
     more = TRIALS + 1 + [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP].index(how)
     night.append(_drive(folder, cohort_path, "--resume", trials=more))
     night[-1].says(r"report \d/6")
