@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["forgotten", "of_this_job", "removal_of_abandoned", "remove"]
 
 _PERIOD_S = 2.0
-_LEAST_SHARE = 50
-"""The thread sleeps so many times longer than a look took. Ray lists those that were removed, too: 14 us each."""
+_REST = 50
+"""The thread rests so many times longer than a look took. Ray lists those that were removed, too: 14 us each."""
 _MOST_LISTED = 10_000  # Ray's own maximum
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ def _remove_abandoned(over: threading.Event) -> None:
             log.debug("abandoned placement groups are unknown: %s", one_line(error, 200))
             continue
         finally:
-            pause_s = max(_PERIOD_S, _LEAST_SHARE * (time.monotonic() - began))
+            pause_s = max(_PERIOD_S, _REST * (time.monotonic() - began))
         if names:
             log.debug("%d placement groups of actors that have died are removed", len(names))
 
