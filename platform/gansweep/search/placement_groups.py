@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["forgotten", "of_this_job", "removal_of_abandoned", "remove"]
 
 _PERIOD_S = 2.0
+_LONGEST_PERIOD_S = 60.0
 _REST = 50
 """The thread rests so many times longer than a look took. Ray lists those that were removed, too: 14 us each."""
 _MOST_LISTED = 10_000  # Ray's own maximum
@@ -57,7 +58,8 @@ def _remove_abandoned(over: threading.Event) -> None:
             log.debug("abandoned placement groups are unknown: %s", one_line(error, 200))
             continue
         finally:
-            pause_s = max(_PERIOD_S, _REST * (time.monotonic() - began))
+            # A head that starts again may take long to answer once.
+            pause_s = min(max(_PERIOD_S, _REST * (time.monotonic() - began)), _LONGEST_PERIOD_S)
         if names:
             log.debug("%d placement groups of actors that have died are removed", len(names))
 
