@@ -242,3 +242,24 @@ def test_a_patient_of_dicom_that_is_several_in_the_labels_is_told(
     lines = told(tmp_path / "source", "PatientID")
     assert len(lines) == bool(shared)
     assert not lines or lines[0].startswith(f"{shared} PatientIDs of DICOM files are several patients in the labels:")
+
+
+@pytest.mark.parametrize(
+    ("of_the_file", "blank", "shared"),
+    [
+        (lambda number: f"P-{number // 4}" if number % 4 < 2 else f"p00{number // 4}", False, 4),  # spelled in two ways
+        (lambda number: f"P{number // 4}", True, 4),  # the labels name half of the images of each person
+        (lambda number: f"P{number // 2}", True, 0),  # or half of the people
+    ],
+)
+def test_a_patient_of_dicom_is_told_in_any_spelling_and_if_the_labels_have_gaps(
+    tmp_path: Path, of_the_file: Callable[[int], str], blank: bool, shared: int
+) -> None:
+    rows = ["path,label,patient_id"]
+    for number in range(16):
+        write_slice(tmp_path / "source" / f"{number}.dcm", number, 0, PatientID=of_the_file(number))
+        person = "" if blank and number % 4 > 1 else f"person {number // 2}"
+        rows.append(f"{number}.dcm,{CLASSES[number // 4 % 2]},{person}")
+    (tmp_path / "source" / "labels.csv").write_text("\n".join(rows))
+    lines = told(tmp_path / "source", "PatientID")
+    assert [line.split()[0] for line in lines] == ([str(shared)] if shared else [])

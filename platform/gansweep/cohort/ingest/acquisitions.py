@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from gansweep.cohort.ingest.ranges import by_class, difference_text
-from gansweep.cohort.sources.words import known_patient
+from gansweep.cohort.sources.words import known_patient, patient_spelling
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -120,6 +120,7 @@ def person_warnings(pictures: Sequence[Picture], patients: Sequence[str]) -> lis
     ages: dict[str, list[float]] = defaultdict(list)
     studies: dict[str, set[str]] = defaultdict(set)
     identifiers: dict[str, set[str]] = defaultdict(set)
+    labelled: set[str] = set()
     people: dict[str, set[str]] = defaultdict(set)
     names: dict[str, set[str]] = defaultdict(set)
     for picture, patient in zip(pictures, patients, strict=True):
@@ -130,8 +131,12 @@ def person_warnings(pictures: Sequence[Picture], patients: Sequence[str]) -> lis
             ages[patient].append(picture.acquisition.years)
         if picture.study:
             studies[picture.study].add(patient)
-        if picture.source.patient and known_patient(picture.acquisition.identifier.partition("\n")[0]):
-            identifiers[picture.acquisition.identifier].add(patient)
+        identifier, end, rest = picture.acquisition.identifier.partition("\n")
+        if known_patient(identifier):
+            key = patient_spelling(identifier) + end + rest
+            identifiers[key].add(patient)
+            if picture.source.patient:
+                labelled.add(key)
         name = _name_in(picture.acquisition.person)
         if known_patient(name):
             people[picture.acquisition.person].add(patient)
@@ -144,7 +149,7 @@ def person_warnings(pictures: Sequence[Picture], patients: Sequence[str]) -> lis
         what = f"{len(several)} patients have images of both sexes, or of ages {YEARS:g} years apart"
         warnings.append(f"{what}: they may be several people with one identifier; {fix}")
     parted = sum(len(found) > 1 for found in studies.values())
-    shared = sum(1 < len(found) <= _MOST_IDENTIFIERS for found in identifiers.values())
+    shared = sum(1 < len(identifiers[key]) <= _MOST_IDENTIFIERS for key in labelled)
     if parted:
         what = f"{parted} DICOM studies have images of several patients"
         warnings.append(f"{what}: one person may be in several splits, unless the UIDs were overwritten; {fix}")
