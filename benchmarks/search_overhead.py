@@ -137,6 +137,7 @@ class Quarters(logging.Handler):
             return
         own = psutil.Process()
         spent = own.cpu_times()
+        print(f"{count} trials have ended: {own.memory_info().rss / MEGABYTE:.0f} MB", file=sys.stderr, flush=True)
         self.notes.append(
             {
                 "ended": count,

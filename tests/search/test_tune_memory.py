@@ -1,18 +1,63 @@
-"""What Tune keeps of an ended trial is freed."""
+"""Tune forgets trials that have ended."""
 
+from __future__ import annotations
+
+import gc
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from ray import tune
 from ray.tune.experiment import Trial
+from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
-from gansweep.search.tune_memory import Forgetting
+from gansweep.search import tune_memory
+from gansweep.search.tune_memory import NoProgress, forget_ended_trials
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_KEPT = 4
+_AT_ONCE = 2
 
 
-def test_an_ended_trial_keeps_no_results() -> None:
-    for event in (Forgetting().on_trial_complete, Forgetting().on_trial_error):
-        trial = Trial("a trainable", config={"lr_d": 1e-3}, evaluated_params={"lr_d": 1e-3}, stub=True)
-        trial.update_last_result({"fid": 3.0, "training_iteration": 1, "result": {"scores": [1.0, 2.0]}})
-        assert "fid" in trial.metric_analysis
-        assert "fid" in trial.metric_n_steps
-        trial._default_result_or_future = {"pid": 1}
-        event(iteration=1, trials=[trial], trial=trial)
-        assert (trial.metric_analysis, trial.metric_n_steps) == ({}, {})
-        assert (trial.config, trial.evaluated_params) == ({}, {})
-        assert trial.last_result == {"trial_id": trial.trial_id}, "as Tune gives it without any"
+class Alive(tune.Callback):
+    """Counts the ended trials that something in this process refers to."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.alive = 0
+
+    def on_trial_start(self, *_: Any, trial: Trial, **__: Any) -> None:
+        self.names.append(trial.trial_id)
+        gc.collect()
+        trials = [found for found in gc.get_objects() if type(found) is Trial and found.trial_id in self.names]
+        self.alive = max(self.alive, sum(found.is_finished() for found in trials))
+
+
+def _fails_for_some(config: dict[str, Any]) -> None:
+    for _ in range(3):
+        tune.report({"loss": config["lr"]})
+    if config["lr"] > 0.8:
+        raise ValueError(config["lr"])
+
+
+@pytest.mark.ray(shared=True)
+@pytest.mark.parametrize("scheduler", [FIFOScheduler(), AsyncHyperBandScheduler(metric="loss", mode="min", max_t=3)])
+def test_tune_keeps_the_last_ended_trials_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheduler: TrialScheduler
+) -> None:
+    monkeypatch.setattr(tune_memory, "_KEPT", _KEPT)
+    monkeypatch.setenv("TUNE_MAX_PENDING_TRIALS_PG", "1")  # else Tune draws most trials before the first begins
+    monkeypatch.setenv("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")  # pytest keeps what is logged, which has the trial
+    forget_ended_trials(scheduler)
+    alive = Alive()
+    tune.Tuner(
+        tune.with_resources(_fails_for_some, {"CPU": 0.1}),
+        param_space={"lr": tune.uniform(0, 1)},
+        tune_config=tune.TuneConfig(
+            scheduler=scheduler, num_samples=20, max_concurrent_trials=_AT_ONCE, reuse_actors=True
+        ),
+        run_config=tune.RunConfig(storage_path=str(tmp_path), verbose=0, callbacks=[alive, NoProgress()]),
+    ).fit()
+    assert len(set(alive.names)) == 20
+    assert _KEPT <= alive.alive <= _KEPT + _AT_ONCE

@@ -277,10 +277,12 @@ class _Search:
         from gansweep.search.relay import relayed
         from gansweep.search.retries import ProgressCounts
         from gansweep.search.schedulers import Compared, make_scheduler
-        from gansweep.search.tune_memory import Forgetting
+        from gansweep.search.tune_memory import NoProgress, forget_ended_trials
 
         options = self.options
         demand = Demand(self.footprint) if options.wait_for_nodes else None
+        scheduler = make_scheduler(Compared.of(self.experiment), self.store.latest_reports(), options.seed)
+        forget_ended_trials(scheduler)
         with tempfile.TemporaryDirectory(prefix="gansweep-tune-") as scratch, ExitStack() as asking:
             if demand is not None:
                 asking.callback(demand.withdraw)
@@ -288,7 +290,7 @@ class _Search:
                 self._trainable(asking.enter_context(relayed())),
                 tune_config=tune.TuneConfig(
                     search_alg=GrowingLimiter(searcher, self.footprint, self.at_once, options.concurrent, demand),
-                    scheduler=make_scheduler(Compared.of(self.experiment), self.store.latest_reports(), options.seed),
+                    scheduler=scheduler,
                     num_samples=trials,
                     reuse_actors=True,
                 ),
@@ -297,7 +299,7 @@ class _Search:
                     storage_path=scratch,
                     stop=SearchStopper(searcher, rules),
                     verbose=0,
-                    callbacks=[ProgressCounts(), Runs(self.store, loggers_of(self.options, self.store)), Forgetting()],
+                    callbacks=[ProgressCounts(), Runs(self.store, loggers_of(self.options, self.store)), NoProgress()],
                     failure_config=tune.FailureConfig(max_failures=_RETRIES),
                     checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
                 ),

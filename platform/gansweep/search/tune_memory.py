@@ -4,34 +4,62 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ray.tune import Callback
+from ray.tune.progress_reporter import TrialProgressCallback
 
 if TYPE_CHECKING:
     from ray.tune.experiment import Trial
+    from ray.tune.schedulers import TrialScheduler
 
-__all__ = ["Forgetting"]
+__all__ = ["NoProgress", "forget_ended_trials"]
+
+_KEPT = 100
+"""Ended trials that Tune keeps: an actor of one that has just ended may still have something to tell."""
 
 
-class Forgetting(Callback):  # type: ignore[misc]
-    """Empties the results, configuration and statistics of ended trials. All of it is in the store.
+class NoProgress(TrialProgressCallback):  # type: ignore[misc]
+    """Prints nothing. Tune adds a callback that keeps all trials, unless it is given one of this kind."""
 
-    It must be the last callback, because others read these.
-    """
+    def on_trial_result(self, *_: Any, **__: Any) -> None:
+        """Called for each report."""
 
-    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:  # noqa: ARG002
+    def on_trial_complete(self, *_: Any, **__: Any) -> None:
         """Called for each trial that ended in order."""
-        _forget(trial)
 
-    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:  # noqa: ARG002
+    def on_trial_error(self, *_: Any, **__: Any) -> None:
         """Called for each trial that failed."""
-        _forget(trial)
 
 
-def _forget(trial: Trial) -> None:
-    metadata = trial.run_metadata
-    for kept in (trial.config, trial.evaluated_params, metadata.last_result):
-        kept.clear()  # not replaced, because Tune has other references to it
-    # A result of the trial's actor. Ray keeps it, and how it was made, as long as someone refers to it.
-    trial._default_result_or_future = None  # noqa: SLF001 (Tune has no other way to drop it)
-    metadata.metric_analysis.clear()
-    metadata.metric_n_steps.clear()
+def forget_ended_trials(scheduler: TrialScheduler) -> None:
+    """Lets Tune forget all but the last ended trials of a run. Everything about them is in the store.
+
+    Tune keeps all trials until a run ends, some 20 kB each. It gives its controller to nothing but a scheduler.
+
+    Args:
+        scheduler: scheduler of the run. Each time that it is told of a new trial, Tune forgets the oldest ended ones.
+    """
+    tell = scheduler.on_trial_add
+    ended: dict[Trial, None] = {}  # in the order in which they were seen to have ended
+
+    def on_trial_add(tune_controller: Any, trial: Trial) -> None:
+        _forget(tune_controller, ended)
+        tell(tune_controller, trial)
+
+    scheduler.on_trial_add = on_trial_add
+
+
+def _forget(tune_controller: Any, ended: dict[Trial, None]) -> None:
+    """Removes ended trials from everything in which the controller keeps them, except for the last."""
+    trials = tune_controller.get_trials()
+    ended.update(dict.fromkeys(trial for trial in trials if trial.is_finished()))
+    forgotten = set(list(ended)[:-_KEPT])
+    trials[:] = [trial for trial in trials if trial not in forgotten]
+    controller = tune_controller._tune_controller  # noqa: SLF001 (Tune has no other way to drop them)
+    for kept in (
+        controller._stopped_trials,  # noqa: SLF001
+        controller._failed_trials,  # noqa: SLF001
+        controller._live_trials,  # noqa: SLF001
+        controller._trials_to_cache,  # noqa: SLF001
+    ):
+        kept.difference_update(forgotten)
+    for trial in forgotten:
+        del ended[trial]
