@@ -7,6 +7,7 @@ parameter sets those keys that had its value in every run.
 from __future__ import annotations
 
 import json
+import math
 import random
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -85,9 +86,9 @@ class DrawnTrial:
 
     def _drawn(self, distribution: BaseDistribution) -> Any:
         count = _count(distribution)
-        return (
-            _uniform(distribution, self._draws) if count is None else _value(distribution, self._draws.randrange(count))
-        )
+        if count is None or getattr(distribution, "log", False):
+            return _drawn_of_range(distribution, self._draws)
+        return _value(distribution, self._draws.randrange(count))
 
     def __getattr__(self, name: str) -> Any:
         # Other attributes that a space may read (user attributes) do not affect parameters.
@@ -116,7 +117,9 @@ class Combination(DrawnTrial):
         self._counts.append(count or 1)
         if asked == len(self._places):
             self._places.append(0)
-        return _uniform(distribution, self._draws) if count is None else _value(distribution, self._places[asked])
+        return (
+            _drawn_of_range(distribution, self._draws) if count is None else _value(distribution, self._places[asked])
+        )
 
     def following(self) -> list[int] | None:
         """Returns the places of the next combination after the space has run; None if this was the last."""
@@ -335,6 +338,15 @@ def _value(distribution: BaseDistribution, place: int) -> Any:
     return int(value) if isinstance(distribution, IntDistribution) else value
 
 
-def _uniform(distribution: BaseDistribution, draws: random.Random) -> float:
-    assert isinstance(distribution, FloatDistribution)
-    return draws.uniform(distribution.low, distribution.high)
+def _drawn_of_range(distribution: BaseDistribution, draws: random.Random) -> float:
+    """Returns a number of a range, drawn uniformly or, if the range is logarithmic, uniformly by its logarithm."""
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    low = distribution.low
+    high = distribution.high
+    if not distribution.log:
+        return draws.uniform(low, high)
+    rounded = isinstance(distribution, IntDistribution)
+    half = 0.5 if rounded else 0.0  # what rounds to the first or last integer
+    drawn = math.exp(draws.uniform(math.log(low - half), math.log(high + half)))
+    # Rounding may lead just beyond the ends.
+    return min(max(round(drawn) if rounded else drawn, low), high)
