@@ -93,6 +93,11 @@ def one_line(text: object, length: int | None = None) -> str:
     return printable(" ".join(str(text).split()))[:length]
 
 
+def counted(n: int, noun: str, plural: str = "") -> str:
+    """Returns a number of things: `1 trial`, `2 trials`. The plural is by default the noun and `s`."""
+    return f"{n} {noun}" if n == 1 else f"{n} {plural or noun + 's'}"
+
+
 def printable(text: str) -> str:
     """Returns `text` without control characters and marks of writing direction. Line breaks are kept."""
     if text.isprintable():

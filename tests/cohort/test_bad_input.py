@@ -97,7 +97,7 @@ def test_mixed_modalities(source: Path, tmp_path: Path) -> None:
     dataset.Modality = "MR"
     dataset.save_as(path)
     message = refused(source, tmp_path / "out")
-    assert "CT (23 images) and MR (1 images)" in message
+    assert "CT (23 images) and MR (1 image)" in message
     assert "--modality CT" in message
 
 

@@ -39,7 +39,7 @@ def test_a_pixel_spacing_that_is_none(tmp_path: Path, value: bytes) -> None:
     dataset._dict[tag] = RawDataElement(tag, dictionary_VR(tag), len(value), value, 0, False, True)
     dataset.save_as(path)
     made = ingest(tmp_path / "source", tmp_path / "out", IngestSettings(size=16))
-    assert f"{SQUARE} (1 images of 1 files; column flaws of manifest.parquet)" in made.info.warnings
+    assert f"{SQUARE} (1 image of 1 file; column flaws of manifest.parquet)" in made.info.warnings
     manifest = pd.read_parquet(made.path / "manifest.parquet")
     assert manifest["flaws"].tolist() == [SQUARE] + 7 * [""]
     assert manifest["spacing_mm"].isna().tolist() == [True] + 7 * [False]
@@ -60,7 +60,7 @@ def test_voxels_that_are_no_numbers(tmp_path: Path) -> None:
     nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), tmp_path / "source" / "control" / "0.nii")
     made = ingest(tmp_path / "source", tmp_path / "out", IngestSettings(size=16))
     what = "voxels that are not finite numbers take the nearest finite value"
-    assert f"{what} (2 images of 1 files, 3 values; column flaws of manifest.parquet)" in made.info.warnings
+    assert f"{what} (2 images of 1 file, 3 values; column flaws of manifest.parquet)" in made.info.warnings
     flaws = pd.read_parquet(made.path / "manifest.parquet")["flaws"]
     assert flaws[flaws != ""].tolist() == 2 * [f"{what} (3 in the file)"]
 

@@ -149,7 +149,7 @@ def test_lesions_of_healthy_people(tmp_path: Path, healthy: str, lesions: int) -
         write_picture(path, number)
         mask = LESION if number % 2 or lesions else LESION & False
         Image.fromarray(mask.astype(np.uint8)).save(path.with_name(f"{number}_mask.png"))
-    told = f"4 images of class {healthy!r} have lesions in their masks: are these of an organ, or of another class?"
+    told = f"4 images of class {healthy!r} with lesions in the masks: are these of an organ, or of another class?"
     warnings = cohort_of(tmp_path / "source", tmp_path / "out").info.warnings
     assert (told in warnings) == bool(lesions and healthy != "negative")
 

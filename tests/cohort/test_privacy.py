@@ -143,7 +143,7 @@ def test_a_picture_with_text_burned_in_is_left_out(tmp_path: Path) -> None:
         ("NumberOfFrames", "LO", "an attribute cannot be read (invalid literal for int() with base 10: (a value))"),
         ("PhotometricInterpretation", "LO", "its pixels cannot be decoded"),
         ("RescaleType", "LO", "CT in units without a known name instead of Hounsfield units"),
-        ("Modality", "LO", "CT (5 images) and an unknown modality (1 images) in one cohort; choose one: --modality CT"),
+        ("Modality", "LO", "CT (5 images) and an unknown modality (1 image) in one cohort; choose one: --modality CT"),
     ],
 )
 def test_values_of_attributes_are_not_shown(tmp_path: Path, attribute: str, kind: str, said: str) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gansweep.scoring.metrics.formatting import counted, of_asked, p_text, points, score_text, short
+from gansweep.errors import counted
+from gansweep.scoring.metrics.formatting import of_asked, p_text, points, score_text, short
 
 
 @pytest.mark.parametrize(

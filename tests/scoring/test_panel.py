@@ -279,7 +279,7 @@ def test_fewer_than_four_patients_give_a_value_without_an_interval(features: Pat
     assert three["fid"].value is not None
     assert (three["fid"].low, three["fid"].high) == (None, None)
     assert three["fid"].reason == three["spatial_frequency_real"].reason == "no interval: 3 patients, 4 are needed"
-    assert three["fid_floor"].reason.endswith("patients; no interval: 1 patients, 4 are needed")
+    assert three["fid_floor"].reason.endswith("patients; no interval: 1 patient, 4 are needed")
     two = scored(real, ImageSet(fake.images[:2], fake.labels[:2]), features)
     assert (two["kid"].low, two["kid"].reason) == (None, "no interval: 2 images, 4 are needed")
     assert two["kid"].as_dict()["low"] is None

@@ -11,6 +11,7 @@ from gansweep.cli.console import Ticker, emit
 from gansweep.cli.model_options import with_model_options
 from gansweep.cli.options import Json, SeedOption
 from gansweep.cohort.ingest.settings import IngestSettings
+from gansweep.errors import counted
 
 if TYPE_CHECKING:
     from gansweep.cohort.ingest.run import IngestSummary
@@ -34,7 +35,8 @@ def phantom(
     images = patients * (slices + fossa)
     emit(
         {"out": out, "labels": out / "labels.csv", "patients": patients, "images": images, "seed": seed},
-        f"{patients} patients, {images} images in {out}; next: gansweep ingest {shlex.quote(str(out))} COHORT",
+        f"{counted(patients, 'patient')}, {counted(images, 'image')} in {out}; "
+        f"next: gansweep ingest {shlex.quote(str(out))} COHORT",
         as_json=as_json,
     )
 
@@ -87,7 +89,9 @@ def _as_data(summary: "IngestSummary") -> dict[str, object]:
 
 def _as_text(summary: "IngestSummary") -> str:
     info = summary.info
-    splits = ", ".join(f"{name} {info.images[name]} ({info.patients[name]} patients)" for name in info.images)
+    splits = ", ".join(
+        f"{name} {info.images[name]} ({counted(info.patients[name], 'patient')})" for name in info.images
+    )
     lines = [
         f"{sum(info.images.values())} {info.modality} images of {', '.join(info.classes)} in {summary.path}: {splits}",
         "images (patients):",

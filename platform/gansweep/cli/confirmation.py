@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from gansweep.cli.console import below, emit, noted_if_stopped, stacked
 from gansweep.cli.model_options import with_model_options
 from gansweep.cli.options import Json, StoreArgument, SweptSpaceOption
+from gansweep.errors import counted
 from gansweep.options import ConfirmOptions
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def _as_table(result: dict[str, Any], aim: str) -> "FittingTable":
     from gansweep.search.confirmed_answer import USUAL
 
     judged = {leader["trial_id"]: leader for leader in result["leaders"]}
-    title = f"{result['patients']} test patients, {result['images']} images"
+    title = f"{counted(result['patients'], 'test patient')}, {counted(result['images'], 'image')}"
     measures = dict.fromkeys((aim, USUAL, "sensitivity", "specificity"))
     compared = tuple(dict.fromkeys((aim, USUAL)))
     return _table_of(judged, tuple(measures), f"{title}; {_UNITS}; base: {result['base']}", compared)
@@ -53,7 +54,10 @@ def _segmentation_table(result: dict[str, Any]) -> "FittingTable | None":
     judged = {leader["trial_id"]: leader["segmentation"] for leader in leaders if leader.get("segmentation")}
     if not judged:
         return None
-    numbers = {f"{one['patients']} test patients, {one['images']} images with a lesion" for one in judged.values()}
+    numbers = {
+        f"{counted(one['patients'], 'test patient')}, {counted(one['images'], 'image')} with a lesion"
+        for one in judged.values()
+    }
     title = f"Segmenters: {' or '.join(sorted(numbers))}"
     return _table_of(judged, ("dice",), f"{title}; {_UNITS}; base: {result['base']}", ("dice",))
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gansweep.scoring.metrics.formatting import counted, short
+from gansweep.errors import counted
+from gansweep.scoring.metrics.formatting import short
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

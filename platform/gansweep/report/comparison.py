@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gansweep.errors import counted
 from gansweep.report.rows import Difference, LeaderboardRow, Verdict
-from gansweep.scoring.metrics.formatting import counted, p_text, score_text
+from gansweep.scoring.metrics.formatting import p_text, score_text
 from gansweep.scoring.statistics.elementary import holm
 from gansweep.scoring.statistics.proportions import ABOUT_ALL_PATIENTS, difference_interval
 

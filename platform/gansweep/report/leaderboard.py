@@ -7,11 +7,12 @@ from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from gansweep.errors import counted
 from gansweep.report.comparison import compare_with_first, folded, verdict_sentences
 from gansweep.report.fitting import Column, FittingTable, chosen
 from gansweep.report.formatting import openings_text, value_text
 from gansweep.report.rows import LeaderboardRow
-from gansweep.scoring.metrics.formatting import counted, score_text
+from gansweep.scoring.metrics.formatting import score_text
 from gansweep.store.feasibility import COSTS, constraints_text
 from gansweep.store.ranking import ADDED_COLUMNS
 from gansweep.store.schema import TRIAL_COLUMNS, flat_config

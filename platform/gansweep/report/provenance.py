@@ -6,6 +6,8 @@ import json
 import shlex
 from typing import TYPE_CHECKING, Any
 
+from gansweep.errors import counted
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -24,7 +26,7 @@ def provenance(info: SweepInfo) -> dict[str, str]:
         info: record of the sweep.
     """
     splits = ", ".join(
-        f"{split}: {info.cohort.images.get(split, 0)} images of {patients} patients"
+        f"{split}: {counted(info.cohort.images.get(split, 0), 'image')} of {counted(patients, 'patient')}"
         for split, patients in info.cohort.patients.items()
     )
     experiment = info.experiment

@@ -13,9 +13,9 @@ import json
 import math
 from typing import TYPE_CHECKING
 
-from gansweep.errors import StoreError
+from gansweep.errors import StoreError, counted
 from gansweep.options import ConfirmOptions
-from gansweep.scoring.metrics.formatting import counted, of_asked, points
+from gansweep.scoring.metrics.formatting import of_asked, points
 from gansweep.search.confirmation_file import RESULT, confirmation
 from gansweep.search.confirmed_answer import NO_CHANGE, Answer, about, confirmed, measures
 from gansweep.store.feasibility import constraints_text

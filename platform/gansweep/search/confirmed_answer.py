@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from gansweep.scoring.metrics.formatting import counted, p_text, points
+from gansweep.errors import counted
+from gansweep.scoring.metrics.formatting import p_text, points
 from gansweep.search.confirmation_file import POOLED
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ import numpy as np
 
 from gansweep.cohort.ingest.ranges import by_class, difference_text
 from gansweep.cohort.sources.words import known_patient, patient_spelling
+from gansweep.errors import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -146,19 +147,19 @@ def person_warnings(pictures: Sequence[Picture], patients: Sequence[str]) -> lis
     fix = "give patient_id in a CSV"
     warnings = []
     if several:
-        what = f"{len(several)} patients have images of both sexes, or of ages {YEARS:g} years apart"
+        what = f"{counted(len(several), 'patient')} with images of both sexes, or of ages {YEARS:g} years apart"
         warnings.append(f"{what}: they may be several people with one identifier; {fix}")
     parted = sum(len(found) > 1 for found in studies.values())
     shared = sum(1 < len(identifiers[key]) <= _MOST_IDENTIFIERS for key in labelled)
     if parted:
-        what = f"{parted} DICOM studies have images of several patients"
+        what = f"{counted(parted, 'DICOM study', 'DICOM studies')} with images of several patients"
         warnings.append(f"{what}: one person may be in several splits, unless the UIDs were overwritten; {fix}")
     elif shared:
-        what = f"{shared} PatientIDs of DICOM files are several patients in the labels"
+        what = f"several patients in the labels have one PatientID in DICOM files ({counted(shared, 'such PatientID')})"
         warnings.append(f"{what}: one person may be in several splits, unless hospitals number their patients alike")
     doubled = sum(len(found) > 1 and len(names[_name_in(who)]) <= _MOST_IDENTIFIERS for who, found in people.items())
     if doubled:
-        what = f"{doubled} people, by name and date of birth, are several patients"
+        what = f"several patients have one name and date of birth ({counted(doubled, 'such person', 'such people')})"
         warnings.append(f"{what}: one person may be in several splits; {fix}")
     return warnings
 

@@ -22,7 +22,7 @@ from gansweep.cohort.ingest.leaks import Leak, leak_error, list_pairs
 from gansweep.cohort.ingest.reading import folder_key
 from gansweep.cohort.ingest.split import SPLITS, check_given, draw_split, missing_splits
 from gansweep.cohort.sources.naming import name_of
-from gansweep.errors import CohortError
+from gansweep.errors import CohortError, counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,9 +87,9 @@ def assign(pictures: list[Picture], settings: IngestSettings, pseudonyms: Pseudo
     warnings = []
     if conflicts:
         lost = f", so no image of {' and '.join(map(repr, gone))} is left" if gone else ""
-        warnings.append(f"{len(conflicts)} images left out: the same image has two labels{lost}")
+        warnings.append(f"{counted(len(conflicts), 'image')} left out: the same image has two labels{lost}")
     if copies:
-        warnings.append(f"{len(copies)} images left out: copies of other images of the same patient")
+        warnings.append(f"{counted(len(copies), 'image')} left out: copies of other images of the same patient")
 
     hashes = [pseudonyms.of(identity) for identity in identities(pictures)]
     joined = spellings(pictures)
@@ -130,7 +130,7 @@ def codes_used(pictures: Sequence[Picture]) -> list[str]:
     """Returns how many images have a patient by a code in their names that is known from a public dataset."""
     counts = Counter(picture.coded for picture in pictures if picture.coded)
     return [
-        f"the patients of {count} images are taken from their names, as {name} has them; "
+        f"the patients of {counted(count, 'image')} are taken from their names, as {name} has them; "
         "patient_id in a CSV has priority"
         for name, count in counts.items()
     ]
@@ -152,13 +152,13 @@ def _unknown_patients(pictures: Sequence[Picture], *, given: bool) -> list[str]:
     isolated = _isolated(pictures)
     volumes = [not (picture.patient or alone) for picture, alone in zip(pictures, isolated, strict=True)]
     warnings = []
-    for unknown, counted in (
+    for unknown, instead in (
         (isolated, f"every image counts as a patient of its own{'' if given else ', near-duplicates as one'}"),
         (volumes, "every volume or study counts as a patient of its own; give patient_id in a CSV"),
     ):
         if any(unknown):
             of = "" if all(unknown) else f" for {sum(unknown)} of {len(unknown)} images"
-            warnings.append(f"patients are not known{of}: {counted}")
+            warnings.append(f"patients are not known{of}: {instead}")
     return warnings
 
 
@@ -257,7 +257,7 @@ def _refuse_two_labels(pictures: Sequence[Picture], hashes: Sequence[str]) -> No
         shown = name_of(example, labels[first])
         raise CohortError(
             f"patient {first} has two labels: {' and '.join(sorted(labels[first]))} "
-            f"({len(conflicting)} such patients, one of them in {shown})",
+            f"({counted(len(conflicting), 'such patient')}, one of them in {shown})",
             fix="correct the labels, or say that each image has its own with --label-per image",
         )
 

@@ -12,7 +12,7 @@ from gansweep.cohort.ingest.parallel import map_in_order
 from gansweep.cohort.ingest.split import SPLITS
 from gansweep.cohort.sources.naming import name_of, patients_of
 from gansweep.cohort.sources.source import Rejected, Source
-from gansweep.errors import CohortError
+from gansweep.errors import CohortError, counted
 from gansweep.files import sha256_of, write_atomically
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def leak_error(leaks: Sequence[Leak], out: Path) -> CohortError:
     splits = " and ".join(sorted(set(leaks[0].splits), key=SPLITS.index))
     example = name_of(leaks[0].second, _labels(leaks), patients_of(_sources(leaks)))
     return CohortError(
-        f"{count} images are in two splits, the first in {splits}: {example} (all pairs: {listed.name})",
+        f"{counted(count, 'image')} in two splits, the first in {splits}: {example} (all pairs: {listed.name})",
         fix="make a new split with --resplit, or leave the copies out with --drop-leaks",
     )
 

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from gansweep.cohort.sources.words import canonical
+from gansweep.errors import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +38,8 @@ def _lesions_of_normal(pictures: Sequence[Picture]) -> list[str]:
     """Returns a warning for each class that is called normal, but has lesions: its masks may be those of an organ."""
     lesions = Counter(picture.label for picture in pictures if picture.marks in {"edges", "inside"})
     return [
-        f"{count} images of class {label!r} have lesions in their masks: are these of an organ, or of another class?"
+        f"{counted(count, 'image')} of class {label!r} with lesions in the masks: "
+        "are these of an organ, or of another class?"
         for label, count in sorted(lesions.items())
         if not _NORMAL.isdisjoint(re.split(r"[\W_]+", label.casefold()))
     ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from gansweep.cohort.sources.naming import name_of
 from gansweep.cohort.sources.words import canonical
-from gansweep.errors import CohortError
+from gansweep.errors import CohortError, counted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -73,7 +73,9 @@ def beside_warnings(pictures: Sequence[Picture]) -> list[str]:
     sources = [picture.source for picture in pictures if picture.source.mask_beside]
     if not sources:
         return []
-    found = f"{len(sources)} images have masks that lie beside them (X_mask.png, masks/X.png); these are not images"
+    found = (
+        f"the masks of {counted(len(sources), 'image')} lie beside them (X_mask.png, masks/X.png); these are not images"
+    )
     several = sum(bool(source.more_masks) for source in sources)
     return [found + (f"; {several} of them have several masks, of which the union is used" if several else "")]
 

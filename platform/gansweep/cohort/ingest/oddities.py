@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from gansweep.errors import counted
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -25,7 +27,9 @@ def guess_warnings(pictures: Sequence[Picture]) -> list[str]:
         values = [picture for picture in pictures if picture.guess == guess]
         low = min(picture.low for picture in values)
         high = max(picture.high for picture in values)
-        warnings.append(f"{guess} ({count} images, values {low:g} to {high:g}); set it with --modality CT or MR")
+        warnings.append(
+            f"{guess} ({counted(count, 'image')}, values {low:g} to {high:g}); set it with --modality CT or MR"
+        )
     return warnings
 
 
@@ -40,8 +44,9 @@ def flaw_warnings(pictures: Sequence[Picture]) -> list[str]:
     warnings = []
     for what, count in images.items():
         files = [number for (flaw, _), number in values.items() if flaw == what]
-        total = f", {sum(files)} values" if sum(files) else ""
-        warnings.append(f"{what} ({count} images of {len(files)} files{total}; column flaws of manifest.parquet)")
+        total = f", {counted(sum(files), 'value')}" if sum(files) else ""
+        found = f"{counted(count, 'image')} of {counted(len(files), 'file')}{total}"
+        warnings.append(f"{what} ({found}; column flaws of manifest.parquet)")
     return warnings
 
 

@@ -52,7 +52,7 @@ from gansweep.cohort.sources.find import find_sources
 from gansweep.cohort.sources.naming import name_of, patients_of
 from gansweep.cohort.sources.nesting import folder_warnings
 from gansweep.cohort.sources.source import Rejected, Source, format_of
-from gansweep.errors import CohortError
+from gansweep.errors import CohortError, counted
 from gansweep.files import new_folder, sha256_of
 
 if TYPE_CHECKING:
@@ -254,7 +254,7 @@ def _check_modalities(pictures: Sequence[Picture]) -> None:
     modalities = Counter(picture.modality for picture in pictures)
     if len(modalities) > 1:
         shown = {name: "an unknown modality" if name == UNKNOWN else name for name in modalities}
-        counts = " and ".join(f"{shown[name]} ({count} images)" for name, count in modalities.most_common())
+        counts = " and ".join(f"{shown[name]} ({counted(count, 'image')})" for name, count in modalities.most_common())
         fix = f"choose one: --modality {modalities.most_common(1)[0][0]}"
         if all(format_of(picture.source.path) == "nifti" for picture in pictures):
             # `gansweep score` also ingests, but has no such option.

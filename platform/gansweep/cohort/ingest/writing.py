@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from gansweep.errors import CohortError
+from gansweep.errors import CohortError, counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +49,7 @@ def write_arrays(folder: Path, pictures: Sequence[Picture], size: int) -> dict[s
     if paired:
         if len(paired) < total:
             raise CohortError(
-                f"{total - len(paired)} images have no pair", fix="give every row a pair, or drop the column"
+                f"no pair for {counted(total - len(paired), 'image')}", fix="give every row a pair, or drop the column"
             )
         shape = (max(part.shape[0] for part in paired), size, size)
         files["pairs.npy"] = _write(folder / "pairs.npy", "uint16", shape, paired)

@@ -19,7 +19,7 @@ from gansweep.cohort.sources.masks import is_image_folder
 from gansweep.cohort.sources.people import look_like_people, numbered_alike
 from gansweep.cohort.sources.source import format_of, is_split, subject_in
 from gansweep.cohort.sources.words import known_patient
-from gansweep.errors import CohortError
+from gansweep.errors import CohortError, counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -193,7 +193,7 @@ def _verdicts_below(sources: Sequence[Source]) -> list[str]:
     if all(len(counts) < 2 for counts in verdicts.values()):
         return []
     total = sum(verdicts.values(), Counter[str]())
-    shown = " and ".join(f"{verdict} ({count} images)" for verdict, count in sorted(total.items()))
+    shown = " and ".join(f"{verdict} ({counted(count, 'image')})" for verdict, count in sorted(total.items()))
     fix = "if they are labels, add labels.csv with the columns path,label,patient_id"
     return [f"the innermost folders end in {shown}, which is not used; {fix}"]
 

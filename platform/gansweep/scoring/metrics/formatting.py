@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["counted", "is_proportion", "of_asked", "p_text", "plain", "points", "score_text", "short"]
+from gansweep.errors import counted
+
+__all__ = ["is_proportion", "of_asked", "p_text", "plain", "points", "score_text", "short"]
 
 _PERCENTAGES = ("accuracy", "sensitivity", "specificity", "auroc", "fidelity", "dice")
 _LEVEL = 0.05  # significance level of every test
@@ -73,11 +75,6 @@ def p_text(p: float) -> str:
         return "p < 0.001"
     text = f"{p:.3f}"
     return f"p < {_LEVEL}" if p < _LEVEL <= float(text) else f"p = {text}"
-
-
-def counted(n: int, noun: str) -> str:
-    """Returns a number of things: `1 trial`, `2 trials`."""
-    return f"{n} {noun}{'s' * (n != 1)}"
 
 
 def of_asked(n: int, asked: int) -> str:

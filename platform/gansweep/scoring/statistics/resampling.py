@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gansweep.errors import counted
 from gansweep.scoring.statistics.elementary import numbered
 
 if TYPE_CHECKING:
@@ -141,5 +142,5 @@ def too_few(*samples: Sample) -> str:
     least = min(samples, key=lambda sample: sample.patients)
     if least.patients >= LEAST:
         return ""
-    unit = "images" if len(least) == least.patients else "patients"
-    return f"no interval: {least.patients} {unit}, {LEAST} are needed"
+    unit = "image" if len(least) == least.patients else "patient"
+    return f"no interval: {counted(least.patients, unit)}, {LEAST} are needed"
