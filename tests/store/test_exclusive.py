@@ -276,5 +276,26 @@ def test_a_driver_whose_sweep_another_has_taken_ends(remote, caplog):
             drive()
     finally:
         signal.signal(signal.SIGINT, before)
-    assert f"process 7 on elsewhere, since 2026, has taken {store.label}: this process ends" in caplog.text
+    assert f"process 7 on elsewhere, since 2026, has taken {store.label}: this run ends" in caplog.text
     assert json.loads(store.read_bytes(".driver"))["token"] == "x"
+
+
+def test_a_driver_in_another_thread_ends_too(remote):
+    """Users of the library may run a sweep in a thread of their own program, which goes on."""
+    _, store = remote
+    ended = []
+
+    def drive():
+        try:
+            with store.exclusive():
+                claim_of(store)
+                deadline = time.monotonic() + 30.0
+                while time.monotonic() < deadline:
+                    time.sleep(0.1)
+        except KeyboardInterrupt:
+            ended.append(time.monotonic() < deadline)
+
+    thread = threading.Thread(target=drive)
+    thread.start()
+    thread.join(30.0)
+    assert ended == [True]

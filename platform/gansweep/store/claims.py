@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import ctypes
 import json
 import logging
 import os
@@ -138,6 +139,7 @@ class _Claim:
         self._rel = rel
         self._what = what
         self._mine = {**_this_process(), "token": uuid.uuid4().hex}
+        self._worker = threading.current_thread()
         self._beats = 0
 
     def take(self) -> None:
@@ -178,15 +180,15 @@ class _Claim:
                 raise _refused(_parsed(found), self._what, self._files.label)
 
     def keep(self) -> None:
-        """Writes the claim anew until it is over. Ends this process's work if another one has taken the folder."""
+        """Writes the claim anew until it is over. Interrupts its thread if another process has taken the folder."""
         self._files = copy.copy(self._files)
         self._files.patience_s = 0.0  # a write that fails is followed by the next
         while not self.over.wait(BEAT_S):
             with contextlib.suppress(StoreError):
                 found = _parsed(self._read())
                 if found and not self._is_mine(found):
-                    log.error("%s has taken %s: this process ends", _holder(found), self._files.label)
-                    _end_this_process()
+                    log.error("%s has taken %s: this run ends", _holder(found), self._files.label)
+                    _interrupt(self._worker)
                     return
                 self._write()
 
@@ -240,11 +242,17 @@ def _machine() -> str:
     return platform.node()
 
 
-def _end_this_process() -> None:
-    """Ends the main thread as Ctrl-C does. A shell's background jobs ignore that, but not the other signal."""
+def _interrupt(thread: threading.Thread) -> None:
+    """Ends what a thread does as Ctrl-C does in the main thread."""
+    if thread is not threading.main_thread():
+        # It handles no signals. The exception is raised when its current call into C has returned.
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(
+            ctypes.c_ulong(thread.ident or 0), ctypes.py_object(KeyboardInterrupt)
+        )
+        return
+    # A shell's background jobs ignore Ctrl-C, but not the other signal.
     ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
-    number = signal.SIGTERM if ignored else signal.SIGINT
-    signal.pthread_kill(threading.main_thread().ident or 0, number)
+    signal.pthread_kill(thread.ident or 0, signal.SIGTERM if ignored else signal.SIGINT)
 
 
 def _is_over(claim: dict[str, Any]) -> bool:
