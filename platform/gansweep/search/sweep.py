@@ -274,6 +274,7 @@ class _Search:
         from ray import tune
 
         from gansweep.search.growth import Demand, GrowingLimiter
+        from gansweep.search.heap import returning_large_blocks
         from gansweep.search.relay import relayed
         from gansweep.search.retries import ProgressCounts
         from gansweep.search.schedulers import Compared, make_scheduler
@@ -283,11 +284,12 @@ class _Search:
         demand = Demand(self.footprint) if options.wait_for_nodes else None
         scheduler = make_scheduler(Compared.of(self.experiment), self.store.latest_reports(), options.seed)
         forget_ended_trials(scheduler)
-        with tempfile.TemporaryDirectory(prefix="gansweep-tune-") as scratch, ExitStack() as asking:
+        with tempfile.TemporaryDirectory(prefix="gansweep-tune-") as scratch, ExitStack() as stack:
+            stack.enter_context(returning_large_blocks())
             if demand is not None:
-                asking.callback(demand.withdraw)
+                stack.callback(demand.withdraw)
             tune.Tuner(
-                self._trainable(asking.enter_context(relayed())),
+                self._trainable(stack.enter_context(relayed())),
                 tune_config=tune.TuneConfig(
                     search_alg=GrowingLimiter(searcher, self.footprint, self.at_once, options.concurrent, demand),
                     scheduler=scheduler,
