@@ -94,7 +94,7 @@ def one_line(text: object, length: int | None = None) -> str:
 
 
 def counted(n: int, noun: str, plural: str = "") -> str:
-    """Returns a number of things: `1 trial`, `2 trials`. The plural is by default the noun and `s`."""
+    """Returns a number of things: `1 trial`, `2 trials`. By default the plural is the noun and an `s`."""
     return f"{n} {noun}" if n == 1 else f"{n} {plural or noun + 's'}"
 
 

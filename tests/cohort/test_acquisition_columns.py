@@ -102,7 +102,7 @@ def test_a_patient_of_both_sexes_is_told(tmp_path: Path) -> None:
         rows.append(f"{number}.png,{CLASSES[number // 2 % 2]},P{number // 2},{'MF'[number % 2]}")
     (tmp_path / "source" / "labels.csv").write_text("\n".join(rows))
     [line] = told(tmp_path / "source", "both sexes")
-    assert line.startswith("8 patients with images of both sexes")
+    assert line.startswith("8 patients have images of both sexes")
 
 
 def test_near_duplicates_of_unknown_patients_may_be_of_both_sexes(tmp_path: Path) -> None:
@@ -241,9 +241,7 @@ def test_a_patient_of_dicom_that_is_several_in_the_labels_is_told(
     (tmp_path / "source" / "labels.csv").write_text("\n".join(rows))
     lines = told(tmp_path / "source", "PatientID")
     assert len(lines) == bool(shared)
-    assert not lines or lines[0].startswith(
-        f"several patients in the labels have one PatientID in DICOM files ({shared} such PatientID"
-    )
+    assert not lines or lines[0].startswith(f"{shared} PatientIDs of DICOM files are several patients in the labels:")
 
 
 @pytest.mark.parametrize(

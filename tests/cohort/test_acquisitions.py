@@ -126,7 +126,7 @@ def test_a_patient_who_cannot_be_one_person_is_told(tmp_path: Path, other: dict[
             write_slice(path, number, visit, StudyInstanceUID=f"1.2.{visit}", **changes)
     lines = told(tmp_path / "source", "several people")
     assert len(lines) == expected
-    assert not expected or lines[0].startswith("2 patients with images of both sexes, or of ages 20 years apart:")
+    assert not expected or lines[0].startswith("2 patients have images of both sexes, or of ages 20 years apart:")
 
 
 @pytest.mark.parametrize("identifier", ["patient and slice", "patient"])
@@ -138,7 +138,7 @@ def test_a_study_of_several_patients_is_told(tmp_path: Path, identifier: str) ->
             write_slice(path, number, place, PatientID=own)
     lines = told(tmp_path / "source", "DICOM studies")
     assert len(lines) == (identifier == "patient and slice")
-    assert not lines or lines[0].startswith("8 DICOM studies with images of several patients: one person may be in")
+    assert not lines or lines[0].startswith("8 DICOM studies have images of several patients: one person may be in")
 
 
 @pytest.mark.filterwarnings("ignore:Invalid value for VR DA")
@@ -163,7 +163,7 @@ def test_one_person_under_two_identifiers_is_told(tmp_path: Path, names: list[st
         write_slice(path, number, 0, PatientName=name, PatientBirthDate=born, SpecificCharacterSet="ISO_IR 192")
     lines = told(tmp_path / "source", "date of birth")
     assert len(lines) == bool(people)
-    assert not lines or lines[0].startswith(f"several patients have one name and date of birth ({people} such people)")
+    assert not lines or lines[0].startswith(f"by name and date of birth, {people} people are several patients")
 
 
 def test_a_name_that_stands_for_all_is_nobodys(tmp_path: Path) -> None:

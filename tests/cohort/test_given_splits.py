@@ -180,7 +180,7 @@ def test_a_split_without_train_is_refused(
 def test_the_table_is_shown_if_a_split_leaks(tmp_path: Path, suffix: str, caplog: pytest.LogCaptureFixture) -> None:
     source = given(tmp_path / "source", {split: {"a": 4, "b": 4} for split in ("train", "val", "test")})
     Image.open(source / "train" / "a" / "0.png").save(source / "test" / "a" / f"copy.{suffix}")
-    with caplog.at_level(logging.INFO), pytest.raises(CohortError, match="1 image in two splits"):
+    with caplog.at_level(logging.INFO), pytest.raises(CohortError, match="1 image is in two splits"):
         ingest(source, tmp_path / "out", SMALL)
     table = [record.getMessage().split() for record in caplog.records if record.name.endswith("run")]
     assert table == [
@@ -195,7 +195,7 @@ def test_equal_files_in_two_splits_are_found_before_decoding(tmp_path: Path) -> 
     source = given(tmp_path / "source", {split: {"a": 4, "b": 4} for split in ("train", "val", "test")})
     shutil.copy(source / "train" / "a" / "0.png", source / "test" / "a" / "copy.png")
     shutil.copy(source / "train" / "b" / "1.png", source / "val" / "b" / "SCHMIDT^ANNA.png")
-    with pytest.raises(CohortError, match=r"2 images in two splits, the first in train and test: test/a/copy\.png"):
+    with pytest.raises(CohortError, match=r"2 images are in two splits, the first in train and test: test/a/copy\.png"):
         ingest(source, tmp_path / "out", SMALL)
     pairs = pd.read_csv(tmp_path / "out-duplicates.csv", keep_default_na=False)
     assert pairs.to_dict("list") == {
@@ -226,7 +226,7 @@ def test_of_equal_files_the_strictest_stays(tmp_path: Path) -> None:
 def test_equal_pictures_in_other_files_are_found_too(tmp_path: Path) -> None:
     source = given(tmp_path / "source", {split: {"a": 4, "b": 4} for split in ("train", "val", "test")})
     Image.open(source / "train" / "a" / "0.png").save(source / "test" / "a" / "copy.bmp")
-    with pytest.raises(CohortError, match="1 image in two splits"):
+    with pytest.raises(CohortError, match="1 image is in two splits"):
         ingest(source, tmp_path / "out", SMALL)
     pairs = pd.read_csv(tmp_path / "out-duplicates.csv")
     assert pairs[["kind", "first", "second"]].to_numpy().tolist() == [["pixels", "train/a/0.png", "test/a/copy.bmp"]]

@@ -184,7 +184,7 @@ def test_a_given_split_is_kept_and_completed(tmp_path: Path) -> None:
     assert summary.info.images == {"train": 10, "val": 4, "test": 6}
     assert any("has no val" in warning for warning in summary.info.warnings)
     (source / "a" / "09.png").write_bytes((source / "a" / "00.png").read_bytes())
-    with pytest.raises(CohortError, match="1 image in two splits"):
+    with pytest.raises(CohortError, match="1 image is in two splits"):
         ingest(source, tmp_path / "leak", IngestSettings(size=16))
     kept = ingest(source, tmp_path / "kept", IngestSettings(size=16, drop_leaks=True))
     assert kept.info.images["test"] == 6

@@ -147,19 +147,21 @@ def person_warnings(pictures: Sequence[Picture], patients: Sequence[str]) -> lis
     fix = "give patient_id in a CSV"
     warnings = []
     if several:
-        what = f"{counted(len(several), 'patient')} with images of both sexes, or of ages {YEARS:g} years apart"
+        found = counted(len(several), "patient has", "patients have")
+        what = f"{found} images of both sexes, or of ages {YEARS:g} years apart"
         warnings.append(f"{what}: they may be several people with one identifier; {fix}")
     parted = sum(len(found) > 1 for found in studies.values())
     shared = sum(1 < len(identifiers[key]) <= _MOST_IDENTIFIERS for key in labelled)
     if parted:
-        what = f"{counted(parted, 'DICOM study', 'DICOM studies')} with images of several patients"
+        what = f"{counted(parted, 'DICOM study has', 'DICOM studies have')} images of several patients"
         warnings.append(f"{what}: one person may be in several splits, unless the UIDs were overwritten; {fix}")
     elif shared:
-        what = f"several patients in the labels have one PatientID in DICOM files ({counted(shared, 'such PatientID')})"
+        found = counted(shared, "PatientID of DICOM files is", "PatientIDs of DICOM files are")
+        what = f"{found} several patients in the labels"
         warnings.append(f"{what}: one person may be in several splits, unless hospitals number their patients alike")
     doubled = sum(len(found) > 1 and len(names[_name_in(who)]) <= _MOST_IDENTIFIERS for who, found in people.items())
     if doubled:
-        what = f"several patients have one name and date of birth ({counted(doubled, 'such person', 'such people')})"
+        what = f"by name and date of birth, {counted(doubled, 'person is', 'people are')} several patients"
         warnings.append(f"{what}: one person may be in several splits; {fix}")
     return warnings
 

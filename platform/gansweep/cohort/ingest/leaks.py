@@ -105,8 +105,9 @@ def leak_error(leaks: Sequence[Leak], out: Path) -> CohortError:
     count = len({leak.second.name for leak in leaks})
     splits = " and ".join(sorted(set(leaks[0].splits), key=SPLITS.index))
     example = name_of(leaks[0].second, _labels(leaks), patients_of(_sources(leaks)))
+    found = counted(count, "image is", "images are")
     return CohortError(
-        f"{counted(count, 'image')} in two splits, the first in {splits}: {example} (all pairs: {listed.name})",
+        f"{found} in two splits, the first in {splits}: {example} (all pairs: {listed.name})",
         fix="make a new split with --resplit, or leave the copies out with --drop-leaks",
     )
 

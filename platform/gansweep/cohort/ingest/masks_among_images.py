@@ -73,9 +73,8 @@ def beside_warnings(pictures: Sequence[Picture]) -> list[str]:
     sources = [picture.source for picture in pictures if picture.source.mask_beside]
     if not sources:
         return []
-    found = (
-        f"the masks of {counted(len(sources), 'image')} lie beside them (X_mask.png, masks/X.png); these are not images"
-    )
+    images = counted(len(sources), "image has", "images have")
+    found = f"{images} masks that lie beside them (X_mask.png, masks/X.png); these are not images"
     several = sum(bool(source.more_masks) for source in sources)
     return [found + (f"; {several} of them have several masks, of which the union is used" if several else "")]
 

@@ -49,7 +49,8 @@ def write_arrays(folder: Path, pictures: Sequence[Picture], size: int) -> dict[s
     if paired:
         if len(paired) < total:
             raise CohortError(
-                f"no pair for {counted(total - len(paired), 'image')}", fix="give every row a pair, or drop the column"
+                f"{counted(total - len(paired), 'image has', 'images have')} no pair",
+                fix="give every row a pair, or drop the column",
             )
         shape = (max(part.shape[0] for part in paired), size, size)
         files["pairs.npy"] = _write(folder / "pairs.npy", "uint16", shape, paired)
