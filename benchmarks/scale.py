@@ -38,8 +38,8 @@ class Costs:
     small_proposal_s: float = _of(0.031, "a proposal in `fahr_ct`")
     small_proposal_ms_per_trial: float = _of(0.0267, "what each trial adds to that, ms")
     proposal_trials: int = _of(2000, "trials from which on TPE sees no more (`search/bounded_tpe.py`)")
-    driver_mb: float = _of(606.0, "driver, MB at its first trial (`search_overhead.py`)")
-    driver_kb_per_trial: float = _of(35.0, "what each further trial adds to that, kB")
+    driver_mb: float = _of(632.0, "driver without what trials add to it, MB (`search_overhead.py`)")
+    driver_kb_per_trial: float = _of(6.1, "what each trial adds to that, kB")
     group_mb: float = _of(687.0, "a waiting group beside workers and head, MB (`group_memory.py`, PSS)")
     group_processes: int = _of(4, "processes of that")
     head_group_mb: float = _of(5.4, "what each group adds to the head's processes, MB (`head_load.py`, PSS)")
@@ -190,7 +190,7 @@ class Scale:
             Need("", f"{self.driver_hours(small=True):.1f} h", "`fahr_ct`"),
             Need("driver: load at the end", f"{100 * self.driver_load():.0f} % of a core", "`all_families`"),
             Need("", f"{100 * self.driver_load(small=True):.0f} % of a core", "`fahr_ct`"),
-            Need("driver: memory at the end", f"{self.driver_mb() / KB:.1f} GB", "its first trial's, and each trial's"),
+            Need("driver: memory at the end", f"{self.driver_mb() / KB:.1f} GB", "without trials, and what each adds"),
             Need("head: memory", f"{on_head:.0f} GB", "Ray, the driver, and what each group adds to them"),
             Need("head: cores", f"{self.groups * costs.head_group_cores:.1f}", "what each group adds to Ray's"),
             Need("groups beside their workers", f"{beside:.0f} GB", f"{processes} processes"),
