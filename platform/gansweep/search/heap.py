@@ -21,11 +21,11 @@ _LARGEST = 32 * 2**20
 
 @contextmanager
 def returning_large_blocks() -> Iterator[None]:
-    """Returns each large block of memory to the operating system as soon as it is freed, while the block runs.
+    """Returns each large block of memory to the operating system as soon as it is freed, inside the context.
 
-    By default glibc raises the size from which it does this with each large block that is freed. Later ones then lie
+    By default, glibc raises its limit for a large block each time that it frees one. Later blocks below that limit lie
     between small ones that are kept, and leave holes when they are freed: 127 MB in a driver after 1,750 trials. Other
-    C libraries are left as they are.
+    C libraries are not changed.
     """
     _set(_M_MMAP_THRESHOLD, _LARGE)
     try:
