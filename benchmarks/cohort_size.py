@@ -1,13 +1,18 @@
 """Measures ingest, a trial and the memorisation examination on large cohorts: seconds, and peak resident memory.
 
     python benchmarks/cohort_size.py [--cohorts 10000x64 5000x256] [--cores 1 2] [--stages ingest trial] [--keep FOLDER]
+    python benchmarks/cohort_size.py --cohorts 10000x64 --strangers 3
 
 The cohort is made of smooth random fields with a little noise, as PNG files with a CSV of labels, ten images to a
 patient. Each stage runs in a new process, whose peak of resident memory is the figure; it includes the libraries and
 those pages of mapped files that the system kept. The peaks of the processes that ingest starts are added to that of its
-own, as if all were at once. Ingest is run once for each number of cores. The trial trains a DCGAN
-for a few iterations and scores it once, with few detector updates, so that what depends on the number of images is
-seen. Prints a table and one JSON line.
+own, as if all were at once. Ingest is run once for each number of cores. The trial trains a DCGAN for a few iterations
+and scores it once, with few detector updates, so that what depends on the number of images is seen. Prints a table and
+one JSON line.
+
+With `--strangers`, only ingest is run, in rounds of three: on one core, on two, and by two processes that know nothing
+of each other and each ingest half as many pictures at the same time, on a core each. These show what two cores can do
+at all here.
 """
 
 from __future__ import annotations
@@ -66,6 +71,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cohorts", nargs="+", default=["1000x64"], metavar="IMAGESxSIZE")
     parser.add_argument("--cores", nargs="+", type=int, default=[1, 2], help="for ingest")
+    parser.add_argument("--strangers", type=int, default=0, metavar="ROUNDS", help="compare ingest with them")
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
     parser.add_argument("--keep", type=Path, help="a folder that keeps the pictures and the cohorts")
     options = parser.parse_args()
@@ -73,8 +79,12 @@ def main() -> None:
     with nullcontext(options.keep) if options.keep else tempfile.TemporaryDirectory() as folder:
         for cohort in options.cohorts:
             images, size = map(int, cohort.split("x"))
-            lines.append(measure(Path(folder) / cohort, images, size, options.cores, options.stages))
-            print_line(lines[-1])
+            place = Path(folder) / cohort
+            if options.strangers:
+                lines.append(beside_strangers(place, images, size, options.strangers))
+            else:
+                lines.append(measure(place, images, size, options.cores, options.stages))
+                print_line(lines[-1])
     print(json.dumps({"benchmark": "cohort_size", "cohorts": lines}))
 
 
@@ -85,13 +95,63 @@ def measure(folder: Path, images: int, size: int, cores: list[int], stages: list
         write_pictures(pictures, images, size)
     line: dict[str, Any] = {"images": images, "size": size}
     for count in cores if "ingest" in stages else []:
-        shutil.rmtree(folder / "cohort", ignore_errors=True)
-        line[f"ingest, cores: {count}"] = in_new_process(run_ingest, folder, size, count)
+        line[f"ingest, cores: {count}"] = ingested_anew(folder, size, count)
     if "trial" in stages:
         line["trial"] = in_new_process(run_trial, folder)
     if "memorisation" in stages:
         line["memorisation"] = in_new_process(run_memorisation, folder)
     return line
+
+
+def ingested_anew(folder: Path, size: int, cores: int) -> dict[str, float]:
+    """Returns the figures of ingest, in place of the cohort of an earlier run."""
+    shutil.rmtree(folder / "cohort", ignore_errors=True)
+    return in_new_process(run_ingest, folder, size, cores)
+
+
+def beside_strangers(folder: Path, images: int, size: int, rounds: int) -> dict[str, Any]:
+    """Returns the seconds of ingest on one core, on two, and by two strangers with half of the pictures each."""
+    half = folder / "half"
+    write_pictures(folder / "pictures", images, size)
+    write_pictures(half / "pictures", images // 2, size)
+    seconds: dict[str, list[float]] = {"one": [], "two": [], "strangers": []}
+    for _ in range(rounds):
+        seconds["one"].append(ingested_anew(folder, size, 1)["seconds"])
+        seconds["two"].append(ingested_anew(folder, size, 2)["seconds"])
+        seconds["strangers"].append(by_strangers(half, size))
+        one, two, strangers = (values[-1] for values in seconds.values())
+        print(
+            f"{images} images of {size} pixels: {one:.1f} s on one core, {two:.1f} s on two ({one / two:.2f} times as"
+            f" fast), {strangers:.1f} s by strangers ({one / strangers:.2f})",
+            flush=True,
+        )
+    return {"images": images, "size": size, **seconds}
+
+
+def by_strangers(folder: Path, size: int) -> float:
+    """Returns the seconds of two processes that ingest the same pictures at the same time, each on its own core."""
+    context = multiprocessing.get_context("spawn")
+    start = context.Barrier(2)
+    receiver, sender = context.Pipe(duplex=False)
+    processes = [context.Process(target=as_stranger, args=(sender, start, folder, size, core)) for core in range(2)]
+    for process in processes:
+        process.start()
+    seconds = max(receiver.recv() for _ in processes)
+    for process in processes:
+        process.join()
+    return seconds
+
+
+def as_stranger(sender: Any, start: Any, folder: Path, size: int, core: int) -> None:
+    """Ingests the pictures when the other one is ready, too, and sends the seconds."""
+    torch.set_num_threads(1)
+    os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[core]})
+    cohort = folder / f"cohort {core}"
+    shutil.rmtree(cohort, ignore_errors=True)
+    start.wait()
+    began = time.monotonic()
+    ingest(folder / "pictures", cohort, IngestSettings(size=size))
+    sender.send(time.monotonic() - began)
 
 
 def print_line(line: dict[str, Any]) -> None:
