@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ray.tune.progress_reporter import TrialProgressCallback
+from ray.tune.schedulers import MedianStoppingRule
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ray.tune.experiment import Trial
     from ray.tune.schedulers import TrialScheduler
 
@@ -41,14 +44,16 @@ def forget_ended_trials(scheduler: TrialScheduler) -> None:
     ended: dict[Trial, None] = {}  # in the order in which they were seen to have ended
 
     def on_trial_add(tune_controller: Any, trial: Trial) -> None:
-        _forget(tune_controller, ended)
+        forgotten = _forget(tune_controller, ended)
+        if isinstance(scheduler, MedianStoppingRule):
+            _keep_numbers(scheduler, forgotten)
         tell(tune_controller, trial)
 
     scheduler.on_trial_add = on_trial_add
 
 
-def _forget(tune_controller: Any, ended: dict[Trial, None]) -> None:
-    """Removes ended trials from everything in which the controller keeps them, except for the last."""
+def _forget(tune_controller: Any, ended: dict[Trial, None]) -> set[Trial]:
+    """Removes ended trials from everything in which the controller keeps them, except for the last. Returns them."""
     trials = tune_controller.get_trials()
     ended.update(dict.fromkeys(trial for trial in trials if trial.is_finished()))
     forgotten = set(list(ended)[:-_KEPT])
@@ -63,3 +68,15 @@ def _forget(tune_controller: Any, ended: dict[Trial, None]) -> None:
         kept.difference_update(forgotten)
     for trial in forgotten:
         del ended[trial]
+    return forgotten
+
+
+def _keep_numbers(rule: MedianStoppingRule, forgotten: Iterable[Trial]) -> None:
+    """Lets the median rule keep ended trials by name, and of their reports the numbers that it compares."""
+    names = (rule._time_attr, rule._metric)  # noqa: SLF001 (Tune has no other way to drop the rest)
+    for trial in forgotten:
+        reports = rule._results.pop(trial, [])  # noqa: SLF001
+        if reports:
+            rule._results[trial.trial_id] = [{name: report[name] for name in names} for report in reports]  # noqa: SLF001
+        rule._last_pause.pop(trial, None)  # noqa: SLF001
+        rule._stopped_trials.discard(trial)  # noqa: SLF001
