@@ -123,14 +123,17 @@ def test_what_was_asked_of_the_autoscaler_is_withdrawn(ends: str, monkeypatch: p
     def nodes() -> list[dict[str, float]]:
         if ends == "by Ctrl-C":
             raise KeyboardInterrupt
-        return [{"CPU": 8.0 if ends == "in time" else 1.0}]
+        return [{"CPU": 2.0 if ends == "in time" else 1.0}]
 
     monkeypatch.setattr("gansweep.search.cluster.node_resources", nodes)
     if ends == "by Ctrl-C":
         with pytest.raises(KeyboardInterrupt):
             grown(Footprint(2), 2, wait_s=0.3)
     else:
+        started = time.monotonic()
         assert grown(Footprint(2), 2, wait_s=0.3) == nodes()
+        waited = time.monotonic() - started >= 0.3
+        assert waited == (ends == "in the end"), "one trial is enough to begin"
     assert asked == [[{"CPU": 1.0}] * 4, []]
 
 

@@ -125,6 +125,28 @@ def test_what_the_sweep_would_refuse_is_refused(
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_sweep_that_waits_for_nodes_is_not_refused_on_an_empty_cluster(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    nodes: list[dict[str, float]] = [{"CPU": 0.0}]
+    monkeypatch.setattr("gansweep.search.dry_run.expected_nodes", lambda: (nodes, True))
+    assert main([*words, "--trials=9", "--concurrent=3"]) == 2
+    assert "the cluster has 0 CPUs" in capfd.readouterr().err
+    words = [*words, "--trials=9", "--wait-for-nodes=60"]
+    found = document(capfd, words)
+    assert (found["at_once"], found["fits"]) == (1, 0)
+    nodes.append({"CPU": 2.0})
+    assert main([*words, "--concurrent=3"]) == 0
+    assert "3 at once on the cluster, which has 2 CPUs and 0 GPUs and room for 2 now." in capfd.readouterr().out
+
+
+def test_waiting_on_one_machine_begins_with_what_fits(words: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    found = document(capfd, [*words, "--trials=9", "--concurrent=7", "--wait-for-nodes=60"])
+    assert (found["at_once"], found["fits"]) == (4, 4)
+    assert main([*words, "--trials=9", "--workers-per-trial=8", "--wait-for-nodes=60"]) == 2
+    assert "a trial needs 8 workers" in capfd.readouterr().err
+
+
 def test_random_proposals_that_are_refused_are_counted_by_reason(cohort_path: Path, tmp_path: Path) -> None:
     def space(trial: Any) -> TrialConfig:
         lr = trial.suggest_float("lr", 0.5, 1.5)

@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 from ray.tune.search import Searcher
 
-from gansweep.search import growth as module
+from gansweep.errors import ClusterError
+from gansweep.search import room as module
 from gansweep.search.cluster import Footprint, ray_cluster
-from gansweep.search.growth import Demand, GrowingLimiter
+from gansweep.search.growth import GrowingLimiter
+from gansweep.search.room import Demand, Room, room_for
 
 
 class _Endless(Searcher):  # type: ignore[misc]
@@ -41,7 +43,7 @@ def _begun(limiter: GrowingLimiter, names: str) -> str:
 
 def test_more_trials_begin_as_nodes_join(nodes: list[dict[str, float]], caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "gansweep")
-    limiter = GrowingLimiter(_Endless(), Footprint(2), at_once=1)
+    limiter = GrowingLimiter(_Endless(), Room(Footprint(2), 1))
     assert _begun(limiter, "abcd") == "a"
     nodes.append({"CPU": 4.0})
     assert _begun(limiter, "bcde") == "bc"
@@ -53,11 +55,45 @@ def test_more_trials_begin_as_nodes_join(nodes: list[dict[str, float]], caplog: 
 
 def test_no_more_than_was_asked_for(nodes: list[dict[str, float]]) -> None:
     asked = _Asked()
-    limiter = GrowingLimiter(_Endless(), Footprint(1), at_once=2, most=3, demand=asked)  # type: ignore[arg-type]
+    limiter = GrowingLimiter(_Endless(), Room(Footprint(1), 2, 3, asked))  # type: ignore[arg-type]
     assert _begun(limiter, "abcd") == "ab"
     nodes.append({"CPU": 8.0})
     assert _begun(limiter, "cdef") == "c"
-    assert asked.groups == [1] * 4 + [0] * 4
+    assert set(asked.groups[:4]) == {1}
+    assert asked.groups[-1] == 0
+
+
+def test_room_is_asked_for_what_does_not_fit_yet(
+    nodes: list[dict[str, float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = _Asked()
+    monkeypatch.setattr(module, "Demand", lambda _: asked)
+    monkeypatch.setattr(asked, "withdraw", lambda: asked.want(0), raising=False)
+    monkeypatch.setattr(module, "grown", lambda *_: nodes)
+    with room_for(3, Footprint(2), wait_s=60.0) as room:
+        assert room.groups() == 1
+        assert asked.groups == [2]
+        nodes.append({"CPU": 8.0})
+        assert room.groups() == 3, "no more than there are trainings"
+        assert asked.groups == [2, 0]
+    with room_for(9, Footprint(2), wait_s=0.0) as room:
+        assert room.groups() == 5
+    assert asked.groups == [2, 0, 0], "nothing is asked for where nothing is waited for"
+
+
+def test_room_that_is_asked_for_is_given_back_after_an_error(
+    nodes: list[dict[str, float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = _Asked()
+    monkeypatch.setattr(module, "Demand", lambda _: asked)
+    monkeypatch.setattr(asked, "withdraw", lambda: asked.want(0), raising=False)
+    monkeypatch.setattr(module, "grown", lambda *_: nodes)
+    monkeypatch.setattr(module, "node_resources", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError), room_for(3, Footprint(2), wait_s=60.0) as room:
+        room.groups()
+    assert asked.groups == [0]
+    with pytest.raises(ClusterError, match="a trial needs 9 workers"), room_for(3, Footprint(9), wait_s=60.0):
+        pytest.fail("it does not fit")
 
 
 @pytest.mark.ray(shared=True)

@@ -38,6 +38,12 @@ class _Cluster:
             self.closed += 1
 
 
+def _room(*groups: int) -> Any:
+    """A cluster's room, each time that it is looked at; the last for ever."""
+    left = list(groups)
+    return SimpleNamespace(groups=lambda: left.pop(0) if len(left) > 1 else left[0])
+
+
 def test_each_is_trained_once_on_no_more_groups_than_fit() -> None:
     cluster = _Cluster()
     begun: list[int] = []
@@ -46,16 +52,29 @@ def test_each_is_trained_once_on_no_more_groups_than_fit() -> None:
         begun.append(number)
         time.sleep(0.1)
 
-    train_side_by_side(range(9), 3, cluster.start, train)
+    train_side_by_side(range(9), _room(3), cluster.start, train)
     assert sorted(begun) == list(range(9))
     assert begun[:2] == [0, 1]
     assert (cluster.most, cluster.now, cluster.closed) == (3, 0, 3)
 
 
+def test_more_groups_begin_as_the_cluster_grows() -> None:
+    cluster = _Cluster()
+    begun: list[int] = []
+
+    def train(_: Any, number: int) -> None:
+        begun.append(number)
+        time.sleep(0.4)
+
+    train_side_by_side(range(12), _room(1, 1, 4, 4), cluster.start, train)
+    assert sorted(begun) == list(range(12))
+    assert (cluster.most, cluster.now, cluster.closed) == (4, 0, 4)
+
+
 def test_no_group_is_started_for_nothing() -> None:
     cluster = _Cluster()
-    train_side_by_side([], 3, cluster.start, lambda *_: pytest.fail("nothing to train"))
-    train_side_by_side([1], 3, cluster.start, lambda *_: None)
+    train_side_by_side([], _room(3), cluster.start, lambda *_: pytest.fail("nothing to train"))
+    train_side_by_side([1], _room(3), cluster.start, lambda *_: None)
     assert (cluster.most, cluster.closed) == (1, 1)
 
 
@@ -76,7 +95,7 @@ def test_one_that_cannot_be_done_ends_the_others(interrupted: bool, monkeypatch:
     if interrupted:
         monkeypatch.setattr("gansweep.search.side_by_side._failed", _interrupt_after(3))
     with pytest.raises(KeyboardInterrupt if interrupted else ValueError):
-        train_side_by_side([0, 1, 2, 3], 3, cluster.start, train)
+        train_side_by_side([0, 1, 2, 3], _room(3), cluster.start, train)
     assert len(ended) == (3 if interrupted else 2)
     assert (cluster.now, cluster.closed) == (0, 3)
 

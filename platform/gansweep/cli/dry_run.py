@@ -31,6 +31,7 @@ def as_document(found: DryRun, space: str) -> dict[str, Any]:
         "resources": {key: found.resources[key] for key in ("CPU", "GPU") if key in found.resources},
         "cluster": found.cluster,
         "at_once": found.at_once,
+        "fits": found.fits,
         "ended": found.ended,
         "left": found.left,
         "cost": {**vars(cost), "timing": vars(cost.timing)} if cost is not None else None,
@@ -102,7 +103,8 @@ def _room(found: DryRun) -> str:
     each = f"{foot.workers} x ({foot.cpus_per_worker:g} CPU + {foot.gpus_per_worker:g} GPU)"
     where = "the cluster" if found.cluster else "this machine (no Ray runs)"
     has = f"{found.resources.get('CPU', 0):g} CPUs and {found.resources.get('GPU', 0):g} GPUs"
-    return f"Footprint: a trial needs {each}. {found.at_once} at once on {where}, which has {has}."
+    room = f" and room for {found.fits} now" * (found.fits < found.at_once)
+    return f"Footprint: a trial needs {each}. {found.at_once} at once on {where}, which has {has}{room}."
 
 
 def _cost(found: DryRun, storage: str) -> list[str]:

@@ -21,7 +21,8 @@ from gansweep.export.production_worker import CHECKPOINT, ENDED, INTERIM, Run, l
 from gansweep.files import write_atomically
 from gansweep.options import Attribution, TrainOptions
 from gansweep.search.answer import of_training
-from gansweep.search.cluster import Footprint, check_capacity, ray_cluster, torch_trainer
+from gansweep.search.cluster import Footprint, ray_cluster, torch_trainer
+from gansweep.search.room import room_for
 from gansweep.store.interims import interim_text, polling, read_interim
 from gansweep.store.provenance import code_revision, package_versions
 from gansweep.training.build import check_config
@@ -98,9 +99,10 @@ def train_production(
     if _begin(run, Path(out)):
         log.info("%s: finished already", out)
         return Path(out)
-    footprint = Footprint(options.workers, options.cpus_per_worker, options.gpus_per_worker)
-    with ray_cluster() as nodes:
-        check_capacity(footprint, nodes)
+    footprint = Footprint(
+        options.workers, options.cpus_per_worker, options.gpus_per_worker, options.placement, options.accelerator
+    )
+    with ray_cluster(), room_for(1, footprint, options.wait_for_nodes):
         _train(run, footprint)
     _publish(run, images, Path(out), options)
     if origin is not None:

@@ -15,7 +15,7 @@ from gansweep.options.generators import (
 )
 from gansweep.options.search import (
     AblateOptions,
-    CheckpointOptions,
+    ClusterOptions,
     Placement,
     RepeatOptions,
     ReplayOptions,
@@ -29,7 +29,7 @@ __all__ = [
     "AblateOptions",
     "AnswerOptions",
     "Attribution",
-    "CheckpointOptions",
+    "ClusterOptions",
     "ConfirmOptions",
     "ConfirmSettings",
     "GenerateOptions",

@@ -15,7 +15,7 @@ from gansweep.refusals import refuse_scheduler
 __all__ = [
     "LARGEST_SEED",
     "AblateOptions",
-    "CheckpointOptions",
+    "ClusterOptions",
     "FixedSettings",
     "Placement",
     "RepeatOptions",
@@ -52,14 +52,8 @@ FixedSettings = Annotated[
 ]
 
 
-class CheckpointOptions(Frozen):
-    """How often a training saves its state: an option of every command that trains."""
-
-    checkpoint_minutes: float = Field(5.0, ge=0.0, description="Minutes between checkpoints; 0: only at reports.")
-
-
-class TrainingOptions(CheckpointOptions):
-    """Where trainings run and when their workers are replaced: options of sweeps and of retrainings."""
+class ClusterOptions(Frozen):
+    """Where trainings run and how often they save their state: options of every command that trains."""
 
     placement: Placement = Field(
         "pack", description="Where the workers of a trial run: on one machine if they fit, or spread over machines."
@@ -69,6 +63,18 @@ class TrainingOptions(CheckpointOptions):
         description="Train only on nodes with this accelerator, by Ray's name: H100.",
         json_schema_extra={"metavar": "NAME"},
     )
+    wait_for_nodes: float = Field(
+        0.0,
+        ge=0.0,
+        description="Seconds to wait until an autoscaling cluster has room for a training.",
+        json_schema_extra={"metavar": "S"},
+    )
+    checkpoint_minutes: float = Field(5.0, ge=0.0, description="Minutes between checkpoints; 0: only at reports.")
+
+
+class TrainingOptions(ClusterOptions):
+    """Where trainings run and when their workers are replaced: options of sweeps and of retrainings."""
+
     hang_minutes: float = Field(
         10.0,
         ge=0.0,
@@ -160,12 +166,6 @@ class SweepOptions(TrainingOptions):
     tensorboard: bool = Field(False, description="Log trials to TensorBoard, in STORE/tensorboard.")
     mlflow: bool = Field(False, description="Log trials to MLflow, at MLFLOW_TRACKING_URI.")
     wandb: bool = Field(False, description="Log trials to Weights & Biases, in WANDB_PROJECT.")
-    wait_for_nodes: float = Field(
-        0.0,
-        ge=0.0,
-        description="Seconds to wait until an autoscaling cluster has grown.",
-        json_schema_extra={"metavar": "S"},
-    )
     wait_for_storage: float = Field(
         300.0,
         ge=0.0,

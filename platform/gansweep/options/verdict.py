@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from gansweep.config import Frozen
-from gansweep.options.search import LARGEST_SEED, CheckpointOptions, FixedSettings, RetrainingOptions
+from gansweep.options.search import LARGEST_SEED, ClusterOptions, FixedSettings, RetrainingOptions
 
 __all__ = [
     "AnswerOptions",
@@ -62,7 +62,7 @@ class ConfirmOptions(ConfirmSettings, RetrainingOptions):
         return ConfirmSettings(**{name: getattr(self, name) for name in ConfirmSettings.model_fields})
 
 
-class AnswerOptions(CheckpointOptions):
+class AnswerOptions(ClusterOptions):
     """How `answer` searches and confirms: the options of `gansweep answer` and `gansweep.answer`."""
 
     storage: str = Field(

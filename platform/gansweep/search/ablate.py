@@ -23,10 +23,11 @@ from gansweep.options import AblateOptions
 from gansweep.scoring.metrics.formatting import score_text
 from gansweep.scoring.statistics.paired_seeds import Worth, corrected, worth
 from gansweep.search.choices import Choice, choices_between
-from gansweep.search.cluster import check_capacity, ray_cluster
+from gansweep.search.cluster import ray_cluster
 from gansweep.search.prechecks import config_checker
 from gansweep.search.relay import relayed
 from gansweep.search.retraining import REPORTS, ranked_leaders, retraining_footprint, retraining_group, same_cohort
+from gansweep.search.room import room_for
 from gansweep.search.side_by_side import train_side_by_side
 from gansweep.search.start import kept_start
 from gansweep.store.interims import interims_logged
@@ -133,11 +134,10 @@ def ablate(
 
         if missing:
             log.info("%d of %d trainings to make", len(missing), len(wanted))
-            with ray_cluster() as resources:
-                fits = check_capacity(footprint, resources)
+            with ray_cluster(), room_for(len(missing), footprint, options.wait_for_nodes) as room:
                 start = partial(retraining_group, store, trainables, scans, footprint, cache, options=options)
                 with interims_logged(store, log), relayed() as relay:
-                    train_side_by_side(missing, fits, partial(start, relay=relay), train)
+                    train_side_by_side(missing, room, partial(start, relay=relay), train)
         trained: dict[str, list[_Training | None]] = {}
         for name, config in variants.items():
             trained[name] = [_ended(store, config.derive({"seed": seed})) for seed in seeds]

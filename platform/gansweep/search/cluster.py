@@ -180,11 +180,12 @@ def _times(part: float, whole: float) -> int:
 
 
 def grown(footprint: Footprint, groups: int, wait_s: float) -> list[dict[str, float]]:
-    """Returns the cluster's nodes after giving its autoscaler `wait_s` seconds to make room for `groups` trials.
+    """Returns the cluster's nodes after giving its autoscaler `wait_s` seconds to make room for the first trial.
 
-    A cluster without an autoscaler stays unchanged. With `wait_s` 0, nothing is requested. The request is withdrawn
-    before this function returns or raises, because the autoscaler would keep it forever, even for unused nodes. After
-    that, the trials' own demand holds the nodes they use.
+    Room for `groups` trials is requested. A cluster without an autoscaler stays unchanged. With `wait_s` 0, nothing is
+    requested. The request is withdrawn before this function returns or raises, because the autoscaler would keep it
+    forever, even for unused nodes. After that, the trials' own demand holds the nodes they use, and a `Demand` asks for
+    more.
     """
     from ray.autoscaler.sdk import request_resources
 
@@ -193,7 +194,7 @@ def grown(footprint: Footprint, groups: int, wait_s: float) -> list[dict[str, fl
     deadline = time.monotonic() + wait_s
     try:
         request_resources(bundles=[footprint.bundle] * (footprint.workers * groups))
-        while groups_that_fit(footprint, node_resources()) < groups and time.monotonic() < deadline:
+        while not groups_that_fit(footprint, node_resources()) and time.monotonic() < deadline:
             time.sleep(min(5.0, max(0.1, deadline - time.monotonic())))
         return node_resources()
     finally:

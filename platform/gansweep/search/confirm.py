@@ -20,7 +20,7 @@ from gansweep.errors import CohortError, ConfigError, GansweepError, StoreError
 from gansweep.options import ConfirmOptions, ConfirmSettings
 from gansweep.scoring.statistics.elementary import LEAST_PATIENTS, LEAST_TRAININGS
 from gansweep.search.answer import note_answer
-from gansweep.search.cluster import check_capacity, ray_cluster
+from gansweep.search.cluster import ray_cluster
 from gansweep.search.confirmation_file import POOLED, RESULT
 from gansweep.search.confirmation_result import result_of
 from gansweep.search.confirmed_answer import confirmed
@@ -34,6 +34,7 @@ from gansweep.search.retraining import (
     retraining_group,
     same_cohort,
 )
+from gansweep.search.room import room_for
 from gansweep.search.side_by_side import train_side_by_side
 from gansweep.store.filesystem import PATIENCE_S
 from gansweep.store.interims import interims_logged
@@ -95,13 +96,14 @@ def confirm(
         for config in leaders.values():
             check(config)
         _can_help(leaders, trainables, scans)
-        with ray_cluster() as resources, relayed() as relay:
+        with ray_cluster(), relayed() as relay:
             footprint = retraining_footprint(store, options)
-            fits = check_capacity(footprint, resources)
             trainings = _Trainings(store, leaders, settings)
+            missing = list(trainings.missing())
             start = partial(retraining_group, store, trainables, scans, footprint, cache, options=options, scored=False)
-            with interims_logged(store, log):
-                train_side_by_side(trainings.missing(), fits, partial(start, relay=relay), trainings.make)
+            # Room for at least one, because the arms need a worker's GPUs, too.
+            with room_for(max(1, len(missing)), footprint, options.wait_for_nodes) as room, interims_logged(store, log):
+                train_side_by_side(missing, room, partial(start, relay=relay), trainings.make)
             trained = trainings.made()
             if opening is None:
                 # The test patients are used from here on. Recorded first, so that a crash cannot hide it.

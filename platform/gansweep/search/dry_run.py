@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 
 from gansweep.errors import GansweepError
 from gansweep.experiment import sampler_text
-from gansweep.search.cluster import check_capacity, expected_nodes, total
+from gansweep.search.cluster import check_capacity, expected_nodes, groups_that_fit, total
 from gansweep.search.guesses import enqueue_new
 from gansweep.search.parameters import DrawnTrial, SpaceParameters, WithFixed
 from gansweep.search.samplers import make_sampler
@@ -28,6 +28,8 @@ from gansweep.store.provenance import describe_sweep
 from gansweep.store.store import Store
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import optuna
     from optuna.trial import FrozenTrial
 
@@ -95,6 +97,7 @@ class DryRun:
         resources: resources of all nodes.
         cluster: whether they are those of a running cluster rather than of this machine.
         at_once: number of concurrent trials.
+        fits: number of trials for which there is room now.
         ended: number of the sweep's trials that have already ended.
         left: number of trials still to run.
         cost: estimated cost; None if no earlier sweep of the space has timings.
@@ -109,6 +112,7 @@ class DryRun:
     resources: dict[str, float]
     cluster: bool
     at_once: int
+    fits: int
     ended: int
     left: int
     cost: Cost | None
@@ -132,7 +136,7 @@ def dry_run(experiment: Experiment, options: SweepOptions, *, space: str) -> Dry
     experiment = ready.experiment
     store = Store.begun(options.storage, options.name, exist_ok=options.resume)
     nodes, cluster = expected_nodes()
-    at_once = check_capacity(ready.footprint, nodes, options.concurrent)
+    at_once = _at_once(ready.footprint, nodes, options, cluster=cluster)
     info = describe_sweep(experiment, ready.cohort, options, space=space)
     if store is not None:
         check_continues(store.info, info, store.label)
@@ -150,10 +154,27 @@ def dry_run(experiment: Experiment, options: SweepOptions, *, space: str) -> Dry
         resources=total(nodes),
         cluster=cluster,
         at_once=at_once,
+        fits=groups_that_fit(ready.footprint, nodes),
         ended=ended,
         left=left,
         cost=_cost(timing, options, left, at_once) if timing is not None else None,
     )
+
+
+def _at_once(
+    footprint: Footprint, nodes: Sequence[Mapping[str, float]], options: SweepOptions, *, cluster: bool
+) -> int:
+    """Returns the number of trials to run at once, on a cluster that grows if the sweep waits for that.
+
+    Raises:
+        ClusterError: not even one trial fits, or fewer than the user wants do, and no nodes are waited for.
+    """
+    if not options.wait_for_nodes:
+        return check_capacity(footprint, nodes, options.concurrent)
+    if cluster:
+        return options.concurrent or max(1, groups_that_fit(footprint, nodes))
+    fits = check_capacity(footprint, nodes)
+    return min(fits, options.concurrent or fits)
 
 
 def _study(experiment: Experiment, options: SweepOptions, ready: Ready, store: Store | None) -> optuna.Study:

@@ -100,6 +100,7 @@ def _rehearse(experiment: Experiment, check: Callable[[TrialConfig], None], spac
     """Refuses a space without any trainable proposal. If some are trainable, the search skips the others."""
     import optuna
 
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     directions = [objective.direction for objective in experiment.objectives]
     study = optuna.create_study(directions=directions, sampler=optuna.samplers.RandomSampler(seed=0))
     for parameters in experiment.first_trials:

@@ -11,7 +11,7 @@ import logging
 import math
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -20,7 +20,7 @@ from gansweep.config import TrialConfig
 from gansweep.distributed import World
 from gansweep.errors import ConfigError, StoreError
 from gansweep.files import cache_folder
-from gansweep.options import AnswerOptions, ConfirmOptions, RepeatOptions, SweepOptions
+from gansweep.options import AnswerOptions, ClusterOptions, ConfirmOptions, RepeatOptions, SweepOptions
 from gansweep.scoring.arms import RIVALS, arm_names
 from gansweep.scoring.networks.segmentation import segmenter_recipe
 from gansweep.scoring.power import Power, Rivals, measure_rivals, power_of, segmenter_seconds
@@ -148,9 +148,7 @@ def _confirming(options: AnswerOptions) -> ConfirmOptions:
         leaders=1,
         gan_seeds=options.gan_seeds,
         detector_seeds=options.detector_seeds,
-        workers_per_trial=options.workers_per_trial,
-        gpus_per_worker=options.gpus_per_worker,
-        checkpoint_minutes=options.checkpoint_minutes,
+        **_where(options),
     )
 
 
@@ -252,13 +250,11 @@ class _Search:
             storage=options.storage,
             name=sweep_name(options, self.cohort),
             trials=options.trials,
-            workers_per_trial=options.workers_per_trial,
-            gpus_per_worker=options.gpus_per_worker,
             time_budget=f"{budget:.0f}s",
             settings=options.settings,
             seed=options.seed,
             resume=store is not None,
-            checkpoint_minutes=options.checkpoint_minutes,
+            **_where(options),
         )
         return sweep(self.experiment, sweeping, space=self.space)
 
@@ -267,10 +263,14 @@ def _repeating(options: AnswerOptions, leaders: int) -> RepeatOptions:
     return RepeatOptions(
         leaders=leaders,
         repeats=options.repeats,
-        workers_per_trial=options.workers_per_trial,
-        gpus_per_worker=options.gpus_per_worker,
-        checkpoint_minutes=options.checkpoint_minutes,
+        **_where(options),
     )
+
+
+def _where(options: AnswerOptions) -> dict[str, Any]:
+    """Returns the options of where trainings run, which sweep, repeats and confirmation have in common."""
+    names = (*ClusterOptions.model_fields, "workers_per_trial", "gpus_per_worker")
+    return {name: getattr(options, name) for name in names}
 
 
 def sweep_name(options: AnswerOptions, cohort: Path) -> str:

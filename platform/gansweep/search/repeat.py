@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 from gansweep.errors import unknown_name
 from gansweep.options import RepeatOptions
 from gansweep.scoring.metrics.formatting import score_text
-from gansweep.search.cluster import check_capacity, ray_cluster
+from gansweep.search.cluster import ray_cluster
 from gansweep.search.prechecks import config_checker
 from gansweep.search.relay import relayed
 from gansweep.search.retraining import REPORTS, ranked_leaders, retraining_footprint, retraining_group, same_cohort
+from gansweep.search.room import room_for
 from gansweep.search.side_by_side import train_side_by_side
 from gansweep.store.filesystem import PATIENCE_S
 from gansweep.store.interims import interims_logged
@@ -83,11 +84,10 @@ def repeat(
             return []
         for row in wanted:
             check(row.config)
-        with ray_cluster() as resources:
-            fits = check_capacity(footprint, resources)
+        with ray_cluster(), room_for(len(wanted), footprint, options.wait_for_nodes) as room:
             start = partial(retraining_group, store, trainables, scans, footprint, cache, options=options)
             with interims_logged(store, log), relayed() as relay:
-                train_side_by_side(wanted, fits, partial(start, relay=relay), partial(_train, store))
+                train_side_by_side(wanted, room, partial(start, relay=relay), partial(_train, store))
         store.compact()
     return [row.trial_id for row in wanted]
 

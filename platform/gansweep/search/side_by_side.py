@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from gansweep.search.room import Room
     from gansweep.search.worker_group import WorkerGroup
 
 __all__ = ["train_side_by_side"]
@@ -23,7 +24,7 @@ _POLL_S = 1.0  # between two waits, the main thread handles signals
 
 def train_side_by_side(
     trainings: Iterable[Training],
-    groups: int,
+    room: Room,
     start: Callable[[], WorkerGroup],
     train: Callable[[WorkerGroup, Training], None],
 ) -> None:
@@ -31,7 +32,7 @@ def train_side_by_side(
 
     Args:
         trainings: the trainings.
-        groups: number of worker groups.
+        room: number of worker groups, which may grow.
         start: starts a worker group.
         train: runs one training on a worker group, in the thread of the group.
 
@@ -55,14 +56,15 @@ def train_side_by_side(
                 train(group, training)
 
     running: list[Future[None]] = []
-    with ThreadPoolExecutor(max(1, groups), thread_name_prefix="trainings") as threads:
+    with ThreadPoolExecutor(max(1, len(waiting)), thread_name_prefix="trainings") as threads:
         try:
-            for number in range(min(groups, len(waiting))):
+            if waiting:
                 running.append(threads.submit(work))
-                if number == 0 and _failed(wait(running, timeout=_HEAD_START_S).done):
-                    break
-            while (now := wait(running, timeout=_POLL_S, return_when=FIRST_EXCEPTION)).not_done:
-                if _failed(now.done):
+                wait(running, timeout=_HEAD_START_S)
+            while not _failed(running):
+                missing = min(room.groups() - len(running), len(waiting))
+                running += [threads.submit(work) for _ in range(missing)]
+                if not wait(running, timeout=_POLL_S, return_when=FIRST_EXCEPTION).not_done:
                     break
         finally:
             stop.set()
@@ -73,5 +75,5 @@ def train_side_by_side(
         raise errors[0]
 
 
-def _failed(done: set[Future[None]]) -> bool:
-    return any(future.exception() is not None for future in done)
+def _failed(running: Iterable[Future[None]]) -> bool:
+    return any(future.done() and future.exception() is not None for future in running)

@@ -273,15 +273,17 @@ class _Search:
         """Runs this number of trials, or fewer if a rule ends the sweep."""
         from ray import tune
 
-        from gansweep.search.growth import Demand, GrowingLimiter
+        from gansweep.search.growth import GrowingLimiter
         from gansweep.search.heap import returning_large_blocks
         from gansweep.search.relay import relayed
         from gansweep.search.retries import ProgressCounts
+        from gansweep.search.room import Demand, Room
         from gansweep.search.schedulers import Compared, make_scheduler
         from gansweep.search.tune_memory import NoProgress, forget_ended_trials
 
         options = self.options
         demand = Demand(self.footprint) if options.wait_for_nodes else None
+        room = Room(self.footprint, self.at_once, options.concurrent, demand)
         scheduler = make_scheduler(Compared.of(self.experiment), self.store.latest_reports(), options.seed)
         forget_ended_trials(scheduler)
         with tempfile.TemporaryDirectory(prefix="gansweep-tune-") as scratch, ExitStack() as stack:
@@ -291,7 +293,7 @@ class _Search:
             tune.Tuner(
                 self._trainable(stack.enter_context(relayed())),
                 tune_config=tune.TuneConfig(
-                    search_alg=GrowingLimiter(searcher, self.footprint, self.at_once, options.concurrent, demand),
+                    search_alg=GrowingLimiter(searcher, room),
                     scheduler=scheduler,
                     num_samples=trials,
                     reuse_actors=True,
