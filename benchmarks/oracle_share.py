@@ -37,7 +37,7 @@ from gansweep import cache
 from gansweep.config import TrialConfig
 from gansweep.contracts import Condition, ImageSet
 from gansweep.errors import Diverged
-from gansweep.scoring.arms import BASE, RIVALS, rival_arms
+from gansweep.scoring.arms import BASE, PASTED, RIVALS, rival_arms
 from gansweep.scoring.metrics.answers import Predictions, mean_over_trainings
 from gansweep.scoring.metrics.registry import METRICS
 from gansweep.scoring.networks.detection import Recipe, fraction_of_ratio, predict, train_detector
@@ -103,7 +103,8 @@ class Plan:
     def named(self, phantom: int, arm: str) -> str:
         """A key of everything that an arm's predictions depend on."""
         config = self.config(arm).as_dict() if arm in GENERATORS else None
-        return cache.key(phantom=phantom, arm=arm, config=config, plan=vars(self), samples=SAMPLES)
+        pasted = {"images": SAMPLES} if arm in PASTED.values() else {}
+        return cache.key(phantom=phantom, arm=arm, config=config, plan=vars(self), samples=SAMPLES, **pasted)
 
     def config(self, arm: str) -> TrialConfig:
         """The configuration of a generator's arm."""
@@ -204,7 +205,9 @@ def predictions(scene: tuple[Cohort, ImageSet], plan: Plan, phantom: int, arm: s
     seeds = list(range(plan.seeds))
     if arm in RIVALS.values():
         (rival,) = (name for name, title in RIVALS.items() if title == arm)
-        return rival_arms(recipe, real, test.images, rivals=[rival], positive=1, seeds=seeds, device=CPU)[arm]
+        return rival_arms(
+            recipe, real, test.images, rivals=[rival], images=SAMPLES, positive=1, seeds=seeds, device=CPU
+        )[arm]
     samples = None
     if arm == ORACLE:
         labels = torch.arange(SAMPLES) % len(spec.classes)

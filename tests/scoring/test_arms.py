@@ -13,8 +13,10 @@ import torch
 from gansweep.contracts import Condition, ImageSet
 from gansweep.scoring.arms import (
     BASE,
+    PASTED,
     RIVALS,
     arm_names,
+    pasted_lesions,
     real_arms,
     rival_arms,
     run_arms,
@@ -145,7 +147,7 @@ def test_rivals_are_trained_like_the_base_and_those_that_cannot_be_had_are_left_
     real = disc_set(24, 0)
     spec = DiscCohort().spec()
     recipe = Recipe(partial(SmallCnn, spec), 2, steps=3, batch=8)
-    options: dict[str, Any] = {"positive": 1, "seeds": [0, 1], "device": CPU}
+    options: dict[str, Any] = {"images": 16, "positive": 1, "seeds": [0, 1], "device": CPU}
     test = disc_set(10, 9).images
     found = rival_arms(recipe, real, test, rivals=tuple(RIVALS), **options)
     assert list(found) == [RIVALS[name] for name in ("mixup", "cutmix", "elastic", "intensity")], "there are no masks"
@@ -156,3 +158,7 @@ def test_rivals_are_trained_like_the_base_and_those_that_cannot_be_had_are_left_
     assert list(found) == [RIVALS[name] for name in names], "the base itself has MixUp"
     base = real_arms(recipe, real, test, seeds=[0, 1], device=CPU)[BASE]
     assert not any(torch.equal(base, said) for said in found.values())
+    for rival in RIVALS:
+        pasted = pasted_lesions(rival, masked, 1, images=16, seed=0)
+        assert (pasted is not None) == (rival in PASTED)
+        assert pasted is None or len(pasted.images) == 16

@@ -48,25 +48,20 @@ def arms(recipe: Recipe = RECIPE, seeds: tuple[int, ...] = (0, 1), **changes: An
     return MaskArms(recipe, **{"real": pairs(8, 1), "test": pairs(12, 2), "seeds": seeds, "device": CPU, **changes})
 
 
-@pytest.fixture(autouse=True)
-def few_pasted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gansweep.scoring.arms._PASTED_IMAGES", 8)
-
-
 def test_arms_have_the_names_of_the_detectors_and_a_dice_of_each_image_with_a_lesion() -> None:
     test = pairs(12, 2)
     found = arms().real_arms() | arms().synthetic_arms(pairs(8, 3), (0.25, 1.0))
     assert list(found) == [BASE, "real, not augmented", "real + 0.25 synthetic", SYNTHETIC, "synthetic only"]
     assert {tuple(values.shape) for values in found.values()} == {(2, 1, int(with_lesion(test).sum()))}
-    rivals = arms().rival_arms(tuple(RIVALS), positive=1)
+    rivals = arms().rival_arms(tuple(RIVALS), positive=1, images=8)
     assert list(rivals) == [RIVALS[name] for name in ("cutmix", "elastic", "intensity", "paste", "blend")]
-    assert not arms(real=replace(pairs(8, 1), labels=torch.ones(8, dtype=torch.int64))).rival_arms(("paste",), 1)
+    assert not arms(real=replace(pairs(8, 1), labels=torch.ones(8, dtype=torch.int64))).rival_arms(("paste",), 1, 8)
 
 
 def test_the_base_is_bitwise_the_same_whatever_else_is_trained() -> None:
     recipe = replace(RECIPE, steps=20)
     one = arms(recipe)
-    whole = one.real_arms() | one.synthetic_arms(pairs(8, 3), (1.0,)) | one.rival_arms(("cutmix",), 1)
+    whole = one.real_arms() | one.synthetic_arms(pairs(8, 3), (1.0,)) | one.rival_arms(("cutmix",), 1, 8)
     again = arms(recipe).real_arms()
     assert whole[BASE].min() > 0
     assert torch.equal(whole[BASE], again[BASE])
@@ -89,7 +84,7 @@ def test_every_arm_makes_the_same_updates_on_as_many_images() -> None:
     for trained in (
         one.real_arms,
         lambda: one.synthetic_arms(pairs(8, 3), (0.25,)),
-        lambda: one.rival_arms(tuple(RIVALS), 1),
+        lambda: one.rival_arms(tuple(RIVALS), 1, 8),
     ):
         seen.clear()
         count = len(trained())

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AUGMENTED",
     "BASE",
+    "PASTED",
     "REAL_ARMS",
     "RIVALS",
     "arm_names",
@@ -62,13 +63,11 @@ AUGMENTED = {
 }
 """Names of the arms of rivals that are augmentations, by rival."""
 
-_PASTED = {"paste": "real + pasted lesions", "blend": "real + blended lesions"}
+PASTED = {"paste": "real + pasted lesions", "blend": "real + blended lesions"}
+"""Names of the arms of rivals that paste real lesions into controls, by rival."""
 
-RIVALS = {**AUGMENTED, **_PASTED}
+RIVALS = {**AUGMENTED, **PASTED}
 """Names of the rivals' arms, by rival."""
-
-_PASTED_IMAGES = 512
-"""Number of images with pasted lesions in an arm. A batch has one of them for each real image."""
 
 
 def arm_names(ratios: Sequence[float]) -> tuple[str, ...]:
@@ -126,6 +125,7 @@ def rival_arms(
     test: Tensor,
     *,
     rivals: Sequence[str],
+    images: int,
     positive: int,
     seeds: Sequence[int],
     device: torch.device,
@@ -139,13 +139,15 @@ def rival_arms(
         real: training images. Lesions can be pasted if they have masks.
         test: test images `[n, C, H, W]`.
         rivals: keys of `RIVALS`.
+        images: number of images with pasted lesions, the same as a generator's samples. A batch has one of them for
+            each real image.
         positive: index of the class with lesions.
         seeds: seeds of the detectors. The first is also the seed of the pasted lesions.
         device: training device.
     """
     found: dict[str, Tensor] = {}
     for rival in rivals:
-        pasted = pasted_lesions(rival, real, positive, seeds[0])
+        pasted = pasted_lesions(rival, real, positive, images=images, seed=seeds[0])
         if rival in AUGMENTED and rival != recipe.augmentation:
             _tell(RIVALS[rival], seeds)
             changed = replace(recipe, augmentation=rival)
@@ -156,18 +158,19 @@ def rival_arms(
     return found
 
 
-def pasted_lesions(rival: str, real: ImageSet, positive: int, seed: int) -> ImageSet | None:
+def pasted_lesions(rival: str, real: ImageSet, positive: int, *, images: int, seed: int) -> ImageSet | None:
     """Returns the images and masks of a rival that pastes lesions; None if it is another rival or cannot paste.
 
     Args:
         rival: key of `RIVALS`.
         real: training images.
         positive: index of the class with lesions.
+        images: number of images.
         seed: seed of the pasted lesions.
     """
-    if rival not in _PASTED or not can_paste(real, positive):
+    if rival not in PASTED or not can_paste(real, positive):
         return None
-    return paste_lesions(real, positive, _PASTED_IMAGES, blend=rival == "blend", seed=seed)
+    return paste_lesions(real, positive, images, blend=rival == "blend", seed=seed)
 
 
 def without_synthetic(arms: Mapping[str, Tensor]) -> dict[str, Tensor]:

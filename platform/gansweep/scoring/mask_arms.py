@@ -60,16 +60,17 @@ class MaskArms:
         changes = {name: changed for name, changed in REAL_ARMS.items() if "balanced" not in changed}
         return {name: self._scores(name, replace(self.recipe, **changed)) for name, changed in changes.items()}
 
-    def rival_arms(self, rivals: Sequence[str], positive: int) -> dict[str, Tensor]:
+    def rival_arms(self, rivals: Sequence[str], positive: int, images: int) -> dict[str, Tensor]:
         """Evaluates the rivals that are possible for masks.
 
         Args:
             rivals: keys of `gansweep.scoring.arms.RIVALS`.
             positive: index of the class with lesions.
+            images: number of images with pasted lesions.
         """
         found: dict[str, Tensor] = {}
         for rival in rivals:
-            pasted = pasted_lesions(rival, self.real, positive, self.seeds[0])
+            pasted = pasted_lesions(rival, self.real, positive, images=images, seed=self.seeds[0])
             if rival in AUGMENTED and rival in OF_PAIRS:
                 found[RIVALS[rival]] = self._scores(RIVALS[rival], replace(self.recipe, augmentation=rival))
             elif pasted is not None:

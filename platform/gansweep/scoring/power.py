@@ -95,12 +95,13 @@ def power_of(accuracy: float, validation: int, test: int, claims: int) -> Power:
     return Power(accuracy, 1.0 - accuracy, shown, needed, validation, test)
 
 
-def measure_rivals(real: Reference, rivals: Sequence[str], folder: Path, device: torch.device) -> Rivals:
+def measure_rivals(real: Reference, rivals: Sequence[str], images: int, folder: Path, device: torch.device) -> Rivals:
     """Trains detectors with each rival and scores them on validation patients. The result is cached.
 
     Args:
         real: reference of the cohort, with a baseline.
         rivals: keys of `gansweep.scoring.arms.RIVALS`.
+        images: number of images with pasted lesions.
         folder: cache folder.
         device: training device.
     """
@@ -108,7 +109,7 @@ def measure_rivals(real: Reference, rivals: Sequence[str], folder: Path, device:
     base = real.baseline
     seeds = range(len(base.probabilities))
     # The baseline's predictions identify cohort, view, detector and recipe.
-    key = cache.key(base=base.probabilities.tolist(), rivals=list(rivals), steps=base.recipe.steps)
+    key = cache.key(base=base.probabilities.tolist(), rivals=list(rivals), images=images, steps=base.recipe.steps)
     path = folder / f"rivals-{key}.pt"
     with cache.locked(path):
         kept = cache.read(path)
@@ -120,6 +121,7 @@ def measure_rivals(real: Reference, rivals: Sequence[str], folder: Path, device:
                 real.train,
                 real.val.images,
                 rivals=rivals,
+                images=images,
                 positive=real.positive,
                 seeds=list(seeds),
                 device=device,

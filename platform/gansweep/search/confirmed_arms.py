@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainedArms", "arms_of", "kept_arms", "samples_of"]
 
-_KEPT_VERSION = 2
+_KEPT_VERSION = 3
 """Part of the key of kept arms. Increase it with every change of what `arms_of` returns."""
 
 
@@ -166,7 +166,14 @@ def arms_of(
     else:
         arms = run_arms(recipe, real, samples, test.images, ratios=ratios, seeds=seeds, device=device)
         arms |= rival_arms(
-            recipe, real, test.images, rivals=settings.rivals, positive=positive, seeds=seeds, device=device
+            recipe,
+            real,
+            test.images,
+            rivals=settings.rivals,
+            images=settings.samples,
+            positive=positive,
+            seeds=seeds,
+            device=device,
         )
     if pairs.masks is None:
         return TrainedArms(arms, {})
@@ -177,7 +184,7 @@ def arms_of(
     evaluated = MaskArms(of_segmenters, real, test, seeds, device)
     of_masks = evaluated.synthetic_arms(pairs, ratios)
     if len(states) == 1:
-        of_masks = evaluated.real_arms() | of_masks | evaluated.rival_arms(settings.rivals, positive)
+        of_masks = evaluated.real_arms() | of_masks | evaluated.rival_arms(settings.rivals, positive, settings.samples)
     return TrainedArms(arms, of_masks)
 
 

@@ -161,7 +161,7 @@ def _known_before(scans: Cohort, experiment: Experiment, confirming: ConfirmOpti
     real = maker.make(view, World.current(device))
     if real.baseline is None:
         raise ConfigError("one class only, so there is nothing to detect", where=str(scans.path))
-    rivals = measure_rivals(real, confirming.rivals, folder, device)
+    rivals = measure_rivals(real, confirming.rivals, confirming.samples, folder, device)
     patients = scans.manifest.groupby("split")["patient"].nunique()
     claims = len(confirming.ratios) + 1  # one more for the arm of synthetic images only
     accuracy = rivals.scores["real"]["accuracy"]
