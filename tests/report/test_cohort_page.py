@@ -148,7 +148,7 @@ def test_a_trial_is_timed_after_a_run_that_warms_up(
         runs.append(config.iterations)
 
     monkeypatch.setattr("gansweep.training.loop.train", train)
-    monkeypatch.setattr("gansweep.report.space_fit.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("gansweep.search.probe.time.perf_counter", lambda: clock[0])
     assert seconds_per_trial(cohort, "fahr_ct_masks") == pytest.approx(expected * 10_000)
     assert runs == [1, 1, 3]
 

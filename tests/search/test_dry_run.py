@@ -84,7 +84,7 @@ def test_first_trials_are_validated_and_nothing_is_written_or_started(
         "family": "dcgan, exploding",
     }
     assert found["refused"] == {"drawn": 100, "reasons": {}}
-    assert (found["left"], found["ended"], found["cost"]) == (7, 0, None)
+    assert (found["left"], found["ended"]) == (7, 0)
 
 
 @pytest.mark.parametrize(
@@ -162,6 +162,22 @@ def test_random_proposals_that_are_refused_are_counted_by_reason(cohort_path: Pa
     assert "lr_d = 1.5: input should be less than or equal to 1" in first.refusal
     assert second.config is not None
     assert sum(item.config is not None for item in found.proposals) == 3
+
+
+def test_without_an_earlier_sweep_the_first_trial_is_timed(
+    words: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = [*words, "--trials=8", "--set=iterations=3000"]
+    cost = document(capfd, words)["cost"]
+    seconds = cost["timing"]["seconds"]
+    assert cost["timing"]["trials"] == 0
+    assert 1.0 < seconds < 3000.0
+    assert cost["hours"] == pytest.approx(2 * seconds / 3600), "four trials at once"
+    assert not (tmp_path / "runs").exists()
+    assert main(words) == 0
+    assert "Cost by a few iterations of the first trial on this machine" in " ".join(capfd.readouterr().out.split())
+    assert document(capfd, [*words, "--gpus-per-worker=1"])["cost"] is None, "a GPU's time is not known here"
+    assert document(capfd, [*words, "--try=family=exploding"])["cost"] is not None
 
 
 def test_the_cost_is_told_by_the_likest_sweep_of_the_space(

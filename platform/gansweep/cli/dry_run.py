@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["as_document", "as_text"]
 
 _REASONS = 5
+_PROBE = "a few iterations of the first trial on this machine, without scoring"
 
 
 def as_document(found: DryRun, space: str) -> dict[str, Any]:
@@ -109,18 +110,22 @@ def _room(found: DryRun) -> str:
 
 def _cost(found: DryRun, storage: str) -> list[str]:
     if found.cost is None:
-        return [f"Cost: not known; no sweep of this space under {storage} has a trial that ended."]
+        what = f"no sweep of this space under {storage} has a trial that ended, and none could be timed here"
+        return [f"Cost: not known; {what}."]
     return list(_known_cost(found, found.cost))
 
 
 def _known_cost(found: DryRun, cost: Cost) -> list[str]:
     timing = cost.timing
     gpus = found.footprint.gpus
-    a_trial = f"a trial {_duration(timing.seconds)} ({_duration(timing.least)} to {_duration(timing.most)})"
+    a_trial = f"a trial {_duration(timing.seconds)}"
+    if timing.trials:
+        a_trial += f" ({_duration(timing.least)} to {_duration(timing.most)})"
     if gpus:
         a_trial += f", {short(timing.seconds * gpus / 3600)} GPU hours"
     whole = f"{counted(found.left, 'trial')} {_duration(3600 * cost.hours)}, {short(cost.gpu_hours)} GPU hours"
-    lines = [f"Cost by {counted(timing.trials, 'trial')} of {timing.store}: {a_trial}; {whole}."]
+    source = f"{counted(timing.trials, 'trial')} of {timing.store}" if timing.trials else _PROBE
+    lines = [f"Cost by {source}: {a_trial}; {whole}."]
     if timing.differences:
         lines.append(f"That sweep differed: {'; '.join(timing.differences)}.")
     if cost.budget:

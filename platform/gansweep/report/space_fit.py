@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
 
 __all__ = ["SpaceFit", "fitting_spaces", "seconds_per_trial"]
 
-_TIMED = 2  # timed iterations, after one that is not timed: a run has costs that do not grow with its length
 # The space made for a kind of cohort: (modality, whether there are masks).
 _NEAREST = {
     ("CT", True): "fahr_ct_masks",
@@ -74,29 +72,11 @@ def seconds_per_trial(cohort: Cohort, space: str) -> float:
         cohort: cohort to train on.
         space: a space that fits.
     """
-    import torch
-
+    from gansweep.search.probe import training_seconds
     from gansweep.search.spaces import load_space
-    from gansweep.training.build import build_gan
-    from gansweep.training.loop import train
-    from gansweep.training.reporters import MemoryReporter
 
     experiment = load_space(space)
-    config = _first_config(experiment)
-    data = cohort.load("train", config.data)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    taken = []
-    for iterations in (1, 1, 1 + _TIMED):  # the first run warms up: libraries are loaded, kernels chosen
-        short = config.model_copy(update={"iterations": iterations})
-        gan = build_gan(short, cohort.spec(config.data), experiment.trainables)
-        began = time.perf_counter()
-        train(short, gan, data, MemoryReporter(), lambda _sampler, _iteration: {}, reports=1, device=device)
-        taken.append(time.perf_counter() - began)
-    _, short_s, long_s = taken
-    each_s = (long_s - short_s) / _TIMED
-    if each_s <= 0:  # so fast that the clock's noise is larger
-        each_s = long_s / (1 + _TIMED)
-    return each_s * config.iterations
+    return training_seconds(_first_config(experiment), cohort, experiment.trainables)
 
 
 def _first_config(experiment: Experiment) -> TrialConfig:

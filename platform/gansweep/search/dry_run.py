@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 from optuna.trial import TrialState
 
-from gansweep.errors import GansweepError
+from gansweep.errors import Diverged, GansweepError
 from gansweep.experiment import sampler_text
 from gansweep.search.cluster import check_capacity, expected_nodes, groups_that_fit, total
 from gansweep.search.guesses import enqueue_new
 from gansweep.search.parameters import DrawnTrial, SpaceParameters, WithFixed
+from gansweep.search.probe import training_seconds
 from gansweep.search.samplers import make_sampler
 from gansweep.search.searcher import count_ended, count_proposed
 from gansweep.search.space_listing import space_parameters
@@ -68,10 +69,10 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Cost:
-    """Estimated cost of a sweep, from the timing of another sweep.
+    """Estimated cost of a sweep, from the timing of another sweep or of a probe.
 
     Args:
-        timing: timing of the other sweep.
+        timing: timing of the other sweep, or of the probe.
         hours: hours until all trials have ended.
         gpu_hours: GPU hours of all trials.
         budget: option that would end the sweep earlier, and when.
@@ -100,7 +101,7 @@ class DryRun:
         fits: number of trials for which there is room now.
         ended: number of the sweep's trials that have already ended.
         left: number of trials still to run.
-        cost: estimated cost; None if no earlier sweep of the space has timings.
+        cost: estimated cost; None if no earlier sweep of the space has timings, and no trial could be timed here.
     """
 
     experiment: Experiment
@@ -143,11 +144,13 @@ def dry_run(experiment: Experiment, options: SweepOptions, *, space: str) -> Dry
     study = _study(experiment, options, ready, store)
     ended = count_ended(study)
     left = max(0, options.trials - ended)
+    proposals = _proposals(study, experiment, ready, store, min(_SHOWN, left))
     timing = (timing_of(store, info) if store is not None else None) or timing_under(options.storage, info)
+    timing = timing or _probed(proposals, ready, options)
     return DryRun(
         experiment=experiment,
         parameters=space_parameters(experiment),
-        proposals=_proposals(study, experiment, ready, store, min(_SHOWN, left)),
+        proposals=proposals,
         refused=_refused(experiment, ready, space),
         drawn=_DRAWS,
         footprint=ready.footprint,
@@ -242,6 +245,23 @@ def _refused(experiment: Experiment, ready: Ready, space: str) -> dict[str, int]
         except GansweepError as refusal:
             counts[str(refusal)] += 1
     return dict(counts.most_common())
+
+
+def _probed(proposals: Sequence[Proposal], ready: Ready, options: SweepOptions) -> Timing | None:
+    """Returns the timing of the first proposal by a probe.
+
+    Returns None if trials have GPUs and this machine has none, or if the proposal diverges at once.
+    """
+    import torch
+
+    config = next((proposal.config for proposal in proposals if proposal.config is not None), None)
+    if config is None or (options.gpus_per_worker and not torch.cuda.is_available()):
+        return None
+    try:
+        seconds = training_seconds(config, ready.cohort, ready.experiment.trainables)
+    except Diverged:
+        return None
+    return Timing("", 0, seconds, seconds, seconds, ())
 
 
 def _cost(timing: Timing, options: SweepOptions, left: int, at_once: int) -> Cost:

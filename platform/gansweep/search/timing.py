@@ -20,11 +20,11 @@ _RECORD = "sweep.json"
 
 @dataclass(frozen=True)
 class Timing:
-    """Durations of a sweep's trials, including those that ended early.
+    """Durations of a sweep's trials, including those that ended early, or of a probe.
 
     Args:
-        store: the sweep's store.
-        trials: number of trials that have ended.
+        store: the sweep's store; "" for a probe, which trains a few iterations on this machine and scores nothing.
+        trials: number of trials that have ended; 0 for a probe.
         seconds: mean duration of a trial, over all its attempts.
         least, most: least and greatest duration of a trial.
         differences: settings that affect the duration and differ in that sweep.
