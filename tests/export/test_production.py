@@ -14,6 +14,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from ray.exceptions import RayTaskError
+from ray.train import ControllerError, WorkerGroupError
 
 from gansweep.cohort.dataset import Cohort
 from gansweep.config import DataView, ScoringSettings, TrialConfig
@@ -24,6 +26,7 @@ from gansweep.export.loading import load_generator
 from gansweep.export.production import train_production
 from gansweep.export.production_worker import Run, _Keeper, progress_rows, train_run
 from gansweep.options import TrainOptions
+from gansweep.search.cluster import Footprint
 from trainables import TRAINABLES
 
 pytestmark = pytest.mark.usefixtures("without_program")
@@ -211,6 +214,55 @@ def test_a_divergence_is_told_and_not_tried_again(cohort: Path, tmp_path: Path) 
     ended = json.loads((tmp_path / "training" / "ended.json").read_text())
     assert ended["kind"] == "Diverged"
     assert ended["reason"]
+
+
+class _Dying:
+    """A trainer whose workers die, after each of these numbers of iterations; None: they end."""
+
+    def __init__(self, iterations: list[int | None], error: Exception) -> None:
+        self._left = list(iterations)
+        self._error = error
+        self.reached = -1
+
+    def fit(self) -> None:
+        reached = self._left.pop(0)
+        if reached is not None:
+            self.reached = reached
+            raise self._error
+
+
+def _dying(monkeypatch: pytest.MonkeyPatch, iterations: list[int | None], error: Exception) -> _Dying:
+    trainer = _Dying(iterations, error)
+    monkeypatch.setattr(production, "_trainer", lambda *_: trainer)
+    monkeypatch.setattr(production, "_iteration", lambda _: trainer.reached)
+    return trainer
+
+
+def test_workers_that_made_progress_may_die_any_number_of_times(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    trainer = _dying(monkeypatch, [10, 20, 30, None], WorkerGroupError("lost", {0: RuntimeError("lost")}))
+    production._train_while_it_advances(SimpleNamespace(folder="f"), Footprint())  # type: ignore[arg-type]
+    assert trainer.reached == 30
+    assert caplog.messages[-1] == "its workers died 4 times; others go on from iteration 30"
+
+
+def test_workers_that_die_without_progress_are_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = SimpleNamespace(folder="f")
+    _dying(monkeypatch, [10, 10, None], WorkerGroupError("a long\ntraceback", {0: RuntimeError("a node\nwas lost")}))
+    with pytest.raises(ClusterError) as told:
+        production._train_while_it_advances(run, Footprint())  # type: ignore[arg-type]
+    assert str(told.value) == (
+        "f: its workers died 4 times without a newer checkpoint: a node was lost; "
+        "the same command goes on from the last one"
+    )
+    _dying(monkeypatch, [-1], ControllerError(RuntimeError("no\nroom")))
+    with pytest.raises(ClusterError, match=r"newer checkpoint: Training failed due to controller error: no room"):
+        production._train_while_it_advances(run, Footprint())  # type: ignore[arg-type]
+    other = CohortError("another cohort than the driver's", where="c")
+    _dying(monkeypatch, [-1], WorkerGroupError("x", {1: RayTaskError("f", "traceback", other)}))
+    with pytest.raises(CohortError, match="another cohort"):
+        production._train_while_it_advances(run, Footprint())  # type: ignore[arg-type]
 
 
 @pytest.mark.acceptance

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from gansweep.cohort.dataset import Cohort
 from gansweep.config import ScoringSettings, TrialConfig
-from gansweep.errors import ConfigError, ExportError
+from gansweep.errors import ClusterError, ConfigError, ExportError, GansweepError, one_line
 from gansweep.export.config_file import compared, digest_of
 from gansweep.export.evidence import Budget, Evidence, cohort_facts, intervals_of, sample_sizes
 from gansweep.export.production_worker import CHECKPOINT, ENDED, INTERIM, Run, last_state, progress_rows, work
@@ -31,6 +31,8 @@ from gansweep.training.record import RECORD
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ray.train import TrainingFailedError
+
     from gansweep.contracts import Trainables
     from gansweep.export.config_file import Origin
     from gansweep.progress import Interim
@@ -39,7 +41,7 @@ __all__ = ["train_production"]
 
 _RUN = "run.json"
 _NEAREST = "nearest.png"
-_WORKER_RESTARTS = 3  # restarts by Ray Train, from the last checkpoint
+_WORKER_RESTARTS = 3  # restarts by Ray Train, from the last checkpoint, before progress is looked at
 _POLL_SECONDS = 0.5
 _NOTE = "one training run, scored once: train with other seeds, or use `gansweep confirm` on a search, for intervals"
 
@@ -146,12 +148,55 @@ def _train(run: Run, footprint: Footprint) -> None:
     folder = Path(run.folder)
     (folder / ENDED).unlink(missing_ok=True)
     with _progress_logged(run):
-        _fit(_trainer(run, footprint))
+        _train_while_it_advances(run, footprint)
     shutil.rmtree(folder / "ray", ignore_errors=True)
     if (folder / ENDED).is_file():
         ended = json.loads((folder / ENDED).read_text(encoding="utf-8"))
         kind = ConfigError if ended["kind"] == "ConfigError" else ExportError
         raise kind(ended["reason"], where="training", fix="change the configuration" if kind is ExportError else "")
+
+
+def _train_while_it_advances(run: Run, footprint: Footprint) -> None:
+    """Trains to the end. Workers that died count only if they left no newer checkpoint than those before them.
+
+    Raises:
+        ClusterError: workers died again and again without a newer checkpoint.
+        GansweepError: the error of a worker.
+    """
+    from ray.train import TrainingFailedError
+
+    while True:
+        before = _iteration(run)
+        try:
+            _fit(_trainer(run, footprint))
+        except TrainingFailedError as error:
+            now = _iteration(run)
+            if now <= before:
+                raise _told(error, run) from None
+            log.warning("its workers died %d times; others go on from iteration %d", _WORKER_RESTARTS + 1, now)
+        else:
+            return
+
+
+def _iteration(run: Run) -> int:
+    """Returns the iteration of the last checkpoint, or -1 if there is none."""
+    state = last_state(Path(run.folder), run.config)
+    return -1 if state is None else int(state["iteration"])
+
+
+def _told(error: TrainingFailedError, run: Run) -> GansweepError:
+    """Returns an error that says in one line why a training failed."""
+    failures: list[BaseException] = list(getattr(error, "worker_failures", {}).values())
+    for failure in failures:
+        cause = getattr(failure, "cause", None) or failure
+        if isinstance(cause, GansweepError):
+            return cause
+    why = one_line(failures[0] if failures else error, 200)
+    return ClusterError(
+        f"its workers died {_WORKER_RESTARTS + 1} times without a newer checkpoint: {why}",
+        where=run.folder,
+        fix="the same command goes on from the last one",
+    )
 
 
 def _fit(trainer: Any) -> None:
