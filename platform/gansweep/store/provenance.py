@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from gansweep._version import __version__
 from gansweep.files import modules_in, sha256_of
 from gansweep.store.columns import config_columns
+from gansweep.store.feature_files import feature_digests
 from gansweep.store.study_database import place_of
 from gansweep.store.sweep_info import CohortReference, SweepInfo
 
@@ -73,6 +74,7 @@ def describe_sweep(
         space=space,
         space_sha256=_space_digest(space),
         space_imports=_space_imports(space),
+        feature_files=feature_digests(experiment.scoring),
         cohort=_reference(cohort),
         objectives=experiment.objectives,
         fid_features=fid_features,

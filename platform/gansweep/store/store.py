@@ -9,6 +9,7 @@ from gansweep.errors import StoreError
 from gansweep.files import place_of
 from gansweep.store.checkpoints import Checkpoint
 from gansweep.store.continuation import check_continues
+from gansweep.store.feature_files import check_feature_files
 from gansweep.store.record import (
     DRIVER_FILE,
     SWEEP_FILE,
@@ -173,8 +174,11 @@ class Store(Rows):
 
         Raises:
             StoreError: sweep.json does not have them.
+            ConfigError: a file that they name is not the one that the sweep used.
         """
-        return recorded_scoring(self._info, f"{self.label}/{SWEEP_FILE}")
+        scoring = recorded_scoring(self._info, f"{self.label}/{SWEEP_FILE}")
+        check_feature_files(scoring, self._info.feature_files)
+        return scoring
 
     @property
     def info(self) -> SweepInfo:

@@ -64,6 +64,7 @@ class SweepInfo(Frozen):
         space: the user's SPACE argument.
         space_sha256: SHA-256 of the space's file, if the space is in a user's file.
         space_imports: SHA-256 of each file that the space imported from its own folder, by file name.
+        feature_files: SHA-256 of each file of a feature extractor, by the setting of `scoring` that names it.
         cohort: the sweep's images.
         objectives: the objectives, in Optuna's order.
         fid_features: name and hash of the feature extractor of `fid` and `kid`.
@@ -87,6 +88,7 @@ class SweepInfo(Frozen):
     space: str
     space_sha256: str = ""
     space_imports: dict[str, str] = Field(default_factory=dict)
+    feature_files: dict[str, str] = Field(default_factory=dict)
     cohort: CohortReference
     objectives: tuple[Objective, ...] = Field(min_length=1)
     fid_features: str = ""
