@@ -3,19 +3,24 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from gansweep.cli import main
 from gansweep.cohort.ingest.run import IngestSettings, ingest
 from gansweep.cohort.phantom.scans import write_phantom
 from gansweep.errors import CohortError, ConfigError
-from gansweep.options import AnswerOptions
+from gansweep.experiment import Experiment
+from gansweep.options import AnswerOptions, SweepOptions
+from gansweep.scoring.arms import RIVALS
 from gansweep.scoring.power import Power, Rivals, power_of
 from gansweep.search import question as module
 from gansweep.search.cluster import ray_cluster
-from gansweep.search.question import answer_question, power_text
+from gansweep.search.question import Found, answer_question, power_text
+from gansweep.search.spaces import load_space
 
 SPACE = f"{Path(__file__).with_name('tiny_space.py')}:tiny"
 
@@ -93,6 +98,27 @@ def test_mistakes_are_told_before_anything_is_trained(cohort_path: Path, tmp_pat
     with pytest.raises(ConfigError, match="unknown search space 'fahr'"):
         answer_question(cohort_path, options(tmp_path, space="fahr"))
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(("network_s", "searched"), [(1.0, "356s"), (60.0, "450s")])
+def test_time_that_is_too_short_for_a_verdict_is_used_for_the_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, network_s: float, searched: str
+) -> None:
+    """Of 600 s, 126 networks of a second leave 474, those of a minute nothing. A quarter is for trainings."""
+    asked: list[SweepOptions] = []
+
+    def swept(_: Experiment, options: SweepOptions, **_space: str) -> Any:
+        asked.append(options)
+        return SimpleNamespace(latest_trials=lambda: pd.DataFrame({"status": [], "seconds": []}))
+
+    monkeypatch.setattr(module, "sweep", swept)
+    monkeypatch.setattr(module.time, "monotonic", lambda: 0.0)
+    rivals = Rivals({"real": {}, **{title: {} for title in RIVALS.values()}}, network_s)
+    found = Found(power_of(0.8, 100, 100, claims=4), rivals)
+    search = module._Search(Path("cohort"), load_space(SPACE), SPACE, options(tmp_path), deadline=600.0)
+    search.run(found, None)
+    assert [options.time_budget for options in asked] == [searched]
+    assert found.skipped == ["repeat and confirm: no trial completed in the time"]
 
 
 @pytest.mark.acceptance

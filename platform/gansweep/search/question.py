@@ -209,7 +209,16 @@ class _Search:
         options = self.options
         confirming = _confirming(options)
         networks_s = _network_seconds(found, confirming)
-        store = self._swept(store, (self.left - networks_s) * (1 - _FOR_TRAININGS))
+        for_search_s = self.left - networks_s
+        if for_search_s < _LEAST_SWEEP_SECONDS:
+            # Trials that this call completes are there for one with more time.
+            log.info(
+                "the networks of a verdict take about %s, and %s is left: this call only searches",
+                _duration(networks_s),
+                _duration(self.left),
+            )
+            for_search_s = self.left
+        store = self._swept(store, for_search_s * (1 - _FOR_TRAININGS))
         if "dice" not in store.latest_trials():  # no generator draws masks
             networks_s = _network_seconds(replace(found, segmenter_seconds=0.0), confirming)
         training_s = _training_seconds(store)
