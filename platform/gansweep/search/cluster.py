@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ACCELERATOR",
+    "MOST_LOST_NODES",
     "Footprint",
     "check_capacity",
     "expected_nodes",
@@ -91,6 +92,9 @@ class Footprint:
         kind = {f"{ACCELERATOR}{self.accelerator}": 0.001} if self.accelerator else {}
         return {**self.per_worker, **kind}
 
+
+MOST_LOST_NODES = 20
+"""Nodes that may be lost to the same work, one after the other. It may be what ends them."""
 
 ACCELERATOR = "accelerator_type:"
 """Prefix of Ray's resource for the accelerator of a node."""

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from gansweep.errors import CohortError, ConfigError, GansweepError, StoreError
+from gansweep.errors import CohortError, ConfigError, StoreError
 from gansweep.options import ConfirmOptions, ConfirmSettings
 from gansweep.scoring.statistics.elementary import LEAST_PATIENTS, LEAST_TRAININGS
 from gansweep.search.answer import note_answer
@@ -42,6 +42,7 @@ from gansweep.store.store import Store
 from gansweep.store.sweep_info import TestOpening
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from gansweep.cohort.dataset import Cohort
@@ -285,21 +286,19 @@ def _run_arms(
     """Computes each leader's arms as Ray tasks, one per training."""
     import ray
 
-    from gansweep.search.confirmed_arms import kept_arms
+    from gansweep.search.arm_tasks import results_of
+    from gansweep.search.confirmed_arms import kept_arms, work_name
 
     kind = {"accelerator_type": footprint.accelerator} if footprint.accelerator else {}
-    task = ray.remote(num_cpus=1, num_gpus=footprint.gpus_per_worker, max_retries=2, **kind)(kept_arms)
-    pending: dict[str, list[Any]] = {}
-    for name, checkpoints in _judged_together(trained, settings).items():
-        pending[name] = []
+    task = ray.remote(num_cpus=1, num_gpus=footprint.gpus_per_worker, max_retries=0, **kind)(kept_arms)
+    judged = _judged_together(trained, settings)
+    starts: dict[str, Callable[[], Any]] = {}
+    for checkpoints in judged.values():
         for number, together in enumerate(checkpoints):
-            reference = task.remote(store, trainables, cohort.path, together, settings, number, relay)
-            pending[name].append(reference)
-    try:
-        arms: dict[str, list[TrainedArms]] = {name: ray.get(references) for name, references in pending.items()}
-    except ray.exceptions.RayTaskError as error:
-        # Ray's own error prints the whole traceback, but the cause has a one-line message.
-        raise error.cause if isinstance(error.cause, GansweepError) else error from None
+            arguments = (store, trainables, cohort.path, together, settings, number, relay)
+            starts[work_name(together)] = partial(task.remote, *arguments)
+    found: dict[str, TrainedArms] = results_of(starts)
+    arms = {name: [found[work_name(together)] for together in checkpoints] for name, checkpoints in judged.items()}
     first = arms[next(iter(trained))]
     for name in arms.keys() - trained.keys():
         # Seeds depend on the number of the training alone, so arms without a generator are the leader's.

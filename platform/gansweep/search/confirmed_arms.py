@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from gansweep.options import ConfirmSettings
     from gansweep.store.store import Store
 
-__all__ = ["TrainedArms", "arms_of", "kept_arms", "samples_of"]
+__all__ = ["TrainedArms", "arms_of", "kept_arms", "samples_of", "work_name"]
 
 _KEPT_VERSION = 3
 """Part of the key of kept arms. Increase it with every change of what `arms_of` returns."""
@@ -84,7 +84,7 @@ def kept_arms(
 
     `relay` is the handle of the actor that forwards lines of the log to the driver.
     """
-    relay_log(relay, " and ".join(checkpoints))
+    relay_log(relay, work_name(checkpoints))
     place = arms_path(checkpoints)
     digests = [hashlib.sha256(store.checkpoint(name).read_bytes()).hexdigest() for name in checkpoints]
     scoring = store.scoring.model_dump()
@@ -102,6 +102,11 @@ def kept_arms(
     torch.save({"key": key, **arms._asdict()}, buffer)
     store.write_bytes(place, buffer.getvalue())
     return arms
+
+
+def work_name(checkpoints: Sequence[str]) -> str:
+    """Returns the name of a task for the lines of the log."""
+    return " and ".join(checkpoints)
 
 
 def arms_of(

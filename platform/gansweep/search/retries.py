@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from ray.tune import Callback
 
+from gansweep.search.cluster import MOST_LOST_NODES
+
 if TYPE_CHECKING:
     from ray.tune.experiment import Trial
 
 __all__ = ["ProgressCounts"]
 
 log = logging.getLogger(__name__)
-
-_MOST_LOST = 20  # nodes, one after the other: the trial may be what kills them
 
 
 class ProgressCounts(Callback):  # type: ignore[misc]
@@ -37,7 +37,7 @@ class ProgressCounts(Callback):  # type: ignore[misc]
         what = "the node of its process was lost" if gone else "its process died"
         log.warning("trial %s: %s; it goes on from its last checkpoint", trial.config.get("trial_id"), what)
         lost = self._lost.get(trial.trial_id, 0)
-        if lost < _MOST_LOST and gone:
+        if lost < MOST_LOST_NODES and gone:
             self._lost[trial.trial_id] = lost + 1
             trial.run_metadata.num_failures -= 1
 
