@@ -39,7 +39,8 @@ def test_the_work_becomes_rarer_as_the_store_grows(store, trial):
 def test_a_store_that_cannot_be_written_just_then_costs_nothing(store, caplog):
     caplog.set_level("INFO", "gansweep")
     upkeep = Upkeep(store, 0)
-    (store.local / "sweep.json").rename(store.local / "away.json")
+    for name in ("sweep.json", "sweep.copy.json"):
+        (store.local / name).rename(store.local / f"away.{name}")
     with upkeep:
         for _ in range(50):
             upkeep.trial_ended()

@@ -373,7 +373,8 @@ def test_a_trial_with_a_checkpoint_and_no_row_is_named(rows):
 
 def test_a_folder_with_something_in_it_becomes_no_store(store, info, tmp_path):
     storage = str(store.local.parent)
-    (store.local / "sweep.json").unlink()
+    for name in ("sweep.json", "sweep.copy.json"):
+        (store.local / name).unlink()
     before = sorted(path.name for path in store.local.rglob("*"))
     for exist_ok in (False, True):
         with pytest.raises(StoreError) as told:

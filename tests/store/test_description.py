@@ -10,7 +10,8 @@ from gansweep.store.store import Store
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"format": 1}', "\udcff", "[" * 100_000])
 def test_a_damaged_description_is_named_with_its_cure(store, text):
-    (store.local / "sweep.json").write_bytes(text.encode(errors="surrogateescape"))
+    for name in ("sweep.json", "sweep.copy.json"):
+        (store.local / name).write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(StoreError) as told:
         Store.open(store.uri)
     assert str(told.value).startswith(f"{store.local}/sweep.json: ")

@@ -302,6 +302,7 @@ def test_what_is_not_a_store_is_told_in_one_line(store, tmp_path):
         Store.open(str(tmp_path / "storage"))
     with pytest.raises(StoreError, match="not a sweep's store"):
         Store.open(__file__)
+    (store.local / "sweep.copy.json").unlink()
     (store.local / "sweep.json").write_text("{")
     with pytest.raises(StoreError, match="not valid JSON"):
         Store.open(store.uri)

@@ -1,8 +1,14 @@
-"""Reads, checks and writes `sweep.json`, the record of a sweep."""
+"""Reads, checks and writes `sweep.json`, the record of a sweep, and the copy beside it.
+
+Nothing else says what a sweep's rows are of, so that a damaged record would cost the whole sweep.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
+import re
+from functools import cache
 from typing import TYPE_CHECKING
 
 from gansweep.config import ScoringSettings, validated
@@ -13,22 +19,29 @@ if TYPE_CHECKING:
     from gansweep.store.filesystem import Files
 
 __all__ = [
+    "COPY_FILE",
     "DRIVER_FILE",
     "LOST_RECORD",
     "SWEEP_FILE",
     "check_name",
     "here_already",
     "hint",
+    "is_begun",
     "parse_info",
     "read_record",
     "recorded_scoring",
     "refuse_in_use",
+    "restore_record",
     "write_record",
 ]
 
 SWEEP_FILE = "sweep.json"
+COPY_FILE = "sweep.copy.json"
+"""Copy of the record. It is read if the record is missing or cut short, and only then."""
 DRIVER_FILE = ".driver"
 """Claim of the process that drives the sweep."""
+
+log = logging.getLogger(__name__)
 
 LOST_RECORD = "put back a copy of it; without one, sweep again under another --name (pandas still reads trials/)"
 
@@ -52,13 +65,88 @@ def check_name(name: str) -> None:
         )
 
 
+def is_begun(files: Files) -> bool:
+    """Returns whether a folder has the record of a sweep, or its copy."""
+    return files.exists(SWEEP_FILE) or files.exists(COPY_FILE)
+
+
 def read_record(files: Files) -> SweepInfo:
-    """Reads the record of the sweep stored in `files`.
+    """Reads the record of the sweep stored in `files`, or its copy if the record is lost. Warns of it once.
 
     Raises:
-        StoreError: the record cannot be read.
+        StoreError: the record cannot be read, and it is not lost or there is no copy of it.
     """
-    return parse_info(files.read_bytes(SWEEP_FILE), f"{files.label}/{SWEEP_FILE}")
+    info, loss = _read(files)
+    if loss:
+        _tell(_where(files), loss)
+    return info
+
+
+def restore_record(files: Files) -> None:
+    """Writes a lost record again from its copy, and a lost or older copy from the record.
+
+    Raises:
+        StoreError: neither can be read, or the store cannot be written.
+    """
+    with files.locked():
+        info, loss = _read(files)
+        if loss or _copied(files) != info:
+            write_record(files, info)
+
+
+class _LostRecordError(StoreError):
+    """A record that is missing, or so damaged that nobody can have written it as it is."""
+
+
+def _read(files: Files) -> tuple[SweepInfo, str]:
+    """Returns the record, and how it was lost if this is its copy."""
+    content = _content(files, SWEEP_FILE)
+    try:
+        if content is None:
+            raise _LostRecordError("is missing", where=_where(files), fix=LOST_RECORD)
+        return parse_info(content, _where(files)), ""
+    except _LostRecordError as error:
+        copied = _copied(files)
+        if copied is None or not _may_be_of(content or b"", copied.name):
+            raise
+        return copied, error.what
+
+
+def _copied(files: Files) -> SweepInfo | None:
+    """Returns the copy of the record; None if it is missing or damaged."""
+    content = _content(files, COPY_FILE)
+    try:
+        return None if content is None else parse_info(content, COPY_FILE)
+    except StoreError:
+        return None
+
+
+def _content(files: Files, rel: str) -> bytes | None:
+    try:
+        return files.read_bytes(rel)
+    except StoreError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return None
+        raise
+
+
+def _may_be_of(damaged: bytes, name: str) -> bool:
+    """Returns whether what is left of a record does not name another sweep. The name is its first key."""
+    found = re.match(rb'\{\s*"name":\s*("(?:[^"\\]|\\.)*")', damaged)
+    try:
+        return found is None or json.loads(found[1]) == name
+    except ValueError:  # the damage is in the name
+        return True
+
+
+@cache
+def _tell(where: str, loss: str) -> None:
+    """Warns of a lost record. A process that opens the store again does not repeat it."""
+    log.warning("%s: %s; going on from its copy, %s", where, loss, COPY_FILE)
+
+
+def _where(files: Files) -> str:
+    return f"{files.label}/{SWEEP_FILE}"
 
 
 def parse_info(content: bytes, where: str) -> SweepInfo:
@@ -70,9 +158,9 @@ def parse_info(content: bytes, where: str) -> SweepInfo:
     try:
         values = json.loads(content)
     except (ValueError, RecursionError):
-        raise StoreError("not valid JSON", where=where, fix=LOST_RECORD) from None
+        raise _LostRecordError("not valid JSON", where=where, fix=LOST_RECORD) from None
     if not isinstance(values, dict) or "format" not in values:
-        raise StoreError("not a sweep's description", where=where, fix=LOST_RECORD)
+        raise _LostRecordError("not a sweep's description", where=where, fix=LOST_RECORD)
     if values["format"] != FORMAT:
         what = f"written in format {one_line(values['format'], 20)}, this gansweep reads format {FORMAT}"
         raise StoreError(what, where=where, fix="use the gansweep that wrote it")
@@ -87,12 +175,16 @@ def parse_info(content: bytes, where: str) -> SweepInfo:
 
 
 def write_record(files: Files, info: SweepInfo) -> None:
-    """Writes the record of the sweep stored in `files`.
+    """Writes the record of the sweep stored in `files`, and its copy.
+
+    The copy comes first, so that it is never older: an opening of the test patients must not be lost with the record.
 
     Raises:
         StoreError: the store cannot be written.
     """
-    files.write_bytes(SWEEP_FILE, info.model_dump_json(indent=2).encode())
+    content = info.model_dump_json(indent=2).encode()
+    files.write_bytes(COPY_FILE, content)
+    files.write_bytes(SWEEP_FILE, content)
 
 
 def recorded_scoring(info: SweepInfo, where: str) -> ScoringSettings:
@@ -148,7 +240,8 @@ def _refuse_file(files: Files) -> None:
 
 def hint(files: Files) -> str:
     """Returns a suggestion of what to pass instead of a folder that is not a store."""
-    sweeps = [name for name in files.folders() if files.exists(f"{name}/{SWEEP_FILE}")]
+    records = (SWEEP_FILE, COPY_FILE)
+    sweeps = [name for name in files.folders() if any(files.exists(f"{name}/{record}") for record in records)]
     if sweeps:
         return f"give one of its sweeps: {', '.join(f'{files.label}/{name}' for name in sweeps[:5])}"
     return "give <storage>/<sweep>, the folder that `gansweep sweep` made"

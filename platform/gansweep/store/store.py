@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from gansweep.config import validated
@@ -16,16 +17,18 @@ from gansweep.store.record import (
     check_name,
     here_already,
     hint,
+    is_begun,
     read_record,
     recorded_scoring,
     refuse_in_use,
+    restore_record,
     write_record,
 )
 from gansweep.store.rows import Rows
 from gansweep.store.sweep_info import SweepInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -73,14 +76,14 @@ class Store(Rows):
 
         check_name(name)
         files = Files(storage).child(name)
-        if not files.exists(SWEEP_FILE):
+        if not is_begun(files):
             refuse_in_use(files)  # before locking, because the lock is a file in this folder
         # Two sweeps that start at the same time must not both create the folder.
         with files.locked():
-            begun = files.exists(SWEEP_FILE)
+            begun = is_begun(files)
             if not begun:
                 refuse_in_use(files)
-                # The record is written first, so that --resume can open the store after a crash.
+                # The record is written before anything else, so that --resume can open the store after a crash.
                 write_record(files, info)
             elif not exist_ok:
                 raise here_already(files)
@@ -112,7 +115,7 @@ class Store(Rows):
 
         check_name(name)
         files = Files(storage).child(name)
-        if not files.exists(SWEEP_FILE):
+        if not is_begun(files):
             refuse_in_use(files)
             return None
         if not exist_ok:
@@ -135,7 +138,7 @@ class Store(Rows):
 
         files = Files(place_of(uri))
         files.patience_s = patience_s
-        if not files.exists(SWEEP_FILE):
+        if not is_begun(files):
             raise StoreError("not a sweep's store: it has no sweep.json", where=files.label, fix=hint(files))
         return cls(files, read_record(files))
 
@@ -204,15 +207,18 @@ class Store(Rows):
 
     # Driver ---------------------------------------------------------------------------------------------------------
 
-    def exclusive(self) -> AbstractContextManager[None]:
-        """Prevents other processes from running sweep, repeat or confirm.
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Prevents other processes from running sweep, repeat or confirm. Restores a lost sweep.json from its copy.
 
         Raises:
             StoreError: another process is running one of them.
         """
         from gansweep.store.claims import claimed
 
-        return claimed(self._files, DRIVER_FILE, "is at work on this sweep")
+        with claimed(self._files, DRIVER_FILE, "is at work on this sweep"):
+            restore_record(self._files)
+            yield
 
     def driver_has_ended(self) -> bool:
         """Returns whether the last process that drove the sweep on this machine is no longer at work on it."""
