@@ -17,6 +17,7 @@ __all__ = ["ablate"]
 
 
 @with_model_options
+@noted_if_stopped("the same command goes on from here")
 def ablate(
     store: StoreArgument,
     options: AblateOptions,
@@ -36,8 +37,7 @@ def ablate(
 
     opened = Store.open(store)
     target = None if out is None else output_file(out, "HTML page", reads=opened.local, example="ablation.html")
-    with noted_if_stopped("the same command goes on from here"):
-        result = run(opened, swept_trainables(space, opened.info), options)
+    result = run(opened, swept_trainables(space, opened.info), options)
     figure = ablation_figure(result)
     if target is not None and figure is not None:
         page: str = figure.to_html(include_plotlyjs=True, full_html=True)

@@ -19,6 +19,7 @@ _UNITS = "percent with 95 % intervals, differences in points"
 
 
 @with_model_options
+@noted_if_stopped("the same command goes on from here")
 def confirm(
     store: StoreArgument, options: ConfirmOptions, space: SweptSpaceOption = None, as_json: Json = False
 ) -> None:
@@ -29,8 +30,7 @@ def confirm(
     from gansweep.store.store import Store
 
     opened = Store.open(store)
-    with noted_if_stopped("the same command goes on from here"):
-        result = run(opened, swept_trainables(space, opened.info), options)
+    result = run(opened, swept_trainables(space, opened.info), options)
     aim = aim_of(result, opened.info.objectives)
     said = "\n\n".join(filter(None, [*_notes(result, aim), result["answer"]]))
     tables = filter(None, [_as_table(result, aim), _segmentation_table(result)])

@@ -157,9 +157,15 @@ def note(line: str) -> None:
 
 @contextmanager
 def noted_if_stopped(what_continues: str) -> Iterator[None]:
-    """Notes, after Ctrl-C, how to continue the work of the block. The KeyboardInterrupt is raised again."""
+    """Notes, after Ctrl-C, how to continue the work of the block. The KeyboardInterrupt is raised again.
+
+    The signals of a scheduler and of a closing terminal count as Ctrl-C.
+    """
+    from gansweep.search.interrupts import ending_like_interrupts
+
     try:
-        yield
+        with ending_like_interrupts():
+            yield
     except KeyboardInterrupt:
         note(f"stopped; {what_continues}")
         raise

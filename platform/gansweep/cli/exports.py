@@ -85,6 +85,7 @@ def generate(
 
 
 @with_model_options
+@noted_if_stopped("the same command goes on from here")
 def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="config.yaml of an export.")],
     cohort: CohortOption,
@@ -100,10 +101,9 @@ def train(
     from gansweep.search.spaces import space_trainables
 
     planned = read_plan(config).derive(parse_settings(settings))
-    with noted_if_stopped("the same command goes on from here"):
-        made = train_production(
-            planned.config, cohort, out, space_trainables(space), options, planned.scoring, planned.origin
-        )
+    made = train_production(
+        planned.config, cohort, out, space_trainables(space), options, planned.scoring, planned.origin
+    )
     emit({"out": made}, f"trained; next: {_next(made, cohort, space)}", as_json=as_json)
 
 

@@ -19,6 +19,7 @@ __all__ = ["answer"]
 
 
 @with_model_options
+@noted_if_stopped("the same command goes on from here")
 def answer(
     cohort: Annotated[Path, typer.Argument(metavar="COHORT", help="Folder that `gansweep ingest` wrote.")],
     options: AnswerOptions,
@@ -38,8 +39,7 @@ def answer(
     sweep = Files(options.storage).child(sweep_name(options, cohort))
     for folder in (cohort, sweep.local):
         output_file(out, "HTML page", reads=folder, example="answer.html")
-    with noted_if_stopped("the same command goes on from here"):
-        found = answer_question(cohort, options)
+    found = answer_question(cohort, options)
     written = write_report(found.store, out) if found.store is not None else None
     for left_out in found.skipped:
         note(f"left out: {left_out}")

@@ -11,6 +11,7 @@ __all__ = ["repeat"]
 
 
 @with_model_options
+@noted_if_stopped("the same command trains what is missing")
 def repeat(store: StoreArgument, options: RepeatOptions, space: SweptSpaceOption = None, as_json: Json = False) -> None:
     """Train the leaders again with fresh seeds, scored on validation patients: is the first place more than luck?
 
@@ -22,8 +23,7 @@ def repeat(store: StoreArgument, options: RepeatOptions, space: SweptSpaceOption
     from gansweep.store.store import Store
 
     opened = Store.open(store)
-    with noted_if_stopped("the same command trains what is missing"):
-        made = run(opened, swept_trainables(space, opened.info), options)
+    made = run(opened, swept_trainables(space, opened.info), options)
     rows = leaderboard(opened)
     emit({"trained": made, "leaderboard": as_document(rows)}, as_table(rows, opened.info, top=10), as_json=as_json)
     trials = opened.latest_trials()

@@ -40,15 +40,20 @@ def sweep(
     A file has the space and options under their names; what is given beside it stands above it. Exit status 1 if no
     trial ended with a generator.
     """
+    if dry_run:
+        _show(asked_sweep(space, given, "sweep"), as_json=as_json)
+    else:
+        _search(space, given, as_json=as_json)
+
+
+@noted_if_stopped("the same command with --resume goes on from here")
+def _search(space: str, given: dict[str, Any], *, as_json: bool) -> None:
     from gansweep.report.status import sweep_status
     from gansweep.scoring.metrics.formatting import of_asked
     from gansweep.search.sweep import sweep as run
 
     asked = asked_sweep(space, given, "sweep")
-    if dry_run:
-        _show(asked, as_json=as_json)
-        return
-    with noted_if_stopped("the same command with --resume goes on from here"), asked.blamed():
+    with asked.blamed():
         store = run(asked.experiment, asked.options, space=asked.space)
     found = sweep_status(store)
     counts = ", ".join(f"{count} {status}" for status, count in found.counts.items())

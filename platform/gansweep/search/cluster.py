@@ -326,19 +326,40 @@ def ray_cluster() -> Iterator[list[dict[str, float]]]:
 
     ours = not ray.is_initialized()
     joined = ours and cluster_is_up()
-    if ours:
-        log.info("starting Ray, or joining the cluster that it finds")
-        connect()
-    if joined:
-        placement_groups.remove(placement_groups.forgotten())
-    reserved = set() if ours else placement_groups.of_this_job()
-    try:
-        # Installed after connecting, because Ray installs its own SIGTERM handler when it connects.
-        with ending_like_interrupts() as interrupted, ending_without_head(interrupted), removal_of_abandoned():
+    # Ray installs its own SIGTERM handler when it connects. What is here before must be there again afterwards.
+    with ending_like_interrupts():
+        if ours:
+            log.info("starting Ray, or joining the cluster that it finds")
+            connect()
+        with (
+            ending_like_interrupts() as interrupted,
+            _connected(ours=ours, joined=joined),
+            ending_without_head(interrupted),
+            removal_of_abandoned(),
+        ):
             yield node_resources()
+
+
+@contextmanager
+def _connected(*, ours: bool, joined: bool) -> Iterator[None]:
+    """Leaves nothing reserved on the cluster after the block.
+
+    Args:
+        ours: whether this process has just connected, and so disconnects again.
+        joined: whether it then joined a cluster that was there before.
+    """
+    import ray
+
+    try:
+        if joined:
+            placement_groups.remove(placement_groups.forgotten())
+        reserved = set() if ours else placement_groups.of_this_job()
+        try:
+            yield
+        finally:
+            if not ours or joined:
+                # Ray Train forgets one if its controller is ended while it starts workers.
+                placement_groups.remove(placement_groups.of_this_job() - reserved)
     finally:
-        if not ours or joined:
-            # Ray Train forgets one if its controller is ended while it starts workers.
-            placement_groups.remove(placement_groups.of_this_job() - reserved)
         if ours:
             ray.shutdown()
