@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,13 +20,18 @@ from gansweep.search.mailbox import OUT_OF_MEMORY
 from gansweep.store.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
 ROOT = Path(__file__).parents[2]
 SPACE = Path(__file__).with_name("tiny_space.py")
 REPORTS = 6
 OURS = re.compile(r"RayTrainWorker|ResourceTrainable|TrainController|TrialMailbox|kept_arms")
 """Titles of the processes that a sweep has on its cluster."""
+RAYS = re.compile(
+    r"raylet/raylet |gcs/gcs_server |/dashboard/(dashboard|agent)\.py |/runtime_env/agent/main\.py |/log_monitor\.py "
+    r"|/autoscaler/\S*monitor\.py |/ray/_private/workers/|^ray::"
+)
+"""Command lines and titles of the processes of a Ray itself, and of all that it starts."""
 MARK = "GANSWEEP_TESTED_BY"
 """Environment variable that all processes of a test have, however they were started."""
 
@@ -149,26 +154,44 @@ def processes(kind: str | re.Pattern[str]) -> list[psutil.Process]:
     """
     found = []
     for process in psutil.process_iter():
-        try:
-            title = " ".join(process.cmdline())
-            ours = re.search(kind, title) and process.environ().get(MARK) == os.environ[MARK]
-            if ours and process.status() != psutil.STATUS_ZOMBIE:
+        with suppress(psutil.Error):
+            if re.search(kind, " ".join(process.cmdline())) and _is_ours(process):
                 found.append(process)
-        except psutil.Error:
-            continue
     return found
 
 
-def assert_accounted_for(store: Store, trials: int, statuses: set[str] | None = None) -> None:
-    """Every trial has its rows, reports and study entry, each once, and no process of the sweep is left.
+def zombies() -> list[psutil.Process]:
+    """Ended processes for whose exit status their parent, one of this test's own processes, has not asked.
+
+    They have neither a title nor an environment any more. Those whose parent has ended, too, are the system's.
+    """
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.status() == psutil.STATUS_ZOMBIE and (parent := process.parent()) and _is_ours(parent):
+                found.append(process)
+    return found
+
+
+def _is_ours(process: psutil.Process) -> bool:
+    """Whether this process is the test's. The system shows of itself the environment that it began with."""
+    return process.pid == os.getpid() or process.environ().get(MARK) == os.environ[MARK]
+
+
+def assert_accounted_for(
+    store: Store, trials: int, statuses: set[str] | None = None, *, lost: Collection[int] = ()
+) -> None:
+    """Every trial has its rows, reports and study entry, each once.
 
     Args:
         store: of the sweep.
         trials: how many were asked for.
         statuses: how they may have ended; None: completed.
+        lost: numbers of trials whose rows and entries were both damaged. Others are trained in their place.
     """
     rows = store.trials()
-    assert list(store.latest_trials()["trial_id"]) == [f"{number:04d}" for number in range(trials)]
+    numbers = range(trials + len(lost))
+    assert list(store.latest_trials()["trial_id"]) == [f"{number:04d}" for number in numbers if number not in lost]
     assert set(store.latest_trials()["status"]) <= (statuses or {"completed"})
     assert not rows.duplicated(["trial_id", "attempt"]).any()
     for trial_id, attempts in rows.groupby("trial_id"):
@@ -182,7 +205,8 @@ def assert_accounted_for(store: Store, trials: int, statuses: set[str] | None = 
         assert list(made) == list(range(expected)), row.trial_id
     study = store.load_study()
     told = {trial.number: trial.state for trial in study.trials}
-    assert list(told) == list(range(trials))
+    assert list(told) == list(numbers)
+    assert {told[number] for number in lost} <= {TrialState.FAIL}
     for row in store.latest_trials().itertuples():
         state = {"completed": TrialState.COMPLETE, "diverged": TrialState.PRUNED, "failed": TrialState.FAIL}
         # TPE takes parameters that need too much memory for bad ones.
@@ -190,9 +214,23 @@ def assert_accounted_for(store: Store, trials: int, statuses: set[str] | None = 
         assert told[int(row.trial_id)] == (TrialState.PRUNED if full else state[row.status])
 
 
-def assert_nothing_left(timeout_s: float = 60.0) -> None:
-    """The cluster has none of the sweep's processes any more."""
-    until(lambda: not processes(OURS), timeout_s, lambda: str([p.cmdline() for p in processes(OURS)]))
+def assert_nothing_left(timeout_s: float = 60.0, *, own_ray: bool = False) -> None:
+    """No process of the sweep is left on its cluster, and none that its parent has forgotten.
+
+    Args:
+        timeout_s: how long they may take to end.
+        own_ray: whether the drivers of the test start a Ray each, which has to end with them.
+    """
+
+    def left() -> list[str]:
+        running = processes(OURS) + (processes(RAYS) if own_ray else [])
+        told = [str(process) for process in zombies()]
+        for process in running:
+            with suppress(psutil.Error):  # it has just ended
+                told.append(" ".join(process.cmdline()))
+        return told
+
+    until(lambda: not left(), timeout_s, lambda: "\n".join(left()))
 
 
 def assert_nothing_reserved(timeout_s: float = 60.0) -> None:

@@ -45,7 +45,7 @@ def test_a_lost_head_ends_the_sweep_in_one_line(
     again = Driver(tmp_path, cohort_path, *OPTIONS, "--resume")
     assert again.ends() == 0, again.log
     assert_accounted_for(again.store, 3)
-    assert_nothing_left()
+    assert_nothing_left(own_ray=True)
 
 
 def test_a_scheduler_that_ends_driver_and_ray_together_interrupts_the_sweep(
@@ -61,8 +61,8 @@ def test_a_scheduler_that_ends_driver_and_ray_together_interrupts_the_sweep(
     assert status == 130, driver.log
     assert "Traceback" not in driver.log
     assert "the Ray cluster is lost" not in driver.log
-    assert_nothing_left()
+    assert_nothing_left(own_ray=True)
     again = Driver(tmp_path, cohort_path, *OPTIONS, "--resume")
     assert again.ends() == 0, again.log
     assert_accounted_for(again.store, 3)
-    assert_nothing_left()
+    assert_nothing_left(own_ray=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,7 +52,7 @@ def test_a_full_disk_loses_nothing(disk: Path, tmp_path: Path, cohort_path: Path
     assert status == 2, driver.log
     assert "No space left on device" in driver.log.splitlines()[-1]
     assert "internal error" not in driver.log
-    assert_nothing_left()
+    assert_nothing_left(own_ray=True)
     ballast.unlink()
     again = Driver(tmp_path, cohort_path, *SHORT, "--trials=3", "--resume", storage=str(disk / "runs"))
     assert again.ends() == 0, again.log
@@ -66,7 +67,7 @@ def test_a_disk_that_is_full_for_a_while_is_waited_for(disk: Path, tmp_path: Pat
     ballast.unlink()
     assert driver.ends() == 0, driver.log
     assert_accounted_for(driver.store, 3)
-    assert_nothing_left()
+    assert_nothing_left(own_ray=True)
 
 
 def test_a_disk_that_becomes_read_only_loses_nothing(broken: BreakingDisk, tmp_path: Path, cohort_path: Path) -> None:
@@ -76,7 +77,7 @@ def test_a_disk_that_becomes_read_only_loses_nothing(broken: BreakingDisk, tmp_p
     status = driver.ends(300)
     assert status == 2, driver.log
     assert "Read-only file system" in driver.log.splitlines()[-1]
-    assert_nothing_left()
+    assert_nothing_left(own_ray=True)
     broken.is_mended()
     again = Driver(tmp_path, cohort_path, *SHORT, "--trials=3", "--resume", storage=str(broken.place / "runs"))
     assert again.ends() == 0, again.log
@@ -88,7 +89,7 @@ def test_files_that_were_cut_short_cost_themselves(tmp_path: Path, cohort_path: 
     driver.says(r"trial 0001 report 2/6")
     driver.process.kill()
     driver.ends()
-    assert_nothing_left()
+    assert_nothing_left(own_ray=True)
     store = Path(driver.storage, "s")
     damaged = [store / "checkpoints" / "0001.pt", store / "studies.db"]
     damaged += [store / "trials" / "trial-0000.0.parquet", *store.glob("reports/*0001.0.parquet")]
@@ -97,11 +98,12 @@ def test_files_that_were_cut_short_cost_themselves(tmp_path: Path, cohort_path: 
     again = Driver(tmp_path, cohort_path, *SHORT, "--trials=3", "--resume")
     assert again.ends() == 0, again.log
     assert "internal error" not in again.log
+    assert re.search(r"0001 starts anew: \S+/checkpoints/0001\.pt: damaged checkpoint", again.log), again.log
     for path in damaged[1:]:
         assert path.name in again.log, f"{path.name} is told"
-    rows = again.store.latest_trials()
-    assert list(rows["status"]) == ["completed"] * 3
-    assert_nothing_left()
+    # The parameters of trial 0000 were in its row and in the study, and both were damaged.
+    assert_accounted_for(again.store, 3, lost=[0])
+    assert_nothing_left(own_ray=True)
 
 
 def test_a_space_that_mostly_diverges_ends_with_every_trial_told(tmp_path: Path, cohort_path: Path) -> None:
@@ -109,7 +111,7 @@ def test_a_space_that_mostly_diverges_ends_with_every_trial_told(tmp_path: Path,
     assert driver.ends() == 1, driver.log
     assert "no trial ended with a generator; most often diverged: " in driver.log
     assert_accounted_for(driver.store, 4, {"diverged"})
-    assert_nothing_left()
+    assert_nothing_left(own_ray=True)
 
 
 def test_a_space_that_needs_too_much_memory_ends_with_every_trial_told(tmp_path: Path, cohort_path: Path) -> None:
@@ -117,7 +119,7 @@ def test_a_space_that_needs_too_much_memory_ends_with_every_trial_told(tmp_path:
     assert driver.ends() == 1, driver.log
     assert "no trial ended with a generator; most often failed: out of device memory" in driver.log
     assert_accounted_for(driver.store, 3, {"failed"})
-    assert_nothing_left()
+    assert_nothing_left(own_ray=True)
 
 
 @pytest.mark.parametrize("status", [500, 503, SILENT])
@@ -135,7 +137,7 @@ def test_an_object_store_that_fails_for_a_while_is_waited_for(
     over.join()
     assert driver.ends() == 0, driver.log
     assert_accounted_for(driver.store, 2)
-    assert_nothing_left()
+    assert_nothing_left(own_ray=True)
     assert "waiting" in driver.log
 
 
@@ -151,8 +153,8 @@ def test_two_drivers_do_not_share_a_sweep_on_an_object_store(
     assert "is at work on this sweep" in second.log
     driver.process.kill()
     driver.ends()
-    assert_nothing_left()
+    assert_nothing_left(own_ray=True)
     third = Driver(tmp_path, cohort_path, *SHORT, "--trials=3", "--resume", storage=storage)
     assert third.ends() == 0, third.log
     assert_accounted_for(third.store, 3)
-    assert_nothing_left()
+    assert_nothing_left(own_ray=True)

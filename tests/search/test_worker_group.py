@@ -92,20 +92,32 @@ def _equal(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def test_a_killed_worker_costs_a_restart_and_changes_nothing(group: WorkerGroup, store: Store) -> None:
-    undisturbed = _run(group, "0000", CONFIG)
-    group.assign("0001", CONFIG.as_dict())
+@pytest.fixture(scope="module")
+def undisturbed(group: WorkerGroup) -> list[Any]:
+    """Outcomes of trial 0000, under which nothing was killed."""
+    return _run(group, "0000", CONFIG)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_killed_worker_costs_a_restart_and_changes_nothing(
+    rank: int, undisturbed: list[Any], group: WorkerGroup, store: Store
+) -> None:
+    """The first rank writes reports and checkpoints, so that its end is another fault than that of the second."""
+    trial = f"000{rank}-killed"
+    group.assign(trial, CONFIG.as_dict())
     outcomes = [group.outcome(0)]
-    workers = _workers()
-    assert len(workers) == 2
-    os.kill(workers.pop(), signal.SIGKILL)
+    workers = _workers_by_rank(group)
+    assert set(workers.values()) == _workers()
+    assert sorted(workers) == [0, 1]
+    os.kill(workers[rank], signal.SIGKILL)
     outcomes += [group.outcome(index) for index in (1, 2, 3)]
+    assert workers[rank] not in _workers()
 
     def scores(all_outcomes: list[Any]) -> list[Any]:
         return [outcome.report.progress.scores for outcome in all_outcomes]
 
     assert scores(outcomes) == scores(undisturbed)
-    assert _equal(_state(store, "0000"), _state(store, "0001"))
+    assert _equal(_state(store, "0000"), _state(store, trial))
 
 
 def test_a_mistake_in_a_configuration_fails_the_trial_and_keeps_the_group(group: WorkerGroup) -> None:
@@ -206,6 +218,15 @@ def test_population_based_training_clones_trials_through_tunes_checkpoints(
 def _workers() -> set[int]:
     """Processes of this test's own cluster; the machine may run others."""
     return {process.pid for process in psutil.Process().children(recursive=True) if "RayTrainWorker" in _title(process)}
+
+
+def _workers_by_rank(group: WorkerGroup) -> dict[int, int]:
+    """Process ids as the workers told their mailbox."""
+    import ray
+
+    asked = group._mailbox.__ray_call__.remote(lambda mailbox: {r: w.pid for r, w in mailbox._workers.items()})
+    found: dict[int, int] = ray.get(asked)
+    return found
 
 
 def _title(process: psutil.Process) -> str:
