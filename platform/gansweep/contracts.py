@@ -261,6 +261,14 @@ class ChoosesConditions(Protocol):
 
 
 @runtime_checkable
+class FreezableCritic(Protocol):
+    """A critic, one of `Gan.networks`, whose blocks next to the image can be frozen (`--freeze-critic`)."""
+
+    def blocks_from_image(self) -> Sequence[Iterable[nn.Module]]:
+        """Returns the modules of each block, in the order of computation. Those after the last block are left out."""
+
+
+@runtime_checkable
 class MakesSomeClasses(Protocol):
     """A family whose samples belong to only some classes.
 

@@ -225,6 +225,10 @@ class DcganCritic(DcganBody):
         if "spectral" in shape.critic_norm:
             spectrally_normalised(self)
 
+    def blocks_from_image(self) -> list[tuple[nn.Module, ...]]:
+        """Returns each block and the attention after it, from the image."""
+        return list(zip(self.blocks, self.attentions, strict=True))
+
     def forward(self, images: Tensor, labels: Tensor) -> CriticOutput:
         """`[b, C + plane_channels, H, W]` and labels `[b]` to scores, with every block's output as features."""
         output: CriticOutput = self.head(self.features(images), labels)

@@ -139,6 +139,10 @@ class _Critic(nn.Module):
         if shape.critic_norm == "spectral":
             spectrally_normalised(self)
 
+    def blocks_from_image(self) -> list[tuple[nn.Module, ...]]:
+        """Returns the hidden layers."""
+        return [(layer,) for layer in self.layers]
+
     def forward(self, images: Tensor, labels: Tensor) -> CriticOutput:
         features = []
         x = images

@@ -6,7 +6,8 @@ Each level is trained independently, on real images of the level below. Samples 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar
+from itertools import chain
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import torch
 from pydantic import Field
@@ -70,7 +71,7 @@ class Lapgan:
             self.levels.append(_Level(config, replace(spec, size=size), trainables, shape, index))
         self.networks = {
             "generator": nn.ModuleList(level.networks["generator"] for level in self.levels),
-            "critic": nn.ModuleList(level.networks["critic"] for level in self.levels),
+            "critic": _Critics(level.networks["critic"] for level in self.levels),
         }
         self.state = nn.ModuleList(level.state for level in self.levels)
         self.phases = self.levels[0].phases
@@ -174,6 +175,15 @@ class _Level(AdversarialGan):
     def _wanted_labels(self, batch: Batch, *, compares: bool) -> Tensor:
         """Returns the batch's labels above the coarsest level, where the detail is added to the batch's images."""
         return batch.labels if self._above else super()._wanted_labels(batch, compares=compares)
+
+
+class _Critics(nn.ModuleList):
+    """The critics of all levels. Each is next to an image of its own."""
+
+    def blocks_from_image(self) -> list[tuple[nn.Module, ...]]:
+        """Returns the k-th block of every critic together, for each k that all of them have."""
+        blocks = [cast("DcganCritic", critic).blocks_from_image() for critic in self]
+        return [tuple(chain.from_iterable(of_levels)) for of_levels in zip(*blocks, strict=False)]
 
 
 class _DetailGenerator(nn.Module):

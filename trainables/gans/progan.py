@@ -250,6 +250,11 @@ class _Critic(nn.Module):
         self.attentions = attention_at(attention, sizes, widths, shape.attention_size)
         self.head = CriticHead(widths[0], 1, conditioning, classifies=classifies, linear=EqualLinear)
 
+    def blocks_from_image(self) -> list[tuple[nn.Module, ...]]:
+        """Returns the blocks, the largest first. All convolutions from the image are in the first."""
+        largest, *smaller = reversed(list(zip(self.attentions, self.blocks, strict=True)))
+        return [(self.ins, *largest), *smaller]
+
     def forward(self, images: Tensor, labels: Tensor, level: float, fade: Fade | None = None) -> CriticOutput:
         top = math.ceil(level)
         features = []

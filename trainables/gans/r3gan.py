@@ -192,6 +192,10 @@ class _Critic(nn.Module):
             if layer is not None:
                 _init_normal(layer, 1.0)
 
+    def blocks_from_image(self) -> list[tuple[nn.Module, ...]]:
+        """Returns each stage, with the transition before it and the attention after it."""
+        return list(zip(self.transitions, self.stages, self.attentions, strict=True))
+
     def forward(self, images: Tensor, labels: Tensor) -> CriticOutput:
         """`[b, C + plane_channels, H, W]` and labels `[b]` to scores, with every stage's output as features."""
         features: list[Tensor] = []

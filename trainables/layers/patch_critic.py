@@ -49,6 +49,11 @@ class PatchCritic(nn.Module):
         if norm == "spectral":
             spectrally_normalised(self)
 
+    def blocks_from_image(self) -> list[tuple[nn.Module, ...]]:
+        """Returns all layers but the last, which computes the scores."""
+        *before, _scores = self.patches.children()
+        return [(layer,) for layer in before]
+
     def forward(self, images: Tensor) -> CriticOutput:
         """`[b, channels, H, W]` to scores `[b, patches]`, with every layer's output as features."""
         outputs = []

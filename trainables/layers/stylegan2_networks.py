@@ -163,6 +163,11 @@ class Critic(nn.Module):
         self.dense = EqualLinear(widths[0] * sizes[0] ** 2, widths[0])
         self.head = CriticHead(widths[0], 1, conditioning, classifies=classifies, linear=EqualLinear)
 
+    def blocks_from_image(self) -> list[tuple[nn.Module, ...]]:
+        """Returns each block and the attention after it; the first with the convolution from the image."""
+        largest, *smaller = zip(self.blocks, self.attentions, strict=True)
+        return [(self.start, *largest), *smaller]
+
     def forward(self, images: Tensor, labels: Tensor) -> CriticOutput:
         """`[b, channels, H, W]` and labels `[b]` to the scores, with every block's output as features."""
         features = []

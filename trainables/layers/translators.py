@@ -241,6 +241,10 @@ class ImageCritic(nn.Module):
         if norm == "spectral":
             spectrally_normalised(self)
 
+    def blocks_from_image(self) -> list[tuple[nn.Module, ...]]:
+        """Returns the pairs of convolutions."""
+        return [(stage,) for stage in self.stages]
+
     def forward(self, images: Tensor) -> CriticOutput:
         """`[b, channels, size, size]` to scores `[b]`, with every stage's output as features."""
         features = []

@@ -159,7 +159,7 @@ class SweepOptions(TrainingOptions):
         json_schema_extra={"metavar": "STORE,STORE,..."},
     )
     freeze_critic: int = Field(
-        0, ge=0, description="With --start-from: number of the critic's first blocks that are not trained."
+        0, ge=0, description="With --start-from: number of the critic's blocks, from the image, that are not trained."
     )
     seed: int = Field(0, ge=0, le=LARGEST_SEED, description="Seed of every random choice.")
     resume: bool = Field(False, description="Continue the sweep of this name.")

@@ -1,19 +1,21 @@
 """Transfer learning: a training that starts from the weights of a training on another cohort or on phantoms.
 
 With few patients, most of a generator can be learned on other data (Wang et al. 2018, "Transferring GANs"). The first
-blocks of the critic can be frozen (Mo et al. 2020, "Freeze the Discriminator").
+blocks of the critic, next to the image, can be frozen (Mo et al. 2020, "Freeze the Discriminator").
 """
 
 from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from gansweep.config import TrialConfig
+from gansweep.contracts import FreezableCritic
 from gansweep.errors import ConfigError
 from gansweep.files import read_tensors
 
@@ -38,7 +40,7 @@ class Start:
         origin: name of the training that they come from, for messages.
         config: configuration of that training.
         networks: state dict of each network, including critics.
-        frozen: number of blocks of each critic, from the first, whose weights are not trained.
+        frozen: number of blocks of each critic, from the one next to the image, whose weights are not trained.
         generator_only: whether `networks` has those used for sampling alone, as in an export. Others start anew.
     """
 
@@ -66,7 +68,8 @@ class Start:
         """Loads the weights into freshly built networks, and freezes the first blocks of each critic.
 
         Raises:
-            ConfigError: the networks have other layers or shapes, or a critic has too few blocks to freeze.
+            ConfigError: the networks have other layers or shapes, or a critic has too few blocks to freeze, or none
+                that can be frozen.
         """
         for name, network in gan.networks.items():
             starts_anew = self.generator_only and name not in gan.averaged
@@ -74,10 +77,15 @@ class Start:
                 self._fill(name, network)
         if not self.frozen:
             return
-        for name, network in gan.networks.items():
-            is_critic = name not in gan.averaged
-            if is_critic:
-                self._freeze(name, network)
+        critics = {name: network for name, network in gan.networks.items() if isinstance(network, FreezableCritic)}
+        if not critics:
+            raise ConfigError(
+                f"{self.config.family} has no critic whose blocks can be frozen",
+                where="--freeze-critic",
+                fix="leave it out",
+            )
+        for name, critic in critics.items():
+            self._freeze(name, critic)
 
     def to_bytes(self) -> bytes:
         """Returns the content of a file that `from_bytes` can read."""
@@ -120,17 +128,17 @@ class Start:
             )
         network.load_state_dict(weights)
 
-    def _freeze(self, name: str, critic: nn.Module) -> None:
-        blocks = list(getattr(critic, "blocks", ()))
+    def _freeze(self, name: str, critic: FreezableCritic) -> None:
+        blocks = critic.blocks_from_image()
         count = len(blocks)
         if count <= self.frozen:
             raise ConfigError(
-                f"the {name} has {count} blocks" if count else f"the {name} has no blocks that could be frozen",
+                f"the {name} has {count} {'block' if count == 1 else 'blocks'}",
                 where="--freeze-critic",
                 fix=f"freeze at most {count - 1}" if count > 1 else "leave it out",
             )
-        for block in blocks[: self.frozen]:
-            for parameter in block.parameters():
+        for module in chain.from_iterable(blocks[: self.frozen]):
+            for parameter in module.parameters():
                 # The loop computes gradients of all parameters of a network. Adam does not change a weight whose
                 # gradient is always zero.
                 parameter.register_hook(torch.zeros_like)
