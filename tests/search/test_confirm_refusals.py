@@ -6,7 +6,9 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from gansweep.cohort.dataset import Cohort
 from gansweep.cohort.ingest.run import IngestSettings, ingest
@@ -57,6 +59,40 @@ def test_a_leader_without_labelled_samples(cohort_path: Path, tmp_path: Path) ->
     with pytest.raises(ConfigError, match="trial 0000 makes samples without labels"):
         confirm(store, TRAINABLES, cache=tmp_path / "cache")
     assert not Store.open(store.uri).info.test_openings
+
+
+@pytest.fixture
+def unmarked(tmp_path: Path) -> Path:
+    """A cohort without masks."""
+    rng = np.random.default_rng(0)
+    for label in ("control", "fahr"):
+        (tmp_path / "images" / label).mkdir(parents=True)
+        for number in range(20):
+            pixels = rng.integers(0, 255, (16, 16), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "images" / label / f"{label}{number}.png")
+    ingest(tmp_path / "images", tmp_path / "unmarked", IngestSettings(size=16))
+    return tmp_path / "unmarked"
+
+
+def test_rivals_that_need_masks_are_refused_where_there_are_none(unmarked: Path, tmp_path: Path) -> None:
+    store = swept(unmarked, tmp_path)
+    named = ConfirmOptions(rivals=("mixup", "paste", "blend"))
+    with pytest.raises(
+        ConfigError, match=r"^--rivals: paste, blend paste real lesions, and unmarked has no masks; leave"
+    ):
+        confirm(store, TRAINABLES, named, cache=tmp_path / "cache")
+    assert not Store.open(store.uri).info.test_openings
+
+
+def test_without_masks_the_usual_rivals_are_fewer_and_it_is_said(
+    unmarked: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = swept(unmarked, tmp_path, conditioning="none")
+    with caplog.at_level("INFO", logger="gansweep"), pytest.raises(ConfigError, match="samples without labels"):
+        confirm(store, TRAINABLES, cache=tmp_path / "cache")
+    assert [line for line in caplog.messages if "paste" in line] == [
+        "without the rivals paste, blend: they paste real lesions, and unmarked has no masks"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from gansweep.errors import CohortError, ConfigError, StoreError
 from gansweep.options import ConfirmOptions, ConfirmSettings
+from gansweep.scoring.arms import AUGMENTED
 from gansweep.scoring.statistics.elementary import LEAST_PATIENTS, LEAST_TRAININGS
 from gansweep.search.answer import note_answer
 from gansweep.search.cluster import ray_cluster
@@ -73,7 +74,8 @@ def confirm(
             process is working on the sweep (see `Store.exclusive`).
         CohortError: the cohort is not the sweep's, or fewer than two test patients have the disease or do not have it.
         ConfigError: there are too few trainings, a leader makes no labelled samples or cannot be trained with these
-            trainables or this number of workers, or the leaders to pool are one or differ in their data view.
+            trainables or this number of workers, the leaders to pool are one or differ in their data view, or rivals
+            were chosen that need masks, and there are none.
     """
     options = options or ConfirmOptions()
     if options.gan_seeds < LEAST_TRAININGS:
@@ -96,6 +98,7 @@ def confirm(
         check = config_checker(trainables, scans, workers=options.workers_per_trial, reports=REPORTS)
         for config in leaders.values():
             check(config)
+        _check_rivals(settings, scans)
         _can_help(leaders, trainables, scans)
         with ray_cluster(), relayed() as relay:
             footprint = retraining_footprint(store, options)
@@ -169,6 +172,17 @@ def check_test_patients(cohort: Cohort) -> None:
                 where=str(cohort.path),
                 fix="ingest with a --split that leaves more for the test, and sweep again",
             )
+
+
+def _check_rivals(settings: ConfirmSettings, cohort: Cohort) -> None:
+    """Refuses rivals that need masks where there are none, or tells of them if they were not chosen by the user."""
+    pasted = ", ".join(rival for rival in settings.rivals if rival not in AUGMENTED)
+    if not pasted or cohort.spec().mask_channels:
+        return
+    why = f"paste real lesions, and {cohort.path.name} has no masks"
+    if settings.rivals != ConfirmSettings().rivals:
+        raise ConfigError(f"{pasted} {why}", where="--rivals", fix="leave them out, or ingest the masks, too")
+    log.info("without the rivals %s: they %s", pasted, why)
 
 
 def _can_help(leaders: dict[str, TrialConfig], trainables: Trainables, cohort: Cohort) -> None:
