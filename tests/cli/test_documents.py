@@ -70,6 +70,27 @@ def options() -> set[str]:
     }
 
 
+def augmentation_gains() -> list[float]:
+    """What classical augmentation gained in accuracy, in points, by the tables of the results."""
+    rows = re.findall(
+        r"^\| real, (classical augmentation|not augmented) \| ([\d.]+)", text_of("docs/results.md"), re.MULTILINE
+    )
+    gains = []
+    augmented = 0.0
+    for arm, accuracy in rows:
+        if arm == "not augmented":
+            gains.append(augmented - float(accuracy))
+        augmented = float(accuracy)
+    return gains
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/numbers.md", "docs/results.md"])
+def test_what_augmentation_brings_is_what_the_tables_say(name):
+    gains = [gain for gain in augmentation_gains() if gain > 0]
+    found = f"{min(gains):.0f} to {max(gains):.0f} points"
+    assert re.search(rf"lassical augmentation (brought the detector|brings) {found}", text_of(name))
+
+
 @pytest.mark.parametrize("words", [words for name in WITH_COMMANDS for words in shown(name)], ids=" ".join)
 def test_a_shown_command_parses(words):
     context = COMMAND.make_context("gansweep", words)
