@@ -18,6 +18,8 @@ import yaml
 
 import gansweep
 from gansweep.cli.app import app
+from gansweep.scoring.statistics.proportions import strictest_factor
+from gansweep.search.confirmed_answer import about
 
 ROOT = Path(__file__).parents[2]
 COMMAND = typer.main.get_command(app)
@@ -89,6 +91,26 @@ def test_what_augmentation_brings_is_what_the_tables_say(name):
     gains = [gain for gain in augmentation_gains() if gain > 0]
     found = f"{min(gains):.0f} to {max(gains):.0f} points"
     assert re.search(rf"lassical augmentation (brought the detector|brings) {found}", text_of(name))
+
+
+OPEN = re.compile(
+    r"\((\d+)[^()|]*; \d\) \|.*\| ([-+][\d.]+) \(([-+][\d.]+) to ([-+][\d.]+)\) no evidence "
+    r"\| (about \d+|more than \d+) \|$",
+    re.MULTILINE,
+)
+
+
+def test_open_verdicts_say_how_many_patients_would_settle_them():
+    table = text_of("docs/results.md").split("## The seeds' question, set by set")[1].split("\n## ")[0]
+    # Each row names its number of test patients. The second of the phantom heads has that of the first.
+    table = table.replace("| the same |", "| the same (200; 5) |")
+    rows = OPEN.findall(table)
+    assert len(rows) == table.count(") no evidence")
+    for patients, *numbers, said in rows:
+        difference, low, high = map(float, numbers)
+        detectable = (high - low) / 2 * (1 + 0.84 / 1.96)
+        arms = {about(int(patients) * (detectable * strictest_factor(n) / difference) ** 2) for n in (3, 4)}
+        assert said in arms, difference
 
 
 @pytest.mark.parametrize("words", [words for name in WITH_COMMANDS for words in shown(name)], ids=" ".join)
