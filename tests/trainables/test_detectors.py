@@ -14,6 +14,7 @@ from gansweep.errors import ConfigError
 from gansweep.scoring.networks.detection import Recipe, predict, train_detector
 from gansweep.scoring.networks.detectors import check_detector, detector_builder
 from trainables import DETECTORS, TRAINABLES
+from trainables.downstream.detectors import HybridDetector, SmallCnn
 from trainables.downstream.heads import ForestHead
 
 if TYPE_CHECKING:
@@ -151,3 +152,9 @@ def test_a_linear_head_trains_nothing_of_the_file(features: str) -> None:
     head = partial(DETECTORS["linear_head"], SPEC)(features)
     assert {name for name, _ in head.named_parameters()} == {"head.weight", "head.bias"}
     assert "brightness:" in repr(head)
+
+
+@pytest.mark.parametrize("detector", [SmallCnn, HybridDetector])
+def test_the_number_of_parameters_is_the_one_described(detector: type[torch.nn.Module]) -> None:
+    count = sum(parameter.numel() for parameter in detector(SPEC).parameters())
+    assert f"{round(count, -3):,} parameters" in str(detector.__doc__)

@@ -43,7 +43,7 @@ class SmallCnn(nn.Module):
 
 
 class HybridDetector(nn.Module):
-    """Convolutions down to an eighth of the size, then two layers of self-attention: 250,000 parameters.
+    """Convolutions down to an eighth of the size, then two layers of self-attention: 203,000 parameters.
 
     The convolutions see a lesion. Attention sees where it is, and whether there is one on the other side too.
     Convolutional stems: Xiao et al. 2021, "Early Convolutions Help Transformers See Better".
