@@ -226,19 +226,21 @@ _active: list[Arithmetic] = []
 
 
 @contextmanager
-def exact_float32(device: torch.device, *, enabled: bool = True) -> Iterator[None]:
+def exact_float32(device: torch.device, *, enabled: bool = True, autotune: bool = False) -> Iterator[None]:
     """Computes in float32 without TF32 and autocast inside the block, and in the backward pass of a loss.
 
     Args:
         device: device of the computation.
         enabled: whether the block has any effect.
+        autotune: whether cuDNN tries its algorithms for each new shape. The choice, and with it the rounding, may then
+            differ between runs.
     """
     if not enabled:
         yield
         return
     for update in _active[-1:]:
         update.needs_exact()
-    with _cudnn(tf32=False, benchmark=None), torch.autocast(device.type, enabled=False):
+    with _cudnn(tf32=False, benchmark=autotune or None), torch.autocast(device.type, enabled=False):
         yield
 
 

@@ -7,11 +7,15 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from gansweep.config import TrialConfig
 from gansweep.devices import exact_float32
 from gansweep.errors import ConfigError
+from gansweep.scoring.networks.detection import Recipe, predict, train_detectors
+from gansweep.scoring.networks.encoder import Encoder, train_encoder
 from gansweep.scoring.networks.extractors import Extractor
+from gansweep.scoring.networks.segmentation import predicted_masks, train_segmenters
 from gansweep.testing.images import shapes
 from gansweep.testing.pretended_gpu.device import CPU, GPU, PretendedGpu
 from gansweep.training.build import build_gan
@@ -119,6 +123,49 @@ def test_features_are_exact(default):
 
     Extractor("network", network, None, CPU).features(torch.zeros(3, 1, 4, 4))
     assert SEEN["features"] == {(False, False, False)}
+
+
+def test_encoders_are_exact_whoever_trains_them(default, monkeypatch):
+    del default
+    forward = Encoder.forward
+    monkeypatch.setattr(Encoder, "forward", lambda self, images: Seen.apply(forward(self, images), "encoder"))
+    train_encoder(DATA, 2, 2, CPU)
+    assert SEEN["encoder forward"] == SEEN["encoder backward"] == {(False, False, False)}
+
+
+class SeenDetector(nn.Module):
+    """Scores of each class, or with one class a mask."""
+
+    def __init__(self, classes):
+        super().__init__()
+        self.layer = nn.Conv2d(SPEC.channels, classes, 3, padding=1)
+        self.classes = classes
+
+    def forward(self, images):
+        SEEN["cuDNN tries its algorithms"].add(torch.backends.cudnn.benchmark)
+        found = Seen.apply(self.layer(images), "detector")
+        return found if self.classes == 1 else found.mean((2, 3))
+
+
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("what", ["detectors", "segmenters"])
+def test_detectors_and_segmenters_are_exact_whoever_trains_them(default, what, together):
+    del default
+    exact = {(False, False, False)}
+    masks = what == "segmenters"
+    train_networks = train_segmenters if masks else train_detectors
+    recipe = Recipe(lambda: SeenDetector(1 if masks else 2), 2, 2, 8)
+    # torch.func has no autograd functions without setup_context, so these are trained one by one after all.
+    trained = train_networks(recipe, DATA, None, 0.0, [0, 1], CPU, together=together)
+    assert SEEN["detector forward"] == SEEN["detector backward"] == exact
+    assert SEEN["cuDNN tries its algorithms"] == {True}
+    SEEN.clear()
+    if masks:
+        predicted_masks(trained[0], DATA, CPU)
+    else:
+        predict(trained, DATA.images, CPU)
+    assert SEEN["detector forward"] == exact
+    assert SEEN["cuDNN tries its algorithms"] == {False}
 
 
 def test_the_newer_interface_of_torch_may_have_set_it():

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from gansweep.config import TrialConfig
 from gansweep.contracts import Condition, ImageSet
-from gansweep.devices import exact_float32
 from gansweep.distributed import World
 from gansweep.errors import ConfigError
 from gansweep.files import cache_folder, read_tensors
@@ -96,8 +95,7 @@ def kept_arms(
                 return TrainedArms(kept["detectors"], kept["segmenters"], kept["no_segmenters"])
         except (ValueError, KeyError, TypeError):
             pass  # damaged: compute it again
-    with exact_float32(device_here()):  # as for a trial's scores
-        arms = arms_of(store, trainables, cohort_path, checkpoints, settings, number)
+    arms = arms_of(store, trainables, cohort_path, checkpoints, settings, number)
     buffer = io.BytesIO()
     torch.save({"key": key, **arms._asdict()}, buffer)
     store.write_bytes(place, buffer.getvalue())

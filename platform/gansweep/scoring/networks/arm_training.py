@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gansweep.contracts import FitsBatches
-from gansweep.devices import is_cuda
+from gansweep.devices import exact_float32, is_cuda
 from gansweep.scoring.networks.stacked import CannotStackError, train_stacked
 from gansweep.scoring.networks.updates import Updates
 from gansweep.seeds import seeded
@@ -49,6 +49,8 @@ def train_arm(
 ) -> list[nn.Module]:
     """Trains one network for each seed and returns them in evaluation mode, on the device of their batches.
 
+    The arithmetic is exact float32 whatever torch's default is, so that all callers may share a cache.
+
     Args:
         task: the task that they learn.
         batches: batches of each network.
@@ -59,8 +61,14 @@ def train_arm(
     Raises:
         ConfigError: updates cannot be captured, and the recipe's `execution` is `captured`.
     """
+    device = batches[0].pool.device
     if together is None:
-        together = is_cuda(batches[0].pool.device)
+        together = is_cuda(device)
+    with exact_float32(device, autotune=True):  # all batches have the same shape
+        return _train(task, batches, seeds, together=together)
+
+
+def _train(task: Task, batches: Sequence[Batches], seeds: Sequence[int], *, together: bool) -> list[nn.Module]:
     if together and len(seeds) > 1:
         try:
             return _train_together(task, batches, seeds)

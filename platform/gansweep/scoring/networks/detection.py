@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gansweep.devices import exact_float32
 from gansweep.scoring.networks.arm_batches import Batches, Feed, Pool
 from gansweep.scoring.networks.arm_training import Task, train_arm
 from gansweep.scoring.networks.augmentation import AUGMENTATIONS
@@ -107,7 +108,8 @@ def predict(detectors: Sequence[nn.Module], images: Tensor, device: torch.device
     """Returns class probabilities `[s, n, classes]` of s detectors, on the CPU."""
     images = images.to(device)
     by_detector = []
-    for detector in detectors:
-        probabilities = [detector(chunk).softmax(1) for chunk in images.split(batch)]
-        by_detector.append(torch.cat(probabilities))
+    with exact_float32(device):
+        for detector in detectors:
+            probabilities = [detector(chunk).softmax(1) for chunk in images.split(batch)]
+            by_detector.append(torch.cat(probabilities))
     return torch.stack(by_detector).cpu()

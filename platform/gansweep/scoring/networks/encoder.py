@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gansweep.devices import exact_float32
 from gansweep.errors import CohortError
 from gansweep.scoring.networks.augmentation import augmented
 from gansweep.scoring.networks.extractors import Extractor, content_hash
@@ -147,8 +148,23 @@ def train_encoder(
                 "views": nn.Sequential(nn.Linear(sum(WIDTHS), 128), nn.SiLU(), nn.Linear(128, 128)),
             }
         )
-    encoder.to(device).train()
-    heads.to(device)
+    # Without autotuning: the same machine must give the same features, which are named by their weights.
+    with exact_float32(device):
+        _fit(encoder.to(device), heads.to(device), real, classes, steps, progress)
+    return encoder
+
+
+def _fit(
+    encoder: Encoder,
+    heads: nn.ModuleDict,
+    real: ImageSet,
+    classes: int,
+    steps: int,
+    progress: Callable[[str, int, int], None] | None,
+) -> None:
+    """Trains the encoder in place, with the heads of its tasks: see `train_encoder`."""
+    encoder.train()
+    device = encoder.shift.device
     parameters = [*encoder.parameters(), *heads.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=2e-3, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=2e-3, total_steps=steps)
@@ -172,7 +188,6 @@ def train_encoder(
             progress("training an encoder", step + 1, steps)
     encoder.eval().requires_grad_(requires_grad=False)
     encoder.standardise(real.images.to(device))
-    return encoder
 
 
 def _vicreg(one: Tensor, two: Tensor) -> Tensor:

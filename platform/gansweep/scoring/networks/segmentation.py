@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from gansweep.devices import exact_float32
 from gansweep.errors import CohortError, unknown_name
 from gansweep.scoring.networks.arm_batches import Batches, Feed, Pool
 from gansweep.scoring.networks.arm_training import Task, train_arm
@@ -134,7 +135,8 @@ def predicted_masks(segmenter: nn.Module, images: ImageSet, device: torch.device
     """
     found = []
     for chunk in images.images.split(batch):
-        logits = segmenter(chunk.to(device))
+        with exact_float32(device):
+            logits = segmenter(chunk.to(device))
         found.append(torch.where(logits.isnan(), logits, (logits > 0).to(logits)).float().cpu())
     return torch.cat(found)
 
