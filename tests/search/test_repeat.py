@@ -169,7 +169,8 @@ def test_no_row_is_left_running(
             pass
 
     monkeypatch.setattr(module, "retraining_group", lambda *_, **__: Ending())
-    monkeypatch.setattr(module, "ray_cluster", lambda: nullcontext([{"CPU": 2.0}]))
+    monkeypatch.setattr(module, "ray_cluster", nullcontext)
+    monkeypatch.setattr(module, "room_for", lambda *_: nullcontext(SimpleNamespace(groups=lambda: 2)))
     monkeypatch.setattr(module, "relayed", nullcontext)
     with pytest.raises(type(end)):
         repeat(store, experiment.trainables, cache=tmp_path / "cache")
