@@ -116,6 +116,72 @@ def test_whatever_ray_raises_is_one_line_and_tried_once_more(monkeypatch: pytest
     assert len(tries) == 2
 
 
+def test_another_version_of_ray_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+    from ray._private.utils import check_version_info
+
+    tries = []
+
+    def init(**_: object) -> None:
+        tries.append(1)
+        check_version_info({"ray_version": "2.0.0", "python_version": "3.9.1"}, "node 10.0.0.1")
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(ClusterError) as told:
+        connection.connect()
+    assert len(tries) == 1
+    assert str(told.value).startswith(
+        "no Ray cluster: Version mismatch: The cluster was started with: Ray: 2.0.0 Python"
+    )
+    assert str(told.value).endswith("; install what the cluster has, or run the command there (gansweep submit)")
+
+
+HEAD = """
+import ray
+ray.init(num_cpus=0, include_dashboard=False, log_to_driver=False)
+print(ray.get_runtime_context().gcs_address, flush=True)
+input()
+"""
+DRIVER = """
+from gansweep.errors import ClusterError
+from gansweep.search.cluster import ray_cluster
+try:
+    with ray_cluster():
+        print("connected")
+except ClusterError as error:
+    print(error)
+"""
+
+
+@pytest.mark.ray
+def test_a_driver_without_the_clusters_token_is_told_at_once(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "HOME": str(tmp_path)}
+    for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        environment.pop(name, None)
+    ours = environment | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a" * 64}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", HEAD], env=ours, **pipes) as head:
+        assert head.stdout is not None
+        address = head.stdout.readline().strip()
+        for others in (environment, ours | {"RAY_AUTH_TOKEN": "b" * 64}, ours):
+            given = others | {"RAY_ADDRESS": address}
+            driver = subprocess.run(
+                [sys.executable, "-c", DRIVER], env=given, capture_output=True, text=True, timeout=60, check=True
+            )
+            if others is ours:
+                assert driver.stdout == "connected\n"
+                continue
+            assert driver.stdout.startswith(
+                f"{address}: no Ray cluster: this process does not have its token; set RAY_A"
+            )
+            assert driver.stdout.count("\n") == 1
+            assert "aaaa" not in driver.stdout + driver.stderr
+            assert "bbbb" not in driver.stdout + driver.stderr
+            assert not driver.stderr
+        head.communicate("\n", timeout=60)
+
+
 @pytest.mark.parametrize(("listens", "alone"), [("127.0.0.1", True), ("0.0.0.0", False)])
 def test_a_cluster_that_only_this_machine_can_reach_is_known(listens: str, alone: bool) -> None:
     if get_node_ip_address().startswith("127."):

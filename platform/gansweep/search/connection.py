@@ -22,6 +22,14 @@ _ANSWER_S = 15.0  # limit for a cluster's head to accept a connection, and to an
 _JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Variable that Ray's job server sets for the entrypoint of a job."""
 _CLIENT = "ray://"
+_ASKED = "/ray.rpc.NodeInfoGcsService/GetClusterId"
+"""What Ray's client asks of a head first."""
+_UNKNOWN_HERE = "this process does not have its token"
+_LASTING = {
+    _UNKNOWN_HERE: "set RAY_AUTH_MODE=token, and copy the cluster's token to ~/.ray/auth_token or set RAY_AUTH_TOKEN",
+    "Version mismatch": "install what the cluster has, or run the command there (gansweep submit)",
+}
+"""Beginnings of reasons that another attempt does not change, with what the user can do."""
 _HERE = Path("/tmp/ray/ray_current_cluster")  # noqa: S108 (where `ray start` leaves this machine's address)
 
 # Ray uses gRPC over HTTP/2. A server answers the client's preface and empty SETTINGS frame with a SETTINGS frame.
@@ -37,7 +45,7 @@ def connect() -> None:
     A Ray that is started on this machine listens only there.
 
     Raises:
-        ClusterError: the cluster does not respond or cannot be started, after two attempts.
+        ClusterError: the cluster does not respond or cannot be started, after two attempts; or it refuses this process.
     """
     address = _found(os.environ.get("RAY_ADDRESS", ""))
     listens_here_alone = not cluster_is_up() or _is_on_loopback(address or _address_here())
@@ -47,10 +55,14 @@ def connect() -> None:
             log.warning("no Ray cluster yet (%s); trying once more", reason)
             time.sleep(_PAUSE_S)
         reason = silence_of(address) if address else _silence_here()
+        reason = reason or _refusal(address or _address_here())
         with on_loopback() if listens_here_alone else nullcontext():
             reason = reason or _initialised()
         if not reason:
             return
+        for lasting, fix in _LASTING.items():
+            if reason.startswith(lasting):
+                raise ClusterError(f"no Ray cluster: {reason}", where=address, fix=fix)
     raise ClusterError(f"no Ray cluster: {reason}", where=address, fix="see gansweep doctor")
 
 
@@ -132,6 +144,28 @@ def silence_of(address: str) -> str:
         return f"nothing answers there: {error.strerror or error}"
     except (ValueError, OverflowError) as error:  # a host or a port that cannot be
         return f"it is no address: {one_line(error, 100)}"
+
+
+def _refusal(address: str) -> str:
+    """Returns why the head of a cluster refuses this process, or an empty string.
+
+    Ray's own client would try again for 20 s, with a line for each try, and then say that it failed to connect.
+
+    Args:
+        address: as for `silence_of`. A proxy of Ray clients is not asked.
+    """
+    if not address.rpartition(":")[2].isdecimal() or address.startswith(_CLIENT) or silence_of(address):
+        return ""
+    import grpc
+    from ray._private.grpc_utils import init_grpc_channel
+
+    with init_grpc_channel(address) as channel:
+        try:
+            channel.unary_unary(_ASKED)(b"", timeout=_ANSWER_S)
+        except grpc.RpcError as error:
+            if error.code() == grpc.StatusCode.UNAUTHENTICATED:
+                return _UNKNOWN_HERE
+    return ""
 
 
 def _silence_here() -> str:
