@@ -33,6 +33,7 @@ _PAPER = {
     "conditioning": "concat",
     "augmentation": "none",
     "synthetic_ratio": 1.0,
+    "sample_filter": "none",
 }
 """Penalty weight, learning rates and critic steps are those of Henchiri's Fahr CT paper; other values are our own."""
 
@@ -66,6 +67,7 @@ def suggest_wgan_gp(
         "conditioning": trial.suggest_categorical("conditioning", list(conditionings)),
         "augmentation.kind": trial.suggest_categorical("augmentation", ["none", "diffaugment"]),
         "synthetic_ratio": trial.suggest_categorical("synthetic_ratio", [0.25, 0.5, 1.0]),
+        "sample_filter": trial.suggest_categorical("sample_filter", ["none", "detector_agrees", "uncertain", "dense"]),
     }
     return TrialConfig(batch_size=64, iterations=10_000).derive(choices)
 

@@ -34,6 +34,7 @@ _FIRST = {
     "critic_width": 32,
     "augmentation": "diffaugment",
     "synthetic_ratio": 0.5,
+    "sample_filter": "none",
 }
 """The painter has no paper. This is R3GAN's loss and penalty, with equal weights of both critics."""
 
@@ -69,6 +70,7 @@ def _space(trial: optuna.Trial) -> TrialConfig:
         iterations=4_000,
         synthetic_ratio=trial.suggest_categorical("synthetic_ratio", [0.25, 0.5, 1.0]),
         attention=trial.suggest_categorical("attention", ["none", "self_attention", "cbam"]),
+        sample_filter=trial.suggest_categorical("sample_filter", ["none", "detector_agrees", "uncertain", "dense"]),
     )
     return base.derive({**_objective(trial), "architecture": _networks(trial)})
 

@@ -25,8 +25,6 @@ REGISTRIES = {
     "attention": TRAINABLES.attentions,
 }
 LEFT_TO_THE_USER = {
-    ("sample_filter", "uncertain"): "half of the samples, ranked by a detector that few patients make unsure",
-    ("sample_filter", "dense"): "half of the samples, ranked by the cohort's encoder, which also ranks trials",
     ("precision", "tf32"): "depends on the machine, and gains time, which a budget of iterations does not see",
     ("precision", "bfloat16"): "depends on the machine, and gains time, which a budget of iterations does not see",
     ("execution", "eager"): "gains no time, and computes what captured steps compute",
