@@ -3,9 +3,10 @@
 First, detectors are simulated by crossed random effects (of patients, of trainings, and of both together), for common
 and for rare diseases, so that the true scores have a closed form. Then, the same generator is compared with itself with
 really trained detectors: both arms train detectors on the same few real images and on new samples of one generator, so
-that chance is the only difference. Training number k of both arms shares its detector's seed, as in `confirm`. Each
-comparison has its own test patients, with several similar images each (a patient's lesion is faint or bright, the dose
-high or low). Images are discs with and without a small spot, which a small network learns in a second.
+that chance is the only difference. A third arm of the same kind stands in for a rival. Training number k of all arms
+shares its detector's seed, as in `confirm`. Each comparison has its own test patients, with several similar images each
+(a patient's lesion is faint or bright, the dose high or low). Images are discs with and without a small spot, which a
+small network learns in a second.
 
     python benchmarks/false_alarms.py --comparisons 200
 """
@@ -24,7 +25,7 @@ import torch
 from scipy import stats
 
 from gansweep.contracts import ImageSet, ImageSpec
-from gansweep.scoring.arms import BASE
+from gansweep.scoring.arms import BASE, RIVALS
 from gansweep.scoring.judged_arms import COMPARED, judge_arms
 from gansweep.scoring.metrics.answers import Predictions
 from gansweep.scoring.networks.detection import Recipe, fraction_of_ratio, predict, train_detector
@@ -44,6 +45,10 @@ SAMPLES = 60
 TEST = 50  # test patients
 IMAGES = 3  # of each patient
 ARM, SHARE = "real + 1 synthetic", fraction_of_ratio(1.0)
+RIVAL = RIVALS["mixup"]
+LOSSES = ("log_loss", "brier")
+"""`confirm` does not compare arms by these."""
+JUDGED = (*COMPARED, *LOSSES)
 CPU = torch.device("cpu")
 SHARED, OWN, GRAIN = 0.5, 0.7, 0.5  # spreads of the opinions that arms share and do not share, and between images
 
@@ -137,8 +142,8 @@ def patients(count: int, images: int, seed: int) -> ImageSet:
     return ImageSet(shown, labels, None, tuple(str(int(patient)) for patient in of))
 
 
-def null_comparison(number: int, trainings: int) -> Mapping[str, Comparison]:
-    """Returns every metric's comparison of one generator with itself."""
+def null_comparisons(number: int, trainings: int) -> dict[str, Mapping[str, Comparison]]:
+    """Returns every metric's comparisons of one generator with itself: of the arm, of the rival, and of the two."""
     spec = ImageSpec(SIZE, 1, ("negative", "positive"))
     recipe = Recipe(partial(DETECTORS["small_cnn"], spec), 2, STEPS, BATCH)
     fresh = iter(range(number * 1000, (number + 1) * 1000))  # seeds that no other comparison uses
@@ -148,16 +153,32 @@ def null_comparison(number: int, trainings: int) -> Mapping[str, Comparison]:
         samples = patients(SAMPLES, 1, next(fresh))
         return predict([train_detector(recipe, real, samples, SHARE, seed, CPU)], test.images, CPU)
 
-    runs = [{BASE: arm(seed), ARM: arm(seed)} for seed in range(number * trainings, (number + 1) * trainings)]
-    return judge_arms({"twice": runs}, test, 1, seed=number)["twice"].comparisons[ARM]
+    seeds = range(number * trainings, (number + 1) * trainings)
+    runs = [{name: arm(seed) for name in (BASE, ARM, RIVAL)} for seed in seeds]
+    judged = judge_arms({"twice": runs}, test, 1, seed=number)["twice"]
+    base, synthetic = (answers([run[name] for run in runs], test) for name in (BASE, ARM))
+    losses = {metric: compare(base, synthetic, metric, seed=number) for metric in LOSSES}
+    return {
+        "arm": {**judged.comparisons[ARM], **losses},
+        "rival": judged.rivals[RIVAL],
+        "arm over rival": judged.over_rival[ARM],
+    }
 
 
-def alarms(comparisons: int, trainings: int) -> dict[str, int]:
-    """Returns how many null comparisons were called a difference, by metric."""
-    found = dict.fromkeys(COMPARED, 0)
+def answers(probabilities: Sequence[Tensor], test: ImageSet) -> Predictions:
+    """Returns the answers of one detector per training."""
+    stacked = torch.cat([one.double() for one in probabilities]).numpy()
+    return Predictions(stacked, test.labels.numpy(), test.patients, 1)
+
+
+def alarms(comparisons: int, trainings: int) -> dict[str, dict[str, int]]:
+    """Returns how many null comparisons were called a difference, by what was compared and by metric."""
+    found: dict[str, dict[str, int]] = {}
     for number in range(comparisons):
-        for metric, comparison in null_comparison(number, trainings).items():
-            found[metric] += comparison.verdict != "no evidence"
+        for claim, by_metric in null_comparisons(number, trainings).items():
+            counts = found.setdefault(claim, dict.fromkeys(by_metric, 0))
+            for metric, comparison in by_metric.items():
+                counts[metric] += comparison.verdict != "no evidence"
         if number % 20 == 19:
             print(f"{number + 1} of {comparisons}: {found}", file=sys.stderr, flush=True)
     return found
@@ -166,10 +187,10 @@ def alarms(comparisons: int, trainings: int) -> dict[str, int]:
 def simulated(comparisons: int, design: Design) -> dict[str, int]:
     """Returns how many null comparisons of simulated detectors were called a difference, by metric."""
     rng = np.random.default_rng(0)
-    found = dict.fromkeys(COMPARED, 0)
+    found = dict.fromkeys(JUDGED, 0)
     for number in range(comparisons):
         pair = crossed(rng, design)
-        for metric in COMPARED:
+        for metric in JUDGED:
             found[metric] += compare(*pair, metric, seed=number).verdict != "no evidence"
     return found
 
@@ -186,14 +207,20 @@ def covered(arms: int, design: Design) -> dict[str, int]:
     return found
 
 
-def table(title: str, designs: Sequence[Design], count: Callable[[int, Design], dict[str, int]], n: int) -> list[Any]:
+def table(
+    title: str,
+    designs: Sequence[Design],
+    count: Callable[[int, Design], dict[str, int]],
+    metrics: Sequence[str],
+    n: int,
+) -> list[Any]:
     """Prints the result of `count` for each design in n trials. Returns it with the designs."""
-    columns = ("positive", "negative", "trainings", "luck", "reaction", "skill", *COMPARED)
+    columns = ("positive", "negative", "trainings", "luck", "reaction", "skill", *metrics)
     print(f"\n{title}, {n} each\n\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}", flush=True)
     rows: list[Any] = []
     for design in designs:
         found = count(n, design)
-        print(f"| {' | '.join(map(str, (*astuple(design), *(share(found[m], n) for m in COMPARED))))} |", flush=True)
+        print(f"| {' | '.join(map(str, (*astuple(design), *(share(found[m], n) for m in metrics))))} |", flush=True)
         rows.append({**asdict(design), **found})
     return rows
 
@@ -213,12 +240,13 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     n = options.simulated
-    rates = table("Simulated null comparisons called a difference", DESIGNS, simulated, n)
-    coverage = table("Single arms whose 95 % interval held the truth", SINGLE, covered, n)
+    rates = table("Simulated null comparisons called a difference", DESIGNS, simulated, JUDGED, n)
+    coverage = table("Single arms whose 95 % interval held the truth", SINGLE, covered, COMPARED, n)
     trained = alarms(options.comparisons, options.trainings)
-    print("\n| metric | really trained: called a difference |\n|---|---|")
-    for metric, found in trained.items():
-        print(f"| {metric} | {share(found, options.comparisons)} |")
+    print("\n| compared | metric | really trained: called a difference |\n|---|---|---|")
+    for claim, by_metric in trained.items():
+        for metric, found in by_metric.items():
+            print(f"| {claim} | {metric} | {share(found, options.comparisons)} |")
     figures = {"simulated_alarms": rates, "coverage": coverage, "alarms": trained}
     print(json.dumps({"benchmark": "false_alarms", **vars(options), **figures}))
 

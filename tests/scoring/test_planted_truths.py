@@ -74,7 +74,8 @@ def test_realism_metrics_fall_in_order_on_real_images(tmp_path: Path) -> None:
 
 
 def test_the_same_generator_twice_is_rarely_called_a_difference() -> None:
-    """200 null comparisons at 5 %: 10 alarms are expected, more than 18 have a chance of one in a hundred."""
+    """200 null comparisons at 5 %: 10 alarms are expected, more than 22 of a kind have a chance of one in 5,000."""
     found = alarms(comparisons=200, trainings=3)
-    assert all(count <= 18 for count in found.values()), found
-    assert any(found.values())
+    counts = [count for by_metric in found.values() for count in by_metric.values()]
+    assert all(count <= 22 for count in counts), found
+    assert any(counts)
