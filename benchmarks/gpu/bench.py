@@ -165,10 +165,12 @@ class Bench:
     def step_seconds(self, loop: Callable[[int], object]) -> float:
         """Seconds of one iteration of `loop(iterations)`; what start and end of a run cost is taken off.
 
+        The start includes what captured steps cost once: the eager updates, the capture, and the comparison.
+
         The least of each over the rounds, for the least difference would be that of a long run to a disturbed short
         one. It is infinite where the runs are too short to tell.
         """
-        short = 1
+        short = 2  # the comparison needs a second iteration
         long = short + self.sizes.iterations
         loop(long)  # warms caches up, and lets cuDNN choose
         times: dict[int, list[float]] = {short: [], long: []}

@@ -138,7 +138,11 @@ def _rate(bench: Bench, precision: str, work: Callable[[], object]) -> float:
 
 
 def _operations(bench: Bench, config: TrialConfig, spec: ImageSpec, data: ImageSet) -> float:
-    """Floating-point operations of one iteration: those of two less those of one, which starts and ends as well."""
+    """Floating-point operations of one iteration: those of two less those of one, which starts and ends as well.
+
+    The iterations are eager: torch cannot see what a graph computes.
+    """
+    config = config.derive({"execution": "eager"})
     found = []
     for count in (1, 2):
         with _Operations() as counter:
@@ -153,7 +157,7 @@ def largest_batch(bench: Bench) -> Iterator[Row]:
     fitted = 0
     while size <= bench.sizes.largest_batch and not bench.late():
         data, spec = shapes(size, bench.sizes.pixels)
-        config = bench.config(batch_size=size)
+        config = bench.config(batch_size=size, execution="eager")  # a capture costs more than two iterations
         if bench.on_gpu:
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(bench.device)
@@ -166,7 +170,7 @@ def largest_batch(bench: Bench) -> Iterator[Row]:
             yield Row(f"batch {size}", "does not fit", note=_described(bench))
             break
         memory = f", {torch.cuda.max_memory_allocated(bench.device) / 2**30:.2f} GiB" if bench.on_gpu else ""
-        yield Row(f"batch {size}", size * 2 / seconds, "images a second", f"a run of 2 iterations{memory}")
+        yield Row(f"batch {size}", size * 2 / seconds, "images a second", f"a run of 2 eager iterations{memory}")
         fitted = size
         size *= 2
     stopped = "the search ends here" if size > bench.sizes.largest_batch else ""

@@ -12,6 +12,7 @@ import torch.distributed as dist
 from torch.multiprocessing.spawn import start_processes
 
 from benchmarks.gpu.bench import Bench, NotAvailableError, Row
+from gansweep.distributed import GPU_BACKEND
 from gansweep.testing.images import shapes
 
 if TYPE_CHECKING:
@@ -23,15 +24,17 @@ PATIENCE = timedelta(seconds=60)
 
 
 def two_workers(bench: Bench) -> Iterator[Row]:
-    """One worker and two, on the same global batch."""
+    """One worker and two, on the same global batch. Two run eagerly, so one does, too, where they are compared."""
     if not bench.on_gpu:
         raise NotAvailableError("there is no GPU")
     if torch.cuda.device_count() < 2:
         raise NotAvailableError("there is one GPU; NCCL needs two")
     data, spec = shapes(bench.sizes.images, bench.sizes.pixels)
-    alone = bench.trained(bench.config(), spec, data, 2).state
+    eager = bench.config(execution="eager")
+    alone = bench.trained(eager, spec, data, 2).state
     assert alone is not None
-    one = bench.step_seconds(lambda count: bench.trained(bench.config(), spec, data, count))
+    one = bench.step_seconds(lambda count: bench.trained(eager, spec, data, count))
+    captured = bench.step_seconds(lambda count: bench.trained(bench.config(), spec, data, count))
     with tempfile.TemporaryDirectory() as folder:
         start_processes(_worker, (Path(folder), bench), nprocs=2, start_method="spawn")
         found = [torch.load(Path(folder) / f"{rank}.pt", weights_only=False) for rank in range(2)]
@@ -43,15 +46,16 @@ def two_workers(bench: Bench) -> Iterator[Row]:
     )
     two = max(other["seconds"] for other in found)
     yield Row("weights after 2 iterations, two workers against one", worst, "largest difference", "float32")
-    yield Row("one worker", one * 1e3, "ms an iteration", f"batch {bench.sizes.batch}")
-    yield Row("two workers", two * 1e3, "ms an iteration", f"batch {bench.sizes.batch}, NCCL")
-    yield Row("scaling", one / two / 2, "of twice one worker")
+    yield Row("one worker, captured", captured * 1e3, "ms an iteration", f"batch {bench.sizes.batch}")
+    yield Row("one worker, eager", one * 1e3, "ms an iteration", f"batch {bench.sizes.batch}")
+    yield Row("two workers, eager", two * 1e3, "ms an iteration", f"batch {bench.sizes.batch}, NCCL")
+    yield Row("scaling", one / two / 2, "of twice one worker", "eager against eager")
 
 
 def _worker(rank: int, folder: Path, bench: Bench) -> None:
     torch.cuda.set_device(rank)
     dist.init_process_group(
-        "nccl", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2, timeout=PATIENCE
+        GPU_BACKEND, init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2, timeout=PATIENCE
     )
     mine = Bench(torch.device("cuda", rank), bench.sizes)
     data, spec = shapes(bench.sizes.images, bench.sizes.pixels)

@@ -21,9 +21,12 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ["World", "gathered", "mean_over_workers", "successors", "sum_over_workers"]
+__all__ = ["GPU_BACKEND", "World", "gathered", "mean_over_workers", "successors", "sum_over_workers"]
 
 Item = TypeVar("Item")
+
+GPU_BACKEND = "cpu:gloo,cuda:nccl"
+"""Backend of workers with GPUs. NCCL alone, Ray's default, rejects tensors on the CPU."""
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,11 @@ import sys
 import time
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 
 from benchmarks.gpu.__main__ import _followed
 from benchmarks.gpu.bench import CPU_SIZES, Bench, Row
@@ -18,14 +20,17 @@ from benchmarks.gpu.correctness import CPU
 from benchmarks.gpu.report import CPU_NOTE, markdown
 from benchmarks.gpu.scoring import detectors
 from benchmarks.gpu.sections import SECTIONS, run_sections
+from benchmarks.gpu.speed import _operations
+from benchmarks.gpu.workers import two_workers
+from gansweep.testing.images import shapes
 from gansweep.testing.pretended_gpu.device import GPU, PretendedGpu
 from tests.benchmarks.bare_python import bare_python
 from trainables import GANS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    import torch
+    from gansweep.config import TrialConfig
 
 ROOT = Path(__file__).parents[2]
 
@@ -97,6 +102,67 @@ def test_detectors_are_timed_captured_where_there_is_a_gpu(device: torch.device)
     captured = [row.what for row in rows if row.unit == "times as fast as eager"]
     assert captured == [what for what in timed if what.endswith("captured")]
     assert all(isinstance(row.value, float) for row in rows), "a figure is missing"
+
+
+def test_a_timed_iteration_has_no_part_of_the_capture() -> None:
+    bench = Bench(GPU, CPU_SIZES)
+    data, spec = shapes(128, CPU_SIZES.pixels)  # no iteration begins an epoch, which draws another order
+    launches = {}
+    with PretendedGpu() as gpu:
+
+        def loop(count: int) -> None:
+            before = gpu.kernels.total()
+            bench.trained(bench.config(), spec, data, count)
+            launches[count] = gpu.kernels.total() - before
+
+        bench.step_seconds(loop)
+        short, long = sorted(launches)
+        loop(long + bench.sizes.iterations)
+    *_, longer = launches.values()
+    assert longer - launches[long] == launches[long] - launches[short]
+
+
+def test_operations_are_counted_in_eager_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(CPU, CPU_SIZES)
+    data, spec = shapes(CPU_SIZES.images, CPU_SIZES.pixels)
+    executions = []
+    trained = Bench.trained
+
+    def noted(own: Bench, config: TrialConfig, *others: Any) -> Any:
+        executions.append(config.execution)
+        return trained(own, config, *others)
+
+    monkeypatch.setattr(Bench, "trained", noted)
+    assert _operations(bench, bench.config(), spec, data) > 0
+    assert set(executions) == {"eager"}
+
+
+def test_two_workers_are_compared_with_an_eager_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = {"eager": 3.0, "auto": 1.0}
+    state = {"networks": {"critic": {"weight": torch.zeros(1)}}}
+    executions = []
+
+    def trained(_bench: Bench, config: TrialConfig, *_: object) -> SimpleNamespace:
+        executions.append(config.execution)
+        return SimpleNamespace(state=state)
+
+    def step_seconds(_bench: Bench, loop: Callable[[int], object]) -> float:
+        loop(1)
+        return seconds[executions[-1]]
+
+    def workers(_work: object, args: tuple[Path, Bench], **_: object) -> None:
+        for rank in range(2):
+            torch.save({**state, "seconds": 2.0}, args[0] / f"{rank}.pt")
+
+    monkeypatch.setattr(Bench, "trained", trained)
+    monkeypatch.setattr(Bench, "step_seconds", step_seconds)
+    monkeypatch.setattr("benchmarks.gpu.workers.start_processes", workers)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    rows = {row.what: row.value for row in two_workers(Bench(GPU, CPU_SIZES))}
+    assert rows["one worker, captured"] == 1000
+    assert rows["one worker, eager"] == 3000
+    assert rows["two workers, eager"] == 2000
+    assert rows["scaling"] == 0.75
 
 
 def test_a_failing_section_is_told_and_the_next_one_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

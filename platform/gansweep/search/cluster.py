@@ -272,6 +272,7 @@ def torch_trainer(
     """
     from ray.train import FailureConfig, RunConfig, ScalingConfig
 
+    from gansweep.distributed import GPU_BACKEND
     from gansweep.search.lean_trainer import LeanTrainer
     from gansweep.search.process_group import ProcessGroupConfig
 
@@ -282,8 +283,7 @@ def torch_trainer(
     return LeanTrainer(
         work,
         train_loop_config=config,
-        # Ray's default for GPUs is NCCL alone, which rejects tensors on the CPU.
-        torch_config=ProcessGroupConfig(backend="cpu:gloo,cuda:nccl" if on_gpus else "gloo"),
+        torch_config=ProcessGroupConfig(backend=GPU_BACKEND if on_gpus else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=footprint.workers,
             use_gpu=on_gpus,
