@@ -25,6 +25,13 @@ def test_reports_problems_instead_of_raising(tmp_path, nobody_there):
     assert any("127.0.0.1:9" in finding.detail for finding in findings)
 
 
+def test_a_trial_of_several_workers_is_said_to_be_eager(nobody_there):
+    details = {finding.name: finding.detail for finding in examine(Footprint(workers=2), address=nobody_there)}
+    assert details["capture"] == "on this machine: eager: 2 workers: collectives are not captured"
+    here = [name for name, detail in details.items() if detail.startswith("on this machine: ")]
+    assert here == ["torch devices", "precision", "capture"]
+
+
 def test_storage_is_tried_and_left_clean(tmp_path, nobody_there):
     assert verdicts(examine(Footprint(), storage=str(tmp_path), address=nobody_there))["storage"] == "ok"
     assert list(tmp_path.iterdir()) == []

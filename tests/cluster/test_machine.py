@@ -82,8 +82,10 @@ def test_a_gpu_is_described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_precision_and_capture_depend_on_the_card(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert machine.precisions() == ("ok", "float32, bfloat16 on CPU; float32 unless a trial sets precision")
-    assert machine.capture() == ("ok", "eager: steps are captured on a GPU only")
+    assert machine.capture(1) == ("ok", "eager: steps are captured on a GPU only")
     with PretendedGpu():
+        assert machine.capture(1)[1].startswith("captured as CUDA graphs")
+        assert machine.capture(2) == ("ok", "eager: 2 workers: collectives are not captured")
         assert machine.precisions()[1].startswith("float32, tf32, bfloat16 on pretended GPU")
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (7, 5))
         assert machine.precisions()[1].startswith("float32 on pretended GPU")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -52,12 +52,21 @@ def examine(
         cohort: a cohort to find room for on this machine; None: skip this check.
     """
     use_token()
-    found = [_tried("python", _python), _tried("packages", _packages), _tried("torch devices", machine.devices)]
-    found += [_tried("precision", machine.precisions), _tried("capture", machine.capture)]
-    if cohort is not None:
-        found.append(_tried("cohort", lambda: machine.room(cohort)))
+    found = [_tried("python", _python), _tried("packages", _packages)]
+    found += _of_the_machine(footprint, address, cohort)
     found += _ray_and_room(footprint, address)
     return found if storage is None else [*found, _tried("storage", lambda: _storage(storage))]
+
+
+def _of_the_machine(footprint: Footprint, address: str | None, cohort: str | None) -> list[Finding]:
+    """Returns what a training would use on this machine. The nodes of a cluster elsewhere may differ."""
+    found = [_tried("torch devices", machine.devices), _tried("precision", machine.precisions)]
+    found.append(_tried("capture", lambda: machine.capture(footprint.workers)))
+    if cohort is not None:
+        found.append(_tried("cohort", lambda: machine.room(cohort)))
+    if address is not None:
+        found = [replace(one, detail=f"on this machine: {one.detail}") for one in found]
+    return found
 
 
 def _tried(name: str, check: Callable[[], tuple[Verdict, str]]) -> Finding:

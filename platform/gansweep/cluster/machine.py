@@ -54,10 +54,14 @@ def precisions() -> tuple[Verdict, str]:
     return "ok", f"{', '.join(had)} on {where}; float32 unless a trial sets precision"
 
 
-def capture() -> tuple[Verdict, str]:
-    """How steps run: captured in CUDA graphs, or eagerly."""
+def capture(workers: int) -> tuple[Verdict, str]:
+    """How the steps of a trial of so many workers run: captured in CUDA graphs, or eagerly."""
     import torch
 
+    from gansweep.training.capture import several_workers
+
+    if reason := several_workers(workers):
+        return "ok", f"eager: {reason}"
     if not torch.cuda.is_available():
         return "ok", "eager: steps are captured on a GPU only"
     return "ok", "captured as CUDA graphs where they compute what eager steps do; each row says which"

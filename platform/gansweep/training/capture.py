@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gansweep.contracts import Batch, Gan, Phase
     from gansweep.distributed import World
 
-__all__ = ["Execution", "UpdateFunction", "why_eager"]
+__all__ = ["Execution", "UpdateFunction", "several_workers", "why_eager"]
 
 
 class UpdateFunction(Protocol):
@@ -47,9 +47,13 @@ def why_eager(execution: str, device: torch.device, world: World) -> str:
     Raises:
         ConfigError: it cannot be captured, and `execution` is `captured`.
     """
+    return graphs.why_eager(execution, device, several_workers(world.size))
+
+
+def several_workers(workers: int) -> str:
+    """Returns why a training of so many workers cannot be captured; an empty string for one."""
     # Collectives of NCCL can be captured, but not those of gloo, and all workers would have to decide alike.
-    obstacle = f"{world.size} workers: collectives are not captured" if world.size > 1 else ""
-    return graphs.why_eager(execution, device, obstacle)
+    return f"{workers} workers: collectives are not captured" if workers > 1 else ""
 
 
 class Execution:
