@@ -129,6 +129,37 @@ def test_nccl_refuses_tensors_on_the_cpu_and_with_gaps():
 
 
 @pytest.mark.usefixtures("group")
+@pytest.mark.parametrize(
+    ("collective", "arguments"),
+    [
+        ("all_gather", lambda x: ([x.clone()], x)),
+        ("all_gather_into_tensor", lambda x: (x.clone(), x)),
+        ("all_reduce", lambda x: (x,)),
+        ("all_to_all", lambda x: ([x.clone()], [x])),
+        ("all_to_all_single", lambda x: (x.clone(), x)),
+        ("broadcast", lambda x: (x, 0)),
+        ("gather", lambda x: (x, [x.clone()])),
+        ("irecv", lambda x: (x, 0)),
+        ("isend", lambda x: (x, 0)),
+        ("recv", lambda x: (x, 0)),
+        ("reduce", lambda x: (x, 0)),
+        ("reduce_scatter", lambda x: (x.clone(), [x])),
+        ("reduce_scatter_tensor", lambda x: (x.clone(), x)),
+        ("scatter", lambda x: (x, [x.clone()])),
+        ("send", lambda x: (x, 0)),
+    ],
+)
+def test_every_collective_of_torch_is_refused_on_the_cpu(collective, arguments, monkeypatch):
+    # A worker cannot send to itself, and gloo has not all of them.
+    monkeypatch.setattr(dist, collective, lambda *_: None)
+    with PretendedGpu() as gpu:
+        with pytest.raises(NoBackend, match=f"{collective} of a tensor .* device type cpu"):
+            getattr(dist, collective)(*arguments(torch.ones(2)))
+        getattr(dist, collective)(*arguments(torch.ones(2, device="cuda")))
+        assert gpu.collectives == {collective: 1}
+
+
+@pytest.mark.usefixtures("group")
 @pytest.mark.parametrize(("backend", "device"), [("nccl", GPU), ("cpu:gloo,cuda:nccl", CPU)])
 def test_every_collective_of_a_world_takes_tensors_from_both_devices(backend, device):
     with PretendedGpu(backend) as gpu:

@@ -30,6 +30,22 @@ def test_a_gpu_gives_what_the_cpu_gives_without_a_round_trip(config):
     check_on_gpu(config, SPEC, DATA, TRAINABLES, captured=captured)
 
 
+def first(family, fits=lambda _config: True):
+    return next(config for config in EVERY[family] if fits(config))
+
+
+def test_two_workers_on_gpus_are_one_whatever_they_communicate():
+    """Beside gradients: LeCam's anchors, ADA's confidence, norms of gradients, path lengths, and pools of images."""
+    configs = [
+        first("dcgan", lambda config: config.penalty.kind == "lecam"),
+        first("dcgan", lambda config: config.augmentation.kind == "ada"),
+        first("dcgan", lambda config: config.penalty.adaptive == "norm"),
+        first("stylegan2"),
+        first("cyclegan"),
+    ]
+    check_on_two_gpus(configs, SPEC, DATA, TRAINABLES)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_two_workers_on_gpus_are_one():

@@ -19,7 +19,23 @@ if TYPE_CHECKING:
 __all__ = ["NoBackend", "generator_device", "generator_in", "replacements"]
 
 _RealGenerator = torch.Generator
-_COLLECTIVES = ("all_gather", "all_gather_into_tensor", "all_reduce", "broadcast", "reduce")
+_COLLECTIVES = (
+    "all_gather",
+    "all_gather_into_tensor",
+    "all_reduce",
+    "all_to_all",
+    "all_to_all_single",
+    "broadcast",
+    "gather",
+    "irecv",
+    "isend",
+    "recv",
+    "reduce",
+    "reduce_scatter",
+    "reduce_scatter_tensor",
+    "scatter",
+    "send",
+)
 _MEMORY = 80 * 2**30  # bytes, all of them free
 _PEAK = 3 * 2**29  # bytes that any training has allocated at most
 _OF_OBJECTS = ("all_gather_object", "broadcast_object_list")
