@@ -146,6 +146,13 @@ def test_a_family_that_draws_masks_is_scored_by_them(tmp_path: Path) -> None:
         scorer(tmp_path, FAST.model_copy(update={"segmenter": "mine"})).score(joint, TrialConfig())
 
 
+def test_real_only_segmenters_are_looked_up_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    judge = scorer(tmp_path)
+    first = judge.score(joint, TrialConfig())
+    monkeypatch.setattr("gansweep.scoring.reference._network", None)  # would build an untrained segmenter
+    assert judge.score(joint, TrialConfig()) == first
+
+
 def test_a_family_is_asked_only_for_the_classes_it_makes(tmp_path: Path) -> None:
     asked = []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from torch.nn import functional
 from gansweep.config import ScoringSettings, TrialConfig
 from gansweep.contracts import Condition, ImageSpec, Trainables
 from gansweep.errors import CohortError, ConfigError, Diverged
+from gansweep.scoring.metrics.registry import METRICS
 from gansweep.scoring.trial import TrialScorer
 from tests.scoring.discs import SIZE, DiscCohort, noise, oracle
 from trainables.downstream.detectors import SmallCnn
@@ -20,6 +22,8 @@ from trainables.downstream.detectors import SmallCnn
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from gansweep.scoring.metrics.registry import Metric
 
 FAST = ScoringSettings(samples=64, encoder_steps=25, detector_steps=40, detector_batch=16, detector_seeds=2)
 TRAINABLES = Trainables(detectors={"small_cnn": SmallCnn})
@@ -67,6 +71,25 @@ def test_the_same_trial_scores_the_same_and_another_seed_does_not(warm: Path, of
     assert fifth == judge.score(oracle, config, 5)
     assert fifth["fid"] != of_oracle["fid"], "another iteration"
     assert fifth["fid"] != judge.score(oracle, config.derive({"seed": 1}), 5)["fid"]
+
+
+def test_floors_are_computed_once(warm: Path, of_oracle: dict[str, float], monkeypatch: pytest.MonkeyPatch) -> None:
+    computed: Counter[str] = Counter()
+
+    def counted(name: str, metric: Metric) -> Metric:
+        def compute(*arguments: torch.Tensor) -> float:
+            computed[name] += 1
+            return metric.compute(*arguments)
+
+        return replace(metric, compute=compute)
+
+    metrics = {name: counted(name, metric) for name, metric in METRICS.items()}
+    monkeypatch.setattr("gansweep.scoring.metrics.registry.METRICS", metrics)
+    judge = scorer(warm)
+    assert judge.score(oracle, TrialConfig()) == of_oracle
+    first = computed.copy()
+    assert judge.score(oracle, TrialConfig()) == of_oracle
+    assert {name: 2 * first[name] - computed[name] for name in ("fid", "kid")} == {"fid": 1, "kid": 1}
 
 
 def test_a_second_scorer_trains_nothing(

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -31,13 +32,14 @@ from gansweep.scoring.sample_filters import filtered
 from gansweep.seeds import report_seed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Hashable, Iterator, Sequence
     from pathlib import Path
 
     from gansweep.contracts import Trainables
-    from gansweep.scoring.memorisation.copied_fraction import CopiedFraction
 
 __all__ = ["TrialScorer"]
+
+Item = TypeVar("Item")
 
 CHUNK = 64
 """Number of samples drawn from one seed. Drawing is split over workers in chunks, whatever the number of workers."""
@@ -67,7 +69,7 @@ class TrialScorer:
         self.device = device
         self._maker = ReferenceMaker(cohort, scoring, trainables, cache, device)
         self._made: tuple[DataView, Reference] | None = None
-        self._copied: tuple[Reference, CopiedFraction | None] | None = None
+        self._known: dict[Hashable, Any] = {}
 
     @property
     def fid_features(self) -> str:
@@ -90,8 +92,15 @@ class TrialScorer:
         """
         if self._made is None or self._made[0] != view:
             self._made = None  # one view at a time, to save memory
+            self._known.clear()
             self._made = (view, self._maker.make(view, World.current(self.device), execution))
         return self._made[1]
+
+    def _once(self, what: Hashable, make: Callable[[], Item]) -> Item:
+        """Returns what `make` returned at the first report with this reference. It depends on real images alone."""
+        if what not in self._known:
+            self._known[what] = make()
+        return cast("Item", self._known[what])
 
     def score(self, sampler: Sampler, config: TrialConfig, iteration: int = 0) -> dict[str, float]:
         """Computes all scores of a trial at one of its reports. The result depends on the arguments alone.
@@ -158,9 +167,7 @@ class TrialScorer:
         # Imported here, because it needs SciPy, and measuring a GPU must not.
         from gansweep.scoring.memorisation.copied_fraction import CopiedFraction
 
-        if self._copied is None or self._copied[0] is not real:
-            self._copied = (real, CopiedFraction.of(real.train, real.val))
-        copied = self._copied[1]
+        copied = self._once("copied", lambda: CopiedFraction.of(real.train, real.val))
         if copied is None:
             return {}
         images = samples.images
@@ -221,7 +228,8 @@ class TrialScorer:
                 matched = min(len(fake), len(val))
                 scores[f"{name}_matched"] = metric.compute(train, _spread(fake, matched))
                 floor = _spread(val, matched)
-            scores[f"{name}_floor"] = metric.compute(train, floor)
+            what = ("floor", name, tuple(made.tolist()), len(floor))
+            scores[f"{name}_floor"] = self._once(what, partial(metric.compute, train, floor))
         return scores
 
     def _downstream(
@@ -261,7 +269,10 @@ class TrialScorer:
 
     def _segmentation(self, real: Reference, samples: ImageSet, config: TrialConfig, world: World) -> dict[str, float]:
         """Returns scores of segmenters trained on real and generated pairs, and on real pairs alone."""
-        recipe, real_only = self._maker.segmenters(config.data, real, world, config.execution)
+        recipe, real_only = self._once(
+            ("segmenters", config.execution),
+            lambda: self._maker.segmenters(config.data, real, world, config.execution),
+        )
         fraction = fraction_of_ratio(config.synthetic_ratio)
         with_samples = real_only
         if fraction:
