@@ -27,6 +27,9 @@ class _Asked:
     def want(self, groups: int) -> None:
         self.groups.append(groups)
 
+    def withdraw(self) -> None:
+        self.want(0)
+
 
 @pytest.fixture
 def nodes(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, float]]:
@@ -35,6 +38,15 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, float]]:
     monkeypatch.setattr(module, "node_resources", lambda: there)
     monkeypatch.setattr(module, "_LOOK_S", -1.0)
     return there
+
+
+@pytest.fixture
+def asked(nodes: list[dict[str, float]], monkeypatch: pytest.MonkeyPatch) -> _Asked:
+    """What `room_for` asks for on a cluster that has grown already."""
+    asked = _Asked()
+    monkeypatch.setattr(module, "Demand", lambda _: asked)
+    monkeypatch.setattr(module, "grown", lambda *_: nodes)
+    return asked
 
 
 def _begun(limiter: GrowingLimiter, names: str) -> str:
@@ -63,13 +75,7 @@ def test_no_more_than_was_asked_for(nodes: list[dict[str, float]]) -> None:
     assert asked.groups[-1] == 0
 
 
-def test_room_is_asked_for_what_does_not_fit_yet(
-    nodes: list[dict[str, float]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = _Asked()
-    monkeypatch.setattr(module, "Demand", lambda _: asked)
-    monkeypatch.setattr(asked, "withdraw", lambda: asked.want(0), raising=False)
-    monkeypatch.setattr(module, "grown", lambda *_: nodes)
+def test_room_is_asked_for_what_does_not_fit_yet(nodes: list[dict[str, float]], asked: _Asked) -> None:
     with room_for(3, Footprint(2), wait_s=60.0) as room:
         assert room.groups() == 1
         assert asked.groups == [2]
@@ -81,13 +87,7 @@ def test_room_is_asked_for_what_does_not_fit_yet(
     assert asked.groups == [2, 0, 0], "nothing is asked for where nothing is waited for"
 
 
-def test_room_that_is_asked_for_is_given_back_after_an_error(
-    nodes: list[dict[str, float]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = _Asked()
-    monkeypatch.setattr(module, "Demand", lambda _: asked)
-    monkeypatch.setattr(asked, "withdraw", lambda: asked.want(0), raising=False)
-    monkeypatch.setattr(module, "grown", lambda *_: nodes)
+def test_room_that_is_asked_for_is_given_back_after_an_error(asked: _Asked, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "node_resources", lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError), room_for(3, Footprint(2), wait_s=60.0) as room:
         room.groups()
