@@ -4,7 +4,6 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 
 from gansweep.cohort.dataset import Cohort
@@ -18,7 +17,7 @@ from gansweep.search.worker_group import WorkerGroup
 from gansweep.store.provenance import describe_sweep
 from gansweep.store.schema import ReportRow, TrialRow
 from gansweep.store.store import Store
-from tests.store.failing import flaky_s3
+from tests.store.failing import flaky_s3, objects_of
 from tests.values import report_of, sweep_options
 from trainables import TRAINABLES
 
@@ -93,15 +92,7 @@ def test_no_file_of_a_store_has_it(
         with pytest.raises(StoreError, match=r"^s3://bucket/runs/kept/") as told:
             store.rows()
         server.answer = 0
-        client = boto3.client(
-            "s3",
-            endpoint_url=f"http://{server.address}",
-            region_name="us-east-1",
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
-        )
-        found = client.list_objects_v2(Bucket="bucket")["Contents"]
-        written = {entry["Key"]: client.get_object(Bucket="bucket", Key=entry["Key"]) for entry in found}
+        written = objects_of(server)
     names = {name.removeprefix("runs/kept/").partition("/")[0] for name in written}
     assert {"sweep.json", "sweep.copy.json", ".driver", "studies.db", "trials", "reports", "checkpoints"} <= names
     texts = [

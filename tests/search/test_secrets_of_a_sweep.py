@@ -8,12 +8,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import boto3
 import psutil
 import pytest
 
 from tests.search.faults import RAYS, Driver, processes
-from tests.store.failing import flaky_s3
+from tests.store.failing import flaky_s3, objects_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,16 +52,9 @@ def test_a_sweep_shows_its_key_nowhere(
         driver.says(r"report 1/6")
         titles = _titles()
         assert driver.ends() == 0, driver.log
-        client = boto3.client(
-            "s3",
-            endpoint_url=f"http://{server.address}",
-            region_name="us-east-1",
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
-        )
-        names = [entry["Key"] for entry in client.list_objects_v2(Bucket="bucket")["Contents"]]
-        objects = {name: client.get_object(Bucket="bucket", Key=name) for name in names}
-        shown = {name: repr(found["Metadata"]).encode() + found["Body"].read() for name, found in objects.items()}
+        shown = {
+            name: repr(found["Metadata"]).encode() + found["Body"].read() for name, found in objects_of(server).items()
+        }
     assert "runs/s/sweep.json" in shown
     assert any("RayTrainWorker" in title for title in titles)
     files = [path for folder in (ray_folder, tmp_path / "cache") for path in folder.rglob("*") if path.is_file()]

@@ -135,3 +135,16 @@ def flaky_s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[FlakyS3, str]]:
         yield server, f"s3://bucket/runs?endpoint_override={server.address}&scheme=http&region=us-east-1"
     finally:
         server.stop()
+
+
+def objects_of(server: FlakyS3) -> dict[str, Any]:
+    """Returns all objects in the bucket of `flaky_s3`, by name. They are read while the server runs."""
+    client = boto3.client(
+        "s3",
+        endpoint_url=f"http://{server.address}",
+        region_name="us-east-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+    )
+    names = [entry["Key"] for entry in client.list_objects_v2(Bucket="bucket")["Contents"]]
+    return {name: client.get_object(Bucket="bucket", Key=name) for name in names}
