@@ -27,6 +27,7 @@ def report_of(
     losses: Mapping[str, float] | None = None,
     scores: Mapping[str, float] | None = None,
     fid_features: str = "",
+    signals: Mapping[str, float] | None = None,
 ) -> Report:
     """A report that took no time."""
     progress = Progress(
@@ -38,6 +39,7 @@ def report_of(
         scores=scores or {},
         seconds_training=0.0,
         seconds_scoring=0.0,
+        signals=signals or {},
     )
     return Report(progress, fid_features)
 

@@ -1,4 +1,4 @@
-"""A bound on a score or a cost of trials."""
+"""A bound on a score, a cost or a signal of trials."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ __all__ = ["Constraint"]
 
 
 class Constraint(Frozen):
-    """A bound on a score. Samplers prefer trials within it, whatever their objectives.
+    """A bound on a score, a cost or a signal.
+
+    In `Experiment.constraints`, samplers prefer trials within it, whatever their objectives. In `Experiment.prune`, a
+    trial beyond it stops.
 
     Args:
         score: a score of a trial's reports, or what the trial costs: `seconds_per_iteration` of its training, or
-            `peak_memory_gib` on a GPU.
+            `peak_memory_gib` on a GPU. In `prune`, one of `gansweep.progress.SIGNALS`.
         at_most: largest value within the bound.
         at_least: smallest value within the bound. Exactly one of the two is given.
     """
@@ -37,8 +40,12 @@ class Constraint(Frozen):
         return self
 
     @classmethod
-    def parse(cls, text: str) -> Constraint:
+    def parse(cls, text: str, where: str = "--constraint") -> Constraint:
         """Returns the constraint of a text such as `peak_memory_gib<=20` or `accuracy>=0.8`.
+
+        Args:
+            text: the text.
+            where: option with it.
 
         Raises:
             ConfigError: it is no such text.
@@ -55,7 +62,7 @@ class Constraint(Frozen):
                 return cls.model_validate({"score": score.strip(), bound: value})
             break
         fix = "for example peak_memory_gib<=20 or accuracy>=0.8"
-        raise ConfigError(f"{text!r} is not SCORE<=NUMBER or SCORE>=NUMBER", where="--constraint", fix=fix)
+        raise ConfigError(f"{text!r} is not SCORE<=NUMBER or SCORE>=NUMBER", where=where, fix=fix)
 
     def __str__(self) -> str:
         return f"{self.score}<={self.at_most:g}" if self.at_most is not None else f"{self.score}>={self.at_least:g}"

@@ -65,6 +65,8 @@ class Experiment(Frozen):
         first_trials: parameter values (by Optuna parameter name) tried before the sampler chooses.
         objectives: in the order Optuna sees them.
         constraints: bounds that samplers learn to keep.
+        prune: bounds on the signals of a failing training (`gansweep.progress.SIGNALS`). A trial stops at the first
+            report beyond one of them.
         sampler: how trials are proposed: `tpe`, `gp`, `cma-es`, `nsga-ii`, `nsga-iii`, `qmc`, `random` or `grid`; or a
             class of samplers with the parameter `seed`, with its other arguments:
             `partial(optuna.samplers.TPESampler, n_ei_candidates=64)`. It is not an object, because a sweep makes its
@@ -84,6 +86,7 @@ class Experiment(Frozen):
         Objective(name="accuracy", direction="maximize"),
     )
     constraints: tuple[Constraint, ...] = ()
+    prune: tuple[Constraint, ...] = ()
     sampler: SamplerName | Callable[..., Any] = "tpe"
     scheduler: SchedulerSettings = SchedulerSettings(kind="asha-any")
     scoring: ScoringSettings = ScoringSettings()
@@ -199,7 +202,7 @@ def _check_own_sampler(sampler: Any) -> None:
             raise ConfigError(f"{made.__name__} has the argument {name}", where="sampler", fix=fix)
 
 
-_SETTABLE = frozenset({"objectives", "constraints", "sampler", "scheduler", "scoring", "reports"})
+_SETTABLE = frozenset({"objectives", "constraints", "prune", "sampler", "scheduler", "scoring", "reports"})
 
 
 def _plain(value: Any) -> Any:

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["Interim", "Progress", "Report", "Reporter"]
+__all__ = ["SIGNALS", "Interim", "Progress", "Report", "Reporter"]
+
+SIGNALS: dict[str, str] = {
+    "class_spread": "how much the samples of a class vary, as a fraction of how much its real images do, in the class "
+    "where they vary least: 0 if all are the same image, about 1 if they vary as real ones",
+    "imbalance": "by what factor the ratio of the critic's gradient norm to the generator's has changed since the "
+    "first report, in either direction: 1 if it has not",
+    "gradient_drift": "by what factor the gradient norm has changed since the first report, in either direction, in "
+    "the phase where it changed most: 1 if it has not",
+}
+"""What a report says about the health of the training, by name. `Experiment.prune` has bounds on them."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +43,7 @@ class Progress:
         peak_memory_gib: most memory that torch had allocated on a GPU since then, in GiB: training and scoring, of the
             worker that needed most. None on a CPU.
         energy_joules: energy that the GPUs of all workers have used since then. None where it is not known.
+        signals: the `SIGNALS` that are known. A family without a critic has no imbalance.
     """
 
     index: int
@@ -49,6 +60,7 @@ class Progress:
     seconds_per_iteration: float | None = None
     peak_memory_gib: float | None = None
     energy_joules: float | None = None
+    signals: Mapping[str, float] = field(default_factory=dict)
 
     def with_costs_of(self, earlier: Iterable[Mapping[str, Any]]) -> Progress:
         """Returns this progress with the costs that earlier starts of the trial measured, where its own are unknown.

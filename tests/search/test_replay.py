@@ -4,6 +4,7 @@ import json
 import math
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 from gansweep.cli.app import main
 from gansweep.config import Objective, SchedulerSettings, TrialConfig
+from gansweep.constraint import Constraint
 from gansweep.errors import ConfigError, StoreError
 from gansweep.options import ReplayOptions
 from gansweep.progress import Progress, Report
@@ -43,9 +45,13 @@ def rival(x: float, _: float, part: float) -> tuple[float, float]:
 
 
 def store_of(
-    folder: Path, landscape: Landscape, trials: int = 40, objectives: tuple[Objective, ...] = (FID, ACCURACY)
+    folder: Path,
+    landscape: Landscape,
+    trials: int = 40,
+    objectives: tuple[Objective, ...] = (FID, ACCURACY),
+    signals: Callable[[float, int], dict[str, float]] = lambda _x, _index: {},
 ) -> Store:
-    """Trials at random places, each report a second after the one before."""
+    """Trials at random places, each report a second after the one before. Signals are functions of x and the report."""
     info = SweepInfo(
         name=folder.name,
         experiment={"reports": REPORTS},
@@ -66,7 +72,8 @@ def store_of(
             fid, accuracy = landscape(x, y, (index + 1) / REPORTS)
             final = index == REPORTS - 1
             scores = {"fid": fid, "accuracy": accuracy}
-            report = Report(Progress(index, final, index + 1, 8, {}, scores, 0.75 * (index + 1), 0.25 * (index + 1)))
+            progress = Progress(index, final, index + 1, 8, {}, scores, 0.75 * (index + 1), 0.25 * (index + 1))
+            report = Report(replace(progress, signals=signals(x, index)))
             store.write_report(ReportRow(row.trial_id, 0, report))
         store.write_trial(row.finished("completed", report=report, reports=REPORTS, seconds=REPORTS))
     return store
@@ -144,6 +151,36 @@ def test_the_best_detectors_are_stopped_for_their_fid(rival_store: Store) -> Non
     assert stopped["asha"] > 0.9
     assert stopped["mo-asha"] < 0.7
     assert stopped["asha-any"] == 0.0
+
+
+def test_a_signal_that_tells_the_bad_trials_saves_their_time(tmp_path: Path) -> None:
+    """From the third report on, the right half of the bowl, where no good trial is, has collapsed."""
+    store = store_of(
+        tmp_path / "collapsing",
+        bowl,
+        signals=lambda x, index: {"class_spread": 0.01 if x > 0.6 and index >= 2 else 0.8},
+    )
+    bounds = ("class_spread>=0.1", "class_spread>=0.001")
+    options = ReplayOptions(samplers=("random",), schedulers=("none",), prune=bounds)
+    found = {result.method: result for result in replay_stores([store], options)[0].methods}
+    assert list(found) == ["random, none", "random, none, class_spread>=0.1", "random, none, class_spread>=0.001"]
+    alone = found["random, none"]
+    pruned = found["random, none, class_spread>=0.1"]
+    assert pruned.best_cost.value < 0.9 * alone.best_cost.value
+    assert pruned.good_stopped == 0.0
+    unused = found["random, none, class_spread>=0.001"]
+    assert (unused.best_cost, unused.front_cost) == (alone.best_cost, alone.front_cost)
+    run = simulate(recorded_sweep(store), Method("p", None, RANDOM.scheduler, (Constraint.parse(bounds[0]),)), seed=0)
+    collapsed = sum(trial.params["x"] > 0.6 for trial in recorded_sweep(store).trials)
+    assert len(run.spent) == 40 - collapsed
+    assert run.spent[-1] <= 9.0 * (40 - collapsed) + 3.0 * collapsed
+
+
+def test_a_signal_that_no_report_has_is_refused(bowl_store: Store) -> None:
+    with pytest.raises(ConfigError) as refused:
+        replay_stores([bowl_store], ReplayOptions(prune=("imbalance<=10",)))
+    label = bowl_store.label
+    assert str(refused.value) == f"--prune: the reports of {label} have no imbalance; replay a sweep of this version"
 
 
 def test_what_cannot_be_simulated_is_counted_or_refused(tmp_path: Path) -> None:

@@ -110,6 +110,8 @@ def space_table(reference: str, experiment: "Experiment", parameters: "list[Para
     scheduler = experiment.scheduler
     stops = f"{scheduler.kind} on {scheduler.metric}" if scheduler.kind != "none" else "none"
     bounds = f" Constraints: {constraints_text(experiment.constraints)}." if experiment.constraints else ""
+    if experiment.prune:
+        bounds += f" Pruned unless {constraints_text(experiment.prune)}."
     return FittingTable(
         [
             Column("parameter", [item.name for item in parameters]),

@@ -141,6 +141,11 @@ class SweepOptions(TrainingOptions):
         description="Bounds that a trial must keep, instead of the space's: 'peak_memory_gib<=20,accuracy>=0.8'.",
         json_schema_extra={"metavar": "SCORE<=NUMBER,..."},
     )
+    prune: tuple[str, ...] = Field(
+        (),
+        description="Stop trials by signals of a failing training, as well: 'class_spread>=0.1,gradient_drift<=100'.",
+        json_schema_extra={"metavar": "SIGNAL<=NUMBER,..."},
+    )
     settings: FixedSettings = Field(default_factory=dict, alias="set")
     tries: tuple[dict[str, Any], ...] = Field(
         (),
@@ -193,7 +198,7 @@ class SweepOptions(TrainingOptions):
             raise ValueError("is empty")
         return location
 
-    @field_validator("constraints", "warm_start", mode="before")
+    @field_validator("constraints", "prune", "warm_start", mode="before")
     @classmethod
     def _parts(cls, value: Any) -> Any:
         """Takes the command line's text, with commas, in a sweep's file too."""
@@ -203,6 +208,11 @@ class SweepOptions(TrainingOptions):
     @classmethod
     def _readable(cls, constraints: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(str(Constraint.parse(text)) for text in constraints)
+
+    @field_validator("prune")
+    @classmethod
+    def _readable_bounds(cls, prune: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(str(Constraint.parse(text, "--prune")) for text in prune)
 
     @field_validator("scheduler", mode="before")
     @classmethod
@@ -226,6 +236,8 @@ class SweepOptions(TrainingOptions):
         chosen: dict[str, Any] = {"sampler": self.sampler, "scheduler.kind": self.scheduler}
         if self.constraints:
             chosen["constraints"] = [Constraint.parse(text).model_dump() for text in self.constraints]
+        if self.prune:
+            chosen["prune"] = [Constraint.parse(text, "--prune").model_dump() for text in self.prune]
         return self.settings | {key: value for key, value in chosen.items() if value is not None}
 
     @property
@@ -274,6 +286,11 @@ class ReplayOptions(Frozen):
         json_schema_extra={"metavar": "NAME,NAME,..."},
     )
     metric: str | None = Field(None, description="Objective for schedulers that use only one; default: the first.")
+    prune: tuple[str, ...] = Field(
+        (),
+        description="Bounds on signals of a failing training. Each sampler and scheduler is also tried with each.",
+        json_schema_extra={"metavar": "SIGNAL<=NUMBER,..."},
+    )
     seeds: int = Field(20, ge=20, description="Number of simulations of each.")
     budget: float = Field(0.5, gt=0.0, le=1.0, description="Compare at this fraction of the time that all trials took.")
     concurrent: int = Field(1, ge=1, description="Number of trials at once.")

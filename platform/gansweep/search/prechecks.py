@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from gansweep.errors import GansweepError, unknown_name
 from gansweep.search.aims import check_objectives
 from gansweep.search.parameters import SpaceParameters
+from gansweep.search.pruning import check_prune
 from gansweep.search.samplers import check_constraints, check_own_sampler, check_sampler, name_of
 from gansweep.search.space_checks import check_first_trials, check_parameters
 from gansweep.search.spaces import users_code
@@ -90,6 +91,7 @@ def _check_search(experiment: Experiment, parameters: SpaceParameters) -> None:
     fixed = parameters.fixed(experiment.overrides)
     sampler = name_of(experiment.sampler)
     check_constraints(sampler, experiment.constraints)
+    check_prune(experiment.prune)
     free = SpaceParameters(experiment, fixed)
     check_sampler(sampler, objectives, free)
     check_own_sampler(experiment.sampler, experiment.objectives, free)

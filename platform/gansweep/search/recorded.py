@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gansweep.errors import StoreError
+from gansweep.progress import SIGNALS
 from gansweep.search.parameters import parameters_from_json
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class RecordedTrial:
         scores: objectives at each report, `[reports, objectives]`, in their own directions.
         seconds: seconds from the start of the trial to each report, `[reports]`.
         diverged: whether the trial diverged before its last report.
+        signals: signals at each report, `[reports]` each, by name. A value that is not known is NaN.
     """
 
     trial_id: str
@@ -44,6 +46,7 @@ class RecordedTrial:
     scores: NDArray[np.float64]
     seconds: NDArray[np.float64]
     diverged: bool
+    signals: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -185,4 +188,8 @@ def _trial(
     is_ascending = bool(len(seconds)) and bool((np.diff(seconds, prepend=0.0) > 0).all())
     if not is_ascending:
         seconds = total * np.arange(1, len(scores) + 1) / max(1, len(ordered))
-    return RecordedTrial(row["trial_id"], params, scores, seconds, diverged)
+    signals = {}
+    for name in SIGNALS:
+        if f"signal.{name}" in ordered:
+            signals[name] = ordered[f"signal.{name}"].to_numpy(np.float64)
+    return RecordedTrial(row["trial_id"], params, scores, seconds, diverged, signals)

@@ -12,7 +12,9 @@ import numpy as np
 import optuna
 
 from gansweep.config import SchedulerSettings
+from gansweep.constraint import Constraint
 from gansweep.errors import ConfigError
+from gansweep.search.pruning import check_prune
 from gansweep.search.recorded import check_same_objectives, recorded_sweep
 from gansweep.search.samplers import check_sampler, make_sampler
 from gansweep.search.schedulers import Compared, check_scheduler
@@ -49,7 +51,7 @@ class MethodResult:
     """Results of a method over the seeds.
 
     Args:
-        method: sampler and scheduler.
+        method: sampler, scheduler, and bound on a signal, if there is one.
         hypervolume: hypervolume of the front when the budget is spent, 0 to 1; see `RecordedSweep.quality`.
         best: quality of the best detector at that time: the fraction of the trials that are worse.
         front_cost: cost of reaching the final hypervolume of random search, as a fraction of the budget.
@@ -89,18 +91,26 @@ class Replay:
 
 
 def methods_of(options: ReplayOptions, sweep: RecordedSweep) -> list[Method]:
-    """Returns every pair of the requested samplers and schedulers.
+    """Returns every pair of the requested samplers and schedulers, alone and with each bound on a signal.
 
     Raises:
-        ConfigError: a sampler or scheduler does not support the sweep.
+        ConfigError: a sampler or scheduler does not support the sweep, or its trials do not have a signal.
     """
     names = [objective.name for objective in sweep.objectives]
+    bounds = [Constraint.parse(text, "--prune") for text in options.prune]
+    check_prune(bounds)
+    for bound in bounds:
+        if not any(bound.score in trial.signals for trial in sweep.trials):
+            what = f"the reports of {sweep.name} have no {bound.score}"
+            raise ConfigError(what, where="--prune", fix="replay a sweep of this version")
     made = []
     for sampler, stopping in product(options.samplers, options.schedulers):
         check_sampler(sampler, names, sweep)
         settings = SchedulerSettings(kind=stopping, metric=options.metric or names[0])
         check_scheduler(Compared(settings, sweep.objectives, sweep.reports))
-        made.append(Method(f"{sampler}, {stopping}", _sampler(sampler), settings))
+        name = f"{sampler}, {stopping}"
+        made.append(Method(name, _sampler(sampler), settings))
+        made += [Method(f"{name}, {bound}", _sampler(sampler), settings, (bound,)) for bound in bounds]
     return made
 
 

@@ -21,6 +21,7 @@ from ray.tune.stopper import Stopper
 from gansweep.errors import CohortError, ConfigError, GansweepError, StoreError
 from gansweep.scoring.metrics.formatting import plain, score_text
 from gansweep.search.parameters import SpaceParameters, WithFixed, parameters_to_json
+from gansweep.search.pruning import why_pruned
 from gansweep.search.spaces import users_code
 from gansweep.search.study_rows import ATTEMPTS
 from gansweep.search.trial_end import ended, interrupt_running, tell, trial_name
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from optuna.trial import BaseTrial
 
     from gansweep.config import TrialConfig
+    from gansweep.constraint import Constraint
     from gansweep.experiment import Experiment
     from gansweep.search.parameters import DrawnTrial
     from gansweep.search.stop_rules import StopRules
@@ -256,7 +258,9 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             self.stops_at_once = True
             return
         info = self._store.info
-        row = ended(self._asked.pop(trial_id), told, error, info.workers_per_trial * info.gpus_per_worker)
+        gpus = info.workers_per_trial * info.gpus_per_worker
+        pruned = why_pruned(told, self._experiment.prune)
+        row = ended(self._asked.pop(trial_id), told, error, gpus, pruned)
         # Files first, study last: a trial that is finished in the study is complete in the store.
         self._store.write_trial(row)
         if self._rules is not None:
@@ -303,22 +307,24 @@ class StudySearcher(Searcher):  # type: ignore[misc]
 
 
 class SearchStopper(Stopper):  # type: ignore[misc]
-    """Ends the search if no node can train, or if a budget is used up.
+    """Ends the search if no node can train, or if a budget is used up. Ends a trial whose training begins to fail.
 
-    Running trials are treated as after Ctrl-C: they resume with `--resume`.
+    When the search ends, running trials are treated as after Ctrl-C: they resume with `--resume`.
 
     Args:
         searcher: searcher whose `mistake` ends the search.
         rules: rules whose budgets end the search.
+        prune: bounds on signals of a failing training.
     """
 
-    def __init__(self, searcher: StudySearcher, rules: StopRules) -> None:
+    def __init__(self, searcher: StudySearcher, rules: StopRules, prune: Sequence[Constraint] = ()) -> None:
         self._searcher = searcher
         self._rules = rules
+        self._prune = prune
 
-    def __call__(self, *_: Any) -> bool:
-        """Returns False: stopping a trial for its results is the scheduler's task."""
-        return False
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:  # noqa: ARG002 (Tune's)
+        """Returns whether a trial ends because a signal is beyond its bound. All else is the scheduler's task."""
+        return bool(why_pruned(result.get("result"), self._prune))
 
     def stop_all(self) -> bool:
         """Returns whether running trials should end too."""

@@ -21,6 +21,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState
 from ray.tune.schedulers import TrialScheduler
 
+from gansweep.search.pruning import failing
 from gansweep.search.schedulers import Compared, make_scheduler
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
     from gansweep.config import SchedulerSettings
-    from gansweep.search.recorded import RecordedSweep
+    from gansweep.constraint import Constraint
+    from gansweep.search.recorded import RecordedSweep, RecordedTrial
 
 __all__ = ["MakeSampler", "Method", "Run", "hypervolume", "simulate"]
 
@@ -48,11 +50,13 @@ class Method:
         name: name for users.
         sampler: makes the sampler; None: stored configurations are drawn at random.
         scheduler: settings of the scheduler.
+        prune: bounds on signals of a failing training.
     """
 
     name: str
     sampler: MakeSampler | None
     scheduler: SchedulerSettings
+    prune: tuple[Constraint, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -125,6 +129,7 @@ class _Simulation:
 
     def __init__(self, sweep: RecordedSweep, method: Method, seed: int) -> None:
         self._sweep = sweep
+        self._prune = method.prune
         self._names = [objective.name for objective in sweep.objectives]
         self._draws = np.random.default_rng(seed)
         self._free = list(range(len(sweep.trials)))
@@ -179,12 +184,23 @@ class _Simulation:
         recorded = self._sweep.trials[trial]
         if reports >= self._sweep.reports or reports > len(recorded.scores):
             return False
+        if self._fails(recorded, reports):
+            self._stopped.add(trial)
+            return False
         scores = dict(zip(self._names, recorded.scores[reports - 1].tolist(), strict=True))
         verdict = self._scheduler.on_trial_result(None, self._as_tune(trial), {"reported": reports, **scores})
         if verdict == TrialScheduler.STOP:
             self._stopped.add(trial)
             return False
         return True
+
+    def _fails(self, trial: RecordedTrial, reports: int) -> bool:
+        signals = {}
+        for name, values in trial.signals.items():
+            value = float(values[reports - 1])
+            if math.isfinite(value):
+                signals[name] = value
+        return bool(failing(signals, self._prune))
 
     def _as_tune(self, trial: int) -> Any:
         return _TuneTrial(self._sweep.trials[trial].trial_id)

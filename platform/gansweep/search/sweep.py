@@ -301,7 +301,7 @@ class _Search:
                 run_config=tune.RunConfig(
                     name=self.store.info.name,
                     storage_path=scratch,
-                    stop=SearchStopper(searcher, rules),
+                    stop=SearchStopper(searcher, rules, self.experiment.prune),
                     verbose=0,
                     callbacks=[ProgressCounts(), Runs(self.store, loggers_of(self.options, self.store)), NoProgress()],
                     failure_config=tune.FailureConfig(max_failures=_RETRIES),

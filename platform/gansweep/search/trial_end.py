@@ -29,7 +29,7 @@ def trial_name(number: int) -> str:
     return f"{number:04d}"
 
 
-def ended(row: TrialRow, told: TrialResult | None, error: bool, gpus: float) -> TrialRow:
+def ended(row: TrialRow, told: TrialResult | None, error: bool, gpus: float, pruned: str = "") -> TrialRow:
     """Returns the row of a running attempt that is now over.
 
     Args:
@@ -37,6 +37,7 @@ def ended(row: TrialRow, told: TrialResult | None, error: bool, gpus: float) -> 
         told: last result received from it; None if there was none.
         error: whether the trial's process raised or died.
         gpus: number of GPUs over all workers, for a trial that died before it reported its time.
+        pruned: signals by which the trial was stopped, or "".
     """
     if told is None:
         return row.finished("failed", reason="its process died" if error else "", gpus=gpus)
@@ -45,9 +46,9 @@ def ended(row: TrialRow, told: TrialResult | None, error: bool, gpus: float) -> 
     if error:
         status = "failed"
         reason = "its process died"
-    elif status == "running":  # its last result was a report, so the scheduler ended it
+    elif status == "running":  # its last result was a report, so it was ended
         status = "stopped"
-        reason = "stopped early by the scheduler"
+        reason = f"pruned: {pruned}" if pruned else "stopped early by the scheduler"
     assert status != "refused"
     return replace(row, workers=told.footprint.workers).finished(
         status,

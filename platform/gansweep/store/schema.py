@@ -2,7 +2,8 @@
 
 The tables have one row per attempt at a trial and one row per report. A score's column has the score's name (`fid`,
 `accuracy`). Configuration values are in `config.<dotted key>`, the best value of an objective over all reports in
-`best.<objective>`, and losses in `loss.<name>`.
+`best.<objective>`, losses in `loss.<name>`, and signals of a failing
+training in `signal.<name>`.
 """
 
 from __future__ import annotations
@@ -225,7 +226,8 @@ class ReportRow:
         known = {**progress, **vars(self), "fid_features": self.report.fid_features}
         own = {name: known[name] for name in REPORT_COLUMNS}
         losses = {f"loss.{name}": value for name, value in progress["losses"].items()}
-        return {**own, **_scores(progress["scores"], REPORT_COLUMNS), **losses}
+        signals = {f"signal.{name}": value for name, value in progress["signals"].items()}
+        return {**own, **_scores(progress["scores"], REPORT_COLUMNS), **losses, **signals}
 
 
 TRIAL_COLUMNS: dict[str, ColumnType] = {

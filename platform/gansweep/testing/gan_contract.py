@@ -345,7 +345,8 @@ def assert_equal(one: Any, other: Any, where: str) -> None:
 
 
 def _timeless(progress: Progress) -> tuple[Any, ...]:
-    return progress.index, progress.final, progress.iteration, progress.images_seen, dict(progress.losses)
+    counts = progress.index, progress.final, progress.iteration, progress.images_seen
+    return *counts, dict(progress.losses), dict(progress.signals)
 
 
 def _relative_error(one: Sequence[Tensor | None], other: Sequence[Tensor | None]) -> float:

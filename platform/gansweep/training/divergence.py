@@ -1,4 +1,4 @@
-"""Running sums of the phases' logs, and checks that stop a diverged trial."""
+"""Running sums of the phases' logs, checks that stop a diverged trial, and signals of one that begins to fail."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from gansweep.contracts import Condition, Gan, Sampler, Scalars
+from gansweep.contracts import Condition, Gan, ImageSet, Role, Sampler, Scalars
 from gansweep.errors import Diverged
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from gansweep.distributed import World
 
-__all__ = ["CHECK_EVERY", "DivergenceMonitor", "check_samples"]
+__all__ = ["CHECK_EVERY", "DivergenceMonitor", "check_samples", "spread_of_classes"]
 
 CHECK_EVERY = 100
 """Number of iterations between two checks. Each waits for the device; nothing else in an iteration does."""
@@ -44,6 +44,10 @@ class DivergenceMonitor:
         self._totals: dict[str, list[float]] = {}  # since the last report: sum and count
         self._dead_since: dict[str, int] = {}  # phase -> iteration of the first check without a gradient
         self._norms: dict[str, list[Tensor]] = {}  # norms of each update's gradients; an empty list if there were none
+        self._gradients: dict[
+            str, list[float]
+        ] = {}  # norms since the last report: sum over the checks, and their count
+        self._first_gradients: dict[str, float] = {}  # mean norms until the phase's first report
 
     def add(self, phase: str, loss: Tensor, scalars: Scalars) -> None:
         """Adds the loss and the scalars of one update, without waiting for the device."""
@@ -91,6 +95,10 @@ class DivergenceMonitor:
                 f"dead critic at iteration {iteration}: it gives every image the same score (spread {spread:.1e})"
             )
         self._check_dead_phases(values, iteration)
+        for phase in self._norms:
+            total = self._gradients.setdefault(phase, [0.0, 0])
+            total[0] += values.get(f"gradient {phase}", 0.0)
+            total[1] += 1
         self._sums = {}
         self._counts = {}
         self._norms = {}
@@ -110,13 +118,35 @@ class DivergenceMonitor:
             means[name] = (total + float(value)) / (count + self._counts[name])
         return means
 
+    def signals(self, roles: Mapping[str, Role]) -> dict[str, float]:
+        """Returns `imbalance` and `gradient_drift` since the first report; see `gansweep.progress.SIGNALS`.
+
+        Args:
+            roles: the phases' roles. `imbalance` compares the critics' gradients with all others.
+        """
+        now: dict[Role, float] = {}
+        first: dict[Role, float] = {}
+        factors = []
+        for phase, norm in self._mean_gradients().items():
+            before = self._first_gradients.get(phase, norm)
+            if norm > 0.0 and before > 0.0:
+                factors.append(_factor(norm, before))
+                now[roles[phase]] = now.get(roles[phase], 0.0) + norm
+                first[roles[phase]] = first.get(roles[phase], 0.0) + before
+        found = {"gradient_drift": max(factors)} if factors else {}
+        if "critic" in now and "generator" in now:
+            found["imbalance"] = _factor(now["critic"] / now["generator"], first["critic"] / first["generator"])
+        return found
+
     def is_finite(self, gan: Gan) -> bool:
         """Returns whether weights and this worker's sums since the last check are finite. Waits for the device."""
         return bool(_flat(self._numbers(gan)).isfinite().all())
 
     def reported(self) -> None:
         """Starts new means after a report."""
+        self._first_gradients = self._mean_gradients() | self._first_gradients
         self._totals = {}
+        self._gradients = {}
 
     def state(self) -> dict[str, Any]:
         """Returns the state for a checkpoint. Sums since the last check are those of this worker alone."""
@@ -125,6 +155,8 @@ class DivergenceMonitor:
             "sums": self._sums,
             "counts": self._counts,
             "silent_since": self._dead_since,
+            "gradients": self._gradients,
+            "first_gradients": self._first_gradients,
         }
 
     def restore(self, state: Mapping[str, Any], device: torch.device) -> None:
@@ -139,6 +171,11 @@ class DivergenceMonitor:
         self._sums = {name: value.to(device, copy=True) for name, value in state.get("sums", {}).items()}
         self._counts = dict(state.get("counts", {}))
         self._dead_since = dict(state["silent_since"])
+        self._gradients = {name: list(total) for name, total in state.get("gradients", {}).items()}
+        self._first_gradients = dict(state.get("first_gradients", {}))
+
+    def _mean_gradients(self) -> dict[str, float]:
+        return {phase: total / count for phase, (total, count) in self._gradients.items()}
 
     def _numbers(self, gan: Gan) -> dict[str, Tensor]:
         """Returns all numbers by name, on the device."""
@@ -174,27 +211,56 @@ class DivergenceMonitor:
                 raise Diverged(f"dead {phase}: no gradient from iteration {since} to {iteration}")
 
 
-def check_samples(sampler: Sampler, classes: int, world: World, iteration: int, each: int = 16) -> None:
+def spread_of_classes(data: ImageSet, most: int = 64) -> Tensor:
+    """Returns the standard deviation between a class's images, averaged over the pixels, `[classes]` on the CPU.
+
+    Args:
+        data: training images.
+        most: number of images of a class that are compared: its first ones.
+    """
+    labels = data.labels.cpu()
+    spreads = []
+    for label in range(int(labels.max()) + 1):
+        rows = torch.nonzero(labels == label).flatten()[:most].to(data.labels.device)
+        spreads.append(_spread(data.images[rows].float().cpu()) if len(rows) > 1 else torch.zeros(()))
+    return torch.stack(spreads)
+
+
+def check_samples(sampler: Sampler, real: Tensor, world: World, iteration: int, each: int = 16) -> float:
     """Checks a few samples for divergence and collapse.
 
     Args:
         sampler: draws the samples.
-        classes: number of classes.
+        real: spread of the real images of each class, from `spread_of_classes`.
         world: the trial's workers.
         iteration: number of completed generator iterations, used as the seed of the samples.
         each: number of samples per class.
 
+    Returns:
+        The signal `class_spread`; 1 if no class has real images that differ.
+
     Raises:
         Diverged: samples are not finite, or within each class all samples are the same image.
     """
-    images = sampler(Condition(torch.arange(classes).repeat_interleave(each)), iteration)
-    # Averaged over pixels and classes. If only one class has collapsed, its scores show it.
-    spread = images.unflatten(0, (classes, each)).std(dim=1).mean().double()
-    mean_spread = float(world.mean(spread))
+    images = sampler(Condition(torch.arange(len(real)).repeat_interleave(each)), iteration)
+    own = torch.stack([_spread(samples) for samples in images.unflatten(0, (len(real), each))])
+    spread = world.mean(own.double()).cpu()
+    mean_spread = float(spread.mean())
     if not math.isfinite(mean_spread):
         raise Diverged(f"non-finite samples at iteration {iteration}")
+    # If only one class has collapsed, the signal shows it, and the trial's scores do.
     if mean_spread < COLLAPSED_STD:
         raise Diverged(f"collapsed samples at iteration {iteration}: standard deviation {mean_spread:.1e} in a class")
+    varied = real > 0.0
+    return float((spread[varied] / real[varied]).min()) if varied.any() else 1.0
+
+
+def _spread(images: Tensor) -> Tensor:
+    return images.std(dim=0).mean()
+
+
+def _factor(value: float, other: float) -> float:
+    return max(value / other, other / value)
 
 
 def _flat(numbers: Mapping[str, Tensor]) -> Tensor:

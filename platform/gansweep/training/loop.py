@@ -26,7 +26,7 @@ from gansweep.training.batches import Batches
 from gansweep.training.build import check_budget
 from gansweep.training.capture import Execution
 from gansweep.training.checkpoints import Checkpoints, copied
-from gansweep.training.divergence import CHECK_EVERY, DivergenceMonitor, check_samples
+from gansweep.training.divergence import CHECK_EVERY, DivergenceMonitor, check_samples, spread_of_classes
 from gansweep.training.ema import Ema
 from gansweep.training.pace import Pace
 from gansweep.training.placement import placed
@@ -95,7 +95,8 @@ def train(  # noqa: C901 (one loop, read top to bottom)
     batches = Batches(data, config.batch_size, config.seed, world, device)
     sampler = make_sampler(gan, ema, data, device)
     monitor = DivergenceMonitor(world)
-    classes = int(data.labels.max()) + 1
+    roles = {phase.name: phase.role for phase in gan.phases}
+    real_spread = spread_of_classes(data)
 
     def update(phase: Phase, batch: Batch, step: int) -> Update:
         """Updates the phase's networks once. It must not read values from a GPU, where it may be captured."""
@@ -189,7 +190,7 @@ def train(  # noqa: C901 (one loop, read top to bottom)
                 checkpoints.keep(_state(config, gan, ema, optimisers, monitor) | progress_made)
                 kept = time.monotonic()
             started = time.perf_counter()
-            check_samples(sampler, classes, world, iteration)
+            class_spread = check_samples(sampler, real_spread, world, iteration)
             with exact_float32(device):
                 scores = score(sampler, iteration)
             seconds_scoring += time.perf_counter() - started
@@ -209,6 +210,7 @@ def train(  # noqa: C901 (one loop, read top to bottom)
                 seconds_per_iteration=pace.seconds_per_iteration(iteration, seconds_training),
                 peak_memory_gib=peak_memory,
                 energy_joules=energy,
+                signals={"class_spread": class_spread, **monitor.signals(roles)},
             )
             monitor.reported()
             checkpoints.wait()  # the search must not get a report before its checkpoint is stored
