@@ -186,6 +186,7 @@ def test_the_job_reads_the_options_that_were_submitted(tmp_path, monkeypatch):
         freeze_critic=2,
         target={"accuracy": 0.9},
         constraints=("seconds_per_iteration<=0.5", "accuracy>=0.6"),
+        prune=("class_spread>=0.1", "imbalance<=50"),
         set={"lr_d": 2e-4, "augmentation.policy": ["flip", "cutout"], "scoring.features": None, "family": "dcgan"},
         tries=({"lr_d": 3e-4, "width": 16}, {"augmentation.policy": ["flip", "cutout"], "family": "dcgan"}),
         seed=4,
