@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from gansweep.constraint import Constraint
     from gansweep.search.recorded import RecordedSweep, RecordedTrial
 
-__all__ = ["MakeSampler", "Method", "Run", "hypervolume", "simulate"]
+__all__ = ["MakeSampler", "Method", "Run", "TuneTrial", "hypervolume", "simulate"]
 
 _GOOD = 0.1  # fraction of the trials that count as the best detectors
 
@@ -203,7 +203,7 @@ class _Simulation:
         return bool(failing(signals, self._prune))
 
     def _as_tune(self, trial: int) -> Any:
-        return _TuneTrial(self._sweep.trials[trial].trial_id)
+        return TuneTrial(self._sweep.trials[trial].trial_id)
 
     def _next(self) -> tuple[int, Any]:
         """Returns the index of the next trial, and the study's trial if there is a study."""
@@ -271,13 +271,14 @@ class _Places:
 
 
 @dataclass(frozen=True)
-class _TuneTrial:
+class TuneTrial:
     """The part of a trial that Tune's schedulers use."""
 
     trial_id: str
 
     @property
     def config(self) -> dict[str, str]:
+        """The part of the configuration that they use."""
         return {"trial_id": self.trial_id}
 
 
