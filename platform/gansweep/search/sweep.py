@@ -48,7 +48,7 @@ from gansweep.store.store import Store
 from gansweep.store.study_database import place_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import optuna
 
@@ -178,7 +178,7 @@ def sweep(experiment: Experiment, options: SweepOptions, *, space: str = "") -> 
         study = driven(written, store.study_storage())
         driving.callback(_leave, study, store, objectives)
         if options.resume:
-            _record_run(store, options, at_once)
+            _record_run(store, options, at_once, info.feature_files)
         first_trials = () if study.trials else experiment.first_trials
         enqueue_new(study, [*ready.guesses, *ready.earlier, *first_trials])
         ended = count_ended(study)
@@ -230,13 +230,17 @@ def _resumed_study(store: Store, experiment: Experiment) -> optuna.Study:
     return study
 
 
-def _record_run(store: Store, options: SweepOptions, at_once: int) -> None:
-    """Records the number of trials and the resources with which a resumed sweep goes on."""
+def _record_run(store: Store, options: SweepOptions, at_once: int, feature_files: Mapping[str, str]) -> None:
+    """Records the number of trials and the resources with which a resumed sweep goes on.
+
+    Also records the hashes of the user's feature files, which earlier versions did not.
+    """
     store.update_info(
         trials=max(options.trials, store.info.trials),
         concurrent=at_once,
         workers_per_trial=options.workers_per_trial,
         gpus_per_worker=options.gpus_per_worker,
+        feature_files={**feature_files, **store.info.feature_files},
     )
 
 

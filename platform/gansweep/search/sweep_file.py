@@ -17,6 +17,7 @@ from gansweep.options import SweepOptions
 from gansweep.search.spaces import check_recorded, load_space
 from gansweep.search.yaml_values import load_yaml
 from gansweep.store.continuation import differences
+from gansweep.store.feature_files import FEATURE_FILES, check_feature_files
 from gansweep.store.filesystem import Files
 from gansweep.store.record import check_name, parse_info
 from gansweep.store.uris import without_credentials
@@ -166,6 +167,8 @@ def sweep_request(reference: str, given: Mapping[str, Any], *, where: str) -> Sw
     with file.blamed(given):
         check_name(options.name)
         experiment = file.experiment().with_settings(options.changes())
+    if file.record is not None:
+        _check_features(file.record, experiment, given.get("set", {}))
     return SweepRequest(file.space, experiment, options, file, given)
 
 
@@ -306,6 +309,13 @@ def _check_same(record: SweepInfo, experiment: Experiment, label: str) -> None:
     for key, before, value in changed:
         what = f"the sweep had {key} = {before}, and its space {record.space} now gives {value}"
         raise ConfigError(what, where=label, fix="write what you want into a sweep's file of your own")
+
+
+def _check_features(record: SweepInfo, experiment: Experiment, given: Mapping[str, Any]) -> None:
+    """Refuses to execute a feature file that only a store names, unless it is that of the sweep."""
+    users = {name: None for name in FEATURE_FILES if f"scoring.{name}" in given}
+    scoring = experiment.scoring.model_copy(update=users)
+    check_feature_files(scoring, record.feature_files, fix="if you trust it, name it yourself with --set")
 
 
 def _begins(where: str, options: Mapping[str, Any]) -> bool:

@@ -38,6 +38,10 @@ def check_continues(here: SweepInfo, wanted: SweepInfo, where: str) -> None:
             before, now = (_constraints_text(values) for values in (before, now))
         what = f"this sweep has {key} = {before}, not {now}"
         raise StoreError(what, where=where, fix="give the same settings, or choose another --name")
+    for name, digest in here.feature_files.items():
+        if wanted.feature_files.get(name, digest) != digest:
+            what = f"the file of scoring.{name} has changed since this sweep began"
+            raise StoreError(what, where=where, fix="put back the one that it used, or choose another --name")
 
 
 def differences(here: SweepInfo, wanted: SweepInfo) -> Iterator[tuple[str, Any, Any]]:

@@ -177,10 +177,11 @@ class Store(Rows):
 
         Raises:
             StoreError: sweep.json does not have them.
-            ConfigError: a file that they name is not the one that the sweep used.
+            ConfigError: a file that they name is not the one that the sweep used, or was not recorded.
         """
         scoring = recorded_scoring(self._info, f"{self.label}/{SWEEP_FILE}")
-        check_feature_files(scoring, self._info.feature_files)
+        fix = "continue the sweep with --resume and this file, which records it"
+        check_feature_files(scoring, self._info.feature_files, fix=fix)
         return scoring
 
     @property
