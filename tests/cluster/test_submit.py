@@ -141,6 +141,12 @@ def test_no_cluster_there(address):
         connect(address)
 
 
+def test_a_password_in_an_address_is_not_told():
+    with pytest.raises(ClusterError, match=r"no Ray cluster at http://127\.0\.0\.1:9") as told:
+        connect("http://user:s3cret@127.0.0.1:9")
+    assert "s3cret" not in str(told.value)
+
+
 def test_a_wrong_space_is_told_before_anything_is_submitted(capfd, tmp_path):
     words = ["submit", "fahr_cd", f"--cohort={tmp_path}", f"--storage={tmp_path}", "--name=x", "--trials=1"]
     assert main([*words, "--address=http://127.0.0.1:9"]) == 2

@@ -346,3 +346,8 @@ def test_a_wrong_key_of_set_is_told_of_that_option() -> None:
     given = {"cohort": "c", "storage": "s", "name": "n", "trials": 1, "set": {"lrd": 1}}
     with pytest.raises(ConfigError, match=r"^--set: unknown key 'lrd'; did you mean lr_d\? known keys: architecture"):
         sweep_request("smoke", given, where="sweep")
+
+
+def test_more_trials_than_a_record_can_count_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"trials = .*: input should be less than or equal to 1000000000"):
+        sweep_request("smoke", {**OPTIONS, "trials": 10**30}, where="sweep")

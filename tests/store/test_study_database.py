@@ -116,7 +116,10 @@ def test_a_database_that_cannot_be_used_is_one_line(
     assert "other@" not in line
 
 
-@pytest.mark.parametrize("given", ["sqlite:///x.db", "postgresql://u:s3cret@host/", "host/db", "postgresql://"])
+@pytest.mark.parametrize(
+    "given",
+    ["sqlite:///x.db", "postgresql://u:s3cret@host/", "host/db", "postgresql://", "postgresql://u:s3cret@host:port/db"],
+)
 def test_what_is_no_database_is_refused_without_its_secrets(given: str) -> None:
     with pytest.raises(ConfigError, match="is not a PostgreSQL database") as refused:
         place_of(given)

@@ -209,7 +209,7 @@ def connect(address: str | None) -> JobSubmissionClient:
 
     # Ray's job client sends the token itself only if RAY_AUTH_MODE was set before Ray was imported.
     headers = {"Authorization": f"Bearer {token}"} if (token := _token()) else None
-    where = address or "the cluster Ray finds"
+    where = without_credentials(address) if address else "the cluster Ray finds"
     try:
         with _address_wins(address):
             return JobSubmissionClient(address, headers=headers)
@@ -219,7 +219,8 @@ def connect(address: str | None) -> JobSubmissionClient:
             fix="copy the cluster's token to ~/.ray/auth_token or set RAY_AUTH_TOKEN",
         ) from error
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ClusterError(f"no Ray cluster at {where}: {error}", fix="give --address http://HOST:8265") from error
+        why = str(error).replace(address, where) if address else error
+        raise ClusterError(f"no Ray cluster at {where}: {why}", fix="give --address http://HOST:8265") from error
 
 
 def use_token() -> None:

@@ -28,6 +28,9 @@ __all__ = [
 LARGEST_SEED = 2**31 - 1
 """NumPy's generators take seeds of 32 bits, and the numbers of trials and repeats are added to a seed."""
 
+MOST_TRIALS = 10**9
+"""More than any sweep has, and few enough for every number that is made of it."""
+
 Placement = Literal["pack", "spread"]
 
 
@@ -112,7 +115,7 @@ class SweepOptions(TrainingOptions):
         json_schema_extra={"metavar": "URL"},
         repr=False,
     )
-    trials: int = Field(ge=1, description="Total number of trials, including resumed ones.")
+    trials: int = Field(ge=1, le=MOST_TRIALS, description="Total number of trials, including resumed ones.")
     workers_per_trial: int = Field(1, ge=1, description="Ray Train workers per trial.")
     gpus_per_worker: float = Field(0.0, ge=0.0, description="GPUs per worker; with 0.5, two trials share one.")
     cpus_per_worker: float = Field(1.0, ge=0.1, description="CPU cores per worker.")

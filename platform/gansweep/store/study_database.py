@@ -11,6 +11,7 @@ import importlib.util
 import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from gansweep.errors import ConfigError, StoreError, one_line
 from gansweep.store.uris import without_credentials
@@ -46,12 +47,22 @@ def place_of(url: str) -> str:
     place = without_credentials(url)
     is_postgresql = place.startswith((f"{SCHEME}://", f"{SCHEME}+"))
     database = place.rpartition("/")[2]
-    if not is_postgresql or not database:
+    if not is_postgresql or not database or not _has_valid_port(place):
         # A malformed URL may still contain the password.
         shown = place if "://" in place and not place.startswith(SCHEME) else "the URL"
         fix = "give postgresql://USER:PASSWORD@HOST/DATABASE, or @FILE with that in it"
         raise ConfigError(f"{shown} is not a PostgreSQL database", where="--study", fix=fix)
     return place
+
+
+def _has_valid_port(place: str) -> bool:
+    """Returns whether the port, if there is one, is a number. SQLAlchemy raises its own error for another."""
+    try:
+        address = urlsplit(place).netloc
+    except ValueError:  # brackets that do not match
+        return False
+    port = address.rpartition("]")[2].partition(":")[2]
+    return not port or port.isdecimal()
 
 
 class StudyDatabase:
