@@ -302,3 +302,13 @@ def test_a_trial_that_breaks_a_constraint_is_exported_only_by_name(sweep: Sweep,
     assert not (tmp_path / "none").exists()
     asked = export_best(store, tmp_path / "asked", TRAINABLES, "0001", cache=sweep.cache)
     assert "It breaks a constraint of its search: fid = 20 < 50." in (asked / "MODEL_CARD.md").read_text()
+
+
+def test_a_record_with_unusable_scoring_is_one_line(sweep: Sweep, tmp_path: Path) -> None:
+    folder = tmp_path / "tiny"
+    shutil.copytree(sweep.store.uri, folder)
+    record = json.loads((folder / "sweep.json").read_text())
+    record["experiment"]["scoring"] = {"samples": "x"}
+    (folder / "sweep.json").write_text(json.dumps(record))
+    with pytest.raises(StoreError, match=r"sweep\.json: samples = 'x'"):
+        export_best(Store.open(str(folder)), tmp_path / "best", TRAINABLES, cache=sweep.cache)

@@ -78,13 +78,13 @@ def export_best(
     config = store.config(name)
     state = _checkpoint(store, name, config, int(row["iterations"]))
     images = _cohort(store, cohort)
+    scoring = store.scoring
     evidence = search_evidence(store, row, config, images, rank, "by rank" if trial_id is None else "by name")
     header = [
         f"Trial {name} of sweep {store.info.name}, number {rank} of {tried(ranked)}.",
         f"Trained on cohort {images.content_hash}.",
         "Run it in full: gansweep train config.yaml --cohort COHORT --out production",
     ]
-    scoring = store.scoring
 
     # A store that this user may only read still gives its generator.
     def keep(picture: bytes) -> str:

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 from gansweep.errors import GansweepError
 from gansweep.store.continuation import differences, same_space
 from gansweep.store.filesystem import Files
+from gansweep.store.record import is_begun
 from gansweep.store.store import Store
 
 if TYPE_CHECKING:
     from gansweep.store.sweep_info import SweepInfo
 
 __all__ = ["Timing", "timing_of", "timing_under"]
-
-_RECORD = "sweep.json"
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ def timing_under(storage: str, wanted: SweepInfo) -> Timing | None:
     for name in files.folders():
         child = files.child(name)
         try:
-            if child.exists(_RECORD):
+            if is_begun(child):
                 stores.append(Store.open(child.uri))
         except GansweepError:
             continue  # a damaged sweep has no timing, and is not this sweep's concern
