@@ -130,8 +130,9 @@ def test_two_drivers_do_not_share_a_sweep(night: list[Driver], folder: Path, coh
     assert "is at work on this sweep" in second.log
 
 
+@pytest.mark.timeout(1600)
 def test_in_the_morning_everything_is_there(night: list[Driver]) -> None:
-    assert night[-1].ends(840) == 0, night[-1].log
+    assert night[-1].ends(1500) == 0, night[-1].log
     assert_accounted_for(night[-1].store, TRIALS + 3)
     assert_nothing_left()
     assert_nothing_reserved()
