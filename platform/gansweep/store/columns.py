@@ -30,6 +30,7 @@ __all__ = [
     "from_arrow",
     "merged",
     "needed",
+    "plausible",
 ]
 
 Columns = Mapping[str, ColumnType]
@@ -41,7 +42,6 @@ _ARROW: dict[ColumnType, pa.DataType] = {
     "string": pa.string(),
     "timestamp": pa.timestamp("us", tz="UTC"),
 }
-_NAMES: dict[pa.DataType, ColumnType] = {arrow: name for name, arrow in _ARROW.items()}
 _PYTHON: tuple[tuple[type, ColumnType], ...] = (
     (bool, "bool"),  # before int, because bool is a subclass of int
     (int, "int64"),
@@ -95,8 +95,22 @@ def arrow_schema(columns: Columns) -> pa.Schema:
 
 
 def from_arrow(schema: pa.Schema) -> dict[str, ColumnType]:
-    """Returns the columns of a Parquet file's schema."""
-    return {item.name: _NAMES.get(item.type, "string") for item in schema}
+    """Returns the columns of a Parquet file's schema. A column without any value has no type, and is left out."""
+    return {item.name: _type_of_arrow(item.type) for item in schema if not pa.types.is_null(item.type)}
+
+
+def plausible(columns: Columns, declared: Columns) -> dict[str, ColumnType]:
+    """Returns columns with the types that a store's own rows can have.
+
+    Settings (`config.*`) can have any type. All other columns have their declared type, or else are numbers. Another
+    type comes from a damaged file. It must not make a column text that all other files have numbers in.
+    """
+    kept: dict[str, ColumnType] = {}
+    for name, kind in columns.items():
+        expected = declared.get(name, "float64")
+        fits = name.startswith("config.") or expected == "string" or _wider(expected, kind) != "string"
+        kept[name] = kind if fits else expected
+    return kept
 
 
 def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -114,6 +128,16 @@ def _wider(one: ColumnType, other: ColumnType) -> ColumnType:
     if one == other:
         return one
     return "float64" if {one, other} == {"int64", "float64"} else "string"
+
+
+def _type_of_arrow(kind: pa.DataType) -> ColumnType:
+    if pa.types.is_boolean(kind):
+        return "bool"
+    if pa.types.is_integer(kind):
+        return "int64"
+    if pa.types.is_floating(kind):
+        return "float64"
+    return "timestamp" if pa.types.is_timestamp(kind) else "string"
 
 
 def _type_of_value(value: Any) -> ColumnType:

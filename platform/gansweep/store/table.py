@@ -26,7 +26,17 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from gansweep.errors import StoreError, one_line
-from gansweep.store.columns import Columns, arrow_schema, conformed, covers, fitted, from_arrow, merged, needed
+from gansweep.store.columns import (
+    Columns,
+    arrow_schema,
+    conformed,
+    covers,
+    fitted,
+    from_arrow,
+    merged,
+    needed,
+    plausible,
+)
 from gansweep.store.compacted import MANIFEST, Compacted, could_change_unseen, manifest_of
 from gansweep.store.faults import FILE
 
@@ -214,7 +224,7 @@ class Table:
             return merged(self._declared, self._columns_of(self._entries()))
         content = self._files.read_bytes(rel)
         try:
-            return from_arrow(pq.read_schema(pa.BufferReader(content)))
+            return self._plausible(pq.read_schema(pa.BufferReader(content)))
         except _UNREADABLE:
             columns = merged(self._declared, self._columns_of(self._entries()))
         with contextlib.suppress(StoreError):  # a reader may lack permission to write
@@ -228,10 +238,13 @@ class Table:
         for entry in entries:
             content = self._files.read_bytes(f"{self._name}/{entry.name}")
             try:
-                columns = merged(columns, from_arrow(pq.read_schema(pa.BufferReader(content))))
+                columns = merged(columns, self._plausible(pq.read_schema(pa.BufferReader(content))))
             except _UNREADABLE as error:
                 self._warn_once(entry.name, str(error))
         return columns
+
+    def _plausible(self, schema: pa.Schema) -> Columns:
+        return plausible(from_arrow(schema), self._declared)
 
     def _declare(self, new: Columns) -> Columns:
         """Adds `new` to the table's columns and returns all of them."""
@@ -280,6 +293,8 @@ class Table:
             source = pa.memory_map(str(local / rel)) if local else pa.BufferReader(self._files.read_bytes(rel))
             with pq.ParquetFile(source, page_checksum_verification=True) as file:
                 manifest = manifest_of(file)
+                if self._plausible(file.schema_arrow) != from_arrow(file.schema_arrow):
+                    raise OSError("it has text where numbers belong")
                 there = set(file.schema_arrow.names)
                 rows = file.read(columns=None if names is None else [name for name in names if name in there])
         except _UNREADABLE:
