@@ -320,9 +320,22 @@ def test_what_a_record_names_is_executed_only_if_its_hash_vouches_for_it(store: 
     assert not (tmp_path / "executed").exists()
 
 
-def test_a_damaged_record_is_one_line(store: Store) -> None:
+def test_a_lost_record_is_run_again_from_its_copy(store: Store) -> None:
+    path = store.local / "sweep.json"
+    before = asked(path, name="again")
+    path.write_text(path.read_text()[:200])
+    assert asked(path, name="again").options == before.options
+    path.unlink()
+    assert asked(path, name="again").options == before.options
+
+
+def test_a_damaged_record_without_its_copy_is_one_line(store: Store) -> None:
     path = store.local / "sweep.json"
     path.write_text(path.read_text()[:200])
+    path.with_name("sweep.copy.json").write_text("{")
+    with pytest.raises(GansweepError, match=r"sweep.json: not valid JSON; put back a copy of it"):
+        asked(path, name="again")
+    path.with_name("sweep.copy.json").unlink()
     with pytest.raises(GansweepError, match=r"sweep.json: not JSON \("):
         asked(path, name="again")
 

@@ -58,6 +58,19 @@ def test_a_truncated_record_is_read_from_its_copy(store: Store) -> None:
         assert Store.open(store.uri).info == store.info
 
 
+def test_a_copy_of_another_version_says_so(store: Store) -> None:
+    assert store.local is not None
+    values = json.loads((store.local / COPY).read_text())
+    (store.local / COPY).write_text(json.dumps(values | {"format": 99}))
+    with Store.open(store.uri).exclusive():  # whoever has the record needs no copy, and makes one
+        pass
+    assert (store.local / COPY).read_bytes() == (store.local / RECORD).read_bytes()
+    (store.local / COPY).write_text(json.dumps(values | {"format": 99}))
+    (store.local / RECORD).unlink()
+    with pytest.raises(StoreError, match=rf"/{COPY}: written in format 99, .*; use the gansweep that wrote it"):
+        Store.open(store.uri)
+
+
 @pytest.mark.parametrize("text", [None, *TOO_LITTLE])
 def test_a_lost_copy_is_written_again(store: Store, text: str | None, caplog: pytest.LogCaptureFixture) -> None:
     assert store.local is not None

@@ -19,7 +19,7 @@ from gansweep.search.yaml_values import load_yaml
 from gansweep.store.continuation import differences
 from gansweep.store.feature_files import FEATURE_FILES, check_feature_files
 from gansweep.store.filesystem import Files
-from gansweep.store.record import check_name, parse_info
+from gansweep.store.record import COPY_FILE, SWEEP_FILE, check_name, parse_info, read_record
 from gansweep.store.uris import without_credentials
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["SweepFile", "SweepRequest", "is_sweep_file", "read_sweep_file", "sweep_request"]
 
 _SUFFIXES = (".yaml", ".yml", ".json")
-_RECORD = "sweep.json"
 _SPACE = "space"
 _NAMES = {name: item.alias or name for name, item in SweepOptions.model_fields.items()}
 """Name of each field in a file and on the command line."""
@@ -189,6 +188,8 @@ def read_sweep_file(reference: str) -> SweepFile:
         StoreError: the URI cannot be read, or the record has another format.
     """
     label = without_credentials(reference)
+    if (info := _stored_record(reference)) is not None:
+        return _recorded(info, reference, label)
     content = _content(reference)
     values = _values(content, label)
     if {"experiment", "format"} <= values.keys():
@@ -215,9 +216,17 @@ def _recorded(info: SweepInfo, reference: str, label: str) -> SweepFile:
     # Trials added by a resumed run belong to the sweep too.
     options["trials"] = max(info.trials, int(options.get("trials", 1)))
     base, mark, query = reference.partition("?") if "://" in reference else (str(Path(reference).absolute()), "", "")
-    if base.endswith(f"/{_RECORD}"):
+    if base.endswith(f"/{SWEEP_FILE}"):
         options["storage"] = f"{base.rsplit('/', 2)[0]}{mark}{query}"
     return SweepFile(label, info.space, _checked(options, label), info)
+
+
+def _stored_record(reference: str) -> SweepInfo | None:
+    """Returns the record of the store whose `sweep.json` is given, or its copy; None for another file."""
+    base, mark, query = reference.partition("?") if "://" in reference else (str(Path(reference).absolute()), "", "")
+    folder, _, name = base.rpartition("/")
+    files = Files(f"{folder}{mark}{query}")
+    return read_record(files) if name == SWEEP_FILE and files.exists(COPY_FILE) else None
 
 
 def _content(reference: str) -> bytes:

@@ -90,7 +90,7 @@ def restore_record(files: Files) -> None:
     """
     with files.locked():
         info, loss = _read(files)
-        if loss or _copied(files) != info:
+        if loss or not _is_copied(files, info):
             write_record(files, info)
 
 
@@ -113,12 +113,23 @@ def _read(files: Files) -> tuple[SweepInfo, str]:
 
 
 def _copied(files: Files) -> SweepInfo | None:
-    """Returns the copy of the record; None if it is missing or damaged."""
+    """Returns the copy of the record; None if it is missing or damaged.
+
+    Raises:
+        StoreError: another version of this program wrote it.
+    """
     content = _content(files, COPY_FILE)
     try:
-        return None if content is None else parse_info(content, COPY_FILE)
-    except StoreError:
+        return None if content is None else parse_info(content, f"{files.label}/{COPY_FILE}")
+    except _LostRecordError:
         return None
+
+
+def _is_copied(files: Files, info: SweepInfo) -> bool:
+    try:
+        return _copied(files) == info
+    except StoreError:
+        return False
 
 
 def _content(files: Files, rel: str) -> bytes | None:
