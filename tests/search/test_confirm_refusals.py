@@ -61,6 +61,18 @@ def test_a_leader_without_labelled_samples(cohort_path: Path, tmp_path: Path) ->
     assert not Store.open(store.uri).info.test_openings
 
 
+def test_a_file_of_the_scoring_that_has_changed(cohort_path: Path, tmp_path: Path) -> None:
+    store = swept(cohort_path, tmp_path)
+    features = tmp_path / "features.pt"
+    features.write_bytes(b"another file")
+    experiment = store.info.experiment
+    scoring = {**experiment["scoring"], "features": str(features)}
+    store.update_info(experiment={**experiment, "scoring": scoring}, feature_files={"features": "0" * 64})
+    with pytest.raises(ConfigError, match="features"):
+        confirm(store, TRAINABLES, cache=tmp_path / "cache")
+    assert not Store.open(store.uri).info.test_openings
+
+
 @pytest.fixture
 def unmarked(tmp_path: Path) -> Path:
     """A cohort without masks."""

@@ -100,6 +100,7 @@ def confirm(
             check(config)
         _check_rivals(settings, scans)
         _can_help(leaders, trainables, scans)
+        _ = store.scoring  # a file of the scoring that has changed is refused before the test patients are opened
         with ray_cluster(), relayed() as relay:
             footprint = retraining_footprint(store, options)
             trainings = _Trainings(store, leaders, settings)
