@@ -61,7 +61,10 @@ def test_a_leader_without_labelled_samples(cohort_path: Path, tmp_path: Path) ->
     assert not Store.open(store.uri).info.test_openings
 
 
-def test_a_file_of_the_scoring_that_has_changed(cohort_path: Path, tmp_path: Path) -> None:
+def test_a_file_of_the_scoring_that_has_changed(
+    cohort_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gansweep.search.confirm.ray_cluster", lambda: pytest.fail("Ray was started"))
     store = swept(cohort_path, tmp_path)
     features = tmp_path / "features.pt"
     features.write_bytes(b"another file")
