@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,18 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.ray, pytest.mark.acceptance, pytest.mark.timeout(900)]
 
+
+# A network of its own, where this machine's name is an address that others would reach.
+TWO_INTERFACES = """
+set -e
+ip link set lo up
+ip link add outside type veth peer name theirs
+ip addr add 192.0.2.5/24 dev outside
+ip link set outside up
+ip link set theirs up
+ip route add default via 192.0.2.1
+exec "$@"
+"""
 
 Listening = set[tuple[str, str]]
 
@@ -60,3 +74,14 @@ def test_a_sweep_on_this_machine_listens_only_on_loopback(tmp_path: Path, cohort
     assert "ray::RayTrainWorker" in {title for _, title in here}, "the workers were not looked at"
     assert joined is not None
     assert joined.ends(60) == 0, joined.log
+
+
+def test_nor_with_a_second_interface_that_leads_outside() -> None:
+    if subprocess.run(["unshare", "--net", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no rights to make a network namespace")
+    test = f"{__file__}::test_a_sweep_on_this_machine_listens_only_on_loopback"
+    pytest_there = [sys.executable, "-m", "pytest", "-p", "no:xdist", "-m", "acceptance", test]
+    command = ["unshare", "--net", "sh", "-c", TWO_INTERFACES, "sh", *pytest_there]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "1 passed" in ended.stdout
