@@ -39,6 +39,7 @@ def test_a_description_of_a_later_version_is_named(store):
         ({"experiment": {"constraints": 5}}, "constraints = 5 is no list"),
         ({"experiment": {"objectives": True}}, "objectives = True is no list"),
         ({"experiment": {"constraints": [{"score": "fid"}]}}, "at_most or at_least"),
+        ({"experiment": {"prune": [{"score": "imbalance"}]}}, "at_most or at_least"),
     ],
 )
 def test_a_description_that_no_reader_can_use_is_named(store, changes, says):

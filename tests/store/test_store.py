@@ -241,6 +241,7 @@ EXPERIMENT = {
     "reports": 2,
     "scoring": {"samples": 32, "encoder_steps": 20},
     "scheduler": {"kind": "asha"},
+    "prune": [{"score": "imbalance", "at_most": 50.0}],
     "overrides": {"lr_d": 1e-3},
 }
 
@@ -252,6 +253,7 @@ EXPERIMENT = {
         ({"reports": 1}, "reports = 2, not 1"),
         ({"scoring": {"samples": 64, "encoder_steps": 20}}, r"scoring\.samples = 32, not 64"),
         ({"scheduler": {"kind": "none"}}, r"scheduler\.kind = asha, not none"),
+        ({"prune": []}, "prune = imbalance<=50, not none"),
         ({"overrides": {}}, r"lr_d = 0\.001, not what the space says"),
         ({"overrides": {"lr_d": 1e-3, "seed": 4}}, "seed = what the space says, not 4"),
     ],

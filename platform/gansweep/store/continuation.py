@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["check_continues", "differences", "same_space"]
 
-_PLAIN: tuple[str, ...] = ("sampler", "reports", "constraints")
+_BOUNDS = ("constraints", "prune")
+_PLAIN = ("sampler", "reports", *_BOUNDS)
 
 
 def check_continues(here: SweepInfo, wanted: SweepInfo, where: str) -> None:
@@ -34,7 +35,7 @@ def check_continues(here: SweepInfo, wanted: SweepInfo, where: str) -> None:
         names = ", ".join(f"{objective.name} ({objective.direction})" for objective in here.objectives)
         raise StoreError(f"this sweep's objectives are {names}", where=where, fix="choose another --name")
     for key, before, now in differences(here, wanted):
-        if key == "constraints":
+        if key in _BOUNDS:
             before, now = (_constraints_text(values) for values in (before, now))
         what = f"this sweep has {key} = {before}, not {now}"
         raise StoreError(what, where=where, fix="give the same settings, or choose another --name")

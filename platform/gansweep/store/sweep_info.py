@@ -118,11 +118,11 @@ class SweepInfo(Frozen):
         for key in ("overrides", "scheduler", "scoring"):
             if not isinstance(experiment.get(key, {}), dict):
                 raise ValueError(f"{key} = {experiment[key]!r} is no dictionary")
-        for key in ("constraints", "objectives"):
+        for key in ("constraints", "objectives", "prune"):
             if not isinstance(experiment.get(key) or [], list | tuple):
                 raise ValueError(f"{key} = {experiment[key]!r} is no list")
-        for constraint in experiment.get("constraints") or ():
-            Constraint.model_validate(constraint)
+        for bound in [*(experiment.get("constraints") or ()), *(experiment.get("prune") or ())]:
+            Constraint.model_validate(bound)
         return experiment
 
     @field_validator("objectives")
