@@ -143,7 +143,6 @@ input()
 DRIVER = """
 from gansweep.errors import ClusterError
 from gansweep.search.cluster import ray_cluster
-from tests.ports import answer_as_head
 try:
     with ray_cluster():
         print("connected")
@@ -176,6 +175,31 @@ def test_a_driver_without_the_clusters_token_is_told_at_once(tmp_path: Path) -> 
             assert driver.stdout.count("\n") == 1
             assert "aaaa" not in driver.stdout + driver.stderr
             assert "bbbb" not in driver.stdout + driver.stderr
+            assert not driver.stderr
+        head.communicate("\n", timeout=60)
+
+
+@pytest.mark.ray
+def test_a_cluster_that_is_found_here_is_joined_with_this_machines_token(tmp_path: Path) -> None:
+    """Ray makes a token when it starts on this machine, and uses it where nobody says otherwise."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "HOME": str(tmp_path)}
+    for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        environment.pop(name, None)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", HEAD], env=environment, **pipes) as head:
+        assert head.stdout is not None
+        address = head.stdout.readline().strip()
+        assert (tmp_path / ".ray" / "auth_token").exists()
+        for given, said in (("auto", "connected\n"), (address, f"{address}: no Ray cluster: this process does not")):
+            driver = subprocess.run(
+                [sys.executable, "-c", DRIVER],
+                env=environment | {"RAY_ADDRESS": given},
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=True,
+            )
+            assert driver.stdout.startswith(said)
             assert not driver.stderr
         head.communicate("\n", timeout=60)
 

@@ -47,7 +47,8 @@ def connect() -> None:
     Raises:
         ClusterError: the cluster does not respond or cannot be started, after two attempts; or it refuses this process.
     """
-    address = _found(os.environ.get("RAY_ADDRESS", ""))
+    given = os.environ.get("RAY_ADDRESS", "")
+    address = _found(given)
     listens_here_alone = not cluster_is_up() or _is_on_loopback(address or _address_here())
     reason = ""
     for attempt in range(_ATTEMPTS):
@@ -55,7 +56,7 @@ def connect() -> None:
             log.warning("no Ray cluster yet (%s); trying once more", reason)
             time.sleep(_PAUSE_S)
         reason = silence_of(address) if address else _silence_here()
-        reason = reason or _refusal(address or _address_here())
+        reason = reason or _refusal(address or _address_here(), found=given in ("", "auto"))
         with on_loopback() if listens_here_alone else nullcontext():
             reason = reason or _initialised()
         if not reason:
@@ -146,18 +147,24 @@ def silence_of(address: str) -> str:
         return f"it is no address: {one_line(error, 100)}"
 
 
-def _refusal(address: str) -> str:
+def _refusal(address: str, *, found: bool) -> str:
     """Returns why the head of a cluster refuses this process, or an empty string.
 
     Ray's own client would try again for 20 s, with a line for each try, and then say that it failed to connect.
 
     Args:
         address: as for `silence_of`. A proxy of Ray clients is not asked.
+        found: whether Ray finds the cluster itself. It then uses this machine's token, if there is one.
     """
     if not address.rpartition(":")[2].isdecimal() or address.startswith(_CLIENT) or silence_of(address):
         return ""
     import grpc
+    from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
     from ray._private.grpc_utils import init_grpc_channel
+
+    if found:
+        logging.getLogger("ray").setLevel(logging.ERROR)  # as `ray.init` does next; the token is no news
+        maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
 
     with init_grpc_channel(address) as channel:
         try:
