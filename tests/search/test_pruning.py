@@ -99,11 +99,11 @@ def test_the_option_stands_above_the_space() -> None:
 @pytest.mark.timeout(400)
 @pytest.mark.ray(shared=True)
 def test_a_sweep_stops_trials_whose_samples_vary_too_little(cohort_path: Path, tmp_path: Path) -> None:
-    """Untrained generators vary far less than real images."""
+    """No generator's samples vary a hundred times as much as real images."""
     experiment = load_space(f"{Path(__file__).with_name('tiny_space.py')}:slow")
-    options = sweep_options(cohort=cohort_path, storage=str(tmp_path), trials=2, prune=("class_spread>=0.9",))
+    options = sweep_options(cohort=cohort_path, storage=str(tmp_path), trials=2, prune=("class_spread>=100",))
     trials = sweep(experiment.with_settings(options.changes()), options).latest_trials()
     assert set(trials["status"]) == {"stopped"}
-    assert trials["reason"].str.match(r"pruned: class_spread = 0\.\d+ < 0\.9").all()
-    assert (trials["reports"] < 5).all()
+    assert trials["reason"].str.match(r"pruned: class_spread = [\d.]+ < 100").all()
+    assert (trials["reports"] == 1).all()
     assert trials["fid"].notna().all()
