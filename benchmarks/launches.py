@@ -6,7 +6,8 @@ Counted on the pretended GPU (`gansweep.testing.pretended_gpu`), so on any machi
 space proposes, with narrow networks and small batches: the number of kernels depends on neither. An iteration is one
 in steady state, between two checks for divergence. A report is its checkpoint, the check for divergence and the check
 of samples, without scores. An update is one of three stacked detectors, the default `small_cnn`, in steady state.
-Prints a table and one JSON line.
+A draw is 512 samples, as a report scores, in chunks of `sampling.CHUNK` images and all at once. Prints a table and one
+JSON line.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import optuna
+import torch
 
+from gansweep.contracts import Condition
 from gansweep.scoring.networks.detection import Recipe, train_detectors
 from gansweep.seeds import seed_from
 from gansweep.testing.images import shapes
 from gansweep.testing.pretended_gpu.device import GPU, PretendedGpu
-from gansweep.training import loop
+from gansweep.training import loop, sampling
 from gansweep.training.build import build_gan
 from gansweep.training.reporters import MemoryReporter
 from search_spaces.fahr_ct import fahr_ct
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 
 ITERATIONS = 4
 UPDATES = 4
+SAMPLES = 512
 
 
 def proposed(width: int, batch: int) -> TrialConfig:
@@ -91,6 +95,21 @@ def of_an_update(execution: str, size: int) -> dict[str, int]:
     return {name: (long[name] - short[name]) // UPDATES for name in short}
 
 
+def of_a_draw(config: TrialConfig, size: int, chunk: int) -> dict[str, int]:
+    """Counts of one draw of `SAMPLES` images, so many at a time."""
+    data, spec = shapes(count=32, size=size)
+    gan = build_gan(config, spec, TRAINABLES)
+    labels = torch.arange(SAMPLES) % len(spec.classes)
+    with PretendedGpu() as gpu, mock.patch.object(sampling, "CHUNK", chunk):
+        for module in (*gan.networks.values(), gan.state):
+            module.to(GPU)
+        sampler = sampling.make_sampler(gan, None, data, GPU)
+        before = counts(gpu)
+        sampler(Condition(labels), 0)
+        after = counts(gpu)
+    return {name: after[name] - before[name] for name in after}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=64)
@@ -110,6 +129,9 @@ def main() -> None:
         if mode != "as it is":
             found[f"{mode} update"] = of_an_update(mode, options.size)
             print(_row(mode, "update", found[f"{mode} update"]))
+    for chunk in (sampling.CHUNK, SAMPLES):
+        found[f"draw by {chunk}"] = of_a_draw(config, options.size, chunk)
+        print(_row(f"{chunk} at once", "draw", found[f"draw by {chunk}"]))
     print(json.dumps({"size": options.size, **found}))
 
 
