@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ def test_a_signal_beyond_its_bound_is_described() -> None:
     assert failing(COLLAPSED, [DRIFT, SPREAD]) == "class_spread = 0.01 < 0.1"
     assert failing({"class_spread": 0.5, "gradient_drift": 1e3}, [DRIFT, SPREAD]) == "gradient_drift = 1000 > 100"
     assert failing({"class_spread": 0.5}, [DRIFT, SPREAD]) == "", "a signal that is not known stops nothing"
+    assert failing({"class_spread": math.nan, "gradient_drift": math.inf}, [DRIFT, SPREAD]) == ""
     assert failing(COLLAPSED, []) == ""
 
 

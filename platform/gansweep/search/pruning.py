@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from gansweep.errors import ConfigError, unknown_name
@@ -40,7 +41,8 @@ def failing(signals: Mapping[str, float], prune: Sequence[Constraint]) -> str:
 
     A signal that is not known stops nothing: a family without a critic has no imbalance.
     """
-    return broken(signals, [bound for bound in prune if bound.score in signals])
+    known = [bound for bound in prune if math.isfinite(signals.get(bound.score, math.nan))]
+    return broken(signals, known)
 
 
 def why_pruned(told: TrialResult | None, prune: Sequence[Constraint]) -> str:

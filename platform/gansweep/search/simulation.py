@@ -195,11 +195,7 @@ class _Simulation:
         return True
 
     def _fails(self, trial: RecordedTrial, reports: int) -> bool:
-        signals = {}
-        for name, values in trial.signals.items():
-            value = float(values[reports - 1])
-            if math.isfinite(value):
-                signals[name] = value
+        signals = {name: float(values[reports - 1]) for name, values in trial.signals.items()}
         return bool(failing(signals, self._prune))
 
     def _as_tune(self, trial: int) -> Any:

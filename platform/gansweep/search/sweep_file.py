@@ -215,25 +215,32 @@ def _recorded(info: SweepInfo, reference: str, label: str) -> SweepFile:
     options = _by_name(info.options, label)
     # Trials added by a resumed run belong to the sweep too.
     options["trials"] = max(info.trials, int(options.get("trials", 1)))
-    base, mark, query = reference.partition("?") if "://" in reference else (str(Path(reference).absolute()), "", "")
-    if base.endswith(f"/{SWEEP_FILE}"):
-        options["storage"] = f"{base.rsplit('/', 2)[0]}{mark}{query}"
+    folder, name, query = _place(reference)
+    if name == SWEEP_FILE:
+        options["storage"] = f"{folder.rpartition('/')[0]}{query}"
     return SweepFile(label, info.space, _checked(options, label), info)
 
 
 def _stored_record(reference: str) -> SweepInfo | None:
     """Returns the record of the store whose `sweep.json` is given, or its copy; None for another file."""
+    folder, name, query = _place(reference)
+    if name != SWEEP_FILE:
+        return None
+    files = Files(f"{folder}{query}")
+    return read_record(files) if files.exists(COPY_FILE) else None
+
+
+def _place(reference: str) -> tuple[str, str, str]:
+    """Returns the folder of a file, its name, and the query of a URI with its question mark."""
     base, mark, query = reference.partition("?") if "://" in reference else (str(Path(reference).absolute()), "", "")
     folder, _, name = base.rpartition("/")
-    files = Files(f"{folder}{mark}{query}")
-    return read_record(files) if name == SWEEP_FILE and files.exists(COPY_FILE) else None
+    return folder, name, f"{mark}{query}"
 
 
 def _content(reference: str) -> bytes:
     if "://" in reference:
-        base, mark, query = reference.partition("?")
-        folder, _, name = base.rpartition("/")
-        return Files(f"{folder}{mark}{query}").read_bytes(name)
+        folder, name, query = _place(reference)
+        return Files(f"{folder}{query}").read_bytes(name)
     try:
         return Path(reference).read_bytes()
     except OSError as error:

@@ -44,9 +44,7 @@ class DivergenceMonitor:
         self._totals: dict[str, list[float]] = {}  # since the last report: sum and count
         self._dead_since: dict[str, int] = {}  # phase -> iteration of the first check without a gradient
         self._norms: dict[str, list[Tensor]] = {}  # norms of each update's gradients; an empty list if there were none
-        self._gradients: dict[
-            str, list[float]
-        ] = {}  # norms since the last report: sum over the checks, and their count
+        self._gradients: dict[str, list[float]] = {}  # norms since the last report: sum and count
         self._first_gradients: dict[str, float] = {}  # mean norms until the phase's first report
 
     def add(self, phase: str, loss: Tensor, scalars: Scalars) -> None:
@@ -122,7 +120,7 @@ class DivergenceMonitor:
         """Returns `imbalance` and `gradient_drift` since the first report; see `gansweep.progress.SIGNALS`.
 
         Args:
-            roles: the phases' roles. `imbalance` compares the critics' gradients with all others.
+            roles: the phases' roles.
         """
         now: dict[Role, float] = {}
         first: dict[Role, float] = {}
@@ -248,7 +246,7 @@ def check_samples(sampler: Sampler, real: Tensor, world: World, iteration: int, 
     mean_spread = float(spread.mean())
     if not math.isfinite(mean_spread):
         raise Diverged(f"non-finite samples at iteration {iteration}")
-    # If only one class has collapsed, the signal shows it, and the trial's scores do.
+    # A single collapsed class stops nothing here. The signal and the scores show it.
     if mean_spread < COLLAPSED_STD:
         raise Diverged(f"collapsed samples at iteration {iteration}: standard deviation {mean_spread:.1e} in a class")
     varied = real > 0.0
