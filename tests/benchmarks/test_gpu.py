@@ -203,3 +203,15 @@ def test_a_gpu_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     ran = _ran(asked, {"PYTHONPATH": f"{ROOT}/platform:{ROOT}"})
     assert ran.returncode == 2
     assert ran.stderr.splitlines()[-1].endswith("--device cuda, but torch sees no GPU here; see: gansweep doctor")
+
+
+def test_a_python_without_torch_is_one_line(tmp_path: Path) -> None:
+    python, environment = bare_python(tmp_path, ["numpy"], [ROOT])
+    ended = subprocess.run(
+        [*python, "-m", "benchmarks.gpu"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        "python has no torch, pydantic, safetensors; pip install torch pydantic safetensors, "
+        "or make gpu PYTHON=.venv/bin/python\n"
+    )
