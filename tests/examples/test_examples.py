@@ -14,7 +14,7 @@ from gansweep.config import TrialConfig
 from gansweep.search.cluster import ray_cluster
 from gansweep.search.spaces import load_space
 from gansweep.testing.gan_contract import check_gan, check_resume, check_two_trainings, check_two_workers
-from gansweep.testing.gpu_contract import check_on_gpu, check_on_two_gpus
+from gansweep.testing.gpu_contract import check_on_gpu, check_on_two_gpus, check_stored_images
 from gansweep.testing.images import shapes
 from trainables import TRAINABLES
 
@@ -49,6 +49,7 @@ def test_the_gan_keeps_the_contract(monkeypatch: pytest.MonkeyPatch) -> None:
     check_two_trainings([config], spec, data, experiment.trainables)
     check_on_gpu(config, spec, data, experiment.trainables)
     check_on_two_gpus([config], spec, data, experiment.trainables)
+    check_stored_images(config, spec, data, experiment.trainables)
 
 
 @pytest.mark.ray(shared=True)

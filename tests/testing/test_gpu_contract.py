@@ -7,14 +7,21 @@ from dataclasses import replace
 import pytest
 import torch
 
+from gansweep.contracts import Condition
 from gansweep.distributed import mean_over_workers, sum_over_workers
-from gansweep.testing.gpu_contract import check_on_gpu, check_on_two_gpus, on_gpu
+from gansweep.testing.gpu_contract import check_on_gpu, check_on_two_gpus, check_stored_images, on_gpu
 from gansweep.testing.images import shapes
 from gansweep.testing.pretended_gpu.device import DeviceMismatch
 from trainables import AUGMENTATIONS, CONDITIONINGS, GANS, LOSSES, PENALTIES, TRAINABLES
 from trainables.gans.dcgan import Dcgan
 
 DATA, SPEC = shapes(count=20, size=16)
+
+
+class OfWholeImages(Dcgan):
+    def condition(self, labels, data, generator):  # noqa: ARG002
+        data.images.mean()
+        return Condition(labels)
 
 
 class InLoss(Dcgan):
@@ -145,6 +152,12 @@ def test_what_is_planted_in_a_part_is_found(registry, key, name, planted_class, 
 
 def test_an_honest_one_passes():
     check_on_gpu(CONFIG, SPEC, DATA, planted(Dcgan))
+    check_stored_images(CONFIG, SPEC, DATA, planted(Dcgan))
+
+
+def test_a_family_that_asks_stored_images_for_more_than_rows_is_found():
+    with pytest.raises(AttributeError, match="has no attribute 'mean'"):
+        check_stored_images(CONFIG, SPEC, DATA, planted(OfWholeImages))
 
 
 @pytest.mark.parametrize("family", [Collective, Gradient])

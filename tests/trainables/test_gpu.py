@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from gansweep.testing.gan_contract import describe
-from gansweep.testing.gpu_contract import check_on_gpu, check_on_two_gpus, on_gpu
+from gansweep.testing.gpu_contract import check_on_gpu, check_on_two_gpus, check_stored_images, on_gpu
 from gansweep.testing.images import shapes
 from trainables import GANS, TRAINABLES
 
@@ -28,6 +28,11 @@ def test_a_gpu_gives_what_the_cpu_gives_without_a_round_trip(config):
     # Of the other paths only the one whose numbers change with the step is captured here; the long tests capture all.
     captured = config is EVERY[config.family][0] or config.penalty.adaptive == "progress"
     check_on_gpu(config, SPEC, DATA, TRAINABLES, captured=captured)
+
+
+@pytest.mark.parametrize("family", GANS)
+def test_a_gpu_trains_from_images_as_they_are_stored(family):
+    check_stored_images(EVERY[family][0], SPEC, DATA, TRAINABLES)
 
 
 def first(family, fits=lambda _config: True):

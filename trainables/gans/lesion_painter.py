@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = ["LesionPainter", "lesion_windows"]
 
+_ROWS = 256  # masks that are looked at together
+
 
 class LesionPainter:
     """Real images with lesions against control images with painted lesions, all with their masks.
@@ -83,7 +85,7 @@ class LesionPainter:
             self.networks[name] = critic
             self.objectives[name] = AdversarialObjective(config, trainables, critic)
 
-        self._modelled: tuple[ImageSet, MaskModel] | None = None
+        self._canvas: tuple[ImageSet, Tensor, MaskModel] | None = None
         self.density = _LesionDensity(spec.channels)
         states = {name: objective.state for name, objective in self.objectives.items()}
         self.state = nn.ModuleDict({**states, "density": self.density})
@@ -133,9 +135,25 @@ class LesionPainter:
         Raises:
             ConfigError: the diseased class has no mask, or there is no image of the other class.
         """
+        # Kept, because samples are drawn in chunks.
+        if self._canvas is None or self._canvas[0] is not data:
+            self._canvas = (data, *self._prepared(data))
+        _, controls, lesions = self._canvas
+        chosen = torch.randint(len(controls), (len(labels),), generator=generator, device=labels.device)
+        sources = data.images[controls[chosen]]
+        return Condition(labels, sources, lesions.draw(sources, generator))
+
+    def _prepared(self, data: ImageSet) -> tuple[Tensor, MaskModel]:
+        """Returns the rows of images to paint into, and the model of the training lesions.
+
+        Raises:
+            ConfigError: the diseased class has no mask, or there is no image of the other class.
+        """
         masks = required_masks(data.masks)
-        # Images of the diseased class may have empty masks, as slices beside the lesion do.
-        marked = masks.flatten(1).any(dim=1)
+        # Images of the diseased class may have empty masks, as slices beside the lesion do. In blocks: stored masks
+        # become float32 when their rows are asked for.
+        blocks = torch.arange(len(data.labels), device=data.labels.device).split(_ROWS)
+        marked = torch.cat([masks[rows].flatten(1).any(dim=1) for rows in blocks])
         diseased = data.labels == self.positive
         if not (marked & diseased).any() or diseased.all():
             raise ConfigError(
@@ -146,16 +164,8 @@ class LesionPainter:
         controls = (~diseased & ~marked).nonzero().squeeze(1)
         if not len(controls):
             controls = (~diseased).nonzero().squeeze(1)
-        chosen = torch.randint(len(controls), (len(labels),), generator=generator, device=labels.device)
-        sources = data.images[controls[chosen]]
-        return Condition(labels, sources, self._mask_model(data, diseased).draw(sources, generator))
-
-    def _mask_model(self, data: ImageSet, diseased: Tensor) -> MaskModel:
-        """Returns the model of the training lesions. It is cached, because samples are drawn in chunks."""
-        if self._modelled is None or self._modelled[0] is not data:
-            masks = required_masks(data.masks)
-            self._modelled = (data, MaskModel(data.images[diseased], masks[diseased]))
-        return self._modelled[1]
+        rows = (marked & diseased).nonzero().squeeze(1)
+        return controls, MaskModel(data.images[rows], masks[rows])
 
     def sample(self, n: int, condition: Condition, generator: torch.Generator) -> Tensor:
         """`[n, C + 1, H, W]` painted images in [-1, 1]; the last channel is the mask. Requested labels have no effect.

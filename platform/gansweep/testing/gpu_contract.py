@@ -7,17 +7,22 @@ The GPU tests of your own family can be as short as this:
     @pytest.mark.parametrize("config", CONFIGS, ids=describe)
     def test_gpu(config): check_on_gpu(config, SPEC, DATA, TRAINABLES)
 
+    def test_stored_images(): check_stored_images(CONFIGS[0], SPEC, DATA, TRAINABLES)
+
     def test_two_gpus(): check_on_two_gpus(CONFIGS, SPEC, DATA, TRAINABLES)
 """
 
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
+import numpy as np
 import torch
 
+from gansweep.cohort.stored import Decoding, HostImages
 from gansweep.contracts import Condition
 from gansweep.testing.gan_contract import admissible, all_trainings, assert_equal, assert_same_end, describe, variations
 from gansweep.testing.pretended_gpu.device import CPU, GPU, PretendedGpu
@@ -38,7 +43,7 @@ if TYPE_CHECKING:
     from gansweep.config import TrialConfig
     from gansweep.contracts import Gan, ImageSet, ImageSpec, Sampler, Trainables
 
-__all__ = ["check_on_gpu", "check_on_two_gpus", "on_gpu"]
+__all__ = ["check_on_gpu", "check_on_two_gpus", "check_stored_images", "on_gpu"]
 
 _ITERATIONS = 6
 _REPORTS = 2
@@ -105,6 +110,31 @@ def check_on_gpu(
         assert_equal(expected | {"config": None}, other | {"config": None}, "state at the end of captured steps")
 
 
+def check_stored_images(config: TrialConfig, spec: ImageSpec, data: ImageSet, trainables: Trainables) -> None:
+    """Checks that training from images of 8 bits, on the pretended GPU or on the host, equals training from floats.
+
+    A cohort gives a GPU its images as they are stored, as `ResidentImages` or `HostImages`. A family can ask them for
+    rows, and for nothing else.
+
+    Args:
+        config: what is trained.
+        spec: shape of the images.
+        data: the images. They are rounded to 8 bits first.
+        trainables: the registries in which the configuration's names are looked up.
+
+    Raises:
+        AssertionError: what differs.
+    """
+    config = config.derive({"iterations": 2, "execution": "eager"})
+    stored = _stored(data)
+    parts: dict[str, Any] = {name: part[:] for name, part in vars(stored).items() if isinstance(part, HostImages)}
+    expected = _short(config, spec, replace(stored, **parts), trainables, CPU)
+    for place in ("device", "host"):
+        with PretendedGpu():
+            found = _short(config.derive({"images_on": place}), spec, stored, trainables, GPU)
+        assert_equal(expected | {"config": None}, found | {"config": None}, f"state at the end, images on the {place}")
+
+
 def check_on_two_gpus(
     configs: Sequence[TrialConfig], spec: ImageSpec, data: ImageSet, trainables: Trainables, tolerance: float = 1e-5
 ) -> None:
@@ -154,6 +184,29 @@ def _stopped_and_resumed(
     samples.append(make_sampler(restored, None, data, device)(condition, 1))
     assert all(images.device.type == "cpu" for images in samples), "samples are not on the CPU"
     return reporter.state, samples
+
+
+def _stored(data: ImageSet) -> ImageSet:
+    """Returns images in the form in which a cohort stores them, with 8 bits."""
+    stored: dict[str, Any] = {}
+    for name, kind in (("images", "intensity"), ("masks", "mask"), ("paired", "intensity")):
+        values = getattr(data, name)
+        if values is not None:
+            unit = values if kind == "mask" else (values + 1) / 2
+            array = (255 * unit).round().to(torch.uint8).numpy()
+            stored[name] = HostImages(array, np.arange(len(array)), Decoding(kind, 255))  # type: ignore[arg-type]
+    return replace(data, **stored)
+
+
+def _short(
+    config: TrialConfig, spec: ImageSpec, data: ImageSet, trainables: Trainables, device: torch.device
+) -> dict[str, Any]:
+    """Returns the state at the end of a training with one report."""
+    reporter = MemoryReporter()
+    gan = build_gan(config, spec, trainables)
+    train(config, gan, data, reporter, lambda _sampler, _iteration: {}, reports=1, device=device)
+    assert reporter.state is not None
+    return reporter.state
 
 
 def _captured(config: TrialConfig, spec: ImageSpec, data: ImageSet, trainables: Trainables) -> dict[str, Any]:
