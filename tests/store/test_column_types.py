@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from gansweep.store.columns import plausible
+from gansweep.store.columns import reconciled
 from gansweep.store.store import Store
 from tests.store.damages import warnings_of
 
@@ -79,13 +79,43 @@ def test_what_was_derived_with_another_type_is_built_again(rows: Any, name: str)
     assert usable(rows) == ["0000", "0001", "0002", "0003", "0004"]
 
 
-def test_settings_may_have_any_type() -> None:
-    columns = {"config.norm": "string", "fid": "string", "reason": "string", "seconds": "int64", "final": "string"}
-    declared = {"config.norm": "float64", "reason": "string", "seconds": "float64", "final": "bool"}
-    assert plausible(columns, declared) == {
-        "config.norm": "string",
-        "fid": "float64",
+def test_columns_of_several_files() -> None:
+    declared: Any = {
+        "config.norm": "float64",
         "reason": "string",
-        "seconds": "int64",
+        "seconds": "float64",
         "final": "bool",
+        "attempt": "int64",
     }
+    one: Any = {"config.norm": "string", "fid": "string", "reason": "int64", "seconds": "int64", "note": "string"}
+    other: Any = {"config.norm": "float64", "fid": "int64", "final": "string", "attempt": "float64", "note": "string"}
+    expected = {
+        "config.norm": "string",
+        "fid": "int64",
+        "reason": "string",
+        "seconds": "float64",
+        "note": "string",
+        "final": "bool",
+        "attempt": "int64",
+    }
+    assert reconciled(declared, one, other) == expected
+    assert reconciled(declared, other, one) == expected
+
+
+@pytest.mark.parametrize("without_schema", [False, True])
+def test_text_in_a_column_of_another_version_costs_nothing(rows: Any, without_schema: bool) -> None:
+    for path in (rows.local / "trials").glob("trial-*.parquet"):
+        table = pq.read_table(path, partitioning=None)
+        pq.write_table(table.append_column("card", pa.array(["H100"] * len(table))), path)
+    if without_schema:
+        (rows.local / "trials" / "schema.parquet").unlink()
+    assert usable(rows) == ["0000", "0001", "0002", "0003", "0004"]
+    again = Store.open(rows.uri)
+    assert again.trials()["card"].tolist() == ["H100"] * 5
+    assert {name for row in again.rows() for name in row.scores} == {"fid", "accuracy"}
+
+
+def test_a_whole_number_with_a_point_costs_nothing(rows: Any) -> None:
+    changed(rows.local / "trials" / "trial-0002.0.parquet", "attempt", pa.array([0.0]))
+    assert usable(rows) == ["0000", "0001", "0002", "0003", "0004"]
+    assert pd.api.types.is_integer_dtype(Store.open(rows.uri).trials()["attempt"])

@@ -25,12 +25,11 @@ __all__ = [
     "arrow_schema",
     "config_columns",
     "conformed",
-    "covers",
     "fitted",
     "from_arrow",
     "merged",
     "needed",
-    "plausible",
+    "reconciled",
 ]
 
 Columns = Mapping[str, ColumnType]
@@ -48,6 +47,7 @@ _PYTHON: tuple[tuple[type, ColumnType], ...] = (
     (float, "float64"),
     (datetime, "timestamp"),
 )
+_BY_PRECEDENCE: tuple[ColumnType, ...] = ("string", "timestamp", "bool", "int64", "float64")
 
 
 def config_columns(trainables: Trainables) -> dict[str, ColumnType]:
@@ -79,11 +79,6 @@ def merged(known: Columns, new: Columns) -> dict[str, ColumnType]:
     return together
 
 
-def covers(known: Columns, new: Columns) -> bool:
-    """Returns whether values of the columns `new` fit into the columns `known`."""
-    return merged(known, new) == dict(known)
-
-
 def fitted(record: Mapping[str, Any], columns: Columns) -> dict[str, Any]:
     """Returns `record` with each value converted to its column's type. Non-finite numbers become null."""
     return {name: _fitted(record.get(name), kind) for name, kind in columns.items()}
@@ -99,18 +94,26 @@ def from_arrow(schema: pa.Schema) -> dict[str, ColumnType]:
     return {item.name: _type_of_arrow(item.type) for item in schema if not pa.types.is_null(item.type)}
 
 
-def plausible(columns: Columns, declared: Columns) -> dict[str, ColumnType]:
-    """Returns columns with the types that a store's own rows can have.
+def reconciled(declared: Columns, *found: Columns) -> dict[str, ColumnType]:
+    """Returns the columns of a table from those of its files.
 
-    Settings (`config.*`) can have any type. All other columns have their declared type, or else are numbers. Another
-    type comes from a damaged file. It must not make a column text that all other files have numbers in.
+    Settings (`config.*`) are wide enough for all files. Other columns have their declared type, or numbers where any
+    file has numbers: text among them comes from a damaged file.
+
+    Args:
+        declared: types of the columns that are known in advance. They are not added.
+        found: columns of each file.
     """
-    kept: dict[str, ColumnType] = {}
-    for name, kind in columns.items():
-        expected = declared.get(name, "float64")
-        fits = name.startswith("config.") or expected == "string" or _wider(expected, kind) != "string"
-        kept[name] = kind if fits else expected
-    return kept
+    together: dict[str, ColumnType] = {}
+    for columns in found:
+        for name, kind in columns.items():
+            if name.startswith("config."):
+                together[name] = _wider(together.get(name, kind), kind)
+            elif name in declared:
+                together[name] = declared[name]
+            else:
+                together[name] = max(together.get(name, kind), kind, key=_BY_PRECEDENCE.index)
+    return together
 
 
 def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -169,12 +169,14 @@ class TrialRow:
     def of(cls, record: Mapping[str, Any]) -> TrialRow:
         """Creates a row from its record. Nulls stand for absent values."""
         present = {name: value for name, value in record.items() if value is not None}
+        # A later version may have columns of text.
+        numbers = {name: value for name, value in present.items() if type(value) in (int, float)}
         own = {name: present[name] for name in TRIAL_COLUMNS if name in present and name != "config_json"}
         return cls(
             **own,
             config=config_of(record["trial_id"], record["config_json"]),
-            scores={name: value for name, value in present.items() if name not in TRIAL_COLUMNS and "." not in name},
-            best={name.removeprefix("best."): value for name, value in present.items() if name.startswith("best.")},
+            scores={name: value for name, value in numbers.items() if name not in TRIAL_COLUMNS and "." not in name},
+            best={name.removeprefix("best."): value for name, value in numbers.items() if name.startswith("best.")},
         )
 
     def record(self) -> dict[str, Value]:
@@ -185,7 +187,7 @@ class TrialRow:
         """
         own = {name: getattr(self, name) for name in TRIAL_COLUMNS if name != "config_json"}
         config = {f"config.{key}": value for key, value in flat_config(self.config).items()}
-        best = {f"best.{name}": value for name, value in self.best.items()}
+        best = {f"best.{name}": float(value) for name, value in self.best.items()}
         return {
             **own,
             "config_json": json.dumps(self.config.as_dict(), sort_keys=True),

@@ -30,12 +30,10 @@ from gansweep.store.columns import (
     Columns,
     arrow_schema,
     conformed,
-    covers,
     fitted,
     from_arrow,
-    merged,
     needed,
-    plausible,
+    reconciled,
 )
 from gansweep.store.compacted import MANIFEST, Compacted, could_change_unseen, manifest_of
 from gansweep.store.faults import FILE
@@ -85,7 +83,7 @@ class Table:
         self._declared = dict(columns)
         self._faults = faults
         self._cure = cure
-        self._known: dict[str, Any] | None = None
+        self._known: Columns | None = None
         self._damaged: set[str] = set()
         self._broken_copy = False
 
@@ -118,7 +116,7 @@ class Table:
         name = f"trial-{key}.parquet"
         if not self._has_file(f"{self._name}/{name}"):
             return []
-        columns = self._known or merged(self._declared, self._columns())
+        columns = self._known or self._all_columns()
         for rows in self._readable([name], lambda schema: arrow_schema({**from_arrow(schema), **columns})):
             records: list[dict[str, Any]] = self._usable(rows).drop_columns(FILE).to_pylist()
             return records
@@ -136,11 +134,11 @@ class Table:
             names: the wanted columns, for large tables. Columns that the table does not have are left out. None: all.
             without: the columns whose names begin so are left out, "": none is.
         """
-        columns = merged(self._declared, self._columns())  # tables of older versions lack newer columns
+        columns = self._all_columns()
         wanted = columns if names is None else {name: columns[name] for name in names if name in columns}
         if without:
             wanted = {name: kind for name, kind in wanted.items() if not name.startswith(without)}
-        compacted = self._from_compacted(self._entries(), list(wanted))
+        compacted = self._from_compacted(self._entries(), wanted)
         # Row files are read whole, so that every reader leaves the same damaged files out.
         added = self._scan(compacted.unread, columns).select(list(wanted))
         return pa.concat_tables([conformed(compacted.rows, arrow_schema(wanted)), added])
@@ -184,9 +182,7 @@ class Table:
         concurrent writer on an object store may have dropped from `schema.parquet`.
         """
         compacted = self._from_compacted(self._entries())
-        columns = merged(self._columns(), from_arrow(compacted.rows.schema))
-        columns = merged(columns, self._columns_of(compacted.unread))
-        self._declare(columns)
+        columns = self._declare(from_arrow(compacted.rows.schema), *self._columns_of(compacted.unread))
         scanned = self._scan([entry for entry in compacted.unread if not could_change_unseen(entry)], columns)
         lengths = Counter(scanned[FILE].to_pylist())
         # A file with a damaged row is not copied: after it is mended, all of its rows are read again.
@@ -221,39 +217,42 @@ class Table:
         """
         rel = f"{self._name}/{_SCHEMA_FILE}"
         if not self._has_file(rel):
-            return merged(self._declared, self._columns_of(self._entries()))
+            return self._reconciled(self._declared, *self._columns_of(self._entries()))
         content = self._files.read_bytes(rel)
         try:
-            return self._plausible(pq.read_schema(pa.BufferReader(content)))
+            return self._reconciled(_columns_in(content))
         except _UNREADABLE:
-            columns = merged(self._declared, self._columns_of(self._entries()))
+            columns = self._reconciled(self._declared, *self._columns_of(self._entries()))
         with contextlib.suppress(StoreError):  # a reader may lack permission to write
             self._write(rel, columns, [])
         log.warning("%s/%s was damaged; it was built again from the rows", self._files.label, rel)
         return columns
 
-    def _columns_of(self, entries: Iterable[FileEntry]) -> Columns:
-        """Returns the columns of row files, skipping damaged files."""
-        columns: Columns = {}
+    def _all_columns(self) -> Columns:
+        """Returns all columns. Tables of earlier versions lack some of the declared ones."""
+        return self._reconciled(self._declared, self._columns())
+
+    def _columns_of(self, entries: Iterable[FileEntry]) -> Iterator[Columns]:
+        """Yields the columns of each row file, skipping damaged files."""
         for entry in entries:
             content = self._files.read_bytes(f"{self._name}/{entry.name}")
             try:
-                columns = merged(columns, self._plausible(pq.read_schema(pa.BufferReader(content))))
+                yield _columns_in(content)
             except _UNREADABLE as error:
                 self._warn_once(entry.name, str(error))
-        return columns
 
-    def _plausible(self, schema: pa.Schema) -> Columns:
-        return plausible(from_arrow(schema), self._declared)
+    def _reconciled(self, *found: Columns) -> Columns:
+        return reconciled(self._declared, *found)
 
-    def _declare(self, new: Columns) -> Columns:
+    def _declare(self, *new: Columns) -> Columns:
         """Adds `new` to the table's columns and returns all of them."""
-        if self._known is not None and self._files.local is not None and covers(self._known, new):
-            return self._known
+        known = self._known
+        if known is not None and self._files.local is not None and self._reconciled(known, *new) == known:
+            return known
         with self._files.locked():
             # Object stores have no locks: a column lost to a concurrent writer is restored with the next row.
             before = self._columns()
-            after = merged(merged(self._declared, before), new)
+            after = self._reconciled(self._declared, before, *new)
             rel = f"{self._name}/{_SCHEMA_FILE}"
             if after != before or not self._files.exists(rel):
                 self._write(rel, after, [])
@@ -275,12 +274,12 @@ class Table:
         )
         self._files.write_bytes(rel, buffer.getvalue())
 
-    def _from_compacted(self, entries: Sequence[FileEntry], names: list[str] | None = None) -> Compacted:
+    def _from_compacted(self, entries: Sequence[FileEntry], wanted: Columns | None = None) -> Compacted:
         """Reads the compacted copy, and keeps the rows whose files are unchanged.
 
         Args:
             entries: the row files of the folder.
-            names: the columns to read. None: all.
+            wanted: the columns to read. None: all.
         """
         rel = f"{self._name}.parquet"
         if not self._files.exists(rel) or self._broken_copy:
@@ -293,10 +292,10 @@ class Table:
             source = pa.memory_map(str(local / rel)) if local else pa.BufferReader(self._files.read_bytes(rel))
             with pq.ParquetFile(source, page_checksum_verification=True) as file:
                 manifest = manifest_of(file)
-                if self._plausible(file.schema_arrow) != from_arrow(file.schema_arrow):
-                    raise OSError("it has text where numbers belong")
-                there = set(file.schema_arrow.names)
-                rows = file.read(columns=None if names is None else [name for name in names if name in there])
+                there = from_arrow(file.schema_arrow)
+                columns = self._reconciled(there, self._columns()) if wanted is None else wanted
+                read = {name: kind for name, kind in columns.items() if name in there}
+                rows = conformed(file.read(columns=list(read)), arrow_schema(read))
         except _UNREADABLE:
             try:
                 self._files.delete(rel)
@@ -370,6 +369,11 @@ class Table:
         self._damaged.add(name)
         where = f"{self._files.label}/{self._name}/{name}"
         log.warning("%s is damaged and left out (%s); %s", where, _shortened(reason), self._cure)
+
+
+def _columns_in(content: bytes) -> Columns:
+    """Returns the columns of a Parquet file."""
+    return from_arrow(pq.read_schema(pa.BufferReader(content)))
 
 
 def _opened(content: bytes) -> pq.ParquetFile:
