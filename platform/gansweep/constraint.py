@@ -40,16 +40,31 @@ class Constraint(Frozen):
         return self
 
     @classmethod
-    def parse(cls, text: str, where: str = "--constraint") -> Constraint:
+    def parse(cls, text: str) -> Constraint:
         """Returns the constraint of a text such as `peak_memory_gib<=20` or `accuracy>=0.8`.
 
         Args:
             text: the text.
-            where: option with it.
 
         Raises:
             ConfigError: it is no such text.
         """
+        return cls._parsed(text, where="--constraint", example="peak_memory_gib<=20 or accuracy>=0.8")
+
+    @classmethod
+    def parse_signal(cls, text: str) -> Constraint:
+        """Returns the bound on a signal of a text such as `class_spread>=0.1`.
+
+        Args:
+            text: the text.
+
+        Raises:
+            ConfigError: it is no such text.
+        """
+        return cls._parsed(text, where="--prune", example="class_spread>=0.1 or gradient_drift<=100")
+
+    @classmethod
+    def _parsed(cls, text: str, *, where: str, example: str) -> Constraint:
         for sign, bound in (("<=", "at_most"), (">=", "at_least")):
             score, found, number = text.partition(sign)
             if not found:
@@ -61,8 +76,7 @@ class Constraint(Frozen):
             if score.strip() and math.isfinite(value):
                 return cls.model_validate({"score": score.strip(), bound: value})
             break
-        fix = "for example peak_memory_gib<=20 or accuracy>=0.8"
-        raise ConfigError(f"{text!r} is not SCORE<=NUMBER or SCORE>=NUMBER", where=where, fix=fix)
+        raise ConfigError(f"{text!r} is not NAME<=NUMBER or NAME>=NUMBER", where=where, fix=f"for example {example}")
 
     def __str__(self) -> str:
         return f"{self.score}<={self.at_most:g}" if self.at_most is not None else f"{self.score}>={self.at_least:g}"

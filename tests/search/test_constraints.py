@@ -46,8 +46,7 @@ def test_what_is_no_constraint_is_one_line(text: str) -> None:
     with pytest.raises(ConfigError) as told:
         Constraint.parse(text)
     assert str(told.value) == (
-        f"--constraint: {text!r} is not SCORE<=NUMBER or SCORE>=NUMBER; "
-        "for example peak_memory_gib<=20 or accuracy>=0.8"
+        f"--constraint: {text!r} is not NAME<=NUMBER or NAME>=NUMBER; for example peak_memory_gib<=20 or accuracy>=0.8"
     )
 
 

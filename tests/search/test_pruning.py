@@ -79,6 +79,14 @@ def test_signals_are_columns_of_the_reports() -> None:
             "prune: imbalance<=0.5 would stop every trial: imbalance is 1 or more; choose a larger bound",
         ),
         (Constraint(score="class_spread", at_most=-1.0), "prune: class_spread<=-1 would stop every trial"),
+        (
+            Constraint(score="gradient_drift", at_least=2.0),
+            "prune: gradient_drift>=2 is the wrong way round: gradient_drift is 1 at the first report; give",
+        ),
+        (
+            Constraint(score="class_spread", at_most=0.05),
+            "prune: no trial keeps both class_spread>=0.1 and class_spread<=0.05",
+        ),
     ],
 )
 def test_bounds_that_cannot_be_meant_are_refused(bound: Constraint, message: str) -> None:
@@ -93,7 +101,10 @@ def test_the_option_stands_above_the_space() -> None:
     assert space.with_settings(options.changes()).prune == (SPREAD, DRIFT)
     assert space.with_settings(sweep_options().changes()).prune == (SPREAD,)
     assert options.recorded()["prune"] == ["class_spread>=0.1", "gradient_drift<=100"]
-    with pytest.raises(ConfigError, match=r"^--prune: 'class_spread>0\.1' is not SCORE<=NUMBER or SCORE>=NUMBER"):
+    with pytest.raises(
+        ConfigError,
+        match=r"^--prune: 'class_spread>0\.1' is not NAME<=NUMBER or NAME>=NUMBER; for example class_spread>=",
+    ):
         sweep_options(prune=("class_spread>0.1",))
 
 

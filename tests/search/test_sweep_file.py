@@ -98,7 +98,7 @@ def test_lists_are_written_as_on_the_command_line_too(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"warm_start = .*: a name of a store is empty"):
         asked(path)
     path.write_text(f"{FILE}constraint: accuracy=0.6\n")
-    with pytest.raises(ConfigError, match=r"'accuracy=0\.6' is not SCORE<=NUMBER or SCORE>=NUMBER"):
+    with pytest.raises(ConfigError, match=r"'accuracy=0\.6' is not NAME<=NUMBER or NAME>=NUMBER"):
         asked(path)
 
 
@@ -151,6 +151,14 @@ def test_the_command_line_stands_above_the_file(file: Path, ran: list[Any]) -> N
 )
 def test_a_key_that_is_an_option_too_is_overridden_either_way(file: Path, given: dict[str, Any], kind: str) -> None:
     assert asked(file, **given).experiment.scheduler.kind == kind
+
+
+def test_bounds_of_the_user_stand_above_those_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(f"{FILE}constraint: accuracy>=0.6\nprune: class_spread>=0.1\n")
+    given = {"prune": [{"score": "class_spread", "at_least": 0.2}], "constraints": [{"score": "fid", "at_most": 9.0}]}
+    experiment = asked(path, set=given).experiment
+    assert [str(bound) for bound in (*experiment.prune, *experiment.constraints)] == ["class_spread>=0.2", "fid<=9"]
 
 
 def test_submit_takes_the_file_and_hands_the_space_on(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

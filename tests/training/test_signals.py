@@ -106,6 +106,16 @@ def test_the_spread_of_real_images_is_that_of_each_class() -> None:
     assert spread_of_classes(ImageSet(images[:3], labels[:3]))[1] == 0.0
 
 
+def test_a_gradient_that_vanishes_has_drifted_far() -> None:
+    found = monitored({"critic": [1.0], "generator": [1.0]}, {"critic": [1.0], "generator": [0.0]})
+    assert found[1]["gradient_drift"] == found[1]["imbalance"] == pytest.approx(1e30)
+
+
+def test_a_phase_that_starts_later_is_compared_with_its_start() -> None:
+    found = monitored({"generator": [0.0]}, {"generator": [2.0]}, {"generator": [6.0]})
+    assert [signals.get("gradient_drift") for signals in found] == [None, 1.0, pytest.approx(3.0)]
+
+
 def test_every_report_of_a_training_has_all_signals() -> None:
     reports = run(CONFIG, reports=2).reports
     assert [sorted(report.signals) for report in reports] == [sorted(SIGNALS)] * 2

@@ -34,6 +34,11 @@ MOST_TRIALS = 10**9
 Placement = Literal["pack", "spread"]
 
 
+def _parts(value: Any) -> Any:
+    """Takes the command line's text, with commas, in a sweep's file and from Python, too."""
+    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+
 def _absolute(location: str) -> str:
     """Makes a path absolute, because other processes have other working directories. A URI stays as it is."""
     return location if "://" in location else str(Path(location).absolute())
@@ -146,7 +151,7 @@ class SweepOptions(TrainingOptions):
     )
     prune: tuple[str, ...] = Field(
         (),
-        description="Stop trials by signals of a failing training, as well: 'class_spread>=0.1,gradient_drift<=100'.",
+        description="Stop trials that begin to fail, by their signals: 'class_spread>=0.1,gradient_drift<=100'.",
         json_schema_extra={"metavar": "SIGNAL<=NUMBER,..."},
     )
     settings: FixedSettings = Field(default_factory=dict, alias="set")
@@ -203,9 +208,8 @@ class SweepOptions(TrainingOptions):
 
     @field_validator("constraints", "prune", "warm_start", mode="before")
     @classmethod
-    def _parts(cls, value: Any) -> Any:
-        """Takes the command line's text, with commas, in a sweep's file too."""
-        return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+    def _listed(cls, value: Any) -> Any:
+        return _parts(value)
 
     @field_validator("constraints")
     @classmethod
@@ -215,7 +219,7 @@ class SweepOptions(TrainingOptions):
     @field_validator("prune")
     @classmethod
     def _readable_bounds(cls, prune: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(str(Constraint.parse(text, "--prune")) for text in prune)
+        return tuple(str(Constraint.parse_signal(text)) for text in prune)
 
     @field_validator("scheduler", mode="before")
     @classmethod
@@ -240,7 +244,7 @@ class SweepOptions(TrainingOptions):
         if self.constraints:
             chosen["constraints"] = [Constraint.parse(text).model_dump() for text in self.constraints]
         if self.prune:
-            chosen["prune"] = [Constraint.parse(text, "--prune").model_dump() for text in self.prune]
+            chosen["prune"] = [Constraint.parse_signal(text).model_dump() for text in self.prune]
         return self.settings | {key: value for key, value in chosen.items() if value is not None}
 
     @property
@@ -298,6 +302,11 @@ class ReplayOptions(Frozen):
     budget: float = Field(0.5, gt=0.0, le=1.0, description="Compare at this fraction of the time that all trials took.")
     concurrent: int = Field(1, ge=1, description="Number of trials at once.")
     seed: int = Field(0, ge=0, le=LARGEST_SEED, description="Seed of every random choice.")
+
+    @field_validator("prune", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        return _parts(value)
 
     @field_validator("schedulers", mode="before")
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import product
 from typing import TYPE_CHECKING
 
 from gansweep.errors import ConfigError, unknown_name
@@ -19,6 +20,8 @@ __all__ = ["check_prune", "failing", "why_pruned"]
 
 _LOWEST = {"class_spread": 0.0, "imbalance": 1.0, "gradient_drift": 1.0}
 """Lowest possible value of each signal."""
+_FACTORS = {"imbalance", "gradient_drift"}
+"""Signals that say by what factor something has changed since the first report."""
 
 
 def check_prune(prune: Sequence[Constraint]) -> None:
@@ -34,6 +37,14 @@ def check_prune(prune: Sequence[Constraint]) -> None:
         if bound.at_most is not None and bound.at_most < lowest:
             what = f"{bound} would stop every trial: {bound.score} is {lowest:g} or more"
             raise ConfigError(what, where="prune", fix="choose a larger bound")
+        if bound.at_least is not None and bound.score in _FACTORS:
+            what = f"{bound} is the wrong way round: {bound.score} is 1 at the first report"
+            raise ConfigError(what, where="prune", fix=f"give {bound.score}<=NUMBER")
+    for low, high in product(prune, prune):
+        if low.score != high.score or low.at_least is None or high.at_most is None:
+            continue
+        if low.at_least > high.at_most:
+            raise ConfigError(f"no trial keeps both {low} and {high}", where="prune", fix="leave one of them out")
 
 
 def failing(signals: Mapping[str, float], prune: Sequence[Constraint]) -> str:

@@ -97,7 +97,7 @@ def methods_of(options: ReplayOptions, sweep: RecordedSweep) -> list[Method]:
         ConfigError: a sampler or scheduler does not support the sweep, or its trials do not have a signal.
     """
     names = [objective.name for objective in sweep.objectives]
-    bounds = [Constraint.parse(text, "--prune") for text in options.prune]
+    bounds = list(dict.fromkeys(map(Constraint.parse_signal, options.prune)))
     check_prune(bounds)
     for bound in bounds:
         if not any(bound.score in trial.signals for trial in sweep.trials):

@@ -38,7 +38,7 @@ _NAMES = {name: item.alias or name for name, item in SweepOptions.model_fields.i
 _LEFT_OPEN = {"cohort": ".", "storage": ".", "name": "any", "trials": 1}
 """Placeholders for options that a file leaves to the command line, so that the others can be validated alone."""
 
-_SET_AS_WELL = {"sampler": "sampler", "scheduler.kind": "scheduler"}
+_SET_AS_WELL = {"sampler": "sampler", "scheduler.kind": "scheduler", "constraints": "constraint", "prune": "prune"}
 """Keys of `set` that are also options. The option has precedence, unless it is the file's and the key is the user's."""
 
 

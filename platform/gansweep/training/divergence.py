@@ -26,6 +26,7 @@ DEAD_SPREAD = 1e-6
 """Relative spread of the critic's scores below which float32 cannot distinguish them."""
 COLLAPSED_STD = 1e-3
 """Standard deviation between samples of a class, for images in [-1, 1], below which they count as the same image."""
+_NO_GRADIENT = 1e-30  # stands for a norm of 0 in ratios, which must be finite
 
 
 class DivergenceMonitor:
@@ -127,7 +128,8 @@ class DivergenceMonitor:
         factors = []
         for phase, norm in self._mean_gradients().items():
             before = self._first_gradients.get(phase, norm)
-            if norm > 0.0 and before > 0.0:
+            if before > 0.0:
+                norm = max(norm, _NO_GRADIENT)
                 factors.append(_factor(norm, before))
                 now[roles[phase]] = now.get(roles[phase], 0.0) + norm
                 first[roles[phase]] = first.get(roles[phase], 0.0) + before
@@ -142,7 +144,9 @@ class DivergenceMonitor:
 
     def reported(self) -> None:
         """Starts new means after a report."""
-        self._first_gradients = self._mean_gradients() | self._first_gradients
+        # A phase that starts later has its first gradient later.
+        present = {phase: norm for phase, norm in self._mean_gradients().items() if norm > 0.0}
+        self._first_gradients = present | self._first_gradients
         self._totals = {}
         self._gradients = {}
 
