@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,8 @@ class Attempts:
         self.starts = dict.fromkeys(outcomes, 0)
         monkeypatch.setattr(ray, "wait", lambda running: (running[-1:], running[:-1]))
         monkeypatch.setattr(ray, "get", self._get)
+        self.cancelled: list[str] = []
+        monkeypatch.setattr(ray, "cancel", self._cancel)
 
     def run(self) -> dict[str, Any]:
         return results_of({name: partial(self._start, name) for name in self.left})
@@ -48,6 +51,10 @@ class Attempts:
     def _start(self, name: str) -> tuple[str, int]:
         self.starts[name] += 1
         return name, self.starts[name]
+
+    def _cancel(self, reference: tuple[str, int], *, force: bool) -> None:
+        assert force
+        self.cancelled.append(reference[0])
 
     def _get(self, reference: tuple[str, int]) -> Any:
         outcome = self.left[reference[0]].pop(0)
@@ -64,6 +71,7 @@ def test_lost_nodes_and_lost_results_are_not_counted_as_deaths(
     with caplog.at_level(logging.WARNING, "gansweep"):
         assert attempts.run() == {"a": 1, "b": 2, "c": 3}
     assert attempts.starts == {"a": 1, "b": len(lost) + 2, "c": 1}, "what has ended is not computed again"
+    assert attempts.cancelled == []
     assert [record.getMessage() for record in caplog.records] == [
         *["b: the node of its task was lost; it begins again", "b: the node of its result was lost; it is read again"]
         * MOST_DEATHS,
@@ -94,10 +102,11 @@ def test_what_is_lost_each_time_ends_in_one_line(
 def test_a_mistake_that_a_task_found_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
     found = CohortError("not the cohort of this sweep")
     raised = RayTaskError("kept_arms", "Traceback ...", found).as_instanceof_cause()
-    attempts = Attempts(monkeypatch, a=[raised] * 2)
+    attempts = Attempts(monkeypatch, b=[1], a=[raised] * 2)
     with pytest.raises(CohortError, match=r"^not the cohort of this sweep$"):
         attempts.run()
-    assert attempts.starts == {"a": 1}
+    assert attempts.starts == {"a": 1, "b": 1}
+    assert attempts.cancelled == ["b"]
 
 
 def _dies_at_first(seen: Path, deaths: int) -> str:
@@ -116,3 +125,24 @@ def test_processes_that_really_die(tmp_path: Path) -> None:
     with pytest.raises(ClusterError, match=f"died, {MOST_DEATHS} times"):
         results_of({"always": partial(task.remote, tmp_path / "3", 99)})
     assert (tmp_path / "3").read_text() == "xxx"
+
+
+def _sleeps() -> None:
+    time.sleep(600)
+
+
+def _refused() -> None:
+    raise CohortError("not the cohort of this sweep")
+
+
+@pytest.mark.ray(shared=True)
+def test_tasks_beside_one_that_cannot_be_mended_return_what_they_hold() -> None:
+    long = ray.remote(num_cpus=1, max_retries=0)(_sleeps)
+    refused = ray.remote(num_cpus=0, max_retries=0)(_refused)
+    free = ray.available_resources()["CPU"]
+    with pytest.raises(CohortError):
+        results_of({"long": long.remote, "waits": long.remote, "refused": refused.remote})
+    until = time.monotonic() + 60
+    while ray.available_resources().get("CPU", 0) < free and time.monotonic() < until:
+        time.sleep(0.2)
+    assert ray.available_resources()["CPU"] == free

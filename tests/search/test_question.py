@@ -115,10 +115,43 @@ def test_time_that_is_too_short_for_a_verdict_is_used_for_the_search(
     monkeypatch.setattr(module.time, "monotonic", lambda: 0.0)
     rivals = Rivals({"real": {}, **{title: {} for title in RIVALS.values()}}, network_s)
     found = Found(power_of(0.8, 100, 100, claims=4), rivals)
-    search = module._Search(Path("cohort"), load_space(SPACE), SPACE, options(tmp_path), deadline=600.0)
+    monkeypatch.setattr(module, "iterations_within", lambda *_: None)
+    scans: Any = SimpleNamespace(path=Path("cohort"))
+    search = module._Search(scans, load_space(SPACE), lambda _: None, SPACE, options(tmp_path), deadline=600.0)
     search.run(found, None)
     assert [options.time_budget for options in asked] == [searched]
     assert found.skipped == ["repeat and confirm: no trial completed in the time"]
+
+
+def search_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **values: Any) -> tuple[Any, list[float]]:
+    """A search, and the seconds that a training may take, as they are asked for."""
+    allowed: list[float] = []
+    monkeypatch.setattr(module, "iterations_within", lambda seconds, *_: allowed.append(seconds) or 200)
+    scans: Any = SimpleNamespace(path=Path("cohort"))
+    asked = options(tmp_path, **values)
+    return module._Search(scans, load_space(SPACE), lambda _: None, SPACE, asked, deadline=0.0), allowed
+
+
+def test_trainings_are_as_long_as_the_time_allows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 2,800 s, a quarter is for seven trainings of the leaders: 100 s each, of which their scores take some."""
+    search, allowed = search_with(tmp_path, monkeypatch, leaders=2, repeats=2, gan_seeds=3)
+    networks = search.experiment.reports * search.experiment.scoring.detector_seeds
+    found = Found(power_of(0.8, 100, 100, claims=4), Rivals({"real": {}}, 5.0), segmenter_seconds=1.0)
+    assert search._length(found, None, 2_800.0) == {"iterations": 200}
+    assert allowed == [pytest.approx(100.0 - 6.0 * networks)]
+    assert search._length(found, None, 1.0) == {"iterations": 200}
+    assert allowed[1] == 0.0, "the scores alone take longer"
+
+
+def test_the_length_of_the_user_or_of_the_sweep_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Found(power_of(0.8, 100, 100, claims=4), Rivals({"real": {}}, 1.0))
+    search, allowed = search_with(tmp_path, monkeypatch, set={"iterations": 500})
+    assert search._length(found, None, 100.0) == {}
+    search, _ = search_with(tmp_path, monkeypatch)
+    for overrides, expected in (({"iterations": 90, "lr_d": 1e-4}, {"iterations": 90}), ({}, {})):
+        begun: Any = SimpleNamespace(info=SimpleNamespace(experiment={"overrides": overrides}))
+        assert search._length(found, begun, 100.0) == expected
+    assert allowed == []
 
 
 @pytest.mark.acceptance

@@ -24,7 +24,8 @@ def results_of(starts: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
     """Starts all tasks and returns their results, by the same names.
 
     Ray's own retries do not tell a lost node from a process that died, and do not end if its memory monitor ended it.
-    A started task must therefore have `max_retries=0`.
+    A started task must therefore have `max_retries=0`. If one cannot be mended, the others are ended, so that they
+    keep no resources.
 
     Args:
         starts: by the name of each task, what starts it and returns the reference to its result. A task that is
@@ -39,17 +40,21 @@ def results_of(starts: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
     losses = {name: _Losses(name) for name in starts}
     running = {start(): name for name, start in starts.items()}
     found: dict[str, Any] = {}
-    while running:
-        ended = ray.wait(list(running))[0][0]
-        name = running.pop(ended)
-        try:
-            found[name] = ray.get(ended)
-        except ray.exceptions.RayTaskError as error:
-            # Ray's own error prints the whole traceback, but the cause has a one-line message.
-            raise error.cause if isinstance(error.cause, GansweepError) else error from None
-        except ray.exceptions.RayError as error:
-            losses[name].count(error)
-            running[starts[name]()] = name
+    try:
+        while running:
+            ended = ray.wait(list(running))[0][0]
+            name = running.pop(ended)
+            try:
+                found[name] = ray.get(ended)
+            except ray.exceptions.RayTaskError as error:
+                # Ray's own error prints the whole traceback, but the cause has a one-line message.
+                raise error.cause if isinstance(error.cause, GansweepError) else error from None
+            except ray.exceptions.RayError as error:
+                losses[name].count(error)
+                running[starts[name]()] = name
+    finally:
+        for reference in running:
+            ray.cancel(reference, force=True)
     return {name: found[name] for name in starts}
 
 

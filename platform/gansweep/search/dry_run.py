@@ -258,7 +258,8 @@ def _probed(proposals: Sequence[Proposal], ready: Ready, options: SweepOptions) 
     if config is None or (options.gpus_per_worker and not torch.cuda.is_available()):
         return None
     try:
-        seconds = training_seconds(config, ready.cohort, ready.experiment.trainables)
+        threads = max(1, int(options.cpus_per_worker))
+        seconds = training_seconds(config, ready.cohort, ready.experiment.trainables, threads=threads)
     except Diverged:
         return None
     return Timing("", 0, seconds, seconds, seconds, ())

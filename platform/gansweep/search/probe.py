@@ -15,14 +15,29 @@ __all__ = ["training_seconds"]
 _TIMED = 2  # timed iterations, after one that is not timed: a run has costs that do not grow with its length
 
 
-def training_seconds(config: TrialConfig, cohort: Cohort, trainables: Trainables) -> float:
+def training_seconds(config: TrialConfig, cohort: Cohort, trainables: Trainables, *, threads: int = 1) -> float:
     """Returns how long a configuration would train on this machine alone, without scoring, in seconds.
 
     Args:
         config: the configuration, of which a few iterations are trained.
         cohort: cohort to train on.
         trainables: registry of the names in the configuration.
+        threads: number of CPU threads. Ray gives a worker one for each of its cores.
+
+    Raises:
+        Diverged: the configuration diverges in its first iterations.
     """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        return _timed(config, cohort, trainables)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _timed(config: TrialConfig, cohort: Cohort, trainables: Trainables) -> float:
     import torch
 
     from gansweep.training.build import build_gan

@@ -34,9 +34,11 @@ from gansweep.search.repeat import repeat
 from gansweep.search.spaces import load_space
 from gansweep.search.stop_rules import seconds_of
 from gansweep.search.sweep import sweep
+from gansweep.search.training_length import iterations_within
 from gansweep.store.store import Store
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from gansweep.experiment import Experiment
@@ -113,7 +115,7 @@ def answer_question(cohort: Path, options: AnswerOptions, *, cache: Path | None 
         found.store = store
     else:
         with ray_cluster():
-            found.store = _Search(cohort, experiment, space, options, deadline).run(found, store)
+            found.store = _Search(scans, experiment, check, space, options, deadline).run(found, store)
     ended = answer(found.store)
     found.answer = ended.text
     found.state = ended.state
@@ -186,15 +188,17 @@ class _Search:
     """Runs sweep, repeats and confirmation, as far as the time allows.
 
     Args:
-        cohort: folder of the cohort.
+        scans: the cohort.
         experiment: the experiment to search.
+        check: raises a `GansweepError` if a configuration cannot be trained.
         space: the user's name for the space.
         options: options of `answer_question`.
         deadline: end of the time budget, on the monotonic clock.
     """
 
-    cohort: Path
+    scans: Cohort
     experiment: Experiment
+    check: Callable[[TrialConfig], None]
     space: str
     options: AnswerOptions
     deadline: float
@@ -218,7 +222,8 @@ class _Search:
                 _duration(self.left),
             )
             for_search_s = self.left
-        store = self._swept(store, for_search_s * (1 - _FOR_TRAININGS))
+        length = self._length(found, store, for_search_s)
+        store = self._swept(store, for_search_s * (1 - _FOR_TRAININGS), length)
         if "dice" not in store.latest_trials():  # no generator draws masks
             networks_s = _network_seconds(replace(found, segmenter_seconds=0.0), confirming)
         training_s = _training_seconds(store)
@@ -244,7 +249,36 @@ class _Search:
             found.skipped.append(f"confirm: {refusal}")
         return store
 
-    def _swept(self, store: Store | None, budget: float) -> Store:
+    def _length(self, found: Found, store: Store | None, for_search_s: float) -> dict[str, int]:
+        """Returns the setting `iterations` if the trainings of the space are too long for the time, or {}.
+
+        The leaders' trainings have their fraction of the time, one after another. A sweep that has begun goes on with
+        its own length.
+        """
+        options = self.options
+        if "iterations" in options.settings:
+            return {}
+        if store is not None:
+            begun = store.info.experiment.get("overrides", {})
+            return {"iterations": begun["iterations"]} if "iterations" in begun else {}
+        if options.gpus_per_worker and not torch.cuda.is_available():
+            return {}  # trainings cannot be timed on this machine
+        trainings = options.leaders * options.repeats + options.gan_seeds
+        scoring = self.experiment.scoring
+        networks = self.experiment.reports * scoring.detector_seeds
+        scores_s = networks * (found.rivals.seconds + found.segmenter_seconds)
+        training_s = max(0.0, for_search_s * _FOR_TRAININGS / trainings - scores_s)
+        iterations = iterations_within(training_s, self.experiment, self.scans, self.check, options.seed)
+        if iterations is None:
+            return {}
+        log.info(
+            "trainings have %d iterations, so that there is time for about %d of them; --set iterations=... chooses",
+            iterations,
+            trainings / _FOR_TRAININGS * (1 - _FOR_TRAININGS),
+        )
+        return {"iterations": iterations}
+
+    def _swept(self, store: Store | None, budget: float, length: Mapping[str, int]) -> Store:
         """Runs as many trials as the budget in seconds allows, and returns the store.
 
         With almost no time, a sweep that has begun is returned unchanged.
@@ -255,17 +289,17 @@ class _Search:
         budget = max(budget, _LEAST_SWEEP_SECONDS)
         log.info("searching %s for at most %s", self.space, _duration(budget))
         sweeping = SweepOptions(
-            cohort=self.cohort,
+            cohort=self.scans.path,
             storage=options.storage,
-            name=sweep_name(options, self.cohort),
+            name=sweep_name(options, self.scans.path),
             trials=options.trials,
             time_budget=f"{budget:.0f}s",
-            settings=options.settings,
+            settings={**options.settings, **length},
             seed=options.seed,
             resume=store is not None,
             **_where(options),
         )
-        return sweep(self.experiment, sweeping, space=self.space)
+        return sweep(self.experiment.with_settings(length), sweeping, space=self.space)
 
 
 def _repeating(options: AnswerOptions, leaders: int) -> RepeatOptions:

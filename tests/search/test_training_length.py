@@ -1,0 +1,78 @@
+"""Trainings are shortened to the time that there is for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gansweep.cohort.dataset import Cohort
+from gansweep.config import TrialConfig
+from gansweep.errors import ConfigError, Diverged
+from gansweep.experiment import Experiment
+from gansweep.search import training_length
+from gansweep.search.prechecks import config_checker
+from gansweep.search.spaces import load_space
+from gansweep.search.training_length import LEAST_ITERATIONS, iterations_within
+from trainables import TRAINABLES
+
+if TYPE_CHECKING:
+    import pytest
+
+
+def space(trial: Any) -> TrialConfig:
+    lr = trial.suggest_float("lr_d", 1e-5, 1e-3, log=True)
+    return TrialConfig(iterations=4_000, lr_d=lr)
+
+
+EXPERIMENT = Experiment(name="s", space=space, trainables=TRAINABLES, first_trials=({"lr_d": 5e-4},))
+
+
+def within(
+    seconds: float, monkeypatch: pytest.MonkeyPatch, check: Any = lambda _: None
+) -> tuple[int | None, list[float]]:
+    """The iterations, and the learning rates that were timed. An iteration of the first takes 2 s, of others 1 s."""
+    timed: list[float] = []
+
+    def taken(config: TrialConfig, *_: Any) -> float:
+        timed.append(config.lr_d)
+        if config.lr_d > 8e-4:
+            raise Diverged("at once")
+        return config.iterations * (2.0 if config.lr_d == 5e-4 else 1.0)
+
+    monkeypatch.setattr(training_length, "training_seconds", taken)
+    found = iterations_within(seconds, EXPERIMENT, None, check, 0)  # type: ignore[arg-type]
+    return found, timed
+
+
+def test_the_mean_of_some_configurations_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, timed = within(1_000.0, monkeypatch)
+    assert len(timed) == 4
+    assert timed[0] == 5e-4, "the space's first trial"
+    assert found == 800, "1,000 s of 1.25 s each"
+    assert within(1_111.0, monkeypatch)[0] == 880, "two digits"
+    assert within(5_000.0, monkeypatch)[0] is None, "the space's own are no longer"
+
+
+def test_trainings_are_not_shortened_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert within(0.0, monkeypatch)[0] == LEAST_ITERATIONS
+    many = EXPERIMENT.with_settings({"reports": 300})
+    monkeypatch.setattr(training_length, "training_seconds", lambda config, *_: float(config.iterations))
+    assert iterations_within(0.0, many, None, lambda _: None, 0) == 300  # type: ignore[arg-type]
+    short = EXPERIMENT.with_settings({"iterations": 60})
+    assert iterations_within(0.0, short, None, lambda _: None, 0) is None  # type: ignore[arg-type]
+
+
+def test_what_cannot_be_trained_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: TrialConfig) -> None:
+        raise ConfigError("no")
+
+    assert within(1_000.0, monkeypatch, refuse) == (None, [])
+
+
+def test_real_trainings_are_timed(cohort_path: Path) -> None:
+    cohort = Cohort.open(cohort_path)
+    experiment = load_space(f"{Path(__file__).with_name('tiny_space.py')}:tiny").with_settings({"iterations": 100_000})
+    check = config_checker(experiment.trainables, cohort, workers=1, reports=experiment.reports)
+    found = iterations_within(5.0, experiment, cohort, check, seed=0)
+    assert found is not None
+    assert LEAST_ITERATIONS <= found < 100_000
