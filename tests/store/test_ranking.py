@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gansweep.config import Objective
+from gansweep.config import Objective, TrialConfig
 from gansweep.constraint import Constraint
 from gansweep.store.ranking import non_dominated_fronts, rank_trials
 
@@ -97,6 +97,18 @@ def test_trials_that_differ_in_seed_alone_share_the_place_of_their_mean() -> Non
     assert ranked["rank"].tolist() == [1, 2, 2]
     assert ranked["configuration"].tolist() == ["b0", "a0", "a0"]
     assert ranked["front"].tolist() == [0, 1, 1]
+
+
+def test_a_network_may_have_a_setting_named_seed() -> None:
+    frame = repeats(("a0", 0, 0.9, ""), ("a1", 1, 0.8, ""), ("a2", 2, 0.7, ""))
+    configs = [TrialConfig(seed=row).derive({"architecture": {"seed": own}}) for row, own in ((0, 5), (1, 6), (2, 5))]
+    frame["config_json"] = [json.dumps(config.as_dict(), sort_keys=True) for config in configs]
+    ranked = rank_trials(frame, (FID, ACCURACY)).set_index("trial_id")
+    assert ranked["configuration"].to_dict() == {"a0": "a0", "a1": "a1", "a2": "a0"}
+    plain = [TrialConfig(seed=seed) for seed in (0, 1, 0)]
+    frame["config_json"] = [json.dumps(config.as_dict(), sort_keys=True) for config in plain]
+    ranked = rank_trials(frame, (FID, ACCURACY)).set_index("trial_id")
+    assert ranked["configuration"].to_dict() == {"a0": "a0", "a1": "a0", "a2": "a2"}
 
 
 def test_the_training_that_made_a_leader_does_not_count_beside_fresh_ones() -> None:

@@ -18,7 +18,7 @@ from gansweep.store.ranking import ADDED_COLUMNS
 from gansweep.store.schema import TRIAL_COLUMNS, flat_config
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import pandas as pd
 
@@ -53,9 +53,10 @@ def leaderboard(
     attempts = store.trials(settings=False) if attempts is None else attempts
     ranked = store.ranked_trials(attempts) if ranked is None else ranked
     durations = attempts.groupby("trial_id")[["seconds", "gpu_seconds", "energy_joules"]].sum(min_count=1)
-    totals: dict[str, dict[str, float]] = durations.to_dict("index")  # type: ignore[assignment]
-    records: list[dict[str, Any]] = ranked.to_dict("records")  # type: ignore[assignment]
-    rows = [_row(record, totals[record["trial_id"]]) for record in records]
+    totals = {str(record["trial_id"]): record for record in _records(durations.reset_index())}
+    # Names with a dot are settings, and best values in hindsight.
+    scores = [name for name in map(str, ranked) if name not in _OWN and "." not in name]
+    rows = [_row(record, totals[record["trial_id"]], scores) for record in _records(ranked)]
     return compare_with_first(rows, store.info)
 
 
@@ -224,16 +225,22 @@ def short_names(keys: Sequence[str]) -> dict[str, str]:
     return {key: end if counts[end] == 1 else key for key, end in ends.items()}
 
 
-def _row(record: Mapping[str, Any], durations: Mapping[str, float]) -> LeaderboardRow:
-    """Creates a row from a record of the trials table and the total durations of the trial's attempts."""
-    numbers = {name: value for name, value in record.items() if isinstance(value, float) and math.isfinite(value)}
+def _records(table: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Yields the rows of a table, several times as fast as pandas' `to_dict`."""
+    names = [str(name) for name in table]
+    columns = [table[name].tolist() for name in names]
+    return (dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True))
+
+
+def _row(record: Mapping[str, Any], durations: Mapping[str, float], scores: Sequence[str]) -> LeaderboardRow:
+    """Creates a row from a record of the trials table, the trial's total durations, and the names of all scores."""
+    numbers = {name: record[name] for name in (*scores, *COSTS, "stopped_at") if _is_number(record.get(name))}
     return LeaderboardRow(
         trial_id=record["trial_id"],
         status=record["status"],
         rank=int(record["rank"]),
         front=int(record["front"]),
-        # Names with a dot are settings, and best values in hindsight.
-        scores={name: value for name, value in numbers.items() if name not in _OWN and "." not in name},
+        scores={name: numbers[name] for name in scores if name in numbers},
         fid_features=_text(record["fid_features"]),
         config_json=record["config_json"],
         reason=_text(record["reason"]),
@@ -248,6 +255,10 @@ def _row(record: Mapping[str, Any], durations: Mapping[str, float]) -> Leaderboa
         infeasible=record["infeasible"],
         costs={name: numbers[name] for name in COSTS if name in numbers},
     )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, float) and math.isfinite(value)
 
 
 def _text(value: Any) -> str:

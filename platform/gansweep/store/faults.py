@@ -204,13 +204,10 @@ def lost_reports(rows: pd.DataFrame, reports: pd.DataFrame) -> dict[str, str]:
         reports: see `reports_by_trial`.
     """
     ended = rows[rows["status"].isin(["completed", "stopped"])]
-    told = dict(zip(ended["trial_id"], ended["reports"].fillna(0).astype(int), strict=True))
-    lost = {}
-    for trial_id, kept, last in reports.itertuples(index=False):
-        sent = max(told.get(trial_id, 0), int(last) + 1)
-        if kept < sent:
-            lost[trial_id] = f"{kept} of {sent}"
-    return lost
+    told = dict(zip(ended["trial_id"], ended["reports"].fillna(0), strict=True))
+    sent = np.maximum(reports["trial_id"].map(told).fillna(0), reports["last"] + 1)
+    fewer = reports.assign(sent=sent.astype(int))[reports["kept"] < sent]
+    return {str(row.trial_id): f"{row.kept} of {row.sent}" for row in fewer.itertuples(index=False)}
 
 
 def _contradiction(rows: pd.DataFrame, report_files: Sequence[FileEntry], reports: pd.DataFrame | None) -> str:

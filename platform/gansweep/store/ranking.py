@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ __all__ = ["ADDED_COLUMNS", "non_dominated_fronts", "rank_trials"]
 ADDED_COLUMNS = ("rank", "front", "configuration", "counts", "infeasible")
 """Columns that `rank_trials` adds."""
 
+_SEED = re.compile(r'"seed": (-?\d+), ')
+"""The seed in a configuration's JSON, whose keys are sorted."""
 _USABLE = ("completed", "stopped")
 """Statuses of trials with scores, best first.
 
@@ -138,14 +141,22 @@ def _configurations(trials: pd.DataFrame) -> list[str]:
     seeds: dict[str, set[Any]] = {}
     found: dict[str, str] = {}
     for name, text in zip(ordered["trial_id"].astype(str), ordered["config_json"], strict=True):
-        values = json.loads(text)
-        seed = values.pop("seed", None)
-        configuration = json.dumps(values, sort_keys=True)
+        configuration, seed = _without_seed(text)
         first_trials.setdefault(configuration, name)
         seen = seeds.setdefault(configuration, set())
         found[name] = name if seed in seen else first_trials[configuration]
         seen.add(seed)
     return [found[str(name)] for name in trials["trial_id"]]
+
+
+def _without_seed(text: str) -> tuple[str, int | None]:
+    """Returns a configuration's JSON without its seed, and the seed."""
+    seeds = _SEED.findall(text)
+    if len(seeds) == 1:  # ten times as fast as to read and write all of it
+        return _SEED.sub("", text), int(seeds[0])
+    values = json.loads(text)  # settings of the networks may have this name, too
+    seed = values.pop("seed", None)
+    return json.dumps(values, sort_keys=True), seed
 
 
 def _counting(trials: pd.DataFrame, group: NDArray[np.int64]) -> NDArray[np.bool_]:
