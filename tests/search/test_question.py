@@ -88,6 +88,29 @@ def test_where_nothing_can_be_shown_nothing_is_searched(
 
 
 @pytest.mark.usefixtures("no_cluster")
+def test_a_question_without_a_search_has_a_page(
+    cohort_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    page = tmp_path / "answer.html"
+    words = [
+        "answer",
+        str(cohort_path),
+        f"--storage={tmp_path / 'runs'}",
+        f"--space={SPACE}",
+        f"--out={page}",
+        "--json",
+    ]
+    assert main(words) == 0
+    document = json.loads(capfd.readouterr().out)
+    assert document["report"] == str(page)
+    text = page.read_text("utf-8")
+    for told in (document["answer"], *document["rivals"], f"<dd>{document['power']['test']}</dd>", cohort_path.name):
+        assert str(told) in text
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.usefixtures("no_cluster")
 def test_mistakes_are_told_before_anything_is_trained(cohort_path: Path, tmp_path: Path) -> None:
     write_phantom(tmp_path / "scans", patients=8, slices=1, size=64, seed=1)
     ingest(tmp_path / "scans", tmp_path / "few", IngestSettings(size=16, split=(0.5, 0.25, 0.25)))

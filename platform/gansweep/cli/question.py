@@ -33,6 +33,7 @@ def answer(
     """
     from gansweep.files import output_file
     from gansweep.report.html import write_report
+    from gansweep.report.question_page import write_question_page
     from gansweep.search.question import answer_question, sweep_name
     from gansweep.store.filesystem import Files
 
@@ -40,11 +41,13 @@ def answer(
     for folder in (cohort, sweep.local):
         output_file(out, "HTML page", reads=folder, example="answer.html")
     found = answer_question(cohort, options)
-    written = write_report(found.store, out) if found.store is not None else None
+    if found.store is not None:
+        written = write_report(found.store, out)
+    else:
+        written = write_question_page(found, cohort.resolve().name, out)
     for left_out in found.skipped:
         note(f"left out: {left_out}")
-    if written is not None:
-        note(f"report in {written}")
+    note(f"report in {written}")
     document = {
         "answer": found.answer,
         "state": found.state,
