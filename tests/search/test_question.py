@@ -1,7 +1,12 @@
 """The whole question: what the patients can show is told first, and what was begun goes on."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,10 +24,14 @@ from gansweep.scoring.arms import RIVALS
 from gansweep.scoring.power import Power, Rivals, power_of
 from gansweep.search import question as module
 from gansweep.search.cluster import ray_cluster
+from gansweep.search.confirmation_file import confirmation
 from gansweep.search.question import Found, answer_question, power_text
 from gansweep.search.spaces import load_space
+from gansweep.store.store import Store
 
+ROOT = Path(__file__).parents[2]
 SPACE = f"{Path(__file__).with_name('tiny_space.py')}:tiny"
+SLOW = f"{Path(__file__).with_name('tiny_space.py')}:slow"
 
 
 def options(tmp_path: Path, **values: Any) -> AnswerOptions:
@@ -201,3 +210,40 @@ def test_the_whole_question_ends_with_the_sentence(
     document = json.loads(capfd.readouterr().out)
     assert document["answer"] == confirmed["answer"]
     assert confirmed["answer"].split(";")[0][:40] in (tmp_path / "answer.html").read_text("utf-8")
+
+
+@pytest.mark.acceptance
+@pytest.mark.ray
+@pytest.mark.timeout(900)
+def test_a_question_that_was_stopped_goes_on(
+    cohort_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    words = ["answer", str(cohort_path), f"--storage={tmp_path / 'runs'}", "--name=q", f"--space={SLOW}"]
+    words += ["--trials=3", "--leaders=1", "--detector-seeds=1", "--even-if-hopeless", f"--out={tmp_path / 'a.html'}"]
+    path = os.pathsep.join([*map(str, (ROOT / "platform", ROOT)), os.environ.get("PYTHONPATH", "")])
+    first = subprocess.Popen(
+        [sys.executable, "-m", "gansweep.cli", *words],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+        # A shell's background jobs, and so their children, ignore SIGINT until told otherwise.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.default_int_handler),
+    )
+    assert first.stderr is not None
+    assert any("trial 0000 completed" in line for line in first.stderr)
+    first.send_signal(signal.SIGINT)
+    assert "stopped; the same command goes on from here" in first.communicate(timeout=120)[1]
+    assert first.returncode == 130
+    store = Store.open(str(tmp_path / "runs" / "q"))
+    before = {row.trial_id: row for row in store.latest_rows()}
+    assert before["0000"].status == "completed"
+    assert confirmation(store) is None
+
+    assert main([*words, "--json"]) == 0
+    document = json.loads(capfd.readouterr().out)
+    assert document["skipped"] == []
+    after = {row.trial_id: row for row in store.latest_rows()}
+    assert after["0000"] == before["0000"], "it is not trained again"
+    assert sorted(name for name, row in after.items() if not row.repeat_of) == ["0000", "0001", "0002"]
+    assert document["answer"] == json.loads(store.read_bytes("confirm.json"))["answer"]
