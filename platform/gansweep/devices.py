@@ -25,6 +25,7 @@ __all__ = [
     "Arithmetic",
     "check_gpu",
     "check_precision",
+    "cpu_threads",
     "energy_joules",
     "exact_float32",
     "has_room",
@@ -72,6 +73,17 @@ def is_cuda(device: torch.device) -> bool:
     they take tensors and refuse what CUDA refuses, but have no memory to ask for, no events and no graphs.
     """
     return device.type == "cuda" and torch.cuda.is_available()
+
+
+@contextmanager
+def cpu_threads(count: int) -> Iterator[None]:
+    """Computes with this number of CPU threads while the block runs."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def why_no_gpu() -> str:

@@ -21,7 +21,7 @@ from gansweep.errors import CohortError, ConfigError
 from gansweep.experiment import Experiment
 from gansweep.options import AnswerOptions, SweepOptions
 from gansweep.scoring.arms import RIVALS
-from gansweep.scoring.power import Power, Rivals, power_of
+from gansweep.scoring.power import NetworkSeconds, Power, Rivals, power_of
 from gansweep.search import question as module
 from gansweep.search.cluster import ray_cluster
 from gansweep.search.confirmation_file import confirmation
@@ -69,8 +69,8 @@ def test_power_is_told_in_words() -> None:
 
 def test_the_best_rival_is_not_the_base() -> None:
     scores = {"real": {"accuracy": 0.9}, "a": {"accuracy": 0.7}, "b": {"accuracy": 0.8}}
-    assert Rivals(scores, 1.0).best() == "b"
-    assert Rivals({"real": {"accuracy": 0.9}}, 0.0).best() is None
+    assert Rivals(scores).best() == "b"
+    assert Rivals({"real": {"accuracy": 0.9}}).best() is None
 
 
 @pytest.mark.usefixtures("no_cluster")
@@ -86,11 +86,12 @@ def test_where_nothing_can_be_shown_nothing_is_searched(
     # 14 arms: three without a generator, four ratios, synthetic images only and six rivals; 3 x 3 networks each.
     confirming = module._confirming(options(tmp_path))
     both, detectors = (
-        module._network_seconds(replace(found, segmenter_seconds=seconds), confirming)
-        for seconds in (found.segmenter_seconds, 0.0)
+        module._network_seconds(replace(found, networks=replace(found.networks, segmenter=seconds)), confirming, 1)
+        for seconds in (found.networks.segmenter, 0.0)
     )
-    assert found.segmenter_seconds > 0
-    assert both - detectors == pytest.approx(14 * 9 * found.segmenter_seconds)
+    assert found.networks.segmenter > 0
+    assert both - detectors == pytest.approx(14 * 9 * found.networks.segmenter)
+    assert module._network_seconds(found, confirming, 2) == pytest.approx(both * 2 / 3), "two of three at once"
     monkeypatch.setattr("gansweep.scoring.power.rival_arms", lambda *_, **__: pytest.fail("trained again"))
     again = answer_question(cohort_path, options(tmp_path), cache=tmp_path / "cache")
     assert again.rivals == found.rivals
@@ -145,9 +146,10 @@ def test_time_that_is_too_short_for_a_verdict_is_used_for_the_search(
 
     monkeypatch.setattr(module, "sweep", swept)
     monkeypatch.setattr(module.time, "monotonic", lambda: 0.0)
-    rivals = Rivals({"real": {}, **{title: {} for title in RIVALS.values()}}, network_s)
-    found = Found(power_of(0.8, 100, 100, claims=4), rivals)
+    rivals = Rivals({"real": {}, **{title: {} for title in RIVALS.values()}})
+    found = Found(power_of(0.8, 100, 100, claims=4), rivals, NetworkSeconds(network_s))
     monkeypatch.setattr(module, "iterations_within", lambda *_: None)
+    monkeypatch.setattr(module, "node_resources", lambda: [{"CPU": 1.0}])
     scans: Any = SimpleNamespace(path=Path("cohort"))
     search = module._Search(scans, load_space(SPACE), lambda _: None, SPACE, options(tmp_path), deadline=600.0)
     search.run(found, None)
@@ -165,24 +167,24 @@ def search_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **values: Any) 
 
 
 def test_trainings_are_as_long_as_the_time_allows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 2,800 s, a quarter is for seven trainings of the leaders: 100 s each, of which their scores take some."""
+    """Of 1,600 s, a quarter is for seven trainings of the leaders, two at once: 100 s each, with their scores."""
     search, allowed = search_with(tmp_path, monkeypatch, leaders=2, repeats=2, gan_seeds=3)
     networks = search.experiment.reports * search.experiment.scoring.detector_seeds
-    found = Found(power_of(0.8, 100, 100, claims=4), Rivals({"real": {}}, 5.0), segmenter_seconds=1.0)
-    assert search._length(found, None, 2_800.0) == {"iterations": 200}
+    found = Found(power_of(0.8, 100, 100, claims=4), Rivals({"real": {}}), NetworkSeconds(5.0, 1.0))
+    assert search._length(found, None, 1_600.0, 2) == {"iterations": 200}
     assert allowed == [pytest.approx(100.0 - 6.0 * networks)]
-    assert search._length(found, None, 1.0) == {"iterations": 200}
+    assert search._length(found, None, 1.0, 2) == {"iterations": 200}
     assert allowed[1] == 0.0, "the scores alone take longer"
 
 
 def test_the_length_of_the_user_or_of_the_sweep_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = Found(power_of(0.8, 100, 100, claims=4), Rivals({"real": {}}, 1.0))
+    found = Found(power_of(0.8, 100, 100, claims=4), Rivals({"real": {}}), NetworkSeconds(1.0))
     search, allowed = search_with(tmp_path, monkeypatch, set={"iterations": 500})
-    assert search._length(found, None, 100.0) == {}
+    assert search._length(found, None, 100.0, 2) == {}
     search, _ = search_with(tmp_path, monkeypatch)
     for overrides, expected in (({"iterations": 90, "lr_d": 1e-4}, {"iterations": 90}), ({}, {})):
         begun: Any = SimpleNamespace(info=SimpleNamespace(experiment={"overrides": overrides}))
-        assert search._length(found, begun, 100.0) == expected
+        assert search._length(found, begun, 100.0, 2) == expected
     assert allowed == []
 
 

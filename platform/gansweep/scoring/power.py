@@ -13,24 +13,24 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gansweep import cache
+from gansweep.devices import cpu_threads
 from gansweep.scoring.arms import rival_arms
 from gansweep.scoring.metrics.answers import Predictions, mean_over_trainings
 from gansweep.scoring.metrics.registry import METRICS
-from gansweep.scoring.networks.segmentation import train_segmenters
 from gansweep.scoring.statistics.proportions import cases_needed, detectable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     import torch
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from gansweep.contracts import ImageSet
     from gansweep.scoring.networks.recipe import Recipe
     from gansweep.scoring.reference import Reference
 
-__all__ = ["Power", "Rivals", "measure_rivals", "power_of", "segmenter_seconds"]
+__all__ = ["NetworkSeconds", "Power", "Rivals", "measure_rivals", "network_seconds", "power_of"]
 
 log = logging.getLogger(__name__)
 
@@ -69,16 +69,32 @@ class Rivals:
 
     Args:
         scores: `accuracy` and `auroc` by arm; the arm of real images alone is the first.
-        seconds: training time of one detector in seconds; 0 if there is no rival.
     """
 
     scores: dict[str, dict[str, float]]
-    seconds: float
 
     def best(self, measure: str = "accuracy") -> str | None:
         """Returns the rival with the highest value; None if there is no rival."""
         rivals = list(self.scores)[1:]
         return max(rivals, key=lambda name: self.scores[name][measure], default=None)
+
+
+@dataclass(frozen=True)
+class NetworkSeconds:
+    """Estimated training times in seconds; see `network_seconds`.
+
+    Args:
+        detector: of one detector.
+        segmenter: of one segmenter; 0 if none is trained.
+    """
+
+    detector: float
+    segmenter: float = 0.0
+
+    @property
+    def both(self) -> float:
+        """Training time of a detector and a segmenter."""
+        return self.detector + self.segmenter
 
 
 def power_of(accuracy: float, validation: int, test: int, claims: int) -> Power:
@@ -115,7 +131,6 @@ def measure_rivals(real: Reference, rivals: Sequence[str], images: int, folder: 
         kept = cache.read(path)
         if kept is None:
             log.info("training detectors with each rival: %s", ", ".join(rivals) or "none")
-            began = time.monotonic()
             arms = rival_arms(
                 base.recipe,
                 real.train,
@@ -126,29 +141,33 @@ def measure_rivals(real: Reference, rivals: Sequence[str], images: int, folder: 
                 seeds=list(seeds),
                 device=device,
             )
-            seconds = (time.monotonic() - began) / max(1, len(arms) * len(seeds))
-            kept = {"arms": arms, "seconds": seconds}
+            kept = {"arms": arms}
             cache.write(path, kept)
     scores = {"real": _scores(base.probabilities, real)}
     for name, probabilities in kept["arms"].items():
         scores[name] = _scores(probabilities, real)
-    return Rivals(scores, kept["seconds"])
+    return Rivals(scores)
 
 
-def segmenter_seconds(recipe: Recipe, real: ImageSet, device: torch.device) -> float:
-    """Estimates the training time of one segmenter in seconds, from a few updates.
+def network_seconds(
+    train: Callable[..., list[nn.Module]], recipe: Recipe, real: ImageSet, seeds: Sequence[int], device: torch.device
+) -> float:
+    """Estimates the training time of one detector or segmenter in seconds, from a few updates.
 
     Args:
-        recipe: training recipe of the segmenters.
-        real: training images with masks.
-        device: training device.
+        train: `train_detectors` or `train_segmenters`.
+        recipe: training recipe of the networks.
+        real: training images.
+        seeds: seeds of the networks of an arm, which a GPU trains together.
+        device: training device. A CPU has one thread, as in a trial with one core.
     """
     # Eagerly: a capture takes longer than so few updates.
     few = replace(recipe, steps=_TIMED_UPDATES, execution="eager")
-    train_segmenters(few, real, None, 0.0, [0], device)  # the first updates are slower
-    began = time.monotonic()
-    train_segmenters(few, real, None, 0.0, [0], device)
-    return (time.monotonic() - began) / few.steps * recipe.steps
+    with cpu_threads(1):
+        train(few, real, None, 0.0, seeds, device)  # the first updates are slower
+        began = time.monotonic()
+        train(few, real, None, 0.0, seeds, device)
+        return (time.monotonic() - began) / few.steps * recipe.steps / len(seeds)
 
 
 def _scores(probabilities: Tensor, real: Reference) -> dict[str, float]:

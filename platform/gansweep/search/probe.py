@@ -27,14 +27,10 @@ def training_seconds(config: TrialConfig, cohort: Cohort, trainables: Trainables
     Raises:
         Diverged: the configuration diverges in its first iterations.
     """
-    import torch
+    from gansweep.devices import cpu_threads
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with cpu_threads(threads):
         return _timed(config, cohort, trainables)
-    finally:
-        torch.set_num_threads(before)
 
 
 def _timed(config: TrialConfig, cohort: Cohort, trainables: Trainables) -> float:

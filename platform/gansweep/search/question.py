@@ -22,11 +22,12 @@ from gansweep.errors import ConfigError, StoreError
 from gansweep.files import cache_folder
 from gansweep.options import AnswerOptions, ClusterOptions, ConfirmOptions, RepeatOptions, SweepOptions
 from gansweep.scoring.arms import RIVALS, arm_names
-from gansweep.scoring.networks.segmentation import segmenter_recipe
-from gansweep.scoring.power import Power, Rivals, measure_rivals, power_of, segmenter_seconds
+from gansweep.scoring.networks.detection import train_detectors
+from gansweep.scoring.networks.segmentation import segmenter_recipe, train_segmenters
+from gansweep.scoring.power import NetworkSeconds, Power, Rivals, measure_rivals, network_seconds, power_of
 from gansweep.scoring.reference import ReferenceMaker
 from gansweep.search.answer import answer
-from gansweep.search.cluster import ray_cluster
+from gansweep.search.cluster import Footprint, groups_that_fit, node_resources, ray_cluster
 from gansweep.search.confirm import check_test_patients, confirm
 from gansweep.search.confirmation_file import confirmation
 from gansweep.search.prechecks import config_checker, precheck
@@ -60,7 +61,7 @@ class Found:
     Args:
         power: statistical power of the test patients.
         rivals: scores of the rivals on validation patients.
-        segmenter_seconds: estimated training time of one segmenter; 0 without masks.
+        networks: estimated training times of detectors and segmenters.
         store: store of the search; None if there was no search.
         skipped: steps that were skipped, with the reason.
         answer: the answer in one sentence.
@@ -69,7 +70,7 @@ class Found:
 
     power: Power
     rivals: Rivals
-    segmenter_seconds: float = 0.0
+    networks: NetworkSeconds
     store: Store | None = None
     skipped: list[str] = field(default_factory=list)
     answer: str = ""
@@ -168,7 +169,9 @@ def _known_before(scans: Cohort, experiment: Experiment, confirming: ConfirmOpti
     claims = len(confirming.ratios) + 1  # one more for the arm of synthetic images only
     accuracy = rivals.scores["real"]["accuracy"]
     power = power_of(accuracy, int(patients["val"]), int(patients["test"]), claims)
-    return Found(power, rivals, _segmenter_seconds(experiment, real, device))
+    seeds = range(experiment.scoring.detector_seeds)
+    detector_s = network_seconds(train_detectors, real.baseline.recipe, real.train, seeds, device)
+    return Found(power, rivals, NetworkSeconds(detector_s, _segmenter_seconds(experiment, real, device)))
 
 
 def _segmenter_seconds(experiment: Experiment, real: Reference, device: torch.device) -> float:
@@ -178,7 +181,7 @@ def _segmenter_seconds(experiment: Experiment, real: Reference, device: torch.de
         return 0.0
     try:
         recipe = segmenter_recipe(scoring, experiment.trainables, real.spec)
-        return segmenter_seconds(recipe, real.train, device)
+        return network_seconds(train_segmenters, recipe, real.train, range(scoring.detector_seeds), device)
     except ConfigError:  # the network does not support this image size
         return 0.0
 
@@ -212,7 +215,9 @@ class _Search:
         """Runs the search in `store`, or in a new store if it is None. Adds the steps that it skips to `found`."""
         options = self.options
         confirming = _confirming(options)
-        networks_s = _network_seconds(found, confirming)
+        arms_at_once = self._at_once(workers=1)
+        at_once = self._at_once(options.workers_per_trial)
+        networks_s = _network_seconds(found, confirming, arms_at_once)
         for_search_s = self.left - networks_s
         if for_search_s < _LEAST_SWEEP_SECONDS:
             # Trials that this call completes are there for one with more time.
@@ -222,10 +227,11 @@ class _Search:
                 _duration(self.left),
             )
             for_search_s = self.left
-        length = self._length(found, store, for_search_s)
+        length = self._length(found, store, for_search_s, at_once)
         store = self._swept(store, for_search_s * (1 - _FOR_TRAININGS), length)
         if "dice" not in store.latest_trials():  # no generator draws masks
-            networks_s = _network_seconds(replace(found, segmenter_seconds=0.0), confirming)
+            without = replace(found, networks=replace(found.networks, segmenter=0.0))
+            networks_s = _network_seconds(without, confirming, arms_at_once)
         training_s = _training_seconds(store)
         if training_s is None:
             found.skipped.append("repeat and confirm: no trial completed in the time")
@@ -233,8 +239,8 @@ class _Search:
         completed = int((store.latest_trials()["status"] == "completed").sum())
         leaders = min(options.leaders, completed)
         trainings = leaders * options.repeats
-        repeat_s = trainings * training_s
-        confirm_s = networks_s + confirming.gan_seeds * training_s
+        repeat_s = _rounds(trainings, at_once) * training_s
+        confirm_s = networks_s + _rounds(confirming.gan_seeds, at_once) * training_s
         if self.left > repeat_s + confirm_s:
             repeat(store, self.experiment.trainables, _repeating(options, leaders))
         else:
@@ -249,11 +255,16 @@ class _Search:
             found.skipped.append(f"confirm: {refusal}")
         return store
 
-    def _length(self, found: Found, store: Store | None, for_search_s: float) -> dict[str, int]:
+    def _at_once(self, workers: int) -> int:
+        """Returns how many groups of workers the cluster has room for."""
+        options = self.options
+        footprint = Footprint(workers, 1.0, options.gpus_per_worker, options.placement, options.accelerator)
+        return max(1, groups_that_fit(footprint, node_resources()))
+
+    def _length(self, found: Found, store: Store | None, for_search_s: float, at_once: int) -> dict[str, int]:
         """Returns the setting `iterations` if the trainings of the space are too long for the time, or {}.
 
-        The leaders' trainings have their fraction of the time, one after another. A sweep that has begun goes on with
-        its own length.
+        The leaders' trainings have their fraction of the time. A sweep that has begun goes on with its own length.
         """
         options = self.options
         if "iterations" in options.settings:
@@ -263,18 +274,17 @@ class _Search:
             return {"iterations": begun["iterations"]} if "iterations" in begun else {}
         if options.gpus_per_worker and not torch.cuda.is_available():
             return {}  # trainings cannot be timed on this machine
-        trainings = options.leaders * options.repeats + options.gan_seeds
-        scoring = self.experiment.scoring
-        networks = self.experiment.reports * scoring.detector_seeds
-        scores_s = networks * (found.rivals.seconds + found.segmenter_seconds)
-        training_s = max(0.0, for_search_s * _FOR_TRAININGS / trainings - scores_s)
+        rounds = _rounds(options.leaders * options.repeats, at_once) + _rounds(options.gan_seeds, at_once)
+        trial_s = for_search_s * _FOR_TRAININGS / rounds
+        scores_s = self.experiment.reports * self.experiment.scoring.detector_seeds * found.networks.both
+        training_s = max(0.0, trial_s - scores_s)
         iterations = iterations_within(training_s, self.experiment, self.scans, self.check, options.seed)
         if iterations is None:
             return {}
         log.info(
-            "trainings have %d iterations, so that there is time for about %d of them; --set iterations=... chooses",
+            "trainings have %d iterations, to end in about %s with their scores; --set iterations=... chooses",
             iterations,
-            trainings / _FOR_TRAININGS * (1 - _FOR_TRAININGS),
+            _duration(max(trial_s, scores_s)),
         )
         return {"iterations": iterations}
 
@@ -321,16 +331,19 @@ def sweep_name(options: AnswerOptions, cohort: Path) -> str:
     return options.name or cohort.resolve().name
 
 
-def _network_seconds(found: Found, confirming: ConfirmOptions) -> float:
-    """Returns the training time of all detectors and segmenters of a confirmation, one after another, in seconds.
+def _rounds(trainings: int, at_once: int) -> int:
+    return math.ceil(trainings / at_once)
 
-    Segmenters have no more arms than detectors.
+
+def _network_seconds(found: Found, confirming: ConfirmOptions, at_once: int) -> float:
+    """Returns the time in which all detectors and segmenters of a confirmation are trained, in seconds.
+
+    Segmenters have no more arms than detectors. The networks beside one GAN's images are trained one after another.
     """
     own_ratio = 1  # the arm with the leader's own ratio
     rival_arms = len([name for name in found.rivals.scores if name in RIVALS.values()])
     arms = len(arm_names(confirming.ratios)) + own_ratio + rival_arms
-    seconds = found.rivals.seconds + found.segmenter_seconds
-    return seconds * arms * confirming.detector_seeds * confirming.gan_seeds
+    return found.networks.both * arms * confirming.detector_seeds * _rounds(confirming.gan_seeds, at_once)
 
 
 def _training_seconds(store: Store) -> float | None:
