@@ -45,8 +45,13 @@ _FULL = (
     "bad_alloc",
     "alloc_failed",
     "allocation_failed",
+    "unable to find a valid cudnn algorithm",
+    "unable to find an engine to execute",
 )
-"""Error messages of the allocators of CUDA and of the CPU, of C++, and of cuBLAS, cuFFT and cuDNN."""
+"""Error messages of the allocators of CUDA and of the CPU, of C++, and of cuBLAS, cuFFT and cuDNN.
+
+The last two are torch's, when no algorithm of cuDNN for a convolution finds room for its workspace.
+"""
 
 _AMPERE = (8, 0)
 """Compute capability of the first GPUs with TF32 and bfloat16."""

@@ -75,6 +75,16 @@ def scores(
     return scorer.score(make_sampler(gan, None, TRAIN, device), config, 1)
 
 
+def test_a_cohort_without_room_on_the_gpu_is_scored_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of its images may not be there at once, neither for the encoder nor for the detectors."""
+    monkeypatch.setattr("gansweep.scoring.networks.arm_batches.has_room", lambda *_: False)
+    (large, _), (val, _) = shapes(count=600, size=32), shapes(count=300, size=32, seed=1)
+    monkeypatch.setattr(ShapeCohort, "load", lambda _, split, __=None: large if split == "train" else val)
+    with PretendedGpu() as gpu:
+        assert scores("dcgan", FAST, tmp_path, GPU)["fid"] > 0
+    assert 0 < gpu.largest_copy <= 256 * large.images[0].nbytes
+
+
 # torch.jit.load cannot put the weights of a feature file on a pretended GPU.
 @pytest.mark.parametrize(
     ("detector", "tolerance"),

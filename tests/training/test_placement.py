@@ -22,7 +22,7 @@ from gansweep.testing.pretended_gpu.device import CPU, GPU, PretendedGpu
 from gansweep.training.batches import Batches
 from gansweep.training.build import build_gan
 from gansweep.training.loop import train
-from gansweep.training.placement import placed, training_images
+from gansweep.training.placement import placed, training_images, within_reach
 from gansweep.training.reporters import MemoryReporter
 from trainables import TRAINABLES
 
@@ -172,6 +172,24 @@ def test_what_has_no_room_on_the_gpu_stays_on_the_host(cohort: Cohort, monkeypat
         assert placed(few, GPU, "auto")[1] == "host"
         with pytest.raises(ConfigError, match=r"images_on = 'device', but the training images take 0.0 GiB and cuda:0"):
             placed(few, GPU, "device")
+
+
+def test_images_to_sample_from_stay_on_the_host_too(cohort: Cohort, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of a `load` are float32, and an export or a verdict draws its samples from them."""
+    data = cohort.load("train")
+    rows = torch.tensor([3, 1])
+    with PretendedGpu() as gpu:
+        there = within_reach(data, GPU)
+        assert isinstance(there.images, torch.Tensor)
+        assert within_reach(there, GPU).images is there.images
+        monkeypatch.setattr("gansweep.training.placement.has_room", lambda *_: False)
+        sent = gpu.largest_copy
+        host = within_reach(data, GPU)
+        assert isinstance(host.images, HostImages)
+        assert host.images[rows].device == there.images[rows].device == GPU
+        assert torch.equal(host.images[rows].cpu(), data.images[rows])
+        assert gpu.largest_copy == sent
+    assert within_reach(data, CPU).images is data.images
 
 
 def test_images_cannot_be_on_a_gpu_that_is_not_there(cohort: Cohort) -> None:

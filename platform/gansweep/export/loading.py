@@ -11,6 +11,7 @@ from torch import Tensor
 from gansweep.contracts import Condition, Gan, ImageSet, ImageSpec, Trainables
 from gansweep.errors import ConfigError, ExportError
 from gansweep.seeds import seed_from
+from gansweep.training.placement import within_reach
 from gansweep.training.record import STATE, GeneratorRecord, Need, generator_home, read_record, read_weights
 from gansweep.training.restore import HISTORY, restore_gan
 from gansweep.training.sampling import make_sampler
@@ -123,7 +124,7 @@ def load_generator(
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     gan = _rebuilt(record, parts, generator_home(folder), trainables, device)
     made = trainables.classes_made(record.config, record.spec)
-    return LoadedGenerator(record, gan, None if data is None else data.to(device), device, made)
+    return LoadedGenerator(record, gan, None if data is None else within_reach(data, device), device, made)
 
 
 def flat_weights(networks: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -160,7 +161,7 @@ def sampling_traits(gan: Gan, data: ImageSet, device: torch.device) -> tuple[tup
     condition = Condition(data.labels.unique().cpu())
 
     def drawn(images: ImageSet) -> Tensor:
-        return make_sampler(gan, None, images.to(device), device)(condition, 0)
+        return make_sampler(gan, None, images, device)(condition, 0)
 
     # Equal seeds, one part changed at a time. Negation and inversion change every pixel that is not 0 or 0.5.
     others: dict[Need, ImageSet] = {"images": replace(data, images=-data.images)}

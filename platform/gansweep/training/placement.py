@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gansweep.config import DataView
     from gansweep.contracts import ImageSet
 
-__all__ = ["Prefetcher", "placed", "training_images"]
+__all__ = ["Prefetcher", "placed", "training_images", "within_reach"]
 
 _PARTS = ("images", "masks", "paired")
 
@@ -72,6 +72,19 @@ def placed(
             f"images_on = 'device', but the training images take {needed / 2**30:.1f} GiB and {device} has no room",
             fix="set images_on=auto",
         ) from None
+
+
+def within_reach(data: ImageSet, device: torch.device) -> ImageSet:
+    """Returns images of which rows can be asked on `device`: they are there, or on the host if it has no room for them.
+
+    Args:
+        data: images in any form.
+        device: device of the rows.
+    """
+    on_cpu = isinstance(data.images, Tensor) and data.images.device.type == "cpu"
+    if on_cpu and device.type == "cuda":
+        return placed(data, device, "auto")[0]
+    return data.to(device)
 
 
 def _hosted(data: ImageSet) -> ImageSet:

@@ -12,6 +12,7 @@ from torch import Tensor
 from gansweep.contracts import ChoosesConditions, Condition, Gan, ImageSet, Sampler
 from gansweep.devices import exact_float32
 from gansweep.seeds import seed_from
+from gansweep.training.placement import within_reach
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +43,7 @@ def make_sampler(gan: Gan, ema: Ema | None, data: ImageSet, device: torch.device
         A function from a condition and a seed to images `[n, C, H, W]` float32 on the CPU. It raises ValueError if the
         condition has no labels. It is a `StartsFromImages`.
     """
-    return _Sampler(gan, ema, data.to(device), device)
+    return _Sampler(gan, ema, within_reach(data, device), device)
 
 
 @dataclass(frozen=True)

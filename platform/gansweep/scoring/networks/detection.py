@@ -106,10 +106,9 @@ def _losses(logits: Tensor, labels: Tensor) -> Tensor:
 @torch.no_grad()
 def predict(detectors: Sequence[nn.Module], images: Tensor, device: torch.device, batch: int = 256) -> Tensor:
     """Returns class probabilities `[s, n, classes]` of s detectors, on the CPU."""
-    images = images.to(device)
-    by_detector = []
+    found = []
     with exact_float32(device):
-        for detector in detectors:
-            probabilities = [detector(chunk).softmax(1) for chunk in images.split(batch)]
-            by_detector.append(torch.cat(probabilities))
-    return torch.stack(by_detector).cpu()
+        for chunk in images.split(batch):
+            moved = chunk.to(device)
+            found.append(torch.stack([detector(moved).softmax(1) for detector in detectors]))
+    return torch.cat(found, dim=1).cpu()

@@ -64,14 +64,14 @@ class Encoder(nn.Module):
 
     @torch.no_grad()
     def standardise(self, images: Tensor) -> None:
-        """Fits shift and scale to `images`.
+        """Fits shift and scale to `images`, which are moved to the encoder's device in batches.
 
         Raises:
             CohortError: all images look the same.
         """
         self.shift.zero_()
         self.scale.fill_(1)
-        features = torch.cat([self(batch) for batch in images.split(256)])
+        features = torch.cat([self(batch.to(self.shift.device)) for batch in images.split(256)])
         self.shift.copy_(features.mean(0))
         stop = 0
         for width in WIDTHS:
@@ -187,7 +187,7 @@ def _fit(
         if progress:
             progress("training an encoder", step + 1, steps)
     encoder.eval().requires_grad_(requires_grad=False)
-    encoder.standardise(real.images.to(device))
+    encoder.standardise(real.images)
 
 
 def _vicreg(one: Tensor, two: Tensor) -> Tensor:

@@ -121,6 +121,11 @@ class PretendedGpu(TorchDispatchMode):
             self.placement.put_on_gpu(out)
         return out
 
+    @property
+    def largest_copy(self) -> int:
+        """Size in bytes of the largest tensor that `to` or `cuda` has sent to the GPU."""
+        return self._ledger.largest_copy
+
     def round_trips(self) -> Counter[str]:
         """Returns waits, copies and stray scalars together: all that stops the host from running ahead of the GPU."""
         return self.waits + self.copies + self.strays

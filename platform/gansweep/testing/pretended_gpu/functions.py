@@ -135,7 +135,7 @@ class Functions(TorchFunctionMode):
         waits = not kwargs.pop("non_blocking", False)
         if target == here:
             return tensor.to(*rest, **kwargs) if rest or kwargs else tensor
-        self.ledger.count_copy(here, target, waits=waits)
+        self.ledger.count_copy(here, target, waits=waits, nbytes=tensor.nbytes)
         memory_format = kwargs.pop("memory_format", torch.preserve_format)
         kwargs.pop("copy", None)
         # Copied with all modes disabled and marked afterwards, so that autograd sees a clone.

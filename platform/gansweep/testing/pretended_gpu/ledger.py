@@ -30,6 +30,7 @@ class Ledger:
         self.waits: Counter[str] = Counter()
         self.strays: Counter[str] = Counter()
         self.collectives: Counter[str] = Counter()
+        self.largest_copy = 0
         self.capturing = False
         """Whether a CUDA graph is being captured. What it cannot contain is then refused."""
         self.refused_in_capture = False
@@ -48,9 +49,11 @@ class Ledger:
         """Counts numbers on the CPU among the operands of an operator."""
         self.strays[f"number on the CPU in {name} at {_place()}"] += number
 
-    def count_copy(self, source: torch.device, target: torch.device, *, waits: bool = True) -> None:
+    def count_copy(self, source: torch.device, target: torch.device, *, waits: bool = True, nbytes: int = 0) -> None:
         """Counts a copy. The host waits for a copy from the GPU, unless `waits` is False (`non_blocking`)."""
         self._not_while_capturing(f"copy to {target.type}")
+        if target == GPU:
+            self.largest_copy = max(self.largest_copy, nbytes)
         self.copies[f"copy to {target.type} at {_place()}"] += 1
         if source == GPU and waits:
             self.waits[f"copy to {target.type} at {_place()}"] += 1
