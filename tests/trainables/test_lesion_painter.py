@@ -19,6 +19,7 @@ from gansweep.training.reporters import MemoryReporter
 from gansweep.training.sampling import make_sampler
 from trainables import TRAINABLES
 from trainables.conditioning.mask_model import MaskModel, displace, head_interior
+from trainables.gans import lesion_painter
 from trainables.gans.lesion_painter import LesionPainter, lesion_windows
 from trainables.layers.painter import soft_neighbourhood
 
@@ -93,6 +94,26 @@ def test_sources_are_training_controls(painter: LesionPainter) -> None:
     controls = {image.numpy().tobytes() for image in DATA.images[WELL]}
     assert condition.sources is not None
     assert all(source.numpy().tobytes() in controls for source in condition.sources)
+
+
+def test_of_many_lesions_the_model_of_masks_keeps_some_of_all_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[torch.Tensor] = []
+
+    class Model(MaskModel):
+        def __init__(self, images: torch.Tensor, masks: torch.Tensor) -> None:
+            kept.append(masks)
+            super().__init__(images, masks)
+
+    monkeypatch.setattr(lesion_painter, "MaskModel", Model)
+    marked = (SICK & DATA.masks.flatten(1).any(1)).nonzero().squeeze(1)  # type: ignore[union-attr]
+    for most, expected in ((5, marked[[0, (len(marked) - 1) // 4, (len(marked) - 1) // 2, -1]]), (2048, marked)):
+        monkeypatch.setattr(lesion_painter, "_LESIONS", most)
+        gan = build_gan(CONFIG, SPEC, TRAINABLES)
+        assert isinstance(gan, LesionPainter)
+        painted(gan)
+        assert len(kept[-1]) == min(most, len(marked))
+        found = {mask.numpy().tobytes() for mask in kept[-1]}
+        assert {mask.numpy().tobytes() for mask in DATA.masks[expected]} <= found  # type: ignore[index]
 
 
 def test_lesions_have_the_wanted_density(painter: LesionPainter) -> None:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["LesionPainter", "lesion_windows"]
 
 _ROWS = 256  # masks that are looked at together
+_LESIONS = 2048  # most images whose lesions the model of masks keeps as float32
 
 
 class LesionPainter:
@@ -165,6 +166,8 @@ class LesionPainter:
         if not len(controls):
             controls = (~diseased).nonzero().squeeze(1)
         rows = (marked & diseased).nonzero().squeeze(1)
+        if len(rows) > _LESIONS:
+            rows = rows[torch.linspace(0, len(rows) - 1, _LESIONS, device=rows.device).long()]
         return controls, MaskModel(data.images[rows], masks[rows])
 
     def sample(self, n: int, condition: Condition, generator: torch.Generator) -> Tensor:
