@@ -46,6 +46,27 @@ def test_text_in_a_score_costs_one_trial(rows: Any, caplog: Any, number: int, wi
     assert any(line.startswith(f"{path} is damaged and left out (") for line in warnings_of(caplog))
 
 
+@pytest.mark.parametrize("names", [["trials/schema.parquet"], ["trials/schema.parquet", "trials.parquet"]])
+def test_text_for_an_objective_in_what_is_derived_is_not_believed(rows: Any, names: list[str]) -> None:
+    rows.compact()
+    for name in names:
+        path = rows.local / name
+        table = pq.read_table(path, partitioning=None)
+        place = table.column_names.index("fid")
+        pq.write_table(table.set_column(place, "fid", table["fid"].cast(pa.string())), path)
+    again = Store.open(rows.uri)  # a reader, which does not compact
+    assert pd.api.types.is_float_dtype(again.trials()["fid"])
+    assert all("fid" in row.scores for row in again.rows())
+
+
+def test_a_store_of_one_row_with_text_for_an_objective_has_no_row(rows: Any) -> None:
+    for path in (rows.local / "trials").glob("*.parquet"):
+        if path.name != "trial-0001.0.parquet":
+            path.unlink()
+    changed(rows.local / "trials" / "trial-0001.0.parquet", "fid", pa.array(["x"]))
+    assert len(Store.open(rows.uri).ranked_trials()) == 0
+
+
 def test_text_in_a_score_of_a_report_costs_these_reports(rows: Any) -> None:
     changed(rows.local / "reports" / "trial-0002.0.parquet", "fid", pa.array(["x", "y"]))
     assert len(usable(rows)) == 5

@@ -6,7 +6,8 @@ import random
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, cast
 
-from gansweep.errors import GansweepError
+from gansweep.devices import out_of_memory
+from gansweep.errors import Diverged, GansweepError
 from gansweep.search.parameters import DrawnTrial
 from gansweep.search.probe import training_seconds
 from gansweep.search.spaces import users_code
@@ -45,8 +46,11 @@ def iterations_within(
     for config in _some(experiment, check, seed):
         try:
             timed.append((config.iterations, training_seconds(config, cohort, experiment.trainables)))
-        except GansweepError:
-            continue  # it diverges at once, or has no room: such a trial takes no time
+        except (GansweepError, Diverged):
+            continue  # such a trial takes no time
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
     if not timed:
         return None
     full, full_s = (fmean(values) for values in zip(*timed, strict=True))

@@ -35,8 +35,9 @@ class Rows:
         self._info = info
         trial_columns = {**TRIAL_COLUMNS, **info.config_columns}
         cure = "put back a copy of it, or train the trial again with --resume"
-        self._trials = Table(files, "trials", trial_columns, trial_faults, cure)
-        self._reports = Table(files, "reports", REPORT_COLUMNS, report_faults)
+        scores = [objective.name for objective in info.objectives]
+        self._trials = Table(files, "trials", trial_columns, trial_faults, cure, scores)
+        self._reports = Table(files, "reports", REPORT_COLUMNS, report_faults, scores=scores)
         self._rows_read: pd.DataFrame | None = None
         self._reports_read: pd.DataFrame | None = None
 

@@ -68,6 +68,7 @@ class Table:
         columns: the columns known in advance.
         faults: function that returns what is wrong with each unusable row of a table, by row index.
         cure: how to restore the rows of a damaged file, for the message.
+        scores: names of columns that are numbers wherever they are found.
     """
 
     def __init__(
@@ -77,10 +78,12 @@ class Table:
         columns: Columns,
         faults: Callable[[pa.Table], Mapping[int, str]],
         cure: str = "put back a copy of it",
+        scores: Iterable[str] = (),
     ) -> None:
         self._files = files
         self._name = name
         self._declared = dict(columns)
+        self._types: Columns = {**dict.fromkeys(scores, "float64"), **columns}
         self._faults = faults
         self._cure = cure
         self._known: Columns | None = None
@@ -242,7 +245,7 @@ class Table:
                 self._warn_once(entry.name, str(error))
 
     def _reconciled(self, *found: Columns) -> Columns:
-        return reconciled(self._declared, *found)
+        return reconciled(self._types, *found)
 
     def _declare(self, *new: Columns) -> Columns:
         """Adds `new` to the table's columns and returns all of them."""
