@@ -2,16 +2,18 @@
 
 import importlib
 import io
+import itertools
 import os
 import random
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
 import torch
 
-from gansweep import cache
+from gansweep import cache, files
 from gansweep.errors import CohortError, ConfigError, StoreError
 from gansweep.files import expanded, modules_in, new_folder, output_file, read_tensors
 
@@ -73,6 +75,35 @@ def test_an_end_between_the_renamings_puts_the_earlier_folder_back(
         (folder / "mark").write_text("new")
     assert [path.name for path in tmp_path.iterdir()] == ["cohort"]
     assert (out / "mark").read_text() == "earlier"
+
+
+def interrupted_at(count: int) -> Any:
+    """Returns a function for `sys.settrace` that raises KeyboardInterrupt at a line of `files.py`, counted from 0."""
+    lines = itertools.count()
+
+    def trace(frame: FrameType, event: str, _argument: object) -> Any:
+        if frame.f_code.co_filename != files.__file__:
+            return None
+        if event == "line" and next(lines) == count:
+            raise KeyboardInterrupt
+        return trace
+
+    return trace
+
+
+def test_an_interrupt_at_any_line_leaves_no_folder_of_images(tmp_path: Path) -> None:
+    before = sys.gettrace()
+    for count in itertools.count():
+        sys.settrace(interrupted_at(count))
+        try:
+            with new_folder(tmp_path / "cohort", "cohort"):
+                sys.settrace(before)
+                break
+        except KeyboardInterrupt:
+            assert list(tmp_path.iterdir()) == []
+        finally:
+            sys.settrace(before)
+    assert count > 10
 
 
 def test_an_unwritable_parent_is_told_as_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

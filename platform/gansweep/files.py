@@ -209,9 +209,14 @@ def new_folder(out: Path, kind: str, replaces: str | None = None) -> Iterator[Pa
     out = Path(out)
     mark = uuid.uuid4().hex[:8]
     temporary, earlier = (out.parent / f".{out.name}.{mark}.{suffix}" for suffix in ("part", "old"))
-    _warn_of_leftovers(out, kind)
-    _make_folder(temporary, out, kind, replaces)
+    with _told_as_unwritable(out):
+        _warn_of_leftovers(out, kind)
+        _refuse_in_use(out, kind, replaces)
+        _refuse_in_cohort(out, kind)
     try:
+        # Ctrl-C may come at any time once the folder is there, so it is made in this block.
+        with _told_as_unwritable(out):
+            temporary.mkdir(parents=True)
         yield temporary
         if out.exists():
             out.rename(earlier)
@@ -236,11 +241,10 @@ def _warn_of_leftovers(out: Path, kind: str) -> None:
             log.warning("%s is left by a run that was killed: delete it, unless another run is writing it", shown)
 
 
-def _make_folder(temporary: Path, out: Path, kind: str, replaces: str | None) -> None:
+@contextmanager
+def _told_as_unwritable(out: Path) -> Iterator[None]:
     try:
-        _refuse_in_use(out, kind, replaces)
-        _refuse_in_cohort(out, kind)
-        temporary.mkdir(parents=True)
+        yield
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise CohortError(f"cannot write here: {reason}", where=str(out), fix="choose a writable folder") from None
