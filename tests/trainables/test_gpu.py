@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from gansweep.errors import ConfigError
 from gansweep.testing.gan_contract import describe
 from gansweep.testing.gpu_contract import check_on_gpu, check_on_two_gpus, check_stored_images, on_gpu
 from gansweep.testing.images import shapes
+from gansweep.training.build import check_config
 from trainables import GANS, TRAINABLES
 
 DATA, PLAIN = shapes(count=20, size=16)
@@ -30,9 +32,31 @@ def test_a_gpu_gives_what_the_cpu_gives_without_a_round_trip(config):
     check_on_gpu(config, SPEC, DATA, TRAINABLES, captured=captured)
 
 
-@pytest.mark.parametrize("family", GANS)
-def test_a_gpu_trains_from_images_as_they_are_stored(family):
-    check_stored_images(EVERY[family][0], SPEC, DATA, TRAINABLES)
+def each_way_of_sampling():
+    """The first configuration of each family, and with each kind of translation that the family has."""
+    for family, configs in EVERY.items():
+        yield configs[0]
+        for kind in ("classes", "pairs", "fusion") if "domains" in GANS[family].Architecture.model_fields else ():
+            config = configs[0].derive({"architecture.domains": kind})
+            if not refusal(config):
+                yield config
+
+
+def refusal(config):
+    try:
+        check_config(config, SPEC, TRAINABLES)
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize(
+    "config",
+    list(each_way_of_sampling()),
+    ids=lambda config: f"{config.family} {config.architecture.get('domains', '')}",
+)
+def test_a_gpu_trains_from_images_as_they_are_stored(config):
+    check_stored_images(config, SPEC, DATA, TRAINABLES)
 
 
 def first(family, fits=lambda _config: True):

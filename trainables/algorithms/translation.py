@@ -137,28 +137,24 @@ class Domains:
         """
         if self.kind == "classes":
             return condition_for(labels, data, generator)
-        return Condition(labels, self.sources(data)[choose_same_class(labels, data, generator)])
-
-    def sources(self, data: ImageSet) -> Tensor:
-        """Returns all of `data` as sources, `[n, channels[0], H, W]`."""
-        if self.kind == "classes":
-            return data.images
-        paired = self._paired(data.paired)
-        return paired if self.kind == "pairs" else torch.cat([data.images, paired], dim=1)
+        rows = choose_same_class(labels, data, generator)
+        # Rows first: of images as they are stored, only rows are tensors.
+        paired = self._paired(data.paired)[rows]
+        return Condition(labels, paired if self.kind == "pairs" else torch.cat([data.images[rows], paired], dim=1))
 
     def task(self, data: ImageSet) -> PairedTask | None:
         """Returns the task for held-out pairs, with the trivial baseline to beat; None for unpaired classes."""
         if self.kind == "classes" or data.paired is None:
             return None
-        sources = self.sources(data)
         if self.kind == "fusion":
+            sources = torch.cat([data.images, data.paired], dim=1)
             # The trivial fusion is the brighter pixel of the two.
             return PairedTask(sources, (data.images, data.paired), torch.maximum(data.images, data.paired))
         # The trivial translation is the source itself, or its mean channel where the numbers of channels differ.
         baseline = data.paired
         if data.paired.shape[1] != data.images.shape[1]:
             baseline = data.paired.mean(dim=1, keepdim=True).expand_as(data.images)
-        return PairedTask(sources, (data.images,), baseline)
+        return PairedTask(data.paired, (data.images,), baseline)
 
     def required_sources(self, condition: Condition) -> Tensor:
         """Returns the sources `[n, channels[0], H, W]` of a condition.

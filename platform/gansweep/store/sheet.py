@@ -54,7 +54,7 @@ def sheet_png(real: ImageSet, fake_images: Tensor, fake_labels: Tensor, classes:
     blocks = [
         _Block(
             name=name,
-            real=_pictures(real.images[real.labels == label][:_REAL]),
+            real=_pictures(real.images[(real.labels == label).nonzero().squeeze(1)[:_REAL]]),
             generated=_pictures(fake_images[fake_labels == label][:_GENERATED]),
         )
         for label, name in enumerate(classes)
