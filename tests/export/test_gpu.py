@@ -6,7 +6,6 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pytest
 
 from gansweep.config import DataView, ScoringSettings, TrialConfig
 from gansweep.export import production
@@ -20,13 +19,14 @@ from trainables import TRAINABLES
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pytest
     import torch
+
+    from gansweep.export.loading import LoadedGenerator
 
 CONFIG = TrialConfig(
     data=DataView(size=16), architecture={"latent": 8, "width": 4}, batch_size=4, n_critic=1, iterations=4, seed=2
 )
-
-pytestmark = pytest.mark.usefixtures("without_program")
 
 SCORING = ScoringSettings(samples=8, encoder_steps=2, detector_steps=2, detector_seeds=1)
 
@@ -44,9 +44,13 @@ def produced(cohort: Path, out: Path, device: torch.device, monkeypatch: pytest.
 
 
 def test_the_same_generator_and_the_same_images(cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    traced: list[LoadedGenerator] = []
+    # The pretended GPU cannot be traced, and another test compares the program's images.
+    monkeypatch.setattr("gansweep.export.bundle.write_program", lambda generator, _: traced.append(generator))
     on_cpu = produced(cohort, tmp_path / "cpu", CPU, monkeypatch)
     with PretendedGpu() as gpu:
         on_gpu = produced(cohort, tmp_path / "gpu", GPU, monkeypatch)
+    assert [generator.device.type for generator in traced] == ["cpu", "cpu"], "programs are traced on the CPU"
     assert gpu.kernels.total() > 1000
     weights = [(tmp_path / name / "export" / "generator.safetensors").read_bytes() for name in ("cpu", "gpu")]
     assert weights[0] == weights[1]

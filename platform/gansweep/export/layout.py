@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from gansweep._version import __version__
 from gansweep.config import ScoringSettings
 from gansweep.errors import ExportError
@@ -104,7 +106,8 @@ def write_export(
     }.items():
         (folder / name).write_text(text, encoding="utf-8")
     write_bundle(folder, record, evidence, made, trained.attribution)
-    add_program(folder / "bundle", replace(generator, record=record))
+    # The program is traced and compared on the CPU, also where the generator was tested on a GPU.
+    add_program(folder / "bundle", load_generator(folder, trainables, device=torch.device("cpu")))
     (folder / CHECKSUMS).write_text(_checksums(folder), encoding="utf-8")
 
 

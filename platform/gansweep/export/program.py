@@ -83,14 +83,14 @@ def write_program(generator: LoadedGenerator, path: Path) -> Program | None:
     """Exports a `torch.export` program from labels `[n]` and noise `[n, k]` to images `[n, C (+ 1 for a mask), H, W]`.
 
     Args:
-        generator: the generator, which is moved to the CPU. One that starts from real images has no program.
+        generator: the generator, on the CPU. One that starts from real images has no program.
         path: file to write.
 
     Returns:
         The inputs of the program. None, and no file, if the family cannot be exported or its program does not reproduce
         the generator's images.
     """
-    if generator.record.needs or generator.device.type != "cpu":
+    if generator.record.needs:
         return None
     # torch warns about its own way of exporting, which nobody can change here, and of torchvision, which is not needed.
     exporter = logging.getLogger("torch.onnx")
