@@ -150,8 +150,25 @@ def nan_on_the_second_worker():
     return ""
 
 
+def refused_on_the_second_worker(step):
+    """Only worker 1's device is refused: another process fills it, or it is an older one. Both must end."""
+
+    def refused(*_):
+        raise ConfigError(f"{step} refuses this device")
+
+    with pytest.MonkeyPatch.context() as patched:
+        if torch.distributed.get_rank() == 1:
+            patched.setattr(f"gansweep.training.loop.{step}", refused)
+        try:
+            run(CONFIG)
+        except ConfigError as error:
+            return str(error)
+    return ""
+
+
 def worker():
-    return whole_run(), unequal_batch(), nan_on_the_second_worker()
+    refusals = tuple(refused_on_the_second_worker(step) for step in ("check_precision", "placed"))
+    return whole_run(), unequal_batch(), nan_on_the_second_worker(), refusals
 
 
 @pytest.fixture(scope="module")
@@ -177,8 +194,9 @@ def test_two_workers_train_the_generator_of_one(workers):
 
 
 def test_workers_decide_alike(workers):
-    (_, refused, diverged), (_, *other) = workers
-    assert other == [refused, diverged]
+    (_, refused, diverged, devices), (_, *other) = workers
+    assert other == [refused, diverged, devices]
+    assert devices == ("check_precision refuses this device", "placed refuses this device")
     assert "batch_size = 7 is not divisible by 2 workers; choose a multiple of 2, or" in refused
     assert "non-finite" in diverged
 

@@ -78,11 +78,11 @@ def train(  # noqa: C901 (one loop, read top to bottom)
     # Networks, data, optimisers.
     world = World.current(device)
     check_budget(config, workers=world.size, reports=reports)
-    check_precision(config.precision, device)
+    world.checked(lambda: check_precision(config.precision, device))
     arithmetic = Arithmetic(config.precision, device)
     reset_peak_memory(device)
     energy_before = energy_joules(device)
-    data, images_on = placed(data, device, config.images_on)
+    data, images_on = world.checked(lambda: placed(data, device, config.images_on))
     modules = [*gan.networks.values(), gan.state]
     for module in modules:
         module.to(device).train()
