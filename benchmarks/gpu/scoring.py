@@ -16,8 +16,9 @@ from gansweep.config import ScoringSettings
 from gansweep.errors import ConfigError
 from gansweep.scoring.networks.detection import Recipe, predict, train_detectors
 from gansweep.scoring.trial import TrialScorer
-from gansweep.testing.images import shapes
+from gansweep.testing.images import as_stored, shapes
 from gansweep.training.loop import train
+from gansweep.training.placement import training_images
 from gansweep.training.reporters import MemoryReporter
 from trainables import DETECTORS, TRAINABLES
 
@@ -116,6 +117,10 @@ class _Shapes:
         del view
         return self._train if split == "train" else self._val
 
+    def load_stored(self, split: str, view: object = None) -> ImageSet:
+        """The images of a split in their stored form."""
+        return as_stored(self.load(split, view))
+
 
 def share(bench: Bench) -> Iterator[Row]:
     """What part of a trial's seconds its reports take, once its reference has been made."""
@@ -133,7 +138,7 @@ def share(bench: Bench) -> Iterator[Row]:
         reporter = MemoryReporter(proceed=lambda _progress: not bench.late())
         gan = bench.gan(config, cohort.spec())
         train(
-            config, gan, cohort.load("train"), reporter,
+            config, gan, training_images(cohort, config.data, bench.device), reporter,
             lambda sampler, iteration: scorer.score(sampler, config, iteration),
             reports=sizes.reports, device=bench.device,
         )  # fmt: skip

@@ -21,6 +21,8 @@ from gansweep.training.sampling import make_sampler
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from torch import Tensor
+
     from gansweep.config import TrialConfig
     from gansweep.contracts import ImageSet, ImageSpec
 
@@ -71,8 +73,8 @@ def ceiling(bench: Bench) -> Iterator[Row]:
         except ConfigError as error:
             yield Row(precision, "not available", note=one_line(error))
             continue
-        product = _rate(bench, precision, _product(bench))
-        convolution = _rate(bench, precision, _convolution(bench))
+        product = _rate(bench, precision, _product(bench, precision))
+        convolution = _rate(bench, precision, _convolution(bench, precision))
         yield Row(f"{precision}, matrix product", product / 1e12, "TFLOP/s", f"{bench.sizes.matrix} squared")
         yield Row(f"{precision}, convolution", convolution / 1e12, "TFLOP/s", f"{_channels(bench)} channels, 3x3")
         config = bench.config(precision=precision)
@@ -85,19 +87,25 @@ def ceiling(bench: Bench) -> Iterator[Row]:
         yield Row(f"{precision}, iteration", achieved / best, "of the ceiling", "the better of the two rates")
 
 
-def _product(bench: Bench) -> Callable[[], object]:
+def _product(bench: Bench, precision: str) -> Callable[[], object]:
     side = bench.sizes.matrix
-    one = torch.randn(side, side, device=bench.device)
-    other = torch.randn(side, side, device=bench.device)
+    one = _operand(bench, precision, side, side)
+    other = _operand(bench, precision, side, side)
     return lambda: one @ other
 
 
-def _convolution(bench: Bench) -> Callable[[], object]:
+def _convolution(bench: Bench, precision: str) -> Callable[[], object]:
     channels = _channels(bench)
-    images = torch.randn(bench.sizes.batch, channels, bench.sizes.pixels, bench.sizes.pixels, device=bench.device)
+    images = _operand(bench, precision, bench.sizes.batch, channels, bench.sizes.pixels, bench.sizes.pixels)
     images = images.to(memory_format=torch.channels_last)
-    weight = torch.randn(channels, channels, 3, 3, device=bench.device).to(memory_format=torch.channels_last)
+    weight = _operand(bench, precision, channels, channels, 3, 3).to(memory_format=torch.channels_last)
     return lambda: functional.conv2d(images, weight, padding=1)
+
+
+def _operand(bench: Bench, precision: str, *shape: int) -> Tensor:
+    """Random numbers in the type of the operation. Autocast would convert them in each timed call."""
+    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    return torch.randn(*shape, device=bench.device).to(dtype)
 
 
 def _channels(bench: Bench) -> int:

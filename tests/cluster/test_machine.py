@@ -84,6 +84,7 @@ def test_precision_and_capture_depend_on_the_card(monkeypatch: pytest.MonkeyPatc
     assert machine.precisions() == ("ok", "float32, bfloat16 on CPU; float32 unless a trial sets precision")
     assert machine.capture(1) == ("ok", "eager: steps are captured on a GPU only")
     with PretendedGpu():
+        assert machine.devices()[1].startswith("pretended GPU (80 GiB); driver ")
         assert machine.capture(1)[1].startswith("captured as CUDA graphs")
         assert machine.capture(2) == ("ok", "eager: 2 workers: collectives are not captured")
         assert machine.precisions()[1].startswith("float32, tf32, bfloat16 on pretended GPU")

@@ -19,12 +19,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-import numpy as np
 import torch
 
-from gansweep.cohort.stored import Decoding, HostImages
+from gansweep.cohort.stored import HostImages
 from gansweep.contracts import Condition
 from gansweep.testing.gan_contract import admissible, all_trainings, assert_equal, assert_same_end, describe, variations
+from gansweep.testing.images import as_stored
 from gansweep.testing.pretended_gpu.device import CPU, GPU, PretendedGpu
 from gansweep.testing.workers import run_workers
 from gansweep.training.build import build_gan
@@ -111,7 +111,7 @@ def check_on_gpu(
 
 
 def check_stored_images(config: TrialConfig, spec: ImageSpec, data: ImageSet, trainables: Trainables) -> None:
-    """Checks that training from images of 8 bits, on the pretended GPU or on the host, equals training from floats.
+    """Checks that training from stored images, on the pretended GPU or on the host, equals training from floats.
 
     A cohort gives a GPU its images as they are stored, as `ResidentImages` or `HostImages`. A family can ask them for
     rows, and for nothing else.
@@ -119,14 +119,14 @@ def check_stored_images(config: TrialConfig, spec: ImageSpec, data: ImageSet, tr
     Args:
         config: what is trained.
         spec: shape of the images.
-        data: the images. They are rounded to 8 bits first.
+        data: the images. They are rounded to 16 bits first.
         trainables: the registries in which the configuration's names are looked up.
 
     Raises:
         AssertionError: what differs.
     """
     config = config.derive({"iterations": 2, "execution": "eager"})
-    stored = _stored(data)
+    stored = as_stored(data)
     parts: dict[str, Any] = {name: part[:] for name, part in vars(stored).items() if isinstance(part, HostImages)}
     expected = _short(config, spec, replace(stored, **parts), trainables, CPU)
     for place in ("device", "host"):
@@ -184,18 +184,6 @@ def _stopped_and_resumed(
     samples.append(make_sampler(restored, None, data, device)(condition, 1))
     assert all(images.device.type == "cpu" for images in samples), "samples are not on the CPU"
     return reporter.state, samples
-
-
-def _stored(data: ImageSet) -> ImageSet:
-    """Returns images in the form in which a cohort stores them, with 8 bits."""
-    stored: dict[str, Any] = {}
-    for name, kind in (("images", "intensity"), ("masks", "mask"), ("paired", "intensity")):
-        values = getattr(data, name)
-        if values is not None:
-            unit = values if kind == "mask" else (values + 1) / 2
-            array = (255 * unit).round().to(torch.uint8).numpy()
-            stored[name] = HostImages(array, np.arange(len(array)), Decoding(kind, 255))  # type: ignore[arg-type]
-    return replace(data, **stored)
 
 
 def _short(

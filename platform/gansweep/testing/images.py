@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
 import torch
 
+from gansweep.cohort.stored import Decoding, HostImages
 from gansweep.contracts import ImageSet, ImageSpec
 
-__all__ = ["shapes"]
+__all__ = ["as_stored", "shapes"]
+
+_WHITE = 2**16 - 1
 
 
 def shapes(count: int = 64, size: int = 32, channels: int = 1, seed: int = 0) -> tuple[ImageSet, ImageSpec]:
@@ -40,3 +47,17 @@ def shapes(count: int = 64, size: int = 32, channels: int = 1, seed: int = 0) ->
     spec = ImageSpec(size, channels, ("disc", "square"), mask_channels=1)
     patients = tuple(f"patient{index:04d}" for index in range(count))
     return ImageSet(images, labels, masks, patients, paired=-images), spec
+
+
+def as_stored(data: ImageSet) -> ImageSet:
+    """Returns tensors in the form in which `Cohort.load_stored` gives them: 16 bits an intensity, 8 bits a mask."""
+    stored: dict[str, Any] = {}
+    for name in ("images", "paired"):
+        values = getattr(data, name)
+        if values is not None:
+            array = ((values + 1) / 2 * _WHITE).round().numpy().astype(np.uint16)
+            stored[name] = HostImages(array, np.arange(len(array)), Decoding("intensity", _WHITE))
+    if data.masks is not None:
+        array = (255 * data.masks).round().numpy().astype(np.uint8)
+        stored["masks"] = HostImages(array, np.arange(len(array)), Decoding("mask"))
+    return replace(data, **stored)

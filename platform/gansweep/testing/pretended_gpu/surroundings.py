@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 from unittest import mock
 
@@ -37,6 +38,7 @@ _COLLECTIVES = (
     "send",
 )
 _MEMORY = 80 * 2**30  # bytes, all of them free
+_PROPERTIES = SimpleNamespace(name="pretended GPU", total_memory=_MEMORY, major=8, minor=0, multi_processor_count=108)
 _PEAK = 3 * 2**29  # bytes that any training has allocated at most
 _OF_OBJECTS = ("all_gather_object", "broadcast_object_list")
 
@@ -99,8 +101,10 @@ def replacements(functions: Functions, group: str) -> list[Any]:
         mock.patch.object(torch.cuda, "is_available", lambda: True),
         mock.patch.object(torch.cuda, "device_count", lambda: 1),
         mock.patch.object(torch.cuda, "current_device", lambda: GPU.index),
-        mock.patch.object(torch.cuda, "get_device_capability", lambda *_: (8, 0)),
-        mock.patch.object(torch.cuda, "get_device_name", lambda *_: "pretended GPU"),
+        mock.patch.object(torch.cuda, "get_device_capability", lambda *_: (_PROPERTIES.major, _PROPERTIES.minor)),
+        mock.patch.object(torch.cuda, "get_device_name", lambda *_: _PROPERTIES.name),
+        mock.patch.object(torch.cuda, "get_device_properties", lambda *_: _PROPERTIES),
+        mock.patch.object(torch.cuda, "get_arch_list", lambda: ["sm_80"]),
         mock.patch.object(torch.cuda, "mem_get_info", lambda *_: (_MEMORY, _MEMORY)),
         mock.patch.object(torch.cuda, "max_memory_allocated", lambda *_: _PEAK),
         mock.patch.object(torch.cuda, "reset_peak_memory_stats", lambda *_: None),
