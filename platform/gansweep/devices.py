@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import re
+import time
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ import torch
 from gansweep.errors import ConfigError, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from torch import Tensor
 
@@ -26,6 +27,7 @@ __all__ = [
     "check_gpu",
     "check_precision",
     "cpu_threads",
+    "device_of_trials",
     "energy_joules",
     "exact_float32",
     "has_room",
@@ -33,6 +35,7 @@ __all__ = [
     "out_of_memory",
     "peak_memory_gib",
     "reset_peak_memory",
+    "seconds_of_steps",
     "set_number",
     "why_no_gpu",
 ]
@@ -52,6 +55,9 @@ _FULL = (
 
 The last two are torch's, when no algorithm of cuDNN for a convolution finds room for its workspace.
 """
+
+_TIMED_STEPS = 3
+"""Steps by which the timed runs of `seconds_of_steps` differ."""
 
 _AMPERE = (8, 0)
 """Compute capability of the first GPUs with TF32 and bfloat16."""
@@ -89,6 +95,37 @@ def cpu_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def device_of_trials(gpus_per_worker: float) -> torch.device:
+    """Returns the device that a trial would have on this machine: the CPU where it asks for no part of a GPU."""
+    return torch.device("cuda" if gpus_per_worker and torch.cuda.is_available() else "cpu")
+
+
+def seconds_of_steps(run: Callable[[int], object], steps: int, device: torch.device) -> float:
+    """Estimates how long `run(steps)` takes, in seconds, from runs of one and of a few steps.
+
+    A run has costs that do not grow with its length, such as building networks, so the runs' difference gives the
+    duration of a step.
+
+    Args:
+        run: function that computes so many steps.
+        steps: number of steps whose duration is estimated.
+        device: device that computes them.
+    """
+    few = 1 + _TIMED_STEPS
+    taken = []
+    for count in (1, 1, few):  # the first run warms up: libraries are loaded, kernels chosen
+        began = time.perf_counter()
+        run(count)
+        if is_cuda(device):
+            torch.cuda.synchronize(device)
+        taken.append(time.perf_counter() - began)
+    _, one_s, few_s = taken
+    step_s = (few_s - one_s) / _TIMED_STEPS
+    if step_s <= 0:  # so fast that the clock's noise is larger
+        step_s = few_s / few
+    return few_s + (steps - few) * step_s
 
 
 def why_no_gpu() -> str:

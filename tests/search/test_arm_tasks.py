@@ -145,4 +145,4 @@ def test_tasks_beside_one_that_cannot_be_mended_return_what_they_hold() -> None:
     until = time.monotonic() + 60
     while ray.available_resources().get("CPU", 0) < free and time.monotonic() < until:
         time.sleep(0.2)
-    assert ray.available_resources()["CPU"] == free
+    assert ray.available_resources().get("CPU", 0) >= free

@@ -78,7 +78,9 @@ def test_signals_are_columns_of_the_reports() -> None:
             Constraint(score="imbalance", at_most=0.5),
             "prune: imbalance<=0.5 would stop every trial: imbalance is 1 or more; choose a larger bound",
         ),
-        (Constraint(score="class_spread", at_most=-1.0), "prune: class_spread<=-1 would stop every trial"),
+        (Constraint(score="class_spread", at_most=0.0), "prune: class_spread<=0 would stop every trial"),
+        (Constraint(score="gradient_drift", at_most=1.0), "prune: gradient_drift<=1 would stop every trial"),
+        (Constraint(score="class_spread", at_least=0.0), "prune: class_spread>=0 would stop no trial"),
         (
             Constraint(score="gradient_drift", at_least=2.0),
             "prune: gradient_drift>=2 is the wrong way round: gradient_drift is 1 at the first report; give",

@@ -15,11 +15,13 @@ import pandas as pd
 import pytest
 
 from gansweep.cli import main
+from gansweep.cohort.dataset import Cohort
 from gansweep.cohort.ingest.run import IngestSettings, ingest
 from gansweep.cohort.phantom.scans import write_phantom
-from gansweep.errors import CohortError, ConfigError
+from gansweep.errors import CohortError, ConfigError, StoreError
 from gansweep.experiment import Experiment
 from gansweep.options import AnswerOptions, SweepOptions
+from gansweep.report.question_page import question_html
 from gansweep.scoring.arms import RIVALS
 from gansweep.scoring.power import NetworkSeconds, Power, Rivals, power_of
 from gansweep.search import question as module
@@ -27,6 +29,7 @@ from gansweep.search.cluster import ray_cluster
 from gansweep.search.confirmation_file import confirmation
 from gansweep.search.question import Found, answer_question, power_text
 from gansweep.search.spaces import load_space
+from gansweep.store.provenance import describe_sweep
 from gansweep.store.store import Store
 
 ROOT = Path(__file__).parents[2]
@@ -118,6 +121,51 @@ def test_a_question_without_a_search_has_a_page(
     for told in (document["answer"], *document["rivals"], f"<dd>{document['power']['test']}</dd>", cohort_path.name):
         assert str(told) in text
     assert not (tmp_path / "runs").exists()
+
+
+def test_more_patients_are_advised_only_where_there_is_something_to_gain() -> None:
+    rivals = Rivals({"real": {"accuracy": 1.0, "auroc": 1.0}})
+    for accuracy, advised in ((0.8, True), (1.0, False)):
+        page = question_html(Found(power_of(accuracy, 30, 20, claims=4), rivals, NetworkSeconds(1.0)), "mine")
+        assert ("Ingest more test patients" in page) is advised
+        assert ("Ask a harder question" in page) is not advised
+
+
+def begun(cohort_path: Path, tmp_path: Path, **values: Any) -> Store:
+    """The store of a search that has begun, without any trial."""
+    asked = options(tmp_path, **values)
+    scans = Cohort.open(cohort_path)
+    experiment = load_space(SPACE).with_settings(asked.settings)
+    info = describe_sweep(experiment, scans, module._sweep_options(asked, scans, {}), space=SPACE)
+    return Store.create(asked.storage, "q", info)
+
+
+@pytest.mark.usefixtures("no_cluster")
+def test_the_answer_is_not_that_of_another_cohort_or_search(cohort_path: Path, tmp_path: Path) -> None:
+    """Also once it has a verdict. Sweeps are named like the cohort's folder, and two cohorts may have the same name."""
+    store = begun(cohort_path, tmp_path)
+    store.write_bytes("confirm.json", b"{}")
+    write_phantom(tmp_path / "scans", patients=40, slices=1, size=32, seed=9)
+    ingest(tmp_path / "scans", tmp_path / "other", IngestSettings(size=16))
+    with pytest.raises(StoreError, match=r"q: this sweep is of cohort \w{12}, not \w{12}; give the same cohort, or"):
+        answer_question(tmp_path / "other", options(tmp_path))
+    with pytest.raises(StoreError, match=r"q: this sweep has family = what the space says, not dcgan; give the same"):
+        answer_question(cohort_path, options(tmp_path, settings={"family": "dcgan"}))
+    with pytest.raises(StoreError, match=r"q: this sweep has seed = 0, not 1; give the same settings, or choose"):
+        answer_question(cohort_path, options(tmp_path, seed=1))
+
+
+@pytest.mark.usefixtures("no_cluster")
+@pytest.mark.parametrize("length", [{}, {"iterations": 90}])
+def test_a_search_that_began_nevertheless_keeps_its_page(
+    cohort_path: Path, tmp_path: Path, length: dict[str, int]
+) -> None:
+    store = begun(cohort_path, tmp_path, settings=length)
+    found = answer_question(cohort_path, options(tmp_path), cache=tmp_path / "cache")
+    assert found.store is not None
+    assert found.store.uri == store.uri
+    assert found.skipped == ["all further steps: nothing can be shown with these patients; --even-if-hopeless goes on"]
+    assert "so nothing was searched" not in found.answer
 
 
 @pytest.mark.usefixtures("no_cluster")

@@ -9,12 +9,14 @@ import torch
 
 from gansweep.cohort.dataset import Cohort
 from gansweep.config import TrialConfig
+from gansweep.devices import device_of_trials
 from gansweep.errors import ConfigError, Diverged
 from gansweep.experiment import Experiment
 from gansweep.search import training_length
 from gansweep.search.prechecks import config_checker
 from gansweep.search.spaces import load_space
 from gansweep.search.training_length import LEAST_ITERATIONS, iterations_within
+from gansweep.testing.pretended_gpu.device import PretendedGpu
 from trainables import TRAINABLES
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ def space(trial: Any) -> TrialConfig:
     return TrialConfig(iterations=4_000, lr_d=lr)
 
 
+CPU = torch.device("cpu")
 EXPERIMENT = Experiment(name="s", space=space, trainables=TRAINABLES, first_trials=({"lr_d": 5e-4},))
 
 
@@ -44,7 +47,7 @@ def within(
         return config.iterations * (2.0 if config.lr_d == 5e-4 else 1.0)
 
     monkeypatch.setattr(training_length, "training_seconds", taken)
-    found = iterations_within(seconds, EXPERIMENT, None, check, 0)  # type: ignore[arg-type]
+    found = iterations_within(seconds, EXPERIMENT, None, check, 0, CPU)  # type: ignore[arg-type]
     return found, timed
 
 
@@ -61,9 +64,9 @@ def test_trainings_are_not_shortened_to_nothing(monkeypatch: pytest.MonkeyPatch)
     assert within(0.0, monkeypatch)[0] == LEAST_ITERATIONS
     many = EXPERIMENT.with_settings({"reports": 300})
     monkeypatch.setattr(training_length, "training_seconds", lambda config, *_: float(config.iterations))
-    assert iterations_within(0.0, many, None, lambda _: None, 0) == 300  # type: ignore[arg-type]
+    assert iterations_within(0.0, many, None, lambda _: None, 0, CPU) == 300  # type: ignore[arg-type]
     short = EXPERIMENT.with_settings({"iterations": 60})
-    assert iterations_within(0.0, short, None, lambda _: None, 0) is None  # type: ignore[arg-type]
+    assert iterations_within(0.0, short, None, lambda _: None, 0, CPU) is None  # type: ignore[arg-type]
 
 
 def test_what_cannot_be_trained_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,10 +76,17 @@ def test_what_cannot_be_trained_is_not_timed(monkeypatch: pytest.MonkeyPatch) ->
     assert within(1_000.0, monkeypatch, refuse) == (None, [])
 
 
+def test_trials_without_a_gpu_are_timed_on_the_cpu() -> None:
+    assert device_of_trials(1.0) == CPU, "there is none here"
+    with PretendedGpu():
+        assert device_of_trials(0.0) == CPU
+        assert device_of_trials(0.5).type == "cuda"
+
+
 def test_real_trainings_are_timed(cohort_path: Path) -> None:
     cohort = Cohort.open(cohort_path)
     experiment = load_space(f"{Path(__file__).with_name('tiny_space.py')}:tiny").with_settings({"iterations": 100_000})
     check = config_checker(experiment.trainables, cohort, workers=1, reports=experiment.reports)
-    found = iterations_within(5.0, experiment, cohort, check, seed=0)
+    found = iterations_within(5.0, experiment, cohort, check, 0, CPU)
     assert found is not None
     assert LEAST_ITERATIONS <= found < 100_000

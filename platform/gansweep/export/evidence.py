@@ -262,9 +262,11 @@ def scores_of(row: pd.Series) -> dict[str, float]:
         row: a trial's last attempt.
     """
     values = {str(name): value for name, value in row.items() if name not in _NO_SCORES and "." not in str(name)}
-    return {
-        name: float(value) for name, value in values.items() if isinstance(value, float | int) and math.isfinite(value)
-    }
+    return {name: float(value) for name, value in values.items() if _is_score(value)}
+
+
+def _is_score(value: object) -> bool:
+    return isinstance(value, float | int) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _test_patients(store: Store) -> str:

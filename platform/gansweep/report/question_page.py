@@ -46,6 +46,7 @@ def question_html(found: Found, name: str) -> str:
             "answer": found.answer,
             "css": Path(__file__).with_name("report.css").read_text(encoding="utf-8"),
             "facts": _facts(found.power),
+            "to_gain": found.power.needed is not None,
             "measures": measures,
             "arms": [
                 (arm, [f"{100 * scores[measure]:.1f}" for measure in measures])

@@ -66,17 +66,20 @@ def fitting_spaces(cohort: Cohort) -> list[SpaceFit]:
 
 
 def seconds_per_trial(cohort: Cohort, space: str) -> float:
-    """Measures how long one trial of a space would train on this machine alone, without scoring.
+    """Measures how long one trial of a space would train on this machine alone, on its GPU if it has one.
+
+    Scoring is not included.
 
     Args:
         cohort: cohort to train on.
         space: a space that fits.
     """
+    from gansweep.devices import device_of_trials
     from gansweep.search.probe import training_seconds
     from gansweep.search.spaces import load_space
 
     experiment = load_space(space)
-    return training_seconds(_first_config(experiment), cohort, experiment.trainables)
+    return training_seconds(_first_config(experiment), cohort, experiment.trainables, device_of_trials(1))
 
 
 def _first_config(experiment: Experiment) -> TrialConfig:

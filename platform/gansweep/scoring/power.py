@@ -8,12 +8,11 @@ detect even that gain, no search can succeed.
 from __future__ import annotations
 
 import logging
-import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gansweep import cache
-from gansweep.devices import cpu_threads
+from gansweep.devices import cpu_threads, seconds_of_steps
 from gansweep.scoring.arms import rival_arms
 from gansweep.scoring.metrics.answers import Predictions, mean_over_trainings
 from gansweep.scoring.metrics.registry import METRICS
@@ -35,7 +34,6 @@ __all__ = ["NetworkSeconds", "Power", "Rivals", "measure_rivals", "network_secon
 log = logging.getLogger(__name__)
 
 _MEASURES = ("accuracy", "auroc")
-_TIMED_UPDATES = 5
 
 
 @dataclass(frozen=True)
@@ -152,7 +150,7 @@ def measure_rivals(real: Reference, rivals: Sequence[str], images: int, folder: 
 def network_seconds(
     train: Callable[..., list[nn.Module]], recipe: Recipe, real: ImageSet, seeds: Sequence[int], device: torch.device
 ) -> float:
-    """Estimates the training time of one detector or segmenter in seconds, from a few updates.
+    """Estimates the training time of one detector or segmenter in seconds.
 
     Args:
         train: `train_detectors` or `train_segmenters`.
@@ -161,13 +159,12 @@ def network_seconds(
         seeds: seeds of the networks of an arm, which a GPU trains together.
         device: training device. A CPU has one thread, as in a trial with one core.
     """
-    # Eagerly: a capture takes longer than so few updates.
-    few = replace(recipe, steps=_TIMED_UPDATES, execution="eager")
+
+    def train_for(updates: int) -> None:
+        train(replace(recipe, steps=updates), real, None, 0.0, seeds, device)
+
     with cpu_threads(1):
-        train(few, real, None, 0.0, seeds, device)  # the first updates are slower
-        began = time.monotonic()
-        train(few, real, None, 0.0, seeds, device)
-        return (time.monotonic() - began) / few.steps * recipe.steps / len(seeds)
+        return seconds_of_steps(train_for, recipe.steps, device) / len(seeds)
 
 
 def _scores(probabilities: Tensor, real: Reference) -> dict[str, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from gansweep.errors import ClusterError, GansweepError, one_line
@@ -54,7 +55,8 @@ def results_of(starts: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
                 running[starts[name]()] = name
     finally:
         for reference in running:
-            ray.cancel(reference, force=True)
+            with suppress(ray.exceptions.RayError):  # it must not hide why the tasks are ended
+                ray.cancel(reference, force=True)
     return {name: found[name] for name in starts}
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from optuna.trial import TrialState
 
+from gansweep.devices import device_of_trials
 from gansweep.errors import Diverged, GansweepError
 from gansweep.experiment import sampler_text
 from gansweep.search.cluster import check_capacity, expected_nodes, groups_that_fit, total
@@ -252,14 +253,13 @@ def _probed(proposals: Sequence[Proposal], ready: Ready, options: SweepOptions) 
 
     Returns None if trials have GPUs and this machine has none, or if the proposal diverges at once.
     """
-    import torch
-
     config = next((proposal.config for proposal in proposals if proposal.config is not None), None)
-    if config is None or (options.gpus_per_worker and not torch.cuda.is_available()):
+    device = device_of_trials(options.gpus_per_worker)
+    if config is None or (options.gpus_per_worker and device.type == "cpu"):
         return None
     try:
         threads = max(1, int(options.cpus_per_worker))
-        seconds = training_seconds(config, ready.cohort, ready.experiment.trainables, threads=threads)
+        seconds = training_seconds(config, ready.cohort, ready.experiment.trainables, device, threads=threads)
     except Diverged:
         return None
     return Timing("", 0, seconds, seconds, seconds, ())

@@ -28,18 +28,21 @@ def check_prune(prune: Sequence[Constraint]) -> None:
     """Checks the bounds on signals.
 
     Raises:
-        ConfigError: there is no such signal, or it is always beyond the bound.
+        ConfigError: there is no such signal, or it is always beyond the bound, or never.
     """
     for bound in prune:
         if bound.score not in SIGNALS:
             raise unknown_name("signal", bound.score, SIGNALS, where="prune")
         lowest = _LOWEST[bound.score]
-        if bound.at_most is not None and bound.at_most < lowest:
+        if bound.at_most is not None and bound.at_most <= lowest:
             what = f"{bound} would stop every trial: {bound.score} is {lowest:g} or more"
             raise ConfigError(what, where="prune", fix="choose a larger bound")
         if bound.at_least is not None and bound.score in _FACTORS:
             what = f"{bound} is the wrong way round: {bound.score} is 1 at the first report"
             raise ConfigError(what, where="prune", fix=f"give {bound.score}<=NUMBER")
+        if bound.at_least is not None and bound.at_least <= lowest:
+            what = f"{bound} would stop no trial: {bound.score} is {lowest:g} or more"
+            raise ConfigError(what, where="prune", fix="choose a larger bound")
     for low, high in product(prune, prune):
         if low.score != high.score or low.at_least is None or high.at_most is None:
             continue

@@ -16,17 +16,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from gansweep.cohort.dataset import Cohort
-from gansweep.config import TrialConfig
-from gansweep.distributed import World
-from gansweep.errors import ConfigError, StoreError
+from gansweep.devices import device_of_trials
+from gansweep.errors import StoreError
 from gansweep.files import cache_folder
 from gansweep.options import AnswerOptions, ClusterOptions, ConfirmOptions, RepeatOptions, SweepOptions
 from gansweep.scoring.arms import RIVALS, arm_names
-from gansweep.scoring.networks.detection import train_detectors
-from gansweep.scoring.networks.segmentation import segmenter_recipe, train_segmenters
-from gansweep.scoring.power import NetworkSeconds, Power, Rivals, measure_rivals, network_seconds, power_of
-from gansweep.scoring.reference import ReferenceMaker
 from gansweep.search.answer import answer
+from gansweep.search.before_search import known_before
 from gansweep.search.cluster import Footprint, groups_that_fit, node_resources, ray_cluster
 from gansweep.search.confirm import check_test_patients, confirm
 from gansweep.search.confirmation_file import confirmation
@@ -36,14 +32,17 @@ from gansweep.search.spaces import load_space
 from gansweep.search.stop_rules import seconds_of
 from gansweep.search.sweep import sweep
 from gansweep.search.training_length import iterations_within
+from gansweep.store.continuation import check_continues
+from gansweep.store.provenance import describe_sweep
 from gansweep.store.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from gansweep.config import TrialConfig
     from gansweep.experiment import Experiment
-    from gansweep.scoring.reference import Reference
+    from gansweep.scoring.power import NetworkSeconds, Power, Rivals
 
 __all__ = ["Found", "answer_question", "power_text", "sweep_name"]
 
@@ -101,19 +100,24 @@ def answer_question(cohort: Path, options: AnswerOptions, *, cache: Path | None 
     experiment = load_space(space).with_settings(options.settings)
     check = config_checker(experiment.trainables, scans, workers=options.workers_per_trial, reports=experiment.reports)
     precheck(experiment, scans, check, space=space)
+    store = _begun(experiment, scans, options, space)
     confirming = _confirming(options)
-    found = _known_before(scans, experiment, confirming, cache or cache_folder())
+    device = device_of_trials(options.gpus_per_worker)
+    found = Found(*known_before(scans, experiment, confirming, cache or cache_folder(), device))
     log.info("%s", power_text(found.power))
     best = found.rivals.best()
     if best is not None:
         log.info("best rival on validation patients: %s, accuracy %.1f %%", best, _percent(found.rivals, best))
-    if found.power.hopeless and not options.even_if_hopeless:
+    hopeless = found.power.hopeless and not options.even_if_hopeless
+    if store is None and hopeless:
         found.answer = f"Nothing can be shown with these patients, so nothing was searched: {power_text(found.power)}."
         found.state = "nothing can be shown"
         return found
-    store = Store.begun(options.storage, sweep_name(options, cohort), exist_ok=True)
     if store is not None and confirmation(store) is not None:
         found.store = store
+    elif store is not None and hopeless:
+        found.store = store
+        found.skipped.append("all further steps: nothing can be shown with these patients; --even-if-hopeless goes on")
     else:
         with ray_cluster():
             found.store = _Search(scans, experiment, check, space, options, deadline).run(found, store)
@@ -121,6 +125,43 @@ def answer_question(cohort: Path, options: AnswerOptions, *, cache: Path | None 
     found.answer = ended.text
     found.state = ended.state
     return found
+
+
+def _begun(experiment: Experiment, scans: Cohort, options: AnswerOptions, space: str) -> Store | None:
+    """Returns the store of an earlier call; None if there was none.
+
+    Raises:
+        StoreError: it is of another search, or of another cohort. Two cohorts may be in folders of the same name.
+    """
+    store = Store.begun(options.storage, sweep_name(options, scans.path), exist_ok=True)
+    if store is not None:
+        length = _kept_length(store, options)
+        sweeping = _sweep_options(options, scans, length)
+        check_continues(
+            store.info, describe_sweep(experiment.with_settings(length), scans, sweeping, space=space), store.label
+        )
+    return store
+
+
+def _kept_length(store: Store, options: AnswerOptions) -> dict[str, int]:
+    """Returns the setting `iterations` of a sweep that has begun, unless it is the space's or the user's."""
+    begun = store.info.experiment.get("overrides", {})
+    if "iterations" in options.settings or "iterations" not in begun:
+        return {}
+    return {"iterations": begun["iterations"]}
+
+
+def _sweep_options(options: AnswerOptions, scans: Cohort, length: Mapping[str, int], **values: Any) -> SweepOptions:
+    return SweepOptions(
+        cohort=scans.path,
+        storage=options.storage,
+        name=sweep_name(options, scans.path),
+        trials=options.trials,
+        settings={**options.settings, **length},
+        seed=options.seed,
+        **_where(options),
+        **values,
+    )
 
 
 def power_text(power: Power) -> str:
@@ -153,37 +194,6 @@ def _confirming(options: AnswerOptions) -> ConfirmOptions:
         detector_seeds=options.detector_seeds,
         **_where(options),
     )
-
-
-def _known_before(scans: Cohort, experiment: Experiment, confirming: ConfirmOptions, folder: Path) -> Found:
-    """Measures power and rivals, with detectors on training and validation patients."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    settings = {key: value for key, value in experiment.overrides.items() if key.split(".")[0] == "data"}
-    view = TrialConfig().derive(settings).data
-    maker = ReferenceMaker(scans, experiment.scoring, experiment.trainables, folder, device)
-    real = maker.make(view, World.current(device))
-    if real.baseline is None:
-        raise ConfigError("one class only, so there is nothing to detect", where=str(scans.path))
-    rivals = measure_rivals(real, confirming.rivals, confirming.samples, folder, device)
-    patients = scans.manifest.groupby("split")["patient"].nunique()
-    claims = len(confirming.ratios) + 1  # one more for the arm of synthetic images only
-    accuracy = rivals.scores["real"]["accuracy"]
-    power = power_of(accuracy, int(patients["val"]), int(patients["test"]), claims)
-    seeds = range(experiment.scoring.detector_seeds)
-    detector_s = network_seconds(train_detectors, real.baseline.recipe, real.train, seeds, device)
-    return Found(power, rivals, NetworkSeconds(detector_s, _segmenter_seconds(experiment, real, device)))
-
-
-def _segmenter_seconds(experiment: Experiment, real: Reference, device: torch.device) -> float:
-    """Returns the training time of one segmenter, or 0 if none can be trained."""
-    scoring = experiment.scoring
-    if real.train.masks is None or not scoring.segmenter_steps:
-        return 0.0
-    try:
-        recipe = segmenter_recipe(scoring, experiment.trainables, real.spec)
-        return network_seconds(train_segmenters, recipe, real.train, range(scoring.detector_seeds), device)
-    except ConfigError:  # the network does not support this image size
-        return 0.0
 
 
 @dataclass(frozen=True)
@@ -270,19 +280,22 @@ class _Search:
         if "iterations" in options.settings:
             return {}
         if store is not None:
-            begun = store.info.experiment.get("overrides", {})
-            return {"iterations": begun["iterations"]} if "iterations" in begun else {}
+            kept = _kept_length(store, options)
+            if kept:
+                log.info("trainings keep their %d iterations; another --name begins anew", kept["iterations"])
+            return kept
         if options.gpus_per_worker and not torch.cuda.is_available():
             return {}  # trainings cannot be timed on this machine
         rounds = _rounds(options.leaders * options.repeats, at_once) + _rounds(options.gan_seeds, at_once)
         trial_s = for_search_s * _FOR_TRAININGS / rounds
         scores_s = self.experiment.reports * self.experiment.scoring.detector_seeds * found.networks.both
         training_s = max(0.0, trial_s - scores_s)
-        iterations = iterations_within(training_s, self.experiment, self.scans, self.check, options.seed)
+        device = device_of_trials(options.gpus_per_worker)
+        iterations = iterations_within(training_s, self.experiment, self.scans, self.check, options.seed, device)
         if iterations is None:
             return {}
         log.info(
-            "trainings have %d iterations, to end in about %s with their scores; --set iterations=... chooses",
+            "all trainings have %d iterations, to end in about %s with their scores; --set iterations=... chooses",
             iterations,
             _duration(max(trial_s, scores_s)),
         )
@@ -295,19 +308,10 @@ class _Search:
         """
         if store is not None and budget < _LEAST_SWEEP_SECONDS:
             return store
-        options = self.options
         budget = max(budget, _LEAST_SWEEP_SECONDS)
         log.info("searching %s for at most %s", self.space, _duration(budget))
-        sweeping = SweepOptions(
-            cohort=self.scans.path,
-            storage=options.storage,
-            name=sweep_name(options, self.scans.path),
-            trials=options.trials,
-            time_budget=f"{budget:.0f}s",
-            settings={**options.settings, **length},
-            seed=options.seed,
-            resume=store is not None,
-            **_where(options),
+        sweeping = _sweep_options(
+            self.options, self.scans, length, time_budget=f"{budget:.0f}s", resume=store is not None
         )
         return sweep(self.experiment.with_settings(length), sweeping, space=self.space)
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     import optuna
+    import torch
 
     from gansweep.cohort.dataset import Cohort
     from gansweep.config import TrialConfig
@@ -29,7 +30,12 @@ _DRAWN = 3  # configurations that are timed, beside the space's first
 
 
 def iterations_within(
-    seconds: float, experiment: Experiment, cohort: Cohort, check: Callable[[TrialConfig], None], seed: int
+    seconds: float,
+    experiment: Experiment,
+    cohort: Cohort,
+    check: Callable[[TrialConfig], None],
+    seed: int,
+    device: torch.device,
 ) -> int | None:
     """Returns the number of iterations that take the given time on average; None if the space's own take no longer.
 
@@ -41,11 +47,12 @@ def iterations_within(
         cohort: cohort to train on.
         check: raises a `GansweepError` if a configuration cannot be trained.
         seed: seed of the random configurations.
+        device: device of the trainings.
     """
     timed = []
     for config in _some(experiment, check, seed):
         try:
-            timed.append((config.iterations, training_seconds(config, cohort, experiment.trainables)))
+            timed.append((config.iterations, training_seconds(config, cohort, experiment.trainables, device)))
         except (GansweepError, Diverged):
             continue  # such a trial takes no time
         except (RuntimeError, MemoryError) as error:
