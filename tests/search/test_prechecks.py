@@ -8,15 +8,18 @@ from typing import Any
 import pytest
 import torch
 
+from gansweep.cohort.dataset import Cohort
 from gansweep.config import TrialConfig
 from gansweep.errors import ConfigError, StoreError
 from gansweep.search import sweep as module
 from gansweep.search.cluster import Footprint
+from gansweep.search.prechecks import config_checker
 from gansweep.search.searcher import StudySearcher
 from gansweep.search.spaces import load_space
 from gansweep.search.trial import TrialResult
 from gansweep.store.store import Store
 from tests.values import sweep_options
+from trainables import TRAINABLES
 
 SPACE = Path(__file__).with_name("tiny_space.py")
 
@@ -72,6 +75,23 @@ def test_an_extractor_is_tried_before_anything_starts(cohort_path: Path, tmp_pat
     with pytest.raises(ConfigError, match=r"extractor net:.*gives shape \(2,\) for 2 images; it must return one"):
         module.sweep(experiment, sweep_options(cohort=cohort_path, storage=str(tmp_path / "runs")))
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_generator_of_one_class_needs_two_images_of_it_to_be_compared_with(cohort_path: Path) -> None:
+    """Its first report raised, after the training."""
+    cohort = Cohort.open(cohort_path)
+    ill = cohort.manifest["label"] == cohort.info.positive_class
+    of_val = cohort.manifest[ill & (cohort.manifest["split"] == "val")]
+    few = Cohort(cohort.path, cohort.info, cohort.manifest.drop(of_val.index[1:]))
+    painter = TrialConfig(family="lesion_painter", conditioning="none", batch_size=4, iterations=2)
+    config_checker(TRAINABLES, cohort, workers=1, reports=1)(painter)
+    check = config_checker(TRAINABLES, few, workers=1, reports=1)
+    check(TrialConfig(batch_size=4, iterations=2))
+    said = (
+        r"^family lesion_painter: makes images of fahr alone, of which the val split has 1; a distance needs at least"
+    )
+    with pytest.raises(ConfigError, match=said):
+        check(painter)
 
 
 def test_a_sound_experiment_passes(cohort_path: Path, tmp_path: Path) -> None:

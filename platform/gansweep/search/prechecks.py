@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
-from gansweep.errors import GansweepError, unknown_name
+from gansweep.errors import ConfigError, GansweepError, unknown_name
 from gansweep.search.aims import check_objectives
 from gansweep.search.parameters import SpaceParameters
 from gansweep.search.pruning import check_prune
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["config_checker", "precheck"]
 
+_LEAST_IMAGES = 2  # to which those of a generator have a Fréchet distance
 _DRAWS = 30  # proposals, at least one of which must be trainable
 
 
@@ -31,9 +33,19 @@ def config_checker(
     """Returns a function that checks configurations for `workers` workers on `cohort`. It raises ConfigError."""
     from gansweep.training.build import check_budget, check_config
 
+    images = Counter(zip(cohort.manifest["split"], cohort.manifest["label"], strict=True))
+
     def check(config: TrialConfig) -> None:
-        check_config(config, cohort.spec(config.data), trainables)
+        spec = cohort.spec(config.data)
+        check_config(config, spec, trainables)
         check_budget(config, workers=workers, reports=reports)
+        made = [spec.classes[label] for label in trainables.classes_made(config, spec)]
+        for split in ("train", "val"):
+            found = sum(images[split, name] for name in made)
+            if found < _LEAST_IMAGES:
+                what = f"makes images of {' and '.join(made)} alone, of which the {split} split has {found}"
+                fix = "a distance needs at least two: ingest with a --split that leaves it more patients"
+                raise ConfigError(what, where=f"family {config.family}", fix=fix)
 
     return check
 
