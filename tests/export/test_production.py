@@ -265,40 +265,66 @@ def test_workers_that_die_without_progress_are_told_in_one_line(monkeypatch: pyt
         production._train_while_it_advances(run, Footprint())  # type: ignore[arg-type]
 
 
-@pytest.mark.acceptance
-@pytest.mark.ray
-def test_ctrl_c_under_ray_loses_nothing(cohort: Path, tmp_path: Path) -> None:
-    """Two workers, interrupted in mid-training by SIGINT and called again, against two workers left alone."""
-    script = tmp_path / "produce.py"
+def start(cohort: Path, out: Path, options: str) -> subprocess.Popen[bytes]:
+    """Starts a training of 1,000 iterations in a process of its own, with the log on stderr."""
+    script = out.with_suffix(".py")
     script.write_text(
-        "import sys\n"
+        "import logging\n"
         "from pathlib import Path\n"
         "from gansweep.experiment import ScoringSettings, TrialConfig\n"
         "from gansweep.export.production import train_production\n"
         "from gansweep.options import TrainOptions\n"
         "from trainables import TRAINABLES\n"
+        "logging.basicConfig()\n"
         f"config = TrialConfig.model_validate({CONFIG.derive({'iterations': 1000}).as_dict()!r})\n"
         f"scoring = ScoringSettings.model_validate({SCORING.model_dump()!r})\n"
-        f"train_production(config, Path({str(cohort)!r}), Path(sys.argv[1]), TRAINABLES,\n"
-        "                 TrainOptions(workers=2, reports=20), scoring)\n"
+        f"train_production(config, Path({str(cohort)!r}), Path({str(out)!r}), TRAINABLES,\n"
+        f"                 TrainOptions(reports=20, {options}), scoring)\n"
     )
     path = os.pathsep.join([str(ROOT / "platform"), str(ROOT)])
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([sys.executable, str(script)], env=environment, stderr=subprocess.PIPE)
 
-    def start(out: Path) -> subprocess.Popen[bytes]:
-        return subprocess.Popen([sys.executable, str(script), str(out)], env=environment, stderr=subprocess.PIPE)
 
-    first = start(tmp_path / "parts")
-    while len(progress_rows(tmp_path / "parts" / "training")) < 2 and first.poll() is None:
+def wait_for_reports(running: subprocess.Popen[bytes], out: Path, count: int) -> None:
+    while len(progress_rows(out / "training")) < count and running.poll() is None:
         time.sleep(0.1)
-    assert first.poll() is None, f"ended by itself with {first.returncode}"
+    assert running.poll() is None, f"ended by itself with {running.returncode}"
+
+
+@pytest.mark.acceptance
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_worker_that_hangs_is_told_and_replaced(cohort: Path, tmp_path: Path, workers: int) -> None:
+    options = f"workers={workers}, checkpoint_minutes=0.01, hang_minutes=0.15, hang_factor=3"
+    running = start(cohort, tmp_path / "stopped", options)
+    wait_for_reports(running, tmp_path / "stopped", 2)
+    process = json.loads((tmp_path / "stopped" / "training" / "workers" / "0.json").read_bytes())
+    os.kill(process["pid"], signal.SIGSTOP)
+    _, errors = running.communicate(timeout=500)
+    assert running.returncode == 0, errors.decode()
+    assert errors.count(b"so they count as hung; they are killed, and others go on from the last checkpoint") == 1
+    undisturbed = start(cohort, tmp_path / "whole", f"workers={workers}")
+    assert undisturbed.wait(timeout=500) == 0
+    weights = [(tmp_path / name / "generator.safetensors").read_bytes() for name in ("whole", "stopped")]
+    assert weights[0] == weights[1]
+    assert [row["index"] for row in progress_rows(tmp_path / "stopped" / "training")] == list(range(20))
+
+
+@pytest.mark.acceptance
+@pytest.mark.ray
+def test_ctrl_c_under_ray_loses_nothing(cohort: Path, tmp_path: Path) -> None:
+    """Two workers, interrupted in mid-training by SIGINT and called again, against two workers left alone."""
+    first = start(cohort, tmp_path / "parts", "workers=2")
+    wait_for_reports(first, tmp_path / "parts", 2)
     first.send_signal(signal.SIGINT)
     _, errors = first.communicate(timeout=120)
     assert first.returncode == -signal.SIGINT, errors.decode()
     assert b"KeyboardInterrupt" in errors
     assert 2 <= len(progress_rows(tmp_path / "parts" / "training")) < 20
     for name in ("parts", "whole"):
-        assert start(tmp_path / name).wait(timeout=900) == 0
+        assert start(cohort, tmp_path / name, "workers=2").wait(timeout=900) == 0
     weights = [(tmp_path / name / "generator.safetensors").read_bytes() for name in ("whole", "parts")]
     assert weights[0] == weights[1]
     assert [row["index"] for row in progress_rows(tmp_path / "parts" / "training")] == list(range(20))

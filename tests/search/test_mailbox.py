@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from gansweep.search.mailbox import MOST_LOST, Hang, Job, TrialMailbox, WorkerProcess
+from gansweep.search.hung_workers import WorkerProcess
+from gansweep.search.mailbox import MOST_LOST, Hang, Job, TrialMailbox
 from gansweep.search.silence import SilenceLimit
 from tests.values import report_of
 

@@ -17,12 +17,14 @@ from gansweep.config import ScoringSettings, TrialConfig
 from gansweep.errors import ClusterError, ConfigError, ExportError, GansweepError, one_line
 from gansweep.export.config_file import compared, digest_of
 from gansweep.export.evidence import Budget, Evidence, cohort_facts, intervals_of, sample_sizes
-from gansweep.export.production_worker import CHECKPOINT, ENDED, INTERIM, Run, last_state, progress_rows, work
+from gansweep.export.hang_watch import HangWatch
+from gansweep.export.production_worker import CHECKPOINT, ENDED, INTERIM, PROGRESS, Run, last_state, progress_rows, work
 from gansweep.files import write_atomically
 from gansweep.options import Attribution, TrainOptions
 from gansweep.search.answer import of_training
 from gansweep.search.cluster import Footprint, ray_cluster, torch_trainer
 from gansweep.search.room import room_for
+from gansweep.search.silence import SilenceLimit
 from gansweep.store.interims import interim_text, polling, read_interim
 from gansweep.store.provenance import code_revision, package_versions
 from gansweep.training.build import check_config
@@ -59,8 +61,9 @@ def train_production(
 ) -> Path:
     """Trains `config` for its full budget on the training patients, and exports the result to `out`.
 
-    After an interruption (Ctrl-C, a crash), the same call continues from the last checkpoint. On a CPU, the result
-    equals that of an uninterrupted run. `out/training/` contains the checkpoint, `progress.jsonl`, sample sheets and
+    After an interruption (Ctrl-C, a crash), the same call continues from the last checkpoint. Workers that hang before
+    the final scores are killed and replaced. On a CPU, the result equals that of an uninterrupted run. `out/training/`
+    contains the checkpoint, `progress.jsonl`, sample sheets and
     the picture of the samples nearest to training images. The picture shows patients, so do not share it.
 
     Args:
@@ -105,7 +108,7 @@ def train_production(
         options.workers, options.cpus_per_worker, options.gpus_per_worker, options.placement, options.accelerator
     )
     with ray_cluster(), room_for(1, footprint, options.wait_for_nodes):
-        _train(run, footprint)
+        _train(run, footprint, SilenceLimit(60.0 * options.hang_minutes, run.checkpoint_seconds, options.hang_factor))
     _publish(run, images, Path(out), options)
     if origin is not None:
         same_cohort = origin.cohort == images.content_hash
@@ -144,10 +147,11 @@ def _begin(run: Run, out: Path) -> bool:
     return False
 
 
-def _train(run: Run, footprint: Footprint) -> None:
+def _train(run: Run, footprint: Footprint, silence: SilenceLimit) -> None:
     folder = Path(run.folder)
     (folder / ENDED).unlink(missing_ok=True)
-    with _progress_logged(run):
+    watch = HangWatch(folder, (PROGRESS, INTERIM, CHECKPOINT), silence)
+    with _progress_logged(run), polling(watch.look, _POLL_SECONDS):
         _train_while_it_advances(run, footprint)
     shutil.rmtree(folder / "ray", ignore_errors=True)
     if (folder / ENDED).is_file():

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from gansweep.contracts import Condition, Sampler, Trainables
 from gansweep.errors import CohortError, ConfigError, Diverged, ExportError
+from gansweep.export.hang_watch import end_of_watch, watch_this_process
 from gansweep.files import read_tensors, write_atomically
 
 if TYPE_CHECKING:
@@ -21,12 +22,12 @@ if TYPE_CHECKING:
     from gansweep.contracts import ImageSet
     from gansweep.progress import Interim, Progress
 
-__all__ = ["CHECKPOINT", "ENDED", "INTERIM", "Run", "last_state", "progress_rows", "train_run", "work"]
+__all__ = ["CHECKPOINT", "ENDED", "INTERIM", "PROGRESS", "Run", "last_state", "progress_rows", "train_run", "work"]
 
 CHECKPOINT = "checkpoint.pt"
 ENDED = "ended.json"
 INTERIM = "interim.json"
-_PROGRESS = "progress.jsonl"
+PROGRESS = "progress.jsonl"
 _SHEET_IMAGES = 8
 """Number of samples per class on a sheet."""
 
@@ -69,9 +70,12 @@ class Run:
 
 def work(loop_config: dict[str, Any]) -> None:
     """Training function of the TorchTrainer."""
+    from ray.train import get_context
     from ray.train.torch import get_device
 
-    train_run(loop_config["run"], get_device())
+    run = loop_config["run"]
+    watch_this_process(Path(run.folder), get_context().get_world_rank())
+    train_run(run, get_device())
 
 
 def train_run(run: Run, device: torch.device) -> None:
@@ -139,7 +143,7 @@ def progress_rows(folder: Path) -> list[dict[str, Any]]:
     Raises:
         ExportError: their file is damaged.
     """
-    path = folder / _PROGRESS
+    path = folder / PROGRESS
     if not path.is_file():
         return []
     try:
@@ -206,6 +210,7 @@ class _Keeper:
         # Scoring takes long, and only the final scores are exported.
         if iteration < self._run.config.iterations:
             return {}
+        end_of_watch(self._folder, self._world.rank)  # nobody knows how long it takes
         return self._scorer.score(sampler, self._run.config, iteration)
 
     def restore(self) -> dict[str, Any] | None:
@@ -243,7 +248,7 @@ class _Keeper:
         self._rows.append(row)
         if self.first:
             lines = "".join(json.dumps(row) + "\n" for row in self._rows)
-            write_atomically(self._folder / _PROGRESS, lines.encode())
+            write_atomically(self._folder / PROGRESS, lines.encode())
         return True
 
     def _sheet(self, sampler: Sampler) -> bytes:

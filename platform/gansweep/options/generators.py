@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from gansweep.config import Frozen
-from gansweep.options.search import LARGEST_SEED, ClusterOptions
+from gansweep.options.search import LARGEST_SEED, TrainingOptions
 
 __all__ = [
     "Attribution",
@@ -43,7 +43,7 @@ class GenerateOptions(Frozen):
     )
 
 
-class TrainOptions(Attribution, ClusterOptions):
+class TrainOptions(Attribution, TrainingOptions):
     """How a production training runs: the options of `gansweep train` and `gansweep.train`."""
 
     workers: int = Field(1, ge=1, description="Number of workers that share every batch.")

@@ -81,7 +81,7 @@ class ClusterOptions(Frozen):
 
 
 class TrainingOptions(ClusterOptions):
-    """Where trainings run and when their workers are replaced: options of sweeps and of retrainings."""
+    """Where trainings run and when their workers are replaced: options of sweeps, retrainings and `gansweep train`."""
 
     hang_minutes: float = Field(
         10.0,

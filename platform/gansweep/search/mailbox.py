@@ -10,6 +10,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from gansweep.search.hung_workers import WorkerProcess
 from gansweep.search.silence import Silence, SilenceLimit
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from gansweep.errors import CohortError
     from gansweep.progress import Report
 
-__all__ = ["CALLS_AT_ONCE", "OUT_OF_MEMORY", "Hang", "Job", "Outcome", "TrialMailbox", "WorkerProcess"]
+__all__ = ["CALLS_AT_ONCE", "OUT_OF_MEMORY", "Hang", "Job", "Outcome", "TrialMailbox"]
 
 OUT_OF_MEMORY = "out of device memory"
 """Start of the reason of a trial that needs more memory than its workers have."""
@@ -62,21 +63,6 @@ class Outcome:
     ending: Ending | None = None
     reason: str = ""
     mistake: CohortError | None = None
-
-
-@dataclass(frozen=True)
-class WorkerProcess:
-    """A worker's process on the cluster.
-
-    Args:
-        node: Ray's id of its node.
-        pid: its process id there.
-        created: when it began, in seconds since the epoch: ids are used again.
-    """
-
-    node: str
-    pid: int
-    created: float
 
 
 @dataclass(frozen=True)

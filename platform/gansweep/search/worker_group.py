@@ -15,10 +15,9 @@ import time
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import psutil
-
 from gansweep.errors import one_line
 from gansweep.search.cluster import on_this_node, torch_trainer
+from gansweep.search.hung_workers import kill_workers
 from gansweep.search.mailbox import CALLS_AT_ONCE, Job, Outcome, TrialMailbox
 from gansweep.search.silence import SilenceLimit
 from gansweep.search.worker import WorkerGroupSettings, work
@@ -36,7 +35,6 @@ _POLL_S = 2.0  # between two checks of a waiting owner whether its worker group 
 # Per worker group. The mailbox limits restarts per trial, which distinguishes a bad trial from a bad node.
 _WORKER_RESTARTS = 100
 _NODES_S = 10.0  # how often a waiting owner looks whether the nodes of its workers are still there
-_KILL_S = 30.0  # for a node to kill processes; a lost node never answers
 _RESTART_S = 180.0  # for Ray Train to replace killed workers
 _RSS_GROWTH_LIMIT = 4 * 2**30  # bytes by which a worker may grow after its first trial
 
@@ -166,23 +164,9 @@ class WorkerGroup:
                 self._job.trial_id,
                 hang.seconds,
             )
-            self._kill(hang)
+            kill_workers(hang.workers)
             self._killed_at = time.monotonic()
         return False
-
-    def _kill(self, hang: Hang) -> None:
-        """Kills the processes on their nodes. One that is stopped, or waits in a driver, does not react to Ray."""
-        import ray
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-        task = ray.remote(num_cpus=0, max_retries=0)(kill_process)
-        killed = [
-            task.options(
-                scheduling_strategy=NodeAffinitySchedulingStrategy(worker.node, soft=False),
-            ).remote(worker.pid, worker.created)
-            for worker in hang.workers
-        ]
-        ray.wait(killed, num_returns=len(killed), timeout=_KILL_S)
 
     def _start(self) -> None:
         import ray
@@ -231,21 +215,6 @@ class WorkerGroup:
         rss = ray.get(self._mailbox.worker_rss.remote())
         self._first_rss = self._first_rss or rss
         return bool(rss - self._first_rss > _RSS_GROWTH_LIMIT)
-
-
-def kill_process(pid: int, created: float) -> None:
-    """Kills a process of this machine and its children, unless its id now belongs to another process.
-
-    Args:
-        pid: id of the process.
-        created: start of the process, in seconds since the epoch.
-    """
-    with contextlib.suppress(psutil.NoSuchProcess):
-        process = psutil.Process(pid)
-        if abs(process.create_time() - created) < 1.0:
-            for part in (*process.children(recursive=True), process):
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    part.kill()
 
 
 def _found_no_room(error: BaseException | None) -> bool:
