@@ -56,8 +56,12 @@ _FULL = (
 The last two are torch's, when no algorithm of cuDNN for a convolution finds room for its workspace.
 """
 
-_TIMED_STEPS = 3
-"""Steps by which the timed runs of `seconds_of_steps` differ."""
+_TIMED_STEPS = {"cpu": (1, 4), "cuda": (24, 48)}
+"""Steps of the shorter and the longer run that `seconds_of_steps` times.
+
+On a GPU, both must include the capture of each phase's graph when it first runs, by default within 16 steps for lazy
+phases, and the comparison at a second step.
+"""
 
 _AMPERE = (8, 0)
 """Compute capability of the first GPUs with TF32 and bfloat16."""
@@ -103,29 +107,29 @@ def device_of_trials(gpus_per_worker: float) -> torch.device:
 
 
 def seconds_of_steps(run: Callable[[int], object], steps: int, device: torch.device) -> float:
-    """Estimates how long `run(steps)` takes, in seconds, from runs of one and of a few steps.
+    """Estimates how long `run(steps)` takes, in seconds, from two shorter runs.
 
-    A run has costs that do not grow with its length, such as building networks, so the runs' difference gives the
-    duration of a step.
+    A run has costs that do not grow with its length, such as building networks and capturing graphs, so the runs'
+    difference gives the duration of a step.
 
     Args:
         run: function that computes so many steps.
         steps: number of steps whose duration is estimated.
         device: device that computes them.
     """
-    few = 1 + _TIMED_STEPS
+    short, long = _TIMED_STEPS[device.type]
     taken = []
-    for count in (1, 1, few):  # the first run warms up: libraries are loaded, kernels chosen
+    for count in (short, short, long):  # the first run warms up: libraries are loaded, kernels chosen
         began = time.perf_counter()
         run(count)
         if is_cuda(device):
             torch.cuda.synchronize(device)
         taken.append(time.perf_counter() - began)
-    _, one_s, few_s = taken
-    step_s = (few_s - one_s) / _TIMED_STEPS
+    _, short_s, long_s = taken
+    step_s = (long_s - short_s) / (long - short)
     if step_s <= 0:  # so fast that the clock's noise is larger
-        step_s = few_s / few
-    return few_s + (steps - few) * step_s
+        step_s = long_s / long
+    return long_s + (steps - long) * step_s
 
 
 def why_no_gpu() -> str:

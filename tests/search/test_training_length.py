@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pytest
 import torch
 
 from gansweep.cohort.dataset import Cohort
 from gansweep.config import TrialConfig
-from gansweep.devices import device_of_trials
+from gansweep.devices import device_of_trials, seconds_of_steps
 from gansweep.errors import ConfigError, Diverged
 from gansweep.experiment import Experiment
 from gansweep.search import training_length
@@ -18,9 +19,6 @@ from gansweep.search.spaces import load_space
 from gansweep.search.training_length import LEAST_ITERATIONS, iterations_within
 from gansweep.testing.pretended_gpu.device import PretendedGpu
 from trainables import TRAINABLES
-
-if TYPE_CHECKING:
-    import pytest
 
 
 def space(trial: Any) -> TrialConfig:
@@ -81,6 +79,19 @@ def test_trials_without_a_gpu_are_timed_on_the_cpu() -> None:
     with PretendedGpu():
         assert device_of_trials(0.0) == CPU
         assert device_of_trials(0.5).type == "cuda"
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_what_a_run_costs_once_counts_once(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
+    """On a GPU, a lazy phase begins at its 16th step, and capturing its graph takes a minute."""
+    clock = [0.0]
+    once = 2.0 if device == "cpu" else 62.0
+
+    def run(steps: int) -> None:
+        clock[0] += 0.5 * steps + (once if steps >= 16 or device == "cpu" else 2.0)
+
+    monkeypatch.setattr("gansweep.devices.time.perf_counter", lambda: clock[0])
+    assert seconds_of_steps(run, 10_000, torch.device(device)) == pytest.approx(once + 0.5 * 10_000)
 
 
 def test_real_trainings_are_timed(cohort_path: Path) -> None:
