@@ -99,3 +99,4 @@ def test_workers_of_an_earlier_driver_are_not_watched(watched: Watched) -> None:
     watched.starts(7)
     later = Watched(watched.folder, watched._monkeypatch)
     assert later.after(1_000) == 0
+    assert list(watched.folder.iterdir()) == []

@@ -66,7 +66,7 @@ class HangWatch:
         self._signs = signs
         self._kill = kill
         self._silence = Silence(limit, clock)
-        shutil.rmtree(folder / _FOLDER, ignore_errors=True)  # of an earlier driver's workers
+        self.close()  # what an earlier driver's workers left
         self._workers: tuple[WorkerProcess, ...] = ()
         self._watching = False
         self._changed = [self._changed_ns(name) for name in signs]
@@ -93,6 +93,10 @@ class HangWatch:
             )
             self._watching = False
             self._kill(self._workers)
+
+    def close(self) -> None:
+        """Forgets all workers."""
+        shutil.rmtree(self._folder / _FOLDER, ignore_errors=True)
 
     def _registered(self) -> tuple[WorkerProcess, ...]:
         found = []

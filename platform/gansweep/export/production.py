@@ -153,6 +153,7 @@ def _train(run: Run, footprint: Footprint, silence: SilenceLimit) -> None:
     watch = HangWatch(folder, (PROGRESS, INTERIM, CHECKPOINT), silence)
     with _progress_logged(run), polling(watch.look, _POLL_SECONDS):
         _train_while_it_advances(run, footprint)
+    watch.close()
     shutil.rmtree(folder / "ray", ignore_errors=True)
     if (folder / ENDED).is_file():
         ended = json.loads((folder / ENDED).read_text(encoding="utf-8"))
