@@ -7,8 +7,14 @@ from dataclasses import replace
 import pytest
 
 from gansweep.errors import ConfigError
-from gansweep.testing.gan_contract import describe
-from gansweep.testing.gpu_contract import check_on_gpu, check_on_two_gpus, check_stored_images, on_gpu
+from gansweep.testing.gan_contract import admissible, describe, variations
+from gansweep.testing.gpu_contract import (
+    check_on_gpu,
+    check_on_two_gpus,
+    check_stored_images,
+    check_updates_on_gpu,
+    on_gpu,
+)
 from gansweep.testing.images import shapes
 from gansweep.training.build import check_config
 from trainables import GANS, TRAINABLES
@@ -30,6 +36,27 @@ def test_a_gpu_gives_what_the_cpu_gives_without_a_round_trip(config):
     # Of the other paths only the one whose numbers change with the step is captured here; the long tests capture all.
     captured = config is EVERY[config.family][0] or config.penalty.adaptive == "progress"
     check_on_gpu(config, SPEC, DATA, TRAINABLES, captured=captured)
+
+
+VARIATIONS = {family: variations(family, SPEC, TRAINABLES) for family in GANS}
+
+
+def each_setting():
+    """Every loss, penalty and setting in the quickest family, and two settings of each other one, with all as slow."""
+    quickest = "dcgan"
+    every = {describe(one): one for one in (*VARIATIONS[quickest], *admissible(quickest, SPEC, TRAINABLES))}
+    yield from (pytest.param(config, id=f"{quickest}-{name}") for name, config in every.items())
+    for turn, (family, configs) in enumerate(VARIATIONS.items()):
+        dealt = {2 * turn % len(configs), (2 * turn + 1) % len(configs)}
+        for place, config in enumerate(configs):
+            if family != quickest:
+                marks = () if place in dealt else pytest.mark.slow
+                yield pytest.param(config, id=f"{family}-{describe(config)}", marks=marks)
+
+
+@pytest.mark.parametrize("config", list(each_setting()))
+def test_a_gpu_trains_with_every_setting(config):
+    check_updates_on_gpu(config, SPEC, DATA, TRAINABLES)
 
 
 def each_way_of_sampling():
@@ -64,8 +91,12 @@ def first(family, fits=lambda _config: True):
 
 
 def test_two_workers_on_gpus_are_one_whatever_they_communicate():
-    """Beside gradients: LeCam's anchors, ADA's confidence, norms of gradients, path lengths, and pools of images."""
+    """Beside gradients: LeCam's anchors, ADA's confidence, norms of gradients, path lengths, pools of images, the next
+    worker's rows, and means of features.
+    """
     configs = [
+        *[config for config in VARIATIONS["dcgan"] if config.penalty.interpolation == "real_real"],
+        *[config for config in VARIATIONS["dcgan"] if config.loss.feature_matching],
         first("dcgan", lambda config: config.penalty.kind == "lecam"),
         first("dcgan", lambda config: config.augmentation.kind == "ada"),
         first("dcgan", lambda config: config.penalty.adaptive == "norm"),

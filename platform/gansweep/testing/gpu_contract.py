@@ -9,6 +9,9 @@ The GPU tests of your own family can be as short as this:
 
     def test_stored_images(): check_stored_images(CONFIGS[0], SPEC, DATA, TRAINABLES)
 
+    @pytest.mark.parametrize("config", variations("mine", SPEC, TRAINABLES), ids=describe)
+    def test_every_setting(config): check_updates_on_gpu(config, SPEC, DATA, TRAINABLES)
+
     def test_two_gpus(): check_on_two_gpus(CONFIGS, SPEC, DATA, TRAINABLES)
 """
 
@@ -43,7 +46,7 @@ if TYPE_CHECKING:
     from gansweep.config import TrialConfig
     from gansweep.contracts import Gan, ImageSet, ImageSpec, Sampler, Trainables
 
-__all__ = ["check_on_gpu", "check_on_two_gpus", "check_stored_images", "on_gpu"]
+__all__ = ["check_on_gpu", "check_on_two_gpus", "check_stored_images", "check_updates_on_gpu", "on_gpu"]
 
 _ITERATIONS = 6
 _REPORTS = 2
@@ -108,6 +111,28 @@ def check_on_gpu(
     if captured:
         other = _captured(config.derive({"execution": "auto"}), spec, data, trainables)
         assert_equal(expected | {"config": None}, other | {"config": None}, "state at the end of captured steps")
+
+
+def check_updates_on_gpu(config: TrialConfig, spec: ImageSpec, data: ImageSet, trainables: Trainables) -> None:
+    """Checks that two iterations and samples on the pretended GPU equal those on the CPU, bit for bit.
+
+    This takes a fifth of the time of `check_on_gpu`, so it suits many configurations.
+
+    Args:
+        config: what is trained.
+        spec: shape of the images.
+        data: the images.
+        trainables: the registries in which the configuration's names are looked up.
+
+    Raises:
+        AssertionError: what differs.
+        DeviceMismatch: what CUDA would refuse, and where.
+    """
+    config = config.derive({"iterations": 2, "execution": "eager"})
+    expected = _short(config, spec, data, trainables, CPU)
+    with PretendedGpu():
+        found = _short(config, spec, data, trainables, GPU)
+    assert_equal(expected, found, "state and samples on a GPU")
 
 
 def check_stored_images(config: TrialConfig, spec: ImageSpec, data: ImageSet, trainables: Trainables) -> None:
@@ -189,12 +214,19 @@ def _stopped_and_resumed(
 def _short(
     config: TrialConfig, spec: ImageSpec, data: ImageSet, trainables: Trainables, device: torch.device
 ) -> dict[str, Any]:
-    """Returns the state at the end of a training with one report."""
+    """Returns the state and samples at the end of a training with one report."""
     reporter = MemoryReporter()
     gan = build_gan(config, spec, trainables)
-    train(config, gan, data, reporter, lambda _sampler, _iteration: {}, reports=1, device=device)
+    condition = Condition(torch.arange(5) % len(spec.classes))
+    samples = []
+
+    def score(sampler: Sampler, _iteration: int) -> dict[str, float]:
+        samples.append(sampler(condition, 1))
+        return {}
+
+    train(config, gan, data, reporter, score, reports=1, device=device)
     assert reporter.state is not None
-    return reporter.state
+    return {**reporter.state, "samples": samples}
 
 
 def _captured(config: TrialConfig, spec: ImageSpec, data: ImageSet, trainables: Trainables) -> dict[str, Any]:
