@@ -27,6 +27,7 @@ __all__ = [
     "check_gpu",
     "check_precision",
     "cpu_threads",
+    "device_fault",
     "device_of_trials",
     "energy_joules",
     "exact_float32",
@@ -56,6 +57,9 @@ _FULL = (
 The last two are torch's, when no algorithm of cuDNN for a convolution finds room for its workspace.
 """
 
+_FAULT = re.compile(r"CUDA error|cuDNN error|CUBLAS_STATUS_|CUFFT_|NCCL error", re.IGNORECASE)
+"""In messages of a device that has failed: a kernel's fault, a memory error, a lost or busy card."""
+
 _TIMED_STEPS = {"cpu": (1, 4), "cuda": (24, 48)}
 """Steps of the shorter and the longer run that `seconds_of_steps` times.
 
@@ -79,6 +83,11 @@ def out_of_memory(error: BaseException) -> bool:
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     return isinstance(error, RuntimeError | torch.jit.Error) and any(words in str(error).lower() for words in _FULL)
+
+
+def device_fault(error: BaseException) -> bool:
+    """Returns whether `error` is a fault of a GPU, after which most of what this process computes there fails, too."""
+    return not out_of_memory(error) and _FAULT.search(str(error)) is not None
 
 
 def is_cuda(device: torch.device) -> bool:
@@ -180,6 +189,7 @@ def has_room(needed: int, device: torch.device) -> bool:
 def reset_peak_memory(device: torch.device) -> None:
     """Starts a new measurement of `peak_memory_gib`."""
     if is_cuda(device):
+        torch.cuda.init()  # without it, torch knows no device by its number yet
         torch.cuda.reset_peak_memory_stats(device)
 
 

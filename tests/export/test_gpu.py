@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from gansweep.config import DataView, ScoringSettings, TrialConfig
 from gansweep.export import production
 from gansweep.export.generate import generate
+from gansweep.export.loading import LoadedGenerator
+from gansweep.export.memorisation import _drawn as drawn_from
 from gansweep.export.production import train_production
 from gansweep.export.production_worker import progress_rows, train_run
 from gansweep.options import TrainOptions
+from gansweep.testing.images import shapes
 from gansweep.testing.pretended_gpu.device import CPU, GPU, PretendedGpu
+from gansweep.training.build import build_gan
+from gansweep.training.record import GeneratorRecord
 from trainables import TRAINABLES
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import pytest
-    import torch
-
-    from gansweep.export.loading import LoadedGenerator
 
 CONFIG = TrialConfig(
     data=DataView(size=16), architecture={"latent": 8, "width": 4}, batch_size=4, n_critic=1, iterations=4, seed=2
@@ -59,3 +63,24 @@ def test_the_same_generator_and_the_same_images(cohort: Path, tmp_path: Path, mo
     drawn = [np.load(folder / "images" / "images.npy") for folder in (on_cpu, on_gpu)]
     assert len(drawn[0]) == 6
     assert np.array_equal(*drawn)
+
+
+def test_sources_that_have_no_room_stay_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test for memorisation draws a translator's samples from half of the validation images."""
+    sources, plain = shapes(200, 16)
+    spec = replace(plain, paired_channels=1)
+    config = TrialConfig(
+        family="srgan", architecture=dict(TRAINABLES.gans["srgan"].smallest), conditioning="none", batch_size=8
+    )
+    record: Any = GeneratorRecord.model_construct(config=config, channels=1, classes=spec.classes, needs=("images",))
+    monkeypatch.setattr("gansweep.training.placement.has_room", lambda *_: False)
+    drawn = {}
+    for device in (CPU, GPU):
+        with PretendedGpu() as gpu:
+            gan = build_gan(config, spec, TRAINABLES)
+            for module in (*gan.networks.values(), gan.state):
+                module.to(device).eval()
+            sent = gpu.largest_copy
+            drawn[device] = drawn_from(LoadedGenerator(record, gan, None, device, (0, 1)), sources, 40)
+            assert gpu.largest_copy <= max(sent, 64 * sources.images[0].nbytes)
+    assert torch.equal(drawn[CPU], drawn[GPU])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import torch
 from gansweep.errors import CohortError, ConfigError
 from gansweep.scoring.metrics.frechet import frechet_distance
 from gansweep.scoring.networks.encoder import degraded, extractor_of, train_encoder
-from gansweep.scoring.networks.extractors import InputFormat, load_extractor
+from gansweep.scoring.networks.extractors import Extractor, InputFormat, load_extractor
 from tests.scoring.discs import disc_set
 
 if TYPE_CHECKING:
@@ -201,3 +202,27 @@ def test_a_full_device_is_no_wrong_configuration(module: torch.nn.Module, tmp_pa
         torch.OutOfMemoryError, match=r"^extractor large:\w{12}: out of memory on cpu with images 2x3x8x8;"
     ):
         extractor.features(torch.zeros(2, 1, 8, 8))
+
+
+FAULTS = [
+    "CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be asynchronously reported",
+    "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED",
+    "CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm`",
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_of_the_device_is_no_wrong_configuration(
+    fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker's process is replaced for an unknown error, and a wrong configuration ends the trial."""
+
+    def failing(*_: object, **__: object) -> None:
+        raise RuntimeError(fault)
+
+    with pytest.raises(RuntimeError, match=re.escape(fault.splitlines()[0])):
+        Extractor("x", failing, None, CPU).features(torch.zeros(2, 1, 8, 8))  # type: ignore[arg-type]
+    path = saved(PerImage(), tmp_path / "busy.pt")
+    monkeypatch.setattr(torch.jit, "load", failing)
+    with pytest.raises(RuntimeError, match=re.escape(fault.splitlines()[0])):
+        load_extractor(path, CPU)

@@ -6,11 +6,15 @@ its centre. A lesion from a large head is therefore placed on the same structure
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["HeadFrames", "MaskModel", "displace", "head_interior"]
 
@@ -29,6 +33,8 @@ ATTEMPTS = 8
 """Number of masks drawn for each head, of which the best fitting one is used."""
 ONE_SIDED = 0.1
 """A lesion with less than this fraction in one half of the head counts as lying in the other half only."""
+_BLOCK = 64
+"""Number of images that are float32 at the same time."""
 JITTER_PLACE = 0.1
 """Standard deviation of the shift in `displace`, in half-axes of the head."""
 JITTER_SIZE = 0.15
@@ -99,24 +105,30 @@ class MaskModel:
     head, stay within the range of the training lesions.
 
     Args:
-        images: `[m, C, H, W]` training images.
-        masks: `[m, 1, H, W]` their lesions in {0, 1}; at least one is not empty.
+        images: `[N, C, H, W]` training images, as a tensor or as they are stored.
+        masks: `[N, 1, H, W]` their lesions in {0, 1}, likewise.
+        rows: indices `[m]` of the images that are used, whose masks are not empty.
     """
 
-    def __init__(self, images: Tensor, masks: Tensor) -> None:
-        has_lesion = masks.flatten(1).any(dim=1)
-        frames = HeadFrames.of(images[has_lesion])
-        masks = masks[has_lesion]
-
-        left = _left_of_midline(masks, frames)
-        on_left = (masks * left).flatten(1).sum(dim=1) / masks.flatten(1).sum(dim=1)
-        on_both_sides = (on_left > ONE_SIDED) & (on_left < 1 - ONE_SIDED)
+    def __init__(self, images: Tensor, masks: Tensor, rows: Tensor) -> None:
+        whole: list[_LesionShapes] = []
+        left: list[_LesionShapes] = []
+        right: list[_LesionShapes] = []
+        for block in rows.split(_BLOCK):
+            frames = HeadFrames.of(images[block])
+            lesions = masks[block]
+            is_left = _left_of_midline(lesions, frames)
+            whole.append(_LesionShapes.of(lesions, frames).compact())
+            left.append(_LesionShapes.of(lesions * is_left, frames).compact())
+            right.append(_LesionShapes.of(lesions * ~is_left, frames).compact())
+        every = _LesionShapes.joined(whole)
+        on_left = _LesionShapes.joined(left)
+        fraction = on_left.area / every.area
+        on_both_sides = (fraction > ONE_SIDED) & (fraction < 1 - ONE_SIDED)
         self.bilateral = bool(on_both_sides.double().mean() > 0.5)
-        parts = [masks * left, masks * ~left] if self.bilateral else [masks]
-        self.parts = [_LesionShapes.of(part, frames) for part in parts]
-        sizes = _LesionShapes.of(masks, frames).size
-        self.smallest = sizes.amin()
-        self.largest = sizes.amax()
+        self.parts = [on_left, _LesionShapes.joined(right)] if self.bilateral else [every]
+        self.smallest = every.size.amin()
+        self.largest = every.size.amax()
 
     def draw(self, onto: Tensor, generator: torch.Generator) -> Tensor:
         """Draws a lesion, on both sides if the model is bilateral, for each head.
@@ -172,9 +184,10 @@ class _LesionShapes:
     """Lesion masks with their position and size relative to their heads.
 
     Args:
-        masks: `[n, 1, H, W]`.
+        masks: `[n, 1, H, W]`, in {0, 1} or boolean.
         centre: `[n, 2]` row and column in pixels.
         place: `[n, 2]` the centre in the head's frame, in half-axes.
+        area: `[n]` number of pixels.
         size: `[n]` square root of the area, divided by the head's scale.
         present: `[n]` whether the mask is not empty.
     """
@@ -182,23 +195,35 @@ class _LesionShapes:
     masks: Tensor
     centre: Tensor
     place: Tensor
+    area: Tensor
     size: Tensor
     present: Tensor
 
     @classmethod
     def of(cls, masks: Tensor, frames: HeadFrames) -> _LesionShapes:
         centre, _ = _moments(masks)
-        area = masks.flatten(1).sum(dim=1).clamp(min=1.0)
+        area = masks.flatten(1).sum(dim=1)
         return cls(
             masks,
             centre,
             place=(centre - frames.centre) / frames.spread,
-            size=area.sqrt() / frames.scale,
-            present=masks.flatten(1).any(dim=1),
+            area=area,
+            size=area.clamp(min=1.0).sqrt() / frames.scale,
+            present=area > 0,
         )
 
+    @classmethod
+    def joined(cls, blocks: Sequence[_LesionShapes]) -> _LesionShapes:
+        """Returns the lesions of all blocks."""
+        names = [field.name for field in fields(cls)]
+        return cls(**{name: torch.cat([getattr(block, name) for block in blocks]) for name in names})
+
+    def compact(self) -> _LesionShapes:
+        """Returns the lesions with masks of one byte a pixel."""
+        return replace(self, masks=self.masks.bool())
+
     def __getitem__(self, rows: Tensor) -> _LesionShapes:
-        return _LesionShapes(self.masks[rows], self.centre[rows], self.place[rows], self.size[rows], self.present[rows])
+        return _LesionShapes(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
 
 def _place(lesions: _LesionShapes, place: Tensor, size: Tensor, mirrored: Tensor, heads: HeadFrames) -> Tensor:
@@ -207,7 +232,7 @@ def _place(lesions: _LesionShapes, place: Tensor, size: Tensor, mirrored: Tensor
     side = torch.where(mirrored, -1.0, 1.0).to(place.dtype)
     place = torch.stack([place[:, 0], place[:, 1] * side], dim=1)
     target = heads.centre + place * heads.spread
-    area = lesions.masks.flatten(1).sum(dim=1).clamp(min=1.0)
+    area = lesions.area.clamp(min=1.0)
     # Limited, because a shape enlarged much further would look blurred.
     grow = (size * heads.scale / area.sqrt()).clamp(0.5, 2.0)
     # Inverse mapping: each pixel of the new mask looks up its position in the old one.

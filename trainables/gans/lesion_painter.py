@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["LesionPainter", "lesion_windows"]
 
 _ROWS = 256  # masks that are looked at together
-_LESIONS = 2048  # most images whose lesions the model of masks keeps as float32
+_LESIONS = 2048  # most images whose lesions the model of masks keeps
 
 
 class LesionPainter:
@@ -168,7 +168,7 @@ class LesionPainter:
         rows = (marked & diseased).nonzero().squeeze(1)
         if len(rows) > _LESIONS:
             rows = rows[torch.linspace(0, len(rows) - 1, _LESIONS, device=rows.device).long()]
-        return controls, MaskModel(data.images[rows], masks[rows])
+        return controls, MaskModel(data.images, masks, rows)
 
     def sample(self, n: int, condition: Condition, generator: torch.Generator) -> Tensor:
         """`[n, C + 1, H, W]` painted images in [-1, 1]; the last channel is the mask. Requested labels have no effect.

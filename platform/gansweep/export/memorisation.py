@@ -164,8 +164,7 @@ def _held_out(cohort: Cohort, view: DataView) -> ImageSet | None:
 
 def _drawn(generator: LoadedGenerator, sources: ImageSet | None, n: int) -> Tensor:
     """Draws samples `[n, C, H, W]`, without the masks that some families draw."""
-    data = None if sources is None else sources.to(generator.device)
-    return replace(generator, data=data).sample(n, seed=SEED)[:, : generator.record.channels]
+    return replace(generator, data=sources).sample(n, seed=SEED)[:, : generator.record.channels]
 
 
 def _dealt(images: ImageSet) -> tuple[ImageSet, ImageSet]:

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from gansweep.config import Frozen, validated
-from gansweep.devices import exact_float32, out_of_memory
+from gansweep.devices import device_fault, exact_float32, out_of_memory
 from gansweep.errors import ConfigError
 from gansweep.files import sha256_of
 
@@ -144,6 +144,8 @@ class Extractor:
                     f"extractor {self.name}: out of memory on {self.device} with images {shape}; use a device with "
                     "more room, or fewer trials on it"
                 ) from None
+            if device_fault(error):
+                raise
             reason = str(error).strip().splitlines()[-1]
             raise ConfigError(f"fails on images {shape}: {reason}", where=f"extractor {self.name}") from None
         if not isinstance(found, Tensor) or not _is_vectors(found, len(images)):
@@ -196,6 +198,8 @@ def load_script(path: Path, device: torch.device, *, what: str) -> tuple[Callabl
     except (RuntimeError, ValueError) as error:
         if out_of_memory(error):
             raise torch.OutOfMemoryError(f"{what} {path}: out of memory on {device} while it is loaded") from None
+        if device_fault(error):
+            raise
         fix = "save it with torch.jit.save, not torch.save"
         raise ConfigError("not a TorchScript file", where=f"{what} {path}", fix=fix) from None
     text = extra[EXTRA_FILE]

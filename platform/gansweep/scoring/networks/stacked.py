@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
-from gansweep.devices import out_of_memory
+from gansweep.devices import device_fault, out_of_memory
 from gansweep.scoring.networks.updates import Updates
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def train_stacked(
         try:
             updates.run(step)
         except RuntimeError as error:
-            if step and not out_of_memory(error):
+            if device_fault(error) or (step and not out_of_memory(error)):
                 raise
             raise CannotStackError(_first_line(error)) from None
     for row, network in enumerate(networks):

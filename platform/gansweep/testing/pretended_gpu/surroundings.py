@@ -98,6 +98,7 @@ def replacements(functions: Functions, group: str) -> list[Any]:
         mock.patch.object(torch, "autocast", Autocast),
         mock.patch.object(torch, "is_autocast_enabled", lambda *_: enabled("cpu")),
         mock.patch.object(torch, "get_autocast_dtype", lambda *_: dtype("cpu")),
+        mock.patch.object(torch.cuda, "init", lambda: None),
         mock.patch.object(torch.cuda, "is_available", lambda: True),
         mock.patch.object(torch.cuda, "device_count", lambda: 1),
         mock.patch.object(torch.cuda, "current_device", lambda: GPU.index),
