@@ -30,6 +30,8 @@ def drawn(n: int, rng: np.random.Generator, slope: float) -> list[LeaderboardRow
                 "accuracy_real_only": 0.8,
                 "accuracy_difference": slope * fid[number] + noise[number],
                 "auroc": 0.8,
+                "brier": rng.uniform(),
+                "log_loss": rng.uniform(),
                 "auroc_difference": rng.normal(),
             },
         )

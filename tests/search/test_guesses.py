@@ -8,11 +8,14 @@ import pytest
 
 from gansweep.cli.options import parse_group
 from gansweep.command_line import as_words
+from gansweep.config import TrialConfig
 from gansweep.errors import ConfigError
+from gansweep.experiment import Experiment
 from gansweep.search.guesses import enqueue_new, guessed_parameters
 from gansweep.search.parameters import SpaceParameters
 from gansweep.search.spaces import load_space
 from tests.values import sweep_options
+from trainables import TRAINABLES
 
 
 @pytest.mark.parametrize(
@@ -44,6 +47,25 @@ def test_a_wrong_guess_is_told_in_one_line(
     with pytest.raises(ConfigError) as told:
         guessed_parameters(load_space(space).with_settings(settings), [guess])
     assert str(told.value) == says
+
+
+def by_kind(trial: Any) -> TrialConfig:
+    """The range of one parameter depends on another."""
+    low, high = {"sgd": (1e-2, 1e-1), "adam": (1e-4, 1e-3)}[trial.suggest_categorical("kind", ["sgd", "adam"])]
+    return TrialConfig(lr_d=trial.suggest_float("lr_d", low, high, log=True))
+
+
+BY_KIND = Experiment(name="s", space=by_kind, trainables=TRAINABLES)
+
+
+def test_a_guess_fits_the_range_that_its_other_values_give() -> None:
+    fitting = [{"kind": "adam", "lr_d": 5e-4}, {"kind": "sgd", "lr_d": 5e-2}, {"lr_d": 5e-4}]
+    assert guessed_parameters(BY_KIND, fitting) == fitting
+    said = "^--try: lr_d = 0.05 is not in the space with kind=adam; choose one from 0.0001 to 0.001$"
+    with pytest.raises(ConfigError, match=said):
+        guessed_parameters(BY_KIND, [{"kind": "adam", "lr_d": 5e-2}])
+    with pytest.raises(ConfigError, match=r"lr_d = 0\.5 is not in the space; choose one from .* or from "):
+        guessed_parameters(BY_KIND, [{"lr_d": 0.5}])
 
 
 def test_a_guess_is_given_by_parameter_or_by_key() -> None:

@@ -21,6 +21,7 @@ from gansweep.cohort.phantom.scans import write_phantom
 from gansweep.errors import CohortError, ConfigError, StoreError
 from gansweep.experiment import Experiment
 from gansweep.options import AnswerOptions, SweepOptions
+from gansweep.report.html import report_html
 from gansweep.report.question_page import question_html
 from gansweep.scoring.arms import RIVALS
 from gansweep.scoring.power import NetworkSeconds, Power, Rivals, power_of
@@ -250,6 +251,8 @@ def test_the_whole_question_ends_with_the_sentence(
     assert found.skipped == []
     assert found.store is not None
     assert len(found.store.latest_trials()) == 2 + 2, "two trials, and the leader twice more"
+    assert len(found.store.info.test_openings) == 1
+    assert "The test patients are unopened" not in report_html(found.store)
     confirmed = json.loads(found.store.read_bytes("confirm.json"))
     assert found.answer == confirmed["answer"]
     monkeypatch.setattr(module, "ray_cluster", lambda: pytest.fail("a cluster was started"))

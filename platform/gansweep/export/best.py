@@ -81,7 +81,7 @@ def export_best(
     scoring = store.scoring
     evidence = search_evidence(store, row, config, images, rank, "by rank" if trial_id is None else "by name")
     header = [
-        f"Trial {name} of sweep {store.info.name}, number {rank} of {tried(ranked)}.",
+        f"Trial {name} of sweep {store.info.name}, number {rank} of {tried(ranked, store.info.objectives)}.",
         f"Trained on cohort {images.content_hash}.",
         "Run it in full: gansweep train config.yaml --cohort COHORT --out production",
     ]

@@ -16,10 +16,12 @@ from gansweep.store.ranking import ADDED_COLUMNS
 from gansweep.store.schema import TRIAL_COLUMNS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
 
     from gansweep.cohort.dataset import Cohort
-    from gansweep.config import TrialConfig
+    from gansweep.config import Objective, TrialConfig
     from gansweep.store.store import Store
 
 __all__ = ["Budget", "CohortFacts", "Evidence", "Selection", "cohort_facts", "scores_of", "search_evidence", "tried"]
@@ -197,7 +199,7 @@ def search_evidence(
         test_patients=_test_patients(store),
         selection=Selection(
             sweep=info.name,
-            trials=tried(store.latest_trials()),
+            trials=tried(store.latest_trials(), info.objectives),
             rank=rank,
             chosen=chosen,
             status=str(row["status"]),
@@ -219,13 +221,17 @@ def search_evidence(
     )
 
 
-def tried(trials: pd.DataFrame) -> int:
-    """Returns the number of trials in a search, without repeats: `gansweep repeat` tries no new configurations.
+def tried(trials: pd.DataFrame, objectives: Sequence[Objective]) -> int:
+    """Returns the number of trials of a search that have scores, of which the leader is the best.
+
+    Repeats are not counted: `gansweep repeat` tries no new configurations.
 
     Args:
         trials: one row per trial.
+        objectives: objectives of the search.
     """
-    return int((trials["repeat_of"].fillna("") == "").sum())
+    names = [objective.name for objective in objectives if objective.name in trials]
+    return int(((trials["repeat_of"].fillna("") == "") & trials[names].notna().any(axis=1)).sum())
 
 
 def intervals_of(scores: dict[str, float]) -> dict[str, tuple[float, float]]:

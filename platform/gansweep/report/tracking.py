@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gansweep.report.comparison import folded
+from gansweep.scoring.metrics.registry import metrics_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +24,7 @@ ENOUGH = 10
 """Minimum number of configurations: with 9, a correlation of 0.6 is not significant (two-sided, 5 %)."""
 REPLICATES = 2000  # bootstrap samples
 _GAIN = "_difference"
-_USES = ("accuracy", "sensitivity", "specificity", "auroc", "dice")
+_USES = {*metrics_of("answers"), *metrics_of("masks")}
 _NO_SCORE = (_GAIN, "_real_only", "_floor", "_baseline", "_low", "_high")
 
 

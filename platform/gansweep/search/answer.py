@@ -67,7 +67,7 @@ def so_far(ranked: pd.DataFrame, info: SweepInfo) -> Answer:
     change = float(first[f"{measure}_difference"].mean())
     name = str(first.iloc[0]["configuration"])
     family = str(json.loads(first.iloc[0]["config_json"]).get("family", ""))
-    searched = ranked[ranked["repeat_of"].fillna("") == ""]
+    searched = ranked[(ranked["repeat_of"].fillna("") == "") & ranked[measure].notna()]
     where = [f"trial {name}", family, counted(trainings, "training"), f"the best of {counted(len(searched), 'trial')}"]
     text = _estimated(measure, arm, change, info.cohort.patients, ", ".join(part for part in where if part))
     patients = _patients_to_settle(measure, arm, change, info.cohort.patients)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from gansweep.errors import ConfigError, unknown_name
@@ -10,13 +11,14 @@ from gansweep.search.parameters import DrawnTrial, SpaceParameters, contains
 from gansweep.search.space_checks import allowed_values
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     import optuna
+    from optuna.distributions import BaseDistribution
 
     from gansweep.experiment import Experiment
 
-__all__ = ["enqueue_new", "guessed_parameters", "used_parameters"]
+__all__ = ["drawn_with", "enqueue_new", "guessed_parameters"]
 
 _WHERE = "--try"
 _DRAWS = 40  # draws of the open parameters, to see whether the space uses those that a guess names
@@ -65,27 +67,42 @@ def _guessed(
             raise ConfigError(f"{key} is given twice, as {name} too", where=_WHERE, fix="leave out one of the two")
         if name in fixed:
             raise ConfigError(f"{key} is fixed by --set", where=_WHERE, fix="leave it out of one of the two")
-        distribution = space.distributions[name]
-        if not contains(distribution, value):
-            raise ConfigError(f"{key} = {value!r} is not in the space", where=_WHERE, fix=allowed_values(distribution))
+        if not any(contains(distribution, value) for distribution in space.ranges[name]):
+            raise ConfigError(
+                f"{key} = {value!r} is not in the space", where=_WHERE, fix=allowed_values(space.ranges[name])
+            )
         found[name] = value
-    if idle := sorted(found.keys() - used_parameters(experiment, found)):
-        others = ", ".join(f"{key}={value}" for key, value in found.items() if key not in idle)
-        what = f"the space does not ask for {', '.join(idle)}" + (f" with {others}" if others else "")
-        raise ConfigError(what, where=_WHERE, fix="leave it out")
+    _check_together(found, drawn_with(experiment, {**fixed, **found}))
     return found
 
 
-def used_parameters(experiment: Experiment, guess: Mapping[str, Any]) -> set[str]:
-    """Returns the parameters that the space uses in any draw that is consistent with a guess."""
+def _check_together(guess: Mapping[str, Any], drawn: Sequence[DrawnTrial]) -> None:
+    """Refuses parameters that the space does not use, or not with this value, where the others have theirs."""
+    asked: dict[str, list[BaseDistribution]] = {}
+    for trial in drawn:
+        for name, distribution in trial.distributions.items():
+            asked.setdefault(name, []).append(distribution)
+    if idle := sorted(guess.keys() - asked.keys()):
+        what = f"the space does not ask for {', '.join(idle)}{_with(guess, idle)}"
+        raise ConfigError(what, where=_WHERE, fix="leave it out")
+    for name, value in guess.items():
+        if not any(contains(distribution, value) for distribution in asked[name]):
+            what = f"{name} = {value!r} is not in the space{_with(guess, [name])}"
+            raise ConfigError(what, where=_WHERE, fix=allowed_values(asked[name]))
+
+
+def _with(guess: Mapping[str, Any], without: Collection[str]) -> str:
+    others = ", ".join(f"{name}={value}" for name, value in guess.items() if name not in without)
+    return f" with {others}" if others else ""
+
+
+def drawn_with(experiment: Experiment, guess: Mapping[str, Any]) -> list[DrawnTrial]:
+    """Returns draws of the space that have the values of a guess, wherever the space asks for them in their range."""
     draws = random.Random(0)
-    asked: set[str] = set()
+    drawn: list[DrawnTrial] = []
     for _ in range(_DRAWS):
-        trial = DrawnTrial(guess, draws)
-        try:
-            experiment.config(trial)  # type: ignore[arg-type]
-        except (Exception, SystemExit):  # noqa: S112
-            continue  # this draw is refused; whether the guess is refused shows when it is proposed
-        finally:
-            asked |= trial.params.keys()
-    return asked
+        drawn.append(DrawnTrial(guess, draws))
+        # A draw may be refused. Whether the guess is refused shows when it is proposed.
+        with suppress(Exception, SystemExit):
+            experiment.config(drawn[-1])  # type: ignore[arg-type]
+    return drawn

@@ -55,6 +55,8 @@ class DrawnTrial:
     def __init__(self, values: Mapping[str, Any], draws: random.Random, number: int = 0) -> None:
         self.params: dict[str, Any] = {}
         self.distributions: dict[str, BaseDistribution] = {}
+        self.taken: set[str] = set()
+        """Parameters that have the value that was given."""
         self.number = number
         self._values = values
         self._draws = draws
@@ -80,6 +82,7 @@ class DrawnTrial:
     def _suggest(self, name: str, distribution: BaseDistribution) -> Any:
         if name not in self.params:
             given = name in self._values and contains(distribution, self._values[name])
+            self.taken |= {name} if given else set()
             self.params[name] = self._values[name] if given else self._drawn(distribution)
             self.distributions[name] = distribution
         return self.params[name]

@@ -120,7 +120,8 @@ def answer_question(cohort: Path, options: AnswerOptions, *, cache: Path | None 
         found.skipped.append("all further steps: nothing can be shown with these patients; --even-if-hopeless goes on")
     else:
         with ray_cluster():
-            found.store = _Search(scans, experiment, check, space, options, deadline).run(found, store)
+            searched = _Search(scans, experiment, check, space, options, deadline).run(found, store)
+        found.store = Store.open(searched.uri)  # each step has recorded something since, such as the opening
     ended = answer(found.store)
     found.answer = ended.text
     found.state = ended.state

@@ -84,14 +84,18 @@ def _check_values(values: Mapping[str, Any], seen: Mapping[str, Sequence[BaseDis
             raise unknown_name("parameter", str(name), seen, where="first_trials")
         if not any(contains(distribution, value) for distribution in seen[name]):
             what = f"{name} = {value!r} is not in the space"
-            raise ConfigError(what, where="first_trials", fix=allowed_values(seen[name][0]))
+            raise ConfigError(what, where="first_trials", fix=allowed_values(seen[name]))
 
 
-def allowed_values(distribution: BaseDistribution) -> str:
-    """Returns the values of a parameter, in words."""
+def allowed_values(ranges: Sequence[BaseDistribution]) -> str:
+    """Returns the values of a parameter, in words. A space may change its range from trial to trial."""
+    return f"choose one {' or '.join(dict.fromkeys(map(_values_in_words, ranges)))}"
+
+
+def _values_in_words(distribution: BaseDistribution) -> str:
     if isinstance(distribution, CategoricalDistribution):
-        return f"choose one of {', '.join(map(str, distribution.choices))}"
-    return f"choose one from {distribution.low:g} to {distribution.high:g}"  # type: ignore[attr-defined]
+        return f"of {', '.join(map(str, distribution.choices))}"
+    return f"from {distribution.low:g} to {distribution.high:g}"  # type: ignore[attr-defined]
 
 
 def _storable(choice: Any) -> bool:

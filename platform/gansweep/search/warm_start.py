@@ -11,7 +11,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from gansweep.errors import StoreError
-from gansweep.search.guesses import used_parameters
+from gansweep.search.guesses import drawn_with
 from gansweep.search.parameters import SpaceParameters, contains, parameters_from_json
 from gansweep.search.retraining import ranked_leaders
 from gansweep.store.schema import flat_config
@@ -75,8 +75,8 @@ def _proposal(
     values = named | space.of_config(flat_config(row.config))
     free = {name: value for name, value in values.items() if name not in fixed}
     allowed = {name: value for name, value in free.items() if _allows(space.ranges.get(name, ()), value)}
-    used = used_parameters(experiment, allowed)
-    return {name: value for name, value in allowed.items() if name in used}
+    taken = {name for trial in drawn_with(experiment, allowed) for name in trial.taken}
+    return {name: value for name, value in allowed.items() if name in taken}
 
 
 def _allows(ranges: Sequence[BaseDistribution], value: Any) -> bool:
