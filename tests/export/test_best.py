@@ -68,7 +68,7 @@ def test_the_evidence_has_scores_sizes_seeds_and_their_source(exported: Path) ->
     assert evidence["seeds"] == {"sampler": 3, "cohort_split": 0, "trial": 1}
     assert evidence["selection"] == {
         "sweep": "tiny",
-        "trials": 4,
+        "trials": 3,
         "rank": 1,
         "chosen": "by rank",
         "status": "completed",
@@ -126,7 +126,7 @@ def test_a_trial_can_be_chosen(sweep: Sweep, tmp_path: Path) -> None:
     out = export_best(sweep.store, tmp_path / "second", TRAINABLES, trial_id="0002", cache=sweep.cache)
     evidence = json.loads((out / "evidence.json").read_text())
     assert (evidence["trial_id"], evidence["selection"]["rank"]) == ("0002", 2)
-    assert "Number 2 of the 4 trials" in (out / "MODEL_CARD.md").read_text()
+    assert "Number 2 of the 3 trials" in (out / "MODEL_CARD.md").read_text()
 
 
 @pytest.mark.usefixtures("without_program")
@@ -209,9 +209,9 @@ def test_repeats_are_no_trials_that_the_search_tried(sweep: Sweep, tmp_path: Pat
     for trial_id, rank, said in ((None, 1, "The best"), ("0001-20001", 1, "Number 1"), ("0002", 2, "Number 2")):
         out = export_best(store, tmp_path / str(trial_id), TRAINABLES, trial_id=trial_id, cache=sweep.cache)
         selection = json.loads((out / "evidence.json").read_text())["selection"]
-        assert (selection["rank"], selection["trials"]) == (rank, 4)
-        assert f"{said} of the 4 trials" in (out / "MODEL_CARD.md").read_text()
-        assert f", number {rank} of 4." in (out / "config.yaml").read_text()
+        assert (selection["rank"], selection["trials"]) == (rank, 3)
+        assert f"{said} of the 3 trials" in (out / "MODEL_CARD.md").read_text()
+        assert f", number {rank} of 3." in (out / "config.yaml").read_text()
 
 
 def test_mistakes_are_one_line_and_leave_nothing(sweep: Sweep, tmp_path: Path) -> None:

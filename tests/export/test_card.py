@@ -82,7 +82,7 @@ def test_the_card_states_numbers_with_n_the_floor_and_the_limits(exported: Path)
         "Not for diagnosis",
         "| fid_floor | 4 |",
         "validation patients 2",
-        "selected from 4 trials",
+        "selected from 3 trials",
         "not looked",
     ):
         assert said in card

@@ -89,6 +89,25 @@ def rival_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return store_of(tmp_path_factory.mktemp("runs") / "rival", rival)
 
 
+KIND = '{"x": {"value": "a", "distribution": {"name": "CategoricalDistribution", "attributes": {"choices": ["a"]}}}}'
+DAMAGED = ["x", "[1]", '{"x": 1}', '{"x": {"value": 0.5, "distribution": {"name": "Other", "attributes": {}}}}', KIND]
+
+
+@pytest.mark.parametrize("text", [*DAMAGED, None])
+def test_a_trial_with_damaged_parameters_or_times_is_left_out(tmp_path: Path, text: str | None) -> None:
+    store = store_of(tmp_path / "bowl", bowl, trials=24)
+    row = next(row for row in store.latest_rows() if row.trial_id == "0003")
+    if text is None:
+        store.write_trial(replace(row, seconds=math.nan))
+        for report in store.latest_reports().query("trial_id == '0003'")["index"]:
+            progress = Progress(int(report), False, 1, 8, {}, {"fid": 1.0, "accuracy": 0.5}, math.nan, 0.0)
+            store.write_report(ReportRow("0003", 0, Report(progress)))
+    else:
+        store.write_trial(replace(row, parameters=text))
+    (reason,) = recorded_sweep(store).left_out
+    assert reason in ("without usable parameters", "with parameters of another kind", "without its duration")
+
+
 def test_the_table_is_what_the_reports_say(bowl_store: Store) -> None:
     sweep = recorded_sweep(bowl_store)
     assert (len(sweep.trials), sweep.reports, sweep.left_out, sweep.useful) == (40, 9, {}, 1)

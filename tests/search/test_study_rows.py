@@ -211,6 +211,20 @@ def test_rows_without_parameters_are_understood_by_the_space(store: Store, exper
     assert [after[number] for number in (0, 1, 2, 4, 5)] == [before[number] for number in (0, 1, 2, 4, 5)]
 
 
+@pytest.mark.parametrize("text", ["x", "[1]", '{"lr_d": 1}', '{"lr_d": {"value": "high", "distribution": {}}}'])
+def test_damaged_parameters_are_those_of_the_configuration(
+    store: Store, experiment: Experiment, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = _told(_resumed_study(store, experiment))
+    first = min(store.latest_rows(), key=lambda row: row.trial_id)
+    store.write_trial(replace(first, parameters=text))
+    assert store.local is not None
+    (store.local / "studies.db").unlink()
+    after = _told(study_of_rows(Store.open(store.uri), experiment))
+    assert [after[number] for number in (0, 1, 2, 4, 5)] == [before[number] for number in (0, 1, 2, 4, 5)]
+    assert f"trial {first.trial_id}: its parameters are damaged, so those of its configuration are taken" in caplog.text
+
+
 def test_repeats_are_none_of_the_studys(store: Store, experiment: Experiment) -> None:
     row = store.row("0000", 0)
     assert row is not None

@@ -289,12 +289,17 @@ def parameters_to_json(trial: BaseTrial | DrawnTrial) -> str:
 def parameters_from_json(text: str) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
     """Reads the result of `parameters_to_json`.
 
-    Returns values and distributions by name; both empty for an empty text.
+    Returns values and distributions by name; both empty for an empty or damaged text.
     """
-    kept = json.loads(text or "{}")
-    values = {name: item["value"] for name, item in kept.items()}
-    distributions = {name: json_to_distribution(json.dumps(item["distribution"])) for name, item in kept.items()}
-    return values, distributions
+    try:
+        kept = json.loads(text or "{}")
+        values = {name: item["value"] for name, item in kept.items()}
+        distributions = {name: json_to_distribution(json.dumps(item["distribution"])) for name, item in kept.items()}
+        # Raises, or is not finite, if the value is of another kind than the distribution.
+        inside = [distributions[name].to_internal_repr(value) for name, value in values.items()]
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
+        return {}, {}
+    return (values, distributions) if all(map(math.isfinite, inside)) else ({}, {})
 
 
 def _equal(one: Any, other: Any) -> bool:

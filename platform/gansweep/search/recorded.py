@@ -120,8 +120,13 @@ def recorded_sweep(store: Store) -> RecordedSweep:
             left_out[reason] = left_out.get(reason, 0) + 1
             continue
         params, known = parameters_from_json(row["parameters"])
+        trial = _trial(row, own, names, params)
+        reason = _unlike(trial, known, distributions)
+        if reason:
+            left_out[reason] = left_out.get(reason, 0) + 1
+            continue
         distributions |= {name: item for name, item in known.items() if name not in distributions}
-        trials.append(_trial(row, own, names, params))
+        trials.append(trial)
     completed = sum(not trial.diverged for trial in trials)
     if completed < LEAST_TRIALS:
         what = f"{completed} trials ran to their end, and a replay needs {LEAST_TRIALS}"
@@ -166,6 +171,15 @@ def _unusable(row: Mapping[Any, Any], reports: pd.DataFrame | None, names: Seque
         return ""
     is_complete = reports is not None and len(reports) == count and reports[list(names)].notna().to_numpy().all()
     return "" if is_complete else "with missing reports"
+
+
+def _unlike(trial: RecordedTrial, known: Mapping[str, BaseDistribution], before: Mapping[str, BaseDistribution]) -> str:
+    """Returns why a trial cannot be simulated beside those before it; an empty string if it can."""
+    if not known:
+        return "without usable parameters"
+    if any(type(before.get(name, item)) is not type(item) for name, item in known.items()):
+        return "with parameters of another kind"
+    return "" if np.isfinite(trial.seconds).all() else "without its duration"
 
 
 def _trial(

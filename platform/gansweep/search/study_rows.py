@@ -116,10 +116,9 @@ def _differences(
 
 
 def _agrees(trial: FrozenTrial, row: TrialRow, objectives: Sequence[str]) -> bool:
-    if row.parameters:
-        params, distributions = parameters_from_json(row.parameters)
-        if trial.params not in (params, _inside(params, distributions)[0]):
-            return False
+    params, distributions = parameters_from_json(row.parameters)
+    if distributions and trial.params not in (params, _inside(params, distributions)[0]):
+        return False
     if not trial.state.is_finished():
         # Its end is taken from the row. A waiting trial must not have ended, because it would be trained again.
         return trial.state == TrialState.RUNNING or row.status == "interrupted"
@@ -161,7 +160,11 @@ class _Trials:
 
     def _of_row(self, row: TrialRow, space: SpaceParameters) -> FrozenTrial:
         params, distributions = parameters_from_json(row.parameters)
-        if not row.parameters:
+        if not distributions:
+            if row.parameters.strip() not in ("", "{}"):
+                log.warning(
+                    "trial %s: its parameters are damaged, so those of its configuration are taken", row.trial_id
+                )
             params, distributions = inferred_parameters(self.experiment, row, space)
         params, distributions = _inside(params, distributions)
         attributes: dict[str, Any] = {ATTEMPTS: row.attempt + 1}
