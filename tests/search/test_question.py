@@ -62,13 +62,13 @@ def test_what_patients_can_show_at_most() -> None:
 
 def test_power_is_told_in_words() -> None:
     assert power_text(Power(0.8, 0.2, 0.14, 48, 30, 100)) == (
-        "detectors of real images alone are right in 80 % of 30 validation patients, so no change can be more than "
-        "+20 points, and 100 test patients show changes of about 14 points or more"
+        "detectors of real images alone are right in 80 % of 30 validation patients (95 % interval 63 to 90 %), so a "
+        "change can be about +20 points at most, and 100 test patients show changes of about 14 points or more"
     )
     assert power_text(Power(0.8, 0.2, 0.3, 48, 30, 20)).endswith(
         "and to show even that would take 48 test patients, of which there are 20"
     )
-    assert power_text(Power(1.0, 0.0, 0.1, None, 30, 20)).endswith("and there is nothing to gain")
+    assert power_text(Power(1.0, 0.0, 0.1, None, 30, 20)).endswith("and by this estimate there is nothing to gain")
 
 
 def test_the_best_rival_is_not_the_base() -> None:

@@ -57,10 +57,11 @@ def question_html(found: Found, name: str) -> str:
 
 
 def _facts(power: Power) -> dict[str, str]:
+    low, high = power.interval
     return {
         "validation patients": str(power.validation),
         "test patients": str(power.test),
-        "accuracy of real images alone": f"{100 * power.accuracy:.1f} %",
+        "accuracy of real images alone": f"{100 * power.accuracy:.1f} % ({100 * low:.1f} to {100 * high:.1f} %)",
         "largest possible gain": f"{100 * power.gain:.1f} points",
         "smallest change that the test patients show": f"{100 * power.shown:.1f} points",
         "test patients that would show the largest gain": "none" if power.needed is None else str(power.needed),

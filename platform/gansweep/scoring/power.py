@@ -16,6 +16,7 @@ from gansweep.devices import cpu_threads, seconds_of_steps
 from gansweep.scoring.arms import rival_arms
 from gansweep.scoring.metrics.answers import Predictions, mean_over_trainings
 from gansweep.scoring.metrics.registry import METRICS
+from gansweep.scoring.statistics.elementary import wilson_bounds
 from gansweep.scoring.statistics.proportions import cases_needed, detectable
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ __all__ = ["NetworkSeconds", "Power", "Rivals", "measure_rivals", "network_secon
 
 log = logging.getLogger(__name__)
 
+_NORMAL_95 = 1.96
 _MEASURES = ("accuracy", "auroc")
 
 
@@ -56,8 +58,13 @@ class Power:
     test: int
 
     @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the accuracy over validation patients (Wilson 1927)."""
+        return wilson_bounds(self.accuracy, self.validation, _NORMAL_95)
+
+    @property
     def hopeless(self) -> bool:
-        """Whether the test patients are too few to detect even the largest gain."""
+        """Whether the test patients are too few to detect even the largest gain, if the accuracy is as estimated."""
         return self.needed is None or self.needed > self.test
 
 

@@ -167,12 +167,14 @@ def _sweep_options(options: AnswerOptions, scans: Cohort, length: Mapping[str, i
 
 def power_text(power: Power) -> str:
     """Describes the statistical power of the patients, as a clause."""
+    low, high = power.interval
     most = (
         f"detectors of real images alone are right in {100 * power.accuracy:.0f} % of {power.validation} validation "
-        f"patients, so no change can be more than {100 * power.gain:+.0f} points"
+        f"patients (95 % interval {100 * low:.0f} to {100 * high:.0f} %), so a change can be about "
+        f"{100 * power.gain:+.0f} points at most"
     )
     if power.needed is None:
-        return f"{most}, and there is nothing to gain"
+        return f"{most}, and by this estimate there is nothing to gain"
     if power.hopeless:
         return f"{most}, and to show even that would take {power.needed} test patients, of which there are {power.test}"
     return f"{most}, and {power.test} test patients show changes of about {100 * power.shown:.0f} points or more"
