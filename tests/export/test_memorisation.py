@@ -162,9 +162,15 @@ def test_the_report_says_when_nothing_was_tested_or_the_result_is_damaged(
 ) -> None:
     store = sweep_of(HOARDER)
     assert "No generator of this sweep has been tested yet" in report_html(store)
-    store.write_bytes("memorisation/0000.json", b'{"memorised": ')
-    assert "No generator of this sweep has been tested yet" in report_html(store)
-    assert "the memorisation test of trial 0000: memorisation/0000.json is damaged" in caplog.text
+    figures = ['{"value": "x"}', '{"value": NaN, "low": NaN, "high": NaN}', '{"value": 0.1, "low": 0.5, "high": 0.2}']
+    for text in (
+        '{"memorised": ',
+        *(f'{{"memorised": false, "figures": {{"copies": {figure}}}}}' for figure in figures),
+    ):
+        caplog.clear()
+        store.write_bytes("memorisation/0000.json", text.encode())
+        assert "No generator of this sweep has been tested yet" in report_html(store)
+        assert "the memorisation test of trial 0000: memorisation/0000.json is damaged" in caplog.text
 
 
 def test_allowed_it_goes_out_with_a_card_that_says_so_first(

@@ -67,7 +67,7 @@ def _figure(name: str, figure: dict[str, Any], limits: dict[str, float]) -> dict
     shown = {"name": name.replace("_", " "), "value": "absent", "interval": "", "limit": "", "remark": ""}
     if measure in limits:
         shown["limit"] = value_text(limits[measure])
-    if figure["value"] is not None:
+    if figure.get("value") is not None:
         shown["value"] = value_text(figure["value"])
         shown["interval"] = f"{value_text(figure['low'])} to {value_text(figure['high'])}"
     shown["remark"] = figure.get("reason", "")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from gansweep.config import Frozen
 
@@ -31,3 +32,16 @@ class MemorisationEvidence(Frozen):
     counts: dict[str, int] = Field(default_factory=dict)
     features: str = ""
     figures: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    @field_validator("figures")
+    @classmethod
+    def _have_intervals(cls, figures: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name, figure in figures.items():
+            if figure.get("value") is None:
+                continue
+            numbers = [figure.get(key) for key in ("value", "low", "high")]
+            if not all(isinstance(number, int | float) and math.isfinite(number) for number in numbers):
+                raise ValueError(f"figure {name}: value, low and high must be finite numbers")
+            if figure["low"] > figure["high"]:
+                raise ValueError(f"figure {name}: its interval is the wrong way round")
+        return figures
