@@ -8,6 +8,7 @@ trial is computed in its `precision`.
 from __future__ import annotations
 
 import errno
+import gc
 import re
 import time
 from contextlib import ExitStack, contextmanager
@@ -35,6 +36,7 @@ __all__ = [
     "is_cuda",
     "out_of_memory",
     "peak_memory_gib",
+    "release_cached_memory",
     "reset_peak_memory",
     "seconds_of_steps",
     "set_number",
@@ -184,6 +186,13 @@ def has_room(needed: int, device: torch.device) -> bool:
     free = torch.cuda.mem_get_info(device)[0]
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return 2 * needed <= free + unused
+
+
+def release_cached_memory(device: torch.device) -> None:
+    """Gives a GPU the memory back that torch keeps for reuse in this process: other processes need it."""
+    if is_cuda(device):
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 def reset_peak_memory(device: torch.device) -> None:

@@ -97,6 +97,14 @@ def test_a_sampler_that_does_not_fit_is_refused(
     assert str(told.value).startswith(f"sampler: {says}")
 
 
+def test_a_grid_of_millions_is_refused() -> None:
+    def large(trial: Any) -> TrialConfig:
+        return TrialConfig(iterations=trial.suggest_int("n", 1, 10**9))
+
+    with pytest.raises(ConfigError, match="sampler: a grid lists all values; n can have more than 10,000; give"):
+        check_sampler("grid", BOTH, _parameters(large))
+
+
 def test_a_sampler_whose_package_is_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(ConfigError, match="needs the package cmaes; pip install cmaes"):

@@ -38,6 +38,7 @@ __all__ = [
     "combinations",
     "parameters_from_json",
     "parameters_to_json",
+    "values_in",
 ]
 
 _DRAWS = 60  # enough to reach every branch of a space with eight families
@@ -88,7 +89,7 @@ class DrawnTrial:
         return self.params[name]
 
     def _drawn(self, distribution: BaseDistribution) -> Any:
-        count = _count(distribution)
+        count = values_in(distribution)
         if count is None or getattr(distribution, "log", False):
             return _drawn_of_range(distribution, self._draws)
         return _value(distribution, self._draws.randrange(count))
@@ -116,7 +117,7 @@ class Combination(DrawnTrial):
 
     def _drawn(self, distribution: BaseDistribution) -> Any:
         asked = len(self._counts)
-        count = _count(distribution)
+        count = values_in(distribution)
         self._counts.append(count or 1)
         if asked == len(self._places):
             self._places.append(0)
@@ -325,7 +326,7 @@ def _low(distribution: BaseDistribution) -> float:
     return float(distribution.low)
 
 
-def _count(distribution: BaseDistribution) -> int | None:
+def values_in(distribution: BaseDistribution) -> int | None:
     """Returns the number of values of a parameter; None if it can be any number of a range."""
     if isinstance(distribution, CategoricalDistribution):
         return len(distribution.choices)
@@ -337,7 +338,7 @@ def _count(distribution: BaseDistribution) -> int | None:
 
 
 def _value(distribution: BaseDistribution, place: int) -> Any:
-    """Returns one of the values that `_count` counts."""
+    """Returns one of the values that `values_in` counts."""
     if isinstance(distribution, CategoricalDistribution):
         return distribution.choices[place]
     assert isinstance(distribution, FloatDistribution | IntDistribution)

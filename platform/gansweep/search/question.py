@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from gansweep.cohort.dataset import Cohort
-from gansweep.devices import device_of_trials
+from gansweep.devices import device_of_trials, release_cached_memory
 from gansweep.errors import StoreError
 from gansweep.files import cache_folder
 from gansweep.options import AnswerOptions, ClusterOptions, ConfirmOptions, RepeatOptions, SweepOptions
@@ -104,6 +104,7 @@ def answer_question(cohort: Path, options: AnswerOptions, *, cache: Path | None 
     confirming = _confirming(options)
     device = device_of_trials(options.gpus_per_worker)
     found = Found(*known_before(scans, experiment, confirming, cache or cache_folder(), device))
+    release_cached_memory(device)
     log.info("%s", power_text(found.power))
     best = found.rivals.best()
     if best is not None:
@@ -295,6 +296,7 @@ class _Search:
         training_s = max(0.0, trial_s - scores_s)
         device = device_of_trials(options.gpus_per_worker)
         iterations = iterations_within(training_s, self.experiment, self.scans, self.check, options.seed, device)
+        release_cached_memory(device)
         if iterations is None:
             return {}
         log.info(

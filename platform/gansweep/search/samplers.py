@@ -13,6 +13,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from gansweep.errors import ConfigError
 from gansweep.experiment import sampler_text
 from gansweep.search.bounded_tpe import BoundedTPESampler
+from gansweep.search.parameters import values_in
 from gansweep.search.spaces import users_code
 
 if TYPE_CHECKING:
@@ -46,6 +47,9 @@ _STOPPING = (optuna.samplers.BruteForceSampler, optuna.samplers.GridSampler)
 
 _TRIED = 12
 """Trials for which a user's sampler is tried: most of Optuna's samplers choose their first ten at random."""
+
+_MOST_VALUES = 10_000
+"""Optuna lists all values of a parameter for each proposal of a grid: a million take 0.1 GB and half a second."""
 
 _OTHERS = "choose tpe, nsga-ii or random"
 
@@ -158,6 +162,10 @@ def check_sampler(kind: str, objectives: Sequence[str], space: Searched) -> None
         if endless:
             what = f"a grid needs a finite space; {_some(endless)} can be any number of a range"
             raise ConfigError(what, where="sampler", fix="give suggest_float a step, --set them, or choose qmc")
+        large = [name for name, item in space.distributions.items() if (values_in(item) or 0) > _MOST_VALUES]
+        if large:
+            what = f"a grid lists all values; {_some(large)} can have more than {_MOST_VALUES:,}"
+            raise ConfigError(what, where="sampler", fix="give suggest_int a larger step, --set them, or choose qmc")
 
 
 def check_own_sampler(sampler: str | Callable[..., Any], objectives: Sequence[Objective], space: Searched) -> None:
